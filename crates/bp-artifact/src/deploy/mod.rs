@@ -1,0 +1,13 @@
+//! The words that every deployment shares, whatever it deploys to: verdict, failure, proof, outcome, target.
+
+mod event;
+mod failure;
+mod outcome;
+mod target;
+mod verdict;
+
+pub use event::{DeployEvent, Progress};
+pub use failure::{Cause, Evidence, EvidenceKind, FailureReport};
+pub use outcome::{Observation, Outcome, Proof};
+pub use target::{Current, Revision, Target, TargetError, TargetId};
+pub use verdict::Verdict;

@@ -1,0 +1,121 @@
+//! What a deployment leaves behind: the outcome and the proof of what runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{FailureReport, Revision, TargetId, Verdict};
+use crate::{digest::Digest, image::ResolvedImage, reference::DigestRef};
+
+/// The end of one deployment to one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Where.
+    pub target: TargetId,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The image that was asked for. `None` when a revision was restored whose image names no digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<DigestRef>,
+    /// Whether anything was changed. A deployment of what runs already changes nothing and still proves it.
+    pub changed: bool,
+    /// The revision that is in place now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// The revision that was in place before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Revision>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureReport>,
+    /// What was seen running.
+    #[serde(default, skip_serializing_if = "Proof::is_empty")]
+    pub proof: Proof,
+    /// The platform's own, finer word for the state, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// What was seen running, task by task or pod by pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proof {
+    /// One entry for each running task or pod.
+    pub observations: Vec<Observation>,
+}
+
+/// One running task or pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The task or pod.
+    pub unit: String,
+    /// The container.
+    pub container: String,
+    /// The digest that it reports, when it reports one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+impl Proof {
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.observations.is_empty()
+    }
+
+    /// What the observations prove of `image`: [`Verdict::Deployed`], [`Verdict::Unproven`] or
+    /// [`Verdict::DigestMismatch`].
+    ///
+    /// A unit that tells no digest is unproven. A digest other than the image's own is a mismatch only when all of
+    /// the image's platforms are known; else it may be a platform of it, and is unproven.
+    pub fn judge(&self, image: &ResolvedImage) -> Verdict {
+        let mut verdict = if self.is_empty() { Verdict::Unproven } else { Verdict::Deployed };
+        for observation in &self.observations {
+            match &observation.digest {
+                Some(digest) if image.covers(digest) => {}
+                Some(_) if image.is_complete() => return Verdict::DigestMismatch,
+                _ => verdict = Verdict::Unproven,
+            }
+        }
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PlatformImage;
+
+    fn seen(digests: &[Option<&Digest>]) -> Proof {
+        let observation = |digest: &Option<&Digest>| Observation {
+            unit: "task/1".into(),
+            container: "web".into(),
+            digest: digest.cloned(),
+        };
+        Proof { observations: digests.iter().map(observation).collect() }
+    }
+
+    #[test]
+    fn judges_by_what_is_known() {
+        let (index, child, other) =
+            (Digest::sha256("index"), Digest::sha256("child"), Digest::sha256("other"));
+        let unknown =
+            ResolvedImage::from("r.example.com/web".parse::<crate::Repository>().unwrap().at(index.clone()));
+        let known = ResolvedImage {
+            platforms: vec![PlatformImage {
+                platform: "linux/amd64".parse().unwrap(),
+                digest: child.clone(),
+            }],
+            ..unknown.clone()
+        };
+        for (image, running, verdict) in [
+            (&known, vec![], Verdict::Unproven),
+            (&known, vec![Some(&index)], Verdict::Deployed),
+            (&known, vec![Some(&index), Some(&child)], Verdict::Deployed),
+            (&known, vec![Some(&child), None], Verdict::Unproven),
+            (&known, vec![None, Some(&other)], Verdict::DigestMismatch),
+            (&unknown, vec![Some(&index)], Verdict::Deployed),
+            (&unknown, vec![Some(&child)], Verdict::Unproven),
+        ] {
+            assert_eq!(seen(&running).judge(image), verdict, "{running:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Where an image is deployed to: what ECS services and Kubernetes workloads have in common.
+
+use std::{error::Error as StdError, fmt};
+
+use futures_core::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use super::{DeployEvent, Outcome, Proof};
+use crate::{
+    error::{Classified, ErrorClass},
+    image::ResolvedImage,
+    operation::Operation,
+};
+
+/// The name of a target, unique within a project and stable between runs: `ecs/<cluster>/<service>`,
+/// `eks/<cluster>/<namespace>/deployment/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TargetId(String);
+
+impl TargetId {
+    /// A name from its parts.
+    pub fn new(id: impl Into<String>) -> Self {
+        TargetId(id.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A state that a target can be put back to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Revision {
+    /// The platform's name for it: a task definition's ARN, a Deployment's revision number.
+    pub id: String,
+    /// The image that it runs in the deployed container, as written there. Older revisions may carry a tag.
+    pub image: String,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)
+    }
+}
+
+/// What a target runs, read before the first change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Current {
+    /// The revision to go back to: the last one that finished deploying, which during a failed or running deployment
+    /// is not the one asked for last.
+    pub stable: Revision,
+    /// The revision that a deployment under way is rolling out, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_out: Option<Revision>,
+}
+
+/// One place that an image is deployed to. Implemented by `bp-ecs` and `bp-eks`, composed by the saga.
+pub trait Target: Send + Sync {
+    /// The name of this target.
+    fn id(&self) -> TargetId;
+
+    /// What runs now. Reads only.
+    fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>>;
+
+    /// Deploys `image` and watches it to its end.
+    ///
+    /// Running it again adopts a deployment under way, or finds that nothing has to change. Cancelling it stops
+    /// watching and leaves the platform at work.
+    fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>>;
+
+    /// Puts `revision` back and watches it to its end.
+    ///
+    /// The outcome's verdict is of the restored revision itself: [`Verdict::Deployed`](super::Verdict::Deployed), or
+    /// `Unproven` when that revision's image names no digest, is success here.
+    fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>>;
+
+    /// What is running now, to be judged against an image. Reads only.
+    fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>>;
+}
+
+/// An error of a target, with the class that the saga and the exit code need. The whole chain is kept as its source.
+#[derive(Debug)]
+pub struct TargetError {
+    class: ErrorClass,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+impl TargetError {
+    /// Wraps an error of `bp-ecs`, `bp-eks` or a target of your own.
+    pub fn new(error: impl Classified + Send + Sync + 'static) -> Self {
+        TargetError { class: error.class(), source: Box::new(error) }
+    }
+}
+
+/// Shows the wrapped error; this type adds nothing of its own.
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl StdError for TargetError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.source()
+    }
+}
+
+impl Classified for TargetError {
+    fn class(&self) -> ErrorClass {
+        self.class
+    }
+}

@@ -1,0 +1,36 @@
+//! What a caller can do about an error, the same question for every crate.
+
+/// The class of an error: what a caller, or an exit code, can make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// The input is wrong or names what does not exist: a flag, a file, a container, an image. Change it.
+    BadInput,
+    /// A policy or a precondition refused. Nothing was changed.
+    Refused,
+    /// A service cannot be used: unreachable, out of time, throttled to the end, no or wrong permission.
+    Unavailable,
+    /// Somebody else changed what we were changing, or it is gone.
+    Superseded,
+    /// The caller cancelled.
+    Interrupted,
+    /// A defect, here or in what was talked to.
+    Unexpected,
+}
+
+/// An error that knows its [`ErrorClass`].
+pub trait Classified: std::error::Error {
+    /// What a caller can make of it.
+    fn class(&self) -> ErrorClass;
+
+    /// Whether the same call may go well later without anything being changed.
+    fn is_retryable(&self) -> bool {
+        self.class() == ErrorClass::Unavailable
+    }
+}
+
+impl Classified for crate::ParseError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::BadInput
+    }
+}

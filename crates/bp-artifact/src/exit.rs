@@ -1,0 +1,78 @@
+//! How a process ends.
+
+use crate::{deploy::Verdict, error::ErrorClass};
+
+/// The exit codes of every binary, and the only place that assigns them.
+///
+/// Programs that run another one pass the child's code through; their own failures there are 125.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// 0: done.
+    Done = 0,
+    /// 1: unexpected.
+    Unexpected = 1,
+    /// 2: bad input.
+    BadInput = 2,
+    /// 3: failed, and the previous revision runs again.
+    RolledBack = 3,
+    /// 4: failed, and the previous revision does not run.
+    Failed = 4,
+    /// 5: refused by policy.
+    Refused = 5,
+    /// 6: drift, digest mismatch or unproven.
+    Drift = 6,
+    /// 7: unavailable, or out of time.
+    Unavailable = 7,
+    /// 8: superseded, stopped or gone.
+    Superseded = 8,
+    /// 9: awaiting approval.
+    AwaitingApproval = 9,
+    /// 130: interrupted.
+    Interrupted = 130,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Deployed => ExitCode::Done,
+            Verdict::RolledBack => ExitCode::RolledBack,
+            Verdict::RollbackFailed | Verdict::FailedInPlace => ExitCode::Failed,
+            Verdict::Unproven | Verdict::DigestMismatch => ExitCode::Drift,
+            Verdict::DeadlineExceeded => ExitCode::Unavailable,
+            Verdict::Superseded | Verdict::Stopped | Verdict::Gone => ExitCode::Superseded,
+            Verdict::AwaitingApproval => ExitCode::AwaitingApproval,
+        }
+    }
+}
+
+impl From<ErrorClass> for ExitCode {
+    fn from(class: ErrorClass) -> Self {
+        match class {
+            ErrorClass::BadInput => ExitCode::BadInput,
+            ErrorClass::Refused => ExitCode::Refused,
+            ErrorClass::Unavailable => ExitCode::Unavailable,
+            ErrorClass::Superseded => ExitCode::Superseded,
+            ErrorClass::Interrupted => ExitCode::Interrupted,
+            ErrorClass::Unexpected => ExitCode::Unexpected,
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        (code as u8).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_deployed_is_success() {
+        for verdict in Verdict::ALL {
+            assert_eq!(ExitCode::from(verdict) == ExitCode::Done, verdict == Verdict::Deployed, "{verdict}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! An image as a registry answered for it: the digest and, for an index, the platforms below it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{digest::Digest, platform::Platform, reference::DigestRef};
+
+/// An image whose tag has been resolved: what travels from stage to stage and what deploys.
+///
+/// Made by a resolver, by reading `artifact.json`, or [from a `DigestRef`](From) when nothing else is known; then
+/// [`platforms`](Self::platforms) is empty and a running platform digest can be *unproven* but not *wrong*.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedImage {
+    /// Repository and digest of the manifest or index that the tag named.
+    pub reference: DigestRef,
+    /// The media type that the registry answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// Size of the manifest or index in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The platforms of an index with their manifests' digests. For a single-platform manifest: that platform when it
+    /// is known, with the same digest. Empty when nothing is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<PlatformImage>,
+}
+
+/// One platform of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformImage {
+    /// What it runs on.
+    pub platform: Platform,
+    /// The digest of that platform's manifest.
+    pub digest: Digest,
+}
+
+impl ResolvedImage {
+    /// The digest that the image is known by.
+    pub fn digest(&self) -> &Digest {
+        self.reference.digest()
+    }
+
+    /// Whether `running` is this image: its own digest or that of one of its platforms.
+    ///
+    /// Container runtimes report either, depending on how they pulled.
+    pub fn covers(&self, running: &Digest) -> bool {
+        running == self.digest() || self.platforms.iter().any(|p| p.digest == *running)
+    }
+
+    /// Whether every digest that may run is known, so that another one is a mismatch and not merely unknown.
+    pub fn is_complete(&self) -> bool {
+        !self.platforms.is_empty()
+    }
+
+    /// The same image under another repository, as after a byte-identical copy.
+    pub fn moved_to(&self, repository: &crate::Repository) -> Self {
+        ResolvedImage { reference: repository.at(self.digest().clone()), ..self.clone() }
+    }
+}
+
+impl From<DigestRef> for ResolvedImage {
+    fn from(reference: DigestRef) -> Self {
+        ResolvedImage { reference, media_type: None, size: None, platforms: Vec::new() }
+    }
+}

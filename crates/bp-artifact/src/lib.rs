@@ -1,0 +1,52 @@
+//! What the stages of a delivery hand each other: references and digests, `artifact.json`, environments,
+//! verdicts and receipts.
+//!
+//! The digest is the identity. A tag is resolved once, at the edge, and from there only a [`DigestRef`]
+//! travels; deploying a mutable tag does not compile:
+//!
+//! ```
+//! use bp_artifact::{DigestRef, ImageRef};
+//!
+//! let asked: ImageRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.4.2".parse()?;
+//! assert_eq!(asked.tag().unwrap().as_str(), "1.4.2");
+//! // Only a reference that names a digest becomes one that deploys.
+//! assert!(DigestRef::try_from(asked).is_err());
+//! # Ok::<(), bp_artifact::ParseError>(())
+//! ```
+//!
+//! # Features
+//! | feature | what it adds |
+//! |---|---|
+//! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
+//!
+//! Without features the crate has no HTTP, no SDK and no git.
+//!
+//! # Permissions
+//! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository.
+
+mod commit;
+mod deploy;
+mod digest;
+mod error;
+mod exit;
+mod image;
+mod operation;
+mod parse;
+mod platform;
+mod reference;
+mod time;
+
+pub use commit::CommitSha;
+pub use deploy::{
+    Cause, Current, DeployEvent, Evidence, EvidenceKind, FailureReport, Observation, Outcome, Progress,
+    Proof, Revision, Target, TargetError, TargetId, Verdict,
+};
+pub use digest::{Algorithm, Digest, Hasher};
+pub use error::{Classified, ErrorClass};
+pub use exit::ExitCode;
+pub use image::{PlatformImage, ResolvedImage};
+pub use operation::{Emitter, Event, Operation};
+pub use parse::ParseError;
+pub use platform::Platform;
+pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
+pub use time::{TimeSource, Wait, WaitError};

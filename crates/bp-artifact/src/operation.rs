@@ -1,0 +1,279 @@
+//! Long work as a handle: a stream of events that ends in a report.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, IntoFuture},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use futures_core::{Stream, future::BoxFuture};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What an [`Operation`] tells while it works.
+pub trait Event: Send + 'static {
+    /// Whether this event makes an `earlier`, still unread one pointless: progress does, when it is of the same
+    /// thing; state, failure and outcome never do.
+    fn supersedes(&self, earlier: &Self) -> bool;
+}
+
+/// Work under way. A [`Stream`] of its events; awaiting it gives its report.
+///
+/// The work runs on its own task: a slow reader never stalls it, and unread progress is merged while events of
+/// state, failure and outcome are kept. Dropping the handle asks the work to stop at its next safe point; it never
+/// starts a rollback.
+///
+/// ```
+/// use bp_artifact::{Event, Operation};
+/// use futures_util::StreamExt;
+///
+/// struct Percent(u8);
+/// impl Event for Percent {
+///     fn supersedes(&self, _: &Self) -> bool { true }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let mut work = Operation::spawn(|events| async move {
+///     events.emit(Percent(50));
+///     events.emit(Percent(100));
+///     "done"
+/// });
+/// while let Some(Percent(percent)) = work.next().await {
+///     assert_eq!(percent, 100); // 50 was merged: nobody had read it.
+/// }
+/// assert_eq!(work.await, "done");
+/// # }
+/// ```
+///
+/// # Panics
+/// Awaiting it panics when the work panicked.
+#[must_use = "dropping an operation cancels it"]
+pub struct Operation<E, R> {
+    shared: Arc<Shared<E>>,
+    cancel: CancellationToken,
+    task: JoinHandle<R>,
+}
+
+struct Shared<E> {
+    queue: Mutex<Queue<E>>,
+}
+
+struct Queue<E> {
+    events: VecDeque<E>,
+    reader: Option<Waker>,
+    closed: bool,
+}
+
+impl<E> Shared<E> {
+    fn lock(&self) -> MutexGuard<'_, Queue<E>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Event, R: Send + 'static> Operation<E, R> {
+    /// Starts `work` on the current tokio runtime.
+    pub fn spawn<W, F>(work: W) -> Self
+    where
+        W: FnOnce(Emitter<E>) -> F,
+        F: Future<Output = R> + Send + 'static,
+    {
+        let queue = Queue { events: VecDeque::new(), reader: None, closed: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue) });
+        let cancel = CancellationToken::new();
+        let closer = Closer(Arc::clone(&shared));
+        let work = work(Emitter { shared: Arc::clone(&shared), cancel: cancel.clone() });
+        let task = tokio::spawn(async move {
+            let _closer = closer;
+            work.await
+        });
+        Operation { shared, cancel, task }
+    }
+
+    /// Asks the work to stop at its next safe point. The report tells how far it came.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// The next event, or `None` when the work has ended.
+    ///
+    /// # Cancel safety
+    /// An event is taken only when it is returned.
+    pub async fn next_event(&mut self) -> Option<E> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl<E, R> Stream for Operation<E, R> {
+    type Item = E;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        let mut queue = self.shared.lock();
+        match queue.events.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if queue.closed => Poll::Ready(None),
+            None => {
+                queue.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<E: Event, R: Send + 'static> IntoFuture for Operation<E, R> {
+    type Output = R;
+    type IntoFuture = BoxFuture<'static, R>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move {
+            match (&mut self.task).await {
+                Ok(report) => report,
+                Err(join) => match join.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => unreachable!("an operation's task is never aborted"),
+                },
+            }
+        })
+    }
+}
+
+impl<E, R> Drop for Operation<E, R> {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl<E, R> fmt::Debug for Operation<E, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operation").field("finished", &self.task.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Ends the stream when the work ends, also by a panic.
+struct Closer<E>(Arc<Shared<E>>);
+
+impl<E> Drop for Closer<E> {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.closed = true;
+        if let Some(reader) = queue.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// The work's side of an [`Operation`]: tells events and hears of cancellation.
+pub struct Emitter<E> {
+    shared: Arc<Shared<E>>,
+    cancel: CancellationToken,
+}
+
+impl<E: Event> Emitter<E> {
+    /// Tells an event. Never waits.
+    pub fn emit(&self, event: E) {
+        let mut queue = self.shared.lock();
+        match queue.events.iter_mut().rev().find(|earlier| event.supersedes(earlier)) {
+            Some(earlier) => *earlier = event,
+            None => queue.events.push_back(event),
+        }
+        if let Some(reader) = queue.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl<E> Emitter<E> {
+    /// Whether the work is to stop at its next safe point.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Completes when the work is to stop.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+}
+
+impl<E> Clone for Emitter<E> {
+    fn clone(&self) -> Self {
+        Emitter { shared: Arc::clone(&self.shared), cancel: self.cancel.clone() }
+    }
+}
+
+impl<E> fmt::Debug for Emitter<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitter").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    enum Told {
+        Progress(u32, u32),
+        State(&'static str),
+    }
+
+    impl Event for Told {
+        fn supersedes(&self, earlier: &Self) -> bool {
+            matches!((self, earlier), (Told::Progress(a, _), Told::Progress(b, _)) if a == b)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_is_merged_and_state_is_kept() {
+        let mut work = Operation::spawn(|events| async move {
+            events.emit(Told::Progress(1, 10));
+            events.emit(Told::State("a"));
+            events.emit(Told::Progress(2, 10));
+            events.emit(Told::Progress(1, 20));
+            events.emit(Told::State("b"));
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut told = Vec::new();
+        while let Some(event) = work.next_event().await {
+            told.push(event);
+        }
+        assert_eq!(told, [Told::Progress(1, 20), Told::State("a"), Told::Progress(2, 10), Told::State("b")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_handle_stops_the_work_at_a_safe_point() {
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        let work = Operation::<Told, ()>::spawn(|events| async move {
+            events.cancelled().await;
+            let _ = tx.send("stopped");
+        });
+        drop(work);
+        assert_eq!(rx.await, Ok("stopped"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unread_events_do_not_stall_the_work() {
+        let work = Operation::<Told, u32>::spawn(|events| async move {
+            for n in 0..1000 {
+                events.emit(Told::Progress(7, n));
+                tokio::task::yield_now().await;
+            }
+            7
+        });
+        assert_eq!(work.await, 7);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the work's own words")]
+    async fn a_panic_reaches_the_caller() {
+        let mut work = Operation::<Told, ()>::spawn(|_| async { panic!("the work's own words") });
+        assert_eq!(work.next_event().await, None);
+        work.await;
+    }
+}

@@ -1,0 +1,66 @@
+//! The one error of everything that is read from text, and serde by way of the text form.
+
+use std::borrow::Cow;
+
+/// Text that is not what it should be: what was expected, the text, and what is wrong with it.
+///
+/// ```
+/// let err = "sha256:abc".parse::<bp_artifact::Digest>().unwrap_err();
+/// assert_eq!(err.to_string(), "\"sha256:abc\" is not a digest: sha256 takes 64 hex digits, found 3");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{input:?} is not {what}: {reason}")]
+pub struct ParseError {
+    what: &'static str,
+    input: String,
+    reason: Cow<'static, str>,
+}
+
+impl ParseError {
+    /// Longer inputs are cut in the message: they are shown to find the place, not to be read.
+    const SHOWN: usize = 120;
+
+    pub(crate) fn new(what: &'static str, input: &str, reason: impl Into<Cow<'static, str>>) -> Self {
+        let mut input = input.to_owned();
+        if let Some((cut, _)) = input.char_indices().nth(Self::SHOWN) {
+            input.truncate(cut);
+            input.push('…');
+        }
+        ParseError { what, input, reason: reason.into() }
+    }
+
+    /// The text that could not be read, shortened.
+    pub fn input(&self) -> &str {
+        &self.input
+    }
+
+    /// What is wrong with it, in a sentence without its full stop.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// `Serialize` and `Deserialize` through `Display` and `FromStr`: the text form is the wire form.
+macro_rules! serde_as_text {
+    ($($type:ty),+) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({self})", stringify!($type))
+            }
+        }
+    )+};
+}
+pub(crate) use serde_as_text;

@@ -1,0 +1,420 @@
+//! Names of images: [`Registry`], [`Repository`], [`Tag`], [`ImageRef`] (what people write) and [`DigestRef`]
+//! (what deploys).
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    digest::Digest,
+    parse::{ParseError, serde_as_text},
+};
+
+/// The host of a registry, with its port when it is not the scheme's own: `registry.example.com:5000`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Registry(String);
+
+impl Registry {
+    /// Host and port as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host without its port.
+    pub fn host(&self) -> &str {
+        match self.0.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => &self.0,
+        }
+    }
+
+    /// The account and region when this is a private Amazon ECR registry, in any partition.
+    ///
+    /// ```
+    /// use bp_artifact::Registry;
+    ///
+    /// let ecr: Registry = "111111111111.dkr.ecr.eu-central-1.amazonaws.com".parse()?;
+    /// assert_eq!(ecr.ecr(), Some(("111111111111", "eu-central-1")));
+    /// assert_eq!("ghcr.io".parse::<Registry>()?.ecr(), None);
+    /// # Ok::<(), bp_artifact::ParseError>(())
+    /// ```
+    pub fn ecr(&self) -> Option<(&str, &str)> {
+        let (account, rest) = self.0.split_once(".dkr.")?;
+        let rest = rest.strip_prefix("ecr.").or_else(|| rest.strip_prefix("ecr-fips."))?;
+        let (region, suffix) = rest.split_once('.')?;
+        let known = matches!(
+            suffix,
+            "amazonaws.com" | "amazonaws.com.cn" | "amazonaws.eu" | "c2s.ic.gov" | "sc2s.sgov.gov"
+        );
+        let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        (known && digits).then_some((account, region))
+    }
+}
+
+impl FromStr for Registry {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |reason| Err(ParseError::new("a registry host", text, reason));
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        if let Some(port) = port
+            && port.parse::<u16>().is_err()
+        {
+            return wrong("the port is not a number up to 65535");
+        }
+        let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let well_formed = match v6 {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty()
+                    && host.split('.').all(|label| {
+                        !label.is_empty()
+                            && !label.starts_with('-')
+                            && !label.ends_with('-')
+                            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                    })
+            }
+        };
+        if !well_formed {
+            return wrong("expected a host name such as registry.example.com, with :port if needed");
+        }
+        Ok(Registry(text.to_owned()))
+    }
+}
+
+/// Registry and path of a repository: `registry.example.com/shop/web`.
+///
+/// The registry is always written out: `nginx` alone is refused rather than taken for Docker Hub's.
+/// Path grammar: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Repository {
+    registry: Registry,
+    path: String,
+}
+
+impl Repository {
+    /// The repository `path` of `registry`.
+    ///
+    /// # Errors
+    /// When `path` is not a repository path of the distribution specification.
+    pub fn new(registry: Registry, path: &str) -> Result<Self, ParseError> {
+        check_path(path).map_err(|reason| ParseError::new("a repository path", path, reason))?;
+        Ok(Repository { registry, path: path.to_owned() })
+    }
+
+    /// The registry's host.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The path below the registry, `shop/web`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The reference to `digest` in this repository.
+    pub fn at(&self, digest: Digest) -> DigestRef {
+        DigestRef { repository: self.clone(), digest }
+    }
+
+    /// The reference to `tag` in this repository.
+    pub fn tagged(&self, tag: Tag) -> ImageRef {
+        ImageRef { repository: self.clone(), tag: Some(tag), digest: None }
+    }
+}
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("the repository path is missing");
+    }
+    if path.len() > 255 {
+        return Err("a repository path has at most 255 characters");
+    }
+    let component = |part: &str| {
+        let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = part.as_bytes();
+        let edges = bytes.first().is_some_and(|b| alnum(*b)) && bytes.last().is_some_and(|b| alnum(*b));
+        let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        edges
+            && separators
+                .into_iter()
+                .all(|s| matches!(s, "" | "." | "_" | "__") || s.bytes().all(|b| b == b'-'))
+    };
+    if path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err("a repository path is in lower case");
+    }
+    if !path.split('/').all(component) {
+        return Err("each part of the path is letters and digits with single . _ or - between them");
+    }
+    Ok(())
+}
+
+impl FromStr for Repository {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |reason: &'static str| ParseError::new("a repository", text, reason);
+        let (host, path) = text
+            .split_once('/')
+            .ok_or_else(|| wrong("name the registry too, as in registry.example.com/shop/web"))?;
+        // The rule of every container tool: the first part is a host only if it looks like one.
+        if !(host.contains('.') || host.contains(':') || host == "localhost") {
+            return Err(wrong(
+                "the first part is no registry host; write it out, as in docker.io/library/nginx",
+            ));
+        }
+        let registry = host
+            .parse()
+            .map_err(|e: ParseError| ParseError::new("a repository", text, e.reason().to_owned()))?;
+        check_path(path).map_err(wrong)?;
+        Ok(Repository { registry, path: path.to_owned() })
+    }
+}
+
+/// A tag: up to 128 of letters, digits, `_`, `.`, `-`, not starting with `.` or `-`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(String);
+
+impl Tag {
+    /// The tag as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Tag {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let reason = match text.as_bytes() {
+            [] => "it is empty",
+            bytes if bytes.len() > 128 => "a tag has at most 128 characters",
+            [first, rest @ ..]
+                if word(*first) && rest.iter().all(|b| word(*b) || matches!(b, b'.' | b'-')) =>
+            {
+                return Ok(Tag(text.to_owned()));
+            }
+            _ => "a tag is letters, digits, _ . and -, and starts with none of . and -",
+        };
+        Err(ParseError::new("a tag", text, reason))
+    }
+}
+
+/// What people write: a repository with a tag, a digest, or both.
+///
+/// It does not deploy; [resolve](crate::ResolvedImage) it first.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ImageRef {
+    repository: Repository,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+}
+
+impl ImageRef {
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The tag, if one was written.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
+    /// The digest, if one was written. It wins over the tag.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// What a registry is asked for: the digest if there is one, else the tag.
+    pub fn reference(&self) -> &str {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest.as_str(),
+            (None, Some(tag)) => tag.as_str(),
+            (None, None) => unreachable!("an ImageRef has a tag or a digest"),
+        }
+    }
+}
+
+impl FromStr for ImageRef {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |e: ParseError| {
+            ParseError::new("an image reference", text, format!("{:?}: {}", e.input(), e.reason()))
+        };
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse().map_err(wrong)?)),
+            None => (text, None),
+        };
+        // A colon behind the last slash starts a tag; one before it belongs to the registry's port.
+        let (name, tag) = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse().map_err(wrong)?)),
+            _ => (name, None),
+        };
+        let repository = name.parse().map_err(wrong)?;
+        if tag.is_none() && digest.is_none() {
+            return Err(ParseError::new("an image reference", text, "it needs a :tag or a @sha256:… digest"));
+        }
+        Ok(ImageRef { repository, tag, digest })
+    }
+}
+
+impl From<DigestRef> for ImageRef {
+    fn from(DigestRef { repository, digest }: DigestRef) -> Self {
+        ImageRef { repository, tag: None, digest: Some(digest) }
+    }
+}
+
+/// A repository and a digest: the only reference that deploys.
+///
+/// ```
+/// use bp_artifact::DigestRef;
+///
+/// let text = "registry.example.com/web@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+/// assert_eq!(text.parse::<DigestRef>()?.to_string(), text);
+/// assert!("registry.example.com/web:latest".parse::<DigestRef>().is_err());
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DigestRef {
+    repository: Repository,
+    digest: Digest,
+}
+
+impl DigestRef {
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The digest.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+impl TryFrom<ImageRef> for DigestRef {
+    type Error = ParseError;
+
+    fn try_from(image: ImageRef) -> Result<Self, ParseError> {
+        match image.digest {
+            Some(digest) => Ok(DigestRef { repository: image.repository, digest }),
+            None => Err(ParseError::new(
+                "a digest reference",
+                &image.to_string(),
+                "a tag can move; resolve it to repository@sha256:… first",
+            )),
+        }
+    }
+}
+
+impl FromStr for DigestRef {
+    type Err = ParseError;
+
+    /// Reads `repository@digest`; a tag between the two is dropped, as every registry ignores it.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        text.parse::<ImageRef>()?.try_into()
+    }
+}
+
+impl fmt::Display for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.path)
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DigestRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.repository, self.digest)
+    }
+}
+
+serde_as_text!(Registry, Repository, Tag, ImageRef, DigestRef);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    #[test]
+    fn ports_tags_and_digests_are_told_apart() {
+        for (text, repository, tag, digest) in [
+            ("localhost/web:1", "localhost/web", Some("1"), false),
+            ("127.0.0.1:5000/web:1", "127.0.0.1:5000/web", Some("1"), false),
+            ("[::1]:5000/web:1", "[::1]:5000/web", Some("1"), false),
+            ("r.example.com:5000/a/b-c__d.e:v1.2", "r.example.com:5000/a/b-c__d.e", Some("v1.2"), false),
+            ("r.example.com/web:1@D", "r.example.com/web", Some("1"), true),
+            ("r.example.com:5000/web@D", "r.example.com:5000/web", None, true),
+        ] {
+            let text = text.replace('D', DIGEST);
+            let image: ImageRef = text.parse().unwrap();
+            assert_eq!(image.repository().to_string(), repository);
+            assert_eq!(image.tag().map(Tag::as_str), tag);
+            assert_eq!(image.digest().is_some(), digest);
+            assert_eq!(image.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, part) in [
+            ("nginx:1", "name the registry too"),
+            ("library/nginx:1", "no registry host"),
+            ("r.example.com/Web:1", "lower case"),
+            ("r.example.com/web", "needs a :tag or a @sha256"),
+            ("r.example.com:5000/web", "needs a :tag or a @sha256"),
+            ("r.example.com/web:.1", "starts with none of"),
+            ("r.example.com/web@sha256:12", "64 hex digits, found 2"),
+            ("r.example.com:99999/web:1", "the port is not a number"),
+            ("r.example.com/a//b:1", "each part of the path"),
+            ("r.example.com/a___b:1", "each part of the path"),
+        ] {
+            let err = text.parse::<ImageRef>().unwrap_err().to_string();
+            assert!(err.contains(part), "{text}: {err}");
+        }
+    }
+
+    #[test]
+    fn ecr_hosts_in_every_partition() {
+        for (host, found) in [
+            ("111111111111.dkr.ecr.cn-north-1.amazonaws.com.cn", Some(("111111111111", "cn-north-1"))),
+            (
+                "111111111111.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                Some(("111111111111", "us-gov-west-1")),
+            ),
+            ("11111111111.dkr.ecr.eu-west-1.amazonaws.com", None),
+            ("111111111111.dkr.ecr.eu-west-1.example.com", None),
+        ] {
+            assert_eq!(host.parse::<Registry>().unwrap().ecr(), found, "{host}");
+        }
+    }
+}
