@@ -1,0 +1,135 @@
+//! The AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager and STS.
+//!
+//! One endpoint answers for all of them, as the credential scope of the request's signature (or, for JSON protocols,
+//! `X-Amz-Target`) says. State is kept for each account and region. Which account a request acts for is told by its
+//! access key: see [`Aws::access_key`].
+
+mod ecr;
+mod ecs;
+mod eks;
+mod secretsmanager;
+mod ssm;
+mod sts;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use futures_core::future::BoxFuture;
+use http::{Request, Response, request};
+
+use self::wire::{Call, Protocol};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared};
+
+/// The account that requests with an unknown access key act for.
+pub const DEFAULT_ACCOUNT: &str = "111111111111";
+
+/// The AWS APIs of one sandbox.
+pub struct Aws {
+    pub(crate) clock: Clock,
+    #[allow(dead_code)]
+    pub(crate) runtime: Arc<Runtime>,
+    #[allow(dead_code)]
+    pub(crate) shared: Weak<Shared>,
+    /// Access key id -> account and the ARN of who it is.
+    identities: Mutex<BTreeMap<String, Identity>>,
+    ecr: ecr::Ecr,
+    ecs: ecs::Ecs,
+    eks: eks::Eks,
+    secretsmanager: secretsmanager::SecretsManager,
+    ssm: ssm::Ssm,
+}
+
+/// Who an access key belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) account: String,
+    pub(crate) arn: String,
+}
+
+impl Aws {
+    pub(crate) fn new(clock: Clock, runtime: Arc<Runtime>, shared: Weak<Shared>) -> Self {
+        Aws {
+            clock,
+            runtime,
+            shared,
+            identities: Mutex::default(),
+            ecr: ecr::Ecr::default(),
+            ecs: ecs::Ecs::default(),
+            eks: eks::Eks::default(),
+            secretsmanager: secretsmanager::SecretsManager::default(),
+            ssm: ssm::Ssm::default(),
+        }
+    }
+
+    /// Makes requests signed with `access_key_id` act for `account`. Unknown keys act for [`DEFAULT_ACCOUNT`].
+    pub fn access_key(&self, access_key_id: &str, account: &str) {
+        self.identify(
+            access_key_id,
+            Identity { account: account.to_owned(), arn: format!("arn:aws:iam::{account}:user/sandbox") },
+        );
+    }
+
+    pub(crate) fn identify(&self, access_key_id: &str, identity: Identity) {
+        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        identities.insert(access_key_id.to_owned(), identity);
+    }
+
+    pub(crate) fn identity(&self, access_key_id: &str) -> Identity {
+        let identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        identities.get(access_key_id).cloned().unwrap_or_else(|| Identity {
+            account: DEFAULT_ACCOUNT.to_owned(),
+            arn: format!("arn:aws:iam::{DEFAULT_ACCOUNT}:user/sandbox"),
+        })
+    }
+
+    async fn answer(&self, call: Call) -> Response<Body> {
+        let protocol = call.protocol;
+        let answer = match call.service.as_str() {
+            "ecr" => self.ecr.call(self, &call).await,
+            "ecs" => self.ecs.call(self, &call).await,
+            "eks" => self.eks.call(self, &call).await,
+            "secretsmanager" => self.secretsmanager.call(self, &call).await,
+            "ssm" => self.ssm.call(self, &call).await,
+            "sts" => return sts::call(self, &call),
+            _ => Err(call.unknown()),
+        };
+        match answer {
+            Ok(value) => wire::json(200, protocol, &value),
+            Err(error) => error.response(protocol),
+        }
+    }
+}
+
+/// Whether `host` is one of the regional API hosts, in any partition.
+pub(crate) fn is_api_host(host: &str) -> bool {
+    (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn") || host.ends_with(".api.aws"))
+        && !host.contains(".dkr.")
+}
+
+impl Endpoint for Aws {
+    fn name(&self) -> String {
+        "aws".to_owned()
+    }
+
+    /// `ecs:DescribeServices`: the service and the API's own name of the operation.
+    fn operation(&self, parts: &request::Parts, body: &[u8]) -> String {
+        let (service, operation, _) = wire::route(parts, body);
+        format!("{service}:{operation}")
+    }
+
+    fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            match body.bytes().await {
+                Ok(body) => match Call::read(&self, &parts, &body) {
+                    Ok(call) => self.answer(call).await,
+                    Err(error) => error.response(Protocol::Json),
+                },
+                Err(_) => Response::new(Body::empty()),
+            }
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! The model of the service `secretsmanager`.
+
+use super::{
+    Aws,
+    wire::{Answer, Call},
+};
+
+/// The state of the service, by account and region.
+#[derive(Debug, Default)]
+pub(super) struct SecretsManager {}
+
+impl SecretsManager {
+    pub(super) async fn call(&self, _aws: &Aws, call: &Call) -> Answer {
+        Err(call.unknown())
+    }
+}

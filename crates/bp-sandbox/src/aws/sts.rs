@@ -1,0 +1,72 @@
+//! The Security Token Service: who am I, and assumed roles.
+
+use http::Response;
+
+use super::{
+    Aws, Identity,
+    wire::{ApiError, Call, Protocol, escape, request_id, xml},
+};
+use crate::body::Body;
+
+pub(super) fn call(aws: &Aws, call: &Call) -> Response<Body> {
+    match call.operation.as_str() {
+        "GetCallerIdentity" => {
+            let identity = aws.identity(&call.access_key_id);
+            answer(
+                "GetCallerIdentity",
+                &format!(
+                    "<Arn>{}</Arn><UserId>{}</UserId><Account>{}</Account>",
+                    escape(&identity.arn),
+                    escape(&call.access_key_id),
+                    identity.account
+                ),
+            )
+        }
+        "AssumeRole" => assume_role(aws, call),
+        _ => call.unknown().response(Protocol::Query),
+    }
+}
+
+/// Credentials for an hour, whose access key acts for the role's account.
+fn assume_role(aws: &Aws, call: &Call) -> Response<Body> {
+    let (role, session) = (call.text("RoleArn"), call.text("RoleSessionName"));
+    // arn:<partition>:iam::<account>:role/<path and name>
+    let parts: Vec<&str> = role.splitn(6, ':').collect();
+    let (account, name) = match parts.as_slice() {
+        ["arn", _, "iam", "", account, resource] => match resource.strip_prefix("role/") {
+            Some(name) => ((*account).to_owned(), name),
+            None => return invalid(role),
+        },
+        _ => return invalid(role),
+    };
+    let key = format!("ASIA{:016X}", fastrand::u64(..));
+    let arn = format!("arn:aws:sts::{account}:assumed-role/{name}/{session}");
+    aws.identify(&key, Identity { account, arn: arn.clone() });
+    let seconds = call.text("DurationSeconds").parse().unwrap_or(3600);
+    let expiration = aws.clock.now() + std::time::Duration::from_secs(seconds);
+    answer(
+        "AssumeRole",
+        &format!(
+            "<AssumedRoleUser><AssumedRoleId>AROASANDBOX:{}</AssumedRoleId><Arn>{}</Arn></AssumedRoleUser><Credentials>\
+             <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>sandbox-secret</SecretAccessKey>\
+             <SessionToken>sandbox-token</SessionToken><Expiration>{expiration:.0}</Expiration></Credentials>",
+            escape(session),
+            escape(&arn),
+        ),
+    )
+}
+
+fn invalid(role: &str) -> Response<Body> {
+    ApiError::new(400, "ValidationError", format!("{role} is invalid")).response(Protocol::Query)
+}
+
+fn answer(operation: &str, result: &str) -> Response<Body> {
+    xml(
+        200,
+        &format!(
+            "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{operation}Result>{result}\
+             </{operation}Result><ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{operation}Response>",
+            request_id()
+        ),
+    )
+}

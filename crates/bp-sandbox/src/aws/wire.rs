@@ -1,0 +1,221 @@
+//! The wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS) and Query (STS).
+
+use std::collections::BTreeMap;
+
+use http::{Response, request};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::Aws;
+use crate::body::Body;
+
+/// How a service speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// AWS JSON: the operation in `X-Amz-Target`, errors in `__type`.
+    Json,
+    /// REST-JSON: method and path, errors in `x-amzn-errortype`.
+    Rest,
+    /// Query: the operation in the form field `Action`, answers in XML.
+    Query,
+}
+
+/// One call of one API.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) service: String,
+    pub(crate) operation: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) account: String,
+    pub(crate) region: String,
+    /// The access key that signed it.
+    pub(crate) access_key_id: String,
+    /// The JSON input; for Query the form fields as strings; for REST the body (or null).
+    pub(crate) input: Value,
+    /// For REST: the path's segments, decoded.
+    #[allow(dead_code)]
+    pub(crate) path: Vec<String>,
+    /// For REST: the query.
+    #[allow(dead_code)]
+    pub(crate) query: BTreeMap<String, String>,
+}
+
+impl Call {
+    pub(crate) fn read(aws: &Aws, parts: &request::Parts, body: &[u8]) -> Result<Self, ApiError> {
+        let (service, operation, protocol) = route(parts, body);
+        let (access_key_id, region) = scope(parts).map_or_else(
+            || (String::new(), "us-east-1".to_owned()),
+            |scope| (scope.access_key_id, scope.region),
+        );
+        let input = match protocol {
+            Protocol::Query => json!(fields(parts, body)),
+            _ if body.is_empty() => Value::Null,
+            _ => serde_json::from_slice(body)
+                .map_err(|_| ApiError::new(400, "SerializationException", "the body is not JSON"))?,
+        };
+        Ok(Call {
+            account: aws.identity(&access_key_id).account,
+            region,
+            access_key_id,
+            input,
+            path: segments(parts.uri.path()),
+            query: form(parts.uri.query().unwrap_or_default()),
+            service,
+            operation,
+            protocol,
+        })
+    }
+
+    /// A text field of the input, empty when it is missing.
+    #[allow(dead_code)]
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.input[field].as_str().unwrap_or_default()
+    }
+
+    /// The answer to an operation that the model does not have. Loud, so that nobody takes it for AWS's word.
+    pub(crate) fn unknown(&self) -> ApiError {
+        let message = format!("bp-sandbox does not model {}:{}", self.service, self.operation);
+        ApiError::new(400, "UnknownOperationException", message)
+    }
+}
+
+/// An error as a service answers it.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    status: u16,
+    code: &'static str,
+    message: String,
+    /// Further members of the error's shape.
+    extra: Value,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        ApiError { status, code, message: message.into(), extra: json!({}) }
+    }
+
+    pub(crate) fn response(&self, protocol: Protocol) -> Response<Body> {
+        if protocol == Protocol::Query {
+            let fault = if self.status < 500 { "Sender" } else { "Receiver" };
+            return xml(
+                self.status,
+                &format!(
+                    "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>{fault}</Type>\
+                     <Code>{}</Code><Message>{}</Message></Error><RequestId>{}</RequestId></ErrorResponse>",
+                    self.code,
+                    escape(&self.message),
+                    request_id()
+                ),
+            );
+        }
+        let mut body = self.extra.clone();
+        body["__type"] = json!(self.code);
+        // ECR and EKS write `message`, older services `Message`: SDKs read both.
+        body["message"] = json!(self.message);
+        let mut response = json(self.status, protocol, &body);
+        if protocol == Protocol::Rest {
+            response.headers_mut().insert("x-amzn-errortype", http::HeaderValue::from_static(self.code));
+        }
+        response
+    }
+}
+
+pub(crate) type Answer = Result<Value, ApiError>;
+
+/// Service, operation and protocol of a request.
+pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Protocol) {
+    if let Some(target) = parts.headers.get("x-amz-target").and_then(|t| t.to_str().ok()) {
+        let (prefix, operation) = target.split_once('.').unwrap_or(("", target));
+        let service = match prefix {
+            "AmazonEC2ContainerServiceV20141113" => "ecs",
+            "AmazonEC2ContainerRegistry_V20150921" => "ecr",
+            "secretsmanager" => "secretsmanager",
+            "AmazonSSM" => "ssm",
+            "Logs_20140328" => "logs",
+            other => other,
+        };
+        return (service.to_owned(), operation.to_owned(), Protocol::Json);
+    }
+    let service = scope(parts).map_or_else(|| "sts".to_owned(), |scope| scope.service);
+    if service == "sts" {
+        let action = fields(parts, body).remove("Action").unwrap_or_default();
+        return (service, action, Protocol::Query);
+    }
+    let operation = match service.as_str() {
+        "eks" => super::eks::operation(&parts.method, &segments(parts.uri.path())),
+        _ => format!("{} {}", parts.method, parts.uri.path()),
+    };
+    (service, operation, Protocol::Rest)
+}
+
+/// The credential scope of a signature, in the header or, presigned, in the query.
+struct Scope {
+    access_key_id: String,
+    region: String,
+    service: String,
+}
+
+fn scope(parts: &request::Parts) -> Option<Scope> {
+    let header = parts.headers.get("authorization").and_then(|a| a.to_str().ok());
+    let credential = match header.and_then(|a| a.split_once("Credential=")) {
+        Some((_, rest)) => rest.split([',', ' ']).next()?.to_owned(),
+        None => form(parts.uri.query()?).remove("X-Amz-Credential")?,
+    };
+    // <access key>/<date>/<region>/<service>/aws4_request
+    let mut fields = credential.split('/');
+    let access_key_id = fields.next()?.to_owned();
+    let region = fields.nth(1)?.to_owned();
+    let service = fields.next()?.to_owned();
+    Some(Scope { access_key_id, region, service })
+}
+
+fn segments(path: &str) -> Vec<String> {
+    let decode = |s: &str| percent_decode_str(s).decode_utf8_lossy().into_owned();
+    path.split('/').filter(|s| !s.is_empty()).map(decode).collect()
+}
+
+fn form(text: &str) -> BTreeMap<String, String> {
+    let decode = |s: &str| percent_decode_str(&s.replace('+', " ")).decode_utf8_lossy().into_owned();
+    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
+}
+
+fn fields(parts: &request::Parts, body: &[u8]) -> BTreeMap<String, String> {
+    let mut fields = form(parts.uri.query().unwrap_or_default());
+    fields.extend(form(&String::from_utf8_lossy(body)));
+    fields
+}
+
+pub(crate) fn json(status: u16, protocol: Protocol, value: &Value) -> Response<Body> {
+    let kind = if protocol == Protocol::Rest { "application/json" } else { "application/x-amz-json-1.1" };
+    respond(status, kind, value.to_string())
+}
+
+pub(crate) fn xml(status: u16, text: &str) -> Response<Body> {
+    respond(status, "text/xml", text.to_owned())
+}
+
+fn respond(status: u16, content_type: &str, body: String) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .header("x-amzn-requestid", request_id())
+        .body(Body::from(body))
+        .expect("constant headers")
+}
+
+/// An id in the form of a UUID.
+pub(crate) fn request_id() -> String {
+    let (a, b) = (fastrand::u64(..), fastrand::u64(..));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xffff,
+        b >> 48,
+        b & 0xffff_ffff_ffff
+    )
+}
+
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,182 @@
+//! The pipeline that every request goes through: ledger, faults, handler.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use http::{Request, Response, request};
+use http_body::{Frame, SizeHint};
+
+use crate::{
+    body::Body,
+    clock::Clock,
+    fault::{Effect, Faults},
+    ledger::{Entry, Ledger, Line},
+    transport::TransportError,
+};
+
+/// One host of the model: a registry, the AWS APIs, a cluster.
+pub(crate) trait Endpoint: Send + Sync + 'static {
+    /// The name in the ledger.
+    fn name(&self) -> String;
+
+    /// Whether the body is read whole before [`operation`](Self::operation) is asked.
+    fn buffers(&self) -> bool {
+        true
+    }
+
+    /// What is asked for, for the ledger and the faults. `body` is empty unless [`buffers`](Self::buffers).
+    fn operation(&self, parts: &request::Parts, body: &[u8]) -> String;
+
+    /// Handles the request.
+    fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// What the pipeline needs besides the endpoint.
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Ledger,
+    pub(crate) faults: Faults,
+}
+
+impl Pipeline {
+    /// Takes one request to `endpoint` through ledger and faults.
+    pub(crate) async fn call(
+        &self,
+        endpoint: Arc<dyn Endpoint>,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, TransportError> {
+        let (parts, body) = request.into_parts();
+        let (body, seen) = match endpoint.buffers() {
+            true => {
+                let bytes = body.bytes().await.map_err(|_| TransportError::RequestCut)?;
+                (Body::from(bytes.clone()), bytes)
+            }
+            false => (body, Bytes::new()),
+        };
+        let name = endpoint.name();
+        let operation = endpoint.operation(&parts, &seen);
+        let effect = self.faults.take(&name, &operation);
+        let line = self.ledger.open(Entry {
+            at: self.clock.now(),
+            endpoint: name,
+            operation,
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            spoilt: effect.is_some(),
+        });
+        let request = Request::from_parts(parts, Body::new(Counted::request(body, line.clone())));
+        match &effect {
+            Some(Effect::Answer { status, headers, body }) => {
+                line.update(|entry| entry.status = Some(*status));
+                let mut answer = Response::builder().status(*status);
+                for (name, value) in headers {
+                    answer = answer.header(name, value);
+                }
+                return answer.body(Body::from(body.clone())).map_err(|_| TransportError::BadFault);
+            }
+            Some(Effect::Reset) => return Err(TransportError::Reset),
+            Some(Effect::Delay(time)) => tokio::time::sleep(*time).await,
+            _ => {}
+        }
+        let response = endpoint.handle(request).await;
+        if effect == Some(Effect::LoseAnswer) {
+            return Err(TransportError::Reset);
+        }
+        line.update(|entry| entry.status = Some(response.status().as_u16()));
+        Ok(response.map(|body| Body::new(Counted::response(body, line, effect))))
+    }
+}
+
+/// A body that is counted in the ledger, and spoilt when a fault says so.
+struct Counted {
+    body: Body,
+    line: Line,
+    request: bool,
+    sent: u64,
+    effect: Option<Effect>,
+    stall: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Counted {
+    fn request(body: Body, line: Line) -> Self {
+        Counted { body, line, request: true, sent: 0, effect: None, stall: None }
+    }
+
+    fn response(body: Body, line: Line, effect: Option<Effect>) -> Self {
+        Counted { body, line, request: false, sent: 0, effect, stall: None }
+    }
+
+    fn stall_for(&mut self, time: Duration) {
+        self.stall = Some(Box::pin(tokio::time::sleep(time)));
+    }
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = TransportError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
+        if let Some(stall) = &mut self.stall {
+            std::task::ready!(stall.as_mut().poll(cx));
+            self.stall = None;
+        }
+        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(_)) => return Poll::Ready(Some(Err(TransportError::Reset))),
+            Some(Ok(frame)) => frame,
+        };
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+        };
+        let (start, end) = (self.sent, self.sent + data.len() as u64);
+        match self.effect {
+            Some(Effect::CutBody(after)) if after < end => {
+                if after <= start {
+                    return Poll::Ready(Some(Err(TransportError::Reset)));
+                }
+                data.truncate((after - start) as usize);
+            }
+            Some(Effect::Corrupt(at)) if (start..end).contains(&at) => {
+                let mut bytes = data.to_vec();
+                bytes[(at - start) as usize] ^= 0x55;
+                data = bytes.into();
+                self.effect = None;
+            }
+            Some(Effect::Stall(after, time)) if after < end => {
+                self.stall_for(time);
+                self.effect = None;
+            }
+            _ => {}
+        }
+        self.sent += data.len() as u64;
+        let (sent, request) = (self.sent, self.request);
+        self.line.update(|entry| match request {
+            true => entry.request_bytes = sent,
+            false => entry.response_bytes = sent,
+        });
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

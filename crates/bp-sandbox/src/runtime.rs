@@ -1,0 +1,163 @@
+//! What happens when an image is pulled and run: shared by the ECS model and the kubelet.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::registry::Registry;
+
+/// What a container does once it is started.
+///
+/// Set it with [`Sandbox::script`](crate::Sandbox::script), or in the image itself with the label
+/// `dev.bp-sandbox.behaviour` of its configuration: `healthy`, `exit:<code>`, `unhealthy`, `oom`, with the log's last
+/// line in the label `dev.bp-sandbox.log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Behaviour {
+    /// It runs, and is healthy after this time.
+    Healthy(Duration),
+    /// It ends after this time, with this exit code and these log lines.
+    Exits {
+        /// How long it runs.
+        after: Duration,
+        /// Its exit code.
+        code: i32,
+        /// What it wrote.
+        log: Vec<String>,
+    },
+    /// It runs, but its health check or probe fails with this message.
+    Unhealthy(String),
+    /// It is killed for using too much memory after this time.
+    OutOfMemory(Duration),
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Behaviour::Healthy(Duration::from_secs(2))
+    }
+}
+
+/// Why an image could not be pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "each feature reads its own part")]
+pub(crate) enum PullError {
+    /// Registry, repository, tag or digest do not exist.
+    NotFound,
+    /// An index without the platform asked for.
+    NoPlatform,
+    /// Not an image reference.
+    Malformed,
+}
+
+/// A pulled image.
+#[derive(Debug, Clone)]
+#[allow(dead_code, reason = "each feature reads its own part")]
+pub(crate) struct Pulled {
+    /// The digest that the reference resolved to: of the index, if it is one.
+    pub(crate) digest: String,
+    /// The digest of the platform's manifest.
+    pub(crate) platform_digest: String,
+    /// What it does.
+    pub(crate) behaviour: Behaviour,
+}
+
+/// The registries, and what their images do.
+pub(crate) struct Runtime {
+    registries: BTreeMap<String, Arc<Registry>>,
+    scripts: Mutex<HashMap<String, Behaviour>>,
+}
+
+impl Runtime {
+    pub(crate) fn new(registries: impl Iterator<Item = Arc<Registry>>) -> Self {
+        let registries = registries.map(|r| (r.host().to_owned(), r)).collect();
+        Runtime { registries, scripts: Mutex::default() }
+    }
+
+    pub(crate) fn registry(&self, host: &str) -> Option<Arc<Registry>> {
+        self.registries.get(host).cloned()
+    }
+
+    pub(crate) fn registries(&self) -> impl Iterator<Item = &Arc<Registry>> {
+        self.registries.values()
+    }
+
+    pub(crate) fn script(&self, digest: &str, behaviour: Behaviour) {
+        self.scripts.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), behaviour);
+    }
+
+    /// Pulls `image` (`host/path:tag`, `host/path@digest` or both) for `os`/`architecture`.
+    #[allow(dead_code, reason = "used by the features aws and kube")]
+    pub(crate) fn pull(&self, image: &str, os: &str, architecture: &str) -> Result<Pulled, PullError> {
+        let (host, rest) = image.split_once('/').ok_or(PullError::Malformed)?;
+        let (name, digest) = match rest.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (rest, None),
+        };
+        let (path, tag) = match name.rsplit_once(':') {
+            Some((path, tag)) => (path, tag),
+            None => (name, "latest"),
+        };
+        let registry = self.registries.get(host).ok_or(PullError::NotFound)?;
+        let top = registry.manifest(path, digest.unwrap_or(tag)).ok_or(PullError::NotFound)?;
+        let document: Value = serde_json::from_slice(&top.bytes).map_err(|_| PullError::Malformed)?;
+        let manifest = match document["manifests"].as_array() {
+            None => top.clone(),
+            Some(children) => {
+                let child = children
+                    .iter()
+                    .find(|c| c["platform"]["os"] == os && c["platform"]["architecture"] == architecture)
+                    .ok_or(PullError::NoPlatform)?;
+                let digest = child["digest"].as_str().ok_or(PullError::Malformed)?;
+                registry.manifest(path, digest).ok_or(PullError::NotFound)?
+            }
+        };
+        let behaviour = self.behaviour(registry, path, &top.digest, &manifest.digest, &manifest.bytes);
+        Ok(Pulled { digest: top.digest, platform_digest: manifest.digest, behaviour })
+    }
+
+    fn behaviour(
+        &self,
+        registry: &Registry,
+        path: &str,
+        top: &str,
+        digest: &str,
+        manifest: &[u8],
+    ) -> Behaviour {
+        let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(script) = scripts.get(digest).or_else(|| scripts.get(top)) {
+            return script.clone();
+        }
+        let labels = || {
+            let manifest: Value = serde_json::from_slice(manifest).ok()?;
+            let config = registry.blob(path, manifest["config"]["digest"].as_str()?)?;
+            let config: Value = serde_json::from_slice(&config).ok()?;
+            Some(config["config"]["Labels"].clone())
+        };
+        labels().and_then(|labels| from_labels(&labels)).unwrap_or_default()
+    }
+}
+
+fn from_labels(labels: &Value) -> Option<Behaviour> {
+    let soon = Duration::from_secs(2);
+    let log = labels["dev.bp-sandbox.log"].as_str();
+    match labels["dev.bp-sandbox.behaviour"].as_str()?.split_once(':') {
+        Some(("exit", code)) => Some(Behaviour::Exits {
+            after: soon,
+            code: code.parse().ok()?,
+            log: log.map(str::to_owned).into_iter().collect(),
+        }),
+        None => match labels["dev.bp-sandbox.behaviour"].as_str()? {
+            "healthy" => Some(Behaviour::Healthy(soon)),
+            "unhealthy" => {
+                Some(Behaviour::Unhealthy(log.unwrap_or("HTTP probe failed with statuscode: 500").to_owned()))
+            }
+            "oom" => Some(Behaviour::OutOfMemory(soon)),
+            _ => None,
+        },
+        Some(_) => None,
+    }
+}
