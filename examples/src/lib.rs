@@ -1,1 +1,15 @@
-//! placeholder
+//! What the binaries share: arguments, clients of an environment, rendering of events, exit codes.
+//!
+//! Each binary is thin on purpose: read its arguments, build the clients, make one library call, render its events.
+//! Copy one as the start of your own.
+
+pub mod cli;
+mod clients;
+mod failure;
+mod program;
+mod render;
+
+pub use clients::Clients;
+pub use failure::Failure;
+pub use program::run;
+pub use render::Ui;

@@ -1,0 +1,74 @@
+//! Arguments that several binaries take. Flags win over environment variables, and those over `bp.toml`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Bars on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// Plain lines, as CI logs want them.
+    Lines,
+    /// One JSON object a line on standard output, and nothing else there.
+    Json,
+}
+
+/// How to show what happens.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// How to show what happens: bars or lines on standard error, or JSON lines on standard output
+    #[arg(long, value_enum, default_value_t, env = "BP_OUTPUT")]
+    pub output: Output,
+}
+
+/// Where the project's files are.
+#[derive(Debug, Clone, Args)]
+pub struct ProjectArgs {
+    /// The project's environments
+    #[arg(long, value_name = "FILE", default_value = "bp.toml", env = "BP_CONFIG")]
+    pub config: PathBuf,
+    /// The artifact that the build left
+    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
+    pub artifact: PathBuf,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    /// When to stop waiting: 90s, 15m, 1h
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub deadline: Duration,
+}
+
+/// Reads `90s`, `15m`, `1h` or `500ms`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 =
+        number.parse().map_err(|_| "expected a number and a unit, as in 90s, 15m or 1h".to_owned())?;
+    let time = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        "h" => Duration::from_secs(number.saturating_mul(3600)),
+        _ => return Err(format!("the unit {unit:?} is none of ms, s, m, h")),
+    };
+    if time.is_zero() { Err("the time is zero".to_owned()) } else { Ok(time) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        for text in ["", "15", "m", "0s", "-1s", "1 h", "1d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The clients of one environment.
+
+/// The clients of one environment.
+#[derive(Debug)]
+pub struct Clients;

@@ -1,0 +1,85 @@
+//! An error on its way to the last line on the terminal and the exit code.
+
+use std::fmt;
+
+use bp_artifact::{Classified, ErrorClass, ExitCode};
+
+/// Any classified error, shown with its sources on one line.
+///
+/// `?` converts every error that implements [`Classified`]; for others, say what class they are of.
+pub struct Failure {
+    class: ErrorClass,
+    line: String,
+}
+
+impl Failure {
+    /// An error whose own type has no class.
+    pub fn new(class: ErrorClass, error: impl std::error::Error) -> Self {
+        Failure { class, line: line(&error) }
+    }
+
+    /// A message of the binary's own about wrong input.
+    pub fn bad_input(message: impl Into<String>) -> Self {
+        Failure { class: ErrorClass::BadInput, line: message.into() }
+    }
+
+    /// How the process ends.
+    pub fn exit_code(&self) -> ExitCode {
+        self.class.into()
+    }
+}
+
+impl<E: Classified> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure { class: error.class(), line: line(&error) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+/// The error and its sources, each once: some foreign types repeat their source in their own message.
+fn line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = error.source();
+    }
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        source: Option<Box<Link>>,
+    }
+
+    #[test]
+    fn one_line_and_no_repetition() {
+        let root = Link { text: "connection\nrefused", source: None };
+        let middle = Link { text: "cannot reach: connection\nrefused", source: Some(Box::new(root)) };
+        let top = Link { text: "cannot describe the service", source: Some(Box::new(middle)) };
+        let failure = Failure::new(ErrorClass::Unavailable, top);
+        assert_eq!(failure.to_string(), "cannot describe the service: cannot reach: connection refused");
+        assert_eq!(failure.exit_code(), ExitCode::Unavailable);
+    }
+}

@@ -1,0 +1,53 @@
+//! The frame of every binary: arguments, logging, Ctrl-C, the last line, the exit code.
+
+use std::{future::Future, process};
+
+use bp_artifact::ExitCode;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::{Failure, Ui, cli::OutputArgs};
+
+/// Runs a binary: reads its arguments, calls `body`, and turns its end into the exit code.
+///
+/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. Ctrl-C drops `body`, which lets running
+/// operations stop at their next safe point and leaves the platform at work: the same command takes it up again.
+pub fn run<A, B, F>(body: B) -> process::ExitCode
+where
+    A: Parser + AsRef<OutputArgs>,
+    B: FnOnce(A, Ui) -> F,
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    let args = A::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")))
+        .init();
+    let ui = Ui::new(args.as_ref().output);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui.error(&format!("cannot start: {error}"));
+            return ExitCode::Unexpected.into();
+        }
+    };
+    let code = runtime.block_on(async {
+        tokio::select! {
+            end = body(args, ui.clone()) => match end {
+                Ok(code) => code,
+                Err(failure) => {
+                    ui.error(&failure.to_string());
+                    failure.exit_code()
+                }
+            },
+            _ = tokio::signal::ctrl_c() => {
+                ui.error("interrupted; what was started goes on by itself, and the same command takes it up again");
+                ExitCode::Interrupted
+            }
+        }
+    });
+    ui.close();
+    // Tasks that are still winding down get a moment to reach their safe point.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    code.into()
+}

@@ -1,0 +1,174 @@
+//! What a person or a program sees of the events: bars, lines or JSON lines, all from the same stream.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
+
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    io::{IsTerminal, Write},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bp_artifact::{DeployEvent, FailureReport, Operation, Outcome, Progress};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::cli::Output;
+
+/// Shows events. Cheap to clone; all clones draw to the same place.
+#[derive(Clone)]
+pub struct Ui(Arc<Inner>);
+
+struct Inner {
+    json: bool,
+    bars: MultiProgress,
+    /// Whether bars are drawn; if not, progress is printed as lines when it changes.
+    draws: bool,
+    open: Mutex<HashMap<String, ProgressBar>>,
+}
+
+impl Ui {
+    /// Bars when standard error is a terminal and nobody asked for something else.
+    pub fn new(output: Output) -> Self {
+        let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+        let draws = output == Output::Auto && terminal;
+        let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Ui(Arc::new(Inner {
+            json: output == Output::Json,
+            bars: MultiProgress::with_draw_target(target),
+            draws,
+            open: Mutex::default(),
+        }))
+    }
+
+    /// A line for people, on standard error.
+    pub fn say(&self, line: impl Display) {
+        if !self.0.json {
+            self.0.bars.suspend(|| eprintln!("{line}"));
+        }
+    }
+
+    /// The result, on standard output: as `text` for people and shells, as `value` for programs.
+    pub fn result(&self, text: impl Display, value: &impl Serialize) {
+        if self.0.json {
+            self.json("result", value);
+        } else {
+            self.0.bars.suspend(|| println!("{text}"));
+        }
+    }
+
+    /// The last line before a failing end.
+    pub fn error(&self, line: &str) {
+        if self.0.json {
+            self.json("error", &line);
+        }
+        self.0.bars.suspend(|| eprintln!("error: {line}"));
+    }
+
+    /// Takes all bars down.
+    pub fn close(&self) {
+        for (_, bar) in self.0.open.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn json(&self, kind: &str, value: &impl Serialize) {
+        let line = serde_json::json!({ "type": kind, "data": value }).to_string();
+        // A reader that went away is no reason to stop a deployment.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+
+    /// Shows the events of a deployment to the end and gives its report.
+    pub async fn follow<R: Send + 'static>(&self, mut work: Operation<DeployEvent, R>) -> R {
+        while let Some(event) = work.next_event().await {
+            self.deploy(&event);
+        }
+        work.await
+    }
+
+    /// Shows one event of a deployment.
+    pub fn deploy(&self, event: &DeployEvent) {
+        if self.0.json {
+            return self.json("deploy", event);
+        }
+        let target = event.target();
+        match event {
+            DeployEvent::Planned { image, current, changes, .. } => {
+                let now = current.as_ref().map_or_else(|| "nothing".to_owned(), |c| c.id.clone());
+                match (image, changes) {
+                    (Some(image), true) => self.say(format!("{target}: {now} -> {}", image.digest())),
+                    (Some(image), false) => {
+                        self.say(format!("{target}: {now} runs {} already", image.digest()))
+                    }
+                    (None, _) => self.say(format!("{target}: back to {now}")),
+                }
+            }
+            DeployEvent::Applied { revision, deployment, adopted, .. } => {
+                let what = if *adopted { "follows" } else { "started" };
+                self.say(format!("{target}: {what} {deployment} ({revision})"));
+            }
+            DeployEvent::Progress { progress, .. } => self.progress(target.as_str(), progress),
+            DeployEvent::Notice { message, .. } => self.say(format!("{target}: {message}")),
+            DeployEvent::Failing { failure, .. } => self.failure(target, failure),
+            DeployEvent::RollingBack { to, .. } => {
+                let to = to.as_ref().map_or_else(|| "the previous revision".to_owned(), ToString::to_string);
+                self.say(format!("{target}: going back to {to}"));
+            }
+            DeployEvent::Finished { outcome } => self.finished(outcome),
+            _ => {}
+        }
+    }
+
+    fn progress(&self, target: &str, progress: &Progress) {
+        let Progress { desired, running, pending, failed, old, stage } = progress;
+        let mut text = format!("{running}/{desired} running");
+        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old")] {
+            if *count > 0 {
+                text.push_str(&format!(", {count} {word}"));
+            }
+        }
+        if !stage.is_empty() {
+            text.push_str(&format!(" ({stage})"));
+        }
+        if !self.0.draws {
+            return self.say(format!("{target}: {text}"));
+        }
+        let bar = self.bar(target, u64::from(*desired));
+        bar.set_length(u64::from(*desired));
+        bar.set_position(u64::from(*running));
+        bar.set_message(text);
+    }
+
+    /// The bar of `key`, made when it is first asked for.
+    fn bar(&self, key: &str, length: u64) -> ProgressBar {
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let bar = open.entry(key.to_owned()).or_insert_with(|| {
+            let style = ProgressStyle::with_template("{prefix} {bar:24.green} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = self.0.bars.add(ProgressBar::new(length).with_style(style).with_prefix(key.to_owned()));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        bar.clone()
+    }
+
+    fn failure(&self, target: &impl Display, failure: &FailureReport) {
+        self.say(format!("{target}: FAILING: {failure}"));
+        for evidence in &failure.evidence {
+            for line in evidence.message.lines() {
+                self.say(format!("    {}: {line}", evidence.source));
+            }
+        }
+        self.say(format!("    what to do: {}", failure.cause.advice()));
+    }
+
+    fn finished(&self, outcome: &Outcome) {
+        if let Some(bar) =
+            self.0.open.lock().unwrap_or_else(PoisonError::into_inner).remove(outcome.target.as_str())
+        {
+            bar.finish_and_clear();
+        }
+        let revision = outcome.revision.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
+        self.say(format!("{}: {}{revision}", outcome.target, outcome.verdict));
+    }
+}
