@@ -23,6 +23,8 @@ use http::{Request, Response, request};
 use self::wire::{Call, Protocol};
 use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared};
 
+pub use self::{secretsmanager::Secrets, ssm::Parameters};
+
 /// The account that requests with an unknown access key act for.
 pub const DEFAULT_ACCOUNT: &str = "111111111111";
 
@@ -83,6 +85,25 @@ impl Aws {
             account: DEFAULT_ACCOUNT.to_owned(),
             arn: format!("arn:aws:iam::{DEFAULT_ACCOUNT}:user/sandbox"),
         })
+    }
+
+    /// The secrets of an account in a region, to seed and to change.
+    pub fn secretsmanager(&self, account: &str, region: &str) -> Secrets<'_> {
+        Secrets::new(&self.secretsmanager, &self.clock, account, region)
+    }
+
+    /// The parameters of an account in a region, to seed and to change.
+    pub fn ssm(&self, account: &str, region: &str) -> Parameters<'_> {
+        Parameters::new(&self.ssm, &self.clock, account, region)
+    }
+
+    /// Whether what a container's `secrets[].valueFrom` names can be read, else the reason that the agent gives.
+    #[allow(dead_code, reason = "asked by the ECS model")]
+    pub(crate) fn secret_exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
+        match value_from.split(':').nth(2) {
+            Some("secretsmanager") => self.secretsmanager.exists(account, region, value_from),
+            _ => self.ssm.exists(account, region, value_from),
+        }
     }
 
     async fn answer(&self, call: Call) -> Response<Body> {

@@ -1,16 +1,420 @@
-//! The model of the service `ssm`.
+//! Systems Manager Parameter Store: parameters with versions and labels.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::Digest as _;
 
 use super::{
     Aws,
-    wire::{Answer, Call},
+    wire::{Answer, ApiError, Call},
 };
+use crate::clock::Clock;
+
+/// The most parameters that one `GetParameters` or one page of `GetParametersByPath` takes.
+const BATCH: usize = 10;
+
+/// Account and region.
+type Place = (String, String);
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
-pub(super) struct Ssm {}
+pub(super) struct Ssm(Mutex<BTreeMap<Place, BTreeMap<String, Parameter>>>);
+
+#[derive(Debug, Clone)]
+struct Parameter {
+    arn: String,
+    name: String,
+    kind: String,
+    versions: Vec<Version>,
+    /// Accounts that it is shared with.
+    shared_with: BTreeSet<String>,
+    /// IAM actions that are refused.
+    denied: BTreeSet<String>,
+}
+
+#[derive(Clone)]
+struct Version {
+    number: i64,
+    value: String,
+    labels: BTreeSet<String>,
+    at: Timestamp,
+}
+
+impl std::fmt::Debug for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Version").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Parameter {
+    fn new((account, region): &Place, name: &str, kind: &str) -> Self {
+        let path = name.trim_start_matches('/');
+        Parameter {
+            arn: format!("arn:aws:ssm:{region}:{account}:parameter/{path}"),
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            versions: Vec::new(),
+            shared_with: BTreeSet::new(),
+            denied: BTreeSet::new(),
+        }
+    }
+
+    fn put(&mut self, value: &str, at: Timestamp) -> i64 {
+        let number = self.latest().map_or(1, |last| last.number + 1);
+        self.versions.push(Version { number, value: value.to_owned(), labels: BTreeSet::new(), at });
+        number
+    }
+
+    fn latest(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+
+    /// The version that a selector (`3`, `production`) names, the latest without one.
+    fn version(&self, selector: Option<&str>) -> Option<&Version> {
+        match selector.map(|s| (s, s.parse::<i64>())) {
+            None => self.latest(),
+            Some((_, Ok(number))) => self.versions.iter().find(|v| v.number == number),
+            Some((label, Err(_))) => self.versions.iter().find(|v| v.labels.contains(label)),
+        }
+    }
+
+    fn label(&mut self, number: i64, label: &str) {
+        for version in &mut self.versions {
+            version.labels.remove(label);
+        }
+        if let Some(version) = self.versions.iter_mut().find(|v| v.number == number) {
+            version.labels.insert(label.to_owned());
+        }
+    }
+
+    fn value(&self, version: &Version, selector: Option<&str>, decrypt: bool) -> Value {
+        let value = match self.kind == "SecureString" && !decrypt {
+            true => {
+                let sealed = sha2::Sha256::digest(version.value.as_bytes());
+                format!("AQICAH{}", BASE64_STANDARD.encode(sealed))
+            }
+            false => version.value.clone(),
+        };
+        let mut parameter = json!({
+            "Name": self.name,
+            "Type": self.kind,
+            "Value": value,
+            "Version": version.number,
+            "LastModifiedDate": version.at.as_millisecond() as f64 / 1000.0,
+            "ARN": self.arn,
+            "DataType": "text",
+        });
+        if let Some(selector) = selector {
+            parameter["Selector"] = json!(format!(":{selector}"));
+        }
+        parameter
+    }
+}
 
 impl Ssm {
-    pub(super) async fn call(&self, _aws: &Aws, call: &Call) -> Answer {
-        Err(call.unknown())
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, BTreeMap<String, Parameter>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
+        let caller = aws.identity(&call.access_key_id).arn;
+        match call.operation.as_str() {
+            "PutParameter" => self.put(call, aws.clock.now()),
+            "LabelParameterVersion" => self.label(call),
+            "DeleteParameter" => self.delete(call),
+            "GetParameter" => self.get(call, &caller),
+            "GetParameters" => self.get_many(call, &caller),
+            "GetParametersByPath" => self.by_path(call),
+            _ => Err(call.unknown()),
+        }
+    }
+
+    fn put(&self, call: &Call, now: Timestamp) -> Answer {
+        let (name, overwrite) = (call.text("Name"), call.input["Overwrite"].as_bool().unwrap_or_default());
+        let mut state = self.lock();
+        let parameters = state.entry(place(call)).or_default();
+        if parameters.contains_key(name) && !overwrite {
+            return Err(ApiError::new(
+                400,
+                "ParameterAlreadyExists",
+                "The parameter already exists. To overwrite this value, set the overwrite option in the request to \
+                 true.",
+            ));
+        }
+        let kind = call.input["Type"].as_str().unwrap_or("String");
+        let new = || Parameter::new(&place(call), name, kind);
+        let number = parameters.entry(name.to_owned()).or_insert_with(new).put(call.text("Value"), now);
+        Ok(json!({ "Version": number, "Tier": "Standard" }))
+    }
+
+    fn label(&self, call: &Call) -> Answer {
+        let mut state = self.lock();
+        let parameter = state.get_mut(&place(call)).and_then(|all| all.get_mut(call.text("Name")));
+        let parameter = parameter.ok_or_else(not_found)?;
+        let latest = parameter.latest().map_or(0, |v| v.number);
+        let number = call.input["ParameterVersion"].as_i64().unwrap_or(latest);
+        if parameter.version(Some(&number.to_string())).is_none() {
+            return Err(no_version(&number.to_string(), &parameter.name));
+        }
+        let labels = call.input["Labels"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let (good, bad): (Vec<&str>, Vec<&str>) = labels.partition(|label| is_label(label));
+        good.iter().for_each(|label| parameter.label(number, label));
+        Ok(json!({ "InvalidLabels": bad, "ParameterVersion": number }))
+    }
+
+    fn delete(&self, call: &Call) -> Answer {
+        let mut state = self.lock();
+        let removed = state.get_mut(&place(call)).and_then(|all| all.remove(call.text("Name")));
+        removed.map(|_| json!({})).ok_or_else(not_found)
+    }
+
+    fn get(&self, call: &Call, caller: &str) -> Answer {
+        let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
+        let (id, selector) = split(call.text("Name"));
+        let state = self.lock();
+        allowed(&state, call, caller, "ssm:GetParameter", id, decrypt)?;
+        let parameter = find(&state, call, id).ok_or_else(not_found)?;
+        let version = parameter
+            .version(selector)
+            .ok_or_else(|| no_version(selector.unwrap_or_default(), &parameter.name))?;
+        Ok(json!({ "Parameter": parameter.value(version, selector, decrypt) }))
+    }
+
+    /// Up to ten parameters. Names that are not found are listed; one that is denied fails the whole call.
+    fn get_many(&self, call: &Call, caller: &str) -> Answer {
+        let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
+        let names: Vec<&str> =
+            call.input["Names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if names.is_empty() || names.len() > BATCH {
+            let (than, bound) = if names.is_empty() { ("greater", 1) } else { ("less", BATCH) };
+            return Err(ApiError::new(
+                400,
+                "ValidationException",
+                format!(
+                    "1 validation error detected: Value '[{}]' at 'names' failed to satisfy constraint: Member must \
+                     have length {than} than or equal to {bound}",
+                    names.join(", ")
+                ),
+            ));
+        }
+        let distinct: BTreeSet<&str> = names.iter().copied().collect();
+        if distinct.len() < names.len() {
+            return Err(ApiError::new(400, "ValidationException", "Duplicate names are not allowed."));
+        }
+        let state = self.lock();
+        for name in &names {
+            allowed(&state, call, caller, "ssm:GetParameters", split(name).0, decrypt)?;
+        }
+        let (mut parameters, mut invalid) = (Vec::new(), Vec::new());
+        for name in distinct {
+            let (id, selector) = split(name);
+            let found = find(&state, call, id).and_then(|p| Some((p, p.version(selector)?)));
+            match found {
+                Some((parameter, version)) => parameters.push(parameter.value(version, selector, decrypt)),
+                None => invalid.push(name),
+            }
+        }
+        Ok(json!({ "Parameters": parameters, "InvalidParameters": invalid }))
+    }
+
+    fn by_path(&self, call: &Call) -> Answer {
+        let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
+        let recursive = call.input["Recursive"].as_bool().unwrap_or_default();
+        let most = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
+        let under = format!("{}/", call.text("Path").trim_end_matches('/'));
+        let after = call.text("NextToken");
+        let state = self.lock();
+        let mut below = state.get(&place(call)).into_iter().flat_map(BTreeMap::values).filter(|p| {
+            let rest = p.name.strip_prefix(&under);
+            p.name.as_str() > after && rest.is_some_and(|rest| recursive || !rest.contains('/'))
+        });
+        let page: Vec<&Parameter> = below.by_ref().take(most).collect();
+        let values = page.iter().filter_map(|p| Some(p.value(p.latest()?, None, decrypt)));
+        let mut answer = json!({ "Parameters": values.collect::<Vec<_>>() });
+        if let (Some(last), true) = (page.last(), below.next().is_some()) {
+            answer["NextToken"] = json!(last.name);
+        }
+        Ok(answer)
+    }
+
+    /// Whether a task's `valueFrom` (a name or ARN, with or without a selector) can be read, else the agent's reason.
+    pub(super) fn exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
+        let failed = |error: &str| {
+            format!(
+                "unable to retrieve secrets from ssm: service call has been retried 1 time(s): {error} {value_from}"
+            )
+        };
+        let (id, selector) = split(value_from);
+        let fields: Vec<&str> = id.split(':').collect();
+        let home = match fields.as_slice() {
+            ["arn", _, "ssm", region, owner, ..] => ((*owner).to_owned(), (*region).to_owned()),
+            _ => (account.to_owned(), region.to_owned()),
+        };
+        let state = self.lock();
+        let parameter = state.get(&home).and_then(|all| all.values().find(|p| p.name == id || p.arn == id));
+        let parameter = parameter.ok_or_else(|| failed("invalid parameters:"))?;
+        let foreign = home.0 != account && !parameter.shared_with.contains(account);
+        if foreign || parameter.denied.contains("ssm:GetParameters") {
+            return Err(failed(
+                "AccessDeniedException: not authorized to perform: ssm:GetParameters on resource:",
+            ));
+        }
+        parameter.version(selector).map(|_| ()).ok_or_else(|| failed("invalid parameters:"))
+    }
+}
+
+/// Refuses what was denied to the caller.
+fn allowed(
+    state: &BTreeMap<Place, BTreeMap<String, Parameter>>,
+    call: &Call,
+    caller: &str,
+    action: &str,
+    id: &str,
+    decrypt: bool,
+) -> Result<(), ApiError> {
+    let denied = |resource: &str| {
+        ApiError::new(
+            400,
+            "AccessDeniedException",
+            format!(
+                "User: {caller} is not authorized to perform: {action} on resource: {resource} because no \
+                 identity-based policy allows the {action} action"
+            ),
+        )
+    };
+    let foreign = owner(id).is_some_and(|account| account != call.account);
+    let Some(parameter) = find(state, call, id) else {
+        return if foreign { Err(denied(id)) } else { Ok(()) };
+    };
+    if parameter.denied.contains(action) || (foreign && !parameter.shared_with.contains(&call.account)) {
+        return Err(denied(&parameter.arn));
+    }
+    if decrypt && parameter.kind == "SecureString" && parameter.denied.contains("kms:Decrypt") {
+        return Err(ApiError::new(
+            400,
+            "AccessDeniedException",
+            "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or \
+             you are not allowed to access.",
+        ));
+    }
+    Ok(())
+}
+
+fn find<'a>(
+    state: &'a BTreeMap<Place, BTreeMap<String, Parameter>>,
+    call: &Call,
+    id: &str,
+) -> Option<&'a Parameter> {
+    let home = (owner(id).unwrap_or(&call.account).to_owned(), call.region.clone());
+    state.get(&home)?.values().find(|p| p.name == id || p.arn == id)
+}
+
+/// The account in an ARN.
+fn owner(id: &str) -> Option<&str> {
+    id.starts_with("arn:").then(|| id.split(':').nth(4)).flatten()
+}
+
+/// Name or ARN, and the selector behind the colon.
+fn split(name: &str) -> (&str, Option<&str>) {
+    let colons = if name.starts_with("arn:") { 5 } else { 0 };
+    match name.match_indices(':').nth(colons) {
+        Some((at, _)) => (&name[..at], Some(&name[at + 1..])),
+        None => (name, None),
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    let lower = label.to_ascii_lowercase();
+    label.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+        && !label.starts_with(|c: char| c.is_ascii_digit())
+        && (1..=100).contains(&label.len())
+        && !lower.starts_with("aws")
+        && !lower.starts_with("ssm")
+}
+
+fn place(call: &Call) -> Place {
+    (call.account.clone(), call.region.clone())
+}
+
+/// The service sends no message with this one.
+fn not_found() -> ApiError {
+    ApiError::new(400, "ParameterNotFound", "")
+}
+
+fn no_version(selector: &str, name: &str) -> ApiError {
+    let what = if selector.parse::<i64>().is_ok() { "version" } else { "label" };
+    ApiError::new(
+        400,
+        "ParameterVersionNotFound",
+        format!(
+            "Systems Manager could not find {what} {selector} of {name}. Verify the {what} and try again."
+        ),
+    )
+}
+
+/// The parameters of one account and region, to seed and to change: see [`Aws::ssm`].
+#[derive(Debug)]
+pub struct Parameters<'a> {
+    service: &'a Ssm,
+    clock: &'a Clock,
+    place: Place,
+}
+
+impl<'a> Parameters<'a> {
+    pub(super) fn new(service: &'a Ssm, clock: &'a Clock, account: &str, region: &str) -> Self {
+        Parameters { service, clock, place: (account.to_owned(), region.to_owned()) }
+    }
+
+    /// Creates a `String` parameter, or gives it a new version. Returns the version.
+    pub fn put(&self, name: &str, value: &str) -> i64 {
+        self.put_as(name, "String", value)
+    }
+
+    /// Creates a `SecureString` parameter, or gives it a new version. Returns the version.
+    pub fn put_secure(&self, name: &str, value: &str) -> i64 {
+        self.put_as(name, "SecureString", value)
+    }
+
+    fn put_as(&self, name: &str, kind: &str, value: &str) -> i64 {
+        let mut state = self.service.lock();
+        let parameters = state.entry(self.place.clone()).or_default();
+        let new = || Parameter::new(&self.place, name, kind);
+        parameters.entry(name.to_owned()).or_insert_with(new).put(value, self.clock.now())
+    }
+
+    /// The parameter's ARN.
+    pub fn arn(&self, name: &str) -> String {
+        self.change(name, |parameter| parameter.arn.clone())
+    }
+
+    /// Moves a label to a version.
+    pub fn label(&self, name: &str, version: i64, label: &str) {
+        self.change(name, |parameter| parameter.label(version, label));
+    }
+
+    /// Refuses an IAM action on the parameter: `ssm:GetParameters`, `ssm:GetParameter`, `kms:Decrypt`.
+    pub fn deny(&self, name: &str, action: &str) {
+        self.change(name, |parameter| parameter.denied.insert(action.to_owned()));
+    }
+
+    /// Lets another account read the parameter by its ARN, as a resource share does.
+    pub fn share(&self, name: &str, account: &str) {
+        self.change(name, |parameter| parameter.shared_with.insert(account.to_owned()));
+    }
+
+    /// # Panics
+    /// When there is no parameter of this name.
+    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Parameter) -> T) -> T {
+        let mut state = self.service.lock();
+        let parameter = state.get_mut(&self.place).and_then(|all| all.get_mut(name));
+        change(
+            parameter.unwrap_or_else(|| panic!("the sandbox has no parameter {name:?} in {:?}", self.place)),
+        )
     }
 }

@@ -94,6 +94,14 @@ impl ApiError {
         ApiError { status, code, message: message.into(), extra: json!({}) }
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn response(&self, protocol: Protocol) -> Response<Body> {
         if protocol == Protocol::Query {
             let fault = if self.status < 500 { "Sender" } else { "Receiver" };
@@ -117,6 +125,13 @@ impl ApiError {
             response.headers_mut().insert("x-amzn-errortype", http::HeaderValue::from_static(self.code));
         }
         response
+    }
+}
+
+/// As a service's log or another service's reason shows it.
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
     }
 }
 
