@@ -3,10 +3,20 @@
 use std::{future::Future, process};
 
 use bp_artifact::ExitCode;
-use clap::Parser;
+use clap::{Args, Parser};
 use tracing_subscriber::EnvFilter;
 
 use crate::{Failure, Ui, cli::OutputArgs};
+
+/// The command line of a binary: its own arguments, and those that all take.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine<A: Args> {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    own: A,
+}
 
 /// Runs a binary: reads its arguments, calls `body`, and turns its end into the exit code.
 ///
@@ -14,16 +24,16 @@ use crate::{Failure, Ui, cli::OutputArgs};
 /// operations stop at their next safe point and leaves the platform at work: the same command takes it up again.
 pub fn run<A, B, F>(body: B) -> process::ExitCode
 where
-    A: Parser + AsRef<OutputArgs>,
+    A: Args,
     B: FnOnce(A, Ui) -> F,
     F: Future<Output = Result<ExitCode, Failure>>,
 {
-    let args = A::parse();
+    let CommandLine { output, own } = CommandLine::<A>::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")))
         .init();
-    let ui = Ui::new(args.as_ref().output);
+    let ui = Ui::new(output.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -33,7 +43,7 @@ where
     };
     let code = runtime.block_on(async {
         tokio::select! {
-            end = body(args, ui.clone()) => match end {
+            end = body(own, ui.clone()) => match end {
                 Ok(code) => code,
                 Err(failure) => {
                     ui.error(&failure.to_string());
