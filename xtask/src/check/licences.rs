@@ -1,0 +1,111 @@
+//! What deny.toml says of licences, banned crates and sources, held with nothing but cargo.
+//!
+//! Advisories need a database: `cargo deny check advisories` has it.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use spdx::{Expression, Licensee, ParseMode};
+
+use super::{
+    Finding,
+    workspace::{Package, Workspace},
+};
+use crate::command;
+
+#[derive(Deserialize)]
+struct Policy {
+    licenses: Licences,
+    bans: Bans,
+    sources: Sources,
+}
+
+#[derive(Deserialize)]
+struct Licences {
+    allow: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Bans {
+    deny: Vec<Ban>,
+}
+
+#[derive(Deserialize)]
+struct Ban {
+    #[serde(rename = "crate")]
+    name: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Sources {
+    allow_registry: Vec<String>,
+}
+
+pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
+    let policy = fs::read_to_string(workspace.path("deny.toml")).context("cannot read deny.toml")?;
+    let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
+    let allowed: Vec<Licensee> = policy
+        .licenses
+        .allow
+        .iter()
+        .map(|licence| Licensee::parse(licence).with_context(|| format!("deny.toml allows {licence:?}")))
+        .collect::<Result<_>>()?;
+
+    let mut findings = Vec::new();
+    for package in workspace.packages() {
+        findings.extend(licence(package, &allowed));
+        findings.extend(source(package, &policy.sources));
+    }
+    let built = built()?;
+    for ban in policy.bans.deny.iter().filter(|ban| built.contains(&ban.name)) {
+        findings.push(Finding::failure(format!(
+            "{} is banned ({}); `cargo tree --workspace --all-features --target=all -i {0}` shows who brings it",
+            ban.name, ban.reason
+        )));
+    }
+    Ok(findings)
+}
+
+fn licence(package: &Package, allowed: &[Licensee]) -> Option<Finding> {
+    let named = format!("{} {}", package.name, package.version);
+    let Some(expression) = &package.license else {
+        return Some(Finding::failure(format!("{named} names no licence")));
+    };
+    match Expression::parse_mode(expression, ParseMode::LAX) {
+        Ok(parsed) => {
+            let met = parsed.evaluate(|asked| allowed.iter().any(|licence| licence.satisfies(asked)));
+            (!met).then(|| {
+                Finding::failure(format!("{named} is under {expression:?}, which deny.toml does not allow"))
+            })
+        }
+        Err(_) => {
+            Some(Finding::failure(format!("{named} names {expression:?}, which is no SPDX expression")))
+        }
+    }
+}
+
+fn source(package: &Package, sources: &Sources) -> Option<Finding> {
+    let source = package.source.as_deref()?;
+    let known =
+        source.strip_prefix("registry+").is_some_and(|url| sources.allow_registry.iter().any(|a| a == url));
+    (!known).then(|| {
+        Finding::failure(format!("{} comes from {source}, which deny.toml does not allow", package.name))
+    })
+}
+
+/// Every crate that some build of the workspace contains: Cargo.lock also lists what no feature turns on.
+fn built() -> Result<BTreeSet<String>> {
+    let tree = command::output(command::cargo().args([
+        "tree",
+        "--locked",
+        "--workspace",
+        "--all-features",
+        "--target=all",
+        "--prefix=none",
+        "--format={p}",
+    ]))?;
+    Ok(tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+}

@@ -1,0 +1,83 @@
+//! Relative links in Markdown.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Finding, workspace::Workspace};
+
+pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for file in workspace.files("md") {
+        let text = workspace.text(file)?.unwrap_or_default();
+        for (number, target) in links(&text) {
+            let Some(target) = relative(target) else { continue };
+            let place = normal(&file.parent().unwrap_or(Path::new("")).join(target));
+            if !workspace.path(&place).exists() {
+                findings
+                    .push(Finding::failure(format!("{}:{number}: {target} is not there", file.display())));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// The targets of inline links outside code, with their line numbers.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        // Even pieces between backticks are prose, odd ones code.
+        for prose in line.split('`').step_by(2) {
+            let targets = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+            found.extend(targets.map(|target| (index + 1, target)));
+        }
+    }
+    found
+}
+
+/// The file that a link names, unless it leads out of the repository or only within its own page.
+fn relative(target: &str) -> Option<&str> {
+    let file = target.split('#').next().unwrap_or_default();
+    (!file.is_empty() && !file.contains("://") && !file.starts_with("mailto:")).then_some(file)
+}
+
+/// The path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            Component::Normal(name) => out.push(name),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_in_prose_are_found_and_code_is_not_prose() {
+        let text = "see [a](docs/a.md#top) and [b](../b.md \"title\")\n`[no](code.md)`\n```\n[no](fence.md)\n```\n[c](c.md)";
+        assert_eq!(links(text), [(1, "docs/a.md#top"), (1, "../b.md"), (6, "c.md")]);
+    }
+
+    #[test]
+    fn only_files_of_the_repository_are_relative() {
+        assert_eq!(relative("docs/a.md#top"), Some("docs/a.md"));
+        assert_eq!(relative("#top"), None);
+        assert_eq!(relative("https://example.com/a.md"), None);
+        assert_eq!(normal(Path::new("docs/adr/../iam/./a.md")), Path::new("docs/iam/a.md"));
+    }
+}

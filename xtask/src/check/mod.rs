@@ -1,0 +1,162 @@
+//! The rules that no compiler knows.
+//!
+//! A check is a function from the workspace to its findings; each has a file of its own and one line in [`CHECKS`].
+
+mod absent;
+mod direction;
+mod documented;
+mod features;
+mod hygiene;
+mod length;
+mod licences;
+mod links;
+mod workspace;
+
+use std::{fmt, time::Duration};
+
+use anyhow::{Result, bail};
+
+use crate::report;
+use workspace::Workspace;
+
+/// A check: its name, what it proves, and how.
+struct Check {
+    name: &'static str,
+    proves: &'static str,
+    /// Takes longer than a glance: only run when asked for by name, or with `--all`.
+    slow: bool,
+    run: fn(&Workspace) -> Result<Vec<Finding>>,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "direction",
+        proves: "the crates depend on each other only as the design says",
+        slow: false,
+        run: direction::check,
+    },
+    Check {
+        name: "absent",
+        proves: "no build contains a crate that it must not contain",
+        slow: false,
+        run: absent::check,
+    },
+    Check {
+        name: "licences",
+        proves: "licences, banned crates and sources are as deny.toml allows",
+        slow: false,
+        run: licences::check,
+    },
+    Check {
+        name: "documented",
+        proves: "every library opens with its docs and shows an example that compiles",
+        slow: false,
+        run: documented::check,
+    },
+    Check {
+        name: "length",
+        proves: "no source file has outgrown its concept",
+        slow: false,
+        run: length::check,
+    },
+    Check {
+        name: "links",
+        proves: "relative links in Markdown lead somewhere",
+        slow: false,
+        run: links::check,
+    },
+    Check {
+        name: "hygiene",
+        proves: "the repository holds no machine paths, conflict markers or unfinished code",
+        slow: false,
+        run: hygiene::check,
+    },
+    Check {
+        name: "features",
+        proves: "every library builds alone, without features and with each one",
+        slow: true,
+        run: features::check,
+    },
+];
+
+/// What a check found.
+struct Finding {
+    severity: Severity,
+    message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    Warning,
+    Failure,
+}
+
+impl Finding {
+    fn failure(message: impl Into<String>) -> Self {
+        Finding { severity: Severity::Failure, message: message.into() }
+    }
+
+    fn warning(message: impl Into<String>) -> Self {
+        Finding { severity: Severity::Warning, message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Failure => "failure",
+        };
+        write!(f, "  {label}: {}", self.message)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only these checks (all the quick ones when none is named)
+    names: Vec<String>,
+    /// The slow checks too
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+}
+
+/// Runs the checks; whether none of them failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let chosen = choose(arguments)?;
+    let workspace = Workspace::load()?;
+    let (mut passed, mut failed) = (0, 0);
+    for check in chosen {
+        let (findings, took) = crate::clock::timed(|| (check.run)(&workspace));
+        let findings = findings?;
+        let bad = findings.iter().any(|finding| finding.severity == Severity::Failure);
+        report::line(format_args!(
+            "{} {:<10} {}{}",
+            if bad { "FAIL" } else { "ok  " },
+            check.name,
+            check.proves,
+            slow_note(took)
+        ));
+        findings.iter().for_each(report::line);
+        if bad { failed += 1 } else { passed += 1 }
+    }
+    report::line(format_args!("checks: {passed} passed, {failed} failed"));
+    Ok(failed == 0)
+}
+
+fn choose(arguments: &Arguments) -> Result<Vec<&'static Check>> {
+    if arguments.names.is_empty() {
+        return Ok(CHECKS.iter().filter(|check| arguments.all || !check.slow).collect());
+    }
+    let find = |name: &String| match CHECKS.iter().find(|check| check.name == name) {
+        Some(check) => Ok(check),
+        None => {
+            let known: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+            bail!("there is no check {name:?}; there are: {}", known.join(", "))
+        }
+    };
+    arguments.names.iter().map(find).collect()
+}
+
+fn slow_note(took: Duration) -> String {
+    if took < Duration::from_secs(1) { String::new() } else { format!(" ({:.0} s)", took.as_secs_f64()) }
+}
