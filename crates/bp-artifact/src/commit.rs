@@ -25,6 +25,11 @@ impl CommitSha {
     pub fn short(&self) -> &str {
         &self.0[..7]
     }
+
+    /// This commit by its [short](Self::short) id.
+    pub fn abbreviated(&self) -> CommitSha {
+        CommitSha(self.short().to_owned())
+    }
 }
 
 impl FromStr for CommitSha {

@@ -47,9 +47,17 @@ impl ResolvedImage {
         running == self.digest() || self.platforms.iter().any(|p| p.digest == *running)
     }
 
-    /// Whether every digest that may run is known, so that another one is a mismatch and not merely unknown.
+    /// Whether every digest that may run is known, so that another one is a mismatch and not merely unknown: the
+    /// platforms of an index, or a manifest that is no index.
     pub fn is_complete(&self) -> bool {
-        !self.platforms.is_empty()
+        let single = matches!(
+            self.media_type.as_deref(),
+            Some(
+                "application/vnd.oci.image.manifest.v1+json"
+                    | "application/vnd.docker.distribution.manifest.v2+json"
+            )
+        );
+        single || !self.platforms.is_empty()
     }
 
     /// The same image under another repository, as after a byte-identical copy.

@@ -24,9 +24,12 @@
 //! # Permissions
 //! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository.
 
+mod artifact;
 mod commit;
+mod config;
 mod deploy;
 mod digest;
+mod document;
 mod error;
 mod exit;
 mod image;
@@ -34,14 +37,21 @@ mod operation;
 mod parse;
 mod platform;
 mod reference;
+mod resolve;
 mod time;
 
+pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, CiError, Source};
 pub use commit::CommitSha;
+pub use config::{
+    AccountId, Config, ConfigError, EcsConfig, EksConfig, Environment, EnvironmentConfig, Project, Region,
+    RoleArn, Workload, WorkloadKind,
+};
 pub use deploy::{
     Cause, Current, DeployEvent, Evidence, EvidenceKind, FailureReport, Observation, Outcome, Progress,
     Proof, Revision, Target, TargetError, TargetId, Verdict,
 };
 pub use digest::{Algorithm, Digest, Hasher};
+pub use document::{DocumentError, Location};
 pub use error::{Classified, ErrorClass};
 pub use exit::ExitCode;
 pub use image::{PlatformImage, ResolvedImage};
@@ -49,4 +59,7 @@ pub use operation::{Emitter, Event, Operation};
 pub use parse::ParseError;
 pub use platform::Platform;
 pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
+#[cfg(feature = "ecr")]
+pub use resolve::ecr::EcrResolver;
+pub use resolve::{ManifestError, Resolve, ResolveError, wait_for};
 pub use time::{TimeSource, Wait, WaitError};

@@ -40,6 +40,21 @@ impl ParseError {
     }
 }
 
+/// Reads text into `T`. The error is made while the text is visited, so that a format adds its place to it.
+pub(crate) struct TextVisitor<T>(pub(crate) std::marker::PhantomData<T>);
+
+impl<T: std::str::FromStr<Err = ParseError>> serde::de::Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 /// `Serialize` and `Deserialize` through `Display` and `FromStr`: the text form is the wire form.
 macro_rules! serde_as_text {
     ($($type:ty),+) => {$(
@@ -51,8 +66,7 @@ macro_rules! serde_as_text {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str($crate::parse::TextVisitor(std::marker::PhantomData))
             }
         }
 

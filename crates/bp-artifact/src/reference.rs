@@ -228,6 +228,11 @@ impl ImageRef {
         self.digest.as_ref()
     }
 
+    /// The same reference with `digest`, which wins over the tag.
+    pub fn with_digest(self, digest: Digest) -> Self {
+        ImageRef { digest: Some(digest), ..self }
+    }
+
     /// What a registry is asked for: the digest if there is one, else the tag.
     pub fn reference(&self) -> &str {
         match (&self.digest, &self.tag) {

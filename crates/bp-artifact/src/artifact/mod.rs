@@ -1,0 +1,314 @@
+//! `artifact.json`: what a build hands to the stages after it.
+
+mod ci;
+
+pub use ci::CiError;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    commit::CommitSha,
+    digest::Digest,
+    document::{self, DocumentError, Location, Schema},
+    error::{Classified, ErrorClass},
+    image::{PlatformImage, ResolvedImage},
+    reference::{ImageRef, Repository, Tag},
+};
+
+/// What a build made, and what it was made from: the content of `artifact.json`.
+///
+/// It is a superset of the older `{ "commit_sha": "<short>" }`, in both directions: that file is read, and tools that
+/// read only `commit_sha` (which names the image's tag by convention) keep working. Fields that this version does not
+/// know survive a rewrite; another major version of the schema is refused.
+///
+/// ```
+/// use bp_artifact::{Artifact, Repository};
+///
+/// let old = Artifact::parse(r#"{ "commit_sha": "1a2b3c4" }"#, "artifact.json")?;
+/// assert!(old.image.is_none());
+/// let repository: Repository = "registry.example.com/shop/web".parse()?;
+/// assert_eq!(old.image_ref(Some(&repository))?.to_string(), "registry.example.com/shop/web:1a2b3c4");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    #[serde(default = "current_schema")]
+    schema: Schema,
+    /// The commit, abbreviated, as older readers expect it. [`Source::commit`] has the whole id.
+    #[serde(default, rename = "commit_sha", skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitSha>,
+    /// The image. `None` in the older form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ArtifactImage>,
+    /// What it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// The build that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+    /// The version that people know it by, such as `1.4.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When this file was written first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// What a later version or another tool wrote.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The image in an [`Artifact`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactImage {
+    /// Registry and path.
+    pub repository: Repository,
+    /// The tag that it was pushed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+    /// The digest: the identity. Without it the tag has to be resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The media type of the manifest or index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The size of the manifest or index in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The platforms of an index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<PlatformImage>,
+    /// What a later version or another tool wrote.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// What an [`Artifact`] was built from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Where the source lives, without credentials: `https://github.com/example/shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The commit. For a pull request: its head, not the merge commit that a workflow is run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitSha>,
+    /// The merge commit that was built, when that is not [`commit`](Self::commit) itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_commit: Option<CommitSha>,
+    /// Branch, tag or pull request, as the build system names it: `refs/heads/main`.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// What a later version or another tool wrote.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The build that made an [`Artifact`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Build {
+    /// The build system: `codebuild`, `github-actions`.
+    pub system: String,
+    /// The build's id in that system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Where the build can be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Who or what started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<String>,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// What a later version or another tool wrote.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+const KIND: &str = "bp.artifact";
+const MAJOR: u32 = 1;
+
+fn current_schema() -> Schema {
+    Schema::new(KIND, MAJOR)
+}
+
+impl Default for Artifact {
+    /// An artifact that says nothing yet.
+    fn default() -> Self {
+        Artifact {
+            schema: current_schema(),
+            commit: None,
+            image: None,
+            source: None,
+            build: None,
+            version: None,
+            created: None,
+            rest: Map::new(),
+        }
+    }
+}
+
+impl Artifact {
+    /// Reads `artifact.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not an artifact; the message names file, line and column.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, DocumentError> {
+        let path = path.as_ref();
+        Self::parse(&document::read(path)?, &path.display().to_string())
+    }
+
+    /// Reads an artifact from `text`; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// When it is not an artifact.
+    pub fn parse(text: &str, file: &str) -> Result<Self, DocumentError> {
+        // The schema is looked at first: what else a later version means is not for this one to judge.
+        #[derive(Deserialize)]
+        struct Head {
+            schema: Option<Schema>,
+        }
+        if let Some(schema) = document::from_json::<Head>(text, file)?.schema {
+            schema.check(file, KIND, MAJOR)?;
+        }
+        let artifact: Artifact = document::from_json(text, file)?;
+        match artifact.contradiction() {
+            None => Ok(artifact),
+            Some(reason) => {
+                let at = Location { file: file.to_owned(), line: 1, column: 1 };
+                Err(DocumentError::Malformed { at, reason })
+            }
+        }
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let whole = self.source.as_ref().and_then(|source| source.commit.as_ref());
+        if let (Some(short), Some(whole)) = (&self.commit, whole)
+            && !whole.as_str().starts_with(short.as_str())
+        {
+            return Some(format!("commit_sha is {short}, but source.commit is {whole}"));
+        }
+        match &self.image {
+            Some(image) if image.tag.is_none() && image.digest.is_none() => {
+                Some("the image has neither tag nor digest".into())
+            }
+            None if self.commit.is_none() && whole.is_none() => {
+                Some("it names neither an image nor a commit_sha".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes `artifact.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), DocumentError> {
+        document::write_atomically(path.as_ref(), self.to_json().as_bytes())
+    }
+
+    /// The content of `artifact.json`.
+    pub fn to_json(&self) -> String {
+        document::to_json(self)
+    }
+
+    /// The image to resolve or deploy.
+    ///
+    /// An artifact in the older form names no repository; then `repository` (from `bp.toml` or a flag) completes it,
+    /// with the abbreviated commit as the tag.
+    ///
+    /// # Errors
+    /// When the artifact names no image and no repository is given.
+    pub fn image_ref(&self, repository: Option<&Repository>) -> Result<ImageRef, ArtifactError> {
+        if let Some(image) = &self.image {
+            return image.reference().ok_or(ArtifactError::NothingToDeploy);
+        }
+        let whole = || self.source.as_ref()?.commit.as_ref().map(CommitSha::abbreviated);
+        let commit = self.commit.clone().or_else(whole).ok_or(ArtifactError::NothingToDeploy)?;
+        let repository = repository.ok_or_else(|| ArtifactError::NoRepository { commit: commit.clone() })?;
+        let tag = commit.as_str().parse().expect("hex digits are a tag");
+        Ok(repository.tagged(tag))
+    }
+
+    /// The image with its digest, when the artifact has it.
+    pub fn resolved(&self) -> Option<ResolvedImage> {
+        let image = self.image.as_ref()?;
+        Some(ResolvedImage {
+            reference: image.repository.at(image.digest.clone()?),
+            media_type: image.media_type.clone(),
+            size: image.size,
+            platforms: image.platforms.clone(),
+        })
+    }
+
+    /// Sets the image to what a resolver found.
+    pub fn set_image(&mut self, image: &ResolvedImage, tag: Option<Tag>) {
+        let rest = self.image.take().map(|image| image.rest).unwrap_or_default();
+        self.image = Some(ArtifactImage {
+            repository: image.reference.repository().clone(),
+            tag,
+            digest: Some(image.digest().clone()),
+            media_type: image.media_type.clone(),
+            size: image.size,
+            platforms: image.platforms.clone(),
+            rest,
+        });
+    }
+}
+
+impl ArtifactImage {
+    /// The image by tag and digest, as far as they are set.
+    fn reference(&self) -> Option<ImageRef> {
+        match (&self.tag, &self.digest) {
+            (Some(tag), Some(digest)) => {
+                Some(self.repository.tagged(tag.clone()).with_digest(digest.clone()))
+            }
+            (Some(tag), None) => Some(self.repository.tagged(tag.clone())),
+            (None, Some(digest)) => Some(self.repository.at(digest.clone()).into()),
+            (None, None) => None,
+        }
+    }
+}
+
+impl From<ImageRef> for ArtifactImage {
+    fn from(image: ImageRef) -> Self {
+        ArtifactImage {
+            repository: image.repository().clone(),
+            tag: image.tag().cloned(),
+            digest: image.digest().cloned(),
+            media_type: None,
+            size: None,
+            platforms: Vec::new(),
+            rest: Map::new(),
+        }
+    }
+}
+
+/// An artifact that does not say enough.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// The older form: a commit without a repository.
+    #[error(
+        "the artifact names no image, only the commit {commit}: give the repository in bp.toml or with --repository"
+    )]
+    NoRepository {
+        /// The commit that it names.
+        commit: CommitSha,
+    },
+    /// Neither an image nor a commit.
+    #[error("the artifact names neither an image nor a commit: write one with emit-artifact")]
+    NothingToDeploy,
+}
+
+impl Classified for ArtifactError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::BadInput
+    }
+}

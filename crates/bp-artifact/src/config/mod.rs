@@ -1,0 +1,211 @@
+//! `bp.toml`: the environments of a project, in the order in which an image passes through them.
+
+mod error;
+mod name;
+mod read;
+
+use std::path::Path;
+
+pub use error::ConfigError;
+pub use name::{AccountId, Environment, Region, RoleArn, Workload, WorkloadKind};
+
+use crate::{
+    document,
+    reference::{Registry, Repository},
+};
+
+/// The content of `bp.toml`.
+///
+/// ```
+/// use bp_artifact::Config;
+///
+/// let config = Config::parse(r#"
+/// version = 1
+///
+/// [project]
+/// name = "shop"
+/// repository = "shop/web"
+///
+/// [[environment]]
+/// name = "staging"
+/// account = "111111111111"
+/// region = "eu-central-1"
+/// role = "arn:aws:iam::111111111111:role/deploy"
+/// registry = "111111111111.dkr.ecr.eu-central-1.amazonaws.com"
+///
+/// [environment.ecs]
+/// cluster = "shop"
+/// service = "web"
+/// container = "web"
+///
+/// [[environment]]
+/// name = "prod"
+/// region = "eu-west-1"
+/// registry = "222222222222.dkr.ecr.eu-west-1.amazonaws.com"
+///
+/// [environment.eks]
+/// cluster = "shop"
+/// namespace = "web"
+/// workload = "deployment/web"
+/// container = "web"
+/// "#, "bp.toml")?;
+///
+/// let staging = config.environment("staging")?;
+/// assert_eq!(
+///     staging.repository.to_string(),
+///     "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web",
+/// );
+/// assert_eq!(config.next(&staging.name).unwrap().name.as_str(), "prod");
+/// # Ok::<(), bp_artifact::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    file: String,
+    /// The project.
+    pub project: Project,
+    environments: Vec<EnvironmentConfig>,
+}
+
+/// What is the same in every environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Project {
+    /// The project's name.
+    pub name: String,
+    /// The path of the image's repository, below each environment's registry.
+    pub repository: String,
+}
+
+/// One environment: where its registry, cluster and services are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EnvironmentConfig {
+    /// Its name.
+    pub name: Environment,
+    /// The AWS account, when it is pinned: work in another account is refused.
+    pub account: Option<AccountId>,
+    /// The AWS region.
+    pub region: Region,
+    /// The role to assume.
+    pub role: Option<RoleArn>,
+    /// Registry and path of the image's repository in this environment.
+    pub repository: Repository,
+    ecs: Option<EcsConfig>,
+    eks: Option<EksConfig>,
+    file: String,
+}
+
+/// A service of Amazon ECS, and the container in it that runs the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EcsConfig {
+    /// The cluster's name or ARN.
+    pub cluster: String,
+    /// The service's name.
+    pub service: String,
+    /// The container's name in the task definition. May be left out when there is one container only.
+    pub container: Option<String>,
+}
+
+/// A workload on Amazon EKS, and the container in it that runs the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EksConfig {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The workload.
+    pub workload: Workload,
+    /// The container's name in the pod template. May be left out when there is one container only.
+    pub container: Option<String>,
+}
+
+impl Config {
+    /// Reads `bp.toml`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something that is wrong; the message names file, line and column.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        Self::parse(&document::read(path)?, &path.display().to_string())
+    }
+
+    /// Reads `text`; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// When it says something that is wrong.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        read::config(text, file)
+    }
+
+    /// The environments in order.
+    pub fn environments(&self) -> &[EnvironmentConfig] {
+        &self.environments
+    }
+
+    /// The environment called `name`.
+    ///
+    /// # Errors
+    /// When there is none; the message lists those there are.
+    pub fn environment(&self, name: &str) -> Result<&EnvironmentConfig, ConfigError> {
+        self.environments.iter().find(|e| e.name.as_str() == name).ok_or_else(|| {
+            ConfigError::UnknownEnvironment {
+                file: self.file.clone(),
+                asked: name.to_owned(),
+                known: self.environments.iter().map(|e| e.name.clone()).collect(),
+            }
+        })
+    }
+
+    /// The environment that comes after `name`.
+    pub fn next(&self, name: &Environment) -> Option<&EnvironmentConfig> {
+        self.environments.get(self.position(name)? + 1)
+    }
+
+    /// The environment that comes before `name`: the one that it is promoted from.
+    pub fn previous(&self, name: &Environment) -> Option<&EnvironmentConfig> {
+        self.environments.get(self.position(name)?.checked_sub(1)?)
+    }
+
+    fn position(&self, name: &Environment) -> Option<usize> {
+        self.environments.iter().position(|e| e.name == *name)
+    }
+}
+
+impl EnvironmentConfig {
+    /// The registry's host.
+    pub fn registry(&self) -> &Registry {
+        self.repository.registry()
+    }
+
+    /// Whether an ECS service is configured.
+    pub fn has_ecs(&self) -> bool {
+        self.ecs.is_some()
+    }
+
+    /// Whether an EKS workload is configured.
+    pub fn has_eks(&self) -> bool {
+        self.eks.is_some()
+    }
+
+    /// The ECS service.
+    ///
+    /// # Errors
+    /// When none is configured.
+    pub fn ecs(&self) -> Result<&EcsConfig, ConfigError> {
+        self.ecs.as_ref().ok_or_else(|| self.missing("ecs"))
+    }
+
+    /// The EKS workload.
+    ///
+    /// # Errors
+    /// When none is configured.
+    pub fn eks(&self) -> Result<&EksConfig, ConfigError> {
+        self.eks.as_ref().ok_or_else(|| self.missing("eks"))
+    }
+
+    fn missing(&self, section: &'static str) -> ConfigError {
+        ConfigError::MissingSection { file: self.file.clone(), environment: self.name.clone(), section }
+    }
+}

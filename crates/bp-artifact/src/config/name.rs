@@ -1,0 +1,264 @@
+//! The names in `bp.toml`: environments, accounts, regions, roles, workloads.
+
+use std::{fmt, str::FromStr};
+
+use crate::parse::{ParseError, serde_as_text};
+
+/// The name of an environment: `dev`, `staging`, `prod`. Lower-case letters, digits and dashes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Environment(String);
+
+/// The number of an AWS account: twelve digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(String);
+
+/// The name of an AWS region: `eu-central-1`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Region(String);
+
+/// The ARN of an IAM role that is assumed for an environment.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleArn(String);
+
+impl Environment {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AccountId {
+    /// The number as text; it may start with zeros.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Region {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl RoleArn {
+    /// The ARN as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The account that the role belongs to.
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or_default()
+    }
+}
+
+impl FromStr for Environment {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let good = text.bytes().all(word)
+            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+            && !text.ends_with('-')
+            && text.len() <= 63;
+        match good {
+            true => Ok(Environment(text.to_owned())),
+            false => Err(ParseError::new(
+                "the name of an environment",
+                text,
+                "expected lower-case letters, digits and dashes, as in staging",
+            )),
+        }
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match is_account(text) {
+            true => Ok(AccountId(text.to_owned())),
+            false => Err(ParseError::new("an AWS account", text, "expected twelve digits")),
+        }
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl FromStr for Region {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let letters = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+        let good = match parts.as_slice() {
+            [names @ .., number] if names.len() >= 2 => {
+                names.iter().all(letters) && number.len() <= 2 && number.parse::<u8>().is_ok()
+            }
+            _ => false,
+        };
+        match good {
+            true => Ok(Region(text.to_owned())),
+            false => Err(ParseError::new("an AWS region", text, "expected a name such as eu-central-1")),
+        }
+    }
+}
+
+impl FromStr for RoleArn {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        match parts.as_slice() {
+            ["arn", partition, "iam", "", account, resource]
+                if partition.starts_with("aws")
+                    && is_account(account)
+                    && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()) =>
+            {
+                Ok(RoleArn(text.to_owned()))
+            }
+            _ => Err(ParseError::new(
+                "the ARN of a role",
+                text,
+                "expected arn:aws:iam::<twelve digits>:role/<name>",
+            )),
+        }
+    }
+}
+
+/// A Kubernetes workload: `deployment/web`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Workload {
+    /// What kind of workload.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of [`Workload`] that roll out an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum WorkloadKind {
+    /// A Deployment.
+    Deployment,
+    /// A StatefulSet.
+    StatefulSet,
+    /// A DaemonSet.
+    DaemonSet,
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WorkloadKind::Deployment => "deployment",
+            WorkloadKind::StatefulSet => "statefulset",
+            WorkloadKind::DaemonSet => "daemonset",
+        })
+    }
+}
+
+impl FromStr for Workload {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |reason| ParseError::new("a workload", text, reason);
+        let (kind, name) = text.split_once('/').ok_or_else(|| wrong("expected deployment/<name>"))?;
+        let kind = match kind {
+            "deployment" => WorkloadKind::Deployment,
+            "statefulset" => WorkloadKind::StatefulSet,
+            "daemonset" => WorkloadKind::DaemonSet,
+            _ => return Err(wrong("the kind is none of deployment, statefulset, daemonset")),
+        };
+        if !is_dns_name(name) {
+            return Err(wrong("the name is lower-case letters, digits, dashes and dots"));
+        }
+        Ok(Workload { kind, name: name.to_owned() })
+    }
+}
+
+/// A DNS subdomain, as the names of Kubernetes objects are.
+pub(super) fn is_dns_name(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RoleArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+serde_as_text!(Environment, AccountId, Region, RoleArn, Workload);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good<T: FromStr<Err = ParseError> + fmt::Display>(texts: &[&str]) {
+        for text in texts {
+            assert_eq!(text.parse::<T>().unwrap().to_string(), *text);
+        }
+    }
+
+    fn bad<T: FromStr<Err = ParseError>>(texts: &[&str]) {
+        for text in texts {
+            assert!(text.parse::<T>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_round_trip_and_refuse() {
+        good::<Environment>(&["dev", "prod-eu", "s1"]);
+        bad::<Environment>(&["", "Prod", "1a", "a_b", "a-", "a b"]);
+        good::<AccountId>(&["000000000001"]);
+        bad::<AccountId>(&["", "1", "1111111111111", "11111111111x"]);
+        good::<Region>(&["eu-central-1", "us-gov-west-1", "ap-southeast-10"]);
+        bad::<Region>(&["", "eu", "eu-1", "eu-central", "eu-central-1a", "EU-central-1", "eu--1"]);
+        good::<RoleArn>(&[
+            "arn:aws:iam::111111111111:role/deploy",
+            "arn:aws-cn:iam::111111111111:role/ci/deploy",
+        ]);
+        bad::<RoleArn>(&[
+            "",
+            "deploy",
+            "arn:aws:iam::111111111111:user/deploy",
+            "arn:aws:iam::1:role/deploy",
+            "arn:aws:iam::111111111111:role/",
+            "arn:aws:sts::111111111111:assumed-role/deploy/x",
+        ]);
+        good::<Workload>(&["deployment/web", "statefulset/db.v2", "daemonset/log-agent"]);
+        bad::<Workload>(&["", "web", "deployment/", "deploy/web", "deployment/Web", "pod/web"]);
+    }
+}

@@ -1,0 +1,183 @@
+//! The resolver for Amazon ECR, by its API: no registry login, no token.
+
+use aws_sdk_ecr::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{RequestId as _, batch_get_image::BatchGetImageError},
+    types::{ImageFailureCode, ImageIdentifier},
+};
+use futures_core::future::BoxFuture;
+
+use super::{ManifestError, Resolve, ResolveError};
+use crate::{
+    digest::Digest,
+    image::ResolvedImage,
+    reference::{ImageRef, Repository},
+};
+
+/// The manifests that run, and their indexes. Without indexes in this list a registry may answer with one platform of
+/// them, under another digest.
+const ACCEPTED: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// Resolves images of Amazon ECR, in one call of BatchGetImage.
+///
+/// The manifest's bytes are hashed and compared with the digest that the service tells. The client's region must be
+/// the registry's; retries, time-outs and credentials are the client's.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use bp_artifact::{EcrResolver, Wait, wait_for};
+///
+/// # async fn run(client: aws_sdk_ecr::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let resolver = EcrResolver::new(client);
+/// let image = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1a2b3c4".parse()?;
+/// let wait = Wait::new(Duration::from_secs(300), Duration::from_secs(2))?;
+/// let resolved = wait_for(&resolver, &image, wait).await?;
+/// assert!(resolved.reference.to_string().contains("/shop/web@sha256:"));
+/// # Ok(()) }
+/// ```
+///
+/// # Permissions
+/// `ecr:BatchGetImage` on the repository.
+#[derive(Debug, Clone)]
+pub struct EcrResolver {
+    client: Client,
+}
+
+impl EcrResolver {
+    /// A resolver over `client`.
+    pub fn new(client: Client) -> Self {
+        EcrResolver { client }
+    }
+
+    /// The account, when this client is one for the registry.
+    fn account<'a>(&self, repository: &'a Repository) -> Result<&'a str, ResolveError> {
+        let wrong = |reason| ResolveError::WrongRegistry { repository: repository.clone(), reason };
+        let (account, region) = repository
+            .registry()
+            .ecr()
+            .ok_or_else(|| wrong("it is not a private registry of Amazon ECR".into()))?;
+        match self.client.config().region() {
+            Some(ours) if ours.as_ref() != region => {
+                Err(wrong(format!("the registry is in {region} and the client in {ours}")))
+            }
+            _ => Ok(account),
+        }
+    }
+
+    async fn look(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
+        let repository = image.repository();
+        let account = self.account(repository)?;
+        let answer = self
+            .client
+            .batch_get_image()
+            .registry_id(account)
+            .repository_name(repository.path())
+            .image_ids(identifier(image))
+            .set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()))
+            .send()
+            .await
+            .map_err(|error| failed(repository, error))?;
+        let request_id = answer.request_id().map(str::to_owned);
+        if let Some(failure) = answer.failures().first() {
+            return Err(match failure.failure_code() {
+                Some(ImageFailureCode::ImageNotFound) => {
+                    ResolveError::ImageNotFound { image: image.clone(), request_id }
+                }
+                _ => {
+                    let reason = failure.failure_reason().unwrap_or("it gives no reason").to_owned();
+                    unavailable(repository, request_id, reason.into())
+                }
+            });
+        }
+        let Some(found) = answer.images().first() else {
+            return Err(ResolveError::ImageNotFound { image: image.clone(), request_id });
+        };
+        let told = found.image_id().and_then(ImageIdentifier::image_digest).unwrap_or_default();
+        let manifest = found.image_manifest().unwrap_or_default();
+        verify(image, told, found.image_manifest_media_type(), manifest)
+            .map_err(|source| ResolveError::BadManifest { image: image.clone(), source: Box::new(source) })
+    }
+}
+
+impl Resolve for EcrResolver {
+    fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+        Box::pin(self.look(image))
+    }
+}
+
+/// The digest wins over the tag, as in every registry.
+fn identifier(image: &ImageRef) -> ImageIdentifier {
+    let identifier = ImageIdentifier::builder();
+    match (image.digest(), image.tag()) {
+        (Some(digest), _) => identifier.image_digest(digest.as_str()).build(),
+        (None, tag) => identifier.set_image_tag(tag.map(|tag| tag.as_str().to_owned())).build(),
+    }
+}
+
+/// The manifest has the digest that the service tells, and that one is what was asked for.
+fn verify(
+    image: &ImageRef,
+    told: &str,
+    media_type: Option<&str>,
+    manifest: &str,
+) -> Result<ResolvedImage, ManifestError> {
+    let told: Digest = told
+        .parse()
+        .map_err(|error: crate::ParseError| ManifestError::Malformed { reason: error.to_string() })?;
+    match image.digest() {
+        Some(expected) if *expected != told => {
+            Err(ManifestError::Digest { expected: expected.clone(), found: told })
+        }
+        _ => ResolvedImage::from_manifest(image.repository().at(told), media_type, manifest.as_bytes()),
+    }
+}
+
+fn failed(repository: &Repository, error: SdkError<BatchGetImageError>) -> ResolveError {
+    let request_id = error.request_id().map(str::to_owned);
+    let repository = repository.clone();
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    match (&error, code) {
+        (_, Some("RepositoryNotFoundException")) => {
+            ResolveError::RepositoryNotFound { repository, request_id }
+        }
+        (_, Some("AccessDeniedException")) => ResolveError::AccessDenied {
+            repository,
+            permission: "ecr:BatchGetImage".into(),
+            request_id,
+            source: Some(error.into()),
+        },
+        (_, Some(code)) if is_about_credentials(code) => {
+            ResolveError::NoCredentials { repository, source: error.into() }
+        }
+        // Neither the network nor time: the request could not be signed.
+        (SdkError::DispatchFailure(failure), _) if !failure.is_io() && !failure.is_timeout() => {
+            ResolveError::NoCredentials { repository, source: error.into() }
+        }
+        _ => unavailable(&repository, request_id, error.into()),
+    }
+}
+
+fn is_about_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredTokenException"
+            | "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationTokenException"
+    )
+}
+
+fn unavailable(
+    repository: &Repository,
+    request_id: Option<String>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> ResolveError {
+    ResolveError::Unavailable { repository: repository.clone(), request_id, source }
+}

@@ -1,0 +1,210 @@
+//! What the bytes of a manifest or index tell: digest, media type, platforms.
+
+use serde::Deserialize;
+
+use crate::{
+    digest::Digest,
+    image::{PlatformImage, ResolvedImage},
+    platform::Platform,
+    reference::DigestRef,
+};
+
+/// Bytes that are not the manifest that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The bytes have another digest than they are said to have.
+    #[error("its digest is {found}, but it was given as {expected}")]
+    Digest {
+        /// The digest that was asked for, or that the registry told.
+        expected: Digest,
+        /// The digest of the bytes.
+        found: Digest,
+    },
+    /// Not the JSON of a manifest.
+    #[error("it is not a manifest: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A manifest without a digest of its own: version 1 of Docker's format.
+    #[error("its media type {media_type} is not supported: build the image again with a current tool")]
+    Unsupported {
+        /// The media type.
+        media_type: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    #[serde(default)]
+    schema_version: u32,
+    media_type: Option<String>,
+    manifests: Option<Vec<Child>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Child {
+    digest: Digest,
+    platform: Option<ChildPlatform>,
+    artifact_type: Option<String>,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct ChildPlatform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Child {
+    /// Whether it never runs: the attestations that BuildKit puts beside the platforms, and other artifacts.
+    fn is_attestation(&self) -> bool {
+        let unknown = |p: &ChildPlatform| p.os == "unknown" && p.architecture == "unknown";
+        self.platform.as_ref().is_some_and(unknown)
+            || self.artifact_type.is_some()
+            || self.annotations.contains_key("vnd.docker.reference.type")
+    }
+
+    fn platform(&self) -> Option<Platform> {
+        let platform = self.platform.as_ref()?;
+        Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref()).ok()
+    }
+}
+
+impl ResolvedImage {
+    /// Reads what a registry answered for `reference`: `bytes` must have its digest. `media_type` is the answer's
+    /// Content-Type, if it had one.
+    ///
+    /// The platforms of an index are all of its images or none: where one image does not tell its platform, none is
+    /// listed, so that nothing that may run is taken for a stranger. Attestations are not platforms.
+    ///
+    /// ```
+    /// use bp_artifact::{Digest, Repository, ResolvedImage};
+    ///
+    /// let index = br#"{"schemaVersion":2,"manifests":[
+    ///   {"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    ///    "platform":{"os":"linux","architecture":"arm64"}}]}"#;
+    /// let repository: Repository = "registry.example.com/web".parse()?;
+    /// let image = ResolvedImage::from_manifest(repository.at(Digest::sha256(index)), None, index)?;
+    /// assert_eq!(image.platforms[0].platform.to_string(), "linux/arm64");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the bytes have another digest, or are no manifest.
+    pub fn from_manifest(
+        reference: DigestRef,
+        media_type: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Self, ManifestError> {
+        let expected = reference.digest();
+        let found = Digest::of(expected.algorithm(), bytes);
+        if found != *expected {
+            return Err(ManifestError::Digest { expected: expected.clone(), found });
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes)
+            .map_err(|error| ManifestError::Malformed { reason: error.to_string() })?;
+        // Content-Type may carry parameters; the document's own word is exact, but optional in OCI.
+        let told = media_type.map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
+        let media_type = manifest.media_type.or(told);
+        match (manifest.schema_version, media_type) {
+            (2, media_type) => Ok(ResolvedImage {
+                platforms: manifest.manifests.as_deref().map(platforms).unwrap_or_default(),
+                reference,
+                media_type,
+                size: Some(bytes.len() as u64),
+            }),
+            (1, media_type) => {
+                let media_type = media_type
+                    .unwrap_or_else(|| "application/vnd.docker.distribution.manifest.v1+json".into());
+                Err(ManifestError::Unsupported { media_type })
+            }
+            (version, _) => {
+                Err(ManifestError::Malformed { reason: format!("its schemaVersion is {version}, not 2") })
+            }
+        }
+    }
+}
+
+fn platforms(children: &[Child]) -> Vec<PlatformImage> {
+    let image =
+        |child: &Child| Some(PlatformImage { platform: child.platform()?, digest: child.digest.clone() });
+    let images = children.iter().filter(|child| !child.is_attestation()).map(image);
+    images.collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Repository;
+
+    fn read(manifest: &Value, media_type: Option<&str>) -> Result<ResolvedImage, ManifestError> {
+        let bytes = manifest.to_string();
+        let repository: Repository = "r.example.com/web".parse().unwrap();
+        ResolvedImage::from_manifest(repository.at(Digest::sha256(&bytes)), media_type, bytes.as_bytes())
+    }
+
+    fn child(name: &str, platform: Value) -> Value {
+        json!({ "digest": Digest::sha256(name), "size": 1, "platform": platform })
+    }
+
+    #[test]
+    fn platforms_without_attestations() {
+        let mut attestation = child("att", json!({ "os": "unknown", "architecture": "unknown" }));
+        attestation["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [
+                child("a", json!({ "os": "linux", "architecture": "amd64" })),
+                child("b", json!({ "os": "linux", "architecture": "arm64", "variant": "v8" })),
+                attestation,
+            ],
+        });
+        let image = read(&index, None).unwrap();
+        let platforms: Vec<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
+        assert_eq!(platforms, ["linux/amd64", "linux/arm64/v8"]);
+        assert_eq!(image.size, Some(index.to_string().len() as u64));
+        assert!(image.is_complete() && image.covers(&Digest::sha256("b")));
+        assert!(!image.covers(&Digest::sha256("att")));
+    }
+
+    #[test]
+    fn an_index_with_an_image_of_no_platform_lists_none() {
+        let index = json!({ "schemaVersion": 2, "manifests": [
+            child("a", json!({ "os": "linux", "architecture": "amd64" })),
+            child("b", Value::Null),
+        ]});
+        let image = read(&index, Some("application/vnd.oci.image.index.v1+json; charset=utf-8")).unwrap();
+        assert!(image.platforms.is_empty() && !image.is_complete());
+        assert_eq!(image.media_type.as_deref(), Some("application/vnd.oci.image.index.v1+json"));
+    }
+
+    #[test]
+    fn a_single_manifest_is_complete_in_itself() {
+        let manifest = json!({ "schemaVersion": 2, "config": {}, "layers": [] });
+        let image = read(&manifest, Some("application/vnd.oci.image.manifest.v1+json")).unwrap();
+        assert!(image.platforms.is_empty() && image.is_complete());
+    }
+
+    #[test]
+    fn refuses_other_bytes_and_other_formats() {
+        let repository: Repository = "r.example.com/web".parse().unwrap();
+        let error = ResolvedImage::from_manifest(repository.at(Digest::sha256("x")), None, b"y").unwrap_err();
+        assert!(matches!(error, ManifestError::Digest { .. }), "{error}");
+        assert!(matches!(read(&json!([]), None), Err(ManifestError::Malformed { .. })));
+        assert!(matches!(read(&json!({}), None), Err(ManifestError::Malformed { .. })));
+        assert!(matches!(read(&json!({ "schemaVersion": 1 }), None), Err(ManifestError::Unsupported { .. })));
+        let bad_child = json!({ "schemaVersion": 2, "manifests": [{ "digest": "sha256:x" }] });
+        assert!(matches!(read(&bad_child, None), Err(ManifestError::Malformed { .. })));
+    }
+}

@@ -1,0 +1,26 @@
+//! From a tag to a digest, once, at the edge.
+
+#[cfg(feature = "ecr")]
+pub(crate) mod ecr;
+mod error;
+mod manifest;
+mod wait;
+
+use futures_core::future::BoxFuture;
+
+pub use error::ResolveError;
+pub use manifest::ManifestError;
+pub use wait::wait_for;
+
+use crate::{image::ResolvedImage, reference::ImageRef};
+
+/// Finds the digest that an image reference means now.
+///
+/// `EcrResolver` (feature `ecr`) asks the API of Amazon ECR; `bp-promote` has one for any registry.
+pub trait Resolve: Send + Sync {
+    /// Looks once. What the registry answers is hashed: the result's digest is of bytes that were seen.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>>;
+}

@@ -1,0 +1,160 @@
+//! Waiting for an image to appear.
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Resolve, ResolveError};
+use crate::{error::Classified, image::ResolvedImage, reference::ImageRef, time::Wait};
+
+/// Resolves `image`, waiting until it is there.
+///
+/// One good look is enough: right after a push a registry may know an image, then not, then know it again. While it
+/// waits, a missing image, a missing repository (it may be created by the push) and a registry that cannot be asked
+/// are reasons to look again; what no waiting mends, such as denied access, ends the wait.
+///
+/// # Errors
+/// [`ResolveError::NotInTime`] when the deadline passes and the image is missing; the last error when the registry
+/// could not be asked; else the error that ended the wait.
+///
+/// # Permissions
+/// Those of the resolver.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn wait_for(
+    resolver: &(impl Resolve + ?Sized),
+    image: &ImageRef,
+    wait: Wait,
+) -> Result<ResolvedImage, ResolveError> {
+    let start = Instant::now();
+    let deadline = start + wait.deadline();
+    let mut looks = 0;
+    let mut last = None;
+    loop {
+        looks += 1;
+        match timeout_at(deadline, resolver.resolve(image)).await {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) if error.is_not_found() || error.is_retryable() => {
+                tracing::debug!(%image, looks, %error, "not there yet");
+                last = Some(error);
+            }
+            Ok(Err(error)) => return Err(error),
+            // A look that hangs until the deadline tells nothing.
+            Err(_) => {}
+        }
+        let next = Instant::now() + wait.pause();
+        if next >= deadline {
+            sleep_until(deadline).await;
+            return Err(match last {
+                Some(error) if !error.is_not_found() => error,
+                last => ResolveError::NotInTime {
+                    image: image.clone(),
+                    waited: start.elapsed(),
+                    looks,
+                    last: last.map(Box::new),
+                },
+            });
+        }
+        sleep_until(next).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use futures_core::future::BoxFuture;
+
+    use super::*;
+    use crate::{Digest, ErrorClass};
+
+    #[derive(Clone, Copy)]
+    enum Look {
+        Found,
+        Missing,
+        NoRepository,
+        Down,
+        Denied,
+        Hangs,
+    }
+
+    /// Answers in order; the last answer for ever.
+    struct Script(Mutex<Vec<Look>>);
+
+    impl Resolve for Script {
+        fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+            let mut looks = self.0.lock().unwrap();
+            let look = if looks.len() > 1 { looks.remove(0) } else { looks[0] };
+            let (image, repository) = (image.clone(), image.repository().clone());
+            Box::pin(async move {
+                match look {
+                    Look::Found => Ok(repository.at(Digest::sha256("x")).into()),
+                    Look::Missing => Err(ResolveError::ImageNotFound { image, request_id: None }),
+                    Look::NoRepository => {
+                        Err(ResolveError::RepositoryNotFound { repository, request_id: None })
+                    }
+                    Look::Down => {
+                        Err(ResolveError::Unavailable { repository, request_id: None, source: "503".into() })
+                    }
+                    Look::Denied => Err(ResolveError::AccessDenied {
+                        repository,
+                        permission: "ecr:BatchGetImage".into(),
+                        request_id: None,
+                        source: None,
+                    }),
+                    Look::Hangs => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    async fn wait(looks: &[Look]) -> (Result<ResolvedImage, ResolveError>, Duration) {
+        let script = Script(Mutex::new(looks.to_vec()));
+        let image = "r.example.com/web:1".parse().unwrap();
+        let start = Instant::now();
+        let wait = Wait::new(Duration::from_secs(60), Duration::from_secs(2)).unwrap();
+        (wait_for(&script, &image, wait).await, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_at_once_and_then_in_its_cadence() {
+        assert_eq!(wait(&[Look::Found]).await.1, Duration::ZERO);
+        let (found, took) = wait(&[Look::NoRepository, Look::Missing, Look::Down, Look::Found]).await;
+        assert!(found.is_ok());
+        assert!((4800..=7300).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_how_long_and_how_often_it_looked() {
+        let (error, took) = wait(&[Look::Missing]).await;
+        let error = error.unwrap_err();
+        assert_eq!(took, Duration::from_secs(60));
+        let ResolveError::NotInTime { looks, .. } = &error else { panic!("{error}") };
+        assert!((25..=38).contains(looks), "{looks}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("the image r.example.com/web:1 did not appear within 60 s: looked "),
+            "{text}"
+        );
+        assert_eq!(error.class(), ErrorClass::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_waiting_mends_ends_it() {
+        let (error, took) = wait(&[Look::Missing, Look::Denied, Look::Found]).await;
+        assert!(matches!(error, Err(ResolveError::AccessDenied { .. })));
+        assert!(took < Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_hangs_ends_at_the_deadline() {
+        let (error, took) = wait(&[Look::Missing, Look::Hangs]).await;
+        assert!(matches!(error, Err(ResolveError::NotInTime { looks: 2, .. })));
+        assert_eq!(took, Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_registry_is_not_called_a_missing_image() {
+        let (error, _) = wait(&[Look::Down]).await;
+        assert!(matches!(error, Err(ResolveError::Unavailable { .. })));
+    }
+}
