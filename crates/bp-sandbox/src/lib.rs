@@ -25,6 +25,8 @@ mod body;
 mod clock;
 mod endpoint;
 mod fault;
+#[cfg(feature = "registry")]
+mod image;
 mod ledger;
 mod sandbox;
 mod server;
@@ -43,6 +45,8 @@ mod runtime;
 pub use body::Body;
 pub use clock::Clock;
 pub use fault::{Effect, Fault, Faults};
+#[cfg(feature = "registry")]
+pub use image::{Image, ImageBuilder};
 pub use ledger::{Entry, Ledger};
 #[cfg(feature = "registry")]
 pub use runtime::Behaviour;

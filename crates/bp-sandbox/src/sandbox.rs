@@ -11,7 +11,7 @@ use crate::aws::Aws;
 #[cfg(feature = "kube")]
 use crate::kube::Cluster;
 #[cfg(feature = "registry")]
-use crate::registry::{Registry, RegistryOptions};
+use crate::registry::{Registry, RegistryOptions, Storage};
 #[cfg(feature = "registry")]
 use crate::runtime::{Behaviour, Runtime};
 use crate::{
@@ -165,6 +165,13 @@ impl Shared {
             self.runtime
                 .registries()
                 .map(|r| (r.host().to_owned(), Arc::clone(r) as Arc<dyn Endpoint>, false)),
+        );
+        #[cfg(feature = "registry")]
+        all.extend(
+            self.runtime
+                .registries()
+                .filter_map(Storage::of)
+                .map(|storage| (storage.name(), Arc::new(storage) as Arc<dyn Endpoint>, false)),
         );
         #[cfg(feature = "aws")]
         all.push(("aws".to_owned(), Arc::clone(&self.aws) as Arc<dyn Endpoint>, false));

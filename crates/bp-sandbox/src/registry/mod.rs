@@ -1,43 +1,85 @@
 //! OCI registries, by the distribution specification 1.1, with the quirks of Amazon ECR as switches.
+//!
+//! Every endpoint of the specification is there: manifests, blobs with ranges, uploads in one or many parts, mounts,
+//! tags, referrers, deletion. The [`Ledger`](crate::Ledger) names the operations `GET base`, `GET token`,
+//! `GET catalog`, `HEAD manifest`, `GET manifest`, `PUT manifest`, `DELETE manifest`, `HEAD blob`, `GET blob`,
+//! `DELETE blob`, `POST upload` (`POST mount` when it asks for one), `PATCH upload`, `PUT upload`, `GET upload`,
+//! `DELETE upload`, `GET tags`, `GET referrers`, and `GET storage` at the host that blobs are redirected to.
+//!
+//! ```
+//! use bp_sandbox::{ImageBuilder, Sandbox, registry::RegistryOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let sandbox = Sandbox::builder().registry("registry.example.com", RegistryOptions::default()).build();
+//! let image = ImageBuilder::new()
+//!     .platform("linux/amd64")
+//!     .platform("linux/arm64")
+//!     .layer([("app/hello.txt", "hello")])
+//!     .entrypoint(["/app/server"])
+//!     .build();
+//! let registry = sandbox.registry("registry.example.com");
+//! registry.push(&image, "shop/web", "1.4.2");
+//! assert_eq!(registry.tags("shop/web")["1.4.2"], image.digest());
+//! # }
+//! ```
 
+mod auth;
+mod blobs;
+mod document;
+mod error;
+mod lists;
+mod manifests;
+#[cfg(feature = "aws")]
+mod native;
+mod options;
+mod route;
+mod storage;
 mod store;
+mod uploads;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use futures_core::future::BoxFuture;
-use http::{Request, Response, request};
+use http::{Method, Request, Response, request};
+use jiff::Timestamp;
 
-pub use self::store::Manifest;
-use crate::{body::Body, clock::Clock, endpoint::Endpoint};
-
-/// How a registry behaves.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RegistryOptions {
-    /// Amazon ECR's ways.
-    pub ecr: bool,
-}
-
-impl RegistryOptions {
-    /// A registry with Amazon ECR's ways.
-    pub fn ecr() -> Self {
-        RegistryOptions { ecr: true }
-    }
-}
+#[cfg(feature = "aws")]
+#[allow(unused_imports, reason = "used by the model of ECR's API")]
+pub(crate) use self::native::ImageRecord;
+use self::{
+    auth::Credentials,
+    error::Answer,
+    route::Route,
+    store::{Blob, Link, Repository, Store},
+};
+pub(crate) use self::{error::RegistryError, storage::Storage, store::digest_of};
+pub use self::{
+    options::{Auth, RegistryOptions, TagMutability},
+    store::Manifest,
+};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, image::Image};
 
 /// One registry of the sandbox.
 pub struct Registry {
     host: String,
-    #[allow(dead_code)]
     options: RegistryOptions,
-    #[allow(dead_code)]
     clock: Clock,
-    store: store::Store,
+    credentials: Credentials,
+    store: Mutex<Store>,
 }
 
 impl Registry {
     pub(crate) fn new(host: String, options: RegistryOptions, clock: Clock) -> Self {
-        Registry { host, options, clock, store: store::Store::default() }
+        Registry { host, options, clock, credentials: Credentials::default(), store: Mutex::default() }
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The host name.
@@ -47,12 +89,143 @@ impl Registry {
 
     /// The manifest that `reference` (a tag or digest) names in `repository`.
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<Manifest> {
-        self.store.manifest(repository, reference)
+        self.store().repositories.get(repository)?.manifest(reference).cloned()
     }
 
     /// The blob with `digest` in `repository`.
-    pub fn blob(&self, repository: &str, digest: &str) -> Option<bytes::Bytes> {
-        self.store.blob(repository, digest)
+    pub fn blob(&self, repository: &str, digest: &str) -> Option<Bytes> {
+        Some(self.store().repositories.get(repository)?.blobs.get(digest)?.blob.bytes())
+    }
+
+    /// The digests of all blobs of `repository`, with their sizes.
+    pub fn blobs(&self, repository: &str) -> BTreeMap<String, u64> {
+        let store = self.store();
+        let blobs = store.repositories.get(repository).into_iter().flat_map(|repository| &repository.blobs);
+        blobs.map(|(digest, link)| (digest.clone(), link.blob.size)).collect()
+    }
+
+    /// The manifests and indexes of `repository`.
+    pub fn manifests(&self, repository: &str) -> Vec<Manifest> {
+        let store = self.store();
+        let manifests = store.repositories.get(repository).map(|repository| repository.manifests.values());
+        manifests.into_iter().flatten().cloned().collect()
+    }
+
+    /// The tags of `repository` with the digests that they name.
+    pub fn tags(&self, repository: &str) -> BTreeMap<String, String> {
+        self.store().repositories.get(repository).map(|r| r.tags.clone()).unwrap_or_default()
+    }
+
+    /// The names of all repositories.
+    pub fn repositories(&self) -> Vec<String> {
+        self.store().repositories.keys().cloned().collect()
+    }
+
+    /// Creates `repository` if it is not there.
+    pub fn create_repository(&self, repository: &str) {
+        self.with(repository, |_| ());
+    }
+
+    /// Decides which tags of `repository` may move, instead of the registry's own rule. Creates it if need be.
+    pub fn set_mutability(&self, repository: &str, mutability: TagMutability) {
+        self.with(repository, |repository| repository.mutability = Some(mutability));
+    }
+
+    /// Puts a blob into `repository` and gives its digest. Creates the repository if need be.
+    pub fn put_blob(&self, repository: &str, bytes: impl Into<Bytes>) -> String {
+        let bytes = bytes.into();
+        let digest = digest_of(&bytes);
+        let mut blob = Blob::default();
+        blob.push(bytes);
+        let link = Link { blob: Arc::new(blob), since: Timestamp::UNIX_EPOCH };
+        self.with(repository, |repository| repository.blobs.insert(digest.clone(), link));
+        digest
+    }
+
+    /// Puts a manifest or index into `repository`, unchecked, and gives its digest.
+    pub fn put_manifest(&self, repository: &str, media_type: &str, bytes: impl Into<Bytes>) -> String {
+        let bytes = bytes.into();
+        let digest = digest_of(&bytes);
+        let manifest = Manifest {
+            digest: digest.clone(),
+            media_type: media_type.to_owned(),
+            bytes,
+            pushed_at: self.clock.now(),
+        };
+        self.with(repository, |repository| repository.manifests.insert(digest.clone(), manifest));
+        digest
+    }
+
+    /// Lets `tag` name `digest`, whatever it named before.
+    pub fn tag(&self, repository: &str, tag: &str, digest: &str) {
+        self.with(repository, |repository| repository.tags.insert(tag.to_owned(), digest.to_owned()));
+    }
+
+    /// Puts `image` with all that belongs to it into `repository`, and tags it.
+    pub fn push(&self, image: &Image, repository: &str, tag: &str) {
+        for bytes in image.blobs() {
+            self.put_blob(repository, bytes.clone());
+        }
+        for (media_type, bytes) in image.manifests() {
+            self.put_manifest(repository, media_type, bytes.clone());
+        }
+        self.tag(repository, tag, image.digest());
+    }
+
+    /// A new password for user `AWS` that lives for `lifetime`, as ECR's GetAuthorizationToken gives.
+    pub fn log_in(&self, lifetime: Duration) -> String {
+        let password = auth::secret();
+        self.accept_password(&password, self.clock.now() + lifetime);
+        password
+    }
+
+    /// Accepts `password` for user `AWS` until then.
+    pub(crate) fn accept_password(&self, password: &str, until: Timestamp) {
+        self.credentials.accept(password, until);
+    }
+
+    /// Works on `repository`, which is created if it is not there.
+    fn with<T>(&self, repository: &str, work: impl FnOnce(&mut Repository) -> T) -> T {
+        let now = self.clock.now();
+        let mut store = self.store();
+        work(store.repositories.entry(repository.to_owned()).or_insert_with(|| Repository::new(now)))
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let route = Route::of(&parts.method, parts.uri.path())?;
+        if let Route::Token = route {
+            return self.token(&parts);
+        }
+        self.authorize(&parts, &route)?;
+        let reading = matches!(parts.method, Method::GET | Method::HEAD);
+        match route {
+            Route::Token => unreachable!("answered above"),
+            Route::Base => Ok(error::json(200, &serde_json::json!({}))),
+            Route::Catalog => self.catalog(&parts),
+            Route::Tags { name } => self.list_tags(&parts, name),
+            Route::Referrers { name, digest } => self.list_referrers(&parts, name, digest),
+            Route::Manifest { name, reference } => match parts.method {
+                Method::PUT => self.put(&parts, name, reference, body).await,
+                Method::DELETE => self.delete_manifest(name, reference),
+                _ => self.get_manifest(&parts, name, reference),
+            },
+            Route::Blob { name, digest } if reading => self.get_blob(&parts, name, digest),
+            Route::Blob { name, digest } => self.delete_blob(name, digest),
+            Route::Uploads { name } => self.start_upload(&parts, name, body).await,
+            Route::Upload { name, id } => match parts.method {
+                Method::PATCH => self.patch_upload(&parts, name, id, body).await,
+                Method::PUT => self.finish_upload(&parts, name, id, body).await,
+                Method::DELETE => self.cancel_upload(name, id),
+                _ => self.upload_status(&parts, name, id),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
@@ -66,10 +239,17 @@ impl Endpoint for Registry {
     }
 
     fn operation(&self, parts: &request::Parts, _: &[u8]) -> String {
-        parts.method.to_string()
+        route::operation(parts)
     }
 
-    fn handle(self: Arc<Self>, _: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(async { Response::new(Body::empty()) })
+    fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move {
+            let head = request.method() == Method::HEAD;
+            let response = self.answer(request).await.unwrap_or_else(RegistryError::into_response);
+            match head {
+                true => response.map(|_| Body::empty()),
+                false => response,
+            }
+        })
     }
 }

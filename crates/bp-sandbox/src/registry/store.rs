@@ -1,14 +1,20 @@
-//! What a registry holds.
+//! What a registry holds: repositories with their manifests, blobs and tags, and the uploads under way.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use sha2::Digest as _;
+
+use super::{document::Document, options::TagMutability};
 
 /// A stored manifest or index.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Its digest.
     pub digest: String,
@@ -16,28 +22,182 @@ pub struct Manifest {
     pub media_type: String,
     /// Its bytes.
     pub bytes: Bytes,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
 }
 
+/// The bytes of a blob, in the pieces that they came in.
 #[derive(Debug, Default)]
-struct Repository {
-    manifests: HashMap<String, Manifest>,
-    blobs: HashMap<String, Bytes>,
-    tags: HashMap<String, String>,
+pub(super) struct Blob {
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) size: u64,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Store(Mutex<HashMap<String, Repository>>);
-
-impl Store {
-    pub(super) fn manifest(&self, repository: &str, reference: &str) -> Option<Manifest> {
-        let repositories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let repository = repositories.get(repository)?;
-        let digest = repository.tags.get(reference).map_or(reference, String::as_str);
-        repository.manifests.get(digest).cloned()
+impl Blob {
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.size += piece.len() as u64;
+        self.pieces.push(piece);
     }
 
-    pub(super) fn blob(&self, repository: &str, digest: &str) -> Option<Bytes> {
-        let repositories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        repositories.get(repository)?.blobs.get(digest).cloned()
+    /// The bytes `from..to` in pieces, nothing copied.
+    pub(super) fn slice(&self, from: u64, to: u64) -> Vec<Bytes> {
+        let mut at = 0;
+        let mut slices = Vec::new();
+        for piece in &self.pieces {
+            let end = at + piece.len() as u64;
+            let (start, stop) = (from.max(at), to.min(end));
+            if start < stop {
+                slices.push(piece.slice((start - at) as usize..(stop - at) as usize));
+            }
+            at = end;
+        }
+        slices
+    }
+
+    pub(super) fn bytes(&self) -> Bytes {
+        if let [only] = self.pieces.as_slice() {
+            return only.clone();
+        }
+        let mut all = BytesMut::with_capacity(self.size as usize);
+        self.pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+        all.freeze()
+    }
+}
+
+/// A blob's place in a repository.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) blob: Arc<Blob>,
+    pub(super) since: Timestamp,
+}
+
+/// One repository.
+pub(super) struct Repository {
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "told by ECR's API"))]
+    pub(super) created_at: Timestamp,
+    pub(super) mutability: Option<TagMutability>,
+    pub(super) manifests: BTreeMap<String, Manifest>,
+    pub(super) blobs: HashMap<String, Link>,
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+impl Repository {
+    pub(super) fn new(created_at: Timestamp) -> Self {
+        Repository {
+            created_at,
+            mutability: None,
+            manifests: BTreeMap::new(),
+            blobs: HashMap::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// The manifest that a tag or digest names.
+    pub(super) fn manifest(&self, reference: &str) -> Option<&Manifest> {
+        self.manifests.get(self.tags.get(reference).map_or(reference, String::as_str))
+    }
+
+    /// Whether a manifest here refers to the blob.
+    pub(super) fn uses(&self, digest: &str) -> bool {
+        self.manifests
+            .values()
+            .filter_map(|manifest| Document::read(&manifest.bytes))
+            .any(|document| document.blobs().any(|blob| blob.digest == digest))
+    }
+}
+
+/// A blob that is being uploaded.
+pub(super) struct Upload {
+    pub(super) repository: String,
+    pub(super) blob: Blob,
+    pub(super) hasher: Hasher,
+    /// The sizes of the parts (requests) so far.
+    pub(super) parts: Vec<u64>,
+}
+
+impl Upload {
+    pub(super) fn new(repository: &str) -> Self {
+        Upload {
+            repository: repository.to_owned(),
+            blob: Blob::default(),
+            hasher: Hasher::default(),
+            parts: Vec::new(),
+        }
+    }
+}
+
+/// Everything that one registry holds.
+#[derive(Default)]
+pub(super) struct Store {
+    pub(super) repositories: BTreeMap<String, Repository>,
+    pub(super) uploads: HashMap<String, Upload>,
+}
+
+/// SHA-256 while the bytes come in; SHA-512 afterwards, for the few who ask for it.
+#[derive(Default)]
+pub(super) struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Whether what was hashed, which is `blob`, has this digest.
+    pub(super) fn verifies(self, blob: &Blob, digest: &str) -> bool {
+        match digest.split_once(':') {
+            Some(("sha256", hex)) => hex::encode(self.0.finalize()) == hex,
+            Some(("sha512", hex)) => {
+                let mut hasher = sha2::Sha512::new();
+                blob.pieces.iter().for_each(|piece| hasher.update(piece));
+                hex::encode(hasher.finalize()) == hex
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The SHA-256 digest of `bytes`.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(sha2::Sha256::digest(bytes)))
+}
+
+/// The digest of `bytes` by the algorithm of `like`.
+pub(super) fn digest_like(like: &str, bytes: &[u8]) -> String {
+    match like.starts_with("sha512:") {
+        true => format!("sha512:{}", hex::encode(sha2::Sha512::digest(bytes))),
+        false => digest_of(bytes),
+    }
+}
+
+/// Whether `text` is a digest by one of the registered algorithms.
+pub(super) fn is_digest(text: &str) -> bool {
+    let length = match text.split_once(':') {
+        Some(("sha256", hex)) if hex.len() == 64 => hex,
+        Some(("sha512", hex)) if hex.len() == 128 => hex,
+        _ => return false,
+    };
+    length.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("repository", &self.repository).field("size", &self.blob.size).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_across_pieces() {
+        let mut blob = Blob::default();
+        for piece in ["abc", "", "def", "g"] {
+            blob.push(Bytes::from_static(piece.as_bytes()));
+        }
+        assert_eq!(blob.slice(2, 5).concat(), b"cde");
+        assert_eq!(blob.slice(0, 7).concat(), b"abcdefg");
+        assert_eq!(blob.slice(7, 9).concat(), b"");
+        assert_eq!(blob.bytes(), "abcdefg");
     }
 }

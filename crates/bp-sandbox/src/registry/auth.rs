@@ -1,0 +1,179 @@
+//! Who is asking: Basic, bearer tokens from `/token`, and ECR's expiring passwords.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{Method, header, request};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    Registry,
+    error::{self, Answer, RegistryError},
+    options::Auth,
+    route::{Route, query_all},
+};
+
+/// What has been handed out: ECR passwords and bearer tokens.
+#[derive(Default)]
+pub(super) struct Credentials {
+    passwords: Mutex<HashMap<String, Timestamp>>,
+    tokens: Mutex<HashMap<String, Token>>,
+}
+
+struct Token {
+    until: Timestamp,
+    /// Repository -> actions.
+    grants: HashMap<String, Vec<String>>,
+}
+
+impl Credentials {
+    pub(super) fn accept(&self, password: &str, until: Timestamp) {
+        self.passwords.lock().unwrap_or_else(PoisonError::into_inner).insert(password.to_owned(), until);
+    }
+
+    fn password_until(&self, password: &str) -> Option<Timestamp> {
+        self.passwords.lock().unwrap_or_else(PoisonError::into_inner).get(password).copied()
+    }
+}
+
+/// Something nobody can guess, and that is seen to be the sandbox's.
+pub(super) fn secret() -> String {
+    format!("sandbox-{:032x}", fastrand::u128(..))
+}
+
+impl Registry {
+    /// Lets the request pass, or says who may.
+    pub(super) fn authorize(&self, parts: &request::Parts, route: &Route<'_>) -> Result<(), RegistryError> {
+        match &self.options.auth {
+            Auth::None => Ok(()),
+            Auth::Basic { user, password } => match basic(parts) {
+                Some((u, p)) if u == *user && p == *password => Ok(()),
+                _ => Err(unauthorized("authentication required", format!("Basic realm=\"{}\"", self.host))),
+            },
+            Auth::Ecr => self.authorize_ecr(parts),
+            Auth::Token { .. } => self.authorize_token(parts, route),
+        }
+    }
+
+    fn authorize_ecr(&self, parts: &request::Parts) -> Result<(), RegistryError> {
+        let until = basic(parts)
+            .filter(|(user, _)| user == "AWS")
+            .and_then(|(_, password)| self.credentials.password_until(&password));
+        match until {
+            Some(until) if self.clock.now() < until => Ok(()),
+            Some(_) => {
+                let message = "Your authorization token has expired. Reauthenticate and try again.";
+                Err(RegistryError::new(403, "DENIED", message))
+            }
+            None => {
+                let realm = format!("Basic realm=\"https://{}/\",service=\"ecr.amazonaws.com\"", self.host);
+                Err(unauthorized("Not Authorized", realm))
+            }
+        }
+    }
+
+    fn authorize_token(&self, parts: &request::Parts, route: &Route<'_>) -> Result<(), RegistryError> {
+        let scope = route.scope(&parts.method);
+        let mut challenge =
+            format!("Bearer realm=\"{}/token\",service=\"{}\"", origin(parts, &self.host), self.host);
+        if let Some((name, actions)) = scope {
+            challenge += &format!(",scope=\"repository:{name}:{}\"", actions.join(","));
+        }
+        let refuse = |error: &str| match error {
+            "" => Err(unauthorized("authentication required", challenge.clone())),
+            error => Err(unauthorized(error, format!("{challenge},error=\"{error}\""))),
+        };
+        let Some(token) = authorization(parts).and_then(|value| strip_scheme(value, "Bearer")) else {
+            return refuse("");
+        };
+        let tokens = self.credentials.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = match tokens.get(token) {
+            Some(token) if self.clock.now() < token.until => token,
+            _ => return refuse("invalid_token"),
+        };
+        let granted = |name: &str, action: &str| {
+            token.grants.get(name).is_some_and(|actions| actions.iter().any(|granted| granted == action))
+        };
+        match scope {
+            Some((name, actions)) if !actions.iter().all(|action| granted(name, action)) => {
+                refuse("insufficient_scope")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `GET /token?service=&scope=repository:<name>:<actions>`: a token for those scopes.
+    pub(super) fn token(&self, parts: &request::Parts) -> Answer {
+        let Auth::Token { user, password, lifetime, anonymous_pull } = &self.options.auth else {
+            return Err(RegistryError::new(404, "NOT_FOUND", "this registry has no token service"));
+        };
+        if parts.method != Method::GET {
+            return Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported."));
+        }
+        let known = match basic(parts) {
+            Some((u, p)) if u == *user && p == *password => true,
+            None if *anonymous_pull => false,
+            _ => {
+                let realm = format!("Basic realm=\"{}\"", self.host);
+                return Err(unauthorized("incorrect username or password", realm));
+            }
+        };
+        let mut grants: HashMap<String, Vec<String>> = HashMap::new();
+        // Several scopes come in several parameters, or in one with spaces.
+        let scopes =
+            query_all(parts, "scope").flat_map(|s| s.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for scope in scopes {
+            let Some((name, actions)) = scope.strip_prefix("repository:").and_then(|s| s.rsplit_once(':'))
+            else {
+                continue;
+            };
+            let allowed = actions.split(',').filter(|action| known || *action == "pull");
+            grants.entry(name.to_owned()).or_default().extend(allowed.map(str::to_owned));
+        }
+        let token = secret();
+        let now = self.clock.now();
+        let seconds = lifetime.as_secs();
+        self.credentials
+            .tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(token.clone(), Token { until: now + Duration::from_secs(seconds), grants });
+        Ok(error::json(
+            200,
+            &json!({ "token": token, "access_token": token, "expires_in": seconds, "issued_at": now.to_string() }),
+        ))
+    }
+}
+
+fn unauthorized(message: &str, challenge: String) -> RegistryError {
+    RegistryError::new(401, "UNAUTHORIZED", message).with(header::WWW_AUTHENTICATE, challenge)
+}
+
+fn authorization(parts: &request::Parts) -> Option<&str> {
+    parts.headers.get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+fn strip_scheme<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = value.split_once(' ')?;
+    found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+fn basic(parts: &request::Parts) -> Option<(String, String)> {
+    let decoded = BASE64_STANDARD.decode(strip_scheme(authorization(parts)?, "Basic")?).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// Scheme and authority under which the client reached us: in memory the URI tells, on a socket the Host header.
+pub(super) fn origin(parts: &request::Parts, fallback: &str) -> String {
+    if let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) {
+        return format!("{scheme}://{authority}");
+    }
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    format!("http://{}", host.unwrap_or(fallback))
+}

@@ -1,0 +1,196 @@
+//! Manifests and indexes: reading, pushing, deleting.
+
+use http::{HeaderName, Method, header, request};
+
+use super::{
+    Registry,
+    document::Document,
+    error::{Answer, CONTENT_DIGEST, RegistryError, empty, set},
+    route::is_tag,
+    store::{Manifest, Repository, digest_like, digest_of, is_digest},
+};
+use crate::body::Body;
+
+/// The specification lets a registry refuse larger manifests.
+const MAX: usize = 4 << 20;
+
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+impl Registry {
+    pub(super) fn get_manifest(&self, parts: &request::Parts, name: &str, reference: &str) -> Answer {
+        let store = self.store();
+        let repository = store.repositories.get(name).ok_or_else(|| RegistryError::no_repository(name))?;
+        let manifest = repository.manifest(reference).ok_or_else(|| RegistryError::no_manifest(reference))?;
+        let etag = format!("\"{}\"", manifest.digest);
+        let known = parts.headers.get(header::IF_NONE_MATCH);
+        let mut response = match known.is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+            true => empty(304),
+            false => empty(200),
+        };
+        set(&mut response, header::ETAG, &etag);
+        set(&mut response, CONTENT_DIGEST, &manifest.digest);
+        if response.status() == 200 {
+            set(&mut response, header::CONTENT_TYPE, &manifest.media_type);
+            set(&mut response, header::CONTENT_LENGTH, &manifest.bytes.len().to_string());
+            if parts.method == Method::GET {
+                *response.body_mut() = manifest.bytes.clone().into();
+            }
+        }
+        Ok(response)
+    }
+
+    pub(super) async fn put(
+        &self,
+        parts: &request::Parts,
+        name: &str,
+        reference: &str,
+        body: Body,
+    ) -> Answer {
+        let invalid = |message: &str| RegistryError::new(400, "MANIFEST_INVALID", message);
+        let bytes = body.bytes().await.map_err(|_| invalid("the body was cut"))?;
+        let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let stored = self.push_manifest(name, reference, media_type.unwrap_or_default(), bytes)?;
+        let mut response = empty(201);
+        set(&mut response, header::CONTENT_LENGTH, "0");
+        set(&mut response, CONTENT_DIGEST, &stored.digest);
+        if !self.options.ecr {
+            set(&mut response, header::LOCATION, &format!("/v2/{name}/manifests/{}", stored.digest));
+        }
+        let subject = Document::read(&stored.bytes).and_then(|document| document.subject);
+        if let Some(subject) = subject.filter(|_| self.options.referrers) {
+            set(&mut response, OCI_SUBJECT, &subject.digest);
+        }
+        Ok(response)
+    }
+
+    /// Stores a manifest under a tag or its digest, as a push does: everything that it refers to must be there.
+    pub(crate) fn push_manifest(
+        &self,
+        name: &str,
+        reference: &str,
+        media_type: &str,
+        bytes: bytes::Bytes,
+    ) -> Result<Manifest, RegistryError> {
+        let invalid = |message: String| RegistryError::new(400, "MANIFEST_INVALID", message);
+        if bytes.len() > MAX {
+            return Err(RegistryError::new(413, "SIZE_INVALID", "the manifest is larger than 4 MiB"));
+        }
+        let document = Document::read(&bytes).ok_or_else(|| invalid("it is no manifest".to_owned()))?;
+        let said = document.media_type.as_deref();
+        let media_type = match (media_type.split(';').next().unwrap_or_default().trim(), said) {
+            ("", None) => return Err(invalid("it has no media type".to_owned())),
+            ("", Some(said)) => said,
+            (sent, Some(said)) if sent != said => {
+                return Err(invalid(format!("sent as {sent}, but its mediaType is {said}")));
+            }
+            (sent, _) => sent,
+        };
+        if document.subject.is_some() && self.options.refuses_subjects {
+            return Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported."));
+        }
+        let digest = match reference.contains(':') {
+            true if !is_digest(reference) => {
+                return Err(RegistryError::bad_digest(format!("invalid digest: {reference}")));
+            }
+            true => digest_like(reference, &bytes),
+            false => digest_of(&bytes),
+        };
+        let tag = (!reference.contains(':')).then_some(reference);
+        match tag {
+            None if digest != reference => {
+                return Err(RegistryError::bad_digest("the manifest does not have this digest"));
+            }
+            Some(tag) if !is_tag(tag) => {
+                return Err(RegistryError::new(400, "TAG_INVALID", format!("invalid tag: {tag}")));
+            }
+            _ => {}
+        }
+        self.repository_for_push(name)?;
+        let now = self.clock.now();
+        let mut store = self.store();
+        let repository =
+            store.repositories.get_mut(name).ok_or_else(|| RegistryError::no_repository(name))?;
+        self.check_references(repository, &document)?;
+        if let Some(tag) = tag {
+            self.check_tag(name, repository, tag, &digest)?;
+            repository.tags.insert(tag.to_owned(), digest.clone());
+        }
+        let manifest =
+            Manifest { digest: digest.clone(), media_type: media_type.to_owned(), bytes, pushed_at: now };
+        // Pushed again, it stays what it was: the same bytes, the time of the first push.
+        Ok(repository.manifests.entry(digest).or_insert(manifest).clone())
+    }
+
+    /// Everything that it refers to must be there; its subject need not.
+    fn check_references(&self, repository: &Repository, document: &Document) -> Result<(), RegistryError> {
+        let unknown = |digest: &str| match self.options.ecr {
+            true => RegistryError::new(404, "BLOB_UNKNOWN", format!("blob unknown to registry: {digest}")),
+            false => RegistryError::new(
+                400,
+                "MANIFEST_BLOB_UNKNOWN",
+                format!("blob unknown to registry: {digest}"),
+            ),
+        };
+        let seen_before = self.clock.now() - self.options.validator_lag;
+        for blob in document.blobs() {
+            match repository.blobs.get(&blob.digest) {
+                Some(link) if link.since <= seen_before => {}
+                _ => return Err(unknown(&blob.digest)),
+            }
+        }
+        match document.manifests.iter().find(|child| !repository.manifests.contains_key(&child.digest)) {
+            Some(missing) => Err(unknown(&missing.digest)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_tag(
+        &self,
+        name: &str,
+        repository: &Repository,
+        tag: &str,
+        digest: &str,
+    ) -> Result<(), RegistryError> {
+        let Some(now) = repository.tags.get(tag) else { return Ok(()) };
+        if !repository.mutability.as_ref().unwrap_or(&self.options.mutability).fixes(tag) {
+            return Ok(());
+        }
+        match self.options.ecr {
+            // ECR refuses also what would change nothing.
+            true => Err(RegistryError::new(
+                400,
+                "TAG_INVALID",
+                format!(
+                    "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten \
+                     because the tag is immutable."
+                ),
+            )),
+            false if now == digest => Ok(()),
+            false => Err(RegistryError::new(
+                412,
+                "PRECONDITION",
+                format!("Failed to process request due to '{tag}' configured as immutable."),
+            )),
+        }
+    }
+
+    pub(super) fn delete_manifest(&self, name: &str, reference: &str) -> Answer {
+        match self.remove(name, reference) {
+            Some(true) => Ok(empty(202)),
+            Some(false) => Err(RegistryError::no_manifest(reference)),
+            None => Err(RegistryError::no_repository(name)),
+        }
+    }
+
+    /// Removes a tag, or a manifest with all its tags. `None` when there is no such repository, `false` when there is
+    /// nothing by that name in it.
+    pub(crate) fn remove(&self, name: &str, reference: &str) -> Option<bool> {
+        let mut store = self.store();
+        let repository = store.repositories.get_mut(name)?;
+        if !reference.contains(':') {
+            return Some(repository.tags.remove(reference).is_some());
+        }
+        repository.tags.retain(|_, digest| digest != reference);
+        Some(repository.manifests.remove(reference).is_some())
+    }
+}

@@ -1,0 +1,254 @@
+//! Uploads: in one request, in parts, or by a mount.
+
+use std::sync::Arc;
+
+use http::{Response, header, request};
+use http_body_util::BodyExt as _;
+
+use super::{
+    Registry,
+    auth::origin,
+    error::{Answer, CONTENT_DIGEST, RegistryError, empty, set},
+    route::{query, query_all},
+    store::{Link, Upload, is_digest},
+};
+use crate::body::Body;
+
+/// ECR refuses parts smaller than this, the last one excepted.
+const ECR_PART: u64 = 5 << 20;
+
+impl Registry {
+    /// `POST`: a mount, a whole blob, or the start of an upload.
+    pub(super) async fn start_upload(&self, parts: &request::Parts, name: &str, body: Body) -> Answer {
+        self.repository_for_push(name)?;
+        if let Some(digest) = query(parts, "mount")
+            && let Some(mounted) = self.mount(parts, name, &digest)?
+        {
+            return Ok(mounted);
+        }
+        let id = format!("{:032x}", fastrand::u128(..));
+        self.store().uploads.insert(id.clone(), Upload::new(name));
+        match query(parts, "digest") {
+            Some(digest) if self.options.single_post => {
+                self.receive(name, &id, body).await?;
+                self.commit(parts, name, &id, &digest)
+            }
+            _ => Ok(self.under_way(parts, 202, name, &id, 0)),
+        }
+    }
+
+    /// `PATCH`: the next part.
+    pub(super) async fn patch_upload(
+        &self,
+        parts: &request::Parts,
+        name: &str,
+        id: &str,
+        body: Body,
+    ) -> Answer {
+        self.check_state(parts, id)?;
+        self.check_offset(parts, name, id)?;
+        self.receive(name, id, body).await?;
+        let store = self.store();
+        let upload = store.uploads.get(id).ok_or_else(|| RegistryError::no_upload(id))?;
+        Ok(match self.options.ecr {
+            true => self.under_way(parts, 201, name, id, upload.parts[0]),
+            false => self.under_way(parts, 202, name, id, upload.blob.size),
+        })
+    }
+
+    /// `PUT ?digest=`: the last part, if any, and the end.
+    pub(super) async fn finish_upload(
+        &self,
+        parts: &request::Parts,
+        name: &str,
+        id: &str,
+        body: Body,
+    ) -> Answer {
+        self.check_state(parts, id)?;
+        let digest = query(parts, "digest")
+            .ok_or_else(|| RegistryError::bad_digest("the digest parameter is missing"))?;
+        self.check_offset(parts, name, id)?;
+        self.receive(name, id, body).await?;
+        self.commit(parts, name, id, &digest)
+    }
+
+    /// `GET`: how far it is.
+    pub(super) fn upload_status(&self, parts: &request::Parts, name: &str, id: &str) -> Answer {
+        let store = self.store();
+        match store.uploads.get(id).filter(|upload| upload.repository == name) {
+            Some(upload) => Ok(self.under_way(parts, 204, name, id, upload.blob.size)),
+            None => Err(RegistryError::no_upload(id)),
+        }
+    }
+
+    /// `DELETE`: never mind.
+    pub(super) fn cancel_upload(&self, name: &str, id: &str) -> Answer {
+        let mut store = self.store();
+        match store.uploads.get(id).is_some_and(|upload| upload.repository == name) {
+            true => {
+                store.uploads.remove(id);
+                Ok(empty(204))
+            }
+            false => Err(RegistryError::no_upload(id)),
+        }
+    }
+
+    /// Whether blobs and manifests can be pushed to `name`, which is created if the registry does that.
+    pub(super) fn repository_for_push(&self, name: &str) -> Result<(), RegistryError> {
+        if self.options.create_on_push {
+            self.create_repository(name);
+        }
+        match self.store().repositories.contains_key(name) {
+            true => Ok(()),
+            false => Err(RegistryError::no_repository(name)),
+        }
+    }
+
+    /// Takes the blob from another repository. `None` when the client has to upload it.
+    fn mount(
+        &self,
+        parts: &request::Parts,
+        name: &str,
+        digest: &str,
+    ) -> Result<Option<Response<Body>>, RegistryError> {
+        if !is_digest(digest) {
+            return Err(RegistryError::bad_digest(format!("invalid digest: {digest}")));
+        }
+        if !self.options.mounts {
+            return Ok(None);
+        }
+        let mut store = self.store();
+        let source = query(parts, "from").and_then(|from| store.repositories.get(&from));
+        let link = source
+            .filter(|source| !self.options.ecr || source.uses(digest))
+            .and_then(|source| source.blobs.get(digest))
+            .map(|link| Link { blob: link.blob.clone(), since: self.clock.now() });
+        let (Some(link), Some(repository)) = (link, store.repositories.get_mut(name)) else {
+            return Ok(None);
+        };
+        repository.blobs.insert(digest.to_owned(), link);
+        Ok(Some(self.stored(parts, name, digest)))
+    }
+
+    /// The Location carries state that a client must hand back: one that rebuilds the URL is found out.
+    fn check_state(&self, parts: &request::Parts, id: &str) -> Result<(), RegistryError> {
+        match query_all(parts, "_state").any(|state| state == state_of(id)) {
+            true => Ok(()),
+            false => Err(RegistryError::no_upload(id)),
+        }
+    }
+
+    /// Refuses a part that does not start where the last one ended.
+    fn check_offset(&self, parts: &request::Parts, name: &str, id: &str) -> Result<(), RegistryError> {
+        let store = self.store();
+        let upload = store.uploads.get(id).filter(|upload| upload.repository == name);
+        let upload = upload.ok_or_else(|| RegistryError::no_upload(id))?;
+        let at = upload.blob.size;
+        if let Some(range) = parts.headers.get(header::CONTENT_RANGE) {
+            let range = range.to_str().ok().and_then(|range| {
+                let (first, last) = range.trim_start_matches("bytes ").split_once('-')?;
+                Some((first.parse::<u64>().ok()?, last.split('/').next()?.parse::<u64>().ok()?))
+            });
+            if range.is_none_or(|(first, last)| first != at || last < first) {
+                let message = format!("expected a range that starts at {at}");
+                return Err(RegistryError::new(416, "RANGE_INVALID", message)
+                    .with(header::RANGE, format!("0-{}", at.saturating_sub(1)))
+                    .with(header::LOCATION, self.location(parts, name, id)));
+            }
+        }
+        let more = parts.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0");
+        if self.options.ecr && more && upload.parts.last().is_some_and(|part| *part < ECR_PART) {
+            let message = "Layer part is too small: all parts but the last need at least 5242880 bytes";
+            return Err(RegistryError::new(400, "BLOB_UPLOAD_INVALID", message));
+        }
+        Ok(())
+    }
+
+    /// Takes the bytes of one request as they come. What arrived before a cut is kept.
+    async fn receive(&self, name: &str, id: &str, mut body: Body) -> Result<(), RegistryError> {
+        let mut part = 0;
+        let mut cut = false;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                cut = true;
+                break;
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let mut store = self.store();
+            let upload = store.uploads.get_mut(id).filter(|upload| upload.repository == name);
+            let upload = upload.ok_or_else(|| RegistryError::no_upload(id))?;
+            upload.hasher.update(&data);
+            part += data.len() as u64;
+            upload.blob.push(data);
+        }
+        if let Some(upload) = self.store().uploads.get_mut(id)
+            && part > 0
+        {
+            upload.parts.push(part);
+        }
+        match cut {
+            true => Err(RegistryError::new(400, "BLOB_UPLOAD_INVALID", "the body was cut")),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends an upload: what came must have the digest that was promised.
+    fn commit(&self, parts: &request::Parts, name: &str, id: &str, digest: &str) -> Answer {
+        let upload = self.store().uploads.remove(id).ok_or_else(|| RegistryError::no_upload(id))?;
+        if !is_digest(digest) {
+            return Err(RegistryError::bad_digest(format!("invalid digest: {digest}")));
+        }
+        let Upload { blob, hasher, .. } = upload;
+        if !hasher.verifies(&blob, digest) {
+            return Err(RegistryError::bad_digest(format!("the uploaded content is not {digest}")));
+        }
+        let link = Link { blob: Arc::new(blob), since: self.clock.now() };
+        let mut store = self.store();
+        let repository =
+            store.repositories.get_mut(name).ok_or_else(|| RegistryError::no_repository(name))?;
+        repository.blobs.insert(digest.to_owned(), link);
+        drop(store);
+        Ok(self.stored(parts, name, digest))
+    }
+
+    fn stored(&self, parts: &request::Parts, name: &str, digest: &str) -> Response<Body> {
+        let mut response = empty(201);
+        set(&mut response, header::LOCATION, &self.absolute(parts, format!("/v2/{name}/blobs/{digest}")));
+        set(&mut response, header::CONTENT_LENGTH, "0");
+        set(&mut response, CONTENT_DIGEST, digest);
+        response
+    }
+
+    fn under_way(
+        &self,
+        parts: &request::Parts,
+        status: u16,
+        name: &str,
+        id: &str,
+        size: u64,
+    ) -> Response<Body> {
+        let mut response = empty(status);
+        set(&mut response, header::LOCATION, &self.location(parts, name, id));
+        set(&mut response, header::RANGE, &format!("0-{}", size.saturating_sub(1)));
+        set(&mut response, "docker-upload-uuid".parse().expect("a header name"), id);
+        if status != 204 {
+            set(&mut response, header::CONTENT_LENGTH, "0");
+        }
+        response
+    }
+
+    fn location(&self, parts: &request::Parts, name: &str, id: &str) -> String {
+        self.absolute(parts, format!("/v2/{name}/blobs/uploads/{id}?_state={}", state_of(id)))
+    }
+
+    fn absolute(&self, parts: &request::Parts, path: String) -> String {
+        match self.options.absolute_locations {
+            true => format!("{}{path}", origin(parts, &self.host)),
+            false => path,
+        }
+    }
+}
+
+fn state_of(id: &str) -> String {
+    id.chars().rev().collect()
+}
