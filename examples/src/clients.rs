@@ -1,5 +1,126 @@
-//! The clients of one environment.
+//! The clients of one environment: its region, its role, and where its endpoints are.
 
-/// The clients of one environment.
-#[derive(Debug)]
-pub struct Clients;
+use std::collections::BTreeMap;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_credential_types::{Credentials, provider::ProvideCredentials};
+use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass};
+
+use crate::Failure;
+
+/// Where the outside world is, when it is not where it usually is.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoints {
+    /// One endpoint for all AWS APIs. The SDK reads `AWS_ENDPOINT_URL` by itself; this wins.
+    pub aws: Option<String>,
+    /// Credentials, when they do not come from the SDK's usual places.
+    pub credentials: Option<Credentials>,
+    /// Registry host -> base URL that answers for it, such as a loopback sandbox or a pull-through proxy.
+    pub registries: BTreeMap<String, String>,
+}
+
+/// `host=url` pairs, separated by commas.
+const REGISTRIES: &str = "BP_REGISTRY_ENDPOINTS";
+
+impl Endpoints {
+    /// Reads `BP_REGISTRY_ENDPOINTS`, `host=url` pairs separated by commas.
+    ///
+    /// # Errors
+    /// When a pair has no `=`.
+    pub fn from_env() -> Result<Self, Failure> {
+        let text = std::env::var(REGISTRIES).unwrap_or_default();
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((host, url)) => Ok((host.trim().to_owned(), url.trim().to_owned())),
+            None => Err(Failure::bad_input(format!("{REGISTRIES}: {pair:?} is not of the form host=url"))),
+        };
+        let registries =
+            text.split(',').filter(|p| !p.trim().is_empty()).map(pair).collect::<Result<_, _>>()?;
+        Ok(Endpoints { registries, ..Self::default() })
+    }
+}
+
+/// The AWS configuration of one environment, from which its clients are made.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    config: SdkConfig,
+    endpoints: Endpoints,
+}
+
+impl Clients {
+    /// Loads credentials, assumes the environment's role and checks that it ends up in the environment's account.
+    ///
+    /// # Errors
+    /// When there are no credentials or the role cannot be assumed (unavailable), or when the account is another one
+    /// than `bp.toml` says (refused).
+    pub async fn of(environment: &EnvironmentConfig, endpoints: &Endpoints) -> Result<Self, Failure> {
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(Region::new(environment.region.as_str().to_owned()));
+        if let Some(url) = &endpoints.aws {
+            loader = loader.endpoint_url(url);
+        }
+        if let Some(credentials) = &endpoints.credentials {
+            loader = loader.credentials_provider(credentials.clone());
+        }
+        let mut config = loader.load().await;
+        if let Some(role) = &environment.role {
+            let provider = AssumeRoleProvider::builder(role.as_str())
+                .session_name("bp")
+                .configure(&config)
+                .build()
+                .await;
+            config = config
+                .into_builder()
+                .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
+                    provider,
+                ))
+                .build();
+        }
+        let clients = Clients { config, endpoints: endpoints.clone() };
+        clients.check(environment).await?;
+        Ok(clients)
+    }
+
+    /// One clear line for missing credentials now, instead of one from the middle of the work.
+    async fn check(&self, environment: &EnvironmentConfig) -> Result<(), Failure> {
+        let name = environment.name.as_str();
+        let unavailable = |what: &str, error: &dyn std::error::Error| {
+            let failure = Failure::new(ErrorClass::Unavailable, error);
+            Failure::unavailable(format!("{what} for the environment {name}: {failure}"))
+        };
+        if let Some(provider) = self.config.credentials_provider() {
+            provider.provide_credentials().await.map_err(|e| match &environment.role {
+                Some(role) => unavailable(&format!("cannot assume {role}"), &e),
+                None => {
+                    unavailable("no AWS credentials (set AWS_PROFILE, or run where a role is attached)", &e)
+                }
+            })?;
+        }
+        let Some(expected) = &environment.account else { return Ok(()) };
+        let identity = aws_sdk_sts::Client::new(&self.config)
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|e| unavailable("cannot ask STS who we are", &e))?;
+        match identity.account() {
+            Some(account) if account != expected.as_str() => Err(Failure::refused(format!(
+                "the credentials are of the account {account}, but {name} is {expected}: check the role in bp.toml"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Amazon ECR.
+    pub fn ecr(&self) -> aws_sdk_ecr::Client {
+        aws_sdk_ecr::Client::new(&self.config)
+    }
+
+    /// Amazon ECS.
+    pub fn ecs(&self) -> aws_sdk_ecs::Client {
+        aws_sdk_ecs::Client::new(&self.config)
+    }
+
+    /// The resolver for images in Amazon ECR.
+    pub fn resolver(&self) -> EcrResolver {
+        EcrResolver::new(self.ecr())
+    }
+}

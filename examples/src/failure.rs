@@ -14,13 +14,23 @@ pub struct Failure {
 
 impl Failure {
     /// An error whose own type has no class.
-    pub fn new(class: ErrorClass, error: impl std::error::Error) -> Self {
-        Failure { class, line: line(&error) }
+    pub fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
+        Failure { class, line: line(error) }
     }
 
     /// A message of the binary's own about wrong input.
     pub fn bad_input(message: impl Into<String>) -> Self {
         Failure { class: ErrorClass::BadInput, line: message.into() }
+    }
+
+    /// A message of the binary's own about something that cannot be used.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Failure { class: ErrorClass::Unavailable, line: message.into() }
+    }
+
+    /// A message of the binary's own about something that must not be done.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Failure { class: ErrorClass::Refused, line: message.into() }
     }
 
     /// How the process ends.
@@ -78,7 +88,7 @@ mod tests {
         let root = Link { text: "connection\nrefused", source: None };
         let middle = Link { text: "cannot reach: connection\nrefused", source: Some(Box::new(root)) };
         let top = Link { text: "cannot describe the service", source: Some(Box::new(middle)) };
-        let failure = Failure::new(ErrorClass::Unavailable, top);
+        let failure = Failure::new(ErrorClass::Unavailable, &top);
         assert_eq!(failure.to_string(), "cannot describe the service: cannot reach: connection refused");
         assert_eq!(failure.exit_code(), ExitCode::Unavailable);
     }

@@ -9,7 +9,7 @@ mod failure;
 mod program;
 mod render;
 
-pub use clients::Clients;
+pub use clients::{Clients, Endpoints};
 pub use failure::Failure;
 pub use program::run;
 pub use render::Ui;
