@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
-use aws_credential_types::{Credentials, provider::ProvideCredentials};
-use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, SharedCredentialsProvider},
+};
+use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass, Registry, Resolve};
 
 use crate::Failure;
 
@@ -53,31 +56,25 @@ impl Clients {
     /// When there are no credentials or the role cannot be assumed (unavailable), or when the account is another one
     /// than `bp.toml` says (refused).
     pub async fn of(environment: &EnvironmentConfig, endpoints: &Endpoints) -> Result<Self, Failure> {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(Region::new(environment.region.as_str().to_owned()));
-        if let Some(url) = &endpoints.aws {
-            loader = loader.endpoint_url(url);
-        }
-        if let Some(credentials) = &endpoints.credentials {
-            loader = loader.credentials_provider(credentials.clone());
-        }
-        let mut config = loader.load().await;
+        let region = Region::new(environment.region.as_str().to_owned());
+        let mut config = load(Some(region), endpoints).await;
         if let Some(role) = &environment.role {
             let provider = AssumeRoleProvider::builder(role.as_str())
                 .session_name("bp")
                 .configure(&config)
                 .build()
                 .await;
-            config = config
-                .into_builder()
-                .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
-                    provider,
-                ))
-                .build();
+            config =
+                config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
         }
         let clients = Clients { config, endpoints: endpoints.clone() };
         clients.check(environment).await?;
         Ok(clients)
+    }
+
+    /// With the credentials and the region at hand, for work that belongs to no environment.
+    pub async fn ambient(endpoints: &Endpoints) -> Self {
+        Clients { config: load(None, endpoints).await, endpoints: endpoints.clone() }
     }
 
     /// One clear line for missing credentials now, instead of one from the middle of the work.
@@ -109,9 +106,13 @@ impl Clients {
         }
     }
 
-    /// Amazon ECR.
-    pub fn ecr(&self) -> aws_sdk_ecr::Client {
-        aws_sdk_ecr::Client::new(&self.config)
+    /// Amazon ECR in the region of `registry`, or in the environment's if that is no ECR registry.
+    pub fn ecr(&self, registry: &Registry) -> aws_sdk_ecr::Client {
+        let mut config = aws_sdk_ecr::config::Builder::from(&self.config);
+        if let Some((_, region)) = registry.ecr() {
+            config = config.region(Region::new(region.to_owned()));
+        }
+        aws_sdk_ecr::Client::from_conf(config.build())
     }
 
     /// Amazon ECS.
@@ -119,8 +120,22 @@ impl Clients {
         aws_sdk_ecs::Client::new(&self.config)
     }
 
-    /// The resolver for images in Amazon ECR.
-    pub fn resolver(&self) -> EcrResolver {
-        EcrResolver::new(self.ecr())
+    /// The resolver for images in `registry`.
+    pub fn resolver(&self, registry: &Registry) -> Box<dyn Resolve> {
+        Box::new(EcrResolver::new(self.ecr(registry)))
     }
+}
+
+async fn load(region: Option<Region>, endpoints: &Endpoints) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    if let Some(region) = region {
+        loader = loader.region(region);
+    }
+    if let Some(url) = &endpoints.aws {
+        loader = loader.endpoint_url(url);
+    }
+    if let Some(credentials) = &endpoints.credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
+    loader.load().await
 }

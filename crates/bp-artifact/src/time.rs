@@ -67,6 +67,12 @@ pub enum WaitError {
     NoCadence,
 }
 
+impl crate::error::Classified for WaitError {
+    fn class(&self) -> crate::error::ErrorClass {
+        crate::error::ErrorClass::BadInput
+    }
+}
+
 impl Wait {
     /// The part of the cadence by which a pause may be shorter or longer.
     const JITTER: f64 = 0.2;

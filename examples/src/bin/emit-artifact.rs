@@ -1,0 +1,63 @@
+//! Resolves the image that a build has pushed and writes `artifact.json` for the stages after it.
+
+use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
+
+use bp_artifact::{Artifact, CiError, CommitSha, Config, ExitCode, ImageRef, TimeSource, Wait, wait_for};
+use bp_examples::{Clients, Endpoints, Failure, Ui, cli};
+
+/// Resolves the image that a build has pushed and writes artifact.json for the stages after it
+#[derive(clap::Args)]
+struct Args {
+    /// The image as it was pushed: registry/repository:tag
+    #[arg(long, env = "BP_IMAGE")]
+    image: ImageRef,
+    /// Where to write
+    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
+    artifact: PathBuf,
+    /// The commit, where no build system tells it
+    #[arg(long)]
+    commit: Option<CommitSha>,
+    /// The version that people know it by
+    #[arg(long = "release", value_name = "VERSION")]
+    version: Option<String>,
+    /// Assume the role of this environment of bp.toml; else the credentials at hand are used
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    /// The project's environments, for --env
+    #[arg(long, value_name = "FILE", default_value = "bp.toml", env = "BP_CONFIG")]
+    config: PathBuf,
+    /// How long to wait for the image to appear: 90s, 15m, 1h
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = cli::duration)]
+    deadline: Duration,
+}
+
+fn main() -> Process {
+    bp_examples::run(emit)
+}
+
+async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
+        Ok(artifact) => artifact,
+        // On a person's machine the commit comes by flag, or not at all.
+        Err(CiError::NotRecognised) => Artifact::default(),
+        Err(error) => return Err(error.into()),
+    };
+    artifact.commit = args.commit.map(|commit| commit.abbreviated()).or(artifact.commit);
+    artifact.version = args.version;
+    artifact.created = Some(TimeSource::system().now());
+
+    let endpoints = Endpoints::from_env()?;
+    let clients = match &args.env {
+        Some(name) => Clients::of(Config::load(&args.config)?.environment(name)?, &endpoints).await?,
+        None => Clients::ambient(&endpoints).await,
+    };
+    let wait = Wait::new(args.deadline, Duration::from_secs(2))?;
+    let resolver = clients.resolver(args.image.repository().registry());
+    let image = wait_for(&*resolver, &args.image, wait).await?;
+
+    artifact.set_image(&image, args.image.tag().cloned());
+    artifact.write(&args.artifact)?;
+    ui.say(format!("{} is {}", args.image, image.digest()));
+    ui.result(&image.reference, &artifact);
+    Ok(ExitCode::Done)
+}
