@@ -38,6 +38,7 @@ mod parse;
 mod platform;
 mod reference;
 mod resolve;
+mod saga;
 mod time;
 
 pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, CiError, Source};
@@ -48,7 +49,7 @@ pub use config::{
 };
 pub use deploy::{
     Cause, Current, DeployEvent, Evidence, EvidenceKind, FailureReport, Observation, Outcome, Progress,
-    Proof, Revision, Target, TargetError, TargetId, Verdict,
+    Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId, TargetReceipt, Verdict,
 };
 pub use digest::{Algorithm, Digest, Hasher};
 pub use document::{DocumentError, Location};
@@ -62,4 +63,5 @@ pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
 #[cfg(feature = "ecr")]
 pub use resolve::ecr::EcrResolver;
 pub use resolve::{ManifestError, Resolve, ResolveError, wait_for};
+pub use saga::{Saga, SagaError, SagaEvent};
 pub use time::{TimeSource, Wait, WaitError};

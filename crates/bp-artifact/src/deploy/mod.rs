@@ -3,11 +3,13 @@
 mod event;
 mod failure;
 mod outcome;
+mod receipt;
 mod target;
 mod verdict;
 
 pub use event::{DeployEvent, Progress};
 pub use failure::{Cause, Evidence, EvidenceKind, FailureReport};
 pub use outcome::{Observation, Outcome, Proof};
+pub use receipt::{Receipt, ReceiptState, TargetReceipt};
 pub use target::{Current, Revision, Target, TargetError, TargetId};
 pub use verdict::Verdict;

@@ -1,0 +1,128 @@
+//! One image to several targets: deployed everywhere, or put back everywhere.
+//!
+//! It is a saga with compensation, not a transaction: there are moments when one target runs the new image and another
+//! does not, and going back can fail. What it promises is that the way back is written down before the first change,
+//! that a failure anywhere puts every target back, that it says what really happened, and that a killed run is
+//! finished by running it again.
+
+mod error;
+mod event;
+mod open;
+mod run;
+mod verdict;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub use error::SagaError;
+pub use event::SagaEvent;
+
+use crate::{
+    deploy::{Receipt, Target},
+    image::ResolvedImage,
+    operation::Operation,
+    time::TimeSource,
+};
+
+/// A deployment of one image to several targets, with a receipt.
+///
+/// | the targets' deployments | what is done | verdict |
+/// |---|---|---|
+/// | all proven | nothing | `Deployed` |
+/// | one failed, was rolled back, stopped, deleted, or could not be reached | all are put back | `RolledBack`, or `RollbackFailed` when one is not back; `Stopped` and `Gone` keep their name |
+/// | one was superseded by another deployment | nothing: the other one is at work | `Superseded` |
+/// | one is not done, unproven, or runs another digest | nothing: somebody has to look | that verdict |
+///
+/// A target that was superseded or deleted is never touched. Targets that did not change need nothing.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use bp_artifact::{ExitCode, ResolvedImage, Saga, Target};
+///
+/// # async fn run(ecs: Arc<dyn Target>, eks: Arc<dyn Target>, image: ResolvedImage)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// let mut saga = Saga::new(vec![ecs, eks], image, "receipt.json").run();
+/// while let Some(event) = saga.next_event().await {
+///     println!("{}", serde_json::to_string(&event)?);
+/// }
+/// let receipt = saga.await?;
+/// let code = receipt.verdict.map_or(ExitCode::Unexpected, ExitCode::from);
+/// # let _ = code; Ok(()) }
+/// ```
+///
+/// # Permissions
+/// Those of the targets.
+#[must_use = "a saga does nothing until it is run"]
+pub struct Saga {
+    targets: Vec<Arc<dyn Target>>,
+    image: ResolvedImage,
+    path: PathBuf,
+    supersede: bool,
+    time: TimeSource,
+}
+
+impl Saga {
+    /// A deployment of `image` to `targets`, with its receipt at the path `receipt`.
+    ///
+    /// Each environment has a receipt of its own. Two runs at once with one receipt are not guarded against: let the
+    /// pipeline run one at a time.
+    pub fn new(targets: Vec<Arc<dyn Target>>, image: ResolvedImage, receipt: impl Into<PathBuf>) -> Self {
+        Saga { targets, image, path: receipt.into(), supersede: false, time: TimeSource::system() }
+    }
+
+    /// Whether an unfinished run of another image may be given up for this one. Its noted revisions stay the way back.
+    pub fn supersede(mut self, supersede: bool) -> Self {
+        self.supersede = supersede;
+        self
+    }
+
+    /// The clock of the receipt's time stamps.
+    pub fn time_source(mut self, time: TimeSource) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Deploys to all targets at once and watches them to their end.
+    ///
+    /// Run again after it was killed, it goes on where it was: revisions noted in the receipt win over what runs now,
+    /// and a rollback that had begun is finished. Run again after it ended well, it verifies that all still runs.
+    ///
+    /// The operation's error is one of: nothing was changed, it was cancelled, or the end could not be written down.
+    ///
+    /// # Permissions
+    /// Those of the targets.
+    ///
+    /// # Cancel safety
+    /// Cancelled or dropped, it stops watching; the platforms go on, nothing is rolled back, and the receipt stays
+    /// unfinished, so that running it again goes on.
+    pub fn run(self) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
+        Operation::spawn(|events| run::deploy(self, events))
+    }
+
+    /// Puts the targets of the receipt at the path `receipt` back to the revisions noted there.
+    ///
+    /// The receipt that it gives has the verdict in [`Receipt::rollback_verdict`].
+    ///
+    /// # Permissions
+    /// Those of the targets.
+    ///
+    /// # Cancel safety
+    /// As of [`run`](Self::run).
+    pub fn rollback(
+        targets: Vec<Arc<dyn Target>>,
+        receipt: impl Into<PathBuf>,
+    ) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
+        let path = receipt.into();
+        Operation::spawn(|events| run::rollback(targets, path, TimeSource::system(), events))
+    }
+}
+
+impl std::fmt::Debug for Saga {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let targets: Vec<_> = self.targets.iter().map(|target| target.id()).collect();
+        f.debug_struct("Saga")
+            .field("targets", &targets)
+            .field("image", &self.image.reference)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

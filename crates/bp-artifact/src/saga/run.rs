@@ -1,0 +1,315 @@
+//! Running a saga: deploy to all; when one fails, put all back.
+
+use std::{
+    error::Error as StdError,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Saga, SagaError, SagaEvent,
+    open::{self, Opened},
+    verdict,
+};
+use crate::{
+    deploy::{
+        Current, DeployEvent, Outcome, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId,
+        Verdict,
+    },
+    error::{Classified, ErrorClass},
+    operation::{Emitter, Operation},
+    time::TimeSource,
+};
+
+type Ended = (TargetId, Result<Outcome, TargetError>);
+
+pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Receipt, SagaError> {
+    let Opened { receipt, resumed } = tokio::select! {
+        opened = open::open(&saga) => opened?,
+        () = events.cancelled() => return Err(SagaError::Interrupted { path: saga.path }),
+    };
+    let mut run = Run { targets: saga.targets, path: saga.path, time: saga.time, receipt, events };
+    if run.receipt.state == ReceiptState::RollingBack {
+        run.tell_noted(resumed);
+        return run.roll_back().await;
+    }
+    run.write()?;
+    run.tell_noted(resumed);
+    let failure = run.deploy_all(&saga.image).await?;
+    let verdict = match run.receipt.state {
+        ReceiptState::RollingBack => {
+            run.restore_all().await?;
+            verdict::compensated(&run.receipt)
+        }
+        _ => verdict::deployed(&run.receipt),
+    };
+    let nothing_changed = verdict != Verdict::RollbackFailed && !run.receipt.is_changed();
+    run.finish(verdict, failure.filter(|_| nothing_changed))
+}
+
+pub(super) async fn rollback(
+    targets: Vec<Arc<dyn Target>>,
+    path: PathBuf,
+    time: TimeSource,
+    events: Emitter<SagaEvent>,
+) -> Result<Receipt, SagaError> {
+    let ids: Vec<TargetId> = targets.iter().map(|target| target.id()).collect();
+    open::check_names(&ids)?;
+    let receipt = Receipt::read(&path)?;
+    open::check_given(&receipt, &ids, &path)?;
+    let mut run = Run { targets, path, time, receipt, events };
+    if run.receipt.state != ReceiptState::RollingBack {
+        run.receipt.state = ReceiptState::RollingBack;
+        run.receipt.verdict = None;
+        for entry in &mut run.receipt.targets {
+            (entry.restored, entry.error) = (None, None);
+        }
+        run.write()?;
+    }
+    run.tell_noted(true);
+    run.roll_back().await
+}
+
+/// A saga under way.
+struct Run {
+    targets: Vec<Arc<dyn Target>>,
+    path: PathBuf,
+    time: TimeSource,
+    receipt: Receipt,
+    events: Emitter<SagaEvent>,
+}
+
+impl Run {
+    /// Deploys to all targets at once and notes how each ended. At the first failure the others are told to stop, and
+    /// the receipt says that all go back. Gives the first target's error.
+    async fn deploy_all(&mut self, image: &crate::ResolvedImage) -> Result<Option<Failed>, SagaError> {
+        let stop = CancellationToken::new();
+        let mut running = FuturesUnordered::new();
+        for target in &self.targets {
+            running.push(watch(target.id(), target.deploy(image), self.events.clone(), stop.clone()));
+        }
+        let mut failure = None;
+        while let Some((id, result)) = self.next(&mut running, &stop).await {
+            let fails = match &result {
+                Ok(outcome) => verdict::compensates(outcome.verdict),
+                Err(error) => !matches!(error.class(), ErrorClass::Interrupted | ErrorClass::Superseded),
+            };
+            if fails && !self.events.is_cancelled() && self.receipt.state == ReceiptState::Started {
+                self.receipt.state = ReceiptState::RollingBack;
+                let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
+                self.events.emit(SagaEvent::Compensating { failed: Some(id.clone()), targets });
+                stop.cancel();
+            }
+            if let Some(error) = self.note(&id, result) {
+                failure.get_or_insert(error);
+            }
+        }
+        match self.events.is_cancelled() {
+            true => Err(self.interrupted()),
+            false => Ok(failure),
+        }
+    }
+
+    /// Puts every target back to its noted revision, and notes how each ended.
+    async fn restore_all(&mut self) -> Result<(), SagaError> {
+        let stop = CancellationToken::new();
+        let mut running = FuturesUnordered::new();
+        for entry in self.receipt.targets.iter_mut().filter(|entry| !verdict::is_lost(entry)) {
+            if entry.is_restored() {
+                continue;
+            }
+            // Who rolled itself back is back.
+            if entry.verdict() == Some(Verdict::RolledBack) {
+                entry.restored = Some(unchanged(&entry.target, &entry.previous));
+                continue;
+            }
+            let target = self.targets.iter().find(|target| target.id() == entry.target);
+            let target = Arc::clone(target.expect("checked when it was opened"));
+            let previous = entry.previous.clone();
+            running.push(restore(target, previous, self.events.clone(), stop.clone()));
+        }
+        while let Some((id, result)) = self.next(&mut running, &stop).await {
+            if let Some(entry) = self.receipt.targets.iter_mut().find(|entry| entry.target == id) {
+                match result {
+                    Ok(outcome) => (entry.restored, entry.error) = (Some(outcome), None),
+                    Err(error) => entry.error = Some(chain(&error)),
+                }
+            }
+            self.write_if_possible();
+        }
+        match self.events.is_cancelled() {
+            true => Err(self.interrupted()),
+            false => Ok(()),
+        }
+    }
+
+    /// A rollback that was asked for, or begun by an earlier run.
+    async fn roll_back(mut self) -> Result<Receipt, SagaError> {
+        let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
+        self.events.emit(SagaEvent::Compensating { failed: None, targets });
+        self.restore_all().await?;
+        let verdict = verdict::compensated(&self.receipt);
+        self.finish(verdict, None)
+    }
+
+    /// The next target that ended. When the caller cancels, the rest is told to stop.
+    async fn next(
+        &self,
+        running: &mut FuturesUnordered<BoxFuture<'static, Ended>>,
+        stop: &CancellationToken,
+    ) -> Option<Ended> {
+        loop {
+            tokio::select! {
+                ended = running.next() => return ended,
+                () = self.events.cancelled(), if !stop.is_cancelled() => stop.cancel(),
+            }
+        }
+    }
+
+    /// Notes how a deployment ended. A target that was told to stop has neither outcome nor error.
+    fn note(&mut self, id: &TargetId, result: Result<Outcome, TargetError>) -> Option<Failed> {
+        let entry = self.receipt.targets.iter_mut().find(|entry| entry.target == *id)?;
+        let failed = match result {
+            Ok(outcome) => {
+                entry.outcome = Some(outcome);
+                None
+            }
+            Err(error) if error.class() == ErrorClass::Interrupted => None,
+            Err(error) => {
+                entry.error = Some(chain(&error));
+                Some(Failed { target: id.clone(), error })
+            }
+        };
+        self.write_if_possible();
+        failed
+    }
+
+    /// Writes the end down. With `failure` nothing was changed, and that error is the whole result.
+    fn finish(mut self, verdict: Verdict, failure: Option<Failed>) -> Result<Receipt, SagaError> {
+        self.receipt.verdict = failure.is_none().then_some(verdict);
+        if !verdict::goes_on(verdict) {
+            self.receipt.state = ReceiptState::Finished;
+        }
+        let written = self.write();
+        if let Some(Failed { target, error }) = failure {
+            return Err(SagaError::Target { target, source: error });
+        }
+        self.events.emit(SagaEvent::Ended { verdict });
+        written.map_err(|source| SagaError::NotNoted { verdict, source })?;
+        Ok(self.receipt)
+    }
+
+    /// Writes the receipt on this thread: the next step must not be taken before it is on the disk.
+    fn write(&mut self) -> Result<(), crate::DocumentError> {
+        self.receipt.updated_at = self.time.now();
+        self.receipt.write(&self.path)
+    }
+
+    /// Writes a step that the work does not depend on: it is found out again by the next run.
+    fn write_if_possible(&mut self) {
+        if let Err(error) = self.write() {
+            self.events.emit(SagaEvent::NotNoted { message: chain(&error) });
+        }
+    }
+
+    fn tell_noted(&self, resumed: bool) {
+        let way_back = self.receipt.targets.iter().map(|e| (e.target.clone(), e.previous.clone()));
+        self.events.emit(SagaEvent::Noted {
+            receipt: self.path.clone(),
+            image: self.receipt.image.reference.clone(),
+            previous: way_back.collect(),
+            resumed,
+        });
+    }
+
+    fn interrupted(&self) -> SagaError {
+        SagaError::Interrupted { path: Path::to_owned(&self.path) }
+    }
+}
+
+/// A target and its error.
+struct Failed {
+    target: TargetId,
+    error: TargetError,
+}
+
+/// Passes a target's events on until it ends; told to `stop`, it stops at its next safe point.
+fn watch(
+    id: TargetId,
+    mut work: Operation<DeployEvent, Result<Outcome, TargetError>>,
+    events: Emitter<SagaEvent>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, Ended> {
+    Box::pin(async move {
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    work.cancel();
+                }
+                event = work.next_event() => match event {
+                    Some(event) => events.emit(event.into()),
+                    None => return (id, work.await),
+                },
+            }
+        }
+    })
+}
+
+/// Puts a target back, unless it is back already.
+fn restore(
+    target: Arc<dyn Target>,
+    previous: Revision,
+    events: Emitter<SagaEvent>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, Ended> {
+    Box::pin(async move {
+        let id = target.id();
+        let is_back = tokio::select! {
+            current = target.current() => current.is_ok_and(|current| is_back(&current, &previous)),
+            () = stop.cancelled() => false,
+        };
+        match is_back {
+            true => (id.clone(), Ok(unchanged(&id, &previous))),
+            false => watch(id, target.restore(&previous), events, stop).await,
+        }
+    })
+}
+
+/// Whether `previous` runs and nothing is on its way. By its name or its image: Kubernetes gives a restored revision a
+/// new number.
+fn is_back(current: &Current, previous: &Revision) -> bool {
+    let stable = &current.stable;
+    current.rolling_out.is_none() && (stable.id == previous.id || stable.image == previous.image)
+}
+
+/// The outcome of going back where nothing had to be done.
+fn unchanged(target: &TargetId, previous: &Revision) -> Outcome {
+    Outcome {
+        target: target.clone(),
+        verdict: Verdict::Deployed,
+        image: previous.image.parse().ok(),
+        changed: false,
+        revision: Some(previous.clone()),
+        previous: None,
+        failure: None,
+        proof: Proof::default(),
+        detail: "the previous revision was in place".into(),
+    }
+}
+
+/// An error and its sources in one line.
+fn chain(error: &dyn StdError) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        source = error.source();
+    }
+    line
+}

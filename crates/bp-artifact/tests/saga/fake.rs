@@ -1,0 +1,205 @@
+//! Targets in memory. The platform outlives the process that deploys to it: tests kill the process and keep this.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bp_artifact::{
+    Classified, Current, DeployEvent, Emitter, ErrorClass, FailureReport, Operation, Outcome, Proof,
+    ResolvedImage, Revision, Target, TargetError, TargetId, Verdict,
+};
+use futures_core::future::BoxFuture;
+
+/// How a deployment at a target ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Verdict(Verdict),
+    /// An error before anything was changed.
+    Refused(ErrorClass),
+    /// An error when the change was made already: the network went away.
+    Lost,
+}
+
+/// What the platform knows.
+#[derive(Debug, Default)]
+pub(crate) struct Platform {
+    pub(crate) stable: String,
+    pub(crate) rolling_out: Option<String>,
+    /// Every change that was asked for.
+    pub(crate) changes: Vec<String>,
+    pub(crate) restore_fails: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    id: TargetId,
+    end: End,
+    /// How many steps a deployment takes after its change.
+    steps: usize,
+    platform: Arc<Mutex<Platform>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} by the fake")]
+struct FakeError(ErrorClass);
+
+impl Classified for FakeError {
+    fn class(&self) -> ErrorClass {
+        self.0
+    }
+}
+
+fn error(class: ErrorClass) -> TargetError {
+    TargetError::new(FakeError(class))
+}
+
+pub(crate) fn revision(image: &str) -> Revision {
+    Revision { id: format!("rev-{image}"), image: image.to_owned() }
+}
+
+impl Fake {
+    pub(crate) fn new(id: &str, end: End) -> Self {
+        let platform = Platform { stable: "old".into(), ..Platform::default() };
+        Fake { id: TargetId::new(id), end, steps: 3, platform: Arc::new(Mutex::new(platform)) }
+    }
+
+    pub(crate) fn ending(&self, end: End) -> Self {
+        Fake { end, ..self.clone() }
+    }
+
+    pub(crate) fn slow(self, steps: usize) -> Self {
+        Fake { steps, ..self }
+    }
+
+    pub(crate) fn platform(&self) -> MutexGuard<'_, Platform> {
+        self.platform.lock().unwrap()
+    }
+
+    pub(crate) fn changes(&self) -> Vec<String> {
+        self.platform().changes.clone()
+    }
+
+    /// What runs, and that nothing is on its way.
+    pub(crate) fn runs(&self, image: &str) -> bool {
+        let platform = self.platform();
+        platform.stable == image && platform.rolling_out.is_none()
+    }
+
+    fn outcome(&self, verdict: Verdict, changed: bool) -> Outcome {
+        Outcome {
+            target: self.id.clone(),
+            verdict,
+            image: None,
+            changed,
+            revision: Some(revision(&self.platform().stable)),
+            previous: None,
+            failure: None,
+            proof: Proof::default(),
+            detail: String::new(),
+        }
+    }
+
+    async fn step(&self, events: &Emitter<DeployEvent>) -> Result<(), TargetError> {
+        tokio::task::yield_now().await;
+        if events.is_cancelled() { Err(error(ErrorClass::Interrupted)) } else { Ok(()) }
+    }
+
+    async fn run_deploy(self, image: String, events: Emitter<DeployEvent>) -> Result<Outcome, TargetError> {
+        self.step(&events).await?;
+        if let End::Refused(class) = self.end {
+            return Err(error(class));
+        }
+        if self.runs(&image) {
+            return Ok(self.outcome(Verdict::Deployed, false));
+        }
+        {
+            let mut platform = self.platform();
+            if platform.rolling_out.as_ref() != Some(&image) {
+                platform.changes.push(format!("deploy {image}"));
+                platform.rolling_out = Some(image.clone());
+            }
+        }
+        let notice = DeployEvent::Notice { target: self.id.clone(), message: "starting".into() };
+        events.emit(notice);
+        for _ in 0..self.steps {
+            self.step(&events).await?;
+        }
+        let verdict = match self.end {
+            End::Verdict(verdict) => verdict,
+            End::Refused(_) => unreachable!("it has returned"),
+            End::Lost => return Err(error(ErrorClass::Unavailable)),
+        };
+        {
+            let mut platform = self.platform();
+            match verdict {
+                Verdict::Deployed | Verdict::Unproven | Verdict::DigestMismatch => {
+                    platform.stable = image;
+                    platform.rolling_out = None;
+                }
+                Verdict::RolledBack | Verdict::Stopped => platform.rolling_out = None,
+                Verdict::Superseded => {
+                    platform.stable = "theirs".into();
+                    platform.rolling_out = None;
+                }
+                Verdict::Gone => {
+                    platform.stable = "gone".into();
+                    platform.rolling_out = None;
+                }
+                _ => {}
+            }
+        }
+        let mut outcome = self.outcome(verdict, true);
+        if verdict == Verdict::RolledBack {
+            outcome.failure = Some(FailureReport::new(bp_artifact::Cause::ContainerExited, "exit 1"));
+        }
+        Ok(outcome)
+    }
+
+    async fn run_restore(self, to: Revision, events: Emitter<DeployEvent>) -> Result<Outcome, TargetError> {
+        self.step(&events).await?;
+        let fails = {
+            let mut platform = self.platform();
+            platform.changes.push(format!("restore {}", to.image));
+            platform.restore_fails
+        };
+        self.step(&events).await?;
+        if fails {
+            return Ok(self.outcome(Verdict::FailedInPlace, true));
+        }
+        {
+            let mut platform = self.platform();
+            platform.stable = to.image;
+            platform.rolling_out = None;
+        }
+        Ok(self.outcome(Verdict::Deployed, true))
+    }
+}
+
+impl Target for Fake {
+    fn id(&self) -> TargetId {
+        self.id.clone()
+    }
+
+    fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            let platform = self.platform();
+            Ok(Current {
+                stable: revision(&platform.stable),
+                rolling_out: platform.rolling_out.as_deref().map(revision),
+            })
+        })
+    }
+
+    fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (fake, image) = (self.clone(), image.reference.to_string());
+        Operation::spawn(|events| fake.run_deploy(image, events))
+    }
+
+    fn restore(&self, to: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (fake, to) = (self.clone(), to.clone());
+        Operation::spawn(|events| fake.run_restore(to, events))
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
+        Box::pin(async { Ok(Proof::default()) })
+    }
+}
