@@ -1,0 +1,167 @@
+//! Do the references hold? Answered without showing or keeping a value.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join;
+use serde::Serialize;
+
+use crate::{Description, Error, Fetched, Grant, Kind, Lint, Reference, SecretVersion, Store, grants};
+
+/// How much a check may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Depth {
+    /// Never reads a value. Whether a JSON key is there stays open.
+    ///
+    /// # Permissions
+    /// `secretsmanager:DescribeSecret`, `ssm:GetParameters`.
+    Describe,
+    /// Reads a secret only for its JSON key or its version id, and describes everything else.
+    ///
+    /// # Permissions
+    /// As [`Describe`](Depth::Describe), and `secretsmanager:GetSecretValue` (with `kms:Decrypt` on a customer's key)
+    /// for references with a key or version id.
+    #[default]
+    Keys,
+    /// Reads everything as a task's agent would, which proves decryption too when the execution role's credentials
+    /// are used.
+    ///
+    /// # Permissions
+    /// Those of [`Store::read`].
+    Read,
+}
+
+/// What a check found, reference by reference and in their order.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// The references with what was found of them.
+    pub checked: Vec<Checked>,
+}
+
+/// What was found of one reference.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// The reference.
+    pub reference: Reference,
+    /// The id or number of the version that it means now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether its JSON key was looked for, `None` when it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_seen: Option<bool>,
+    /// The customer's KMS key, where the service told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// Why it does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+    /// What will surprise although it holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Lint>,
+}
+
+impl CheckReport {
+    /// Whether every reference holds. Warnings do not count.
+    pub fn holds(&self) -> bool {
+        self.checked.iter().all(|checked| checked.error.is_none())
+    }
+
+    /// What does not hold.
+    pub fn errors(&self) -> impl Iterator<Item = &Error> {
+        self.checked.iter().filter_map(|checked| checked.error.as_ref())
+    }
+
+    /// What the execution role needs to read all of them, with the KMS keys that were seen.
+    pub fn grants(&self, place: Option<&crate::Place>) -> Vec<Grant> {
+        let references: Vec<Reference> =
+            self.checked.iter().map(|checked| checked.reference.clone()).collect();
+        let keys: BTreeSet<&String> =
+            self.checked.iter().filter_map(|checked| checked.kms_key.as_ref()).collect();
+        let decrypt = |key: &String| Grant { action: "kms:Decrypt".into(), resource: key.clone() };
+        grants(&references, place).into_iter().chain(keys.into_iter().map(decrypt)).collect()
+    }
+}
+
+/// Looks whether every reference holds: that it is there, in that version and with that key.
+///
+/// Values that must be read for it are dropped, and wiped, at once.
+///
+/// # Permissions
+/// Those of the [`Depth`].
+///
+/// # Cancel safety
+/// Cancel safe: it changes nothing.
+#[tracing::instrument(level = "debug", skip_all, fields(references = references.len(), ?depth))]
+pub async fn check(store: &impl Store, references: &[Reference], depth: Depth) -> CheckReport {
+    let reads = |reference: &Reference| match depth {
+        Depth::Describe => false,
+        Depth::Keys => match reference {
+            Reference::Secret(secret) => {
+                secret.key().is_some() || matches!(secret.version(), SecretVersion::Id(_))
+            }
+            Reference::Parameter(_) => false,
+        },
+        Depth::Read => true,
+    };
+    let (read, described): (Vec<Reference>, Vec<Reference>) =
+        references.iter().cloned().partition(|reference| reads(reference));
+    let (fetched, descriptions) = join(store.fetch(&read), store.describe(&described)).await;
+    let (mut fetched, mut descriptions) = (fetched.into_iter(), descriptions.into_iter());
+    let checked = references.iter().filter_map(|reference| match reads(reference) {
+        true => fetched.next().map(|answer| by_reading(reference, answer)),
+        false => descriptions.next().map(|answer| by_describing(reference, answer)),
+    });
+    CheckReport { checked: checked.collect() }
+}
+
+fn by_reading(reference: &Reference, answer: Result<Fetched, Error>) -> Checked {
+    let mut checked = Checked::new(reference);
+    match answer {
+        Ok(fetched) => {
+            checked.version = Some(fetched.version().to_owned());
+            checked.key_seen = reference.key().map(|_| true);
+            checked.warnings.extend(surprise(fetched.kind()));
+        }
+        Err(error) => checked.error = Some(error),
+    }
+    checked
+}
+
+fn by_describing(reference: &Reference, answer: Result<Description, Error>) -> Checked {
+    let mut checked = Checked::new(reference);
+    match answer {
+        Ok(description) => {
+            checked.version = Some(description.version).filter(|version| !version.is_empty());
+            checked.key_seen = reference.key().map(|_| false);
+            checked.kms_key = description.kms_key;
+        }
+        Err(error) => checked.error = Some(error),
+    }
+    checked
+}
+
+impl Checked {
+    fn new(reference: &Reference) -> Self {
+        Checked {
+            reference: reference.clone(),
+            version: None,
+            key_seen: None,
+            kms_key: None,
+            error: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn surprise(kind: Kind) -> Option<Lint> {
+    match kind {
+        Kind::Text | Kind::Number | Kind::Bool => None,
+        Kind::Binary => Some(Lint::Binary),
+        Kind::GoNumber => Some(Lint::GoNumber),
+        Kind::Compound => Some(Lint::Compound),
+        Kind::Null => Some(Lint::Null),
+    }
+}

@@ -1,0 +1,246 @@
+//! References to Secrets Manager.
+
+use std::fmt;
+
+use super::{
+    arn::{Arn, Service},
+    parse::{ParseError, part},
+};
+
+/// Which version of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[non_exhaustive]
+pub enum SecretVersion {
+    /// The one that `AWSCURRENT` is attached to.
+    #[default]
+    Current,
+    /// The one that this staging label is attached to.
+    Stage(String),
+    /// The one with this id; it never changes.
+    Id(String),
+}
+
+impl SecretVersion {
+    /// The staging label that decides, `None` when an id does.
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            SecretVersion::Current => Some("AWSCURRENT"),
+            SecretVersion::Stage(stage) => Some(stage),
+            SecretVersion::Id(_) => None,
+        }
+    }
+
+    /// Whether it is the current one, said or unsaid.
+    pub fn is_current(&self) -> bool {
+        self.stage() == Some("AWSCURRENT")
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Id {
+    Name(String),
+    Arn(Arn),
+}
+
+/// A secret of Secrets Manager: the whole value, or one key of the JSON object that it holds.
+///
+/// ```
+/// use bp_secrets::SecretRef;
+///
+/// let secret = SecretRef::by_name("prod/db")?.with_key("password")?.with_stage("AWSPREVIOUS")?;
+/// assert_eq!(secret.to_string(), "secretsmanager:prod/db:password:AWSPREVIOUS:");
+/// # Ok::<(), bp_secrets::ParseError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SecretRef {
+    id: Id,
+    key: Option<String>,
+    version: SecretVersion,
+}
+
+impl SecretRef {
+    /// The secret with this name, in the account and region of the client that reads it.
+    ///
+    /// # Errors
+    /// When the name is not one that Secrets Manager takes.
+    pub fn by_name(name: &str) -> Result<Self, ParseError> {
+        check_name(name)?;
+        Ok(Self::new(Id::Name(name.to_owned())))
+    }
+
+    /// The secret with this ARN, with or without the suffix of six characters.
+    ///
+    /// # Errors
+    /// When it is not the ARN of a secret, or fields follow it.
+    pub fn by_arn(arn: &str) -> Result<Self, ParseError> {
+        match Arn::parse(arn)? {
+            (arn, None) if arn.service() == Service::SecretsManager => Self::from_arn(arn, None),
+            (_, Some(_)) => Err(ParseError::new("fields follow the ARN: parse the whole as a Reference")),
+            _ => Err(ParseError::new("it is the ARN of a parameter, not of a secret")),
+        }
+    }
+
+    /// Only this key of the JSON object that the secret holds.
+    ///
+    /// # Errors
+    /// When the key is empty or has a colon, which no `valueFrom` can carry.
+    pub fn with_key(mut self, key: &str) -> Result<Self, ParseError> {
+        part("the JSON key", key, 1024, |c| c != ':' && !c.is_control())?;
+        self.key = Some(key.to_owned());
+        Ok(self)
+    }
+
+    /// The version that a staging label is attached to.
+    ///
+    /// # Errors
+    /// When it is no staging label.
+    pub fn with_stage(mut self, stage: &str) -> Result<Self, ParseError> {
+        part("the version stage", stage, 256, |c| c != ':' && !c.is_control())?;
+        self.version = SecretVersion::Stage(stage.to_owned());
+        Ok(self)
+    }
+
+    /// The version with this id.
+    ///
+    /// # Errors
+    /// When it is no version id.
+    pub fn with_version_id(mut self, id: &str) -> Result<Self, ParseError> {
+        part("the version id", id, 64, |c| c.is_ascii_alphanumeric() || "-_.".contains(c))?;
+        if id.len() < 32 {
+            return Err(ParseError::new("the version id: it has 32 to 64 characters"));
+        }
+        self.version = SecretVersion::Id(id.to_owned());
+        Ok(self)
+    }
+
+    /// The whole value.
+    pub fn without_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    /// What the API takes as `SecretId`: the name or the ARN.
+    pub fn id(&self) -> String {
+        match &self.id {
+            Id::Name(name) => name.clone(),
+            Id::Arn(arn) => arn.to_string(),
+        }
+    }
+
+    /// The ARN, unless the secret is named by its name.
+    pub fn arn(&self) -> Option<&Arn> {
+        match &self.id {
+            Id::Name(_) => None,
+            Id::Arn(arn) => Some(arn),
+        }
+    }
+
+    /// The name, as far as it can be told: an ARN's name less its last hyphen and six characters.
+    pub fn name(&self) -> &str {
+        match &self.id {
+            Id::Name(name) => name,
+            Id::Arn(arn) => match suffix(arn.resource()) {
+                Some(suffix) => &arn.resource()[..arn.resource().len() - suffix.len() - 1],
+                None => arn.resource(),
+            },
+        }
+    }
+
+    /// The key of the JSON object.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Which version.
+    pub fn version(&self) -> &SecretVersion {
+        &self.version
+    }
+
+    /// The same secret as a replica in `region` has it; a name is the same everywhere.
+    pub fn in_region(&self, region: &str) -> Self {
+        let id = match &self.id {
+            Id::Name(name) => Id::Name(name.clone()),
+            Id::Arn(arn) => Id::Arn(arn.in_region(region)),
+        };
+        SecretRef { id, ..self.clone() }
+    }
+
+    fn new(id: Id) -> Self {
+        SecretRef { id, key: None, version: SecretVersion::Current }
+    }
+
+    pub(super) fn from_arn(arn: Arn, rest: Option<&str>) -> Result<Self, ParseError> {
+        check_name(arn.resource())?;
+        Self::new(Id::Arn(arn)).with_fields(rest)
+    }
+
+    /// `<name>[:<key>:<stage>:<version id>]`.
+    pub(super) fn from_text(text: &str) -> Result<Self, ParseError> {
+        match text.split_once(':') {
+            Some((name, rest)) => Self::by_name(name)?.with_fields(Some(rest)),
+            None => Self::by_name(text),
+        }
+    }
+
+    /// The three fields that may follow: all of them, each of them perhaps empty, or none.
+    fn with_fields(mut self, rest: Option<&str>) -> Result<Self, ParseError> {
+        let Some(rest) = rest else { return Ok(self) };
+        let fields: Vec<&str> = rest.split(':').collect();
+        let [key, stage, id] = fields.as_slice() else {
+            return Err(ParseError::new(format!(
+                "there are {} fields behind `secret:`, not 1 (the name) or 4 \
+                 (`<name>:<JSON key>:<stage>:<version id>`, each but the name may be empty)",
+                fields.len() + 1
+            )));
+        };
+        if !stage.is_empty() && !id.is_empty() {
+            return Err(ParseError::new(
+                "a version stage and a version id exclude each other: leave one empty",
+            ));
+        }
+        if !key.is_empty() {
+            self = self.with_key(key)?;
+        }
+        if !stage.is_empty() {
+            self = self.with_stage(stage)?;
+        }
+        if !id.is_empty() {
+            self = self.with_version_id(id)?;
+        }
+        Ok(self)
+    }
+}
+
+/// The six characters that Secrets Manager adds to a secret's ARN behind a hyphen, if there are such.
+pub(crate) fn suffix(resource: &str) -> Option<&str> {
+    let (name, suffix) = resource.rsplit_once('-')?;
+    let is_suffix = suffix.len() == 6 && suffix.bytes().all(|b| b.is_ascii_alphanumeric());
+    (is_suffix && !name.is_empty()).then_some(suffix)
+}
+
+fn check_name(name: &str) -> Result<(), ParseError> {
+    // 512 for the name, and seven for the suffix of an ARN.
+    part("the secret's name", name, 519, |c| c.is_ascii_alphanumeric() || "/_+=.@-!".contains(c))
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            Id::Name(name) => write!(f, "secretsmanager:{name}")?,
+            Id::Arn(arn) => write!(f, "{arn}")?,
+        }
+        let key = self.key.as_deref().unwrap_or_default();
+        match (&self.key, &self.version) {
+            (None, SecretVersion::Current) => Ok(()),
+            (_, SecretVersion::Current) => write!(f, ":{key}::"),
+            (_, SecretVersion::Stage(stage)) => write!(f, ":{key}:{stage}:"),
+            (_, SecretVersion::Id(id)) => write!(f, ":{key}::{id}"),
+        }
+    }
+}
+
+impl fmt::Debug for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretRef({self})")
+    }
+}

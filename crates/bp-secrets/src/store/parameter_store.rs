@@ -1,0 +1,186 @@
+//! AWS Systems Manager Parameter Store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_ssm::{Client, types::Parameter};
+
+use super::{
+    Description, Store,
+    sdk::{Code, Failure},
+    under_way,
+};
+use crate::{Error, ParameterRef, ParameterVersion, Reference, Stored, value::SecretValue};
+
+/// The most parameters that one `GetParameters` takes.
+const BATCH: usize = 10;
+/// How many calls are under way at the same time: the service's quota is 40 a second for all that read.
+const CALLS: usize = 4;
+
+const ACTION: &str = "ssm:GetParameters";
+
+/// Reads from Parameter Store over an injected client, in that client's region.
+///
+/// # Permissions
+/// `ssm:GetParameters` on each parameter; for a `SecureString` under a customer's KMS key `kms:Decrypt`, which
+/// [`describe`](Store::describe) does not need: it never decrypts.
+#[derive(Debug, Clone)]
+pub struct ParameterStore {
+    client: Client,
+}
+
+impl ParameterStore {
+    /// Over this client.
+    pub fn new(client: Client) -> Self {
+        ParameterStore { client }
+    }
+
+    /// The client's region.
+    pub fn region(&self) -> Option<&str> {
+        self.client.config().region().map(|region| region.as_ref())
+    }
+
+    /// Gets the distinct parameters in `wanted`, and finds out of what is not there whether only the version is not.
+    async fn get_all<'a>(
+        &self,
+        wanted: &BTreeSet<&'a ParameterRef>,
+        decrypt: bool,
+    ) -> HashMap<&'a ParameterRef, Result<Found, Failure>> {
+        let wanted: Vec<&ParameterRef> = wanted.iter().copied().collect();
+        let mut answers = self.get_chunks(&wanted, decrypt).await;
+        let latest: BTreeMap<ParameterRef, Vec<&'a ParameterRef>> = answers
+            .iter()
+            .filter(|(parameter, answer)| is_missing_version(parameter, answer))
+            .fold(BTreeMap::new(), |mut all, (parameter, _)| {
+                all.entry((*parameter).clone().latest()).or_default().push(parameter);
+                all
+            });
+        let bare: Vec<&ParameterRef> = latest.keys().collect();
+        for (parameter, answer) in self.get_chunks(&bare, false).await {
+            if answer.is_ok() {
+                let gone = Failure::told("ParameterVersionNotFound", "another version is there", None);
+                answers.extend(latest[parameter].iter().map(|parameter| (*parameter, Err(gone.clone()))));
+            }
+        }
+        answers
+    }
+
+    async fn get_chunks<'a>(
+        &self,
+        wanted: &[&'a ParameterRef],
+        decrypt: bool,
+    ) -> HashMap<&'a ParameterRef, Result<Found, Failure>> {
+        let chunks = wanted.chunks(BATCH).map(|chunk| self.get_batch(chunk, decrypt));
+        under_way(CALLS, chunks).await.into_iter().flatten().collect()
+    }
+
+    /// Gets up to ten. One that is denied fails the whole call: then each is asked for alone.
+    async fn get_batch<'a>(
+        &self,
+        batch: &[&'a ParameterRef],
+        decrypt: bool,
+    ) -> Vec<(&'a ParameterRef, Result<Found, Failure>)> {
+        match self.get(batch, decrypt).await {
+            Ok(answers) => answers,
+            Err(Failure { code: Code::Denied(_) | Code::Refused(_), .. }) if batch.len() > 1 => {
+                tracing::debug!("parameters are read one by one");
+                let alone = batch.chunks(1).map(|one| self.get(one, decrypt));
+                let answers = under_way(CALLS, alone).await.into_iter().zip(batch);
+                answers.flat_map(|(answer, one)| answer.unwrap_or_else(|e| vec![(*one, Err(e))])).collect()
+            }
+            Err(failure) => batch.iter().map(|parameter| (*parameter, Err(failure.clone()))).collect(),
+        }
+    }
+
+    async fn get<'a>(
+        &self,
+        batch: &[&'a ParameterRef],
+        decrypt: bool,
+    ) -> Result<Vec<(&'a ParameterRef, Result<Found, Failure>)>, Failure> {
+        let names = batch.iter().map(|parameter| parameter.selected()).collect();
+        let call = self.client.get_parameters().set_names(Some(names)).with_decryption(decrypt);
+        let answer = call.send().await.map_err(Failure::of)?;
+        let parameters: Vec<Found> =
+            answer.parameters.unwrap_or_default().into_iter().map(Found::from).collect();
+        let found = |wanted: &ParameterRef| parameters.iter().find(|found| found.is(wanted)).cloned();
+        let missing = || Failure::told("ParameterNotFound", "listed under InvalidParameters", None);
+        Ok(batch.iter().map(|parameter| (*parameter, found(parameter).ok_or_else(missing))).collect())
+    }
+
+    async fn answers<T>(
+        &self,
+        references: &[Reference],
+        decrypt: bool,
+        read: impl Fn(&Stored) -> T,
+    ) -> Vec<Result<T, Error>> {
+        let wanted = references.iter().filter_map(parameter);
+        let answers = self.get_all(&wanted.collect(), decrypt).await;
+        let answer = |reference: &Reference| {
+            let Some(parameter) = parameter(reference) else { return Err(Error::no_store(reference)) };
+            match answers.get(parameter) {
+                Some(Ok(found)) => Ok(read(&found.stored)),
+                Some(Err(failure)) => Err(failure.about(reference, ACTION)),
+                None => Err(Error::Unreadable { reference: Box::new(reference.clone()), request_id: None }),
+            }
+        };
+        references.iter().map(answer).collect()
+    }
+}
+
+impl Store for ParameterStore {
+    #[tracing::instrument(level = "debug", skip_all, fields(references = references.len()))]
+    async fn read(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
+        self.answers(references, true, Stored::clone).await
+    }
+
+    #[tracing::instrument(level = "debug", skip_all, fields(references = references.len()))]
+    async fn describe(&self, references: &[Reference]) -> Vec<Result<Description, Error>> {
+        let read = |stored: &Stored| Description {
+            arn: stored.arn().to_owned(),
+            version: stored.version().to_owned(),
+            kms_key: None,
+        };
+        self.answers(references, false, read).await
+    }
+}
+
+fn parameter(reference: &Reference) -> Option<&ParameterRef> {
+    match reference {
+        Reference::Parameter(parameter) => Some(parameter),
+        Reference::Secret(_) => None,
+    }
+}
+
+/// A parameter in an answer.
+#[derive(Debug, Clone)]
+struct Found {
+    name: String,
+    /// `:3`, as it was asked for.
+    selector: String,
+    stored: Stored,
+}
+
+impl From<Parameter> for Found {
+    fn from(mut parameter: Parameter) -> Self {
+        let value = SecretValue::take_text(parameter.value.take().unwrap_or_default());
+        let version = parameter.version.to_string();
+        Found {
+            name: parameter.name.unwrap_or_default(),
+            selector: parameter.selector.unwrap_or_default(),
+            stored: Stored::new(value, parameter.arn.unwrap_or_default(), version),
+        }
+    }
+}
+
+impl Found {
+    /// Whether it is the one that was asked for, by name or ARN, with this selector.
+    fn is(&self, wanted: &ParameterRef) -> bool {
+        let id = wanted.id();
+        let selector = wanted.selector().map(|selector| format!(":{selector}")).unwrap_or_default();
+        (self.name == id || self.stored.arn() == id) && self.selector == selector
+    }
+}
+
+fn is_missing_version(parameter: &ParameterRef, answer: &Result<Found, Failure>) -> bool {
+    let missing = matches!(answer, Err(Failure { code: Code::Missing, .. }));
+    missing && *parameter.version() != ParameterVersion::Latest
+}

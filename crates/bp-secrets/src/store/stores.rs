@@ -1,0 +1,147 @@
+//! Several stores as one: each reference goes to the one for its service and region.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+
+#[cfg(feature = "ssm")]
+use super::ParameterStore;
+#[cfg(feature = "secretsmanager")]
+use super::SecretsManager;
+use super::{Description, Store};
+use crate::{Error, Reference, Stored};
+
+/// The stores of a program: one for each service and region that its references name.
+///
+/// A reference by ARN goes to the store of the ARN's region; one by name to the first store of its service.
+///
+/// ```no_run
+/// use bp_secrets::{ParameterStore, SecretsManager, Store as _, Stores};
+///
+/// # async fn example(config: aws_types::SdkConfig) -> Result<(), Box<dyn std::error::Error>> {
+/// let stores = Stores::new()
+///     .secrets_manager(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config)))
+///     .parameter_store(ParameterStore::new(aws_sdk_ssm::Client::new(&config)));
+/// let password = stores.fetch_one(&"secretsmanager:prod/db:password::".parse()?).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Stores {
+    #[cfg(feature = "secretsmanager")]
+    secrets: Vec<SecretsManager>,
+    #[cfg(feature = "ssm")]
+    parameters: Vec<ParameterStore>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Route {
+    #[cfg(feature = "secretsmanager")]
+    Secrets(usize),
+    #[cfg(feature = "ssm")]
+    Parameters(usize),
+}
+
+impl Stores {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a Secrets Manager.
+    #[cfg(feature = "secretsmanager")]
+    pub fn secrets_manager(mut self, store: SecretsManager) -> Self {
+        self.secrets.push(store);
+        self
+    }
+
+    /// Adds a Parameter Store.
+    #[cfg(feature = "ssm")]
+    pub fn parameter_store(mut self, store: ParameterStore) -> Self {
+        self.parameters.push(store);
+        self
+    }
+
+    fn route(&self, reference: &Reference) -> Option<Route> {
+        let region = reference.arn().map(|arn| arn.region());
+        let here = |at: Option<&str>| region.is_none_or(|region| at.is_none_or(|at| at == region));
+        match reference {
+            #[cfg(feature = "secretsmanager")]
+            Reference::Secret(_) => self.secrets.iter().position(|s| here(s.region())).map(Route::Secrets),
+            #[cfg(feature = "ssm")]
+            Reference::Parameter(_) => {
+                self.parameters.iter().position(|s| here(s.region())).map(Route::Parameters)
+            }
+            #[allow(unreachable_patterns, reason = "with both features")]
+            _ => None,
+        }
+    }
+
+    /// The references of each store, with their places.
+    fn groups(&self, references: &[Reference]) -> Vec<Group> {
+        let mut groups: BTreeMap<Route, Group> = BTreeMap::new();
+        for (at, reference) in references.iter().enumerate() {
+            if let Some(route) = self.route(reference) {
+                let new = || Group { route, places: Vec::new(), references: Vec::new() };
+                let group = groups.entry(route).or_insert_with(new);
+                group.places.push(at);
+                group.references.push(reference.clone());
+            }
+        }
+        groups.into_values().collect()
+    }
+
+    async fn read_group(&self, group: &Group) -> Vec<Result<Stored, Error>> {
+        match group.route {
+            #[cfg(feature = "secretsmanager")]
+            Route::Secrets(at) => self.secrets[at].read(&group.references).await,
+            #[cfg(feature = "ssm")]
+            Route::Parameters(at) => self.parameters[at].read(&group.references).await,
+        }
+    }
+
+    async fn describe_group(&self, group: &Group) -> Vec<Result<Description, Error>> {
+        match group.route {
+            #[cfg(feature = "secretsmanager")]
+            Route::Secrets(at) => self.secrets[at].describe(&group.references).await,
+            #[cfg(feature = "ssm")]
+            Route::Parameters(at) => self.parameters[at].describe(&group.references).await,
+        }
+    }
+}
+
+/// References that go to the same store.
+struct Group {
+    route: Route,
+    /// Where their answers belong.
+    places: Vec<usize>,
+    references: Vec<Reference>,
+}
+
+/// Brings the groups' answers into the references' order.
+fn gather<T>(
+    references: &[Reference],
+    groups: Vec<Group>,
+    answers: Vec<Vec<Result<T, Error>>>,
+) -> Vec<Result<T, Error>> {
+    let mut all: Vec<Result<T, Error>> = references.iter().map(|r| Err(Error::no_store(r))).collect();
+    for (group, answers) in groups.into_iter().zip(answers) {
+        for (at, answer) in group.places.into_iter().zip(answers) {
+            all[at] = answer;
+        }
+    }
+    all
+}
+
+impl Store for Stores {
+    async fn read(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
+        let groups = self.groups(references);
+        let answers = join_all(groups.iter().map(|group| self.read_group(group))).await;
+        gather(references, groups, answers)
+    }
+
+    async fn describe(&self, references: &[Reference]) -> Vec<Result<Description, Error>> {
+        let groups = self.groups(references);
+        let answers = join_all(groups.iter().map(|group| self.describe_group(group))).await;
+        gather(references, groups, answers)
+    }
+}

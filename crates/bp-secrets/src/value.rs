@@ -1,0 +1,160 @@
+//! Values: in memory that is wiped, and in no text that is printed.
+
+use std::{fmt, sync::Arc};
+
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString, zeroize::Zeroizing};
+
+/// A secret value. `Debug` hides it, and it cannot be serialised:
+///
+/// ```compile_fail
+/// fn print(value: bp_secrets::SecretValue) -> String {
+///     serde_json::to_string(&value).unwrap()
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn print(value: bp_secrets::SecretValue) -> String {
+///     value.to_string()
+/// }
+/// ```
+///
+/// Our own copies are wiped when they are dropped; copies that the SDK, TLS and the operating system made are out of
+/// reach.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SecretValue {
+    /// Text: a `SecretString`, or a parameter.
+    Text(SecretString),
+    /// Bytes: a `SecretBinary`.
+    Binary(SecretSlice<u8>),
+}
+
+impl SecretValue {
+    /// The text, `None` for a binary value.
+    pub fn text(&self) -> Option<&SecretString> {
+        match self {
+            SecretValue::Text(text) => Some(text),
+            SecretValue::Binary(_) => None,
+        }
+    }
+
+    /// The bytes of either.
+    pub fn expose_bytes(&self) -> &[u8] {
+        match self {
+            SecretValue::Text(text) => text.expose_secret().as_bytes(),
+            SecretValue::Binary(bytes) => bytes.expose_secret(),
+        }
+    }
+
+    /// Takes a text over, and wipes the copy that the SDK made.
+    #[cfg_attr(not(any(feature = "secretsmanager", feature = "ssm")), allow(dead_code))]
+    pub(crate) fn take_text(text: String) -> Self {
+        let text = Zeroizing::new(text);
+        SecretValue::Text(SecretString::from(text.as_str()))
+    }
+
+    /// Takes bytes over, and wipes the copy that the SDK made.
+    #[cfg_attr(not(feature = "secretsmanager"), allow(dead_code))]
+    pub(crate) fn take_bytes(bytes: Vec<u8>) -> Self {
+        let bytes = Zeroizing::new(bytes);
+        SecretValue::Binary(SecretSlice::from(bytes.to_vec()))
+    }
+}
+
+/// A whole value as a store has it. Cheap to clone; the clones share one copy of the value.
+#[derive(Debug, Clone)]
+pub struct Stored(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    value: SecretValue,
+    arn: String,
+    version: String,
+}
+
+impl Stored {
+    /// A value with the ARN that it came from and its version's id (or, of a parameter, number).
+    pub fn new(value: SecretValue, arn: impl Into<String>, version: impl Into<String>) -> Self {
+        Stored(Arc::new(Inner { value, arn: arn.into(), version: version.into() }))
+    }
+
+    /// The value.
+    pub fn value(&self) -> &SecretValue {
+        &self.0.value
+    }
+
+    /// The ARN that it came from: with a replica, that of the replica.
+    pub fn arn(&self) -> &str {
+        &self.0.arn
+    }
+
+    /// The id of the secret's version, or the parameter's version number.
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+}
+
+/// What a reference stands for: a whole value, or one key of it.
+#[derive(Clone)]
+pub struct Fetched {
+    pub(crate) value: SecretValue,
+    pub(crate) stored: Stored,
+    pub(crate) kind: Kind,
+}
+
+/// What kind of value a reference stands for: it decides how others render it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A text, or a key whose value is a string.
+    Text,
+    /// Bytes.
+    Binary,
+    /// A key whose value is a number that every renderer writes alike.
+    Number,
+    /// A key whose value is a number that Go programs, the ECS agent among them, write in another way: `1e+06`.
+    GoNumber,
+    /// A key whose value is `true` or `false`.
+    Bool,
+    /// A key whose value is an object or an array.
+    Compound,
+    /// A key whose value is `null`.
+    Null,
+}
+
+impl Fetched {
+    /// The value: of a key that is not a string, its JSON text.
+    pub fn value(&self) -> &SecretValue {
+        &self.value
+    }
+
+    /// The value.
+    pub fn into_value(self) -> SecretValue {
+        self.value
+    }
+
+    /// The ARN that it came from.
+    pub fn arn(&self) -> &str {
+        self.stored.arn()
+    }
+
+    /// The id of the secret's version, or the parameter's version number.
+    pub fn version(&self) -> &str {
+        self.stored.version()
+    }
+
+    /// What kind of value it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched")
+            .field("arn", &self.arn())
+            .field("version", &self.version())
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
