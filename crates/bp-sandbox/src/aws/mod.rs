@@ -5,7 +5,7 @@
 //! access key: see [`Aws::access_key`].
 
 mod ecr;
-mod ecs;
+pub mod ecs;
 mod eks;
 mod secretsmanager;
 mod ssm;

@@ -1,0 +1,271 @@
+//! ECS from the outside of the API: set up what is there, look at what runs, and do what other people do.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Region, World, service::Service, service::Status};
+use crate::aws::Aws;
+
+/// One account's ECS in one region, to set up and to look at without the API.
+///
+/// ```
+/// use bp_sandbox::Sandbox;
+/// use serde_json::json;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let sandbox = Sandbox::builder().build();
+/// let ecs = sandbox.aws().ecs("111111111111", "eu-central-1");
+/// let web = ecs
+///     .new_service("shop", "web")
+///     .task_definition(json!({
+///         "family": "web",
+///         "memory": "512",
+///         "containerDefinitions": [{ "name": "web", "image": "registry.example.com/web:1" }],
+///     }))
+///     .desired(0)
+///     .create();
+/// assert_eq!(web.definition(), "arn:aws:ecs:eu-central-1:111111111111:task-definition/web:1");
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct EcsHandle {
+    aws: Arc<Aws>,
+    account: String,
+    region: String,
+}
+
+impl std::fmt::Debug for EcsHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EcsHandle({} {})", self.account, self.region)
+    }
+}
+
+impl Aws {
+    /// ECS of an account in a region.
+    pub fn ecs(self: &Arc<Self>, account: &str, region: &str) -> EcsHandle {
+        EcsHandle { aws: Arc::clone(self), account: account.to_owned(), region: region.to_owned() }
+    }
+}
+
+/// Who makes what the handle makes.
+const OPERATOR: &str = "arn:aws:iam::000000000000:user/operator";
+
+impl EcsHandle {
+    fn at<T>(&self, work: impl FnOnce(&mut Region, &World<'_>, jiff::Timestamp) -> T) -> T {
+        self.aws.ecs.at(&self.aws, &self.account, &self.region, work)
+    }
+
+    /// Creates a cluster, if it is not there.
+    pub fn cluster(&self, name: &str) -> &Self {
+        let input = json!({ "clusterName": name });
+        self.at(|region, world, _| region.create_cluster(world, &input)).expect("a cluster can be created");
+        self
+    }
+
+    /// Registers a task definition, in the form of RegisterTaskDefinition's input, and gives its ARN.
+    ///
+    /// # Panics
+    /// When the service would refuse it.
+    pub fn register(&self, definition: Value) -> String {
+        let answer = self
+            .at(|region, world, now| region.definitions.register(&world.place, OPERATOR, now, &definition))
+            .expect("a task definition that the service takes");
+        answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// How many revisions of `family` have been registered.
+    pub fn revisions(&self, family: &str) -> usize {
+        self.at(|region, _, _| region.definitions.count(family))
+    }
+
+    /// A task definition as the API describes it, with its tags beside it.
+    pub fn definition(&self, reference: &str) -> Option<Value> {
+        let input = json!({ "taskDefinition": reference, "include": ["TAGS"] });
+        self.at(|region, _, _| region.definitions.describe(&input)).ok()
+    }
+
+    /// Describes a service to be created. Its cluster is created too, if it is not there.
+    pub fn new_service(&self, cluster: &str, service: &str) -> NewService {
+        let input = json!({ "cluster": cluster, "serviceName": service, "desiredCount": 2 });
+        NewService { ecs: self.clone(), input }
+    }
+
+    /// A service that is there.
+    pub fn service(&self, cluster: &str, service: &str) -> ServiceHandle {
+        ServiceHandle { ecs: self.clone(), cluster: cluster.to_owned(), name: service.to_owned() }
+    }
+}
+
+/// A service to be created.
+#[derive(Debug)]
+#[must_use = "call create"]
+pub struct NewService {
+    ecs: EcsHandle,
+    input: Value,
+}
+
+impl NewService {
+    /// What it runs: the ARN or name of a task definition, or one to be registered.
+    pub fn task_definition(mut self, definition: impl Into<Value>) -> Self {
+        self.input["taskDefinition"] = match definition.into() {
+            reference @ Value::String(_) => reference,
+            definition => json!(self.ecs.register(definition)),
+        };
+        self
+    }
+
+    /// How many tasks it keeps; two if not said.
+    pub fn desired(mut self, count: u32) -> Self {
+        self.input["desiredCount"] = json!(count);
+        self
+    }
+
+    /// Sets any member of CreateService's input, such as `deploymentConfiguration` or `loadBalancers`.
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.input[field] = value;
+        self
+    }
+
+    /// Turns the deployment circuit breaker on, with rollback.
+    pub fn circuit_breaker(mut self) -> Self {
+        self.input["deploymentConfiguration"]["deploymentCircuitBreaker"] =
+            json!({ "enable": true, "rollback": true });
+        self
+    }
+
+    /// Creates it as one that has been there for a while: its first deployment is completed, its tasks run.
+    ///
+    /// # Panics
+    /// When the service would refuse it.
+    pub fn create(self) -> ServiceHandle {
+        let cluster = self.input["cluster"].as_str().unwrap_or_default().to_owned();
+        let name = self.input["serviceName"].as_str().unwrap_or_default().to_owned();
+        self.ecs.cluster(&cluster);
+        let handle = self.ecs.service(&cluster, &name);
+        self.ecs
+            .at(|region, world, now| region.create_service(world, OPERATOR, now, &self.input))
+            .expect("a service that ECS takes");
+        handle.at(|service, world| service.settle(world));
+        handle
+    }
+}
+
+/// What one container of one running task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunningContainer {
+    /// The task's ARN.
+    pub task: String,
+    /// The deployment that started it: `ecs-svc/<number>`.
+    pub deployment: String,
+    /// The container's name.
+    pub container: String,
+    /// The image as the definition names it.
+    pub image: String,
+    /// The digest that was pulled.
+    pub digest: String,
+}
+
+/// One service, to look at and to meddle with.
+#[derive(Debug, Clone)]
+pub struct ServiceHandle {
+    ecs: EcsHandle,
+    cluster: String,
+    name: String,
+}
+
+impl ServiceHandle {
+    fn at<T>(&self, work: impl FnOnce(&mut Service, &World<'_>) -> T) -> T {
+        let input = json!({ "cluster": self.cluster, "service": self.name });
+        self.ecs.at(|region, world, _| work(region.service(&input).expect("the service is there"), world))
+    }
+
+    /// The service as DescribeServices shows it.
+    pub fn view(&self) -> Value {
+        self.at(|service, world| service.view(world, true))
+    }
+
+    /// The ARN of the task definition of the primary deployment.
+    pub fn definition(&self) -> String {
+        self.view()["taskDefinition"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Every container of every running task.
+    pub fn running(&self) -> Vec<RunningContainer> {
+        self.at(|service, _| {
+            let now = service.clock;
+            let running = service.tasks.iter().filter(|task| task.is_running(now));
+            let containers = running.flat_map(|task| {
+                task.images().map(|(container, image, digest)| RunningContainer {
+                    task: task.arn.clone(),
+                    deployment: format!("ecs-svc/{}", task.deployment),
+                    container: container.to_owned(),
+                    image: image.to_owned(),
+                    digest: digest.unwrap_or_default().to_owned(),
+                })
+            });
+            containers.collect()
+        })
+    }
+
+    /// The service deployments, newest first, as DescribeServiceDeployments shows them.
+    pub fn deployments(&self) -> Vec<Value> {
+        self.at(|service, world| {
+            service.deployments.iter().rev().map(|d| service.full(&world.place, d)).collect()
+        })
+    }
+
+    /// Does what somebody else's UpdateService does, with this input (cluster and service are filled in).
+    ///
+    /// # Panics
+    /// When the service would refuse it.
+    pub fn update(&self, mut input: Value) {
+        input["cluster"] = json!(self.cluster);
+        input["service"] = json!(self.name);
+        self.ecs
+            .at(|region, world, now| region.update_service(world, now, &input))
+            .expect("an update that ECS takes");
+    }
+
+    /// Stops the newest service deployment as somebody else would: `ABORT` or `ROLLBACK`.
+    ///
+    /// # Panics
+    /// When it is over already.
+    pub fn stop_deployment(&self, stop_type: &str) {
+        let newest = self.deployments().swap_remove(0);
+        let input = json!({ "serviceDeploymentArn": newest["serviceDeploymentArn"], "stopType": stop_type });
+        self.ecs
+            .at(|region, world, now| region.stop_service_deployment(world, now, &input))
+            .expect("a deployment that can be stopped");
+    }
+
+    /// Deletes the service, with its tasks.
+    pub fn delete(&self) {
+        self.at(|service, _| service.status = Status::Draining);
+    }
+
+    /// Shows the newest service deployment with this status, which the model itself need not know.
+    pub fn show_status(&self, status: &str) {
+        self.at(|service, _| service.shown_status = Some(status.to_owned()));
+    }
+
+    /// Sets off an alarm that guards the deployment under way.
+    pub fn alarm(&self, name: &str) {
+        self.at(|service, _| {
+            if let Some(deployment) = service.under_way() {
+                deployment.alarms.push(name.to_owned());
+            }
+        });
+    }
+
+    /// Ends running tasks, as Spot or somebody at the console would: with this stop code and reason.
+    pub fn stop_tasks(&self, count: usize, code: &'static str, reason: &str) {
+        self.at(|service, _| {
+            let now = service.clock;
+            for task in service.tasks.iter_mut().filter(|t| t.is_running(now)).take(count) {
+                task.stop_now(now, code, reason.to_owned());
+            }
+        });
+    }
+}

@@ -1,0 +1,137 @@
+//! The deployment configuration of a service.
+
+use serde_json::{Value, json};
+
+use super::text;
+
+/// How failures are counted against a threshold.
+#[derive(Debug, Clone)]
+pub(super) struct Breaker {
+    pub(super) rollback: bool,
+    pub(super) resets: bool,
+    kind: String,
+    value: f64,
+}
+
+/// How a new revision takes over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Strategy {
+    Rolling,
+    BlueGreen,
+    Linear { step: f64, bake: u64 },
+    Canary { percent: f64, bake: u64 },
+}
+
+/// The deployment configuration, read.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    raw: Value,
+    pub(super) maximum_percent: u32,
+    pub(super) minimum_healthy_percent: u32,
+    pub(super) breaker: Option<Breaker>,
+    pub(super) alarms: Vec<String>,
+    pub(super) alarm_rollback: bool,
+    pub(super) strategy: Strategy,
+    /// Minutes after production traffic has shifted.
+    pub(super) bake: u64,
+    pub(super) hooks: Vec<Value>,
+}
+
+impl Settings {
+    /// Reads `deploymentConfiguration`; what is missing has the service's default.
+    pub(super) fn read(raw: &Value) -> Settings {
+        let breaker = &raw["deploymentCircuitBreaker"];
+        let threshold = &breaker["thresholdConfiguration"];
+        let alarms = &raw["alarms"];
+        let names = alarms["alarmNames"].as_array().into_iter().flatten();
+        Settings {
+            maximum_percent: raw["maximumPercent"].as_u64().unwrap_or(200) as u32,
+            minimum_healthy_percent: raw["minimumHealthyPercent"].as_u64().unwrap_or(100) as u32,
+            breaker: (breaker["enable"] == true).then(|| Breaker {
+                rollback: breaker["rollback"] == true,
+                resets: breaker["resetOnHealthyTask"] != false,
+                kind: text(threshold, "type").to_owned(),
+                value: threshold["value"].as_f64().unwrap_or(50.0),
+            }),
+            alarms: match alarms["enable"] == true {
+                true => names.filter_map(Value::as_str).map(str::to_owned).collect(),
+                false => Vec::new(),
+            },
+            alarm_rollback: alarms["rollback"] == true,
+            strategy: match text(raw, "strategy") {
+                "BLUE_GREEN" => Strategy::BlueGreen,
+                "LINEAR" => Strategy::Linear {
+                    step: raw["linearConfiguration"]["stepPercent"].as_f64().unwrap_or(10.0),
+                    bake: raw["linearConfiguration"]["stepBakeTimeInMinutes"].as_u64().unwrap_or(6),
+                },
+                "CANARY" => Strategy::Canary {
+                    percent: raw["canaryConfiguration"]["canaryPercent"].as_f64().unwrap_or(5.0),
+                    bake: raw["canaryConfiguration"]["canaryBakeTimeInMinutes"].as_u64().unwrap_or(10),
+                },
+                _ => Strategy::Rolling,
+            },
+            bake: raw["bakeTimeInMinutes"].as_u64().unwrap_or(0),
+            hooks: raw["lifecycleHooks"].as_array().cloned().unwrap_or_default(),
+            raw: if raw.is_object() { raw.clone() } else { json!({}) },
+        }
+    }
+
+    /// The settings with those of `change` on top, as UpdateService takes them.
+    pub(super) fn updated(&self, change: &Value) -> Settings {
+        let mut raw = self.raw.clone();
+        for (field, value) in change.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+            raw[field] = value.clone();
+        }
+        Settings::read(&raw)
+    }
+
+    pub(super) fn is_rolling(&self) -> bool {
+        self.strategy == Strategy::Rolling
+    }
+
+    /// How many failed tasks the circuit breaker takes.
+    pub(super) fn threshold(&self, desired: u32) -> u32 {
+        let Some(breaker) = &self.breaker else { return 0 };
+        let percent = (f64::from(desired) * breaker.value / 100.0).ceil() as u32;
+        match breaker.kind.as_str() {
+            "COUNT" => breaker.value as u32,
+            "UNBOUNDED_PERCENT" => percent.max(1),
+            _ => percent.clamp(3, 200),
+        }
+    }
+
+    pub(super) fn view(&self) -> Value {
+        let mut view = self.raw.clone();
+        view["maximumPercent"] = json!(self.maximum_percent);
+        view["minimumHealthyPercent"] = json!(self.minimum_healthy_percent);
+        if view["deploymentCircuitBreaker"].is_null() {
+            view["deploymentCircuitBreaker"] = json!({ "enable": false, "rollback": false });
+        }
+        if view["strategy"].is_null() {
+            view["strategy"] = json!("ROLLING");
+        }
+        view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn threshold(breaker: Value, desired: u32) -> u32 {
+        Settings::read(&json!({ "deploymentCircuitBreaker": breaker })).threshold(desired)
+    }
+
+    #[test]
+    fn the_published_thresholds() {
+        let on = json!({ "enable": true, "rollback": true });
+        for (desired, expected) in [(1, 3), (6, 3), (25, 13), (400, 200), (800, 200)] {
+            assert_eq!(threshold(on.clone(), desired), expected, "{desired}");
+        }
+        let with = |kind: &str, value: u32| json!({ "enable": true, "rollback": true, "thresholdConfiguration": { "type": kind, "value": value } });
+        assert_eq!(threshold(with("COUNT", 7), 100), 7);
+        assert_eq!(threshold(with("UNBOUNDED_PERCENT", 10), 1000), 100);
+        assert_eq!(threshold(with("BOUNDED_PERCENT", 10), 1000), 100);
+        assert_eq!(threshold(json!({ "enable": false, "rollback": true }), 100), 0);
+    }
+}
