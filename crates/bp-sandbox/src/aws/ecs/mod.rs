@@ -53,13 +53,6 @@ struct World<'a> {
     place: Place,
 }
 
-impl World<'_> {
-    /// Whether the secret or parameter exists that a definition refers to.
-    fn has_secret(&self, _reference: &str) -> bool {
-        true
-    }
-}
-
 impl Ecs {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Region>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,23 +10,17 @@ pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<Stri
         let lists = [&container["secrets"], &container["logConfiguration"]["secretOptions"]];
         lists.into_iter().filter_map(Value::as_array).flatten()
     });
-    needed.filter_map(|secret| missing(world, text(secret, "valueFrom"))).next()
-}
-
-fn missing(world: &World<'_>, reference: &str) -> Option<String> {
-    if world.has_secret(reference) {
-        return None;
-    }
-    let prefix = "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed:";
-    Some(match reference.contains(":secretsmanager:") {
-        true => format!(
-            "{prefix} unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch \
-             secret {reference} from secrets manager: ResourceNotFoundException: Secrets Manager can't find the \
-             specified secret."
-        ),
-        false => format!(
-            "{prefix} unable to retrieve secrets from ssm: service call has been retried 1 time(s): failed to fetch \
-             secrets: invalid ssm parameters: {reference}"
-        ),
-    })
+    let (account, region) = (world.place.account.as_str(), world.place.region.as_str());
+    needed
+        .map(|secret| text(secret, "valueFrom"))
+        .find_map(|reference| match reference.contains(":secretsmanager:") {
+            true => world.aws.secretsmanager.exists(account, region, reference).err(),
+            false => world.aws.ssm.exists(account, region, reference).err(),
+        })
+        .map(|reason| {
+            format!(
+                "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval \
+                 failed: {reason}"
+            )
+        })
 }
