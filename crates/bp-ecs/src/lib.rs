@@ -1,1 +1,56 @@
-//! placeholder
+//! Amazon ECS deployments that tell the truth: an image by digest, a typed verdict with its cause, and the way back.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use bp_artifact::{DigestRef, ResolvedImage};
+//! use bp_ecs::{EcsTarget, Options};
+//!
+//! # async fn run(config: &aws_sdk_ecs::config::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! let client = aws_sdk_ecs::Client::from_conf(config.clone());
+//! let web = EcsTarget::new(client, "shop", "web", "web", Options::new(Duration::from_secs(900))?);
+//!
+//! let image: DigestRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web@sha256:\
+//!                         44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
+//! let mut deployment = web.deploy(&ResolvedImage::from(image));
+//! while let Some(event) = deployment.next_event().await {
+//!     // A failure arrives here as `DeployEvent::Failing` while ECS is still at it.
+//!     tracing::info!(?event);
+//! }
+//! let outcome = deployment.await?;
+//! if !outcome.verdict.is_success() {
+//!     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # What it does that others do not
+//! - It follows *its own* deployment, by id. That a service is stable says nothing: it is, too, after a rollback.
+//! - It reads the definition as JSON from the wire and sends it back whole, with one image changed.
+//! - It reports the failure when it begins, with exit code and reason, and only then goes back.
+//! - It shows which digest the tasks run.
+//!
+//! # Permissions
+//! To deploy: `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition`, `ecs:TagResource`,
+//! `ecs:UpdateService`, `ecs:ListServiceDeployments`, `ecs:DescribeServiceDeployments`,
+//! `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`, `ecs:ListTasks`, `ecs:DescribeTasks`, and
+//! `iam:PassRole` on the definition's roles; to answer a pause also `ecs:ContinueServiceDeployment`.
+//!
+//! # Features
+//! None.
+
+mod api;
+mod definition;
+mod deploy;
+mod diagnose;
+mod error;
+mod follow;
+mod judge;
+mod options;
+mod prove;
+mod survey;
+mod target;
+
+pub use definition::{SecretReference, TaskDefinition};
+pub use error::Error;
+pub use options::{InFlight, OnFailure, Options};
+pub use target::{Approval, Deployment, EcsTarget};

@@ -1,0 +1,208 @@
+//! The calls, one function each: the only place that talks to the SDK.
+
+use aws_sdk_ecs::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId as _,
+    primitives::DateTime,
+    types::{
+        CreatedAt, DeploymentLifecycleHookAction, DesiredStatus, Service, ServiceDeployment,
+        ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentStopType, Task,
+        TaskDefinitionField,
+    },
+};
+use aws_smithy_types::body::SdkBody;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::{
+    definition::{Capture, TaskDefinition},
+    error::Error,
+};
+
+/// How many tasks and service deployments one call takes.
+const TASKS: usize = 100;
+
+/// One service, as the API has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    pub(crate) client: Client,
+    pub(crate) cluster: String,
+    pub(crate) service: String,
+}
+
+/// Registrations of this process go one by one: the API takes about one a second, and equal ones are to meet.
+static REGISTERING: Mutex<()> = Mutex::const_new(());
+
+impl Api {
+    /// Gives the errors that name the cluster or the service their names.
+    fn error<E>(
+        &self,
+        operation: &'static str,
+        error: SdkError<E, aws_sdk_ecs::config::http::HttpResponse>,
+    ) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        match error.code() {
+            Some("ClusterNotFoundException") => Error::ClusterNotFound { cluster: self.cluster.clone() },
+            Some("ServiceNotFoundException") => self.not_found(),
+            Some("ServiceNotActiveException") => {
+                Error::ServiceNotActive { service: self.service.clone(), status: "INACTIVE".to_owned() }
+            }
+            _ => {
+                tracing::debug!(operation, request_id = error.request_id(), "call failed");
+                Error::of_call(operation, error)
+            }
+        }
+    }
+
+    pub(crate) fn not_found(&self) -> Error {
+        Error::ServiceNotFound { cluster: self.cluster.clone(), service: self.service.clone() }
+    }
+
+    /// `ecs:DescribeServices`. `None` when the service is missing.
+    pub(crate) async fn find_service(&self) -> Result<Option<Service>, Error> {
+        let call = self.client.describe_services().cluster(&self.cluster).services(&self.service);
+        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+        Ok(answer.services.unwrap_or_default().into_iter().next())
+    }
+
+    /// `ecs:DescribeTaskDefinition`, with tags. A family alone is its latest active revision.
+    pub(crate) async fn definition(&self, reference: &str) -> Result<TaskDefinition, Error> {
+        const OPERATION: &str = "ecs:DescribeTaskDefinition";
+        let capture = Capture::default();
+        let call =
+            self.client.describe_task_definition().task_definition(reference).include(TaskDefinitionField::Tags);
+        call.customize().interceptor(capture.clone()).send().await.map_err(|e| {
+            match self.error(OPERATION, e) {
+                Error::Refused { code, .. } if code == "ClientException" => {
+                    Error::DefinitionNotFound { definition: reference.to_owned() }
+                }
+                error => error,
+            }
+        })?;
+        self.read(OPERATION, reference, capture)
+    }
+
+    fn read(&self, operation: &'static str, source: &str, capture: Capture) -> Result<TaskDefinition, Error> {
+        let mut answer = capture.json().unwrap_or_default();
+        let tags = answer["tags"].take();
+        match answer["taskDefinition"].take() {
+            Value::Object(fields) => TaskDefinition::read(source, fields, tags),
+            _ => Err(Error::UnexpectedAnswer { operation, reason: "it has no taskDefinition".to_owned() }),
+        }
+    }
+
+    /// `ecs:RegisterTaskDefinition`, unless the family's latest active revision is the same.
+    ///
+    /// What is sent is the definition's own JSON, so that nothing is lost that the SDK's types do not have.
+    pub(crate) async fn register(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
+        const OPERATION: &str = "ecs:RegisterTaskDefinition";
+        let _one_by_one = REGISTERING.lock().await;
+        match self.definition(definition.family()).await {
+            Ok(latest) if latest.is_same(definition) => return Ok(latest),
+            Ok(_) | Err(Error::DefinitionNotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let body = Value::Object(definition.as_json().clone()).to_string();
+        let capture = Capture::default();
+        let call = self.client.register_task_definition().family(definition.family());
+        let call = call.customize().interceptor(capture.clone()).mutate_request(move |request| {
+            request.headers_mut().insert("content-length", body.len().to_string());
+            *request.body_mut() = SdkBody::from(body.as_str());
+        });
+        call.send().await.map_err(|e| self.error(OPERATION, e))?;
+        self.read(OPERATION, definition.family(), capture)
+    }
+
+    /// `ecs:UpdateService`, sending only what is ours: the definition.
+    pub(crate) async fn update(&self, definition: &str, force: bool) -> Result<Service, Error> {
+        const OPERATION: &str = "ecs:UpdateService";
+        let call = self.client.update_service().cluster(&self.cluster).service(&self.service);
+        let call = call.task_definition(definition).set_force_new_deployment(force.then_some(true));
+        let answer = call.send().await.map_err(|e| self.error(OPERATION, e))?;
+        answer.service.ok_or_else(|| Error::UnexpectedAnswer {
+            operation: OPERATION,
+            reason: "it has no service".to_owned(),
+        })
+    }
+
+    /// `ecs:ListServiceDeployments`, newest first; of these statuses (of all when empty), created after `after`.
+    pub(crate) async fn deployments(
+        &self,
+        statuses: &[ServiceDeploymentStatus],
+        after: Option<DateTime>,
+    ) -> Result<Vec<ServiceDeploymentBrief>, Error> {
+        let call = self.client.list_service_deployments().cluster(&self.cluster).service(&self.service);
+        let call = call
+            .set_status((!statuses.is_empty()).then(|| statuses.to_vec()))
+            .set_created_at(after.map(|after| CreatedAt::builder().after(after).build()));
+        let answer = call.send().await.map_err(|e| self.error("ecs:ListServiceDeployments", e))?;
+        Ok(answer.service_deployments.unwrap_or_default())
+    }
+
+    /// `ecs:DescribeServiceDeployments`.
+    pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
+        let call = self.client.describe_service_deployments().service_deployment_arns(arn);
+        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+        Ok(answer.service_deployments.unwrap_or_default().into_iter().next())
+    }
+
+    /// `ecs:DescribeServiceRevisions`.
+    pub(crate) async fn revision(&self, arn: &str) -> Result<Option<ServiceRevision>, Error> {
+        let call = self.client.describe_service_revisions().service_revision_arns(arn);
+        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceRevisions", e))?;
+        Ok(answer.service_revisions.unwrap_or_default().into_iter().next())
+    }
+
+    /// `ecs:StopServiceDeployment`, going back. `false` when it is too late, or the API cannot do it here.
+    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<bool, Error> {
+        const OPERATION: &str = "ecs:StopServiceDeployment";
+        const TOO_LATE: [&str; 3] =
+            ["ConflictException", "ServiceDeploymentNotFoundException", "UnsupportedFeatureException"];
+        let call = self.client.stop_service_deployment().service_deployment_arn(arn);
+        match call.stop_type(StopServiceDeploymentStopType::Rollback).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match self.error(OPERATION, error) {
+                error if error.code().is_some_and(|code| TOO_LATE.contains(&code)) => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// `ecs:ContinueServiceDeployment`.
+    pub(crate) async fn answer_hook(
+        &self,
+        arn: &str,
+        hook: &str,
+        action: DeploymentLifecycleHookAction,
+    ) -> Result<(), Error> {
+        let call = self.client.continue_service_deployment().service_deployment_arn(arn).hook_id(hook);
+        let answer = call.action(action).send().await;
+        answer.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
+    }
+
+    /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service whose desired status is this.
+    pub(crate) async fn tasks(&self, desired: DesiredStatus) -> Result<Vec<Task>, Error> {
+        let mut arns = Vec::new();
+        let mut token = None;
+        loop {
+            let call = self.client.list_tasks().cluster(&self.cluster).service_name(&self.service);
+            let call = call.desired_status(desired.clone()).set_next_token(token);
+            let answer = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
+            arns.extend(answer.task_arns.unwrap_or_default());
+            token = answer.next_token;
+            if token.is_none() {
+                break;
+            }
+        }
+        let mut tasks = Vec::with_capacity(arns.len());
+        for some in arns.chunks(TASKS) {
+            let call = self.client.describe_tasks().cluster(&self.cluster).set_tasks(Some(some.to_vec()));
+            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+            tasks.extend(answer.tasks.unwrap_or_default());
+        }
+        Ok(tasks)
+    }
+}

@@ -1,0 +1,344 @@
+//! Task definitions: read as they are on the wire, changed in one place, registered again without loss.
+
+mod normal;
+mod wire;
+
+use bp_artifact::DigestRef;
+use serde_json::{Map, Value};
+
+pub(crate) use self::wire::Capture;
+use crate::error::Error;
+
+/// What RegisterTaskDefinition takes of what DescribeTaskDefinition answers, besides the tags.
+///
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html>
+const COPIED: [&str; 18] = [
+    "containerDefinitions",
+    "cpu",
+    "enableFaultInjection",
+    "ephemeralStorage",
+    "executionRoleArn",
+    "family",
+    "inferenceAccelerators",
+    "ipcMode",
+    "memory",
+    "networkMode",
+    "pidMode",
+    "placementConstraints",
+    "proxyConfiguration",
+    "requiresCompatibilities",
+    "runtimePlatform",
+    "taskRoleArn",
+    "trustedExecutionConfiguration",
+    "volumes",
+];
+
+/// What DescribeTaskDefinition answers and RegisterTaskDefinition does not take.
+const READ_ONLY: [&str; 9] = [
+    "taskDefinitionArn",
+    "revision",
+    "status",
+    "requiresAttributes",
+    "compatibilities",
+    "registeredAt",
+    "deregisteredAt",
+    "registeredBy",
+    "deleteRequestedAt",
+];
+
+/// A task definition, as the API writes it.
+///
+/// It is kept as the JSON of the wire, not as the SDK's types: whatever the API answered inside a member is sent back
+/// as it was, known to this version or not. Only a *top-level* member that nobody knows is
+/// [refused](Error::UnknownFields), because nobody can tell whether it is to be sent back.
+///
+/// ```
+/// use bp_ecs::TaskDefinition;
+///
+/// let definition = TaskDefinition::from_json(
+///     "web.json",
+///     r#"{ "family": "web", "containerDefinitions": [{ "name": "web", "image": "r.example.com/web:1" }] }"#,
+/// )?;
+/// let image = "r.example.com/web@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
+/// let changed = definition.with_image("web", &image)?;
+/// assert!(!changed.is_same(&definition));
+/// assert_eq!(definition.with_image("wbe", &image).unwrap_err().to_string(),
+///            "web.json has no container \"wbe\"; it has web");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskDefinition {
+    /// For messages: an ARN or a file.
+    source: String,
+    arn: Option<String>,
+    /// The input of RegisterTaskDefinition.
+    input: Map<String, Value>,
+}
+
+/// A secret that a container refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretReference {
+    /// The container.
+    pub container: String,
+    /// The environment variable, or the option of the log driver.
+    pub name: String,
+    /// The reference: an ARN or a parameter's name, with key, stage and version as ECS writes them.
+    pub value_from: String,
+}
+
+impl TaskDefinition {
+    /// Reads a definition as aws-cli writes it: the answer of `describe-task-definition`, with `taskDefinition` and
+    /// `tags`, or the input of `register-task-definition`. `source` is named in errors.
+    ///
+    /// # Errors
+    /// When it is not JSON, lacks a family or containers, or has unknown members.
+    pub fn from_json(source: &str, json: &str) -> Result<Self, Error> {
+        let malformed =
+            |reason: String| Error::MalformedDefinition { definition: source.to_owned(), reason };
+        let mut value: Value = serde_json::from_str(json).map_err(|e| malformed(e.to_string()))?;
+        let tags = match &value["taskDefinition"] {
+            Value::Object(_) => {
+                let tags = value["tags"].take();
+                value = value["taskDefinition"].take();
+                tags
+            }
+            _ => Value::Null,
+        };
+        match value {
+            Value::Object(fields) => Self::read(source, fields, tags),
+            _ => Err(malformed("it is not a JSON object".into())),
+        }
+    }
+
+    /// Takes the members apart: what is sent back, what is not, and what is not known.
+    pub(crate) fn read(source: &str, fields: Map<String, Value>, tags: Value) -> Result<Self, Error> {
+        let arn = fields.get("taskDefinitionArn").and_then(Value::as_str).map(str::to_owned);
+        let source = arn.clone().unwrap_or_else(|| source.to_owned());
+        let unknown = |name: &&String| {
+            !COPIED.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) && *name != "tags"
+        };
+        let unknown: Vec<String> = fields.keys().filter(unknown).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(Error::UnknownFields { definition: source, fields: unknown });
+        }
+        let mut input: Map<String, Value> = fields
+            .into_iter()
+            .filter(|(name, value)| !READ_ONLY.contains(&name.as_str()) && !value.is_null())
+            .collect();
+        if tags.as_array().is_some_and(|tags| !tags.is_empty()) {
+            input.insert("tags".into(), tags);
+        }
+        // An empty list of tags is refused by the API.
+        input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
+        let malformed = |reason: &str| Error::MalformedDefinition {
+            definition: source.clone(),
+            reason: reason.to_owned(),
+        };
+        if !input.get("family").is_some_and(Value::is_string) {
+            return Err(malformed("it has no family"));
+        }
+        let containers = input.get("containerDefinitions").and_then(Value::as_array);
+        if !containers.is_some_and(|all| !all.is_empty() && all.iter().all(|c| c["name"].is_string())) {
+            return Err(malformed("it has no containers, or one without a name"));
+        }
+        Ok(TaskDefinition { source, arn, input })
+    }
+
+    /// Its ARN, once it is registered.
+    pub fn arn(&self) -> Option<&str> {
+        self.arn.as_deref()
+    }
+
+    /// Its family.
+    pub fn family(&self) -> &str {
+        self.input["family"].as_str().unwrap_or_default()
+    }
+
+    /// The input of RegisterTaskDefinition.
+    pub fn as_json(&self) -> &Map<String, Value> {
+        &self.input
+    }
+
+    fn containers(&self) -> &[Value] {
+        self.input["containerDefinitions"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The names of its containers.
+    pub fn container_names(&self) -> Vec<String> {
+        self.containers().iter().filter_map(|c| c["name"].as_str()).map(str::to_owned).collect()
+    }
+
+    /// Where `container` is: the one place that decides which container a name means.
+    fn position(&self, container: &str) -> Result<usize, Error> {
+        let mut found = self.containers().iter().enumerate().filter(|(_, c)| c["name"] == container);
+        let (first, second) = (found.next(), found.next());
+        let (container, definition) = (container.to_owned(), self.source.clone());
+        match (first, second) {
+            (Some((at, _)), None) => Ok(at),
+            (None, _) => Err(Error::ContainerNotFound {
+                container,
+                definition,
+                containers: self.container_names(),
+            }),
+            _ => Err(Error::ContainerAmbiguous {
+                container,
+                definition,
+                containers: self.container_names(),
+            }),
+        }
+    }
+
+    /// The image of a container, as it is written.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn image(&self, container: &str) -> Result<&str, Error> {
+        let at = self.position(container)?;
+        Ok(self.containers()[at]["image"].as_str().unwrap_or_default())
+    }
+
+    /// The same definition with the image of exactly this container changed.
+    ///
+    /// # Errors
+    /// When the container is missing or ambiguous; the error lists the containers.
+    pub fn with_image(&self, container: &str, image: &DigestRef) -> Result<Self, Error> {
+        let at = self.position(container)?;
+        let mut changed = self.clone();
+        changed.input["containerDefinitions"][at]["image"] = Value::String(image.to_string());
+        changed.arn = self.arn.clone().filter(|_| changed.is_same(self));
+        Ok(changed)
+    }
+
+    /// Whether registering one where the other is would change nothing: order of names, defaults written out or left
+    /// out, and empty lists make no difference.
+    pub fn is_same(&self, other: &Self) -> bool {
+        normal::form(&self.input) == normal::form(&other.input)
+    }
+
+    /// Every secret that its containers refer to, for somebody else to check.
+    pub fn secrets(&self) -> Vec<SecretReference> {
+        let refer = |container: &Value, list: &Value| -> Vec<SecretReference> {
+            let secret = |secret: &Value| {
+                Some(SecretReference {
+                    container: container["name"].as_str()?.to_owned(),
+                    name: secret["name"].as_str()?.to_owned(),
+                    value_from: secret["valueFrom"].as_str()?.to_owned(),
+                })
+            };
+            list.as_array().into_iter().flatten().filter_map(secret).collect()
+        };
+        self.containers()
+            .iter()
+            .flat_map(|c| [refer(c, &c["secrets"]), refer(c, &c["logConfiguration"]["secretOptions"])].concat())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(json: Value) -> Result<TaskDefinition, Error> {
+        TaskDefinition::from_json("file.json", &json.to_string())
+    }
+
+    fn digest(repository: &str) -> DigestRef {
+        let text = format!(
+            "{repository}@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+        );
+        text.parse().unwrap()
+    }
+
+    /// A definition with every member that RegisterTaskDefinition takes.
+    fn full() -> Value {
+        json!({
+            "taskDefinition": {
+                "family": "web", "taskRoleArn": "r", "executionRoleArn": "e", "networkMode": "awsvpc",
+                "containerDefinitions": [
+                    { "name": "web", "image": "r.example.com:5000/web:1", "environment": [{ "name": "EMPTY", "value": "" }],
+                      "somethingNew": { "kept": true } },
+                    { "name": "log", "image": "r.example.com:5000/web:1" },
+                ],
+                "volumes": [{ "name": "efs", "efsVolumeConfiguration": { "fileSystemId": "fs-1", "rootDirectory": "" } }],
+                "placementConstraints": [], "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+                "pidMode": "task", "ipcMode": "none", "enableFaultInjection": true,
+                "proxyConfiguration": { "containerName": "web", "properties": [{ "name": "x", "value": "" }] },
+                "inferenceAccelerators": [], "ephemeralStorage": { "sizeInGiB": 30 },
+                "runtimePlatform": { "cpuArchitecture": "ARM64" }, "trustedExecutionConfiguration": {},
+                "taskDefinitionArn": "arn:aws:ecs:eu-central-1:1:task-definition/web:7", "revision": 7,
+                "status": "ACTIVE", "requiresAttributes": [], "compatibilities": [], "registeredAt": 1.5,
+                "registeredBy": "me", "deregisteredAt": 2, "deleteRequestedAt": 3,
+            },
+            "tags": [{ "key": "Team", "value": "shop" }],
+        })
+    }
+
+    #[test]
+    fn a_new_revision_loses_nothing_and_sends_nothing_read_only() {
+        let definition = read(full()).unwrap();
+        let changed = definition.with_image("web", &digest("r.example.com:5000/web")).unwrap();
+        let mut expected = full()["taskDefinition"].clone();
+        for field in READ_ONLY {
+            expected.as_object_mut().unwrap().remove(field);
+        }
+        expected["tags"] = full()["tags"].clone();
+        expected["containerDefinitions"][0]["image"] = json!(digest("r.example.com:5000/web").to_string());
+        assert_eq!(Value::Object(changed.as_json().clone()), expected);
+        let mut names: Vec<&str> = changed.as_json().keys().map(String::as_str).filter(|n| *n != "tags").collect();
+        names.sort_unstable();
+        assert_eq!(names, COPIED, "every member that is copied is in this test");
+    }
+
+    #[test]
+    fn only_the_named_container_changes_though_both_have_the_same_image() {
+        let changed = read(full()).unwrap().with_image("log", &digest("r.example.com:5000/web")).unwrap();
+        assert_eq!(changed.image("web").unwrap(), "r.example.com:5000/web:1");
+        assert_eq!(changed.image("log").unwrap(), digest("r.example.com:5000/web").to_string());
+    }
+
+    #[test]
+    fn empty_tags_are_left_out() {
+        let mut json = full();
+        json["tags"] = json!([]);
+        assert!(!read(json).unwrap().as_json().contains_key("tags"));
+    }
+
+    #[test]
+    fn an_unknown_member_is_refused_by_name() {
+        let mut json = full();
+        json["taskDefinition"]["quantumMode"] = json!("on");
+        let error = read(json).unwrap_err().to_string();
+        assert!(error.contains("web:7") && error.contains("quantumMode"), "{error}");
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let container = json!({ "name": "a", "image": "i" });
+        for (json, part) in [
+            (json!([]), "not a JSON object"),
+            (json!({ "containerDefinitions": [container] }), "no family"),
+            (json!({ "family": "web" }), "no containers"),
+            (json!({ "family": "web", "containerDefinitions": [{ "image": "i" }] }), "without a name"),
+        ] {
+            let error = read(json).unwrap_err().to_string();
+            assert!(error.starts_with("file.json is no task definition") && error.contains(part), "{error}");
+        }
+        let twice = json!({ "family": "web", "containerDefinitions": [container, container] });
+        let error = read(twice).unwrap().with_image("a", &digest("r.example.com/a")).unwrap_err();
+        assert!(matches!(error, Error::ContainerAmbiguous { .. }), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_listed_as_references() {
+        let definition = read(json!({ "family": "web", "containerDefinitions": [{
+            "name": "web", "image": "i",
+            "secrets": [{ "name": "TOKEN", "valueFrom": "/shop/token" }],
+            "logConfiguration": { "logDriver": "splunk", "secretOptions": [{ "name": "t", "valueFrom": "arn:x" }] },
+        }] }))
+        .unwrap();
+        let references: Vec<String> = definition.secrets().into_iter().map(|s| s.value_from).collect();
+        assert_eq!(references, ["/shop/token", "arn:x"]);
+    }
+}

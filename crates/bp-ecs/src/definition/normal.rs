@@ -1,0 +1,128 @@
+//! The normal form of a definition: what registering makes no difference between, made equal.
+
+use serde_json::{Map, Value, json};
+
+/// Lists whose order means something though their items are objects.
+const ORDERED: [&str; 1] = ["environmentFiles"];
+/// Lists of texts whose order means nothing.
+const SETS: [&str; 1] = ["requiresCompatibilities"];
+
+/// The normal form.
+pub(super) fn form(input: &Map<String, Value>) -> Value {
+    let mut definition = Value::Object(input.clone());
+    for field in ["cpu", "memory"] {
+        if let Some(units) = units(&definition[field]) {
+            definition[field] = json!(units);
+        }
+    }
+    let containers = definition["containerDefinitions"].as_array_mut();
+    containers.into_iter().flatten().for_each(drop_defaults);
+    compact("", definition).unwrap_or_default()
+}
+
+/// `"1GB"`, `"1 vCPU"`, `"1024"` and `1024` are the same.
+fn units(value: &Value) -> Option<u64> {
+    if let Some(number) = value.as_u64() {
+        return Some(number);
+    }
+    let text = value.as_str()?.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    match &text[digits.len()..].trim() {
+        &"" => digits.parse().ok(),
+        &"gb" | &"vcpu" => Some((digits.parse::<f64>().ok()? * 1024.0) as u64),
+        _ => None,
+    }
+}
+
+/// Takes out what the service would fill in anyway.
+fn drop_defaults(container: &mut Value) {
+    drop_if(container, "essential", |v| *v == true);
+    drop_if(container, "cpu", |v| *v == 0);
+    for port in container["portMappings"].as_array_mut().into_iter().flatten() {
+        let inner = port["containerPort"].clone();
+        drop_if(port, "protocol", |v| *v == "tcp");
+        drop_if(port, "hostPort", |v| *v == 0 || *v == inner);
+    }
+    let check = &mut container["healthCheck"];
+    for (field, default) in [("interval", 30), ("timeout", 5), ("retries", 3), ("startPeriod", 0)] {
+        drop_if(check, field, |v| *v == default);
+    }
+}
+
+fn drop_if(object: &mut Value, field: &str, is_default: impl Fn(&Value) -> bool) {
+    if let Some(object) = object.as_object_mut()
+        && object.get(field).is_some_and(is_default)
+    {
+        object.remove(field);
+    }
+}
+
+/// Drops what is null, empty or `false` (but not `essential: false`, nor an empty text), and sorts what has no order.
+fn compact(name: &str, value: Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Bool(false) if name != "essential" => None,
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.into_iter().filter_map(|item| compact("", item)).collect();
+            let objects = items.iter().all(Value::is_object) && !ORDERED.contains(&name);
+            if objects || SETS.contains(&name) {
+                items.sort_by_cached_key(Value::to_string);
+            }
+            (!items.is_empty()).then_some(Value::Array(items))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<(String, Value)> =
+                fields.into_iter().filter_map(|(name, value)| Some((name.clone(), compact(&name, value)?))).collect();
+            fields.sort_by(|a, b| a.0.cmp(&b.0));
+            (!fields.is_empty()).then(|| fields.into_iter().collect())
+        }
+        other => Some(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(a: Value, b: Value) -> bool {
+        form(a.as_object().unwrap()) == form(b.as_object().unwrap())
+    }
+
+    #[test]
+    fn what_the_service_fills_in_makes_no_difference() {
+        assert!(same(
+            json!({ "family": "web", "memory": "1GB", "cpu": ".5 vCPU", "containerDefinitions": [
+                { "name": "b", "image": "i" },
+                { "name": "a", "image": "i", "portMappings": [{ "containerPort": 80 }],
+                  "healthCheck": { "command": ["CMD", "x"] }, "environment": [{ "name": "B", "value": "" }, { "name": "A", "value": "1" }] },
+            ] }),
+            json!({ "family": "web", "memory": "1024", "cpu": "512", "volumes": [], "containerDefinitions": [
+                { "name": "a", "image": "i", "essential": true, "cpu": 0, "mountPoints": [],
+                  "portMappings": [{ "containerPort": 80, "hostPort": 80, "protocol": "tcp" }],
+                  "healthCheck": { "command": ["CMD", "x"], "interval": 30, "timeout": 5, "retries": 3 },
+                  "environment": [{ "name": "A", "value": "1" }, { "name": "B", "value": "" }] },
+                { "name": "b", "image": "i", "readonlyRootFilesystem": false },
+            ] }),
+        ));
+    }
+
+    #[test]
+    fn what_means_something_does() {
+        let with = |container: Value| json!({ "family": "web", "containerDefinitions": [container] });
+        for (a, b) in [
+            (json!({ "name": "a", "essential": false }), json!({ "name": "a" })),
+            (json!({ "name": "a", "command": ["a", "b"] }), json!({ "name": "a", "command": ["b", "a"] })),
+            (json!({ "name": "a", "environment": [{ "name": "A", "value": "" }] }), json!({ "name": "a" })),
+            (
+                json!({ "name": "a", "environmentFiles": [{ "value": "1" }, { "value": "2" }] }),
+                json!({ "name": "a", "environmentFiles": [{ "value": "2" }, { "value": "1" }] }),
+            ),
+            (
+                json!({ "name": "a", "portMappings": [{ "containerPort": 80, "hostPort": 8080 }] }),
+                json!({ "name": "a", "portMappings": [{ "containerPort": 80 }] }),
+            ),
+        ] {
+            assert!(!same(with(a.clone()), with(b.clone())), "{a} {b}");
+        }
+    }
+}

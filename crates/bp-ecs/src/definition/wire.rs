@@ -1,0 +1,37 @@
+//! The bytes below the SDK's types.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_ecs::config::{
+    ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef,
+};
+use serde_json::Value;
+
+/// Keeps the body of an answer, as it was on the wire.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Capture(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Capture {
+    /// The body as JSON, if one was seen.
+    pub(crate) fn json(&self) -> Option<Value> {
+        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        serde_json::from_slice(body.as_deref()?).ok()
+    }
+}
+
+impl Intercept for Capture {
+    fn name(&self) -> &'static str {
+        "CaptureBody"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), aws_sdk_ecs::error::BoxError> {
+        let body = context.response().body().bytes().map(<[u8]>::to_vec);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = body;
+        Ok(())
+    }
+}

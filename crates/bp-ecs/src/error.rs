@@ -1,0 +1,342 @@
+//! What can go wrong, as far as a caller can act on it.
+
+use std::{error::Error as StdError, fmt};
+
+use aws_sdk_ecs::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+use bp_artifact::{Classified, ErrorClass};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// An error of this crate. A deployment that failed and was rolled back is none: that is a
+/// [`Verdict`](bp_artifact::Verdict).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such cluster.
+    #[error("there is no ECS cluster {cluster:?} in this account and region: check name, region and role")]
+    ClusterNotFound {
+        /// The name that was given.
+        cluster: String,
+    },
+    /// No such service.
+    #[error("the ECS cluster {cluster:?} has no service {service:?}: create it first, or mend the name")]
+    ServiceNotFound {
+        /// The cluster that was looked in.
+        cluster: String,
+        /// The name that was given.
+        service: String,
+    },
+    /// The service is being deleted, or is deleted.
+    #[error("the service {service:?} is {status}, and only an ACTIVE one can be deployed to")]
+    ServiceNotActive {
+        /// The service.
+        service: String,
+        /// Its status.
+        status: String,
+    },
+    /// The service is not deployed by ECS itself.
+    #[error("the service {service:?} has the deployment controller {controller}: only ECS is deployed to by UpdateService; \
+             deploy it with {controller}'s own API, or recreate the service with the controller ECS")]
+    UnsupportedController {
+        /// The service.
+        service: String,
+        /// `CODE_DEPLOY` or `EXTERNAL`.
+        controller: String,
+    },
+    /// No container of that name.
+    #[error("{definition} has no container {container:?}; it has {}", list(containers))]
+    ContainerNotFound {
+        /// The name that was given.
+        container: String,
+        /// Where it was looked for.
+        definition: String,
+        /// The names that are there.
+        containers: Vec<String>,
+    },
+    /// Several containers of that name, as only a file can have them.
+    #[error("{definition} has more than one container {container:?}: {}", list(containers))]
+    ContainerAmbiguous {
+        /// The name that was given.
+        container: String,
+        /// Where it was looked for.
+        definition: String,
+        /// The names that are there.
+        containers: Vec<String>,
+    },
+    /// No such task definition.
+    #[error("there is no task definition {definition:?}")]
+    DefinitionNotFound {
+        /// The family, `family:revision` or ARN.
+        definition: String,
+    },
+    /// The definition has members of which nobody here knows whether they are to be sent back.
+    #[error("{definition} has members that this version does not know: {}; registering it again could lose them: update \
+             this program", list(fields))]
+    UnknownFields {
+        /// Which definition.
+        definition: String,
+        /// The names of the members.
+        fields: Vec<String>,
+    },
+    /// What was read as a task definition is none.
+    #[error("{definition} is no task definition: {reason}")]
+    MalformedDefinition {
+        /// A file or ARN.
+        definition: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another deployment is under way, and the policy is not to touch it.
+    #[error("another deployment of {service:?} is under way ({deployment}, bringing {definition}): wait for it, or \
+             choose to supersede it")]
+    InFlight {
+        /// The service.
+        service: String,
+        /// `ecs-svc/<number>`.
+        deployment: String,
+        /// The definition that it brings.
+        definition: String,
+    },
+    /// The service has nothing to go back to.
+    #[error("the service {service:?} has no earlier revision to go back to")]
+    NoPrevious {
+        /// The service.
+        service: String,
+    },
+    /// Nothing waits for an answer.
+    #[error("no deployment of the service {service:?} awaits approval: it was answered, or has not come so far")]
+    NotAwaitingApproval {
+        /// The service.
+        service: String,
+    },
+    /// The caller stopped watching. The deployment goes on.
+    #[error("stopped watching; {} goes on: run the same command again to follow it", deployment.as_deref().unwrap_or("what was begun"))]
+    Interrupted {
+        /// `ecs-svc/<number>`, if one was begun.
+        deployment: Option<String>,
+    },
+    /// IAM says no.
+    #[error("not allowed: give the caller the permission {action}")]
+    AccessDenied {
+        /// The action that is missing, such as `ecs:UpdateService` or `iam:PassRole`.
+        action: String,
+        /// AWS's id of the request.
+        request_id: Option<String>,
+        /// In AWS's words.
+        source: BoxError,
+    },
+    /// No credentials, or ones that AWS does not take.
+    #[error("no valid AWS credentials: log in, or set AWS_PROFILE or the role")]
+    NoCredentials {
+        /// Why not.
+        source: BoxError,
+    },
+    /// The API did not answer.
+    #[error("{operation}: the ECS API cannot be reached: check network, region and endpoint")]
+    Unreachable {
+        /// The call, such as `ecs:DescribeServices`.
+        operation: &'static str,
+        /// What failed.
+        source: BoxError,
+    },
+    /// AWS is throttling or has an error of its own, also after the SDK's retries.
+    #[error("{operation}: the ECS API is overloaded or failing; try again later{}", request(request_id))]
+    Unavailable {
+        /// The call.
+        operation: &'static str,
+        /// AWS's id of the request.
+        request_id: Option<String>,
+        /// In AWS's words.
+        source: BoxError,
+    },
+    /// AWS refused the call.
+    #[error("{operation} was refused{}", request(request_id))]
+    Refused {
+        /// The call.
+        operation: &'static str,
+        /// The error's code, such as `InvalidParameterException`.
+        code: String,
+        /// AWS's id of the request.
+        request_id: Option<String>,
+        /// In AWS's words.
+        source: BoxError,
+    },
+    /// An answer that makes no sense.
+    #[error("{operation}: the answer cannot be used: {reason}")]
+    UnexpectedAnswer {
+        /// The call.
+        operation: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+fn request(id: &Option<String>) -> String {
+    id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default()
+}
+
+impl Classified for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Error::ClusterNotFound { .. }
+            | Error::ServiceNotFound { .. }
+            | Error::ContainerNotFound { .. }
+            | Error::ContainerAmbiguous { .. }
+            | Error::DefinitionNotFound { .. }
+            | Error::MalformedDefinition { .. }
+            | Error::Refused { .. } => ErrorClass::BadInput,
+            Error::ServiceNotActive { .. }
+            | Error::UnsupportedController { .. }
+            | Error::UnknownFields { .. }
+            | Error::InFlight { .. }
+            | Error::NoPrevious { .. }
+            | Error::NotAwaitingApproval { .. } => ErrorClass::Refused,
+            Error::AccessDenied { .. }
+            | Error::NoCredentials { .. }
+            | Error::Unreachable { .. }
+            | Error::Unavailable { .. } => ErrorClass::Unavailable,
+            Error::Interrupted { .. } => ErrorClass::Interrupted,
+            Error::UnexpectedAnswer { .. } => ErrorClass::Unexpected,
+        }
+    }
+
+    /// Whether the same call may go well later without anything being changed: not without permission or credentials.
+    fn is_retryable(&self) -> bool {
+        matches!(self, Error::Unreachable { .. } | Error::Unavailable { .. } | Error::InFlight { .. })
+    }
+}
+
+/// The service's own words.
+#[derive(Debug)]
+struct Words {
+    code: String,
+    message: String,
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl StdError for Words {}
+
+/// Codes that mean "not now".
+const PASSING: [&str; 7] = [
+    "ThrottlingException",
+    "Throttling",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "ServerException",
+    "ServiceUnavailable",
+    "InternalFailure",
+];
+
+/// Codes that mean "who are you?".
+const STRANGER: [&str; 6] = [
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "InvalidClientTokenId",
+    "IncompleteSignature",
+];
+
+impl Error {
+    /// Reads the SDK's error of a call such as `ecs:UpdateService`.
+    pub(crate) fn of_call<E>(
+        operation: &'static str,
+        error: SdkError<E, aws_sdk_ecs::config::http::HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let request_id = error.request_id().map(str::to_owned);
+        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+        let SdkError::ServiceError(_) = &error else {
+            return match is_about_credentials(&error) {
+                true => Error::NoCredentials { source: error.into() },
+                false => Error::Unreachable { operation, source: error.into() },
+            };
+        };
+        let code = error.code().unwrap_or("Unknown").to_owned();
+        let message = error.message().unwrap_or("no message").to_owned();
+        let denied = denied_action(&message);
+        let source: BoxError = Box::new(Words { code: code.clone(), message });
+        match code.as_str() {
+            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => Error::AccessDenied {
+                action: denied.unwrap_or_else(|| operation.to_owned()),
+                request_id,
+                source,
+            },
+            stranger if STRANGER.contains(&stranger) => Error::NoCredentials { source },
+            passing if PASSING.contains(&passing) || status >= 500 || status == 429 => {
+                Error::Unavailable { operation, request_id, source }
+            }
+            // ECS answers a missing iam:PassRole with a ClientException.
+            _ => match denied {
+                Some(action) => Error::AccessDenied { action, request_id, source },
+                None => Error::Refused { operation, code, request_id, source },
+            },
+        }
+    }
+
+    /// The error's code when AWS refused the call.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Error::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// The action in "… is not authorized to perform: iam:PassRole on resource: …".
+fn denied_action(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("not authorized to perform: ")?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
+/// Whether the SDK never got as far as signing.
+fn is_about_credentials(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string().to_ascii_lowercase();
+        if text.contains("credential") || text.contains("auth scheme") || text.contains("identity") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_denied_action_is_named() {
+        let message = "User: arn:aws:iam::1:user/ci is not authorized to perform: iam:PassRole on resource: role/x";
+        assert_eq!(denied_action(message).as_deref(), Some("iam:PassRole"));
+        assert_eq!(denied_action("Service not found."), None);
+    }
+
+    #[test]
+    fn lists_what_is_there() {
+        let error = Error::ContainerNotFound {
+            container: "wbe".into(),
+            definition: "web:3".into(),
+            containers: vec!["proxy".into(), "web".into()],
+        };
+        assert_eq!(error.to_string(), "web:3 has no container \"wbe\"; it has proxy, web");
+    }
+}

@@ -1,0 +1,365 @@
+//! Following one deployment to its end, and going back when it fails.
+
+use std::time::Duration;
+
+use aws_sdk_ecs::{
+    primitives::DateTime,
+    types::{DesiredStatus, Service},
+};
+use bp_artifact::{
+    Cause, Classified, DeployEvent, Emitter, Evidence, EvidenceKind, FailureReport, Progress, Revision, Verdict,
+};
+use tokio::time::Instant;
+
+use crate::{
+    diagnose::{Stopped, report},
+    error::Error,
+    judge::{Standing, View, judge, number_of},
+    survey::{Followed, deployment},
+    target::{Inner, name_of},
+};
+
+/// How long a new service deployment may take to be listed.
+const LISTING: Duration = Duration::from_secs(15);
+/// Clocks may differ by this much between the parts of ECS.
+const SLACK: i64 = 60;
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) verdict: Verdict,
+    pub(crate) failure: Option<FailureReport>,
+    /// The platform's own word.
+    pub(crate) detail: String,
+    /// The service as it was seen last.
+    pub(crate) service: Option<Service>,
+}
+
+/// What we are at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Ours is being rolled out.
+    Deploying,
+    /// ECS is taking it back, by itself or because we asked.
+    RollingBack,
+    /// We are deploying the previous revision in its place.
+    Restoring,
+}
+
+/// Follows one deployment.
+pub(crate) struct Follower<'a> {
+    target: &'a Inner,
+    events: &'a Emitter<DeployEvent>,
+    ours: Followed,
+    /// Where to go back to on failure; `None` when we are not to.
+    back_to: Option<Revision>,
+    phase: Phase,
+    began: Instant,
+    failure: Option<FailureReport>,
+    stopped: Vec<Stopped>,
+    /// Why the stopped tasks could not be read.
+    blind: Option<String>,
+    /// Whether ECS could not be asked to go back.
+    stop_refused: bool,
+    seen: Seen,
+}
+
+/// What was told and looked at already.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    newest_event: Option<String>,
+    failures: (i32, i32),
+    running: bool,
+}
+
+impl<'a> Follower<'a> {
+    /// Follows `ours`. `service` is what was seen before it began: its events are old.
+    pub(crate) fn new(
+        target: &'a Inner,
+        events: &'a Emitter<DeployEvent>,
+        ours: Followed,
+        service: &Service,
+        back_to: Option<Revision>,
+    ) -> Self {
+        let newest_event = service.events().first().and_then(|e| e.id.clone());
+        Follower {
+            target,
+            events,
+            back_to: back_to.filter(|revision| revision.id != ours.definition),
+            ours,
+            phase: Phase::Deploying,
+            began: Instant::now(),
+            failure: None,
+            stopped: Vec::new(),
+            blind: None,
+            stop_refused: false,
+            seen: Seen { newest_event, ..Seen::default() },
+        }
+    }
+
+    /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone.
+    pub(crate) async fn run(mut self) -> Result<End, Error> {
+        let options = &self.target.options;
+        let mut last = None;
+        let mut trouble = None;
+        loop {
+            if self.events.is_cancelled() {
+                return Err(Error::Interrupted { deployment: Some(self.ours.id) });
+            }
+            match self.look().await {
+                Ok(view) => {
+                    trouble = None;
+                    let end = self.act(&view).await?;
+                    if let Some(end) = end {
+                        return Ok(end);
+                    }
+                    last = Some(view);
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "cannot look at the deployment; trying again");
+                    trouble = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+            if self.began.elapsed() >= options.deadline {
+                return match (last, trouble) {
+                    (_, Some(error)) => Err(error),
+                    (Some(view), None) => Ok(self.out_of_time(view).await),
+                    (None, None) => unreachable!("a look gives a view or an error"),
+                };
+            }
+            let left = options.deadline.saturating_sub(self.began.elapsed());
+            let pause = options.pause(self.seen.running).min(left);
+            // Cancelling ends the pause; the next round sees it.
+            let _ = tokio::time::timeout(pause, self.events.cancelled()).await;
+        }
+    }
+
+    /// Two calls: the service, and the service deployment (listed first, until it is known).
+    async fn look(&mut self) -> Result<View, Error> {
+        let api = &self.target.api;
+        let service = api.find_service().await?;
+        if service.is_some() && self.ours.arn.is_none() {
+            let after = self.ours.created_at.map(|at| DateTime::from_secs(at.secs() - SLACK));
+            let number = number_of(&self.ours.id);
+            let mut listed = api.deployments(&[], after).await?.into_iter();
+            let ours = listed.find(|d| d.target_service_revision_arn.as_deref().map(name_of) == Some(number));
+            self.ours.arn = ours.and_then(|d| d.service_deployment_arn);
+        }
+        let deployment = match &self.ours.arn {
+            Some(arn) if service.is_some() => api.deployment(arn).await?,
+            _ => None,
+        };
+        let unlisted = self.ours.arn.is_none() && self.began.elapsed() >= LISTING;
+        Ok(View { service, deployment, unlisted })
+    }
+
+    /// Tells what is new and does what it calls for. An end, if it is one.
+    async fn act(&mut self, view: &View) -> Result<Option<End>, Error> {
+        let moved = self.tell(view);
+        let standing = judge(&self.ours, view);
+        tracing::debug!(deployment = %self.ours.id, ?standing, "looked");
+        match standing {
+            Standing::Going | Standing::Unknown(_) => self.go_on(view, moved).await,
+            Standing::Done { steady } => Ok(Some(self.done(view, steady))),
+            Standing::Failed(reason) if self.phase == Phase::Restoring => {
+                Ok(Some(self.end(view, Verdict::RollbackFailed, reason)))
+            }
+            Standing::Failed(reason) => {
+                self.fail(view, &reason, Cause::Unknown).await;
+                self.go_back(view, reason).await
+            }
+            Standing::RollingBack { reason } => {
+                self.fail(view, &reason, Cause::Unknown).await;
+                self.enter_rollback(self.back_to.clone());
+                Ok(None)
+            }
+            Standing::RolledBack { reason } => {
+                self.fail(view, &reason, Cause::Unknown).await;
+                Ok(Some(self.end(view, Verdict::RolledBack, reason)))
+            }
+            Standing::RollbackFailed { reason } => {
+                self.fail(view, &reason, Cause::Unknown).await;
+                Ok(Some(self.end(view, Verdict::RollbackFailed, reason)))
+            }
+            Standing::Stopped { reason } => Ok(Some(self.end(view, Verdict::Stopped, reason))),
+            Standing::Superseded { by } => {
+                Ok(Some(self.end(view, Verdict::Superseded, format!("{by} took its place"))))
+            }
+            Standing::Gone { status } => {
+                Ok(Some(self.end(view, Verdict::Gone, format!("the service is {status}"))))
+            }
+            Standing::AwaitingApproval { hook, stage, expires, otherwise } => {
+                let (expires, otherwise) =
+                    (expires.unwrap_or_else(|| "no time".into()), otherwise.unwrap_or_else(|| "?".into()));
+                let detail = format!("{stage}: hook {hook} awaits an answer; at {expires} it is {otherwise}");
+                Ok(Some(self.end(view, Verdict::AwaitingApproval, detail)))
+            }
+        }
+    }
+
+    fn done(&mut self, view: &View, steady: bool) -> End {
+        let verdict = match self.phase {
+            Phase::Deploying => Verdict::Deployed,
+            Phase::RollingBack | Phase::Restoring => Verdict::RolledBack,
+        };
+        self.end(view, verdict, if steady { "steady" } else { "successful, older tasks are still stopping" }.into())
+    }
+
+    fn end(&mut self, view: &View, verdict: Verdict, detail: String) -> End {
+        End { verdict, failure: self.failure.take(), detail, service: view.service.clone() }
+    }
+
+    async fn out_of_time(mut self, view: View) -> End {
+        let reason = format!("not done after {} s", self.target.options.deadline.as_secs());
+        if self.phase == Phase::Deploying {
+            self.fail(&view, &reason, Cause::NoProgress).await;
+        }
+        self.end(&view, Verdict::DeadlineExceeded, reason)
+    }
+
+    /// Progress and new events. Whether anything moved that may be a failure.
+    fn tell(&mut self, view: &View) -> bool {
+        let Some(service) = &view.service else { return false };
+        let new: Vec<_> = service
+            .events()
+            .iter()
+            .take_while(|event| self.seen.newest_event.is_none() || event.id != self.seen.newest_event)
+            .collect();
+        for event in new.iter().rev() {
+            let message = event.message.clone().unwrap_or_default();
+            self.events.emit(DeployEvent::Notice { target: self.target.id.clone(), message });
+        }
+        let mine = deployment(service, &self.ours.id);
+        let running = mine.map_or(0, |d| d.running_count);
+        let stage = view.deployment.as_ref().and_then(|d| d.lifecycle_stage.as_ref()).map(|s| s.as_str());
+        let state = mine.and_then(|d| d.rollout_state.as_ref()).map(|s| s.as_str());
+        let count = |n: i32| u32::try_from(n).unwrap_or(0);
+        let progress = Progress {
+            desired: count(mine.map_or(service.desired_count, |d| d.desired_count)),
+            running: count(running),
+            pending: count(mine.map_or(0, |d| d.pending_count)),
+            failed: count(mine.map_or(0, |d| d.failed_tasks)),
+            old: count(service.running_count - running),
+            stage: stage.or(state).unwrap_or_default().to_owned(),
+        };
+        self.events.emit(DeployEvent::Progress { target: self.target.id.clone(), progress });
+        let breaker = view.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
+        let failures = (mine.map_or(0, |d| d.failed_tasks), breaker.map_or(0, |b| b.failure_count));
+        let moved = !new.is_empty() || failures != self.seen.failures;
+        self.seen.failures = failures;
+        self.seen.running |= running > 0;
+        if let Some(event) = service.events().first() {
+            self.seen.newest_event = event.id.clone();
+        }
+        moved
+    }
+
+    /// It goes on: but enough tasks of one class have failed?
+    async fn go_on(&mut self, view: &View, moved: bool) -> Result<Option<End>, Error> {
+        if self.phase == Phase::RollingBack {
+            return Ok(None);
+        }
+        if self.failure.is_none() {
+            if moved {
+                self.read_stopped().await;
+            }
+            let enough = self.target.options.fail_after.get() as usize;
+            let fatal = |s: &&Stopped| self.stopped.iter().filter(|o| o.cause == s.cause).count() >= enough;
+            if !self.stopped.iter().any(|s| fatal(&s)) {
+                return Ok(None);
+            }
+            self.fail(view, "", Cause::Unknown).await;
+        } else if !self.stop_refused {
+            return Ok(None);
+        }
+        let reason = format!("{} tasks stopped for the same reason", self.target.options.fail_after);
+        if self.phase == Phase::Restoring {
+            return Ok(Some(self.end(view, Verdict::RollbackFailed, reason)));
+        }
+        self.go_back(view, reason).await
+    }
+
+    /// The tasks of ours that stopped. That they cannot be read is told in the report, and is no reason to give up.
+    async fn read_stopped(&mut self) {
+        match self.target.api.tasks(DesiredStatus::Stopped).await {
+            Ok(tasks) => {
+                let ours = tasks.iter().filter(|t| t.started_by.as_deref() == Some(&self.ours.id));
+                self.stopped = ours.filter_map(|t| Stopped::of(t, &self.target.container)).collect();
+                self.blind = None;
+            }
+            Err(error) => self.blind = Some(error.to_string()),
+        }
+    }
+
+    /// Reports the failure, once, with what can be seen before anything is torn down.
+    async fn fail(&mut self, view: &View, reason: &str, otherwise: Cause) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.read_stopped().await;
+        let mut failure = report(&self.stopped, view, reason, otherwise);
+        if let Some(message) = self.blind.clone() {
+            let source = "stopped tasks".to_owned();
+            failure.evidence.push(Evidence { kind: EvidenceKind::Task, source, message, at: None });
+        }
+        let target = self.target.id.clone();
+        self.events.emit(DeployEvent::Failing { target, failure: failure.clone() });
+        self.failure = Some(failure);
+    }
+
+    fn enter_rollback(&mut self, to: Option<Revision>) {
+        if self.phase == Phase::Deploying {
+            self.phase = Phase::RollingBack;
+            self.began = Instant::now();
+            self.events.emit(DeployEvent::RollingBack { target: self.target.id.clone(), to });
+        }
+    }
+
+    /// Goes back: ECS is asked to; where it cannot, the revision that we noted is deployed.
+    async fn go_back(&mut self, view: &View, reason: String) -> Result<Option<End>, Error> {
+        let Some(to) = self.back_to.clone() else {
+            return Ok(Some(self.end(view, Verdict::FailedInPlace, reason)));
+        };
+        let api = &self.target.api;
+        if let (Some(arn), false) = (&self.ours.arn, self.stop_refused) {
+            match api.stop_and_roll_back(arn).await {
+                Ok(true) => {
+                    self.enter_rollback(Some(to));
+                    return Ok(None);
+                }
+                // Too late, not possible here, or not allowed: the next look tells whether ECS went back by itself.
+                Ok(false) | Err(Error::AccessDenied { .. }) => {
+                    self.stop_refused = true;
+                    return Ok(None);
+                }
+                Err(error) if error.is_retryable() => return Ok(None),
+                Err(error) => return Ok(Some(self.end(view, Verdict::RollbackFailed, said(&error)))),
+            }
+        }
+        match api.update(&to.id, false).await {
+            Ok(service) => {
+                let Some(ours) = Followed::primary(&service) else {
+                    return Ok(Some(self.end(view, Verdict::RollbackFailed, reason)));
+                };
+                self.enter_rollback(Some(to));
+                self.phase = Phase::Restoring;
+                (self.ours, self.stopped) = (ours, Vec::new());
+                Ok(None)
+            }
+            Err(error) if error.is_retryable() => {
+                self.stop_refused = true;
+                Ok(None)
+            }
+            Err(error) => Ok(Some(self.end(view, Verdict::RollbackFailed, said(&error)))),
+        }
+    }
+}
+
+/// An error with its source, in one line.
+fn said(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

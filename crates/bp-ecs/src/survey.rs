@@ -1,0 +1,206 @@
+//! What is there before anything is changed: the service, a deployment under way, the revision to go back to.
+
+use aws_sdk_ecs::{
+    primitives::DateTime,
+    types::{
+        Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentStatus as Status,
+    },
+};
+use bp_artifact::{Current, Revision};
+
+use crate::{
+    error::Error,
+    judge::{number_of, primary},
+    target::{Inner, name_of},
+};
+
+/// The statuses of a service deployment that is not over.
+const UNDER_WAY: [Status; 5] = [
+    Status::Pending,
+    Status::InProgress,
+    Status::StopRequested,
+    Status::RollbackRequested,
+    Status::RollbackInProgress,
+];
+
+/// A deployment to follow: ours, or one that we found.
+#[derive(Debug, Clone)]
+pub(crate) struct Followed {
+    /// `ecs-svc/<number>`.
+    pub(crate) id: String,
+    /// The ARN of the definition that it brings.
+    pub(crate) definition: String,
+    pub(crate) created_at: Option<DateTime>,
+    /// The service deployment, once it is listed.
+    pub(crate) arn: Option<String>,
+}
+
+impl Followed {
+    /// The primary deployment of a service.
+    pub(crate) fn primary(service: &Service) -> Option<Followed> {
+        let primary = primary(service)?;
+        Some(Followed {
+            id: primary.id.clone()?,
+            definition: primary.task_definition.clone()?,
+            created_at: primary.created_at,
+            arn: None,
+        })
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) service: Service,
+    /// The definition of the primary deployment.
+    pub(crate) definition: String,
+    pub(crate) in_flight: Option<Followed>,
+    /// Whether the primary deployment ended in failure and is still in place.
+    pub(crate) failed: bool,
+}
+
+impl Survey {
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_none() && !self.failed
+    }
+}
+
+impl Inner {
+    /// Reads the service and what is under way there. Two calls when all is calm.
+    pub(crate) async fn survey(&self) -> Result<Survey, Error> {
+        let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
+        let name = || service.service_name.clone().unwrap_or_else(|| self.api.service.clone());
+        let controller = service.deployment_controller.as_ref().map(|c| &c.r#type);
+        if let Some(controller) = controller.filter(|c| **c != DeploymentControllerType::Ecs) {
+            let controller = controller.as_str().to_owned();
+            return Err(Error::UnsupportedController { service: name(), controller });
+        }
+        let status = service.status.as_deref().unwrap_or_default();
+        if status != "ACTIVE" {
+            return Err(Error::ServiceNotActive { service: name(), status: status.to_owned() });
+        }
+        let unusable = |reason: &str| Error::UnexpectedAnswer {
+            operation: "ecs:DescribeServices",
+            reason: reason.to_owned(),
+        };
+        let current =
+            Followed::primary(&service).ok_or_else(|| unusable("the service has no primary deployment"))?;
+        let listed = self.api.deployments(&UNDER_WAY, None).await?.into_iter().next();
+        let state = primary(&service).and_then(|p| p.rollout_state.as_ref());
+        let in_flight = match listed {
+            Some(brief) => {
+                let revision = brief.target_service_revision_arn.unwrap_or_default();
+                let id = format!("ecs-svc/{}", name_of(&revision));
+                let definition = match deployment(&service, &id).and_then(|d| d.task_definition.clone()) {
+                    Some(definition) => definition,
+                    None => self.definition_of(&revision).await?.unwrap_or_default(),
+                };
+                Some(Followed {
+                    id,
+                    definition,
+                    created_at: brief.created_at,
+                    arn: brief.service_deployment_arn,
+                })
+            }
+            // Too young to be listed.
+            None if state == Some(&DeploymentRolloutState::InProgress) => Some(current.clone()),
+            None => None,
+        };
+        let failed = state == Some(&DeploymentRolloutState::Failed);
+        Ok(Survey { service, definition: current.definition, in_flight, failed })
+    }
+
+    /// The definition that a service revision runs.
+    async fn definition_of(&self, revision: &str) -> Result<Option<String>, Error> {
+        Ok(self.api.revision(revision).await?.and_then(|revision| revision.task_definition))
+    }
+
+    /// A definition as something to go back to.
+    pub(crate) async fn revision(&self, definition: &str) -> Result<Revision, Error> {
+        let definition = self.api.definition(definition).await?;
+        let image = definition.image(&self.container)?.to_owned();
+        Ok(Revision { id: definition.arn().unwrap_or_default().to_owned(), image })
+    }
+
+    /// The definition of the last deployment that came to its end: never what merely runs now.
+    pub(crate) async fn stable(&self, survey: &Survey) -> Result<String, Error> {
+        if survey.is_settled() {
+            return Ok(survey.definition.clone());
+        }
+        for brief in self.api.deployments(&[], None).await? {
+            let arn = brief.service_deployment_arn.as_deref().unwrap_or_default();
+            let revision = match &brief.status {
+                Some(Status::Successful) => brief.target_service_revision_arn.clone(),
+                Some(Status::RollbackSuccessful) => self
+                    .api
+                    .deployment(arn)
+                    .await?
+                    .and_then(|d| d.rollback)
+                    .and_then(|rollback| rollback.service_revision_arn),
+                _ => None,
+            };
+            if let Some(revision) = revision
+                && let Some(definition) = self.definition_of(&revision).await?
+            {
+                return Ok(definition);
+            }
+        }
+        // Its history is older than what ECS keeps: what the deployment under way replaces.
+        let sources = match survey.in_flight.as_ref().and_then(|followed| followed.arn.as_deref()) {
+            Some(arn) => self.sources(arn).await?,
+            None => Vec::new(),
+        };
+        Ok(sources.into_iter().next().unwrap_or_else(|| survey.definition.clone()))
+    }
+
+    /// The definitions that a service deployment replaces.
+    async fn sources(&self, arn: &str) -> Result<Vec<String>, Error> {
+        let mut definitions = Vec::new();
+        let deployment = self.api.deployment(arn).await?;
+        for source in deployment.and_then(|d| d.source_service_revisions).unwrap_or_default() {
+            if let Some(definition) = self.definition_of(source.arn.as_deref().unwrap_or_default()).await? {
+                definitions.push(definition);
+            }
+        }
+        Ok(definitions)
+    }
+
+    /// What to go back to when nobody noted it.
+    pub(crate) async fn previous(&self) -> Result<Revision, Error> {
+        let survey = self.survey().await?;
+        let none = || Error::NoPrevious { service: self.api.service.clone() };
+        if !survey.is_settled() {
+            let stable = self.stable(&survey).await?;
+            let under_way = survey.in_flight.as_ref().map_or(&survey.definition, |f| &f.definition);
+            return if stable == *under_way { Err(none()) } else { self.revision(&stable).await };
+        }
+        for brief in self.api.deployments(&[Status::Successful], None).await? {
+            let revision = brief.target_service_revision_arn.as_deref().unwrap_or_default();
+            let current = primary(&survey.service).and_then(|p| p.id.as_deref()).map(number_of);
+            if current != Some(name_of(revision)) {
+                continue;
+            }
+            let sources = self.sources(brief.service_deployment_arn.as_deref().unwrap_or_default()).await?;
+            if let Some(previous) = sources.into_iter().find(|d| *d != survey.definition) {
+                return self.revision(&previous).await;
+            }
+        }
+        Err(none())
+    }
+
+    pub(crate) async fn current(&self) -> Result<Current, Error> {
+        let survey = self.survey().await?;
+        let stable = self.revision(&self.stable(&survey).await?).await?;
+        let rolling_out = match &survey.in_flight {
+            Some(followed) => Some(self.revision(&followed.definition).await?),
+            None if survey.failed => Some(self.revision(&survey.definition).await?),
+            None => None,
+        };
+        Ok(Current { stable, rolling_out })
+    }
+}
+
+/// The deployment with this id, while the service shows it.
+pub(crate) fn deployment<'a>(service: &'a Service, id: &str) -> Option<&'a Deployment> {
+    service.deployments().iter().find(|d| d.id.as_deref() == Some(id))
+}

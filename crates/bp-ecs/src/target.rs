@@ -1,0 +1,217 @@
+//! A container of an ECS service, as a place to deploy to.
+
+use std::sync::Arc;
+
+use aws_sdk_ecs::{Client, types::DeploymentLifecycleHookAction};
+use bp_artifact::{
+    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
+    TargetId,
+};
+use futures_core::future::BoxFuture;
+
+use crate::{api::Api, error::Error, options::Options};
+
+/// What a deployment tells and ends in.
+pub type Deployment = Operation<DeployEvent, Result<Outcome, Error>>;
+
+/// One container of one ECS service: where an image is deployed to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EcsTarget(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) api: Api,
+    pub(crate) id: TargetId,
+    pub(crate) container: String,
+    pub(crate) options: Options,
+}
+
+/// An answer to a deployment that [awaits approval](bp_artifact::Verdict::AwaitingApproval).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// Go on with the next stage.
+    Continue,
+    /// Go back to the previous revision.
+    RollBack,
+}
+
+impl EcsTarget {
+    /// The container `container` of `service` in `cluster` (names or ARNs), reached through `client`.
+    pub fn new(
+        client: Client,
+        cluster: impl Into<String>,
+        service: impl Into<String>,
+        container: impl Into<String>,
+        options: Options,
+    ) -> Self {
+        let (cluster, service) = (cluster.into(), service.into());
+        let id = TargetId::new(format!("ecs/{}/{}", name_of(&cluster), name_of(&service)));
+        let api = Api { client, cluster, service };
+        EcsTarget(Arc::new(Inner { api, id, container: container.into(), options }))
+    }
+
+    /// `ecs/<cluster>/<service>`.
+    pub fn id(&self) -> TargetId {
+        self.0.id.clone()
+    }
+
+    fn spawn<F>(&self, work: impl FnOnce(Arc<Inner>, Emitter<DeployEvent>) -> F) -> Deployment
+    where
+        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        Operation::spawn(|events| work(inner, events))
+    }
+
+    /// Deploys `image` and watches it to its end: reads the service, changes exactly our container's image, registers
+    /// the definition or reuses an equal one, updates the service, follows *that* deployment, goes back when it fails,
+    /// and proves what runs.
+    ///
+    /// Running it again adopts the deployment that an earlier run began, or finds that nothing has to change.
+    ///
+    /// # Errors
+    /// When the input is wrong, AWS refuses, or watching is not possible. A deployment that fails is a verdict.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
+    /// definition has tags), `iam:PassRole` on its roles, `ecs:UpdateService`, `ecs:ListServiceDeployments`,
+    /// `ecs:DescribeServiceDeployments`, `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`,
+    /// `ecs:ListTasks`, `ecs:DescribeTasks`.
+    ///
+    /// # Cancel safety
+    /// Dropping or cancelling the operation stops watching between two calls; the deployment goes on, and nothing is
+    /// rolled back.
+    pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
+        let image = image.clone();
+        self.spawn(|inner, events| async move { inner.deploy(&image, &events).await })
+    }
+
+    /// Follows the deployment under way, or reports the last one, and changes nothing.
+    ///
+    /// # Errors
+    /// When the service cannot be read.
+    ///
+    /// # Permissions
+    /// Those of [`deploy`](Self::deploy) that describe and list.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub fn watch(&self) -> Deployment {
+        self.spawn(|inner, events| async move { inner.watch(&events).await })
+    }
+
+    /// Puts `revision` back and watches it to its end. A rollback of ECS's own to that revision is followed.
+    ///
+    /// The verdict is of the restored revision: `Deployed`, or `Unproven` when its image names no digest.
+    ///
+    /// # Errors
+    /// As [`deploy`](Self::deploy).
+    ///
+    /// # Permissions
+    /// Those of [`deploy`](Self::deploy) without `ecs:RegisterTaskDefinition`.
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn restore(&self, revision: &Revision) -> Deployment {
+        let revision = revision.clone();
+        self.spawn(|inner, events| async move { inner.restore(&revision, &events).await })
+    }
+
+    /// Goes back: to the last stable revision while a deployment is under way or has failed in place, else to the one
+    /// that the last deployment replaced.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`] when there is none; else as [`restore`](Self::restore).
+    ///
+    /// # Permissions
+    /// As [`restore`](Self::restore).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn rollback(&self) -> Deployment {
+        self.spawn(|inner, events| async move {
+            let revision = inner.previous().await?;
+            inner.restore(&revision, &events).await
+        })
+    }
+
+    /// Answers the pause that the deployment under way waits in. Deploy or watch again to follow it on.
+    ///
+    /// # Errors
+    /// [`Error::NotAwaitingApproval`] when nothing waits.
+    ///
+    /// # Permissions
+    /// `ecs:ListServiceDeployments`, `ecs:DescribeServiceDeployments`, `ecs:ContinueServiceDeployment`.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end it may or may not have answered; answering twice is an error, not harm.
+    pub async fn approve(&self, approval: Approval) -> Result<(), Error> {
+        let action = match approval {
+            Approval::Continue => DeploymentLifecycleHookAction::Continue,
+            Approval::RollBack => DeploymentLifecycleHookAction::Rollback,
+        };
+        self.0.approve(action).await
+    }
+
+    /// What runs now, and what to go back to.
+    ///
+    /// # Errors
+    /// When the service cannot be read.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:ListServiceDeployments`,
+    /// `ecs:DescribeServiceDeployments`, `ecs:DescribeServiceRevisions`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn current(&self) -> Result<Current, Error> {
+        self.0.current().await
+    }
+
+    /// The digests that our container's running tasks report, to be [judged](Proof::judge) against an image.
+    ///
+    /// # Errors
+    /// When service or tasks cannot be read.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`, `ecs:DescribeServiceRevisions`, `ecs:ListTasks`, `ecs:DescribeTasks`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn prove(&self) -> Result<Proof, Error> {
+        self.0.prove().await
+    }
+}
+
+impl Target for EcsTarget {
+    fn id(&self) -> TargetId {
+        EcsTarget::id(self)
+    }
+
+    fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
+        Box::pin(async { self.0.current().await.map_err(TargetError::new) })
+    }
+
+    fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (inner, image) = (Arc::clone(&self.0), image.clone());
+        Operation::spawn(
+            |events| async move { inner.deploy(&image, &events).await.map_err(TargetError::new) },
+        )
+    }
+
+    fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
+        Operation::spawn(|events| async move {
+            inner.restore(&revision, &events).await.map_err(TargetError::new)
+        })
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
+        Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+    }
+}
+
+/// The last part of an ARN's resource, or a plain name.
+pub(crate) fn name_of(text: &str) -> &str {
+    text.rsplit('/').next().unwrap_or(text)
+}
