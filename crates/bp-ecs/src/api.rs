@@ -7,8 +7,8 @@ use aws_sdk_ecs::{
     primitives::DateTime,
     types::{
         CreatedAt, DeploymentLifecycleHookAction, DesiredStatus, Service, ServiceDeployment,
-        ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentStopType, Task,
-        TaskDefinitionField,
+        ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentStopType,
+        Task, TaskDefinitionField,
     },
 };
 use aws_smithy_types::body::SdkBody;
@@ -72,8 +72,11 @@ impl Api {
     pub(crate) async fn definition(&self, reference: &str) -> Result<TaskDefinition, Error> {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let capture = Capture::default();
-        let call =
-            self.client.describe_task_definition().task_definition(reference).include(TaskDefinitionField::Tags);
+        let call = self
+            .client
+            .describe_task_definition()
+            .task_definition(reference)
+            .include(TaskDefinitionField::Tags);
         call.customize().interceptor(capture.clone()).send().await.map_err(|e| {
             match self.error(OPERATION, e) {
                 Error::Refused { code, .. } if code == "ClientException" => {

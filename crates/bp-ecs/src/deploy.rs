@@ -41,8 +41,7 @@ impl Inner {
             current: Some(previous.clone()),
             changes: !unchanged && start.adopted.is_none(),
         });
-        let revision =
-            |definition: String| Revision { id: definition, image: image.reference.to_string() };
+        let revision = |definition: String| Revision { id: definition, image: image.reference.to_string() };
         let base = Outcome {
             target: self.id.clone(),
             verdict: Verdict::Deployed,
@@ -169,7 +168,8 @@ impl Inner {
         };
         if survey.failed && survey.in_flight.is_none() {
             let failed = self.revision(&survey.definition).await?;
-            let why = primary(&survey.service).and_then(|p| p.rollout_state_reason.clone()).unwrap_or_default();
+            let why =
+                primary(&survey.service).and_then(|p| p.rollout_state_reason.clone()).unwrap_or_default();
             let failure = FailureReport::new(bp_artifact::Cause::Unknown, &why);
             let end = Outcome {
                 verdict: Verdict::FailedInPlace,

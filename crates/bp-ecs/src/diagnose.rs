@@ -92,7 +92,10 @@ fn culprit<'a>(task: &'a Task, ours: &str) -> Option<&'a Container> {
 const SIGNS: [(&[&str], Cause); 26] = [
     (&["cannotpullcontainererror", "not found"], Cause::ImageNotFound),
     (&["cannotpullcontainererror", "manifest unknown"], Cause::ImageNotFound),
-    (&["cannotpullcontainererror", "does not contain descriptor matching platform"], Cause::WrongArchitecture),
+    (
+        &["cannotpullcontainererror", "does not contain descriptor matching platform"],
+        Cause::WrongArchitecture,
+    ),
     (&["cannotpullcontainererror", "no matching manifest"], Cause::WrongArchitecture),
     (&["cannotpullcontainererror", "access denied"], Cause::ImagePullDenied),
     (&["cannotpullcontainererror", "not authorized"], Cause::ImagePullDenied),
@@ -209,7 +212,10 @@ mod tests {
                  not exist or may require 'docker login'",
                 Cause::ImagePullDenied,
             ),
-            ("CannotPullContainerError: ref pull has been retried 5 time(s): dial tcp: i/o timeout", Cause::ImagePullFailed),
+            (
+                "CannotPullContainerError: ref pull has been retried 5 time(s): dial tcp: i/o timeout",
+                Cause::ImagePullFailed,
+            ),
             (
                 "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval \
                  failed: unable to retrieve secret from asm: service call has been retried 1 time(s): \
@@ -233,7 +239,10 @@ mod tests {
                 "(service web) was unable to place a task because no container instance met all of its requirements.",
                 Cause::Unschedulable,
             ),
-            ("CannotStartContainerError: exec: \"serve\": executable file not found in $PATH", Cause::ConfigInvalid),
+            (
+                "CannotStartContainerError: exec: \"serve\": executable file not found in $PATH",
+                Cause::ConfigInvalid,
+            ),
         ] {
             assert_eq!(cause_of(text), Some(cause), "{text}");
         }
@@ -245,7 +254,11 @@ mod tests {
             Container::builder().name(*name).set_exit_code(*exit).reason(*reason).build()
         });
         let reason = "Essential container in task exited";
-        Task::builder().stop_code(code).stopped_reason(reason).set_containers(Some(containers.collect())).build()
+        Task::builder()
+            .stop_code(code)
+            .stopped_reason(reason)
+            .set_containers(Some(containers.collect()))
+            .build()
     }
 
     #[test]
@@ -270,7 +283,9 @@ mod tests {
 
     #[test]
     fn what_others_end_is_no_failure() {
-        for code in [TaskStopCode::SpotInterruption, TaskStopCode::TerminationNotice, TaskStopCode::UserInitiated] {
+        for code in
+            [TaskStopCode::SpotInterruption, TaskStopCode::TerminationNotice, TaskStopCode::UserInitiated]
+        {
             assert!(Stopped::of(&task(code, &[("web", Some(143), "")]), "web").is_none());
         }
     }

@@ -38,8 +38,10 @@ pub enum Error {
         status: String,
     },
     /// The service is not deployed by ECS itself.
-    #[error("the service {service:?} has the deployment controller {controller}: only ECS is deployed to by UpdateService; \
-             deploy it with {controller}'s own API, or recreate the service with the controller ECS")]
+    #[error(
+        "the service {service:?} has the deployment controller {controller}: only ECS is deployed to by UpdateService; \
+             deploy it with {controller}'s own API, or recreate the service with the controller ECS"
+    )]
     UnsupportedController {
         /// The service.
         service: String,
@@ -73,8 +75,11 @@ pub enum Error {
         definition: String,
     },
     /// The definition has members of which nobody here knows whether they are to be sent back.
-    #[error("{definition} has members that this version does not know: {}; registering it again could lose them: update \
-             this program", list(fields))]
+    #[error(
+        "{definition} has members that this version does not know: {}; registering it again could lose them: update \
+             this program",
+        list(fields)
+    )]
     UnknownFields {
         /// Which definition.
         definition: String,
@@ -90,8 +95,10 @@ pub enum Error {
         reason: String,
     },
     /// Another deployment is under way, and the policy is not to touch it.
-    #[error("another deployment of {service:?} is under way ({deployment}, bringing {definition}): wait for it, or \
-             choose to supersede it")]
+    #[error(
+        "another deployment of {service:?} is under way ({deployment}, bringing {definition}): wait for it, or \
+             choose to supersede it"
+    )]
     InFlight {
         /// The service.
         service: String,
@@ -107,7 +114,9 @@ pub enum Error {
         service: String,
     },
     /// Nothing waits for an answer.
-    #[error("no deployment of the service {service:?} awaits approval: it was answered, or has not come so far")]
+    #[error(
+        "no deployment of the service {service:?} awaits approval: it was answered, or has not come so far"
+    )]
     NotAwaitingApproval {
         /// The service.
         service: String,
@@ -325,7 +334,8 @@ mod tests {
 
     #[test]
     fn the_denied_action_is_named() {
-        let message = "User: arn:aws:iam::1:user/ci is not authorized to perform: iam:PassRole on resource: role/x";
+        let message =
+            "User: arn:aws:iam::1:user/ci is not authorized to perform: iam:PassRole on resource: role/x";
         assert_eq!(denied_action(message).as_deref(), Some("iam:PassRole"));
         assert_eq!(denied_action("Service not found."), None);
     }

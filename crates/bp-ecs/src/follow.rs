@@ -7,7 +7,8 @@ use aws_sdk_ecs::{
     types::{DesiredStatus, Service},
 };
 use bp_artifact::{
-    Cause, Classified, DeployEvent, Emitter, Evidence, EvidenceKind, FailureReport, Progress, Revision, Verdict,
+    Cause, Classified, DeployEvent, Emitter, Evidence, EvidenceKind, FailureReport, Progress, Revision,
+    Verdict,
 };
 use tokio::time::Instant;
 
@@ -100,33 +101,23 @@ impl<'a> Follower<'a> {
     /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone.
     pub(crate) async fn run(mut self) -> Result<End, Error> {
         let options = &self.target.options;
-        let mut last = None;
-        let mut trouble = None;
         loop {
             if self.events.is_cancelled() {
                 return Err(Error::Interrupted { deployment: Some(self.ours.id) });
             }
-            match self.look().await {
-                Ok(view) => {
-                    trouble = None;
-                    let end = self.act(&view).await?;
-                    if let Some(end) = end {
-                        return Ok(end);
-                    }
-                    last = Some(view);
-                }
+            let last = match self.look().await {
+                Ok(view) => match self.act(&view).await? {
+                    Some(end) => return Ok(end),
+                    None => Ok(view),
+                },
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(%error, "cannot look at the deployment; trying again");
-                    trouble = Some(error);
+                    Err(error)
                 }
                 Err(error) => return Err(error),
-            }
+            };
             if self.began.elapsed() >= options.deadline {
-                return match (last, trouble) {
-                    (_, Some(error)) => Err(error),
-                    (Some(view), None) => Ok(self.out_of_time(view).await),
-                    (None, None) => unreachable!("a look gives a view or an error"),
-                };
+                return Ok(self.out_of_time(last?).await);
             }
             let left = options.deadline.saturating_sub(self.began.elapsed());
             let pause = options.pause(self.seen.running).min(left);
@@ -203,7 +194,11 @@ impl<'a> Follower<'a> {
             Phase::Deploying => Verdict::Deployed,
             Phase::RollingBack | Phase::Restoring => Verdict::RolledBack,
         };
-        self.end(view, verdict, if steady { "steady" } else { "successful, older tasks are still stopping" }.into())
+        self.end(
+            view,
+            verdict,
+            if steady { "steady" } else { "successful, older tasks are still stopping" }.into(),
+        )
     }
 
     fn end(&mut self, view: &View, verdict: Verdict, detail: String) -> End {

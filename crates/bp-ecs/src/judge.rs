@@ -204,7 +204,10 @@ mod tests {
         assert_eq!(seen(mine(Rollout::Completed), None, false), Standing::Going, "it may be listed yet");
         assert_eq!(seen(mine(Rollout::Completed), None, true), Standing::Done { steady: true });
         assert_eq!(seen(theirs(Rollout::Failed), None, true), Standing::RollingBack { reason: "why".into() });
-        assert_eq!(seen(theirs(Rollout::InProgress), None, true), Standing::Superseded { by: "ecs-svc/3".into() });
+        assert_eq!(
+            seen(theirs(Rollout::InProgress), None, true),
+            Standing::Superseded { by: "ecs-svc/3".into() }
+        );
     }
 
     #[test]

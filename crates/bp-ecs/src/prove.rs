@@ -42,7 +42,8 @@ impl Inner {
         let arns = service.current_service_revisions().iter().filter_map(|r| r.arn.as_deref());
         let Some(arn) = arns.into_iter().find(|arn| name_of(arn) == number) else { return Ok(None) };
         let Some(revision) = self.api.revision(arn).await? else { return Ok(None) };
-        let image = revision.container_images().iter().find(|i| i.container_name.as_deref() == Some(&self.container));
+        let image =
+            revision.container_images().iter().find(|i| i.container_name.as_deref() == Some(&self.container));
         let digest = image.and_then(|image| image.image_digest.as_deref());
         Ok(digest.map(|digest| self.observation(format!("service-revision/{number}"), Some(digest))))
     }

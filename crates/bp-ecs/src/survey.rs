@@ -3,7 +3,8 @@
 use aws_sdk_ecs::{
     primitives::DateTime,
     types::{
-        Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentStatus as Status,
+        Deployment, DeploymentControllerType, DeploymentRolloutState, Service,
+        ServiceDeploymentStatus as Status,
     },
 };
 use bp_artifact::{Current, Revision};

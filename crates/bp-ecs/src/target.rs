@@ -201,9 +201,9 @@ impl Target for EcsTarget {
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let (inner, revision) = (Arc::clone(&self.0), revision.clone());
-        Operation::spawn(|events| async move {
-            inner.restore(&revision, &events).await.map_err(TargetError::new)
-        })
+        Operation::spawn(
+            |events| async move { inner.restore(&revision, &events).await.map_err(TargetError::new) },
+        )
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {

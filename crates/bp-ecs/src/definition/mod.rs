@@ -93,8 +93,7 @@ impl TaskDefinition {
     /// # Errors
     /// When it is not JSON, lacks a family or containers, or has unknown members.
     pub fn from_json(source: &str, json: &str) -> Result<Self, Error> {
-        let malformed =
-            |reason: String| Error::MalformedDefinition { definition: source.to_owned(), reason };
+        let malformed = |reason: String| Error::MalformedDefinition { definition: source.to_owned(), reason };
         let mut value: Value = serde_json::from_str(json).map_err(|e| malformed(e.to_string()))?;
         let tags = match &value["taskDefinition"] {
             Value::Object(_) => {
@@ -175,16 +174,10 @@ impl TaskDefinition {
         let (container, definition) = (container.to_owned(), self.source.clone());
         match (first, second) {
             (Some((at, _)), None) => Ok(at),
-            (None, _) => Err(Error::ContainerNotFound {
-                container,
-                definition,
-                containers: self.container_names(),
-            }),
-            _ => Err(Error::ContainerAmbiguous {
-                container,
-                definition,
-                containers: self.container_names(),
-            }),
+            (None, _) => {
+                Err(Error::ContainerNotFound { container, definition, containers: self.container_names() })
+            }
+            _ => Err(Error::ContainerAmbiguous { container, definition, containers: self.container_names() }),
         }
     }
 
@@ -229,7 +222,9 @@ impl TaskDefinition {
         };
         self.containers()
             .iter()
-            .flat_map(|c| [refer(c, &c["secrets"]), refer(c, &c["logConfiguration"]["secretOptions"])].concat())
+            .flat_map(|c| {
+                [refer(c, &c["secrets"]), refer(c, &c["logConfiguration"]["secretOptions"])].concat()
+            })
             .collect()
     }
 }
@@ -245,9 +240,8 @@ mod tests {
     }
 
     fn digest(repository: &str) -> DigestRef {
-        let text = format!(
-            "{repository}@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-        );
+        let text =
+            format!("{repository}@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
         text.parse().unwrap()
     }
 
@@ -286,7 +280,8 @@ mod tests {
         expected["tags"] = full()["tags"].clone();
         expected["containerDefinitions"][0]["image"] = json!(digest("r.example.com:5000/web").to_string());
         assert_eq!(Value::Object(changed.as_json().clone()), expected);
-        let mut names: Vec<&str> = changed.as_json().keys().map(String::as_str).filter(|n| *n != "tags").collect();
+        let mut names: Vec<&str> =
+            changed.as_json().keys().map(String::as_str).filter(|n| *n != "tags").collect();
         names.sort_unstable();
         assert_eq!(names, COPIED, "every member that is copied is in this test");
     }

@@ -71,8 +71,10 @@ fn compact(name: &str, value: Value) -> Option<Value> {
             (!items.is_empty()).then_some(Value::Array(items))
         }
         Value::Object(fields) => {
-            let mut fields: Vec<(String, Value)> =
-                fields.into_iter().filter_map(|(name, value)| Some((name.clone(), compact(&name, value)?))).collect();
+            let mut fields: Vec<(String, Value)> = fields
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.clone(), compact(&name, value)?)))
+                .collect();
             fields.sort_by(|a, b| a.0.cmp(&b.0));
             (!fields.is_empty()).then(|| fields.into_iter().collect())
         }

@@ -1,0 +1,338 @@
+//! Deployments that go well, and what stands in their way before they begin.
+
+mod common;
+
+use std::time::Duration;
+
+use aws_sdk_ecs::config::{BehaviorVersion, Region, retry::RetryConfig};
+use bp_artifact::{Classified, DeployEvent, Digest, ErrorClass, ResolvedImage, Target, Verdict};
+use bp_ecs::{EcsTarget, Error, Options};
+use bp_sandbox::{Effect, Fault};
+use common::{HOST, Shop, definition, options, run};
+use serde_json::json;
+
+#[tokio::test(start_paused = true)]
+async fn a_new_image_is_deployed_and_proven() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    let service = shop.web(&old).create();
+    let before = service.definition();
+    shop.sandbox.ledger().clear();
+
+    let (events, outcome) = run(shop.target().deploy(&new)).await;
+    let outcome = outcome.unwrap();
+
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert!(outcome.changed);
+    assert_eq!(outcome.previous.as_ref().unwrap().id, before);
+    assert_eq!(outcome.revision.as_ref().unwrap().id, service.definition());
+    assert_eq!(outcome.proof.observations.len(), 3, "the service revision and two tasks");
+    let web: Vec<_> = service.running().into_iter().filter(|c| c.container == "web").collect();
+    assert!(web.len() == 2 && web.iter().all(|c| c.digest == new.digest().as_str()), "{web:?}");
+    assert!(service.running().iter().any(|c| c.container == "proxy" && c.digest == old.digest().as_str()));
+
+    let kinds: Vec<&str> =
+        events.iter().map(kind).filter(|kind| !matches!(*kind, "progress" | "notice")).collect();
+    assert_eq!(kinds, ["planned", "applied", "finished"]);
+    assert_eq!(shop.calls("ecs:RegisterTaskDefinition"), 1);
+    assert_eq!(shop.calls("ecs:UpdateService"), 1);
+}
+
+fn kind(event: &DeployEvent) -> &'static str {
+    match event {
+        DeployEvent::Planned { .. } => "planned",
+        DeployEvent::Applied { .. } => "applied",
+        DeployEvent::Progress { .. } => "progress",
+        DeployEvent::Notice { .. } => "notice",
+        DeployEvent::Failing { .. } => "failing",
+        DeployEvent::RollingBack { .. } => "rolling back",
+        DeployEvent::Finished { .. } => "finished",
+        _ => "?",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_new_revision_differs_from_the_old_one_in_one_image_only() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).create();
+    shop.target().deploy(&new).await.unwrap();
+    let mut expected = shop.ecs.definition("web:1").unwrap();
+    let actual = shop.ecs.definition("web:2").unwrap();
+    expected["taskDefinition"]["containerDefinitions"][0]["image"] = json!(new.reference.to_string());
+    for field in ["taskDefinitionArn", "revision", "registeredAt", "registeredBy"] {
+        expected["taskDefinition"][field] = actual["taskDefinition"][field].clone();
+    }
+    assert_eq!(actual, expected, "tags and empty values too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_to_do_changes_nothing_and_still_proves_the_digest() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    let outcome = shop.target().deploy(&image).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, false));
+    assert!(!outcome.proof.is_empty());
+    assert_eq!(shop.calls("ecs:RegisterTaskDefinition") + shop.calls("ecs:UpdateService"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_deployment_replaces_the_tasks_of_the_same_revision() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    let service = shop.web(&image).create();
+    let before = service.running();
+    let outcome = shop.target_with(options().force(true)).deploy(&image).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true));
+    assert_eq!(shop.ecs.revisions("web"), 1);
+    assert!(service.running().iter().all(|now| before.iter().all(|then| then.task != now.task)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_equal_revision_is_reused_when_it_is_the_latest() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).create();
+    // Registered by a run that was killed before its update, with the defaults left out.
+    let mut wanted = definition(&old);
+    wanted["containerDefinitions"][0]["image"] = json!(new.reference.to_string());
+    let arn = shop.ecs.register(wanted);
+    let outcome = shop.target().deploy(&new).await.unwrap();
+    assert_eq!(outcome.revision.unwrap().id, arn);
+    assert_eq!(shop.calls("ecs:RegisterTaskDefinition"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn desired_count_zero_is_unproven_and_not_success() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).desired(0).create();
+    let outcome = shop.target().deploy(&new).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Unproven);
+    assert!(outcome.proof.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_digest_proves_the_index_and_a_foreign_one_is_a_mismatch() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    let proof = shop.target().prove().await.unwrap();
+    assert_eq!(proof.judge(&image), Verdict::Deployed);
+    assert_eq!(proof.judge(&shop.image("2")), Verdict::DigestMismatch);
+    let bare = ResolvedImage::from(common::reference(Digest::sha256("x").as_str()));
+    assert_eq!(proof.judge(&bare), Verdict::Unproven, "its platforms are not known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_calm_tick_costs_two_calls() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).create();
+    shop.sandbox.ledger().clear();
+    shop.target().deploy(&new).await.unwrap();
+    let operations = shop.sandbox.ledger().operations("aws");
+    let count = |name: &str| operations.iter().filter(|o| *o == name).count();
+    let ticks = count("ecs:DescribeServices") - 1;
+    let lists = count("ecs:ListServiceDeployments") - 1;
+    assert!(ticks >= 3, "{operations:?}");
+    // While the deployment is not listed it is listed and not described; then it is described.
+    assert!(lists <= 3, "{operations:?}");
+    assert!(count("ecs:DescribeServiceDeployments") <= ticks);
+    // Stopped tasks are read only when something moved; the proof reads the running ones.
+    assert!(count("ecs:ListTasks") <= 6, "{operations:?}");
+    assert!(operations.len() <= 2 * ticks + lists + 15, "{operations:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_tasks_than_fit_on_one_page_are_all_proven() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).desired(130).create();
+    let outcome = shop.target().deploy(&new).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.proof.observations.len(), 131);
+}
+
+async fn refused(shop: &Shop, target: &EcsTarget, image: &ResolvedImage) -> (String, ErrorClass) {
+    let error = target.deploy(image).await.unwrap_err();
+    assert_eq!(shop.calls("ecs:RegisterTaskDefinition") + shop.calls("ecs:UpdateService"), 0, "{error}");
+    (error.to_string(), error.class())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_container_name_lists_the_containers_and_changes_nothing() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let target = EcsTarget::new(shop.client(), "shop", "web", "wbe", options());
+    let (message, class) = refused(&shop, &target, &shop.image("2")).await;
+    assert!(message.ends_with("has no container \"wbe\"; it has web, proxy"), "{message}");
+    assert_eq!(class, ErrorClass::BadInput);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_cluster_and_an_unknown_service_are_told_apart() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    for (cluster, service, part) in
+        [("nope", "web", "no ECS cluster \"nope\""), ("shop", "nope", "\"shop\" has no service \"nope\"")]
+    {
+        let target = EcsTarget::new(shop.client(), cluster, service, "web", options());
+        let (message, class) = refused(&shop, &target, &image).await;
+        assert!(message.contains(part), "{message}");
+        assert_eq!(class, ErrorClass::BadInput);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_controllers_are_refused_clearly() {
+    for controller in ["CODE_DEPLOY", "EXTERNAL"] {
+        let shop = Shop::new();
+        shop.web(&shop.image("1")).with("deploymentController", json!({ "type": controller })).create();
+        let (message, class) = refused(&shop, &shop.target(), &shop.image("2")).await;
+        assert!(message.contains(controller) && message.contains("UpdateService"), "{message}");
+        assert_eq!(class, ErrorClass::Refused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_being_deleted_is_not_deployed_to() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create().delete();
+    let (message, _) = refused(&shop, &shop.target(), &shop.image("2")).await;
+    assert!(message.contains("DRAINING"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_named() {
+    for (action, asked) in [
+        ("ecs:DescribeServices", "ecs:DescribeServices"),
+        ("ecs:ListServiceDeployments", "ecs:ListServiceDeployments"),
+        ("ecs:RegisterTaskDefinition", "ecs:RegisterTaskDefinition"),
+        ("ecs:UpdateService", "ecs:UpdateService"),
+    ] {
+        let shop = Shop::new();
+        shop.web(&shop.image("1")).create();
+        shop.inject(shop.deny(action));
+        let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
+        assert!(error.to_string().ends_with(asked), "{error}");
+        assert_eq!(error.class(), ErrorClass::Unavailable);
+        assert!(!error.is_retryable(), "asking again does not help");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pass_role_is_found_behind_a_client_exception() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let message =
+        "User: arn:aws:iam::1:user/ci is not authorized to perform: iam:PassRole on resource: role/web";
+    shop.inject(shop.refuse("ecs:RegisterTaskDefinition", "ClientException", message, 1));
+    let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
+    assert!(error.to_string().ends_with("the permission iam:PassRole"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_credentials_and_no_network_are_one_clear_line_each() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    let config = aws_sdk_ecs::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(common::REGION))
+        .retry_config(RetryConfig::disabled())
+        .http_client(shop.sandbox.http_client())
+        .build();
+    let stranger = EcsTarget::new(aws_sdk_ecs::Client::from_conf(config), "shop", "web", "web", options());
+    let error = stranger.deploy(&image).await.unwrap_err();
+    assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
+
+    shop.inject(shop.refuse("ecs:DescribeServices", "ExpiredTokenException", "The token is expired", 1));
+    let error = shop.target().deploy(&image).await.unwrap_err();
+    assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
+
+    shop.inject(Fault::new(Effect::Reset).on("ecs:DescribeServices"));
+    let error = shop.target().deploy(&image).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { operation: "ecs:DescribeServices", .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_could_lose_something_is_refused() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    let mut described = shop.ecs.definition("web:1").unwrap();
+    described["taskDefinition"]["quantumMode"] = json!("on");
+    let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
+    let answer = Effect::Answer { status: 200, headers, body: described.to_string() };
+    shop.inject(Fault::new(answer).on("ecs:DescribeTaskDefinition").times(u32::MAX));
+    let (message, class) = refused(&shop, &shop.target(), &shop.image("2")).await;
+    assert!(message.contains("quantumMode"), "{message}");
+    assert_eq!(class, ErrorClass::Refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_while_watching_is_waited_out() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let slow = shop.refuse("ecs:DescribeServices", "ThrottlingException", "Rate exceeded", 4);
+    shop.inject(slow.after(2));
+    let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_is_taken_away_in_the_middle_is_an_error() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    shop.inject(shop.deny("ecs:DescribeServiceDeployments"));
+    let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
+    assert!(error.to_string().ends_with("ecs:DescribeServiceDeployments"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn terraform_and_autoscaling_keep_what_is_theirs() {
+    let shop = Shop::new();
+    let network = json!({ "awsvpcConfiguration": { "subnets": ["subnet-1"] } });
+    let service = shop
+        .web(&shop.image("1"))
+        .with("networkConfiguration", network.clone())
+        .with("healthCheckGracePeriodSeconds", json!(42))
+        .desired(3)
+        .create();
+    let before = service.view();
+    // Autoscaling acts between our reading and our writing.
+    shop.inject(Fault::new(Effect::Delay(Duration::from_secs(5))).on("ecs:RegisterTaskDefinition"));
+    let deployment = shop.target().deploy(&shop.image("2"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    service.update(json!({ "desiredCount": 5 }));
+    assert_eq!(deployment.await.unwrap().verdict, Verdict::Deployed);
+    let after = service.view();
+    assert_eq!(after["desiredCount"], 5);
+    for field in ["networkConfiguration", "healthCheckGracePeriodSeconds", "deploymentConfiguration", "tags"]
+    {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trait_is_the_same_target() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let target: Box<dyn Target> = Box::new(shop.target());
+    assert_eq!(target.id().as_str(), "ecs/shop/web");
+    let current = target.current().await.unwrap();
+    assert!(current.stable.image.starts_with(HOST) && current.rolling_out.is_none());
+    let outcome = target.deploy(&shop.image("2")).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+    let restored = target.restore(&current.stable).await.unwrap();
+    assert_eq!(restored.verdict, Verdict::Deployed);
+    assert_eq!(restored.revision, Some(current.stable));
+}
+
+#[test]
+fn a_deadline_is_mandatory() {
+    assert!(Options::new(Duration::ZERO).is_err());
+}
