@@ -1,11 +1,16 @@
 //! Running other programs.
 
 use std::{
+    io::Read,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+
+use crate::clock;
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
@@ -19,18 +24,68 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
 /// Runs to the end and returns standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let shown = show(command);
-    let output = command.output().with_context(|| format!("cannot run `{shown}`"))?;
-    if !output.status.success() {
-        bail!(
-            "`{shown}` ended with {}:\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
+    output_within(Duration::from_secs(3600), command)
+}
+
+/// Runs for at most `limit` and returns standard output; another exit code than 0 is an error that shows the end of
+/// what the program said.
+pub(crate) fn output_within(limit: Duration, command: &mut Command) -> Result<String> {
+    let ended = ended_within(limit, command)?;
+    if !ended.status.success() {
+        let said = format!("{}\n{}", ended.stdout.trim_end(), ended.stderr.trim_end());
+        bail!("`{}` ended with {}:\n{}", show(command), ended.status, tail(said.trim(), 40));
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed no UTF-8"))
+    Ok(ended.stdout)
+}
+
+/// Runs for at most `limit`, whatever the exit code.
+pub(crate) fn ended_within(limit: Duration, command: &mut Command) -> Result<Ended> {
+    let shown = show(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    // Both pipes are drained at once: a full one would stop the program.
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    let Some(status) = clock::poll(limit, || child.try_wait().transpose()) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        bail!("`{shown}` did not end within {} s", limit.as_secs());
+    };
+    let text = |pipe: thread::JoinHandle<Vec<u8>>| {
+        String::from_utf8_lossy(&pipe.join().unwrap_or_default()).into_owned()
+    };
+    Ok(Ended { status: status?, stdout: text(stdout), stderr: text(stderr) })
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // A broken pipe ends the text; the exit code tells the rest.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// The last `count` lines.
+pub(crate) fn tail(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// The command as one would type it.

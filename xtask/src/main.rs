@@ -3,6 +3,7 @@
 mod check;
 mod clock;
 mod command;
+mod e2e;
 mod report;
 
 use std::process::ExitCode;
@@ -20,11 +21,14 @@ struct Arguments {
 enum Chore {
     /// Check the rules that no compiler knows: dependency direction, licences, docs, links, hygiene
     Check(check::Arguments),
+    /// Run the scenarios on real servers, and real clients on the sandbox
+    E2e(e2e::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Check(arguments) => check::run(&arguments),
+        Chore::E2e(arguments) => e2e::run(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,0 +1,43 @@
+//! Serves a sandbox until it is ended and prints, as one line of JSON, where everything listens.
+//!
+//! `cargo run -p bp-sandbox --example serve`, then for instance `crane validate --remote 127.0.0.1:PORT/shop/web:1`.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::{error::Error, time::Duration};
+
+use bp_sandbox::{
+    ImageBuilder, Sandbox,
+    kube::ClusterOptions,
+    registry::{Auth, RegistryOptions},
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let sandbox = Sandbox::builder()
+        .registry("registry.example.com", RegistryOptions::default())
+        .registry(
+            "private.example.com",
+            RegistryOptions::default().auth(Auth::token("ci", "s3cret", Duration::from_secs(300))),
+        )
+        .registry("111111111111.dkr.ecr.eu-central-1.amazonaws.com", RegistryOptions::ecr())
+        .cluster("staging", ClusterOptions::default())
+        .build();
+    let image = ImageBuilder::new()
+        .platform("linux/amd64")
+        .platform("linux/arm64")
+        .layer([("etc/motd", "hello\n")])
+        .layer_for("linux/arm64", [("app/server", "an arm program")])
+        .entrypoint(["/app/server"])
+        .build();
+    sandbox.registry("registry.example.com").push(&image, "shop/web", "1");
+
+    let mut served = sandbox.serve().await?;
+    let world = serde_json::json!({
+        "endpoints": served.addresses(),
+        "ca": sandbox.ca_pem(),
+        "image": { "repository": "shop/web", "tag": "1", "digest": image.digest() },
+    });
+    println!("{world}");
+    served.forever().await;
+    Ok(())
+}

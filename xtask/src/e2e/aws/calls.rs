@@ -1,0 +1,73 @@
+//! What both are asked, in this order: later calls see what earlier ones did.
+
+/// One call of aws-cli.
+pub(super) struct Call {
+    pub(super) command: &'static str,
+    /// Beginnings of paths that moto answers and the sandbox need not, or that are a known fault of moto.
+    beside: &'static [&'static str],
+}
+
+impl Call {
+    pub(super) fn knows(&self, path: &str) -> bool {
+        path.starts_with(".ResponseMetadata")
+            || self.beside.iter().any(|beginning| path.starts_with(beginning))
+    }
+}
+
+const fn call(command: &'static str) -> Call {
+    Call { command, beside: &[] }
+}
+
+const fn call_beside(command: &'static str, beside: &'static [&'static str]) -> Call {
+    Call { command, beside }
+}
+
+pub(super) const CALLS: &[Call] = &[
+    call("sts get-caller-identity"),
+    call_beside(
+        "sts assume-role --role-arn arn:aws:iam::111111111111:role/deployer --role-session-name ci",
+        // AWS answers it when a session policy was given; moto always.
+        &[".PackedPolicySize"],
+    ),
+    call("secretsmanager create-secret --name app/db --secret-string hush"),
+    call("secretsmanager create-secret --name app/db --secret-string again"),
+    call("secretsmanager get-secret-value --secret-id app/db"),
+    call("secretsmanager get-secret-value --secret-id app/db --version-stage AWSPREVIOUS"),
+    call("secretsmanager put-secret-value --secret-id app/db --secret-string newer"),
+    call("secretsmanager get-secret-value --secret-id app/db --version-stage AWSPREVIOUS"),
+    call("secretsmanager get-secret-value --secret-id app/none"),
+    call("secretsmanager describe-secret --secret-id app/db"),
+    call("secretsmanager describe-secret --secret-id app/none"),
+    call("secretsmanager list-secrets"),
+    call("secretsmanager batch-get-secret-value --secret-id-list app/db"),
+    call("ssm put-parameter --name /app/host --type String --value db.internal"),
+    call("ssm put-parameter --name /app/host --type String --value again"),
+    call("ssm put-parameter --name /app/key --type SecureString --value hush"),
+    call("ssm get-parameter --name /app/key --with-decryption"),
+    call("ssm get-parameter --name /app/none"),
+    call("ssm get-parameter --name /app/host:7"),
+    call("ssm get-parameters --names /app/host /app/none"),
+    call("ssm get-parameters-by-path --path /app"),
+    call("ecr create-repository --repository-name shop/web"),
+    call("ecr create-repository --repository-name shop/web"),
+    call("ecr describe-repositories"),
+    call("ecr describe-repositories --repository-names shop/none"),
+    call("ecr list-images --repository-name shop/web"),
+    call("ecr describe-images --repository-name shop/web"),
+    call("ecr describe-images --repository-name shop/web --image-ids imageTag=none"),
+    call("ecr describe-images --repository-name shop/none"),
+    call("ecr batch-get-image --repository-name shop/web --image-ids imageTag=none"),
+    call("ecr get-authorization-token"),
+    call("eks describe-cluster --name none"),
+];
+
+/// What moto cannot show, and why.
+pub(super) const SANDBOX_ONLY: &[(&str, &str)] = &[
+    (
+        "an ECS deployment progresses, fails and rolls back",
+        "moto's deployments stay IN_PROGRESS with nothing running",
+    ),
+    ("an ECS service deployment is described", "moto answers 500"),
+    ("a running task's image digest", "moto's tasks have none"),
+    ("an image pushed to ECR by its digest", "moto computes digests from layers, and serves no /v2/"),
+];

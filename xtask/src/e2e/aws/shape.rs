@@ -1,0 +1,49 @@
+//! What an answer holds, without its values.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// The paths of all members, elements of lists under one name. Members without a value say nothing.
+pub(super) fn shape(value: &Value) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    collect(value, String::new(), &mut paths);
+    paths
+}
+
+fn collect(value: &Value, path: String, paths: &mut BTreeSet<String>) {
+    match value {
+        Value::Null => {}
+        Value::Object(members) if !members.is_empty() => {
+            for (name, member) in members {
+                let name = if is_uuid(name) { "*" } else { name };
+                collect(member, format!("{path}.{name}"), paths);
+            }
+        }
+        Value::Array(elements) if !elements.is_empty() => {
+            for element in elements {
+                collect(element, format!("{path}[]"), paths);
+            }
+        }
+        _ => {
+            paths.insert(path);
+        }
+    }
+}
+
+/// Whether a member is named by an identifier that is another one everywhere.
+fn is_uuid(name: &str) -> bool {
+    name.len() == 36 && name.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_has_every_path_once() {
+        let value = serde_json::json!({ "a": [{ "b": 1 }, { "b": 2, "c": {} }], "d": null, "e": [],
+                                       "2afc95a3-e26a-4cc6-9b9e-50394357c507": 1 });
+        assert_eq!(shape(&value).into_iter().collect::<Vec<_>>(), [".*", ".a[].b", ".a[].c", ".e"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! The line on real servers, and real clients on the sandbox.
+//!
+//! A *part* starts its servers, runs its scenarios and ends the servers. Programs are found or installed by
+//! [`tools`], kept by [`server`], and what was proven where is told by [`table`].
+
+mod aws;
+mod http;
+mod kubernetes;
+mod registries;
+mod sandbox;
+mod server;
+mod table;
+mod tools;
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{clock, command, report};
+use server::Server;
+use table::Table;
+use tools::{Lacking, Toolbox};
+
+/// Where the servers of a scenario come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// aws-cli against moto and against the sandbox
+    Aws,
+    /// Registries of others, and the same requests to them and to the sandbox
+    Registries,
+    /// A real control plane, with kwok for a node
+    Kubernetes,
+    /// Real clients against the sandbox
+    Sandbox,
+}
+
+impl Part {
+    fn run(self, stage: &mut Stage) -> Result<()> {
+        match self {
+            Part::Aws => aws::run(stage),
+            Part::Registries => registries::run(stage),
+            Part::Kubernetes => kubernetes::run(stage),
+            Part::Sandbox => sandbox::run(stage),
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Run only this part (may be given several times)
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// Leave the servers up and print how to reach them; Ctrl-C ends them
+    #[arg(long)]
+    keep: bool,
+    /// Where installed programs are kept between runs
+    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
+    cache: Option<PathBuf>,
+}
+
+/// What the parts work with.
+struct Stage {
+    tools: Toolbox,
+    /// Data and logs of this run.
+    scratch: PathBuf,
+    servers: Vec<Server>,
+    table: Table,
+}
+
+/// Runs the parts; whether every scenario passed and, in CI, every part could run.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    server::end_all_on_signal()?;
+    let target = command::root().join("target/e2e");
+    let scratch = target.join(format!("run-{}", std::process::id()));
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let cache = arguments.cache.clone().unwrap_or_else(|| target.join("tools"));
+    let mut stage =
+        Stage { tools: Toolbox::new(cache)?, scratch, servers: Vec::new(), table: Table::default() };
+
+    let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
+    let mut lacking = Vec::new();
+    for part in parts {
+        let (ended, took) = clock::timed(|| part.run(&mut stage));
+        report::line(format_args!("::: part {} took {:.0} s", part.name(), took.as_secs_f64()));
+        match ended {
+            Ok(()) => {}
+            Err(error) if error.downcast_ref::<Lacking>().is_some() => {
+                report::line(format_args!("part {} did not run: {error}", part.name()));
+                lacking.push(part.name());
+            }
+            // Servers that do not start are a failure of this part; the others still run.
+            Err(error) => stage.table.failed(&part.name(), "the part itself", &error),
+        }
+        if arguments.keep {
+            stay(&stage.servers)?;
+        }
+        stage.servers.clear();
+    }
+    report::line("");
+    stage.table.print();
+    if !lacking.is_empty() {
+        report::line(format_args!("not run, for want of programs: {}", lacking.join(", ")));
+    }
+    let (passed, failed) = stage.table.counts();
+    report::line(format_args!("e2e: {passed} passed, {failed} failed, {} parts not run", lacking.len()));
+    // A failed run leaves its logs; a good one leaves nothing.
+    if failed == 0 {
+        let _ = fs::remove_dir_all(&stage.scratch);
+    } else {
+        report::line(format_args!("logs: {}", stage.scratch.display()));
+    }
+    let required = std::env::var_os("CI").is_some();
+    Ok(failed == 0 && (lacking.is_empty() || !required))
+}
+
+/// Tells how to reach the servers and waits for Ctrl-C.
+fn stay(servers: &[Server]) -> Result<()> {
+    for server in servers {
+        report::line(format_args!("kept: {server}"));
+    }
+    report::line("Ctrl-C ends them");
+    loop {
+        clock::pause(Duration::from_secs(3600));
+    }
+}

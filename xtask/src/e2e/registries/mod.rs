@@ -1,0 +1,21 @@
+//! Registries that others wrote.
+
+mod probe;
+mod probes;
+mod servers;
+
+use anyhow::Result;
+
+use super::Stage;
+
+pub(super) fn run(stage: &mut Stage) -> Result<()> {
+    let registries = servers::start(stage)?;
+    for registry in &registries {
+        for probe in probes::PROBES {
+            let known =
+                probe.known.iter().find(|(server, _)| *server == registry.name).map(|(_, fault)| *fault);
+            stage.table.scenario(registry.name, probe.name, || probe::run(probe, known, &registry.address));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The sandbox as a process, and clients that are pointed at it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::super::{
+    Stage,
+    server::Server,
+    tools::{AWS_CLI, CRANE, SKOPEO, Tool},
+};
+use crate::command;
+
+const TOOLS: [Tool; 3] = [CRANE, SKOPEO, AWS_CLI];
+
+/// A served sandbox.
+pub(in crate::e2e) struct World {
+    served: Served,
+    home: PathBuf,
+    crane: PathBuf,
+    skopeo: PathBuf,
+    aws: PathBuf,
+}
+
+/// What the example prints when it is up.
+#[derive(Deserialize)]
+struct Served {
+    endpoints: BTreeMap<String, String>,
+    ca: String,
+    image: Image,
+}
+
+/// The image that the world begins with.
+#[derive(Deserialize)]
+pub(super) struct Image {
+    pub(super) repository: String,
+    pub(super) tag: String,
+    pub(super) digest: String,
+}
+
+impl World {
+    pub(in crate::e2e) fn start(stage: &mut Stage) -> Result<Self> {
+        stage.tools.require(&TOOLS)?;
+        command::output(command::cargo().args([
+            "build",
+            "--quiet",
+            "--package=bp-sandbox",
+            "--example=serve",
+        ]))?;
+        let program = command::root().join("target/debug/examples/serve");
+        let log = stage.scratch.join("sandbox.log");
+        let printed = || -> Option<Served> {
+            let text = fs::read_to_string(&log).ok()?;
+            serde_json::from_str(text.lines().next()?).ok()
+        };
+        let server =
+            Server::start("sandbox", "(see below)", &stage.scratch, &mut Command::new(program), || {
+                printed().is_some()
+            })?;
+        stage.servers.push(server);
+        let served = printed().context("the sandbox printed no world")?;
+        let home = stage.scratch.join("clients");
+        fs::create_dir_all(&home)?;
+        fs::write(home.join("ca.pem"), &served.ca)?;
+        let program = |tool| Ok::<_, anyhow::Error>(PathBuf::from(stage.tools.command(tool)?.get_program()));
+        Ok(World { crane: program(CRANE)?, skopeo: program(SKOPEO)?, aws: program(AWS_CLI)?, served, home })
+    }
+
+    /// The image that the world begins with.
+    pub(super) fn image(&self) -> &Image {
+        &self.served.image
+    }
+
+    /// Where the clients work.
+    pub(in crate::e2e) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The registry that asks nobody who they are.
+    pub(in crate::e2e) fn plain_registry(&self) -> Result<&str> {
+        self.address("registry.example.com")
+    }
+
+    /// The address of an endpoint of the sandbox.
+    pub(in crate::e2e) fn address(&self, host: &str) -> Result<&str> {
+        let address = self.served.endpoints.get(host);
+        address.map(String::as_str).with_context(|| format!("the sandbox does not serve {host}"))
+    }
+
+    pub(super) fn crane(&self, arguments: &[&str]) -> Command {
+        self.client(&self.crane, arguments)
+    }
+
+    pub(super) fn skopeo(&self, arguments: &[&str]) -> Command {
+        self.client(&self.skopeo, arguments)
+    }
+
+    /// aws-cli against the sandbox.
+    pub(in crate::e2e) fn aws(&self, arguments: &[&str]) -> Result<Command> {
+        Ok(self.aws_at(&format!("http://{}", self.address("aws")?), arguments))
+    }
+
+    /// aws-cli against any endpoint, with credentials that both the sandbox and moto take.
+    pub(in crate::e2e) fn aws_at(&self, endpoint: &str, arguments: &[&str]) -> Command {
+        let mut aws = self.client(&self.aws, arguments);
+        aws.env("AWS_ENDPOINT_URL", endpoint)
+            .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")
+            .env("AWS_SECRET_ACCESS_KEY", "sandbox")
+            .env("AWS_DEFAULT_REGION", "eu-central-1")
+            .env("AWS_PAGER", "")
+            .env("AWS_MAX_ATTEMPTS", "1")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        aws
+    }
+
+    /// A client with a home and a configuration of this run: nothing of the machine's own is read or written.
+    fn client(&self, program: &PathBuf, arguments: &[&str]) -> Command {
+        let mut client = Command::new(program);
+        client.args(arguments).current_dir(&self.home);
+        client.env("HOME", &self.home).env("DOCKER_CONFIG", &self.home);
+        for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "REGISTRY_AUTH_FILE", "HTTP_PROXY", "http_proxy"] {
+            client.env_remove(name);
+        }
+        client
+    }
+}

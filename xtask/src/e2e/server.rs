@@ -1,0 +1,116 @@
+//! Processes that are started, waited for, and surely ended.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{clock, command, report};
+
+/// Every child that runs, by process id: a signal must end those that no stack unwinds to.
+static RUNNING: Mutex<BTreeMap<u32, Child>> = Mutex::new(BTreeMap::new());
+
+fn running() -> MutexGuard<'static, BTreeMap<u32, Child>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every server when this process is interrupted or told to end.
+pub(super) fn end_all_on_signal() -> Result<()> {
+    ctrlc::set_handler(|| {
+        for child in running().values_mut() {
+            let _ = child.kill();
+        }
+        std::process::exit(130);
+    })
+    .context("cannot handle signals")
+}
+
+/// A port on loopback that is free now.
+pub(super) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A server of this run. Dropping it ends the process.
+pub(super) struct Server {
+    name: String,
+    /// How to reach it.
+    address: String,
+    id: u32,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts it, with its output in a log, and waits until `ready`.
+    pub(super) fn start(
+        name: &str,
+        address: &str,
+        scratch: &Path,
+        process: &mut Command,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<Self> {
+        let log = scratch.join(format!("{name}.log"));
+        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = process
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", command::show(process)))?;
+        let id = child.id();
+        running().insert(id, child);
+        let server = Server { name: name.to_owned(), address: address.to_owned(), id, log };
+
+        let (up, took) = clock::timed(|| {
+            clock::poll(Duration::from_secs(60), || match server.ended() {
+                true => Some(false),
+                false => ready().then_some(true),
+            })
+        });
+        match up {
+            Some(true) => {
+                report::line(format_args!("     {server} is up ({:.1} s)", took.as_secs_f64()));
+                Ok(server)
+            }
+            Some(false) => bail!("{name} ended at once:\n{}", server.last_lines()),
+            None => bail!("{name} was not ready within 60 s:\n{}", server.last_lines()),
+        }
+    }
+
+    /// All that it has printed.
+    pub(super) fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn last_lines(&self) -> String {
+        command::tail(&self.output(), 20)
+    }
+
+    fn ended(&self) -> bool {
+        running().get_mut(&self.id).is_none_or(|child| matches!(child.try_wait(), Ok(Some(_)) | Err(_)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let child = running().remove(&self.id);
+        if let Some(mut child) = child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}, process {}", self.name, self.address, self.id)
+    }
+}
