@@ -40,9 +40,12 @@
 //! |---|---|
 //! | `secretsmanager` (default) | [`SecretsManager`], over an injected `aws_sdk_secretsmanager::Client` |
 //! | `ssm` (default) | [`ParameterStore`], over an injected `aws_sdk_ssm::Client` |
+//! | `cache` (default) | [`Cache`], in front of any [`Store`] |
 //!
 //! Without features the crate parses and prints references, and has no SDK.
 
+#[cfg(feature = "cache")]
+mod cache;
 mod check;
 mod error;
 mod json;
@@ -52,6 +55,8 @@ mod reference;
 mod store;
 mod value;
 
+#[cfg(feature = "cache")]
+pub use cache::{Cache, CacheOptions, CacheOptionsError, CacheSize};
 pub use check::{CheckReport, Checked, Depth, check};
 pub use error::{Error, Grant};
 pub use lint::Lint;

@@ -1,6 +1,6 @@
 //! Values: in memory that is wiped, and in no text that is printed.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString, zeroize::Zeroizing};
 
@@ -63,10 +63,13 @@ impl SecretValue {
 
 /// A whole value as a store has it. Cheap to clone; the clones share one copy of the value.
 #[derive(Debug, Clone)]
-pub struct Stored(Arc<Inner>);
+pub struct Stored {
+    whole: Arc<Whole>,
+    stale_for: Option<Duration>,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Whole {
     value: SecretValue,
     arn: String,
     version: String,
@@ -75,22 +78,33 @@ struct Inner {
 impl Stored {
     /// A value with the ARN that it came from and its version's id (or, of a parameter, number).
     pub fn new(value: SecretValue, arn: impl Into<String>, version: impl Into<String>) -> Self {
-        Stored(Arc::new(Inner { value, arn: arn.into(), version: version.into() }))
+        Stored { whole: Arc::new(Whole { value, arn: arn.into(), version: version.into() }), stale_for: None }
     }
 
     /// The value.
     pub fn value(&self) -> &SecretValue {
-        &self.0.value
+        &self.whole.value
     }
 
     /// The ARN that it came from: with a replica, that of the replica.
     pub fn arn(&self) -> &str {
-        &self.0.arn
+        &self.whole.arn
     }
 
     /// The id of the secret's version, or the parameter's version number.
     pub fn version(&self) -> &str {
-        &self.0.version
+        &self.whole.version
+    }
+
+    /// How long ago it was read, when a cache serves it because the service is unreachable.
+    pub fn stale_for(&self) -> Option<Duration> {
+        self.stale_for
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn with_staleness(mut self, stale_for: Option<Duration>) -> Self {
+        self.stale_for = stale_for;
+        self
     }
 }
 
@@ -141,6 +155,11 @@ impl Fetched {
     /// The id of the secret's version, or the parameter's version number.
     pub fn version(&self) -> &str {
         self.stored.version()
+    }
+
+    /// How long ago it was read, when a cache serves it because the service is unreachable.
+    pub fn stale_for(&self) -> Option<Duration> {
+        self.stored.stale_for()
     }
 
     /// What kind of value it is.

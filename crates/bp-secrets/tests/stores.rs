@@ -235,3 +235,24 @@ async fn another_account_is_read_by_arn_where_it_shares() {
     let error = fetched[1].as_ref().unwrap_err().to_string();
     assert!(error.contains(&format!("allow secretsmanager:GetSecretValue on {closed}")), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_stands_in_while_the_own_region_is_down_and_only_then() {
+    let sandbox = Sandbox::builder().build();
+    let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
+    let arn = secrets.create("a", "1");
+    let replica = secrets.replicate("a", "eu-west-1");
+    let there = aws_sdk_secretsmanager::Client::new(&common::config(&sandbox, "eu-west-1"));
+    let store = common::secrets_manager(&sandbox, REGION).with_replica(there);
+    let wanted = references([&*arn, "secretsmanager:none"]);
+
+    assert_eq!(texts(&store.fetch(&wanted).await), ["1", "missing"]);
+    assert_eq!(sandbox.ledger().entries().len(), 1, "the replica is not asked");
+
+    // The batch fails as often as the SDK tries; then the replica's is answered.
+    sandbox.faults().inject(Fault::status(500).on("secretsmanager:BatchGetSecretValue").times(3));
+    let fetched = store.fetch(&wanted).await;
+    assert_eq!(texts(&fetched), ["1", "unavailable"]);
+    assert_eq!(fetched[0].as_ref().unwrap().arn(), replica);
+    assert!(sandbox.faults().is_empty());
+}

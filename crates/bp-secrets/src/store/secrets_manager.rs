@@ -27,6 +27,7 @@ const CALLS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct SecretsManager {
     client: Client,
+    replica: Option<Client>,
 }
 
 type Answer = Result<Stored, Failure>;
@@ -34,7 +35,20 @@ type Answer = Result<Stored, Failure>;
 impl SecretsManager {
     /// Over this client.
     pub fn new(client: Client) -> Self {
-        SecretsManager { client }
+        SecretsManager { client, replica: None }
+    }
+
+    /// Reads from replicas in this client's region what the own region cannot give now. What the own region says is
+    /// missing or denied is not asked for there.
+    ///
+    /// ```no_run
+    /// # fn example(here: aws_sdk_secretsmanager::Client, there: aws_sdk_secretsmanager::Client) {
+    /// let store = bp_secrets::SecretsManager::new(here).with_replica(there);
+    /// # }
+    /// ```
+    pub fn with_replica(mut self, client: Client) -> Self {
+        self.replica = Some(client);
+        self
     }
 
     /// The client's region.
@@ -135,6 +149,42 @@ impl SecretsManager {
         }
     }
 
+    async fn read_here(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
+        let wholes: Vec<Reference> = references.iter().map(Reference::whole).collect();
+        let wanted = wholes.iter().filter_map(|reference| match reference {
+            Reference::Secret(secret) => Some(secret),
+            Reference::Parameter(_) => None,
+        });
+        let answers = self.read_all(&wanted.collect()).await;
+        let pairs = references.iter().zip(&wholes);
+        pairs
+            .map(|(reference, whole)| match whole {
+                Reference::Secret(secret) => match answers.get(secret) {
+                    Some(Ok(stored)) => Ok(stored.clone()),
+                    Some(Err(failure)) => Err(failure.about(reference, "secretsmanager:GetSecretValue")),
+                    None => {
+                        Err(Error::Unreadable { reference: Box::new(reference.clone()), request_id: None })
+                    }
+                },
+                Reference::Parameter(_) => Err(Error::no_store(reference)),
+            })
+            .collect()
+    }
+
+    /// Reads, as the replica, what the answers say is not available. A second failure leaves the first.
+    async fn stand_in(&self, references: &[Reference], answers: &mut [Result<Stored, Error>]) {
+        let region = self.region().unwrap_or_default();
+        let places: Vec<usize> =
+            (0..answers.len()).filter(|at| answers[*at].as_ref().is_err_and(Error::is_retryable)).collect();
+        let replicas: Vec<Reference> = places.iter().map(|at| in_region(&references[*at], region)).collect();
+        for (at, answer) in places.into_iter().zip(self.read_here(&replicas).await) {
+            if let Ok(stored) = answer {
+                tracing::warn!(reference = %references[at], region, "read from the replica");
+                answers[at] = Ok(stored);
+            }
+        }
+    }
+
     async fn describe_one(&self, reference: &Reference) -> Result<Description, Error> {
         let Reference::Secret(secret) = reference else { return Err(Error::no_store(reference)) };
         let call = self.client.describe_secret().secret_id(secret.id());
@@ -163,25 +213,11 @@ impl SecretsManager {
 impl Store for SecretsManager {
     #[tracing::instrument(level = "debug", skip_all, fields(references = references.len()))]
     async fn read(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
-        let wholes: Vec<Reference> = references.iter().map(Reference::whole).collect();
-        let wanted = wholes.iter().filter_map(|reference| match reference {
-            Reference::Secret(secret) => Some(secret),
-            Reference::Parameter(_) => None,
-        });
-        let answers = self.read_all(&wanted.collect()).await;
-        let pairs = references.iter().zip(&wholes);
-        pairs
-            .map(|(reference, whole)| match whole {
-                Reference::Secret(secret) => match answers.get(secret) {
-                    Some(Ok(stored)) => Ok(stored.clone()),
-                    Some(Err(failure)) => Err(failure.about(reference, "secretsmanager:GetSecretValue")),
-                    None => {
-                        Err(Error::Unreadable { reference: Box::new(reference.clone()), request_id: None })
-                    }
-                },
-                Reference::Parameter(_) => Err(Error::no_store(reference)),
-            })
-            .collect()
+        let mut answers = self.read_here(references).await;
+        if let Some(replica) = &self.replica {
+            SecretsManager::new(replica.clone()).stand_in(references, &mut answers).await;
+        }
+        answers
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(references = references.len()))]
@@ -214,4 +250,11 @@ fn without_value(request_id: Option<&str>) -> Failure {
 /// Whether a reference's id is this secret's name, its ARN, or its ARN without the suffix.
 fn is_id_of(id: &str, arn: &str, name: &str) -> bool {
     id == name || id == arn || (id.starts_with("arn:") && arn.len() == id.len() + 7 && arn.starts_with(id))
+}
+
+fn in_region(reference: &Reference, region: &str) -> Reference {
+    match reference {
+        Reference::Secret(secret) => Reference::Secret(secret.in_region(region)),
+        other => other.clone(),
+    }
 }
