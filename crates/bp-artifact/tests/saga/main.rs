@@ -2,7 +2,12 @@
 
 mod fake;
 
-use std::{fs, future::Future, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bp_artifact::{
     Classified, Digest, ErrorClass, ExitCode, Receipt, ReceiptState, Repository, ResolvedImage, Saga,
@@ -19,9 +24,14 @@ fn targets(fakes: &[&Fake]) -> Vec<Arc<dyn Target>> {
     fakes.iter().map(|fake| Arc::new((*fake).clone()) as Arc<dyn Target>).collect()
 }
 
-/// A directory with the path of a receipt in it.
+/// A directory with the path of a receipt in it: in memory where there is such a place, for receipts are synced to the
+/// disk and these tests write thousands.
 fn receipt_path() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
+    let memory = Path::new("/dev/shm");
+    let directory = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    };
     let path = directory.path().join("receipt.json");
     (directory, path)
 }

@@ -13,14 +13,14 @@ mod sts;
 mod wire;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use futures_core::future::BoxFuture;
 use http::{Request, Response, request};
 
-use self::wire::{Call, Protocol};
+use self::wire::{ApiError, Call, Protocol};
 use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared};
 
 pub use self::{secretsmanager::Secrets, ssm::Parameters};
@@ -37,6 +37,8 @@ pub struct Aws {
     pub(crate) shared: Weak<Shared>,
     /// Access key id -> account and the ARN of who it is.
     identities: Mutex<BTreeMap<String, Identity>>,
+    /// IAM actions that nobody may do.
+    denied: Mutex<BTreeSet<String>>,
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
     eks: eks::Eks,
@@ -58,6 +60,7 @@ impl Aws {
             runtime,
             shared,
             identities: Mutex::default(),
+            denied: Mutex::default(),
             ecr: ecr::Ecr::default(),
             ecs: ecs::Ecs::default(),
             eks: eks::Eks::default(),
@@ -72,6 +75,35 @@ impl Aws {
             access_key_id,
             Identity { account: account.to_owned(), arn: format!("arn:aws:iam::{account}:user/sandbox") },
         );
+    }
+
+    /// Takes the permission for an IAM action such as `ecr:BatchGetImage` away from everybody.
+    pub fn deny(&self, action: &str) {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(action.to_owned());
+    }
+
+    /// Gives a permission that was [denied](Self::deny) back.
+    pub fn allow(&self, action: &str) {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).remove(action);
+    }
+
+    /// Refuses a call whose action is denied, in the words of IAM.
+    fn authorize(&self, call: &Call) -> Result<(), ApiError> {
+        let action = format!("{}:{}", call.service, call.operation);
+        if !self.denied.lock().unwrap_or_else(PoisonError::into_inner).contains(&action) {
+            return Ok(());
+        }
+        let caller = self.identity(&call.access_key_id).arn;
+        let message = format!(
+            "User: {caller} is not authorized to perform: {action} on resource: * because no identity-based policy \
+             allows the {action} action"
+        );
+        let (status, code) = match call.protocol {
+            Protocol::Json => (400, "AccessDeniedException"),
+            Protocol::Rest => (403, "AccessDeniedException"),
+            Protocol::Query => (403, "AccessDenied"),
+        };
+        Err(ApiError::new(status, code, message))
     }
 
     pub(crate) fn identify(&self, access_key_id: &str, identity: Identity) {
@@ -108,6 +140,9 @@ impl Aws {
 
     async fn answer(&self, call: Call) -> Response<Body> {
         let protocol = call.protocol;
+        if let Err(error) = self.authorize(&call) {
+            return error.response(protocol);
+        }
         let answer = match call.service.as_str() {
             "ecr" => self.ecr.call(self, &call).await,
             "ecs" => self.ecs.call(self, &call).await,

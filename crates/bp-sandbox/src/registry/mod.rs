@@ -49,7 +49,6 @@ use http::{Method, Request, Response, request};
 use jiff::Timestamp;
 
 #[cfg(feature = "aws")]
-#[allow(unused_imports, reason = "used by the model of ECR's API")]
 pub(crate) use self::native::ImageRecord;
 use self::{
     auth::Credentials,

@@ -6,7 +6,6 @@ use super::{Manifest, Registry, TagMutability, document::Document};
 
 /// A manifest or index as ECR lists it.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "read by the model of ECR's API")]
 pub(crate) struct ImageRecord {
     pub(crate) manifest: Manifest,
     /// The manifest with its configuration and layers.
@@ -14,7 +13,6 @@ pub(crate) struct ImageRecord {
     pub(crate) tags: Vec<String>,
 }
 
-#[allow(dead_code, reason = "called by the model of ECR's API")]
 impl Registry {
     /// When the repository was created, and which of its tags may move.
     pub(crate) fn describe(&self, name: &str) -> Option<(Timestamp, TagMutability)> {
