@@ -58,17 +58,16 @@ impl Clients {
     pub async fn of(environment: &EnvironmentConfig, endpoints: &Endpoints) -> Result<Self, Failure> {
         let region = Region::new(environment.region.as_str().to_owned());
         let mut config = load(Some(region), endpoints).await;
+        let none = "no AWS credentials (set AWS_PROFILE, or run where a role is attached)";
+        sign_in(&config, none, environment).await?;
         if let Some(role) = &environment.role {
-            let provider = AssumeRoleProvider::builder(role.as_str())
-                .session_name("bp")
-                .configure(&config)
-                .build()
-                .await;
-            config =
-                config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
+            let builder = AssumeRoleProvider::builder(role.as_str()).session_name("bp").configure(&config);
+            let provider = SharedCredentialsProvider::new(builder.build().await);
+            config = config.into_builder().credentials_provider(provider).build();
+            sign_in(&config, &format!("cannot assume {role}"), environment).await?;
         }
         let clients = Clients { config, endpoints: endpoints.clone() };
-        clients.check(environment).await?;
+        clients.check_account(environment).await?;
         Ok(clients)
     }
 
@@ -77,30 +76,15 @@ impl Clients {
         Clients { config: load(None, endpoints).await, endpoints: endpoints.clone() }
     }
 
-    /// One clear line for missing credentials now, instead of one from the middle of the work.
-    async fn check(&self, environment: &EnvironmentConfig) -> Result<(), Failure> {
-        let name = environment.name.as_str();
-        let unavailable = |what: &str, error: &dyn std::error::Error| {
-            let failure = Failure::new(ErrorClass::Unavailable, error);
-            Failure::unavailable(format!("{what} for the environment {name}: {failure}"))
-        };
-        if let Some(provider) = self.config.credentials_provider() {
-            provider.provide_credentials().await.map_err(|e| match &environment.role {
-                Some(role) => unavailable(&format!("cannot assume {role}"), &e),
-                None => {
-                    unavailable("no AWS credentials (set AWS_PROFILE, or run where a role is attached)", &e)
-                }
-            })?;
-        }
+    /// Work in another account than `bp.toml` says is refused before it starts.
+    async fn check_account(&self, environment: &EnvironmentConfig) -> Result<(), Failure> {
         let Some(expected) = &environment.account else { return Ok(()) };
-        let identity = aws_sdk_sts::Client::new(&self.config)
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|e| unavailable("cannot ask STS who we are", &e))?;
+        let identity = aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await;
+        let identity = identity.map_err(|e| unavailable("cannot ask STS who we are", environment, &e))?;
         match identity.account() {
             Some(account) if account != expected.as_str() => Err(Failure::refused(format!(
-                "the credentials are of the account {account}, but {name} is {expected}: check the role in bp.toml"
+                "the credentials are of the account {account}, but {} is {expected}: check the role in bp.toml",
+                environment.name
             ))),
             _ => Ok(()),
         }
@@ -138,4 +122,20 @@ async fn load(region: Option<Region>, endpoints: &Endpoints) -> SdkConfig {
         loader = loader.credentials_provider(credentials.clone());
     }
     loader.load().await
+}
+
+/// One clear line for missing credentials now, instead of one from the middle of the work.
+async fn sign_in(config: &SdkConfig, what: &str, environment: &EnvironmentConfig) -> Result<(), Failure> {
+    match config.credentials_provider() {
+        Some(provider) => match provider.provide_credentials().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unavailable(what, environment, &error)),
+        },
+        None => Err(Failure::unavailable(format!("{what} for the environment {}", environment.name))),
+    }
+}
+
+fn unavailable(what: &str, environment: &EnvironmentConfig, error: &dyn std::error::Error) -> Failure {
+    let error = Failure::new(ErrorClass::Unavailable, error);
+    Failure::unavailable(format!("{what} for the environment {}: {error}", environment.name))
 }

@@ -5,9 +5,12 @@
 
 pub mod cli;
 mod clients;
+pub mod delivery;
 mod failure;
 mod program;
 mod render;
+#[cfg(feature = "sandbox")]
+pub mod world;
 
 pub use clients::{Clients, Endpoints};
 pub use failure::Failure;

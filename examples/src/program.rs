@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{Failure, Ui, cli::OutputArgs};
 
-/// The command line of a binary: its own arguments, and those that all take.
+// The command line of a binary: its own arguments, and those that all take. No doc comment here: `--help` opens with
+// that of the binary's own arguments.
 #[derive(Parser)]
 #[command(version)]
 struct CommandLine<A: Args> {

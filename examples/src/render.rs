@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{DeployEvent, FailureReport, Operation, Outcome, Progress};
+use bp_artifact::{DeployEvent, Event, FailureReport, Operation, Outcome, Progress, Receipt, SagaEvent};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -78,19 +78,24 @@ impl Ui {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
-    /// Shows the events of a deployment to the end and gives its report.
-    pub async fn follow<R: Send + 'static>(&self, mut work: Operation<DeployEvent, R>) -> R {
+    /// Shows the events of an operation to its end and gives its report.
+    pub async fn follow<E: Show, R: Send + 'static>(&self, mut work: Operation<E, R>) -> R {
         while let Some(event) = work.next_event().await {
-            self.deploy(&event);
+            match self.0.json {
+                true => self.json("event", &event),
+                false => event.show(self),
+            }
         }
         work.await
     }
 
-    /// Shows one event of a deployment.
-    pub fn deploy(&self, event: &DeployEvent) {
-        if self.0.json {
-            return self.json("deploy", event);
-        }
+    /// The end of a deployment to several targets.
+    pub fn receipt(&self, receipt: &Receipt) {
+        let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
+        self.result(format!("{}: {verdict}", receipt.image.reference), receipt);
+    }
+
+    fn deploy(&self, event: &DeployEvent) {
         let target = event.target();
         match event {
             DeployEvent::Planned { image, current, changes, .. } => {
@@ -170,5 +175,38 @@ impl Ui {
         }
         let revision = outcome.revision.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
         self.say(format!("{}: {}{revision}", outcome.target, outcome.verdict));
+    }
+}
+
+/// An event that people can be shown.
+pub trait Show: Event + Serialize {
+    /// Shows it.
+    fn show(&self, ui: &Ui);
+}
+
+impl Show for DeployEvent {
+    fn show(&self, ui: &Ui) {
+        ui.deploy(self);
+    }
+}
+
+impl Show for SagaEvent {
+    fn show(&self, ui: &Ui) {
+        match self {
+            SagaEvent::Noted { receipt, resumed, .. } => {
+                let how = if *resumed { "goes on from" } else { "the way back is noted in" };
+                ui.say(format!("{how} {}", receipt.display()));
+            }
+            SagaEvent::Compensating { failed, .. } => match failed {
+                Some(target) => ui.say(format!("{target} failed: every target goes back")),
+                None => ui.say("every target goes back"),
+            },
+            SagaEvent::NotNoted { message } => {
+                ui.say(format!("warning: a step could not be noted: {message}"))
+            }
+            SagaEvent::Ended { .. } => {}
+            SagaEvent::Target(event) => ui.deploy(event),
+            _ => {}
+        }
     }
 }

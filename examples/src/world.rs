@@ -1,0 +1,125 @@
+//! The outside world of `examples/bp.toml`: three accounts with a registry each, and in staging and prod an ECS and an
+//! EKS cluster that already run an earlier version of the shop.
+
+use std::{collections::BTreeMap, path::Path};
+
+use aws_credential_types::Credentials;
+use bp_artifact::{Config, EnvironmentConfig};
+use bp_sandbox::{Clock, Image, ImageBuilder, Sandbox, Served, registry::RegistryOptions};
+use serde_json::json;
+
+use crate::Endpoints;
+
+/// The example's environments.
+pub const BP_TOML: &str = include_str!("../bp.toml");
+
+/// The access key that the sandbox takes. It is no secret: the sandbox takes any.
+pub const ACCESS_KEY: (&str, &str) = ("AKIABPSANDBOX0000000", "bp-sandbox-secret");
+
+/// A sandbox that listens, with what `examples/bp.toml` names.
+pub struct World {
+    /// The model.
+    pub sandbox: Sandbox,
+    /// Its ports.
+    pub served: Served,
+    /// The environments.
+    pub config: Config,
+}
+
+impl World {
+    /// Starts it on free loopback ports, its time running `rate` times as fast as the clock on the wall.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub async fn start(rate: u32) -> std::io::Result<Self> {
+        let config = Config::parse(BP_TOML, "examples/bp.toml").expect("the example's own file is right");
+        let mut builder = Sandbox::builder().clock(Clock::accelerated(rate));
+        for environment in config.environments() {
+            builder = builder.registry(environment.registry().as_str(), RegistryOptions::ecr());
+            if let Ok(eks) = environment.eks() {
+                builder = builder.cluster(&eks.cluster, Default::default());
+            }
+        }
+        let sandbox = builder.build();
+        let earlier = shop("0.9.0").build();
+        for environment in config.environments() {
+            furnish(&sandbox, environment, &config.project.repository, &earlier);
+        }
+        let served = sandbox.serve().await?;
+        Ok(World { sandbox, served, config })
+    }
+
+    /// Where everything listens, for [`Clients`](crate::Clients).
+    pub fn endpoints(&self) -> Endpoints {
+        let (id, secret) = ACCESS_KEY;
+        Endpoints {
+            aws: self.url("aws"),
+            credentials: Some(Credentials::from_keys(id, secret, None)),
+            registries: self.registries(),
+        }
+    }
+
+    /// Registry host -> URL.
+    pub fn registries(&self) -> BTreeMap<String, String> {
+        let hosts = self.config.environments().iter().map(|e| e.registry().as_str());
+        hosts.filter_map(|host| Some((host.to_owned(), self.url(host)?))).collect()
+    }
+
+    fn url(&self, endpoint: &str) -> Option<String> {
+        Some(format!("http://{}", self.served.address(endpoint)?))
+    }
+}
+
+/// One version of the shop: real files in a real image, for two platforms.
+pub fn shop(version: &str) -> ImageBuilder {
+    ImageBuilder::new()
+        .platform("linux/amd64")
+        .platform("linux/arm64")
+        .layer([
+            ("app/serve.sh", include_str!("../shop/serve.sh")),
+            ("app/site/index.html", include_str!("../shop/site/index.html")),
+        ])
+        .layer([("app/VERSION", version)])
+        .entrypoint(["/bin/sh", "/app/serve.sh"])
+        .label("org.opencontainers.image.version", version)
+}
+
+/// Puts into one environment what was there before we came.
+fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, repository: &str, earlier: &Image) {
+    let registry = sandbox.registry(environment.registry().as_str());
+    registry.push(earlier, repository, "0.9.0");
+    let running = format!("{}@{}", environment.repository, earlier.digest());
+    if let (Ok(ecs), Some(account)) = (environment.ecs(), &environment.account) {
+        let definition = json!({
+            "family": ecs.service,
+            "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256",
+            "memory": "512",
+            "executionRoleArn": format!("arn:aws:iam::{account}:role/shop-web-execution"),
+            "containerDefinitions": [{
+                "name": ecs.container,
+                "image": running,
+                "essential": true,
+                "portMappings": [{ "containerPort": 8080, "protocol": "tcp" }],
+                "environment": [{ "name": "DEPLOY_PLATFORM", "value": "ecs" }],
+            }],
+        });
+        sandbox
+            .aws()
+            .ecs(account.as_str(), environment.region.as_str())
+            .new_service(&ecs.cluster, &ecs.service)
+            .task_definition(definition)
+            .with("launchType", json!("FARGATE"))
+            .circuit_breaker()
+            .create();
+    }
+}
+
+/// Writes `examples/bp.toml` to `directory` for binaries that read it from there.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_config(directory: &Path) -> std::io::Result<()> {
+    std::fs::write(directory.join("bp.toml"), BP_TOML)
+}
