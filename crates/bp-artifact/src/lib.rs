@@ -39,9 +39,10 @@ mod platform;
 mod reference;
 mod resolve;
 mod saga;
+mod select;
 mod time;
 
-pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, CiError, Source};
+pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, CiError, Source};
 pub use commit::CommitSha;
 pub use config::{
     AccountId, Config, ConfigError, EcsConfig, EksConfig, Environment, EnvironmentConfig, Project, Region,
@@ -64,4 +65,5 @@ pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
 pub use resolve::ecr::EcrResolver;
 pub use resolve::{ManifestError, Resolve, ResolveError, wait_for};
 pub use saga::{Saga, SagaError, SagaEvent};
+pub use select::{Glob, TagCandidate, TagSelector};
 pub use time::{TimeSource, Wait, WaitError};

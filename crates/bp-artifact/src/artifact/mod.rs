@@ -1,7 +1,10 @@
 //! `artifact.json`: what a build hands to the stages after it.
 
+mod buildx;
 mod ci;
+mod projection;
 
+pub use buildx::BuildxError;
 pub use ci::CiError;
 
 use std::path::Path;
@@ -263,6 +266,18 @@ impl Artifact {
 }
 
 impl ArtifactImage {
+    fn named(repository: Repository, tag: Option<Tag>) -> Self {
+        ArtifactImage {
+            repository,
+            tag,
+            digest: None,
+            media_type: None,
+            size: None,
+            platforms: Vec::new(),
+            rest: Map::new(),
+        }
+    }
+
     /// The image by tag and digest, as far as they are set.
     fn reference(&self) -> Option<ImageRef> {
         match (&self.tag, &self.digest) {
@@ -278,15 +293,8 @@ impl ArtifactImage {
 
 impl From<ImageRef> for ArtifactImage {
     fn from(image: ImageRef) -> Self {
-        ArtifactImage {
-            repository: image.repository().clone(),
-            tag: image.tag().cloned(),
-            digest: image.digest().cloned(),
-            media_type: None,
-            size: None,
-            platforms: Vec::new(),
-            rest: Map::new(),
-        }
+        let digest = image.digest().cloned();
+        ArtifactImage { digest, ..Self::named(image.repository().clone(), image.tag().cloned()) }
     }
 }
 
@@ -302,6 +310,9 @@ pub enum ArtifactError {
         /// The commit that it names.
         commit: CommitSha,
     },
+    /// The image has no digest, which other tools need.
+    #[error("the artifact names its image without a digest: resolve it first")]
+    NotResolved,
     /// Neither an image nor a commit.
     #[error("the artifact names neither an image nor a commit: write one with emit-artifact")]
     NothingToDeploy,

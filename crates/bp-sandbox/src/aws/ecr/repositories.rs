@@ -101,7 +101,7 @@ fn mutability(call: &Call) -> Result<TagMutability, ApiError> {
         filters.filter_map(|filter| filter["filter"].as_str()).map(str::to_owned).collect();
     let kind = call.text("imageTagMutability");
     let exclusion = kind.ends_with("_WITH_EXCLUSION");
-    if exclusion != !filters.is_empty() || filters.len() > 5 {
+    if exclusion == filters.is_empty() || filters.len() > 5 {
         return Err(invalid(
             "Invalid parameter at 'imageTagMutabilityExclusionFilters' failed to satisfy constraint: 'between 1 and 5 \
              filters with an exclusion, none without'",

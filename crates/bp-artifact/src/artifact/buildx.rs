@@ -1,0 +1,147 @@
+//! Import of what `docker buildx build --metadata-file` and `docker buildx bake --metadata-file` write.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::ArtifactImage;
+use crate::{
+    digest::Digest,
+    document::{self, DocumentError},
+    error::{Classified, ErrorClass},
+    reference::{ImageRef, Repository},
+};
+
+/// Build metadata that does not tell the image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildxError {
+    /// Not the JSON of build metadata.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A bake file with several targets, and none or a wrong one was chosen.
+    #[error("{file} tells of the targets {}; choose one", known.join(", "))]
+    Target {
+        /// The file.
+        file: String,
+        /// The targets there are.
+        known: Vec<String>,
+    },
+    /// The build made no image in a registry.
+    #[error("{file} tells no {missing}: build with --push")]
+    NoImage {
+        /// The file.
+        file: String,
+        /// The key that is missing.
+        missing: &'static str,
+    },
+    /// The image was pushed under several names, and none or a wrong one was chosen.
+    #[error("{file} tells of the image names {}; choose one of their repositories", known.join(", "))]
+    Name {
+        /// The file.
+        file: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
+
+impl Classified for BuildxError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::BadInput
+    }
+}
+
+/// The metadata of one build.
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(rename = "containerimage.digest")]
+    digest: Option<Digest>,
+    #[serde(rename = "containerimage.descriptor")]
+    descriptor: Option<Descriptor>,
+    /// Names with commas between them.
+    #[serde(rename = "image.name")]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: Option<String>,
+    size: Option<u64>,
+}
+
+impl ArtifactImage {
+    /// The image that a build pushed, from the build's metadata file.
+    ///
+    /// `target` chooses one of a bake file's targets, `repository` one of several names; both may be left out where
+    /// there is but one.
+    ///
+    /// ```
+    /// use bp_artifact::ArtifactImage;
+    ///
+    /// let image = ArtifactImage::from_buildx(r#"{
+    ///   "containerimage.digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    ///   "image.name": "registry.example.com/web:1.4.2"
+    /// }"#, "metadata.json", None, None)?;
+    /// assert_eq!(image.tag.unwrap().as_str(), "1.4.2");
+    /// # Ok::<(), bp_artifact::BuildxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the file is no build metadata, or the choice is not clear.
+    pub fn from_buildx(
+        text: &str,
+        file: &str,
+        target: Option<&str>,
+        repository: Option<&Repository>,
+    ) -> Result<Self, BuildxError> {
+        let metadata = metadata(text, file, target)?;
+        let no_image = |missing| BuildxError::NoImage { file: file.to_owned(), missing };
+        let digest = metadata.digest.ok_or_else(|| no_image("containerimage.digest"))?;
+        let names = metadata.name.ok_or_else(|| no_image("image.name"))?;
+        let mut image = name(&names, file, repository)?;
+        image.digest = Some(digest);
+        if let Some(Descriptor { media_type, size }) = metadata.descriptor {
+            (image.media_type, image.size) = (media_type, size);
+        }
+        Ok(image)
+    }
+}
+
+/// The metadata of the build, or of one target of a bake file.
+fn metadata(text: &str, file: &str, target: Option<&str>) -> Result<Metadata, BuildxError> {
+    let mut root: Map<String, Value> = document::from_json(text, file)?;
+    let is_build = |key: &str| key.starts_with("containerimage.") || key == "image.name";
+    if target.is_none() && root.keys().any(|key| is_build(key)) {
+        return Ok(document::from_json(text, file)?);
+    }
+    // What is not a target is buildx's own: buildx.build.warnings.
+    let targets: Vec<String> = root
+        .iter()
+        .filter(|(key, value)| value.is_object() && !key.starts_with("buildx."))
+        .map(|(key, _)| key.clone())
+        .collect();
+    let chosen = match (target, targets.as_slice()) {
+        (Some(target), _) => root.remove(target),
+        (None, [only]) => root.remove(only),
+        _ => None,
+    };
+    let chosen = chosen.ok_or_else(|| BuildxError::Target { file: file.to_owned(), known: targets })?;
+    Ok(document::from_json(&chosen.to_string(), file)?)
+}
+
+/// The one name, or the one in `repository`.
+fn name(names: &str, file: &str, repository: Option<&Repository>) -> Result<ArtifactImage, BuildxError> {
+    let known: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
+    let mut found = known.iter().filter_map(|name| match name.parse::<ImageRef>() {
+        Ok(image) => Some((image.repository().clone(), image.tag().cloned())),
+        Err(_) => Some((name.parse().ok()?, None)),
+    });
+    let mut chosen = found.by_ref().filter(|(found, _)| repository.is_none_or(|wanted| wanted == found));
+    match (chosen.next(), chosen.next()) {
+        // Several tags in one repository are one image: the first is as good as any.
+        (Some(first), second) if second.as_ref().is_none_or(|second| second.0 == first.0) => {
+            Ok(ArtifactImage::named(first.0, first.1))
+        }
+        _ => Err(BuildxError::Name { file: file.to_owned(), known }),
+    }
+}

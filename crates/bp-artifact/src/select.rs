@@ -1,0 +1,201 @@
+//! Which of a repository's tags to take: the one place that chooses.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+
+use crate::{
+    parse::{ParseError, serde_as_text},
+    reference::Tag,
+};
+
+/// A rule that chooses one of many tags.
+///
+/// | written | takes |
+/// |---|---|
+/// | `semver:^1.2` | the highest version in the range; tags such as `1.2.3` and `v1.2.3`. Pre-releases only where the range names one |
+/// | `newest:main-*` | the tag that was pushed last, of those that match (`newest` alone: of all) |
+/// | `glob:2026-*` | the last in the order of the alphabet, of those that match |
+///
+/// Tags that only point at others (`latest`, `1.2`) are no versions, and are chosen by a pattern only.
+///
+/// ```
+/// use bp_artifact::{TagCandidate, TagSelector};
+///
+/// let selector: TagSelector = "semver:^1.2".parse()?;
+/// let tags = ["1.2.3", "v1.10.0", "2.0.0", "1.11.0-rc.1", "latest"];
+/// let tags: Vec<TagCandidate> =
+///     tags.iter().map(|tag| Ok(TagCandidate { tag: tag.parse()?, pushed_at: None })).collect::<Result<_, _>>()?;
+/// assert_eq!(selector.select(&tags).unwrap().as_str(), "v1.10.0");
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TagSelector {
+    /// The highest version in a range.
+    Semver(semver::VersionReq),
+    /// The one pushed last, of those that match.
+    Newest(Glob),
+    /// The last in order, of those that match.
+    Glob(Glob),
+}
+
+/// A tag that may be chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagCandidate {
+    /// The tag.
+    pub tag: Tag,
+    /// When it was pushed, where the registry tells. `newest` leaves tags out that do not say.
+    pub pushed_at: Option<Timestamp>,
+}
+
+impl TagSelector {
+    /// The tag that the rule chooses, or `None` when none will do. The order of `tags` does not matter.
+    pub fn select<'a>(&self, tags: impl IntoIterator<Item = &'a TagCandidate>) -> Option<&'a Tag> {
+        let tags = tags.into_iter();
+        let chosen = match self {
+            TagSelector::Semver(range) => tags
+                .filter_map(|candidate| Some((version(&candidate.tag)?, candidate)))
+                .filter(|(version, _)| range.matches(version))
+                .max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.tag.cmp(&y.tag)))
+                .map(|(_, candidate)| candidate),
+            TagSelector::Newest(glob) => tags
+                .filter(|candidate| candidate.pushed_at.is_some() && glob.matches(candidate.tag.as_str()))
+                .max_by_key(|candidate| (candidate.pushed_at, &candidate.tag)),
+            TagSelector::Glob(glob) => tags
+                .filter(|candidate| glob.matches(candidate.tag.as_str()))
+                .max_by_key(|candidate| &candidate.tag),
+        };
+        chosen.map(|candidate| &candidate.tag)
+    }
+}
+
+fn version(tag: &Tag) -> Option<semver::Version> {
+    let text = tag.as_str();
+    text.strip_prefix('v').unwrap_or(text).parse().ok()
+}
+
+impl FromStr for TagSelector {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |reason: String| ParseError::new("a rule for tags", text, reason);
+        match text.split_once(':') {
+            Some(("semver", range)) if !range.trim().is_empty() => match range.parse() {
+                Ok(range) => Ok(TagSelector::Semver(range)),
+                Err(error) => Err(wrong(format!("{range:?} is no range of versions: {error}"))),
+            },
+            Some(("newest", glob)) if !glob.is_empty() => Ok(TagSelector::Newest(Glob::new(glob))),
+            Some(("glob", glob)) if !glob.is_empty() => Ok(TagSelector::Glob(Glob::new(glob))),
+            None if text == "newest" => Ok(TagSelector::Newest(Glob::new("*"))),
+            _ => Err(wrong("expected semver:<range>, newest, newest:<pattern> or glob:<pattern>".into())),
+        }
+    }
+}
+
+impl fmt::Display for TagSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TagSelector::Semver(range) => write!(f, "semver:{range}"),
+            TagSelector::Newest(glob) => write!(f, "newest:{}", glob.0),
+            TagSelector::Glob(glob) => write!(f, "glob:{}", glob.0),
+        }
+    }
+}
+
+serde_as_text!(TagSelector);
+
+/// A pattern in which `*` stands for any characters, also none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(String);
+
+impl Glob {
+    /// The pattern `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Glob(text.into())
+    }
+
+    /// Whether the whole of `text` matches.
+    pub fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let head = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(head) else { return false };
+        let Some(tail) = parts.next_back() else { return rest.is_empty() };
+        // Each part in the middle as early as it can be: what is left for the tail is then the longest.
+        for part in parts {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(rule: &str, tags: &[(&str, i64)]) -> Option<String> {
+        let candidate = |&(tag, at): &(&str, i64)| TagCandidate {
+            tag: tag.parse().unwrap(),
+            pushed_at: (at > 0).then(|| Timestamp::from_second(at).unwrap()),
+        };
+        let mut tags: Vec<TagCandidate> = tags.iter().map(candidate).collect();
+        let rule: TagSelector = rule.parse().unwrap();
+        let chosen = rule.select(&tags).cloned();
+        tags.reverse();
+        assert_eq!(rule.select(&tags).cloned(), chosen, "the order does not matter");
+        chosen.map(|tag| tag.to_string())
+    }
+
+    #[test]
+    fn the_highest_version_not_the_last_in_the_alphabet() {
+        let tags =
+            [("1.9.0", 9), ("1.10.0", 1), ("v1.2.0", 3), ("1.11", 0), ("latest", 0), ("2.0.0-rc.1", 0)];
+        assert_eq!(select("semver:^1", &tags).as_deref(), Some("1.10.0"));
+        assert_eq!(select("semver:~1.2", &tags).as_deref(), Some("v1.2.0"));
+        assert_eq!(select("semver:>=2.0.0-rc", &tags).as_deref(), Some("2.0.0-rc.1"));
+        assert_eq!(select("semver:>=2", &tags), None);
+        assert_eq!(select("semver:*", &[("1.0.0", 0), ("v1.0.0", 0)]).as_deref(), Some("v1.0.0"));
+    }
+
+    #[test]
+    fn the_newest_by_time_and_the_last_by_name() {
+        let tags = [("main-b", 2), ("main-a", 3), ("dev-c", 4), ("main-z", 0)];
+        assert_eq!(select("newest:main-*", &tags).as_deref(), Some("main-a"));
+        assert_eq!(select("newest", &tags).as_deref(), Some("dev-c"));
+        assert_eq!(select("glob:main-*", &tags).as_deref(), Some("main-z"));
+        assert_eq!(select("glob:x*", &tags), None);
+        assert_eq!(select("newest", &[]), None);
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, matches) in [
+            ("", "", true),
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("a*", "a", true),
+            ("a*a", "a", false),
+            ("a*a", "aba", true),
+            ("*ab*ab", "abab", true),
+            ("*ab*ab", "ab", false),
+            ("a*b*c", "a-c-b-c", true),
+            ("a**c", "abc", true),
+        ] {
+            assert_eq!(Glob::new(pattern).matches(text), matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn rules_round_trip_and_refuse() {
+        for text in ["semver:^1.2", "newest:main-*", "glob:2026-*"] {
+            assert_eq!(text.parse::<TagSelector>().unwrap().to_string(), text);
+        }
+        for text in ["", "1.2.3", "semver:", "semver:x.y", "newest:", "glob:", "regex:.*"] {
+            assert!(text.parse::<TagSelector>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The artifact in other tools' forms: what they read, and what they wrote.
+
+use bp_artifact::{Artifact, ArtifactError, ArtifactImage, BuildxError, Digest, ImageRef, Repository};
+use serde_json::json;
+
+const NAME: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web";
+
+fn artifact() -> (Artifact, Digest) {
+    let digest = Digest::sha256("x");
+    let image: ImageRef = format!("{NAME}:1.4.2@{digest}").parse().unwrap();
+    let mut artifact = Artifact::default();
+    artifact.image = Some(image.into());
+    (artifact, digest)
+}
+
+#[test]
+fn projections_name_the_digest() {
+    let (artifact, digest) = artifact();
+    assert_eq!(
+        artifact.image_definitions(["web", "worker"]).unwrap(),
+        json!([
+            { "name": "web", "imageUri": format!("{NAME}@{digest}") },
+            { "name": "worker", "imageUri": format!("{NAME}@{digest}") },
+        ])
+    );
+    assert_eq!(artifact.image_detail().unwrap(), json!({ "ImageURI": format!("{NAME}@{digest}") }));
+    assert_eq!(
+        artifact.skaffold_builds("web").unwrap(),
+        json!({ "builds": [{ "imageName": "web", "tag": format!("{NAME}:1.4.2@{digest}") }] })
+    );
+    assert_eq!(
+        artifact.in_toto_subject().unwrap(),
+        json!([{ "name": NAME, "digest": { "sha256": digest.hex() } }])
+    );
+}
+
+#[test]
+fn a_tag_alone_is_not_projected() {
+    let artifact = Artifact::parse(r#"{ "commit_sha": "1a2b3c4" }"#, "artifact.json").unwrap();
+    assert_eq!(artifact.image_definitions(["web"]), Err(ArtifactError::NotResolved));
+    let mut tagged = artifact;
+    tagged.image = Some(format!("{NAME}:1").parse::<ImageRef>().unwrap().into());
+    assert_eq!(tagged.in_toto_subject(), Err(ArtifactError::NotResolved));
+}
+
+fn buildx(text: &str, target: Option<&str>, repository: Option<&str>) -> Result<ArtifactImage, BuildxError> {
+    let repository: Option<Repository> = repository.map(|text| text.parse().unwrap());
+    ArtifactImage::from_buildx(text, "metadata.json", target, repository.as_ref())
+}
+
+#[test]
+fn metadata_of_a_single_build() {
+    let digest = Digest::sha256("x");
+    let text = json!({
+        "buildx.build.provenance": { "builder": {} },
+        "buildx.build.ref": "builder/builder0/abc",
+        "containerimage.descriptor": {
+            "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": 1234,
+        },
+        "containerimage.digest": digest,
+        "image.name": format!("{NAME}:1.4.2,{NAME}:latest"),
+    })
+    .to_string();
+    let image = buildx(&text, None, None).unwrap();
+    assert_eq!(image.repository.to_string(), NAME);
+    assert_eq!(image.tag.unwrap().as_str(), "1.4.2");
+    assert_eq!(image.digest, Some(digest));
+    assert_eq!(image.size, Some(1234));
+    assert_eq!(image.media_type.as_deref(), Some("application/vnd.oci.image.index.v1+json"));
+}
+
+#[test]
+fn metadata_of_a_bake_with_several_targets() {
+    let build = |name: &str| json!({ "containerimage.digest": Digest::sha256(name), "image.name": format!("r.example.com/{name}:1") });
+    let bake = json!({ "web": build("web"), "worker": build("worker"), "buildx.build.warnings": [] });
+    let image = buildx(&bake.to_string(), Some("worker"), None).unwrap();
+    assert_eq!(image.digest, Some(Digest::sha256("worker")));
+    for target in [None, Some("wep")] {
+        let error = buildx(&bake.to_string(), target, None).unwrap_err();
+        assert_eq!(error.to_string(), "metadata.json tells of the targets web, worker; choose one");
+    }
+    let single = json!({ "web": build("web"), "buildx.build.warnings": [] });
+    assert!(buildx(&single.to_string(), None, None).is_ok());
+}
+
+#[test]
+fn several_repositories_are_chosen_from() {
+    let digest = Digest::sha256("x");
+    let text =
+        json!({ "containerimage.digest": digest, "image.name": "a.example.com/web:1,b.example.com/web:2" });
+    let image = buildx(&text.to_string(), None, Some("b.example.com/web")).unwrap();
+    assert_eq!(image.tag.unwrap().as_str(), "2");
+    for repository in [None, Some("c.example.com/web")] {
+        let error = buildx(&text.to_string(), None, repository).unwrap_err();
+        assert!(error.to_string().contains("a.example.com/web:1, b.example.com/web:2; choose"), "{error}");
+    }
+}
+
+#[test]
+fn a_build_without_push_is_told_to_push() {
+    let digest = Digest::sha256("x");
+    for (text, missing) in [
+        (json!({ "image.name": "r.example.com/web:1" }), "containerimage.digest"),
+        (json!({ "containerimage.digest": digest }), "image.name"),
+    ] {
+        let error = buildx(&text.to_string(), None, None).unwrap_err();
+        assert_eq!(error.to_string(), format!("metadata.json tells no {missing}: build with --push"));
+    }
+    assert!(matches!(buildx("{}", None, None), Err(BuildxError::Target { .. })));
+    assert!(matches!(buildx("[", None, None), Err(BuildxError::Document(_))));
+    let wrong = json!({ "containerimage.digest": "sha256:1", "image.name": "x" });
+    assert!(buildx(&wrong.to_string(), None, None).unwrap_err().to_string().starts_with("metadata.json:1:"));
+}

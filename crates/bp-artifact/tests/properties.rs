@@ -1,0 +1,151 @@
+//! Properties of every reader: what it writes it reads again, and no input makes it panic or answer without a place.
+
+use bp_artifact::{
+    Artifact, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Receipt, Repository, ResolvedImage,
+    Tag, TagSelector,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const CONFIG: &str = r#"version = 1
+
+[project]
+name = "shop"
+repository = "shop/web"
+
+[[environment]]
+name = "dev"
+account = "111111111111"
+region = "eu-central-1"
+role = "arn:aws:iam::111111111111:role/deploy"
+registry = "111111111111.dkr.ecr.eu-central-1.amazonaws.com"
+[environment.ecs]
+cluster = "shop"
+service = "web"
+container = "web"
+"#;
+
+fn image() -> impl Strategy<Value = ImageRef> {
+    let host = "[a-z][a-z0-9]{0,8}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?";
+    let path = "[a-z0-9]+(([._-]|__)[a-z0-9]+){0,2}(/[a-z0-9]+(-{1,3}[a-z0-9]+)?){0,3}";
+    let tag = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}";
+    (host, path, proptest::option::of(tag), any::<u64>(), any::<bool>()).prop_map(
+        |(host, path, tag, seed, pinned)| {
+            let digest = Digest::sha256(seed.to_le_bytes());
+            let text = match (tag, pinned) {
+                (Some(tag), true) => format!("{host}/{path}:{tag}@{digest}"),
+                (Some(tag), false) => format!("{host}/{path}:{tag}"),
+                (None, _) => format!("{host}/{path}@{digest}"),
+            };
+            text.parse().unwrap()
+        },
+    )
+}
+
+/// Any JSON that another tool may put into a field of its own.
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map("[a-z]{1,6}", inner, 0..4)
+                .prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+/// `text` with a few of its characters replaced, removed or doubled.
+fn damaged(text: &'static str) -> impl Strategy<Value = String> {
+    proptest::collection::vec((0..text.len(), any::<char>(), 0..3u8), 1..4).prop_map(move |changes| {
+        let mut chars: Vec<char> = text.chars().collect();
+        for (at, char, kind) in changes {
+            let at = at.min(chars.len().saturating_sub(1));
+            match kind {
+                0 => chars[at] = char,
+                1 => drop(chars.remove(at)),
+                _ => chars.insert(at, char),
+            }
+        }
+        chars.into_iter().collect()
+    })
+}
+
+/// A message that a person can act on: the file first, then line and column, all in one line.
+fn has_place(message: &str, file: &str) -> bool {
+    let mut parts = message.strip_prefix(file).unwrap_or_default().splitn(4, ':');
+    let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok_and(|n| n > 0));
+    parts.next() == Some("") && number(parts.next()) && number(parts.next())
+}
+
+proptest! {
+    #[test]
+    fn references_round_trip(image in image()) {
+        let text = image.to_string();
+        prop_assert_eq!(text.parse::<ImageRef>().unwrap(), image.clone());
+        prop_assert_eq!(serde_json::from_value::<ImageRef>(json!(text)).unwrap(), image.clone());
+        let pinned = DigestRef::try_from(image.clone());
+        prop_assert_eq!(pinned.is_ok(), image.digest().is_some());
+    }
+
+    #[test]
+    fn no_text_makes_a_reader_panic(text in ".{0,80}") {
+        let _ = text.parse::<ImageRef>();
+        let _ = text.parse::<Repository>();
+        let _ = text.parse::<Tag>();
+        let _ = text.parse::<Digest>();
+        let _ = text.parse::<CommitSha>();
+        let _ = text.parse::<Platform>();
+        let _ = text.parse::<TagSelector>();
+        let _ = Artifact::parse(&text, "a");
+        let _ = Receipt::parse(&text, "r");
+        let _ = Config::parse(&text, "c");
+    }
+
+    #[test]
+    fn no_bytes_make_the_manifest_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let repository: Repository = "r.example.com/web".parse().unwrap();
+        let reference = repository.at(Digest::sha256(&bytes));
+        let _ = ResolvedImage::from_manifest(reference, None, &bytes);
+    }
+
+    #[test]
+    fn an_artifact_is_the_same_after_a_rewrite(
+        image in image(),
+        commit in "[0-9a-f]{40}",
+        extra in proptest::collection::hash_map("x-[a-z]{1,8}", json_value(), 0..4),
+    ) {
+        let mut document = json!({
+            "schema": "bp.artifact/1.0",
+            "commit_sha": &commit[..7],
+            "image": { "repository": image.repository(), "x-image": extra.clone() },
+            "source": { "commit": commit, "x-source": extra.clone() },
+            "build": { "system": "own", "x-build": extra.clone() },
+        });
+        if let Some(tag) = image.tag() {
+            document["image"]["tag"] = json!(tag);
+        }
+        if let Some(digest) = image.digest() {
+            document["image"]["digest"] = json!(digest);
+        }
+        for (key, value) in extra {
+            document[key] = value;
+        }
+        let artifact = Artifact::parse(&document.to_string(), "a").unwrap();
+        prop_assert_eq!(artifact.image_ref(None).unwrap(), image);
+        prop_assert_eq!(serde_json::from_str::<Value>(&artifact.to_json()).unwrap(), document);
+    }
+
+    #[test]
+    fn a_damaged_config_is_read_or_told_with_its_place(text in damaged(CONFIG)) {
+        if let Err(error) = Config::parse(&text, "bp.toml") {
+            let message = error.to_string();
+            prop_assert!(has_place(&message, "bp.toml"), "{}", message);
+            prop_assert!(!message.contains('\n'), "{}", message);
+        }
+    }
+}
