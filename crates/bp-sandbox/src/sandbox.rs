@@ -192,14 +192,19 @@ impl Shared {
     }
 
     /// Where an endpoint listens, if it does.
-    #[allow(dead_code, reason = "used by features")]
+    #[cfg_attr(not(all(feature = "aws", feature = "kube")), allow(dead_code))]
     pub(crate) fn listening(&self, host: &str) -> Option<SocketAddr> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied()
     }
 
+    /// The AWS APIs.
+    #[cfg(all(feature = "aws", feature = "kube"))]
+    pub(crate) fn aws(&self) -> &Arc<Aws> {
+        &self.aws
+    }
+
     /// The clusters by name.
-    #[cfg(feature = "kube")]
-    #[allow(dead_code, reason = "used by the feature aws")]
+    #[cfg(all(feature = "aws", feature = "kube"))]
     pub(crate) fn clusters(&self) -> &BTreeMap<String, Arc<Cluster>> {
         &self.clusters
     }
@@ -252,7 +257,8 @@ impl Builder {
                 .clusters
                 .into_iter()
                 .map(|(name, options)| {
-                    let cluster = Cluster::new(&name, options, clock.clone(), Arc::clone(&runtime));
+                    let cluster =
+                        Cluster::new(&name, options, clock.clone(), Arc::clone(&runtime), _shared.clone());
                     (name, Arc::new(cluster))
                 })
                 .collect(),

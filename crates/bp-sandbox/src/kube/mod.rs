@@ -1,30 +1,232 @@
 //! A Kubernetes API with Deployments, ReplicaSets and a scripted kubelet.
+//!
+//! Objects are kept as the JSON that clients send. Get, list, watch, create, update, delete and all patches work on
+//! every kind of `kubectl api-resources`; the controllers and the kubelet move Deployments, ReplicaSets and pods as
+//! the model's clock goes. Server-side apply keeps `managedFields` and answers conflicts as the real server does.
 
-use std::sync::Arc;
+mod api;
+mod apply;
+mod auth;
+mod container;
+mod controllers;
+mod deployment;
+mod discovery;
+mod fields;
+mod kubelet;
+mod native;
+mod options;
+mod patch;
+mod resource;
+mod selector;
+mod status;
+mod store;
+mod watch;
+mod world;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
 
 use futures_core::future::BoxFuture;
 use http::{Request, Response, request};
+use serde_json::{Value, json};
 
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime};
-
-/// How a cluster behaves.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct ClusterOptions {}
+use self::{
+    api::Call,
+    resource::{Resource, Target},
+    status::{Answer, Failure, json_response},
+    world::World,
+};
+pub use self::{
+    auth::{SECRET_ACCESS_KEY, verify_token},
+    options::ClusterOptions,
+};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared};
 
 /// The Kubernetes API of one EKS cluster.
 pub struct Cluster {
+    name: String,
     host: String,
+    options: ClusterOptions,
+    clock: Clock,
+    shared: Weak<Shared>,
+    world: Mutex<World>,
+    rules: Mutex<Rules>,
+    /// The store's version: watches wait for it to change.
+    changed: tokio::sync::watch::Sender<u64>,
+}
+
+/// Who may do what.
+#[derive(Debug, Default)]
+struct Rules {
+    /// Denied pairs of verb and plural.
+    denied: BTreeSet<(String, String)>,
+    /// Webhooks that refuse changes: plural, webhook, reason.
+    webhooks: Vec<(String, String, String)>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name).field("host", &self.host).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
-    pub(crate) fn new(name: &str, _options: ClusterOptions, _clock: Clock, _runtime: Arc<Runtime>) -> Self {
-        Cluster { host: format!("{name}.gr7.eu-central-1.eks.amazonaws.com") }
+    pub(crate) fn new(
+        name: &str,
+        options: ClusterOptions,
+        clock: Clock,
+        runtime: Arc<Runtime>,
+        shared: Weak<Shared>,
+    ) -> Self {
+        let host = format!("{name}.gr7.{}.eks.amazonaws.com", options.region);
+        let world = World::new(runtime, options.architecture.clone(), clock.now());
+        let cluster = Cluster {
+            name: name.to_owned(),
+            host,
+            clock,
+            shared,
+            world: Mutex::new(world),
+            rules: Mutex::default(),
+            changed: tokio::sync::watch::Sender::new(0),
+            options,
+        };
+        cluster.furnish();
+        cluster
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The host of the cluster's endpoint.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// How it was built.
+    pub fn options(&self) -> &ClusterOptions {
+        &self.options
+    }
+
+    /// The state as of now.
+    fn enter(&self) -> MutexGuard<'_, World> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.step(self.clock.now());
+        world
+    }
+
+    /// Changes the state as of now, and wakes the watches.
+    fn write<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.enter();
+        let result = change(&mut world);
+        self.changed.send_replace(world.store.version());
+        result
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who a request comes from.
+    fn authenticate(&self, parts: &request::Parts) -> Answer<String> {
+        let header = parts.headers.get("authorization").and_then(|header| header.to_str().ok());
+        let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
+            return Ok("system:anonymous".to_owned());
+        };
+        if token == self.static_token() {
+            return Ok("kubernetes-admin".to_owned());
+        }
+        let key = match verify_token(token, &self.name, self.clock.now()) {
+            Ok(key) => key,
+            Err(reason) => {
+                tracing::debug!(cluster = self.name, reason, "token refused");
+                return Err(Failure::unauthorized());
+            }
+        };
+        // Without an access entry the authenticator maps nobody: a principal of another account is unknown.
+        match self.principal(&key) {
+            (account, arn) if account == self.options.account => Ok(arn),
+            _ => Err(Failure::unauthorized()),
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    fn principal(&self, access_key_id: &str) -> (String, String) {
+        match self.shared.upgrade() {
+            Some(shared) => {
+                let identity = shared.aws().identity(access_key_id);
+                (identity.account, identity.arn)
+            }
+            None => (String::new(), String::new()),
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    fn principal(&self, access_key_id: &str) -> (String, String) {
+        let _ = &self.shared;
+        (self.options.account.clone(), format!("arn:aws:iam::{}:user/{access_key_id}", self.options.account))
+    }
+
+    fn authorize(&self, user: &str, verb: &str, target: &Target) -> Answer<()> {
+        let plural = match &target.subresource {
+            Some(sub) => format!("{}/{sub}", target.resource.plural),
+            None => target.resource.plural.to_owned(),
+        };
+        let denied = self.rules().denied.contains(&(verb.to_owned(), plural));
+        if user != "system:anonymous" && !denied {
+            return Ok(());
+        }
+        let namespace = target.namespace.as_deref().unwrap_or_default();
+        Err(Failure::forbidden(
+            user,
+            verb,
+            target.resource,
+            namespace,
+            target.name.as_deref().unwrap_or_default(),
+        ))
+    }
+
+    /// Refuses a change that a webhook denies.
+    fn admit(&self, resource: &Resource) -> Answer<()> {
+        match self.rules().webhooks.iter().find(|(plural, ..)| plural == resource.plural) {
+            Some((_, webhook, why)) => Err(Failure::webhook(webhook, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Answers a SelfSubjectAccessReview.
+    fn review(&self, mut review: Value) -> Value {
+        let asked = &review["spec"]["resourceAttributes"];
+        let text = |field: &str| asked[field].as_str().unwrap_or_default().to_owned();
+        let plural = match text("subresource").as_str() {
+            "" => text("resource"),
+            sub => format!("{}/{sub}", text("resource")),
+        };
+        let allowed = !self.rules().denied.contains(&(text("verb"), plural));
+        review["status"] = json!({ "allowed": allowed });
+        review
+    }
+
+    fn respond(self: &Arc<Self>, parts: &request::Parts, body: &[u8]) -> Answer<Response<Body>> {
+        let user = self.authenticate(parts)?;
+        let path = parts.uri.path();
+        if matches!(path, "/healthz" | "/livez" | "/readyz") {
+            return Ok(Response::new(Body::from("ok")));
+        }
+        if let Some(document) = discovery::answer(path, &self.options.version) {
+            return Ok(json_response(200, &document));
+        }
+        let call = Call::read(parts, &user).ok_or_else(Failure::no_such_path)?;
+        if call.verb.is_empty() {
+            return Err(Failure::method());
+        }
+        self.authorize(call.user, call.verb, &call.target)?;
+        let content_type =
+            parts.headers.get("content-type").and_then(|c| c.to_str().ok()).unwrap_or_default();
+        api::answer(self, &call, content_type, body)
     }
 }
 
@@ -33,11 +235,25 @@ impl Endpoint for Cluster {
         self.host.clone()
     }
 
+    /// `list pods`, `patch deployments`, `get pods/log`; `GET /version` for what is no resource.
     fn operation(&self, parts: &request::Parts, _: &[u8]) -> String {
-        format!("{} {}", parts.method, parts.uri.path())
+        match Call::read(parts, "") {
+            Some(call) => {
+                let sub = call.target.subresource.map(|sub| format!("/{sub}")).unwrap_or_default();
+                format!("{} {}{sub}", call.verb, call.target.resource.plural)
+            }
+            None => format!("{} {}", parts.method, parts.uri.path()),
+        }
     }
 
-    fn handle(self: Arc<Self>, _: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(async { Response::new(Body::empty()) })
+    fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let answer = match body.bytes().await {
+                Ok(body) => self.respond(&parts, &body),
+                Err(_) => Err(Failure::bad_request("the body was cut")),
+            };
+            answer.unwrap_or_else(|failure| failure.response())
+        })
     }
 }

@@ -1,0 +1,556 @@
+//! The verbs of the API: get, list, create, update, patch, delete, and the subresources that clients use.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::{Method, Response, request};
+use serde_json::{Value, json};
+
+use super::{
+    Cluster,
+    apply::{Writer, apply, track},
+    controllers, patch,
+    resource::{self, Resource, Target},
+    selector::{Selector, selects},
+    status::{Answer, Failure, json_response},
+    store::{Key, Object},
+    watch,
+    world::{World, number, suffix},
+};
+use crate::body::Body;
+
+/// One call: what it is about, with its query.
+pub(super) struct Call<'a> {
+    pub(super) target: Target,
+    pub(super) verb: &'static str,
+    pub(super) query: BTreeMap<String, String>,
+    pub(super) manager: String,
+    pub(super) user: &'a str,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn read(parts: &request::Parts, user: &'a str) -> Option<Self> {
+        let target = Target::read(parts.uri.path())?;
+        let query = query(parts.uri.query().unwrap_or_default());
+        let watching = query.get("watch").is_some_and(|w| matches!(w.as_str(), "true" | "1"));
+        let verb = match (&parts.method, &target.name) {
+            (&Method::GET, Some(_)) => "get",
+            (&Method::GET, None) if watching => "watch",
+            (&Method::GET, None) => "list",
+            (&Method::POST, None) => "create",
+            (&Method::PUT, Some(_)) => "update",
+            (&Method::PATCH, Some(_)) => "patch",
+            (&Method::DELETE, Some(_)) => "delete",
+            _ => "",
+        };
+        let agent = parts.headers.get("user-agent").and_then(|a| a.to_str().ok()).unwrap_or("unknown");
+        let manager = query.get("fieldManager").cloned();
+        let manager = manager.unwrap_or_else(|| agent.split('/').next().unwrap_or_default().to_owned());
+        Some(Call { target, verb, query, manager, user })
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.query.get(name).is_some_and(|value| matches!(value.as_str(), "true" | "1"))
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+
+    fn dry_run(&self) -> bool {
+        self.text("dryRun") == "All"
+    }
+
+    fn resource(&self) -> &'static Resource {
+        self.target.resource
+    }
+
+    fn namespace(&self) -> &str {
+        self.target.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or_default()
+    }
+
+    fn key(&self) -> Key {
+        Key::new(self.resource().plural, self.namespace(), self.name())
+    }
+
+    fn selector(&self) -> Selector {
+        Selector::read(self.text("labelSelector"), self.text("fieldSelector"))
+    }
+
+    fn subresource(&self) -> &str {
+        self.target.subresource.as_deref().unwrap_or_default()
+    }
+}
+
+pub(super) fn query(text: &str) -> BTreeMap<String, String> {
+    let decode =
+        |s: &str| percent_encoding::percent_decode_str(&s.replace('+', " ")).decode_utf8_lossy().into_owned();
+    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
+}
+
+/// Answers an authorised call.
+pub(super) fn answer(
+    cluster: &Arc<Cluster>,
+    call: &Call<'_>,
+    content_type: &str,
+    body: &[u8],
+) -> Answer<Response<Body>> {
+    if call.resource().plural == "selfsubjectaccessreviews" {
+        return Ok(json_response(201, &cluster.review(read_body(body)?)));
+    }
+    if call.verb == "watch" {
+        return watch_from(cluster, call);
+    }
+    let mut world = cluster.enter();
+    let before = world.store.version();
+    let answer = match (call.verb, call.subresource()) {
+        ("get", "") => find(&world, call).map(|object| json_response(200, &object)),
+        ("get", "log") => log(&world, call),
+        ("get", "scale") => find(&world, call).map(|object| json_response(200, &scale_of(&object))),
+        ("list", _) => Ok(json_response(200, &list(&world, call))),
+        ("create", _) => {
+            cluster.admit(call.resource())?;
+            create(&mut world, call, read_body(body)?).map(|object| json_response(201, &object))
+        }
+        ("update", _) => {
+            cluster.admit(call.resource())?;
+            update(&mut world, call, &read_body(body)?).map(|object| json_response(200, &object))
+        }
+        ("patch", _) => {
+            cluster.admit(call.resource())?;
+            change(&mut world, call, content_type, body)
+                .map(|(status, object)| json_response(status, &object))
+        }
+        ("delete", _) => delete(&mut world, call).map(|object| json_response(200, &object)),
+        _ => Err(Failure::method()),
+    };
+    let after = world.store.version();
+    drop(world);
+    if after != before {
+        cluster.changed.send_replace(after);
+    }
+    answer
+}
+
+fn read_body(body: &[u8]) -> Answer<Value> {
+    serde_json::from_slice(body).map_err(|e| Failure::bad_request(format!("the body is no JSON: {e}")))
+}
+
+fn find(world: &World, call: &Call<'_>) -> Answer<Object> {
+    world.store.get(&call.key()).cloned().ok_or_else(|| Failure::not_found(call.resource(), call.name()))
+}
+
+fn list(world: &World, call: &Call<'_>) -> Value {
+    let selector = call.selector();
+    let objects = world.store.list(call.resource().plural, call.namespace());
+    let items: Vec<&Value> =
+        objects.map(|object| &**object).filter(|object| selector.matches(object)).collect();
+    json!({
+        "kind": format!("{}List", call.resource().kind),
+        "apiVersion": call.resource().api_version(),
+        "metadata": { "resourceVersion": world.store.version().to_string() },
+        "items": items,
+    })
+}
+
+fn watch_from(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response<Body>> {
+    let version = match call.text("resourceVersion") {
+        "" | "0" => None,
+        text => Some(text.parse().map_err(|_| Failure::bad_request("invalid resource version"))?),
+    };
+    let request = watch::Request {
+        resource: call.resource(),
+        namespace: call.namespace().to_owned(),
+        selector: call.selector(),
+        version,
+        bookmarks: call.flag("allowWatchBookmarks"),
+        initial_events: call.flag("sendInitialEvents"),
+        timeout: Duration::from_secs(call.text("timeoutSeconds").parse().unwrap_or(1800)),
+    };
+    Ok(watch::open(Arc::clone(cluster), request))
+}
+
+pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> Answer<Object> {
+    let resource = call.resource();
+    let metadata = &mut object["metadata"];
+    if metadata["name"].is_null()
+        && let Some(prefix) = metadata["generateName"].as_str()
+    {
+        metadata["name"] = json!(format!("{prefix}{}", suffix()));
+    }
+    if resource.namespaced {
+        metadata["namespace"] = json!(call.namespace());
+    }
+    let key = Key::of(resource, &object);
+    if world.store.get(&key).is_some() {
+        return Err(Failure::exists(resource, &key.name));
+    }
+    complete(resource, &mut object);
+    validate(world, resource, &Value::Null, &object)?;
+    let writer = Writer { manager: &call.manager, subresource: "", now: world.now };
+    track(&Value::Null, &mut object, &writer);
+    object["metadata"]["generation"] = json!(1);
+    store(world, call, key, object)
+}
+
+fn store(world: &mut World, call: &Call<'_>, key: Key, object: Value) -> Answer<Object> {
+    Ok(match call.dry_run() {
+        true => Arc::new(object),
+        false => world.put(key, object),
+    })
+}
+
+/// `kind` and `apiVersion`, and the defaults that the controllers and clients read.
+fn complete(resource: &Resource, object: &mut Value) {
+    object["kind"] = json!(resource.kind);
+    object["apiVersion"] = json!(resource.api_version());
+    let default = |at: &mut Value, field: &str, value: Value| {
+        if at[field].is_null() {
+            at[field] = value;
+        }
+    };
+    match resource.kind {
+        "Deployment" => {
+            let spec = &mut object["spec"];
+            default(spec, "replicas", json!(1));
+            default(spec, "revisionHistoryLimit", json!(10));
+            default(spec, "progressDeadlineSeconds", json!(600));
+            default(&mut spec["strategy"], "type", json!("RollingUpdate"));
+            if spec["strategy"]["type"] == "RollingUpdate" {
+                default(&mut spec["strategy"]["rollingUpdate"], "maxSurge", json!("25%"));
+                default(&mut spec["strategy"]["rollingUpdate"], "maxUnavailable", json!("25%"));
+            }
+            complete_pod(&mut spec["template"]["spec"]);
+        }
+        "Pod" => {
+            complete_pod(&mut object["spec"]);
+            default(&mut object["status"], "phase", json!("Pending"));
+        }
+        "Secret" => {
+            // What is written in clear under `stringData` is stored under `data`.
+            if let Some(clear) = object["stringData"].take().as_object() {
+                use base64::{Engine, engine::general_purpose::STANDARD};
+                for (name, value) in clear {
+                    object["data"][name] = json!(STANDARD.encode(value.as_str().unwrap_or_default()));
+                }
+            }
+            if let Some(map) = object.as_object_mut() {
+                map.remove("stringData");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn complete_pod(spec: &mut Value) {
+    if spec["restartPolicy"].is_null() {
+        spec["restartPolicy"] = json!("Always");
+    }
+    for list in ["containers", "initContainers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            for port in container["ports"].as_array_mut().into_iter().flatten() {
+                if port["protocol"].is_null() {
+                    port["protocol"] = json!("TCP");
+                }
+            }
+            // Reading an absent list leaves a null behind.
+            if container["ports"].is_null()
+                && let Some(map) = container.as_object_mut()
+            {
+                map.remove("ports");
+            }
+        }
+    }
+    if spec["initContainers"].is_null()
+        && let Some(map) = spec.as_object_mut()
+    {
+        map.remove("initContainers");
+    }
+}
+
+/// The rules of validation that a deployment tool can run into.
+fn validate(world: &World, resource: &Resource, old: &Value, new: &Value) -> Answer<()> {
+    let name = new["metadata"]["name"].as_str().unwrap_or_default();
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    let required = |field: &str| (field.to_owned(), "Required value".to_owned());
+    if name.is_empty() {
+        wrong.push((
+            "metadata.name".to_owned(),
+            "Required value: name or generateName is required".to_owned(),
+        ));
+    }
+    if resource.kind == "Pod" && old.is_null() {
+        let namespace = new["metadata"]["namespace"].as_str().unwrap_or_default();
+        controllers::admit_pod(world, namespace, name, &new["spec"])?;
+    }
+    let template = match resource.kind {
+        "Deployment" | "ReplicaSet" => {
+            let spec = &new["spec"];
+            if spec["selector"].is_null() {
+                wrong.push(required("spec.selector"));
+            } else if !selects(&spec["selector"], &spec["template"]["metadata"]["labels"]) {
+                let why = "Invalid value: `selector` does not match template `labels`".to_owned();
+                wrong.push(("spec.template.metadata.labels".to_owned(), why));
+            }
+            if !old.is_null() && old["spec"]["selector"] != spec["selector"] {
+                let why = "Invalid value: field is immutable".to_owned();
+                wrong.push(("spec.selector".to_owned(), why));
+            }
+            Some(("spec.template.spec", &spec["template"]["spec"]))
+        }
+        "Pod" => Some(("spec", &new["spec"])),
+        _ => None,
+    };
+    if let Some((path, spec)) = template {
+        let containers = spec["containers"].as_array().map_or(&[][..], Vec::as_slice);
+        if containers.is_empty() {
+            wrong.push(required(&format!("{path}.containers")));
+        }
+        for (at, container) in containers.iter().enumerate() {
+            for field in ["name", "image"] {
+                if container[field].as_str().unwrap_or_default().is_empty() {
+                    wrong.push(required(&format!("{path}.containers[{at}].{field}")));
+                }
+            }
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::invalid(resource, name, &wrong)),
+    }
+}
+
+fn update(world: &mut World, call: &Call<'_>, body: &Value) -> Answer<Object> {
+    let old = find(world, call)?;
+    if call.subresource() == "scale" {
+        let replicas = body["spec"]["replicas"].clone();
+        let mut new = Value::clone(&old);
+        new["spec"]["replicas"] = replicas;
+        return replace(world, call, &old, new).map(|object| Arc::new(scale_of(&object)));
+    }
+    replace(world, call, &old, body.clone())
+}
+
+/// Puts `new` in the place of `old` with the checks of every write.
+fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> Answer<Object> {
+    let (resource, key) = (call.resource(), call.key());
+    let sent = &new["metadata"]["resourceVersion"];
+    if !sent.is_null() && *sent != old["metadata"]["resourceVersion"] {
+        return Err(Failure::stale(resource, &key.name));
+    }
+    check_uid(resource, &key.name, old, &new)?;
+    let subresource = call.subresource();
+    match subresource {
+        "status" => {
+            let status = new["status"].clone();
+            new = Value::clone(old);
+            new["status"] = status;
+        }
+        _ => new["status"] = old["status"].clone(),
+    }
+    if new["status"].is_null()
+        && let Some(map) = new.as_object_mut()
+    {
+        map.remove("status");
+    }
+    settle_metadata(old, &mut new);
+    complete(resource, &mut new);
+    validate(world, resource, old, &new)?;
+    let writer = Writer { manager: &call.manager, subresource, now: world.now };
+    let mut written = new;
+    let owned = old["metadata"]["managedFields"].clone();
+    if strip(old) == strip(&written) {
+        match owned.is_null() {
+            true => drop(written["metadata"].as_object_mut().and_then(|map| map.remove("managedFields"))),
+            false => written["metadata"]["managedFields"] = owned,
+        }
+    } else {
+        track(old, &mut written, &writer);
+    }
+    store(world, call, key, written)
+}
+
+/// An object without its book-keeping: what decides whether a write changes anything.
+fn strip(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(field);
+        }
+    }
+    object
+}
+
+/// What clients do not decide: identity, and the generation, which counts changes of the specification.
+fn settle_metadata(old: &Value, new: &mut Value) {
+    for field in ["uid", "creationTimestamp", "namespace", "name"] {
+        new["metadata"][field] = old["metadata"][field].clone();
+    }
+    if new["metadata"]["namespace"].is_null()
+        && let Some(metadata) = new["metadata"].as_object_mut()
+    {
+        metadata.remove("namespace");
+    }
+    let generation = number(&old["metadata"]["generation"]);
+    let changed = i64::from(old["spec"] != new["spec"]);
+    new["metadata"]["generation"] = json!(generation + changed);
+}
+
+fn check_uid(resource: &Resource, name: &str, old: &Value, new: &Value) -> Answer<()> {
+    let (sent, live) = (&new["metadata"]["uid"], &old["metadata"]["uid"]);
+    if sent.is_null() || sent == live {
+        return Ok(());
+    }
+    let text = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
+    let why = format!(
+        "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+        text(sent),
+        text(live)
+    );
+    Err(Failure::conflict(resource, name, &why))
+}
+
+/// The patches, server-side apply among them.
+fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -> Answer<(u16, Value)> {
+    let document = read_body(body)?;
+    if content_type.starts_with("application/apply-patch") {
+        return server_side_apply(world, call, document);
+    }
+    let old = find(world, call)?;
+    let scale = call.subresource() == "scale";
+    let mut new = if scale { scale_of(&old) } else { Value::clone(&old) };
+    match content_type.split(';').next().unwrap_or_default() {
+        "application/merge-patch+json" => patch::merge(&mut new, &document),
+        "application/strategic-merge-patch+json" => patch::strategic(&mut new, &document),
+        "application/json-patch+json" => patch::json_patch(&mut new, &document)?,
+        other => return Err(Failure::unsupported(other)),
+    }
+    let stored = match scale {
+        true => update(world, call, &new)?,
+        false => replace(world, call, &old, new)?,
+    };
+    Ok((200, Value::clone(&stored)))
+}
+
+fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answer<(u16, Value)> {
+    let (resource, key) = (call.resource(), call.key());
+    if !call.query.contains_key("fieldManager") {
+        return Err(Failure::bad_request(
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    if config["kind"] != resource.kind || config["apiVersion"] != resource.api_version() {
+        return Err(Failure::bad_request("the kind and apiVersion of the object do not match the request"));
+    }
+    let writer = Writer { manager: &call.manager, subresource: call.subresource(), now: world.now };
+    let Some(old) = world.store.get(&key).cloned() else {
+        if let Some(uid) = config["metadata"]["uid"].as_str() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(Failure::conflict(resource, &key.name, &why));
+        }
+        let mut object = apply(&json!({}), &config, &writer, false)?;
+        if resource.namespaced {
+            object["metadata"]["namespace"] = json!(call.namespace());
+        }
+        complete(resource, &mut object);
+        validate(world, resource, &Value::Null, &object)?;
+        object["metadata"]["generation"] = json!(1);
+        return store(world, call, key, object).map(|object| (201, Value::clone(&object)));
+    };
+    check_uid(resource, &key.name, &old, &config)?;
+    let mut new = apply(&old, &config, &writer, call.flag("force"))?;
+    settle_metadata(&old, &mut new);
+    complete(resource, &mut new);
+    validate(world, resource, &old, &new)?;
+    // An apply that changes nothing but the time of its own entry is no write.
+    let times = |object: &Value| {
+        let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+        entries.map(|e| (e["manager"].clone(), e["fieldsV1"].clone())).collect::<Vec<_>>()
+    };
+    if strip(&old) == strip(&new) && times(&old) == times(&new) {
+        return Ok((200, Value::clone(&old)));
+    }
+    store(world, call, key, new).map(|object| (200, Value::clone(&object)))
+}
+
+fn delete(world: &mut World, call: &Call<'_>) -> Answer<Value> {
+    let object = find(world, call)?;
+    if call.dry_run() {
+        return Ok(Value::clone(&object));
+    }
+    let deleted = controllers::delete(world, &call.key());
+    Ok(match call.resource().kind {
+        "Pod" => deleted.map_or(Value::Null, |object| Value::clone(&object)),
+        _ => json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": {
+                "name": call.name(),
+                "group": call.resource().group,
+                "kind": call.resource().plural,
+                "uid": object["metadata"]["uid"],
+            },
+        }),
+    })
+}
+
+fn scale_of(object: &Value) -> Value {
+    let labels = object["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
+    let selector: Vec<String> =
+        labels.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": object["metadata"]["name"],
+            "namespace": object["metadata"]["namespace"],
+            "uid": object["metadata"]["uid"],
+            "resourceVersion": object["metadata"]["resourceVersion"],
+        },
+        "spec": { "replicas": object["spec"]["replicas"] },
+        "status": { "replicas": object["status"]["replicas"], "selector": selector.join(",") },
+    })
+}
+
+fn log(world: &World, call: &Call<'_>) -> Answer<Response<Body>> {
+    find(world, call)?;
+    let run = world.pods.get(&call.key()).ok_or_else(|| Failure::not_found(call.resource(), call.name()))?;
+    let pod = call.name();
+    let main = || run.containers.iter().find(|c| !c.init);
+    let asked = call.text("container");
+    let container = match asked {
+        "" => main(),
+        name => run.containers.iter().find(|c| c.name() == name),
+    };
+    let container = container
+        .ok_or_else(|| Failure::bad_request(format!("container {asked} is not valid for pod {pod}")))?;
+    let lines = match call.flag("previous") {
+        true => container.previous_log.as_ref().ok_or_else(|| {
+            let name = container.name();
+            Failure::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"))
+        })?,
+        false if !container.has_started() => {
+            let name = container.name();
+            let why = format!("container {name:?} in pod {pod:?} is waiting to start: ContainerCreating");
+            return Err(Failure::bad_request(why));
+        }
+        false => &container.log,
+    };
+    let tail = call.text("tailLines").parse().unwrap_or(lines.len());
+    let text: String =
+        lines[lines.len().saturating_sub(tail)..].iter().map(|line| format!("{line}\n")).collect();
+    let response = Response::builder().header("content-type", "text/plain");
+    Ok(response.body(Body::from(text)).expect("constant headers"))
+}
+
+/// The resource that a manifest names.
+pub(super) fn resource_of(object: &Value) -> Option<&'static Resource> {
+    resource::by_kind(object["apiVersion"].as_str()?, object["kind"].as_str()?)
+}

@@ -1,0 +1,239 @@
+//! Server-side apply, and the field ownership that every other write leaves behind.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    fields::{self, Fields, List, fields_of, item_key, list_kind, resolve},
+    status::{Answer, Failure},
+    store::seconds,
+};
+
+/// Who writes: the name, the subresource (or empty), and when.
+pub(super) struct Writer<'a> {
+    pub(super) manager: &'a str,
+    pub(super) subresource: &'a str,
+    pub(super) now: Timestamp,
+}
+
+/// One entry of `metadata.managedFields`.
+struct Owner {
+    entry: Value,
+    fields: Fields,
+}
+
+impl Owner {
+    fn is(&self, writer: &Writer<'_>, operation: &str) -> bool {
+        self.entry["manager"] == writer.manager
+            && self.entry["operation"] == operation
+            && self.entry["subresource"].as_str().unwrap_or_default() == writer.subresource
+    }
+
+    /// As a conflict names it.
+    fn shown(&self) -> String {
+        let name = format!("{:?}", self.entry["manager"].as_str().unwrap_or_default());
+        match self.entry["operation"].as_str() {
+            Some("Update") => {
+                format!("{name} using {}", self.entry["apiVersion"].as_str().unwrap_or_default())
+            }
+            _ => name,
+        }
+    }
+}
+
+fn owners(object: &Value) -> Vec<Owner> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries.map(|entry| Owner { fields: fields::from_v1(&entry["fieldsV1"]), entry: entry.clone() }).collect()
+}
+
+fn write_back(object: &mut Value, owners: Vec<Owner>) {
+    let entry = |mut owner: Owner| {
+        owner.entry["fieldsV1"] = fields::to_v1(&owner.fields);
+        owner.entry
+    };
+    let entries: Vec<Value> = owners.into_iter().filter(|o| !o.fields.is_empty()).map(entry).collect();
+    object["metadata"]["managedFields"] = json!(entries);
+}
+
+/// The writer's own entry, made when it is not there.
+fn own<'o>(
+    owners: &'o mut Vec<Owner>,
+    object: &Value,
+    writer: &Writer<'_>,
+    operation: &str,
+) -> &'o mut Owner {
+    let at = owners.iter().position(|o| o.is(writer, operation)).unwrap_or_else(|| {
+        let mut entry = json!({
+            "manager": writer.manager,
+            "operation": operation,
+            "apiVersion": object["apiVersion"],
+            "fieldsType": "FieldsV1",
+        });
+        if !writer.subresource.is_empty() {
+            entry["subresource"] = json!(writer.subresource);
+        }
+        owners.push(Owner { entry, fields: Fields::new() });
+        owners.len() - 1
+    });
+    owners[at].entry["time"] = json!(seconds(writer.now));
+    &mut owners[at]
+}
+
+/// Applies `config` to `live` (null for an object that does not exist yet).
+pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bool) -> Answer<Value> {
+    let mut owners = owners(live);
+    let applied = fields_of(config);
+    let mut conflicts = Vec::new();
+    for owner in owners.iter_mut().filter(|o| !o.is(writer, "Apply")) {
+        let clashes = |path: &&Vec<String>| {
+            applied.contains(*path) && is_leaf(path) && resolve(live, path) != resolve(config, path)
+        };
+        let clashing: Vec<_> = owner.fields.iter().filter(clashes).cloned().collect();
+        for path in clashing {
+            match force {
+                true => drop(owner.fields.remove(&path)),
+                false => conflicts.push((owner.shown(), fields::display(&path))),
+            }
+        }
+    }
+    if !conflicts.is_empty() {
+        return Err(Failure::apply_conflict(&conflicts));
+    }
+    let mut merged = live.clone();
+    if let Some(metadata) = merged["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    // What this manager applied before and does not apply now goes, unless somebody else owns it too.
+    let before = owners.iter().find(|o| o.is(writer, "Apply")).map(|o| o.fields.clone()).unwrap_or_default();
+    for path in before.difference(&applied) {
+        let shared = owners.iter().any(|o| !o.is(writer, "Apply") && o.fields.contains(path));
+        let below = |other: &Vec<String>| other.len() > path.len() && other.starts_with(path);
+        let holds = owners.iter().any(|o| !o.is(writer, "Apply") && o.fields.iter().any(below));
+        if !shared && !holds {
+            fields::remove(&mut merged, path);
+        }
+    }
+    merge(&mut merged, config, "");
+    let entry = own(&mut owners, config, writer, "Apply");
+    entry.fields = applied;
+    write_back(&mut merged, owners);
+    Ok(merged)
+}
+
+/// Whether a path names a value and not merely the presence of a list's item.
+fn is_leaf(path: &[String]) -> bool {
+    path.last().is_some_and(|element| element.starts_with("f:"))
+}
+
+fn merge(live: &mut Value, config: &Value, name: &str) {
+    match config {
+        Value::Object(map) => {
+            if !live.is_object() {
+                *live = json!({});
+            }
+            for (name, value) in map {
+                merge(&mut live[name.as_str()], value, name);
+            }
+        }
+        Value::Array(items) => match (list_kind(name, items), live.as_array_mut()) {
+            (List::Keyed(keys), Some(list)) => {
+                for item in items {
+                    let key = item_key(item, keys);
+                    match list.iter().position(|existing| item_key(existing, keys) == key) {
+                        Some(at) => merge(&mut list[at], item, ""),
+                        None => list.push(item.clone()),
+                    }
+                }
+            }
+            (List::Set, Some(list)) => {
+                for item in items.iter().filter(|item| !list.contains(item)).cloned().collect::<Vec<_>>() {
+                    list.push(item);
+                }
+            }
+            _ => *live = config.clone(),
+        },
+        _ => *live = config.clone(),
+    }
+}
+
+/// Notes in `new` which fields this write made the writer's: those that it changed.
+pub(super) fn track(old: &Value, new: &mut Value, writer: &Writer<'_>) {
+    let mut owners = owners(old);
+    let (before, after) = (fields_of(old), fields_of(new));
+    let changed: Fields = after
+        .iter()
+        .filter(|path| !before.contains(*path) || is_leaf(path) && resolve(old, path) != resolve(new, path))
+        .cloned()
+        .collect();
+    for owner in &mut owners {
+        let ours = owner.is(writer, "Update");
+        owner.fields.retain(|path| {
+            let gone = before.contains(path) && !after.contains(path);
+            !gone && (ours || !(changed.contains(path) && is_leaf(path)))
+        });
+    }
+    if !changed.is_empty() {
+        own(&mut owners, new, writer, "Update").fields.extend(changed);
+    }
+    write_back(new, owners);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(manager: &str) -> Writer<'_> {
+        Writer { manager, subresource: "", now: Timestamp::UNIX_EPOCH }
+    }
+
+    fn config(image: &str) -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" },
+            "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": image }] } } },
+        })
+    }
+
+    fn image(object: &Value) -> &str {
+        object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
+    }
+
+    #[test]
+    fn conflicts_name_owner_and_field_and_force_takes_the_field() {
+        let mut live = config("a");
+        live["spec"]["replicas"] = json!(3);
+        track(&Value::Null, &mut live, &writer("kubectl-create"));
+
+        let refused = apply(&live, &config("b"), &writer("bp-eks"), false).unwrap_err();
+        assert_eq!(
+            refused.message(),
+            "Apply failed with 1 conflict: conflict with \"kubectl-create\" using apps/v1: \
+             .spec.template.spec.containers[name=\"web\"].image"
+        );
+        let same = apply(&live, &config("a"), &writer("bp-eks"), false).unwrap();
+        assert_eq!(image(&same), "a", "an equal value is owned by both");
+
+        let forced = apply(&live, &config("b"), &writer("bp-eks"), true).unwrap();
+        assert_eq!((image(&forced), &forced["spec"]["replicas"]), ("b", &json!(3)));
+        let again = apply(&forced, &config("c"), &writer("bp-eks"), false).unwrap();
+        assert_eq!(image(&again), "c", "now it is ours");
+    }
+
+    #[test]
+    fn what_is_no_longer_applied_is_removed() {
+        let mut both = config("a");
+        both["spec"]["replicas"] = json!(3);
+        let live = apply(&json!({}), &both, &writer("ci"), false).unwrap();
+        let live = apply(&live, &config("a"), &writer("ci"), false).unwrap();
+        assert_eq!(live["spec"]["replicas"], Value::Null);
+    }
+
+    #[test]
+    fn an_update_takes_what_it_changes() {
+        let live = apply(&json!({}), &config("a"), &writer("ci"), false).unwrap();
+        let mut edited = live.clone();
+        edited["spec"]["template"]["spec"]["containers"][0]["image"] = json!("b");
+        track(&live, &mut edited, &writer("kubectl-edit"));
+        let refused = apply(&edited, &config("c"), &writer("ci"), false).unwrap_err();
+        assert!(refused.message().contains("kubectl-edit"), "{}", refused.message());
+    }
+}

@@ -1,0 +1,251 @@
+//! The cluster without HTTP: to seed it, to break it, and to look at it in assertions.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    Cluster,
+    api::{self, Call},
+    controllers,
+    resource::{Target, by_plural},
+    store::{Key, seconds},
+    world::{condition, condition_of, is_ready},
+};
+
+impl Cluster {
+    /// The namespaces, service accounts and nodes that every cluster has.
+    pub(super) fn furnish(&self) {
+        let (nodes, architecture) = (self.options.nodes, self.options.architecture.clone());
+        self.write(|world| {
+            for namespace in ["default", "kube-system"] {
+                let object =
+                    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+                world.put(Key::new("namespaces", "", namespace), object);
+            }
+            for node in 0..nodes {
+                let name = format!("ip-10-0-0-{}.ec2.internal", node + 10);
+                let mut object = json!({
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "metadata": { "name": name, "labels": {
+                        "kubernetes.io/arch": architecture,
+                        "kubernetes.io/os": "linux",
+                        "kubernetes.io/hostname": name,
+                    } },
+                    "status": { "nodeInfo": { "architecture": architecture, "operatingSystem": "linux" } },
+                });
+                let now = world.now;
+                condition(&mut object["status"], "Ready", "True", "KubeletReady", "", now);
+                world.put(Key::new("nodes", "", &name), object);
+            }
+        });
+    }
+
+    /// Creates an object, as `kubectl create` would; its namespace is made when it is missing.
+    ///
+    /// # Panics
+    /// When the kind is not served or the object does not validate.
+    pub fn create(&self, object: Value) -> Value {
+        let resource = api::resource_of(&object).expect("the sandbox serves this kind");
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+        let target = Target {
+            resource,
+            namespace: resource.namespaced.then(|| namespace.clone()),
+            name: None,
+            subresource: None,
+        };
+        let call = Call {
+            target,
+            verb: "create",
+            query: BTreeMap::new(),
+            manager: "kubectl-client-side-apply".to_owned(),
+            user: "kubernetes-admin",
+        };
+        self.write(|world| {
+            let space = Key::new("namespaces", "", &namespace);
+            if world.store.get(&space).is_none() {
+                let object =
+                    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+                world.put(space, object);
+            }
+            match api::create(world, &call, object) {
+                Ok(object) => Value::clone(&object),
+                Err(failure) => panic!("{}", failure.message()),
+            }
+        })
+    }
+
+    /// Creates a Deployment of three replicas with a readiness probe in each container, given as name and image.
+    ///
+    /// # Panics
+    /// When it exists already.
+    pub fn deployment(&self, namespace: &str, name: &str, containers: &[(&str, &str)]) -> Value {
+        let containers: Vec<Value> = containers
+            .iter()
+            .map(|(name, image)| {
+                json!({
+                    "name": name,
+                    "image": image,
+                    "ports": [{ "containerPort": 8080 }],
+                    "readinessProbe": { "httpGet": { "path": "/ready", "port": 8080 }, "periodSeconds": 5 },
+                })
+            })
+            .collect();
+        self.create(json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": name, "namespace": namespace, "labels": { "app": name } },
+            "spec": {
+                "replicas": 3,
+                "selector": { "matchLabels": { "app": name } },
+                "template": {
+                    "metadata": { "labels": { "app": name } },
+                    "spec": { "containers": containers },
+                },
+            },
+        }))
+    }
+
+    /// An object by the plural of its kind.
+    pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let plural = by_plural(plural)?.plural;
+        self.enter().store.get(&Key::new(plural, namespace, name)).map(|object| Value::clone(object))
+    }
+
+    /// All objects of a kind in a namespace.
+    pub fn objects(&self, plural: &str, namespace: &str) -> Vec<Value> {
+        let Some(resource) = by_plural(plural) else { return Vec::new() };
+        self.enter().store.list(resource.plural, namespace).map(|object| Value::clone(object)).collect()
+    }
+
+    /// Patches an object as the field manager `manager` would, with a strategic merge patch.
+    ///
+    /// # Panics
+    /// When it does not exist or does not validate.
+    pub fn patch(self: &Arc<Self>, manager: &str, plural: &str, namespace: &str, name: &str, patch: &Value) {
+        let resource = by_plural(plural).expect("the sandbox serves this kind");
+        let path = match resource.group {
+            "" => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
+            group => format!("/apis/{group}/{}/namespaces/{namespace}/{plural}/{name}", resource.version),
+        };
+        let request = http::Request::builder()
+            .method(Method::PATCH)
+            .uri(format!("{path}?fieldManager={manager}"))
+            .body(())
+            .expect("constant parts");
+        let (parts, ()) = request.into_parts();
+        let call = Call::read(&parts, "kubernetes-admin").expect("a path made above");
+        let kind = "application/strategic-merge-patch+json";
+        if let Err(failure) = api::answer(self, &call, kind, patch.to_string().as_bytes()) {
+            panic!("{}", failure.message());
+        }
+    }
+
+    /// Deletes an object.
+    pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        if let Some(resource) = by_plural(plural) {
+            self.write(|world| controllers::delete(world, &Key::new(resource.plural, namespace, name)));
+        }
+    }
+
+    /// The image digests of the ready pods of a Deployment, one for each container that runs.
+    pub fn running(&self, namespace: &str, deployment: &str) -> Vec<String> {
+        let world = self.enter();
+        let Some(object) = world.store.get(&Key::new("deployments", namespace, deployment)) else {
+            return Vec::new();
+        };
+        let sets = world.controlled_by("replicasets", namespace, &object["metadata"]["uid"]);
+        let pods =
+            sets.iter().flat_map(|set| world.controlled_by("pods", namespace, &set["metadata"]["uid"]));
+        let ready = pods.filter(|pod| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null());
+        let ids = |pod: Arc<Value>| -> Vec<String> {
+            let statuses = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+            statuses
+                .iter()
+                .filter_map(|s| Some(s["imageID"].as_str()?.split_once('@')?.1.to_owned()))
+                .collect()
+        };
+        ready.flat_map(ids).collect()
+    }
+
+    /// Waits, for an hour of the model's time at most, until a Deployment's roll-out is done; says whether it is.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn settled(&self, namespace: &str, deployment: &str) -> bool {
+        let end = self.clock.now() + Duration::from_secs(3600);
+        while self.clock.now() < end {
+            let due = {
+                let world = self.enter();
+                let done =
+                    world.store.get(&Key::new("deployments", namespace, deployment)).is_some_and(|d| {
+                        d["status"]["observedGeneration"] == d["metadata"]["generation"]
+                            && condition_of(&d["status"], "Progressing")["reason"] == "NewReplicaSetAvailable"
+                            && d["status"]["updatedReplicas"] == d["status"]["replicas"]
+                    });
+                if done {
+                    return true;
+                }
+                world.next_due()
+            };
+            self.clock.sleep_until(due.unwrap_or(end)).await;
+        }
+        false
+    }
+
+    /// Denies a verb on a resource (`pods`, `pods/log`) to everybody, as a missing RBAC rule does.
+    pub fn deny(&self, verb: &str, resource: &str) {
+        self.rules().denied.insert((verb.to_owned(), resource.to_owned()));
+    }
+
+    /// Takes a [denial](Self::deny) back.
+    pub fn allow(&self, verb: &str, resource: &str) {
+        self.rules().denied.remove(&(verb.to_owned(), resource.to_owned()));
+    }
+
+    /// Lets an admission webhook refuse every change of a resource.
+    pub fn refuse(&self, resource: &str, webhook: &str, reason: &str) {
+        self.rules().webhooks.push((resource.to_owned(), webhook.to_owned(), reason.to_owned()));
+    }
+
+    /// Lets a registry refuse the pulls of this cluster's nodes with 403.
+    pub fn deny_pulls(&self, registry: &str) {
+        self.write(|world| world.denied_pulls.insert(registry.to_owned()));
+    }
+
+    /// Forgets all past changes, as etcd's compaction does: a watch from before now is told 410.
+    pub fn compact(&self) {
+        self.write(|world| world.store.compact());
+    }
+
+    /// A bearer token that the API takes for an administrator's, for clients without AWS credentials.
+    pub fn static_token(&self) -> String {
+        format!("sandbox-admin-{}", self.name)
+    }
+
+    /// A kubeconfig for `kubectl`, for the API at `server` (`https://127.0.0.1:<port>`) with this authority.
+    pub fn kubeconfig(&self, server: &str, ca_pem: &str) -> String {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let (name, ca, token) = (&self.name, STANDARD.encode(ca_pem), self.static_token());
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {name}\n\
+             clusters:\n- name: {name}\n  cluster:\n    server: {server}\n    certificate-authority-data: {ca}\n\
+             users:\n- name: {name}\n  user:\n    token: {token}\n\
+             contexts:\n- name: {name}\n  context:\n    cluster: {name}\n    user: {name}\n"
+        )
+    }
+
+    /// When it was created, for the EKS API.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code))]
+    pub(crate) fn created_at(&self) -> String {
+        let key = Key::new("namespaces", "", "kube-system");
+        let world = self.enter();
+        let created = world
+            .store
+            .get(&key)
+            .and_then(|o| o["metadata"]["creationTimestamp"].as_str().map(str::to_owned));
+        created.unwrap_or_else(|| seconds(world.now))
+    }
+}

@@ -1,0 +1,153 @@
+//! The kinds that the API serves, and how their paths are read.
+
+/// One kind of object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Resource {
+    pub(super) group: &'static str,
+    pub(super) version: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) short: &'static [&'static str],
+    pub(super) namespaced: bool,
+    pub(super) subresources: &'static [&'static str],
+}
+
+impl Resource {
+    const fn core(plural: &'static str, kind: &'static str, short: &'static [&'static str]) -> Self {
+        Resource::new("", "v1", plural, kind, short)
+    }
+
+    const fn new(
+        group: &'static str,
+        version: &'static str,
+        plural: &'static str,
+        kind: &'static str,
+        short: &'static [&'static str],
+    ) -> Self {
+        Resource { group, version, plural, kind, short, namespaced: true, subresources: &[] }
+    }
+
+    const fn cluster_wide(self) -> Self {
+        Resource { namespaced: false, ..self }
+    }
+
+    const fn with(self, subresources: &'static [&'static str]) -> Self {
+        Resource { subresources, ..self }
+    }
+
+    /// `apps/v1`, or `v1` for the core group.
+    pub(super) fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// `deployments.apps`, or `pods` for the core group: how errors name it.
+    pub(super) fn qualified(&self) -> String {
+        match self.group {
+            "" => self.plural.to_owned(),
+            group => format!("{}.{group}", self.plural),
+        }
+    }
+}
+
+pub(super) static RESOURCES: &[Resource] = &[
+    Resource::core("namespaces", "Namespace", &["ns"]).cluster_wide(),
+    Resource::core("nodes", "Node", &["no"]).cluster_wide(),
+    Resource::core("pods", "Pod", &["po"]).with(&["log", "status"]),
+    Resource::core("services", "Service", &["svc"]),
+    Resource::core("configmaps", "ConfigMap", &["cm"]),
+    Resource::core("secrets", "Secret", &[]),
+    Resource::core("events", "Event", &["ev"]),
+    Resource::core("serviceaccounts", "ServiceAccount", &["sa"]),
+    Resource::core("resourcequotas", "ResourceQuota", &["quota"]),
+    Resource::core("persistentvolumeclaims", "PersistentVolumeClaim", &["pvc"]),
+    Resource::new("apps", "v1", "deployments", "Deployment", &["deploy"]).with(&["scale", "status"]),
+    Resource::new("apps", "v1", "replicasets", "ReplicaSet", &["rs"]).with(&["scale", "status"]),
+    Resource::new("apps", "v1", "statefulsets", "StatefulSet", &["sts"]).with(&["scale", "status"]),
+    Resource::new("apps", "v1", "daemonsets", "DaemonSet", &["ds"]).with(&["status"]),
+    Resource::new("apps", "v1", "controllerrevisions", "ControllerRevision", &[]),
+    Resource::new("batch", "v1", "jobs", "Job", &[]).with(&["status"]),
+    Resource::new("networking.k8s.io", "v1", "ingresses", "Ingress", &["ing"]),
+    Resource::new("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", &["hpa"]),
+    Resource::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", &["pdb"]),
+    Resource::new("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", &[])
+        .cluster_wide(),
+];
+
+/// The resource with this plural name, in whatever group.
+pub(super) fn by_plural(plural: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().find(|r| r.plural == plural)
+}
+
+/// The resource of an object by its `apiVersion` and `kind`.
+pub(super) fn by_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().find(|r| r.kind == kind && r.api_version() == api_version)
+}
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) resource: &'static Resource,
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) subresource: Option<String>,
+}
+
+impl Target {
+    /// Reads `/api/v1/…` or `/apis/<group>/<version>/…`.
+    pub(super) fn read(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return None,
+        };
+        // `namespaces` is a resource of its own and the prefix of all others.
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, plural, rest @ ..] if !matches!(*plural, "status" | "finalize") => {
+                (Some((*namespace).to_owned()), [&[*plural], rest].concat())
+            }
+            rest => (None, rest.to_vec()),
+        };
+        let (plural, name, subresource) = match rest.as_slice() {
+            [plural] => (*plural, None, None),
+            [plural, name] => (*plural, Some(*name), None),
+            [plural, name, sub] => (*plural, Some(*name), Some(*sub)),
+            _ => return None,
+        };
+        let resource = RESOURCES
+            .iter()
+            .find(|r| r.plural == plural && r.group == group && r.version == version)
+            .filter(|r| subresource.is_none_or(|s| r.subresources.contains(&s)))?;
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Some(Target { resource, namespace, name: owned(name), subresource: owned(subresource) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, plural, namespace, name, sub) in [
+            ("/api/v1/namespaces", "namespaces", None, None, None),
+            ("/api/v1/namespaces/shop", "namespaces", None, Some("shop"), None),
+            ("/api/v1/namespaces/shop/pods", "pods", Some("shop"), None, None),
+            ("/api/v1/namespaces/shop/pods/web/log", "pods", Some("shop"), Some("web"), Some("log")),
+            ("/apis/apps/v1/deployments", "deployments", None, None, None),
+            ("/apis/apps/v1/namespaces/shop/deployments/web", "deployments", Some("shop"), Some("web"), None),
+        ] {
+            let target = Target::read(path).unwrap();
+            assert_eq!(target.resource.plural, plural, "{path}");
+            assert_eq!(target.namespace.as_deref(), namespace, "{path}");
+            assert_eq!(target.name.as_deref(), name, "{path}");
+            assert_eq!(target.subresource.as_deref(), sub, "{path}");
+        }
+        for path in ["/", "/api/v1", "/apis/apps/v1", "/apis/apps/v2/deployments", "/api/v1/pods/x/exec"] {
+            assert_eq!(Target::read(path), None, "{path}");
+        }
+    }
+}

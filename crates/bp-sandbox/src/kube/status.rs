@@ -1,0 +1,205 @@
+//! Failures as the API server words them: `Status` objects.
+
+use http::Response;
+use serde_json::{Value, json};
+
+use super::resource::Resource;
+use crate::body::Body;
+
+/// A request that failed.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    code: u16,
+    reason: &'static str,
+    message: String,
+    details: Value,
+}
+
+pub(super) type Answer<T = Value> = Result<T, Failure>;
+
+impl Failure {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Failure { code, reason, message: message.into(), details: Value::Null }
+    }
+
+    fn about(self, resource: &Resource, name: &str) -> Self {
+        let mut details = json!({ "kind": resource.plural });
+        if !resource.group.is_empty() {
+            details["group"] = json!(resource.group);
+        }
+        if !name.is_empty() {
+            details["name"] = json!(name);
+        }
+        Failure { details, ..self }
+    }
+
+    fn caused_by(mut self, causes: Vec<Value>) -> Self {
+        self.details["causes"] = Value::Array(causes);
+        self
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Failure::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    pub(super) fn forbidden(
+        user: &str,
+        verb: &str,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
+        let subject = match name {
+            "" => resource.qualified(),
+            name => format!("{} {name:?}", resource.qualified()),
+        };
+        let scope = match namespace {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace {namespace:?}"),
+        };
+        let message = format!(
+            "{subject} is forbidden: User {user:?} cannot {verb} resource {:?} in API group {:?} {scope}",
+            resource.plural, resource.group
+        );
+        Failure::new(403, "Forbidden", message).about(resource, name)
+    }
+
+    /// A refusal at admission: a quota, a webhook, a missing service account.
+    pub(super) fn refused(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
+        Failure::new(403, "Forbidden", message).about(resource, name)
+    }
+
+    /// A refusal by an admission webhook.
+    pub(super) fn webhook(webhook: &str, why: &str) -> Self {
+        Failure::new(403, "Forbidden", format!("admission webhook {webhook:?} denied the request: {why}"))
+    }
+
+    pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} {name:?} not found", resource.qualified());
+        Failure::new(404, "NotFound", message).about(resource, name)
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        Failure::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    pub(super) fn method() -> Self {
+        Failure::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+    }
+
+    pub(super) fn exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", resource.qualified());
+        Failure::new(409, "AlreadyExists", message).about(resource, name)
+    }
+
+    pub(super) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
+        Failure::new(409, "Conflict", message).about(resource, name)
+    }
+
+    pub(super) fn stale(resource: &Resource, name: &str) -> Self {
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
+        Failure::conflict(resource, name, why)
+    }
+
+    /// Server-side apply met fields of other managers: pairs of manager (as the API prints it) and field.
+    pub(super) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let message = match conflicts {
+            [(manager, field)] => format!("Apply failed with 1 conflict: conflict with {manager}: {field}"),
+            _ => {
+                let mut managers: Vec<&str> = conflicts.iter().map(|(m, _)| m.as_str()).collect();
+                managers.sort_unstable();
+                managers.dedup();
+                let part = |manager: &&str| {
+                    let fields: Vec<&str> =
+                        conflicts.iter().filter(|(m, _)| m == manager).map(|(_, f)| f.as_str()).collect();
+                    format!("conflicts with {manager}:\n- {}", fields.join("\n- "))
+                };
+                let parts: Vec<String> = managers.iter().map(part).collect();
+                format!("Apply failed with {} conflicts: {}", conflicts.len(), parts.join("\n"))
+            }
+        };
+        let cause = |(manager, field): &(String, String)| {
+            json!({
+                "reason": "FieldManagerConflict",
+                "message": format!("conflict with {manager}"),
+                "field": field,
+            })
+        };
+        Failure::new(409, "Conflict", message).caused_by(conflicts.iter().map(cause).collect())
+    }
+
+    pub(super) fn expired(asked: u64, oldest: u64) -> Self {
+        Failure::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+    }
+
+    /// Fields that do not validate: pairs of a field and what is wrong with it.
+    pub(super) fn invalid(resource: &Resource, name: &str, wrong: &[(String, String)]) -> Self {
+        let texts: Vec<String> = wrong.iter().map(|(field, why)| format!("{field}: {why}")).collect();
+        let list = match texts.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let message = match resource.group {
+            "" => format!("{} {name:?} is invalid: {list}", resource.kind),
+            group => format!("{}.{group} {name:?} is invalid: {list}", resource.kind),
+        };
+        let cause = |(field, why): &(String, String)| {
+            let required = why.starts_with("Required");
+            let reason = if required { "FieldValueRequired" } else { "FieldValueInvalid" };
+            json!({ "reason": reason, "message": why, "field": field })
+        };
+        let mut failure = Failure::new(422, "Invalid", message).about(resource, name);
+        failure.details["kind"] = json!(resource.kind);
+        failure.caused_by(wrong.iter().map(cause).collect())
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Failure::new(400, "BadRequest", message)
+    }
+
+    pub(super) fn unsupported(content_type: &str) -> Self {
+        let message = format!("the body of the request was in an unknown format: {content_type}");
+        Failure::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// One line, as events and conditions quote it.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The `Status` object.
+    pub(super) fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        });
+        if !self.details.is_null() {
+            status["details"] = self.details.clone();
+        }
+        status
+    }
+
+    pub(super) fn response(&self) -> Response<Body> {
+        json_response(self.code, &self.status())
+    }
+}
+
+pub(super) fn json_response(status: u16, value: &Value) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(value.to_string()))
+        .expect("constant headers")
+}

@@ -1,0 +1,150 @@
+//! The objects, their versions, and the changes that watches replay.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::resource::Resource;
+
+pub(super) type Object = Arc<Value>;
+
+/// Where an object is kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) plural: &'static str,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Key {
+    pub(super) fn new(plural: &'static str, namespace: &str, name: &str) -> Self {
+        Key { plural, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The key of an object of `resource`.
+    pub(super) fn of(resource: &Resource, object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        Key::new(resource.plural, if resource.namespaced { text("namespace") } else { "" }, text("name"))
+    }
+}
+
+/// One change of one object.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) version: u64,
+    pub(super) key: Key,
+    pub(super) before: Option<Object>,
+    pub(super) after: Option<Object>,
+}
+
+/// All objects of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    objects: BTreeMap<Key, Object>,
+    version: u64,
+    changes: VecDeque<Change>,
+    /// Changes up to this version are forgotten.
+    compacted: u64,
+}
+
+impl Store {
+    /// As many changes are kept for watches.
+    const KEPT: usize = 10_000;
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(key)
+    }
+
+    /// The objects of one kind, of one namespace or (when it is empty) of all.
+    pub(super) fn list(&self, plural: &'static str, namespace: &str) -> impl Iterator<Item = &Object> {
+        let start = Key::new(plural, namespace, "");
+        let namespace = namespace.to_owned();
+        self.objects
+            .range(start..)
+            .take_while(move |(k, _)| k.plural == plural)
+            .take_while(move |(k, _)| namespace.is_empty() || k.namespace == namespace)
+            .map(|(_, object)| object)
+    }
+
+    /// Stores an object: a new one gets its identity; an equal one changes nothing.
+    pub(super) fn put(&mut self, key: Key, mut object: Value, now: Timestamp) -> Object {
+        let before = self.objects.get(&key).cloned();
+        let metadata = &mut object["metadata"];
+        match &before {
+            None => {
+                metadata["uid"] = json!(uuid());
+                metadata["creationTimestamp"] = json!(seconds(now));
+            }
+            Some(before) => {
+                for field in ["uid", "creationTimestamp", "resourceVersion"] {
+                    metadata[field] = before["metadata"][field].clone();
+                }
+                if **before == object {
+                    return Arc::clone(before);
+                }
+            }
+        }
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let after = Arc::new(object);
+        self.objects.insert(key.clone(), Arc::clone(&after));
+        self.note(Change { version: self.version, key, before, after: Some(Arc::clone(&after)) });
+        after
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Object> {
+        let before = self.objects.remove(key)?;
+        self.version += 1;
+        // The deleted object carries the version of its deletion, as a watch shows it.
+        let mut last = Value::clone(&before);
+        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let last = Arc::new(last);
+        self.note(Change { version: self.version, key: key.clone(), before: Some(last), after: None });
+        Some(before)
+    }
+
+    fn note(&mut self, change: Change) {
+        self.changes.push_back(change);
+        if self.changes.len() > Self::KEPT
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.compacted = oldest.version;
+        }
+    }
+
+    /// The changes of one kind since `version`.
+    pub(super) fn since(&self, version: u64, plural: &'static str) -> impl Iterator<Item = &Change> {
+        let start = self.changes.partition_point(|change| change.version <= version);
+        self.changes.range(start..).filter(move |change| change.key.plural == plural)
+    }
+
+    /// Forgets all changes: watches from before now are told 410.
+    pub(super) fn compact(&mut self) {
+        self.changes.clear();
+        self.compacted = self.version;
+    }
+}
+
+/// A time as Kubernetes writes it.
+pub(super) fn seconds(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
+fn uuid() -> String {
+    let (a, b) = (fastrand::u64(..), fastrand::u64(..));
+    let (high, low) = (a >> 32, b & 0xffff_ffff_ffff);
+    format!("{high:08x}-{:04x}-{:04x}-{:04x}-{low:012x}", a >> 16 & 0xffff, a & 0xfff | 0x4000, b >> 48)
+}

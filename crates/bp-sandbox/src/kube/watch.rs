@@ -1,0 +1,155 @@
+//! Watches: what changed since a version, line by line, until the time is up.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{Cluster, resource::Resource, selector::Selector, status::Failure, store::Change};
+use crate::body::Body;
+
+/// What is watched, and from where on.
+pub(super) struct Request {
+    pub(super) resource: &'static Resource,
+    pub(super) namespace: String,
+    pub(super) selector: Selector,
+    /// From this version on; `None` begins with what is there now.
+    pub(super) version: Option<u64>,
+    pub(super) bookmarks: bool,
+    /// Whether a bookmark tells where the initial objects end.
+    pub(super) initial_events: bool,
+    pub(super) timeout: Duration,
+}
+
+struct Watch {
+    cluster: Arc<Cluster>,
+    request: Request,
+    version: u64,
+    queue: VecDeque<Value>,
+    changed: watch::Receiver<u64>,
+    ends: Timestamp,
+    bookmark: Timestamp,
+    over: bool,
+}
+
+const BOOKMARKS: Duration = Duration::from_secs(60);
+
+/// The streaming answer to a watch.
+pub(super) fn open(cluster: Arc<Cluster>, request: Request) -> Response<Body> {
+    let now = cluster.clock.now();
+    let changed = cluster.changed.subscribe();
+    let (ends, bookmark) = (now + request.timeout, now + BOOKMARKS);
+    let mut watch =
+        Watch { cluster, request, version: 0, queue: VecDeque::new(), changed, ends, bookmark, over: false };
+    watch.begin();
+    let lines = stream::unfold(watch, |mut watch| async move {
+        let line = watch.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))), watch))
+    });
+    Response::builder()
+        .header("content-type", "application/json")
+        .body(Body::stream(lines))
+        .expect("constant headers")
+}
+
+impl Watch {
+    fn begin(&mut self) {
+        let cluster = Arc::clone(&self.cluster);
+        let world = cluster.enter();
+        match self.request.version {
+            Some(version) if version < world.store.compacted() => {
+                let expired = Failure::expired(version, world.store.compacted());
+                self.queue.push_back(json!({ "type": "ERROR", "object": expired.status() }));
+                self.over = true;
+            }
+            Some(version) => self.version = version,
+            None => {
+                let objects = world.store.list(self.request.resource.plural, &self.request.namespace);
+                let matching = objects.filter(|object| self.request.selector.matches(object));
+                self.queue.extend(matching.map(|object| json!({ "type": "ADDED", "object": **object })));
+                self.version = world.store.version();
+                if self.request.initial_events {
+                    let mut end = self.bookmark();
+                    end["object"]["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+                    self.queue.push_back(end);
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(line) = self.queue.pop_front() {
+                return Some(line);
+            }
+            if self.over {
+                return None;
+            }
+            // Marked as seen before the store is read: a later change wakes the wait below.
+            self.changed.borrow_and_update();
+            let due = self.collect();
+            if !self.queue.is_empty() {
+                continue;
+            }
+            let now = self.cluster.clock.now();
+            if now >= self.ends || (now >= self.bookmark && self.request.bookmarks) {
+                self.over = now >= self.ends;
+                self.bookmark = now + BOOKMARKS;
+                if self.request.bookmarks {
+                    return Some(self.bookmark());
+                }
+                continue;
+            }
+            let until = due.into_iter().chain([self.ends, self.bookmark]).min().expect("never empty");
+            tokio::select! {
+                () = self.cluster.clock.sleep_until(until.max(now + Duration::from_millis(1))) => {}
+                // The sender lives as long as the cluster, which this watch holds.
+                _ = self.changed.changed() => {}
+            }
+        }
+    }
+
+    /// Queues what has changed; says when the model moves next.
+    fn collect(&mut self) -> Option<Timestamp> {
+        let cluster = Arc::clone(&self.cluster);
+        let world = cluster.enter();
+        let request = &self.request;
+        let here =
+            |change: &&Change| request.namespace.is_empty() || change.key.namespace == request.namespace;
+        let changes = world.store.since(self.version, request.resource.plural).filter(here);
+        self.queue.extend(changes.filter_map(|change| line(change, &request.selector)));
+        self.version = self.version.max(world.store.version());
+        world.next_due()
+    }
+
+    fn bookmark(&self) -> Value {
+        let resource = self.request.resource;
+        json!({
+            "type": "BOOKMARK",
+            "object": {
+                "kind": resource.kind,
+                "apiVersion": resource.api_version(),
+                "metadata": { "resourceVersion": self.version.to_string() },
+            },
+        })
+    }
+}
+
+/// A change as a watcher with this selector sees it: an object that no longer matches is deleted for it.
+fn line(change: &Change, selector: &Selector) -> Option<Value> {
+    let matches =
+        |object: &Option<super::store::Object>| object.as_ref().is_some_and(|o| selector.matches(o));
+    let (kind, object) = match (matches(&change.before), matches(&change.after)) {
+        (false, true) => ("ADDED", &change.after),
+        (true, true) => ("MODIFIED", &change.after),
+        (true, false) => ("DELETED", &change.before),
+        (false, false) => return None,
+    };
+    let mut object = Value::clone(object.as_ref()?);
+    object["metadata"]["resourceVersion"] = json!(change.version.to_string());
+    Some(json!({ "type": kind, "object": object }))
+}

@@ -1,0 +1,238 @@
+//! The state of a cluster, and how time moves it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    kubelet::PodRun,
+    store::{Key, Object, Store, seconds},
+};
+use crate::runtime::Runtime;
+
+/// How long a controller takes to notice a change. Long enough that clients see states in between.
+const NOTICE: Duration = Duration::from_millis(50);
+
+/// The objects, the running pods, and when the next thing happens.
+pub(super) struct World {
+    pub(super) store: Store,
+    pub(super) runtime: Arc<Runtime>,
+    /// What runs, by the pod's key.
+    pub(super) pods: BTreeMap<Key, PodRun>,
+    /// The architecture of every node.
+    pub(super) architecture: String,
+    /// Registries that refuse the nodes' pulls.
+    pub(super) denied_pulls: BTreeSet<String>,
+    pub(super) now: Timestamp,
+    /// When the controllers look next.
+    controllers: Option<Timestamp>,
+}
+
+impl World {
+    pub(super) fn new(runtime: Arc<Runtime>, architecture: String, now: Timestamp) -> Self {
+        World {
+            store: Store::default(),
+            runtime,
+            pods: BTreeMap::new(),
+            architecture,
+            denied_pulls: BTreeSet::new(),
+            now,
+            controllers: None,
+        }
+    }
+
+    /// Lets everything happen that is due by `to`, each at its own time.
+    pub(super) fn step(&mut self, to: Timestamp) {
+        while let Some(due) = self.next_due().filter(|due| *due <= to) {
+            self.now = self.now.max(due);
+            if self.controllers.is_some_and(|at| at <= self.now) {
+                self.controllers = None;
+                super::controllers::reconcile(self);
+            }
+            let ready: Vec<Key> = self
+                .pods
+                .iter()
+                .filter(|(_, run)| run.due().is_some_and(|at| at <= self.now))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in ready {
+                super::kubelet::step(self, &key);
+            }
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// When the next thing happens, if anything is going to.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.pods.values().filter_map(PodRun::due).chain(self.controllers).min()
+    }
+
+    /// Lets the controllers look at `at`, if they do not look before.
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        self.controllers = Some(self.controllers.map_or(at, |before| before.min(at)));
+    }
+
+    /// Stores an object; the controllers notice a change.
+    pub(super) fn put(&mut self, key: Key, object: Value) -> Object {
+        let version = self.store.version();
+        let event = key.plural == "events";
+        let stored = self.store.put(key, object, self.now);
+        if self.store.version() != version && !event {
+            self.wake_at(self.now + NOTICE);
+        }
+        stored
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Object> {
+        let removed = self.store.remove(key);
+        if removed.is_some() {
+            self.pods.remove(key);
+            self.wake_at(self.now + NOTICE);
+        }
+        removed
+    }
+
+    /// Changes an object in place, if it is there.
+    pub(super) fn update(&mut self, key: &Key, change: impl FnOnce(&mut Value)) -> Option<Object> {
+        let mut object = Value::clone(self.store.get(key)?);
+        change(&mut object);
+        Some(self.put(key.clone(), object))
+    }
+
+    /// The objects of `plural` in `namespace` that the object with this uid controls.
+    pub(super) fn controlled_by(&self, plural: &'static str, namespace: &str, uid: &Value) -> Vec<Object> {
+        let owned = |object: &&Object| {
+            let owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+            owners.into_iter().any(|owner| owner["uid"] == *uid)
+        };
+        self.store.list(plural, namespace).filter(owned).cloned().collect()
+    }
+
+    /// Writes an event about `object`, or counts one that was written before.
+    pub(super) fn event(&mut self, object: &Value, source: &str, kind: &str, reason: &str, message: &str) {
+        let metadata = &object["metadata"];
+        let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
+        let same = |event: &&Object| {
+            event["involvedObject"]["uid"] == metadata["uid"]
+                && event["reason"] == reason
+                && event["message"] == message
+        };
+        let now = seconds(self.now);
+        let before = self.store.list("events", &namespace).find(same).cloned();
+        if let Some(before) = before {
+            let mut event = Value::clone(&before);
+            event["count"] = json!(event["count"].as_u64().unwrap_or(1) + 1);
+            event["lastTimestamp"] = json!(now);
+            let name = event["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            self.put(Key::new("events", &namespace, &name), event);
+            return;
+        }
+        let name = format!("{}.{:016x}", metadata["name"].as_str().unwrap_or_default(), fastrand::u64(..));
+        let event = json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": { "name": name, "namespace": namespace },
+            "involvedObject": {
+                "apiVersion": object["apiVersion"],
+                "kind": object["kind"],
+                "name": metadata["name"],
+                "namespace": namespace,
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "source": { "component": source },
+            "reportingComponent": source,
+            "reportingInstance": "",
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+        });
+        self.put(Key::new("events", &namespace, &name), event);
+    }
+}
+
+/// A reference to the controller of an object.
+pub(super) fn owner(object: &Value) -> Value {
+    json!([{
+        "apiVersion": object["apiVersion"],
+        "kind": object["kind"],
+        "name": object["metadata"]["name"],
+        "uid": object["metadata"]["uid"],
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }])
+}
+
+/// Sets a condition; its transition time moves only when its status does.
+pub(super) fn condition(
+    status: &mut Value,
+    kind: &str,
+    value: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let conditions = status["conditions"].as_array_mut().expect("made a list above");
+    let now = seconds(now);
+    let mut new = json!({ "type": kind, "status": value, "lastTransitionTime": now });
+    if !reason.is_empty() {
+        new["reason"] = json!(reason);
+    }
+    if !message.is_empty() {
+        new["message"] = json!(message);
+    }
+    match conditions.iter_mut().find(|c| c["type"] == kind) {
+        None => conditions.push(new),
+        Some(old) => {
+            if old["status"] == value {
+                new["lastTransitionTime"] = old["lastTransitionTime"].clone();
+            }
+            *old = new;
+        }
+    }
+}
+
+/// The condition of this type, or null.
+pub(super) fn condition_of<'v>(status: &'v Value, kind: &str) -> &'v Value {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().find(|c| c["type"] == kind).unwrap_or(&Value::Null)
+}
+
+pub(super) fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_default()
+}
+
+pub(super) fn is_ready(pod: &Value) -> bool {
+    condition_of(&pod["status"], "Ready")["status"] == "True"
+}
+
+/// Five characters of the alphabet of generated names: no vowels, nothing that looks like something else.
+pub(super) fn suffix() -> String {
+    (0..5).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect()
+}
+
+/// The hash of a pod template, in the alphabet of generated names.
+pub(super) fn template_hash(template: &Value) -> String {
+    // FNV-1a; real clusters hash another way, and nobody may depend on which.
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = template.to_string().bytes().fold(0xcbf2_9ce4_8422_2325, fold);
+    let mut text = String::new();
+    for _ in 0..10 {
+        text.push(char::from(ALPHABET[(hash % ALPHABET.len() as u64) as usize]));
+        hash /= ALPHABET.len() as u64;
+    }
+    text
+}
+
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
