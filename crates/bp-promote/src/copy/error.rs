@@ -1,0 +1,96 @@
+//! Why a copy failed.
+
+use bp_artifact::{Classified, Digest, ErrorClass, ManifestError};
+
+use crate::store::StoreError;
+
+/// Why a copy failed. Running it again goes on with what is there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The source has no such image.
+    #[error("{source_name} has no {reference}")]
+    NoImage {
+        /// Where it was looked for.
+        source_name: String,
+        /// The tag or digest.
+        reference: String,
+        /// What the source said.
+        source: StoreError,
+    },
+    /// The destination has no such repository, and does not make one.
+    #[error("{destination} does not exist: create the repository first")]
+    NoRepository {
+        /// The repository.
+        destination: String,
+        /// What the destination said.
+        source: StoreError,
+    },
+    /// Something could not be read.
+    #[error("cannot read {what} from {source_name}")]
+    Source {
+        /// Where it was to be read.
+        source_name: String,
+        /// What was to be read.
+        what: String,
+        /// What happened.
+        source: StoreError,
+    },
+    /// Something could not be written.
+    #[error("cannot write {what} to {destination}")]
+    Destination {
+        /// Where it was to be written.
+        destination: String,
+        /// What was to be written.
+        what: String,
+        /// What happened.
+        source: StoreError,
+    },
+    /// A manifest of the source cannot be understood.
+    #[error("the manifest {digest} cannot be copied")]
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The tag is taken, and may not move.
+    #[error("the tag {tag} of {destination} names {found} and may not be moved to {wanted}")]
+    TagTaken {
+        /// Where.
+        destination: String,
+        /// The tag.
+        tag: String,
+        /// What it names.
+        found: Digest,
+        /// What it was to name.
+        wanted: Digest,
+        /// What the destination said; nothing when it was not asked.
+        source: Option<Box<StoreError>>,
+    },
+    /// The destination was asked for under a digest that the source's image does not have.
+    #[error("the source's image is {found}, but the destination's reference says {asked}")]
+    OtherDigest {
+        /// The digest in the destination's reference.
+        asked: Digest,
+        /// The digest of the source's image.
+        found: Digest,
+    },
+    /// The caller cancelled.
+    #[error("the copy was cancelled; run it again to go on")]
+    Cancelled,
+}
+
+impl Classified for CopyError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.class(),
+            CopyError::NoImage { .. }
+            | CopyError::NoRepository { .. }
+            | CopyError::Manifest { .. }
+            | CopyError::OtherDigest { .. } => ErrorClass::BadInput,
+            CopyError::TagTaken { .. } => ErrorClass::Refused,
+            CopyError::Cancelled => ErrorClass::Interrupted,
+        }
+    }
+}

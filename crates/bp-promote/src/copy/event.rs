@@ -1,0 +1,105 @@
+//! What a copy tells while it goes on.
+
+use std::time::Duration;
+
+use bp_artifact::{Digest, Event, Tag};
+use serde::Serialize;
+
+/// What a copy tells while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum CopyEvent {
+    /// The source was read: this is what is copied.
+    Resolved {
+        /// Where it is read.
+        source: String,
+        /// Where it goes.
+        destination: String,
+        /// Its digest.
+        digest: Digest,
+        /// Whether the destination has it under this name already.
+        present: bool,
+    },
+    /// How far it is. Merged when nobody reads.
+    Progress(Progress),
+    /// A blob is at the destination.
+    Blob {
+        /// Which.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// How it came there.
+        how: Carried,
+    },
+    /// A manifest or index is at the destination.
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// How it came there.
+        how: Carried,
+    },
+    /// Something failed and is tried again.
+    Retrying {
+        /// `source` or `destination`.
+        side: Side,
+        /// Why, in one line.
+        reason: String,
+        /// After this pause.
+        #[serde(rename = "pauseMs", serialize_with = "milliseconds")]
+        pause: Duration,
+    },
+    /// The tag names the image.
+    Tagged {
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        digest: Digest,
+    },
+}
+
+/// How content came to the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carried {
+    /// It was sent.
+    Sent,
+    /// The registry took it from another of its repositories.
+    Mounted,
+    /// It was there.
+    Present,
+}
+
+/// A side of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// Where it is read.
+    Source,
+    /// Where it is written.
+    Destination,
+}
+
+/// How far a copy is. The totals grow while it is found out what there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Blobs that are at the destination.
+    pub blobs: u64,
+    /// Blobs that were found so far.
+    pub blobs_total: u64,
+    /// Bytes of blobs that are at the destination or under way to it.
+    pub bytes: u64,
+    /// Bytes of all blobs that were found so far.
+    pub bytes_total: u64,
+}
+
+impl Event for CopyEvent {
+    fn supersedes(&self, earlier: &Self) -> bool {
+        matches!((self, earlier), (CopyEvent::Progress(_), CopyEvent::Progress(_)))
+    }
+}
+
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_millis() as u64)
+}

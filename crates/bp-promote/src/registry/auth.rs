@@ -1,0 +1,343 @@
+//! Who asks: the login, and the tokens that it is exchanged for.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bp_artifact::{Registry, Repository};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use tokio::sync::Mutex as AsyncMutex;
+use url::Url;
+
+use super::{
+    challenge::Challenge,
+    credentials::{CredentialSource, Login, LoginSecret},
+    error::{RegistryError, RequestLine},
+    http::{Call, Http, collect, full},
+};
+
+/// What a token is good for: `repository:shop/web:pull`, several with spaces between them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Scope(String);
+
+impl Scope {
+    pub(super) fn pull(repository: &Repository) -> Self {
+        Scope(format!("repository:{}:pull", repository.path()))
+    }
+
+    pub(super) fn push(repository: &Repository) -> Self {
+        Scope(format!("repository:{}:pull,push", repository.path()))
+    }
+
+    pub(super) fn and(self, other: &Self) -> Self {
+        Scope(format!("{} {}", self.0, other.0))
+    }
+}
+
+/// The value of an Authorization header, and which of the fetched ones it is.
+#[derive(Clone)]
+pub(super) struct Authorization {
+    pub(super) value: HeaderValue,
+    id: u64,
+}
+
+/// How the registry wants it, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scheme {
+    Unknown,
+    Open,
+    Challenged(Challenge),
+}
+
+/// A login in use.
+struct Held {
+    id: u64,
+    login: Option<Login>,
+}
+
+/// A token in use.
+struct Token {
+    id: u64,
+    value: SecretString,
+    until: Timestamp,
+}
+
+type Slot = Arc<AsyncMutex<Option<Token>>>;
+
+/// The authentication of one registry: everything is fetched once, by the first who needs it, and again before it
+/// expires or when it is no longer taken.
+pub(super) struct Authenticator {
+    registry: Registry,
+    source: Arc<dyn CredentialSource>,
+    scheme: Mutex<Scheme>,
+    /// Held by the first request to a registry, until it is known what that wants.
+    discovery: AsyncMutex<()>,
+    login: AsyncMutex<Option<Held>>,
+    tokens: Mutex<HashMap<Scope, Slot>>,
+    ids: AtomicU64,
+}
+
+impl Authenticator {
+    /// A login is fetched again so long before it expires.
+    const MARGIN: Duration = Duration::from_secs(300);
+
+    pub(super) fn new(registry: Registry, source: Arc<dyn CredentialSource>) -> Self {
+        // ECR is known to want Basic: no request is wasted to ask.
+        let scheme = match registry.ecr() {
+            Some(_) => Scheme::Challenged(Challenge::Basic),
+            None => Scheme::Unknown,
+        };
+        Authenticator {
+            registry,
+            source,
+            scheme: Mutex::new(scheme),
+            discovery: AsyncMutex::default(),
+            login: AsyncMutex::default(),
+            tokens: Mutex::default(),
+            ids: AtomicU64::new(0),
+        }
+    }
+
+    fn scheme(&self) -> MutexGuard<'_, Scheme> {
+        self.scheme.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Until it is known what the registry wants, one request goes ahead and the others wait for its guard.
+    pub(super) async fn go_ahead(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if *self.scheme() != Scheme::Unknown {
+            return None;
+        }
+        let guard = self.discovery.lock().await;
+        (*self.scheme() == Scheme::Unknown).then_some(guard)
+    }
+
+    /// Notes what an answer tells. Whether it told something new.
+    pub(super) fn learn(&self, status: http::StatusCode, headers: &HeaderMap) -> bool {
+        let told = match status {
+            http::StatusCode::UNAUTHORIZED => Challenge::read(headers).map(Scheme::Challenged),
+            _ => Some(Scheme::Open),
+        };
+        let mut scheme = self.scheme();
+        match told {
+            // An answer to a public read tells nothing about what writes need.
+            Some(Scheme::Open) if *scheme != Scheme::Unknown => false,
+            Some(told) if *scheme != told => {
+                *scheme = told;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The header for a request of this scope.
+    pub(super) async fn authorization(
+        &self,
+        http: &Http,
+        scope: &Scope,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        let scheme = self.scheme().clone();
+        match scheme {
+            Scheme::Unknown | Scheme::Open => Ok(None),
+            Scheme::Challenged(Challenge::Basic) => {
+                let held = self.login(http, None).await?;
+                let header = held.login.as_ref().and_then(|login| basic(&login.secret));
+                Ok(header.map(|value| Authorization { value, id: held.id }))
+            }
+            Scheme::Challenged(Challenge::Bearer { realm, service }) => {
+                let slot = {
+                    let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                    Arc::clone(tokens.entry(scope.clone()).or_default())
+                };
+                let mut token = slot.lock().await;
+                if token.as_ref().is_none_or(|token| token.until <= http.time.now()) {
+                    *token = Some(self.fetch(http, &realm, service.as_deref(), scope).await?);
+                }
+                Ok(token.as_ref().and_then(|token| {
+                    let value = sensitive(&format!("Bearer {}", token.value.expose_secret()))?;
+                    Some(Authorization { value, id: token.id })
+                }))
+            }
+        }
+    }
+
+    /// Drops what was `used` and not taken. Whether there is something else to try.
+    pub(super) async fn renew(
+        &self,
+        http: &Http,
+        scope: &Scope,
+        used: Option<&Authorization>,
+    ) -> Result<bool, RegistryError> {
+        let Some(used) = used else { return Ok(false) };
+        let scheme = self.scheme().clone();
+        match scheme {
+            Scheme::Unknown | Scheme::Open => Ok(false),
+            Scheme::Challenged(Challenge::Basic) => Ok(self.login(http, Some(used.id)).await?.id != used.id),
+            Scheme::Challenged(Challenge::Bearer { .. }) => {
+                let slot = {
+                    let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                    tokens.get(scope).cloned()
+                };
+                if let Some(slot) = slot {
+                    let mut token = slot.lock().await;
+                    if token.as_ref().is_some_and(|token| token.id == used.id) {
+                        *token = None;
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// The login in use; fetched if there is none, it is about to expire, or it is the `spent` one.
+    async fn login(&self, http: &Http, spent: Option<u64>) -> Result<Held, RegistryError> {
+        let mut held = self.login.lock().await;
+        let good = held.as_ref().is_some_and(|held| {
+            let expires_at = held.login.as_ref().and_then(|login| login.expires_at);
+            let fresh = expires_at.is_none_or(|at| http.time.now() + Self::MARGIN < at);
+            fresh && spent != Some(held.id)
+        });
+        if !good {
+            let failed = |source| RegistryError::Credentials { registry: self.registry.clone(), source };
+            let login = self.source.login(&self.registry).await.map_err(failed)?;
+            // The same again keeps its id: who used it knows that there is nothing new.
+            let id = match &*held {
+                Some(held) if same(held.login.as_ref(), login.as_ref()) => held.id,
+                _ => self.next_id(),
+            };
+            *held = Some(Held { id, login });
+        }
+        let held = held.as_ref().expect("just put there");
+        Ok(Held { id: held.id, login: held.login.clone() })
+    }
+
+    /// Exchanges the login for a token.
+    async fn fetch(
+        &self,
+        http: &Http,
+        realm: &str,
+        service: Option<&str>,
+        scope: &Scope,
+    ) -> Result<Token, RegistryError> {
+        let held = self.login(http, None).await?;
+        match self.exchange(http, realm, service, scope, held.login.as_ref()).await {
+            Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. })
+                if held.login.is_some() =>
+            {
+                // The login may have expired, or been changed, since it was fetched.
+                let renewed = self.login(http, Some(held.id)).await?;
+                self.exchange(http, realm, service, scope, renewed.login.as_ref()).await
+            }
+            other => other,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        http: &Http,
+        realm: &str,
+        service: Option<&str>,
+        scope: &Scope,
+        login: Option<&Login>,
+    ) -> Result<Token, RegistryError> {
+        let at =
+            |method| RequestLine { method, registry: self.registry.clone(), path: " (token)".to_owned() };
+        let mut url = Url::parse(realm).map_err(|_| RegistryError::Protocol {
+            at: at(Method::GET),
+            reason: "the realm of its challenge is no URL".to_owned(),
+        })?;
+        let scopes = scope.0.split(' ').map(|scope| ("scope", scope));
+        let fields: Vec<(&str, &str)> =
+            service.map(|service| ("service", service)).into_iter().chain(scopes).collect();
+        let (call, authorization, body) = match login.map(|login| &login.secret) {
+            Some(LoginSecret::IdentityToken(token)) => {
+                let form = url::form_urlencoded::Serializer::new(String::new())
+                    .append_pair("grant_type", "refresh_token")
+                    .append_pair("client_id", "bp-promote")
+                    .append_pair("refresh_token", token.expose_secret())
+                    .extend_pairs(fields)
+                    .finish();
+                let url = http.endpoints.redirected(url);
+                let call = Call { at: at(Method::POST), url, headers: HeaderMap::new() };
+                (
+                    call.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
+                    None,
+                    Bytes::from(form),
+                )
+            }
+            password => {
+                url.query_pairs_mut().extend_pairs(fields);
+                let url = http.endpoints.redirected(url);
+                let call = Call { at: at(Method::GET), url, headers: HeaderMap::new() };
+                (call, password.and_then(basic), Bytes::new())
+            }
+        };
+        let response = http.exchange(&call, authorization.as_ref(), full(body)).await?;
+        if response.status() != http::StatusCode::OK {
+            return Err(http.refusal(&call.at, response).await);
+        }
+        let answer = collect(&call.at, response.into_body()).await?;
+        self.token(http, &answer).ok_or_else(|| RegistryError::Protocol {
+            at: call.at,
+            reason: "its token service gives no token".to_owned(),
+        })
+    }
+
+    fn token(&self, http: &Http, answer: &[u8]) -> Option<Token> {
+        #[derive(Deserialize)]
+        struct Answer {
+            token: Option<String>,
+            access_token: Option<String>,
+            expires_in: Option<u64>,
+        }
+        let Answer { token, access_token, expires_in } = serde_json::from_slice(answer).ok()?;
+        let value = token.or(access_token).filter(|token| !token.is_empty())?;
+        // Sixty seconds are the specification's default. A part is kept back for the way.
+        let lifetime = Duration::from_secs(expires_in.unwrap_or(60));
+        let margin = (lifetime / 4).min(Duration::from_secs(30));
+        Some(Token { id: self.next_id(), value: value.into(), until: http.time.now() + (lifetime - margin) })
+    }
+}
+
+fn basic(secret: &LoginSecret) -> Option<HeaderValue> {
+    match secret {
+        LoginSecret::Password { user, password } => {
+            let pair = SecretString::from(format!("{user}:{}", password.expose_secret()));
+            sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair.expose_secret())))
+        }
+        LoginSecret::IdentityToken(_) => None,
+    }
+}
+
+fn sensitive(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn same(a: Option<&Login>, b: Option<&Login>) -> bool {
+    match (a.map(|login| &login.secret), b.map(|login| &login.secret)) {
+        (
+            Some(LoginSecret::Password { user: a, password: p }),
+            Some(LoginSecret::Password { user: b, password: q }),
+        ) => a == b && p.expose_secret() == q.expose_secret(),
+        (Some(LoginSecret::IdentityToken(a)), Some(LoginSecret::IdentityToken(b))) => {
+            a.expose_secret() == b.expose_secret()
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}

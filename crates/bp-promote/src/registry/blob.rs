@@ -1,0 +1,183 @@
+//! Reading blobs: verified while they stream, resumed where they broke off.
+
+use std::time::Duration;
+
+use ::http::{Method, StatusCode, header};
+use bp_artifact::{Classified as _, Digest, Hasher};
+use bytes::{Buf as _, Bytes};
+use futures_util::stream;
+use http_body_util::BodyExt as _;
+
+use super::{
+    RegistryError, RepositoryClient,
+    http::{Body, Call, stalled},
+};
+use crate::{
+    content::Descriptor,
+    retry::Retry,
+    store::{BlobStream, StoreError},
+};
+
+impl RepositoryClient {
+    /// Whether the blob is here.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or does not allow it.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:BatchCheckLayerAvailability`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let call = self.host.call(Method::HEAD, self.path(format_args!("blobs/{digest}")));
+        match self.send(&self.push, &call, &[200]).await {
+            Ok(_) => Ok(true),
+            Err(RegistryError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a blob. The stream hashes what it gives and holds the last piece back until the digest is right; where
+    /// the connection breaks or stands still, it goes on from there with a `Range`.
+    ///
+    /// # Errors
+    /// When the blob is not there, or the registry cannot be asked or does not allow it.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:GetDownloadUrlForLayer`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn blob(&self, blob: &Descriptor) -> Result<BlobStream, RegistryError> {
+        let call = self.host.call(Method::GET, self.path(format_args!("blobs/{}", blob.digest)));
+        let mut reading = Reading {
+            client: self.clone(),
+            hasher: Hasher::new(blob.digest.algorithm()),
+            blob: blob.clone(),
+            call,
+            at: 0,
+            skip: 0,
+            body: None,
+            failures: 0,
+        };
+        reading.open().await?;
+        Ok(Box::pin(stream::try_unfold(reading, |reading| async {
+            reading.next().await.map_err(StoreError::Registry)
+        })))
+    }
+}
+
+/// A blob that is being read.
+struct Reading {
+    client: RepositoryClient,
+    call: Call,
+    blob: Descriptor,
+    hasher: Hasher,
+    /// How many bytes have been given.
+    at: u64,
+    /// How many bytes of this answer have been given already.
+    skip: u64,
+    body: Option<Body>,
+    /// How often in a row it broke off without a byte.
+    failures: u32,
+}
+
+impl Reading {
+    const FAILURES: u32 = 5;
+
+    async fn open(&mut self) -> Result<(), RegistryError> {
+        let mut call = self.call.clone();
+        if self.at > 0 {
+            call = call.header(header::RANGE, &format!("bytes={}-", self.at));
+        }
+        let response = self.client.send(&self.client.pull, &call, &[200, 206]).await?;
+        // A registry that knows no ranges starts again: what was given is skipped.
+        self.skip = match response.status() {
+            StatusCode::PARTIAL_CONTENT => 0,
+            _ => self.at,
+        };
+        self.body = Some(response.into_body());
+        Ok(())
+    }
+
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, RegistryError> {
+        loop {
+            if self.at == self.blob.size && self.body.is_none() {
+                return Ok(None);
+            }
+            let Some(body) = &mut self.body else {
+                self.open().await?;
+                continue;
+            };
+            let error = match body.frame().await {
+                Some(Ok(frame)) => match frame.into_data().ok().and_then(|data| self.fresh(data)) {
+                    Some(piece) => return self.take(piece).map(|piece| Some((piece, self))),
+                    None => continue,
+                },
+                None if self.at == self.blob.size => {
+                    // Also an empty blob has a digest.
+                    self.verify()?;
+                    return Ok(None);
+                }
+                None => RegistryError::Transport {
+                    at: self.call.at.clone(),
+                    source: "the body ended early".into(),
+                },
+                Some(Err(source)) => match stalled(source) {
+                    Ok(idle) => RegistryError::Stalled { at: self.call.at.clone(), idle },
+                    Err(source) => RegistryError::Transport { at: self.call.at.clone(), source },
+                },
+            };
+            self.resume(error).await?;
+        }
+    }
+
+    /// What of `data` has not been given yet.
+    fn fresh(&mut self, mut data: Bytes) -> Option<Bytes> {
+        let known = self.skip.min(data.len() as u64);
+        self.skip -= known;
+        data.advance(known as usize);
+        (!data.is_empty()).then_some(data)
+    }
+
+    fn take(&mut self, piece: Bytes) -> Result<Bytes, RegistryError> {
+        self.failures = 0;
+        self.hasher.update(&piece);
+        self.at += piece.len() as u64;
+        // More than was promised is wrong already; the last piece is given only when all is right.
+        if self.at >= self.blob.size {
+            self.verify()?;
+        }
+        Ok(piece)
+    }
+
+    fn verify(&self) -> Result<(), RegistryError> {
+        let found = self.hasher.clone().finish();
+        match found == self.blob.digest {
+            true => Ok(()),
+            false => Err(RegistryError::Corrupt {
+                at: self.call.at.clone(),
+                expected: self.blob.digest.clone(),
+                found,
+            }),
+        }
+    }
+
+    /// Gets ready to go on after a break, unless that is hopeless.
+    async fn resume(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        self.failures += 1;
+        if self.failures > Self::FAILURES || !error.is_retryable() {
+            return Err(error);
+        }
+        let pause = Duration::from_millis(100) * 2_u32.pow(self.failures) / 2;
+        let pause = pause.mul_f64(0.5 + fastrand::f64());
+        if let Some(observer) = &self.client.observer {
+            let reason = format!("{error}, going on at byte {}", self.at);
+            observer(Retry { reason, pause });
+        }
+        tokio::time::sleep(pause).await;
+        self.body = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Logins for Amazon ECR from its own API.
+
+use std::{collections::HashMap, fmt};
+
+use aws_sdk_ecr::{Client, error::SdkError};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bp_artifact::Registry;
+use futures_core::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::credentials::{CredentialError, CredentialSource, Login};
+
+const OPERATION: &str = "ecr:GetAuthorizationToken";
+
+/// Logins for registries of Amazon ECR, each by its own client, so that source and destination may be in different
+/// accounts and regions under different roles.
+///
+/// # Permissions
+/// `ecr:GetAuthorizationToken` on `*`.
+#[derive(Clone, Default)]
+pub struct EcrCredentials(HashMap<Registry, Client>);
+
+impl EcrCredentials {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a registry with the client that gives its logins. The client's region must be the registry's.
+    pub fn with(mut self, registry: Registry, client: Client) -> Self {
+        self.0.insert(registry, client);
+        self
+    }
+}
+
+impl fmt::Debug for EcrCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl CredentialSource for EcrCredentials {
+    fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
+        Box::pin(async move {
+            match self.0.get(registry) {
+                Some(client) => fetch(client).await.map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+}
+
+async fn fetch(client: &Client) -> Result<Login, CredentialError> {
+    let answer = client.get_authorization_token().send().await.map_err(|error| {
+        let retryable = matches!(error, SdkError::TimeoutError(_) | SdkError::ResponseError(_))
+            || matches!(&error, SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout())
+            || matches!(&error, SdkError::ServiceError(service) if service.raw().status().is_server_error());
+        CredentialError::Service { service: OPERATION, retryable, source: error.into() }
+    })?;
+    let malformed = |reason: &'static str| CredentialError::Service {
+        service: OPERATION,
+        retryable: false,
+        source: reason.into(),
+    };
+    let data =
+        answer.authorization_data().first().ok_or_else(|| malformed("it has no authorization data"))?;
+    let token = data.authorization_token().ok_or_else(|| malformed("it has no token"))?;
+    let decoded = BASE64_STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let login = decoded
+        .as_deref()
+        .and_then(|text| text.split_once(':'))
+        .map(|(user, password)| Login::password(user, password))
+        .ok_or_else(|| malformed("its token is not user:password in base64"))?;
+    let expires_at = data.expires_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    Ok(match expires_at {
+        Some(at) => login.until(at),
+        None => login,
+    })
+}

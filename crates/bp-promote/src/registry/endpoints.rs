@@ -1,0 +1,80 @@
+//! Where the hosts of registries are reached.
+
+use std::collections::HashMap;
+
+use bp_artifact::Registry;
+use url::Url;
+
+/// Where each host is reached, when that is not `https://<host>`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Endpoints {
+    table: HashMap<String, Url>,
+}
+
+impl Endpoints {
+    pub(super) fn insert(&mut self, registry: &Registry, base: Url) {
+        self.table.insert(registry.as_str().to_owned(), base);
+    }
+
+    /// The base URL of a registry: from the table, plain HTTP for loopback, HTTPS for all others.
+    pub(super) fn base(&self, registry: &Registry) -> Url {
+        if let Some(base) = self.table.get(registry.as_str()) {
+            return base.clone();
+        }
+        let host = match registry.as_str() {
+            // The name that people write is not where the registry of Docker Hub is.
+            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            host => host,
+        };
+        let scheme = if is_loopback(registry.host()) { "http" } else { "https" };
+        Url::parse(&format!("{scheme}://{host}/")).expect("a registry's host makes a URL")
+    }
+
+    /// A URL that a registry gave, by way of the table too.
+    pub(super) fn redirected(&self, mut url: Url) -> Url {
+        let Some(host) = url.host_str() else { return url };
+        let host = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        if let Some(base) = self.table.get(&host) {
+            let same = url.set_scheme(base.scheme()).is_ok()
+                && url.set_host(base.host_str()).is_ok()
+                && url.set_port(base.port()).is_ok();
+            debug_assert!(same, "both are HTTP");
+        }
+        url
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_plain() {
+        let base = |host: &str| Endpoints::default().base(&host.parse().unwrap()).to_string();
+        assert_eq!(base("localhost:5000"), "http://localhost:5000/");
+        assert_eq!(base("127.0.0.1:5000"), "http://127.0.0.1:5000/");
+        assert_eq!(base("[::1]:5000"), "http://[::1]:5000/");
+        assert_eq!(base("registry.example.com"), "https://registry.example.com/");
+        assert_eq!(base("docker.io"), "https://registry-1.docker.io/");
+    }
+
+    #[test]
+    fn the_table_holds_for_redirects_too() {
+        let mut endpoints = Endpoints::default();
+        let registry = "r.example.com".parse().unwrap();
+        endpoints.insert(&registry, Url::parse("http://127.0.0.1:4000").unwrap());
+        assert_eq!(endpoints.base(&registry).as_str(), "http://127.0.0.1:4000/");
+        let url = Url::parse("https://r.example.com/a?b=c").unwrap();
+        assert_eq!(endpoints.redirected(url).as_str(), "http://127.0.0.1:4000/a?b=c");
+    }
+}

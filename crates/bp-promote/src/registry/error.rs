@@ -1,0 +1,292 @@
+//! What can go wrong with a registry.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry};
+use http::Method;
+use serde::Deserialize;
+
+use super::credentials::CredentialError;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// What was asked of which registry: `GET registry.example.com/v2/shop/web/tags/list`. Queries are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestLine {
+    pub(crate) method: Method,
+    pub(crate) registry: Registry,
+    pub(crate) path: String,
+}
+
+impl fmt::Display for RequestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.method, self.registry, self.path)
+    }
+}
+
+/// One error of an answer, in the specification's form. The codes are an open set.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct ApiError {
+    /// `MANIFEST_UNKNOWN`, `DENIED`, or whatever a registry made up.
+    #[serde(default)]
+    pub code: String,
+    /// In the registry's words.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// The errors of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiErrors(Vec<ApiError>);
+
+impl ApiErrors {
+    /// Reads an error answer; what is not in the specification's form has no errors.
+    pub(crate) fn read(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Answer {
+            errors: Vec<ApiError>,
+        }
+        ApiErrors(serde_json::from_slice::<Answer>(body).map(|answer| answer.errors).unwrap_or_default())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ApiError> {
+        self.0.iter()
+    }
+
+    /// Whether one of them has this code.
+    pub fn has(&self, code: &str) -> bool {
+        self.0.iter().any(|error| error.code == code)
+    }
+}
+
+/// `: DENIED: no access`, or nothing.
+impl fmt::Display for ApiErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, ApiError { code, message }) in self.0.iter().enumerate() {
+            f.write_str(if n == 0 { ": " } else { "; " })?;
+            match (code.as_str(), message.as_str()) {
+                ("", message) => f.write_str(message)?,
+                (code, "") => f.write_str(code)?,
+                (code, message) => write!(f, "{code}: {message}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong with a registry.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// There is no such repository, manifest or blob.
+    #[error("{at} found nothing{errors}")]
+    NotFound {
+        /// What was asked.
+        at: RequestLine,
+        /// What the registry said.
+        errors: ApiErrors,
+    },
+    /// The registry wants credentials, or does not take these.
+    #[error("{at} needs other credentials{errors}; log in to {} or check what its helper gives", at.registry)]
+    Unauthorized {
+        /// What was asked.
+        at: RequestLine,
+        /// What the registry said.
+        errors: ApiErrors,
+        /// Whether other credentials have been fetched since, so that the next attempt may go well.
+        renewed: bool,
+    },
+    /// The credentials are good, and do not allow it.
+    #[error("{at} is denied{errors}")]
+    Denied {
+        /// What was asked.
+        at: RequestLine,
+        /// What the registry said.
+        errors: ApiErrors,
+        /// Whether other credentials have been fetched since, so that the next attempt may go well.
+        renewed: bool,
+    },
+    /// Too many requests, also after all retries.
+    #[error("{at} was throttled{errors}")]
+    RateLimited {
+        /// What was asked.
+        at: RequestLine,
+        /// What the registry said.
+        errors: ApiErrors,
+        /// How long it asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The registry is in trouble.
+    #[error("{at} failed with status {status}{errors}")]
+    Unavailable {
+        /// What was asked.
+        at: RequestLine,
+        /// The status.
+        status: u16,
+        /// What the registry said.
+        errors: ApiErrors,
+        /// How long it asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The registry refused the request.
+    #[error("{at} was refused with status {status}{errors}")]
+    Refused {
+        /// What was asked.
+        at: RequestLine,
+        /// The status.
+        status: u16,
+        /// What the registry said.
+        errors: ApiErrors,
+    },
+    /// The registry could not be reached, or the connection broke.
+    #[error("{at} broke off")]
+    Transport {
+        /// What was asked.
+        at: RequestLine,
+        /// What happened.
+        source: Source,
+    },
+    /// Nothing moved for too long.
+    #[error("{at} stood still for {} s", idle.as_secs())]
+    Stalled {
+        /// What was asked.
+        at: RequestLine,
+        /// For how long nothing moved.
+        idle: Duration,
+    },
+    /// The bytes are not those that were asked for.
+    #[error("{at} gave bytes with the digest {found}, expected {expected}")]
+    Corrupt {
+        /// What was asked.
+        at: RequestLine,
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of the bytes.
+        found: Digest,
+    },
+    /// The answer is no manifest.
+    #[error("{at} gave no usable manifest")]
+    Manifest {
+        /// What was asked.
+        at: RequestLine,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The registry does not keep to the specification.
+    #[error("{at} was answered against the specification: {reason}")]
+    Protocol {
+        /// What was asked.
+        at: RequestLine,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The credentials could not be fetched.
+    #[error("no credentials for {registry}")]
+    Credentials {
+        /// The registry.
+        registry: Registry,
+        /// What happened.
+        source: CredentialError,
+    },
+}
+
+impl RegistryError {
+    /// What the registry said, if it answered with an error.
+    pub fn errors(&self) -> Option<&ApiErrors> {
+        match self {
+            RegistryError::NotFound { errors, .. }
+            | RegistryError::Unauthorized { errors, .. }
+            | RegistryError::Denied { errors, .. }
+            | RegistryError::RateLimited { errors, .. }
+            | RegistryError::Unavailable { errors, .. }
+            | RegistryError::Refused { errors, .. } => Some(errors),
+            _ => None,
+        }
+    }
+
+    /// Whether the registry gave this error code.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.errors().is_some_and(|errors| errors.has(code))
+    }
+
+    /// How long the registry asked to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            RegistryError::RateLimited { retry_after, .. }
+            | RegistryError::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether a tag is there and may not move.
+    pub(crate) fn is_immutable_tag(&self) -> bool {
+        match self {
+            RegistryError::Refused { status, errors, .. } => {
+                errors.has("TAG_INVALID")
+                    || errors.has("ImageTagAlreadyExistsException")
+                    || *status == 412
+                    || *status == 409
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the registry misses something that a manifest refers to. It may only not have seen it yet.
+    pub(crate) fn is_missing_content(&self) -> bool {
+        ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "LayersNotFoundException"]
+            .iter()
+            .any(|code| self.has_code(code))
+    }
+}
+
+impl Classified for RegistryError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            RegistryError::NotFound { .. } => ErrorClass::BadInput,
+            RegistryError::Refused { .. } => ErrorClass::Refused,
+            RegistryError::Unauthorized { .. }
+            | RegistryError::Denied { .. }
+            | RegistryError::RateLimited { .. }
+            | RegistryError::Unavailable { .. }
+            | RegistryError::Transport { .. }
+            | RegistryError::Stalled { .. }
+            | RegistryError::Corrupt { .. }
+            | RegistryError::Credentials { .. } => ErrorClass::Unavailable,
+            RegistryError::Manifest { .. } | RegistryError::Protocol { .. } => ErrorClass::Unexpected,
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } => *renewed,
+            RegistryError::Credentials { source, .. } => source.is_retryable(),
+            RegistryError::RateLimited { .. }
+            | RegistryError::Unavailable { .. }
+            | RegistryError::Transport { .. }
+            | RegistryError::Stalled { .. }
+            | RegistryError::Corrupt { .. } => true,
+            // Bytes that were spoilt on the way; the next answer may be whole.
+            RegistryError::Manifest { source, .. } => matches!(source, ManifestError::Digest { .. }),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_error_body_is_read() {
+        for (body, shown) in [
+            (r#"{"errors":[{"code":"DENIED","message":"no access"}]}"#, ": DENIED: no access"),
+            (r#"{"errors":[{"code":"NEW_CODE"},{"message":"x"}]}"#, ": NEW_CODE; x"),
+            ("<html>502</html>", ""),
+            ("", ""),
+        ] {
+            assert_eq!(ApiErrors::read(body.as_bytes()).to_string(), shown);
+        }
+    }
+}

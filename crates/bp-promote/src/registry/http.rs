@@ -1,0 +1,331 @@
+//! One HTTP exchange: transport, redirects, stalls.
+
+use std::{
+    error::Error as StdError,
+    future::Future as _,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bp_artifact::TimeSource;
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use jiff::fmt::rfc2822;
+use tokio::time::{Instant, Sleep};
+use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
+use url::Url;
+
+use super::{
+    endpoints::Endpoints,
+    error::{ApiErrors, RegistryError, RequestLine},
+};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The body of a request or response.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// What carries requests: reqwest in production, a sandbox in tests.
+pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+
+/// Answers larger than this are no manifests, lists or errors.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Makes any HTTP service a [`Transport`].
+pub fn transport<S, B>(service: S) -> Transport
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let service = service
+        .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        .map_err(Into::into);
+    BoxCloneSyncService::new(service)
+}
+
+/// A [`Transport`] of reqwest's, which must not follow redirects itself.
+pub(super) fn reqwest_transport(client: reqwest::Client) -> Transport {
+    transport(tower::service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        async move {
+            let request = request.map(|body| match body.size_hint().exact() {
+                Some(0) => reqwest::Body::from(Bytes::new()),
+                _ => reqwest::Body::wrap_stream(body.into_data_stream()),
+            });
+            // A URL may hold a signature in its query.
+            let request = reqwest::Request::try_from(request).map_err(reqwest::Error::without_url)?;
+            let response = client.execute(request).await.map_err(reqwest::Error::without_url)?;
+            Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
+        }
+    }))
+}
+
+pub(super) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// All bytes of an answer.
+pub(super) async fn collect(at: &RequestLine, body: Body) -> Result<Bytes, RegistryError> {
+    let broken = |source| match stalled(source) {
+        Ok(idle) => RegistryError::Stalled { at: at.clone(), idle },
+        Err(source) => RegistryError::Transport { at: at.clone(), source },
+    };
+    let whole: BoxFuture<'static, _> = Box::pin(Limited::new(body, MAX_ANSWER).collect());
+    Ok(whole.await.map_err(broken)?.to_bytes())
+}
+
+/// A request before it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) at: RequestLine,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+}
+
+impl Call {
+    /// Sets a header; what is no header value is left out.
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = value.parse() {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    fn request(&self, authorization: Option<&http::HeaderValue>, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.at.method.clone();
+        *request.uri_mut() = self.url.as_str().parse().unwrap_or_default();
+        *request.headers_mut() = self.headers.clone();
+        if let Some(value) = authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+        }
+        request
+    }
+}
+
+/// The way to all hosts.
+#[derive(Clone)]
+pub(super) struct Http {
+    pub(super) transport: Transport,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) time: TimeSource,
+    /// For how long a body, or an answer without a large request, may stand still.
+    pub(super) idle: Duration,
+    /// How long the answer to a whole upload may take.
+    pub(super) answer: Duration,
+}
+
+impl Http {
+    const REDIRECTS: usize = 5;
+
+    /// Sends one request and follows its redirects. Authorization goes to the first host only.
+    pub(super) async fn exchange(
+        &self,
+        call: &Call,
+        authorization: Option<&http::HeaderValue>,
+        body: Body,
+    ) -> Result<Response<Body>, RegistryError> {
+        let mut response = self.dispatch(call, call.request(authorization, body), self.idle).await?;
+        let mut call = call.clone();
+        for _ in 0..Self::REDIRECTS {
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+                || !matches!(call.at.method, Method::GET | Method::HEAD)
+            {
+                return Ok(response);
+            }
+            let target = self.target(&call, &response)?;
+            let same = target.origin() == call.url.origin();
+            call.url = target;
+            let request = call.request(authorization.filter(|_| same), full(Bytes::new()));
+            response = self.dispatch(&call, request, self.idle).await?;
+        }
+        Err(RegistryError::Protocol { at: call.at, reason: "it redirects in circles".to_owned() })
+    }
+
+    /// Sends one request with a large body.
+    pub(super) async fn upload(
+        &self,
+        call: &Call,
+        authorization: Option<&http::HeaderValue>,
+        body: Body,
+    ) -> Result<Response<Body>, RegistryError> {
+        self.dispatch(call, call.request(authorization, body), self.answer).await
+    }
+
+    /// Where a redirect or an upload's Location leads.
+    pub(super) fn target(&self, call: &Call, response: &Response<Body>) -> Result<Url, RegistryError> {
+        let wrong = |reason: &str| RegistryError::Protocol { at: call.at.clone(), reason: reason.to_owned() };
+        let location =
+            response.headers().get(header::LOCATION).ok_or_else(|| wrong("it gives no Location"))?;
+        let location = location.to_str().map_err(|_| wrong("its Location is no text"))?;
+        let url = call.url.join(location).map_err(|_| wrong("its Location is no URL"))?;
+        Ok(self.endpoints.redirected(url))
+    }
+
+    async fn dispatch(
+        &self,
+        call: &Call,
+        request: Request<Body>,
+        answer: Duration,
+    ) -> Result<Response<Body>, RegistryError> {
+        let pulse = Pulse::start();
+        let request = request.map(|body| Watched { body, pulse: pulse.clone() }.boxed_unsync());
+        let at = || call.at.clone();
+        let sent: BoxFuture<'static, _> = Box::pin(self.transport.clone().oneshot(request));
+        let response = tokio::select! {
+            response = sent => {
+                response.map_err(|source| RegistryError::Transport { at: at(), source })?
+            }
+            () = pulse.still(self.idle, answer) => {
+                return Err(RegistryError::Stalled { at: at(), idle: answer });
+            }
+        };
+        let idle = self.idle;
+        Ok(response.map(|body| Guarded { body, idle, timer: None }.boxed_unsync()))
+    }
+
+    /// The error that an answer with another status than the expected ones is.
+    pub(super) async fn refusal(&self, at: &RequestLine, response: Response<Body>) -> RegistryError {
+        let (parts, body) = response.into_parts();
+        let body = match at.method {
+            Method::HEAD => Bytes::new(),
+            // The status tells enough if the body breaks off.
+            _ => collect(at, body).await.unwrap_or_default(),
+        };
+        let (at, errors, status) = (at.clone(), ApiErrors::read(&body), parts.status);
+        let retry_after = self.retry_after(&parts.headers);
+        match status {
+            StatusCode::NOT_FOUND => RegistryError::NotFound { at, errors },
+            StatusCode::UNAUTHORIZED => RegistryError::Unauthorized { at, errors, renewed: false },
+            StatusCode::FORBIDDEN => RegistryError::Denied { at, errors, renewed: false },
+            StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { at, errors, retry_after },
+            _ if errors.has("TOOMANYREQUESTS") => RegistryError::RateLimited { at, errors, retry_after },
+            StatusCode::REQUEST_TIMEOUT => {
+                RegistryError::Unavailable { at, status: status.as_u16(), errors, retry_after }
+            }
+            _ if status.is_server_error() => {
+                RegistryError::Unavailable { at, status: status.as_u16(), errors, retry_after }
+            }
+            _ if status.is_client_error() => RegistryError::Refused { at, status: status.as_u16(), errors },
+            _ => RegistryError::Protocol { at, reason: format!("unexpected status {status}") },
+        }
+    }
+
+    /// Seconds or a date.
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+        match value.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => {
+                let at = rfc2822::parse(value).ok()?.timestamp();
+                Some(Duration::try_from(at.duration_since(self.time.now())).unwrap_or(Duration::ZERO))
+            }
+        }
+    }
+}
+
+/// Nothing came for this long.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing moved for {} s", .0.as_secs())]
+struct StallError(Duration);
+
+/// The time of the stall, if that is what the error is.
+pub(super) fn stalled(error: BoxError) -> Result<Duration, BoxError> {
+    error.downcast::<StallError>().map(|stall| stall.0)
+}
+
+/// When a request's body moved last, and whether it is whole.
+#[derive(Clone)]
+struct Pulse(Arc<Mutex<(Instant, bool)>>);
+
+impl Pulse {
+    fn start() -> Self {
+        Pulse(Arc::new(Mutex::new((Instant::now(), false))))
+    }
+
+    fn beat(&self, whole: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), whole);
+    }
+
+    /// Completes when nothing moved for `idle`, or `answer` after the body was whole.
+    async fn still(&self, idle: Duration, answer: Duration) {
+        loop {
+            let (last, whole) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = last + if whole { answer } else { idle.max(answer) };
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+/// A request's body that tells when it moves.
+struct Watched {
+    body: Body,
+    pulse: Pulse,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.pulse.beat(frame.is_none());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body that ends with an error when nothing comes for too long. Time counts only while somebody waits.
+struct Guarded {
+    body: Body,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.timer = None;
+            return Poll::Ready(frame);
+        }
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(StallError(idle).into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,120 @@
+//! Lists in pages.
+
+use ::http::{Method, header};
+use bp_artifact::Tag;
+use serde::Deserialize;
+
+use super::{
+    RegistryError, RepositoryClient,
+    http::{Call, collect},
+    repository::text,
+};
+
+#[derive(Deserialize)]
+struct Tags {
+    /// Some registries write `null` for none.
+    tags: Option<Vec<String>>,
+}
+
+impl RepositoryClient {
+    /// A bound for lists whose pages never end.
+    const PAGES: usize = 10_000;
+
+    /// All tags of the repository, in the registry's order. Empty when there is no such repository.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or does not allow it.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:ListImages`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
+        let mut call = Some(self.host.call(Method::GET, self.path("tags/list?n=1000")));
+        let mut tags = Vec::new();
+        for _ in 0..Self::PAGES {
+            let Some(page) = call.take() else { return Ok(tags) };
+            let response = match self.send(&self.pull, &page, &[200]).await {
+                Ok(response) => response,
+                Err(RegistryError::NotFound { .. }) => return Ok(tags),
+                Err(error) => return Err(error),
+            };
+            call = text(response.headers(), header::LINK).and_then(|link| self.next_page(&page, &link));
+            let body = collect(&page.at, response.into_body()).await?;
+            let wrong =
+                |_| RegistryError::Protocol { at: page.at.clone(), reason: "it is no list of tags".into() };
+            let list: Tags = serde_json::from_slice(&body).map_err(wrong)?;
+            // A name that is no tag cannot be asked for either.
+            tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
+        }
+        Ok(tags)
+    }
+
+    /// Whether nothing was ever pushed to the repository, so that asking for blobs is in vain.
+    pub(crate) async fn is_new(&self) -> Result<bool, RegistryError> {
+        let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
+        match self.send(&self.push, &call, &[200]).await {
+            Ok(_) => Ok(false),
+            Err(RegistryError::NotFound { .. }) => Ok(true),
+            // Who may push need not be allowed to list.
+            Err(
+                RegistryError::Denied { .. }
+                | RegistryError::Unauthorized { .. }
+                | RegistryError::Refused { .. },
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn next_page(&self, page: &Call, link: &str) -> Option<Call> {
+        let url = page.url.join(next_link(link)?).ok()?;
+        Some(Call { url: self.client.0.http.endpoints.redirected(url), ..page.clone() })
+    }
+}
+
+/// The target of `<…>; rel="next"` in a Link header that may hold several.
+fn next_link(header: &str) -> Option<&str> {
+    let mut rest = header;
+    while let Some((_, after)) = rest.split_once('<') {
+        let (target, parameters) = after.split_once('>')?;
+        let end = parameters.find('<').unwrap_or(parameters.len());
+        let is_next = parameters[..end].split([';', ',']).any(|parameter| {
+            matches!(parameter.trim().split_once('='), Some((name, value))
+                if name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "next")
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = &parameters[end..];
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::next_link;
+
+    #[test]
+    fn links() {
+        for (header, next) in [
+            (r#"</v2/a/tags/list?last=x&n=2>; rel="next""#, Some("/v2/a/tags/list?last=x&n=2")),
+            (r#"<https://r/a>; rel=next"#, Some("https://r/a")),
+            (r#"</first>; rel="first", </b>; title="x"; REL="next""#, Some("/b")),
+            (r#"</a>; rel="prev""#, None),
+            ("</a", None),
+            ("", None),
+        ] {
+            assert_eq!(next_link(header), next, "{header}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(header in "[<>;,=\"a-z é]*") {
+            let _ = next_link(&header);
+        }
+    }
+}

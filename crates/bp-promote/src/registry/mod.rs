@@ -1,0 +1,234 @@
+//! A client for OCI registries.
+
+mod auth;
+mod blob;
+mod builder;
+mod challenge;
+mod credentials;
+#[cfg(feature = "ecr")]
+mod ecr;
+mod endpoints;
+mod error;
+mod http;
+mod lists;
+mod repository;
+mod resolver;
+mod upload;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ::http::{HeaderMap, Method, Response};
+use bp_artifact::{Registry, Repository};
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use tokio::time::Instant;
+use url::Url;
+
+#[cfg(feature = "ecr")]
+pub use self::ecr::EcrCredentials;
+use self::{
+    auth::{Authenticator, Scope},
+    http::{Call, Http, full},
+};
+pub use self::{
+    builder::{BuildError, RegistryClientBuilder},
+    credentials::{Anonymous, Chain, CredentialError, CredentialSource, DockerConfig, Login, Logins},
+    error::{ApiError, ApiErrors, RegistryError, RequestLine},
+    http::{Body, Transport, transport},
+    repository::RepositoryClient,
+    resolver::RegistryResolver,
+};
+use crate::retry::{Observer, RetryPolicy};
+
+/// A client for all registries that a delivery talks to. Cheap to clone; clones share connections, logins and tokens.
+///
+/// ```no_run
+/// use bp_promote::{Chain, DockerConfig, RegistryClient};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = RegistryClient::builder().credentials(DockerConfig).build()?;
+/// let repository = client.repository(&"registry.example.com/shop/web".parse()?);
+/// let manifest = repository.manifest(&"1.4.2".parse::<bp_artifact::Tag>()?.into()).await?;
+/// assert_eq!(manifest.media_type, "application/vnd.oci.image.index.v1+json");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RegistryClient(Arc<Shared>);
+
+struct Shared {
+    http: Http,
+    credentials: Arc<dyn CredentialSource>,
+    retry: RetryPolicy,
+    hosts: Mutex<HashMap<Registry, Arc<Host>>>,
+}
+
+/// One registry.
+struct Host {
+    registry: Registry,
+    base: Url,
+    auth: Authenticator,
+    /// Until when a throttling registry asked everybody to wait.
+    pause: Mutex<Option<Instant>>,
+}
+
+impl Host {
+    fn call(&self, method: Method, path: impl Into<String>) -> Call {
+        let path = path.into();
+        let url = self.base.join(&path).expect("a checked repository path makes a URL");
+        let path = path.split('?').next().unwrap_or_default().to_owned();
+        let at = RequestLine { method, registry: self.registry.clone(), path };
+        Call { at, url, headers: HeaderMap::new() }
+    }
+
+    async fn wait_for_pause(&self) {
+        let until = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until.filter(|until| *until > Instant::now()) {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// When the registry throttles one request, all others wait too.
+    fn note(&self, error: &RegistryError, policy: &RetryPolicy) {
+        if let RegistryError::RateLimited { retry_after: Some(after), .. } = error {
+            let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+            *pause = (*pause).max(Some(Instant::now() + policy.bounded(*after)));
+        }
+    }
+}
+
+impl RegistryClient {
+    /// Starts to describe a client.
+    pub fn builder() -> RegistryClientBuilder {
+        RegistryClientBuilder::default()
+    }
+
+    /// The client for one repository.
+    pub fn repository(&self, repository: &Repository) -> RepositoryClient {
+        RepositoryClient::new(self.clone(), repository.clone())
+    }
+
+    fn host(&self, registry: &Registry) -> Arc<Host> {
+        let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = hosts.entry(registry.clone()).or_insert_with(|| {
+            Arc::new(Host {
+                registry: registry.clone(),
+                base: self.0.http.endpoints.base(registry),
+                auth: Authenticator::new(registry.clone(), Arc::clone(&self.0.credentials)),
+                pause: Mutex::default(),
+            })
+        });
+        Arc::clone(host)
+    }
+
+    /// Sends a request until it gets one of the `expected` statuses, or an error that trying again does not mend.
+    fn send<'a>(
+        &'a self,
+        errand: Errand<'a>,
+        call: &'a Call,
+        expected: &'static [u16],
+    ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
+        let attempt = move || self.attempt(errand, call, Bytes::new(), expected);
+        Box::pin(self.0.retry.run(errand.observer, attempt))
+    }
+
+    /// Sends a request once, and once more with other credentials if these are not taken.
+    fn attempt<'a>(
+        &'a self,
+        errand: Errand<'a>,
+        call: &'a Call,
+        body: Bytes,
+        expected: &'static [u16],
+    ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
+        Box::pin(async move {
+            let Errand { host, scope, .. } = errand;
+            let http = &self.0.http;
+            let mut renewed = false;
+            loop {
+                host.wait_for_pause().await;
+                let ahead = host.auth.go_ahead().await;
+                let authorization = host.auth.authorization(http, scope).await?;
+                let header = authorization.as_ref().map(|authorization| &authorization.value);
+                errand.count();
+                let response = http.exchange(call, header, full(body.clone())).await?;
+                let status = response.status();
+                let learned = host.auth.learn(status, response.headers());
+                drop(ahead);
+                if expected.contains(&status.as_u16()) {
+                    return Ok(response);
+                }
+                if matches!(status.as_u16(), 401 | 403) && !renewed {
+                    // Learned just now: what the registry wants was not known when this request was made.
+                    let knows_better = learned && authorization.is_none();
+                    if knows_better || host.auth.renew(http, scope, authorization.as_ref()).await? {
+                        renewed = !knows_better;
+                        continue;
+                    }
+                }
+                let error = http.refusal(&call.at, response).await;
+                host.note(&error, &self.0.retry);
+                return Err(error);
+            }
+        })
+    }
+
+    /// Sends a request with a body that can be sent only once.
+    fn stream<'a>(
+        &'a self,
+        errand: Errand<'a>,
+        call: &'a Call,
+        body: Body,
+        expected: u16,
+    ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
+        Box::pin(async move {
+            let Errand { host, scope, .. } = errand;
+            let http = &self.0.http;
+            host.wait_for_pause().await;
+            // An upload may be told to go to another host, which must not see who we are.
+            let authorization = match call.url.origin() == host.base.origin() {
+                true => host.auth.authorization(http, scope).await?,
+                false => None,
+            };
+            errand.count();
+            let header = authorization.as_ref().map(|authorization| &authorization.value);
+            let response = http.upload(call, header, body).await?;
+            if response.status().as_u16() == expected {
+                return Ok(response);
+            }
+            let mut error = http.refusal(&call.at, response).await;
+            host.note(&error, &self.0.retry);
+            if let RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } =
+                &mut error
+            {
+                *renewed = host.auth.renew(http, scope, authorization.as_ref()).await?;
+            }
+            Err(error)
+        })
+    }
+}
+
+/// On whose behalf a request is sent.
+#[derive(Clone, Copy)]
+struct Errand<'a> {
+    host: &'a Host,
+    scope: &'a Scope,
+    requests: &'a AtomicU64,
+    observer: Option<&'a Observer>,
+}
+
+impl Errand<'_> {
+    fn count(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryClient").field("retry", &self.0.retry).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,206 @@
+//! One repository: its manifests.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ::http::{HeaderMap, HeaderName, Method, Response, header};
+use bp_artifact::{Digest, ManifestError, Repository};
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+
+use super::{
+    Errand, Host, RegistryClient, RegistryError,
+    auth::Scope,
+    http::{Body, Call, collect},
+};
+use crate::{
+    content::{ACCEPT, Descriptor, Manifest, Reference},
+    retry::{Observer, telling},
+};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// The client for one repository. Cheap to clone; clones count their requests together.
+#[derive(Clone)]
+pub struct RepositoryClient {
+    pub(super) client: RegistryClient,
+    pub(super) host: Arc<Host>,
+    pub(super) repository: Repository,
+    pub(super) pull: Scope,
+    pub(super) push: Scope,
+    requests: Arc<AtomicU64>,
+    pub(super) observer: Option<Observer>,
+}
+
+impl RepositoryClient {
+    pub(super) fn new(client: RegistryClient, repository: Repository) -> Self {
+        RepositoryClient {
+            host: client.host(repository.registry()),
+            pull: Scope::pull(&repository),
+            push: Scope::push(&repository),
+            client,
+            repository,
+            requests: Arc::default(),
+            observer: None,
+        }
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// How many requests this client and its clones have sent, those for tokens left out.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The same client with its own count of requests, whose retries are told to `observer`.
+    pub(crate) fn observed(&self, observer: Observer) -> Self {
+        RepositoryClient { requests: Arc::default(), observer: Some(observer), ..self.clone() }
+    }
+
+    pub(super) fn errand<'a>(&'a self, scope: &'a Scope) -> Errand<'a> {
+        Errand { host: &self.host, scope, requests: &self.requests, observer: self.observer.as_ref() }
+    }
+
+    pub(super) fn path(&self, rest: impl fmt::Display) -> String {
+        format!("/v2/{}/{rest}", self.repository.path())
+    }
+
+    pub(super) async fn send(
+        &self,
+        scope: &Scope,
+        call: &Call,
+        expected: &'static [u16],
+    ) -> Result<Response<Body>, RegistryError> {
+        self.client.send(self.errand(scope), call, expected).await
+    }
+
+    /// What `reference` names now, without reading it. `None` when it names nothing.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or does not allow it.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:BatchGetImage`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn head(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
+        let call = self.host.call(Method::HEAD, self.path(format_args!("manifests/{reference}")));
+        let call = call.header(header::ACCEPT, ACCEPT);
+        let headers = match self.send(&self.pull, &call, &[200]).await {
+            Ok(response) => response.headers().clone(),
+            Err(RegistryError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let told = text(&headers, CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+        let digest = match (reference, told) {
+            (Reference::Digest(asked), _) => asked.clone(),
+            (Reference::Tag(_), Some(told)) => told,
+            // The header is optional: then only the bytes tell.
+            (Reference::Tag(_), None) => match self.manifest(reference).await {
+                Ok(manifest) => return Ok(Some(manifest.descriptor())),
+                Err(RegistryError::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        let media_type = text(&headers, header::CONTENT_TYPE).unwrap_or_default();
+        let size = text(&headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        Ok(Some(Descriptor::of(media_type, digest, size.unwrap_or_default())))
+    }
+
+    /// Reads the manifest or index that `reference` names. Its bytes are hashed.
+    ///
+    /// # Errors
+    /// When it is not there, the registry cannot be asked or does not allow it, or the bytes are not those that were
+    /// asked for.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:BatchGetImage`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
+        let call = self.host.call(Method::GET, self.path(format_args!("manifests/{reference}")));
+        let call = call.header(header::ACCEPT, ACCEPT);
+        let read = || self.read_manifest(&call, reference);
+        self.client.0.retry.run(self.observer.as_ref(), read).await
+    }
+
+    fn read_manifest<'a>(
+        &'a self,
+        call: &'a Call,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Manifest, RegistryError>> {
+        Box::pin(async move {
+            let answer = self.client.attempt(self.errand(&self.pull), call, Bytes::new(), &[200]);
+            let (parts, body) = answer.await?.into_parts();
+            let bytes = collect(&call.at, body).await?;
+            // A tag's bytes are held against what the registry says of them.
+            let told = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
+            let expected = match reference {
+                Reference::Digest(digest) => Some(digest.clone()),
+                Reference::Tag(_) => told,
+            };
+            let media_type = text(&parts.headers, header::CONTENT_TYPE);
+            Manifest::read(media_type.as_deref(), expected.as_ref(), bytes).map_err(|source| match source {
+                ManifestError::Digest { expected, found } => {
+                    RegistryError::Corrupt { at: call.at.clone(), expected, found }
+                }
+                source => RegistryError::Manifest { at: call.at.clone(), source },
+            })
+        })
+    }
+
+    /// Stores a manifest under its digest or a tag, byte for byte. What it refers to must be there.
+    ///
+    /// # Errors
+    /// When the registry refuses it, cannot be asked or does not allow it.
+    ///
+    /// # Permissions
+    /// Push. On Amazon ECR: `ecr:PutImage`.
+    ///
+    /// # Cancel safety
+    /// It may be stored or not; storing it again changes nothing.
+    pub async fn put_manifest(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let call = self.host.call(Method::PUT, self.path(format_args!("manifests/{reference}")));
+        let call = call.header(header::CONTENT_TYPE, &manifest.media_type);
+        let put = || {
+            let bytes = manifest.bytes.clone();
+            self.client.attempt(self.errand(&self.push), &call, bytes, &[200, 201, 202])
+        };
+        // A registry may not see blobs yet that it has just taken.
+        let worth = |error: &RegistryError| {
+            bp_artifact::Classified::is_retryable(error) || error.is_missing_content()
+        };
+        let response = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), put).await?;
+        let told = text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+        match told {
+            Some(told) if told.algorithm() == manifest.digest.algorithm() && told != manifest.digest => {
+                Err(RegistryError::Corrupt { at: call.at, expected: manifest.digest.clone(), found: told })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for RepositoryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RepositoryClient").field("repository", &self.repository).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}

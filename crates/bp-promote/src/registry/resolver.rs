@@ -1,0 +1,71 @@
+//! The digest resolver for any registry.
+
+use bp_artifact::{ImageRef, ManifestError, Resolve, ResolveError, ResolvedImage};
+use futures_core::future::BoxFuture;
+
+use super::{RegistryClient, RegistryError};
+use crate::content::Reference;
+
+/// Resolves images of any registry, in one request. The manifest's bytes are hashed.
+///
+/// # Permissions
+/// Pull. On Amazon ECR: `ecr:GetAuthorizationToken`, `ecr:BatchGetImage`.
+#[derive(Debug, Clone)]
+pub struct RegistryResolver {
+    client: RegistryClient,
+}
+
+impl RegistryResolver {
+    /// A resolver over `client`.
+    pub fn new(client: RegistryClient) -> Self {
+        RegistryResolver { client }
+    }
+
+    async fn look(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
+        let repository = image.repository();
+        let reference = Reference::from_image(image);
+        let manifest = self
+            .client
+            .repository(repository)
+            .manifest(&reference)
+            .await
+            .map_err(|error| failed(image, error))?;
+        let found = repository.at(manifest.digest.clone());
+        ResolvedImage::from_manifest(found, Some(&manifest.media_type), &manifest.bytes)
+            .map_err(|source| ResolveError::BadManifest { image: image.clone(), source: Box::new(source) })
+    }
+}
+
+impl Resolve for RegistryResolver {
+    fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+        Box::pin(self.look(image))
+    }
+}
+
+fn failed(image: &ImageRef, error: RegistryError) -> ResolveError {
+    let repository = image.repository().clone();
+    let bad = |source| ResolveError::BadManifest { image: image.clone(), source: Box::new(source) };
+    match error {
+        RegistryError::NotFound { errors, .. } if errors.has("NAME_UNKNOWN") => {
+            ResolveError::RepositoryNotFound { repository, request_id: None }
+        }
+        RegistryError::NotFound { .. } => {
+            ResolveError::ImageNotFound { image: image.clone(), request_id: None }
+        }
+        RegistryError::Denied { .. } => ResolveError::AccessDenied {
+            permission: format!("pull from {repository}"),
+            repository,
+            request_id: None,
+            source: Some(error.into()),
+        },
+        RegistryError::Unauthorized { .. } => {
+            ResolveError::NoCredentials { repository, source: error.into() }
+        }
+        RegistryError::Credentials { ref source, .. } if !source.is_retryable() => {
+            ResolveError::NoCredentials { repository, source: error.into() }
+        }
+        RegistryError::Corrupt { expected, found, .. } => bad(ManifestError::Digest { expected, found }),
+        RegistryError::Manifest { source, .. } => bad(source),
+        _ => ResolveError::Unavailable { repository, request_id: None, source: error.into() },
+    }
+}

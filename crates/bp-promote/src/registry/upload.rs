@@ -1,0 +1,123 @@
+//! Storing blobs: one streamed upload, or a mount.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::http::{HeaderMap, Method, header};
+use bp_artifact::Repository;
+use futures_core::future::BoxFuture;
+use futures_util::StreamExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    RegistryError, RepositoryClient,
+    auth::Scope,
+    error::RequestLine,
+    http::{Body, Call},
+};
+use crate::{
+    content::Descriptor,
+    store::{BlobStream, PutError, StoreError, Stored},
+};
+
+/// The request that the blob's bytes go to, or `None` when the registry mounted it.
+type Started = Option<Call>;
+
+impl RepositoryClient {
+    /// Stores a blob from `source`, or has the registry take it from another of its repositories.
+    ///
+    /// # Errors
+    /// When the source breaks off, or the registry refuses the blob, cannot be asked or does not allow it.
+    ///
+    /// # Permissions
+    /// Push. On Amazon ECR: `ecr:InitiateLayerUpload`, `ecr:UploadLayerPart`, `ecr:CompleteLayerUpload`.
+    ///
+    /// # Cancel safety
+    /// A cancelled upload leaves nothing that can be seen; the registry forgets it.
+    pub async fn put_blob(
+        &self,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+        source: BoxFuture<'_, Result<BlobStream, StoreError>>,
+    ) -> Result<Stored, PutError> {
+        let failed = |error| PutError::Destination(StoreError::Registry(error));
+        let (started, stream) = match mount {
+            Some(_) => match self.start_upload(blob, mount).await.map_err(failed)? {
+                None => return Ok(Stored::Mounted),
+                started => (started, source.await.map_err(PutError::Source)?),
+            },
+            // The way to the source and the way to the destination take their time together.
+            None => {
+                let started = async { self.start_upload(blob, None).await.map_err(failed) };
+                let opened = async { source.await.map_err(PutError::Source) };
+                tokio::try_join!(started, opened)?
+            }
+        };
+        let Some(call) = started else { return Ok(Stored::Mounted) };
+        // Why the source ended, if it did: the transport only tells that the request's body did.
+        let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
+        let body = body_of(stream, Arc::clone(&broken));
+        let sent = self.client.stream(self.errand(&self.push), &call, body, 201).await;
+        let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (sent, broken) {
+            (_, Some(error)) => Err(PutError::Source(error)),
+            (Err(error), None) => Err(failed(error)),
+            (Ok(_), None) => Ok(Stored::Uploaded),
+        }
+    }
+
+    async fn start_upload(
+        &self,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+    ) -> Result<Started, RegistryError> {
+        let mut path = self.path("blobs/uploads/");
+        let mut scope = self.push.clone();
+        if let Some(from) = mount {
+            let from_path = utf8_percent_encode(from.path(), NON_ALPHANUMERIC);
+            path += &format!("?mount={}&from={from_path}", blob.digest);
+            scope = scope.and(&Scope::pull(from));
+        }
+        let call = self.host.call(Method::POST, path).header(header::CONTENT_LENGTH, "0");
+        let response = match self.send(&scope, &call, &[201, 202]).await {
+            Ok(response) => response,
+            // A refused mount is no reason not to upload.
+            Err(error) if mount.is_some() && !bp_artifact::Classified::is_retryable(&error) => {
+                return Box::pin(self.start_upload(blob, None)).await;
+            }
+            Err(error) => return Err(error),
+        };
+        if response.status() == ::http::StatusCode::CREATED && mount.is_some() {
+            return Ok(None);
+        }
+        let mut url = self.client.0.http.target(&call, &response)?;
+        // The Location may carry a query of its own, whose spelling is the registry's.
+        let digest = format!("digest={}", utf8_percent_encode(blob.digest.as_str(), NON_ALPHANUMERIC));
+        let query = match url.query() {
+            Some(query) if !query.is_empty() => format!("{query}&{digest}"),
+            _ => digest,
+        };
+        url.set_query(Some(&query));
+        let at = RequestLine {
+            method: Method::PUT,
+            registry: self.repository.registry().clone(),
+            path: self.path("blobs/uploads/…"),
+        };
+        let call = Call { at, url, headers: HeaderMap::new() }
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, &blob.size.to_string());
+        Ok(Some(call))
+    }
+}
+
+/// The stream as a request's body. Its error is put aside.
+fn body_of(stream: BlobStream, broken: Arc<Mutex<Option<StoreError>>>) -> Body {
+    let frames = stream.map(move |piece| {
+        piece.map(Frame::data).map_err(|error| {
+            *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            "the source broke off".into()
+        })
+    });
+    StreamBody::new(frames).boxed_unsync()
+}

@@ -1,0 +1,275 @@
+//! Where images come from and go to: registries and OCI layouts.
+
+use std::pin::Pin;
+
+use bp_artifact::{Classified, ErrorClass, Repository};
+use bytes::Bytes;
+use futures_core::{Stream, future::BoxFuture};
+
+use crate::{
+    content::{Descriptor, Manifest, Reference},
+    layout::LayoutError,
+    registry::{RegistryError, RepositoryClient},
+    retry::{Observer, Transient},
+};
+
+/// The bytes of a blob. It ends in an error when they are not those that were asked for, before the last piece is
+/// given.
+pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
+
+/// What went wrong with a source or destination.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// An OCI layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl StoreError {
+    /// Whether it means that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Registry(RegistryError::NotFound { .. })
+                | StoreError::Layout(LayoutError::NotFound { .. })
+        )
+    }
+
+    /// Whether a tag is there and may not move.
+    pub(crate) fn is_immutable_tag(&self) -> bool {
+        matches!(self, StoreError::Registry(error) if error.is_immutable_tag())
+    }
+
+    /// Whether the bytes were not those that were asked for.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Registry(RegistryError::Corrupt { .. })
+                | StoreError::Layout(LayoutError::Corrupt { .. })
+        )
+    }
+}
+
+impl Classified for StoreError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            StoreError::Registry(error) => error.class(),
+            StoreError::Layout(error) => error.class(),
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            StoreError::Registry(error) => error.is_retryable(),
+            StoreError::Layout(error) => error.is_retryable(),
+        }
+    }
+}
+
+impl Transient for StoreError {
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        match self {
+            StoreError::Registry(error) => error.retry_after(),
+            StoreError::Layout(_) => None,
+        }
+    }
+}
+
+/// Which side of a transfer failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// Reading.
+    #[error("the source broke off")]
+    Source(#[source] StoreError),
+    /// Writing.
+    #[error("the destination failed")]
+    Destination(#[source] StoreError),
+}
+
+impl PutError {
+    fn inner(&self) -> &StoreError {
+        match self {
+            PutError::Source(error) | PutError::Destination(error) => error,
+        }
+    }
+}
+
+impl Classified for PutError {
+    fn class(&self) -> ErrorClass {
+        self.inner().class()
+    }
+
+    /// Also what came of bytes that were spoilt on the way, or of an upload that the registry forgot.
+    fn is_retryable(&self) -> bool {
+        let spoilt = |error: &RegistryError| {
+            ["DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]
+                .iter()
+                .any(|code| error.has_code(code))
+        };
+        match self {
+            PutError::Destination(StoreError::Registry(error)) if spoilt(error) => true,
+            _ => self.inner().is_retryable(),
+        }
+    }
+}
+
+impl Transient for PutError {
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        self.inner().retry_after()
+    }
+}
+
+/// How a blob came to its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Its bytes were sent.
+    Uploaded,
+    /// The registry took it from another of its repositories.
+    Mounted,
+}
+
+/// Where an image is read.
+pub trait Source: Send + Sync + 'static {
+    /// Its name for people.
+    fn name(&self) -> String;
+
+    /// The repository, when it is one of a registry.
+    fn repository(&self) -> Option<&Repository>;
+
+    /// Reads a manifest or index, verified.
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>>;
+
+    /// Reads a blob, verified.
+    fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
+
+    /// How many requests were sent.
+    fn requests(&self) -> u64;
+
+    /// Whom to tell of retries. Starts to count requests anew.
+    fn observe(&mut self, observer: Observer);
+}
+
+/// Where an image is written. Everything it holds can be seen only when it is whole.
+pub trait Destination: Send + Sync + 'static {
+    /// Its name for people.
+    fn name(&self) -> String;
+
+    /// The repository, when it is one of a registry.
+    fn repository(&self) -> Option<&Repository>;
+
+    /// What `reference` names now.
+    fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>>;
+
+    /// Whether it is known to hold nothing, so that asking for blobs is in vain.
+    fn is_new(&self) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Whether the blob is there.
+    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Stores a blob from `source`, or by a mount from another repository of the same registry. `source` is awaited
+    /// only when the bytes are needed.
+    fn put_blob<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        mount: Option<&'a Repository>,
+        source: BoxFuture<'a, Result<BlobStream, StoreError>>,
+    ) -> BoxFuture<'a, Result<Stored, PutError>>;
+
+    /// Stores a manifest under its digest, byte for byte.
+    fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Stores a manifest under the name that it is asked for by: the last step, which makes an image visible.
+    fn publish<'a>(
+        &'a self,
+        reference: &'a Reference,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// How many requests were sent.
+    fn requests(&self) -> u64;
+
+    /// Whom to tell of retries. Starts to count requests anew.
+    fn observe(&mut self, observer: Observer);
+}
+
+impl Source for RepositoryClient {
+    fn name(&self) -> String {
+        self.repository().to_string()
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        Some(self.repository())
+    }
+
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>> {
+        Box::pin(async move { Ok(self.manifest(reference).await?) })
+    }
+
+    fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
+        Box::pin(async move { Ok(self.blob(blob).await?) })
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests()
+    }
+
+    fn observe(&mut self, observer: Observer) {
+        *self = self.observed(observer);
+    }
+}
+
+impl Destination for RepositoryClient {
+    fn name(&self) -> String {
+        self.repository().to_string()
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        Some(self.repository())
+    }
+
+    fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.head(reference).await?) })
+    }
+
+    fn is_new(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.is_new().await?) })
+    }
+
+    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.has_blob(&blob.digest).await?) })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        mount: Option<&'a Repository>,
+        source: BoxFuture<'a, Result<BlobStream, StoreError>>,
+    ) -> BoxFuture<'a, Result<Stored, PutError>> {
+        Box::pin(self.put_blob(blob, mount, source))
+    }
+
+    fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.put_manifest(&manifest.digest.clone().into(), manifest).await?) })
+    }
+
+    fn publish<'a>(
+        &'a self,
+        reference: &'a Reference,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.put_manifest(reference, manifest).await?) })
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests()
+    }
+
+    fn observe(&mut self, observer: Observer) {
+        *self = self.observed(observer);
+    }
+}

@@ -1,0 +1,292 @@
+//! What goes wrong, and how it still ends well or says why not.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use bp_artifact::{Classified as _, ErrorClass, ImageRef};
+use bp_promote::{CopyError, CopyEvent, CopyOptions, CredentialError, CredentialSource, Login, Side, copy};
+use bp_sandbox::{
+    Effect, Fault,
+    registry::{Auth, Registry, RegistryOptions},
+};
+use common::*;
+use futures_core::future::BoxFuture;
+use tokio::time::Instant;
+
+fn throttled(seconds: u64) -> Effect {
+    Effect::Answer {
+        status: 429,
+        headers: vec![("retry-after".into(), seconds.to_string())],
+        body: r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#.into(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn single_faults_of_every_kind_are_overcome() {
+    let effects = [
+        Effect::Answer { status: 503, headers: Vec::new(), body: String::new() },
+        Effect::Answer { status: 500, headers: Vec::new(), body: "<html>".into() },
+        throttled(2),
+        Effect::Reset,
+        Effect::LoseAnswer,
+        Effect::CutBody(10),
+        Effect::Corrupt(5),
+        Effect::Stall(3, Duration::from_secs(300)),
+        Effect::Delay(Duration::from_secs(3)),
+    ];
+    let image = multi();
+    for effect in effects {
+        for (host, operation) in [
+            (SRC, "GET manifest"),
+            (SRC, "GET blob"),
+            (DST, "HEAD manifest"),
+            (DST, "GET tags"),
+            (DST, "POST upload"),
+            (DST, "PUT upload"),
+            (DST, "PUT manifest"),
+        ] {
+            let world = World::plain();
+            world.push(&image);
+            world.sandbox.faults().inject(Fault::new(effect.clone()).at(host).on(operation).times(2));
+            let done = world.copy().await;
+            assert!(done.is_ok(), "{effect:?} on {operation}: {done:?}");
+            world.assert_copied(&image);
+            let met = world.sandbox.ledger().count(|entry| entry.spoilt && entry.operation == operation);
+            assert!(met > 0, "{effect:?} on {operation}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured_and_told() {
+    let world = World::plain();
+    world.push(&single());
+    world.sandbox.faults().inject(Fault::new(throttled(20)).at(SRC).on("GET manifest"));
+    let start = Instant::now();
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    let mut work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
+    let mut told = false;
+    while let Some(event) = work.next_event().await {
+        if let CopyEvent::Retrying { side, reason, pause } = event {
+            assert_eq!(side, Side::Source);
+            assert!(reason.contains("throttled: TOOMANYREQUESTS: slow down"), "{reason}");
+            assert!(pause >= Duration::from_secs(20));
+            told = true;
+        }
+    }
+    work.await.unwrap();
+    assert!(told && start.elapsed() >= Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_breaks_off_goes_on_where_it_was() {
+    for options in [RegistryOptions::default(), RegistryOptions::default().without_ranges()] {
+        let ranges = format!("{options:?}").contains("ranges: true");
+        let world = World::new(options, RegistryOptions::default());
+        let image = large(1 << 20);
+        world.push(&image);
+        let size = image.blobs().iter().map(|blob| blob.len() as u64).max().unwrap();
+        world.sandbox.faults().inject(Fault::new(Effect::CutBody(700_000)).at(SRC).on("GET blob"));
+        // The order of the blobs is open: the cut may meet the small configuration, which it cannot.
+        let report = world.copy().await.unwrap();
+        world.assert_copied(&image);
+        assert_eq!(world.sandbox.ledger().count_of("PUT upload"), 2, "nothing is sent twice");
+        let read: u64 = world
+            .sandbox
+            .ledger()
+            .entries()
+            .iter()
+            .filter(|entry| entry.operation == "GET blob")
+            .map(|entry| entry.response_bytes)
+            .sum();
+        let total = report.bytes;
+        if report.source_requests > 3 {
+            assert_eq!(read == total, ranges, "{read} of {total}, largest {size}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_always_lies_is_found_out_and_the_tag_stays() {
+    let world = World::plain();
+    let (old, image) = (multi(), large(10_000));
+    world.sandbox.registry(DST).push(&old, "shop/web", "v1");
+    world.push(&image);
+    world.sandbox.faults().inject(Fault::new(Effect::Corrupt(0)).at(SRC).on("GET blob").times(1000));
+    let error = world.copy().await.unwrap_err();
+    assert!(matches!(&error, CopyError::Source { source, .. } if source.is_corrupt()), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+    world.assert_copied(&old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_registry_is_an_error_that_names_it() {
+    let world = World::plain();
+    world.sandbox.faults().inject(Fault::new(Effect::Reset).at(SRC).times(1000));
+    let error = world.copy().await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.to_string(), "GET dev.example.com/v2/shop/web/manifests/v1 broke off");
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+}
+
+/// ECR's logins from the model itself, as its API would give them.
+struct Fresh {
+    registry: Arc<Registry>,
+    lifetime: Duration,
+    /// What the source says of the expiry: nothing, as a credential helper, or the truth.
+    clock: Option<bp_sandbox::Clock>,
+}
+
+impl CredentialSource for Fresh {
+    fn login<'a>(
+        &'a self,
+        registry: &'a bp_artifact::Registry,
+    ) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
+        Box::pin(async move {
+            if registry.as_str() != self.registry.host() {
+                return Ok(None);
+            }
+            let login = Login::password("AWS", self.registry.log_in(self.lifetime));
+            Ok(Some(match &self.clock {
+                Some(clock) => login.until(clock.now() + self.lifetime),
+                None => login,
+            }))
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ecr_passwords_are_renewed_before_and_after_they_expire() {
+    const ECR: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
+    for told in [true, false] {
+        let sandbox = bp_sandbox::Sandbox::builder()
+            .registry(SRC, RegistryOptions::default())
+            .registry(ECR, RegistryOptions::ecr())
+            .build();
+        let clock = told.then(|| sandbox.clock().clone());
+        let fresh = Fresh { registry: sandbox.registry(ECR), lifetime: Duration::from_secs(600), clock };
+        let world = World { client: client(&sandbox, fresh), sandbox };
+        world.sandbox.registry(ECR).create_repository("shop/web");
+        let image = multi();
+        world.push(&image);
+        // The password expires while the registry is slow.
+        let slow = Effect::Delay(Duration::from_secs(25));
+        world.sandbox.faults().inject(Fault::new(slow).at(ECR).on("HEAD manifest").times(1));
+        let slow = Effect::Delay(Duration::from_secs(29));
+        world.sandbox.faults().inject(Fault::new(slow).at(SRC).on("GET blob").times(3));
+        let slow = Effect::Delay(Duration::from_secs(280));
+        world.sandbox.faults().inject(Fault::new(slow).at(ECR).on("PUT upload").times(3));
+        let from = format!("{SRC}/shop/web:v1");
+        world.copy_as(&from, &format!("{ECR}/shop/web:v1")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        world.copy_as(&from, &format!("{ECR}/shop/web:v2")).await.unwrap();
+        assert_eq!(world.sandbox.registry(ECR).tags("shop/web")["v2"], image.digest());
+        let expired = world.sandbox.ledger().count(|entry| entry.status == Some(403));
+        assert_eq!(expired == 0, told, "a known expiry is never run into: {expired}");
+        assert_eq!(world.sandbox.ledger().count(|entry| entry.status == Some(401)), 0, "no ping");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_fetched_once_for_each_scope_and_again_when_they_expire() {
+    let options = RegistryOptions::default().auth(Auth::token("ci", "pw", Duration::from_secs(60)));
+    let world = World::with(options, RegistryOptions::default(), login(SRC, "ci", "pw"));
+    let image = multi();
+    world.push(&image);
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+    assert_eq!(world.sandbox.ledger().count_of("GET token"), 1);
+    let refused = world.sandbox.ledger().count(|entry| entry.status == Some(401));
+    assert_eq!(refused, 1, "the first request learns what the registry wants");
+
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    world.sandbox.ledger().clear();
+    world.copy().await.unwrap();
+    assert_eq!(world.operations(SRC), ["GET token", "GET manifest"], "renewed before it is refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_and_missing_credentials_are_told_once() {
+    let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw"));
+    for credentials in [login(SRC, "ci", "wrong"), bp_promote::Logins::new()] {
+        let world = World::with(options(), RegistryOptions::default(), credentials);
+        world.push(&single());
+        let error = world.copy().await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("needs other credentials"), "{source}");
+        assert!(!source.contains("wrong"), "no secret is told: {source}");
+        assert!(world.operations(SRC).len() <= 2, "it does not loop: {:?}", world.operations(SRC));
+        assert_eq!(error.class(), ErrorClass::Unavailable);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_do_not_go_to_another_host() {
+    let options =
+        RegistryOptions::default().auth(Auth::basic("ci", "pw")).redirect_blobs_to("s3.example.com");
+    let world = World::with(options, RegistryOptions::default(), login(SRC, "ci", "pw"));
+    let image = single();
+    world.push(&image);
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+    assert_eq!(world.operations("s3.example.com").len(), 3, "the store refuses requests with credentials");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_does_not_see_its_blobs_yet_is_asked_again() {
+    let world = World::new(
+        RegistryOptions::default(),
+        RegistryOptions::default().validator_lag(Duration::from_millis(400)),
+    );
+    let image = multi();
+    world.push(&image);
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_killed_at_any_request_is_finished_by_the_next() {
+    let image = multi();
+    let mut finished = false;
+    for requests in 1.. {
+        let world = World::plain();
+        world.push(&image);
+        // Everything after so many requests to the destination stands still, and then the handle is dropped.
+        let still = Effect::Delay(Duration::from_secs(86_400));
+        world.sandbox.faults().inject(Fault::new(still).at(DST).after(requests).times(10_000));
+        let whole = tokio::time::timeout(Duration::from_secs(20), world.copy()).await;
+        world.sandbox.faults().clear();
+        if whole.is_ok() {
+            finished = true;
+            break;
+        }
+        let tagged = world.sandbox.registry(DST).tags("shop/web");
+        assert!(tagged.is_empty(), "after {requests} requests nothing is visible");
+        let stored = world.sandbox.registry(DST).blobs("shop/web").len();
+        world.sandbox.ledger().clear();
+        let report = world.copy().await.unwrap();
+        world.assert_copied(&image);
+        let sent = world.sandbox.ledger().count_of("PUT upload");
+        assert!(sent + stored <= 5 + 1, "what was there is not sent again: {stored} + {sent}");
+        assert_eq!(report.digest.as_str(), image.digest());
+    }
+    assert!(finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_stops_and_says_so() {
+    let world = World::plain();
+    world.push(&single());
+    let still = Effect::Delay(Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(still).at(DST).on("POST upload"));
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    let work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    work.cancel();
+    let error = work.await.unwrap_err();
+    assert!(matches!(error, CopyError::Cancelled));
+    assert_eq!(error.class(), ErrorClass::Interrupted);
+}
