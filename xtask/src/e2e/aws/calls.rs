@@ -5,6 +5,8 @@ pub(super) struct Call {
     pub(super) command: &'static str,
     /// Beginnings of paths that moto answers and the sandbox need not, or that are a known fault of moto.
     beside: &'static [&'static str],
+    /// What AWS refuses with by its documentation, where moto does not.
+    pub(super) refused: Option<&'static str>,
 }
 
 impl Call {
@@ -15,12 +17,23 @@ impl Call {
 }
 
 const fn call(command: &'static str) -> Call {
-    Call { command, beside: &[] }
+    Call { command, beside: &[], refused: None }
 }
 
 const fn call_beside(command: &'static str, beside: &'static [&'static str]) -> Call {
-    Call { command, beside }
+    Call { command, beside, refused: None }
 }
+
+const fn call_refused(command: &'static str, code: &'static str) -> Call {
+    Call { command, beside: &[], refused: Some(code) }
+}
+
+/// AWS answers them when one includes them; we never do.
+const SETTINGS: &[&str] = &[".cluster.settings", ".clusters[].settings"];
+/// AWS answers what was registered; moto fills in a default.
+const NETWORK: &[&str] = &[".taskDefinition.networkMode"];
+/// Optional in AWS's model; its absence means ECS.
+const CONTROLLER: &[&str] = &[".service.deploymentController", ".services[].deploymentController"];
 
 pub(super) const CALLS: &[Call] = &[
     call("sts get-caller-identity"),
@@ -58,6 +71,31 @@ pub(super) const CALLS: &[Call] = &[
     call("ecr describe-images --repository-name shop/none"),
     call("ecr batch-get-image --repository-name shop/web --image-ids imageTag=none"),
     call("ecr get-authorization-token"),
+    call_beside("ecs create-cluster --cluster-name shop", SETTINGS),
+    call_beside("ecs describe-clusters --clusters shop none", SETTINGS),
+    call_beside(
+        "ecs register-task-definition --family web \
+         --container-definitions name=web,image=registry.example.com/shop/web:1,memory=64",
+        NETWORK,
+    ),
+    call("ecs register-task-definition --family web --container-definitions name=web,memory=64"),
+    call_beside("ecs describe-task-definition --task-definition web", NETWORK),
+    call("ecs describe-task-definition --task-definition none"),
+    call("ecs list-task-definitions --family-prefix web"),
+    call_beside(
+        "ecs create-service --cluster shop --service-name web --task-definition web --desired-count 1",
+        CONTROLLER,
+    ),
+    call("ecs create-service --cluster shop --service-name api --task-definition none --desired-count 1"),
+    call("ecs create-service --cluster none --service-name web --task-definition web --desired-count 1"),
+    call_beside("ecs describe-services --cluster shop --services web none", CONTROLLER),
+    call("ecs describe-services --cluster none --services web"),
+    call_beside("ecs update-service --cluster shop --service web --desired-count 2", CONTROLLER),
+    call("ecs update-service --cluster shop --service none --desired-count 2"),
+    call("ecs update-service --cluster shop --service web --task-definition web:9"),
+    call_refused("ecs list-tasks --cluster shop --service-name none", "ServiceNotFoundException"),
+    call("ecs describe-tasks --cluster shop --tasks 0123456789abcdef0123456789abcdef"),
+    call_beside("ecs deregister-task-definition --task-definition web:1", NETWORK),
     call("eks describe-cluster --name none"),
 ];
 

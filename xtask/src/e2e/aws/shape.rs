@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The paths of all members, elements of lists under one name. Members without a value say nothing.
+/// The paths of all members, elements of lists under one name. What is empty says nothing: clients take an empty list
+/// and none for the same.
 pub(super) fn shape(value: &Value) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     collect(value, String::new(), &mut paths);
@@ -14,13 +15,13 @@ pub(super) fn shape(value: &Value) -> BTreeSet<String> {
 fn collect(value: &Value, path: String, paths: &mut BTreeSet<String>) {
     match value {
         Value::Null => {}
-        Value::Object(members) if !members.is_empty() => {
+        Value::Object(members) => {
             for (name, member) in members {
                 let name = if is_uuid(name) { "*" } else { name };
                 collect(member, format!("{path}.{name}"), paths);
             }
         }
-        Value::Array(elements) if !elements.is_empty() => {
+        Value::Array(elements) => {
             for element in elements {
                 collect(element, format!("{path}[]"), paths);
             }
@@ -42,8 +43,8 @@ mod tests {
 
     #[test]
     fn a_shape_has_every_path_once() {
-        let value = serde_json::json!({ "a": [{ "b": 1 }, { "b": 2, "c": {} }], "d": null, "e": [],
+        let value = serde_json::json!({ "a": [{ "b": 1 }, { "b": 2, "c": {}, "f": "" }], "d": null, "e": [],
                                        "2afc95a3-e26a-4cc6-9b9e-50394357c507": 1 });
-        assert_eq!(shape(&value).into_iter().collect::<Vec<_>>(), [".*", ".a[].b", ".a[].c", ".e"]);
+        assert_eq!(shape(&value).into_iter().collect::<Vec<_>>(), [".*", ".a[].b", ".a[].f"]);
     }
 }
