@@ -1,19 +1,22 @@
 //! Serves a sandbox until it is ended and prints, as one line of JSON, where everything listens.
 //!
 //! `cargo run -p bp-sandbox --example serve`, then for instance `crane validate --remote 127.0.0.1:PORT/shop/web:1`.
+//! A number after it lets the model's clock run so many times as fast as the wall's.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{error::Error, time::Duration};
 
 use bp_sandbox::{
-    ImageBuilder, Sandbox,
+    Clock, ImageBuilder, Sandbox,
     kube::ClusterOptions,
     registry::{Auth, RegistryOptions},
 };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let rate = std::env::args().nth(1).map_or(Ok(1), |rate| rate.parse())?;
     let sandbox = Sandbox::builder()
+        .clock(Clock::accelerated(rate))
         .registry("registry.example.com", RegistryOptions::default())
         .registry(
             "private.example.com",

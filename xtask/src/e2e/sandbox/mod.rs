@@ -1,15 +1,34 @@
 //! Real clients against the sandbox: whoever wrote them did not have our model in mind.
 
+mod ecs;
 mod registry;
 mod world;
 
-use anyhow::Result;
+use std::{process::Command, time::Duration};
+
+use anyhow::{Result, ensure};
 
 pub(super) use self::world::World;
 use super::Stage;
+use crate::command;
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
     let world = World::start(stage)?;
     registry::run(stage, &world);
+    // Minutes of an ECS deployment in seconds.
+    let fast = World::start_at(stage, 30)?;
+    ecs::run(stage, &fast);
     Ok(())
+}
+
+/// Runs a client for at most half a minute.
+fn done(command: &mut Command) -> Result<String> {
+    command::output_within(Duration::from_secs(30), command)
+}
+
+/// Runs a client that must fail, and returns what it says.
+fn refused(command: &mut Command) -> Result<String> {
+    let ended = command::ended_within(Duration::from_secs(30), command)?;
+    ensure!(!ended.status.success(), "`{}` should have failed", command::show(command));
+    Ok(ended.stderr)
 }

@@ -1,11 +1,10 @@
 //! crane, skopeo and aws-cli against the sandbox's registries.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{super::Stage, world::World};
-use crate::command;
+use super::{super::Stage, done, refused, world::World};
 
 const SERVER: &str = "sandbox registry";
 const PLAIN: &str = "registry.example.com";
@@ -24,18 +23,6 @@ pub(super) fn run(stage: &mut Stage, world: &World) {
     scenario("skopeo copies an index to and from a directory", skopeo_copies);
     scenario("skopeo copies to a registry with tokens", skopeo_with_tokens);
     scenario("crane pushes to ECR with a password of aws-cli", crane_to_ecr);
-}
-
-/// Runs a client for at most half a minute.
-fn done(command: &mut Command) -> Result<String> {
-    command::output_within(Duration::from_secs(30), command)
-}
-
-/// Runs a client that must fail, and returns what it says.
-fn refused(command: &mut Command) -> Result<String> {
-    let ended = command::ended_within(Duration::from_secs(30), command)?;
-    ensure!(!ended.status.success(), "`{}` should have failed", command::show(command));
-    Ok(ended.stderr)
 }
 
 /// The reference of the first image.

@@ -46,6 +46,11 @@ pub(super) struct Image {
 
 impl World {
     pub(in crate::e2e) fn start(stage: &mut Stage) -> Result<Self> {
+        Self::start_at(stage, 1)
+    }
+
+    /// Starts a sandbox whose clock runs `rate` times as fast as the wall's.
+    pub(in crate::e2e) fn start_at(stage: &mut Stage, rate: u32) -> Result<Self> {
         stage.tools.require(&TOOLS)?;
         command::output(command::cargo().args([
             "build",
@@ -54,15 +59,16 @@ impl World {
             "--example=serve",
         ]))?;
         let program = command::root().join("target/debug/examples/serve");
-        let log = stage.scratch.join("sandbox.log");
+        let name = if rate == 1 { "sandbox".to_owned() } else { format!("sandbox-x{rate}") };
+        let log = stage.scratch.join(format!("{name}.log"));
         let printed = || -> Option<Served> {
             let text = fs::read_to_string(&log).ok()?;
             serde_json::from_str(text.lines().next()?).ok()
         };
-        let server =
-            Server::start("sandbox", "(see below)", &stage.scratch, &mut Command::new(program), || {
-                printed().is_some()
-            })?;
+        let mut process = Command::new(program);
+        process.arg(rate.to_string());
+        let up = || printed().is_some();
+        let server = Server::start(&name, "the addresses in its log", &stage.scratch, &mut process, up)?;
         stage.servers.push(server);
         let served = printed().context("the sandbox printed no world")?;
         let home = stage.scratch.join("clients");
