@@ -6,6 +6,7 @@
 mod aws;
 mod http;
 mod kubernetes;
+mod library;
 mod registries;
 mod sandbox;
 mod server;

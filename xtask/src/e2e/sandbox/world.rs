@@ -52,12 +52,8 @@ impl World {
     /// Starts a sandbox whose clock runs `rate` times as fast as the wall's.
     pub(in crate::e2e) fn start_at(stage: &mut Stage, rate: u32) -> Result<Self> {
         stage.tools.require(&TOOLS)?;
-        command::output(command::cargo().args([
-            "build",
-            "--quiet",
-            "--package=bp-sandbox",
-            "--example=serve",
-        ]))?;
+        // The whole workspace, so that the features, and with them the build, are those of `cargo test --workspace`.
+        command::output(command::cargo().args(["build", "--quiet", "--workspace", "--example=serve"]))?;
         let program = command::root().join("target/debug/examples/serve");
         let name = if rate == 1 { "sandbox".to_owned() } else { format!("sandbox-x{rate}") };
         let log = stage.scratch.join(format!("{name}.log"));
