@@ -1,5 +1,7 @@
 //! The calls, one function each: the only place that talks to the SDK.
 
+use std::sync::Arc;
+
 use aws_sdk_ecs::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -29,12 +31,15 @@ pub(crate) struct Api {
     pub(crate) client: Client,
     pub(crate) cluster: String,
     pub(crate) service: String,
+    /// Registrations go one by one, so that equal ones meet; the API takes about one a second anyway.
+    registering: Arc<Mutex<()>>,
 }
 
-/// Registrations of this process go one by one: the API takes about one a second, and equal ones are to meet.
-static REGISTERING: Mutex<()> = Mutex::const_new(());
-
 impl Api {
+    pub(crate) fn new(client: Client, cluster: String, service: String) -> Self {
+        Api { client, cluster, service, registering: Arc::default() }
+    }
+
     /// Gives the errors that name the cluster or the service their names.
     fn error<E>(
         &self,
@@ -102,7 +107,7 @@ impl Api {
     /// What is sent is the definition's own JSON, so that nothing is lost that the SDK's types do not have.
     pub(crate) async fn register(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
-        let _one_by_one = REGISTERING.lock().await;
+        let _one_by_one = self.registering.lock().await;
         match self.definition(definition.family()).await {
             Ok(latest) if latest.is_same(definition) => return Ok(latest),
             Ok(_) | Err(Error::DefinitionNotFound { .. }) => {}

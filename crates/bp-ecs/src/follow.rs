@@ -250,28 +250,26 @@ impl<'a> Follower<'a> {
         moved
     }
 
-    /// It goes on: but enough tasks of one class have failed?
+    /// It goes on: but have enough tasks of one class failed?
     async fn go_on(&mut self, view: &View, moved: bool) -> Result<Option<End>, Error> {
-        if self.phase == Phase::RollingBack {
+        let needed = self.target.options.fail_after.get() as usize;
+        let reason = format!("{needed} tasks stopped for the same reason");
+        match self.phase {
+            Phase::RollingBack => return Ok(None),
+            Phase::Deploying if self.failure.is_some() => return self.go_back(view, reason).await,
+            Phase::Deploying | Phase::Restoring => {}
+        }
+        if moved {
+            self.read_stopped().await;
+        }
+        let same = |cause| self.stopped.iter().filter(|stopped| stopped.cause == cause).count();
+        if !self.stopped.iter().any(|stopped| same(stopped.cause) >= needed) {
             return Ok(None);
         }
-        if self.failure.is_none() {
-            if moved {
-                self.read_stopped().await;
-            }
-            let enough = self.target.options.fail_after.get() as usize;
-            let fatal = |s: &&Stopped| self.stopped.iter().filter(|o| o.cause == s.cause).count() >= enough;
-            if !self.stopped.iter().any(|s| fatal(&s)) {
-                return Ok(None);
-            }
-            self.fail(view, "", Cause::Unknown).await;
-        } else if !self.stop_refused {
-            return Ok(None);
-        }
-        let reason = format!("{} tasks stopped for the same reason", self.target.options.fail_after);
         if self.phase == Phase::Restoring {
             return Ok(Some(self.end(view, Verdict::RollbackFailed, reason)));
         }
+        self.fail(view, "", Cause::Unknown).await;
         self.go_back(view, reason).await
     }
 

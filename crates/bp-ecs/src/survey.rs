@@ -151,7 +151,12 @@ impl Inner {
             Some(arn) => self.sources(arn).await?,
             None => Vec::new(),
         };
-        Ok(sources.into_iter().next().unwrap_or_else(|| survey.definition.clone()))
+        let finished = survey.service.deployments().iter().filter(|d| {
+            d.status.as_deref() != Some("PRIMARY")
+                && d.rollout_state == Some(DeploymentRolloutState::Completed)
+        });
+        let finished = finished.filter_map(|d| d.task_definition.clone());
+        Ok(sources.into_iter().chain(finished).next().unwrap_or_else(|| survey.definition.clone()))
     }
 
     /// The definitions that a service deployment replaces.

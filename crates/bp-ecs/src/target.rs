@@ -1,6 +1,6 @@
 //! A container of an ECS service, as a place to deploy to.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use aws_sdk_ecs::{Client, types::DeploymentLifecycleHookAction};
 use bp_artifact::{
@@ -8,6 +8,7 @@ use bp_artifact::{
     TargetId,
 };
 use futures_core::future::BoxFuture;
+use futures_util::future::{Either, select};
 
 use crate::{api::Api, error::Error, options::Options};
 
@@ -46,7 +47,7 @@ impl EcsTarget {
     ) -> Self {
         let (cluster, service) = (cluster.into(), service.into());
         let id = TargetId::new(format!("ecs/{}/{}", name_of(&cluster), name_of(&service)));
-        let api = Api { client, cluster, service };
+        let api = Api::new(client, cluster, service);
         EcsTarget(Arc::new(Inner { api, id, container: container.into(), options }))
     }
 
@@ -60,7 +61,7 @@ impl EcsTarget {
         F: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
         let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| work(inner, events))
+        Operation::spawn(|events| until_cancelled(work(inner, events.clone()), events))
     }
 
     /// Deploys `image` and watches it to its end: reads the service, changes exactly our container's image, registers
@@ -79,8 +80,8 @@ impl EcsTarget {
     /// `ecs:ListTasks`, `ecs:DescribeTasks`.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops watching between two calls; the deployment goes on, and nothing is
-    /// rolled back.
+    /// Dropping or cancelling the operation stops watching at once; the deployment goes on, nothing is rolled back, and
+    /// the next run finishes the work.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         let image = image.clone();
         self.spawn(|inner, events| async move { inner.deploy(&image, &events).await })
@@ -194,20 +195,35 @@ impl Target for EcsTarget {
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let (inner, image) = (Arc::clone(&self.0), image.clone());
-        Operation::spawn(
-            |events| async move { inner.deploy(&image, &events).await.map_err(TargetError::new) },
-        )
+        Operation::spawn(|events| async move {
+            let work = inner.deploy(&image, &events);
+            until_cancelled(work, events.clone()).await.map_err(TargetError::new)
+        })
     }
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let (inner, revision) = (Arc::clone(&self.0), revision.clone());
-        Operation::spawn(
-            |events| async move { inner.restore(&revision, &events).await.map_err(TargetError::new) },
-        )
+        Operation::spawn(|events| async move {
+            let work = inner.restore(&revision, &events);
+            until_cancelled(work, events.clone()).await.map_err(TargetError::new)
+        })
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
         Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+    }
+}
+
+/// Gives the work up when it is cancelled, also in the middle of a call that does not answer. Every call may be given up:
+/// a registration that went through is reused by the next run, a deployment that began is adopted.
+async fn until_cancelled(
+    work: impl Future<Output = Result<Outcome, Error>>,
+    events: Emitter<DeployEvent>,
+) -> Result<Outcome, Error> {
+    // The work comes first: where it sees the cancellation by itself it can say what goes on.
+    match select(pin!(work), pin!(events.cancelled())).await {
+        Either::Left((report, _)) => report,
+        Either::Right(_) => Err(Error::Interrupted { deployment: None }),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The state is a function of what happened up to the clock's time: of the calls, and of the tasks' own turns. Between
 //! two turns nothing changes, so nothing has to run in the background.
 
-use std::{cmp::Reverse, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -18,6 +18,8 @@ use super::{
 const REQUEST: Duration = Duration::from_secs(2);
 /// From the start of a deployment until it is `IN_PROGRESS`.
 const PENDING: Duration = Duration::from_secs(1);
+/// How old a service is that has been there for a while.
+const AGE: Duration = Duration::from_secs(24 * 3600);
 /// The longest pause before a task that failed is started again.
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
@@ -115,7 +117,7 @@ impl Service {
             rollout.retry_at =
                 now + if rollout.streak < 4 { Duration::ZERO } else { pause.min(LONGEST_RETRY) };
             rollout.updated = now;
-            if healthy || rollout.completed {
+            if healthy || rollout.state == RolloutState::Completed {
                 continue;
             }
             rollout.failed += 1;
@@ -376,6 +378,6 @@ impl Service {
         self.act(world);
         self.tasks = std::mem::take(&mut self.tasks).into_iter().map(|task| task.steady(now)).collect();
         self.act(world);
-        self.tasks.sort_by_key(|task| Reverse(task.is_healthy(now)));
+        self.backdate(AGE);
     }
 }

@@ -261,6 +261,16 @@ impl Service {
         self.shown_status = None;
     }
 
+    /// Makes the service and all its deployments older.
+    pub(super) fn backdate(&mut self, by: Duration) {
+        self.created -= by;
+        self.rollouts.iter_mut().for_each(|rollout| rollout.created -= by);
+        for deployment in &mut self.deployments {
+            deployment.created -= by;
+            deployment.finished = deployment.finished.map(|at| at - by);
+        }
+    }
+
     pub(super) fn rollout(&self, number: u64) -> Option<&Rollout> {
         self.rollouts.iter().find(|rollout| rollout.number == number)
     }

@@ -1,0 +1,451 @@
+//! Deployments that fail: the cause, told when it begins, and the way back.
+
+mod common;
+
+use std::{num::NonZeroU32, time::Duration};
+
+use bp_artifact::{Cause, DeployEvent, FailureReport, Outcome, ResolvedImage, Target, Verdict};
+use bp_ecs::{EcsTarget, Error, InFlight, OnFailure};
+use bp_sandbox::{Behaviour, aws::ecs::NewService};
+use common::{Shop, definition, options, run};
+use serde_json::json;
+use tokio::time::Instant;
+
+fn crashes() -> Behaviour {
+    Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec!["no such table".into()] }
+}
+
+/// Deploys what fails and gives the report, which was told before the outcome.
+async fn fails(shop: &Shop, target: &EcsTarget, image: &ResolvedImage) -> (Outcome, FailureReport) {
+    let old = shop.service().definition();
+    let (events, outcome) = run(target.deploy(image)).await;
+    let outcome = outcome.unwrap();
+    let position = |wanted: fn(&DeployEvent) -> bool| events.iter().position(wanted);
+    let failing = position(|e| matches!(e, DeployEvent::Failing { .. })).expect("the failure is told");
+    let finished = position(|e| matches!(e, DeployEvent::Finished { .. })).unwrap();
+    assert!(failing < finished);
+    if let Some(back) = position(|e| matches!(e, DeployEvent::RollingBack { .. })) {
+        assert!(failing < back, "the cause is told before anything is torn down");
+    }
+    assert_eq!(outcome.previous.as_ref().unwrap().id, old);
+    let report = outcome.failure.clone().unwrap();
+    assert!(!report.evidence.is_empty());
+    (outcome, report)
+}
+
+async fn rolls_back(service: NewService, shop: &Shop, image: &ResolvedImage) -> FailureReport {
+    let service = service.create();
+    let (old, running) = (service.definition(), service.running());
+    let (outcome, report) = fails(shop, &shop.target(), image).await;
+    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:#?}");
+    assert_eq!(outcome.revision.unwrap().id, old);
+    assert_eq!(service.definition(), old);
+    assert_eq!(service.running(), running, "the old tasks were never touched");
+    report
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_there() {
+    let shop = Shop::new();
+    let report = rolls_back(shop.web(&shop.image("1")), &shop, &shop.missing_image()).await;
+    assert_eq!(report.cause, Cause::ImageNotFound);
+    assert_eq!(report.container.as_deref(), Some("web"));
+    assert!(report.message.starts_with("CannotPullContainerError"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_without_the_architecture() {
+    let shop = Shop::new();
+    let image = shop.image_for("arm", &["linux/arm64", "linux/s390x"]);
+    let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
+    assert_eq!(report.cause, Cause::WrongArchitecture);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_not_there_is_found_before_two_minutes_pass() {
+    for (reference, part) in [
+        ("arn:aws:secretsmanager:eu-central-1:111111111111:secret:shop/db-AbCdEf", "shop/db"),
+        ("/shop/token", "/shop/token"),
+    ] {
+        let shop = Shop::new();
+        let service = shop.web(&shop.image("1")).create();
+        let mut broken = definition(&shop.image("2"));
+        broken["containerDefinitions"][0]["secrets"] = json!([{ "name": "DB", "valueFrom": reference }]);
+        let start = Instant::now();
+        let arn = shop.ecs.register(broken);
+        service.update(json!({ "taskDefinition": arn }));
+        let (_, outcome) = run(shop.target().deploy(&shop.image("2"))).await;
+        let outcome = outcome.unwrap();
+        let report = outcome.failure.unwrap();
+        assert_eq!((outcome.verdict, report.cause), (Verdict::RolledBack, Cause::SecretMissing));
+        assert!(report.message.contains(part), "{report}");
+        assert!(start.elapsed() < Duration::from_secs(120));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ends() {
+    let shop = Shop::new();
+    let image = shop.image_that("crash", crashes());
+    let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
+    assert_eq!((report.cause, report.exit_code), (Cause::ContainerExited, Some(3)));
+    assert_eq!(report.container.as_deref(), Some("web"));
+    assert_eq!(report.to_string().lines().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_with_zero_failed_too() {
+    let shop = Shop::new();
+    let ends = Behaviour::Exits { after: Duration::from_secs(1), code: 0, log: vec![] };
+    let image = shop.image_that("ends", ends);
+    let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
+    assert_eq!((report.cause, report.exit_code), (Cause::ContainerExited, Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_runs_out_of_memory() {
+    let shop = Shop::new();
+    let image = shop.image_that("oom", Behaviour::OutOfMemory(Duration::from_secs(4)));
+    let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
+    assert_eq!((report.cause, report.exit_code), (Cause::OutOfMemory, Some(137)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_health_check_that_fails() {
+    let shop = Shop::new();
+    let image = shop.image_that("ill", Behaviour::Unhealthy("503".into()));
+    let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
+    assert_eq!(report.cause, Cause::HealthCheckFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancer_that_finds_it_unhealthy() {
+    let shop = Shop::new();
+    let mut unchecked = definition(&shop.image("1"));
+    unchecked["containerDefinitions"][0].as_object_mut().unwrap().remove("healthCheck");
+    let group = json!([{ "targetGroupArn": "arn:aws:tg", "containerName": "web", "containerPort": 8080 }]);
+    let service = shop.ecs.new_service("shop", "web").task_definition(unchecked).with("loadBalancers", group);
+    let image = shop.image_that("ill", Behaviour::Unhealthy("503".into()));
+    let report = rolls_back(service, &shop, &image).await;
+    assert_eq!(report.cause, Cause::LoadBalancerUnhealthy);
+    assert!(report.message.contains("arn:aws:tg"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_side_car_that_fails_is_named_and_not_ours() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    let mut both = definition(&old);
+    both["containerDefinitions"][1]["essential"] = json!(true);
+    both["containerDefinitions"][1]["image"] =
+        json!(shop.image_that("proxy", crashes()).reference.to_string());
+    shop.web(&old).create();
+    let arn = shop.ecs.register({
+        both["containerDefinitions"][0]["image"] = json!(new.reference.to_string());
+        both
+    });
+    shop.service().update(json!({ "taskDefinition": arn }));
+    let outcome = shop.target().deploy(&new).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.failure.unwrap().container.as_deref(), Some("proxy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn we_are_faster_than_the_circuit_breaker() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).circuit_breaker().desired(10).create();
+    let image = shop.image_that("crash", crashes());
+    let (outcome, _) = fails(&shop, &shop.target(), &image).await;
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    let newest = &service.deployments()[0];
+    assert_eq!(newest["status"], "ROLLBACK_SUCCESSFUL");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_by_the_circuit_breaker_is_never_a_success() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).circuit_breaker().create();
+    let old = service.definition();
+    let image = shop.image_that("crash", crashes());
+    let patient = options().fail_after(NonZeroU32::MAX);
+    let (outcome, report) = fails(&shop, &shop.target_with(patient), &image).await;
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(report.cause, Cause::ContainerExited);
+    assert_eq!(service.definition(), old);
+    assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0, "ECS did it by itself");
+    assert!(outcome.detail.contains("circuit breaker"), "{}", outcome.detail);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_breaker_without_rollback_is_followed_by_ours() {
+    let shop = Shop::new();
+    let breaker = json!({ "deploymentCircuitBreaker": { "enable": true, "rollback": false } });
+    let service = shop.web(&shop.image("1")).with("deploymentConfiguration", breaker).create();
+    let old = service.definition();
+    let image = shop.image_that("crash", crashes());
+    let patient = options().fail_after(NonZeroU32::MAX);
+    let (outcome, _) = fails(&shop, &shop.target_with(patient), &image).await;
+    assert_eq!((outcome.verdict, service.definition()), (Verdict::RolledBack, old));
+    assert_eq!(shop.calls("ecs:UpdateService"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_to_be_left_is_left() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    let image = shop.image_that("crash", crashes());
+    let target = shop.target_with(options().on_failure(OnFailure::Leave));
+    let (outcome, _) = fails(&shop, &target, &image).await;
+    assert_eq!(outcome.verdict, Verdict::FailedInPlace);
+    assert_ne!(service.definition(), old);
+    assert_eq!(outcome.revision.unwrap().id, service.definition());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_ecs_may_not_be_asked_to_go_back_we_deploy_the_noted_revision() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    shop.inject(shop.deny("ecs:StopServiceDeployment"));
+    let image = shop.image_that("crash", crashes());
+    let (outcome, _) = fails(&shop, &shop.target(), &image).await;
+    assert_eq!((outcome.verdict, service.definition()), (Verdict::RolledBack, old));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_fails_too() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    shop.inject(shop.deny("ecs:StopServiceDeployment"));
+    shop.inject(shop.deny("ecs:UpdateService").after(1));
+    let image = shop.image_that("crash", crashes());
+    let (outcome, report) = fails(&shop, &shop.target(), &image).await;
+    assert_eq!(outcome.verdict, Verdict::RollbackFailed);
+    assert_eq!(report.cause, Cause::ContainerExited, "the first failure is kept");
+    assert!(outcome.detail.contains("ecs:UpdateService"), "{}", outcome.detail);
+    assert_eq!(outcome.revision.unwrap().id, service.definition());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_previous_revision_that_no_longer_starts() {
+    let shop = Shop::new();
+    let old = shop.image("1");
+    // One at a time, the old one stopped first: going back has to start the old image again, which is broken by now.
+    let narrow = json!({
+        "maximumPercent": 100, "minimumHealthyPercent": 0,
+        "deploymentCircuitBreaker": { "enable": true, "rollback": true },
+    });
+    shop.web(&old).with("deploymentConfiguration", narrow).create();
+    shop.sandbox.script(old.digest().as_str(), crashes());
+    let (outcome, _) = fails(&shop, &shop.target(), &shop.image_that("crash", crashes())).await;
+    assert_eq!(outcome.verdict, Verdict::RollbackFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_tasks_that_may_not_be_read_do_not_hide_the_failure() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).circuit_breaker().create();
+    shop.inject(shop.deny("ecs:DescribeTasks"));
+    let image = shop.image_that("crash", crashes());
+    let (outcome, report) = fails(&shop, &shop.target(), &image).await;
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert!(report.evidence.iter().any(|e| e.message.contains("ecs:DescribeTasks")), "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_failure_is_told_long_before_it_is_over() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let image = shop.image_that("crash", crashes());
+    let start = Instant::now();
+    let mut deployment = shop.target().deploy(&image);
+    let mut told = None;
+    while let Some(event) = deployment.next_event().await {
+        if matches!(event, DeployEvent::Failing { .. }) {
+            told = Some(start.elapsed());
+        }
+    }
+    assert_eq!(deployment.await.unwrap().verdict, Verdict::RolledBack);
+    // Provisioning and pull take 7 s in the model, the crash 1 s.
+    assert!(told.unwrap() < Duration::from_secs(13), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_circuit_breaker_the_deadline_ends_it() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let image = shop.image_that("slow", Behaviour::Healthy(Duration::from_secs(7200)));
+    let start = Instant::now();
+    let (outcome, report) = fails(&shop, &shop.target(), &image).await;
+    assert_eq!((outcome.verdict, report.cause), (Verdict::DeadlineExceeded, Cause::NoProgress));
+    let late = start.elapsed() - Duration::from_secs(600);
+    assert!(late < Duration::from_secs(6), "{late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_status_is_waited_for_and_never_success() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let deployment = shop.target().deploy(&shop.image("2"));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    service.show_status("CONTEMPLATING");
+    let outcome = deployment.await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::DeadlineExceeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn spot_interruptions_are_no_failure() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let deployment = shop.target().deploy(&shop.image_that("2", Behaviour::Healthy(Duration::from_secs(30))));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    service.stop_tasks(4, "SpotInterruption", "Your Spot Task was interrupted.");
+    let outcome = deployment.await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_that_guards_the_deployment() {
+    let shop = Shop::new();
+    let alarms = json!({ "alarms": { "enable": true, "rollback": true, "alarmNames": ["5xx"] } });
+    let service = shop.web(&shop.image("1")).with("deploymentConfiguration", alarms).create();
+    let deployment = shop.target().deploy(&shop.image_that("2", Behaviour::Healthy(Duration::from_secs(60))));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    service.alarm("5xx");
+    let outcome = deployment.await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    let report = outcome.failure.unwrap();
+    assert_eq!((report.cause, report.message.as_str()), (Cause::AlarmTriggered, "5xx"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_deployer_takes_our_place() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let deployment = shop.target().deploy(&shop.image("2"));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let theirs = shop.ecs.register(definition(&shop.image("3")));
+    service.update(json!({ "taskDefinition": theirs }));
+    let outcome = deployment.await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Superseded);
+    assert_eq!(service.definition(), theirs, "we leave theirs alone");
+    assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_stops_it_or_rolls_it_back() {
+    for (stop, verdict) in [("ABORT", Verdict::Stopped), ("ROLLBACK", Verdict::RolledBack)] {
+        let shop = Shop::new();
+        let service = shop.web(&shop.image("1")).create();
+        let deployment = shop.target().deploy(&shop.image("2"));
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        service.stop_deployment(stop);
+        assert_eq!(deployment.await.unwrap().verdict, verdict);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_is_deleted_meanwhile() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let deployment = shop.target().deploy(&shop.image("2"));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    service.delete();
+    assert_eq!(deployment.await.unwrap().verdict, Verdict::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_deployment_under_way_is_treated_as_the_policy_says() {
+    for (policy, verdict) in [
+        (InFlight::Fail, None),
+        (InFlight::AdoptIfSameTarget, None),
+        (InFlight::Supersede, Some(Verdict::Deployed)),
+        (InFlight::Wait, Some(Verdict::Deployed)),
+    ] {
+        let shop = Shop::new();
+        let service = shop.web(&shop.image("1")).create();
+        let theirs = shop.ecs.register(definition(&shop.image("3")));
+        service.update(json!({ "taskDefinition": theirs }));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let stable = shop.target().current().await.unwrap();
+        assert!(stable.stable.id.ends_with("web:1") && stable.rolling_out.unwrap().id == theirs);
+        let result = shop.target_with(options().in_flight(policy)).deploy(&shop.image("2")).await;
+        match verdict {
+            None => {
+                assert!(matches!(result, Err(Error::InFlight { .. })), "{policy:?} {result:?}");
+                assert_eq!(service.definition(), theirs);
+            }
+            Some(verdict) => {
+                let outcome = result.unwrap();
+                assert_eq!(outcome.verdict, verdict, "{policy:?}");
+                let previous = if policy == InFlight::Wait { "web:2" } else { "web:1" };
+                assert!(outcome.previous.unwrap().id.ends_with(previous), "{policy:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_by_hand() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    assert!(matches!(shop.target().rollback().await, Err(Error::NoPrevious { .. })));
+    shop.target().deploy(&shop.image("2")).await.unwrap();
+    let outcome = shop.target().rollback().await.unwrap();
+    assert_eq!((outcome.verdict, outcome.revision.unwrap().id), (Verdict::Deployed, old.clone()));
+    assert_eq!(service.definition(), old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_during_a_failing_deployment_goes_to_the_stable_revision() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    let leave = options().on_failure(OnFailure::Leave);
+    shop.target_with(leave).deploy(&shop.image_that("crash", crashes())).await.unwrap();
+    let outcome = shop.target().rollback().await.unwrap();
+    assert_eq!((outcome.verdict, service.definition()), (Verdict::Deployed, old));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restoring_while_ecs_is_already_going_back_follows_that() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let stable = shop.target().current().await.unwrap().stable;
+    let deployment = shop.target().deploy(&shop.image("2"));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    drop(deployment);
+    service.stop_deployment("ROLLBACK");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let outcome = Target::restore(&shop.target(), &stable).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(service.definition(), stable.id);
+    assert_eq!(shop.calls("ecs:UpdateService"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn restoring_a_revision_with_a_tag_is_unproven() {
+    let shop = Shop::new();
+    let new = shop.image("2");
+    shop.image("1");
+    let mut tagged = definition(&new);
+    tagged["containerDefinitions"][0]["image"] = json!(format!("{}/shop/web:1", common::HOST));
+    shop.ecs.new_service("shop", "web").task_definition(tagged).create();
+    let stable = shop.target().current().await.unwrap().stable;
+    shop.target().deploy(&new).await.unwrap();
+    let outcome = shop.target().restore(&stable).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.image), (Verdict::Unproven, None));
+    assert!(!outcome.proof.is_empty(), "what runs is shown all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn restoring_what_is_there_changes_nothing() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).create();
+    let stable = shop.target().current().await.unwrap().stable;
+    let outcome = shop.target().restore(&stable).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, false));
+    assert_eq!(shop.calls("ecs:UpdateService"), 0);
+}
