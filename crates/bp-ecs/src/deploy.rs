@@ -3,15 +3,12 @@
 use aws_sdk_ecs::types::{
     DeploymentLifecycleHookAction, DeploymentLifecycleHookStatus, Service, ServiceDeploymentStatus,
 };
-use bp_artifact::{
-    DeployEvent, DigestRef, Emitter, FailureReport, Outcome, Proof, ResolvedImage, Revision, Verdict,
-};
+use bp_artifact::{DeployEvent, DigestRef, Emitter, Outcome, Proof, ResolvedImage, Revision, Verdict};
 
 use crate::{
     definition::TaskDefinition,
     error::Error,
     follow::{End, Follower},
-    judge::primary,
     options::{InFlight, OnFailure},
     survey::{Followed, Survey},
     target::Inner,
@@ -161,25 +158,12 @@ impl Inner {
             image: revision.image.parse().ok(),
             changed: false,
             revision: Some(revision.clone()),
-            previous: Some(stable.clone()),
+            previous: (*revision != stable).then(|| stable.clone()),
             failure: None,
             proof: Proof::default(),
             detail: "nothing is under way".to_owned(),
         };
-        if survey.failed && survey.in_flight.is_none() {
-            let failed = self.revision(&survey.definition).await?;
-            let why =
-                primary(&survey.service).and_then(|p| p.rollout_state_reason.clone()).unwrap_or_default();
-            let failure = FailureReport::new(bp_artifact::Cause::Unknown, &why);
-            let end = Outcome {
-                verdict: Verdict::FailedInPlace,
-                failure: Some(failure),
-                detail: why,
-                ..base(&failed)
-            };
-            return self.finish(end, None, None, events).await;
-        }
-        let Some(followed) = survey.in_flight else {
+        let Some(followed) = self.latest(&survey).await? else {
             return self.finish(base(&stable), Some(&survey.service), None, events).await;
         };
         let brought = self.revision(&followed.definition).await?;

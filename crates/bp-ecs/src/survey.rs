@@ -3,7 +3,7 @@
 use aws_sdk_ecs::{
     primitives::DateTime,
     types::{
-        Deployment, DeploymentControllerType, DeploymentRolloutState, Service,
+        Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentBrief,
         ServiceDeploymentStatus as Status,
     },
 };
@@ -89,26 +89,36 @@ impl Inner {
         let listed = self.api.deployments(&UNDER_WAY, None).await?.into_iter().next();
         let state = primary(&service).and_then(|p| p.rollout_state.as_ref());
         let in_flight = match listed {
-            Some(brief) => {
-                let revision = brief.target_service_revision_arn.unwrap_or_default();
-                let id = format!("ecs-svc/{}", name_of(&revision));
-                let definition = match deployment(&service, &id).and_then(|d| d.task_definition.clone()) {
-                    Some(definition) => definition,
-                    None => self.definition_of(&revision).await?.unwrap_or_default(),
-                };
-                Some(Followed {
-                    id,
-                    definition,
-                    created_at: brief.created_at,
-                    arn: brief.service_deployment_arn,
-                })
-            }
+            Some(brief) => Some(self.listed(&service, brief).await?),
             // Too young to be listed.
             None if state == Some(&DeploymentRolloutState::InProgress) => Some(current.clone()),
             None => None,
         };
         let failed = state == Some(&DeploymentRolloutState::Failed);
         Ok(Survey { service, definition: current.definition, in_flight, failed })
+    }
+
+    /// A service deployment as it is listed, with what it brings.
+    async fn listed(&self, service: &Service, brief: ServiceDeploymentBrief) -> Result<Followed, Error> {
+        let revision = brief.target_service_revision_arn.unwrap_or_default();
+        let id = format!("ecs-svc/{}", name_of(&revision));
+        let definition = match deployment(service, &id).and_then(|d| d.task_definition.clone()) {
+            Some(definition) => definition,
+            None => self.definition_of(&revision).await?.unwrap_or_default(),
+        };
+        Ok(Followed { id, definition, created_at: brief.created_at, arn: brief.service_deployment_arn })
+    }
+
+    /// The deployment under way, else the last one, else none: the history is older than what ECS keeps.
+    pub(crate) async fn latest(&self, survey: &Survey) -> Result<Option<Followed>, Error> {
+        if survey.in_flight.is_some() {
+            return Ok(survey.in_flight.clone());
+        }
+        match self.api.deployments(&[], None).await?.into_iter().next() {
+            Some(brief) => self.listed(&survey.service, brief).await.map(Some),
+            None if survey.failed => Ok(Followed::primary(&survey.service)),
+            None => Ok(None),
+        }
     }
 
     /// The definition that a service revision runs.

@@ -449,3 +449,16 @@ async fn restoring_what_is_there_changes_nothing() {
     assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, false));
     assert_eq!(shop.calls("ecs:UpdateService"), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn watching_after_the_end_still_tells_a_rollback_from_a_success() {
+    let shop = Shop::new();
+    shop.web(&shop.image("1")).circuit_breaker().create();
+    let image = shop.image_that("crash", crashes());
+    shop.target().deploy(&image).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let outcome = shop.target().watch().await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
+    assert_eq!(outcome.image.unwrap(), image.reference);
+}
