@@ -9,6 +9,8 @@ use aws_credential_types::{
 };
 use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass, Registry, Resolve};
 
+use bp_promote::{CredentialSource, DockerConfig, RegistryClient, RegistryResolver};
+
 use crate::Failure;
 
 /// Where the outside world is, when it is not where it usually is.
@@ -39,6 +41,23 @@ impl Endpoints {
         let registries =
             text.split(',').filter(|p| !p.trim().is_empty()).map(pair).collect::<Result<_, _>>()?;
         Ok(Endpoints { registries, ..Self::default() })
+    }
+}
+
+impl Endpoints {
+    /// A registry client that knows where the registries are and signs in by `credentials`.
+    ///
+    /// # Errors
+    /// When a registry's URL is none.
+    pub fn registry_client(
+        &self,
+        credentials: impl CredentialSource + 'static,
+    ) -> Result<RegistryClient, Failure> {
+        let mut builder = RegistryClient::builder().credentials(credentials);
+        for (host, url) in &self.registries {
+            builder = builder.endpoint(host.parse()?, url);
+        }
+        Ok(builder.build()?)
     }
 }
 
@@ -104,9 +123,16 @@ impl Clients {
         aws_sdk_ecs::Client::new(&self.config)
     }
 
-    /// The resolver for images in `registry`.
-    pub fn resolver(&self, registry: &Registry) -> Box<dyn Resolve> {
-        Box::new(EcrResolver::new(self.ecr(registry)))
+    /// The resolver for images in `registry`: by the API of Amazon ECR, or by the registry's own with the logins of
+    /// docker's configuration.
+    ///
+    /// # Errors
+    /// When a registry's URL is none.
+    pub fn resolver(&self, registry: &Registry) -> Result<Box<dyn Resolve>, Failure> {
+        Ok(match registry.ecr() {
+            Some(_) => Box::new(EcrResolver::new(self.ecr(registry))),
+            None => Box::new(RegistryResolver::new(self.endpoints.registry_client(DockerConfig::default())?)),
+        })
     }
 }
 

@@ -13,13 +13,54 @@ pub struct DeliveryArgs {
     /// The environment of bp.toml
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     pub env: String,
-    /// Deploy this image, registry/repository@sha256:..., instead of the artifact's
+    /// This image, registry/repository@sha256:..., instead of the artifact's
     #[arg(long)]
     pub image: Option<DigestRef>,
     #[command(flatten)]
     project: cli::ProjectArgs,
     #[command(flatten)]
     wait: cli::WaitArgs,
+}
+
+impl DeliveryArgs {
+    /// Reads `bp.toml` and signs in to the environment.
+    ///
+    /// # Errors
+    /// When the file is missing or wrong, the environment is unknown, or there are no credentials.
+    pub async fn open(&self) -> Result<Delivery, Failure> {
+        let config = Config::load(&self.project.config)?;
+        let environment = config.environment(&self.env)?.clone();
+        let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
+        Ok(Delivery::new(environment, clients, self.wait.deadline))
+    }
+
+    /// The image to deploy, seen in the environment's registry: the flag's, else the artifact's.
+    ///
+    /// # Errors
+    /// When neither names an image, or the registry does not have it.
+    pub async fn image(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
+        let environment = &delivery.environment;
+        let wanted: ImageRef = match &self.image {
+            Some(image) => image.clone().into(),
+            None => {
+                let artifact = Artifact::read(&self.project.artifact)?;
+                match artifact.resolved() {
+                    Some(image) => image.moved_to(&environment.repository).reference.into(),
+                    // The older form has no digest: its tag is resolved here, once.
+                    None => artifact.image_ref(Some(&environment.repository))?,
+                }
+            }
+        };
+        let resolver = delivery.clients.resolver(wanted.repository().registry())?;
+        match resolver.resolve(&wanted).await {
+            Err(error) if error.is_not_found() => Err(Failure::bad_input(format!(
+                "{}; was it promoted? (promote --to {})",
+                Failure::from(error),
+                environment.name
+            ))),
+            found => Ok(found?),
+        }
+    }
 }
 
 /// One environment, ready to be worked on.
@@ -29,52 +70,20 @@ pub struct Delivery {
     pub environment: EnvironmentConfig,
     /// Its clients.
     pub clients: Clients,
-    /// How long to wait.
-    pub deadline: Duration,
-    image: Option<DigestRef>,
-    project: cli::ProjectArgs,
-}
-
-impl DeliveryArgs {
-    /// Reads the files that they name and signs in.
-    ///
-    /// # Errors
-    /// When a file is missing or wrong, the environment is unknown, or there are no credentials.
-    pub async fn open(self) -> Result<Delivery, Failure> {
-        let config = Config::load(&self.project.config)?;
-        let environment = config.environment(&self.env)?.clone();
-        let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
-        let deadline = self.wait.deadline;
-        Ok(Delivery { environment, clients, deadline, image: self.image, project: self.project })
-    }
+    deadline: Duration,
+    cadence: Option<Duration>,
 }
 
 impl Delivery {
-    /// The image to deploy, seen in this environment's registry: the flag's, else the artifact's.
-    ///
-    /// # Errors
-    /// When neither names an image, or the registry does not have it.
-    pub async fn image(&self) -> Result<ResolvedImage, Failure> {
-        let wanted: ImageRef = match &self.image {
-            Some(image) => image.clone().into(),
-            None => {
-                let artifact = Artifact::read(&self.project.artifact)?;
-                match artifact.resolved() {
-                    Some(image) => image.moved_to(&self.environment.repository).reference.into(),
-                    // The older form has no digest: its tag is resolved here, once.
-                    None => artifact.image_ref(Some(&self.environment.repository))?,
-                }
-            }
-        };
-        let resolver = self.clients.resolver(wanted.repository().registry());
-        resolver.resolve(&wanted).await.map_err(|error| match error.is_not_found() {
-            true => Failure::bad_input(format!(
-                "{}; was it promoted? (promote --to {})",
-                Failure::from(error),
-                self.environment.name
-            )),
-            false => error.into(),
-        })
+    /// An environment whose deployments are watched for at most `deadline`.
+    pub fn new(environment: EnvironmentConfig, clients: Clients, deadline: Duration) -> Self {
+        Delivery { environment, clients, deadline, cadence: None }
+    }
+
+    /// Looks this often at services that have to be asked, instead of at bp-ecs' own pace.
+    pub fn cadence(mut self, cadence: Duration) -> Self {
+        self.cadence = Some(cadence);
+        self
     }
 
     /// The ECS service.
@@ -83,7 +92,10 @@ impl Delivery {
     /// When none is configured.
     pub fn ecs(&self) -> Result<Arc<dyn Target>, Failure> {
         let ecs = self.environment.ecs()?;
-        let options = bp_ecs::Options::new(self.deadline)?;
+        let mut options = bp_ecs::Options::new(self.deadline)?;
+        if let Some(cadence) = self.cadence {
+            options = options.cadence(cadence)?;
+        }
         let container = ecs.container.as_deref().unwrap_or_default();
         Ok(Arc::new(bp_ecs::EcsTarget::new(
             self.clients.ecs(),

@@ -33,6 +33,11 @@ impl Failure {
         Failure { class: ErrorClass::Refused, line: message.into() }
     }
 
+    /// A message of the binary's own about something that should not be.
+    pub fn unexpected(message: impl Into<String>) -> Self {
+        Failure { class: ErrorClass::Unexpected, line: message.into() }
+    }
+
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
         self.class.into()

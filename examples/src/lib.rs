@@ -8,6 +8,7 @@ mod clients;
 pub mod delivery;
 mod failure;
 mod program;
+pub mod promotion;
 mod render;
 #[cfg(feature = "sandbox")]
 pub mod world;

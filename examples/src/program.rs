@@ -44,6 +44,8 @@ where
     };
     let code = runtime.block_on(async {
         tokio::select! {
+            // A body that listens for Ctrl-C itself has the say.
+            biased;
             end = body(own, ui.clone()) => match end {
                 Ok(code) => code,
                 Err(failure) => {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use bp_artifact::{DeployEvent, Event, FailureReport, Operation, Outcome, Progress, Receipt, SagaEvent};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use bp_promote::{Carried, CopyEvent};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::cli::Output;
@@ -144,6 +145,16 @@ impl Ui {
         bar.set_message(text);
     }
 
+    /// How far a copy is. Lines of a log would say nothing that the blobs' own lines do not.
+    fn bytes(&self, sent: u64, total: u64) {
+        if self.0.draws {
+            let bar = self.bar("copy", total);
+            bar.set_length(total);
+            bar.set_position(sent);
+            bar.set_message(format!("{} / {}", HumanBytes(sent), HumanBytes(total)));
+        }
+    }
+
     /// The bar of `key`, made when it is first asked for.
     fn bar(&self, key: &str, length: u64) -> ProgressBar {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,6 +198,29 @@ pub trait Show: Event + Serialize {
 impl Show for DeployEvent {
     fn show(&self, ui: &Ui) {
         ui.deploy(self);
+    }
+}
+
+impl Show for CopyEvent {
+    fn show(&self, ui: &Ui) {
+        match self {
+            CopyEvent::Resolved { source, destination, digest, present } => {
+                let how = if *present { "has it already" } else { "gets it" };
+                ui.say(format!("{source} -> {destination}: {digest}, which the destination {how}"));
+            }
+            CopyEvent::Progress(progress) => ui.bytes(progress.bytes, progress.bytes_total),
+            CopyEvent::Blob { digest, size, how: Carried::Sent } => {
+                ui.say(format!("blob {} sent ({size} bytes)", digest.short()))
+            }
+            CopyEvent::Manifest { digest, how: Carried::Sent } => {
+                ui.say(format!("manifest {} sent", digest.short()))
+            }
+            CopyEvent::Retrying { side, reason, pause } => {
+                ui.say(format!("{side:?}: {reason}; again in {pause:?}"))
+            }
+            CopyEvent::Tagged { tag, digest } => ui.say(format!("{tag} names {}", digest.short())),
+            _ => {}
+        }
     }
 }
 

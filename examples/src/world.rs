@@ -1,11 +1,13 @@
 //! The outside world of `examples/bp.toml`: three accounts with a registry each, and in staging and prod an ECS and an
 //! EKS cluster that already run an earlier version of the shop.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use aws_credential_types::Credentials;
-use bp_artifact::{Config, EnvironmentConfig};
-use bp_sandbox::{Clock, Image, ImageBuilder, Sandbox, Served, registry::RegistryOptions};
+use bp_artifact::{Config, EksConfig, EnvironmentConfig};
+use bp_sandbox::{
+    Clock, Image, ImageBuilder, Sandbox, Served, kube::ClusterOptions, registry::RegistryOptions,
+};
 use serde_json::json;
 
 use crate::Endpoints;
@@ -36,8 +38,10 @@ impl World {
         let mut builder = Sandbox::builder().clock(Clock::accelerated(rate));
         for environment in config.environments() {
             builder = builder.registry(environment.registry().as_str(), RegistryOptions::ecr());
-            if let Ok(eks) = environment.eks() {
-                builder = builder.cluster(&eks.cluster, Default::default());
+            if let (Ok(eks), Some(account)) = (environment.eks(), &environment.account) {
+                let options =
+                    ClusterOptions::default().account(account.as_str()).region(environment.region.as_str());
+                builder = builder.cluster(&eks.cluster, options);
             }
         }
         let sandbox = builder.build();
@@ -63,6 +67,18 @@ impl World {
     pub fn registries(&self) -> BTreeMap<String, String> {
         let hosts = self.config.environments().iter().map(|e| e.registry().as_str());
         hosts.filter_map(|host| Some((host.to_owned(), self.url(host)?))).collect()
+    }
+
+    /// The clusters' names, with a kubeconfig for each.
+    pub fn kubeconfigs(&self) -> Vec<(String, String)> {
+        let clusters = self.config.environments().iter().filter_map(|e| e.eks().ok());
+        let kubeconfig = |eks: &EksConfig| {
+            let cluster = self.sandbox.cluster(&eks.cluster);
+            let address = self.served.address(cluster.host())?;
+            let server = format!("https://{address}");
+            Some((eks.cluster.clone(), cluster.kubeconfig(&server, self.sandbox.ca_pem())))
+        };
+        clusters.filter_map(kubeconfig).collect()
     }
 
     fn url(&self, endpoint: &str) -> Option<String> {
@@ -114,12 +130,12 @@ fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, repository: &str,
             .circuit_breaker()
             .create();
     }
-}
-
-/// Writes `examples/bp.toml` to `directory` for binaries that read it from there.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_config(directory: &Path) -> std::io::Result<()> {
-    std::fs::write(directory.join("bp.toml"), BP_TOML)
+    if let Ok(eks) = environment.eks() {
+        let container = eks.container.as_deref().unwrap_or("web");
+        sandbox.cluster(&eks.cluster).deployment(
+            &eks.namespace,
+            &eks.workload.name,
+            &[(container, &running)],
+        );
+    }
 }

@@ -19,7 +19,7 @@ fn main() -> Process {
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.delivery.open().await?;
     let workload = delivery.eks().await?;
-    let image = delivery.image().await?;
+    let image = args.delivery.image(&delivery).await?;
     let outcome = ui.follow(workload.deploy(&image)).await?;
     ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);
     Ok(outcome.verdict.into())

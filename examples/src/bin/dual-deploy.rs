@@ -24,7 +24,7 @@ fn main() -> Process {
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.delivery.open().await?;
-    let image = delivery.image().await?;
+    let image = args.delivery.image(&delivery).await?;
     let targets = delivery.targets().await?;
     let receipt = ui.follow(Saga::new(targets, image, args.receipt).supersede(args.supersede).run()).await?;
     ui.receipt(&receipt);

@@ -52,7 +52,7 @@ async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
         None => Clients::ambient(&endpoints).await,
     };
     let wait = Wait::new(args.deadline, Duration::from_secs(2))?;
-    let resolver = clients.resolver(args.image.repository().registry());
+    let resolver = clients.resolver(args.image.repository().registry())?;
     let image = wait_for(&*resolver, &args.image, wait).await?;
 
     artifact.set_image(&image, args.image.tag().cloned());

@@ -1,2 +1,70 @@
-//! wip
-fn main() {}
+//! Runs the sandbox in the foreground and prints the variables that point clients at it.
+
+use std::{path::Path, process::ExitCode as Process};
+
+use bp_artifact::{ErrorClass, ExitCode};
+use bp_examples::{
+    Failure, Ui,
+    world::{ACCESS_KEY, BP_TOML, World},
+};
+use serde_json::{Map, Value};
+
+/// Runs the sandbox in the foreground and prints the variables that point these binaries, aws-cli, crane, skopeo and
+/// kubectl at it
+///
+/// It plays the accounts of examples/bp.toml: three registries, and in staging and prod an ECS and an EKS cluster that
+/// run version 0.9.0 of the shop. Everything listens on free loopback ports; nothing leaves this machine, and nothing
+/// stays when it ends.
+#[derive(clap::Args)]
+struct Args {
+    /// How many times as fast as the clock on the wall its deployments go
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    speed: u32,
+}
+
+fn main() -> Process {
+    bp_examples::run(serve)
+}
+
+async fn serve(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
+    let mut world = World::start(args.speed).await.map_err(unavailable)?;
+    let directory = tempfile::tempdir().map_err(unavailable)?;
+    let variables = variables(&world, directory.path()).map_err(unavailable)?;
+
+    let exports: Vec<String> =
+        variables.iter().map(|(name, value)| format!("export {name}={value}")).collect();
+    let values = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
+    ui.result(exports.join("\n"), &values.collect::<Map<_, _>>());
+    for (host, url) in world.registries() {
+        ui.say(format!("# {host} is at {url}"));
+    }
+    ui.say("# Paste the lines above into another terminal. Ctrl-C ends the sandbox.");
+    tokio::select! {
+        () = world.served.forever() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(ExitCode::Done)
+}
+
+/// What points clients here. The files go to `directory`.
+fn variables(world: &World, directory: &Path) -> std::io::Result<Vec<(&'static str, String)>> {
+    let config = directory.join("bp.toml");
+    std::fs::write(&config, BP_TOML)?;
+    let mut kubeconfigs = Vec::new();
+    for (cluster, text) in world.kubeconfigs() {
+        let path = directory.join(format!("{cluster}.kubeconfig"));
+        std::fs::write(&path, text)?;
+        kubeconfigs.push(path.display().to_string());
+    }
+    let registries = world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
+    Ok(vec![
+        ("AWS_ENDPOINT_URL", world.endpoints().aws.unwrap_or_default()),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.0.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.1.to_owned()),
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(",")),
+        ("BP_CONFIG", config.display().to_string()),
+        ("KUBECONFIG", kubeconfigs.join(":")),
+    ])
+}

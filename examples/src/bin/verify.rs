@@ -19,7 +19,7 @@ fn main() -> Process {
 
 async fn verify(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.delivery.open().await?;
-    let image = delivery.image().await?;
+    let image = args.delivery.image(&delivery).await?;
     let mut code = ExitCode::Done;
     for target in delivery.targets().await? {
         let proof = target.prove().await?;
