@@ -45,8 +45,8 @@ mod time;
 pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, CiError, Source};
 pub use commit::CommitSha;
 pub use config::{
-    AccountId, Config, ConfigError, EcsConfig, EksConfig, Environment, EnvironmentConfig, Project, Region,
-    RoleArn, Workload, WorkloadKind,
+    AccountId, Config, ConfigError, ConfigLoader, DeployPolicy, EcsConfig, EksConfig, Environment,
+    EnvironmentConfig, Origin, Project, Region, RoleArn, Setting, Workload, WorkloadKind, config_schema,
 };
 pub use deploy::{
     Cause, Current, DeployEvent, Evidence, EvidenceKind, FailureReport, Observation, Outcome, Progress,

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::Environment;
+use super::{Environment, Origin};
 use crate::{
-    document::{DocumentError, Location},
+    document::DocumentError,
     error::{Classified, ErrorClass},
 };
 
@@ -18,8 +18,8 @@ pub enum ConfigError {
     /// A key or value is wrong.
     #[error("{at}: {reason}")]
     Invalid {
-        /// Where.
-        at: Location,
+        /// Where it comes from.
+        at: Origin,
         /// What is wrong, and what was expected.
         reason: String,
     },

@@ -1,18 +1,21 @@
 //! `bp.toml`: the environments of a project, in the order in which an image passes through them.
 
 mod error;
+mod layer;
+mod loader;
 mod name;
 mod read;
+mod schema;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 pub use error::ConfigError;
+pub use layer::{Origin, Setting};
+pub use loader::ConfigLoader;
 pub use name::{AccountId, Environment, Region, RoleArn, Workload, WorkloadKind};
+pub use schema::config_schema;
 
-use crate::{
-    document,
-    reference::{Registry, Repository},
-};
+use crate::reference::{Registry, Repository};
 
 /// The content of `bp.toml`.
 ///
@@ -90,9 +93,24 @@ pub struct EnvironmentConfig {
     pub role: Option<RoleArn>,
     /// Registry and path of the image's repository in this environment.
     pub repository: Repository,
+    /// How deployments go here.
+    pub deploy: DeployPolicy,
+    /// The tags of everything that is created here: Project, App, Environment, ManagedBy, and what the file adds.
+    pub tags: BTreeMap<String, String>,
     ecs: Option<EcsConfig>,
     eks: Option<EksConfig>,
+    settings: Vec<Setting>,
     file: String,
+}
+
+/// How deployments go in an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeployPolicy {
+    /// How long a deployment may take. 15 minutes, unless the file says otherwise.
+    pub timeout: Duration,
+    /// How long to wait for an image to appear in the registry. 5 minutes, unless the file says otherwise.
+    pub image_timeout: Duration,
 }
 
 /// A service of Amazon ECS, and the container in it that runs the image.
@@ -127,8 +145,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or says something that is wrong; the message names file, line and column.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        Self::parse(&document::read(path)?, &path.display().to_string())
+        ConfigLoader::new(path.as_ref()).load()
     }
 
     /// Reads `text`; `file` is its name in messages.
@@ -136,7 +153,7 @@ impl Config {
     /// # Errors
     /// When it says something that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        read::config(text, file)
+        read::config(file, layer::read(text, file)?)
     }
 
     /// The environments in order.
@@ -177,6 +194,11 @@ impl EnvironmentConfig {
     /// The registry's host.
     pub fn registry(&self) -> &Registry {
         self.repository.registry()
+    }
+
+    /// Every setting of this environment, also those by default, with where it comes from; in the order of their keys.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
     }
 
     /// Whether an ECS service is configured.

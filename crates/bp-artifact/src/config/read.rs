@@ -1,282 +1,207 @@
-//! From the text of `bp.toml` to a checked [`Config`].
+//! From layers of settings to a checked [`Config`].
 
-use serde::Deserialize;
-use toml::Spanned;
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use super::{
-    AccountId, Config, ConfigError, EcsConfig, EksConfig, Environment, EnvironmentConfig, Project, Region,
-    RoleArn, Workload, name::is_dns_name,
+    AccountId, Config, ConfigError, DeployPolicy, EcsConfig, EksConfig, Environment, EnvironmentConfig,
+    Project, Region, RoleArn,
+    layer::{FileLayer, Origin, Settings},
+    name::is_dns_name,
 };
 use crate::{
-    document::Location,
+    parse::ParseError,
     reference::{Registry, Repository},
 };
 
-/// The versions of the format that are read.
-const VERSION: u32 = 1;
-
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    version: Spanned<u32>,
-    project: ProjectTable,
-    #[serde(default)]
-    environment: Vec<EnvironmentTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ProjectTable {
-    name: Spanned<String>,
-    repository: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EnvironmentTable {
-    name: Spanned<Environment>,
-    account: Option<AccountId>,
-    region: Region,
-    role: Option<Spanned<RoleArn>>,
-    registry: Spanned<Registry>,
-    repository: Option<Spanned<String>>,
-    ecs: Option<EcsTable>,
-    eks: Option<EksTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EcsTable {
-    cluster: Spanned<String>,
-    service: Spanned<String>,
-    container: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EksTable {
-    cluster: Spanned<String>,
-    namespace: Spanned<String>,
-    workload: Workload,
-    container: Option<Spanned<String>>,
-}
-
-/// The text, for turning byte offsets into places.
-struct Text<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Text<'_> {
-    fn invalid(&self, offset: usize, reason: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { at: Location::of(self.file, self.text, offset), reason: reason.into() }
-    }
-
-    /// A value that must say something.
-    fn filled(&self, key: &str, value: Spanned<String>) -> Result<String, ConfigError> {
-        match value.get_ref().trim().is_empty() {
-            true => Err(self.invalid(value.span().start, format!("{key} is empty"))),
-            false => Ok(value.into_inner()),
+/// Lays an overlay over the base. It may not add environments: their order is the base's.
+pub(super) fn overlay(base: &mut FileLayer, upper: FileLayer) -> Result<(), ConfigError> {
+    base.project.overlay(upper.project);
+    for (name, origin, settings) in upper.environments {
+        match base.environments.iter_mut().find(|(known, ..)| *known == name) {
+            Some((.., below)) => below.overlay(settings),
+            None => {
+                let reason = format!("the environment {name} is not in the file that this one is laid over");
+                return Err(ConfigError::Invalid { at: origin, reason });
+            }
         }
     }
+    Ok(())
 }
 
-pub(super) fn config(text: &str, file: &str) -> Result<Config, ConfigError> {
-    let at = Text { file, text };
-    let File { version, project, environment } = toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        at.invalid(offset, error.message())
-    })?;
-    if *version.get_ref() != VERSION {
-        let reason = format!("version {} is not supported; this one reads {VERSION}", version.get_ref());
-        return Err(at.invalid(version.span().start, reason));
-    }
-    if environment.is_empty() {
-        return Err(at.invalid(text.len(), "it has no [[environment]]"));
-    }
+pub(super) fn config(file: &str, layer: FileLayer) -> Result<Config, ConfigError> {
+    let missing = |reason: &str| ConfigError::Invalid { at: layer.end.clone(), reason: reason.to_owned() };
     let project = Project {
-        name: at.filled("project.name", project.name)?,
-        repository: at.filled("project.repository", project.repository)?,
+        name: layer.project.text("name")?.ok_or_else(|| missing("[project] has no `name`"))?,
+        repository: layer
+            .project
+            .text("repository")?
+            .ok_or_else(|| missing("[project] has no `repository`"))?,
     };
-    let mut environments: Vec<EnvironmentConfig> = Vec::with_capacity(environment.len());
-    for table in environment {
-        if environments.iter().any(|earlier| earlier.name == *table.name.get_ref()) {
-            let reason = format!("the environment {} is there twice", table.name.get_ref());
-            return Err(at.invalid(table.name.span().start, reason));
-        }
-        environments.push(environment_config(&at, &project, table)?);
+    if layer.environments.is_empty() {
+        return Err(missing("it has no [[environment]]"));
+    }
+    let mut environments = Vec::with_capacity(layer.environments.len());
+    for (name, origin, mut settings) in layer.environments {
+        inherit(&mut settings, &layer.project, &project, &name);
+        environments.push(environment(file, name, &origin, settings)?);
     }
     Ok(Config { file: file.to_owned(), project, environments })
 }
 
-fn environment_config(
-    at: &Text<'_>,
-    project: &Project,
-    table: EnvironmentTable,
+/// What an environment has from its project, and what holds when nobody says anything.
+fn inherit(settings: &mut Settings, from: &Settings, project: &Project, name: &Environment) {
+    if let Some(repository) = from.get("repository") {
+        settings.insert_if_missing("repository", &repository.value, repository.origin.clone());
+    }
+    for (_, tag) in from.section("tags") {
+        settings.insert_if_missing(&tag.key, &tag.value, tag.origin.clone());
+    }
+    let app = project.repository.rsplit('/').next().unwrap_or_default();
+    let origin = |key| from.get(key).map_or(Origin::Default, |setting| setting.origin.clone());
+    for (key, value, origin) in [
+        ("tags.Project", project.name.as_str(), origin("name")),
+        ("tags.App", app, origin("repository")),
+        ("tags.Environment", name.as_str(), Origin::Default),
+        ("tags.ManagedBy", "bp", Origin::Default),
+        ("deploy.timeout", "15m", Origin::Default),
+        ("deploy.image-timeout", "5m", Origin::Default),
+    ] {
+        settings.insert_if_missing(key, value, origin);
+    }
+}
+
+fn environment(
+    file: &str,
+    name: Environment,
+    origin: &Origin,
+    settings: Settings,
 ) -> Result<EnvironmentConfig, ConfigError> {
-    let EnvironmentTable { name, account, region, role, registry, repository, ecs, eks } = table;
-    if let (Some(account), Some(role)) = (&account, &role)
-        && role.get_ref().account() != account.as_str()
-    {
-        let reason = format!("the role belongs to account {}, not to {account}", role.get_ref().account());
-        return Err(at.invalid(role.span().start, reason));
-    }
-    if let Some((_, found)) = registry.get_ref().ecr()
-        && found != region.as_str()
-    {
-        let reason = format!(
-            "the registry is in {found} and the environment in {region}: name the region's own registry"
-        );
-        return Err(at.invalid(registry.span().start, reason));
-    }
-    let (path, offset) = match &repository {
-        Some(path) => (path.get_ref().as_str(), path.span().start),
-        None => (project.repository.as_str(), registry.span().start),
-    };
-    let repository = Repository::new(registry.into_inner(), path)
-        .map_err(|error| at.invalid(offset, error.to_string()))?;
+    let account: Option<AccountId> = settings.parse("account")?;
+    let region: Region = required(&settings, "region", &name, origin)?;
+    let role: Option<RoleArn> = settings.parse("role")?;
+    let registry: Registry = required(&settings, "registry", &name, origin)?;
+    check_role(&settings, account.as_ref(), role.as_ref())?;
+    check_registry(&settings, &region, &registry)?;
+    let repository = repository(&settings, registry)?;
     Ok(EnvironmentConfig {
-        name: name.into_inner(),
+        ecs: ecs(&settings, &name, origin)?,
+        eks: eks(&settings, &name, origin)?,
+        deploy: DeployPolicy {
+            timeout: duration(&settings, "deploy.timeout")?,
+            image_timeout: duration(&settings, "deploy.image-timeout")?,
+        },
+        tags: tags(&settings)?,
+        name,
         account,
         region,
-        role: role.map(Spanned::into_inner),
+        role,
         repository,
-        ecs: ecs.map(|table| ecs_config(at, table)).transpose()?,
-        eks: eks.map(|table| eks_config(at, table)).transpose()?,
-        file: at.file.to_owned(),
+        settings: settings.into_list(),
+        file: file.to_owned(),
     })
 }
 
-fn ecs_config(at: &Text<'_>, table: EcsTable) -> Result<EcsConfig, ConfigError> {
-    Ok(EcsConfig {
-        cluster: at.filled("ecs.cluster", table.cluster)?,
-        service: at.filled("ecs.service", table.service)?,
-        container: table.container.map(|name| at.filled("ecs.container", name)).transpose()?,
-    })
+fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
+    ConfigError::Invalid { at: origin.clone(), reason: format!("the environment {name} has no `{key}`") }
 }
 
-fn eks_config(at: &Text<'_>, table: EksTable) -> Result<EksConfig, ConfigError> {
-    if !is_dns_name(table.namespace.get_ref()) {
-        let reason = format!(
-            "{:?} is not a namespace: expected lower-case letters, digits and dashes",
-            table.namespace.get_ref()
-        );
-        return Err(at.invalid(table.namespace.span().start, reason));
-    }
-    Ok(EksConfig {
-        cluster: at.filled("eks.cluster", table.cluster)?,
-        namespace: table.namespace.into_inner(),
-        workload: table.workload,
-        container: table.container.map(|name| at.filled("eks.container", name)).transpose()?,
-    })
+fn required<T: FromStr<Err = ParseError>>(
+    settings: &Settings,
+    key: &str,
+    name: &Environment,
+    origin: &Origin,
+) -> Result<T, ConfigError> {
+    settings.parse(key)?.ok_or_else(|| missing(key, name, origin))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"version = 1
-
-[project]
-name = "shop"
-repository = "shop/web"
-
-[[environment]]
-name = "dev"
-account = "111111111111"
-region = "eu-central-1"
-role = "arn:aws:iam::111111111111:role/deploy"
-registry = "111111111111.dkr.ecr.eu-central-1.amazonaws.com"
-[environment.ecs]
-cluster = "shop"
-service = "web"
-container = "web"
-
-[[environment]]
-name = "prod"
-region = "eu-west-1"
-registry = "222222222222.dkr.ecr.eu-west-1.amazonaws.com"
-repository = "live/web"
-[environment.eks]
-cluster = "shop"
-namespace = "web"
-workload = "deployment/web"
-"#;
-
-    #[test]
-    fn environments_keep_their_order_and_their_own_repository() {
-        let config = config(GOOD, "bp.toml").unwrap();
-        let names: Vec<&str> = config.environments().iter().map(|e| e.name.as_str()).collect();
-        assert_eq!(names, ["dev", "prod"]);
-        let (dev, prod) = (&config.environments()[0], &config.environments()[1]);
-        assert_eq!(prod.repository.to_string(), "222222222222.dkr.ecr.eu-west-1.amazonaws.com/live/web");
-        assert_eq!(config.next(&dev.name), Some(prod));
-        assert_eq!(config.next(&prod.name), None);
-        assert_eq!(config.previous(&prod.name), Some(dev));
-        assert_eq!(config.previous(&dev.name), None);
-        assert_eq!(dev.ecs().unwrap().container.as_deref(), Some("web"));
-        assert_eq!(prod.eks().unwrap().container, None);
-        assert_eq!(
-            dev.eks().unwrap_err().to_string(),
-            "bp.toml: the environment dev has no [environment.eks]"
-        );
-        assert_eq!(
-            config.environment("stagin").unwrap_err().to_string(),
-            "bp.toml has no environment \"stagin\"; it has dev, prod"
-        );
-    }
-
-    #[test]
-    fn every_mistake_is_shown_where_it_is() {
-        for (from, to, message) in [
-            ("version = 1", "version = 2", "bp.toml:1:11: version 2 is not supported; this one reads 1"),
-            ("version = 1", "", "missing field `version`"),
-            ("name = \"prod\"", "name = \"dev\"", "bp.toml:19:8: the environment dev is there twice"),
-            (
-                "name = \"prod\"",
-                "name = \"Prod\"",
-                "bp.toml:19:8: \"Prod\" is not the name of an environment",
-            ),
-            (
-                "region = \"eu-west-1\"",
-                "regoin = \"x\"",
-                "bp.toml:20:1: unknown field `regoin`, expected one of",
-            ),
-            ("account = \"111111111111\"", "account = 111111111111", "bp.toml:9:11: invalid type: integer"),
-            (
-                "account = \"111111111111\"",
-                "account = \"333333333333\"",
-                "bp.toml:11:8: the role belongs to account 111111111111, not to 333333333333",
-            ),
-            (
-                "role = \"arn:aws:iam::111111111111:role/deploy\"",
-                "role = \"deploy\"",
-                "bp.toml:11:8: \"deploy\" is not the ARN of a role",
-            ),
-            ("amazonaws.com\"\nrepository", "amazonaws.com/x\"\nrepository", "is not a registry host"),
-            (
-                "222222222222.dkr.ecr.eu-west-1",
-                "222222222222.dkr.ecr.us-east-1",
-                "bp.toml:21:12: the registry is in us-east-1 and the environment in eu-west-1",
-            ),
-            (
-                "\"live/web\"",
-                "\"Live/web\"",
-                "bp.toml:22:14: \"Live/web\" is not a repository path: a repository path is in lower case",
-            ),
-            ("service = \"web\"", "service = \" \"", "bp.toml:15:11: ecs.service is empty"),
-            ("\"deployment/web\"", "\"job/web\"", "bp.toml:26:12: \"job/web\" is not a workload"),
-            ("namespace = \"web\"", "namespace = \"Web\"", "bp.toml:25:13: \"Web\" is not a namespace"),
-            ("[environment.eks]", "[environment.eks", "bp.toml:23:"),
-        ] {
-            assert!(GOOD.contains(from), "{from}");
-            let error = config(&GOOD.replacen(from, to, 1), "bp.toml").unwrap_err().to_string();
-            assert!(error.contains(message), "{from} -> {to}: {error}");
-            assert!(error.starts_with("bp.toml:") && !error.contains('\n'), "{error}");
+fn check_role(
+    settings: &Settings,
+    account: Option<&AccountId>,
+    role: Option<&RoleArn>,
+) -> Result<(), ConfigError> {
+    match (account, role, settings.get("role")) {
+        (Some(account), Some(role), Some(setting)) if role.account() != account.as_str() => {
+            Err(setting.invalid(format!("the role belongs to account {}, not to {account}", role.account())))
         }
-        let none = config(GOOD.split("[[environment]]").next().unwrap(), "bp.toml").unwrap_err();
-        assert!(none.to_string().ends_with("it has no [[environment]]"), "{none}");
-        assert!(config("", "bp.toml").is_err());
+        _ => Ok(()),
     }
+}
+
+fn check_registry(settings: &Settings, region: &Region, registry: &Registry) -> Result<(), ConfigError> {
+    match (registry.ecr(), settings.get("registry")) {
+        (Some((_, found)), Some(setting)) if found != region.as_str() => Err(setting.invalid(format!(
+            "the registry is in {found} and the environment in {region}: name the region's own registry"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn repository(settings: &Settings, registry: Registry) -> Result<Repository, ConfigError> {
+    let Some(setting) = settings.get("repository") else { unreachable!("inherited from the project") };
+    Repository::new(registry, &setting.value).map_err(|error| setting.invalid(error.to_string()))
+}
+
+fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Option<EcsConfig>, ConfigError> {
+    if !settings.has_section("ecs") {
+        return Ok(None);
+    }
+    let text = |key| settings.text(key)?.ok_or_else(|| missing(key, name, origin));
+    Ok(Some(EcsConfig {
+        cluster: text("ecs.cluster")?,
+        service: text("ecs.service")?,
+        container: settings.text("ecs.container")?,
+    }))
+}
+
+fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Option<EksConfig>, ConfigError> {
+    if !settings.has_section("eks") {
+        return Ok(None);
+    }
+    let text = |key| settings.text(key)?.ok_or_else(|| missing(key, name, origin));
+    let namespace = text("eks.namespace")?;
+    if let Some(setting) = settings.get("eks.namespace").filter(|_| !is_dns_name(&namespace)) {
+        return Err(setting.invalid(format!(
+            "{namespace:?} is not a namespace: expected lower-case letters, digits and dashes"
+        )));
+    }
+    Ok(Some(EksConfig {
+        cluster: text("eks.cluster")?,
+        namespace,
+        workload: required(settings, "eks.workload", name, origin)?,
+        container: settings.text("eks.container")?,
+    }))
+}
+
+fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
+    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
+    let parsed = setting.value.parse::<jiff::SignedDuration>().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| {
+            setting.invalid(format!(
+                "{:?} is not a duration: expected a time such as 90s, 15m or 1h",
+                setting.value
+            ))
+        })
+}
+
+/// Tags as AWS takes them.
+fn tags(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
+    let allowed = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
+    let mut tags = BTreeMap::new();
+    for (name, setting) in settings.section("tags") {
+        let reason = if name.to_ascii_lowercase().starts_with("aws:") {
+            "names that start with aws: belong to AWS"
+        } else if name.chars().count() > 128 || setting.value.chars().count() > 256 {
+            "a name has at most 128 characters and a value 256"
+        } else if !allowed(name) || !allowed(&setting.value) {
+            "a tag is letters, digits, spaces and _ . : / = + - @"
+        } else {
+            tags.insert(name.to_owned(), setting.value.clone());
+            continue;
+        };
+        return Err(setting.invalid(format!("the tag {name:?} is not allowed: {reason}")));
+    }
+    Ok(tags)
 }

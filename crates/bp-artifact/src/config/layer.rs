@@ -1,0 +1,297 @@
+//! One layer of settings: a file, the environment's variables, flags. Every setting is text with its origin.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{ConfigError, Environment};
+use crate::{document::Location, parse::ParseError};
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A file.
+    File(Location),
+    /// A variable of the process's environment.
+    Variable(String),
+    /// A flag of the command line.
+    Flag(String),
+    /// Nobody said anything else.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File(location) => location.fmt(f),
+            Origin::Variable(name) => write!(f, "${name}"),
+            Origin::Flag(name) => f.write_str(name),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its key: `region`, `ecs.cluster`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Setting {
+    pub(super) fn invalid(&self, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { at: self.origin.clone(), reason: reason.into() }
+    }
+}
+
+/// The keys of a section and what they mean. A key that ends in `.*` stands for any name there.
+pub(super) type Keys = [(&'static str, &'static str)];
+
+/// The keys of `[project]`.
+pub(super) const PROJECT: &Keys = &[
+    ("name", "The project's name."),
+    ("repository", "The path of the image's repository, below each environment's registry."),
+    ("tags.*", "A tag of everything that is created, in every environment."),
+];
+
+/// The keys of `[[environment]]`, besides its name.
+pub(super) const ENVIRONMENT: &Keys = &[
+    ("account", "The AWS account: work in another one is refused."),
+    ("region", "The AWS region."),
+    ("role", "The ARN of the role to assume."),
+    ("registry", "The registry's host."),
+    ("repository", "The path of the image's repository, when it is not the project's."),
+    ("ecs.cluster", "The ECS cluster's name or ARN."),
+    ("ecs.service", "The ECS service's name."),
+    ("ecs.container", "The container in the task definition, when there are several."),
+    ("eks.cluster", "The EKS cluster's name."),
+    ("eks.namespace", "The Kubernetes namespace."),
+    ("eks.workload", "The workload, as in deployment/web."),
+    ("eks.container", "The container in the pod template, when there are several."),
+    ("deploy.timeout", "How long a deployment may take, as in 15m."),
+    ("deploy.image-timeout", "How long to wait for the image to appear, as in 5m."),
+    ("tags.*", "A tag of everything that is created, in this environment."),
+];
+
+fn is_known(keys: &Keys, key: &str) -> bool {
+    keys.iter().any(|(known, _)| match known.strip_suffix('*') {
+        Some(section) => key.strip_prefix(section).is_some_and(|name| !name.is_empty()),
+        None => *known == key,
+    })
+}
+
+/// Settings by key. Laid over each other, the upper one wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Settings(BTreeMap<String, Setting>);
+
+impl Settings {
+    pub(super) fn get(&self, key: &str) -> Option<&Setting> {
+        self.0.get(key)
+    }
+
+    pub(super) fn has_section(&self, section: &str) -> bool {
+        self.section(section).next().is_some()
+    }
+
+    /// The settings of a section, with their names in it.
+    pub(super) fn section(&self, section: &str) -> impl Iterator<Item = (&str, &Setting)> {
+        self.0.values().filter_map(move |setting| {
+            let name = setting.key.strip_prefix(section)?.strip_prefix('.')?;
+            Some((name, setting))
+        })
+    }
+
+    pub(super) fn insert(&mut self, setting: Setting) {
+        self.0.insert(setting.key.clone(), setting);
+    }
+
+    pub(super) fn insert_if_missing(&mut self, key: &str, value: impl Into<String>, origin: Origin) {
+        let setting = Setting { key: key.to_owned(), value: value.into(), origin };
+        self.0.entry(key.to_owned()).or_insert(setting);
+    }
+
+    /// Lays `upper` over this.
+    pub(super) fn overlay(&mut self, upper: Settings) {
+        self.0.extend(upper.0);
+    }
+
+    pub(super) fn into_list(self) -> Vec<Setting> {
+        self.0.into_values().collect()
+    }
+
+    /// The value of a key in its type.
+    pub(super) fn parse<T: FromStr<Err = ParseError>>(&self, key: &str) -> Result<Option<T>, ConfigError> {
+        let Some(setting) = self.get(key) else { return Ok(None) };
+        setting.value.parse().map(Some).map_err(|error: ParseError| setting.invalid(error.to_string()))
+    }
+
+    /// The text of a key, which must say something.
+    pub(super) fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
+        match self.get(key) {
+            Some(setting) if setting.value.trim().is_empty() => {
+                Err(setting.invalid(format!("{key} is empty")))
+            }
+            setting => Ok(setting.map(|setting| setting.value.clone())),
+        }
+    }
+}
+
+/// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`. Empty ones are taken for missing.
+pub(super) fn variables(environment: &Environment, variable: &dyn Fn(&str) -> Option<String>) -> Settings {
+    let screaming = |text: &str| text.to_ascii_uppercase().replace(['-', '.'], "_");
+    let mut settings = Settings::default();
+    for (key, _) in ENVIRONMENT.iter().filter(|(key, _)| !key.ends_with('*')) {
+        let name = format!("BP_{}_{}", screaming(environment.as_str()), screaming(key));
+        if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
+            let origin = Origin::Variable(name);
+            settings.insert(Setting { key: (*key).to_owned(), value, origin });
+        }
+    }
+    settings
+}
+
+/// A file as it is written: a part of the project and of environments.
+pub(super) struct FileLayer {
+    pub(super) project: Settings,
+    pub(super) environments: Vec<(Environment, Origin, Settings)>,
+    /// Where the file ends: the place of what is missing in it.
+    pub(super) end: Origin,
+}
+
+/// The text, for turning byte offsets into places.
+struct Text<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Text<'_> {
+    fn origin(&self, offset: usize) -> Origin {
+        Origin::File(Location::of(self.file, self.text, offset))
+    }
+
+    fn invalid(&self, offset: usize, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { at: self.origin(offset), reason: reason.into() }
+    }
+}
+
+/// The version of the format.
+const VERSION: &str = "1";
+
+pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
+    let at = Text { file, text };
+    let document = DeTable::parse(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        // Some messages of the parser go over several lines.
+        at.invalid(offset, error.message().replace('\n', "; "))
+    })?;
+    let mut layer =
+        FileLayer { project: Settings::default(), environments: Vec::new(), end: at.origin(text.len()) };
+    let mut versioned = false;
+    for (key, value) in document.get_ref() {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("version", DeValue::Integer(version)) if version.as_str() == VERSION => versioned = true,
+            ("version", _) => {
+                let reason = format!("this version of the format is not supported; {VERSION} is");
+                return Err(at.invalid(value.span().start, reason));
+            }
+            ("project", DeValue::Table(table)) => flatten(&at, table, "", PROJECT, &mut layer.project)?,
+            ("environment", DeValue::Array(tables)) => {
+                for table in tables.iter() {
+                    layer.environments.push(environment(&at, table, &layer.environments)?);
+                }
+            }
+            ("project", _) => return Err(at.invalid(value.span().start, "expected a table [project]")),
+            ("environment", _) => {
+                return Err(
+                    at.invalid(key.span().start, "expected tables [[environment]], in double brackets")
+                );
+            }
+            (key_, _) => {
+                let reason = format!("unknown key `{key_}`, expected one of version, project, environment");
+                return Err(at.invalid(key.span().start, reason));
+            }
+        }
+    }
+    match versioned {
+        true => Ok(layer),
+        false => Err(at.invalid(0, format!("the first line must be version = {VERSION}"))),
+    }
+}
+
+fn environment(
+    at: &Text<'_>,
+    value: &Spanned<DeValue<'_>>,
+    earlier: &[(Environment, Origin, Settings)],
+) -> Result<(Environment, Origin, Settings), ConfigError> {
+    let DeValue::Table(table) = value.get_ref() else {
+        return Err(at.invalid(value.span().start, "expected a table [[environment]]"));
+    };
+    let mut settings = Settings::default();
+    let mut keys: Vec<(&str, &str)> = vec![("name", "")];
+    keys.extend_from_slice(ENVIRONMENT);
+    flatten(at, table, "", &keys, &mut settings)?;
+    let name: Environment = settings
+        .parse("name")?
+        .ok_or_else(|| at.invalid(value.span().start, "the environment has no `name`"))?;
+    let origin = settings.get("name").map_or(Origin::Default, |setting| setting.origin.clone());
+    if earlier.iter().any(|(other, ..)| *other == name) {
+        return Err(ConfigError::Invalid {
+            at: origin,
+            reason: format!("the environment {name} is there twice"),
+        });
+    }
+    settings.0.remove("name");
+    Ok((name, origin, settings))
+}
+
+/// Reads the strings of a table and of the tables below it; their keys are joined with dots.
+fn flatten(
+    at: &Text<'_>,
+    table: &DeTable<'_>,
+    prefix: &str,
+    keys: &Keys,
+    settings: &mut Settings,
+) -> Result<(), ConfigError> {
+    for (key, value) in table {
+        let path = format!("{prefix}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(below) if keys.iter().any(|(known, _)| known.starts_with(&format!("{path}."))) => {
+                flatten(at, below, &format!("{path}."), keys, settings)?;
+            }
+            _ if !is_known(keys, &path) => {
+                let known: Vec<&str> = keys.iter().map(|(known, _)| *known).collect();
+                let reason = format!("unknown key `{path}`, expected one of {}", known.join(", "));
+                return Err(at.invalid(key.span().start, reason));
+            }
+            DeValue::String(text) => {
+                let (value, origin) = (text.to_string(), at.origin(value.span().start));
+                settings.insert(Setting { key: path, value, origin });
+            }
+            other => {
+                let reason = format!("`{path}` is a string, found {}: put it in quotes", kind(other));
+                return Err(at.invalid(value.span().start, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

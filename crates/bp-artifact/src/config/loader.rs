@@ -1,0 +1,102 @@
+//! Layers: the file, what is laid over it, variables, flags. The upper one wins.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Config, ConfigError,
+    layer::{self, ENVIRONMENT, Origin, Setting},
+    read,
+};
+use crate::document;
+
+/// The process's environment.
+type Variables = Box<dyn Fn(&str) -> Option<String>>;
+
+/// Loads a [`Config`] in layers: `bp.toml`, overlays in their order, variables, flags. The upper one wins, and
+/// [`EnvironmentConfig::settings`](super::EnvironmentConfig::settings) tells which one it was.
+///
+/// ```no_run
+/// use bp_artifact::ConfigLoader;
+///
+/// let config = ConfigLoader::new("bp.toml")
+///     .overlay("bp.local.toml")
+///     .variables(|name| std::env::var(name).ok())
+///     .flag("--cluster", "staging", "ecs.cluster", "blue")
+///     .load()?;
+/// for setting in config.environment("staging")?.settings() {
+///     println!("{} = {} ({})", setting.key, setting.value, setting.origin);
+/// }
+/// # Ok::<(), bp_artifact::ConfigError>(())
+/// ```
+#[must_use = "nothing is read until it is loaded"]
+pub struct ConfigLoader {
+    base: PathBuf,
+    overlays: Vec<PathBuf>,
+    variable: Option<Variables>,
+    flags: Vec<(String, Setting)>,
+}
+
+impl ConfigLoader {
+    /// Starts with the file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        ConfigLoader { base: path.into(), overlays: Vec::new(), variable: None, flags: Vec::new() }
+    }
+
+    /// Lays the file at `path` over what is there: it has the same form, and only what it changes.
+    pub fn overlay(mut self, path: impl Into<PathBuf>) -> Self {
+        self.overlays.push(path.into());
+        self
+    }
+
+    /// Lays variables over the files: `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`.
+    pub fn variables(mut self, variable: impl Fn(&str) -> Option<String> + 'static) -> Self {
+        self.variable = Some(Box::new(variable));
+        self
+    }
+
+    /// Lays the value of a command line's `flag` over everything: `key` of `environment`.
+    pub fn flag(mut self, flag: &str, environment: &str, key: &str, value: impl Into<String>) -> Self {
+        let origin = Origin::Flag(flag.to_owned());
+        let setting = Setting { key: key.to_owned(), value: value.into(), origin };
+        self.flags.push((environment.to_owned(), setting));
+        self
+    }
+
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a setting is wrong; the message names the setting's origin.
+    pub fn load(self) -> Result<Config, ConfigError> {
+        let file = self.base.display().to_string();
+        let mut base = read_layer(&self.base)?;
+        for path in &self.overlays {
+            read::overlay(&mut base, read_layer(path)?)?;
+        }
+        for (name, _, settings) in &mut base.environments {
+            if let Some(variable) = &self.variable {
+                settings.overlay(layer::variables(name, variable));
+            }
+            for (_, flag) in self.flags.iter().filter(|(environment, _)| environment == name.as_str()) {
+                if !ENVIRONMENT.iter().any(|(key, _)| *key == flag.key) {
+                    return Err(flag.invalid(format!("there is no setting {:?}", flag.key)));
+                }
+                settings.insert(flag.clone());
+            }
+        }
+        read::config(&file, base)
+    }
+}
+
+impl std::fmt::Debug for ConfigLoader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConfigLoader")
+            .field("base", &self.base)
+            .field("overlays", &self.overlays)
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_layer(path: &Path) -> Result<layer::FileLayer, ConfigError> {
+    layer::read(&document::read(path)?, &path.display().to_string())
+}

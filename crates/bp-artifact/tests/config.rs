@@ -1,0 +1,237 @@
+//! `bp.toml`: what it says, where its mistakes are, what lies over it, and its schema.
+
+use std::{fs, time::Duration};
+
+use bp_artifact::{Classified, Config, ConfigError, ConfigLoader, ErrorClass, config_schema};
+use tempfile::TempDir;
+
+const GOOD: &str = r#"version = 1
+
+[project]
+name = "shop"
+repository = "shop/web"
+
+[[environment]]
+name = "dev"
+account = "111111111111"
+region = "eu-central-1"
+role = "arn:aws:iam::111111111111:role/deploy"
+registry = "111111111111.dkr.ecr.eu-central-1.amazonaws.com"
+[environment.ecs]
+cluster = "shop"
+service = "web"
+container = "web"
+
+[[environment]]
+name = "prod"
+region = "eu-west-1"
+registry = "222222222222.dkr.ecr.eu-west-1.amazonaws.com"
+repository = "live/web"
+[environment.eks]
+cluster = "shop"
+namespace = "web"
+workload = "deployment/web"
+[environment.deploy]
+timeout = "1h"
+"#;
+
+#[test]
+fn environments_keep_their_order_and_their_own_repository() {
+    let config = Config::parse(GOOD, "bp.toml").unwrap();
+    let names: Vec<&str> = config.environments().iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, ["dev", "prod"]);
+    let (dev, prod) = (&config.environments()[0], &config.environments()[1]);
+    assert_eq!(prod.repository.to_string(), "222222222222.dkr.ecr.eu-west-1.amazonaws.com/live/web");
+    assert_eq!(config.next(&dev.name), Some(prod));
+    assert_eq!(config.next(&prod.name), None);
+    assert_eq!(config.previous(&prod.name), Some(dev));
+    assert_eq!(config.previous(&dev.name), None);
+    assert_eq!(dev.ecs().unwrap().container.as_deref(), Some("web"));
+    assert_eq!(prod.eks().unwrap().container, None);
+    assert_eq!(dev.deploy.timeout, Duration::from_secs(15 * 60));
+    assert_eq!(prod.deploy.timeout, Duration::from_secs(3600));
+    assert_eq!(dev.eks().unwrap_err().to_string(), "bp.toml: the environment dev has no [environment.eks]");
+    let unknown = config.environment("stagin").unwrap_err();
+    assert_eq!(unknown.to_string(), "bp.toml has no environment \"stagin\"; it has dev, prod");
+    assert_eq!(unknown.class(), ErrorClass::BadInput);
+}
+
+#[test]
+fn every_mistake_is_shown_where_it_is() {
+    for (from, to, message) in [
+        ("version = 1", "version = 2", "bp.toml:1:11: this version of the format is not supported; 1 is"),
+        ("version = 1", "version = \"1\"", "bp.toml:1:11: this version"),
+        ("version = 1", "", "bp.toml:1:1: the first line must be version = 1"),
+        ("version = 1", "version = 1\nenv = 3", "bp.toml:2:1: unknown key `env`, expected one of version"),
+        ("[[environment]]", "[environment]", "bp.toml:"),
+        ("name = \"shop\"", "", "[project] has no `name`"),
+        ("name = \"prod\"", "name = \"dev\"", "bp.toml:19:8: the environment dev is there twice"),
+        ("name = \"prod\"", "name = \"Prod\"", "bp.toml:19:8: \"Prod\" is not the name of an environment"),
+        ("name = \"prod\"", "", "the environment has no `name`"),
+        (
+            "region = \"eu-west-1\"",
+            "regoin = \"x\"",
+            "bp.toml:20:1: unknown key `regoin`, expected one of name, account, region",
+        ),
+        ("region = \"eu-west-1\"", "", "bp.toml:19:8: the environment prod has no `region`"),
+        (
+            "account = \"111111111111\"",
+            "account = 111111111111",
+            "bp.toml:9:11: `account` is a string, found a number: put it in quotes",
+        ),
+        (
+            "account = \"111111111111\"",
+            "account = \"333333333333\"",
+            "bp.toml:11:8: the role belongs to account 111111111111, not to 333333333333",
+        ),
+        (
+            "role = \"arn:aws:iam::111111111111:role/deploy\"",
+            "role = \"deploy\"",
+            "bp.toml:11:8: \"deploy\" is not the ARN of a role",
+        ),
+        ("amazonaws.com\"\nrepository", "amazonaws.com/x\"\nrepository", "bp.toml:21:12:"),
+        (
+            "222222222222.dkr.ecr.eu-west-1",
+            "222222222222.dkr.ecr.us-east-1",
+            "bp.toml:21:12: the registry is in us-east-1 and the environment in eu-west-1",
+        ),
+        (
+            "\"live/web\"",
+            "\"Live/web\"",
+            "bp.toml:22:14: \"Live/web\" is not a repository path: a repository path is in lower case",
+        ),
+        ("\"shop/web\"", "\"Shop/web\"", "bp.toml:5:14: \"Shop/web\" is not a repository path"),
+        ("service = \"web\"", "service = \" \"", "bp.toml:15:11: ecs.service is empty"),
+        ("service = \"web\"", "", "bp.toml:8:8: the environment dev has no `ecs.service`"),
+        ("service = \"web\"", "servise = \"web\"", "bp.toml:15:1: unknown key `ecs.servise`"),
+        ("\"deployment/web\"", "\"job/web\"", "bp.toml:26:12: \"job/web\" is not a workload"),
+        ("namespace = \"web\"", "namespace = \"Web\"", "bp.toml:25:13: \"Web\" is not a namespace"),
+        ("timeout = \"1h\"", "timeout = \"soon\"", "bp.toml:28:11: \"soon\" is not a duration"),
+        ("timeout = \"1h\"", "timeout = \"0s\"", "bp.toml:28:11: \"0s\" is not a duration"),
+        ("timeout = \"1h\"", "timeout = \"-1h\"", "bp.toml:28:11: \"-1h\" is not a duration"),
+        ("\"shop\"\nrepository", "\"shop;\"\nrepository", "bp.toml:4:8: the tag \"Project\" is not allowed"),
+        ("[environment.eks]", "[environment.eks", "bp.toml:23:"),
+        ("[environment.eks]", "[environment.gke]", "unknown key `gke`"),
+        (
+            "[environment.deploy]\ntimeout = \"1h\"",
+            "[environment.tags]\n\"aws:x\" = \"1\"",
+            "bp.toml:28:11: the tag \"aws:x\" is not allowed",
+        ),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let error = Config::parse(&GOOD.replacen(from, to, 1), "bp.toml").unwrap_err();
+        assert_eq!(error.class(), ErrorClass::BadInput);
+        let error = error.to_string();
+        assert!(error.contains(message), "{from} -> {to}: {error}");
+        assert!(error.starts_with("bp.toml:") && !error.contains('\n'), "{error}");
+    }
+    let none = Config::parse(GOOD.split("[[environment]]").next().unwrap(), "bp.toml").unwrap_err();
+    assert!(none.to_string().ends_with("it has no [[environment]]"), "{none}");
+    assert!(Config::parse("", "bp.toml").is_err());
+    assert!(
+        matches!(Config::load("/no/such/bp.toml"), Err(ConfigError::Document(error)) if error.is_missing())
+    );
+}
+
+/// A directory with `bp.toml` and an overlay.
+fn files(overlay: &str) -> (TempDir, ConfigLoader) {
+    let directory = tempfile::tempdir().unwrap();
+    let (base, over) = (directory.path().join("bp.toml"), directory.path().join("over.toml"));
+    fs::write(&base, GOOD).unwrap();
+    fs::write(&over, overlay).unwrap();
+    (directory, ConfigLoader::new(base).overlay(over))
+}
+
+#[test]
+fn the_upper_layer_wins_and_says_so() {
+    let (_directory, loader) = files(
+        "version = 1\n[project.tags]\nOwner = \"team\"\n[[environment]]\nname = \"dev\"\n[environment.ecs]\n\
+         cluster = \"blue\"\nservice = \"web2\"\n[environment.tags]\nApp = \"front\"\n",
+    );
+    let config = loader
+        .variables(|name| match name {
+            "BP_DEV_ECS_SERVICE" => Some("web3".into()),
+            "BP_DEV_ECS_CONTAINER" => Some("side".into()),
+            "BP_DEV_REGION" => Some(String::new()),
+            _ => None,
+        })
+        .flag("--container", "dev", "ecs.container", "main")
+        .load()
+        .unwrap();
+    let dev = config.environment("dev").unwrap();
+    let ecs = dev.ecs().unwrap();
+    assert_eq!(
+        (ecs.cluster.as_str(), ecs.service.as_str(), ecs.container.as_deref()),
+        ("blue", "web3", Some("main"))
+    );
+    assert_eq!(dev.region.as_str(), "eu-central-1", "an empty variable is a missing one");
+    let tags: Vec<(&str, &str)> = dev.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(
+        tags,
+        [
+            ("App", "front"),
+            ("Environment", "dev"),
+            ("ManagedBy", "bp"),
+            ("Owner", "team"),
+            ("Project", "shop")
+        ]
+    );
+
+    let origin = |key: &str| {
+        let setting = dev.settings().iter().find(|setting| setting.key == key).unwrap();
+        let origin = setting.origin.to_string();
+        origin.rsplit('/').next().unwrap().to_owned()
+    };
+    assert_eq!(origin("region"), "bp.toml:10:10");
+    assert_eq!(origin("repository"), "bp.toml:5:14");
+    assert_eq!(origin("ecs.cluster"), "over.toml:7:11");
+    assert_eq!(origin("ecs.service"), "$BP_DEV_ECS_SERVICE");
+    assert_eq!(origin("ecs.container"), "--container");
+    assert_eq!(origin("deploy.timeout"), "default");
+    assert_eq!(origin("tags.Owner"), "over.toml:3:9");
+    // The other environment is as it was.
+    let before = Config::parse(GOOD, "bp.toml").unwrap();
+    assert_eq!(
+        config.environment("prod").unwrap().eks().unwrap(),
+        before.environment("prod").unwrap().eks().unwrap()
+    );
+}
+
+#[test]
+fn mistakes_in_upper_layers_name_their_origin() {
+    let (_directory, loader) = files("version = 1\n[[environment]]\nname = \"qa\"\n");
+    let error = loader.load().unwrap_err().to_string();
+    assert!(
+        error.ends_with("over.toml:3:8: the environment qa is not in the file that this one is laid over"),
+        "{error}"
+    );
+
+    let (_directory, loader) = files("version = 1\n");
+    let variables = |name: &str| (name == "BP_PROD_REGION").then(|| "mars".to_owned());
+    let error = loader.variables(variables).load().unwrap_err().to_string();
+    assert!(error.starts_with("$BP_PROD_REGION: \"mars\" is not an AWS region"), "{error}");
+
+    // A rule between two settings blames the one that is laid over.
+    let (_directory, loader) = files("version = 1\n");
+    let error = loader.flag("--role", "dev", "role", "arn:aws:iam::999999999999:role/x").load().unwrap_err();
+    assert_eq!(error.to_string(), "--role: the role belongs to account 999999999999, not to 111111111111");
+    let (_directory, loader) = files("version = 1\n");
+    let error = loader.flag("--x", "dev", "nonsense", "1").load().unwrap_err();
+    assert_eq!(error.to_string(), "--x: there is no setting \"nonsense\"");
+}
+
+#[test]
+fn the_committed_schema_is_the_one_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/bp.toml.schema.json");
+    let mut expected = serde_json::to_string_pretty(&config_schema()).unwrap();
+    expected.push('\n');
+    if std::env::var_os("BP_WRITE_SCHEMA").is_some() {
+        fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
+        fs::write(path, &expected).unwrap();
+    }
+    let committed = fs::read_to_string(path).unwrap();
+    assert!(
+        committed == expected,
+        "write it anew: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --test config"
+    );
+}
