@@ -1,0 +1,139 @@
+//! The binaries as a pipeline runs them: processes with arguments, variables and files, against a sandbox that listens.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use bp_artifact::{Artifact, ResolvedImage, Tag};
+use bp_examples::world::{ACCESS_KEY, BP_TOML, World, shop};
+use bp_sandbox::Image;
+use tokio::process::{Child, Command};
+
+/// A world, and a directory as a pipeline's stage has it: with `bp.toml` and `artifact.json`.
+pub struct Stage {
+    pub world: World,
+    pub directory: tempfile::TempDir,
+}
+
+/// How a binary ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Stage {
+    /// A world whose time runs fast, where shop 1.0.0 has been built and `artifact.json` tells of it.
+    pub async fn new() -> Self {
+        let world = World::start(50).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let stage = Stage { world, directory };
+        stage.write("bp.toml", BP_TOML);
+        stage.built(&shop("1.0.0").build(), "1.0.0");
+        stage
+    }
+
+    /// Puts `image` into every registry, and leaves `artifact.json`.
+    pub fn built(&self, image: &Image, tag: &str) {
+        let environments = self.world.config.environments();
+        for environment in environments {
+            self.world.sandbox.registry(environment.registry().as_str()).push(image, "shop/web", tag);
+        }
+        let (media_type, bytes) =
+            image.manifests().iter().find(|(_, bytes)| bp_artifact::Digest::sha256(bytes).as_str() == image.digest()).unwrap();
+        let reference = environments[0].repository.at(image.digest().parse().unwrap());
+        let resolved = ResolvedImage::from_manifest(reference, Some(media_type), bytes).unwrap();
+        let mut artifact = Artifact::default();
+        artifact.set_image(&resolved, Some(tag.parse::<Tag>().unwrap()));
+        artifact.write(self.path("artifact.json")).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Replaces `from` by `to` in `bp.toml`.
+    pub fn edit_config(&self, from: &str, to: &str) {
+        let config = self.read("bp.toml");
+        assert!(config.contains(from));
+        self.write("bp.toml", &config.replace(from, to));
+    }
+
+    /// The binary `name`, pointed at the sandbox and at nothing else.
+    pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary(name));
+        let registries = self.world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("CI", "true")
+            .env("HOME", self.directory.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_ENDPOINT_URL", self.world.endpoints().aws.unwrap())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY.0)
+            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY.1)
+            .env("AWS_REGION", "eu-central-1")
+            .env("BP_REGISTRY_ENDPOINTS", registries.collect::<Vec<_>>().join(","))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    pub async fn run(&self, name: &str, arguments: &[&str]) -> Ended {
+        ended(self.command(name, arguments)).await
+    }
+
+    /// Starts a binary and kills it after `time`.
+    pub async fn kill(&self, name: &str, arguments: &[&str], time: Duration) {
+        let mut child: Child = self.command(name, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(time).await;
+        child.kill().await.unwrap();
+    }
+
+    /// How many requests have changed anything.
+    pub fn changes(&self) -> usize {
+        let changing = ["ecs:RegisterTaskDefinition", "ecs:UpdateService", "PUT manifest", "PUT upload", "POST upload"];
+        self.world.sandbox.ledger().count(|entry| {
+            changing.contains(&entry.operation.as_str()) || entry.operation.starts_with("patch ")
+        })
+    }
+
+    /// The digests that run in `environment` on ECS and on EKS.
+    pub fn running(&self, account: &str, cluster: &str) -> (Vec<String>, Vec<String>) {
+        let ecs = self.world.sandbox.aws().ecs(account, "eu-central-1");
+        let ecs = ecs.service(cluster, "shop-web").running().into_iter().map(|container| container.digest).collect();
+        (ecs, self.world.sandbox.cluster(cluster).running("shop", "web"))
+    }
+}
+
+pub async fn ended(mut command: Command) -> Ended {
+    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("ends in time").unwrap();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn binary(name: &str) -> &'static Path {
+    Path::new(match name {
+        "emit-artifact" => env!("CARGO_BIN_EXE_emit-artifact"),
+        "promote" => env!("CARGO_BIN_EXE_promote"),
+        "deploy-ecs" => env!("CARGO_BIN_EXE_deploy-ecs"),
+        "deploy-eks" => env!("CARGO_BIN_EXE_deploy-eks"),
+        "dual-deploy" => env!("CARGO_BIN_EXE_dual-deploy"),
+        "rollback" => env!("CARGO_BIN_EXE_rollback"),
+        "verify" => env!("CARGO_BIN_EXE_verify"),
+        "quickstart" => env!("CARGO_BIN_EXE_quickstart"),
+        other => panic!("no binary {other}"),
+    })
+}

@@ -1,0 +1,91 @@
+//! What is wrong gives one clear line that says what to do, the documented exit code, and changes nothing.
+#![cfg(feature = "sandbox")]
+
+mod common;
+
+use common::{Ended, Stage, ended};
+
+/// One line of error, this code, these words in it, and nothing changed.
+#[track_caller]
+fn refused(stage: &Stage, end: &Ended, code: i32, words: &[&str]) {
+    let errors: Vec<&str> = end.stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert_eq!(errors.len(), 1, "{end:?}");
+    for word in words {
+        assert!(errors[0].contains(word), "{word:?} is missing in {:?}", errors[0]);
+    }
+    assert_eq!(end.code, code, "{end:?}");
+    assert_eq!(stage.changes(), 0, "{end:?}");
+    assert!(!stage.path("receipt.json").exists(), "a receipt was left behind");
+}
+
+#[tokio::test]
+async fn files_and_flags() {
+    let stage = Stage::new().await;
+    let deploy = ["--env", "staging"];
+    refused(&stage, &stage.run("dual-deploy", &["--env", "qa"]).await, 2, &["\"qa\"", "dev, staging, prod"]);
+    refused(&stage, &stage.run("deploy-ecs", &["--env", "dev"]).await, 2, &["dev", "ecs"]);
+    let bad = stage.run("deploy-ecs", &["--env", "staging", "--image", "r.example.com/web@sha256:12"]).await;
+    refused(&stage, &bad, 2, &["64 hex digits, found 2"]);
+    let tag = stage.run("deploy-ecs", &["--env", "staging", "--image", "r.example.com/web:latest"]).await;
+    refused(&stage, &tag, 2, &["resolve it"]);
+    refused(&stage, &stage.run("promote", &["--to", "dev"]).await, 2, &["dev is the first environment"]);
+    refused(&stage, &stage.run("rollback", &deploy).await, 2, &["receipt.json"]);
+
+    stage.write("artifact.json", "{\n  \"commit_sha\": 7\n}");
+    refused(&stage, &stage.run("dual-deploy", &deploy).await, 2, &["artifact.json:2:"]);
+    std::fs::remove_file(stage.path("artifact.json")).unwrap();
+    refused(&stage, &stage.run("dual-deploy", &deploy).await, 2, &["artifact.json"]);
+
+    stage.edit_config("cluster = \"staging\"\nservice", "clutser = \"staging\"\nservice");
+    refused(&stage, &stage.run("dual-deploy", &deploy).await, 2, &["bp.toml:", "clutser"]);
+    std::fs::remove_file(stage.path("bp.toml")).unwrap();
+    refused(&stage, &stage.run("dual-deploy", &deploy).await, 2, &["bp.toml"]);
+}
+
+#[tokio::test]
+async fn what_does_not_exist() {
+    let stage = Stage::new().await;
+    let deploy = ["--env", "staging"];
+    let missing = format!("{}@sha256:{}", stage.world.config.environments()[1].repository, "0".repeat(64));
+    let end = stage.run("dual-deploy", &["--env", "staging", "--image", &missing]).await;
+    refused(&stage, &end, 2, &["does not exist", "promote --to staging"]);
+
+    stage.edit_config("container = \"web\"", "container = \"wbe\"");
+    refused(&stage, &stage.run("deploy-ecs", &deploy).await, 2, &["\"wbe\"", "web"]);
+    refused(&stage, &stage.run("deploy-eks", &deploy).await, 2, &["wbe", "web"]);
+    let joint = stage.run("dual-deploy", &deploy).await;
+    assert_eq!((joint.code, stage.changes()), (2, 0), "{joint:?}");
+
+    stage.edit_config("service = \"shop-web\"", "service = \"shop-wbe\"");
+    refused(&stage, &stage.run("deploy-ecs", &deploy).await, 2, &["shop-wbe"]);
+    stage.edit_config("workload = \"deployment/web\"", "workload = \"deployment/wbe\"");
+    refused(&stage, &stage.run("deploy-eks", &deploy).await, 2, &["wbe"]);
+    stage.edit_config("cluster = \"staging\"", "cluster = \"stagnig\"");
+    refused(&stage, &stage.run("deploy-ecs", &deploy).await, 2, &["stagnig"]);
+    refused(&stage, &stage.run("deploy-eks", &deploy).await, 2, &["stagnig"]);
+}
+
+#[tokio::test]
+async fn the_outside() {
+    let stage = Stage::new().await;
+    let deploy = ["--env", "staging"];
+    let mut none = stage.command("dual-deploy", &deploy);
+    none.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    refused(&stage, &ended(none).await, 7, &["no AWS credentials", "AWS_PROFILE"]);
+
+    let mut unreachable = stage.command("dual-deploy", &deploy);
+    unreachable.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    refused(&stage, &ended(unreachable).await, 7, &["cannot assume", "refused"]);
+
+    // Nothing answers at the registry: the copy gives up and says which.
+    let mut unreachable = stage.command("promote", &["--to", "prod"]);
+    let hosts = stage.world.registries().into_keys().map(|host| format!("{host}=http://127.0.0.1:1"));
+    unreachable.env("BP_REGISTRY_ENDPOINTS", hosts.collect::<Vec<_>>().join(","));
+    refused(&stage, &ended(unreachable).await, 7, &["dkr.ecr.eu-central-1.amazonaws.com"]);
+
+    // The role leads to another account than bp.toml says.
+    stage.edit_config("account = \"222222222222\"\n", "account = \"999999999999\"\n");
+    let end = stage.run("dual-deploy", &deploy).await;
+    assert_eq!(stage.changes(), 0);
+    assert!(matches!(end.code, 2 | 5) && end.stderr.contains("999999999999"), "{end:?}");
+}

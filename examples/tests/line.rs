@@ -1,0 +1,80 @@
+//! The whole line as a pipeline runs it, and what happens when its processes are killed.
+#![cfg(feature = "sandbox")]
+
+mod common;
+
+use std::time::Duration;
+
+use bp_examples::world::shop;
+use common::Stage;
+
+const STAGING: (&str, &str) = ("222222222222", "staging");
+
+#[tokio::test]
+async fn the_quickstart_runs_to_its_end() {
+    let stage = Stage::new().await;
+    let end = stage.run("quickstart", &[]).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(end.stderr.contains("exit code 78") && end.stderr.contains("Try next"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn build_promote_deploy_verify_roll_back() {
+    let stage = Stage::new().await;
+    let image = shop("2.0.0").build();
+    let dev = stage.world.config.environments()[0].clone();
+    stage.world.sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", "2.0.0");
+
+    let pushed = format!("{}:2.0.0", dev.repository);
+    let mut emit = stage.command("emit-artifact", &["--image", &pushed]);
+    emit.env("CODEBUILD_BUILD_ID", "shop:1").env("CODEBUILD_RESOLVED_SOURCE_VERSION", "0123456789abcdef0123456789abcdef01234567");
+    let end = common::ended(emit).await;
+    assert_eq!((end.code, end.stdout.trim()), (0, format!("{}@{}", dev.repository, image.digest()).as_str()), "{}", end.stderr);
+    assert!(stage.read("artifact.json").contains("0123456"));
+
+    for promoted in 0..2 {
+        let end = stage.run("promote", &["--to", "staging"]).await;
+        assert_eq!(end.code, 0, "run {promoted}: {}", end.stderr);
+    }
+    let end = stage.run("dual-deploy", &["--env", "staging"]).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let end = stage.run("verify", &["--env", "staging", "--output", "json"]).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(end.stdout.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{}", end.stdout);
+
+    let end = stage.run("rollback", &["--env", "staging"]).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let end = stage.run("verify", &["--env", "staging"]).await;
+    assert_eq!(end.code, 6, "another image runs now: {}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_broken_build_goes_back_on_both() {
+    let stage = Stage::new().await;
+    let before = stage.running(STAGING.0, STAGING.1);
+    stage.built(&shop("1.1.0").label("dev.bp-sandbox.behaviour", "exit:78").build(), "1.1.0");
+    let end = stage.run("dual-deploy", &["--env", "staging"]).await;
+    assert_eq!(end.code, 3, "{}", end.stderr);
+    assert!(end.stderr.contains("FAILING") && end.stderr.contains("exit code 78"), "{}", end.stderr);
+    let images = |running: (Vec<String>, Vec<String>)| -> std::collections::BTreeSet<String> { running.0.into_iter().chain(running.1).collect() };
+    assert_eq!(images(stage.running(STAGING.0, STAGING.1)), images(before));
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_and_run_again() {
+    for millis in [30, 120, 250, 400, 700, 1100] {
+        let stage = Stage::new().await;
+        let before = stage.running(STAGING.0, STAGING.1);
+        stage.kill("dual-deploy", &["--env", "staging"], Duration::from_millis(millis)).await;
+        let end = stage.run("dual-deploy", &["--env", "staging"]).await;
+        assert_eq!(end.code, 0, "killed after {millis} ms: {}", end.stderr);
+        let ecs = stage.world.sandbox.aws().ecs(STAGING.0, "eu-central-1");
+        assert_eq!(ecs.revisions("shop-web"), 2, "killed after {millis} ms: registered twice");
+
+        // The joint rollback still knows the way back.
+        let end = stage.run("rollback", &["--env", "staging"]).await;
+        assert_eq!(end.code, 0, "killed after {millis} ms: {}", end.stderr);
+        assert_eq!(stage.running(STAGING.0, STAGING.1), before, "killed after {millis} ms");
+    }
+}
+
