@@ -1,1 +1,68 @@
-//! placeholder
+//! Kubernetes roll-outs on Amazon EKS that explain themselves: an image by digest, a typed verdict with its cause, and
+//! the way back.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use aws_credential_types::provider::SharedCredentialsProvider;
+//! use bp_artifact::{DigestRef, ResolvedImage};
+//! use bp_eks::{Connector, EksTarget, Options};
+//!
+//! # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), Box<dyn std::error::Error>> {
+//! // No kubeconfig, kubectl or AWS CLI; `bp_eks::from_kubeconfig` takes one all the same.
+//! let client = Connector::new(eks, credentials, "eu-central-1", "shop").connect().await?;
+//! let options = Options::new(Duration::from_secs(900))?;
+//! let web = EksTarget::new(client, "shop", "web", "deployment/web".parse()?, Some("web".into()), options);
+//!
+//! let image: DigestRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web@sha256:\
+//!                         44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
+//! let mut rollout = web.deploy(&ResolvedImage::from(image));
+//! while let Some(event) = rollout.next_event().await {
+//!     // A failure arrives here as `DeployEvent::Failing`, with events and logs, before anything is undone.
+//!     tracing::info!(?event);
+//! }
+//! let outcome = rollout.await?;
+//! if !outcome.verdict.is_success() {
+//!     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! What runs, and the way back:
+//!
+//! ```no_run
+//! # async fn run(web: bp_eks::EksTarget, image: bp_artifact::ResolvedImage) -> Result<(), bp_eks::Error> {
+//! let current = web.current().await?;
+//! let verdict = web.prove().await?.judge(&image);
+//! let undone = web.rollback().await?;
+//! let restored = web.restore(&current.stable).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What it does that others do not
+//! - It follows the generation that *its own* apply made; that a Deployment is available says nothing about it.
+//! - It looks at pods, events and ReplicaSets, so it fails as soon as the API knows, not at a time-out, and says which
+//!   container, which exit code, which secret.
+//! - It keeps the evidence (states, warnings, the last log lines) and only then goes back to what ran before.
+//! - It changes one field, the container's image, by server-side apply, and takes it from nobody unless it is
+//!   [told to](Options::take_over).
+//! - It shows which digest the pods run.
+//!
+//! # Permissions
+//! To connect: the IAM action `eks:DescribeCluster`, and in the cluster an access entry for the identity. To roll out,
+//! a Role in the namespace:
+//!
+//! | resources | verbs |
+//! |---|---|
+//! | `deployments.apps` | `get`, `list`, `watch`, `patch`; `update` to undo more than an image |
+//! | `replicasets.apps`, `pods` | `list`, `watch` |
+//! | `events` | `list`, `watch`: without them causes are less exact |
+//! | `pods/log` | `get`: without it there are no log lines in the evidence |
+//!
+//! # Features
+//! None. The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
+
+mod connect;
+mod rollout;
+
+pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
+pub use rollout::{Conflict, EksTarget, Error, OnFailure, Options, Rollout, RolloutStatus, Stage};

@@ -1,0 +1,276 @@
+//! From a cluster's name to a `kube::Client`.
+
+mod error;
+mod session;
+mod token;
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_eks::types::ClusterStatus;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bp_artifact::TimeSource;
+use bytes::Bytes;
+use http::{Request, Response};
+use kube::{
+    Client, Config,
+    client::{Body, ClientBuilder, ConfigExt},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tower::{BoxError, Service, ServiceBuilder, buffer::Buffer, layer::layer_fn};
+
+pub use error::ConnectError;
+use session::Session;
+pub(crate) use token::TokenError;
+use token::Tokens;
+
+/// How long connecting may take: name, TCP and TLS.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Requests that may wait for the connection pool at the same time.
+const WAITING: usize = 1024;
+
+/// Connects to an EKS cluster by its name: no kubeconfig, kubectl or AWS CLI is needed.
+///
+/// The client signs its own tokens and keeps them fresh for as long as the credentials last: before they expire, and
+/// once more when the cluster refuses one. Its requests are retried while the API is overloaded or not reachable, each
+/// time with a token that is good then.
+///
+/// ```no_run
+/// use aws_credential_types::provider::SharedCredentialsProvider;
+/// use bp_eks::Connector;
+///
+/// # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), bp_eks::ConnectError> {
+/// let client: kube::Client = Connector::new(eks, credentials, "eu-central-1", "shop").connect().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Connector {
+    eks: aws_sdk_eks::Client,
+    credentials: SharedCredentialsProvider,
+    region: String,
+    cluster: String,
+    time: TimeSource,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Connector { region, cluster, .. } = self;
+        f.debug_struct("Connector").field("region", region).field("cluster", cluster).finish_non_exhaustive()
+    }
+}
+
+/// What EKS tells of a cluster: where it is and how it is known to be itself.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClusterInfo {
+    /// The cluster's name.
+    pub name: String,
+    /// The URL of its Kubernetes API.
+    pub endpoint: http::Uri,
+    /// Its Kubernetes version, `1.34`.
+    pub version: Option<String>,
+    /// The certificates that it is known by, in DER.
+    pub certificates: Vec<Vec<u8>>,
+    /// What tokens name the cluster by: its name, or the id of a local cluster on Outposts.
+    token_id: String,
+}
+
+impl Connector {
+    /// For the cluster `cluster` in `region`. `eks` finds it, and `credentials` sign the tokens; they are those of the
+    /// identity that the cluster's access entries name.
+    pub fn new(
+        eks: aws_sdk_eks::Client,
+        credentials: SharedCredentialsProvider,
+        region: impl Into<String>,
+        cluster: impl Into<String>,
+    ) -> Self {
+        let (region, cluster) = (region.into(), cluster.into());
+        Connector { eks, credentials, region, cluster, time: TimeSource::system() }
+    }
+
+    /// Takes the time of day from `time`.
+    pub fn time_source(mut self, time: TimeSource) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Asks EKS for the cluster.
+    ///
+    /// # Errors
+    /// When there is no such cluster, it is not active, or EKS cannot be asked.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster` on the cluster.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn describe(&self) -> Result<ClusterInfo, ConnectError> {
+        let answer = self.eks.describe_cluster().name(&self.cluster).send().await;
+        let answer = answer.map_err(|e| ConnectError::of_describe(&self.cluster, &self.region, e))?;
+        let malformed =
+            |reason: &'static str| ConnectError::Malformed { cluster: self.cluster.clone(), reason };
+        let cluster = answer.cluster.ok_or_else(|| malformed("the answer names no cluster"))?;
+        let usable = [ClusterStatus::Active, ClusterStatus::Updating];
+        if let Some(status) = cluster.status.filter(|status| !usable.contains(status)) {
+            let status = status.as_str().to_owned();
+            return Err(ConnectError::NotActive { cluster: self.cluster.clone(), status });
+        }
+        let endpoint = cluster.endpoint.ok_or_else(|| malformed("it has no endpoint yet"))?;
+        let authority = cluster.certificate_authority.and_then(|authority| authority.data);
+        let authority = authority.ok_or_else(|| malformed("it has no certificate authority yet"))?;
+        Ok(ClusterInfo {
+            endpoint: endpoint.parse().map_err(|_| malformed("its endpoint is no URL"))?,
+            version: cluster.version,
+            certificates: certificates(&authority)
+                .ok_or_else(|| malformed("its certificate authority is not base64 of PEM"))?,
+            token_id: cluster.id.unwrap_or_else(|| self.cluster.clone()),
+            name: self.cluster.clone(),
+        })
+    }
+
+    /// A client of the cluster.
+    ///
+    /// Nothing is asked of the Kubernetes API yet: whether it takes our identity shows with the first request.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe), or when the certificates cannot be used.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster` on the cluster. In the cluster, an access entry for the identity.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn connect(&self) -> Result<Client, ConnectError> {
+        let cluster = self.describe().await?;
+        client(config(&cluster), Some(self.tokens(&cluster)))
+    }
+
+    /// A client of the cluster over a transport of the caller's: a proxy, a bastion, or a model in tests.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    ///
+    /// # Permissions
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn connect_with<S, B>(&self, transport: S) -> Result<Client, ConnectError>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let cluster = self.describe().await?;
+        let config = config(&cluster);
+        let tokens = self.tokens(&cluster);
+        let service = ServiceBuilder::new()
+            .layer(layer_fn(|inner| Session::new(inner, Some(Arc::clone(&tokens)))))
+            .layer(config.base_uri_layer())
+            .service(transport);
+        Ok(Client::new(service, config.default_namespace))
+    }
+
+    fn tokens(&self, cluster: &ClusterInfo) -> Arc<Tokens> {
+        Arc::new(Tokens::new(
+            cluster.token_id.clone(),
+            self.region.clone(),
+            self.credentials.clone(),
+            self.time.clone(),
+        ))
+    }
+}
+
+/// A client from a kubeconfig file: `path`, or what `KUBECONFIG` names, or `~/.kube/config`; in `context`, or the
+/// current one.
+///
+/// # Errors
+/// When the file or the context is missing or wrong.
+///
+/// # Permissions
+/// None to connect.
+///
+/// # Cancel safety
+/// Cancel safe: it only reads.
+pub async fn from_kubeconfig(path: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
+    let failed = |e: BoxError| ConnectError::Kubeconfig {
+        path: path.map(Path::to_owned),
+        context: context.map(str::to_owned),
+        source: e,
+    };
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = match path {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|e| failed(e.into()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await
+        }
+        None => Config::from_kubeconfig(&options).await,
+    };
+    client(config.map_err(|e| failed(e.into()))?, None)
+}
+
+/// A client for a program that runs in a pod of the cluster, as its service account.
+///
+/// # Errors
+/// [`ConnectError::NotInCluster`] anywhere else.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn in_cluster() -> Result<Client, ConnectError> {
+    let config = Config::incluster().map_err(|e| ConnectError::NotInCluster { source: e.into() })?;
+    client(config, None)
+}
+
+fn config(cluster: &ClusterInfo) -> Config {
+    let mut config = Config::new(cluster.endpoint.clone());
+    config.root_cert = Some(cluster.certificates.clone());
+    config
+}
+
+/// kube's own stack with our session in front. Its retries are off: they last up to a quarter of an hour.
+fn client(mut config: Config, tokens: Option<Arc<Tokens>>) -> Result<Client, ConnectError> {
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT);
+    let stack = ClientBuilder::try_from(config).map_err(|e| ConnectError::Unusable { source: e.into() })?;
+    let session = layer_fn(|inner| Session::new(Buffer::new(inner, WAITING), tokens.clone()));
+    Ok(stack.with_layer(&session).build())
+}
+
+/// The certificates in base64 of PEM, in DER.
+fn certificates(authority: &str) -> Option<Vec<Vec<u8>>> {
+    let text = String::from_utf8(STANDARD.decode(authority.trim()).ok()?).ok()?;
+    let mut found = Vec::new();
+    for part in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
+        let (body, _) = part.split_once("-----END CERTIFICATE-----")?;
+        let body: String = body.split_ascii_whitespace().collect();
+        found.push(STANDARD.decode(body).ok()?);
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_read_from_base64_of_pem() {
+        let pem = |der: &[u8]| {
+            format!(
+                "-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n",
+                STANDARD.encode(der)
+            )
+        };
+        let two = STANDARD.encode(format!("# old and new\n{}{}", pem(b"old"), pem(b"new")));
+        assert_eq!(certificates(&two), Some(vec![b"old".to_vec(), b"new".to_vec()]));
+        for wrong in [
+            "",
+            "%%%",
+            &STANDARD.encode("no certificate"),
+            &STANDARD.encode("-----BEGIN CERTIFICATE-----\nAA"),
+        ] {
+            assert_eq!(certificates(wrong), None, "{wrong}");
+        }
+    }
+}

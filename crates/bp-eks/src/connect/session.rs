@@ -1,0 +1,275 @@
+//! What every request to a cluster goes through: a token that is good now, and another try where one makes sense.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, RETRY_AFTER},
+};
+use kube::client::Body;
+use tower::{BoxError, Service, ServiceExt};
+
+use super::token::{Token, TokenError, Tokens};
+
+/// How long an answer may take to begin. The body of a watch is guarded by its watcher.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The longest pause that a server may ask for.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The answer did not begin in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", ANSWER.as_secs())]
+struct NoAnswer;
+
+/// A service that authenticates, and tries again: on 401 once with a new token; on 429, 503 and 504 after the pause
+/// that the server asks for; and when the connection fails, if the request may be sent twice.
+#[derive(Clone)]
+pub(super) struct Session<S> {
+    inner: S,
+    tokens: Option<Arc<Tokens>>,
+}
+
+impl<S> Session<S> {
+    pub(super) fn new(inner: S, tokens: Option<Arc<Tokens>>) -> Self {
+        Session { inner, tokens }
+    }
+}
+
+impl<S, B> Service<Request<Body>> for Session<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // Each try waits for the inner service by itself.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let session = self.clone();
+        Box::pin(session.send(request))
+    }
+}
+
+impl<S, B> Session<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Send + 'static,
+{
+    async fn send(self, request: Request<Body>) -> Result<Response<B>, BoxError> {
+        let (parts, body) = request.into_parts();
+        let mut pauses = pauses().build();
+        let mut refused = false;
+        loop {
+            // A body that is a stream can be sent once.
+            let Some(copy) = body.try_clone() else {
+                let once = try_once(self.inner, self.tokens.as_deref(), Request::from_parts(parts, body));
+                return once.await.map(|(answer, _)| answer);
+            };
+            let copy = Request::from_parts(parts.clone(), copy);
+            let result = try_once(self.inner.clone(), self.tokens.as_deref(), copy).await;
+            if let (Ok((answer, Some(token))), Some(tokens)) = (&result, &self.tokens)
+                && answer.status() == StatusCode::UNAUTHORIZED
+                && !refused
+            {
+                refused = true;
+                tokens.forget(token).await;
+                continue;
+            }
+            let asked = match &result {
+                Ok((answer, _)) if is_passing(answer.status()) => retry_after(answer.headers()),
+                Err(e) if may_repeat(&parts.method) && !e.is::<TokenError>() => None,
+                _ => return result.map(|(answer, _)| answer),
+            };
+            let Some(pause) = pauses.next() else { return result.map(|(answer, _)| answer) };
+            tokio::time::sleep(asked.map_or(pause, |asked| asked.max(pause))).await;
+        }
+    }
+}
+
+/// One try, with the token that it carried.
+async fn try_once<S, B>(
+    mut inner: S,
+    tokens: Option<&Tokens>,
+    mut request: Request<Body>,
+) -> Result<(Response<B>, Option<Arc<Token>>), BoxError>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+{
+    let token = match tokens {
+        Some(tokens) => Some(tokens.get().await?),
+        None => None,
+    };
+    if let Some(token) = &token {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    let answer = async { inner.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into) };
+    match tokio::time::timeout(ANSWER, answer).await {
+        Ok(answer) => Ok((answer?, token)),
+        Err(_) => Err(NoAnswer.into()),
+    }
+}
+
+/// Four more tries within about three seconds, or as long as the server asks for.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(4)
+        .with_jitter()
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// Whether the request may be sent again when nobody knows whether it arrived.
+fn may_repeat(method: &Method) -> bool {
+    method != Method::POST
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    use bp_artifact::TimeSource;
+    use jiff::Timestamp;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    type Answer = Result<Response<Body>, &'static str>;
+
+    /// Answers as the script says, and notes the tokens that came.
+    #[derive(Clone, Default)]
+    struct Script {
+        answers: Arc<Mutex<Vec<Answer>>>,
+        tokens: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Script {
+        fn new(mut answers: Vec<Answer>) -> Self {
+            answers.reverse();
+            Script { answers: Arc::new(Mutex::new(answers)), ..Script::default() }
+        }
+
+        fn calls(&self) -> usize {
+            self.tokens.lock().unwrap().len()
+        }
+    }
+
+    impl Service<Request<Body>> for Script {
+        type Response = Response<Body>;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<Response<Body>, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            let token = request.headers().get(AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned());
+            self.tokens.lock().unwrap().push(token.unwrap_or_default());
+            let answer = self.answers.lock().unwrap().pop().expect("no more calls than answers");
+            std::future::ready(answer.map_err(Into::into))
+        }
+    }
+
+    fn status(code: u16) -> Answer {
+        Ok(Response::builder().status(code).body(Body::empty()).unwrap())
+    }
+
+    fn request(method: Method) -> Request<Body> {
+        Request::builder().method(method).uri("/api").body(Body::empty()).unwrap()
+    }
+
+    fn tokens() -> Arc<Tokens> {
+        let start = Timestamp::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let begun = Instant::now();
+        let time = TimeSource::from_fn(move || start + begun.elapsed());
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let credentials = SharedCredentialsProvider::new(credentials);
+        Arc::new(Tokens::new("shop".into(), "eu-central-1".into(), credentials, time))
+    }
+
+    async fn send(script: &Script, method: Method) -> Result<u16, String> {
+        let session = Session::new(script.clone(), Some(tokens()));
+        let answer = session.oneshot(request(method)).await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|e| e.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_request_carries_a_token_and_401_is_tried_once_more() {
+        let script = Script::new(vec![status(401), status(200)]);
+        assert_eq!(send(&script, Method::POST).await, Ok(200));
+        assert!(script.tokens.lock().unwrap().iter().all(|token| token.starts_with("Bearer k8s-aws-v1.")));
+
+        let script = Script::new(vec![status(401), status(401)]);
+        assert_eq!(send(&script, Method::GET).await, Ok(401));
+        assert_eq!(script.calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overloaded_server_is_given_the_pause_it_asks_for() {
+        let busy = Response::builder().status(429).header(RETRY_AFTER, "7").body(Body::empty()).unwrap();
+        let script = Script::new(vec![Ok(busy), status(503), status(200)]);
+        let begun = Instant::now();
+        assert_eq!(send(&script, Method::POST).await, Ok(200));
+        assert!(begun.elapsed() >= Duration::from_secs(7));
+
+        let script = Script::new((0..5).map(|_| status(503)).collect());
+        assert_eq!(send(&script, Method::GET).await, Ok(503));
+        assert_eq!(script.calls(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_request_is_repeated_only_where_that_does_no_harm() {
+        let script = Script::new(vec![Err("reset"), status(200)]);
+        assert_eq!(send(&script, Method::PATCH).await, Ok(200));
+        let script = Script::new(vec![Err("reset")]);
+        assert_eq!(send(&script, Method::POST).await, Err("reset".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_not_repeated() {
+        for code in [400, 403, 404, 409, 422, 500] {
+            let script = Script::new(vec![status(code)]);
+            assert_eq!(send(&script, Method::GET).await, Ok(code));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_begin_is_given_up() {
+        let silent =
+            tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
+        let error = Session::new(silent, None).oneshot(request(Method::POST)).await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 30 s");
+    }
+}

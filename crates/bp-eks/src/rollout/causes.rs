@@ -1,0 +1,454 @@
+//! Why pods do not come up: pure functions from what the API shows to a cause.
+//!
+//! What cannot mend itself is *fatal* and ends the roll-out early; what may pass (a node that is still to come, a probe
+//! that is slow, a registry that is busy) is kept as the reason for the case that the roll-out stalls.
+
+use bp_artifact::Cause;
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod},
+};
+
+use super::text::Text;
+
+/// What keeps a pod from coming up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Symptom {
+    pub(crate) cause: Cause,
+    /// In the platform's words.
+    pub(crate) message: String,
+    pub(crate) container: Option<String>,
+    pub(crate) exit_code: Option<i32>,
+    /// Whether waiting does not help.
+    pub(crate) fatal: bool,
+}
+
+impl Symptom {
+    fn new(cause: Cause, fatal: bool, message: impl Into<String>) -> Self {
+        Symptom { cause, message: message.into(), container: None, exit_code: None, fatal }
+    }
+
+    /// The progress deadline has passed, and nothing tells why.
+    pub(crate) fn stalled(message: &str) -> Self {
+        Symptom::new(Cause::NoProgress, true, message)
+    }
+
+    fn of_container(self, name: &str) -> Self {
+        Symptom { container: Some(name.to_owned()), ..self }
+    }
+}
+
+/// What keeps `pod` from coming up, the worst first; `events` are the warnings about it.
+pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Clone) -> Option<Symptom> {
+    let status = pod.status.as_ref()?;
+    // Taken off its node: the ReplicaSet makes another.
+    if matches!(status.reason.text(), "Evicted" | "Preempting" | "Terminated" | "NodeShutdown") {
+        return None;
+    }
+    let inits = status.init_container_statuses.iter().flatten();
+    let containers = inits.chain(status.container_statuses.iter().flatten());
+    let mut found: Vec<Symptom> =
+        containers.filter_map(|container| of_container(container, events.clone())).collect();
+    found.extend(of_scheduling(pod));
+    if !is_ready(pod) {
+        found.extend(events.filter_map(of_event));
+    }
+    // The sort is stable: of equal ones the first container's counts.
+    found.sort_by_key(|symptom| !symptom.fatal);
+    found.into_iter().next()
+}
+
+/// Whether the pod counts as ready.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
+}
+
+/// Status, reason and message of a condition.
+fn condition<'p>(pod: &'p Pod, kind: &str) -> Option<(&'p str, &'p str, &'p str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|c| c.type_.text() == kind)?;
+    Some((found.status.text(), found.reason.text(), found.message.text()))
+}
+
+fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'e Event>) -> Option<Symptom> {
+    let state = container.state.as_ref()?;
+    let symptom = match state {
+        ContainerState { waiting: Some(waiting), .. } => {
+            let message = waiting.message.text();
+            match waiting.reason.text() {
+                "ErrImagePull" | "ImagePullBackOff" => of_pull(message, events),
+                "InvalidImageName" => Symptom::new(Cause::ConfigInvalid, true, message),
+                "ErrImageNeverPull" => Symptom::new(Cause::ImageNotFound, true, message),
+                "CreateContainerConfigError" => of_configuration(message)?,
+                "CreateContainerError" | "RunContainerError" => of_start(message),
+                "CrashLoopBackOff" => of_crash(container, events),
+                _ => return None,
+            }
+        }
+        ContainerState { terminated: Some(terminated), .. } if terminated.exit_code != 0 => {
+            let symptom = of_exit(terminated, container.restart_count);
+            // It is started again; what could not even be started is not going to be.
+            Symptom { fatal: symptom.cause == Cause::WrongArchitecture, ..symptom }
+        }
+        _ => return None,
+    };
+    Some(symptom.of_container(&container.name))
+}
+
+/// A pull that failed. Only "not found" and a refusal are final.
+fn of_pull<'e>(message: &str, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
+    // Older kubelets say no more than "Back-off pulling image" and leave the reason to the event.
+    let told = |text: &str| text.contains("rpc error") || text.contains("ErrImagePull:");
+    let mut event = || events.find(|e| e.message.text().starts_with("Failed to pull image"));
+    let message = match told(message) {
+        true => message.to_owned(),
+        false => event().map_or_else(|| message.to_owned(), |event| event.message.text().to_owned()),
+    };
+    let says = |parts: &[&str]| {
+        let text = message.to_ascii_lowercase();
+        parts.iter().any(|part| text.contains(part))
+    };
+    let (cause, fatal) = if says(&["no match for platform", "no matching manifest for"]) {
+        (Cause::WrongArchitecture, true)
+    } else if says(&[
+        "401",
+        "403",
+        "no basic auth credentials",
+        "authorization failed",
+        "access denied",
+        "denied:",
+        "unauthorized",
+        "forbidden",
+    ]) {
+        (Cause::ImagePullDenied, true)
+    } else if says(&["not found", "manifest unknown", "does not exist"]) {
+        (Cause::ImageNotFound, true)
+    } else {
+        (Cause::ImagePullFailed, false)
+    };
+    Symptom::new(cause, fatal, message)
+}
+
+/// `CreateContainerConfigError`: something that the container refers to.
+fn of_configuration(message: &str) -> Option<Symptom> {
+    // The kubelet's own cache was not ready: it tries again.
+    if message.contains("failed to sync") && message.contains("cache") {
+        return None;
+    }
+    Some(Symptom::new(of_reference(message).unwrap_or(Cause::ConfigInvalid), true, message))
+}
+
+/// What a message that misses something misses: a secret or a config map.
+fn of_reference(message: &str) -> Option<Cause> {
+    let text = message.to_ascii_lowercase();
+    let missing = text.contains("not found") || text.contains("couldn't find key");
+    match () {
+        () if missing && text.contains("secret") => Some(Cause::SecretMissing),
+        () if missing && text.contains("configmap") => Some(Cause::ConfigInvalid),
+        () => None,
+    }
+}
+
+/// The runtime could not start the program.
+fn of_start(message: &str) -> Symptom {
+    match is_format_error(message) {
+        true => Symptom::new(Cause::WrongArchitecture, true, message),
+        false => Symptom::new(Cause::ConfigInvalid, true, message),
+    }
+}
+
+/// Whether this says that the program is for another machine.
+pub(crate) fn is_format_error(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("exec format error")
+}
+
+/// It ended and was started until the kubelet began to wait in between.
+fn of_crash<'e>(container: &ContainerStatus, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let Some(last) = last else {
+        return Symptom::new(Cause::ContainerExited, true, "it ends soon after each start");
+    };
+    let symptom = Symptom { fatal: true, ..of_exit(last, container.restart_count) };
+    let killed = matches!(last.exit_code, 137 | 143) && symptom.cause == Cause::ContainerExited;
+    let probe = || events.find(|e| e.reason.text() == "Unhealthy" && is_restarting_probe(e.message.text()));
+    match killed.then(probe).flatten() {
+        Some(event) => {
+            Symptom { cause: Cause::HealthCheckFailed, message: event.message.text().into(), ..symptom }
+        }
+        None => symptom,
+    }
+}
+
+fn is_restarting_probe(message: &str) -> bool {
+    message.starts_with("Liveness") || message.starts_with("Startup")
+}
+
+fn of_exit(terminated: &ContainerStateTerminated, restarts: i32) -> Symptom {
+    let (reason, said) = (terminated.reason.text(), terminated.message.text().trim());
+    let code = terminated.exit_code;
+    let cause = match reason {
+        "OOMKilled" => Cause::OutOfMemory,
+        _ if is_format_error(said) => Cause::WrongArchitecture,
+        "ContainerCannotRun" | "StartError" => Cause::ConfigInvalid,
+        _ => Cause::ContainerExited,
+    };
+    let mut message = match reason {
+        "" | "Error" | "Completed" => format!("exit code {code}"),
+        reason => format!("{reason}, exit code {code}"),
+    };
+    if restarts > 0 {
+        message.push_str(&format!(", restarted {restarts} times"));
+    }
+    if !said.is_empty() {
+        message.push_str(": ");
+        message.push_str(said);
+    }
+    Symptom { exit_code: Some(code), ..Symptom::new(cause, false, message) }
+}
+
+/// No place to run. A node may still come, so it is not final.
+fn of_scheduling(pod: &Pod) -> Option<Symptom> {
+    let (status, reason, message) = condition(pod, "PodScheduled")?;
+    if status != "False" || reason != "Unschedulable" {
+        return None;
+    }
+    let volume = message.to_ascii_lowercase().contains("persistentvolumeclaim");
+    let cause = if volume { Cause::ResourceInitialization } else { Cause::Unschedulable };
+    Some(Symptom::new(cause, false, message))
+}
+
+/// What a warning about a pod that is not ready says.
+fn of_event(event: &Event) -> Option<Symptom> {
+    let message = event.message.text();
+    let cause = match event.reason.text() {
+        "Unhealthy" => Cause::HealthCheckFailed,
+        "FailedMount" => of_reference(message).unwrap_or(Cause::ResourceInitialization),
+        "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox" => Cause::ResourceInitialization,
+        _ => return None,
+    };
+    // The kubelet has looked again and again, and it still is not there.
+    let missing = matches!(cause, Cause::SecretMissing | Cause::ConfigInvalid);
+    Some(Symptom::new(cause, missing && event.count.unwrap_or(1) >= 3, message))
+}
+
+/// Why a ReplicaSet cannot make its pods: quota, admission, a missing service account.
+pub(crate) fn of_replica_set(set: &ReplicaSet) -> Option<Symptom> {
+    let conditions = set.status.as_ref()?.conditions.as_ref()?;
+    let failure =
+        conditions.iter().find(|c| c.type_.text() == "ReplicaFailure" && c.status.text() == "True")?;
+    Some(refused(failure.message.text()))
+}
+
+/// Why the API refused a pod or a change.
+pub(crate) fn refused(message: &str) -> Symptom {
+    let cause = match message {
+        m if m.contains("exceeded quota") => Cause::QuotaExceeded,
+        m if m.contains("looking up service account") => Cause::PermissionMissing,
+        _ => Cause::AdmissionRefused,
+    };
+    Symptom::new(cause, true, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": "web-1" }, "status": status })).unwrap()
+    }
+
+    fn container(state: Value, last: Value, restarts: u32) -> Value {
+        json!({ "containerStatuses": [{
+            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": restarts,
+            "state": state, "lastState": last,
+        }] })
+    }
+
+    fn waiting(reason: &str, message: &str) -> Value {
+        container(json!({ "waiting": { "reason": reason, "message": message } }), json!({}), 0)
+    }
+
+    fn crash(last: Value) -> Value {
+        let state = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+        container(state, json!({ "terminated": last }), 3)
+    }
+
+    fn event(reason: &str, message: &str, count: i32) -> Event {
+        serde_json::from_value(json!({
+            "metadata": {}, "involvedObject": {}, "reason": reason, "message": message, "count": count,
+        }))
+        .unwrap()
+    }
+
+    fn cause(status: Value, events: &[Event]) -> Option<(Cause, bool)> {
+        of_pod(&pod(status), events.iter()).map(|symptom| (symptom.cause, symptom.fatal))
+    }
+
+    #[test]
+    fn what_a_container_waits_for() {
+        let pull =
+            |message: &str| waiting("ErrImagePull", &format!("rpc error: code = Unknown desc = {message}"));
+        for (status, expected) in [
+            (pull("r.example.com/web@sha256:1: not found"), Some((Cause::ImageNotFound, true))),
+            (pull("no match for platform in manifest: not found"), Some((Cause::WrongArchitecture, true))),
+            (pull("unexpected status: 403 Forbidden"), Some((Cause::ImagePullDenied, true))),
+            (pull("no basic auth credentials"), Some((Cause::ImagePullDenied, true))),
+            (pull("dial tcp: i/o timeout"), Some((Cause::ImagePullFailed, false))),
+            (pull("429 Too Many Requests"), Some((Cause::ImagePullFailed, false))),
+            (
+                waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: x: not found"),
+                Some((Cause::ImageNotFound, true)),
+            ),
+            (
+                waiting("ImagePullBackOff", "Back-off pulling image \"x\""),
+                Some((Cause::ImagePullFailed, false)),
+            ),
+            (waiting("InvalidImageName", "couldn't parse"), Some((Cause::ConfigInvalid, true))),
+            (
+                waiting("CreateContainerConfigError", "secret \"db\" not found"),
+                Some((Cause::SecretMissing, true)),
+            ),
+            (
+                waiting("CreateContainerConfigError", "couldn't find key url in Secret shop/db"),
+                Some((Cause::SecretMissing, true)),
+            ),
+            (
+                waiting("CreateContainerConfigError", "configmap \"web\" not found"),
+                Some((Cause::ConfigInvalid, true)),
+            ),
+            (
+                waiting(
+                    "CreateContainerConfigError",
+                    "failed to sync secret cache: timed out waiting for the condition",
+                ),
+                None,
+            ),
+            (
+                waiting("CreateContainerError", "exec: \"/web\": exec format error"),
+                Some((Cause::WrongArchitecture, true)),
+            ),
+            (
+                waiting("RunContainerError", "exec: \"/web\": no such file or directory"),
+                Some((Cause::ConfigInvalid, true)),
+            ),
+            (waiting("ContainerCreating", ""), None),
+            (waiting("PodInitializing", ""), None),
+        ] {
+            assert_eq!(cause(status.clone(), &[]), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_older_kubelet_leaves_the_reason_to_the_event() {
+        let status = waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
+        let events =
+            [event("Failed", "Failed to pull image \"x\": rpc error: code = NotFound: x: not found", 2)];
+        assert_eq!(cause(status, &events), Some((Cause::ImageNotFound, true)));
+    }
+
+    #[test]
+    fn why_a_container_crashes() {
+        let liveness =
+            [event("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500", 3)];
+        for (last, events, expected) in [
+            (json!({ "exitCode": 1, "reason": "Error" }), &[][..], Cause::ContainerExited),
+            (json!({ "exitCode": 0, "reason": "Completed" }), &[], Cause::ContainerExited),
+            (json!({ "exitCode": 137, "reason": "OOMKilled" }), &[], Cause::OutOfMemory),
+            (json!({ "exitCode": 137, "reason": "Error" }), &liveness, Cause::HealthCheckFailed),
+            (json!({ "exitCode": 1, "reason": "Error" }), &liveness, Cause::ContainerExited),
+            (
+                json!({ "exitCode": 128, "reason": "StartError", "message": "exec /web: exec format error" }),
+                &[],
+                Cause::WrongArchitecture,
+            ),
+        ] {
+            assert_eq!(cause(crash(last.clone()), events), Some((expected, true)), "{last}");
+        }
+        let symptom = of_pod(&pod(crash(json!({ "exitCode": 3, "reason": "Error" }))), [].iter()).unwrap();
+        assert_eq!((symptom.container.as_deref(), symptom.exit_code), (Some("web"), Some(3)));
+        assert_eq!(symptom.message, "exit code 3, restarted 3 times");
+    }
+
+    #[test]
+    fn one_exit_is_no_crash_loop() {
+        let state = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+        assert_eq!(cause(container(state, json!({}), 0), &[]), Some((Cause::ContainerExited, false)));
+    }
+
+    #[test]
+    fn what_may_pass_is_not_fatal() {
+        let unschedulable = |message: &str| {
+            json!({ "conditions": [
+                { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message },
+            ] })
+        };
+        for (status, events, expected) in [
+            (
+                unschedulable("0/3 nodes are available: 3 Insufficient cpu."),
+                vec![],
+                Some((Cause::Unschedulable, false)),
+            ),
+            (
+                unschedulable("0/3 nodes are available: persistentvolumeclaim \"data\" not found."),
+                vec![],
+                Some((Cause::ResourceInitialization, false)),
+            ),
+            (
+                json!({}),
+                vec![event("Unhealthy", "Readiness probe failed: connection refused", 5)],
+                Some((Cause::HealthCheckFailed, false)),
+            ),
+            (
+                json!({}),
+                vec![event(
+                    "FailedMount",
+                    "MountVolume.SetUp failed for volume \"v\" : secret \"db\" not found",
+                    1,
+                )],
+                Some((Cause::SecretMissing, false)),
+            ),
+            (
+                json!({}),
+                vec![event(
+                    "FailedMount",
+                    "MountVolume.SetUp failed for volume \"v\" : secret \"db\" not found",
+                    3,
+                )],
+                Some((Cause::SecretMissing, true)),
+            ),
+            (
+                json!({ "conditions": [{ "type": "Ready", "status": "True" }] }),
+                vec![event("Unhealthy", "Readiness probe failed: connection refused", 5)],
+                None,
+            ),
+            (json!({ "phase": "Failed", "reason": "Evicted" }), vec![event("Unhealthy", "x", 1)], None),
+        ] {
+            assert_eq!(cause(status.clone(), &events), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn why_no_pods_are_made() {
+        for (message, expected) in [
+            ("pods \"web-1\" is forbidden: exceeded quota: pods, requested: pods=1", Cause::QuotaExceeded),
+            (
+                "pods \"web-1\" is forbidden: error looking up service account shop/web: serviceaccount \"web\" not found",
+                Cause::PermissionMissing,
+            ),
+            ("admission webhook \"policy\" denied the request: no", Cause::AdmissionRefused),
+            ("pods \"web-1\" is forbidden: violates PodSecurity \"restricted\"", Cause::AdmissionRefused),
+        ] {
+            let set: ReplicaSet = serde_json::from_value(json!({
+                "metadata": {},
+                "spec": { "selector": {} },
+                "status": { "replicas": 0, "conditions": [
+                    { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message },
+                ] },
+            }))
+            .unwrap();
+            assert_eq!(of_replica_set(&set).map(|s| (s.cause, s.fatal)), Some((expected, true)), "{message}");
+        }
+    }
+}

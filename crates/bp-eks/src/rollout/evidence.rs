@@ -1,0 +1,171 @@
+//! The evidence of a failure, gathered before anything is torn down.
+
+use std::time::Duration;
+
+use bp_artifact::{Cause, Evidence, EvidenceKind, FailureReport};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Event, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::ResourceExt;
+
+use super::{
+    api::Cluster,
+    causes::{self, Symptom},
+    judge::Picture,
+    text::Text,
+};
+
+/// As many pods are looked at: the others tell the same.
+const PODS: usize = 3;
+/// As many lines of a log are kept.
+const LINES: i64 = 20;
+/// The failure is not held back longer than this for its evidence.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The report of `symptom`, with what the pods, their events and their logs say.
+pub(super) async fn gather(cluster: &Cluster, picture: &Picture, symptom: Symptom) -> FailureReport {
+    let mut pods = picture.new_pods();
+    // Those that fail come first, and among them those that fail for the reason reported.
+    pods.sort_by_key(|pod| {
+        let found = causes::of_pod(pod, picture.warnings(&pod.metadata.uid));
+        (found.as_ref().map(|s| s.cause) != Some(symptom.cause), found.is_none())
+    });
+    pods.truncate(PODS);
+    let looked = join_all(pods.iter().map(|pod| look_at(cluster, picture, pod))).await;
+    let mut report = FailureReport {
+        container: symptom.container,
+        exit_code: symptom.exit_code,
+        evidence: deployment(picture),
+        ..FailureReport::new(symptom.cause, symptom.message)
+    };
+    report.evidence.extend(looked.into_iter().flatten());
+    // A program for another machine that the shell or the runtime could only complain about.
+    let told = |e: &&Evidence| e.kind == EvidenceKind::Log && causes::is_format_error(&e.message);
+    if report.cause == Cause::ContainerExited && report.evidence.iter().any(|e| told(&e)) {
+        report.cause = Cause::WrongArchitecture;
+    }
+    report
+}
+
+/// The conditions of the Deployment that say that something is wrong.
+fn deployment(picture: &Picture) -> Vec<Evidence> {
+    let Some(deployment) = &picture.deployment else { return Vec::new() };
+    let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .filter(|c| (c.type_.text() == "ReplicaFailure") == (c.status.text() == "True"))
+        .map(|c| Evidence {
+            kind: EvidenceKind::Deployment,
+            source: format!("deployment/{}", deployment.name_any()),
+            message: format!(
+                "{} is {}: {}: {}",
+                c.type_.text(),
+                c.status.text(),
+                c.reason.text(),
+                c.message.text()
+            ),
+            at: time(&c.last_transition_time),
+        })
+        .collect()
+}
+
+async fn look_at(cluster: &Cluster, picture: &Picture, pod: &Pod) -> Vec<Evidence> {
+    let mut evidence = vec![state(pod)];
+    let status = pod.status.as_ref();
+    let inits = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
+    let containers = status.into_iter().flat_map(|s| s.container_statuses.iter().flatten());
+    let failing: Vec<&ContainerStatus> =
+        inits.chain(containers).filter(|c| !c.ready && ended(c) != Some(0)).collect();
+    evidence.extend(failing.iter().filter_map(|container| container_state(pod, container)));
+    // The watch of warnings may be refused or late: the API is asked once more.
+    let fresh = tokio::time::timeout(PATIENCE, cluster.warnings(pod)).await;
+    match fresh {
+        Ok(Ok(events)) => evidence.extend(warnings(pod, events.iter())),
+        _ => evidence.extend(warnings(pod, picture.warnings(&pod.metadata.uid))),
+    }
+    let logs = failing.iter().filter(|c| ended(c).is_some()).map(|container| log(cluster, pod, container));
+    evidence.extend(join_all(logs).await.into_iter().flatten());
+    evidence
+}
+
+/// The exit code of the container's last run, if it ran.
+fn ended(container: &ContainerStatus) -> Option<i32> {
+    let terminated = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+        state.as_ref().and_then(|state| state.terminated.as_ref()).map(|t| t.exit_code)
+    };
+    terminated(&container.state).or_else(|| terminated(&container.last_state))
+}
+
+fn source(pod: &Pod) -> String {
+    format!("pod/{}", pod.name_any())
+}
+
+fn state(pod: &Pod) -> Evidence {
+    let status = pod.status.clone().unwrap_or_default();
+    let mut message = status.phase.text().to_owned();
+    for condition in status.conditions.iter().flatten().filter(|c| c.status.text() == "False") {
+        message.push_str(&format!("; {} is False", condition.type_.text()));
+        for part in [condition.reason.text(), condition.message.text()] {
+            if !part.is_empty() {
+                message.push_str(&format!(": {part}"));
+            }
+        }
+    }
+    if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) {
+        message.push_str(&format!("; on {node}"));
+    }
+    let at = time(&pod.metadata.creation_timestamp);
+    Evidence { kind: EvidenceKind::Task, source: source(pod), message, at }
+}
+
+fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
+    let state = container.state.as_ref()?;
+    let mut message = match (&state.waiting, &state.terminated, &state.running) {
+        (Some(waiting), ..) => format!("waiting: {}: {}", waiting.reason.text(), waiting.message.text()),
+        (_, Some(ended), _) => format!("ended: {}, exit code {}", ended.reason.text(), ended.exit_code),
+        (.., Some(_)) => "running, not ready".to_owned(),
+        _ => return None,
+    };
+    if let Some(last) = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()) {
+        message.push_str(&format!("; before: {}, exit code {}", last.reason.text(), last.exit_code));
+    }
+    if container.restart_count > 0 {
+        message.push_str(&format!("; restarted {} times", container.restart_count));
+    }
+    let source = format!("{}/{}", source(pod), container.name);
+    Some(Evidence { kind: EvidenceKind::Container, source, message, at: None })
+}
+
+/// The warnings, the latest first.
+fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evidence> {
+    let mut warnings: Vec<Evidence> = events
+        .map(|event| Evidence {
+            kind: EvidenceKind::Event,
+            source: source(pod),
+            message: match event.count {
+                Some(count) if count > 1 => {
+                    format!("{}: {} ({count} times)", event.reason.text(), event.message.text())
+                }
+                _ => format!("{}: {}", event.reason.text(), event.message.text()),
+            },
+            at: time(&event.last_timestamp),
+        })
+        .collect();
+    warnings.sort_by_key(|warning| std::cmp::Reverse(warning.at));
+    warnings
+}
+
+/// The end of what a container wrote before it ended.
+async fn log(cluster: &Cluster, pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
+    let previous = container.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let asked = cluster.log(pod, &container.name, previous, LINES);
+    let message = tokio::time::timeout(PATIENCE, asked).await.ok()??;
+    let source = format!("{}/{}", source(pod), container.name);
+    Some(Evidence { kind: EvidenceKind::Log, source, message: message.trim_end().to_owned(), at: None })
+}
+
+fn time(time: &Option<Time>) -> Option<Timestamp> {
+    time.as_ref().map(|time| time.0)
+}

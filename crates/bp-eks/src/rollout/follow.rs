@@ -1,0 +1,152 @@
+//! Following a roll-out to its end.
+
+use std::collections::HashSet;
+
+use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    api::Cluster,
+    causes::Symptom,
+    error::Error,
+    judge::{Judgement, Ours, Picture},
+    text::Text,
+    watch::{Told, Watches},
+};
+
+/// How a roll-out ended.
+pub(super) enum End {
+    /// Every replica is updated and available.
+    Complete,
+    /// It does not come up.
+    Failed(Symptom),
+    /// Somebody paused it.
+    Paused,
+    /// Somebody put another image there.
+    Superseded(String),
+    /// The Deployment was deleted.
+    Gone,
+    /// It goes on, and the time is over. With the best reason known.
+    OutOfTime(Option<Symptom>),
+}
+
+/// One that follows: the watches, and what was told already.
+pub(super) struct Follower<'f> {
+    cluster: &'f Cluster,
+    id: &'f TargetId,
+    events: &'f Emitter<DeployEvent>,
+    pub(super) watches: Watches,
+    told: HashSet<String>,
+    last: Option<Progress>,
+}
+
+impl<'f> Follower<'f> {
+    /// Takes the watches, and waits until they have seen everything once.
+    ///
+    /// # Errors
+    /// When the API refuses us, or cannot be reached until the deadline.
+    pub(super) async fn start(
+        cluster: &'f Cluster,
+        id: &'f TargetId,
+        events: &'f Emitter<DeployEvent>,
+        watches: Watches,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let mut follower = Follower { cluster, id, events, watches, told: HashSet::new(), last: None };
+        let mut trouble = None;
+        while !follower.watches.is_ready() {
+            match follower.news(deadline).await? {
+                Some(Told::Unreachable(error)) => trouble = Some(error),
+                Some(told) => follower.tell(&told),
+                None => {
+                    return Err(trouble.unwrap_or_else(|| Error::Unreachable {
+                        operation: "watch deployments",
+                        cluster: cluster.place.cluster.clone(),
+                        source: "no answer by the deadline".into(),
+                    }));
+                }
+            }
+        }
+        Ok(follower)
+    }
+
+    /// Follows `ours` until it ends, or until the deadline.
+    pub(super) async fn follow(&mut self, ours: &Ours, deadline: Instant) -> Result<End, Error> {
+        self.last = None;
+        loop {
+            let picture = self.picture();
+            self.tell_warnings(&picture);
+            match picture.judge(ours) {
+                Judgement::Waiting(progress) => self.tell_progress(progress),
+                Judgement::Complete => return Ok(End::Complete),
+                Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
+                Judgement::Superseded(image) => return Ok(End::Superseded(image)),
+                Judgement::Paused => return Ok(End::Paused),
+                Judgement::Gone => return Ok(End::Gone),
+            }
+            match self.news(deadline).await? {
+                Some(told) => self.tell(&told),
+                None => return Ok(End::OutOfTime(self.picture().reason())),
+            }
+        }
+    }
+
+    /// What is known now.
+    pub(super) fn picture(&self) -> Picture {
+        Picture {
+            deployment: self.watches.deployment(),
+            sets: self.watches.sets(),
+            pods: self.watches.pods(),
+            events: self.watches.events(),
+        }
+    }
+
+    /// The next news, or `None` when the time is over.
+    async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
+        tokio::select! {
+            told = self.watches.next(self.cluster) => told.map(Some),
+            () = sleep_until(deadline) => Ok(None),
+            () = self.events.cancelled() => {
+                Err(Error::Interrupted { workload: self.cluster.place.workload.clone() })
+            }
+        }
+    }
+
+    fn tell(&mut self, told: &Told) {
+        match told {
+            Told::Changed => {}
+            Told::Unreachable(error) => self.notice(format!("trying again: {}", chain(error))),
+            Told::NoEvents(error) => self.notice(format!("causes will be less exact: {error}")),
+        }
+    }
+
+    /// Tells a message once.
+    pub(super) fn notice(&mut self, message: String) {
+        if self.told.insert(message.clone()) {
+            self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+        }
+    }
+
+    /// Tells the warnings about the new pods, each once.
+    fn tell_warnings(&mut self, picture: &Picture) {
+        for pod in picture.new_pods() {
+            for event in picture.warnings(&pod.metadata.uid) {
+                let name = pod.metadata.name.text();
+                self.notice(format!("pod/{name}: {}: {}", event.reason.text(), event.message.text()));
+            }
+        }
+    }
+
+    fn tell_progress(&mut self, progress: Progress) {
+        if self.last.as_ref() != Some(&progress) {
+            self.last = Some(progress.clone());
+            self.events.emit(DeployEvent::Progress { target: self.id.clone(), progress });
+        }
+    }
+}
+
+/// An error and its sources in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

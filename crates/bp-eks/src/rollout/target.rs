@@ -1,0 +1,182 @@
+//! A container of a workload in a cluster, as a place to deploy to.
+
+use std::{fmt, sync::Arc};
+
+use bp_artifact::{
+    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
+    TargetId, Workload,
+};
+use futures_core::future::BoxFuture;
+use kube::Client;
+
+use super::{
+    api::Cluster,
+    error::{Error, Place},
+    options::Options,
+};
+
+/// What a roll-out tells and ends in.
+pub type Rollout = Operation<DeployEvent, Result<Outcome, Error>>;
+
+/// One container of one workload: where an image is rolled out to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EksTarget(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) cluster: Cluster,
+    pub(super) id: TargetId,
+    pub(super) container: Option<String>,
+    pub(super) options: Options,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { id, container, options, .. } = self;
+        f.debug_struct("EksTarget")
+            .field("id", id)
+            .field("container", container)
+            .field("options", options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EksTarget {
+    /// The container `container` (or the only one) of `workload` in `namespace` of the cluster that `client` speaks to.
+    /// `cluster` is its name: a part of the target's name, and of messages.
+    pub fn new(
+        client: Client,
+        cluster: impl Into<String>,
+        namespace: impl Into<String>,
+        workload: Workload,
+        container: Option<String>,
+        options: Options,
+    ) -> Self {
+        let place = Place { cluster: cluster.into(), namespace: namespace.into(), workload };
+        let id = TargetId::new(format!("eks/{}/{}/{}", place.cluster, place.namespace, place.workload));
+        EksTarget(Arc::new(Inner { cluster: Cluster { client, place }, id, container, options }))
+    }
+
+    /// `eks/<cluster>/<namespace>/deployment/<name>`.
+    pub fn id(&self) -> TargetId {
+        self.0.id.clone()
+    }
+
+    fn spawn<F>(&self, work: impl FnOnce(Arc<Inner>, Emitter<DeployEvent>) -> F) -> Rollout
+    where
+        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        Operation::spawn(|events| work(inner, events))
+    }
+
+    /// Rolls out `image` and watches it to its end: reads the workload, applies exactly our container's image, follows
+    /// *that* generation, reports a failure with its evidence as soon as it is known, goes back, and proves what runs.
+    ///
+    /// Running it again adopts the roll-out that an earlier run began, or finds that nothing has to change.
+    ///
+    /// # Errors
+    /// When the input is wrong, the cluster refuses, or watching is not possible. A roll-out that fails is a verdict.
+    ///
+    /// # Permissions
+    /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on `deployments.apps`; `list`, `watch` on
+    /// `replicasets.apps` and `pods`; for exact causes also `list`, `watch` on `events` and `get` on `pods/log`; to undo
+    /// more than an image also `update` on `deployments.apps`.
+    ///
+    /// # Cancel safety
+    /// Dropping or cancelling the operation stops watching; the roll-out goes on, and nothing is rolled back.
+    pub fn deploy(&self, image: &ResolvedImage) -> Rollout {
+        let image = image.clone();
+        self.spawn(|inner, events| async move { inner.deploy(&image, &events).await })
+    }
+
+    /// Puts `revision` back and watches it to its end.
+    ///
+    /// The verdict is of the restored revision: `Deployed`, or `Unproven` when its image names no digest.
+    ///
+    /// # Errors
+    /// As [`deploy`](Self::deploy).
+    ///
+    /// # Permissions
+    /// As [`deploy`](Self::deploy).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn restore(&self, revision: &Revision) -> Rollout {
+        let revision = revision.clone();
+        self.spawn(|inner, events| async move { inner.restore(&revision, &events).await })
+    }
+
+    /// Goes back: to what ran before a roll-out that is under way or has failed, else to the revision that the last one
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`] when there is none; else as [`restore`](Self::restore).
+    ///
+    /// # Permissions
+    /// As [`restore`](Self::restore).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn rollback(&self) -> Rollout {
+        self.spawn(|inner, events| async move {
+            let revision = inner.previous().await?;
+            inner.restore(&revision, &events).await
+        })
+    }
+
+    /// What runs now, and what to go back to.
+    ///
+    /// # Errors
+    /// When the workload cannot be read.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on `deployments.apps`, `list` on `replicasets.apps`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn current(&self) -> Result<Current, Error> {
+        self.0.current().await
+    }
+
+    /// The digests that our container reports in the ready pods, to be [judged](Proof::judge) against an image.
+    ///
+    /// # Errors
+    /// When workload or pods cannot be read.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on `deployments.apps`, `list` on `replicasets.apps` and `pods`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn prove(&self) -> Result<Proof, Error> {
+        self.0.prove().await
+    }
+}
+
+impl Target for EksTarget {
+    fn id(&self) -> TargetId {
+        EksTarget::id(self)
+    }
+
+    fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
+        Box::pin(async { self.0.current().await.map_err(TargetError::new) })
+    }
+
+    fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (inner, image) = (Arc::clone(&self.0), image.clone());
+        Operation::spawn(
+            |events| async move { inner.deploy(&image, &events).await.map_err(TargetError::new) },
+        )
+    }
+
+    fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
+        Operation::spawn(
+            |events| async move { inner.restore(&revision, &events).await.map_err(TargetError::new) },
+        )
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
+        Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+    }
+}
