@@ -31,9 +31,7 @@ pub const DEFAULT_ACCOUNT: &str = "111111111111";
 /// The AWS APIs of one sandbox.
 pub struct Aws {
     pub(crate) clock: Clock,
-    #[allow(dead_code)]
     pub(crate) runtime: Arc<Runtime>,
-    #[allow(dead_code)]
     pub(crate) shared: Weak<Shared>,
     /// Access key id -> account and the ARN of who it is.
     identities: Mutex<BTreeMap<String, Identity>>,
@@ -130,7 +128,6 @@ impl Aws {
     }
 
     /// Whether what a container's `secrets[].valueFrom` names can be read, else the reason that the agent gives.
-    #[allow(dead_code, reason = "asked by the ECS model")]
     pub(crate) fn secret_exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
         match value_from.split(':').nth(2) {
             Some("secretsmanager") => self.secretsmanager.exists(account, region, value_from),

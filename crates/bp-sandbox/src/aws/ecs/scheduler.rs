@@ -57,7 +57,7 @@ impl Service {
         self.turn_phase(now);
         self.count_failures(now);
         self.note_images(now);
-        self.break_circuit(world, now);
+        self.break_circuit(now);
         if self.is_staged() {
             self.pass_stages(world, now);
         } else {
@@ -156,7 +156,7 @@ impl Service {
     }
 
     /// The circuit breaker and the alarms.
-    fn break_circuit(&mut self, world: &World<'_>, now: Timestamp) {
+    fn break_circuit(&mut self, now: Timestamp) {
         let (threshold, primary) = (self.settings.threshold(self.desired), self.primary);
         let breaker = self.settings.breaker.clone();
         let alarm_rollback = self.settings.alarm_rollback;
@@ -192,7 +192,6 @@ impl Service {
             let reason = format!("Service deployment stopped because {reason}.");
             deployment.enter(Phase::Stopped, Some(reason), now);
         }
-        let _ = world;
     }
 
     fn fail_rollout(&mut self, number: u64, reason: &str, now: Timestamp) {
@@ -317,7 +316,10 @@ impl Service {
         let room = maximum.saturating_sub(self.alive(now, |_| true));
         let missing = desired.saturating_sub(self.alive(now, ours));
         self.launch(world, missing.min(room), now);
-        if self.healthy(now, ours) == desired && self.alive(now, |_| true) == desired {
+        // A rollback is over when nothing is left of what it took back.
+        let rolling_back = self.deployments.last().is_some_and(|d| d.phase == Phase::RollbackInProgress);
+        let cleared = !rolling_back || self.tasks.iter().all(|t| ours(t.deployment) || t.is_stopped(now));
+        if cleared && self.healthy(now, ours) == desired && self.alive(now, |_| true) == desired {
             self.complete(now);
         }
     }

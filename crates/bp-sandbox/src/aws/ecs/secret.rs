@@ -13,10 +13,7 @@ pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<Stri
     let (account, region) = (world.place.account.as_str(), world.place.region.as_str());
     needed
         .map(|secret| text(secret, "valueFrom"))
-        .find_map(|reference| match reference.contains(":secretsmanager:") {
-            true => world.aws.secretsmanager.exists(account, region, reference).err(),
-            false => world.aws.ssm.exists(account, region, reference).err(),
-        })
+        .find_map(|reference| world.aws.secret_exists(account, region, reference).err())
         .map(|reason| {
             format!(
                 "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval \
