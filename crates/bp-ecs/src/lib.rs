@@ -50,7 +50,7 @@ mod prove;
 mod survey;
 mod target;
 
-pub use definition::{SecretReference, TaskDefinition};
+pub use definition::{Change, SecretReference, TaskDefinition};
 pub use error::Error;
 pub use options::{InFlight, OnFailure, Options};
 pub use target::{Approval, Deployment, EcsTarget};

@@ -10,7 +10,7 @@ use bp_artifact::{
 use futures_core::future::BoxFuture;
 use futures_util::future::{Either, select};
 
-use crate::{api::Api, error::Error, options::Options};
+use crate::{api::Api, definition::TaskDefinition, error::Error, options::Options};
 
 /// What a deployment tells and ends in.
 pub type Deployment = Operation<DeployEvent, Result<Outcome, Error>>;
@@ -152,6 +152,22 @@ impl EcsTarget {
             Approval::RollBack => DeploymentLifecycleHookAction::Rollback,
         };
         self.0.approve(action).await
+    }
+
+    /// The definition that the service runs now: to show [what would change](TaskDefinition::changes), and to list the
+    /// [secrets](TaskDefinition::secrets) that somebody may check first.
+    ///
+    /// # Errors
+    /// When service or definition cannot be read.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:ListServiceDeployments`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn definition(&self) -> Result<TaskDefinition, Error> {
+        let survey = self.0.survey().await?;
+        self.0.api.definition(&survey.definition).await
     }
 
     /// What runs now, and what to go back to.

@@ -336,3 +336,15 @@ async fn the_trait_is_the_same_target() {
 fn a_deadline_is_mandatory() {
     assert!(Options::new(Duration::ZERO).is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_would_change_is_shown_before_anything_does() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).create();
+    let current = shop.target().definition().await.unwrap();
+    let wanted = current.with_image("web", &new.reference).unwrap();
+    let changes: Vec<String> = current.changes(&wanted).iter().map(ToString::to_string).collect();
+    let (old, new) = (old.reference, new.reference);
+    assert_eq!(changes, [format!("~ containerDefinitions[web].image: {old} -> {new}")]);
+}

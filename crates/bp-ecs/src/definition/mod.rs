@@ -1,11 +1,13 @@
 //! Task definitions: read as they are on the wire, changed in one place, registered again without loss.
 
+mod diff;
 mod normal;
 mod wire;
 
 use bp_artifact::DigestRef;
 use serde_json::{Map, Value};
 
+pub use self::diff::Change;
 pub(crate) use self::wire::Capture;
 use crate::error::Error;
 
