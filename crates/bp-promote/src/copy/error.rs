@@ -93,4 +93,12 @@ impl Classified for CopyError {
             CopyError::Cancelled => ErrorClass::Interrupted,
         }
     }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.is_retryable(),
+            // There is nothing wrong with it.
+            error => matches!(error, CopyError::Cancelled),
+        }
+    }
 }

@@ -1,0 +1,90 @@
+//! Logins of Amazon ECR from its API: the real SDK client against the sandbox, in memory.
+#![cfg(feature = "ecr")]
+
+mod common;
+
+use std::time::Duration;
+
+use aws_sdk_ecr::{
+    Client,
+    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
+};
+use bp_artifact::Classified as _;
+use bp_promote::{Chain, CopyError, CopyOutcome, EcrCredentials};
+use bp_sandbox::{Effect, Fault, Sandbox, registry::RegistryOptions};
+use common::*;
+
+const STAGING: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
+const PROD: &str = "222222222222.dkr.ecr.us-east-1.amazonaws.com";
+
+fn ecr(sandbox: &Sandbox, key: &str, region: &'static str) -> Client {
+    let config = aws_sdk_ecr::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .retry_config(RetryConfig::disabled())
+        .credentials_provider(Credentials::new(key, "secret", None, None, "test"))
+        .http_client(sandbox.http_client());
+    Client::from_conf(config.build())
+}
+
+fn world() -> World {
+    let sandbox = Sandbox::builder()
+        .registry(STAGING, RegistryOptions::ecr())
+        .registry(PROD, RegistryOptions::ecr())
+        .build();
+    sandbox.aws().access_key("AKIASTAGING", "111111111111");
+    sandbox.aws().access_key("AKIAPROD", "222222222222");
+    let credentials = EcrCredentials::new()
+        .with(STAGING.parse().unwrap(), ecr(&sandbox, "AKIASTAGING", "eu-central-1"))
+        .with(PROD.parse().unwrap(), ecr(&sandbox, "AKIAPROD", "us-east-1"));
+    let client = client(&sandbox, Chain::new().then(credentials));
+    sandbox.registry(STAGING).push(&multi(), "shop/web", "v1");
+    sandbox.registry(PROD).create_repository("shop/web");
+    World { sandbox, client }
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_and_regions_each_with_their_own_role() {
+    let world = world();
+    let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
+    let report = world.copy_as(&from, &to).await.unwrap();
+    assert_eq!(report.outcome, CopyOutcome::Copied);
+    assert_eq!(world.sandbox.registry(PROD).tags("shop/web")["v1"], multi().digest());
+    let logins = || world.sandbox.ledger().count_of("ecr:GetAuthorizationToken");
+    assert_eq!(logins(), 2, "one for each registry");
+    assert_eq!(world.sandbox.ledger().count(|entry| entry.status == Some(401)), 0);
+
+    // Half a day later both have expired, and are fetched before they are used.
+    tokio::time::sleep(Duration::from_secs(12 * 3600)).await;
+    assert_eq!(world.copy_as(&from, &to).await.unwrap().outcome, CopyOutcome::Unchanged);
+    assert_eq!(logins(), 4);
+    assert_eq!(world.sandbox.ledger().count(|entry| entry.status == Some(403)), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_in_trouble_is_asked_again_and_a_denial_is_told() {
+    let world = world();
+    let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
+    world.sandbox.faults().inject(Fault::status(500).on("ecr:GetAuthorizationToken"));
+    world.copy_as(&from, &to).await.unwrap();
+
+    let world = self::world();
+    let body = r#"{"__type":"AccessDeniedException","message":"not authorized to perform ecr:GetAuthorizationToken"}"#;
+    let denied = Effect::Answer { status: 400, headers: Vec::new(), body: body.into() };
+    world.sandbox.faults().inject(Fault::new(denied).on("ecr:GetAuthorizationToken").times(100));
+    let error = world.copy_as(&from, &to).await.unwrap_err();
+    assert!(matches!(&error, CopyError::Source { .. } | CopyError::Destination { .. }), "{error:?}");
+    assert!(!error.is_retryable());
+    let mut chain = Vec::new();
+    let mut next: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = next {
+        chain.push(error.to_string());
+        next = error.source();
+    }
+    let text = chain.join(": ");
+    assert!(
+        text.contains("no credentials for") && text.contains("ecr:GetAuthorizationToken gave none"),
+        "{text}"
+    );
+    assert!(text.contains("AccessDeniedException"), "{text}");
+}

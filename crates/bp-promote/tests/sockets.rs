@@ -1,0 +1,86 @@
+//! Over loopback sockets, with reqwest; and a second client reads what was copied.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{ImageRef, Resolve as _};
+use bp_promote::{Chain, CopyOptions, Logins, RegistryClient, RegistryResolver, copy};
+use bp_sandbox::{
+    ImageBuilder, Sandbox,
+    registry::{Auth, RegistryOptions},
+};
+use common::*;
+use oci_client::{
+    Client, Reference,
+    client::{ClientConfig, ClientProtocol},
+    secrets::RegistryAuth,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_names_of_registries_lead_to_the_sandbox_and_another_client_agrees() {
+    let token = Auth::token("ci", "pw", Duration::from_secs(300));
+    let sandbox = Sandbox::builder()
+        .registry(SRC, RegistryOptions::default().auth(token).redirect_blobs_to("s3.example.com"))
+        .registry(DST, RegistryOptions::ecr())
+        .build();
+    let served = sandbox.serve().await.unwrap();
+    let url = |host: &str| format!("http://{}", served.address(host).unwrap());
+    let registry = sandbox.registry(DST);
+    registry.create_repository("shop/web");
+    let password = registry.log_in(Duration::from_secs(3600));
+
+    let mut random = fastrand::Rng::with_seed(1);
+    let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(8 << 20).collect();
+    let image = ImageBuilder::new()
+        .platform("linux/amd64")
+        .platform("linux/arm64")
+        .layer([("data", data)])
+        .layer([("empty", "")])
+        .build();
+    sandbox.registry(SRC).push(&image, "shop/web", "v1");
+
+    let client = RegistryClient::builder()
+        .endpoint(SRC.parse().unwrap(), url(SRC))
+        .endpoint(DST.parse().unwrap(), url(DST))
+        .endpoint("s3.example.com".parse().unwrap(), url("s3.example.com"))
+        .credentials(Chain::new().then(login(SRC, "ci", "pw")).then(login(DST, "AWS", &password)))
+        .build()
+        .unwrap();
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    let report = copy(client.image(&from), client.image(&to), CopyOptions::default()).await.unwrap();
+    assert_eq!(report.digest.as_str(), image.digest());
+    assert_eq!(registry.tags("shop/web")["v1"], image.digest());
+    assert_whole(&sandbox, DST, &image);
+
+    let resolved = RegistryResolver::new(client).resolve(&to).await.unwrap();
+    assert_eq!((resolved.digest().as_str(), resolved.platforms.len()), (image.digest(), 2));
+
+    // oci-client hashes what it reads.
+    let address = served.address(DST).unwrap().to_string();
+    let reader = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
+    let at = |reference: &str| Reference::with_digest(address.clone(), "shop/web".into(), reference.into());
+    let auth = RegistryAuth::Basic("AWS".into(), password);
+    let (manifest, digest) =
+        reader.pull_image_manifest(&at(image.platform("linux/arm64")), &auth).await.unwrap();
+    assert_eq!(digest, image.platform("linux/arm64"));
+    for layer in &manifest.layers {
+        let mut bytes = Vec::new();
+        reader.pull_blob(&at(&digest), layer, &mut bytes).await.unwrap();
+        assert_eq!(bytes.len() as i64, layer.size);
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_with_the_address() {
+    let client = RegistryClient::builder()
+        .credentials(Logins::new())
+        .retry(bp_promote::RetryPolicy::new(0))
+        .build()
+        .unwrap();
+    // Port 1 of the loopback: nothing listens there.
+    let image: ImageRef = "127.0.0.1:1/shop/web:v1".parse().unwrap();
+    let error = RegistryResolver::new(client).resolve(&image).await.unwrap_err();
+    assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web cannot be asked");
+}
