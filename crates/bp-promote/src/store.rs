@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use bp_artifact::{Classified, ErrorClass, Repository};
+use bp_artifact::{Classified, Digest, ErrorClass, Repository, Tag};
 use bytes::Bytes;
 use futures_core::{Stream, future::BoxFuture};
 
@@ -147,6 +147,12 @@ pub trait Source: Send + Sync + 'static {
     /// Reads a blob, verified.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
 
+    /// The manifests that have `subject` as theirs.
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
+
+    /// The tags under which cosign keeps what belongs to `subject`.
+    fn attached_tags<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>>;
+
     /// How many requests were sent.
     fn requests(&self) -> u64;
 
@@ -183,6 +189,16 @@ pub trait Destination: Send + Sync + 'static {
     /// Stores a manifest under its digest, byte for byte.
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// The manifests that have `subject` as theirs.
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
+
+    /// Stores a manifest whose subject is `subject`, so that it is listed there.
+    fn put_referrer<'a>(
+        &'a self,
+        subject: &'a Digest,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// Stores a manifest under the name that it is asked for by: the last step, which makes an image visible.
     fn publish<'a>(
         &'a self,
@@ -212,6 +228,14 @@ impl Source for RepositoryClient {
 
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
         Box::pin(async move { Ok(self.blob(blob).await?) })
+    }
+
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.referrers(subject).await?) })
+    }
+
+    fn attached_tags<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
+        Box::pin(async move { Ok(self.attached_tags(subject).await?) })
     }
 
     fn requests(&self) -> u64 {
@@ -255,6 +279,18 @@ impl Destination for RepositoryClient {
 
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.put_manifest(&manifest.digest.clone().into(), manifest).await?) })
+    }
+
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.referrers(subject).await?) })
+    }
+
+    fn put_referrer<'a>(
+        &'a self,
+        subject: &'a Digest,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { Ok(self.put_referrer(subject, manifest).await?) })
     }
 
     fn publish<'a>(

@@ -24,19 +24,19 @@ use crate::{
 
 /// One copy under way.
 pub(super) struct Engine {
-    source: Box<dyn Source>,
-    destination: Box<dyn Destination>,
+    pub(super) source: Box<dyn Source>,
+    pub(super) destination: Box<dyn Destination>,
     options: CopyOptions,
     events: Emitter<CopyEvent>,
     /// Blobs under way.
     transfers: Semaphore,
     /// Requests for manifests under way.
-    lookups: Semaphore,
+    pub(super) lookups: Semaphore,
     /// Each blob and manifest of the run is carried once, however many refer to it.
     carried: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
     /// Whether the destination is known to hold nothing.
     new: OnceCell<bool>,
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
 /// What is to be named at the end.
@@ -93,7 +93,7 @@ impl Engine {
             Reference::Digest(digest) => {
                 // The digest is known: when the destination has it under this name, the source is not even asked.
                 let found = self.head(to).await?;
-                if found.as_ref() == Some(digest) {
+                if found.as_ref() == Some(digest) && !self.options.referrers {
                     self.resolved(digest, true);
                     return Ok(Prepared::Unchanged(digest.clone(), None));
                 }
@@ -110,6 +110,9 @@ impl Engine {
         let present = found.as_ref() == Some(&top.digest);
         self.resolved(&top.digest, present);
         if present {
+            if self.options.referrers {
+                self.carry_attached(&top, true).await?;
+            }
             return Ok(Prepared::Unchanged(top.digest.clone(), Some(top)));
         }
         if let (Some(found), Reference::Tag(_), true) = (&found, to, self.options.no_clobber) {
@@ -127,6 +130,9 @@ impl Engine {
                 CopyOutcome::Copied
             }
         };
+        if self.options.referrers {
+            self.carry_attached(&top, outcome == CopyOutcome::Tagged).await?;
+        }
         let how = match outcome {
             CopyOutcome::Copied => Carried::Sent,
             _ => Carried::Present,
@@ -135,7 +141,7 @@ impl Engine {
         Ok(Prepared::Ready { top, outcome })
     }
 
-    async fn top(&self, reference: &Reference) -> Result<Manifest, CopyError> {
+    pub(super) async fn top(&self, reference: &Reference) -> Result<Manifest, CopyError> {
         self.source.manifest(reference).await.map_err(|source| match source.is_not_found() {
             true => CopyError::NoImage {
                 source_name: self.source.name(),
@@ -147,7 +153,10 @@ impl Engine {
     }
 
     /// Everything that a manifest refers to.
-    fn carry_links<'a>(self: &'a Arc<Self>, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), CopyError>> {
+    pub(super) fn carry_links<'a>(
+        self: &'a Arc<Self>,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), CopyError>> {
         Box::pin(async move {
             let links = manifest
                 .links()
@@ -265,13 +274,13 @@ impl Engine {
     }
 
     /// What the destination has under this name.
-    async fn head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
+    pub(super) async fn head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
         let found = self.destination.head(reference).await;
         Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
     }
 
     /// The last step.
-    async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
+    pub(super) async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
         if let Err(error) = self.destination.publish(to, top).await {
             if !error.is_immutable_tag() {
                 return Err(self.unwritable(to, error));
@@ -301,6 +310,7 @@ impl Engine {
             outcome,
             manifests: sums.manifests,
             blobs: sums.blobs,
+            referrers: sums.referrers,
             bytes: sums.sent,
             source_requests: self.source.requests(),
             destination_requests: self.destination.requests(),
@@ -308,11 +318,11 @@ impl Engine {
         }
     }
 
-    fn unreadable(&self, what: &dyn std::fmt::Display, source: StoreError) -> CopyError {
+    pub(super) fn unreadable(&self, what: &dyn std::fmt::Display, source: StoreError) -> CopyError {
         CopyError::Source { source_name: self.source.name(), what: what.to_string(), source }
     }
 
-    fn unwritable(&self, what: &dyn std::fmt::Display, source: StoreError) -> CopyError {
+    pub(super) fn unwritable(&self, what: &dyn std::fmt::Display, source: StoreError) -> CopyError {
         let destination = self.destination.name();
         match &source {
             StoreError::Registry(error @ RegistryError::NotFound { .. })

@@ -39,6 +39,15 @@ pub enum CopyEvent {
         /// How it came there.
         how: Carried,
     },
+    /// Something that is attached to the image is at the destination.
+    Referrer {
+        /// What it is attached to.
+        subject: Digest,
+        /// Which.
+        digest: Digest,
+        /// How it came there.
+        how: Carried,
+    },
     /// Something failed and is tried again.
     Retrying {
         /// `source` or `destination`.

@@ -1,5 +1,6 @@
 //! Copying an image, byte for byte.
 
+mod attached;
 mod engine;
 mod error;
 mod event;
@@ -51,12 +52,13 @@ impl RegistryClient {
 pub struct CopyOptions {
     concurrency: usize,
     no_clobber: bool,
+    referrers: bool,
     retry: RetryPolicy,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        CopyOptions { concurrency: 16, no_clobber: false, retry: RetryPolicy::default() }
+        CopyOptions { concurrency: 16, no_clobber: false, referrers: false, retry: RetryPolicy::default() }
     }
 }
 
@@ -73,6 +75,13 @@ impl CopyOptions {
     /// who write at the same time.
     pub fn no_clobber(mut self) -> Self {
         self.no_clobber = true;
+        self
+    }
+
+    /// Carries what is attached too: signatures, attestations and SBOMs of the image and of each of its platforms, and
+    /// what is attached to those; by the referrers API or its fallback tags, and under the tags of cosign.
+    pub fn referrers(mut self) -> Self {
+        self.referrers = true;
         self
     }
 

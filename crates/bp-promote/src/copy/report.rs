@@ -18,6 +18,8 @@ pub struct CopyReport {
     pub manifests: Counts,
     /// Configurations and layers.
     pub blobs: Counts,
+    /// What is attached, if that was asked for.
+    pub referrers: Counts,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the source, those for tokens left out.

@@ -26,6 +26,7 @@ pub(super) struct Tally {
 pub(super) struct Sums {
     pub(super) manifests: Counts,
     pub(super) blobs: Counts,
+    pub(super) referrers: Counts,
     /// Bytes of blobs that were sent to their end.
     pub(super) sent: u64,
     progress: Progress,
@@ -76,6 +77,11 @@ impl Tally {
     pub(super) fn manifest(&self, digest: &Digest, how: Carried) {
         self.lock().manifests.add(how);
         self.events.emit(CopyEvent::Manifest { digest: digest.clone(), how });
+    }
+
+    pub(super) fn referrer(&self, subject: &Digest, digest: &Digest, how: Carried) {
+        self.lock().referrers.add(how);
+        self.events.emit(CopyEvent::Referrer { subject: subject.clone(), digest: digest.clone(), how });
     }
 
     /// Whom a side tells of its retries.

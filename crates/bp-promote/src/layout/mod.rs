@@ -161,6 +161,19 @@ impl OciLayout {
         }
     }
 
+    /// The listed manifests that have `subject` as theirs.
+    async fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, LayoutError> {
+        let mut found = Vec::new();
+        for (_, listed) in self.images().await? {
+            let manifest = self.read_manifest(&Reference::Digest(listed.digest.clone())).await?;
+            let links = manifest.links().unwrap_or_default();
+            if links.subject.is_some_and(|of| of.digest == *subject) {
+                found.push(listed);
+            }
+        }
+        Ok(found)
+    }
+
     async fn not_found(&self, reference: &(dyn std::fmt::Display + Sync)) -> LayoutError {
         let images = self.images().await.unwrap_or_default();
         let names = images.into_iter().filter_map(|(name, _)| name).collect();
@@ -312,6 +325,18 @@ impl Source for OciLayout {
         Box::pin(async move { Ok(self.read_blob(blob).await?) })
     }
 
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.listed_referrers(subject).await?) })
+    }
+
+    fn attached_tags<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
+        Box::pin(async move {
+            let base = format!("{}-{}.", subject.algorithm().name(), subject.hex());
+            let names = self.images().await?.into_iter().filter_map(|(name, _)| name);
+            Ok(names.filter(|name| name.starts_with(&base)).filter_map(|name| name.parse().ok()).collect())
+        })
+    }
+
     fn requests(&self) -> u64 {
         0
     }
@@ -359,6 +384,19 @@ impl Destination for OciLayout {
 
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { Ok(file::replace(&self.blob_path(&manifest.digest), &manifest.bytes).await?) })
+    }
+
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.listed_referrers(subject).await?) })
+    }
+
+    fn put_referrer<'a>(
+        &'a self,
+        _: &'a Digest,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let reference = Reference::Digest(manifest.digest.clone());
+        Box::pin(async move { Ok(self.list(&reference, manifest).await?) })
     }
 
     fn publish<'a>(

@@ -67,7 +67,7 @@ impl RepositoryClient {
         }
     }
 
-    fn next_page(&self, page: &Call, link: &str) -> Option<Call> {
+    pub(super) fn next_page(&self, page: &Call, link: &str) -> Option<Call> {
         let url = page.url.join(next_link(link)?).ok()?;
         Some(Call { url: self.client.0.http.endpoints.redirected(url), ..page.clone() })
     }

@@ -11,6 +11,7 @@ mod endpoints;
 mod error;
 mod http;
 mod lists;
+mod referrers;
 mod repository;
 mod resolver;
 mod upload;
@@ -75,6 +76,8 @@ struct Host {
     auth: Authenticator,
     /// Until when a throttling registry asked everybody to wait.
     pause: Mutex<Option<Instant>>,
+    /// Whether it has the referrers API, once that is known.
+    referrers: Mutex<Option<bool>>,
 }
 
 impl Host {
@@ -91,6 +94,14 @@ impl Host {
         if let Some(until) = until.filter(|until| *until > Instant::now()) {
             tokio::time::sleep_until(until).await;
         }
+    }
+
+    fn has_referrers(&self) -> Option<bool> {
+        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_referrers(&self, has: bool) {
+        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(has);
     }
 
     /// When the registry throttles one request, all others wait too.
@@ -121,6 +132,7 @@ impl RegistryClient {
                 base: self.0.http.endpoints.base(registry),
                 auth: Authenticator::new(registry.clone(), Arc::clone(&self.0.credentials)),
                 pause: Mutex::default(),
+                referrers: Mutex::default(),
             })
         });
         Arc::clone(host)

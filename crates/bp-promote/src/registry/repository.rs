@@ -1,6 +1,7 @@
 //! One repository: its manifests.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc,
@@ -9,9 +10,10 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
-use bp_artifact::{Digest, ManifestError, Repository};
+use bp_artifact::{Digest, ManifestError, Repository, Tag};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     Errand, Host, RegistryClient, RegistryError,
@@ -34,6 +36,10 @@ pub struct RepositoryClient {
     pub(super) pull: Scope,
     pub(super) push: Scope,
     requests: Arc<AtomicU64>,
+    /// All tags, once they have been listed.
+    pub(super) known_tags: Arc<OnceCell<HashSet<Tag>>>,
+    /// Held while a list of referrers under a fallback tag is changed.
+    pub(super) fallback: Arc<Mutex<()>>,
     pub(super) observer: Option<Observer>,
 }
 
@@ -46,6 +52,8 @@ impl RepositoryClient {
             client,
             repository,
             requests: Arc::default(),
+            known_tags: Arc::default(),
+            fallback: Arc::default(),
             observer: None,
         }
     }
@@ -62,7 +70,12 @@ impl RepositoryClient {
 
     /// The same client with its own count of requests, whose retries are told to `observer`.
     pub(crate) fn observed(&self, observer: Observer) -> Self {
-        RepositoryClient { requests: Arc::default(), observer: Some(observer), ..self.clone() }
+        RepositoryClient {
+            requests: Arc::default(),
+            known_tags: Arc::default(),
+            observer: Some(observer),
+            ..self.clone()
+        }
     }
 
     pub(super) fn errand<'a>(&'a self, scope: &'a Scope) -> Errand<'a> {
@@ -174,6 +187,15 @@ impl RepositoryClient {
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<(), RegistryError> {
+        self.put(reference, manifest).await.map(|_| ())
+    }
+
+    /// Stores a manifest and gives the headers of the answer.
+    pub(super) async fn put(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<HeaderMap, RegistryError> {
         let call = self.host.call(Method::PUT, self.path(format_args!("manifests/{reference}")));
         let call = call.header(header::CONTENT_TYPE, &manifest.media_type);
         let put = || {
@@ -190,7 +212,7 @@ impl RepositoryClient {
             Some(told) if told.algorithm() == manifest.digest.algorithm() && told != manifest.digest => {
                 Err(RegistryError::Corrupt { at: call.at, expected: manifest.digest.clone(), found: told })
             }
-            _ => Ok(()),
+            _ => Ok(response.headers().clone()),
         }
     }
 }

@@ -1,0 +1,132 @@
+//! What is attached to an image: signatures, attestations, SBOMs, and what is attached to those.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use bp_artifact::{Digest, Tag};
+use futures_util::future::{try_join, try_join_all};
+use tokio::sync::OnceCell;
+
+use super::{Carried, CopyError, engine::Engine};
+use crate::content::{Descriptor, Manifest, Reference};
+
+/// The image that everything hangs on.
+struct Root<'a> {
+    top: &'a Manifest,
+    /// Set when the destination has it: what refers to it comes after it.
+    there: OnceCell<()>,
+}
+
+impl Engine {
+    /// Carries what is attached to `top`, to its children, and to what was carried, wave by wave; each once, so that
+    /// a circle ends. `there`: whether the destination has `top` already.
+    pub(super) async fn carry_attached(
+        self: &Arc<Self>,
+        top: &Manifest,
+        there: bool,
+    ) -> Result<(), CopyError> {
+        let root = Root { top, there: OnceCell::new_with(there.then_some(())) };
+        let mut seen = HashSet::new();
+        let mut wave = self.members(top).await?;
+        while !wave.is_empty() {
+            let new: Vec<Digest> = wave.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
+            let found = try_join_all(new.iter().map(|subject| self.attached_to(subject, &root))).await?;
+            wave = found.concat();
+        }
+        Ok(())
+    }
+
+    /// Carries what is attached to one manifest, and names it.
+    async fn attached_to(
+        self: &Arc<Self>,
+        subject: &Digest,
+        root: &Root<'_>,
+    ) -> Result<Vec<Digest>, CopyError> {
+        let (referrers, tags) = {
+            let _permit = self.lookups.acquire().await;
+            let lists = try_join(self.source.referrers(subject), self.source.attached_tags(subject));
+            lists.await.map_err(|source| self.unreadable(subject, source))?
+        };
+        // A list that names its own subject is no reason to go round.
+        let referrers: Vec<Descriptor> =
+            referrers.into_iter().filter(|referrer| referrer.digest != *subject).collect();
+        let there: HashSet<Digest> = match referrers.is_empty() {
+            true => HashSet::new(),
+            false => {
+                let _permit = self.lookups.acquire().await;
+                let there = self.destination.referrers(subject).await;
+                let there = there.map_err(|source| self.unwritable(subject, source))?;
+                there.into_iter().map(|referrer| referrer.digest).collect()
+            }
+        };
+        let referrers = referrers.iter().map(|referrer| async {
+            let how = match there.contains(&referrer.digest) {
+                true => Carried::Present,
+                false => self.carry_referrer(subject, referrer, root).await?,
+            };
+            self.tally.referrer(subject, &referrer.digest, how);
+            Ok::<_, CopyError>(referrer.digest.clone())
+        });
+        let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag));
+        Ok(try_join(try_join_all(referrers), try_join_all(tags)).await?.0)
+    }
+
+    async fn carry_referrer(
+        self: &Arc<Self>,
+        subject: &Digest,
+        referrer: &Descriptor,
+        root: &Root<'_>,
+    ) -> Result<Carried, CopyError> {
+        let reference = Reference::Digest(referrer.digest.clone());
+        let manifest = self.source.manifest(&reference).await;
+        let manifest = manifest.map_err(|source| self.unreadable(&referrer.digest, source))?;
+        self.carry_links(&manifest).await?;
+        let store = || self.destination.put_manifest(root.top);
+        root.there
+            .get_or_try_init(store)
+            .await
+            .map_err(|source| self.unwritable(&root.top.digest, source))?;
+        let named = format!("{}, a referrer of {subject},", referrer.digest);
+        let put = self.destination.put_referrer(subject, &manifest).await;
+        put.map_err(|source| self.unwritable(&named, source))?;
+        Ok(Carried::Sent)
+    }
+
+    /// What cosign keeps under a tag of its own.
+    async fn carry_tag(self: &Arc<Self>, subject: &Digest, tag: Tag) -> Result<(), CopyError> {
+        let reference = Reference::Tag(tag);
+        let (attached, there) = try_join(self.top(&reference), self.head(&reference)).await?;
+        let how = match there.as_ref() == Some(&attached.digest) {
+            true => Carried::Present,
+            false => {
+                self.carry_links(&attached).await?;
+                self.publish(&reference, &attached).await?;
+                Carried::Sent
+            }
+        };
+        self.tally.referrer(subject, &attached.digest, how);
+        Ok(())
+    }
+
+    /// The image's own manifests: itself and, of an index, all below it.
+    async fn members(&self, top: &Manifest) -> Result<Vec<Digest>, CopyError> {
+        let mut members = vec![top.digest.clone()];
+        let mut indexes = VecDeque::from([top.clone()]);
+        while let Some(index) = indexes.pop_front() {
+            let links = index
+                .links()
+                .map_err(|source| CopyError::Manifest { digest: index.digest.clone(), source })?;
+            for child in links.manifests {
+                if child.media_type.contains("index") || child.media_type.contains("manifest.list") {
+                    let reference = Reference::Digest(child.digest.clone());
+                    let nested = self.source.manifest(&reference).await;
+                    indexes.push_back(nested.map_err(|source| self.unreadable(&child.digest, source))?);
+                }
+                members.push(child.digest);
+            }
+        }
+        Ok(members)
+    }
+}

@@ -1,0 +1,189 @@
+//! What is attached to a manifest: referrers, by the API or the fallback tag, and the tags of cosign.
+
+use std::collections::HashSet;
+
+use ::http::{HeaderName, Method, header};
+use bp_artifact::{Digest, Tag};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{RegistryError, RepositoryClient, http::collect, repository::text};
+use crate::content::{Descriptor, Manifest, Reference};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+#[derive(Deserialize)]
+struct List {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+impl RepositoryClient {
+    /// The manifests whose subject is `subject`: by the referrers API or, where the registry has none, by the fallback
+    /// tag.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, does not allow it, or answers with no index.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:BatchGetImage`, `ecr:ListImages`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        match self.host.has_referrers() {
+            Some(false) => self.fallback(subject).await,
+            _ => match self.listed(subject).await {
+                Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => Ok(Vec::new()),
+                Err(RegistryError::NotFound { .. }) => {
+                    // A registry that has the API never answers with 404: it is not asked again.
+                    self.host.note_referrers(false);
+                    self.fallback(subject).await
+                }
+                other => other,
+            },
+        }
+    }
+
+    async fn listed(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        let mut next = Some(self.host.call(Method::GET, self.path(format_args!("referrers/{subject}"))));
+        let mut found = Vec::new();
+        let mut pages = HashSet::new();
+        while let Some(page) = next.take().filter(|page| pages.insert(page.url.clone())) {
+            let response = self.send(&self.pull, &page, &[200]).await?;
+            self.host.note_referrers(true);
+            next = text(response.headers(), header::LINK).and_then(|link| self.next_page(&page, &link));
+            let body = collect(&page.at, response.into_body()).await?;
+            let wrong = |_| RegistryError::Protocol { at: page.at.clone(), reason: "it is no index".into() };
+            found.extend(serde_json::from_slice::<List>(&body).map_err(wrong)?.manifests);
+        }
+        Ok(found)
+    }
+
+    async fn fallback(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        let tag = fallback_tag(subject);
+        if !self.known_tags().await?.contains(&tag) {
+            return Ok(Vec::new());
+        }
+        match self.manifest(&Reference::Tag(tag)).await {
+            // An image that somebody gave this name is not ours to read.
+            Ok(index) => Ok(index.links().map(|links| links.manifests).unwrap_or_default()),
+            Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The tags under which cosign keeps what belongs to `subject`.
+    ///
+    /// # Errors
+    /// When the tags cannot be listed.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:ListImages`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn attached_tags(&self, subject: &Digest) -> Result<Vec<Tag>, RegistryError> {
+        let base = fallback_tag(subject);
+        let known = self.known_tags().await?;
+        let names = ["sig", "att", "sbom"].map(|kind| format!("{base}.{kind}"));
+        Ok(names.iter().filter_map(|name| name.parse().ok()).filter(|tag| known.contains(tag)).collect())
+    }
+
+    /// All tags, listed once for this client and its clones.
+    async fn known_tags(&self) -> Result<&HashSet<Tag>, RegistryError> {
+        self.known_tags.get_or_try_init(|| async { Ok(self.tags().await?.into_iter().collect()) }).await
+    }
+
+    /// Stores a manifest that refers to `subject`, and lists it under the fallback tag where the registry does not
+    /// keep such lists itself.
+    ///
+    /// # Errors
+    /// When the registry refuses it, cannot be asked or does not allow it, or the fallback tag names something that is
+    /// no index.
+    ///
+    /// # Permissions
+    /// Pull and push. On Amazon ECR: `ecr:BatchGetImage`, `ecr:PutImage`.
+    ///
+    /// # Cancel safety
+    /// It may be stored and not listed; the next call lists it.
+    pub async fn put_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<(), RegistryError> {
+        let headers = self.put(&Reference::Digest(manifest.digest.clone()), manifest).await?;
+        if headers.contains_key(OCI_SUBJECT) {
+            self.host.note_referrers(true);
+            return Ok(());
+        }
+        // Reading, changing and writing the list is one step, at least within this process.
+        let _held = self.fallback.lock().await;
+        let tag = Reference::Tag(fallback_tag(subject));
+        let mut index: Value = match self.manifest(&tag).await {
+            Ok(found) => serde_json::from_slice(&found.bytes).unwrap_or_default(),
+            Err(RegistryError::NotFound { .. }) => {
+                json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] })
+            }
+            Err(error) => return Err(error),
+        };
+        let at = || self.host.call(Method::PUT, self.path(format_args!("manifests/{tag}"))).at;
+        let Some(entries) = index["manifests"].as_array_mut() else {
+            let reason = format!("{tag} is no index, so that referrers cannot be listed there");
+            return Err(RegistryError::Protocol { at: at(), reason });
+        };
+        if entries.iter().any(|entry| entry["digest"] == manifest.digest.as_str()) {
+            return Ok(());
+        }
+        entries.push(entry(manifest));
+        let bytes = Bytes::from(index.to_string());
+        let list = Manifest { media_type: INDEX.to_owned(), digest: Digest::sha256(&bytes), bytes };
+        self.put_manifest(&tag, &list).await
+    }
+}
+
+/// `sha256-<hex>`, the name of the list of referrers of a digest.
+fn fallback_tag(subject: &Digest) -> Tag {
+    // Longer digests are cut to what a tag may have.
+    let name = format!("{}-{}", subject.algorithm().name(), subject.hex());
+    name[..name.len().min(128)].parse().expect("a name of letters, digits and a dash")
+}
+
+/// How a referrer is listed: with the type of its content and all of its annotations.
+fn entry(manifest: &Manifest) -> Value {
+    let document: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+    let mut entry = json!({
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": manifest.bytes.len(),
+    });
+    let kind = [&document["artifactType"], &document["config"]["mediaType"]];
+    if let Some(kind) = kind.into_iter().find(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty())) {
+        entry["artifactType"] = kind.clone();
+    }
+    if document["annotations"].is_object() {
+        entry["annotations"] = document["annotations"].clone();
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_show_type_and_annotations() {
+        let bytes: Bytes =
+            r#"{"artifactType":"","config":{"mediaType":"a/sbom"},"annotations":{"k":"v"}}"#.into();
+        let manifest = Manifest::read(Some("m/t"), None, bytes).unwrap();
+        let entry = entry(&manifest);
+        assert_eq!(entry["artifactType"], "a/sbom");
+        assert_eq!(entry["annotations"]["k"], "v");
+        assert_eq!(entry["digest"], manifest.digest.as_str());
+    }
+
+    #[test]
+    fn fallback_tags_are_tags() {
+        assert!(fallback_tag(&Digest::sha256("x")).as_str().starts_with("sha256-2d7116"));
+        let long = Digest::of(bp_artifact::Algorithm::Sha512, "x");
+        assert_eq!(fallback_tag(&long).as_str().len(), 128);
+    }
+}

@@ -1,0 +1,182 @@
+//! What is attached to an image goes with it.
+
+mod common;
+
+use std::sync::Arc;
+
+use bp_artifact::{Digest, ImageRef};
+use bp_promote::{CopyError, CopyOptions, CopyOutcome, CopyReport, ImageAt, OciLayout, Reference, copy};
+use bp_sandbox::{
+    Image,
+    registry::{Registry, RegistryOptions},
+};
+use common::*;
+use serde_json::{Value, json};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Puts an artifact that refers to `subject`, and gives its digest.
+fn attach(registry: &Registry, subject: &str, kind: &str) -> String {
+    let config = registry.put_blob("shop/web", "{}");
+    let layer = format!("{kind} of {subject}");
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": format!("application/{kind}"),
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2 },
+        "layers": [{
+            "mediaType": "text/plain", "size": layer.len(),
+            "digest": registry.put_blob("shop/web", layer),
+        }],
+        "subject": { "mediaType": MANIFEST, "digest": subject, "size": 1 },
+        "annotations": { "kind": kind },
+    });
+    registry.put_manifest("shop/web", MANIFEST, manifest.to_string())
+}
+
+/// SBOM of the index, signature of the SBOM, attestation of a platform.
+fn attach_all(registry: &Registry, image: &Image) -> [String; 3] {
+    let sbom = attach(registry, image.digest(), "sbom");
+    let signature = attach(registry, &sbom, "signature");
+    let attestation = attach(registry, image.platform("linux/arm64"), "attestation");
+    [sbom, signature, attestation]
+}
+
+async fn copy_all(world: &World) -> Result<CopyReport, CopyError> {
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    let options = CopyOptions::default().referrers();
+    copy(world.client.image(&from), world.client.image(&to), options).await
+}
+
+/// The digests that a fallback tag lists.
+fn fallback(registry: &Arc<Registry>, subject: &str) -> Vec<String> {
+    let list = registry.manifest("shop/web", &subject.replace(':', "-")).expect("a fallback tag");
+    let list: Value = serde_json::from_slice(&list.bytes).unwrap();
+    let entries = list["manifests"].as_array().unwrap();
+    entries.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_index_of_its_platforms_and_of_each_other() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let source = world.sandbox.registry(SRC);
+    let attached = attach_all(&source, &image);
+    let report = copy_all(&world).await.unwrap();
+    assert_eq!((report.outcome, report.referrers.sent), (CopyOutcome::Copied, 3));
+    world.assert_copied(&image);
+    let destination = world.sandbox.registry(DST);
+    for digest in &attached {
+        let (there, here) = (source.manifest("shop/web", digest), destination.manifest("shop/web", digest));
+        assert_eq!(here.unwrap().bytes, there.unwrap().bytes);
+    }
+    assert_eq!(destination.tags("shop/web").len(), 1, "the registry keeps the lists");
+
+    let again = copy_all(&world).await.unwrap();
+    assert_eq!(
+        (again.outcome, again.referrers.present, again.referrers.sent),
+        (CopyOutcome::Unchanged, 3, 0)
+    );
+
+    // What is attached later comes with the next run.
+    attach(&source, image.digest(), "scan");
+    assert_eq!(copy_all(&world).await.unwrap().referrers.sent, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_api_fallback_tags_are_kept_and_merged() {
+    let world = World::new(RegistryOptions::default(), RegistryOptions::default().without_referrers());
+    let image = multi();
+    world.push(&image);
+    let [sbom, signature, attestation] = attach_all(&world.sandbox.registry(SRC), &image);
+    // Somebody has listed something else there, and the subject itself.
+    let destination = world.sandbox.registry(DST);
+    let other = attach(&destination, image.digest(), "other");
+    let entry = |digest: &str| json!({ "mediaType": MANIFEST, "digest": digest, "size": 1, "x": 1 });
+    destination.push(&image, "shop/web", "v0");
+    let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry(&other), entry(image.digest())] });
+    let list = destination.put_manifest("shop/web", INDEX, list.to_string());
+    destination.tag("shop/web", &image.digest().replace(':', "-"), &list);
+
+    copy_all(&world).await.unwrap();
+    assert_eq!(fallback(&destination, image.digest()), [other, image.digest().to_owned(), sbom.clone()]);
+    assert_eq!(fallback(&destination, &sbom), [signature]);
+    assert_eq!(fallback(&destination, image.platform("linux/arm64")), [attestation]);
+    let again = copy_all(&world).await.unwrap();
+    assert_eq!((again.referrers.present, again.referrers.sent), (3, 0));
+
+    // And back, out of the fallback tags.
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{DST}/shop/web:v1").parse().unwrap(), format!("{SRC}/again/web:v1").parse().unwrap());
+    let options = CopyOptions::default().referrers();
+    let report = copy(world.client.image(&from), world.client.image(&to), options).await.unwrap();
+    assert_eq!(report.referrers.sent, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_tag_that_is_no_index_is_not_overwritten() {
+    let world = World::new(RegistryOptions::default(), RegistryOptions::default().without_referrers());
+    let image = multi();
+    world.push(&image);
+    attach(&world.sandbox.registry(SRC), image.digest(), "sbom");
+    let destination = world.sandbox.registry(DST);
+    let tag = image.digest().replace(':', "-");
+    let taken = single();
+    destination.push(&taken, "shop/web", &tag);
+    let error = copy_all(&world).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("is no index"), "{source}");
+    assert_eq!(destination.tags("shop/web")[&tag], taken.digest());
+    assert!(!destination.tags("shop/web").contains_key("v1"), "the name comes last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_refuses_referrers_is_a_failure_that_names_it() {
+    let world = World::new(RegistryOptions::default(), RegistryOptions::default().refusing_subjects());
+    let image = multi();
+    world.push(&image);
+    let sbom = attach(&world.sandbox.registry(SRC), image.digest(), "sbom");
+    let error = copy_all(&world).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains(&format!("{sbom}, a referrer of {}", image.digest())), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cosign_tags_go_along_and_are_found_by_one_listing() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let signature = single();
+    let tag = format!("{}.sig", image.digest().replace(':', "-"));
+    world.sandbox.registry(SRC).push(&signature, "shop/web", &tag);
+    let report = copy_all(&world).await.unwrap();
+    assert_eq!(report.referrers.sent, 1);
+    assert_eq!(world.sandbox.registry(DST).tags("shop/web")[&tag], signature.digest());
+    let lists = world.operations(SRC).iter().filter(|operation| *operation == "GET tags").count();
+    assert_eq!(lists, 1);
+    let lists = world.operations(SRC).iter().filter(|operation| *operation == "GET referrers").count();
+    assert_eq!(lists, 3, "one for the index and each platform");
+}
+
+#[tokio::test]
+async fn through_a_layout() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    attach_all(&world.sandbox.registry(SRC), &image);
+    let directory = tempfile::tempdir().unwrap();
+    let layout = OciLayout::create(directory.path()).await.unwrap();
+    let name = Reference::Tag("v1".parse().unwrap());
+    let options = || CopyOptions::default().referrers();
+    let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
+    let out = copy(from, ImageAt::new(layout.clone(), name.clone()), options()).await.unwrap();
+    assert_eq!(out.referrers.sent, 3);
+    let to = world.client.image(&format!("{DST}/shop/web:v1").parse().unwrap());
+    let back = copy(ImageAt::new(layout, name), to, options()).await.unwrap();
+    assert_eq!(back.referrers.sent, 3);
+    world.assert_copied(&image);
+    let digest: Digest = image.platform("linux/arm64").parse().unwrap();
+    let repository = world.client.repository(&format!("{DST}/shop/web").parse().unwrap());
+    assert_eq!(repository.referrers(&digest).await.unwrap().len(), 1);
+}
