@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use futures_util::future::join;
 use serde::Serialize;
 
-use crate::{Description, Error, Fetched, Grant, Kind, Lint, Reference, SecretVersion, Store, grants};
+use crate::{
+    Description, Error, Fetched, Grant, Lint, Reference, SecretVersion, Store, grants, projection::Renderer,
+};
 
 /// How much a check may look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -58,7 +60,7 @@ pub struct Checked {
     /// Why it does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
-    /// What will surprise although it holds.
+    /// What ECS makes of it otherwise than it stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Lint>,
 }
@@ -123,7 +125,7 @@ fn by_reading(reference: &Reference, answer: Result<Fetched, Error>) -> Checked 
         Ok(fetched) => {
             checked.version = Some(fetched.version().to_owned());
             checked.key_seen = reference.key().map(|_| true);
-            checked.warnings.extend(surprise(fetched.kind()));
+            checked.warnings.extend(Lint::of(Renderer::Ecs, fetched.kind()));
         }
         Err(error) => checked.error = Some(error),
     }
@@ -153,15 +155,5 @@ impl Checked {
             error: None,
             warnings: Vec::new(),
         }
-    }
-}
-
-fn surprise(kind: Kind) -> Option<Lint> {
-    match kind {
-        Kind::Text | Kind::Number | Kind::Bool => None,
-        Kind::Binary => Some(Lint::Binary),
-        Kind::GoNumber => Some(Lint::GoNumber),
-        Kind::Compound => Some(Lint::Compound),
-        Kind::Null => Some(Lint::Null),
     }
 }

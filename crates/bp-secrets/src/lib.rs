@@ -41,8 +41,9 @@
 //! | `secretsmanager` (default) | [`SecretsManager`], over an injected `aws_sdk_secretsmanager::Client` |
 //! | `ssm` (default) | [`ParameterStore`], over an injected `aws_sdk_ssm::Client` |
 //! | `cache` (default) | [`Cache`], in front of any [`Store`] |
+//! | `yaml` | reads YAML: `projection::from_yaml`, and objects of a `SecretProviderClass` written in it |
 //!
-//! Without features the crate parses and prints references, and has no SDK.
+//! Without features the crate parses, prints and projects references, and has no SDK.
 
 #[cfg(feature = "cache")]
 mod cache;
@@ -51,6 +52,7 @@ mod error;
 mod json;
 mod lint;
 mod permissions;
+pub mod projection;
 mod reference;
 mod store;
 mod value;

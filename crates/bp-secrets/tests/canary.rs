@@ -136,6 +136,16 @@ async fn the_canary_is_nowhere() {
     let store = stores(&sandbox);
 
     read_all(&store, &shown).await;
+    #[cfg(feature = "cache")]
+    {
+        let cache = bp_secrets::Cache::new(stores(&sandbox), bp_secrets::CacheOptions::default());
+        read_all(&cache, &shown).await;
+        sandbox.faults().inject(Fault::status(503).times(u32::MAX));
+        tokio::time::advance(std::time::Duration::from_secs(400)).await;
+        read_all(&cache, &shown).await;
+        sandbox.faults().clear();
+        shown.debug(&cache);
+    }
     // Answers that end or break in the middle of the value.
     for effect in (60..220).step_by(20).flat_map(|at| [Effect::CutBody(at), Effect::Corrupt(at)]) {
         sandbox.faults().inject(Fault::new(effect).times(40));

@@ -1,0 +1,149 @@
+//! Names, and the references whose values they take.
+
+use std::collections::BTreeSet;
+
+use crate::{ParseError, Reference};
+
+/// A name of a variable, key or file, and the reference whose value it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Binding {
+    /// The name: letters, digits, `_`, `-` and `.`.
+    pub name: String,
+    /// Where its value lives.
+    pub reference: Reference,
+}
+
+/// Bindings with distinct names, in their order.
+///
+/// ```
+/// use bp_secrets::projection::Bindings;
+///
+/// let bindings = Bindings::new([("DB_HOST", "/prod/db/host".parse()?)])?;
+/// assert_eq!(bindings.iter().next().unwrap().name, "DB_HOST");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bindings(Vec<Binding>);
+
+impl Bindings {
+    /// Binds names to references.
+    ///
+    /// # Errors
+    /// When a name is empty, has other characters than letters, digits, `_`, `-`, `.`, or comes twice.
+    pub fn new<N: Into<String>>(
+        bindings: impl IntoIterator<Item = (N, Reference)>,
+    ) -> Result<Self, ProjectionError> {
+        let bindings = bindings.into_iter().map(|(name, reference)| Binding { name: name.into(), reference });
+        Self::checked(bindings.collect())
+    }
+
+    fn checked(bindings: Vec<Binding>) -> Result<Self, ProjectionError> {
+        let mut names = BTreeSet::new();
+        for Binding { name, .. } in &bindings {
+            let legal = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            if name.is_empty() || name.len() > 253 || !name.chars().all(legal) {
+                return Err(ProjectionError::Name {
+                    name: name.clone(),
+                    reason: "takes letters, digits, `_`, `-` and `.`",
+                });
+            }
+            if !names.insert(name) {
+                return Err(ProjectionError::Name { name: name.clone(), reason: "is bound twice" });
+            }
+        }
+        Ok(Bindings(bindings))
+    }
+
+    /// Binds names to references that are still text.
+    pub(super) fn parsed<'a>(
+        texts: impl IntoIterator<Item = (&'a str, &'a str)>,
+        parse: impl Fn(&str) -> Result<Reference, ParseError>,
+    ) -> Result<Self, ProjectionError> {
+        let binding = |(name, text): (&str, &str)| match parse(text) {
+            Ok(reference) => Ok(Binding { name: name.to_owned(), reference }),
+            Err(source) => Err(ProjectionError::Reference { name: name.to_owned(), source }),
+        };
+        Self::checked(texts.into_iter().map(binding).collect::<Result<_, _>>()?)
+    }
+
+    /// The bindings in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Binding> {
+        self.0.iter()
+    }
+
+    /// The references in their order: what to read or check.
+    pub fn references(&self) -> Vec<Reference> {
+        self.0.iter().map(|binding| binding.reference.clone()).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Bindings {
+    type Item = &'a Binding;
+    type IntoIter = std::slice::Iter<'a, Binding>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Why bindings cannot be printed in a form, or parsed from it. What was parsed is not repeated but for names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectionError {
+    /// The object is not of the form's shape.
+    #[error("{at} {reason}")]
+    Shape {
+        /// Where.
+        at: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A name that cannot be bound.
+    #[error("the name {name:?} {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// What a name is bound to is no reference.
+    #[error("{name} is bound to something that is no reference")]
+    Reference {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
+    /// The form has no words for it.
+    #[error("{name} cannot be written for {form}: {reason}")]
+    NotExpressible {
+        /// The name.
+        name: String,
+        /// The form.
+        form: &'static str,
+        /// Why not, and what to do.
+        reason: String,
+    },
+}
+
+impl ProjectionError {
+    pub(super) fn shape(at: impl Into<String>, reason: impl Into<String>) -> Self {
+        ProjectionError::Shape { at: at.into(), reason: reason.into() }
+    }
+
+    pub(super) fn not_expressible(name: &str, form: &'static str, reason: impl Into<String>) -> Self {
+        ProjectionError::NotExpressible { name: name.to_owned(), form, reason: reason.into() }
+    }
+}

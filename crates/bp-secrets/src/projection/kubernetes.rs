@@ -1,0 +1,88 @@
+//! Kubernetes' own objects: a `ConfigMap` of references, a `Secret` of values, a service account with its IAM role.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use secrecy::{SecretString, zeroize::Zeroizing};
+use serde_json::{Map, Value, json};
+
+use super::{Bindings, ProjectionError, metadata, text};
+use crate::{Fetched, Reference};
+
+/// The annotation of a `Secret` that says where its values came from.
+pub const REFERENCES: &str = "bp-secrets/references";
+
+/// A `ConfigMap` whose data are references: for programs that read the values themselves. It holds no secret.
+pub fn config_map(name: &str, namespace: Option<&str>, bindings: &Bindings) -> Value {
+    let data: Map<String, Value> =
+        bindings.iter().map(|b| (b.name.clone(), json!(b.reference.to_string()))).collect();
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(name, namespace), "data": data })
+}
+
+/// Reads the references of a `ConfigMap`.
+///
+/// # Errors
+/// When it has no data, or one of them is no reference.
+pub fn parse_config_map(object: &Value) -> Result<Bindings, ProjectionError> {
+    let data = object.pointer("/data").and_then(Value::as_object);
+    let data = data.ok_or_else(|| ProjectionError::shape("/data", "is not there"))?;
+    Bindings::parsed(data.iter().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?))), str::parse)
+}
+
+/// The manifest of a `Secret` with the values themselves, and with an annotation that says where they came from.
+///
+/// # Errors
+/// When a name is none that a `Secret` takes, or comes twice.
+pub fn secret<'a>(
+    name: &str,
+    namespace: Option<&str>,
+    values: impl IntoIterator<Item = (&'a str, &'a Reference, &'a Fetched)>,
+) -> Result<SecretString, ProjectionError> {
+    let values: Vec<(&str, &Reference, &Fetched)> = values.into_iter().collect();
+    let bindings = Bindings::new(values.iter().map(|(name, reference, _)| (*name, (*reference).clone())))?;
+    let references: Map<String, Value> =
+        bindings.iter().map(|b| (b.name.clone(), json!(b.reference.to_string()))).collect();
+    let mut metadata = metadata(name, namespace);
+    metadata["annotations"] = json!({ REFERENCES: Value::Object(references).to_string() });
+    let head =
+        json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata }).to_string();
+
+    // Written by hand, in one piece of memory that is wiped: the names are checked, base64 needs no escape.
+    let encoded =
+        |fetched: &Fetched| base64::encoded_len(fetched.value().expose_bytes().len(), true).unwrap_or(0);
+    let room: usize = values.iter().map(|(name, _, fetched)| name.len() + encoded(fetched) + 6).sum();
+    let mut object = Zeroizing::new(String::with_capacity(head.len() + room + 16));
+    object.push_str(head.trim_end_matches('}').trim_end());
+    object.push_str(&"}".repeat(head.len() - head.trim_end_matches('}').len() - 1));
+    object.push_str(",\"data\":{");
+    for (at, (name, _, fetched)) in values.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        object.push_str(comma);
+        object.push('"');
+        object.push_str(name);
+        object.push_str("\":\"");
+        BASE64_STANDARD.encode_string(fetched.value().expose_bytes(), &mut object);
+        object.push('"');
+    }
+    object.push_str("}}");
+    Ok(SecretString::from(object.as_str()))
+}
+
+/// Reads from a `Secret` where its values came from. The values are not looked at.
+///
+/// # Errors
+/// When it does not say it.
+pub fn parse_secret(object: &Value) -> Result<Bindings, ProjectionError> {
+    let annotation = text(object, "/metadata/annotations/bp-secrets~1references")?;
+    let references: Map<String, Value> = serde_json::from_str(annotation)
+        .map_err(|_| ProjectionError::shape(format!("the annotation {REFERENCES}"), "is no JSON object"))?;
+    Bindings::parsed(
+        references.iter().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?))),
+        str::parse,
+    )
+}
+
+/// A service account that assumes an IAM role (IRSA): what External Secrets Operator and the CSI driver read with.
+pub fn service_account(name: &str, namespace: Option<&str>, role_arn: &str) -> Value {
+    let mut metadata = metadata(name, namespace);
+    metadata["annotations"] = json!({ "eks.amazonaws.com/role-arn": role_arn });
+    json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata })
+}
