@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Binding, Bindings, ascp::is_plain};
-use crate::{Kind, Lint, ParameterVersion, Reference, reference_suffix};
+use crate::{Arn, Kind, Lint, ParameterVersion, Reference, reference_suffix};
 
 /// Who turns the references into values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,31 +45,29 @@ pub fn lint(renderer: Renderer, bindings: &Bindings) -> Vec<Warning> {
     }
     let mut warnings = Vec::new();
     for Binding { name, reference } in bindings {
-        let mut warn = |lint| warnings.push(Warning { name: name.clone(), lint });
-        if renderer == Renderer::Ecs {
-            // Told once, at the first of them.
-            if let Some(keys) = keys.remove(&reference.whole()).filter(|keys| *keys > 1) {
-                warn(Lint::ManyCalls { keys });
-            }
-        }
-        match (renderer, reference) {
+        // Told once, at the first of them.
+        let keys = keys.remove(&reference.whole()).filter(|keys| *keys > 1);
+        let many = keys.filter(|_| renderer == Renderer::Ecs).map(|keys| Lint::ManyCalls { keys });
+        let odd = match (renderer, reference) {
             (Renderer::Ecs, Reference::Parameter(p)) if *p.version() != ParameterVersion::Latest => {
-                warn(Lint::Selector);
+                Some(Lint::Selector)
             }
-            (Renderer::Ecs, Reference::Secret(secret)) => {
-                if secret.arn().is_some_and(|arn| reference_suffix(arn.resource()).is_none()) {
-                    warn(Lint::NoSuffix);
-                }
+            (Renderer::Ecs, Reference::Secret(s)) if s.arn().is_some_and(lacks_suffix) => {
+                Some(Lint::NoSuffix)
             }
-            (Renderer::Ascp, Reference::Secret(secret)) => {
-                if secret.key().is_some_and(|key| !is_plain(key)) {
-                    warn(Lint::QuotedPath);
-                }
+            (Renderer::Ascp, Reference::Secret(s)) if s.key().is_some_and(|key| !is_plain(key)) => {
+                Some(Lint::QuotedPath)
             }
-            _ => {}
-        }
+            _ => None,
+        };
+        let lints = many.into_iter().chain(odd);
+        warnings.extend(lints.map(|lint| Warning { name: name.clone(), lint }));
     }
     warnings
+}
+
+fn lacks_suffix(arn: &Arn) -> bool {
+    reference_suffix(arn.resource()).is_none()
 }
 
 impl Lint {
