@@ -34,11 +34,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build();
     sandbox.registry("registry.example.com").push(&image, "shop/web", "1");
 
+    let broken = ImageBuilder::new()
+        .layer([("app/server", "a broken program")])
+        .label("dev.bp-sandbox.behaviour", "exit:3")
+        .label("dev.bp-sandbox.log", "no database")
+        .build();
+    sandbox.registry("registry.example.com").push(&broken, "shop/web", "broken");
+
     let mut served = sandbox.serve().await?;
     let world = serde_json::json!({
         "endpoints": served.addresses(),
         "ca": sandbox.ca_pem(),
         "image": { "repository": "shop/web", "tag": "1", "digest": image.digest() },
+        "broken": broken.digest(),
     });
     println!("{world}");
     served.forever().await;

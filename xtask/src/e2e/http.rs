@@ -43,8 +43,21 @@ impl Answer {
     }
 }
 
-/// Makes one request. HTTP/1.0, so that the answer ends with the connection and needs no decoding.
+/// Makes one request, up to three times when the connection breaks before an answer: a server that does not read a
+/// body may reset it.
 pub(super) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
+    let broken = |error: &anyhow::Error| error.downcast_ref::<std::io::Error>().is_some();
+    for _ in 0..2 {
+        match send_once(address, request) {
+            Err(error) if broken(&error) => {}
+            ended => return ended,
+        }
+    }
+    send_once(address, request)
+}
+
+/// HTTP/1.0, so that the answer ends with the connection and needs no decoding.
+fn send_once(address: &str, request: &Request<'_>) -> Result<Answer> {
     let mut socket = TcpStream::connect(address).with_context(|| format!("nobody listens at {address}"))?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut head = format!("{} {} HTTP/1.0\r\nHost: {address}\r\n", request.method, request.path);
@@ -58,7 +71,12 @@ pub(super) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
     socket.write_all(b"\r\n")?;
     socket.write_all(request.body)?;
     let mut bytes = Vec::new();
-    socket.read_to_end(&mut bytes)?;
+    let read = socket.read_to_end(&mut bytes);
+    // A server that answers before it has read the body may reset the connection after its answer.
+    if let (Err(error), true) = (read, bytes.is_empty()) {
+        return Err(error)
+            .with_context(|| format!("{address} answers nothing to {} {}", request.method, request.path));
+    }
     parse(&bytes).with_context(|| format!("{address} answers no HTTP to {} {}", request.method, request.path))
 }
 

@@ -2,13 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::resource::{RESOURCES, Resource};
+use super::{
+    openapi,
+    resource::{RESOURCES, Resource},
+};
 
 /// The answer to a discovery path, if it is one.
 pub(super) fn answer(path: &str, version: &str) -> Option<Value> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
         ["version"] => Some(server_version(version)),
+        ["openapi", "v3"] => Some(openapi::index()),
+        ["openapi", "v3", root @ ..] => openapi::document(&root.join("/"), version),
         ["api"] => {
             Some(json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] }))
         }

@@ -14,6 +14,7 @@ mod discovery;
 mod fields;
 mod kubelet;
 mod native;
+mod openapi;
 mod options;
 mod patch;
 mod resource;

@@ -1,5 +1,6 @@
 //! Registries that others wrote.
 
+mod copies;
 mod probe;
 mod probes;
 mod servers;
@@ -9,7 +10,7 @@ use anyhow::Result;
 use super::Stage;
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    let registries = servers::start(stage)?;
+    let (registries, world) = servers::start(stage)?;
     for registry in &registries {
         for probe in probes::PROBES {
             let known =
@@ -17,5 +18,6 @@ pub(super) fn run(stage: &mut Stage) -> Result<()> {
             stage.table.scenario(registry.name, probe.name, || probe::run(probe, known, &registry.address));
         }
     }
+    copies::run(stage, &registries, &world);
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::{fs, path::Path, process::Command};
 use anyhow::Result;
 
 use super::super::{
-    Stage, http, sandbox,
+    Stage, http,
+    sandbox::World,
     server::{Server, free_port},
     tools::{DISTRIBUTION, DOCKER_REGISTRY, FERRO},
 };
@@ -22,7 +23,7 @@ pub(super) struct Registry {
     pub(super) address: String,
 }
 
-pub(super) fn start(stage: &mut Stage) -> Result<Vec<Registry>> {
+pub(super) fn start(stage: &mut Stage) -> Result<(Vec<Registry>, World)> {
     stage.tools.require(&[DOCKER_REGISTRY, DISTRIBUTION, FERRO])?;
     let mut registries = Vec::new();
     for (name, tool) in [(DEBIAN, DOCKER_REGISTRY), (CURRENT, DISTRIBUTION)] {
@@ -38,9 +39,9 @@ pub(super) fn start(stage: &mut Stage) -> Result<Vec<Registry>> {
     // Without this it listens on every address of the machine.
     ferro.env("FERRO_OCI_LISTEN", &address);
     registries.push(serve(stage, FERRO_OCI, address, &mut ferro)?);
-    let world = sandbox::World::start(stage)?;
+    let world = World::start(stage)?;
     registries.push(Registry { name: SANDBOX, address: world.plain_registry()?.to_owned() });
-    Ok(registries)
+    Ok((registries, world))
 }
 
 fn serve(stage: &mut Stage, name: &'static str, address: String, process: &mut Command) -> Result<Registry> {

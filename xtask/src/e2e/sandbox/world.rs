@@ -13,11 +13,11 @@ use serde::Deserialize;
 use super::super::{
     Stage,
     server::Server,
-    tools::{AWS_CLI, CRANE, SKOPEO, Tool},
+    tools::{AWS_CLI, CRANE, KUBECTL, SKOPEO, Tool},
 };
 use crate::command;
 
-const TOOLS: [Tool; 3] = [CRANE, SKOPEO, AWS_CLI];
+const TOOLS: [Tool; 4] = [CRANE, SKOPEO, AWS_CLI, KUBECTL];
 
 /// A served sandbox.
 pub(in crate::e2e) struct World {
@@ -26,6 +26,7 @@ pub(in crate::e2e) struct World {
     crane: PathBuf,
     skopeo: PathBuf,
     aws: PathBuf,
+    kubectl: PathBuf,
 }
 
 /// What the example prints when it is up.
@@ -34,14 +35,15 @@ struct Served {
     endpoints: BTreeMap<String, String>,
     ca: String,
     image: Image,
+    broken: String,
 }
 
 /// The image that the world begins with.
 #[derive(Deserialize)]
-pub(super) struct Image {
-    pub(super) repository: String,
-    pub(super) tag: String,
-    pub(super) digest: String,
+pub(in crate::e2e) struct Image {
+    pub(in crate::e2e) repository: String,
+    pub(in crate::e2e) tag: String,
+    pub(in crate::e2e) digest: String,
 }
 
 impl World {
@@ -71,12 +73,24 @@ impl World {
         fs::create_dir_all(&home)?;
         fs::write(home.join("ca.pem"), &served.ca)?;
         let program = |tool| Ok::<_, anyhow::Error>(PathBuf::from(stage.tools.command(tool)?.get_program()));
-        Ok(World { crane: program(CRANE)?, skopeo: program(SKOPEO)?, aws: program(AWS_CLI)?, served, home })
+        Ok(World {
+            crane: program(CRANE)?,
+            skopeo: program(SKOPEO)?,
+            aws: program(AWS_CLI)?,
+            kubectl: program(KUBECTL)?,
+            served,
+            home,
+        })
     }
 
     /// The image that the world begins with.
-    pub(super) fn image(&self) -> &Image {
+    pub(in crate::e2e) fn image(&self) -> &Image {
         &self.served.image
+    }
+
+    /// The digest of an image in the same repository that exits with 3.
+    pub(super) fn broken(&self) -> &str {
+        &self.served.broken
     }
 
     /// Where the clients work.
@@ -95,7 +109,7 @@ impl World {
         address.map(String::as_str).with_context(|| format!("the sandbox does not serve {host}"))
     }
 
-    pub(super) fn crane(&self, arguments: &[&str]) -> Command {
+    pub(in crate::e2e) fn crane(&self, arguments: &[&str]) -> Command {
         self.client(&self.crane, arguments)
     }
 
@@ -111,14 +125,18 @@ impl World {
     /// aws-cli against any endpoint, with credentials that both the sandbox and moto take.
     pub(in crate::e2e) fn aws_at(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut aws = self.client(&self.aws, arguments);
-        aws.env("AWS_ENDPOINT_URL", endpoint)
-            .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")
-            .env("AWS_SECRET_ACCESS_KEY", "sandbox")
-            .env("AWS_DEFAULT_REGION", "eu-central-1")
-            .env("AWS_PAGER", "")
-            .env("AWS_MAX_ATTEMPTS", "1")
-            .env("AWS_EC2_METADATA_DISABLED", "true");
+        credentials(&mut aws).env("AWS_ENDPOINT_URL", endpoint);
         aws
+    }
+
+    /// kubectl, which gets its tokens from aws-cli. No endpoint is set for that: it would stand in the token.
+    pub(super) fn kubectl(&self, arguments: &[&str]) -> Result<Command> {
+        let mut kubectl = self.client(&self.kubectl, arguments);
+        let own = self.aws.parent().map(Path::to_owned).into_iter();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(own.chain(std::env::split_paths(&path)))?;
+        credentials(&mut kubectl).env("PATH", path).env_remove("AWS_ENDPOINT_URL");
+        Ok(kubectl)
     }
 
     /// A client with a home and a configuration of this run: nothing of the machine's own is read or written.
@@ -131,4 +149,15 @@ impl World {
         }
         client
     }
+}
+
+/// Credentials that both the sandbox and moto take.
+fn credentials(command: &mut Command) -> &mut Command {
+    command
+        .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")
+        .env("AWS_SECRET_ACCESS_KEY", "sandbox-secret")
+        .env("AWS_DEFAULT_REGION", "eu-central-1")
+        .env("AWS_PAGER", "")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
 }
