@@ -53,8 +53,8 @@ mod store;
 
 pub use content::{Descriptor, Links, Manifest, Reference};
 pub use copy::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyReport, Counts, ImageAt, Progress, Side,
-    copy,
+    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts, ImageAt, Planned,
+    Progress, Side, apply, copy, plan,
 };
 pub use layout::{LayoutError, OciLayout};
 #[cfg(feature = "ecr")]

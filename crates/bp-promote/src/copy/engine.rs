@@ -101,11 +101,8 @@ impl Engine {
             }
             Reference::Tag(_) => try_join(self.top(from), self.head(to)).await?,
         };
-        match to {
-            Reference::Digest(asked) if *asked != top.digest => {
-                return Err(CopyError::OtherDigest { asked: asked.clone(), found: top.digest });
-            }
-            _ => {}
+        if let Some(error) = self.other_digest(to, &top) {
+            return Err(error);
         }
         let present = found.as_ref() == Some(&top.digest);
         self.resolved(&top.digest, present);
@@ -114,6 +111,10 @@ impl Engine {
                 self.carry_attached(&top, true).await?;
             }
             return Ok(Prepared::Unchanged(top.digest.clone(), Some(top)));
+        }
+        if let Some(planned) = self.options.expected.as_ref().filter(|planned| **planned != found) {
+            let (destination, reference) = (self.destination.name(), to.to_string());
+            return Err(CopyError::Moved { destination, reference, planned: planned.clone(), found });
         }
         if let (Some(found), Reference::Tag(_), true) = (&found, to, self.options.no_clobber) {
             return Err(self.taken(to, found.clone(), &top, None));
@@ -139,6 +140,16 @@ impl Engine {
         };
         self.tally.manifest(&top.digest, how);
         Ok(Prepared::Ready { top, outcome })
+    }
+
+    /// A destination that is named by digest takes nothing else.
+    pub(super) fn other_digest(&self, to: &Reference, top: &Manifest) -> Option<CopyError> {
+        match to {
+            Reference::Digest(asked) if *asked != top.digest => {
+                Some(CopyError::OtherDigest { asked: asked.clone(), found: top.digest.clone() })
+            }
+            _ => None,
+        }
     }
 
     pub(super) async fn top(&self, reference: &Reference) -> Result<Manifest, CopyError> {

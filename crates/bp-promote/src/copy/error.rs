@@ -1,5 +1,7 @@
 //! Why a copy failed.
 
+use std::fmt;
+
 use bp_artifact::{Classified, Digest, ErrorClass, ManifestError};
 
 use crate::store::StoreError;
@@ -68,6 +70,18 @@ pub enum CopyError {
         /// What the destination said; nothing when it was not asked.
         source: Option<Box<StoreError>>,
     },
+    /// The destination's name has moved since the copy was planned.
+    #[error("{reference} of {destination} {}: plan again", Since(found))]
+    Moved {
+        /// Where.
+        destination: String,
+        /// The name.
+        reference: String,
+        /// What it named when the copy was planned.
+        planned: Option<Digest>,
+        /// What it names now.
+        found: Option<Digest>,
+    },
     /// The destination was asked for under a digest that the source's image does not have.
     #[error("the source's image is {found}, but the destination's reference says {asked}")]
     OtherDigest {
@@ -90,6 +104,7 @@ impl Classified for CopyError {
             | CopyError::Manifest { .. }
             | CopyError::OtherDigest { .. } => ErrorClass::BadInput,
             CopyError::TagTaken { .. } => ErrorClass::Refused,
+            CopyError::Moved { .. } => ErrorClass::Superseded,
             CopyError::Cancelled => ErrorClass::Interrupted,
         }
     }
@@ -99,6 +114,18 @@ impl Classified for CopyError {
             CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.is_retryable(),
             // There is nothing wrong with it.
             error => matches!(error, CopyError::Cancelled),
+        }
+    }
+}
+
+/// What happened to a name since it was planned with.
+struct Since<'a>(&'a Option<Digest>);
+
+impl fmt::Display for Since<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Since(None) => f.write_str("was removed since it was planned"),
+            Since(Some(found)) => write!(f, "was moved to {found} since it was planned"),
         }
     }
 }

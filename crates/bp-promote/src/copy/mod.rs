@@ -4,17 +4,19 @@ mod attached;
 mod engine;
 mod error;
 mod event;
+mod plan;
 mod report;
 mod tally;
 
 use std::sync::Arc;
 
-use bp_artifact::{ImageRef, Operation};
+use bp_artifact::{Digest, ImageRef, Operation};
 
 use self::engine::Engine;
 pub use self::{
     error::CopyError,
     event::{Carried, CopyEvent, Progress, Side},
+    plan::{CopyPlan, Planned, apply, plan},
     report::{CopyOutcome, CopyReport, Counts},
 };
 use crate::{
@@ -53,12 +55,20 @@ pub struct CopyOptions {
     concurrency: usize,
     no_clobber: bool,
     referrers: bool,
+    /// What the destination's name must name, when that was planned.
+    expected: Option<Option<Digest>>,
     retry: RetryPolicy,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        CopyOptions { concurrency: 16, no_clobber: false, referrers: false, retry: RetryPolicy::default() }
+        CopyOptions {
+            concurrency: 16,
+            no_clobber: false,
+            referrers: false,
+            expected: None,
+            retry: RetryPolicy::default(),
+        }
     }
 }
 
@@ -82,6 +92,11 @@ impl CopyOptions {
     /// what is attached to those; by the referrers API or its fallback tags, and under the tags of cosign.
     pub fn referrers(mut self) -> Self {
         self.referrers = true;
+        self
+    }
+
+    fn expecting(mut self, found: Option<Digest>) -> Self {
+        self.expected = Some(found);
         self
     }
 

@@ -1,7 +1,7 @@
 //! What a copy did.
 
 use bp_artifact::{Digest, ManifestError, Repository, ResolvedImage};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::content::Manifest;
 
@@ -47,7 +47,7 @@ impl CopyReport {
 }
 
 /// What a copy came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CopyOutcome {
     /// The destination had it under this name: nothing was changed.

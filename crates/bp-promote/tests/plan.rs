@@ -1,0 +1,70 @@
+//! To see first, and then to do just that.
+
+mod common;
+
+use bp_artifact::{Classified as _, ErrorClass, ImageRef};
+use bp_promote::{CopyError, CopyOptions, CopyOutcome, CopyPlan, ImageAt, RepositoryClient, apply, plan};
+use common::*;
+
+fn sides(world: &World) -> (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>) {
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    (world.client.image(&from), world.client.image(&to))
+}
+
+async fn planned(world: &World) -> CopyPlan {
+    let (from, to) = sides(world);
+    plan(from, to, CopyOptions::default()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_changes_nothing_and_what_is_applied_is_what_was_planned() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    world.sandbox.registry(DST).put_blob("shop/web", image.blobs()[0].clone());
+    let plan = planned(&world).await;
+    assert_eq!((plan.outcome, plan.found.as_ref()), (CopyOutcome::Copied, None));
+    assert_eq!((plan.manifests.len(), plan.blobs.len()), (3, 5));
+    assert_eq!(plan.blobs.iter().filter(|blob| blob.present).count(), 1);
+    let reads = |operation: &String| operation.starts_with("GET") || operation.starts_with("HEAD");
+    assert!(world.operations(DST).iter().all(reads), "{:?}", world.operations(DST));
+    assert!(plan.to_string().contains("blobs: 4 to send of 5"), "{plan}");
+
+    // It is kept, and the source's tag moves meanwhile.
+    let kept: CopyPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(kept, plan);
+    world.push(&single());
+    let (from, to) = sides(&world);
+    let report = apply(&kept, from, to, CopyOptions::default()).await.unwrap();
+    assert_eq!((report.digest.as_str(), report.bytes), (image.digest(), plan.bytes()));
+    world.assert_copied(&image);
+
+    // Applied again, there is nothing to do.
+    let (from, to) = sides(&world);
+    let again = apply(&kept, from, to, CopyOptions::default()).await.unwrap();
+    assert_eq!(again.outcome, CopyOutcome::Unchanged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_moved_since_is_refused() {
+    let world = World::plain();
+    world.push(&multi());
+    let plan = planned(&world).await;
+    world.sandbox.registry(DST).push(&single(), "shop/web", "v1");
+    let (from, to) = sides(&world);
+    let error = apply(&plan, from, to, CopyOptions::default()).await.unwrap_err();
+    assert!(matches!(&error, CopyError::Moved { planned: None, found: Some(_), .. }), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::Superseded);
+    world.assert_copied(&single());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_needs_no_plan() {
+    let world = World::plain();
+    world.push(&multi());
+    world.copy().await.unwrap();
+    let plan = planned(&world).await;
+    assert_eq!((plan.outcome, plan.bytes()), (CopyOutcome::Unchanged, 0));
+    assert!(plan.to_string().ends_with("nothing to do"));
+}
