@@ -20,8 +20,19 @@ use super::{
     template::{self, Slot},
 };
 
-/// Our name among the owners of fields.
-pub(super) const FIELD_MANAGER: &str = "bp-eks";
+/// Our names among the owners of fields begin so.
+const FIELD_MANAGER: &str = "bp-eks";
+
+/// Our name for one container. What a manager does not apply any more is removed, so two targets in one workload must
+/// not share a name.
+fn field_manager(slot: &Slot) -> String {
+    format!("{FIELD_MANAGER}:{}", slot.name)
+}
+
+/// Whether this field manager is us, for whatever container.
+pub(super) fn is_ours(manager: &str) -> bool {
+    manager.split(':').next() == Some(FIELD_MANAGER)
+}
 
 /// The API as far as it concerns one workload.
 #[derive(Clone)]
@@ -117,7 +128,7 @@ impl Cluster {
 
     /// Applies one container's image and nothing else. With `force` the field is taken from its owner.
     pub(super) async fn apply(&self, slot: &Slot, image: &str, force: bool) -> Result<Deployment, Error> {
-        let mut params = PatchParams::apply(FIELD_MANAGER);
+        let mut params = PatchParams::apply(&field_manager(slot));
         params.force = force;
         let body = json!({
             "apiVersion": "apps/v1",
@@ -134,13 +145,14 @@ impl Cluster {
     pub(super) async fn replace_template(
         &self,
         mut deployment: Deployment,
+        slot: &Slot,
         template: k8s_openapi::api::core::v1::PodTemplateSpec,
     ) -> Result<Deployment, Error> {
         if let Some(spec) = &mut deployment.spec {
             spec.template = template;
         }
         deployment.metadata.managed_fields = None;
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(field_manager(slot)), ..PostParams::default() };
         let replaced = self.deployments().replace(self.name(), &params, &deployment).await;
         replaced.map_err(|e| self.place.error("update deployments", e))
     }

@@ -51,7 +51,7 @@ pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Cl
         containers.filter_map(|container| of_container(container, events.clone())).collect();
     found.extend(of_scheduling(pod));
     if !is_ready(pod) {
-        found.extend(events.filter_map(of_event));
+        found.extend(events.filter_map(|event| of_event(pod, event)));
     }
     // The sort is stable: of equal ones the first container's counts.
     found.sort_by_key(|symptom| !symptom.fatal);
@@ -218,7 +218,7 @@ fn of_scheduling(pod: &Pod) -> Option<Symptom> {
 }
 
 /// What a warning about a pod that is not ready says.
-fn of_event(event: &Event) -> Option<Symptom> {
+fn of_event(pod: &Pod, event: &Event) -> Option<Symptom> {
     let message = event.message.text();
     let cause = match event.reason.text() {
         "Unhealthy" => Cause::HealthCheckFailed,
@@ -228,7 +228,24 @@ fn of_event(event: &Event) -> Option<Symptom> {
     };
     // The kubelet has looked again and again, and it still is not there.
     let missing = matches!(cause, Cause::SecretMissing | Cause::ConfigInvalid);
-    Some(Symptom::new(cause, missing && event.count.unwrap_or(1) >= 3, message))
+    let symptom = Symptom::new(cause, missing && event.count.unwrap_or(1) >= 3, message);
+    let container =
+        container_of(event).or_else(|| only_unready(pod)).filter(|_| cause == Cause::HealthCheckFailed);
+    Some(Symptom { container, ..symptom })
+}
+
+/// The container in `spec.containers{web}`, which an event about a container is about.
+fn container_of(event: &Event) -> Option<String> {
+    let (_, rest) = event.involved_object.field_path.text().split_once('{')?;
+    rest.strip_suffix('}').map(str::to_owned)
+}
+
+/// The container that is not ready, if it is one only.
+fn only_unready(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
+    let mut unready = statuses.iter().filter(|status| !status.ready);
+    let first = unready.next()?;
+    unready.next().is_none().then(|| first.name.clone())
 }
 
 /// Why a ReplicaSet cannot make its pods: quota, admission, a missing service account.

@@ -1,13 +1,15 @@
 //! The order of things: survey, plan, apply, follow, prove; and back when it fails.
 
+use std::sync::Arc;
+
 use bp_artifact::{
     Current, DeployEvent, DigestRef, Emitter, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use tokio::time::Instant;
 
 use super::{
-    api::{FIELD_MANAGER, SharedSet},
+    api::{SharedSet, is_ours},
     error::Error,
     evidence,
     follow::{End, Follower, chain},
@@ -94,7 +96,7 @@ impl Inner {
             ..self.outcome(in_place.clone(), !same)
         };
         if same && start.settled {
-            return Ok(self.finish(base, &start.follower.picture(), Some(image), &start.slot, events));
+            return Ok(self.finish(base, &start.follower.picture(), Some(image), &start.slot, events).await);
         }
         if start.is_paused() {
             return Err(Error::Paused { workload: self.cluster.place.workload.clone() });
@@ -122,7 +124,7 @@ impl Inner {
                 previous: start.previous.clone(),
                 ..self.outcome(done.unwrap_or_else(|| start.in_place()), !same)
             };
-            return Ok(self.finish(base, &picture, Some(image), &start.slot, events));
+            return Ok(self.finish(base, &picture, Some(image), &start.slot, events).await);
         };
         if outcome.verdict == Verdict::FailedInPlace {
             outcome = self.undo(outcome, &mut start, &picture, events).await?;
@@ -147,7 +149,9 @@ impl Inner {
         let asked = image.clone().map(ResolvedImage::from);
         let base = Outcome { image, ..self.outcome(start.in_place(), !same) };
         if same && start.settled {
-            return Ok(self.finish(base, &start.follower.picture(), asked.as_ref(), &start.slot, events));
+            return Ok(self
+                .finish(base, &start.follower.picture(), asked.as_ref(), &start.slot, events)
+                .await);
         }
         if start.is_paused() {
             return Err(Error::Paused { workload: self.cluster.place.workload.clone() });
@@ -168,7 +172,7 @@ impl Inner {
                 let picture = start.follower.picture();
                 let done = picture.deployment.as_deref().map(|d| revision_of(d, &start.slot));
                 let base = Outcome { revision: done, detail: String::new(), ..base };
-                return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events));
+                return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
             }
         };
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
@@ -186,7 +190,10 @@ impl Inner {
     /// The revision before the one in place.
     pub(super) async fn previous(&self) -> Result<Revision, Error> {
         let (deployment, sets, slot) = self.read().await?;
-        let set = template::stable_set(&deployment, &sets);
+        let set = match is_settled(&deployment) {
+            true => template::earlier_set(&deployment, &sets),
+            false => template::stable_set(&deployment, &sets),
+        };
         let set = set.ok_or_else(|| Error::NoPrevious { workload: self.cluster.place.workload.clone() })?;
         let image = template::set_image(set, &slot.name).to_owned();
         Ok(Revision { id: template::revision(set).to_string(), image })
@@ -229,7 +236,7 @@ impl Inner {
     pub(super) async fn apply(&self, slot: &Slot, image: &str) -> Result<Deployment, Error> {
         match self.cluster.apply(slot, image, false).await {
             Err(Error::Conflict { workload, conflicts }) => {
-                let own = !conflicts.is_empty() && conflicts.iter().all(|c| c.manager == FIELD_MANAGER);
+                let own = !conflicts.is_empty() && conflicts.iter().all(|c| is_ours(&c.manager));
                 match own || self.options.take_over {
                     true => self.cluster.apply(slot, image, true).await,
                     false => Err(Error::Conflict { workload, conflicts }),
@@ -362,7 +369,7 @@ impl Inner {
     }
 
     /// Success is what the pods prove.
-    fn finish(
+    async fn finish(
         &self,
         mut outcome: Outcome,
         picture: &Picture,
@@ -370,8 +377,8 @@ impl Inner {
         slot: &Slot,
         events: &Events,
     ) -> Outcome {
-        let pods = picture.new_pods();
-        let pods = pods.iter().map(|pod| pod.as_ref());
+        let pods = self.running_pods(picture).await;
+        let pods = pods.iter().map(AsRef::as_ref);
         outcome.proof = match image {
             Some(image) => proof::against(pods, &slot.name, image),
             None => proof::of(pods, &slot.name),
@@ -379,5 +386,15 @@ impl Inner {
         outcome.verdict = image.map_or(Verdict::Unproven, |image| outcome.proof.judge(image));
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         outcome
+    }
+
+    /// The pods of our template, read anew: the watch of the Deployment may be ahead of the one of its pods.
+    async fn running_pods(&self, picture: &Picture) -> Vec<Arc<Pod>> {
+        let known = || picture.new_pods().into_iter().cloned().collect();
+        let Some(deployment) = &picture.deployment else { return Vec::new() };
+        let Ok(sets) = self.cluster.list_replica_sets(deployment).await else { return known() };
+        let Some(set) = template::new_set(deployment, &sets) else { return known() };
+        let listed = self.cluster.list_pods(deployment, set).await;
+        listed.map_or_else(|_| known(), |pods| pods.into_iter().map(Arc::new).collect())
     }
 }

@@ -77,7 +77,7 @@ impl<'f> Follower<'f> {
             let picture = self.picture();
             self.tell_warnings(&picture);
             match picture.judge(ours) {
-                Judgement::Waiting(progress) => self.tell_progress(progress),
+                Judgement::Waiting(progress) => progress.into_iter().for_each(|p| self.tell_progress(p)),
                 Judgement::Complete => return Ok(End::Complete),
                 Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
                 Judgement::Superseded(image) => return Ok(End::Superseded(image)),

@@ -48,8 +48,8 @@ pub(super) struct Picture {
 /// What it means.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Judgement {
-    /// It goes on.
-    Waiting(Progress),
+    /// It goes on; how far, if that is known.
+    Waiting(Option<Progress>),
     /// Every replica is updated and available.
     Complete,
     /// It does not come up, and waiting does not help.
@@ -116,7 +116,7 @@ impl Picture {
         }
         if deployment.metadata.generation.unwrap_or_default() < ours.generation {
             // The watch has not brought our own change yet.
-            return Judgement::Waiting(Progress::default());
+            return Judgement::Waiting(None);
         }
         let image = template::deployed_image(deployment, &ours.container);
         if image != ours.image {
@@ -138,7 +138,7 @@ impl Picture {
         {
             return Judgement::Failing(symptom);
         }
-        Judgement::Waiting(self.progress(deployment, &status))
+        Judgement::Waiting(Some(self.progress(deployment, &status)))
     }
 
     /// Whether the controller only repeats what it said before we came.
@@ -273,7 +273,7 @@ mod tests {
         assert!(matches!(early.judge(&ours()), Judgement::Waiting(_)));
         let mut stale = picture(&[doomed()]);
         change(&mut stale, |d| d.metadata.generation = Some(1));
-        assert_eq!(stale.judge(&ours()), Judgement::Waiting(Progress::default()));
+        assert_eq!(stale.judge(&ours()), Judgement::Waiting(None));
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
             d.metadata.generation = Some(3);
             d.spec.as_mut().unwrap().replicas = Some(5);
         });
-        let Judgement::Waiting(progress) = scaled.judge(&ours()) else { panic!("{scaled:?}") };
+        let Judgement::Waiting(Some(progress)) = scaled.judge(&ours()) else { panic!("{scaled:?}") };
         assert_eq!((progress.desired, progress.old), (5, 3));
     }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 
-use super::{error::Error, text::Text};
+use super::{error::Error, status, text::Text};
 
 const HASH: &str = "pod-template-hash";
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -108,19 +108,31 @@ pub(super) fn revision(object: &impl kube::Resource) -> u64 {
     object.annotations().get(REVISION).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// The ReplicaSet to go back to while the Deployment's own template is not rolled out: the newest other one whose pods
-/// are available, or else the newest other one.
+/// The ReplicaSet to go back to while the Deployment's template is not rolled out: another one whose pods are available;
+/// or its own if that is whole already and only old pods are ending, as at the end of an undo; or the one before.
 pub(super) fn stable_set<'r, R: AsRef<ReplicaSet>>(
     deployment: &Deployment,
     sets: &'r [R],
 ) -> Option<&'r ReplicaSet> {
+    let earlier = earlier_set(deployment, sets);
+    let new = new_set(deployment, sets).filter(|set| available(set) >= status::wanted(deployment).max(1));
+    earlier.filter(|set| available(set) > 0).or(new).or(earlier)
+}
+
+/// The ReplicaSet before the one of the Deployment's template: the newest other one whose pods are available, or else
+/// the newest other one.
+pub(super) fn earlier_set<'r, R: AsRef<ReplicaSet>>(
+    deployment: &Deployment,
+    sets: &'r [R],
+) -> Option<&'r ReplicaSet> {
     let new = new_set(deployment, sets).and_then(|set| set.metadata.uid.clone());
-    let available = |set: &ReplicaSet| {
-        set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default() > 0
-    };
     owned(deployment, sets)
         .filter(|set| set.metadata.uid != new)
-        .max_by_key(|set| (available(set), revision(*set)))
+        .max_by_key(|set| (available(set) > 0, revision(*set)))
+}
+
+fn available(set: &ReplicaSet) -> i32 {
+    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -178,7 +190,7 @@ mod tests {
     fn deployment(image: &str) -> Deployment {
         serde_json::from_value(json!({
             "metadata": { "name": "web", "uid": "dep" },
-            "spec": { "selector": {}, "template": {
+            "spec": { "replicas": 3, "selector": {}, "template": {
                 "metadata": { "labels": { "app": "web" } },
                 "spec": { "containers": [{ "name": "web", "image": image }] },
             } },
@@ -190,16 +202,21 @@ mod tests {
     fn the_way_back_is_what_ran_and_not_what_was_tried_last() {
         // 1 ran, 2 failed, 3 is being tried.
         let sets = [set(2, "bad", 0), set(3, "worse", 0), set(1, "good", 3)];
-        assert_eq!(new_set(&deployment("worse"), &sets).map(|s| revision(s)), Some(3));
-        assert_eq!(stable_set(&deployment("worse"), &sets).map(|s| revision(s)), Some(1));
+        assert_eq!(new_set(&deployment("worse"), &sets).map(revision), Some(3));
+        assert_eq!(stable_set(&deployment("worse"), &sets).map(revision), Some(1));
         // Recreate: nothing is available any more, so the one before is taken.
         let sets = [set(1, "a", 0), set(2, "b", 0), set(3, "c", 0)];
-        assert_eq!(stable_set(&deployment("c"), &sets).map(|s| revision(s)), Some(2));
+        assert_eq!(stable_set(&deployment("c"), &sets).map(revision), Some(2));
         // The first roll-out has none.
         assert_eq!(stable_set(&deployment("a"), &[set(1, "a", 0)]), None);
+        // An undo that is all but done is where to go back to, not what it undoes.
+        let sets = [set(2, "bad", 0), set(3, "good", 3)];
+        assert_eq!(stable_set(&deployment("good"), &sets).map(revision), Some(3));
+        assert_eq!(earlier_set(&deployment("good"), &sets).map(revision), Some(2));
+        let sets = [set(1, "a", 0), set(2, "b", 0), set(3, "c", 0)];
         // The new set is not there yet.
         assert_eq!(new_set(&deployment("d"), &sets), None);
-        assert_eq!(stable_set(&deployment("d"), &[set(1, "a", 3)]).map(|s| revision(s)), Some(1));
+        assert_eq!(stable_set(&deployment("d"), &[set(1, "a", 3)]).map(revision), Some(1));
     }
 
     #[test]

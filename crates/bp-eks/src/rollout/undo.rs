@@ -44,7 +44,7 @@ impl Inner {
             let Some(template) = wanted.filter(|wanted| *wanted != only_image) else {
                 return self.apply(slot, &revision.image).await;
             };
-            match self.cluster.replace_template(deployment, template).await {
+            match self.cluster.replace_template(deployment, slot, template).await {
                 // Somebody wrote in between, most often the controller its status: read and try again.
                 Err(error @ Error::Unavailable { .. }) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(pause).await,

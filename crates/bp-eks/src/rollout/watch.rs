@@ -6,7 +6,7 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use backon::ExponentialBuilder;
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{StreamExt, future::ready, stream, stream::BoxStream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Event, Pod},
@@ -102,13 +102,13 @@ impl Watches {
 
     /// Whether everything was seen once. Warnings are not waited for.
     pub(super) fn is_ready(&self) -> bool {
-        fn ready<K: Resource + Clone + 'static>(store: &Store<K>) -> bool
+        fn is_ready<K: Resource + Clone + 'static>(store: &Store<K>) -> bool
         where
             K::DynamicType: std::hash::Hash + Eq + Clone,
         {
             futures_util::FutureExt::now_or_never(store.wait_until_ready()).is_some()
         }
-        ready(&self.deployments) && ready(&self.sets) && ready(&self.pods)
+        is_ready(&self.deployments) && is_ready(&self.sets) && is_ready(&self.pods)
     }
 
     /// The Deployment, unless it is gone.
@@ -143,12 +143,23 @@ where
     let changes = watcher(api, config)
         .backoff(ExponentialBackoff::from(pauses()))
         .reflect(writer)
-        .map(move |event| match event {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failed { operation, error, optional }),
+        // What may not be watched and is not needed is given up.
+        .scan(false, move |over, event| {
+            if *over {
+                return ready(None);
+            }
+            *over = optional && event.as_ref().is_err_and(is_forbidden);
+            ready(Some(event.map(drop).map_err(|error| Failed { operation, error, optional })))
         })
         .boxed();
     (reader, changes)
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.is_forbidden())
 }
 
 /// Between half a second and five, until the caller's deadline.

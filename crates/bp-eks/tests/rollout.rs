@@ -1,0 +1,479 @@
+//! Roll-outs against the sandbox in memory, on a paused clock: EKS API, token, watches and all.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_eks::config::{BehaviorVersion, Region};
+use bp_artifact::{
+    Cause, Classified, DeployEvent, Digest, DigestRef, ErrorClass, EvidenceKind, Outcome, PlatformImage,
+    ResolvedImage, TimeSource, Verdict,
+};
+use bp_eks::{ConnectError, Connector, EksTarget, Error, OnFailure, Options};
+use bp_sandbox::{
+    Behaviour, Effect, Fault, ImageBuilder, Sandbox,
+    kube::{Cluster, ClusterOptions, SECRET_ACCESS_KEY},
+    registry::RegistryOptions,
+};
+use serde_json::{Value, json};
+
+const REGISTRY: &str = "registry.example.com";
+
+struct World {
+    sandbox: Sandbox,
+    cluster: Arc<Cluster>,
+    client: kube::Client,
+    first: ResolvedImage,
+}
+
+fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
+    let credentials = Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, None, None, "test");
+    let config = aws_sdk_eks::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(credentials.clone())
+        .http_client(sandbox.http_client())
+        .build();
+    let clock = sandbox.clock().clone();
+    Connector::new(
+        aws_sdk_eks::Client::from_conf(config),
+        SharedCredentialsProvider::new(credentials),
+        "eu-central-1",
+        cluster,
+    )
+    .time_source(TimeSource::from_fn(move || clock.now()))
+}
+
+impl World {
+    /// A cluster with three healthy replicas of a first image, created by `kubectl apply`.
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Value)) -> Self {
+        let sandbox = Sandbox::builder()
+            .registry(REGISTRY, RegistryOptions::default())
+            .cluster("shop", ClusterOptions::default())
+            .build();
+        let cluster = sandbox.cluster("shop");
+        let client = connector(&sandbox, "shop").connect_with(sandbox.transport()).await.unwrap();
+        let first = push(&sandbox, "first", Behaviour::default());
+        let mut deployment = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": "web", "namespace": "prod" },
+            "spec": {
+                "replicas": 3,
+                "progressDeadlineSeconds": 120,
+                "selector": { "matchLabels": { "app": "web" } },
+                "template": { "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [
+                    {
+                        "name": "web",
+                        "image": first.reference.to_string(),
+                        "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 5 },
+                    },
+                    { "name": "proxy", "image": first.reference.to_string() },
+                ] } },
+            },
+        });
+        change(&mut deployment);
+        cluster.create(deployment);
+        assert!(cluster.settled("prod", "web").await);
+        sandbox.ledger().clear();
+        World { sandbox, cluster, client, first }
+    }
+
+    fn image(&self, tag: &str, behaviour: Behaviour) -> ResolvedImage {
+        push(&self.sandbox, tag, behaviour)
+    }
+
+    fn target(&self) -> EksTarget {
+        self.target_with(|options| options.take_over(true))
+    }
+
+    fn target_with(&self, options: impl FnOnce(Options) -> Options) -> EksTarget {
+        let options = options(Options::new(Duration::from_secs(300)).unwrap());
+        self.of("web", "web", options)
+    }
+
+    fn of(&self, name: &str, container: &str, options: Options) -> EksTarget {
+        let workload = format!("deployment/{name}").parse().unwrap();
+        EksTarget::new(self.client.clone(), "shop", "prod", workload, Some(container.to_owned()), options)
+    }
+
+    fn running_image(&self) -> String {
+        let deployment = self.cluster.object("deployments", "prod", "web").unwrap();
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+    }
+}
+
+fn push(sandbox: &Sandbox, tag: &str, behaviour: Behaviour) -> ResolvedImage {
+    let image = ImageBuilder::new().platform("linux/amd64").layer([("app", tag.as_bytes().to_vec())]).build();
+    sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
+    sandbox.script(image.digest(), behaviour);
+    let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
+    let platform = PlatformImage {
+        platform: "linux/amd64".parse().unwrap(),
+        digest: image.platform("linux/amd64").parse().unwrap(),
+    };
+    ResolvedImage { platforms: vec![platform], ..ResolvedImage::from(reference) }
+}
+
+fn crash() -> Behaviour {
+    let log = vec!["booting".to_owned(), "fatal: no DATABASE_URL".to_owned()];
+    Behaviour::Exits { after: Duration::from_secs(1), code: 3, log }
+}
+
+/// An error and its sources in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+async fn deploy(target: &EksTarget, image: &ResolvedImage) -> (Vec<DeployEvent>, Result<Outcome, Error>) {
+    let mut work = target.deploy(image);
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        events.push(event);
+    }
+    (events, work.await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::default());
+    let (events, outcome) = deploy(&world.target(), &second).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.proof.observations.len(), 3);
+    assert!(outcome.proof.observations.iter().all(|o| o.digest.as_ref() == Some(second.digest())));
+    assert_eq!(outcome.revision.as_ref().unwrap().id, "2");
+    assert_eq!(outcome.previous.as_ref().unwrap().image, world.first.reference.to_string());
+    assert!(matches!(events.first(), Some(DeployEvent::Planned { changes: true, .. })));
+    assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
+    // Watch streams, no polling: one list and one watch of each kind, besides the survey, the apply and the proof.
+    let ledger = world.sandbox.ledger();
+    for (operation, times) in [
+        ("get deployments", 1),
+        // Refused first, and then forced, as it was allowed to.
+        ("patch deployments", 2),
+        ("list deployments", 1),
+        ("list replicasets", 2),
+        ("list pods", 2),
+        ("watch deployments", 1),
+        ("watch replicasets", 1),
+        ("watch pods", 1),
+        ("watch events", 1),
+    ] {
+        assert_eq!(ledger.count_of(operation), times, "{operation}");
+    }
+
+    // Our image is ours now: no take-over is needed, and nothing is written.
+    let target = world.target_with(|options| options);
+    ledger.clear();
+    let (_, again) = deploy(&target, &second).await;
+    let again = again.unwrap();
+    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!(ledger.count_of("patch deployments"), 0);
+    let third = world.image("third", Behaviour::default());
+    assert_eq!(deploy(&target, &third).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(target.prove().await.unwrap().judge(&third), Verdict::Deployed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_of_another_manager_is_refused_with_its_name() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::default());
+    let error = deploy(&world.target_with(|options| options), &second).await.1.unwrap_err();
+    let Error::Conflict { conflicts, .. } = &error else { panic!("{error}") };
+    assert!(conflicts[0].manager == "kubectl-client-side-apply");
+    assert_eq!(conflicts[0].field, ".spec.template.spec.containers[name=\"web\"].image");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert_eq!(world.running_image(), world.first.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_failure_is_told_with_its_cause_and_then_undone() {
+    let missing = |world: &World| {
+        let digest = Digest::sha256("nowhere");
+        ResolvedImage::from(world.first.reference.repository().at(digest))
+    };
+    for (name, cause, exit) in [
+        ("missing", Cause::ImageNotFound, None),
+        ("denied", Cause::ImagePullDenied, None),
+        ("crash", Cause::ContainerExited, Some(3)),
+        ("memory", Cause::OutOfMemory, Some(137)),
+        ("probe", Cause::HealthCheckFailed, None),
+    ] {
+        let world = World::new().await;
+        let image = match name {
+            "missing" => missing(&world),
+            "crash" => world.image(name, crash()),
+            "memory" => world.image(name, Behaviour::OutOfMemory(Duration::from_secs(1))),
+            "probe" => {
+                world.image(name, Behaviour::Unhealthy("HTTP probe failed with statuscode: 500".into()))
+            }
+            _ => world.image(name, Behaviour::default()),
+        };
+        if name == "denied" {
+            world.cluster.deny_pulls(REGISTRY);
+        }
+        let start = tokio::time::Instant::now();
+        let (events, outcome) = deploy(&world.target(), &image).await;
+        let outcome = outcome.unwrap();
+        let failure = outcome.failure.as_ref().unwrap_or_else(|| panic!("{name}: {outcome:?}"));
+        assert_eq!((failure.cause, failure.exit_code), (cause, exit), "{name}: {failure}");
+        assert_eq!(failure.container.as_deref(), Some("web"), "{name}");
+        assert!(!failure.evidence.is_empty(), "{name}");
+        let failing = events.iter().position(|e| matches!(e, DeployEvent::Failing { .. })).unwrap();
+        let back = events.iter().position(|e| matches!(e, DeployEvent::RollingBack { .. })).unwrap();
+        assert!(failing < back, "{name}: the failure is told before anything is undone");
+        // A pull that is refused for good cannot bring the old pods down: they run all the while.
+        assert_eq!(outcome.verdict, Verdict::RolledBack, "{name}: {}", outcome.detail);
+        assert_eq!(world.running_image(), world.first.reference.to_string(), "{name}");
+        assert_eq!(outcome.revision.as_ref().unwrap().id, "3", "{name}: an undo is a revision of its own");
+        if name == "crash" {
+            let log = failure.evidence.iter().find(|e| e.kind == EvidenceKind::Log).unwrap();
+            assert!(log.message.contains("no DATABASE_URL"), "{}", log.message);
+        }
+        if name == "probe" {
+            assert!(failure.message.contains("statuscode: 500"), "{failure}");
+        } else {
+            assert!(start.elapsed() < Duration::from_secs(30), "{name}: found early, not by a deadline");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_undo_the_failed_revision_stays() {
+    let world = World::new().await;
+    let image = world.image("crash", crash());
+    let target = world.target_with(|options| options.take_over(true).on_failure(OnFailure::Leave));
+    let outcome = deploy(&target, &image).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::FailedInPlace);
+    assert_eq!(world.running_image(), image.reference.to_string());
+    // The way back is still known, although the failed revision is the current one.
+    let current = target.current().await.unwrap();
+    assert_eq!(current.stable.image, world.first.reference.to_string());
+    let restored = target.restore(&current.stable).await.unwrap();
+    assert_eq!(restored.verdict, Verdict::Deployed, "{restored:?}");
+    // The restored revision has a new number; asked for by its old one it is found again and nothing changes.
+    let again = target.restore(&current.stable).await.unwrap();
+    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_may_supersede_or_delete_and_scaling_is_neither() {
+    let world = World::new().await;
+    let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(40)));
+    let other = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "r.example.com/x:1" }] } } } });
+    let rollout = world.target().deploy(&slow);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.cluster.patch("hpa", "deployments", "prod", "web", &json!({ "spec": { "replicas": 4 } }));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.cluster.patch("kubectl-edit", "deployments", "prod", "web", &other);
+    let outcome = rollout.await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Superseded);
+    assert!(outcome.detail.contains("r.example.com/x:1"), "{}", outcome.detail);
+    assert_eq!(world.running_image(), "r.example.com/x:1", "theirs stays");
+
+    let world = World::new().await;
+    let rollout = world.target().deploy(&world.image("slow", Behaviour::Healthy(Duration::from_secs(40))));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.cluster.delete("deployments", "prod", "web");
+    assert_eq!(rollout.await.unwrap().verdict, Verdict::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn merely_slow_is_late_and_goes_on() {
+    let world = World::new().await;
+    let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(50)));
+    let options = Options::new(Duration::from_secs(20)).unwrap().take_over(true);
+    let target = world.of("web", "web", options);
+    let outcome = deploy(&target, &slow).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::DeadlineExceeded, "{outcome:?}");
+    assert_eq!(world.running_image(), slow.reference.to_string());
+    // The same command later adopts it.
+    let (events, outcome) = deploy(&world.target(), &slow).await;
+    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_any_moment_the_next_run_finishes() {
+    for moment in [0, 60, 500, 2000, 5000, 20_000, 60_000] {
+        let world = World::new().await;
+        let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
+        let work = world.target().deploy(&second);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        drop(work);
+        let outcome = deploy(&world.target(), &second).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Deployed, "after {moment} ms");
+        assert_eq!(world.cluster.objects("replicasets", "prod").len(), 2, "nothing is doubled");
+
+        // Killed while it fails, the way back is to the first image still.
+        let world = World::new().await;
+        let broken = world.image("crash", crash());
+        let work = world.target().deploy(&broken);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        drop(work);
+        let outcome = deploy(&world.target(), &broken).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::RolledBack, "after {moment} ms: {outcome:?}");
+        assert_eq!(world.running_image(), world.first.reference.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_input_changes_nothing_and_says_what_to_do() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::default());
+    let options = || Options::new(Duration::from_secs(60)).unwrap();
+    let target = |name: &str, container: &str| world.of(name, container, options());
+    let error = deploy(&target("web", "wbe"), &second).await.1.unwrap_err();
+    assert_eq!(error.to_string(), "deployment/web has no container \"wbe\"; it has web, proxy");
+    let error = deploy(&target("api", "web"), &second).await.1.unwrap_err();
+    assert!(matches!(error, Error::WorkloadNotFound { .. }), "{error}");
+
+    world.cluster.patch("kubectl", "deployments", "prod", "web", &json!({ "spec": { "paused": true } }));
+    let error = deploy(&target("web", "web"), &second).await.1.unwrap_err();
+    assert!(matches!(error, Error::Paused { .. }), "{error}");
+    world.cluster.patch("kubectl", "deployments", "prod", "web", &json!({ "spec": { "paused": false } }));
+
+    world.cluster.refuse("deployments", "policy.example.com", "images must be signed");
+    let error = deploy(&world.target(), &second).await.1.unwrap_err();
+    assert!(chain(&error).contains("images must be signed"), "{error}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert_eq!(world.running_image(), world.first.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_is_told_why() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::default());
+    world.cluster.deny("patch", "deployments");
+    let error = deploy(&world.target(), &second).await.1.unwrap_err();
+    assert!(error.to_string().contains("the verb \"patch\" on deployments.apps"), "{error}");
+    world.cluster.allow("patch", "deployments");
+    // Warnings are evidence, not a need.
+    world.cluster.deny("list", "events");
+    assert_eq!(deploy(&world.target(), &second).await.1.unwrap().verdict, Verdict::Deployed);
+
+    let unknown = connector(&world.sandbox, "shopp");
+    let error = unknown.connect_with(world.sandbox.transport()).await.err().unwrap();
+    assert!(matches!(error, ConnectError::ClusterNotFound { .. }), "{error}");
+    world.sandbox.aws().deny("eks:DescribeCluster");
+    let denied = connector(&world.sandbox, "shop");
+    let error = denied.connect_with(world.sandbox.transport()).await.err().unwrap();
+    assert!(matches!(error, ConnectError::AccessDenied { request_id: Some(_), .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_signed_anew_once_and_credentials_of_another_account_stay_refused() {
+    let world = World::new().await;
+    let unauthorized = Effect::Answer { status: 401, headers: Vec::new(), body: "{}".to_owned() };
+    world.sandbox.faults().inject(Fault::new(unauthorized).on("get deployments"));
+    assert!(world.target().current().await.is_ok());
+    assert_eq!(world.sandbox.ledger().count_of("get deployments"), 2);
+
+    world.sandbox.faults().inject(Fault::status(503).on("get deployments").times(2));
+    assert!(world.target().current().await.is_ok(), "reads are tried again");
+
+    // Long after the first token has expired.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(world.target().current().await.is_ok());
+
+    world.sandbox.aws().access_key("AKIASANDBOX", "999999999999");
+    let error = world.target().current().await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_or_expired_watch_goes_on() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::Healthy(Duration::from_secs(30)));
+    for _ in 0..3 {
+        world.sandbox.faults().inject(Fault::new(Effect::CutBody(2000)).on("watch pods"));
+    }
+    world.sandbox.faults().inject(Fault::status(500).on("watch replicasets"));
+    let work = world.target().deploy(&second);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.cluster.compact();
+    assert_eq!(work.await.unwrap().verdict, Verdict::Deployed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_replicas_prove_nothing_and_the_other_container_keeps_its_image() {
+    let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(0)).await;
+    let second = world.image("second", Behaviour::default());
+    let outcome = deploy(&world.target(), &second).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Unproven);
+
+    // The same manager for another container: the first one's image must not be taken away.
+    let third = world.image("third", Behaviour::default());
+    let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
+    let proxy = world.of("web", "proxy", options);
+    deploy(&proxy, &third).await.1.unwrap();
+    assert_eq!(world.running_image(), second.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after_it() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
+    let host = world.cluster.host().to_owned();
+    world.sandbox.faults().inject(Fault::new(Effect::Reset).at(&host).times(u32::MAX));
+    let error = deploy(&world.target(), &second).await.1.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.is_retryable());
+    world.sandbox.faults().clear();
+
+    // Each watch breaks with its next news, and none can be begun anew for two minutes.
+    for operation in ["watch deployments", "watch replicasets", "watch pods"] {
+        world.sandbox.faults().inject(Fault::new(Effect::CutBody(100)).on(operation));
+    }
+    let work = world.target().deploy(&second);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.sandbox.faults().inject(Fault::status(500).at(&host).times(u32::MAX));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let refused = world.sandbox.ledger().count(|entry| entry.status == Some(500));
+    assert!((10..200).contains(&refused), "{refused}: it tries again, and does not hammer");
+    world.sandbox.faults().clear();
+    assert_eq!(work.await.unwrap().verdict, Verdict::Deployed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_by_hand_goes_to_the_revision_before_and_there_and_back_again() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::default());
+    let target = world.target();
+    assert_eq!(deploy(&target, &second).await.1.unwrap().verdict, Verdict::Deployed);
+    let back = target.rollback().await.unwrap();
+    assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+    assert_eq!(world.running_image(), world.first.reference.to_string());
+    target.rollback().await.unwrap();
+    assert_eq!(world.running_image(), second.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
+    let world = World::new().await;
+    // Somebody brings a broken setting; before that ends, we bring an image on top.
+    let setting = json!({ "spec": { "template": { "spec": { "containers": [{
+        "name": "web", "env": [{ "name": "URL", "valueFrom": { "secretKeyRef": { "name": "db", "key": "url" } } }],
+    }] } } } });
+    world.cluster.patch("kubectl-edit", "deployments", "prod", "web", &setting);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.cluster.patch("hpa", "deployments", "prod", "web", &json!({ "spec": { "replicas": 4 } }));
+    let second = world.image("second", Behaviour::default());
+    let outcome = deploy(&world.target(), &second).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.failure.unwrap().cause, Cause::SecretMissing);
+    let deployment = world.cluster.object("deployments", "prod", "web").unwrap();
+    assert!(deployment["spec"]["template"]["spec"]["containers"][0]["env"].is_null(), "the setting is gone");
+    assert_eq!(deployment["spec"]["replicas"], 4);
+
+    // The image was written with the template; it is ours still.
+    let third = world.image("third", Behaviour::default());
+    let target = world.target_with(|options| options);
+    assert_eq!(deploy(&target, &third).await.1.unwrap().verdict, Verdict::Deployed);
+}
