@@ -1,142 +1,15 @@
 //! Roll-outs against the sandbox in memory, on a paused clock: EKS API, token, watches and all.
 
-use std::{sync::Arc, time::Duration};
+mod common;
 
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_sdk_eks::config::{BehaviorVersion, Region};
-use bp_artifact::{
-    Cause, Classified, DeployEvent, Digest, DigestRef, ErrorClass, EvidenceKind, Outcome, PlatformImage,
-    ResolvedImage, TimeSource, Verdict,
-};
-use bp_eks::{ConnectError, Connector, EksTarget, Error, OnFailure, Options};
-use bp_sandbox::{
-    Behaviour, Effect, Fault, ImageBuilder, Sandbox,
-    kube::{Cluster, ClusterOptions, SECRET_ACCESS_KEY},
-    registry::RegistryOptions,
-};
-use serde_json::{Value, json};
+use std::time::Duration;
 
-const REGISTRY: &str = "registry.example.com";
+use bp_artifact::{Cause, Classified, DeployEvent, Digest, ErrorClass, EvidenceKind, ResolvedImage, Verdict};
+use bp_eks::{ConnectError, Error, OnFailure, Options};
+use bp_sandbox::{Behaviour, Effect, Fault};
+use serde_json::json;
 
-struct World {
-    sandbox: Sandbox,
-    cluster: Arc<Cluster>,
-    client: kube::Client,
-    first: ResolvedImage,
-}
-
-fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
-    let credentials = Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, None, None, "test");
-    let config = aws_sdk_eks::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(credentials.clone())
-        .http_client(sandbox.http_client())
-        .build();
-    let clock = sandbox.clock().clone();
-    Connector::new(
-        aws_sdk_eks::Client::from_conf(config),
-        SharedCredentialsProvider::new(credentials),
-        "eu-central-1",
-        cluster,
-    )
-    .time_source(TimeSource::from_fn(move || clock.now()))
-}
-
-impl World {
-    /// A cluster with three healthy replicas of a first image, created by `kubectl apply`.
-    async fn new() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut Value)) -> Self {
-        let sandbox = Sandbox::builder()
-            .registry(REGISTRY, RegistryOptions::default())
-            .cluster("shop", ClusterOptions::default())
-            .build();
-        let cluster = sandbox.cluster("shop");
-        let client = connector(&sandbox, "shop").connect_with(sandbox.transport()).await.unwrap();
-        let first = push(&sandbox, "first", Behaviour::default());
-        let mut deployment = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": { "name": "web", "namespace": "prod" },
-            "spec": {
-                "replicas": 3,
-                "progressDeadlineSeconds": 120,
-                "selector": { "matchLabels": { "app": "web" } },
-                "template": { "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [
-                    {
-                        "name": "web",
-                        "image": first.reference.to_string(),
-                        "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 5 },
-                    },
-                    { "name": "proxy", "image": first.reference.to_string() },
-                ] } },
-            },
-        });
-        change(&mut deployment);
-        cluster.create(deployment);
-        assert!(cluster.settled("prod", "web").await);
-        sandbox.ledger().clear();
-        World { sandbox, cluster, client, first }
-    }
-
-    fn image(&self, tag: &str, behaviour: Behaviour) -> ResolvedImage {
-        push(&self.sandbox, tag, behaviour)
-    }
-
-    fn target(&self) -> EksTarget {
-        self.target_with(|options| options.take_over(true))
-    }
-
-    fn target_with(&self, options: impl FnOnce(Options) -> Options) -> EksTarget {
-        let options = options(Options::new(Duration::from_secs(300)).unwrap());
-        self.of("web", "web", options)
-    }
-
-    fn of(&self, name: &str, container: &str, options: Options) -> EksTarget {
-        let workload = format!("deployment/{name}").parse().unwrap();
-        EksTarget::new(self.client.clone(), "shop", "prod", workload, Some(container.to_owned()), options)
-    }
-
-    fn running_image(&self) -> String {
-        let deployment = self.cluster.object("deployments", "prod", "web").unwrap();
-        deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
-    }
-}
-
-fn push(sandbox: &Sandbox, tag: &str, behaviour: Behaviour) -> ResolvedImage {
-    let image = ImageBuilder::new().platform("linux/amd64").layer([("app", tag.as_bytes().to_vec())]).build();
-    sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
-    sandbox.script(image.digest(), behaviour);
-    let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
-    let platform = PlatformImage {
-        platform: "linux/amd64".parse().unwrap(),
-        digest: image.platform("linux/amd64").parse().unwrap(),
-    };
-    ResolvedImage { platforms: vec![platform], ..ResolvedImage::from(reference) }
-}
-
-fn crash() -> Behaviour {
-    let log = vec!["booting".to_owned(), "fatal: no DATABASE_URL".to_owned()];
-    Behaviour::Exits { after: Duration::from_secs(1), code: 3, log }
-}
-
-/// An error and its sources in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-async fn deploy(target: &EksTarget, image: &ResolvedImage) -> (Vec<DeployEvent>, Result<Outcome, Error>) {
-    let mut work = target.deploy(image);
-    let mut events = Vec::new();
-    while let Some(event) = work.next_event().await {
-        events.push(event);
-    }
-    (events, work.await)
-}
+use common::{REGISTRY, World, chain, connector, crash, deploy};
 
 #[tokio::test(start_paused = true)]
 async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {

@@ -1,0 +1,125 @@
+//! What keeps pods from running, as a cluster shows it, and what a cluster refuses.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{Cause, Classified, DigestRef, ErrorClass, Outcome, ResolvedImage, Revision, Verdict};
+use bp_eks::{ConnectError, Error, OnFailure, Options, from_kubeconfig};
+use bp_sandbox::{Behaviour, ImageBuilder};
+use serde_json::{Value, json};
+
+use common::{REGISTRY, World, deploy};
+
+/// Deploys onto a template that somebody changed so that its pods cannot run.
+async fn with_template(spec: Value) -> Outcome {
+    let world = World::new().await;
+    let patch = json!({ "spec": { "template": { "spec": spec } } });
+    world.cluster.patch("kubectl-edit", "deployments", "prod", "web", &patch);
+    let image = world.image("second", Behaviour::default());
+    let target = world.target_with(|options| options.take_over(true).on_failure(OnFailure::Leave));
+    let outcome = deploy(&target, &image).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+    outcome
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_without_a_place_is_waited_for_and_then_explained() {
+    let outcome = with_template(json!({ "nodeSelector": { "disk": "nvme" } })).await;
+    let failure = outcome.failure.unwrap();
+    assert_eq!(failure.cause, Cause::Unschedulable);
+    assert!(failure.message.contains("0/2 nodes are available"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_service_account_is_found_though_there_is_no_pod_to_ask() {
+    let begun = tokio::time::Instant::now();
+    let failure = with_template(json!({ "serviceAccountName": "web" })).await.failure.unwrap();
+    assert_eq!(failure.cause, Cause::PermissionMissing);
+    assert!(failure.message.contains("serviceaccount \"web\" not found"), "{failure}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_config_map_is_named() {
+    let env = json!([{ "configMapRef": { "name": "settings" } }]);
+    let failure =
+        with_template(json!({ "containers": [{ "name": "web", "envFrom": env }] })).await.failure.unwrap();
+    assert_eq!((failure.cause, failure.container.as_deref()), (Cause::ConfigInvalid, Some("web")));
+    assert!(failure.message.contains("settings"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_up_quota_is_found() {
+    let world = World::new().await;
+    world.cluster.create(json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": { "name": "pods", "namespace": "prod" }, "spec": { "hard": { "pods": 3 } },
+    }));
+    let image = world.image("second", Behaviour::default());
+    let outcome = deploy(&world.target(), &image).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    let failure = outcome.failure.unwrap();
+    assert_eq!(failure.cause, Cause::QuotaExceeded);
+    assert!(failure.message.contains("exceeded quota: pods"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_for_other_machines_is_not_taken_for_a_missing_one() {
+    let world = World::new().await;
+    let image = ImageBuilder::new().platform("linux/arm64").platform("linux/riscv64").build();
+    world.sandbox.registry(REGISTRY).push(&image, "shop/web", "arm");
+    let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
+    let outcome = deploy(&world.target(), &ResolvedImage::from(reference)).await.1.unwrap();
+    assert_eq!(outcome.failure.unwrap().cause, Cause::WrongArchitecture);
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_roll_out_has_nothing_to_go_back_to() {
+    let world = World::new().await;
+    let broken = world.image("crash", common::crash());
+    let image = broken.reference.to_string();
+    world.cluster.deployment("prod", "new", &[("web", image.as_str())]);
+    let target = world.of("new", "web", Options::new(Duration::from_secs(300)).unwrap());
+    let outcome = target.deploy(&broken).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::FailedInPlace, false), "{outcome:?}");
+    assert_eq!(outcome.previous, None);
+    assert!(matches!(target.rollback().await, Err(Error::NoPrevious { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_ran_before_is_put_back_and_stays_unproven() {
+    let world = World::new().await;
+    let revision = Revision { id: "1".into(), image: format!("{REGISTRY}/shop/web:first") };
+    let outcome = world.target().restore(&revision).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Unproven, true), "{outcome:?}");
+    assert_eq!(world.running_image(), revision.image);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_told_apart() {
+    let world = World::new().await;
+    let options = || Options::new(Duration::from_secs(60)).unwrap();
+    let at = |namespace: &str, workload: &str| {
+        let workload = workload.parse().unwrap();
+        bp_eks::EksTarget::new(world.client.clone(), "shop", namespace, workload, None, options())
+    };
+    let error = at("nowhere", "deployment/web").current().await.unwrap_err();
+    assert!(matches!(error, Error::NamespaceNotFound { .. }), "{error}");
+    let error = at("prod", "statefulset/db").current().await.unwrap_err();
+    assert_eq!(error.to_string(), "statefulset/db cannot be rolled out: only Deployments can");
+    let error = at("prod", "deployment/web").current().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "deployment/web has several containers, so name the one to deploy: web, proxy"
+    );
+    assert_eq!(error.class(), ErrorClass::BadInput);
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_is_not_there_is_named() {
+    let error = from_kubeconfig(Some("/nowhere/config".as_ref()), Some("shop")).await.err().unwrap();
+    assert!(matches!(error, ConnectError::Kubeconfig { .. }));
+    assert_eq!(error.to_string(), "the kubeconfig /nowhere/config cannot be used with the context \"shop\"");
+}

@@ -1,0 +1,141 @@
+//! A cluster of the sandbox with one Deployment, and the client that reaches it by name and token.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{sync::Arc, time::Duration};
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_eks::config::{BehaviorVersion, Region};
+use bp_artifact::{DeployEvent, DigestRef, Outcome, PlatformImage, ResolvedImage, TimeSource};
+use bp_eks::{Connector, EksTarget, Error, Options};
+use bp_sandbox::{
+    Behaviour, ImageBuilder, Sandbox,
+    kube::{Cluster, ClusterOptions, SECRET_ACCESS_KEY},
+    registry::RegistryOptions,
+};
+use serde_json::{Value, json};
+
+pub(crate) const REGISTRY: &str = "registry.example.com";
+
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) client: kube::Client,
+    pub(crate) first: ResolvedImage,
+}
+
+pub(crate) fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
+    let credentials = Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, None, None, "test");
+    let config = aws_sdk_eks::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(credentials.clone())
+        .http_client(sandbox.http_client())
+        .build();
+    let clock = sandbox.clock().clone();
+    Connector::new(
+        aws_sdk_eks::Client::from_conf(config),
+        SharedCredentialsProvider::new(credentials),
+        "eu-central-1",
+        cluster,
+    )
+    .time_source(TimeSource::from_fn(move || clock.now()))
+}
+
+impl World {
+    /// A cluster with three healthy replicas of a first image, created by `kubectl apply`.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Value)) -> Self {
+        let sandbox = Sandbox::builder()
+            .registry(REGISTRY, RegistryOptions::default())
+            .cluster("shop", ClusterOptions::default())
+            .build();
+        let cluster = sandbox.cluster("shop");
+        let client = connector(&sandbox, "shop").connect_with(sandbox.transport()).await.unwrap();
+        let first = push(&sandbox, "first", Behaviour::default());
+        let mut deployment = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": "web", "namespace": "prod" },
+            "spec": {
+                "replicas": 3,
+                "progressDeadlineSeconds": 120,
+                "selector": { "matchLabels": { "app": "web" } },
+                "template": { "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [
+                    {
+                        "name": "web",
+                        "image": first.reference.to_string(),
+                        "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 5 },
+                    },
+                    { "name": "proxy", "image": first.reference.to_string() },
+                ] } },
+            },
+        });
+        change(&mut deployment);
+        cluster.create(deployment);
+        assert!(cluster.settled("prod", "web").await);
+        sandbox.ledger().clear();
+        World { sandbox, cluster, client, first }
+    }
+
+    pub(crate) fn image(&self, tag: &str, behaviour: Behaviour) -> ResolvedImage {
+        push(&self.sandbox, tag, behaviour)
+    }
+
+    pub(crate) fn target(&self) -> EksTarget {
+        self.target_with(|options| options.take_over(true))
+    }
+
+    pub(crate) fn target_with(&self, options: impl FnOnce(Options) -> Options) -> EksTarget {
+        let options = options(Options::new(Duration::from_secs(300)).unwrap());
+        self.of("web", "web", options)
+    }
+
+    pub(crate) fn of(&self, name: &str, container: &str, options: Options) -> EksTarget {
+        let workload = format!("deployment/{name}").parse().unwrap();
+        EksTarget::new(self.client.clone(), "shop", "prod", workload, Some(container.to_owned()), options)
+    }
+
+    pub(crate) fn running_image(&self) -> String {
+        let deployment = self.cluster.object("deployments", "prod", "web").unwrap();
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) fn push(sandbox: &Sandbox, tag: &str, behaviour: Behaviour) -> ResolvedImage {
+    let image = ImageBuilder::new().platform("linux/amd64").layer([("app", tag.as_bytes().to_vec())]).build();
+    sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
+    sandbox.script(image.digest(), behaviour);
+    let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
+    let platform = PlatformImage {
+        platform: "linux/amd64".parse().unwrap(),
+        digest: image.platform("linux/amd64").parse().unwrap(),
+    };
+    ResolvedImage { platforms: vec![platform], ..ResolvedImage::from(reference) }
+}
+
+pub(crate) fn crash() -> Behaviour {
+    let log = vec!["booting".to_owned(), "fatal: no DATABASE_URL".to_owned()];
+    Behaviour::Exits { after: Duration::from_secs(1), code: 3, log }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+pub(crate) async fn deploy(
+    target: &EksTarget,
+    image: &ResolvedImage,
+) -> (Vec<DeployEvent>, Result<Outcome, Error>) {
+    let mut work = target.deploy(image);
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        events.push(event);
+    }
+    (events, work.await)
+}
