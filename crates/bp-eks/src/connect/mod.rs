@@ -26,6 +26,8 @@ use token::Tokens;
 
 /// How long connecting may take: name, TCP and TLS.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection may be silent: longer than a watch lasts, so that only a dead one is given up.
+const SILENCE: Duration = Duration::from_secs(330);
 /// Requests that may wait for the connection pool at the same time.
 const WAITING: usize = 1024;
 
@@ -233,6 +235,7 @@ fn config(cluster: &ClusterInfo) -> Config {
 fn client(mut config: Config, tokens: Option<Arc<Tokens>>) -> Result<Client, ConnectError> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
+    (config.read_timeout, config.reset_reader_on_write) = (Some(SILENCE), true);
     let stack = ClientBuilder::try_from(config).map_err(|e| ConnectError::Unusable { source: e.into() })?;
     let session = layer_fn(|inner| Session::new(Buffer::new(inner, WAITING), tokens.clone()));
     Ok(stack.with_layer(&session).build())
