@@ -1,0 +1,65 @@
+//! The same over loopback sockets: TLS with the cluster's own authority, hyper's connections, and a kubeconfig.
+
+mod common;
+
+use std::time::Duration;
+
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_eks::config::{BehaviorVersion, Region};
+use bp_artifact::{TimeSource, Verdict};
+use bp_eks::{Connector, EksTarget, Options, from_kubeconfig};
+use bp_sandbox::{
+    Behaviour, Clock, Sandbox,
+    kube::{ClusterOptions, SECRET_ACCESS_KEY},
+    registry::RegistryOptions,
+};
+
+use common::{REGISTRY, push};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_out_over_tls_by_name_and_by_kubeconfig() {
+    let sandbox = Sandbox::builder()
+        .clock(Clock::accelerated(50))
+        .registry(REGISTRY, RegistryOptions::default())
+        .cluster("shop", ClusterOptions::default())
+        .build();
+    let served = sandbox.serve().await.unwrap();
+    let cluster = sandbox.cluster("shop");
+    let first = push(&sandbox, "first", Behaviour::default());
+    let image = first.reference.to_string();
+    cluster.deployment("prod", "web", &[("web", image.as_str())]);
+
+    let credentials = Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, None, None, "test");
+    let config = aws_sdk_eks::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(credentials.clone())
+        .endpoint_url(format!("http://{}", served.address("aws").unwrap()))
+        .build();
+    let clock = sandbox.clock().clone();
+    let client = Connector::new(
+        aws_sdk_eks::Client::from_conf(config),
+        SharedCredentialsProvider::new(credentials),
+        "eu-central-1",
+        "shop",
+    )
+    .time_source(TimeSource::from_fn(move || clock.now()))
+    .connect()
+    .await
+    .unwrap();
+    let target = |client| {
+        let options = Options::new(Duration::from_secs(20)).unwrap().take_over(true);
+        EksTarget::new(client, "shop", "prod", "deployment/web".parse().unwrap(), None, options)
+    };
+    let second = push(&sandbox, "second", Behaviour::default());
+    let outcome = target(client).deploy(&second).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+
+    let server = format!("https://{}", served.address(cluster.host()).unwrap());
+    let path = std::env::temp_dir().join(format!("bp-eks-kubeconfig-{}", std::process::id()));
+    std::fs::write(&path, cluster.kubeconfig(&server, sandbox.ca_pem())).unwrap();
+    let client = from_kubeconfig(Some(&path), Some("shop")).await;
+    std::fs::remove_file(&path).unwrap();
+    let proof = target(client.unwrap()).prove().await.unwrap();
+    assert_eq!(proof.judge(&second), Verdict::Deployed, "{proof:?}");
+}
