@@ -9,6 +9,7 @@ use aws_credential_types::{
 };
 use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass, Registry, Resolve};
 
+use bp_eks::Connector;
 use bp_promote::{CredentialSource, DockerConfig, RegistryClient, RegistryResolver};
 
 use crate::Failure;
@@ -121,6 +122,18 @@ impl Clients {
     /// Amazon ECS.
     pub fn ecs(&self) -> aws_sdk_ecs::Client {
         aws_sdk_ecs::Client::new(&self.config)
+    }
+
+    /// The Kubernetes API of the EKS cluster `cluster`.
+    ///
+    /// # Errors
+    /// When there is no such cluster, or EKS cannot be asked.
+    pub async fn kube(&self, cluster: &str) -> Result<kube::Client, Failure> {
+        let region = self.config.region().map(ToString::to_string).unwrap_or_default();
+        let credentials =
+            self.config.credentials_provider().ok_or_else(|| Failure::unavailable("no AWS credentials"))?;
+        let eks = aws_sdk_eks::Client::new(&self.config);
+        Ok(Connector::new(eks, credentials, region, cluster).connect().await?)
     }
 
     /// The resolver for images in `registry`: by the API of Amazon ECR, or by the registry's own with the logins of

@@ -16,6 +16,9 @@ pub struct DeliveryArgs {
     /// This image, registry/repository@sha256:..., instead of the artifact's
     #[arg(long)]
     pub image: Option<DigestRef>,
+    /// On EKS, take the image's field from the tool that created the workload; needed once, for the first deployment
+    #[arg(long)]
+    take_over: bool,
     #[command(flatten)]
     project: cli::ProjectArgs,
     #[command(flatten)]
@@ -31,7 +34,7 @@ impl DeliveryArgs {
         let config = Config::load(&self.project.config)?;
         let environment = config.environment(&self.env)?.clone();
         let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
-        Ok(Delivery::new(environment, clients, self.wait.deadline))
+        Ok(Delivery::new(environment, clients, self.wait.deadline).take_over(self.take_over))
     }
 
     /// The image to deploy, seen in the environment's registry: the flag's, else the artifact's.
@@ -72,12 +75,19 @@ pub struct Delivery {
     pub clients: Clients,
     deadline: Duration,
     cadence: Option<Duration>,
+    take_over: bool,
 }
 
 impl Delivery {
     /// An environment whose deployments are watched for at most `deadline`.
     pub fn new(environment: EnvironmentConfig, clients: Clients, deadline: Duration) -> Self {
-        Delivery { environment, clients, deadline, cadence: None }
+        Delivery { environment, clients, deadline, cadence: None, take_over: false }
+    }
+
+    /// Takes the image's field in Kubernetes from whoever owns it.
+    pub fn take_over(mut self, yes: bool) -> Self {
+        self.take_over = yes;
+        self
     }
 
     /// Looks this often at services that have to be asked, instead of at bp-ecs' own pace.
@@ -111,7 +121,18 @@ impl Delivery {
     /// # Errors
     /// When none is configured, or the cluster cannot be reached.
     pub async fn eks(&self) -> Result<Arc<dyn Target>, Failure> {
-        Err(Failure::bad_input("bp-eks has not landed"))
+        let eks = self.environment.eks()?;
+        let client = self.clients.kube(&eks.cluster).await?;
+        let options = bp_eks::Options::new(self.deadline)?.take_over(self.take_over);
+        let (workload, container) = (eks.workload.clone(), eks.container.clone());
+        Ok(Arc::new(bp_eks::EksTarget::new(
+            client,
+            &eks.cluster,
+            &eks.namespace,
+            workload,
+            container,
+            options,
+        )))
     }
 
     /// Every target of the environment.

@@ -92,6 +92,11 @@ impl Ui {
 
     /// The end of a deployment to several targets.
     pub fn receipt(&self, receipt: &Receipt) {
+        for target in &receipt.targets {
+            if let Some(error) = &target.error {
+                self.say(format!("{}: {error}", target.target));
+            }
+        }
         let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
         self.result(format!("{}: {verdict}", receipt.image.reference), receipt);
     }
@@ -205,8 +210,8 @@ impl Show for CopyEvent {
     fn show(&self, ui: &Ui) {
         match self {
             CopyEvent::Resolved { source, destination, digest, present } => {
-                let how = if *present { "has it already" } else { "gets it" };
-                ui.say(format!("{source} -> {destination}: {digest}, which the destination {how}"));
+                let how = if *present { "there already" } else { "new there" };
+                ui.say(format!("{digest}: {source} -> {destination}, {how}"));
             }
             CopyEvent::Progress(progress) => ui.bytes(progress.bytes, progress.bytes_total),
             CopyEvent::Blob { digest, size, how: Carried::Sent } => {

@@ -1,7 +1,7 @@
 //! The outside world of `examples/bp.toml`: three accounts with a registry each, and in staging and prod an ECS and an
 //! EKS cluster that already run an earlier version of the shop.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_credential_types::Credentials;
 use bp_artifact::{Config, EksConfig, EnvironmentConfig};
@@ -49,6 +49,8 @@ impl World {
         for environment in config.environments() {
             furnish(&sandbox, environment, &config.project.repository, &earlier);
         }
+        // All that has been rolled out by now.
+        sandbox.clock().advance(Duration::from_secs(600));
         let served = sandbox.serve().await?;
         Ok(World { sandbox, served, config })
     }

@@ -27,9 +27,15 @@ async fn build_promote_deploy_verify_roll_back() {
 
     let pushed = format!("{}:2.0.0", dev.repository);
     let mut emit = stage.command("emit-artifact", &["--image", &pushed]);
-    emit.env("CODEBUILD_BUILD_ID", "shop:1").env("CODEBUILD_RESOLVED_SOURCE_VERSION", "0123456789abcdef0123456789abcdef01234567");
+    emit.env("CODEBUILD_BUILD_ID", "shop:1")
+        .env("CODEBUILD_RESOLVED_SOURCE_VERSION", "0123456789abcdef0123456789abcdef01234567");
     let end = common::ended(emit).await;
-    assert_eq!((end.code, end.stdout.trim()), (0, format!("{}@{}", dev.repository, image.digest()).as_str()), "{}", end.stderr);
+    assert_eq!(
+        (end.code, end.stdout.trim()),
+        (0, format!("{}@{}", dev.repository, image.digest()).as_str()),
+        "{}",
+        end.stderr
+    );
     assert!(stage.read("artifact.json").contains("0123456"));
 
     for promoted in 0..2 {
@@ -40,7 +46,11 @@ async fn build_promote_deploy_verify_roll_back() {
     assert_eq!(end.code, 0, "{}", end.stderr);
     let end = stage.run("verify", &["--env", "staging", "--output", "json"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
-    assert!(end.stdout.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{}", end.stdout);
+    assert!(
+        end.stdout.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{}",
+        end.stdout
+    );
 
     let end = stage.run("rollback", &["--env", "staging"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
@@ -56,7 +66,9 @@ async fn a_broken_build_goes_back_on_both() {
     let end = stage.run("dual-deploy", &["--env", "staging"]).await;
     assert_eq!(end.code, 3, "{}", end.stderr);
     assert!(end.stderr.contains("FAILING") && end.stderr.contains("exit code 78"), "{}", end.stderr);
-    let images = |running: (Vec<String>, Vec<String>)| -> std::collections::BTreeSet<String> { running.0.into_iter().chain(running.1).collect() };
+    let images = |running: (Vec<String>, Vec<String>)| -> std::collections::BTreeSet<String> {
+        running.0.into_iter().chain(running.1).collect()
+    };
     assert_eq!(images(stage.running(STAGING.0, STAGING.1)), images(before));
 }
 
@@ -77,4 +89,3 @@ async fn killed_at_any_moment_and_run_again() {
         assert_eq!(stage.running(STAGING.0, STAGING.1), before, "killed after {millis} ms");
     }
 }
-

@@ -165,9 +165,12 @@ impl Tour {
         let receipt = self.ui.follow(Saga::new(delivery.targets().await?, image, receipt).run()).await?;
         match receipt.verdict {
             Some(found) if found == verdict => Ok(receipt),
-            found => Err(Failure::unexpected(format!(
-                "the tour expected {verdict:?} in {environment}, and found {found:?}"
-            ))),
+            found => {
+                self.ui.receipt(&receipt);
+                Err(Failure::unexpected(format!(
+                    "the tour expected {verdict:?} in {environment}, and found {found:?}"
+                )))
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! The binaries as a pipeline runs them: processes with arguments, variables and files, against a sandbox that listens.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -39,8 +39,11 @@ impl Stage {
         for environment in environments {
             self.world.sandbox.registry(environment.registry().as_str()).push(image, "shop/web", tag);
         }
-        let (media_type, bytes) =
-            image.manifests().iter().find(|(_, bytes)| bp_artifact::Digest::sha256(bytes).as_str() == image.digest()).unwrap();
+        let (media_type, bytes) = image
+            .manifests()
+            .iter()
+            .find(|(_, bytes)| bp_artifact::Digest::sha256(bytes).as_str() == image.digest())
+            .unwrap();
         let reference = environments[0].repository.at(image.digest().parse().unwrap());
         let resolved = ResolvedImage::from_manifest(reference, Some(media_type), bytes).unwrap();
         let mut artifact = Artifact::default();
@@ -94,14 +97,16 @@ impl Stage {
 
     /// Starts a binary and kills it after `time`.
     pub async fn kill(&self, name: &str, arguments: &[&str], time: Duration) {
-        let mut child: Child = self.command(name, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child: Child =
+            self.command(name, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         tokio::time::sleep(time).await;
         child.kill().await.unwrap();
     }
 
     /// How many requests have changed anything.
     pub fn changes(&self) -> usize {
-        let changing = ["ecs:RegisterTaskDefinition", "ecs:UpdateService", "PUT manifest", "PUT upload", "POST upload"];
+        let changing =
+            ["ecs:RegisterTaskDefinition", "ecs:UpdateService", "PUT manifest", "PUT upload", "POST upload"];
         self.world.sandbox.ledger().count(|entry| {
             changing.contains(&entry.operation.as_str()) || entry.operation.starts_with("patch ")
         })
@@ -110,13 +115,19 @@ impl Stage {
     /// The digests that run in `environment` on ECS and on EKS.
     pub fn running(&self, account: &str, cluster: &str) -> (Vec<String>, Vec<String>) {
         let ecs = self.world.sandbox.aws().ecs(account, "eu-central-1");
-        let ecs = ecs.service(cluster, "shop-web").running().into_iter().map(|container| container.digest).collect();
+        let ecs = ecs
+            .service(cluster, "shop-web")
+            .running()
+            .into_iter()
+            .map(|container| container.digest)
+            .collect();
         (ecs, self.world.sandbox.cluster(cluster).running("shop", "web"))
     }
 }
 
 pub async fn ended(mut command: Command) -> Ended {
-    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("ends in time").unwrap();
+    let output =
+        tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("ends in time").unwrap();
     Ended {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),

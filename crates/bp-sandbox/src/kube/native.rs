@@ -125,20 +125,41 @@ impl Cluster {
     /// # Panics
     /// When it does not exist or does not validate.
     pub fn patch(self: &Arc<Self>, manager: &str, plural: &str, namespace: &str, name: &str, patch: &Value) {
+        let query = format!("fieldManager={manager}");
+        self.send_patch("application/strategic-merge-patch+json", &query, plural, namespace, name, patch);
+    }
+
+    /// Applies an object server-side as the field manager `manager` would with `--force-conflicts`: the fields in it
+    /// are that manager's from then on.
+    ///
+    /// # Panics
+    /// When the kind is not served or the object does not validate.
+    pub fn apply(self: &Arc<Self>, manager: &str, object: &Value) {
+        let resource = api::resource_of(object).expect("the sandbox serves this kind");
+        let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
+        let query = format!("fieldManager={manager}&force=true");
+        let kind = "application/apply-patch+yaml";
+        self.send_patch(kind, &query, resource.plural, field("namespace"), field("name"), object);
+    }
+
+    fn send_patch(
+        self: &Arc<Self>,
+        content_type: &str,
+        query: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) {
         let resource = by_plural(plural).expect("the sandbox serves this kind");
         let path = match resource.group {
             "" => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
             group => format!("/apis/{group}/{}/namespaces/{namespace}/{plural}/{name}", resource.version),
         };
-        let request = http::Request::builder()
-            .method(Method::PATCH)
-            .uri(format!("{path}?fieldManager={manager}"))
-            .body(())
-            .expect("constant parts");
-        let (parts, ()) = request.into_parts();
+        let request = http::Request::builder().method(Method::PATCH).uri(format!("{path}?{query}")).body(());
+        let (parts, ()) = request.expect("constant parts").into_parts();
         let call = Call::read(&parts, "kubernetes-admin").expect("a path made above");
-        let kind = "application/strategic-merge-patch+json";
-        if let Err(failure) = api::answer(self, &call, kind, patch.to_string().as_bytes()) {
+        if let Err(failure) = api::answer(self, &call, content_type, patch.to_string().as_bytes()) {
             panic!("{}", failure.message());
         }
     }
