@@ -184,7 +184,7 @@ impl Http {
             response = sent => {
                 response.map_err(|source| RegistryError::Transport { at: at(), source })?
             }
-            () = pulse.still(self.idle, answer) => {
+            () = pulse.still(answer) => {
                 return Err(RegistryError::Stalled { at: at(), idle: answer });
             }
         };
@@ -242,24 +242,23 @@ pub(super) fn stalled(error: BoxError) -> Result<Duration, BoxError> {
     error.downcast::<StallError>().map(|stall| stall.0)
 }
 
-/// When a request's body moved last, and whether it is whole.
+/// When a request's body moved last.
 #[derive(Clone)]
-struct Pulse(Arc<Mutex<(Instant, bool)>>);
+struct Pulse(Arc<Mutex<Instant>>);
 
 impl Pulse {
     fn start() -> Self {
-        Pulse(Arc::new(Mutex::new((Instant::now(), false))))
+        Pulse(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn beat(&self, whole: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), whole);
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Completes when nothing moved for `idle`, or `answer` after the body was whole.
-    async fn still(&self, idle: Duration, answer: Duration) {
+    /// Completes when nothing moved for `patience`.
+    async fn still(&self, patience: Duration) {
         loop {
-            let (last, whole) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let until = last + if whole { answer } else { idle.max(answer) };
+            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + patience;
             if until <= Instant::now() {
                 return;
             }
@@ -283,7 +282,7 @@ impl http_body::Body for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.pulse.beat(frame.is_none());
+        self.pulse.beat();
         Poll::Ready(frame)
     }
 
