@@ -242,7 +242,7 @@ fn github_after_another_workflow_is_the_commit_that_one_ran_on() {
 
 #[test]
 fn a_shell_is_no_build_system() {
-    let error = from(&[("HOME", "/home/someone")]).unwrap_err();
+    let error = from(&[("HOME", "/somewhere")]).unwrap_err();
     assert!(matches!(error, CiError::NotRecognised));
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
