@@ -13,15 +13,18 @@ use crate::{
 
 /// What `reference` stands for in the whole value that was stored.
 pub(crate) fn pick(reference: &Reference, stored: &Stored) -> Result<Fetched, Error> {
-    let (value, kind) = match (stored.value(), reference.key()) {
+    let (picked, kind) = match (stored.value(), reference.key()) {
         (SecretValue::Binary(_), Some(_)) => {
             return Err(Error::Binary { reference: Box::new(reference.clone()) });
         }
-        (SecretValue::Binary(_), None) => (stored.value().clone(), Kind::Binary),
-        (SecretValue::Text(_), None) => (stored.value().clone(), Kind::Text),
-        (SecretValue::Text(text), Some(key)) => pick_key(reference, key, text)?,
+        (SecretValue::Binary(_), None) => (None, Kind::Binary),
+        (SecretValue::Text(_), None) => (None, Kind::Text),
+        (SecretValue::Text(text), Some(key)) => {
+            let (value, kind) = pick_key(reference, key, text)?;
+            (Some(value), kind)
+        }
     };
-    Ok(Fetched { value, stored: stored.clone(), kind })
+    Ok(Fetched { picked, stored: stored.clone(), kind })
 }
 
 fn pick_key(reference: &Reference, key: &str, text: &SecretString) -> Result<(SecretValue, Kind), Error> {

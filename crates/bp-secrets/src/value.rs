@@ -111,7 +111,8 @@ impl Stored {
 /// What a reference stands for: a whole value, or one key of it.
 #[derive(Clone)]
 pub struct Fetched {
-    pub(crate) value: SecretValue,
+    /// The key's value; a whole value is shared with whoever else has it.
+    pub(crate) picked: Option<SecretValue>,
     pub(crate) stored: Stored,
     pub(crate) kind: Kind,
 }
@@ -139,12 +140,12 @@ pub enum Kind {
 impl Fetched {
     /// The value: of a key that is not a string, its JSON text.
     pub fn value(&self) -> &SecretValue {
-        &self.value
+        self.picked.as_ref().unwrap_or(self.stored.value())
     }
 
-    /// The value.
+    /// A copy of the value.
     pub fn into_value(self) -> SecretValue {
-        self.value
+        self.picked.unwrap_or_else(|| self.stored.value().clone())
     }
 
     /// The ARN that it came from.

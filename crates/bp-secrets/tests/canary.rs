@@ -183,3 +183,30 @@ fn the_search_can_fail() {
     shown.debug(&CANARY);
     assert!(shown.contains_canary().is_some());
 }
+
+/// An inherent constant is preferred to the trait's, so that a type shows whether it has a capability.
+macro_rules! has {
+    ($capability:path, $type:ty) => {{
+        struct Probe<T>(std::marker::PhantomData<T>);
+        #[allow(dead_code)]
+        impl<T: $capability> Probe<T> {
+            const HAS: bool = true;
+        }
+        #[allow(dead_code, reason = "unused by a type that has the capability")]
+        trait Otherwise {
+            const HAS: bool = false;
+        }
+        impl<T> Otherwise for Probe<T> {}
+        Probe::<$type>::HAS
+    }};
+}
+
+#[test]
+fn values_can_be_neither_serialised_nor_displayed() {
+    use bp_secrets::{SecretValue, Stored};
+
+    const { assert!(has!(serde::Serialize, String) && has!(std::fmt::Display, String), "the probe can find it") };
+    const { assert!(!has!(serde::Serialize, SecretValue) && !has!(std::fmt::Display, SecretValue)) };
+    const { assert!(!has!(serde::Serialize, Stored) && !has!(std::fmt::Display, Stored)) };
+    const { assert!(!has!(serde::Serialize, Fetched) && !has!(std::fmt::Display, Fetched)) };
+}

@@ -83,18 +83,22 @@ pub fn to_variables(bindings: &Bindings) -> Vec<(String, String)> {
 pub fn print_values<'a>(
     values: impl IntoIterator<Item = (&'a str, &'a Fetched)>,
 ) -> Result<SecretString, ProjectionError> {
-    let mut file = Zeroizing::new(String::new());
+    let mut texts: Vec<(&str, &str)> = Vec::new();
     for (name, fetched) in values {
         check_variable(name)?;
-        let Some(text) = fetched.value().text().filter(|text| !text.expose_secret().contains('\0')) else {
-            return Err(ProjectionError::not_expressible(name, ".env", "the value is binary"));
-        };
-        // Grown before it is written, so that no unwiped copy is left behind by growing in between.
-        let line = Zeroizing::new(format!("{name}={}\n", &*Zeroizing::new(quoted(text.expose_secret()))));
-        let mut grown = Zeroizing::new(String::with_capacity(file.len() + line.len()));
-        grown.push_str(&file);
-        grown.push_str(&line);
-        file = grown;
+        match fetched.value().text().map(|text| text.expose_secret()).filter(|text| !text.contains('\0')) {
+            Some(text) => texts.push((name, text)),
+            None => return Err(ProjectionError::not_expressible(name, ".env", "the value is binary")),
+        }
+    }
+    // Room for the worst case, four characters for a quote: a text that grows leaves unwiped copies behind.
+    let room = texts.iter().map(|(name, text)| name.len() + 4 * text.len() + 4).sum();
+    let mut file = Zeroizing::new(String::with_capacity(room));
+    for (name, text) in texts {
+        file.push_str(name);
+        file.push('=');
+        file.push_str(&Zeroizing::new(quoted(text)));
+        file.push('\n');
     }
     Ok(SecretString::from(file.as_str()))
 }

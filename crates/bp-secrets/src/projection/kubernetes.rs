@@ -50,13 +50,10 @@ pub fn secret<'a>(
         |fetched: &Fetched| base64::encoded_len(fetched.value().expose_bytes().len(), true).unwrap_or(0);
     let room: usize = values.iter().map(|(name, _, fetched)| name.len() + encoded(fetched) + 6).sum();
     let mut object = Zeroizing::new(String::with_capacity(head.len() + room + 16));
-    object.push_str(head.trim_end_matches('}').trim_end());
-    object.push_str(&"}".repeat(head.len() - head.trim_end_matches('}').len() - 1));
+    object.push_str(&head[..head.len() - 1]);
     object.push_str(",\"data\":{");
     for (at, (name, _, fetched)) in values.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        object.push_str(comma);
-        object.push('"');
+        object.push_str(if at == 0 { "\"" } else { ",\"" });
         object.push_str(name);
         object.push_str("\":\"");
         BASE64_STANDARD.encode_string(fetched.value().expose_bytes(), &mut object);

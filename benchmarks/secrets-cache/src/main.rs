@@ -1,0 +1,135 @@
+//! The cache of bp-secrets beside `aws_secretsmanager_caching`, both over the sandbox in memory.
+//!
+//! `cargo run` in this folder prints a Markdown table. Memory is not measured here: both in one process share a heap.
+
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_secretsmanager::{
+    Client, Config,
+    config::{BehaviorVersion, Credentials, Region},
+};
+use aws_secretsmanager_caching::SecretsManagerCachingClient;
+use bp_sandbox::{Effect, Fault, Sandbox, aws::DEFAULT_ACCOUNT};
+use bp_secrets::{Cache, CacheOptions, Reference, SecretsManager, Store as _};
+use futures_util::future::join_all;
+
+const REGION: &str = "eu-central-1";
+const READERS: usize = 1000;
+const HITS: u32 = 200_000;
+const VALUE: usize = 512;
+
+#[derive(Clone)]
+enum Cached {
+    Ours(Cache<SecretsManager>),
+    Peer(Arc<SecretsManagerCachingClient>),
+}
+
+impl Cached {
+    fn both(sandbox: &Sandbox, fresh: Duration) -> [(&'static str, Self); 2] {
+        let ours = CacheOptions::new(fresh, fresh).and_then(|o| o.hold(64 << 20, 100_000)).expect("options");
+        let most = NonZeroUsize::new(100_000).expect("not zero");
+        let peer = SecretsManagerCachingClient::new(client(sandbox), most, fresh, false).expect("a client");
+        [
+            ("bp-secrets", Cached::Ours(Cache::new(SecretsManager::new(client(sandbox)), ours))),
+            ("aws_secretsmanager_caching", Cached::Peer(Arc::new(peer))),
+        ]
+    }
+
+    async fn read(&self, name: &str, reference: &Reference) -> usize {
+        match self {
+            Cached::Ours(cache) => {
+                cache.fetch_one(reference).await.expect("a value").value().expose_bytes().len()
+            }
+            Cached::Peer(cache) => {
+                let value = cache.get_secret_value(name, None, None, false).await.expect("a value");
+                value.secret_string.expect("text").len()
+            }
+        }
+    }
+}
+
+fn client(sandbox: &Sandbox) -> Client {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new("AKIATEST", "test", None, None, "benchmark"))
+        .http_client(sandbox.http_client())
+        .build();
+    Client::from_conf(config)
+}
+
+fn world(secrets: usize) -> Sandbox {
+    let sandbox = Sandbox::builder().build();
+    for n in 0..secrets {
+        sandbox.aws().secretsmanager(DEFAULT_ACCOUNT, REGION).create(&name(n), &"x".repeat(VALUE));
+    }
+    sandbox
+}
+
+fn name(n: usize) -> String {
+    format!("prod/service/secret-{n}")
+}
+
+fn reference(n: usize) -> Reference {
+    format!("secretsmanager:{}", name(n)).parse().expect("a reference")
+}
+
+/// Calls for many first readers at the same time, whose first answer takes a while.
+async fn first_reads() -> Vec<String> {
+    let sandbox = world(1);
+    let mut cells = Vec::new();
+    for (_, cached) in Cached::both(&sandbox, Duration::from_secs(300)) {
+        sandbox.ledger().clear();
+        sandbox.faults().inject(Fault::new(Effect::Delay(Duration::from_millis(300))).times(u32::MAX));
+        let readers = (0..READERS).map(|_| {
+            let cached = cached.clone();
+            tokio::spawn(async move { cached.read(&name(0), &reference(0)).await })
+        });
+        join_all(readers).await;
+        sandbox.faults().clear();
+        cells.push(sandbox.ledger().entries().len().to_string());
+    }
+    cells
+}
+
+/// Calls to read one secret again that has grown old but has not changed.
+async fn old_reads() -> Vec<String> {
+    let sandbox = world(1);
+    let mut cells = Vec::new();
+    for (_, cached) in Cached::both(&sandbox, Duration::from_millis(50)) {
+        cached.read(&name(0), &reference(0)).await;
+        sandbox.ledger().clear();
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        cached.read(&name(0), &reference(0)).await;
+        cells.push(sandbox.ledger().entries().len().to_string());
+    }
+    cells
+}
+
+async fn hits() -> Vec<String> {
+    let sandbox = world(1);
+    let mut cells = Vec::new();
+    for (_, cached) in Cached::both(&sandbox, Duration::from_secs(300)) {
+        let (name, reference) = (name(0), reference(0));
+        cached.read(&name, &reference).await;
+        let start = Instant::now();
+        for _ in 0..HITS {
+            cached.read(&name, &reference).await;
+        }
+        cells.push(format!("{} ns", (start.elapsed() / HITS).as_nanos()));
+    }
+    cells
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    println!("| | bp-secrets | aws_secretsmanager_caching 2.1 |\n|---|---|---|");
+    let row = |what: String, cells: Vec<String>| println!("| {what} | {} |", cells.join(" | "));
+    row(format!("calls for {READERS} concurrent first reads of one secret"), first_reads().await);
+    row("calls to read one that has grown old, unchanged".into(), old_reads().await);
+    row("latency of a hit".into(), hits().await);
+}
