@@ -121,7 +121,10 @@ pub(super) fn resolve<'v>(object: &'v Value, path: &[String]) -> Option<&'v Valu
     for element in path {
         at = match element.split_at(2) {
             ("f:", name) => at.get(name)?,
-            ("v:", text) => at.as_array()?.iter().find(|item| item.to_string() == text)?,
+            ("v:", text) => {
+                let wanted: Value = serde_json::from_str(text).ok()?;
+                at.as_array()?.iter().find(|item| **item == wanted)?
+            }
             (_, _) => &at.as_array()?[position(at, element)?],
         };
     }
@@ -152,8 +155,8 @@ pub(super) fn remove(object: &mut Value, path: &[String]) {
     match last.split_at(2) {
         ("f:", name) => drop(at.as_object_mut().and_then(|map| map.remove(name))),
         ("v:", text) => {
-            if let Some(list) = at.as_array_mut() {
-                list.retain(|item| item.to_string() != text);
+            if let (Some(list), Ok(unwanted)) = (at.as_array_mut(), serde_json::from_str::<Value>(text)) {
+                list.retain(|item| *item != unwanted);
             }
         }
         _ => {
