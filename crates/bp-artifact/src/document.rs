@@ -105,6 +105,7 @@ impl Classified for DocumentError {
 ///
 /// A larger minor version only adds fields, so it is read; another major version is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub(crate) struct Schema(String);
 

@@ -27,6 +27,7 @@ pub struct ResolvedImage {
 
 /// One platform of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlatformImage {
     /// What it runs on.
     pub platform: Platform,

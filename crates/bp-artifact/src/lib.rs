@@ -18,6 +18,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
+//! | `schema` | the JSON Schema of `artifact.json`, made of the types |
 //!
 //! Without features the crate has no HTTP, no SDK and no git.
 //!
@@ -42,6 +43,8 @@ mod saga;
 mod select;
 mod time;
 
+#[cfg(feature = "schema")]
+pub use artifact::artifact_schema;
 pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, CiError, Source};
 pub use commit::CommitSha;
 pub use config::{

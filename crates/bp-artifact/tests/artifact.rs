@@ -246,3 +246,20 @@ fn a_shell_is_no_build_system() {
     assert!(matches!(error, CiError::NotRecognised));
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
+
+/// With the feature `schema`: what is committed is what the types say.
+#[cfg(feature = "schema")]
+#[test]
+fn the_committed_schema_is_the_one_of_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/artifact.schema.json");
+    let mut expected = serde_json::to_string_pretty(&bp_artifact::artifact_schema()).unwrap();
+    expected.push('\n');
+    if std::env::var_os("BP_WRITE_SCHEMA").is_some() {
+        fs::write(path, &expected).unwrap();
+    }
+    let committed = fs::read_to_string(path).unwrap();
+    assert!(
+        committed == expected,
+        "write it anew: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --features schema --test artifact"
+    );
+}

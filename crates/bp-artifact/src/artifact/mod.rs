@@ -38,6 +38,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Artifact {
     #[serde(default = "current_schema")]
     schema: Schema,
@@ -58,6 +59,7 @@ pub struct Artifact {
     pub version: Option<String>,
     /// When this file was written first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>", extend("format" = "date-time")))]
     pub created: Option<Timestamp>,
     /// What a later version or another tool wrote.
     #[serde(flatten)]
@@ -66,6 +68,7 @@ pub struct Artifact {
 
 /// The image in an [`Artifact`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactImage {
     /// Registry and path.
@@ -92,6 +95,7 @@ pub struct ArtifactImage {
 
 /// What an [`Artifact`] was built from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// Where the source lives, without credentials: `https://github.com/example/shop`.
@@ -113,6 +117,7 @@ pub struct Source {
 
 /// The build that made an [`Artifact`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Build {
     /// The build system: `codebuild`, `github-actions`.
@@ -128,10 +133,17 @@ pub struct Build {
     pub initiator: Option<String>,
     /// When it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>", extend("format" = "date-time")))]
     pub started_at: Option<Timestamp>,
     /// What a later version or another tool wrote.
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// The JSON Schema (draft 2020-12) of `artifact.json`.
+#[cfg(feature = "schema")]
+pub fn artifact_schema() -> Value {
+    schemars::schema_for!(Artifact).to_value()
 }
 
 const KIND: &str = "bp.artifact";
