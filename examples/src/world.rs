@@ -134,10 +134,17 @@ fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, repository: &str,
     }
     if let Ok(eks) = environment.eks() {
         let container = eks.container.as_deref().unwrap_or("web");
-        sandbox.cluster(&eks.cluster).deployment(
-            &eks.namespace,
-            &eks.workload.name,
-            &[(container, &running)],
+        let (cluster, namespace, name) = (sandbox.cluster(&eks.cluster), &eks.namespace, &eks.workload.name);
+        // Made by kubectl with a tag, as so many are; then bp-eks took the image over, by digest.
+        cluster.deployment(namespace, name, &[(container, &format!("{}:0.9.0", environment.repository))]);
+        cluster.apply(
+            &format!("bp-eks:{container}"),
+            &json!({
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": { "name": name, "namespace": namespace },
+                "spec": { "template": { "spec": { "containers": [{ "name": container, "image": running }] } } },
+            }),
         );
     }
 }
