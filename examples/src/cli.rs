@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use bp_artifact::{Config, ConfigError, ConfigLoader};
 use clap::{Args, ValueEnum};
 
 /// How events are shown.
@@ -35,12 +36,22 @@ pub struct ProjectArgs {
     pub artifact: PathBuf,
 }
 
+impl ProjectArgs {
+    /// Reads `bp.toml`, with the variables `BP_<ENVIRONMENT>_<KEY>` laid over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a setting is wrong.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        ConfigLoader::new(&self.config).variables(|name| std::env::var(name).ok()).load()
+    }
+}
+
 /// How long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
-    /// When to stop waiting: 90s, 15m, 1h
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
-    pub deadline: Duration,
+    /// When to stop waiting: 90s, 15m, 1h; if not given, what bp.toml says for the environment
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub deadline: Option<Duration>,
 }
 
 /// Reads `90s`, `15m`, `1h` or `500ms`.

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{Artifact, Config, DigestRef, EnvironmentConfig, ImageRef, ResolvedImage, Target};
+use bp_artifact::{Artifact, DigestRef, EnvironmentConfig, ImageRef, ResolvedImage, Target};
+use bp_ecs::EcsTarget;
 use clap::Args;
 
 use crate::{Clients, Endpoints, Failure, cli};
@@ -31,10 +32,11 @@ impl DeliveryArgs {
     /// # Errors
     /// When the file is missing or wrong, the environment is unknown, or there are no credentials.
     pub async fn open(&self) -> Result<Delivery, Failure> {
-        let config = Config::load(&self.project.config)?;
+        let config = self.project.config()?;
         let environment = config.environment(&self.env)?.clone();
         let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
-        Ok(Delivery::new(environment, clients, self.wait.deadline).take_over(self.take_over))
+        let deadline = self.wait.deadline.unwrap_or(environment.deploy.timeout);
+        Ok(Delivery::new(environment, clients, deadline).take_over(self.take_over))
     }
 
     /// The image to deploy, seen in the environment's registry: the flag's, else the artifact's.
@@ -99,21 +101,21 @@ impl Delivery {
     /// The ECS service.
     ///
     /// # Errors
-    /// When none is configured.
-    pub fn ecs(&self) -> Result<Arc<dyn Target>, Failure> {
+    /// When none is configured, or bp.toml names no container and there are several.
+    pub async fn ecs(&self) -> Result<Arc<dyn Target>, Failure> {
         let ecs = self.environment.ecs()?;
         let mut options = bp_ecs::Options::new(self.deadline)?;
         if let Some(cadence) = self.cadence {
             options = options.cadence(cadence)?;
         }
-        let container = ecs.container.as_deref().unwrap_or_default();
-        Ok(Arc::new(bp_ecs::EcsTarget::new(
-            self.clients.ecs(),
-            &ecs.cluster,
-            &ecs.service,
-            container,
-            options,
-        )))
+        let target = |container: &str| {
+            EcsTarget::new(self.clients.ecs(), &ecs.cluster, &ecs.service, container, options.clone())
+        };
+        let container = match &ecs.container {
+            Some(container) => container.clone(),
+            None => only(target("").definition().await?.container_names())?,
+        };
+        Ok(Arc::new(target(&container)))
     }
 
     /// The EKS workload.
@@ -142,11 +144,25 @@ impl Delivery {
     pub async fn targets(&self) -> Result<Vec<Arc<dyn Target>>, Failure> {
         let mut targets = Vec::new();
         if self.environment.has_ecs() {
-            targets.push(self.ecs()?);
+            targets.push(self.ecs().await?);
         }
         if self.environment.has_eks() {
             targets.push(self.eks().await?);
         }
         Ok(targets)
+    }
+}
+
+/// The one container of a definition, where `bp.toml` names none.
+fn only(mut containers: Vec<String>) -> Result<String, Failure> {
+    match (containers.pop(), containers.is_empty()) {
+        (Some(container), true) => Ok(container),
+        (last, _) => {
+            containers.extend(last);
+            let all = containers.join(", ");
+            Err(Failure::bad_input(format!(
+                "the task definition has the containers {all}: name one in bp.toml"
+            )))
+        }
     }
 }

@@ -43,6 +43,25 @@ async fn files_and_flags() {
 }
 
 #[tokio::test]
+async fn every_binary_explains_itself() {
+    let stage = Stage::new().await;
+    for name in [
+        "emit-artifact",
+        "promote",
+        "deploy-ecs",
+        "deploy-eks",
+        "dual-deploy",
+        "rollback",
+        "verify",
+        "quickstart",
+    ] {
+        let end = stage.run(name, &["--help"]).await;
+        assert!(end.code == 0 && end.stdout.contains("--output"), "{name}: {end:?}");
+        assert_eq!(stage.run(name, &["--no-such-flag"]).await.code, 2, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_exist() {
     let stage = Stage::new().await;
     let deploy = ["--env", "staging"];

@@ -18,7 +18,7 @@ fn main() -> Process {
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.delivery.open().await?;
-    let service = delivery.ecs()?;
+    let service = delivery.ecs().await?;
     let image = args.delivery.image(&delivery).await?;
     let outcome = ui.follow(service.deploy(&image)).await?;
     ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);

@@ -18,8 +18,8 @@ struct Args {
     #[arg(long)]
     commit: Option<CommitSha>,
     /// The version that people know it by
-    #[arg(long = "release", value_name = "VERSION")]
-    version: Option<String>,
+    #[arg(long, value_name = "VERSION")]
+    release: Option<String>,
     /// Assume the role of this environment of bp.toml; else the credentials at hand are used
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
@@ -43,7 +43,7 @@ async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
         Err(error) => return Err(error.into()),
     };
     artifact.commit = args.commit.map(|commit| commit.abbreviated()).or(artifact.commit);
-    artifact.version = args.version;
+    artifact.version = args.release;
     artifact.created = Some(TimeSource::system().now());
 
     let endpoints = Endpoints::from_env()?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode as Process;
 
-use bp_artifact::{Artifact, Config, ExitCode};
+use bp_artifact::{Artifact, ExitCode};
 use bp_examples::{Clients, Endpoints, Failure, Ui, cli, promotion};
 
 /// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
@@ -23,7 +23,7 @@ fn main() -> Process {
 }
 
 async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let config = Config::load(&args.project.config)?;
+    let config = args.project.config()?;
     let to = config.environment(&args.to)?;
     let from = match &args.from {
         Some(name) => config.environment(name)?,

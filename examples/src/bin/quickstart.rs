@@ -183,7 +183,7 @@ impl Tour {
             let proof = target.prove().await?;
             let verdict = proof.judge(&image);
             self.ui.say(format!(
-                "{}: {verdict}: {} of {}",
+                "{}: {verdict}: seen {} times: {}",
                 target.id(),
                 proof.observations.len(),
                 image.digest()
