@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{DeployEvent, Event, FailureReport, Operation, Outcome, Progress, Receipt, SagaEvent};
+use bp_artifact::{
+    DeployEvent, Digest, Event, FailureReport, Operation, Outcome, Progress, Receipt, Revision, SagaEvent,
+};
 use bp_promote::{Carried, CopyEvent};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -105,24 +107,24 @@ impl Ui {
         let target = event.target();
         match event {
             DeployEvent::Planned { image, current, changes, .. } => {
-                let now = current.as_ref().map_or_else(|| "nothing".to_owned(), |c| c.id.clone());
+                let now = current.as_ref().map_or("nothing", name);
                 match (image, changes) {
-                    (Some(image), true) => self.say(format!("{target}: {now} -> {}", image.digest())),
+                    (Some(image), true) => self.say(format!("{target}: {now} -> {}", short(image.digest()))),
                     (Some(image), false) => {
-                        self.say(format!("{target}: {now} runs {} already", image.digest()))
+                        self.say(format!("{target}: {now} runs {} already", short(image.digest())))
                     }
                     (None, _) => self.say(format!("{target}: back to {now}")),
                 }
             }
             DeployEvent::Applied { revision, deployment, adopted, .. } => {
                 let what = if *adopted { "follows" } else { "started" };
-                self.say(format!("{target}: {what} {deployment} ({revision})"));
+                self.say(format!("{target}: {what} {deployment} ({})", name(revision)));
             }
             DeployEvent::Progress { progress, .. } => self.progress(target.as_str(), progress),
             DeployEvent::Notice { message, .. } => self.say(format!("{target}: {message}")),
             DeployEvent::Failing { failure, .. } => self.failure(target, failure),
             DeployEvent::RollingBack { to, .. } => {
-                let to = to.as_ref().map_or_else(|| "the previous revision".to_owned(), ToString::to_string);
+                let to = to.as_ref().map_or("the previous revision", name);
                 self.say(format!("{target}: going back to {to}"));
             }
             DeployEvent::Finished { outcome } => self.finished(outcome),
@@ -189,9 +191,19 @@ impl Ui {
         {
             bar.finish_and_clear();
         }
-        let revision = outcome.revision.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
+        let revision = outcome.revision.as_ref().map(|r| format!(" ({})", name(r))).unwrap_or_default();
         self.say(format!("{}: {}{revision}", outcome.target, outcome.verdict));
     }
+}
+
+/// A digest as a log's line has room for it. Results and files have it whole.
+fn short(digest: &Digest) -> String {
+    format!("{}:{}", digest.algorithm().name(), digest.short())
+}
+
+/// A revision without the account and region of its ARN.
+fn name(revision: &Revision) -> &str {
+    revision.id.rsplit('/').next().unwrap_or(&revision.id)
 }
 
 /// An event that people can be shown.
@@ -211,7 +223,7 @@ impl Show for CopyEvent {
         match self {
             CopyEvent::Resolved { source, destination, digest, present } => {
                 let how = if *present { "there already" } else { "new there" };
-                ui.say(format!("{digest}: {source} -> {destination}, {how}"));
+                ui.say(format!("{}: {source} -> {destination}, {how}", short(digest)));
             }
             CopyEvent::Progress(progress) => ui.bytes(progress.bytes, progress.bytes_total),
             CopyEvent::Blob { digest, size, how: Carried::Sent } => {

@@ -3,13 +3,15 @@
 use aws_sdk_ecs::types::{
     DeploymentLifecycleHookAction, DeploymentLifecycleHookStatus, Service, ServiceDeploymentStatus,
 };
-use bp_artifact::{DeployEvent, DigestRef, Emitter, Outcome, Proof, ResolvedImage, Revision, Verdict};
+use bp_artifact::{
+    DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
+};
 
 use crate::{
     definition::TaskDefinition,
     error::Error,
     follow::{End, Follower},
-    options::{InFlight, OnFailure},
+    options::InFlight,
     survey::{Followed, Survey},
     target::Inner,
 };

@@ -50,7 +50,8 @@ mod prove;
 mod survey;
 mod target;
 
+pub use bp_artifact::OnFailure;
 pub use definition::{Change, SecretReference, TaskDefinition};
 pub use error::Error;
-pub use options::{InFlight, OnFailure, Options};
+pub use options::{InFlight, Options};
 pub use target::{Approval, Deployment, EcsTarget};

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use bp_artifact::{Wait, WaitError};
+use bp_artifact::{OnFailure, Wait, WaitError};
 
 /// What to do about a deployment that is under way already and brings something else.
 ///
@@ -19,17 +19,6 @@ pub enum InFlight {
     Supersede,
     /// Wait for its end, within the deadline, and then begin.
     Wait,
-}
-
-/// What to do when the deployment fails and ECS does not go back by itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnFailure {
-    /// Go back to the revision that was stable before.
-    #[default]
-    RollBack,
-    /// Leave it as it is: `FailedInPlace`.
-    Leave,
 }
 
 /// How a deployment is to go. A deadline is mandatory: without a circuit breaker ECS tries for ever.

@@ -64,5 +64,6 @@
 mod connect;
 mod rollout;
 
+pub use bp_artifact::OnFailure;
 pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
-pub use rollout::{Conflict, EksTarget, Error, OnFailure, Options, Rollout, RolloutStatus, Stage};
+pub use rollout::{Conflict, EksTarget, Error, Options, Rollout, RolloutStatus, Stage};

@@ -11,5 +11,5 @@ pub use event::{DeployEvent, Progress};
 pub use failure::{Cause, Evidence, EvidenceKind, FailureReport};
 pub use outcome::{Observation, Outcome, Proof};
 pub use receipt::{Receipt, ReceiptState, TargetReceipt};
-pub use target::{Current, Revision, Target, TargetError, TargetId};
+pub use target::{Current, OnFailure, Revision, Target, TargetError, TargetId};
 pub use verdict::Verdict;

@@ -63,6 +63,17 @@ pub struct Current {
     pub rolling_out: Option<Revision>,
 }
 
+/// What to do when a deployment fails and the platform does not go back by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// Go back to the revision that was stable before.
+    #[default]
+    RollBack,
+    /// Leave it as it is: [`FailedInPlace`](super::Verdict::FailedInPlace).
+    Leave,
+}
+
 /// One place that an image is deployed to. Implemented by `bp-ecs` and `bp-eks`, composed by the saga.
 pub trait Target: Send + Sync {
     /// The name of this target.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bp_artifact::{
-    Current, DeployEvent, DigestRef, Emitter, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Current, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use tokio::time::Instant;
@@ -14,7 +14,6 @@ use super::{
     evidence,
     follow::{End, Follower, chain},
     judge::{Ours, Picture},
-    options::OnFailure,
     proof,
     status::{self, RolloutStatus},
     target::Inner,

@@ -17,6 +17,6 @@ mod undo;
 mod watch;
 
 pub use error::{Conflict, Error};
-pub use options::{OnFailure, Options};
+pub use options::Options;
 pub use status::{RolloutStatus, Stage};
 pub use target::{EksTarget, Rollout};

@@ -2,18 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use bp_artifact::WaitError;
-
-/// What to do when the roll-out fails.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnFailure {
-    /// Go back to the revision that was stable before.
-    #[default]
-    RollBack,
-    /// Leave it as it is: `FailedInPlace`.
-    Leave,
-}
+use bp_artifact::{OnFailure, WaitError};
 
 /// How a roll-out is to go. A deadline is mandatory: Kubernetes itself never gives up.
 ///

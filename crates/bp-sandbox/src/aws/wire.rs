@@ -33,11 +33,7 @@ pub(crate) struct Call {
     /// The JSON input; for Query the form fields as strings; for REST the body (or null).
     pub(crate) input: Value,
     /// For REST: the path's segments, decoded.
-    #[allow(dead_code)]
     pub(crate) path: Vec<String>,
-    /// For REST: the query.
-    #[allow(dead_code)]
-    pub(crate) query: BTreeMap<String, String>,
 }
 
 impl Call {
@@ -59,7 +55,6 @@ impl Call {
             access_key_id,
             input,
             path: segments(parts.uri.path()),
-            query: form(parts.uri.query().unwrap_or_default()),
             service,
             operation,
             protocol,
@@ -67,7 +62,6 @@ impl Call {
     }
 
     /// A text field of the input, empty when it is missing.
-    #[allow(dead_code)]
     pub(crate) fn text(&self, field: &str) -> &str {
         self.input[field].as_str().unwrap_or_default()
     }
