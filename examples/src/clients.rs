@@ -144,7 +144,7 @@ impl Clients {
     pub fn resolver(&self, registry: &Registry) -> Result<Box<dyn Resolve>, Failure> {
         Ok(match registry.ecr() {
             Some(_) => Box::new(EcrResolver::new(self.ecr(registry))),
-            None => Box::new(RegistryResolver::new(self.endpoints.registry_client(DockerConfig::default())?)),
+            None => Box::new(RegistryResolver::new(self.endpoints.registry_client(DockerConfig)?)),
         })
     }
 }

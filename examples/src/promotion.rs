@@ -36,7 +36,7 @@ pub fn registries(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryC
         let registry = environment.registry().clone();
         logins = logins.with(registry.clone(), clients.ecr(&registry));
     }
-    endpoints.registry_client(Chain::new().then(logins).then(DockerConfig::default()))
+    endpoints.registry_client(Chain::new().then(logins).then(DockerConfig))
 }
 
 /// Copies `image` from one environment to another, byte for byte, under `tag` if there is one.
