@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_credential_types::Credentials;
 use bp_artifact::{Config, EksConfig, EnvironmentConfig};
 use bp_sandbox::{
-    Clock, Image, ImageBuilder, Sandbox, Served, kube::ClusterOptions, registry::RegistryOptions,
+    Clock, Image, ImageBuilder, Sandbox, Served,
+    kube::{ClusterOptions, SECRET_ACCESS_KEY},
+    registry::RegistryOptions,
 };
 use serde_json::json;
 
@@ -16,7 +18,7 @@ use crate::Endpoints;
 pub const BP_TOML: &str = include_str!("../bp.toml");
 
 /// The access key that the sandbox takes. It is no secret: the sandbox takes any.
-pub const ACCESS_KEY: (&str, &str) = ("AKIABPSANDBOX0000000", "bp-sandbox-secret");
+pub const ACCESS_KEY: (&str, &str) = ("AKIABPSANDBOX0000000", SECRET_ACCESS_KEY);
 
 /// A sandbox that listens, with what `examples/bp.toml` names.
 pub struct World {
