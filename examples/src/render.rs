@@ -89,6 +89,7 @@ impl Ui {
                 false => event.show(self),
             }
         }
+        self.close();
         work.await
     }
 
