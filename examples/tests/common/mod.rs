@@ -127,7 +127,7 @@ impl Stage {
 
 pub async fn ended(mut command: Command) -> Ended {
     let output =
-        tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("ends in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(180), command.output()).await.expect("ends in time").unwrap();
     Ended {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
