@@ -126,8 +126,10 @@ impl Stage {
 }
 
 pub async fn ended(mut command: Command) -> Ended {
-    let output =
-        tokio::time::timeout(Duration::from_secs(180), command.output()).await.expect("ends in time").unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(180), command.output())
+        .await
+        .expect("ends in time")
+        .unwrap();
     Ended {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
