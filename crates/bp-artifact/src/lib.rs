@@ -52,8 +52,9 @@ pub use config::{
     EnvironmentConfig, Origin, Project, Region, RoleArn, Setting, Workload, WorkloadKind, config_schema,
 };
 pub use deploy::{
-    Cause, Current, DeployEvent, Evidence, EvidenceKind, FailureReport, Observation, OnFailure, Outcome,
-    Progress, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId, TargetReceipt, Verdict,
+    Cause, Change, Current, DeployEvent, Drift, Evidence, EvidenceKind, FailureReport, Observation,
+    OnFailure, Outcome, Progress, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId,
+    TargetReceipt, Verdict,
 };
 pub use digest::{Algorithm, Digest, Hasher};
 pub use document::{DocumentError, Location};

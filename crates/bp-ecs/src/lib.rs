@@ -50,8 +50,8 @@ mod prove;
 mod survey;
 mod target;
 
-pub use bp_artifact::OnFailure;
-pub use definition::{Change, SecretReference, TaskDefinition};
+pub use bp_artifact::{Change, OnFailure};
+pub use definition::{SecretReference, TaskDefinition};
 pub use error::Error;
 pub use options::{InFlight, Options};
 pub use target::{Approval, Deployment, EcsTarget};

@@ -1,5 +1,6 @@
 //! The words that every deployment shares, whatever it deploys to: verdict, failure, proof, outcome, target.
 
+mod drift;
 mod event;
 mod failure;
 mod outcome;
@@ -7,6 +8,7 @@ mod receipt;
 mod target;
 mod verdict;
 
+pub use drift::{Change, Drift};
 pub use event::{DeployEvent, Progress};
 pub use failure::{Cause, Evidence, EvidenceKind, FailureReport};
 pub use outcome::{Observation, Outcome, Proof};

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt};
 use futures_core::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{DeployEvent, Outcome, Proof};
+use super::{DeployEvent, Drift, Outcome, Proof};
 use crate::{
     error::{Classified, ErrorClass},
     image::ResolvedImage,
@@ -96,6 +96,13 @@ pub trait Target: Send + Sync {
 
     /// What is running now, to be judged against an image. Reads only.
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>>;
+
+    /// How the target differs from one that `image` was deployed to and that is at rest. Reads only.
+    ///
+    /// By default the running digests alone are compared; targets that know their definition compare it too.
+    fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
+        Box::pin(async { Ok(Drift::of_proof(self.id(), image, self.prove().await?)) })
+    }
 }
 
 /// An error of a target, with the class that the saga and the exit code need. The whole chain is kept as its source.

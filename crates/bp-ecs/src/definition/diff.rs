@@ -1,39 +1,11 @@
 //! What would change between two definitions, for people to read.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::Serialize;
+use bp_artifact::Change;
 use serde_json::Value;
 
 use super::{TaskDefinition, normal};
-
-/// One difference between two definitions: a member that is added, removed or changed.
-///
-/// Secrets are shown as the references that they are. Plain environment variables are shown with their values: what is
-/// secret does not belong there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Change {
-    /// Where: `containerDefinitions[web].image`.
-    pub path: String,
-    /// What is there now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// What is to be there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.from, &self.to) {
-            (Some(from), Some(to)) => write!(f, "~ {}: {from} -> {to}", self.path),
-            (None, Some(to)) => write!(f, "+ {}: {to}", self.path),
-            (Some(from), None) => write!(f, "- {}: {from}", self.path),
-            (None, None) => write!(f, "= {}", self.path),
-        }
-    }
-}
 
 impl TaskDefinition {
     /// What registering `wanted` in place of this one would change, in order of the path. Empty when they are
@@ -43,11 +15,7 @@ impl TaskDefinition {
         let mut paths: Vec<&String> = from.keys().chain(to.keys()).collect();
         paths.sort_unstable();
         paths.dedup();
-        let change = |path: &String| Change {
-            path: path.clone(),
-            from: from.get(path).cloned(),
-            to: to.get(path).cloned(),
-        };
+        let change = |path: &String| Change::new(path, from.get(path).cloned(), to.get(path).cloned());
         paths.into_iter().map(change).filter(|change| change.from != change.to).collect()
     }
 }

@@ -7,7 +7,6 @@ mod wire;
 use bp_artifact::DigestRef;
 use serde_json::{Map, Value};
 
-pub use self::diff::Change;
 pub(crate) use self::wire::Capture;
 use crate::error::Error;
 

@@ -1,0 +1,132 @@
+//! Drift: what a target runs against what it is to run. Found by reading only.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Proof, TargetId, Verdict};
+use crate::{exit::ExitCode, image::ResolvedImage, reference::DigestRef};
+
+/// One difference between two configurations: a member that is added, removed or changed.
+///
+/// Secrets are shown as the references that they are. Plain values are shown as they are: what is secret does not
+/// belong there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where: `containerDefinitions[web].image`.
+    pub path: String,
+    /// What is there now; for drift, what is to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What is to be there; for drift, what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+impl Change {
+    /// A member that differs.
+    pub fn new(path: impl Into<String>, from: Option<String>, to: Option<String>) -> Self {
+        Change { path: path.into(), from, to }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) => write!(f, "~ {}: {from} -> {to}", self.path),
+            (None, Some(to)) => write!(f, "+ {}: {to}", self.path),
+            (Some(from), None) => write!(f, "- {}: {from}", self.path),
+            (None, None) => write!(f, "= {}", self.path),
+        }
+    }
+}
+
+/// What a target was found with, compared to what it is to run.
+///
+/// Three things may drift: the *definition* (a task definition, a pod template), the *service* that runs it (an ECS
+/// service, a workload: a deployment under way or failed, another definition in place, too few units), and the
+/// *digest* that is seen running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// Where.
+    pub target: TargetId,
+    /// What is to run there.
+    pub image: DigestRef,
+    /// How the definition in place differs from the wanted one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub definition: Vec<Change>,
+    /// How the service or workload differs from one that is at rest with that definition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service: Vec<Change>,
+    /// What the running digests say of the image: deployed, unproven or a mismatch.
+    pub verdict: Verdict,
+    /// What was seen running.
+    pub proof: Proof,
+}
+
+impl Drift {
+    /// What running digests alone tell.
+    pub fn of_proof(target: TargetId, image: &ResolvedImage, proof: Proof) -> Self {
+        let verdict = proof.judge(image);
+        let image = image.reference.clone();
+        Drift { target, image, definition: Vec::new(), service: Vec::new(), verdict, proof }
+    }
+
+    /// Whether everything is as it is to be, the running digest proven.
+    pub fn is_none(&self) -> bool {
+        self.definition.is_empty() && self.service.is_empty() && self.verdict.is_success()
+    }
+
+    /// Every difference of definition and service.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.definition.iter().chain(&self.service)
+    }
+}
+
+impl From<&Drift> for ExitCode {
+    fn from(drift: &Drift) -> Self {
+        if drift.is_none() { ExitCode::Done } else { ExitCode::Drift }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = match (self.is_none(), self.verdict.is_success()) {
+            (true, _) => "as it is to be".to_owned(),
+            (false, true) => "has drifted".to_owned(),
+            (false, false) => self.verdict.to_string(),
+        };
+        write!(f, "{}: {found}", self.target)?;
+        self.changes().try_for_each(|change| write!(f, "\n  {change}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, Observation, Repository};
+
+    fn drift(running: &Digest) -> Drift {
+        let repository: Repository = "r.example.com/web".parse().unwrap();
+        let observation =
+            Observation { unit: "task/1".into(), container: "web".into(), digest: Some(running.clone()) };
+        let image = ResolvedImage::from(repository.at(Digest::sha256("web")));
+        Drift::of_proof(TargetId::new("ecs/shop/web"), &image, Proof { observations: vec![observation] })
+    }
+
+    #[test]
+    fn any_difference_is_drift() {
+        let none = drift(&Digest::sha256("web"));
+        assert!(none.is_none() && ExitCode::from(&none) == ExitCode::Done);
+        assert_eq!(none.to_string(), "ecs/shop/web: as it is to be");
+
+        let digest = drift(&Digest::sha256("other"));
+        assert!(!digest.is_none() && ExitCode::from(&digest) == ExitCode::Drift);
+
+        let mut service = none.clone();
+        service.service.push(Change::new("runningCount", Some("2".into()), Some("1".into())));
+        assert_eq!(ExitCode::from(&service), ExitCode::Drift);
+        assert_eq!(service.to_string(), "ecs/shop/web: has drifted\n  ~ runningCount: 2 -> 1");
+    }
+}
