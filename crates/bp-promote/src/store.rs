@@ -147,6 +147,12 @@ pub trait Source: Send + Sync + 'static {
     /// Reads a blob, verified.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
 
+    /// Reads a blob for a destination that [checks digests](Destination::checks_digests): it need not be verified
+    /// here, where that saves something.
+    fn unhashed_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
+        self.blob(blob)
+    }
+
     /// The manifests that have `subject` as theirs.
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
 
@@ -176,6 +182,11 @@ pub trait Destination: Send + Sync + 'static {
 
     /// Whether the blob is there.
     fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Whether it hashes the blobs that it stores, and refuses those that have another digest.
+    fn checks_digests(&self) -> bool {
+        false
+    }
 
     /// Stores a blob from `source`, or by a mount from another repository of the same registry. `source` is awaited
     /// only when the bytes are needed.
@@ -230,6 +241,10 @@ impl Source for RepositoryClient {
         Box::pin(async move { Ok(self.blob(blob).await?) })
     }
 
+    fn unhashed_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
+        Box::pin(async move { Ok(self.unhashed_blob(blob).await?) })
+    }
+
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
         Box::pin(async move { Ok(self.referrers(subject).await?) })
     }
@@ -266,6 +281,11 @@ impl Destination for RepositoryClient {
 
     fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move { Ok(self.has_blob(&blob.digest).await?) })
+    }
+
+    /// As the distribution specification asks of every registry.
+    fn checks_digests(&self) -> bool {
+        true
     }
 
     fn put_blob<'a>(

@@ -261,7 +261,13 @@ impl Engine {
             return Ok(Carried::Present);
         }
         let passing = Passing::new(&self.tally);
-        let bytes = async { self.source.blob(blob).await.map(|bytes| passing.count(bytes)) };
+        let bytes = async {
+            let bytes = match self.options.trust_destination && self.destination.checks_digests() {
+                true => self.source.unhashed_blob(blob).await,
+                false => self.source.blob(blob).await,
+            };
+            bytes.map(|bytes| passing.count(bytes))
+        };
         let stored = self.destination.put_blob(blob, self.mount(), Box::pin(bytes)).await?;
         passing.stored();
         Ok(match stored {

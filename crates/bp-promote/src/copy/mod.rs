@@ -55,6 +55,7 @@ pub struct CopyOptions {
     concurrency: usize,
     no_clobber: bool,
     referrers: bool,
+    trust_destination: bool,
     /// What the destination's name must name, when that was planned.
     expected: Option<Option<Digest>>,
     retry: RetryPolicy,
@@ -66,6 +67,7 @@ impl Default for CopyOptions {
             concurrency: 16,
             no_clobber: false,
             referrers: false,
+            trust_destination: false,
             expected: None,
             retry: RetryPolicy::default(),
         }
@@ -92,6 +94,16 @@ impl CopyOptions {
     /// what is attached to those; by the referrers API or its fallback tags, and under the tags of cosign.
     pub fn referrers(mut self) -> Self {
         self.referrers = true;
+        self
+    }
+
+    /// Leaves the hashing of blobs to a destination that does it anyway, and refuses what has another digest. That
+    /// saves most of a copy's work; spoilt bytes are found at the end of an upload, and read again.
+    ///
+    /// The risk: a registry that does *not* check, against the specification, stores spoilt bytes under a good name.
+    /// Manifests are hashed in any case, and so are blobs that go to a layout.
+    pub fn trust_destination(mut self) -> Self {
+        self.trust_destination = true;
         self
     }
 

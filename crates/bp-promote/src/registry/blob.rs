@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use super::{
     RegistryError, RepositoryClient,
     http::{Body, Call, stalled},
+    repository::text,
 };
 use crate::{
     content::Descriptor,
@@ -50,10 +51,32 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn blob(&self, blob: &Descriptor) -> Result<BlobStream, RegistryError> {
+        self.read_blob(blob, Some(Hasher::new(blob.digest.algorithm()))).await
+    }
+
+    /// Reads a blob as [`blob`](Self::blob) does, but without hashing it: for a reader that hashes it itself.
+    ///
+    /// # Errors
+    /// When the blob is not there, or the registry cannot be asked or does not allow it.
+    ///
+    /// # Permissions
+    /// Pull. On Amazon ECR: `ecr:GetDownloadUrlForLayer`.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn unhashed_blob(&self, blob: &Descriptor) -> Result<BlobStream, RegistryError> {
+        self.read_blob(blob, None).await
+    }
+
+    async fn read_blob(
+        &self,
+        blob: &Descriptor,
+        hasher: Option<Hasher>,
+    ) -> Result<BlobStream, RegistryError> {
         let call = self.host.call(Method::GET, self.path(format_args!("blobs/{}", blob.digest)));
         let mut reading = Reading {
             client: self.clone(),
-            hasher: Hasher::new(blob.digest.algorithm()),
+            hasher,
             blob: blob.clone(),
             call,
             at: 0,
@@ -73,7 +96,8 @@ struct Reading {
     client: RepositoryClient,
     call: Call,
     blob: Descriptor,
-    hasher: Hasher,
+    /// None when somebody else hashes the bytes.
+    hasher: Option<Hasher>,
     /// How many bytes have been given.
     at: u64,
     /// How many bytes of this answer have been given already.
@@ -93,10 +117,17 @@ impl Reading {
         }
         let response = self.client.send(&self.client.pull, &call, &[200, 206]).await?;
         // A registry that knows no ranges starts again: what was given is skipped.
-        self.skip = match response.status() {
-            StatusCode::PARTIAL_CONTENT => 0,
-            _ => self.at,
+        let start = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let told = text(response.headers(), header::CONTENT_RANGE);
+                told.and_then(|range| range_start(&range)).unwrap_or(self.at)
+            }
+            _ => 0,
         };
+        self.skip = self.at.checked_sub(start).ok_or_else(|| RegistryError::Protocol {
+            at: self.call.at.clone(),
+            reason: format!("asked for bytes from {}, it gives those from {start}", self.at),
+        })?;
         self.body = Some(response.into_body());
         Ok(())
     }
@@ -143,7 +174,9 @@ impl Reading {
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes, RegistryError> {
         self.failures = 0;
-        self.hasher.update(&piece);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+        }
         self.at += piece.len() as u64;
         // More than was promised is wrong already; the last piece is given only when all is right.
         if self.at >= self.blob.size {
@@ -153,7 +186,16 @@ impl Reading {
     }
 
     fn verify(&self) -> Result<(), RegistryError> {
-        let found = self.hasher.clone().finish();
+        let Some(hasher) = &self.hasher else {
+            return match self.at == self.blob.size {
+                true => Ok(()),
+                false => Err(RegistryError::Protocol {
+                    at: self.call.at.clone(),
+                    reason: format!("it sends more than the {} bytes of the blob", self.blob.size),
+                }),
+            };
+        };
+        let found = hasher.clone().finish();
         match found == self.blob.digest {
             true => Ok(()),
             false => Err(RegistryError::Corrupt {
@@ -179,5 +221,40 @@ impl Reading {
         tokio::time::sleep(pause).await;
         self.body = None;
         Ok(())
+    }
+}
+
+/// 700 of `bytes 700-999/1000`.
+fn range_start(content_range: &str) -> Option<u64> {
+    let (unit, range) = content_range.trim().split_once(' ')?;
+    let (start, _) = range.split_once('-')?;
+    if unit.eq_ignore_ascii_case("bytes") { start.trim().parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::range_start;
+
+    #[test]
+    fn content_ranges() {
+        for (header, start) in [
+            ("bytes 700-999/1000", Some(700)),
+            ("Bytes 0-0/*", Some(0)),
+            ("bytes */1000", None),
+            ("items 1-2/3", None),
+            ("bytes=1-2", None),
+            ("", None),
+        ] {
+            assert_eq!(range_start(header), start, "{header}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(header in "(bytes )?[-0-9/*a-z é]*") {
+            let _ = range_start(&header);
+        }
     }
 }
