@@ -30,7 +30,7 @@ fn field_manager(slot: &Slot) -> String {
 }
 
 /// Whether this field manager is us, for whatever container.
-pub(super) fn is_ours(manager: &str) -> bool {
+pub(crate) fn is_ours(manager: &str) -> bool {
     manager.split(':').next() == Some(FIELD_MANAGER)
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bp_artifact::{
-    Current, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Current, DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, Proof, ResolvedImage,
+    Revision, Verdict,
 };
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use tokio::time::Instant;
@@ -106,6 +107,10 @@ impl Inner {
         };
         let ours = match same {
             true => self.ours(&start.deployment, &start.deployment, &start.slot),
+            false if self.options.adopt_only => {
+                let (verdict, detail) = (Verdict::Superseded, "another image is in its place".to_owned());
+                return Ok(Outcome { verdict, detail, ..base });
+            }
             false => {
                 self.not_cancelled(events)?;
                 let applied = self.apply(&start.slot, &revision.image).await?;
@@ -176,6 +181,16 @@ impl Inner {
         };
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         Ok(outcome)
+    }
+
+    /// What keeps the workload's pods from being well now, with the evidence.
+    pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
+        let start = self.start(events, Instant::now() + self.options.deadline).await?;
+        let picture = start.follower.picture();
+        match picture.reason() {
+            Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),
+            None => Ok(None),
+        }
     }
 
     pub(super) async fn current(&self) -> Result<Current, Error> {

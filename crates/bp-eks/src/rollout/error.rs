@@ -167,7 +167,7 @@ pub struct Conflict {
     pub field: String,
 }
 
-fn shown(conflicts: &[Conflict]) -> String {
+pub(crate) fn shown(conflicts: &[Conflict]) -> String {
     let one = |conflict: &Conflict| format!("the field manager {:?} ({})", conflict.manager, conflict.field);
     conflicts.iter().map(one).collect::<Vec<_>>().join(" and ")
 }
@@ -202,15 +202,15 @@ impl Classified for Error {
 
 /// What an error is about.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) cluster: String,
-    pub(super) namespace: String,
-    pub(super) workload: Workload,
+pub(crate) struct Place {
+    pub(crate) cluster: String,
+    pub(crate) namespace: String,
+    pub(crate) workload: Workload,
 }
 
 impl Place {
     /// Reads kube's error of an operation such as `patch deployments`.
-    pub(super) fn error(&self, operation: &'static str, error: kube::Error) -> Error {
+    pub(crate) fn error(&self, operation: &'static str, error: kube::Error) -> Error {
         let cluster = self.cluster.clone();
         match error {
             kube::Error::Api(status) => self.refused(operation, status),
@@ -256,7 +256,7 @@ fn denied(message: &str) -> Option<(String, String)> {
 }
 
 /// The owners in the causes of a refused apply.
-fn conflicts(status: &Status) -> Vec<Conflict> {
+pub(crate) fn conflicts(status: &Status) -> Vec<Conflict> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
         .filter(|cause| cause.reason == "FieldManagerConflict")

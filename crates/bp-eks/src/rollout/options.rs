@@ -20,6 +20,8 @@ pub struct Options {
     pub(crate) on_failure: OnFailure,
     pub(crate) fail_after: NonZeroU32,
     pub(crate) take_over: bool,
+    /// Only follows what is in place already, and writes nothing.
+    pub(crate) adopt_only: bool,
 }
 
 impl Options {
@@ -36,6 +38,7 @@ impl Options {
             on_failure: OnFailure::default(),
             fail_after: NonZeroU32::MIN.saturating_add(1),
             take_over: false,
+            adopt_only: false,
         })
     }
 
@@ -50,6 +53,12 @@ impl Options {
     pub fn fail_after(mut self, pods: NonZeroU32) -> Self {
         self.fail_after = pods;
         self
+    }
+
+    /// Follows the roll-out that somebody else began, and never begins or undoes one.
+    pub(crate) fn adopt_only(mut self) -> Self {
+        self.adopt_only = true;
+        self.on_failure(OnFailure::Leave)
     }
 
     /// Takes the image's field from whoever owns it. Off if not said: then the first deployment of a workload that

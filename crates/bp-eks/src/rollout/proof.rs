@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::{causes::is_ready, template};
 
 /// What `container` runs in each ready pod of `pods`.
-pub(super) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Proof {
+pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Proof {
     let ready = pods.filter(|pod| is_ready(pod) && pod.metadata.deletion_timestamp.is_none());
     let mut observations: Vec<Observation> = ready
         .map(|pod| Observation {
@@ -22,7 +22,7 @@ pub(super) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Pr
 
 /// The same, to be judged against `image`: a pod that is pinned to `image` and reports a digest that we do not know is
 /// not proven, but not wrong either. The runtime may know the same content by another manifest.
-pub(super) fn against<'p>(
+pub(crate) fn against<'p>(
     pods: impl Iterator<Item = &'p Pod> + Clone,
     container: &str,
     image: &ResolvedImage,

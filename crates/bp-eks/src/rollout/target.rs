@@ -20,9 +20,9 @@ pub type Rollout = Operation<DeployEvent, Result<Outcome, Error>>;
 
 /// One container of one workload: where an image is rolled out to. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct EksTarget(pub(super) Arc<Inner>);
+pub struct EksTarget(pub(crate) Arc<Inner>);
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     pub(super) cluster: Cluster,
     pub(super) id: TargetId,
     pub(super) container: Option<String>,

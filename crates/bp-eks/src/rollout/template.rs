@@ -14,14 +14,14 @@ const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// A container of a pod template, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// `containers` or `initContainers`.
-    pub(super) list: &'static str,
-    pub(super) name: String,
+    pub(crate) list: &'static str,
+    pub(crate) name: String,
 }
 
 /// The container `name`, or the only one there is.
-pub(super) fn slot(spec: &PodSpec, workload: &Workload, name: Option<&str>) -> Result<Slot, Error> {
+pub(crate) fn slot(spec: &PodSpec, workload: &Workload, name: Option<&str>) -> Result<Slot, Error> {
     let names = || spec.containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
     let inits = || spec.init_containers.iter().flatten().map(|c| c.name.clone());
     let Some(name) = name else {
@@ -43,7 +43,7 @@ pub(super) fn slot(spec: &PodSpec, workload: &Workload, name: Option<&str>) -> R
 }
 
 /// The image of a container, init containers included.
-pub(super) fn image<'s>(spec: &'s PodSpec, container: &str) -> Option<&'s str> {
+pub(crate) fn image<'s>(spec: &'s PodSpec, container: &str) -> Option<&'s str> {
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     all.into_iter().find(|c| c.name == container).and_then(|c| c.image.as_deref())
 }
@@ -70,7 +70,7 @@ pub(super) fn template(set: &ReplicaSet) -> PodTemplateSpec {
 }
 
 /// The same template with another image in one container.
-pub(super) fn with_image(mut template: PodTemplateSpec, container: &str, image: &str) -> PodTemplateSpec {
+pub(crate) fn with_image(mut template: PodTemplateSpec, container: &str, image: &str) -> PodTemplateSpec {
     if let Some(spec) = &mut template.spec {
         let all = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
         for found in all.filter(|c| c.name == container) {

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     api::{Cluster, SharedSet, selector},
-    error::Error,
+    error::{Error, Place},
 };
 
 /// The watches, and what they have seen.
@@ -36,7 +36,7 @@ pub(super) struct Watches {
 }
 
 /// A watch that does not work, for now or at all.
-struct Failed {
+pub(crate) struct Failed {
     operation: &'static str,
     error: watcher::Error,
     /// Whether a roll-out can be followed without it.
@@ -44,13 +44,38 @@ struct Failed {
 }
 
 /// What the watches have to say.
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Something changed.
     Changed,
     /// The API cannot be watched now; it is tried again.
     Unreachable(Error),
     /// Warnings may not be read; the roll-out is followed without them.
     NoEvents(Error),
+}
+
+impl Failed {
+    /// What it means for one who watches.
+    ///
+    /// # Errors
+    /// When the API refuses us: waiting does not help then.
+    pub(crate) fn read(self, place: &Place) -> Result<Told, Error> {
+        let Failed { operation, error, optional } = self;
+        let error = match error {
+            watcher::Error::InitialListFailed(e)
+            | watcher::Error::WatchStartFailed(e)
+            | watcher::Error::WatchFailed(e) => place.error(operation, e),
+            watcher::Error::WatchError(status) => place.error(operation, kube::Error::Api(status)),
+            other => {
+                let cluster = place.cluster.clone();
+                Error::UnexpectedAnswer { operation, cluster, source: other.into() }
+            }
+        };
+        match error {
+            Error::Forbidden { .. } if optional => Ok(Told::NoEvents(error)),
+            Error::Forbidden { .. } | Error::Unauthorized { .. } | Error::NoCredentials { .. } => Err(error),
+            _ => Ok(Told::Unreachable(error)),
+        }
+    }
 }
 
 impl Watches {
@@ -81,23 +106,7 @@ impl Watches {
             Some(Ok(())) | None => return Ok(Told::Changed),
             Some(Err(failed)) => failed,
         };
-        let Failed { operation, error, optional } = failed;
-        let error = match error {
-            watcher::Error::InitialListFailed(e)
-            | watcher::Error::WatchStartFailed(e)
-            | watcher::Error::WatchFailed(e) => cluster.place.error(operation, e),
-            watcher::Error::WatchError(status) => cluster.place.error(operation, kube::Error::Api(status)),
-            other => Error::UnexpectedAnswer {
-                operation,
-                cluster: cluster.place.cluster.clone(),
-                source: other.into(),
-            },
-        };
-        match error {
-            Error::Forbidden { .. } if optional => Ok(Told::NoEvents(error)),
-            Error::Forbidden { .. } | Error::Unauthorized { .. } | Error::NoCredentials { .. } => Err(error),
-            _ => Ok(Told::Unreachable(error)),
-        }
+        failed.read(&cluster.place)
     }
 
     /// Whether everything was seen once. Warnings are not waited for.
@@ -129,12 +138,11 @@ impl Watches {
     }
 }
 
-fn watch<K>(
-    api: Api<K>,
-    config: Config,
-    operation: &'static str,
-    optional: bool,
-) -> (Store<K>, BoxStream<'static, Result<(), Failed>>)
+/// What a watch has seen, and the stream of its news.
+pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, Result<(), Failed>>);
+
+/// Watches one kind of object; one that is `optional` is given up when it may not be watched.
+pub(crate) fn watch<K>(api: Api<K>, config: Config, operation: &'static str, optional: bool) -> Watched<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Default + Eq + std::hash::Hash + Clone + Send + Sync,

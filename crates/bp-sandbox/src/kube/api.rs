@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Cluster,
     apply::{Writer, apply, track},
-    controllers, patch,
+    controllers, endpoints, patch,
     resource::{self, Resource, Target},
     selector::{Selector, selects},
     status::{Answer, Failure, json_response},
@@ -229,6 +229,7 @@ fn complete(resource: &Resource, object: &mut Value) {
             complete_pod(&mut object["spec"]);
             default(&mut object["status"], "phase", json!("Pending"));
         }
+        "Service" => endpoints::complete(object),
         "Secret" => {
             // What is written in clear under `stringData` is stored under `data`.
             if let Some(clear) = object["stringData"].take().as_object() {
@@ -304,6 +305,9 @@ fn validate(world: &World, resource: &Resource, old: &Value, new: &Value) -> Ans
         "Pod" => Some(("spec", &new["spec"])),
         _ => None,
     };
+    if resource.kind == "Service" {
+        wrong.extend(endpoints::validate(new));
+    }
     if let Some((path, spec)) = template {
         let containers = spec["containers"].as_array().map_or(&[][..], Vec::as_slice);
         if containers.is_empty() {
@@ -463,6 +467,10 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
         return store(world, call, key, object).map(|object| (201, Value::clone(&object)));
     };
     check_uid(resource, &key.name, &old, &config)?;
+    let sent = &config["metadata"]["resourceVersion"];
+    if !sent.is_null() && *sent != old["metadata"]["resourceVersion"] {
+        return Err(Failure::stale(resource, &key.name));
+    }
     let mut new = apply(&old, &config, &writer, call.flag("force"))?;
     settle_metadata(&old, &mut new);
     complete(resource, &mut new);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    fields::{self, Fields, List, fields_of, item_key, list_kind, resolve},
+    fields::{self, Fields, List, fields_of, is_atomic_map, item_key, list_kind, resolve},
     status::{Answer, Failure},
     store::seconds,
 };
@@ -127,6 +127,7 @@ fn is_leaf(path: &[String]) -> bool {
 
 fn merge(live: &mut Value, config: &Value, name: &str) {
     match config {
+        Value::Object(_) if is_atomic_map(name) => *live = config.clone(),
         Value::Object(map) => {
             if !live.is_object() {
                 *live = json!({});

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    deployment,
+    deployment, endpoints,
     kubelet::PodRun,
     resource,
     status::Failure,
@@ -24,11 +24,17 @@ pub(super) fn reconcile(world: &mut World) {
     for object in world.store.list("deployments", "").cloned().collect::<Vec<_>>() {
         deployment::sync(world, &object);
     }
+    endpoints::reconcile(world);
 }
 
 /// Removes what belongs to something that is gone.
 fn collect_garbage(world: &mut World) {
-    for (owned, owner) in [("replicasets", "deployments"), ("pods", "replicasets")] {
+    for (owned, owner) in [
+        ("replicasets", "deployments"),
+        ("pods", "replicasets"),
+        ("services", "services"),
+        ("endpointslices", "services"),
+    ] {
         for object in world.store.list(owned, "").cloned().collect::<Vec<_>>() {
             let metadata = &object["metadata"];
             let (Some(name), Some(kind)) = (

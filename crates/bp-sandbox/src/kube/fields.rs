@@ -41,7 +41,7 @@ pub(super) fn list_kind(name: &str, items: &[Value]) -> List {
 }
 
 /// Maps that are owned as a whole.
-fn is_atomic_map(name: &str) -> bool {
+pub(super) fn is_atomic_map(name: &str) -> bool {
     matches!(name, "selector" | "nodeSelector" | "secretKeyRef" | "configMapKeyRef" | "fieldRef")
 }
 

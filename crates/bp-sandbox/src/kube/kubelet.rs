@@ -172,6 +172,11 @@ fn status(run: &PodRun, pod: &Value, world: &World) -> Value {
         () if main().any(ContainerRun::has_started) => "Running",
         () => "Pending",
     });
+    if status["podIP"].is_null() && main().any(ContainerRun::has_started) {
+        let address = format!("10.0.{}.{}", fastrand::u8(..), fastrand::u8(1..255));
+        status["podIPs"] = json!([{ "ip": address }]);
+        status["podIP"] = json!(address);
+    }
     let initialized = run.containers.iter().filter(|c| c.init).all(ContainerRun::lets_pass);
     let ready = initialized && main().all(|c| c.ready);
     let mut set = |kind: &str, holds: bool, reason: &str, message: String| {

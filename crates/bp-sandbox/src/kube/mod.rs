@@ -11,6 +11,7 @@ mod container;
 mod controllers;
 mod deployment;
 mod discovery;
+mod endpoints;
 mod fields;
 mod kubelet;
 mod native;

@@ -56,7 +56,7 @@ pub(super) static RESOURCES: &[Resource] = &[
     Resource::core("namespaces", "Namespace", &["ns"]).cluster_wide(),
     Resource::core("nodes", "Node", &["no"]).cluster_wide(),
     Resource::core("pods", "Pod", &["po"]).with(&["log", "status"]),
-    Resource::core("services", "Service", &["svc"]),
+    Resource::core("services", "Service", &["svc"]).with(&["status"]),
     Resource::core("configmaps", "ConfigMap", &["cm"]),
     Resource::core("secrets", "Secret", &[]),
     Resource::core("events", "Event", &["ev"]),
@@ -69,7 +69,11 @@ pub(super) static RESOURCES: &[Resource] = &[
     Resource::new("apps", "v1", "daemonsets", "DaemonSet", &["ds"]).with(&["status"]),
     Resource::new("apps", "v1", "controllerrevisions", "ControllerRevision", &[]),
     Resource::new("batch", "v1", "jobs", "Job", &[]).with(&["status"]),
-    Resource::new("networking.k8s.io", "v1", "ingresses", "Ingress", &["ing"]),
+    Resource::new("networking.k8s.io", "v1", "ingresses", "Ingress", &["ing"]).with(&["status"]),
+    Resource::new("networking.k8s.io", "v1", "ingressclasses", "IngressClass", &[]).cluster_wide(),
+    Resource::new("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", &[]),
+    // Of the AWS Load Balancer Controller, which most clusters have.
+    Resource::new("elbv2.k8s.aws", "v1beta1", "targetgroupbindings", "TargetGroupBinding", &[]),
     Resource::new("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", &["hpa"]),
     Resource::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", &["pdb"]),
     Resource::new("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", &[])
