@@ -32,7 +32,7 @@ impl DeliveryArgs {
     /// # Errors
     /// When the file is missing or wrong, the environment is unknown, or there are no credentials.
     pub async fn open(&self) -> Result<Delivery, Failure> {
-        let config = self.project.config()?;
+        let config = self.project.config.load(&self.env)?;
         let environment = config.environment(&self.env)?.clone();
         let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
         let deadline = self.wait.deadline.unwrap_or(environment.deploy.timeout);
@@ -47,14 +47,7 @@ impl DeliveryArgs {
         let environment = &delivery.environment;
         let wanted: ImageRef = match &self.image {
             Some(image) => image.clone().into(),
-            None => {
-                let artifact = Artifact::read(&self.project.artifact)?;
-                match artifact.resolved() {
-                    Some(image) => image.moved_to(&environment.repository).reference.into(),
-                    // The older form has no digest: its tag is resolved here, once.
-                    None => artifact.image_ref(Some(&environment.repository))?,
-                }
-            }
+            None => Artifact::read(&self.project.artifact)?.image_in(&environment.repository)?,
         };
         let resolver = delivery.clients.resolver(wanted.repository().registry())?;
         match resolver.resolve(&wanted).await {
@@ -108,6 +101,10 @@ impl Delivery {
         if let Some(cadence) = self.cadence {
             options = options.cadence(cadence)?;
         }
+        options = options.on_failure(self.environment.deploy.on_failure);
+        if let Some(tasks) = self.environment.limits.failures {
+            options = options.fail_after(tasks);
+        }
         let target = |container: &str| {
             EcsTarget::new(self.clients.ecs(), &ecs.cluster, &ecs.service, container, options.clone())
         };
@@ -125,7 +122,12 @@ impl Delivery {
     pub async fn eks(&self) -> Result<Arc<dyn Target>, Failure> {
         let eks = self.environment.eks()?;
         let client = self.clients.kube(&eks.cluster).await?;
-        let options = bp_eks::Options::new(self.deadline)?.take_over(self.take_over);
+        let mut options = bp_eks::Options::new(self.deadline)?
+            .take_over(self.take_over)
+            .on_failure(self.environment.deploy.on_failure);
+        if let Some(pods) = self.environment.limits.failures {
+            options = options.fail_after(pods);
+        }
         let (workload, container) = (eks.workload.clone(), eks.container.clone());
         Ok(Arc::new(bp_eks::EksTarget::new(
             client,

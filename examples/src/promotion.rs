@@ -18,8 +18,8 @@ pub async fn image_of(artifact: &Artifact, (from, clients): Side<'_>) -> Result<
     if let Some(image) = artifact.resolved() {
         return Ok(image.moved_to(&from.repository));
     }
-    // The older form has no digest: its tag is resolved here, once.
-    let tagged = artifact.image_ref(Some(&from.repository))?;
+    // Without a digest its tag is resolved here, once.
+    let tagged = artifact.image_in(&from.repository)?;
     Ok(clients.resolver(from.registry())?.resolve(&tagged).await?)
 }
 
@@ -56,5 +56,9 @@ pub fn promote(
         Some(tag) => to.0.repository.tagged(tag.clone()),
         None => to.0.repository.at(image.digest().clone()).into(),
     };
-    Ok(copy(client.image(&source), client.image(&destination), CopyOptions::default()))
+    let mut options = CopyOptions::default();
+    if let Some(blobs) = to.0.limits.transfers {
+        options = options.concurrency(blobs.get() as usize);
+    }
+    Ok(copy(client.image(&source), client.image(&destination), options))
 }

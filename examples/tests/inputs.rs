@@ -46,6 +46,7 @@ async fn files_and_flags() {
 async fn every_binary_explains_itself() {
     let stage = Stage::new().await;
     for name in [
+        "config",
         "emit-artifact",
         "promote",
         "deploy-ecs",

@@ -49,7 +49,8 @@ pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, C
 pub use commit::CommitSha;
 pub use config::{
     AccountId, Config, ConfigError, ConfigLoader, DeployPolicy, EcsConfig, EksConfig, Environment,
-    EnvironmentConfig, Origin, Project, Region, RoleArn, Setting, Workload, WorkloadKind, config_schema,
+    EnvironmentConfig, Limits, Origin, Project, Region, RoleArn, Setting, Workload, WorkloadKind,
+    config_schema,
 };
 pub use deploy::{
     Cause, Change, Current, DeployEvent, Drift, Evidence, EvidenceKind, FailureReport, Observation,

@@ -233,6 +233,11 @@ impl ImageRef {
         ImageRef { digest: Some(digest), ..self }
     }
 
+    /// The same tag and digest in another repository, as after a byte-identical copy.
+    pub fn moved_to(&self, repository: &Repository) -> Self {
+        ImageRef { repository: repository.clone(), ..self.clone() }
+    }
+
     /// What a registry is asked for: the digest if there is one, else the tag.
     pub fn reference(&self) -> &str {
         match (&self.digest, &self.tag) {

@@ -36,6 +36,27 @@ fn an_image_wins_over_the_repository_given() {
     assert_eq!(artifact.resolved().unwrap().reference.to_string(), format!("r.example.com/web@{digest}"));
 }
 
+/// Every environment has the image in a repository of its own, however the artifact names it.
+#[test]
+fn an_environment_has_the_image_in_its_own_repository() {
+    let digest = Digest::sha256("x");
+    let prod: Repository = "prod.example.com/live/web".parse().unwrap();
+    for (image, expected) in [
+        (r#""tag": "1""#.to_owned(), "prod.example.com/live/web:1".to_owned()),
+        (format!(r#""digest": "{digest}""#), format!("prod.example.com/live/web@{digest}")),
+        (format!(r#""tag": "1", "digest": "{digest}""#), format!("prod.example.com/live/web:1@{digest}")),
+    ] {
+        let text = format!(r#"{{ "image": {{ "repository": "dev.example.com/web", {image} }} }}"#);
+        assert_eq!(parse(&text).unwrap().image_in(&prod).unwrap().to_string(), expected);
+    }
+    let old = parse(r#"{ "commit_sha": "1a2b3c4" }"#).unwrap();
+    assert_eq!(old.image_in(&prod).unwrap().to_string(), "prod.example.com/live/web:1a2b3c4");
+    let whole = parse(&format!(r#"{{ "source": {{ "commit": "{HEAD}" }} }}"#)).unwrap();
+    assert_eq!(whole.image_in(&prod).unwrap().to_string(), "prod.example.com/live/web:1a2b3c4");
+    let nothing = Artifact::default().image_in(&prod).unwrap_err();
+    assert!(nothing.to_string().contains("neither an image nor a commit"), "{nothing}");
+}
+
 #[test]
 fn what_is_not_known_survives_a_rewrite() {
     let text = format!(

@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use bp_artifact::{Classified, Config, ConfigError, ConfigLoader, ErrorClass, config_schema};
+use bp_artifact::{
+    Classified, Config, ConfigError, ConfigLoader, ErrorClass, Limits, OnFailure, config_schema,
+};
 use tempfile::TempDir;
 
 const GOOD: &str = r#"version = 1
@@ -50,7 +52,10 @@ fn environments_keep_their_order_and_their_own_repository() {
     assert_eq!(prod.eks().unwrap().container, None);
     assert_eq!(dev.deploy.timeout, Duration::from_secs(15 * 60));
     assert_eq!(prod.deploy.timeout, Duration::from_secs(3600));
-    assert_eq!(dev.eks().unwrap_err().to_string(), "bp.toml: the environment dev has no [environment.eks]");
+    assert_eq!(
+        dev.eks().unwrap_err().to_string(),
+        "bp.toml:8:8: the environment dev has no [environment.eks]"
+    );
     let unknown = config.environment("stagin").unwrap_err();
     assert_eq!(unknown.to_string(), "bp.toml has no environment \"stagin\"; it has dev, prod");
     assert_eq!(unknown.class(), ErrorClass::BadInput);
@@ -107,6 +112,48 @@ fn every_mistake_is_shown_where_it_is() {
         ("\"deployment/web\"", "\"job/web\"", "bp.toml:26:12: \"job/web\" is not a workload"),
         ("namespace = \"web\"", "namespace = \"Web\"", "bp.toml:25:13: \"Web\" is not a namespace"),
         ("timeout = \"1h\"", "timeout = \"soon\"", "bp.toml:28:11: \"soon\" is not a duration"),
+        (
+            "timeout = \"1h\"",
+            "on-failure = \"pray\"",
+            "bp.toml:28:14: \"pray\" is neither \"roll-back\" nor \"leave\"",
+        ),
+        (
+            "[environment.deploy]\ntimeout = \"1h\"",
+            "[environment.limits]\nfailures = 0",
+            "bp.toml:28:12: \"0\" is not a number from 1",
+        ),
+        (
+            "[environment.deploy]\ntimeout = \"1h\"",
+            "[environment.limits]\ntransfers = 1.5",
+            "bp.toml:28:13: `limits.transfers` is a number, found a number with a fraction",
+        ),
+        (
+            "[environment.deploy]\ntimeout = \"1h\"",
+            "[environment.limits]\ntransfers = 0x10",
+            "bp.toml:28:13: \"0x10\" is not a number from 1",
+        ),
+        (
+            "[environment.deploy]\ntimeout = \"1h\"",
+            "[environment.limits]\ntransfers = \"many\"",
+            "bp.toml:28:13: \"many\" is not a number from 1",
+        ),
+        (
+            "repository = \"shop/web\"",
+            "repository = \"shop/web\"\ntags = \"x\"",
+            "bp.toml:6:1: unknown key `tags`",
+        ),
+        (
+            "[project]\nname = \"shop\"\nrepository = \"shop/web\"",
+            "project = 1",
+            "bp.toml:3:11: expected a table [project]",
+        ),
+        ("name = \"shop\"", "name = \"shop\"\nname = \"shop\"", "bp.toml:5:"),
+        (
+            "role = \"arn:aws:iam::111111111111:role/deploy\"",
+            "role = [\"a\"]",
+            "bp.toml:11:8: `role` is a string, found a list",
+        ),
+        ("account = \"111111111111\"", "account = \"1111\"", "bp.toml:9:11: \"1111\" is not an AWS account"),
         ("timeout = \"1h\"", "timeout = \"0s\"", "bp.toml:28:11: \"0s\" is not a duration"),
         ("timeout = \"1h\"", "timeout = \"-1h\"", "bp.toml:28:11: \"-1h\" is not a duration"),
         ("\"shop\"\nrepository", "\"shop;\"\nrepository", "bp.toml:4:8: the tag \"Project\" is not allowed"),
@@ -140,6 +187,24 @@ fn files(overlay: &str) -> (TempDir, ConfigLoader) {
     fs::write(&base, GOOD).unwrap();
     fs::write(&over, overlay).unwrap();
     (directory, ConfigLoader::new(base).overlay(over))
+}
+
+#[test]
+fn limits_policy_and_owner() {
+    let more = "[environment.limits]\nfailures = 3\ntransfers = \"1_0\"\n";
+    let text =
+        GOOD.replacen("timeout = \"1h\"", &format!("timeout = \"1h\"\non-failure = \"leave\"\n{more}"), 1);
+    assert!(Config::parse(&text, "bp.toml").is_err(), "underscores belong to numbers, not to texts");
+    let text = text.replace("\"1_0\"", "1_0").replacen("repository", "owner = \"team web\"\nrepository", 1);
+    let config = Config::parse(&text, "bp.toml").unwrap();
+    let (dev, prod) = (&config.environments()[0], &config.environments()[1]);
+    assert_eq!((dev.deploy.on_failure, dev.limits), (OnFailure::RollBack, Limits::default()));
+    assert_eq!(prod.deploy.on_failure, OnFailure::Leave);
+    assert_eq!(prod.limits.failures.map(u32::from), Some(3));
+    assert_eq!(prod.limits.transfers.map(u32::from), Some(10));
+    assert_eq!(dev.tags["Owner"], "team web");
+    let owner = dev.settings().iter().find(|setting| setting.key == "tags.Owner").unwrap();
+    assert_eq!(serde_json::to_value(owner).unwrap()["origin"], "bp.toml:5:9");
 }
 
 #[test]
@@ -189,6 +254,10 @@ fn the_upper_layer_wins_and_says_so() {
     assert_eq!(origin("ecs.container"), "--container");
     assert_eq!(origin("deploy.timeout"), "default");
     assert_eq!(origin("tags.Owner"), "over.toml:3:9");
+    // A tag is a setting as others are.
+    let (_directory, loader) = files("version = 1\n");
+    let tagged = loader.flag("--set", "dev", "tags.Owner", "me").load().unwrap();
+    assert_eq!(tagged.environment("dev").unwrap().tags["Owner"], "me");
     // The other environment is as it was.
     let before = Config::parse(GOOD, "bp.toml").unwrap();
     assert_eq!(

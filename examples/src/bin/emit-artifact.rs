@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
 
-use bp_artifact::{Artifact, CiError, CommitSha, Config, ExitCode, ImageRef, TimeSource, Wait, wait_for};
+use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, wait_for};
 use bp_examples::{Clients, Endpoints, Failure, Ui, cli};
 
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
@@ -23,13 +23,15 @@ struct Args {
     /// Assume the role of this environment of bp.toml; else the credentials at hand are used
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
-    /// The project's environments, for --env
-    #[arg(long, value_name = "FILE", default_value = "bp.toml", env = "BP_CONFIG")]
-    config: PathBuf,
-    /// How long to wait for the image to appear: 90s, 15m, 1h
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = cli::duration)]
-    deadline: Duration,
+    #[command(flatten)]
+    config: cli::ConfigArgs,
+    /// How long to wait for the image to appear: 90s, 15m, 1h; if not given, what bp.toml says for --env, else 5m
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    deadline: Option<Duration>,
 }
+
+/// How long to wait where neither a flag nor bp.toml says it.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Process {
     bp_examples::run(emit)
@@ -47,11 +49,15 @@ async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     artifact.created = Some(TimeSource::system().now());
 
     let endpoints = Endpoints::from_env()?;
-    let clients = match &args.env {
-        Some(name) => Clients::of(Config::load(&args.config)?.environment(name)?, &endpoints).await?,
-        None => Clients::ambient(&endpoints).await,
+    let (clients, patience) = match &args.env {
+        Some(name) => {
+            let config = args.config.load(name)?;
+            let environment = config.environment(name)?;
+            (Clients::of(environment, &endpoints).await?, environment.deploy.image_timeout)
+        }
+        None => (Clients::ambient(&endpoints).await, PATIENCE),
     };
-    let wait = Wait::new(args.deadline, Duration::from_secs(2))?;
+    let wait = Wait::new(args.deadline.unwrap_or(patience), Duration::from_secs(2))?;
     let resolver = clients.resolver(args.image.repository().registry())?;
     let image = wait_for(&*resolver, &args.image, wait).await?;
 

@@ -23,7 +23,7 @@ fn main() -> Process {
 }
 
 async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let config = args.project.config()?;
+    let config = args.project.config.load(&args.to)?;
     let to = config.environment(&args.to)?;
     let from = match &args.from {
         Some(name) => config.environment(name)?,
@@ -36,7 +36,7 @@ async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let sides = (Clients::of(from, &endpoints).await?, Clients::of(to, &endpoints).await?);
 
     let image = promotion::image_of(&artifact, (from, &sides.0)).await?;
-    let tag = artifact.image_ref(Some(&from.repository))?.tag().cloned();
+    let tag = artifact.image_in(&from.repository)?.tag().cloned();
     let copy = promotion::promote(&image, tag.as_ref(), (from, &sides.0), (to, &sides.1), &endpoints)?;
     let report = ui.follow(copy).await?;
     ui.result(image.moved_to(&to.repository).reference, &report);

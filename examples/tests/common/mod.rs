@@ -139,6 +139,7 @@ pub async fn ended(mut command: Command) -> Ended {
 
 fn binary(name: &str) -> &'static Path {
     Path::new(match name {
+        "config" => env!("CARGO_BIN_EXE_config"),
         "emit-artifact" => env!("CARGO_BIN_EXE_emit-artifact"),
         "promote" => env!("CARGO_BIN_EXE_promote"),
         "deploy-ecs" => env!("CARGO_BIN_EXE_deploy-ecs"),

@@ -251,6 +251,27 @@ impl Artifact {
         Ok(repository.tagged(tag))
     }
 
+    /// The image as an environment has it: in that environment's `repository`, wherever it was built.
+    ///
+    /// By digest when the artifact has it; else by its tag (in the older form the abbreviated commit), which is still
+    /// to be resolved there.
+    ///
+    /// ```
+    /// use bp_artifact::{Artifact, Repository};
+    ///
+    /// let text = r#"{ "image": { "repository": "dev.example.com/shop/web", "tag": "1.4.2" } }"#;
+    /// let prod: Repository = "prod.example.com/shop/web".parse()?;
+    /// let image = Artifact::parse(text, "artifact.json")?.image_in(&prod)?;
+    /// assert_eq!(image.to_string(), "prod.example.com/shop/web:1.4.2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the artifact names no image.
+    pub fn image_in(&self, repository: &Repository) -> Result<ImageRef, ArtifactError> {
+        Ok(self.image_ref(Some(repository))?.moved_to(repository))
+    }
+
     /// The image with its digest, when the artifact has it.
     pub fn resolved(&self) -> Option<ResolvedImage> {
         let image = self.image.as_ref()?;

@@ -34,10 +34,10 @@ pub enum ConfigError {
         known: Vec<Environment>,
     },
     /// An environment does not say where to deploy to.
-    #[error("{file}: the environment {environment} has no [environment.{section}]")]
+    #[error("{at}: the environment {environment} has no [environment.{section}]")]
     MissingSection {
-        /// The file.
-        file: String,
+        /// Where the environment is.
+        at: Origin,
         /// The environment.
         environment: Environment,
         /// `ecs` or `eks`.

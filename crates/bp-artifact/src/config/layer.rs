@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use serde::{Serialize, Serializer};
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeInteger, DeTable, DeValue},
 };
 
-use super::{ConfigError, Environment};
+use super::{
+    ConfigError, Environment,
+    keys::{self, ENVIRONMENT, Key, Kind, NAME, PROJECT},
+};
 use crate::{document::Location, parse::ParseError};
 
 /// Where a setting comes from.
@@ -35,8 +39,15 @@ impl fmt::Display for Origin {
     }
 }
 
+/// As it is shown: `bp.toml:3:14`, `$BP_PROD_REGION`, `--set`, `default`.
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A setting and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Setting {
     /// Its key: `region`, `ecs.cluster`.
@@ -51,42 +62,6 @@ impl Setting {
     pub(super) fn invalid(&self, reason: impl Into<String>) -> ConfigError {
         ConfigError::Invalid { at: self.origin.clone(), reason: reason.into() }
     }
-}
-
-/// The keys of a section and what they mean. A key that ends in `.*` stands for any name there.
-pub(super) type Keys = [(&'static str, &'static str)];
-
-/// The keys of `[project]`.
-pub(super) const PROJECT: &Keys = &[
-    ("name", "The project's name."),
-    ("repository", "The path of the image's repository, below each environment's registry."),
-    ("tags.*", "A tag of everything that is created, in every environment."),
-];
-
-/// The keys of `[[environment]]`, besides its name.
-pub(super) const ENVIRONMENT: &Keys = &[
-    ("account", "The AWS account: work in another one is refused."),
-    ("region", "The AWS region."),
-    ("role", "The ARN of the role to assume."),
-    ("registry", "The registry's host."),
-    ("repository", "The path of the image's repository, when it is not the project's."),
-    ("ecs.cluster", "The ECS cluster's name or ARN."),
-    ("ecs.service", "The ECS service's name."),
-    ("ecs.container", "The container in the task definition, when there are several."),
-    ("eks.cluster", "The EKS cluster's name."),
-    ("eks.namespace", "The Kubernetes namespace."),
-    ("eks.workload", "The workload, as in deployment/web."),
-    ("eks.container", "The container in the pod template, when there are several."),
-    ("deploy.timeout", "How long a deployment may take, as in 15m."),
-    ("deploy.image-timeout", "How long to wait for the image to appear, as in 5m."),
-    ("tags.*", "A tag of everything that is created, in this environment."),
-];
-
-fn is_known(keys: &Keys, key: &str) -> bool {
-    keys.iter().any(|(known, _)| match known.strip_suffix('*') {
-        Some(section) => key.strip_prefix(section).is_some_and(|name| !name.is_empty()),
-        None => *known == key,
-    })
 }
 
 /// Settings by key. Laid over each other, the upper one wins.
@@ -149,11 +124,11 @@ impl Settings {
 pub(super) fn variables(environment: &Environment, variable: &dyn Fn(&str) -> Option<String>) -> Settings {
     let screaming = |text: &str| text.to_ascii_uppercase().replace(['-', '.'], "_");
     let mut settings = Settings::default();
-    for (key, _) in ENVIRONMENT.iter().filter(|(key, _)| !key.ends_with('*')) {
-        let name = format!("BP_{}_{}", screaming(environment.as_str()), screaming(key));
+    for key in ENVIRONMENT.iter().filter(|key| !key.name.ends_with('*')) {
+        let name = format!("BP_{}_{}", screaming(environment.as_str()), screaming(key.name));
         if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
             let origin = Origin::Variable(name);
-            settings.insert(Setting { key: (*key).to_owned(), value, origin });
+            settings.insert(Setting { key: key.name.to_owned(), value, origin });
         }
     }
     settings
@@ -203,7 +178,9 @@ pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
                 let reason = format!("this version of the format is not supported; {VERSION} is");
                 return Err(at.invalid(value.span().start, reason));
             }
-            ("project", DeValue::Table(table)) => flatten(&at, table, "", PROJECT, &mut layer.project)?,
+            ("project", DeValue::Table(table)) => {
+                flatten(&at, table, "", &PROJECT.iter().collect::<Vec<_>>(), &mut layer.project)?;
+            }
             ("environment", DeValue::Array(tables)) => {
                 for table in tables.iter() {
                     layer.environments.push(environment(&at, table, &layer.environments)?);
@@ -236,8 +213,7 @@ fn environment(
         return Err(at.invalid(value.span().start, "expected a table [[environment]]"));
     };
     let mut settings = Settings::default();
-    let mut keys: Vec<(&str, &str)> = vec![("name", "")];
-    keys.extend_from_slice(ENVIRONMENT);
+    let keys: Vec<&Key> = std::iter::once(&NAME).chain(ENVIRONMENT).collect();
     flatten(at, table, "", &keys, &mut settings)?;
     let name: Environment = settings
         .parse("name")?
@@ -253,42 +229,60 @@ fn environment(
     Ok((name, origin, settings))
 }
 
-/// Reads the strings of a table and of the tables below it; their keys are joined with dots.
+/// Reads the values of a table and of the tables below it; their keys are joined with dots.
 fn flatten(
     at: &Text<'_>,
     table: &DeTable<'_>,
     prefix: &str,
-    keys: &Keys,
+    keys: &[&Key],
     settings: &mut Settings,
 ) -> Result<(), ConfigError> {
     for (key, value) in table {
         let path = format!("{prefix}{}", key.get_ref());
-        match value.get_ref() {
-            DeValue::Table(below) if keys.iter().any(|(known, _)| known.starts_with(&format!("{path}."))) => {
+        let start = value.span().start;
+        let value = match (keys::find(keys, &path), value.get_ref()) {
+            (None, DeValue::Table(below)) if is_section(keys, &path) => {
                 flatten(at, below, &format!("{path}."), keys, settings)?;
+                continue;
             }
-            _ if !is_known(keys, &path) => {
-                let known: Vec<&str> = keys.iter().map(|(known, _)| *known).collect();
+            (None, _) => {
+                let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
                 let reason = format!("unknown key `{path}`, expected one of {}", known.join(", "));
                 return Err(at.invalid(key.span().start, reason));
             }
-            DeValue::String(text) => {
-                let (value, origin) = (text.to_string(), at.origin(value.span().start));
-                settings.insert(Setting { key: path, value, origin });
+            (_, DeValue::String(text)) => text.to_string(),
+            (Some(Key { kind: Kind::Count, .. }), DeValue::Integer(number)) => digits(number),
+            (Some(Key { kind: Kind::Count, .. }), other) => {
+                let reason = format!("`{path}` is a number, found {}", kind(other));
+                return Err(at.invalid(start, reason));
             }
-            other => {
+            (_, other) => {
                 let reason = format!("`{path}` is a string, found {}: put it in quotes", kind(other));
-                return Err(at.invalid(value.span().start, reason));
+                return Err(at.invalid(start, reason));
             }
-        }
+        };
+        settings.insert(Setting { key: path, value, origin: at.origin(start) });
     }
     Ok(())
+}
+
+fn is_section(keys: &[&Key], path: &str) -> bool {
+    keys.iter().any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// A number as it is read again: numbers of another base keep their prefix, and are refused.
+fn digits(number: &DeInteger<'_>) -> String {
+    match number.radix() {
+        10 => number.as_str().replace('_', ""),
+        _ => number.to_string(),
+    }
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
-        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, ConfigError,
-    layer::{self, ENVIRONMENT, Origin, Setting},
+    keys::{self, ENVIRONMENT},
+    layer::{self, Origin, Setting},
     read,
 };
 use crate::document;
@@ -77,7 +78,7 @@ impl ConfigLoader {
                 settings.overlay(layer::variables(name, variable));
             }
             for (_, flag) in self.flags.iter().filter(|(environment, _)| environment == name.as_str()) {
-                if !ENVIRONMENT.iter().any(|(key, _)| *key == flag.key) {
+                if keys::find(&ENVIRONMENT.iter().collect::<Vec<_>>(), &flag.key).is_none() {
                     return Err(flag.invalid(format!("there is no setting {:?}", flag.key)));
                 }
                 settings.insert(flag.clone());

@@ -1,13 +1,14 @@
 //! `bp.toml`: the environments of a project, in the order in which an image passes through them.
 
 mod error;
+mod keys;
 mod layer;
 mod loader;
 mod name;
 mod read;
 mod schema;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
 
 pub use error::ConfigError;
 pub use layer::{Origin, Setting};
@@ -15,7 +16,10 @@ pub use loader::ConfigLoader;
 pub use name::{AccountId, Environment, Region, RoleArn, Workload, WorkloadKind};
 pub use schema::config_schema;
 
-use crate::reference::{Registry, Repository};
+use crate::{
+    deploy::OnFailure,
+    reference::{Registry, Repository},
+};
 
 /// The content of `bp.toml`.
 ///
@@ -95,12 +99,15 @@ pub struct EnvironmentConfig {
     pub repository: Repository,
     /// How deployments go here.
     pub deploy: DeployPolicy,
-    /// The tags of everything that is created here: Project, App, Environment, ManagedBy, and what the file adds.
+    /// How much at a time, and how much may fail.
+    pub limits: Limits,
+    /// The tags of everything that is created here: Project, App, Environment, Owner (where one is named), ManagedBy,
+    /// and what the file adds.
     pub tags: BTreeMap<String, String>,
     ecs: Option<EcsConfig>,
     eks: Option<EksConfig>,
     settings: Vec<Setting>,
-    file: String,
+    origin: Origin,
 }
 
 /// How deployments go in an environment.
@@ -111,6 +118,18 @@ pub struct DeployPolicy {
     pub timeout: Duration,
     /// How long to wait for an image to appear in the registry. 5 minutes, unless the file says otherwise.
     pub image_timeout: Duration,
+    /// What to do when a deployment fails. Go back, unless the file says `leave`.
+    pub on_failure: OnFailure,
+}
+
+/// How much at a time, and how much may fail. `None`: what the library that is asked holds for right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How many tasks or pods may fail before a deployment is given up.
+    pub failures: Option<NonZeroU32>,
+    /// How many blobs a promotion to here carries at a time.
+    pub transfers: Option<NonZeroU32>,
 }
 
 /// A service of Amazon ECS, and the container in it that runs the image.
@@ -201,6 +220,11 @@ impl EnvironmentConfig {
         &self.settings
     }
 
+    /// Where the environment is.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Whether an ECS service is configured.
     pub fn has_ecs(&self) -> bool {
         self.ecs.is_some()
@@ -228,6 +252,6 @@ impl EnvironmentConfig {
     }
 
     fn missing(&self, section: &'static str) -> ConfigError {
-        ConfigError::MissingSection { file: self.file.clone(), environment: self.name.clone(), section }
+        ConfigError::MissingSection { at: self.origin.clone(), environment: self.name.clone(), section }
     }
 }

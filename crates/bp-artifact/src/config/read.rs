@@ -1,14 +1,16 @@
 //! From layers of settings to a checked [`Config`].
 
-use std::{collections::BTreeMap, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
 
 use super::{
     AccountId, Config, ConfigError, DeployPolicy, EcsConfig, EksConfig, Environment, EnvironmentConfig,
-    Project, Region, RoleArn,
+    Limits, Project, Region, RoleArn,
+    keys::{LEAVE, ROLL_BACK},
     layer::{FileLayer, Origin, Settings},
     name::is_dns_name,
 };
 use crate::{
+    deploy::OnFailure,
     parse::ParseError,
     reference::{Registry, Repository},
 };
@@ -43,7 +45,7 @@ pub(super) fn config(file: &str, layer: FileLayer) -> Result<Config, ConfigError
     let mut environments = Vec::with_capacity(layer.environments.len());
     for (name, origin, mut settings) in layer.environments {
         inherit(&mut settings, &layer.project, &project, &name);
-        environments.push(environment(file, name, &origin, settings)?);
+        environments.push(environment(name, origin, settings)?);
     }
     Ok(Config { file: file.to_owned(), project, environments })
 }
@@ -56,6 +58,9 @@ fn inherit(settings: &mut Settings, from: &Settings, project: &Project, name: &E
     for (_, tag) in from.section("tags") {
         settings.insert_if_missing(&tag.key, &tag.value, tag.origin.clone());
     }
+    if let Some(owner) = from.get("owner") {
+        settings.insert_if_missing("tags.Owner", &owner.value, owner.origin.clone());
+    }
     let app = project.repository.rsplit('/').next().unwrap_or_default();
     let origin = |key| from.get(key).map_or(Origin::Default, |setting| setting.origin.clone());
     for (key, value, origin) in [
@@ -65,30 +70,35 @@ fn inherit(settings: &mut Settings, from: &Settings, project: &Project, name: &E
         ("tags.ManagedBy", "bp", Origin::Default),
         ("deploy.timeout", "15m", Origin::Default),
         ("deploy.image-timeout", "5m", Origin::Default),
+        ("deploy.on-failure", ROLL_BACK, Origin::Default),
     ] {
         settings.insert_if_missing(key, value, origin);
     }
 }
 
 fn environment(
-    file: &str,
     name: Environment,
-    origin: &Origin,
+    origin: Origin,
     settings: Settings,
 ) -> Result<EnvironmentConfig, ConfigError> {
     let account: Option<AccountId> = settings.parse("account")?;
-    let region: Region = required(&settings, "region", &name, origin)?;
+    let region: Region = required(&settings, "region", &name, &origin)?;
     let role: Option<RoleArn> = settings.parse("role")?;
-    let registry: Registry = required(&settings, "registry", &name, origin)?;
+    let registry: Registry = required(&settings, "registry", &name, &origin)?;
     check_role(&settings, account.as_ref(), role.as_ref())?;
     check_registry(&settings, &region, &registry)?;
     let repository = repository(&settings, registry)?;
     Ok(EnvironmentConfig {
-        ecs: ecs(&settings, &name, origin)?,
-        eks: eks(&settings, &name, origin)?,
+        ecs: ecs(&settings, &name, &origin)?,
+        eks: eks(&settings, &name, &origin)?,
         deploy: DeployPolicy {
             timeout: duration(&settings, "deploy.timeout")?,
             image_timeout: duration(&settings, "deploy.image-timeout")?,
+            on_failure: on_failure(&settings)?,
+        },
+        limits: Limits {
+            failures: count(&settings, "limits.failures")?,
+            transfers: count(&settings, "limits.transfers")?,
         },
         tags: tags(&settings)?,
         name,
@@ -97,7 +107,7 @@ fn environment(
         role,
         repository,
         settings: settings.into_list(),
-        file: file.to_owned(),
+        origin,
     })
 }
 
@@ -184,6 +194,23 @@ fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
                 setting.value
             ))
         })
+}
+
+fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
+    match settings.get("deploy.on-failure") {
+        None => Ok(OnFailure::default()),
+        Some(setting) => match setting.value.as_str() {
+            ROLL_BACK => Ok(OnFailure::RollBack),
+            LEAVE => Ok(OnFailure::Leave),
+            other => Err(setting.invalid(format!("{other:?} is neither {ROLL_BACK:?} nor {LEAVE:?}"))),
+        },
+    }
+}
+
+fn count(settings: &Settings, key: &str) -> Result<Option<NonZeroU32>, ConfigError> {
+    let Some(setting) = settings.get(key) else { return Ok(None) };
+    let reason = || format!("{:?} is not a number from 1 to {}", setting.value, u32::MAX);
+    setting.value.parse().map(Some).map_err(|_| setting.invalid(reason()))
 }
 
 /// Tags as AWS takes them.

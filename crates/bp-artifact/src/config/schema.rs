@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::layer::{ENVIRONMENT, Keys, PROJECT};
+use super::keys::{ENVIRONMENT, Key, Kind, NAME, PROJECT};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
-/// Editors with a TOML language server take it by a first line `#:schema <path or URL>`.
+/// Editors with a TOML language server take it by a first line `#:schema <path or URL>`. A layer over a file may leave
+/// out what the file says; the schema is that of the file.
+///
+/// ```
+/// let schema = bp_artifact::config_schema();
+/// assert_eq!(schema["required"][0], "version");
+/// ```
 pub fn config_schema() -> Value {
-    let mut environment = section(ENVIRONMENT);
-    environment["properties"]["name"] = json!({
-        "type": "string",
-        "description": "The environment's name.",
-        "pattern": "^[a-z]([a-z0-9-]*[a-z0-9])?$",
-    });
-    environment["properties"]["account"]["pattern"] = json!("^[0-9]{12}$");
+    let mut environment = section(std::iter::once(&NAME).chain(ENVIRONMENT));
     environment["required"] = json!(["name", "region", "registry"]);
     environment["properties"]["ecs"]["required"] = json!(["cluster", "service"]);
     environment["properties"]["eks"]["required"] = json!(["cluster", "namespace", "workload"]);
@@ -40,21 +40,31 @@ pub fn config_schema() -> Value {
 }
 
 /// A table with these keys; a key with a dot is of a table below it.
-fn section(keys: &Keys) -> Value {
+fn section<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
     let mut properties = Map::new();
-    for (key, description) in keys {
-        let text = json!({ "type": "string", "description": description });
-        match key.split_once('.') {
-            None => drop(properties.insert((*key).to_owned(), text)),
+    for key in keys {
+        let value = value(key);
+        match key.name.split_once('.') {
+            None => drop(properties.insert(key.name.to_owned(), value)),
             Some((table, "*")) => {
-                let tags = json!({ "type": "object", "additionalProperties": text });
-                properties.insert(table.to_owned(), tags);
+                let any = json!({ "type": "object", "additionalProperties": value });
+                properties.insert(table.to_owned(), any);
             }
-            Some((table, key)) => {
+            Some((table, name)) => {
                 let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
-                properties.entry(table).or_insert_with(empty)["properties"][key] = text;
+                properties.entry(table).or_insert_with(empty)["properties"][name] = value;
             }
         }
     }
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn value(key: &Key) -> Value {
+    let about = key.about;
+    match key.kind {
+        Kind::Text => json!({ "type": "string", "description": about }),
+        Kind::Form(pattern) => json!({ "type": "string", "description": about, "pattern": pattern }),
+        Kind::OneOf(words) => json!({ "enum": words, "description": about }),
+        Kind::Count => json!({ "type": "integer", "minimum": 1, "description": about }),
+    }
 }

@@ -1,0 +1,82 @@
+//! The settings that there are. This one table drives reading, the message about an unknown key, the variables,
+//! provenance and the JSON Schema.
+
+/// A setting. A name that ends in `.*` stands for any name there.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// What it means, for editors.
+    pub(super) about: &'static str,
+}
+
+/// What a setting's value is. Every value is text to the layers; numbers may stand without quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    /// A text of a form that editors can check by this regular expression.
+    Form(&'static str),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A whole number from 1.
+    Count,
+}
+
+const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { name, kind, about }
+}
+
+/// What [`OnFailure`](crate::OnFailure) is called.
+pub(super) const ROLL_BACK: &str = "roll-back";
+/// What the other one is called.
+pub(super) const LEAVE: &str = "leave";
+
+/// The keys of `[project]`.
+pub(super) const PROJECT: &[Key] = &[
+    key("name", Kind::Text, "The project's name."),
+    key("repository", Kind::Text, "The path of the image's repository, below each environment's registry."),
+    key("owner", Kind::Text, "Who is responsible: the tag Owner."),
+    key("tags.*", Kind::Text, "A tag of everything that is created, in every environment."),
+];
+
+/// The name of an environment, which is no setting: no layer changes it.
+pub(super) const NAME: Key =
+    key("name", Kind::Form("^[a-z]([a-z0-9-]*[a-z0-9])?$"), "The environment's name.");
+
+/// The keys of `[[environment]]`, besides its name.
+pub(super) const ENVIRONMENT: &[Key] = &[
+    key("account", Kind::Form("^[0-9]{12}$"), "The AWS account: work in another one is refused."),
+    key("region", Kind::Form("^[a-z]+(-[a-z]+)+-[0-9]{1,2}$"), "The AWS region."),
+    key("role", Kind::Form("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"), "The ARN of the role to assume."),
+    key("registry", Kind::Text, "The registry's host."),
+    key("repository", Kind::Text, "The path of the image's repository, when it is not the project's."),
+    key("ecs.cluster", Kind::Text, "The ECS cluster's name or ARN."),
+    key("ecs.service", Kind::Text, "The ECS service's name."),
+    key("ecs.container", Kind::Text, "The container in the task definition, when there are several."),
+    key("eks.cluster", Kind::Text, "The EKS cluster's name."),
+    key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
+    key(
+        "eks.workload",
+        Kind::Form("^(deployment|statefulset|daemonset)/[a-z0-9.-]+$"),
+        "The workload, as in deployment/web.",
+    ),
+    key("eks.container", Kind::Text, "The container in the pod template, when there are several."),
+    key("deploy.timeout", Kind::Text, "How long a deployment may take, as in 15m."),
+    key("deploy.image-timeout", Kind::Text, "How long to wait for the image to appear, as in 5m."),
+    key(
+        "deploy.on-failure",
+        Kind::OneOf(&[ROLL_BACK, LEAVE]),
+        "What to do when a deployment fails and the platform does not go back by itself.",
+    ),
+    key("limits.failures", Kind::Count, "How many tasks or pods may fail before a deployment is given up."),
+    key("limits.transfers", Kind::Count, "How many blobs a promotion to here carries at a time."),
+    key("tags.*", Kind::Text, "A tag of everything that is created, in this environment."),
+];
+
+/// The key that `name` is.
+pub(super) fn find<'a>(keys: &[&'a Key], name: &str) -> Option<&'a Key> {
+    let is = |key: &&&Key| match key.name.strip_suffix('*') {
+        Some(section) => name.strip_prefix(section).is_some_and(|name| !name.is_empty()),
+        None => key.name == name,
+    };
+    keys.iter().find(is).copied()
+}
