@@ -1,9 +1,9 @@
 //! The calls, one function each: the only place that talks to the SDK.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_ecs::{
-    Client,
+    config::retry::RetryConfig,
     error::{ProvideErrorMetadata, SdkError},
     operation::RequestId as _,
     primitives::DateTime,
@@ -14,12 +14,15 @@ use aws_sdk_ecs::{
     },
 };
 use aws_smithy_types::body::SdkBody;
+use backon::{ExponentialBuilder, Retryable};
+use bp_artifact::Classified;
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use crate::{
+    cluster::Shared,
     definition::{Capture, TaskDefinition},
     error::Error,
+    target::name_of,
 };
 
 /// How many tasks and service deployments one call takes.
@@ -28,20 +31,23 @@ const TASKS: usize = 100;
 /// One service, as the API has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
-    pub(crate) client: Client,
-    pub(crate) cluster: String,
+    pub(crate) cluster: Arc<Shared>,
     pub(crate) service: String,
-    /// Registrations go one by one, so that equal ones meet; the API takes about one a second anyway.
-    registering: Arc<Mutex<()>>,
+    /// For how long a registration is tried again while the API is overloaded.
+    patience: Duration,
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, cluster: String, service: String) -> Self {
-        Api { client, cluster, service, registering: Arc::default() }
+    pub(crate) fn new(cluster: Arc<Shared>, service: String, patience: Duration) -> Self {
+        Api { cluster, service, patience }
+    }
+
+    pub(crate) fn client(&self) -> &aws_sdk_ecs::Client {
+        &self.cluster.client
     }
 
     /// Gives the errors that name the cluster or the service their names.
-    fn error<E>(
+    pub(crate) fn error<E>(
         &self,
         operation: &'static str,
         error: SdkError<E, aws_sdk_ecs::config::http::HttpResponse>,
@@ -50,7 +56,7 @@ impl Api {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         match error.code() {
-            Some("ClusterNotFoundException") => Error::ClusterNotFound { cluster: self.cluster.clone() },
+            Some("ClusterNotFoundException") => Error::ClusterNotFound { cluster: self.cluster.name.clone() },
             Some("ServiceNotFoundException") => self.not_found(),
             Some("ServiceNotActiveException") => {
                 Error::ServiceNotActive { service: self.service.clone(), status: "INACTIVE".to_owned() }
@@ -63,14 +69,25 @@ impl Api {
     }
 
     pub(crate) fn not_found(&self) -> Error {
-        Error::ServiceNotFound { cluster: self.cluster.clone(), service: self.service.clone() }
+        Error::ServiceNotFound { cluster: self.cluster.name.clone(), service: self.service.clone() }
     }
 
-    /// `ecs:DescribeServices`. `None` when the service is missing.
+    /// `ecs:DescribeServices`, with the other services that are looked at now. `None` when the service is missing.
     pub(crate) async fn find_service(&self) -> Result<Option<Service>, Error> {
-        let call = self.client.describe_services().cluster(&self.cluster).services(&self.service);
-        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
-        Ok(answer.services.unwrap_or_default().into_iter().next())
+        let describe = |names: Vec<String>| async move {
+            let call =
+                self.client().describe_services().cluster(&self.cluster.name).set_services(Some(names));
+            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+            Ok(answer.services.unwrap_or_default())
+        };
+        let name = name_of(&self.service).to_owned();
+        match self.cluster.is_shared() {
+            true => {
+                let named = |service: &Service| service.service_name.clone().unwrap_or_default();
+                self.cluster.services.ask(&name, describe, named).await
+            }
+            false => Ok(describe(vec![name]).await?.into_iter().next()),
+        }
     }
 
     /// `ecs:DescribeTaskDefinition`, with tags. A family alone is its latest active revision.
@@ -78,7 +95,7 @@ impl Api {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let capture = Capture::default();
         let call = self
-            .client
+            .client()
             .describe_task_definition()
             .task_definition(reference)
             .include(TaskDefinitionField::Tags);
@@ -104,22 +121,43 @@ impl Api {
 
     /// `ecs:RegisterTaskDefinition`, unless the family's latest active revision is the same.
     ///
-    /// What is sent is the definition's own JSON, so that nothing is lost that the SDK's types do not have.
+    /// Registering is not idempotent: an answer that was lost may have been a registration. So the SDK does not try
+    /// again by itself; we do, and look first.
     pub(crate) async fn register(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
+        let _one_by_one = self.cluster.registering.lock().await;
+        let look_and_register = || async {
+            match self.definition(definition.family()).await {
+                Ok(latest) if latest.is_same(definition) => Ok(latest),
+                Ok(_) | Err(Error::DefinitionNotFound { .. }) => self.register_once(definition).await,
+                Err(error) => Err(error),
+            }
+        };
+        let pauses = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(Duration::from_secs(1))
+            .with_max_delay(Duration::from_secs(15))
+            .without_max_times()
+            .with_total_delay(Some(self.patience));
+        look_and_register
+            .retry(pauses)
+            .when(Classified::is_retryable)
+            .notify(|error, pause| tracing::warn!(%error, ?pause, "cannot register; trying again"))
+            .await
+    }
+
+    /// What is sent is the definition's own JSON, so that nothing is lost that the SDK's types do not have.
+    async fn register_once(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
-        let _one_by_one = self.registering.lock().await;
-        match self.definition(definition.family()).await {
-            Ok(latest) if latest.is_same(definition) => return Ok(latest),
-            Ok(_) | Err(Error::DefinitionNotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
         let body = Value::Object(definition.as_json().clone()).to_string();
         let capture = Capture::default();
-        let call = self.client.register_task_definition().family(definition.family());
-        let call = call.customize().interceptor(capture.clone()).mutate_request(move |request| {
-            request.headers_mut().insert("content-length", body.len().to_string());
-            *request.body_mut() = SdkBody::from(body.as_str());
-        });
+        let call = self.client().register_task_definition().family(definition.family());
+        let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
+        let call = call.customize().config_override(once).interceptor(capture.clone()).mutate_request(
+            move |request| {
+                request.headers_mut().insert("content-length", body.len().to_string());
+                *request.body_mut() = SdkBody::from(body.as_str());
+            },
+        );
         call.send().await.map_err(|e| self.error(OPERATION, e))?;
         self.read(OPERATION, definition.family(), capture)
     }
@@ -127,7 +165,7 @@ impl Api {
     /// `ecs:UpdateService`, sending only what is ours: the definition.
     pub(crate) async fn update(&self, definition: &str, force: bool) -> Result<Service, Error> {
         const OPERATION: &str = "ecs:UpdateService";
-        let call = self.client.update_service().cluster(&self.cluster).service(&self.service);
+        let call = self.client().update_service().cluster(&self.cluster.name).service(&self.service);
         let call = call.task_definition(definition).set_force_new_deployment(force.then_some(true));
         let answer = call.send().await.map_err(|e| self.error(OPERATION, e))?;
         answer.service.ok_or_else(|| Error::UnexpectedAnswer {
@@ -142,7 +180,8 @@ impl Api {
         statuses: &[ServiceDeploymentStatus],
         after: Option<DateTime>,
     ) -> Result<Vec<ServiceDeploymentBrief>, Error> {
-        let call = self.client.list_service_deployments().cluster(&self.cluster).service(&self.service);
+        let call =
+            self.client().list_service_deployments().cluster(&self.cluster.name).service(&self.service);
         let call = call
             .set_status((!statuses.is_empty()).then(|| statuses.to_vec()))
             .set_created_at(after.map(|after| CreatedAt::builder().after(after).build()));
@@ -150,16 +189,25 @@ impl Api {
         Ok(answer.service_deployments.unwrap_or_default())
     }
 
-    /// `ecs:DescribeServiceDeployments`.
+    /// `ecs:DescribeServiceDeployments`, with the other ones that are looked at now.
     pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
-        let call = self.client.describe_service_deployments().service_deployment_arns(arn);
-        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
-        Ok(answer.service_deployments.unwrap_or_default().into_iter().next())
+        let describe = |arns: Vec<String>| async move {
+            let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
+            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+            Ok(answer.service_deployments.unwrap_or_default())
+        };
+        match self.cluster.is_shared() {
+            true => {
+                let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
+                self.cluster.deployments.ask(arn, describe, named).await
+            }
+            false => Ok(describe(vec![arn.to_owned()]).await?.into_iter().next()),
+        }
     }
 
     /// `ecs:DescribeServiceRevisions`.
     pub(crate) async fn revision(&self, arn: &str) -> Result<Option<ServiceRevision>, Error> {
-        let call = self.client.describe_service_revisions().service_revision_arns(arn);
+        let call = self.client().describe_service_revisions().service_revision_arns(arn);
         let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceRevisions", e))?;
         Ok(answer.service_revisions.unwrap_or_default().into_iter().next())
     }
@@ -169,7 +217,7 @@ impl Api {
         const OPERATION: &str = "ecs:StopServiceDeployment";
         const TOO_LATE: [&str; 3] =
             ["ConflictException", "ServiceDeploymentNotFoundException", "UnsupportedFeatureException"];
-        let call = self.client.stop_service_deployment().service_deployment_arn(arn);
+        let call = self.client().stop_service_deployment().service_deployment_arn(arn);
         match call.stop_type(StopServiceDeploymentStopType::Rollback).send().await {
             Ok(_) => Ok(true),
             Err(error) => match self.error(OPERATION, error) {
@@ -186,7 +234,7 @@ impl Api {
         hook: &str,
         action: DeploymentLifecycleHookAction,
     ) -> Result<(), Error> {
-        let call = self.client.continue_service_deployment().service_deployment_arn(arn).hook_id(hook);
+        let call = self.client().continue_service_deployment().service_deployment_arn(arn).hook_id(hook);
         let answer = call.action(action).send().await;
         answer.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
     }
@@ -196,7 +244,7 @@ impl Api {
         let mut arns = Vec::new();
         let mut token = None;
         loop {
-            let call = self.client.list_tasks().cluster(&self.cluster).service_name(&self.service);
+            let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
             let call = call.desired_status(desired.clone()).set_next_token(token);
             let answer = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
             arns.extend(answer.task_arns.unwrap_or_default());
@@ -207,7 +255,8 @@ impl Api {
         }
         let mut tasks = Vec::with_capacity(arns.len());
         for some in arns.chunks(TASKS) {
-            let call = self.client.describe_tasks().cluster(&self.cluster).set_tasks(Some(some.to_vec()));
+            let call =
+                self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(some.to_vec()));
             let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
             tasks.extend(answer.tasks.unwrap_or_default());
         }

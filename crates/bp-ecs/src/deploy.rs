@@ -11,6 +11,7 @@ use crate::{
     definition::TaskDefinition,
     error::Error,
     follow::{End, Follower},
+    limits,
     options::InFlight,
     survey::{Followed, Survey},
     target::Inner,
@@ -32,7 +33,8 @@ impl Inner {
     pub(crate) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
         let start = self.start(&image.reference, events).await?;
         let Start { survey, current, previous, .. } = &start;
-        let wanted = current.with_image(&self.container, &image.reference)?;
+        let wanted = self.wanted(current, &image.reference)?;
+        limits::check(&survey.service, &wanted)?;
         let unchanged = wanted.is_same(current) && survey.is_settled() && !self.options.force;
         events.emit(DeployEvent::Planned {
             target: self.id.clone(),
@@ -79,16 +81,30 @@ impl Inner {
         self.conclude(Outcome { revision: Some(in_place), ..base }, end, Some(image), events).await
     }
 
+    /// The definition to deploy: the given one or what is in place, with the overlay, and with our image in our
+    /// containers.
+    pub(crate) fn wanted(
+        &self,
+        current: &TaskDefinition,
+        image: &DigestRef,
+    ) -> Result<TaskDefinition, Error> {
+        let base = self.base.as_ref().unwrap_or(current);
+        let overlaid = base.with(&self.overlay)?;
+        self.containers().try_fold(overlaid, |definition, container| definition.with_image(container, image))
+    }
+
+    /// The containers that run our image.
+    pub(crate) fn containers(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.container).chain(&self.also)
+    }
+
     /// Reads what is there and gets past a deployment under way, as the policy says.
     async fn start(&self, image: &DigestRef, events: &Events) -> Result<Start, Error> {
         loop {
             let survey = self.survey().await?;
             let current = self.api.definition(&survey.definition).await?;
             let previous = match survey.is_settled() {
-                true => Revision {
-                    id: survey.definition.clone(),
-                    image: current.image(&self.container)?.to_owned(),
-                },
+                true => self.as_revision(&current)?,
                 false => self.revision(&self.stable(&survey).await?).await?,
             };
             let Some(followed) = survey.in_flight.clone() else {
@@ -98,7 +114,7 @@ impl Inner {
                 true => current.clone(),
                 false => self.api.definition(&followed.definition).await?,
             };
-            let same = brought.image(&self.container)? == image.to_string();
+            let same = brought.is_same(&self.wanted(&current, image)?);
             match self.options.in_flight {
                 InFlight::AdoptIfSameTarget | InFlight::Supersede | InFlight::Wait if same => {
                     return Ok(Start { survey, current, adopted: Some(followed), previous });
@@ -125,10 +141,9 @@ impl Inner {
         start: &Start,
         events: &Events,
     ) -> Result<(Followed, Service), Error> {
-        let registered = match wanted.arn() {
-            // Equal to what the service runs now.
-            Some(arn) => arn.to_owned(),
-            None => self.api.register(wanted).await?.arn().unwrap_or_default().to_owned(),
+        let registered = match wanted.is_same(&start.current) {
+            true => start.survey.definition.clone(),
+            false => self.api.register(wanted).await?.arn().unwrap_or_default().to_owned(),
         };
         self.not_cancelled(events, None)?;
         // A failed deployment of the same definition keeps its id, and its failure, unless it is forced.
@@ -198,6 +213,7 @@ impl Inner {
         if there {
             return self.finish(base, Some(&survey.service), None, events).await;
         }
+        limits::check(&survey.service, &self.api.definition(&revision.id).await?)?;
         self.not_cancelled(events, None)?;
         // ECS may be on its way there: then its rollback is followed, and its success is ours.
         let (ours, service, adopted) = match self.rolling_back_to(&survey, revision).await? {

@@ -48,6 +48,19 @@ pub enum Error {
         /// `CODE_DEPLOY` or `EXTERNAL`.
         controller: String,
     },
+    /// The service's launch type cannot do what is asked.
+    #[error(
+        "the service {service:?} has the launch type {launch_type}, which does not have {}",
+        list(limits)
+    )]
+    LaunchTypeLimits {
+        /// The service.
+        service: String,
+        /// `EXTERNAL`.
+        launch_type: String,
+        /// What it does not have, one entry for each thing that service or definition ask for.
+        limits: Vec<String>,
+    },
     /// No container of that name.
     #[error("{definition} has no container {container:?}; it has {}", list(containers))]
     ContainerNotFound {
@@ -76,8 +89,8 @@ pub enum Error {
     },
     /// The definition has members of which nobody here knows whether they are to be sent back.
     #[error(
-        "{definition} has members that this version does not know: {}; registering it again could lose them: update \
-             this program",
+        "{definition} has members that this version does not know: {}; registering it could lose them: mend their \
+             names, or update this program",
         list(fields)
     )]
     UnknownFields {
@@ -206,6 +219,7 @@ impl Classified for Error {
             | Error::Refused { .. } => ErrorClass::BadInput,
             Error::ServiceNotActive { .. }
             | Error::UnsupportedController { .. }
+            | Error::LaunchTypeLimits { .. }
             | Error::UnknownFields { .. }
             | Error::InFlight { .. }
             | Error::NoPrevious { .. }
@@ -297,6 +311,21 @@ impl Error {
                 Some(action) => Error::AccessDenied { action, request_id, source },
                 None => Error::Refused { operation, code, request_id, source },
             },
+        }
+    }
+
+    /// The same for another one who waited for the same call. For what may pass only.
+    pub(crate) fn again(&self) -> Error {
+        match self {
+            Error::Unavailable { operation, request_id, source } => Error::Unavailable {
+                operation,
+                request_id: request_id.clone(),
+                source: source.to_string().into(),
+            },
+            Error::Unreachable { operation, source } => {
+                Error::Unreachable { operation, source: source.to_string().into() }
+            }
+            other => Error::Unreachable { operation: "ecs", source: other.to_string().into() },
         }
     }
 

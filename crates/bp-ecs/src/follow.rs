@@ -56,6 +56,8 @@ pub(crate) struct Follower<'a> {
     back_to: Option<Revision>,
     phase: Phase,
     began: Instant,
+    /// The caller's deadline, and the time that the service's own strategy asks for on top.
+    deadline: Duration,
     failure: Option<FailureReport>,
     stopped: Vec<Stopped>,
     /// Why the stopped tasks could not be read.
@@ -90,6 +92,7 @@ impl<'a> Follower<'a> {
             ours,
             phase: Phase::Deploying,
             began: Instant::now(),
+            deadline: target.options.deadline + baking(service),
             failure: None,
             stopped: Vec::new(),
             blind: None,
@@ -116,13 +119,14 @@ impl<'a> Follower<'a> {
                 }
                 Err(error) => return Err(error),
             };
-            if self.began.elapsed() >= options.deadline {
+            let end = self.began + self.deadline;
+            if Instant::now() >= end {
                 return Ok(self.out_of_time(last?).await);
             }
-            let left = options.deadline.saturating_sub(self.began.elapsed());
-            let pause = options.pause(self.seen.running).min(left);
+            let (calm, cluster) = (self.seen.running, &self.target.api.cluster);
+            let next = cluster.next_look(calm, options.pause(calm)).min(end);
             // Cancelling ends the pause; the next round sees it.
-            let _ = tokio::time::timeout(pause, self.events.cancelled()).await;
+            let _ = tokio::time::timeout_at(next, self.events.cancelled()).await;
         }
     }
 
@@ -206,7 +210,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn out_of_time(mut self, view: View) -> End {
-        let reason = format!("not done after {} s", self.target.options.deadline.as_secs());
+        let reason = format!("not done after {} s", self.deadline.as_secs());
         if self.phase == Phase::Deploying {
             self.fail(&view, &reason, Cause::NoProgress).await;
         }
@@ -227,8 +231,7 @@ impl<'a> Follower<'a> {
         }
         let mine = deployment(service, &self.ours.id);
         let running = mine.map_or(0, |d| d.running_count);
-        let stage = view.deployment.as_ref().and_then(|d| d.lifecycle_stage.as_ref()).map(|s| s.as_str());
-        let state = mine.and_then(|d| d.rollout_state.as_ref()).map(|s| s.as_str());
+        let state = mine.and_then(|d| d.rollout_state.as_ref()).map(|s| s.as_str().to_owned());
         let count = |n: i32| u32::try_from(n).unwrap_or(0);
         let progress = Progress {
             desired: count(mine.map_or(service.desired_count, |d| d.desired_count)),
@@ -236,7 +239,7 @@ impl<'a> Follower<'a> {
             pending: count(mine.map_or(0, |d| d.pending_count)),
             failed: count(mine.map_or(0, |d| d.failed_tasks)),
             old: count(service.running_count - running),
-            stage: stage.or(state).unwrap_or_default().to_owned(),
+            stage: self.stage(view).or(state).unwrap_or_default(),
         };
         self.events.emit(DeployEvent::Progress { target: self.target.id.clone(), progress });
         let breaker = view.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
@@ -248,6 +251,19 @@ impl<'a> Follower<'a> {
             self.seen.newest_event = event.id.clone();
         }
         moved
+    }
+
+    /// The lifecycle stage, with the traffic that our revision gets.
+    fn stage(&self, view: &View) -> Option<String> {
+        let deployment = view.deployment.as_ref()?;
+        let stage = deployment.lifecycle_stage.as_ref()?.as_str();
+        let ours = deployment.target_service_revision.as_ref();
+        let weights = ours.map(|r| (r.requested_test_traffic_weight, r.requested_production_traffic_weight));
+        Some(match weights {
+            Some((_, Some(production))) if production > 0.0 => format!("{stage}, {production}% of traffic"),
+            Some((Some(test), _)) if test > 0.0 => format!("{stage}, {test}% of test traffic"),
+            _ => stage.to_owned(),
+        })
     }
 
     /// It goes on: but have enough tasks of one class failed?
@@ -347,6 +363,19 @@ impl<'a> Follower<'a> {
             Err(error) => Ok(Some(self.end(view, Verdict::RollbackFailed, said(&error)))),
         }
     }
+}
+
+/// The time that the service's strategy lets a revision bake, besides what its tasks take.
+fn baking(service: &Service) -> Duration {
+    let Some(configuration) = &service.deployment_configuration else { return Duration::ZERO };
+    let minutes = |minutes: Option<i32>| u64::try_from(minutes.unwrap_or(0)).unwrap_or(0);
+    let canary = configuration.canary_configuration.as_ref();
+    let canary = canary.map_or(0, |canary| minutes(canary.canary_bake_time_in_minutes));
+    let linear = configuration.linear_configuration.as_ref().map_or(0, |linear| {
+        let steps = (100.0 / linear.step_percent.unwrap_or(100.0).clamp(1.0, 100.0)).ceil() as u64;
+        steps * minutes(linear.step_bake_time_in_minutes)
+    });
+    Duration::from_secs(60 * (minutes(configuration.bake_time_in_minutes) + canary + linear))
 }
 
 /// An error with its source, in one line.

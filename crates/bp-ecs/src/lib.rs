@@ -39,19 +39,26 @@
 //! None.
 
 mod api;
+mod batch;
+mod cluster;
 mod definition;
 mod deploy;
 mod diagnose;
+mod drift;
 mod error;
 mod follow;
 mod judge;
+mod limits;
 mod options;
 mod prove;
+mod prune;
 mod survey;
 mod target;
 
 pub use bp_artifact::{Change, OnFailure};
-pub use definition::{SecretReference, TaskDefinition};
+pub use cluster::Cluster;
+pub use definition::{ContainerOverlay, Overlay, SecretReference, TaskDefinition};
 pub use error::Error;
 pub use options::{InFlight, Options};
+pub use prune::{Kept, Pruned};
 pub use target::{Approval, Deployment, EcsTarget};

@@ -24,32 +24,42 @@ impl Inner {
             .filter(|task| task.last_status.as_deref() == Some("RUNNING"))
             .flat_map(|task| {
                 let unit = name_of(task.task_arn.as_deref().unwrap_or_default());
-                let ours = task.containers().iter().filter(|c| c.name.as_deref() == Some(&self.container));
-                ours.map(move |c| self.observation(format!("task/{unit}"), c.image_digest.as_deref()))
+                let ours = task.containers().iter().filter_map(|c| Some((self.ours(c.name.as_deref()?)?, c)));
+                ours.map(move |(name, c)| {
+                    observation(format!("task/{unit}"), name, c.image_digest.as_deref())
+                })
             })
             .collect();
-        if !observations.is_empty()
-            && let Some(revision) = self.resolved(service).await?
-        {
-            observations.insert(0, revision);
+        if !observations.is_empty() {
+            observations.splice(0..0, self.resolved(service).await?);
         }
         Ok(Proof { observations })
     }
 
-    /// What the primary service revision resolved our container's image to, if it tells.
-    async fn resolved(&self, service: &Service) -> Result<Option<Observation>, Error> {
-        let number = primary(service).and_then(|p| p.id.as_deref()).map(number_of).unwrap_or_default();
-        let arns = service.current_service_revisions().iter().filter_map(|r| r.arn.as_deref());
-        let Some(arn) = arns.into_iter().find(|arn| name_of(arn) == number) else { return Ok(None) };
-        let Some(revision) = self.api.revision(arn).await? else { return Ok(None) };
-        let image =
-            revision.container_images().iter().find(|i| i.container_name.as_deref() == Some(&self.container));
-        let digest = image.and_then(|image| image.image_digest.as_deref());
-        Ok(digest.map(|digest| self.observation(format!("service-revision/{number}"), Some(digest))))
+    /// The container's name, if it is one of ours.
+    fn ours(&self, name: &str) -> Option<&String> {
+        self.containers().find(|container| *container == name)
     }
 
-    fn observation(&self, unit: String, digest: Option<&str>) -> Observation {
-        let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
-        Observation { unit, container: self.container.clone(), digest }
+    /// What the primary service revision resolved our containers' images to, as far as it tells.
+    async fn resolved(&self, service: &Service) -> Result<Vec<Observation>, Error> {
+        let number = primary(service).and_then(|p| p.id.as_deref()).map(number_of).unwrap_or_default();
+        let arns = service.current_service_revisions().iter().filter_map(|r| r.arn.as_deref());
+        let Some(arn) = arns.into_iter().find(|arn| name_of(arn) == number) else { return Ok(Vec::new()) };
+        let Some(revision) = self.api.revision(arn).await? else { return Ok(Vec::new()) };
+        let ours = revision.container_images().iter().filter_map(|image| {
+            let name = self.ours(image.container_name.as_deref()?)?;
+            Some(observation(
+                format!("service-revision/{number}"),
+                name,
+                Some(image.image_digest.as_deref()?),
+            ))
+        });
+        Ok(ours.collect())
     }
+}
+
+fn observation(unit: String, container: &str, digest: Option<&str>) -> Observation {
+    let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
+    Observation { unit, container: container.to_owned(), digest }
 }

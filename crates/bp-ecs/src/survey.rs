@@ -10,6 +10,7 @@ use aws_sdk_ecs::{
 use bp_artifact::{Current, Revision};
 
 use crate::{
+    definition::TaskDefinition,
     error::Error,
     judge::{number_of, primary},
     target::{Inner, name_of},
@@ -128,8 +129,16 @@ impl Inner {
 
     /// A definition as something to go back to.
     pub(crate) async fn revision(&self, definition: &str) -> Result<Revision, Error> {
-        let definition = self.api.definition(definition).await?;
-        let image = definition.image(&self.container)?.to_owned();
+        self.as_revision(&self.api.definition(definition).await?)
+    }
+
+    /// A definition that brings our container for the first time replaces one that runs no image of ours.
+    pub(crate) fn as_revision(&self, definition: &TaskDefinition) -> Result<Revision, Error> {
+        let image = match definition.image(&self.container) {
+            Ok(image) => image.to_owned(),
+            Err(Error::ContainerNotFound { .. }) if self.base.is_some() => String::new(),
+            Err(error) => return Err(error),
+        };
         Ok(Revision { id: definition.arn().unwrap_or_default().to_owned(), image })
     }
 

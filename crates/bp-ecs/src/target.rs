@@ -4,13 +4,19 @@ use std::{pin::pin, sync::Arc};
 
 use aws_sdk_ecs::{Client, types::DeploymentLifecycleHookAction};
 use bp_artifact::{
-    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId,
+    Current, DeployEvent, DigestRef, Drift, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision,
+    Target, TargetError, TargetId,
 };
 use futures_core::future::BoxFuture;
 use futures_util::future::{Either, select};
 
-use crate::{api::Api, definition::TaskDefinition, error::Error, options::Options};
+use crate::{
+    api::Api,
+    cluster::{Cluster, Shared},
+    definition::{Overlay, TaskDefinition},
+    error::Error,
+    options::Options,
+};
 
 /// What a deployment tells and ends in.
 pub type Deployment = Operation<DeployEvent, Result<Outcome, Error>>;
@@ -19,11 +25,16 @@ pub type Deployment = Operation<DeployEvent, Result<Outcome, Error>>;
 #[derive(Debug, Clone)]
 pub struct EcsTarget(pub(crate) Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub(crate) api: Api,
     pub(crate) id: TargetId,
     pub(crate) container: String,
+    /// Further containers that run the same image.
+    pub(crate) also: Vec<String>,
+    /// What new revisions are made of, when it is not what the service runs.
+    pub(crate) base: Option<TaskDefinition>,
+    pub(crate) overlay: Overlay,
     pub(crate) options: Options,
 }
 
@@ -37,7 +48,8 @@ pub enum Approval {
 }
 
 impl EcsTarget {
-    /// The container `container` of `service` in `cluster` (names or ARNs), reached through `client`.
+    /// The container `container` of `service` in `cluster` (names or ARNs), reached through `client`. Several services
+    /// of one run come from one [`Cluster`].
     pub fn new(
         client: Client,
         cluster: impl Into<String>,
@@ -45,10 +57,42 @@ impl EcsTarget {
         container: impl Into<String>,
         options: Options,
     ) -> Self {
-        let (cluster, service) = (cluster.into(), service.into());
-        let id = TargetId::new(format!("ecs/{}/{}", name_of(&cluster), name_of(&service)));
-        let api = Api::new(client, cluster, service);
-        EcsTarget(Arc::new(Inner { api, id, container: container.into(), options }))
+        Cluster::new(client, cluster).service(service, container, options)
+    }
+
+    pub(crate) fn of(cluster: Arc<Shared>, service: String, container: String, options: Options) -> Self {
+        let id = TargetId::new(format!("ecs/{}/{}", name_of(&cluster.name), name_of(&service)));
+        let api = Api::new(cluster, service, options.deadline);
+        EcsTarget(Arc::new(Inner {
+            api,
+            id,
+            container,
+            also: Vec::new(),
+            base: None,
+            overlay: Overlay::default(),
+            options,
+        }))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Deploys the image to this container too, as to a worker that runs the same program.
+    pub fn also(self, container: impl Into<String>) -> Self {
+        self.change(|inner| inner.also.push(container.into()))
+    }
+
+    /// Lays `overlay` over every definition that is deployed.
+    pub fn overlay(self, overlay: Overlay) -> Self {
+        self.change(|inner| inner.overlay = overlay)
+    }
+
+    /// Makes new revisions of `definition`, as from a file, instead of what the service runs. Its images are replaced,
+    /// and its ARN, if it has one, means nothing.
+    pub fn base(self, definition: TaskDefinition) -> Self {
+        self.change(|inner| inner.base = Some(definition.unregistered()))
     }
 
     /// `ecs/<cluster>/<service>`.
@@ -61,7 +105,17 @@ impl EcsTarget {
         F: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
         let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| until_cancelled(work(inner, events.clone()), events))
+        Operation::spawn(|events| {
+            let at_work = inner.api.cluster.at_work();
+            let work = work(inner, events.clone());
+            until_cancelled(
+                async move {
+                    let _at_work = at_work;
+                    work.await
+                },
+                events,
+            )
+        })
     }
 
     /// Deploys `image` and watches it to its end: reads the service, changes exactly our container's image, registers
@@ -170,6 +224,35 @@ impl EcsTarget {
         self.0.api.definition(&survey.definition).await
     }
 
+    /// The definition that deploying `image` would give the service: to be shown
+    /// [beside](TaskDefinition::changes) the one in place.
+    ///
+    /// # Errors
+    /// As [`definition`](Self::definition); when a container is missing.
+    ///
+    /// # Permissions
+    /// Those of [`definition`](Self::definition).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn wanted(&self, image: &DigestRef) -> Result<TaskDefinition, Error> {
+        self.0.wanted(&self.definition().await?, image)
+    }
+
+    /// A revision by its name, to be [restored](Self::restore): `web:41`, or an ARN. A family alone is its latest.
+    ///
+    /// # Errors
+    /// When there is no such definition, or it lacks our container.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeTaskDefinition`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn revision(&self, definition: &str) -> Result<Revision, Error> {
+        self.0.revision(definition).await
+    }
+
     /// What runs now, and what to go back to.
     ///
     /// # Errors
@@ -200,6 +283,23 @@ impl EcsTarget {
     }
 }
 
+impl EcsTarget {
+    /// How the service differs from one that `image` was deployed to and that is at rest: the definition, the service
+    /// itself, and the digest that runs.
+    ///
+    /// # Errors
+    /// When service, definition or tasks cannot be read.
+    ///
+    /// # Permissions
+    /// Those of [`definition`](Self::definition) and of [`prove`](Self::prove).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
+        self.0.drift(image).await
+    }
+}
+
 impl Target for EcsTarget {
     fn id(&self) -> TargetId {
         EcsTarget::id(self)
@@ -212,6 +312,7 @@ impl Target for EcsTarget {
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let (inner, image) = (Arc::clone(&self.0), image.clone());
         Operation::spawn(|events| async move {
+            let _at_work = inner.api.cluster.at_work();
             let work = inner.deploy(&image, &events);
             until_cancelled(work, events.clone()).await.map_err(TargetError::new)
         })
@@ -220,6 +321,7 @@ impl Target for EcsTarget {
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let (inner, revision) = (Arc::clone(&self.0), revision.clone());
         Operation::spawn(|events| async move {
+            let _at_work = inner.api.cluster.at_work();
             let work = inner.restore(&revision, &events);
             until_cancelled(work, events.clone()).await.map_err(TargetError::new)
         })
@@ -227,6 +329,10 @@ impl Target for EcsTarget {
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
         Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+    }
+
+    fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
+        Box::pin(async { self.0.drift(image).await.map_err(TargetError::new) })
     }
 }
 

@@ -30,26 +30,28 @@ fn stages(events: &[DeployEvent]) -> Vec<&str> {
     stages
 }
 
-/// The strategies with what they are configured by, and the least time that they take.
-fn strategies() -> [(Value, u64); 3] {
+/// The strategies with what they are configured by, the least time that they take, and the traffic on the way.
+fn strategies() -> [(Value, u64, &'static [u32]); 3] {
     [
-        (json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5 }), 300),
+        (json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5 }), 300, &[]),
         (
             json!({ "strategy": "LINEAR", "bakeTimeInMinutes": 1,
                     "linearConfiguration": { "stepPercent": 25.0, "stepBakeTimeInMinutes": 2 } }),
             3 * 120 + 60,
+            &[25, 50, 75],
         ),
         (
             json!({ "strategy": "CANARY", "bakeTimeInMinutes": 1,
                     "canaryConfiguration": { "canaryPercent": 10.0, "canaryBakeTimeInMinutes": 5 } }),
             300 + 60,
+            &[10],
         ),
     ]
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_strategy_is_followed_through_its_stages_and_its_bake_time() {
-    for (configuration, least) in strategies() {
+    for (configuration, least, weights) in strategies() {
         let shop = Shop::new();
         with(&shop, configuration).create();
         let start = tokio::time::Instant::now();
@@ -61,15 +63,19 @@ async fn every_strategy_is_followed_through_its_stages_and_its_bake_time() {
         assert_eq!(deployment.await.unwrap().verdict, Verdict::Deployed);
         assert!(start.elapsed() >= Duration::from_secs(least), "not before the bake time is over");
         let stages = stages(&events);
-        for stage in ["SCALE_UP", "BAKE_TIME"] {
+        for stage in ["SCALE_UP", "BAKE_TIME, 100% of traffic"] {
             assert!(stages.contains(&stage), "{stages:?}");
+        }
+        for weight in weights {
+            let stage = format!("PRODUCTION_TRAFFIC_SHIFT, {weight}% of traffic");
+            assert!(stages.contains(&stage.as_str()), "{stage}: {stages:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_strategy_goes_back_when_tasks_fail() {
-    for (configuration, _) in strategies() {
+    for (configuration, ..) in strategies() {
         let shop = Shop::new();
         let service = with(&shop, configuration).create();
         let (old, running) = (service.definition(), service.running());
@@ -152,4 +158,13 @@ async fn an_alarm_in_the_bake_time_rolls_back() {
     let outcome = deployment.await.unwrap();
     assert_eq!(outcome.verdict, Verdict::RolledBack);
     assert_eq!(outcome.failure.unwrap().cause, Cause::AlarmTriggered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bake_time_of_the_service_is_not_taken_from_the_deadline() {
+    let shop = Shop::new();
+    with(&shop, json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 30 })).create();
+    let short = Options::new(Duration::from_secs(300)).unwrap();
+    let outcome = shop.target_with(short).deploy(&shop.image("2")).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
 }

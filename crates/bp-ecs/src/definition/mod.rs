@@ -1,12 +1,15 @@
 //! Task definitions: read as they are on the wire, changed in one place, registered again without loss.
 
 mod diff;
+mod members;
 mod normal;
+mod overlay;
 mod wire;
 
 use bp_artifact::DigestRef;
 use serde_json::{Map, Value};
 
+pub use self::overlay::{ContainerOverlay, Overlay};
 pub(crate) use self::wire::Capture;
 use crate::error::Error;
 
@@ -49,9 +52,9 @@ const READ_ONLY: [&str; 9] = [
 
 /// A task definition, as the API writes it.
 ///
-/// It is kept as the JSON of the wire, not as the SDK's types: whatever the API answered inside a member is sent back
-/// as it was, known to this version or not. Only a *top-level* member that nobody knows is
-/// [refused](Error::UnknownFields), because nobody can tell whether it is to be sent back.
+/// It is kept as the JSON of the wire, not as the SDK's types: what is not changed is sent back as it was read, empty
+/// texts and all. A member that the SDK does not know, at any depth, is [refused](Error::UnknownFields): from the API,
+/// because nobody can tell whether it is to be sent back; from a file, because the API would drop it without a word.
 ///
 /// ```
 /// use bp_ecs::TaskDefinition;
@@ -130,6 +133,10 @@ impl TaskDefinition {
         }
         // An empty list of tags is refused by the API.
         input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
+        let inside = members::unknown(&input);
+        if !inside.is_empty() {
+            return Err(Error::UnknownFields { definition: source, fields: inside });
+        }
         let malformed = |reason: &str| Error::MalformedDefinition {
             definition: source.clone(),
             reason: reason.to_owned(),
@@ -142,6 +149,12 @@ impl TaskDefinition {
             return Err(malformed("it has no containers, or one without a name"));
         }
         Ok(TaskDefinition { source, arn, input })
+    }
+
+    /// The same, as if it had never been registered.
+    pub(crate) fn unregistered(mut self) -> Self {
+        self.arn = None;
+        self
     }
 
     /// Its ARN, once it is registered.
@@ -253,7 +266,7 @@ mod tests {
                 "family": "web", "taskRoleArn": "r", "executionRoleArn": "e", "networkMode": "awsvpc",
                 "containerDefinitions": [
                     { "name": "web", "image": "r.example.com:5000/web:1", "environment": [{ "name": "EMPTY", "value": "" }],
-                      "somethingNew": { "kept": true } },
+                      "dockerLabels": { "any": "" } },
                     { "name": "log", "image": "r.example.com:5000/web:1" },
                 ],
                 "volumes": [{ "name": "efs", "efsVolumeConfiguration": { "fileSystemId": "fs-1", "rootDirectory": "" } }],
@@ -307,6 +320,10 @@ mod tests {
         json["taskDefinition"]["quantumMode"] = json!("on");
         let error = read(json).unwrap_err().to_string();
         assert!(error.contains("web:7") && error.contains("quantumMode"), "{error}");
+        let mut json = full();
+        json["taskDefinition"]["containerDefinitions"][0]["healthCheck"] = json!({ "comand": ["CMD"] });
+        let error = read(json).unwrap_err().to_string();
+        assert!(error.contains("containerDefinitions[web].healthCheck.comand"), "{error}");
     }
 
     #[test]

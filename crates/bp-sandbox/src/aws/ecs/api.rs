@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Cluster, Region, World,
     names::{cluster_of, name_of, page},
-    service::{Birth, Phase, Service, Status},
+    rollout::Phase,
+    service::{Birth, Service, Status},
     settings::Settings,
     text, texts,
 };
@@ -188,6 +189,22 @@ impl Region {
         }
         service.advance(world, now);
         Ok(json!({ "service": service.view(world, true) }))
+    }
+
+    pub(super) fn list_clusters(&mut self, world: &World<'_>, input: &Value) -> Answer {
+        let arns = self.clusters.keys().map(|name| world.place.arn(&format!("cluster/{name}"))).collect();
+        let size = input["maxResults"].as_u64().unwrap_or(100).min(100) as usize;
+        let (arns, next): (Vec<String>, _) = page(arns, text(input, "nextToken"), size);
+        paged(json!({ "clusterArns": arns }), next)
+    }
+
+    pub(super) fn list_services(&mut self, world: &World<'_>, input: &Value) -> Answer {
+        let (_, cluster) = self.cluster(input)?;
+        let active = cluster.services.iter().filter(|service| service.status != Status::Inactive);
+        let arns = active.map(|service| service.arn(&world.place)).collect();
+        let size = input["maxResults"].as_u64().unwrap_or(10).min(100) as usize;
+        let (arns, next): (Vec<String>, _) = page(arns, text(input, "nextToken"), size);
+        paged(json!({ "serviceArns": arns }), next)
     }
 
     pub(super) fn delete_service(&mut self, world: &World<'_>, now: Timestamp, input: &Value) -> Answer {

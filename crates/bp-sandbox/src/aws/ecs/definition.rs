@@ -200,6 +200,17 @@ fn validate(input: &Value) -> Result<(), ApiError> {
         if text(container, "image").is_empty() {
             return client("Container.image should not be null or empty.".into());
         }
+        let named = |list: &str| -> Vec<String> {
+            let items = container[list].as_array().into_iter().flatten();
+            items.map(|item| text(item, "name").to_owned()).collect()
+        };
+        let plain = named("environment");
+        if let Some(twice) = named("secrets").iter().find(|secret| plain.contains(secret)) {
+            return client(format!(
+                "The secret name must be unique and not shared with any new or existing environment variables set on \
+                 the container, such as '{twice}'."
+            ));
+        }
         if !task_memory && container["memory"].is_null() && container["memoryReservation"].is_null() {
             return client(format!(
                 "Invalid setting for container '{name}'. At least one of 'memory' or 'memoryReservation' must be \

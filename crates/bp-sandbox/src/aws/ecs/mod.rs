@@ -8,12 +8,14 @@ mod api;
 mod definition;
 mod handle;
 mod names;
+mod rollout;
 mod scheduler;
 mod secret;
 mod service;
 mod settings;
 mod stages;
 mod task;
+mod view;
 
 use std::{
     collections::BTreeMap,
@@ -82,12 +84,14 @@ impl Ecs {
         self.at(aws, &call.account, &call.region, |region, world, now| match call.operation.as_str() {
             "CreateCluster" => region.create_cluster(world, input),
             "DescribeClusters" => region.describe_clusters(world, input),
+            "ListClusters" => region.list_clusters(world, input),
             "RegisterTaskDefinition" => region.definitions.register(&world.place, &by, now, input),
             "DescribeTaskDefinition" => region.definitions.describe(input),
             "ListTaskDefinitions" => region.definitions.list(input),
             "DeregisterTaskDefinition" => region.definitions.deregister(now, input),
             "CreateService" => region.create_service(world, &by, now, input),
             "DescribeServices" => region.describe_services(world, input),
+            "ListServices" => region.list_services(world, input),
             "UpdateService" => region.update_service(world, now, input),
             "DeleteService" => region.delete_service(world, now, input),
             "ListServiceDeployments" => region.list_service_deployments(world, input),

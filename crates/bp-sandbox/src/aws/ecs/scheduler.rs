@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::{
     World,
-    service::{Phase, Rollback, RolloutState, Service, Status},
+    rollout::{Phase, Rollback, RolloutState},
+    service::{Service, Status},
     stages::Course,
     task::Task,
 };

@@ -1,0 +1,149 @@
+//! The members that the SDK knows: what is not among them could be lost, and is refused by name.
+
+use aws_sdk_ecs::{operation::register_task_definition::RegisterTaskDefinitionInput, types as t};
+use aws_smithy_schema::Schema;
+use serde_json::{Map, Value};
+
+/// The members that are objects, or lists of objects, with the shapes of those. Members without an entry are plain, or
+/// maps whose keys are the user's.
+#[allow(deprecated, reason = "old definitions still have what the service no longer offers")]
+fn below(shape: &str, member: &str) -> Option<&'static Schema<'static>> {
+    Some(match (shape, member) {
+        ("RegisterTaskDefinitionRequest", "containerDefinitions") => t::ContainerDefinition::SCHEMA,
+        ("RegisterTaskDefinitionRequest", "volumes") => t::Volume::SCHEMA,
+        ("RegisterTaskDefinitionRequest", "placementConstraints") => {
+            t::TaskDefinitionPlacementConstraint::SCHEMA
+        }
+        ("RegisterTaskDefinitionRequest", "tags") => t::Tag::SCHEMA,
+        ("RegisterTaskDefinitionRequest", "proxyConfiguration") => t::ProxyConfiguration::SCHEMA,
+        ("RegisterTaskDefinitionRequest", "inferenceAccelerators") => t::InferenceAccelerator::SCHEMA,
+        ("RegisterTaskDefinitionRequest", "ephemeralStorage") => t::EphemeralStorage::SCHEMA,
+        ("RegisterTaskDefinitionRequest", "runtimePlatform") => t::RuntimePlatform::SCHEMA,
+        ("ContainerDefinition", "repositoryCredentials") => t::RepositoryCredentials::SCHEMA,
+        ("ContainerDefinition", "portMappings") => t::PortMapping::SCHEMA,
+        ("ContainerDefinition", "restartPolicy") => t::ContainerRestartPolicy::SCHEMA,
+        ("ContainerDefinition", "environment") => t::KeyValuePair::SCHEMA,
+        ("ContainerDefinition", "environmentFiles") => t::EnvironmentFile::SCHEMA,
+        ("ContainerDefinition", "mountPoints") => t::MountPoint::SCHEMA,
+        ("ContainerDefinition", "volumesFrom") => t::VolumeFrom::SCHEMA,
+        ("ContainerDefinition", "linuxParameters") => t::LinuxParameters::SCHEMA,
+        ("ContainerDefinition", "secrets") => t::Secret::SCHEMA,
+        ("ContainerDefinition", "dependsOn") => t::ContainerDependency::SCHEMA,
+        ("ContainerDefinition", "extraHosts") => t::HostEntry::SCHEMA,
+        ("ContainerDefinition", "ulimits") => t::Ulimit::SCHEMA,
+        ("ContainerDefinition", "logConfiguration") => t::LogConfiguration::SCHEMA,
+        ("ContainerDefinition", "healthCheck") => t::HealthCheck::SCHEMA,
+        ("ContainerDefinition", "systemControls") => t::SystemControl::SCHEMA,
+        ("ContainerDefinition", "resourceRequirements") => t::ResourceRequirement::SCHEMA,
+        ("ContainerDefinition", "firelensConfiguration") => t::FirelensConfiguration::SCHEMA,
+        ("LinuxParameters", "capabilities") => t::KernelCapabilities::SCHEMA,
+        ("LinuxParameters", "devices") => t::Device::SCHEMA,
+        ("LinuxParameters", "tmpfs") => t::Tmpfs::SCHEMA,
+        ("LogConfiguration", "secretOptions") => t::Secret::SCHEMA,
+        ("Volume", "host") => t::HostVolumeProperties::SCHEMA,
+        ("Volume", "dockerVolumeConfiguration") => t::DockerVolumeConfiguration::SCHEMA,
+        ("Volume", "efsVolumeConfiguration") => t::EfsVolumeConfiguration::SCHEMA,
+        ("Volume", "s3filesVolumeConfiguration") => t::S3FilesVolumeConfiguration::SCHEMA,
+        ("Volume", "fsxWindowsFileServerVolumeConfiguration") => {
+            t::FSxWindowsFileServerVolumeConfiguration::SCHEMA
+        }
+        ("EFSVolumeConfiguration", "authorizationConfig") => t::EfsAuthorizationConfig::SCHEMA,
+        ("FSxWindowsFileServerVolumeConfiguration", "authorizationConfig") => {
+            t::FSxWindowsFileServerAuthorizationConfig::SCHEMA
+        }
+        ("ProxyConfiguration", "properties") => t::KeyValuePair::SCHEMA,
+        _ => return None,
+    })
+}
+
+const INPUT: &Schema<'static> = RegisterTaskDefinitionInput::SCHEMA;
+
+/// The name under which [`below`] knows a shape.
+fn name(shape: &Schema<'_>) -> String {
+    let (top, id) = (INPUT.shape_id().as_str(), shape.shape_id().as_str());
+    if id == top { "RegisterTaskDefinitionRequest" } else { id.rsplit(['#', '$']).next().unwrap_or(id) }
+        .to_owned()
+}
+
+/// The paths inside the members of RegisterTaskDefinition's input that the SDK has no field for. `input`'s own members
+/// are the caller's to judge.
+pub(super) fn unknown(input: &Map<String, Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (member, value) in input {
+        if let Some(shape) = below(&name(INPUT), member) {
+            search(member, value, shape, &mut found);
+        }
+    }
+    found
+}
+
+fn search(path: &str, value: &Value, shape: &'static Schema<'static>, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                let at = item["name"].as_str().map_or_else(|| at.to_string(), str::to_owned);
+                search(&format!("{path}[{at}]"), item, shape, found);
+            }
+        }
+        Value::Object(members) => {
+            for (member, value) in members {
+                let path = format!("{path}.{member}");
+                match (shape.member_schema(member), below(&name(shape), member)) {
+                    (None, _) => found.push(path),
+                    (Some(_), Some(shape)) => search(&path, value, shape, found),
+                    (Some(_), None) => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every object that the SDK can send is looked into.
+    #[test]
+    fn no_object_is_forgotten() {
+        fn walk(shape: &'static Schema<'static>, path: &str) {
+            for member in shape.members() {
+                let name_of_member = member.member_name().unwrap();
+                let path = format!("{path}.{name_of_member}");
+                let item = if member.is_list() { member.member().unwrap() } else { member };
+                let nested = below(&name(shape), name_of_member);
+                assert_eq!(nested.is_some(), item.is_structure(), "{path} in {}", name(shape));
+                if let Some(nested) = nested {
+                    walk(nested, &path);
+                }
+            }
+        }
+        walk(INPUT, "");
+    }
+
+    #[test]
+    fn what_the_sdk_does_not_know_is_named_by_its_path() {
+        let input = json!({
+            "containerDefinitions": [{
+                "name": "web", "image": "i", "enviroment": [],
+                "dockerLabels": { "any.label": "is the user's" },
+                "logConfiguration": { "logDriver": "awslogs", "options": { "any": "option" }, "level": "info" },
+                "secrets": [{ "name": "A", "valueFrom": "x", "optional": true }],
+            }],
+            "volumes": [{ "name": "v", "efsVolumeConfiguration": { "fileSystemId": "fs", "authorizationConfig": { "iam": "ENABLED", "mtls": true } } }],
+        });
+        let mut found = unknown(input.as_object().unwrap());
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "containerDefinitions[web].enviroment",
+                "containerDefinitions[web].logConfiguration.level",
+                "containerDefinitions[web].secrets[A].optional",
+                "volumes[v].efsVolumeConfiguration.authorizationConfig.mtls",
+            ]
+        );
+    }
+}

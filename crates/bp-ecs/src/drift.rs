@@ -1,0 +1,50 @@
+//! Drift: definition, service and running digest against what was deployed.
+
+use bp_artifact::{Change, Drift, ResolvedImage};
+
+use crate::{
+    error::Error,
+    judge::primary,
+    survey::Survey,
+    target::{Inner, name_of},
+};
+
+impl Inner {
+    /// Reads what is there; what is to be there is what a deployment of `image` would bring.
+    pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
+        let survey = self.survey().await?;
+        let current = self.api.definition(&survey.definition).await?;
+        let wanted = self.wanted(&current, &image.reference)?;
+        let mut drift = Drift::of_proof(self.id.clone(), image, self.proof_of(&survey.service).await?);
+        drift.definition = wanted.changes(&current);
+        drift.service = service(&survey);
+        Ok(drift)
+    }
+}
+
+/// What keeps a service from being at rest.
+fn service(survey: &Survey) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut differs = |path: &str, from: String, to: String| {
+        if from != to {
+            changes.push(Change::new(path, Some(from), Some(to)));
+        }
+    };
+    let found = match (&survey.in_flight, survey.failed) {
+        (Some(followed), _) => {
+            format!("{} under way, bringing {}", followed.id, name_of(&followed.definition))
+        }
+        (None, true) => "failed".to_owned(),
+        (None, false) => "completed".to_owned(),
+    };
+    differs("deployment", "completed".to_owned(), found);
+    let service = &survey.service;
+    differs("runningCount", service.desired_count.to_string(), service.running_count.to_string());
+    let old = service.deployments().iter().filter(|d| d.status.as_deref() != Some("PRIMARY"));
+    let old: i32 = old.map(|d| d.running_count).sum();
+    differs("tasks of earlier revisions", "0".to_owned(), old.to_string());
+    let configured = service.task_definition.as_deref().unwrap_or_default();
+    let running = primary(service).and_then(|p| p.task_definition.as_deref()).unwrap_or(configured);
+    differs("taskDefinition", name_of(running).to_owned(), name_of(configured).to_owned());
+    changes
+}

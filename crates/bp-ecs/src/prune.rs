@@ -1,0 +1,157 @@
+//! Old revisions of a family: deregistered, but never one that something refers to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ecs::types::{SortOrder, TaskDefinitionStatus};
+
+use crate::{
+    api::Api,
+    error::Error,
+    target::{EcsTarget, Inner, name_of},
+};
+
+/// What was deregistered, and what of the old ones was kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// The ARNs that are `INACTIVE` now. Services that run one still do; new ones cannot begin with it.
+    pub deregistered: Vec<String>,
+    /// Older revisions that something refers to.
+    pub kept: Vec<Kept>,
+}
+
+/// An old revision that was kept, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its ARN.
+    pub revision: String,
+    /// What refers to it.
+    pub because: String,
+}
+
+impl EcsTarget {
+    /// Deregisters the old revisions of the family that the service runs, all but the `keep` latest and those that are in
+    /// use: by a deployment, task set or task of any service in any cluster of the region, by what this service could go
+    /// back to, or by the caller's word (`also`: what schedules, pipelines or receipts name).
+    ///
+    /// Call it after a deployment has ended well. Nothing is deleted: an inactive revision can still be described.
+    ///
+    /// # Errors
+    /// When something cannot be read, then nothing is deregistered; or when deregistering is refused.
+    ///
+    /// # Permissions
+    /// Those of [`current`](Self::current), and `ecs:ListTaskDefinitions`, `ecs:ListClusters`, `ecs:ListServices`,
+    /// `ecs:ListTasks`, `ecs:DescribeTasks`, `ecs:DeregisterTaskDefinition`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it deregisters one by one, and a further run goes on.
+    pub async fn prune(&self, keep: usize, also: &[String]) -> Result<Pruned, Error> {
+        self.0.prune(keep, also).await
+    }
+}
+
+impl Inner {
+    async fn prune(&self, keep: usize, also: &[String]) -> Result<Pruned, Error> {
+        let current = self.current().await?;
+        let family = self.api.definition(&current.stable.id).await?.family().to_owned();
+        let mut used: BTreeMap<String, String> = BTreeMap::new();
+        let mut refer = |revision: &str, because: String| {
+            used.entry(name_of(revision).to_owned()).or_insert(because);
+        };
+        also.iter().for_each(|revision| refer(revision, "kept on request".to_owned()));
+        for revision in [Some(current.stable), current.rolling_out].into_iter().flatten() {
+            refer(&revision.id, format!("{} runs it", self.id));
+        }
+        match self.previous().await {
+            Ok(previous) => refer(&previous.id, format!("{} goes back to it", self.id)),
+            Err(Error::NoPrevious { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        for (revision, because) in self.api.in_use(&family).await? {
+            refer(&revision, because);
+        }
+        let mut pruned = Pruned::default();
+        for revision in self.api.revisions(&family).await?.into_iter().skip(keep) {
+            match used.get(name_of(&revision)) {
+                Some(because) => pruned.kept.push(Kept { revision, because: because.clone() }),
+                None => {
+                    self.api.deregister(&revision).await?;
+                    pruned.deregistered.push(revision);
+                }
+            }
+        }
+        Ok(pruned)
+    }
+}
+
+impl Api {
+    /// `ecs:ListTaskDefinitions`: the active revisions of a family, latest first.
+    async fn revisions(&self, family: &str) -> Result<Vec<String>, Error> {
+        let call = self.client().list_task_definitions().family_prefix(family);
+        let call = call.status(TaskDefinitionStatus::Active).sort(SortOrder::Desc);
+        let all: Result<Vec<String>, _> = call.into_paginator().items().send().collect().await;
+        let mut all = all.map_err(|e| self.error("ecs:ListTaskDefinitions", e))?;
+        // The filter is a prefix: `web` finds `web-admin` too.
+        all.retain(|arn| name_of(arn).rsplit_once(':').is_some_and(|(name, _)| name == family));
+        Ok(all)
+    }
+
+    /// The revisions of a family that services and tasks of any cluster refer to, with who does.
+    async fn in_use(&self, family: &str) -> Result<BTreeSet<(String, String)>, Error> {
+        let mut used = BTreeSet::new();
+        let clusters: Result<Vec<String>, _> =
+            self.client().list_clusters().into_paginator().items().send().collect().await;
+        for cluster in clusters.map_err(|e| self.error("ecs:ListClusters", e))? {
+            let services: Result<Vec<String>, _> = self
+                .client()
+                .list_services()
+                .cluster(&cluster)
+                .into_paginator()
+                .items()
+                .send()
+                .collect()
+                .await;
+            let services = services.map_err(|e| self.error("ecs:ListServices", e))?;
+            for some in services.chunks(10) {
+                let call =
+                    self.client().describe_services().cluster(&cluster).set_services(Some(some.to_vec()));
+                let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+                for service in answer.services() {
+                    let who = format!("the service {} refers to it", service.service_name().unwrap_or("?"));
+                    let deployments = service.deployments().iter().filter_map(|d| d.task_definition());
+                    let sets = service.task_sets().iter().filter_map(|set| set.task_definition());
+                    let own = service.task_definition().into_iter();
+                    used.extend(own.chain(deployments).chain(sets).map(|d| (d.to_owned(), who.clone())));
+                }
+            }
+            let tasks: Result<Vec<String>, _> = self
+                .client()
+                .list_tasks()
+                .cluster(&cluster)
+                .family(family)
+                .into_paginator()
+                .items()
+                .send()
+                .collect()
+                .await;
+            let tasks = tasks.map_err(|e| self.error("ecs:ListTasks", e))?;
+            for some in tasks.chunks(100) {
+                let call = self.client().describe_tasks().cluster(&cluster).set_tasks(Some(some.to_vec()));
+                let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+                let running = answer.tasks().iter().filter_map(|task| {
+                    let who = format!("the task {} runs it", name_of(task.task_arn()?));
+                    Some((task.task_definition_arn()?.to_owned(), who))
+                });
+                used.extend(running);
+            }
+        }
+        Ok(used)
+    }
+
+    /// `ecs:DeregisterTaskDefinition`.
+    async fn deregister(&self, revision: &str) -> Result<(), Error> {
+        let call = self.client().deregister_task_definition().task_definition(revision);
+        call.send().await.map(drop).map_err(|e| self.error("ecs:DeregisterTaskDefinition", e))
+    }
+}

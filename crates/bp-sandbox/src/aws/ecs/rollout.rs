@@ -1,0 +1,127 @@
+//! What a service deploys: revisions, and the record of each deployment.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{definition::Definition, stages::Stages};
+
+/// The roll-out state of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RolloutState {
+    InProgress,
+    Completed,
+    Failed,
+}
+
+impl RolloutState {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            RolloutState::InProgress => "IN_PROGRESS",
+            RolloutState::Completed => "COMPLETED",
+            RolloutState::Failed => "FAILED",
+        }
+    }
+}
+
+/// One revision of a service: the `ecs-svc/<number>` of DescribeServices and the service revision of the same number.
+#[derive(Debug)]
+pub(super) struct Rollout {
+    pub(super) number: u64,
+    pub(super) definition: Arc<Definition>,
+    pub(super) created: Timestamp,
+    pub(super) updated: Timestamp,
+    pub(super) state: RolloutState,
+    pub(super) reason: String,
+    /// Whether it once ran as it should, so that a rollback may go back to it.
+    pub(super) completed: bool,
+    /// Failed tasks since the last healthy one.
+    pub(super) failed: u32,
+    /// Failed tasks in a row, for the pause before the next start.
+    pub(super) streak: u32,
+    pub(super) retry_at: Timestamp,
+    /// Container name, image and digest, once a task has pulled them.
+    pub(super) images: Vec<(String, String, String)>,
+    /// The state at the time of the deployment of everything else that the revision names.
+    pub(super) spec: Map<String, Value>,
+}
+
+/// The status of a service deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Pending,
+    InProgress,
+    Successful,
+    Stopped,
+    StopRequested,
+    RollbackRequested,
+    RollbackInProgress,
+    RollbackSuccessful,
+    RollbackFailed,
+}
+
+impl Phase {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Phase::Pending => "PENDING",
+            Phase::InProgress => "IN_PROGRESS",
+            Phase::Successful => "SUCCESSFUL",
+            Phase::Stopped => "STOPPED",
+            Phase::StopRequested => "STOP_REQUESTED",
+            Phase::RollbackRequested => "ROLLBACK_REQUESTED",
+            Phase::RollbackInProgress => "ROLLBACK_IN_PROGRESS",
+            Phase::RollbackSuccessful => "ROLLBACK_SUCCESSFUL",
+            Phase::RollbackFailed => "ROLLBACK_FAILED",
+        }
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Phase::Successful | Phase::Stopped | Phase::RollbackSuccessful | Phase::RollbackFailed)
+    }
+
+    pub(super) fn is_rolling_back(self) -> bool {
+        matches!(self, Phase::RollbackRequested | Phase::RollbackInProgress)
+    }
+}
+
+/// Where a service deployment goes back to, and why.
+#[derive(Debug)]
+pub(super) struct Rollback {
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+    pub(super) to: u64,
+}
+
+/// The record of one deployment of a service.
+#[derive(Debug)]
+pub(super) struct ServiceDeployment {
+    pub(super) id: String,
+    /// The revision that it brings.
+    pub(super) target: u64,
+    pub(super) sources: Vec<u64>,
+    pub(super) created: Timestamp,
+    pub(super) updated: Timestamp,
+    pub(super) finished: Option<Timestamp>,
+    pub(super) phase: Phase,
+    pub(super) reason: Option<String>,
+    pub(super) rollback: Option<Rollback>,
+    pub(super) failures: u32,
+    pub(super) triggered: bool,
+    pub(super) alarms: Vec<String>,
+    /// Lifecycle stages, for strategies other than rolling.
+    pub(super) stages: Option<Stages>,
+}
+
+impl ServiceDeployment {
+    pub(super) fn enter(&mut self, phase: Phase, reason: Option<String>, now: Timestamp) {
+        self.phase = phase;
+        self.updated = now;
+        if reason.is_some() {
+            self.reason = reason;
+        }
+        if phase.is_over() {
+            self.finished = Some(now);
+        }
+    }
+}
