@@ -1,56 +1,61 @@
 //! Between registries that others wrote. `cargo xtask e2e --only registries` starts them, names them in the environment,
 //! and reads back with crane what this left there.
 
-use bp_artifact::ImageRef;
-use bp_promote::{Anonymous, CopyOptions, CopyOutcome, ImageAt, OciLayout, Reference, RegistryClient, copy};
+mod registries {
+    use bp_artifact::ImageRef;
+    use bp_promote::{
+        Anonymous, CopyOptions, CopyOutcome, ImageAt, OciLayout, Reference, RegistryClient, copy,
+    };
 
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask e2e"))
-}
+    fn variable(name: &str) -> String {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask e2e"))
+    }
 
-/// A client for both registries, which speak plain HTTP on loopback.
-fn client() -> RegistryClient {
-    let registry = |host: &str| host.parse().expect("a registry's name");
-    RegistryClient::builder()
-        .endpoint(registry("source.example.com"), format!("http://{}", variable("BP_E2E_SOURCE")))
-        .endpoint(registry("target.example.com"), format!("http://{}", variable("BP_E2E_TARGET")))
-        .credentials(Anonymous)
-        .build()
-        .expect("a client")
-}
+    /// A client for both registries, which speak plain HTTP on loopback.
+    fn client() -> RegistryClient {
+        let registry = |host: &str| host.parse().expect("a registry's name");
+        RegistryClient::builder()
+            .endpoint(registry("source.example.com"), format!("http://{}", variable("BP_E2E_SOURCE")))
+            .endpoint(registry("target.example.com"), format!("http://{}", variable("BP_E2E_TARGET")))
+            .credentials(Anonymous)
+            .build()
+            .expect("a client")
+    }
 
-fn image(text: &str) -> ImageRef {
-    text.parse().expect("a reference")
-}
+    fn image(text: &str) -> ImageRef {
+        text.parse().expect("a reference")
+    }
 
-#[tokio::test]
-#[ignore = "needs the servers of cargo xtask e2e"]
-async fn an_index_is_copied_twice_and_through_a_layout() {
-    let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
-    let from = client.image(&image("source.example.com/shop/web:1"));
-    let to = client.image(&image("target.example.com/copied/web:1"));
-    let report = copy(from.clone(), to.clone(), CopyOptions::default()).await.expect("the first copy");
-    assert_eq!(report.digest.as_str(), digest);
-    let again = copy(from.clone(), to, CopyOptions::default()).await.expect("the second copy");
-    assert_eq!((again.outcome, again.blobs.sent), (CopyOutcome::Unchanged, 0));
+    #[tokio::test]
+    #[ignore = "needs the servers of cargo xtask e2e"]
+    async fn an_index_is_copied_twice_and_through_a_layout() {
+        let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
+        let from = client.image(&image("source.example.com/shop/web:1"));
+        let to = client.image(&image("target.example.com/copied/web:1"));
+        let report = copy(from.clone(), to.clone(), CopyOptions::default()).await.expect("the first copy");
+        assert_eq!(report.digest.as_str(), digest);
+        let again = copy(from.clone(), to, CopyOptions::default()).await.expect("the second copy");
+        assert_eq!((again.outcome, again.blobs.sent), (CopyOutcome::Unchanged, 0));
 
-    let directory = tempfile::tempdir().expect("a directory");
-    let layout = OciLayout::create(directory.path().join("web")).await.expect("a layout");
-    let tag = Reference::Tag("1".parse().expect("a tag"));
-    copy(from, ImageAt::new(layout.clone(), tag.clone()), CopyOptions::default())
-        .await
-        .expect("a copy to disk");
-    let to = client.image(&image("target.example.com/layout/web:1"));
-    let report = copy(ImageAt::new(layout, tag), to, CopyOptions::default()).await.expect("a copy from disk");
-    assert_eq!(report.digest.as_str(), digest);
-}
+        let directory = tempfile::tempdir().expect("a directory");
+        let layout = OciLayout::create(directory.path().join("web")).await.expect("a layout");
+        let tag = Reference::Tag("1".parse().expect("a tag"));
+        copy(from, ImageAt::new(layout.clone(), tag.clone()), CopyOptions::default())
+            .await
+            .expect("a copy to disk");
+        let to = client.image(&image("target.example.com/layout/web:1"));
+        let report =
+            copy(ImageAt::new(layout, tag), to, CopyOptions::default()).await.expect("a copy from disk");
+        assert_eq!(report.digest.as_str(), digest);
+    }
 
-#[tokio::test]
-#[ignore = "needs the servers of cargo xtask e2e"]
-async fn what_is_missing_at_the_source_changes_nothing() {
-    let client = client();
-    let from = client.image(&image("source.example.com/shop/web:missing"));
-    let to = client.image(&image("target.example.com/missing/web:1"));
-    let error = copy(from, to, CopyOptions::default()).await.expect_err("there is no such tag");
-    assert!(error.to_string().contains("missing"), "the error names the image: {error}");
+    #[tokio::test]
+    #[ignore = "needs the servers of cargo xtask e2e"]
+    async fn what_is_missing_at_the_source_changes_nothing() {
+        let client = client();
+        let from = client.image(&image("source.example.com/shop/web:missing"));
+        let to = client.image(&image("target.example.com/missing/web:1"));
+        let error = copy(from, to, CopyOptions::default()).await.expect_err("there is no such tag");
+        assert!(error.to_string().contains("missing"), "the error names the image: {error}");
+    }
 }

@@ -1,18 +1,103 @@
-//! Scenarios through our libraries: tests that are ignored elsewhere, because they need servers.
+//! Scenarios through our libraries and binaries: tests that are ignored elsewhere, because they need servers.
+//!
+//! A test in `tests/real_servers.rs` of any package, marked `#[ignore]` and inside a module with the name of a part, is
+//! run by that part. It finds the servers in its environment: see each part for the variables.
 
-use std::time::Duration;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
 
+use super::table::Table;
 use crate::command;
 
-/// Runs the test `name` of some crate's `tests/real_servers.rs`, which finds its servers in the environment.
-pub(super) fn run(name: &str, environment: &[(&str, &str)]) -> Result<String> {
-    let mut cargo = command::cargo();
-    // The whole workspace, so that the features, and with them the build, are those of `cargo test --workspace`.
-    cargo.args(["test", "--quiet", "--locked", "--workspace", "--test", "real_servers", "--"]);
-    cargo.args(["--ignored", "--exact", name]).envs(environment.iter().copied());
-    let said = command::output_within(Duration::from_secs(1200), &mut cargo)?;
-    ensure!(said.contains("1 passed"), "no crate has an ignored test {name} in tests/real_servers.rs");
-    Ok(String::new())
+/// The programs of all `tests/real_servers.rs`.
+pub(super) struct Library(Vec<Program>);
+
+struct Program {
+    file: PathBuf,
+    /// The package's directory: where cargo would run it.
+    directory: PathBuf,
+}
+
+/// What a scenario is told of the servers.
+pub(super) type Environment = Vec<(&'static str, OsString)>;
+
+impl Library {
+    /// Builds them.
+    pub(super) fn build() -> Result<Self> {
+        let mut cargo = command::cargo();
+        // The whole workspace, so that the features, and with them the build, are those of `cargo test --workspace`.
+        cargo.args(["test", "--locked", "--workspace", "--test", "real_servers", "--no-run"]);
+        cargo.args(["--quiet", "--message-format=json-render-diagnostics"]);
+        let ended = command::ended_within(Duration::from_secs(3600), &mut cargo)?;
+        ensure!(ended.status.success(), "tests/real_servers.rs do not build:\n{}", ended.stderr.trim());
+        let messages = ended.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(Library(messages.filter_map(|message| program(&message)).collect()))
+    }
+
+    /// Runs every scenario of a part, each a line in the table.
+    pub(super) fn run_all(
+        &self,
+        part: &str,
+        server: &str,
+        environment: &Environment,
+        table: &mut Table,
+    ) -> Result<()> {
+        let prefix = format!("{part}::");
+        let mut found = 0;
+        for program in &self.0 {
+            for name in program.names()?.iter().filter(|name| name.starts_with(&prefix)) {
+                found += 1;
+                let title = name.rsplit("::").next().unwrap_or(name).replace('_', " ");
+                table.scenario(server, &title, || program.run(name, environment));
+            }
+        }
+        ensure!(found > 0, "no tests/real_servers.rs has an ignored test in a module {part}");
+        Ok(())
+    }
+
+    /// Runs the one scenario of this whole name.
+    pub(super) fn run(&self, name: &str, environment: &Environment) -> Result<()> {
+        for program in &self.0 {
+            if program.names()?.iter().any(|found| found == name) {
+                return program.run(name, environment).map(drop);
+            }
+        }
+        bail!("no tests/real_servers.rs has an ignored test {name}")
+    }
+}
+
+impl Program {
+    /// Its ignored tests.
+    fn names(&self) -> Result<Vec<String>> {
+        let said = command::output(self.command().args(["--ignored", "--list", "--format=terse"]))?;
+        Ok(said.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    }
+
+    fn run(&self, name: &str, environment: &Environment) -> Result<String> {
+        let mut test = self.command();
+        test.args(["--ignored", "--exact", name]).envs(environment.iter().map(|(name, value)| (name, value)));
+        let said = command::output_within(Duration::from_secs(600), &mut test)?;
+        ensure!(said.contains("1 passed"), "{name} was not run:\n{said}");
+        Ok(String::new())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.file);
+        command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
+        command
+    }
+}
+
+/// The program that a message of cargo tells of.
+fn program(message: &Value) -> Option<Program> {
+    let file = message["executable"].as_str().filter(|_| message["target"]["name"] == "real_servers")?;
+    let directory = Path::new(message["manifest_path"].as_str()?).parent()?;
+    Some(Program { file: file.into(), directory: directory.to_owned() })
 }

@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{clock, command, report};
+use library::{Environment, Library};
 use server::Server;
 use table::Table;
 use tools::{Lacking, Toolbox};
@@ -56,6 +57,9 @@ pub(crate) struct Arguments {
     /// Run only this part (may be given several times)
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// Run only the scenarios whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    scenario: Option<String>,
     /// Leave the servers up and print how to reach them; Ctrl-C ends them
     #[arg(long)]
     keep: bool,
@@ -71,6 +75,15 @@ struct Stage {
     scratch: PathBuf,
     servers: Vec<Server>,
     table: Table,
+    /// What the tests of our packages are told of the servers.
+    environment: Environment,
+}
+
+impl Stage {
+    /// Runs the scenarios of a part that are tests of our packages.
+    fn scenarios(&mut self, part: &str, server: &str) -> Result<()> {
+        Library::build()?.run_all(part, server, &self.environment, &mut self.table)
+    }
 }
 
 /// Runs the parts; whether every scenario passed and, in CI, every part could run.
@@ -80,8 +93,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let scratch = target.join(format!("run-{}", std::process::id()));
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let cache = arguments.cache.clone().unwrap_or_else(|| target.join("tools"));
-    let mut stage =
-        Stage { tools: Toolbox::new(cache)?, scratch, servers: Vec::new(), table: Table::default() };
+    let mut stage = Stage {
+        tools: Toolbox::new(cache)?,
+        scratch,
+        servers: Vec::new(),
+        table: Table::only(arguments.scenario.clone()),
+        environment: Vec::new(),
+    };
 
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
     let mut lacking = Vec::new();
@@ -98,9 +116,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             Err(error) => stage.table.failed(&part.name(), "the part itself", &error),
         }
         if arguments.keep {
-            stay(&stage.servers)?;
+            stay(&stage);
         }
         stage.servers.clear();
+        stage.environment.clear();
     }
     report::line("");
     stage.table.print();
@@ -120,9 +139,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Tells how to reach the servers and waits for Ctrl-C.
-fn stay(servers: &[Server]) -> Result<()> {
-    for server in servers {
+fn stay(stage: &Stage) -> ! {
+    for server in &stage.servers {
         report::line(format_args!("kept: {server}"));
+    }
+    for (name, value) in &stage.environment {
+        report::line(format_args!("export {name}={}", value.display()));
     }
     report::line("Ctrl-C ends them");
     loop {

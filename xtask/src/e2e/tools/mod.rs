@@ -1,0 +1,189 @@
+//! The programs that the scenarios need: pinned, found or installed once, kept in a cache.
+
+mod debian;
+mod go;
+mod python;
+
+use std::{
+    fmt,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{clock, command, report};
+
+/// A program and where it comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Tool {
+    /// The program's file name.
+    program: &'static str,
+    source: Source,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    /// A package of the Go module proxy.
+    Go { package: &'static str, version: &'static str },
+    /// A command of the module k8s.io/kubernetes, which `go install` refuses for its replacements.
+    Kubernetes,
+    /// A Debian package that is unpacked, not installed: no daemon of the system is started.
+    Unpacked { package: &'static str },
+    /// A Debian package that is installed, for the libraries that it needs.
+    Debian { package: &'static str },
+    /// A script of a Python package, in an environment of its own.
+    Python { requirement: &'static str },
+    /// A crate with a binary of its name.
+    Crate { version: &'static str },
+}
+
+const fn go(program: &'static str, package: &'static str, version: &'static str) -> Tool {
+    Tool { program, source: Source::Go { package, version } }
+}
+
+const fn kubernetes(program: &'static str) -> Tool {
+    Tool { program, source: Source::Kubernetes }
+}
+
+pub(super) const CRANE: Tool = go("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1");
+pub(super) const DISTRIBUTION: Tool =
+    go("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2");
+pub(super) const KWOK: Tool = go("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0");
+pub(super) const HELM: Tool = go("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1");
+pub(super) const KUBECTL: Tool = kubernetes("kubectl");
+pub(super) const KUBE_APISERVER: Tool = kubernetes("kube-apiserver");
+pub(super) const KUBE_CONTROLLER_MANAGER: Tool = kubernetes("kube-controller-manager");
+pub(super) const KUBE_SCHEDULER: Tool = kubernetes("kube-scheduler");
+pub(super) const ETCD: Tool = Tool { program: "etcd", source: Source::Unpacked { package: "etcd-server" } };
+pub(super) const DOCKER_REGISTRY: Tool =
+    Tool { program: "docker-registry", source: Source::Unpacked { package: "docker-registry" } };
+pub(super) const SKOPEO: Tool = Tool { program: "skopeo", source: Source::Debian { package: "skopeo" } };
+pub(super) const AWS_CLI: Tool =
+    Tool { program: "aws", source: Source::Python { requirement: "awscli==1.46.2" } };
+pub(super) const MOTO: Tool =
+    Tool { program: "moto_server", source: Source::Python { requirement: "moto[server]==5.2.5" } };
+pub(super) const FERRO: Tool =
+    Tool { program: "ferro-oci-server", source: Source::Crate { version: "1.0.0" } };
+
+/// A program that is not there and cannot be had here, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Lacking {
+    program: &'static str,
+    needed: &'static str,
+    remedy: &'static str,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} needs {}: {}", self.program, self.needed, self.remedy)
+    }
+}
+
+impl std::error::Error for Lacking {}
+
+/// Finds programs, or installs them.
+pub(super) struct Toolbox {
+    cache: PathBuf,
+}
+
+impl Toolbox {
+    pub(super) fn new(cache: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        Ok(Toolbox { cache: cache.canonicalize()? })
+    }
+
+    /// A command that runs the tool.
+    pub(super) fn command(&self, tool: Tool) -> Result<Command> {
+        Ok(Command::new(self.find(tool)?))
+    }
+
+    /// Makes sure that all are there, before anything is started.
+    pub(super) fn require(&self, tools: &[Tool]) -> Result<()> {
+        tools.iter().try_for_each(|tool| self.find(*tool).map(drop))
+    }
+
+    /// Where the tool is; installed when it was not there.
+    fn find(&self, tool: Tool) -> Result<PathBuf> {
+        if let Some(found) = self.found(tool) {
+            return Ok(found);
+        }
+        // Two runs may share the cache.
+        let lock = File::create(self.cache.join("lock"))?;
+        lock.lock()?;
+        if let Some(found) = self.found(tool) {
+            return Ok(found);
+        }
+        let (installed, took) = clock::timed(|| self.install(tool));
+        installed?;
+        let found = self.found(tool);
+        let found = found.with_context(|| format!("the installation of {} left no program", tool.program))?;
+        report::line(format_args!("     installed {} ({:.0} s)", tool.program, took.as_secs_f64()));
+        Ok(found)
+    }
+
+    /// Where the tool is, if it is.
+    fn found(&self, tool: Tool) -> Option<PathBuf> {
+        let place = self.place(tool);
+        match tool.source {
+            Source::Debian { .. } if !place.exists() => in_path(tool.program),
+            Source::Python { requirement } if !self.is_whole(requirement) => None,
+            _ => place.exists().then_some(place),
+        }
+    }
+
+    /// Where the tool is kept, its version in the name.
+    fn place(&self, tool: Tool) -> PathBuf {
+        let program = tool.program;
+        match tool.source {
+            Source::Go { version, .. } => self.cache.join(format!("{program}-{version}/{program}")),
+            Source::Kubernetes => self.kubernetes().join("bin").join(program),
+            Source::Unpacked { package } => self.cache.join(package).join("usr/bin").join(program),
+            Source::Debian { .. } => Path::new("/usr/bin").join(program),
+            Source::Python { requirement } => self.environment(requirement).join("bin").join(program),
+            Source::Crate { version } => self.cache.join(format!("{program}-{version}/bin/{program}")),
+        }
+    }
+
+    fn install(&self, tool: Tool) -> Result<()> {
+        match tool.source {
+            Source::Go { package, version } => {
+                let to = self.cache.join(format!("{}-{version}", tool.program));
+                self.go_install(tool.program, &format!("{package}@{version}"), &to)
+            }
+            Source::Kubernetes => self.build_kubernetes(tool.program),
+            Source::Unpacked { package } => self.unpack(tool.program, package),
+            Source::Debian { package } => self.apt_install(tool.program, package),
+            Source::Python { requirement } => self.python(tool.program, requirement).map(drop),
+            Source::Crate { version } => {
+                let root = self.cache.join(format!("{}-{version}", tool.program));
+                let mut cargo = command::cargo();
+                cargo.args(["install", "--quiet", "--locked", "--version", version, tool.program, "--root"]);
+                // Its own target directory: the workspace's would be locked, and rebuilt for other flags.
+                cargo.arg(root).env("CARGO_TARGET_DIR", self.cache.join("target"));
+                retried(&mut cargo)
+            }
+        }
+    }
+}
+
+/// Runs an installation up to three times: most failures are the network's.
+fn retried(command: &mut Command) -> Result<()> {
+    let limit = Duration::from_secs(40 * 60);
+    for pause in [2, 10] {
+        match command::output_within(limit, command) {
+            Ok(_) => return Ok(()),
+            Err(error) => report::line(format_args!("     again in {pause} s: {error:#}")),
+        }
+        clock::pause(Duration::from_secs(pause));
+    }
+    command::output_within(limit, command).map(drop)
+}
+
+/// The program in PATH.
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
+}
