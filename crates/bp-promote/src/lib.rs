@@ -53,8 +53,9 @@ mod store;
 
 pub use content::{Descriptor, Links, Manifest, Reference};
 pub use copy::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts, ImageAt, Planned,
-    Progress, Side, apply, copy, plan,
+    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts, ImageAt,
+    ImageReport, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply, apply_all,
+    copy, copy_all, plan, plan_all,
 };
 pub use layout::{LayoutError, OciLayout};
 #[cfg(feature = "ecr")]
@@ -65,4 +66,4 @@ pub use registry::{
     RequestLine, Transport, transport,
 };
 pub use retry::{Observer, Retry, RetryPolicy};
-pub use store::{BlobStream, Destination, PutError, Source, StoreError, Stored};
+pub use store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored};

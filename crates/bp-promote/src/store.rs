@@ -1,6 +1,6 @@
 //! Where images come from and go to: registries and OCI layouts.
 
-use std::pin::Pin;
+use std::{collections::HashSet, pin::Pin};
 
 use bp_artifact::{Classified, Digest, ErrorClass, Repository, Tag};
 use bytes::Bytes;
@@ -124,6 +124,17 @@ impl Transient for PutError {
     }
 }
 
+/// What a destination is known to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// Nothing was ever pushed there: asking for anything is in vain.
+    Nothing,
+    /// No tags, so that manifests are not to be expected. Blobs of a copy that was killed may be there.
+    NoTags,
+    /// Images.
+    Something,
+}
+
 /// How a blob came to its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
@@ -177,8 +188,11 @@ pub trait Destination: Send + Sync + 'static {
     /// What `reference` names now.
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>>;
 
-    /// Whether it is known to hold nothing, so that asking for blobs is in vain.
-    fn is_new(&self) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// What it is known to hold, found out with one request at most.
+    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>>;
+
+    /// All its tags, or `None` when it is known to hold nothing.
+    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>>;
 
     /// Whether the blob is there.
     fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>>;
@@ -216,6 +230,26 @@ pub trait Destination: Send + Sync + 'static {
         reference: &'a Reference,
         manifest: &'a Manifest,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Whether it is known to refuse a manifest when it misses something that this refers to.
+    fn refuses_gaps(&self) -> bool {
+        false
+    }
+
+    /// Where the destination [refuses gaps](Self::refuses_gaps): stores a manifest under a tag if all that it refers to
+    /// is there. `false` when it is not, or the destination makes no promise; then nothing has changed.
+    fn publish_if_whole<'a>(
+        &'a self,
+        _: &'a Reference,
+        _: &'a Manifest,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    /// The run is over: nothing more will be written.
+    fn finish(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// How many requests were sent.
     fn requests(&self) -> u64;
@@ -275,8 +309,24 @@ impl Destination for RepositoryClient {
         Box::pin(async move { Ok(self.head(reference).await?) })
     }
 
-    fn is_new(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.is_new().await?) })
+    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
+        Box::pin(async move { Ok(self.holding().await?) })
+    }
+
+    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
+        Box::pin(async move { Ok(self.listed_tags().await?.map(|tags| tags.into_iter().collect())) })
+    }
+
+    fn refuses_gaps(&self) -> bool {
+        self.refuses_gaps()
+    }
+
+    fn publish_if_whole<'a>(
+        &'a self,
+        reference: &'a Reference,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.put_if_whole(reference, manifest).await?) })
     }
 
     fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {

@@ -3,7 +3,9 @@
 mod common;
 
 use bp_artifact::{Classified as _, ErrorClass, ImageRef};
-use bp_promote::{CopyError, CopyOptions, CopyOutcome, CopyPlan, ImageAt, RepositoryClient, apply, plan};
+use bp_promote::{
+    Carried, CopyError, CopyOptions, CopyOutcome, CopyPlan, ImageAt, RepositoryClient, apply, plan,
+};
 use common::*;
 
 fn sides(world: &World) -> (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>) {
@@ -26,7 +28,7 @@ async fn a_plan_changes_nothing_and_what_is_applied_is_what_was_planned() {
     let plan = planned(&world).await;
     assert_eq!((plan.outcome, plan.found.as_ref()), (CopyOutcome::Copied, None));
     assert_eq!((plan.manifests.len(), plan.blobs.len()), (3, 5));
-    assert_eq!(plan.blobs.iter().filter(|blob| blob.present).count(), 1);
+    assert_eq!(plan.blobs.iter().filter(|blob| blob.how == Carried::Present).count(), 1);
     let reads = |operation: &String| operation.starts_with("GET") || operation.starts_with("HEAD");
     assert!(world.operations(DST).iter().all(reads), "{:?}", world.operations(DST));
     assert!(plan.to_string().contains("blobs: 4 to send of 5"), "{plan}");
@@ -66,5 +68,29 @@ async fn what_is_there_needs_no_plan() {
     world.copy().await.unwrap();
     let plan = planned(&world).await;
     assert_eq!((plan.outcome, plan.bytes()), (CopyOutcome::Unchanged, 0));
-    assert!(plan.to_string().ends_with("nothing to do"));
+    assert!(plan.to_string().ends_with("nothing to send"), "{plan}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_requests_of_a_plan_are_those_that_applying_it_takes() {
+    // Cold and new, cold beside something else, a new tag, and nothing to do.
+    for beside in [false, true] {
+        let world = World::plain();
+        world.push(&multi());
+        if beside {
+            world.sandbox.registry(DST).push(&single(), "shop/web", "v0");
+        }
+        for tag in ["v1", "v2", "v2"] {
+            let (from, to) = sides(&world);
+            let to = ImageAt::new(to.store, tag.parse::<bp_artifact::Tag>().unwrap());
+            let plan = plan(from.clone(), to.clone(), CopyOptions::default()).await.unwrap();
+            let report = apply(&plan, from, to, CopyOptions::default()).await.unwrap();
+            assert_eq!(
+                (plan.requests.source, plan.requests.destination),
+                (report.source_requests, report.destination_requests),
+                "{tag}, {beside}: {plan}"
+            );
+            assert_eq!((plan.outcome, plan.bytes()), (report.outcome, report.bytes));
+        }
+    }
 }

@@ -19,6 +19,15 @@ struct Root<'a> {
     there: OnceCell<()>,
 }
 
+/// What is attached to one manifest.
+pub(super) struct Attached {
+    pub(super) referrers: Vec<Descriptor>,
+    /// Under which names cosign keeps more of it.
+    pub(super) tags: Vec<Tag>,
+    /// The referrers that the destination lists.
+    pub(super) there: HashSet<Digest>,
+}
+
 impl Engine {
     /// Carries what is attached to `top`, to its children, and to what was carried, wave by wave; each once, so that
     /// a circle ends. `there`: whether the destination has `top` already.
@@ -44,33 +53,39 @@ impl Engine {
         subject: &Digest,
         root: &Root<'_>,
     ) -> Result<Vec<Digest>, CopyError> {
+        let Attached { referrers, tags, there } = self.attached(subject).await?;
+        let referrers = referrers.iter().map(|referrer| async {
+            let how = match there.contains(&referrer.digest) {
+                true => Carried::Present,
+                false => self.carry_referrer(subject, referrer, root).await?,
+            };
+            self.run.tally.referrer(subject, &referrer.digest, how);
+            Ok::<_, CopyError>(referrer.digest.clone())
+        });
+        let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag));
+        Ok(try_join(try_join_all(referrers), try_join_all(tags)).await?.0)
+    }
+
+    /// What is attached to one manifest on both sides, with one listing of each.
+    pub(super) async fn attached(&self, subject: &Digest) -> Result<Attached, CopyError> {
         let (referrers, tags) = {
-            let _permit = self.lookups.acquire().await;
+            let _permit = self.run.lookups.acquire().await;
             let lists = try_join(self.source.referrers(subject), self.source.attached_tags(subject));
             lists.await.map_err(|source| self.unreadable(subject, source))?
         };
         // A list that names its own subject is no reason to go round.
         let referrers: Vec<Descriptor> =
             referrers.into_iter().filter(|referrer| referrer.digest != *subject).collect();
-        let there: HashSet<Digest> = match referrers.is_empty() {
+        let there: HashSet<Digest> = match referrers.is_empty() || self.holds_nothing() {
             true => HashSet::new(),
             false => {
-                let _permit = self.lookups.acquire().await;
+                let _permit = self.run.lookups.acquire().await;
                 let there = self.destination.referrers(subject).await;
                 let there = there.map_err(|source| self.unwritable(subject, source))?;
                 there.into_iter().map(|referrer| referrer.digest).collect()
             }
         };
-        let referrers = referrers.iter().map(|referrer| async {
-            let how = match there.contains(&referrer.digest) {
-                true => Carried::Present,
-                false => self.carry_referrer(subject, referrer, root).await?,
-            };
-            self.tally.referrer(subject, &referrer.digest, how);
-            Ok::<_, CopyError>(referrer.digest.clone())
-        });
-        let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag));
-        Ok(try_join(try_join_all(referrers), try_join_all(tags)).await?.0)
+        Ok(Attached { referrers, tags, there })
     }
 
     async fn carry_referrer(
@@ -106,12 +121,12 @@ impl Engine {
                 Carried::Sent
             }
         };
-        self.tally.referrer(subject, &attached.digest, how);
+        self.run.tally.referrer(subject, &attached.digest, how);
         Ok(())
     }
 
     /// The image's own manifests: itself and, of an index, all below it.
-    async fn members(&self, top: &Manifest) -> Result<Vec<Digest>, CopyError> {
+    pub(super) async fn members(&self, top: &Manifest) -> Result<Vec<Digest>, CopyError> {
         let mut members = vec![top.digest.clone()];
         let mut indexes = VecDeque::from([top.clone()]);
         while let Some(index) = indexes.pop_front() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError};
+use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Platform};
 
 use crate::store::StoreError;
 
@@ -90,6 +90,22 @@ pub enum CopyError {
         /// The digest of the source's image.
         found: Digest,
     },
+    /// The image has no such platform, or is no index.
+    #[error("{digest} has no platform {wanted}{}", Has(found))]
+    NoPlatform {
+        /// The image.
+        digest: Digest,
+        /// The platform that was asked for.
+        wanted: Platform,
+        /// Those that it has.
+        found: Vec<String>,
+    },
+    /// A selection of platforms was asked for where the digest must stay.
+    #[error("a selection of platforms has another digest, but this copy must keep {digest}")]
+    DigestMustStay {
+        /// The digest that must stay.
+        digest: Digest,
+    },
     /// The caller cancelled.
     #[error("the copy was cancelled; run it again to go on")]
     Cancelled,
@@ -102,8 +118,9 @@ impl Classified for CopyError {
             CopyError::NoImage { .. }
             | CopyError::NoRepository { .. }
             | CopyError::Manifest { .. }
+            | CopyError::NoPlatform { .. }
             | CopyError::OtherDigest { .. } => ErrorClass::BadInput,
-            CopyError::TagTaken { .. } => ErrorClass::Refused,
+            CopyError::TagTaken { .. } | CopyError::DigestMustStay { .. } => ErrorClass::Refused,
             CopyError::Moved { .. } => ErrorClass::Superseded,
             CopyError::Cancelled => ErrorClass::Interrupted,
         }
@@ -114,6 +131,18 @@ impl Classified for CopyError {
             CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.is_retryable(),
             // There is nothing wrong with it.
             error => matches!(error, CopyError::Cancelled),
+        }
+    }
+}
+
+/// ` (it has linux/amd64)`, or that it is no index.
+struct Has<'a>(&'a [String]);
+
+impl fmt::Display for Has<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str(": it is no index of platforms"),
+            platforms => write!(f, " (it has {})", platforms.join(", ")),
         }
     }
 }

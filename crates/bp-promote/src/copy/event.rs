@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{Digest, Event, Tag};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a copy tells while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,7 +68,7 @@ pub enum CopyEvent {
 }
 
 /// How content came to the destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carried {
     /// It was sent.

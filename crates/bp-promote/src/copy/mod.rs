@@ -1,28 +1,35 @@
-//! Copying an image, byte for byte.
+//! Copying images, byte for byte.
 
 mod attached;
 mod engine;
 mod error;
 mod event;
+mod options;
 mod plan;
 mod report;
+mod run;
+mod subset;
+mod survey;
 mod tally;
 
 use std::sync::Arc;
 
-use bp_artifact::{Digest, ImageRef, Operation};
+use bp_artifact::{ImageRef, Operation};
 
-use self::engine::Engine;
+use self::{
+    engine::{Engine, Job},
+    run::Run,
+};
 pub use self::{
     error::CopyError,
     event::{Carried, CopyEvent, Progress, Side},
-    plan::{CopyPlan, Planned, apply, plan},
-    report::{CopyOutcome, CopyReport, Counts},
+    options::CopyOptions,
+    plan::{CopyPlan, Planned, PlannedReferrer, Requests, RunPlan, apply, apply_all, plan, plan_all},
+    report::{CopyOutcome, CopyReport, Counts, ImageReport, RunReport},
 };
 use crate::{
     content::Reference,
     registry::{RegistryClient, RepositoryClient},
-    retry::RetryPolicy,
     store::{Destination, Source},
 };
 
@@ -46,76 +53,6 @@ impl RegistryClient {
     /// The image that `image` names, as a side of a [`copy`].
     pub fn image(&self, image: &ImageRef) -> ImageAt<RepositoryClient> {
         ImageAt::new(self.repository(image.repository()), Reference::from_image(image))
-    }
-}
-
-/// How a copy goes about it.
-#[derive(Debug, Clone)]
-pub struct CopyOptions {
-    concurrency: usize,
-    no_clobber: bool,
-    referrers: bool,
-    trust_destination: bool,
-    /// What the destination's name must name, when that was planned.
-    expected: Option<Option<Digest>>,
-    retry: RetryPolicy,
-}
-
-impl Default for CopyOptions {
-    fn default() -> Self {
-        CopyOptions {
-            concurrency: 16,
-            no_clobber: false,
-            referrers: false,
-            trust_destination: false,
-            expected: None,
-            retry: RetryPolicy::default(),
-        }
-    }
-}
-
-impl CopyOptions {
-    /// At most this many blobs under way at a time, and as many requests for manifests; at least one.
-    pub fn concurrency(mut self, blobs: usize) -> Self {
-        self.concurrency = blobs.max(1);
-        self
-    }
-
-    /// Refuses to move a tag that names something else.
-    ///
-    /// The registries' API cannot do this atomically: only [immutable tags](CopyError::TagTaken) are safe from two
-    /// who write at the same time.
-    pub fn no_clobber(mut self) -> Self {
-        self.no_clobber = true;
-        self
-    }
-
-    /// Carries what is attached too: signatures, attestations and SBOMs of the image and of each of its platforms, and
-    /// what is attached to those; by the referrers API or its fallback tags, and under the tags of cosign.
-    pub fn referrers(mut self) -> Self {
-        self.referrers = true;
-        self
-    }
-
-    /// Leaves the hashing of blobs to a destination that does it anyway, and refuses what has another digest. That
-    /// saves most of a copy's work; spoilt bytes are found at the end of an upload, and read again.
-    ///
-    /// The risk: a registry that does *not* check, against the specification, stores spoilt bytes under a good name.
-    /// Manifests are hashed in any case, and so are blobs that go to a layout.
-    pub fn trust_destination(mut self) -> Self {
-        self.trust_destination = true;
-        self
-    }
-
-    fn expecting(mut self, found: Option<Digest>) -> Self {
-        self.expected = Some(found);
-        self
-    }
-
-    /// How the transfer of a blob is tried again, besides the retries of single requests.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retry = policy;
-        self
     }
 }
 
@@ -155,8 +92,55 @@ pub fn copy<S: Source, D: Destination>(
     destination: ImageAt<D>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
+    start(source, destination, options, None)
+}
+
+/// Copies several images in one run: what they share is looked for and moved once, also into several repositories of
+/// one registry, and the destination's tags are listed once instead of asked for one by one. An image that fails does
+/// not stop the others.
+///
+/// ```no_run
+/// use bp_promote::{CopyOptions, RegistryClient, copy_all};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = RegistryClient::builder().build()?;
+/// let from = client.repository(&"dev.example.com/shop/web".parse()?);
+/// let to = client.repository(&"prod.example.com/shop/web".parse()?);
+/// let images = from.tags().await?.into_iter().map(|tag| (from.at(tag.clone()), to.at(tag))).collect();
+/// let report = copy_all(images, CopyOptions::default()).await;
+/// assert!(report.failed().next().is_none());
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// Each image has its own; see [`RunReport::failed`].
+///
+/// # Permissions
+/// As [`copy`].
+///
+/// # Cancel safety
+/// As [`copy`].
+pub fn copy_all<S: Source, D: Destination>(
+    images: Vec<(ImageAt<S>, ImageAt<D>)>,
+    options: CopyOptions,
+) -> Operation<CopyEvent, RunReport> {
+    run::start(images.into_iter().map(|(from, to)| (from, to, None)).collect(), options)
+}
+
+fn start<S: Source, D: Destination>(
+    source: ImageAt<S>,
+    destination: ImageAt<D>,
+    options: CopyOptions,
+    expected: Option<Option<bp_artifact::Digest>>,
+) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
     Operation::spawn(|events| {
-        let engine = Engine::new(source.store, destination.store, options, events);
-        Arc::new(engine).run(source.reference, destination.reference)
+        let run = Run::new(options, events);
+        let engine = Arc::new(Engine::new(source.store, destination.store, &run));
+        let job = Job { from: source.reference, to: destination.reference, expected };
+        async move {
+            let done = engine.carry(&job).await?;
+            engine.finish().await?;
+            Ok(CopyReport::new(done, &run, &engine))
+        }
     })
 }

@@ -1,21 +1,17 @@
 //! To see first: what a copy would do, and doing just that.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::fmt;
 
 use bp_artifact::{Digest, Operation};
-use futures_core::future::BoxFuture;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyReport, ImageAt, engine::Engine};
-use crate::{
-    content::{Manifest, Reference},
-    store::{Destination, Source},
+use super::{
+    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyReport, ImageAt, RunReport,
+    run::{self, Batch, IMAGES, Images, Run},
+    start,
 };
+use crate::store::{Destination, Source};
 
 /// What a copy would do. It can be kept as JSON and [applied](apply) later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,15 +26,23 @@ pub struct CopyPlan {
     pub reference: String,
     /// What is copied.
     pub digest: Digest,
-    /// What the destination has under this name now.
+    /// The index that this is a selection of platforms of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected_from: Option<Digest>,
+    /// What the destination has under this name now: it must have the same when the plan is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Digest>,
     /// What it comes to.
     pub outcome: CopyOutcome,
     /// Manifests and indexes that were looked at. What is below one that is there is there too.
     pub manifests: Vec<Planned>,
-    /// Configurations and layers below those that are not there.
+    /// Configurations and layers below those that are not there, and those of referrers.
     pub blobs: Vec<Planned>,
+    /// What is attached, where that is to go along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referrers: Option<Vec<PlannedReferrer>>,
+    /// The requests that carrying it takes, without retries, tokens and referrers.
+    pub requests: Requests,
 }
 
 /// One piece of content.
@@ -48,30 +52,90 @@ pub struct Planned {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether the destination has it.
-    pub present: bool,
+    /// How it would come to the destination. What would be mounted is sent where the registry refuses that.
+    pub how: Carried,
+}
+
+/// One manifest that is attached to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedReferrer {
+    /// What it is attached to.
+    pub subject: Digest,
+    /// Which.
+    pub digest: Digest,
+    /// How it would come to the destination.
+    pub how: Carried,
+}
+
+/// Requests, by side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// To where it is read.
+    pub source: u64,
+    /// To where it goes.
+    pub destination: u64,
 }
 
 impl CopyPlan {
     /// Bytes of blobs that would be sent.
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().filter(|blob| !blob.present).map(|blob| blob.size).sum()
+        self.blobs.iter().filter(|blob| blob.how == Carried::Sent).map(|blob| blob.size).sum()
     }
 }
 
 /// A few lines for people.
 impl fmt::Display for CopyPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = |all: &[Planned]| all.iter().filter(|one| !one.present).count();
+        let count = |all: &[Planned], how| all.iter().filter(|one| one.how == how).count();
         writeln!(f, "{} -> {} as {}", self.source, self.destination, self.reference)?;
-        match (&self.outcome, &self.found) {
-            (CopyOutcome::Unchanged, _) => return write!(f, "  it is there already: nothing to do"),
-            (_, None) => writeln!(f, "  {} is new", self.reference)?,
-            (_, Some(found)) => writeln!(f, "  {} moves from {found}", self.reference)?,
+        if let Some(whole) = &self.selected_from {
+            writeln!(f, "  a selection of platforms of {whole}: the digest changes")?;
         }
-        writeln!(f, "  to {}", self.digest)?;
-        writeln!(f, "  manifests: {} to send of {}", missing(&self.manifests), self.manifests.len())?;
-        write!(f, "  blobs: {} to send of {}, {} bytes", missing(&self.blobs), self.blobs.len(), self.bytes())
+        match (&self.outcome, &self.found) {
+            (CopyOutcome::Unchanged, _) => writeln!(f, "  {} is there already", self.digest)?,
+            (_, None) => writeln!(f, "  {} is new, to {}", self.reference, self.digest)?,
+            (_, Some(found)) => writeln!(f, "  {} moves from {found} to {}", self.reference, self.digest)?,
+        }
+        if let Some(referrers) = &self.referrers {
+            let sent = referrers.iter().filter(|one| one.how == Carried::Sent).count();
+            writeln!(f, "  referrers: {sent} to send of {}", referrers.len())?;
+        }
+        if self.outcome == CopyOutcome::Unchanged && self.bytes() == 0 {
+            return write!(f, "  nothing to send");
+        }
+        let sent = count(&self.manifests, Carried::Sent);
+        writeln!(f, "  manifests: {sent} to send of {}", self.manifests.len())?;
+        let (sent, mounted) = (count(&self.blobs, Carried::Sent), count(&self.blobs, Carried::Mounted));
+        let (all, bytes) = (self.blobs.len(), self.bytes());
+        writeln!(f, "  blobs: {sent} to send of {all}, {mounted} to mount; {bytes} bytes")?;
+        let Requests { source, destination } = self.requests;
+        write!(f, "  requests: {source} to the source, {destination} to the destination")
+    }
+}
+
+/// What a run of several images would do. What they share is listed with the first image that needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunPlan {
+    /// One plan for each image, in the order in which they were given.
+    pub images: Vec<CopyPlan>,
+}
+
+impl RunPlan {
+    /// Bytes of blobs that would be sent.
+    pub fn bytes(&self) -> u64 {
+        self.images.iter().map(CopyPlan::bytes).sum()
+    }
+}
+
+/// A few lines for each image, and one for all.
+impl fmt::Display for RunPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for image in &self.images {
+            writeln!(f, "{image}")?;
+        }
+        let changed = self.images.iter().filter(|image| image.outcome != CopyOutcome::Unchanged).count();
+        write!(f, "{changed} of {} images change, {} bytes to send", self.images.len(), self.bytes())
     }
 }
 
@@ -90,20 +154,59 @@ pub fn plan<S: Source, D: Destination>(
     destination: ImageAt<D>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyPlan, CopyError>> {
+    let all = plan_of(vec![(source, destination)], options);
     Operation::spawn(|events| {
-        let stop = events.clone();
-        let engine = Arc::new(Engine::new(source.store, destination.store, options, events));
-        async move {
-            tokio::select! {
-                plan = engine.plan(&source.reference, &destination.reference) => plan,
-                () = stop.cancelled() => Err(CopyError::Cancelled),
-            }
-        }
+        let work = all(events);
+        async move { work.await.map(|mut plan| plan.images.remove(0)) }
     })
 }
 
-/// Does what was planned: copies the planned digest, whatever the source's tag names by now, and refuses when the
-/// destination's name has moved since.
+/// Finds out what [`copy_all`](super::copy_all) would do. Reads only.
+///
+/// # Errors
+/// See [`CopyError`]; the first that is met.
+///
+/// # Permissions
+/// As [`plan`].
+///
+/// # Cancel safety
+/// Reads only.
+pub fn plan_all<S: Source, D: Destination>(
+    images: Vec<(ImageAt<S>, ImageAt<D>)>,
+    options: CopyOptions,
+) -> Operation<CopyEvent, Result<RunPlan, CopyError>> {
+    Operation::spawn(plan_of(images, options))
+}
+
+fn plan_of<S: Source, D: Destination>(
+    images: Vec<(ImageAt<S>, ImageAt<D>)>,
+    options: CopyOptions,
+) -> impl FnOnce(
+    bp_artifact::Emitter<CopyEvent>,
+) -> futures_core::future::BoxFuture<'static, Result<RunPlan, CopyError>> {
+    move |events| {
+        let images = images.into_iter().map(|(from, to)| (from, to, None)).collect();
+        let batch = Batch::new(images, Run::new(options, events));
+        Box::pin(async move {
+            let work = async {
+                batch.expect().await?;
+                stream::iter(batch.jobs.clone())
+                    .map(|(engine, job)| async move { engine.plan(&job).await })
+                    .buffered(IMAGES)
+                    .try_collect::<Vec<_>>()
+                    .await
+            };
+            let images = tokio::select! {
+                images = work => images?,
+                () = batch.run.events.cancelled() => return Err(CopyError::Cancelled),
+            };
+            Ok(RunPlan { images })
+        })
+    }
+}
+
+/// Does what was planned: copies the planned digest, whatever the source's tag names by now, with its referrers if
+/// those were planned, and refuses when the destination's name has moved since.
 ///
 /// # Errors
 /// [`CopyError::Moved`] when the destination's name names neither what it did nor what it is to name; else as
@@ -120,88 +223,37 @@ pub fn apply<S: Source, D: Destination>(
     destination: ImageAt<D>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
-    let pinned = ImageAt::new(source.store, plan.digest.clone());
-    super::copy(pinned, destination, options.expecting(plan.found.clone()))
+    let options = if plan.referrers.is_some() { options.referrers() } else { options };
+    start(pinned(plan, source), destination, options, Some(plan.found.clone()))
 }
 
-/// What was found so far.
-#[derive(Default)]
-struct Survey {
-    seen: HashSet<Digest>,
-    manifests: Vec<Planned>,
-    blobs: Vec<Planned>,
+/// Does what was planned for several images: as [`apply`] for each of them. `images` are those that the plan was made
+/// for, in the same order.
+///
+/// # Errors
+/// Each image has its own; see [`RunReport::failed`].
+///
+/// # Permissions
+/// As [`copy`](super::copy).
+///
+/// # Cancel safety
+/// As [`copy`](super::copy).
+pub fn apply_all<S: Source, D: Destination>(
+    plan: &RunPlan,
+    images: Vec<(ImageAt<S>, ImageAt<D>)>,
+    options: CopyOptions,
+) -> Operation<CopyEvent, RunReport> {
+    let referrers = plan.images.iter().any(|image| image.referrers.is_some());
+    let options = if referrers { options.referrers() } else { options };
+    let planned = |(plan, (source, destination)): (&CopyPlan, (ImageAt<S>, ImageAt<D>))| {
+        (pinned(plan, source), destination, Some(plan.found.clone()))
+    };
+    let images: Images<S, D> = plan.images.iter().zip(images).map(planned).collect();
+    run::start(images, options)
 }
 
-impl Engine {
-    async fn plan(self: Arc<Self>, from: &Reference, to: &Reference) -> Result<CopyPlan, CopyError> {
-        let (top, found) = try_join(self.top(from), self.head(to)).await?;
-        if let Some(error) = self.other_digest(to, &top) {
-            return Err(error);
-        }
-        let survey = Mutex::new(Survey::default());
-        let outcome = match found.as_ref() == Some(&top.digest) {
-            true => CopyOutcome::Unchanged,
-            false => match self.survey(&top, &survey).await? {
-                true => CopyOutcome::Tagged,
-                false => CopyOutcome::Copied,
-            },
-        };
-        let survey = survey.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(CopyPlan {
-            source: self.source.name(),
-            destination: self.destination.name(),
-            reference: to.to_string(),
-            digest: top.digest,
-            found,
-            outcome,
-            manifests: survey.manifests,
-            blobs: survey.blobs,
-        })
-    }
-
-    /// Looks for a manifest and, when it is not there, for all below it. Whether it is there.
-    fn survey<'a>(
-        &'a self,
-        manifest: &'a Manifest,
-        survey: &'a Mutex<Survey>,
-    ) -> BoxFuture<'a, Result<bool, CopyError>> {
-        Box::pin(async move {
-            let present = self.head(&Reference::Digest(manifest.digest.clone())).await?.is_some();
-            let links = manifest
-                .links()
-                .map_err(|source| CopyError::Manifest { digest: manifest.digest.clone(), source })?;
-            let (children, blobs) = {
-                let mut survey = survey.lock().unwrap_or_else(PoisonError::into_inner);
-                let size = manifest.bytes.len() as u64;
-                survey.manifests.push(Planned { digest: manifest.digest.clone(), size, present });
-                if present {
-                    return Ok(true);
-                }
-                let mut new = |digest: &Digest| survey.seen.insert(digest.clone());
-                let children: Vec<_> =
-                    links.manifests.into_iter().filter(|child| new(&child.digest)).collect();
-                let blobs: Vec<_> = links.blobs.into_iter().filter(|blob| new(&blob.digest)).collect();
-                (children, blobs)
-            };
-            let children = children.iter().map(|child| async {
-                let reference = Reference::Digest(child.digest.clone());
-                let manifest = {
-                    let _permit = self.lookups.acquire().await;
-                    self.source.manifest(&reference).await
-                };
-                let manifest = manifest.map_err(|source| self.unreadable(&child.digest, source))?;
-                self.survey(&manifest, survey).await
-            });
-            let blobs = blobs.iter().map(|blob| async {
-                let _permit = self.lookups.acquire().await;
-                let present = self.destination.has_blob(blob).await;
-                let present = present.map_err(|source| self.unwritable(&blob.digest, source))?;
-                let planned = Planned { digest: blob.digest.clone(), size: blob.size, present };
-                survey.lock().unwrap_or_else(PoisonError::into_inner).blobs.push(planned);
-                Ok::<_, CopyError>(())
-            });
-            try_join(try_join_all(children), try_join_all(blobs)).await?;
-            Ok(false)
-        })
-    }
+/// The image that the plan is about, whatever its name names by now.
+fn pinned<S>(plan: &CopyPlan, source: ImageAt<S>) -> ImageAt<S> {
+    let digest = plan.selected_from.as_ref().unwrap_or(&plan.digest);
+    ImageAt::new(source.store, digest.clone())
 }

@@ -3,6 +3,11 @@
 use bp_artifact::{Digest, ManifestError, Repository, ResolvedImage};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    CopyError,
+    engine::{Done, Engine},
+    run::Run,
+};
 use crate::content::Manifest;
 
 /// What a copy did.
@@ -14,6 +19,9 @@ pub struct CopyReport {
     pub digest: Digest,
     /// What was done.
     pub outcome: CopyOutcome,
+    /// The digest of the index that this is a selection of platforms of: only when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selected_from: Option<Digest>,
     /// Manifests and indexes.
     pub manifests: Counts,
     /// Configurations and layers.
@@ -32,6 +40,22 @@ pub struct CopyReport {
 }
 
 impl CopyReport {
+    pub(super) fn new(done: Done, run: &Run, engine: &Engine) -> Self {
+        let sums = run.tally.sums();
+        CopyReport {
+            digest: done.digest,
+            outcome: done.outcome,
+            selected_from: done.selected_from,
+            manifests: sums.manifests,
+            blobs: sums.blobs,
+            referrers: sums.referrers,
+            bytes: sums.sent,
+            source_requests: engine.source.requests(),
+            destination_requests: engine.destination.requests(),
+            top: done.top,
+        }
+    }
+
     /// The image as it now is in `repository`: what deploys. Its platforms are not known when the source was named by
     /// digest and the destination had it.
     ///
@@ -44,6 +68,104 @@ impl CopyReport {
             None => Ok(reference.into()),
         }
     }
+}
+
+/// What a run of several images did.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The images, in the order in which they were given.
+    pub images: Vec<ImageReport>,
+    /// Manifests and indexes.
+    pub manifests: Counts,
+    /// Configurations and layers, each counted once for a repository.
+    pub blobs: Counts,
+    /// What is attached, if that was asked for.
+    pub referrers: Counts,
+    /// Bytes of the blobs that were sent.
+    pub bytes: u64,
+    /// Requests to the sources, those for tokens left out.
+    pub source_requests: u64,
+    /// Requests to the destinations, those for tokens left out.
+    pub destination_requests: u64,
+    /// Destinations that could not be brought to their end, such as an archive that could not be written.
+    #[serde(skip)]
+    pub unfinished: Vec<CopyError>,
+}
+
+impl RunReport {
+    pub(super) fn new<'a>(
+        images: Vec<ImageReport>,
+        unfinished: Vec<CopyError>,
+        run: &Run,
+        engines: impl Iterator<Item = &'a Engine> + Clone,
+    ) -> Self {
+        let sums = run.tally.sums();
+        RunReport {
+            images,
+            manifests: sums.manifests,
+            blobs: sums.blobs,
+            referrers: sums.referrers,
+            bytes: sums.sent,
+            source_requests: engines.clone().map(|engine| engine.source.requests()).sum(),
+            destination_requests: engines.map(|engine| engine.destination.requests()).sum(),
+            unfinished,
+        }
+    }
+
+    /// The report, or the first thing that went wrong.
+    ///
+    /// # Errors
+    /// When an image was not copied, or a destination not finished.
+    pub fn into_result(mut self) -> Result<Self, CopyError> {
+        if let Some(at) = self.images.iter().position(|image| image.result.is_err())
+            && let Err(error) = self.images.swap_remove(at).result
+        {
+            return Err(error);
+        }
+        match self.unfinished.pop() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// The images that were not copied, and why.
+    pub fn failed(&self) -> impl Iterator<Item = (&ImageReport, &CopyError)> {
+        self.images.iter().filter_map(|image| Some((image, image.result.as_ref().err()?)))
+    }
+}
+
+/// What became of one image of a run.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ImageReport {
+    /// Where it was read.
+    pub source: String,
+    /// Where it went.
+    pub destination: String,
+    /// Its name there.
+    pub reference: String,
+    /// Its digest there and what was done, or why it was not copied.
+    #[serde(serialize_with = "outcome")]
+    pub result: Result<(Digest, CopyOutcome), CopyError>,
+}
+
+fn outcome<S: serde::Serializer>(
+    result: &Result<(Digest, CopyOutcome), CopyError>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap as _;
+    let mut map = serializer.serialize_map(None)?;
+    match result {
+        Ok((digest, outcome)) => {
+            map.serialize_entry("digest", digest)?;
+            map.serialize_entry("outcome", outcome)?;
+        }
+        Err(error) => map.serialize_entry("error", &error.to_string())?,
+    }
+    map.end()
 }
 
 /// What a copy came to.

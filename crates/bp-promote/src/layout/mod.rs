@@ -6,6 +6,7 @@ mod error;
 mod file;
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,7 +25,7 @@ use self::file::Partial;
 use crate::{
     content::{Descriptor, Manifest, Reference},
     retry::Observer,
-    store::{BlobStream, Destination, PutError, Source, StoreError, Stored},
+    store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored},
 };
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -357,9 +358,16 @@ impl Destination for OciLayout {
         Box::pin(async move { Ok(self.find(reference).await?) })
     }
 
-    fn is_new(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
         // Looking costs nothing here.
-        Box::pin(async { Ok(false) })
+        Box::pin(async { Ok(Holding::Something) })
+    }
+
+    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
+        Box::pin(async move {
+            let names = self.images().await?.into_iter().filter_map(|(name, _)| name?.parse().ok());
+            Ok(Some(names.collect()))
+        })
     }
 
     fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {

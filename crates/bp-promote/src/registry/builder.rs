@@ -1,7 +1,7 @@
 //! Describing a client.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -68,6 +68,7 @@ pub struct RegistryClientBuilder {
     retry: RetryPolicy,
     idle: Option<Duration>,
     time: TimeSource,
+    refuse_gaps: HashSet<Registry>,
 }
 
 impl RegistryClientBuilder {
@@ -112,6 +113,16 @@ impl RegistryClientBuilder {
         self
     }
 
+    /// Says that `registry` refuses a manifest when it misses a blob or manifest that this refers to, as Amazon ECR is
+    /// known to do. A new tag for content that is there then takes one request less: it is just pushed.
+    ///
+    /// The specification does not ask for this of registries. Of one that does not do it, a tag could name an image
+    /// that is not whole.
+    pub fn refuses_gaps(mut self, registry: Registry) -> Self {
+        self.refuse_gaps.insert(registry);
+        self
+    }
+
     /// The clock that the expiry of logins and tokens is compared with.
     pub fn time_source(mut self, time: TimeSource) -> Self {
         self.time = time;
@@ -152,6 +163,7 @@ impl RegistryClientBuilder {
             credentials: self.credentials.unwrap_or_else(|| Arc::new(DockerConfig)),
             retry: self.retry,
             hosts: Mutex::new(HashMap::new()),
+            refuse_gaps: self.refuse_gaps,
         })))
     }
 }

@@ -9,6 +9,7 @@ use super::{
     http::{Call, collect},
     repository::text,
 };
+use crate::store::Holding;
 
 #[derive(Deserialize)]
 struct Tags {
@@ -31,13 +32,18 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
+        Ok(self.listed_tags().await?.unwrap_or_default())
+    }
+
+    /// All tags, or `None` when there is no such repository.
+    pub(crate) async fn listed_tags(&self) -> Result<Option<Vec<Tag>>, RegistryError> {
         let mut call = Some(self.host.call(Method::GET, self.path("tags/list?n=1000")));
         let mut tags = Vec::new();
         for _ in 0..Self::PAGES {
-            let Some(page) = call.take() else { return Ok(tags) };
+            let Some(page) = call.take() else { break };
             let response = match self.send(&self.pull, &page, &[200]).await {
                 Ok(response) => response,
-                Err(RegistryError::NotFound { .. }) => return Ok(tags),
+                Err(RegistryError::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
             call = text(response.headers(), header::LINK).and_then(|link| self.next_page(&page, &link));
@@ -48,21 +54,26 @@ impl RepositoryClient {
             // A name that is no tag cannot be asked for either.
             tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         }
-        Ok(tags)
+        Ok(Some(tags))
     }
 
-    /// Whether nothing was ever pushed to the repository, so that asking for blobs is in vain.
-    pub(crate) async fn is_new(&self) -> Result<bool, RegistryError> {
+    /// What the repository is known to hold, by the first of its tags.
+    pub(crate) async fn holding(&self) -> Result<Holding, RegistryError> {
         let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
         match self.send(&self.push, &call, &[200]).await {
-            Ok(_) => Ok(false),
-            Err(RegistryError::NotFound { .. }) => Ok(true),
+            Ok(response) => {
+                let body = collect(&call.at, response.into_body()).await?;
+                let list: Option<Tags> = serde_json::from_slice(&body).ok();
+                let empty = list.is_some_and(|list| list.tags.is_none_or(|tags| tags.is_empty()));
+                Ok(if empty { Holding::NoTags } else { Holding::Something })
+            }
+            Err(RegistryError::NotFound { .. }) => Ok(Holding::Nothing),
             // Who may push need not be allowed to list.
             Err(
                 RegistryError::Denied { .. }
                 | RegistryError::Unauthorized { .. }
                 | RegistryError::Refused { .. },
-            ) => Ok(false),
+            ) => Ok(Holding::Something),
             Err(error) => Err(error),
         }
     }

@@ -17,7 +17,7 @@ mod resolver;
 mod upload;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -67,6 +67,8 @@ struct Shared {
     credentials: Arc<dyn CredentialSource>,
     retry: RetryPolicy,
     hosts: Mutex<HashMap<Registry, Arc<Host>>>,
+    /// Registries that the caller knows to refuse manifests whose content is missing.
+    refuse_gaps: HashSet<Registry>,
 }
 
 /// One registry.
@@ -78,6 +80,8 @@ struct Host {
     pause: Mutex<Option<Instant>>,
     /// Whether it has the referrers API, once that is known.
     referrers: Mutex<Option<bool>>,
+    /// Whether it is known to refuse manifests whose content is missing.
+    refuses_gaps: bool,
 }
 
 impl Host {
@@ -133,6 +137,7 @@ impl RegistryClient {
                 auth: Authenticator::new(registry.clone(), Arc::clone(&self.0.credentials)),
                 pause: Mutex::default(),
                 referrers: Mutex::default(),
+                refuses_gaps: registry.ecr().is_some() || self.0.refuse_gaps.contains(registry),
             })
         });
         Arc::clone(host)

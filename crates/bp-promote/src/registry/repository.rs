@@ -10,7 +10,7 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
-use bp_artifact::{Digest, ManifestError, Repository, Tag};
+use bp_artifact::{Classified as _, Digest, ManifestError, Repository, Tag};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
+    copy::ImageAt,
     retry::{Observer, telling},
 };
 
@@ -61,6 +62,11 @@ impl RepositoryClient {
     /// The repository.
     pub fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// The image `reference` here, as a side of a [`copy`](crate::copy).
+    pub fn at(&self, reference: impl Into<Reference>) -> ImageAt<Self> {
+        ImageAt::new(self.clone(), reference)
     }
 
     /// How many requests this client and its clones have sent, those for tokens left out.
@@ -196,15 +202,22 @@ impl RepositoryClient {
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<HeaderMap, RegistryError> {
+        // A registry may not see blobs yet that it has just taken.
+        let worth = |error: &RegistryError| error.is_retryable() || error.is_missing_content();
+        self.put_while(worth, reference, manifest).await
+    }
+
+    async fn put_while(
+        &self,
+        worth: impl Fn(&RegistryError) -> bool,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<HeaderMap, RegistryError> {
         let call = self.host.call(Method::PUT, self.path(format_args!("manifests/{reference}")));
         let call = call.header(header::CONTENT_TYPE, &manifest.media_type);
         let put = || {
             let bytes = manifest.bytes.clone();
             self.client.attempt(self.errand(&self.push), &call, bytes, &[200, 201, 202])
-        };
-        // A registry may not see blobs yet that it has just taken.
-        let worth = |error: &RegistryError| {
-            bp_artifact::Classified::is_retryable(error) || error.is_missing_content()
         };
         let response = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), put).await?;
         let told = text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
@@ -213,6 +226,30 @@ impl RepositoryClient {
                 Err(RegistryError::Corrupt { at: call.at, expected: manifest.digest.clone(), found: told })
             }
             _ => Ok(response.headers().clone()),
+        }
+    }
+
+    /// Whether the registry is known to refuse manifests when something is missing that they refer to: Amazon ECR is,
+    /// others are when the caller [says so](super::RegistryClientBuilder::refuses_gaps).
+    pub(crate) fn refuses_gaps(&self) -> bool {
+        self.host.refuses_gaps
+    }
+
+    /// Stores a manifest under a tag if all that it refers to is there.
+    pub(crate) async fn put_if_whole(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<bool, RegistryError> {
+        if !self.refuses_gaps() {
+            return Ok(false);
+        }
+        match self.put_while(RegistryError::is_retryable, reference, manifest).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_immutable_tag() => Err(error),
+            // Refused for what it misses; another reason will be met, and told, when nothing is missing.
+            Err(RegistryError::Refused { .. } | RegistryError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

@@ -105,8 +105,12 @@ impl Registry {
             }
             _ => {}
         }
-        self.repository_for_push(name)?;
         let now = self.clock.now();
+        if !self.store().repositories.contains_key(name) && self.options.create_on_push {
+            // What is refused creates nothing.
+            self.check_references(&Repository::new(now), &document)?;
+        }
+        self.repository_for_push(name)?;
         let mut store = self.store();
         let repository =
             store.repositories.get_mut(name).ok_or_else(|| RegistryError::no_repository(name))?;

@@ -1,0 +1,128 @@
+//! What the images of one run share: its bounds, its counts, and the blobs that it has carried.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bp_artifact::{Digest, Emitter, Operation, Registry, Repository};
+use futures_util::{
+    StreamExt as _,
+    future::{join_all, try_join_all},
+    stream,
+};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::{
+    CopyError, CopyEvent, CopyOptions, ImageAt, ImageReport, RunReport,
+    engine::{Engine, Job},
+    tally::Tally,
+};
+use crate::store::{Destination, Source};
+
+/// Images of a run, with what the destination's name must name where that was planned.
+pub(super) type Images<S, D> = Vec<(ImageAt<S>, ImageAt<D>, Option<Option<Digest>>)>;
+
+/// One run, of one image or many.
+pub(super) struct Run {
+    pub(super) options: CopyOptions,
+    pub(super) events: Emitter<CopyEvent>,
+    pub(super) tally: Tally,
+    /// Blobs under way.
+    pub(super) transfers: Semaphore,
+    /// Requests for manifests under way.
+    pub(super) lookups: Semaphore,
+    /// Where this run has put a blob in a registry first: from there it is mounted into others.
+    landed: Mutex<HashMap<(Registry, Digest), Arc<OnceCell<Repository>>>>,
+    /// What was looked for already in a destination, when planning.
+    surveyed: Mutex<HashSet<(String, Digest)>>,
+}
+
+impl Run {
+    pub(super) fn new(options: CopyOptions, events: Emitter<CopyEvent>) -> Arc<Self> {
+        Arc::new(Run {
+            tally: Tally::new(events.clone()),
+            transfers: Semaphore::new(options.concurrency),
+            lookups: Semaphore::new(options.concurrency),
+            options,
+            events,
+            landed: Mutex::default(),
+            surveyed: Mutex::default(),
+        })
+    }
+
+    /// Whether this is the first time that somebody looks for it there.
+    pub(super) fn survey(&self, destination: &str, digest: &Digest) -> bool {
+        let mut surveyed = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        surveyed.insert((destination.to_owned(), digest.clone()))
+    }
+
+    /// Where this run puts the blob first in this registry.
+    pub(super) fn landing(&self, registry: &Registry, blob: &Digest) -> Arc<OnceCell<Repository>> {
+        let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(landed.entry((registry.clone(), blob.clone())).or_default())
+    }
+}
+
+/// The images of a run, each with the engine that it shares with those from and to the same places.
+pub(super) struct Batch {
+    pub(super) run: Arc<Run>,
+    engines: Vec<Arc<Engine>>,
+    pub(super) jobs: Vec<(Arc<Engine>, Job)>,
+}
+
+impl Batch {
+    pub(super) fn new<S: Source, D: Destination>(images: Images<S, D>, run: Arc<Run>) -> Self {
+        let (mut engines, mut jobs) = (Vec::<Arc<Engine>>::new(), Vec::new());
+        for (source, destination, expected) in images {
+            let same = |engine: &Arc<Engine>| {
+                engine.source.name() == source.store.name()
+                    && engine.destination.name() == destination.store.name()
+            };
+            let engine = engines.iter().find(|engine| same(engine)).cloned().unwrap_or_else(|| {
+                engines.push(Arc::new(Engine::new(source.store, destination.store, &run)));
+                Arc::clone(&engines[engines.len() - 1])
+            });
+            jobs.push((engine, Job { from: source.reference, to: destination.reference, expected }));
+        }
+        Batch { run, engines, jobs }
+    }
+
+    /// Lets each engine know how much it has to do.
+    pub(super) async fn expect(&self) -> Result<(), CopyError> {
+        let expected = self.engines.iter().map(|engine| {
+            let images = self.jobs.iter().filter(|(of, _)| Arc::ptr_eq(of, engine)).count();
+            engine.expect(images)
+        });
+        try_join_all(expected).await.map(|_| ())
+    }
+}
+
+/// Images of a run under way at a time. Their blobs have a bound of their own.
+pub(super) const IMAGES: usize = 64;
+
+/// Carries all images of a run.
+pub(super) fn start<S: Source, D: Destination>(
+    images: Images<S, D>,
+    options: CopyOptions,
+) -> Operation<CopyEvent, RunReport> {
+    Operation::spawn(|events| {
+        let batch = Batch::new(images, Run::new(options, events));
+        async move {
+            // A destination that cannot be listed is asked for each name, which then tells what is wrong.
+            let _ = batch.expect().await;
+            let done = stream::iter(batch.jobs.clone())
+                .map(|(engine, job)| async move {
+                    let result = engine.carry(&job).await.map(|done| (done.digest, done.outcome));
+                    let (source, destination) = (engine.source.name(), engine.destination.name());
+                    ImageReport { source, destination, reference: job.to.to_string(), result }
+                })
+                .buffered(IMAGES);
+            let images = done.collect().await;
+            let finished = join_all(batch.engines.iter().map(|engine| engine.finish())).await;
+            let unfinished = finished.into_iter().filter_map(Result::err).collect();
+            let engines = batch.engines.iter().map(Arc::as_ref);
+            RunReport::new(images, unfinished, &batch.run, engines)
+        }
+    })
+}

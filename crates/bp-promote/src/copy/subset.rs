@@ -1,0 +1,96 @@
+//! Some of an index's platforms, as an index of their own.
+
+use std::collections::HashSet;
+
+use bp_artifact::{Digest, ManifestError, Platform};
+use serde_json::Value;
+
+use super::CopyError;
+use crate::content::Manifest;
+
+/// Where buildx says which manifest an attestation is of.
+const SUBJECT: &str = "vnd.docker.reference.digest";
+
+/// An index with the manifests of `top` for these platforms, and the attestations of those. It has another digest.
+pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, CopyError> {
+    let malformed = |error: serde_json::Error| CopyError::Manifest {
+        digest: top.digest.clone(),
+        source: ManifestError::Malformed { reason: error.to_string() },
+    };
+    let mut index: Value = serde_json::from_slice(&top.bytes).map_err(malformed)?;
+    let missing = |wanted: &Platform, found: Vec<String>| CopyError::NoPlatform {
+        digest: top.digest.clone(),
+        wanted: wanted.clone(),
+        found,
+    };
+    let Some(entries) = index["manifests"].as_array_mut() else {
+        return Err(missing(&platforms[0], Vec::new()));
+    };
+    let here: Vec<Option<Platform>> = entries.iter().map(platform_of).collect();
+    if let Some(wanted) = platforms.iter().find(|wanted| !here.iter().flatten().any(|here| here == *wanted)) {
+        return Err(missing(wanted, here.iter().flatten().map(ToString::to_string).collect()));
+    }
+    let chosen: HashSet<String> = entries
+        .iter()
+        .zip(&here)
+        .filter(|(_, here)| here.as_ref().is_some_and(|here| platforms.contains(here)))
+        .filter_map(|(entry, _)| Some(entry["digest"].as_str()?.to_owned()))
+        .collect();
+    entries.retain(|entry| {
+        let of = |digest: &Value| digest.as_str().is_some_and(|digest| chosen.contains(digest));
+        of(&entry["digest"]) || of(&entry["annotations"][SUBJECT])
+    });
+    let bytes = bytes::Bytes::from(index.to_string());
+    Ok(Manifest { media_type: top.media_type.clone(), digest: Digest::sha256(&bytes), bytes })
+}
+
+fn platform_of(entry: &Value) -> Option<Platform> {
+    let text = |name: &str| entry["platform"][name].as_str();
+    Platform::new(text("os")?, text("architecture")?, text("variant")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn index() -> Manifest {
+        let entry = |name: &str, arch: &str, of: Option<&str>| {
+            let mut entry = json!({
+                "digest": Digest::sha256(name), "size": 1, "mediaType": "m/t",
+                "platform": { "os": if of.is_some() { "unknown" } else { "linux" }, "architecture": arch },
+            });
+            if let Some(of) = of {
+                entry["annotations"] = json!({ SUBJECT: Digest::sha256(of) });
+            }
+            entry
+        };
+        let manifests = json!([
+            entry("a", "amd64", None),
+            entry("b", "arm64", None),
+            entry("of a", "unknown", Some("a")),
+            entry("of b", "unknown", Some("b")),
+        ]);
+        let text = json!({ "schemaVersion": 2, "manifests": manifests, "annotations": { "k": "v" } });
+        Manifest::read(Some("index"), None, text.to_string().into()).unwrap()
+    }
+
+    #[test]
+    fn chosen_platforms_keep_their_attestations_and_the_digest_is_another() {
+        let top = index();
+        let some = of(&top, &["linux/arm64".parse().unwrap()]).unwrap();
+        assert_ne!(some.digest, top.digest);
+        let kept: Vec<Digest> =
+            some.links().unwrap().manifests.into_iter().map(|child| child.digest).collect();
+        assert_eq!(kept, [Digest::sha256("b"), Digest::sha256("of b")]);
+        let text: Value = serde_json::from_slice(&some.bytes).unwrap();
+        assert_eq!(text["annotations"]["k"], "v");
+    }
+
+    #[test]
+    fn a_platform_that_is_not_there_is_told_with_those_that_are() {
+        let error = of(&index(), &["windows/amd64".parse().unwrap()]).unwrap_err().to_string();
+        assert!(error.contains("windows/amd64") && error.contains("linux/amd64, linux/arm64"), "{error}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Several images in one run, and the requests that each rule allows.
+
+mod common;
+
+use bp_artifact::{ImageRef, Tag};
+use bp_promote::{
+    CopyError, CopyOptions, CopyOutcome, ImageAt, OciLayout, RepositoryClient, RunPlan, RunReport, apply_all,
+    copy, copy_all, plan_all,
+};
+use bp_sandbox::{Image, ImageBuilder, Sandbox, registry::RegistryOptions};
+use common::*;
+
+type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
+
+/// `n` images that share their base.
+fn releases(n: usize) -> Vec<Image> {
+    let release =
+        |at: usize| ImageBuilder::new().layer([("base", "base")]).layer([("app", at.to_string())]).build();
+    (0..n).map(release).collect()
+}
+
+fn tag(n: usize) -> Tag {
+    format!("v{n}").parse().unwrap()
+}
+
+/// Pushes the images to the source and pairs them with `to`.
+fn pairs(world: &World, images: &[Image], to: impl Fn(usize) -> String) -> Vec<Pair> {
+    let pair = |(n, image): (usize, &Image)| {
+        world.sandbox.registry(SRC).push(image, "shop/web", tag(n).as_str());
+        let from: ImageRef = format!("{SRC}/shop/web:{}", tag(n)).parse().unwrap();
+        let to: ImageRef = to(n).parse().unwrap();
+        (world.client.image(&from), world.client.image(&to))
+    };
+    images.iter().enumerate().map(pair).collect()
+}
+
+async fn run(pairs: Vec<Pair>) -> RunReport {
+    copy_all(pairs, CopyOptions::default()).await.into_result().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_blobs_of_a_run_move_once_and_tags_are_listed_instead_of_asked_for() {
+    let world = World::plain();
+    let images = releases(20);
+    let to = |n| format!("{DST}/shop/web:{}", tag(n));
+    let report = run(pairs(&world, &images, to)).await;
+    assert_eq!(report.images.len(), 20);
+    // The base is shared; each has a layer and a configuration of its own.
+    let moved = 1 + 2 * 20;
+    assert_eq!((report.blobs.sent, report.blobs.present), (moved, 0));
+    assert_eq!(report.source_requests, 20 + moved);
+    assert_eq!(report.destination_requests, 1 + 2 * moved + 20, "one list, no other question");
+    for (n, image) in images.iter().enumerate() {
+        assert_eq!(world.sandbox.registry(DST).tags("shop/web")[tag(n).as_str()], image.digest());
+    }
+    let again = run(pairs(&world, &images, to)).await;
+    assert!(again.images.iter().all(|image| matches!(image.result, Ok((_, CopyOutcome::Unchanged)))));
+    assert_eq!((again.source_requests, again.destination_requests), (20, 1 + 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn into_other_repositories_of_the_registry_what_has_landed_is_mounted() {
+    let world = World::plain();
+    let pairs = pairs(&world, &releases(2), |n| format!("{DST}/team-{n}/web:v1"));
+    let report = run(pairs).await;
+    assert_eq!((report.blobs.sent, report.blobs.mounted), (5, 1), "the base went over the line once");
+    assert_eq!(world.sandbox.registry(DST).tags("team-1/web").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_does_not_stop_the_others() {
+    let world = World::plain();
+    let mut pairs = pairs(&world, &releases(3), |n| format!("{DST}/shop/web:{}", tag(n)));
+    pairs[1].0.reference = "none".parse::<Tag>().unwrap().into();
+    let report = copy_all(pairs, CopyOptions::default()).await;
+    let failed: Vec<_> = report.failed().collect();
+    assert_eq!(failed.len(), 1);
+    assert!(matches!(failed[0], (image, CopyError::NoImage { .. }) if image.reference == "v1"));
+    assert_eq!(world.sandbox.registry(DST).tags("shop/web").len(), 2);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["images"][1]["result"]["error"], "dev.example.com/shop/web has no none");
+    assert!(report.into_result().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_planned_kept_and_applied_as_one() {
+    let world = World::plain();
+    let images = releases(4);
+    let pairs = || pairs(&world, &images, |n| format!("{DST}/shop/web:{}", tag(n)));
+    let plan = plan_all(pairs(), CopyOptions::default()).await.unwrap();
+    let reads = |operation: &String| operation.starts_with("GET") || operation.starts_with("HEAD");
+    assert!(world.operations(DST).iter().all(reads));
+    let blobs: usize = plan.images.iter().map(|image| image.blobs.len()).sum();
+    assert_eq!(blobs, 1 + 2 * 4, "what is shared is in the plan once");
+    assert!(plan.to_string().contains("4 of 4 images change"), "{plan}");
+    let kept: RunPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(kept, plan);
+
+    // A tag moves before the plan is applied: only that image is refused.
+    world.sandbox.registry(DST).push(&multi(), "shop/web", "v2");
+    let report = apply_all(&kept, pairs(), CopyOptions::default()).await;
+    let failed: Vec<_> = report.failed().map(|(image, error)| (image.reference.clone(), error)).collect();
+    assert!(matches!(&failed[..], [(reference, CopyError::Moved { .. })] if reference == "v2"), "{failed:?}");
+    assert!(report.bytes <= plan.bytes());
+    assert_eq!(world.sandbox.registry(DST).tags("shop/web")["v2"], multi().digest());
+}
+
+/// A world whose destination is known to refuse manifests with gaps.
+fn strict() -> World {
+    let sandbox = Sandbox::builder()
+        .registry(SRC, RegistryOptions::default())
+        .registry(DST, RegistryOptions::default())
+        .build();
+    let client = bp_promote::RegistryClient::builder()
+        .transport(bp_promote::transport(sandbox.transport()))
+        .credentials(bp_promote::Anonymous)
+        .refuses_gaps(DST.parse().unwrap())
+        .build()
+        .unwrap();
+    World { sandbox, client }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_tag_for_what_is_there_takes_two_requests_where_gaps_are_refused() {
+    let world = strict();
+    let image = multi();
+    world.push(&image);
+    let cold = world.copy().await.unwrap();
+    world.assert_copied(&image);
+    assert_eq!(cold.outcome, CopyOutcome::Copied);
+    assert_eq!(cold.destination_requests, 3 + 2 * 5 + 3, "cold it costs the same");
+    let report = world.copy_as(&format!("{SRC}/shop/web:v1"), &format!("{DST}/shop/web:v2")).await.unwrap();
+    assert_eq!((report.outcome, report.destination_requests), (CopyOutcome::Tagged, 2));
+    // A tag that has another digest now, by a digest of the source.
+    world.sandbox.registry(DST).push(&single(), "shop/web", "v3");
+    let pinned = format!("{SRC}/shop/web@{}", image.digest());
+    let report = world.copy_as(&pinned, &format!("{DST}/shop/web:v3")).await.unwrap();
+    assert_eq!((report.outcome, report.destination_requests), (CopyOutcome::Tagged, 2));
+    assert_eq!(world.sandbox.registry(DST).tags("shop/web")["v3"], image.digest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn platforms_are_a_choice_with_another_digest_that_the_report_names() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    let options = || CopyOptions::default().platforms(["linux/arm64".parse().unwrap()]);
+    let report = copy(world.client.image(&from), world.client.image(&to), options()).await.unwrap();
+    assert_ne!(report.digest.as_str(), image.digest());
+    assert_eq!(report.selected_from.as_ref().unwrap().as_str(), image.digest());
+    assert_eq!((report.manifests.sent, report.blobs.sent), (2, 3), "one platform's");
+    let registry = world.sandbox.registry(DST);
+    assert!(registry.manifest("shop/web", image.platform("linux/arm64")).is_some());
+    assert!(registry.manifest("shop/web", image.platform("linux/amd64")).is_none());
+    let again = copy(world.client.image(&from), world.client.image(&to), options()).await.unwrap();
+    assert_eq!(again.outcome, CopyOutcome::Unchanged, "the selection is always the same bytes");
+
+    // Where the digest is demanded it is refused.
+    let must = || copy(world.client.image(&from), world.client.image(&to), options().keep_digest());
+    assert!(matches!(must().await, Err(CopyError::DigestMustStay { .. })));
+    let by_digest: ImageRef = format!("{DST}/shop/web@{}", image.digest()).parse().unwrap();
+    let asked = copy(world.client.image(&from), world.client.image(&by_digest), options()).await;
+    assert!(matches!(asked, Err(CopyError::OtherDigest { .. })));
+}
+
+#[tokio::test]
+async fn all_tags_into_one_layout() {
+    let world = World::plain();
+    let images = releases(3);
+    let directory = tempfile::tempdir().unwrap();
+    let layout = OciLayout::create(directory.path()).await.unwrap();
+    let from: Vec<_> =
+        pairs(&world, &images, |_| format!("{DST}/x:y")).into_iter().map(|(from, _)| from).collect();
+    let to = |n: usize| ImageAt::new(layout.clone(), tag(n));
+    let pairs = from.into_iter().enumerate().map(|(n, from)| (from, to(n))).collect();
+    let report = copy_all(pairs, CopyOptions::default()).await.into_result().unwrap();
+    assert_eq!((report.images.len(), report.blobs.sent), (3, 7));
+    assert_eq!(layout.images().await.unwrap().len(), 3);
+}
