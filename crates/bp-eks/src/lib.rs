@@ -63,7 +63,9 @@
 
 mod connect;
 mod rollout;
+mod traffic;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
 pub use rollout::{Conflict, EksTarget, Error, Options, Rollout, RolloutStatus, Stage};
+pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};

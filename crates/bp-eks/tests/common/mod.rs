@@ -75,8 +75,9 @@ impl World {
             },
         });
         change(&mut deployment);
+        let name = deployment["metadata"]["name"].as_str().unwrap().to_owned();
         cluster.create(deployment);
-        assert!(cluster.settled("prod", "web").await);
+        assert!(cluster.settled("prod", &name).await);
         sandbox.ledger().clear();
         World { sandbox, cluster, client, first }
     }

@@ -1,0 +1,171 @@
+//! The calls to the Kubernetes API that concern Services and what stands behind them.
+
+use std::fmt::Debug;
+
+use bp_artifact::{Workload, WorkloadKind};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::Ingress,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{ListParams, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    error::TrafficError,
+    slots::{Labels, shown},
+};
+use crate::rollout::{Error, Place, conflicts, is_ours};
+
+/// Our name among the owners of what concerns traffic.
+pub(super) const MANAGER: &str = "bp-eks:traffic";
+/// Marks what we made.
+pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bp-eks");
+
+/// One namespace of a cluster.
+#[derive(Clone)]
+pub(super) struct Namespace {
+    pub(super) client: Client,
+    pub(super) cluster: String,
+    pub(super) name: String,
+}
+
+impl Namespace {
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    pub(super) fn services(&self) -> Api<Service> {
+        self.api()
+    }
+
+    pub(super) fn slices(&self) -> Api<EndpointSlice> {
+        self.api()
+    }
+
+    pub(super) fn pods(&self) -> Api<Pod> {
+        self.api()
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        self.api()
+    }
+
+    /// What errors about `workload` are about; for calls that concern no single one, the name of the object asked for.
+    pub(super) fn place(&self, name: &str) -> Place {
+        let workload = Workload { kind: WorkloadKind::Deployment, name: name.to_owned() };
+        Place { cluster: self.cluster.clone(), namespace: self.name.clone(), workload }
+    }
+
+    /// Reads kube's error about `object`, such as `service/web`.
+    pub(super) fn error(&self, operation: &'static str, object: &str, error: kube::Error) -> TrafficError {
+        match error {
+            kube::Error::Api(status) if status.is_not_found() => {
+                TrafficError::NotFound { namespace: self.name.clone(), object: object.to_owned() }
+            }
+            error => match self.place(object.rsplit('/').next().unwrap_or(object)).error(operation, error) {
+                Error::AdmissionRefused { source, .. } => {
+                    TrafficError::Refused { object: object.to_owned(), source }
+                }
+                other => other.into(),
+            },
+        }
+    }
+
+    pub(super) async fn service(&self, name: &str) -> Result<Service, TrafficError> {
+        let got = self.services().get(name).await;
+        got.map_err(|e| self.error("get services", &format!("service/{name}"), e))
+    }
+
+    pub(super) async fn ingress(&self, name: &str) -> Result<Ingress, TrafficError> {
+        let got = self.api::<Ingress>().get(name).await;
+        got.map_err(|e| self.error("get ingresses", &format!("ingress/{name}"), e))
+    }
+
+    pub(super) async fn deployment(&self, name: &str) -> Result<Option<Deployment>, TrafficError> {
+        let got = self.deployments().get_opt(name).await;
+        got.map_err(|e| self.error("get deployments", &format!("deployment/{name}"), e))
+    }
+
+    /// Creates a Deployment; one that was created in the meantime is taken for what it is.
+    pub(super) async fn create(&self, deployment: &Deployment) -> Result<(), TrafficError> {
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match self.deployments().create(&params, deployment).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(e) => {
+                let name = deployment.metadata.name.as_deref().unwrap_or_default();
+                Err(self.error("create deployments", &format!("deployment/{name}"), e))
+            }
+        }
+    }
+
+    /// Sets the number of replicas, and leaves everything else to its owners.
+    pub(super) async fn scale(&self, deployment: &str, replicas: i32) -> Result<(), TrafficError> {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let scaled = self.deployments().patch_scale(deployment, &params, &patch).await;
+        let read = |e| self.error("patch deployments/scale", &format!("deployment/{deployment}"), e);
+        scaled.map(drop).map_err(read)
+    }
+
+    pub(super) async fn pods_of(&self, selector: &Labels) -> Result<Vec<Pod>, TrafficError> {
+        let params = ListParams::default().labels(&shown(selector));
+        let listed = self.pods().list(&params).await;
+        listed.map(|list| list.items).map_err(|e| self.error("list pods", "pods", e))
+    }
+
+    /// Applies `object` under our own name. A field that belongs to us under another name is taken; one of somebody
+    /// else only when that is allowed.
+    pub(super) async fn apply<K>(
+        &self,
+        operation: &'static str,
+        object: &str,
+        config: &Value,
+        take_over: bool,
+    ) -> Result<Applied<K>, TrafficError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
+        K::DynamicType: Default,
+    {
+        let name = object.rsplit('/').next().unwrap_or(object);
+        let mut params = PatchParams::apply(MANAGER);
+        loop {
+            let refused = match self.api::<K>().patch(name, &params, &Patch::Apply(config)).await {
+                Ok(applied) => return Ok(Applied::Done(applied)),
+                Err(kube::Error::Api(status)) if status.code == 409 => status,
+                Err(e) => return Err(self.error(operation, object, e)),
+            };
+            let owners = conflicts(&refused);
+            match () {
+                // The version that was read is not the one that is there.
+                () if owners.is_empty() => return Ok(Applied::Stale),
+                () if !params.force && (take_over || owners.iter().all(|c| is_ours(&c.manager))) => {
+                    params = params.force();
+                }
+                () => {
+                    let object = object.to_owned();
+                    return Err(TrafficError::Conflict { object, conflicts: owners });
+                }
+            }
+        }
+    }
+}
+
+/// How an apply with a precondition ended.
+pub(super) enum Applied<K> {
+    /// It is in place.
+    Done(K),
+    /// Somebody wrote in between.
+    Stale,
+}

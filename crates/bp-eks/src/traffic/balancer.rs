@@ -1,0 +1,171 @@
+//! Load balancers that send traffic to a Service's pods themselves, past the Service.
+//!
+//! The AWS Load Balancer Controller registers pods with target groups as it sees endpoints change. A selector that is
+//! switched takes all targets away at once, and the new ones are healthy only some time later.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressClass};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+use serde_json::Value;
+
+use super::{api::Namespace, error::TrafficError};
+
+/// Controllers that make Application Load Balancers: the add-on's, and that of EKS Auto Mode.
+const CONTROLLERS: [&str; 2] = ["ingress.k8s.aws/alb", "eks.amazonaws.com/alb"];
+/// What binds a Service's pods to a target group, of both.
+const BINDINGS: [(&str, &str); 2] = [("elbv2.k8s.aws", "v1beta1"), ("eks.amazonaws.com", "v1")];
+const ANNOTATION: &str = "alb.ingress.kubernetes.io/";
+const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
+
+/// Refuses when a load balancer knows the Service's pods.
+pub(super) async fn refuse(namespace: &Namespace, service: &str) -> Result<(), TrafficError> {
+    let listed = namespace.api::<Ingress>().list(&ListParams::default()).await;
+    let mut ingresses = listed.map_err(|e| namespace.error("list ingresses", "ingresses", e))?.items;
+    ingresses.retain(|ingress| refers(ingress, service));
+    let classes = match ingresses.is_empty() {
+        true => BTreeMap::new(),
+        false => classes(namespace).await?,
+    };
+    ingresses.retain(|ingress| is_alb(ingress, &classes));
+    let mut by: Vec<String> =
+        ingresses.iter().map(|ingress| format!("ingress/{}", ingress.name_any())).collect();
+    for (group, version) in BINDINGS {
+        by.extend(bindings(namespace, group, version, service).await?);
+    }
+    match by.is_empty() {
+        true => Ok(()),
+        false => Err(TrafficError::BehindLoadBalancer { service: service.to_owned(), by }),
+    }
+}
+
+/// The classes of Ingresses, each with its controller. Who may not read them judges by annotation and name.
+async fn classes(namespace: &Namespace) -> Result<BTreeMap<String, String>, TrafficError> {
+    let listed = Api::<IngressClass>::all(namespace.client.clone()).list(&ListParams::default()).await;
+    let classes = match listed {
+        Ok(list) => list.items,
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Vec::new(),
+        Err(e) => return Err(namespace.error("list ingressclasses", "ingressclasses", e)),
+    };
+    let named = |class: IngressClass| Some((class.name_any(), class.spec?.controller?));
+    Ok(classes.into_iter().filter_map(named).collect())
+}
+
+/// The target group bindings that name the Service. A cluster without the controller does not know the kind.
+async fn bindings(
+    namespace: &Namespace,
+    group: &str,
+    version: &str,
+    service: &str,
+) -> Result<Vec<String>, TrafficError> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, "TargetGroupBinding"));
+    let api: Api<DynamicObject> = Api::namespaced_with(namespace.client.clone(), &namespace.name, &kind);
+    let listed = match api.list(&ListParams::default()).await {
+        Ok(list) => list.items,
+        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+        Err(e) => return Err(namespace.error("list targetgroupbindings", "targetgroupbindings", e)),
+    };
+    let bound = listed.iter().filter(|binding| binding.data["spec"]["serviceRef"]["name"] == service);
+    Ok(bound.map(|binding| format!("targetgroupbinding/{}", binding.name_any())).collect())
+}
+
+/// Every backend of an Ingress.
+pub(super) fn backends(ingress: &Ingress) -> impl Iterator<Item = &IngressBackend> {
+    let spec = ingress.spec.as_ref();
+    let rules = spec.into_iter().flat_map(|spec| spec.rules.iter().flatten());
+    let paths = rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+    let default = spec.into_iter().filter_map(|spec| spec.default_backend.as_ref());
+    default.chain(paths.map(|path| &path.backend))
+}
+
+/// Whether an Ingress sends traffic to a Service, as a backend or in an action of the load balancer.
+fn refers(ingress: &Ingress, service: &str) -> bool {
+    let backend = |backend: &IngressBackend| backend.service.as_ref().is_some_and(|s| s.name == service);
+    let action = |(key, text): (&String, &String)| {
+        let action: Value = serde_json::from_str(text).unwrap_or_default();
+        let groups = action["forwardConfig"]["targetGroups"].as_array().cloned().unwrap_or_default();
+        key.starts_with(ACTION) && groups.iter().any(|group| group["serviceName"] == service)
+    };
+    backends(ingress).any(backend) || ingress.annotations().iter().any(action)
+}
+
+/// Whether an Application Load Balancer serves an Ingress.
+pub(super) fn is_alb(ingress: &Ingress, classes: &BTreeMap<String, String>) -> bool {
+    let annotations = ingress.annotations();
+    let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    if let Some(controller) = class.and_then(|class| classes.get(class)) {
+        return CONTROLLERS.contains(&controller.as_str());
+    }
+    let class = class.or_else(|| annotations.get("kubernetes.io/ingress.class"));
+    class.is_some_and(|class| class == "alb") || annotations.keys().any(|key| key.starts_with(ANNOTATION))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ingress(class: Value, annotations: Value, service: &str) -> Ingress {
+        serde_json::from_value(json!({
+            "metadata": { "name": "shop", "annotations": annotations },
+            "spec": {
+                "ingressClassName": class,
+                "rules": [{ "http": { "paths": [{
+                    "path": "/", "pathType": "Prefix",
+                    "backend": { "service": { "name": service, "port": { "number": 80 } } },
+                }] } }],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_alb_is_known_by_controller_annotation_or_name() {
+        let classes: BTreeMap<String, String> = [
+            ("public", "ingress.k8s.aws/alb"),
+            ("auto", "eks.amazonaws.com/alb"),
+            ("nginx", "k8s.io/ingress-nginx"),
+        ]
+        .map(|(name, controller)| (name.to_owned(), controller.to_owned()))
+        .into();
+        let scheme = json!({ "alb.ingress.kubernetes.io/scheme": "internal" });
+        for (class, annotations, expected) in [
+            (json!("public"), json!({}), true),
+            (json!("auto"), json!({}), true),
+            (json!("nginx"), json!({}), false),
+            // Left over from a move to another controller.
+            (json!("nginx"), scheme.clone(), false),
+            (json!("alb"), json!({}), true),
+            (json!(null), json!({ "kubernetes.io/ingress.class": "alb" }), true),
+            (json!(null), scheme, true),
+            (json!("other"), json!({}), false),
+            (json!(null), json!({}), false),
+        ] {
+            let ingress = ingress(class.clone(), annotations.clone(), "web");
+            assert_eq!(is_alb(&ingress, &classes), expected, "{class} {annotations}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_referred_to_by_path_default_and_action() {
+        assert!(refers(&ingress(json!("alb"), json!({}), "web"), "web"));
+        assert!(!refers(&ingress(json!("alb"), json!({}), "web-2"), "web"));
+        let action = json!({ (format!("{ACTION}shop")): json!({
+            "type": "forward",
+            "forwardConfig": { "targetGroups": [{ "serviceName": "web", "servicePort": 80, "weight": 100 }] },
+        }).to_string() });
+        assert!(refers(&ingress(json!("alb"), action, "shop"), "web"));
+        let default: Ingress = serde_json::from_value(json!({ "metadata": {}, "spec": {
+            "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } },
+        } }))
+        .unwrap();
+        assert!(refers(&default, "web"));
+        // An action that nobody can read refers to nothing.
+        let broken = json!({ (format!("{ACTION}shop")): "{" });
+        assert!(!refers(&ingress(json!("alb"), broken, "shop"), "web"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Following the traffic: three watches, until it has arrived and stayed for as long as was asked.
+
+use std::{sync::Arc, time::Duration};
+
+use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::runtime::{reflector::Store, watcher::Config};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    api::Namespace,
+    arrival::{Arrival, Picture},
+    error::TrafficError,
+    slots::{Labels, shown},
+};
+use crate::rollout::{
+    causes::Symptom,
+    chain,
+    watch::{Failed, Told, watch},
+};
+
+/// How it ended.
+pub(super) enum End {
+    /// These pods have the traffic.
+    Arrived(Vec<Arc<Pod>>),
+    /// The pods that have the traffic fail.
+    Failed(Option<Symptom>),
+    /// Somebody switched it elsewhere.
+    Superseded(String),
+    /// The Service was deleted.
+    Gone,
+    /// The time is over. Whether the slot has a ready pod.
+    OutOfTime { ready: bool },
+}
+
+/// One that follows the traffic of `service` to the pods that `selector` finds.
+pub(super) struct Follower<'f> {
+    namespace: &'f Namespace,
+    object: String,
+    selector: &'f Labels,
+    id: &'f TargetId,
+    events: &'f Emitter<DeployEvent>,
+    service: Store<Service>,
+    slices: Store<EndpointSlice>,
+    pods: Store<Pod>,
+    changes: BoxStream<'static, Result<(), Failed>>,
+    last: Option<Progress>,
+}
+
+impl<'f> Follower<'f> {
+    pub(super) fn start(
+        namespace: &'f Namespace,
+        service: &str,
+        selector: &'f Labels,
+        id: &'f TargetId,
+        events: &'f Emitter<DeployEvent>,
+    ) -> Self {
+        let name = format!("metadata.name={service}");
+        let of_service = format!("kubernetes.io/service-name={service}");
+        let labels = shown(selector);
+        let (services, one) =
+            watch(namespace.services(), Config::default().fields(&name), "watch services", false);
+        let (slices, two) =
+            watch(namespace.slices(), Config::default().labels(&of_service), "watch endpointslices", false);
+        let (pods, three) = watch(namespace.pods(), Config::default().labels(&labels), "watch pods", false);
+        let changes = stream::select_all([one, two, three]).boxed();
+        let object = format!("service/{service}");
+        Follower {
+            namespace,
+            object,
+            selector,
+            id,
+            events,
+            service: services,
+            slices,
+            pods,
+            changes,
+            last: None,
+        }
+    }
+
+    /// Follows until the traffic has been there for `bake`, or until the deadline.
+    pub(super) async fn follow(
+        mut self,
+        deadline: Instant,
+        bake: Duration,
+        fail_after: usize,
+    ) -> Result<End, TrafficError> {
+        let mut baked: Option<Instant> = None;
+        loop {
+            let picture = self.picture();
+            if self.is_ready() {
+                match picture.judge(self.selector, fail_after) {
+                    Arrival::Arrived(progress) => {
+                        let until = *baked.get_or_insert_with(|| Instant::now() + bake);
+                        self.tell(progress);
+                        if until <= Instant::now() {
+                            return Ok(End::Arrived(picture.serving()));
+                        }
+                    }
+                    // Nobody answers any more.
+                    Arrival::Waiting(progress) if baked.is_some() && progress.running == 0 => {
+                        return Ok(End::Failed(None));
+                    }
+                    Arrival::Waiting(progress) => self.tell(progress),
+                    Arrival::Failing(symptom) => return Ok(End::Failed(Some(symptom))),
+                    Arrival::Superseded(selected) => return Ok(End::Superseded(selected)),
+                    Arrival::Gone => return Ok(End::Gone),
+                }
+            }
+            let end = baked.map_or(deadline, |until| until.max(Instant::now()));
+            tokio::select! {
+                news = self.changes.next() => self.hear(news)?,
+                () = sleep_until(end) => match baked {
+                    // The pods may be fewer for a moment; those that are there have the traffic.
+                    Some(_) => return Ok(End::Arrived(self.picture().serving())),
+                    None => return Ok(self.late()),
+                },
+                () = self.events.cancelled() => {
+                    return Err(TrafficError::Interrupted { object: self.object.clone() });
+                }
+            }
+        }
+    }
+
+    fn late(&self) -> End {
+        let ready = self.picture().pods.iter().any(|pod| crate::rollout::causes::is_ready(pod));
+        End::OutOfTime { ready }
+    }
+
+    fn picture(&self) -> Picture {
+        Picture {
+            service: self.service.state().into_iter().next(),
+            slices: self.slices.state(),
+            pods: self.pods.state(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        use futures_util::FutureExt;
+        self.service.wait_until_ready().now_or_never().is_some()
+            && self.slices.wait_until_ready().now_or_never().is_some()
+            && self.pods.wait_until_ready().now_or_never().is_some()
+    }
+
+    fn hear(&mut self, news: Option<Result<(), Failed>>) -> Result<(), TrafficError> {
+        let Some(Err(failed)) = news else { return Ok(()) };
+        if let Told::Unreachable(error) | Told::NoEvents(error) =
+            failed.read(&self.namespace.place(&self.object))?
+        {
+            let message = format!("trying again: {}", chain(&error));
+            self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        if self.last.as_ref() != Some(&progress) {
+            self.last = Some(progress.clone());
+            self.events.emit(DeployEvent::Progress { target: self.id.clone(), progress });
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The switch: one patch, its precondition, and the way to see it through.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bp_artifact::{
+    DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+};
+use k8s_openapi::api::core::v1::Service;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    api::Applied,
+    balancer,
+    error::TrafficError,
+    follow::{End, Follower},
+    green::Inner,
+    slots::{Labels, Slot},
+    state::{SWITCHED_BACK_FROM, SWITCHED_FROM, SlotState, Survey},
+};
+use crate::rollout::{causes::Symptom, proof};
+
+type Events = Emitter<DeployEvent>;
+
+/// How a patch of the selector ended.
+enum Patched {
+    /// It is in place.
+    Done,
+    /// Somebody else switched first; what the Service selects now.
+    Superseded(String),
+}
+
+impl Inner {
+    pub(super) async fn switch(
+        &self,
+        image: &ResolvedImage,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        balancer::refuse(&self.namespace, &self.service).await?;
+        let survey = self.survey().await?;
+        let Some(to) = survey.with_image(&image.reference) else {
+            let image = image.reference.clone();
+            return Err(TrafficError::NotStaged { service: self.service.clone(), image });
+        };
+        if to != &survey.traffic.live {
+            self.check_ready(&survey, to, image).await?;
+        }
+        self.turn(&survey, to, SWITCHED_FROM, Some(image), events).await
+    }
+
+    pub(super) async fn deploy(
+        &self,
+        image: &ResolvedImage,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        let staged = self.stage(image, events).await?;
+        if !staged.verdict.is_success() {
+            events.emit(DeployEvent::Finished { outcome: Box::new(staged.clone()) });
+            return Ok(staged);
+        }
+        self.not_cancelled(events)?;
+        let switched = self.switch(image, events).await?;
+        Ok(Outcome { changed: staged.changed || switched.changed, ..switched })
+    }
+
+    pub(super) async fn switch_back(&self, events: &Events) -> Result<Outcome, TrafficError> {
+        let survey = self.survey().await?;
+        let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
+        let nothing = || TrafficError::NothingToSwitchBack { object: self.object() };
+        let to = match (survey.annotation(SWITCHED_FROM), survey.annotation(SWITCHED_BACK_FROM)) {
+            (Some(from), _) if from == idle.slot.name => idle,
+            // An earlier run has done it.
+            (_, Some(from)) if from == idle.slot.name => live,
+            _ => return Err(nothing()),
+        };
+        if to.available == 0 {
+            let (object, why) =
+                (format!("deployment/{}", to.slot.deployment), "it has no ready pod".to_owned());
+            return Err(TrafficError::NotReady { object, why });
+        }
+        let pinned = to.image.as_deref().and_then(|image| image.parse::<DigestRef>().ok());
+        let image = pinned.map(ResolvedImage::from);
+        self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await
+    }
+
+    /// What takes the traffic is whole, and is seen to run the image.
+    async fn check_ready(
+        &self,
+        survey: &Survey,
+        to: &SlotState,
+        image: &ResolvedImage,
+    ) -> Result<(), TrafficError> {
+        let not_ready = |why: String| {
+            let object = format!("deployment/{}", to.slot.deployment);
+            Err(TrafficError::NotReady { object, why })
+        };
+        if let Some(deployment) = &survey.deployments.1 {
+            self.check_labels(deployment, &self.slots.selector_of(&to.slot, &survey.selector))?;
+        }
+        if !to.complete || to.available == 0 {
+            return not_ready(format!("{} of {} replicas are available", to.available, to.replicas));
+        }
+        match self.target(&to.slot, self.options.clone()).prove().await?.judge(image) {
+            Verdict::Deployed => Ok(()),
+            other => not_ready(other.to_string()),
+        }
+    }
+
+    /// Moves the traffic to a slot and sees it through. `mark` says on the Service which way it went.
+    pub(super) async fn turn(
+        &self,
+        survey: &Survey,
+        to: &SlotState,
+        mark: &'static str,
+        image: Option<&ResolvedImage>,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        let deadline = Instant::now() + self.options.deadline;
+        let live = &survey.traffic.live;
+        let selector = self.slots.selector_of(&to.slot, &survey.selector);
+        let changes = to != live;
+        events.emit(DeployEvent::Planned {
+            target: self.id.clone(),
+            image: image.map(|image| image.reference.clone()),
+            current: Some(live.revision()),
+            changes,
+        });
+        let base = Outcome {
+            target: self.id.clone(),
+            verdict: Verdict::Unproven,
+            image: image.map(|image| image.reference.clone()),
+            changed: changes,
+            revision: Some(to.revision()),
+            previous: Some(live.revision()),
+            failure: None,
+            proof: bp_artifact::Proof::default(),
+            detail: String::new(),
+        };
+        if changes {
+            self.not_cancelled(events)?;
+            let patched = self.patch(&survey.service, &survey.selector, &selector, Some((mark, &live.slot)));
+            if let Patched::Superseded(selected) = patched.await? {
+                let detail = format!("somebody made the Service select {selected}");
+                return Ok(self.finished(
+                    Outcome { verdict: Verdict::Superseded, changed: false, detail, ..base },
+                    events,
+                ));
+            }
+        }
+        events.emit(DeployEvent::Applied {
+            target: self.id.clone(),
+            revision: to.revision(),
+            deployment: format!("selector {}={}", self.slots.label(), to.slot.name),
+            adopted: !changes,
+        });
+        let follower = Follower::start(&self.namespace, &self.service, &selector, &self.id, events);
+        let fail_after = self.options.fail_after.get() as usize;
+        let bake = if changes { self.bake } else { Duration::ZERO };
+        let outcome = match follower.follow(deadline, bake, fail_after).await? {
+            End::Arrived(pods) => {
+                let container = self.container_of(survey, to);
+                let pods = pods.iter().map(AsRef::as_ref);
+                let proof = match image {
+                    Some(image) => proof::against(pods, &container, image),
+                    None => proof::of(pods, &container),
+                };
+                let verdict = image.map_or(Verdict::Unproven, |image| proof.judge(image));
+                let detail = format!("{} has the traffic", to.slot.name);
+                Outcome { verdict, proof, detail, ..base }
+            }
+            End::Superseded(selected) => {
+                let detail = format!("somebody made the Service select {selected}");
+                Outcome { verdict: Verdict::Superseded, detail, ..base }
+            }
+            End::Gone => {
+                Outcome { verdict: Verdict::Gone, detail: "the Service was deleted".to_owned(), ..base }
+            }
+            End::OutOfTime { ready: true } => {
+                let detail = "the endpoints do not follow the selector".to_owned();
+                Outcome { verdict: Verdict::DeadlineExceeded, detail, ..base }
+            }
+            End::OutOfTime { ready: false } => self.take_back(base, survey, to, None, events).await?,
+            End::Failed(symptom) => self.take_back(base, survey, to, symptom, events).await?,
+        };
+        Ok(self.finished(outcome, events))
+    }
+
+    fn finished(&self, outcome: Outcome, events: &Events) -> Outcome {
+        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+        outcome
+    }
+
+    /// The pods that took the traffic fail: their evidence first, then the traffic goes back.
+    async fn take_back(
+        &self,
+        failed: Outcome,
+        survey: &Survey,
+        to: &SlotState,
+        symptom: Option<Symptom>,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        let failure = self.evidence(to, symptom, events).await;
+        events.emit(DeployEvent::Failing { target: self.id.clone(), failure: failure.clone() });
+        let live = &survey.traffic.live;
+        let failed = Outcome { verdict: Verdict::FailedInPlace, failure: Some(failure), ..failed };
+        if to == live || self.options.on_failure == OnFailure::Leave {
+            let detail = format!("{} fails and has the traffic", to.slot.name);
+            return Ok(Outcome { detail, ..failed });
+        }
+        self.not_cancelled(events)?;
+        events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(live.revision()) });
+        let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
+        let service = self.namespace.service(&self.service).await?;
+        let switched = self.slots.selector_of(&to.slot, &survey.selector);
+        let back = Some((SWITCHED_BACK_FROM, &to.slot));
+        match self.patch(&service, &switched, &survey.selector, back).await {
+            Ok(Patched::Done) => {}
+            Ok(Patched::Superseded(selected)) => {
+                return Ok(lost(format!("somebody made the Service select {selected} while going back")));
+            }
+            Err(error) => return Ok(lost(crate::rollout::chain(&error))),
+        }
+        let deadline = Instant::now() + self.options.deadline;
+        let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &self.id, events);
+        // That the old pods have it is all that counts now.
+        Ok(match follower.follow(deadline, Duration::ZERO, usize::MAX).await? {
+            End::Arrived(_) => Outcome {
+                verdict: Verdict::RolledBack,
+                revision: Some(live.revision()),
+                detail: format!("{} has the traffic again", live.slot.name),
+                ..failed
+            },
+            _ => lost(format!("{} has the traffic again, and no ready pod", live.slot.name)),
+        })
+    }
+
+    /// Why the pods of a slot fail.
+    async fn evidence(&self, slot: &SlotState, symptom: Option<Symptom>, events: &Events) -> FailureReport {
+        let target = self.target(&slot.slot, self.options.clone());
+        if let Ok(Some(report)) = target.0.diagnose(events).await {
+            return report;
+        }
+        match symptom {
+            Some(symptom) => FailureReport {
+                container: symptom.container,
+                exit_code: symptom.exit_code,
+                ..FailureReport::new(symptom.cause, symptom.message)
+            },
+            None => {
+                let message = format!("no pod of {} is ready to answer", slot.slot.deployment);
+                FailureReport::new(bp_artifact::Cause::HealthCheckFailed, message)
+            }
+        }
+    }
+
+    /// Applies a selector, if the Service still selects what was read. A version that has moved on for other reasons
+    /// is read again.
+    async fn patch(
+        &self,
+        service: &Service,
+        from: &Labels,
+        to: &Labels,
+        mark: Option<(&str, &Slot)>,
+    ) -> Result<Patched, TrafficError> {
+        let mut pauses = pauses().build();
+        let mut version = service.metadata.resource_version.clone();
+        loop {
+            let config = self.config(version.as_deref(), to, mark);
+            let (object, take_over) = (self.object(), self.options.take_over);
+            let applied = self.namespace.apply::<Service>("patch services", &object, &config, take_over);
+            if let Applied::Done(_) = applied.await? {
+                return Ok(Patched::Done);
+            }
+            let Some(pause) = pauses.next() else {
+                return Err(TrafficError::Contended { object: self.object() });
+            };
+            tokio::time::sleep(pause).await;
+            let service = self.namespace.service(&self.service).await?;
+            let selected = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+            if selected != *from {
+                return Ok(Patched::Superseded(super::slots::shown(&selected)));
+            }
+            version = service.metadata.resource_version;
+        }
+    }
+
+    /// What we say of the Service: its selector, and which way it went.
+    pub(super) fn config(
+        &self,
+        version: Option<&str>,
+        selector: &Labels,
+        mark: Option<(&str, &Slot)>,
+    ) -> serde_json::Value {
+        let annotations: Labels =
+            mark.into_iter().map(|(key, slot)| (key.to_owned(), slot.name.clone())).collect();
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": self.service, "resourceVersion": version, "annotations": annotations },
+            "spec": { "selector": selector },
+        })
+    }
+
+    /// The name of the container that has the image.
+    fn container_of(&self, survey: &Survey, to: &SlotState) -> String {
+        if let Some(container) = &self.container {
+            return container.clone();
+        }
+        let deployment = match to == &survey.traffic.live {
+            true => Some(&survey.deployments.0),
+            false => survey.deployments.1.as_ref(),
+        };
+        let pod = deployment.and_then(|d| d.spec.as_ref()?.template.spec.as_ref());
+        pod.and_then(|pod| pod.containers.first()).map(|c| c.name.clone()).unwrap_or_default()
+    }
+}
+
+/// Between tries of a patch that somebody else came before: the controllers write often, but not for long.
+pub(super) fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_millis(500))
+        .with_max_times(6)
+        .with_jitter()
+}

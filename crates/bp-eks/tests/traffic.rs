@@ -1,0 +1,478 @@
+//! Blue/green and Ingress switches against the sandbox in memory, on a paused clock.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{
+    Cause, Classified, DeployEvent, ErrorClass, Outcome, ResolvedImage, Revision, Target, Verdict,
+};
+use bp_eks::{BlueGreen, IngressSwitch, OnFailure, Options, Slots, Switch, TrafficError};
+use bp_sandbox::{Behaviour, Effect, Fault};
+use serde_json::{Value, json};
+
+use common::{World, crash};
+
+const PORTS: &str = "ports";
+
+/// The common world's Deployment as `web-blue`, behind a Service that selects it.
+async fn world() -> World {
+    world_with(|_| {}).await
+}
+
+async fn world_with(change: impl FnOnce(&mut Value)) -> World {
+    let world = World::with(|deployment| {
+        change(deployment);
+        let labels = json!({ "app": "web", "slot": "blue" });
+        deployment["metadata"]["name"] = json!("web-blue");
+        deployment["spec"]["selector"]["matchLabels"] = labels.clone();
+        deployment["spec"]["template"]["metadata"]["labels"] = labels;
+    })
+    .await;
+    world.cluster.create(service("web", json!({ "app": "web", "slot": "blue" })));
+    world
+}
+
+fn service(name: &str, selector: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": name, "namespace": "prod" },
+        "spec": { (PORTS): [{ "name": "http", "port": 80, "targetPort": 8080 }], "selector": selector },
+    })
+}
+
+fn options() -> Options {
+    Options::new(Duration::from_secs(300)).unwrap().take_over(true)
+}
+
+fn shop_with(world: &World, options: Options) -> BlueGreen {
+    BlueGreen::new(world.client.clone(), "shop", "prod", "web", Slots::of_service("web"), options)
+        .container(Some("web".into()))
+}
+
+fn shop(world: &World) -> BlueGreen {
+    shop_with(world, options())
+}
+
+async fn run(mut work: Switch) -> (Vec<DeployEvent>, Result<Outcome, TrafficError>) {
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        events.push(event);
+    }
+    (events, work.await)
+}
+
+fn selected(world: &World) -> String {
+    let service = world.cluster.object("services", "prod", "web").unwrap();
+    service["spec"]["selector"]["slot"].as_str().unwrap().to_owned()
+}
+
+/// The images of the pods that the Service's endpoints lead to.
+fn served(world: &World, service: &str) -> Vec<String> {
+    let slices = world.cluster.objects("endpointslices", "prod");
+    let of = slices.iter().filter(|s| s["metadata"]["labels"]["kubernetes.io/service-name"] == service);
+    let endpoints: Vec<Value> =
+        of.flat_map(|s| s["endpoints"].as_array().cloned().unwrap_or_default()).collect();
+    let ready = endpoints.iter().filter(|e| e["conditions"]["ready"] == true);
+    let image = |endpoint: &Value| {
+        let pod = world.cluster.object("pods", "prod", endpoint["targetRef"]["name"].as_str().unwrap());
+        pod.unwrap()["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+    };
+    ready.map(image).collect()
+}
+
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
+    let world = world().await;
+    let (shop, second) = (shop(&world), world.image("second", Behaviour::default()));
+    let (first_ref, second_ref) = (world.first.reference.to_string(), second.reference.to_string());
+
+    // The second Deployment does not exist: it is made after the first.
+    let staged = run(shop.stage(&second)).await.1.unwrap();
+    assert_eq!((staged.verdict, staged.changed), (Verdict::Deployed, true), "{staged:?}");
+    assert_eq!(staged.proof.observations.len(), 3);
+    settle().await;
+    assert_eq!(served(&world, "web"), vec![first_ref.clone(); 3], "the live one is not touched");
+    assert_eq!(served(&world, "web-test"), vec![second_ref.clone(); 3], "green can be tried");
+
+    world.sandbox.ledger().clear();
+    let (events, switched) = run(shop.switch(&second)).await;
+    let switched = switched.unwrap();
+    assert_eq!((switched.verdict, switched.changed), (Verdict::Deployed, true), "{switched:?}");
+    assert_eq!(switched.previous.as_ref().unwrap().id, "blue");
+    assert_eq!(switched.proof.observations.len(), 3, "the pods that have the traffic");
+    assert!(matches!(events.first(), Some(DeployEvent::Planned { changes: true, .. })));
+    assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
+    assert_eq!(served(&world, "web"), vec![second_ref.clone(); 3]);
+    // Refused first, as the selector was kubectl's, then taken over as allowed: the switch itself is one patch.
+    assert_eq!(world.sandbox.ledger().count_of("patch services"), 2);
+
+    let back = run(shop.switch_back()).await.1.unwrap();
+    assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+    assert_eq!(served(&world, "web"), vec![first_ref; 3]);
+    let again = run(shop.switch_back()).await.1.unwrap();
+    assert_eq!((again.changed, selected(&world)), (false, "blue".into()), "not there and back again");
+
+    assert_eq!(run(shop.switch(&second)).await.1.unwrap().verdict, Verdict::Deployed);
+    let again = run(shop.switch(&second)).await.1.unwrap();
+    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+
+    let left = shop.clean_up().await.unwrap();
+    assert_eq!((left.live.slot.name.as_str(), left.idle.replicas, left.switched_from), ("green", 0, None));
+    assert!(world.cluster.object("services", "prod", "web-test").is_none());
+    let error = run(shop.switch_back()).await.1.unwrap_err();
+    assert!(matches!(error, TrafficError::NothingToSwitchBack { .. }), "{error}");
+    shop.clean_up().await.unwrap();
+
+    // And the other way round, into the slot that was scaled down.
+    let third = world.image("third", Behaviour::default());
+    let outcome = run(shop.deploy(&third)).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(
+        (selected(&world).as_str(), served(&world, "web")),
+        ("blue", vec![third.reference.to_string(); 3])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_come_up_gets_no_traffic() {
+    let world = world().await;
+    let broken = world.image("crash", crash());
+    let (events, outcome) = run(shop(&world).deploy(&broken)).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    let failure = outcome.failure.unwrap();
+    assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)));
+    assert!(failure.evidence.iter().any(|e| e.message.contains("no DATABASE_URL")), "the log is kept");
+    assert!(events.iter().any(|e| matches!(e, DeployEvent::Failing { .. })));
+    assert_eq!((selected(&world).as_str(), world.sandbox.ledger().count_of("patch services")), ("blue", 0));
+    assert!(world.cluster.object("deployments", "prod", "web-green").is_some(), "left to be looked at");
+    let error = run(shop(&world).switch(&broken)).await.1.unwrap_err();
+    assert!(matches!(error, TrafficError::NotReady { .. }), "{error}");
+    let elsewhere = world.image("elsewhere", Behaviour::default());
+    let error = run(shop(&world).switch(&elsewhere)).await.1.unwrap_err();
+    assert!(matches!(error, TrafficError::NotStaged { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_under_traffic_loses_it_again() {
+    let bake = Duration::from_secs(120);
+    for policy in [OnFailure::RollBack, OnFailure::Leave] {
+        // Without a probe it counts as ready until it ends.
+        let probe = |deployment: &mut Value| {
+            let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+            container.as_object_mut().unwrap().remove("readinessProbe");
+        };
+        let world = world_with(probe).await;
+        // Up for long enough to be taken for well; it ends under the traffic.
+        let log = vec!["fatal: pool exhausted".to_owned()];
+        let late = Behaviour::Exits { after: Duration::from_secs(90), code: 7, log };
+        let image = world.image("late", late);
+        let shop = shop_with(&world, options().on_failure(policy)).bake(bake);
+        let outcome = run(shop.deploy(&image)).await.1.unwrap();
+        let failure = outcome.failure.as_ref().unwrap_or_else(|| panic!("{outcome:?}"));
+        assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(7)), "{failure}");
+        assert!(failure.evidence.iter().any(|e| e.message.contains("pool exhausted")));
+        match policy {
+            OnFailure::RollBack => {
+                assert_eq!((outcome.verdict, selected(&world)), (Verdict::RolledBack, "blue".into()));
+                assert_eq!(served(&world, "web"), vec![world.first.reference.to_string(); 3]);
+            }
+            _ => assert_eq!((outcome.verdict, selected(&world)), (Verdict::FailedInPlace, "green".into())),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_behind_a_load_balancer_is_refused_with_the_reason() {
+    let backend = |service: &str| {
+        json!({ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": { "service": {
+            "name": service, "port": { "number": 80 } } } }] } })
+    };
+    let ingress = |class: &str, service: &str| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": { "name": "shop", "namespace": "prod" },
+            "spec": { "ingressClassName": class, "rules": [backend(service)] },
+        })
+    };
+    let binding = json!({
+        "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "TargetGroupBinding",
+        "metadata": { "name": "k8s-web", "namespace": "prod" },
+        "spec": { "serviceRef": { "name": "web", "port": 80 }, "targetType": "ip" },
+    });
+    for (objects, refused) in [
+        (vec![ingress("public", "web")], Some("ingress/shop")),
+        (vec![ingress("public", "other")], None),
+        (vec![ingress("nginx", "web")], None),
+        (vec![binding.clone()], Some("targetgroupbinding/k8s-web")),
+    ] {
+        let world = world().await;
+        for (name, controller) in [("public", "ingress.k8s.aws/alb"), ("nginx", "k8s.io/ingress-nginx")] {
+            world.cluster.create(json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+                "metadata": { "name": name }, "spec": { "controller": controller },
+            }));
+        }
+        objects.into_iter().for_each(|object| drop(world.cluster.create(object)));
+        let second = world.image("second", Behaviour::default());
+        let ended = run(shop(&world).deploy(&second)).await.1;
+        match (ended, refused) {
+            (Ok(outcome), None) => assert_eq!(outcome.verdict, Verdict::Deployed),
+            (Err(error @ TrafficError::BehindLoadBalancer { .. }), Some(by)) => {
+                assert!(error.to_string().contains(by) && error.class() == ErrorClass::Refused, "{error}");
+                assert!(
+                    world.cluster.object("deployments", "prod", "web-green").is_none(),
+                    "nothing was begun"
+                );
+            }
+            (ended, _) => panic!("{ended:?}"),
+        }
+    }
+    // Who may not see them is told which verb is missing, and nothing is switched.
+    let world = world().await;
+    world.cluster.deny("list", "ingresses");
+    let error = run(shop(&world).deploy(&world.image("second", Behaviour::default()))).await.1.unwrap_err();
+    assert!(error.to_string().contains("\"list\" on ingresses.networking.k8s.io"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_any_moment_the_next_run_finishes() {
+    for moment in [0, 60, 500, 2000, 5000, 8000, 12_000, 20_000] {
+        let world = world().await;
+        let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
+        let work = shop(&world).deploy(&second);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        drop(work);
+        let outcome = run(shop(&world).deploy(&second)).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Deployed, "after {moment} ms: {outcome:?}");
+        assert_eq!(
+            (selected(&world).as_str(), served(&world, "web").len()),
+            ("green", 3),
+            "after {moment} ms"
+        );
+        assert_eq!(world.cluster.objects("deployments", "prod").len(), 2);
+        // The way back is known, however many runs it took.
+        let back = run(shop(&world).switch_back()).await.1.unwrap();
+        assert_eq!((back.revision.unwrap().id, selected(&world)), ("blue".into(), "blue".into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
+    // Somebody writes an annotation between our read and our patch: read again, and done.
+    let world = world().await;
+    let second = world.image("second", Behaviour::default());
+    run(shop(&world).stage(&second)).await.1.unwrap();
+    let stale = |times| {
+        let status = json!({
+            "kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict",
+            "message": "Operation cannot be fulfilled on services \"web\": the object has been modified",
+        });
+        Fault::new(Effect::Answer { status: 409, headers: Vec::new(), body: status.to_string() })
+            .on("patch services")
+            .times(times)
+    };
+    world.sandbox.faults().inject(stale(2));
+    assert_eq!(run(shop(&world).switch(&second)).await.1.unwrap().verdict, Verdict::Deployed);
+
+    // Again and again: said so, and nothing is switched.
+    world.sandbox.faults().inject(stale(100));
+    let error = run(shop(&world).switch_back()).await.1.unwrap_err();
+    assert!(matches!(error, TrafficError::Contended { .. }), "{error}");
+    world.sandbox.faults().clear();
+
+    // A version that is not the one read is refused by the API itself.
+    let work = shop(&world).switch_back();
+    world.cluster.patch(
+        "kubectl",
+        "services",
+        "prod",
+        "web",
+        &json!({ "metadata": { "labels": { "a": "b" } } }),
+    );
+    assert!(work.await.unwrap().changed);
+
+    // Somebody switches while we watch the endpoints follow.
+    let shop = shop(&world).bake(Duration::from_secs(60));
+    let work = shop.switch(&second);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.cluster.patch(
+        "kubectl",
+        "services",
+        "prod",
+        "web",
+        &json!({ "spec": { "selector": { "slot": "blue" } } }),
+    );
+    let outcome = work.await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Superseded, "{outcome:?}");
+    assert_eq!(selected(&world), "blue", "theirs stays");
+
+    let work = shop.switch(&second);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.cluster.delete("services", "prod", "web");
+    assert_eq!(work.await.unwrap().verdict, Verdict::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_strangers_and_wrong_input_are_told_apart() {
+    let world = world().await;
+    let second = world.image("second", Behaviour::default());
+    let careful = shop_with(&world, Options::new(Duration::from_secs(300)).unwrap());
+    run(careful.stage(&second)).await.1.unwrap();
+    let error = run(careful.switch(&second)).await.1.unwrap_err();
+    let TrafficError::Conflict { conflicts, .. } = &error else { panic!("{error}") };
+    assert_eq!(
+        (conflicts[0].manager.as_str(), conflicts[0].field.as_str()),
+        ("kubectl-client-side-apply", ".spec.selector")
+    );
+    assert_eq!(selected(&world), "blue");
+
+    world.cluster.create(service("taken", json!({ "app": "other" })));
+    let error = run(careful.clone().test_service(Some("taken".into())).stage(&second)).await.1.unwrap_err();
+    assert!(matches!(error, TrafficError::NotOurs { .. }), "{error}");
+    let cleaned = careful.clone().test_service(Some("taken".into())).clean_up().await.unwrap();
+    assert_eq!(cleaned.idle.replicas, 0);
+    assert!(world.cluster.object("services", "prod", "taken").is_some(), "not ours, so it stays");
+
+    world.cluster.create(service("plain", json!({ "app": "web" })));
+    let of = |name: &str| {
+        BlueGreen::new(world.client.clone(), "shop", "prod", name, Slots::of_service("web"), options())
+    };
+    let error = of("plain").traffic().await.unwrap_err();
+    assert!(matches!(error, TrafficError::NoSlot { .. }), "{error}");
+    let error = of("nowhere").traffic().await.unwrap_err();
+    assert!(error.to_string().contains("no service/nowhere"), "{error}");
+    // Two containers, and none named.
+    let error = run(of("web").test_service(None).stage(&world.image("third", Behaviour::default()))).await.1;
+    assert!(error.unwrap_err().to_string().contains("several containers"));
+    world.cluster.deny("patch", "services");
+    let error = run(shop(&world).deploy(&second)).await.1.unwrap_err();
+    assert!(error.to_string().contains("\"patch\" on services"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_a_target_it_goes_back_to_what_was_noted() {
+    let world = world().await;
+    let shop = shop(&world);
+    let target: &dyn Target = &shop;
+    let noted = target.current().await.unwrap().stable;
+    assert_eq!(noted, Revision { id: "blue".into(), image: world.first.reference.to_string() });
+    let second = world.image("second", Behaviour::default());
+    assert_eq!(target.deploy(&second).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::Deployed);
+    let restored = target.restore(&noted).await.unwrap();
+    assert_eq!((restored.revision, selected(&world)), (Some(noted.clone()), "blue".into()));
+    // Long after, when both slots have moved on: it is staged again.
+    for tag in ["third", "fourth"] {
+        let image = world.image(tag, Behaviour::default());
+        assert_eq!(target.deploy(&image).await.unwrap().verdict, Verdict::Deployed);
+    }
+    target.restore(&noted).await.unwrap();
+    settle().await;
+    assert_eq!(served(&world, "web"), vec![noted.image.clone(); 3]);
+    let lost = Revision { id: "blue".into(), image: "r.example.com/web:1.0".into() };
+    assert!(target.restore(&lost).await.unwrap_err().to_string().contains("nothing to switch back to"));
+}
+
+/// Two permanent Services with a Deployment each, and an Ingress that leads to the first.
+async fn ingress_world() -> (World, ResolvedImage) {
+    let world = world().await;
+    let second = world.image("second", Behaviour::default());
+    run(shop(&world).stage(&second)).await.1.unwrap();
+    for slot in ["blue", "green"] {
+        world.cluster.create(service(&format!("web-{slot}"), json!({ "app": "web", "slot": slot })));
+    }
+    let backend = |name: &str| json!({ "service": { "name": name, "port": { "name": "http" } } });
+    world.cluster.create(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": { "name": "shop", "namespace": "prod", "annotations": { "alb.ingress.kubernetes.io/scheme": "internal" } },
+        "spec": { "rules": [{ "http": { "paths": [
+            { "path": "/api", "pathType": "Prefix", "backend": backend("api") },
+            { "path": "/", "pathType": "Prefix", "backend": backend("web-blue") },
+        ] } }] },
+    }));
+    settle().await;
+    (world, second)
+}
+
+fn leads_to(world: &World) -> Vec<String> {
+    let ingress = world.cluster.object("ingresses", "prod", "shop").unwrap();
+    let paths = ingress["spec"]["rules"][0]["http"]["paths"].as_array().unwrap().clone();
+    paths.iter().map(|p| p["backend"]["service"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
+    let (world, second) = ingress_world().await;
+    let switch = |options: Options| {
+        IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", ("web-blue", "web-green"), options)
+            .container(Some("web".into()))
+    };
+    let error = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-green", None)).await.1;
+    assert!(matches!(error, Err(TrafficError::Conflict { .. })), "the rules are kubectl's: {error:?}");
+    let shop = switch(options());
+    assert_eq!(shop.live().await.unwrap().as_deref(), Some("web-blue"));
+    let (events, outcome) = run(shop.switch("web-green", Some(&second))).await;
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    assert_eq!(outcome.previous.unwrap().id, "web-blue");
+    assert_eq!(leads_to(&world), ["api", "web-green"], "only our backend");
+    assert!(
+        events
+            .iter()
+            .any(|e| matches!(e, DeployEvent::Notice { message, .. } if message.contains("healthy")))
+    );
+    let again = run(shop.switch("web-green", Some(&second))).await.1.unwrap();
+    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    // Ours by now: no take-over.
+    let back = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-blue", None)).await.1;
+    assert_eq!((back.unwrap().changed, leads_to(&world)[1].as_str()), (true, "web-blue"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_is_not_led_to_what_cannot_answer() {
+    let (world, second) = ingress_world().await;
+    let shop = |services| {
+        IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", services, options())
+            .container(Some("web".into()))
+    };
+    let pair = ("web-blue", "web-green");
+    for (services, to, image, expected) in [
+        (pair, "web-red", None, "web-red is not"),
+        (("web-blue", "web-red"), "web-red", None, "no service/web-red"),
+        (("web-1", "web-2"), "web-2", None, "no backend web-1 or web-2; its backends are api, web-blue"),
+        (pair, "web-green", Some(&world.first), "another digest runs"),
+    ] {
+        // The first image's platforms are known, so that another digest is a mismatch.
+        let error = run(shop(services).switch(to, image)).await.1.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    world.cluster.create(service("other-port", json!({ "app": "web", "slot": "green" })));
+    let ports = json!({ "spec": { (PORTS): [{ "$patch": "delete", "port": 80 }, { "name": "https", "port": 443 }] } });
+    world.cluster.patch("kubectl", "services", "prod", "other-port", &ports);
+    let error = run(shop(("web-blue", "other-port")).switch("other-port", None)).await.1.unwrap_err();
+    assert!(error.to_string().contains("it has no port http"), "{error}");
+    world.cluster.patch("kubectl", "deployments", "prod", "web-green", &json!({ "spec": { "replicas": 0 } }));
+    settle().await;
+    let error = run(shop(pair).switch("web-green", Some(&second))).await.1.unwrap_err();
+    assert!(error.to_string().contains("no ready pod"), "{error}");
+    assert_eq!(leads_to(&world), ["api", "web-blue"]);
+
+    // Somebody leads it elsewhere between our read and our patch.
+    let failed = json!({ "kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid",
+        "message": "the server rejected our request due to an error in our request: testing path failed" });
+    world.sandbox.faults().inject(
+        Fault::new(Effect::Answer { status: 422, headers: Vec::new(), body: failed.to_string() })
+            .on("patch ingresses"),
+    );
+    world.cluster.patch("kubectl", "deployments", "prod", "web-green", &json!({ "spec": { "replicas": 1 } }));
+    settle().await;
+    let error = run(shop(pair).switch("web-green", Some(&second))).await.1.unwrap_err();
+    assert!(matches!(error, TrafficError::Contended { .. }), "{error}");
+}
