@@ -10,7 +10,7 @@ use aws_credential_types::{
 use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass, Registry, Resolve};
 
 use bp_eks::Connector;
-use bp_promote::{CredentialSource, DockerConfig, RegistryClient, RegistryResolver};
+use bp_promote::{CredentialSource, DockerConfig, RegistryClient, RegistryClientBuilder, RegistryResolver};
 
 use crate::Failure;
 
@@ -54,11 +54,19 @@ impl Endpoints {
         &self,
         credentials: impl CredentialSource + 'static,
     ) -> Result<RegistryClient, Failure> {
-        let mut builder = RegistryClient::builder().credentials(credentials);
+        Ok(self.registries()?.credentials(credentials).build()?)
+    }
+
+    /// A registry client in the making that knows where the registries are.
+    ///
+    /// # Errors
+    /// When a registry's name is none.
+    pub fn registries(&self) -> Result<RegistryClientBuilder, Failure> {
+        let mut builder = RegistryClient::builder();
         for (host, url) in &self.registries {
             builder = builder.endpoint(host.parse()?, url);
         }
-        Ok(builder.build()?)
+        Ok(builder)
     }
 }
 

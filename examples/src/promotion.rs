@@ -1,9 +1,7 @@
 //! Carrying the artifact's image from one environment's registry to another's.
 
 use bp_artifact::{Artifact, EnvironmentConfig, ImageRef, Operation, ResolvedImage, Tag};
-use bp_promote::{
-    Chain, CopyError, CopyEvent, CopyOptions, CopyReport, DockerConfig, EcrCredentials, RegistryClient, copy,
-};
+use bp_promote::{CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, RegistryClient, copy};
 
 use crate::{Clients, Endpoints, Failure};
 
@@ -29,14 +27,14 @@ pub async fn image_of(artifact: &Artifact, (from, clients): Side<'_>) -> Result<
 /// # Errors
 /// When an endpoint is no URL.
 pub fn registries(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryClient, Failure> {
-    let mut logins = EcrCredentials::new();
+    let mut ecr = EcrClients::new();
     for (environment, clients) in
         sides.iter().filter(|(environment, _)| environment.registry().ecr().is_some())
     {
         let registry = environment.registry().clone();
-        logins = logins.with(registry.clone(), clients.ecr(&registry));
+        ecr = ecr.with(registry.clone(), clients.ecr(&registry));
     }
-    endpoints.registry_client(Chain::new().then(logins).then(DockerConfig))
+    Ok(endpoints.registries()?.ecr(ecr).build()?)
 }
 
 /// Copies `image` from one environment to another, byte for byte, under `tag` if there is one.

@@ -39,7 +39,7 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `ecr` | `EcrCredentials`: logins of Amazon ECR from injected `aws_sdk_ecr::Client`s |
+//! | `ecr` | `EcrClients`: logins and layer checks of Amazon ECR by injected `aws_sdk_ecr::Client`s |
 //!
 //! # Permissions
 //! Pull from the source, pull and push at the destination; see [`copy`] for Amazon ECR's actions.
@@ -59,7 +59,7 @@ pub use copy::{
 };
 pub use layout::{LayoutError, OciLayout};
 #[cfg(feature = "ecr")]
-pub use registry::EcrCredentials;
+pub use registry::EcrClients;
 pub use registry::{
     Anonymous, ApiError, ApiErrors, Body, BuildError, Chain, CredentialError, CredentialSource, DockerConfig,
     Login, Logins, RegistryClient, RegistryClientBuilder, RegistryError, RegistryResolver, RepositoryClient,

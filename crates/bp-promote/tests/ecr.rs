@@ -9,9 +9,9 @@ use aws_sdk_ecr::{
     Client,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
-use bp_artifact::Classified as _;
-use bp_promote::{Chain, CopyError, CopyOutcome, EcrCredentials};
-use bp_sandbox::{Effect, Fault, Sandbox, registry::RegistryOptions};
+use bp_artifact::{Classified as _, TimeSource};
+use bp_promote::{Anonymous, CopyError, CopyOutcome, EcrClients, RegistryClient, transport};
+use bp_sandbox::{Effect, Fault, ImageBuilder, Sandbox, registry::RegistryOptions};
 use common::*;
 
 const STAGING: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
@@ -34,10 +34,17 @@ fn world() -> World {
         .build();
     sandbox.aws().access_key("AKIASTAGING", "111111111111");
     sandbox.aws().access_key("AKIAPROD", "222222222222");
-    let credentials = EcrCredentials::new()
+    let clients = EcrClients::new()
         .with(STAGING.parse().unwrap(), ecr(&sandbox, "AKIASTAGING", "eu-central-1"))
         .with(PROD.parse().unwrap(), ecr(&sandbox, "AKIAPROD", "us-east-1"));
-    let client = client(&sandbox, Chain::new().then(credentials));
+    let clock = sandbox.clock().clone();
+    let client = RegistryClient::builder()
+        .transport(transport(sandbox.transport()))
+        .ecr(clients)
+        .credentials(Anonymous)
+        .time_source(TimeSource::from_fn(move || clock.now()))
+        .build()
+        .unwrap();
     sandbox.registry(STAGING).push(&multi(), "shop/web", "v1");
     sandbox.registry(PROD).create_repository("shop/web");
     World { sandbox, client }
@@ -87,4 +94,52 @@ async fn an_api_in_trouble_is_asked_again_and_a_denial_is_told() {
         "{text}"
     );
     assert!(text.contains("AccessDeniedException"), "{text}");
+}
+
+const CHECK: &str = "ecr:BatchCheckLayerAvailability";
+
+#[tokio::test(start_paused = true)]
+async fn one_layer_check_for_a_hundred_layers() {
+    for (layers, calls) in [(99, 1), (150, 2)] {
+        let world = world();
+        let image = (0..layers)
+            .fold(ImageBuilder::new(), |image, n| image.layer([(format!("f{n}"), n.to_string())]))
+            .build();
+        world.sandbox.registry(STAGING).push(&image, "shop/web", "wide");
+        // Some of it is there.
+        for blob in &image.blobs()[..10] {
+            world.sandbox.registry(PROD).put_blob("shop/web", blob.clone());
+        }
+        let (from, to) = (format!("{STAGING}/shop/web:wide"), format!("{PROD}/shop/web:wide"));
+        let report = world.copy_as(&from, &to).await.unwrap();
+        assert_eq!((report.blobs.sent, report.blobs.present), (layers + 1 - 10, 10));
+        assert_eq!(world.sandbox.ledger().count_of(CHECK), calls);
+        assert_eq!(world.sandbox.ledger().count_of("HEAD blob"), 0);
+        let blobs = report.blobs.sent * 2;
+        assert_eq!(
+            report.destination_requests,
+            3 + calls as u64 + blobs + 1,
+            "name, try, list, checks, name"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_tag_is_pushed_at_once_and_an_immutable_one_settled() {
+    let world = world();
+    let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
+    world.copy_as(&from, &to).await.unwrap();
+    let report = world.copy_as(&from, &format!("{PROD}/shop/web:v2")).await.unwrap();
+    assert_eq!((report.outcome, report.destination_requests), (CopyOutcome::Tagged, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_api_s_permission_layers_are_looked_for_one_by_one() {
+    let world = world();
+    let body = r#"{"__type":"AccessDeniedException","message":"no"}"#;
+    let denied = Effect::Answer { status: 400, headers: Vec::new(), body: body.into() };
+    world.sandbox.faults().inject(Fault::new(denied).on(CHECK).times(100));
+    let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
+    let report = world.copy_as(&from, &to).await.unwrap();
+    assert_eq!((report.blobs.sent, world.sandbox.ledger().count_of("HEAD blob")), (5, 5));
 }

@@ -290,3 +290,32 @@ async fn cancelling_stops_and_says_so() {
     assert!(matches!(error, CopyError::Cancelled));
     assert_eq!(error.class(), ErrorClass::Interrupted);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_stands_still_is_noticed_after_the_idle_time() {
+    let world = World::plain();
+    let image = large(1 << 20);
+    world.push(&image);
+    // The registry takes nothing of one upload.
+    let still = Effect::Delay(Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(still).at(DST).on("PUT upload"));
+    let start = Instant::now();
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+    let took = start.elapsed();
+    assert!((Duration::from_secs(30)..Duration::from_secs(40)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_429_slows_the_run_down_and_it_arrives() {
+    let world = World::plain();
+    let image = (0..40)
+        .fold(bp_sandbox::ImageBuilder::new(), |image, n| image.layer([(format!("f{n}"), n.to_string())]))
+        .build();
+    world.push(&image);
+    for host in [SRC, DST] {
+        world.sandbox.faults().inject(Fault::new(throttled(1)).at(host).after(5).times(60));
+    }
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+}

@@ -84,3 +84,14 @@ async fn nobody_there_is_told_with_the_address() {
     let error = RegistryResolver::new(client).resolve(&image).await.unwrap_err();
     assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web cannot be asked");
 }
+
+#[tokio::test]
+async fn where_nobody_ever_answered_it_is_given_up_in_seconds() {
+    let client = RegistryClient::builder().credentials(Logins::new()).build().unwrap();
+    let start = tokio::time::Instant::now();
+    let image: ImageRef = "127.0.0.1:1/shop/web:v1".parse().unwrap();
+    let error = RegistryResolver::new(client).resolve(&image).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("127.0.0.1:1 cannot be reached"), "{source}");
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}

@@ -31,6 +31,12 @@ impl RepositoryClient {
     /// # Cancel safety
     /// Reads only.
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        #[cfg(feature = "ecr")]
+        if let Some(layers) = &self.layers
+            && let Some(there) = layers.has(digest, &self.requests).await
+        {
+            return Ok(there);
+        }
         let call = self.host.call(Method::HEAD, self.path(format_args!("blobs/{digest}")));
         match self.send(&self.push, &call, &[200]).await {
             Ok(_) => Ok(true),

@@ -29,8 +29,14 @@ pub enum BuildError {
         /// What was given for it.
         endpoint: String,
     },
+    /// A proxy is no URL.
+    #[error("a proxy is no URL of the form http://host:port")]
+    Proxy {
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A certificate cannot be read.
-    #[error("a root certificate is no PEM certificate")]
+    #[error("a certificate is no PEM, or has no key where one is needed")]
     Certificate {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -38,8 +44,8 @@ pub enum BuildError {
     /// A time-out of zero lets nothing through.
     #[error("the time-out is zero: give registries some time")]
     NoTime,
-    /// Certificates are of no use for a transport of the caller's.
-    #[error("root certificates and a transport exclude each other: the transport has its own")]
+    /// Certificates and proxies are of no use for a transport of the caller's.
+    #[error("certificates or proxies and a transport exclude each other: the transport has its own")]
     TwoTransports,
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
@@ -69,6 +75,10 @@ pub struct RegistryClientBuilder {
     idle: Option<Duration>,
     time: TimeSource,
     refuse_gaps: HashSet<Registry>,
+    identity: Option<Vec<u8>>,
+    proxies: Vec<String>,
+    #[cfg(feature = "ecr")]
+    ecr: super::EcrClients,
 }
 
 impl RegistryClientBuilder {
@@ -80,6 +90,21 @@ impl RegistryClientBuilder {
     /// Reaches `registry` at this base URL instead of `https://<registry>`: a proxy, a sandbox, plain HTTP.
     pub fn endpoint(mut self, registry: Registry, base: impl Into<String>) -> Self {
         self.endpoints.push((registry, base.into()));
+        self
+    }
+
+    /// Speaks plain HTTP with `registry`, as with those on loopback: nobody on the way is kept from reading or changing
+    /// what is sent.
+    pub fn plain_http(self, registry: Registry) -> Self {
+        let base = format!("http://{registry}");
+        self.endpoint(registry, base)
+    }
+
+    /// Asks Amazon ECR's own API, for these registries: for logins before [`credentials`](Self::credentials) are asked,
+    /// and which layers are there.
+    #[cfg(feature = "ecr")]
+    pub fn ecr(mut self, clients: super::EcrClients) -> Self {
+        self.ecr = clients;
         self
     }
 
@@ -98,6 +123,18 @@ impl RegistryClientBuilder {
     /// Trusts these certificates (PEM) too.
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.certificates.push(pem.into());
+        self
+    }
+
+    /// Shows this certificate to registries that ask for one: PEM, with its private key and its chain.
+    pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some(pem.into());
+        self
+    }
+
+    /// Goes through this proxy, instead of those that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxies.push(url.into());
         self
     }
 
@@ -139,19 +176,27 @@ impl RegistryClientBuilder {
             return Err(BuildError::NoTime);
         }
         let mut endpoints = Endpoints::default();
-        for (registry, endpoint) in self.endpoints {
-            match Url::parse(&endpoint) {
+        for (registry, endpoint) in &self.endpoints {
+            match Url::parse(endpoint) {
                 Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                    endpoints.insert(&registry, url);
+                    endpoints.insert(registry, url);
                 }
-                _ => return Err(BuildError::Endpoint { registry, endpoint }),
+                _ => {
+                    let (registry, endpoint) = (registry.clone(), endpoint.clone());
+                    return Err(BuildError::Endpoint { registry, endpoint });
+                }
             }
         }
-        let transport = match self.transport {
-            Some(_) if !self.certificates.is_empty() => return Err(BuildError::TwoTransports),
-            Some(transport) => transport,
-            None => reqwest_transport(reqwest_client(&self.certificates)?),
+        let bare = self.certificates.is_empty() && self.identity.is_none() && self.proxies.is_empty();
+        let transport = match &self.transport {
+            Some(_) if !bare => return Err(BuildError::TwoTransports),
+            Some(transport) => transport.clone(),
+            None => reqwest_transport(self.reqwest()?),
         };
+        let credentials = self.credentials.unwrap_or_else(|| Arc::new(DockerConfig));
+        #[cfg(feature = "ecr")]
+        let credentials: Arc<dyn CredentialSource> =
+            Arc::new(super::Chain::new().then(self.ecr.clone()).then(credentials));
         Ok(RegistryClient(Arc::new(Shared {
             http: Http {
                 transport,
@@ -160,26 +205,35 @@ impl RegistryClientBuilder {
                 idle,
                 answer: idle * Self::ANSWER,
             },
-            credentials: self.credentials.unwrap_or_else(|| Arc::new(DockerConfig)),
+            credentials,
+            #[cfg(feature = "ecr")]
+            ecr: self.ecr,
             retry: self.retry,
             hosts: Mutex::new(HashMap::new()),
             refuse_gaps: self.refuse_gaps,
         })))
     }
-}
 
-fn reqwest_client(certificates: &[Vec<u8>]) -> Result<reqwest::Client, BuildError> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("bp-promote/", env!("CARGO_PKG_VERSION")))
-        // Redirects are ours to follow: credentials must not go with them.
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(RegistryClientBuilder::CONNECT);
-    for pem in certificates {
-        let parsed = reqwest::Certificate::from_pem_bundle(pem)
-            .map_err(|source| BuildError::Certificate { source: source.into() })?;
-        builder = parsed.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+    fn reqwest(&self) -> Result<reqwest::Client, BuildError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("bp-promote/", env!("CARGO_PKG_VERSION")))
+            // Redirects are ours to follow: credentials must not go with them.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Self::CONNECT);
+        let unreadable = |source: reqwest::Error| BuildError::Certificate { source: source.into() };
+        for pem in &self.certificates {
+            let parsed = reqwest::Certificate::from_pem_bundle(pem).map_err(unreadable)?;
+            builder = parsed.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+        }
+        if let Some(pem) = &self.identity {
+            builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(unreadable)?);
+        }
+        for url in &self.proxies {
+            let proxy = reqwest::Proxy::all(url.as_str());
+            builder = builder.proxy(proxy.map_err(|source| BuildError::Proxy { source: source.into() })?);
+        }
+        builder.build().map_err(|source| BuildError::Client { source: source.into() })
     }
-    builder.build().map_err(|source| BuildError::Client { source: source.into() })
 }
 
 impl std::fmt::Debug for RegistryClientBuilder {
@@ -203,6 +257,16 @@ mod tests {
         for wrong in ["127.0.0.1:5000", "ftp://r.example.com", ""] {
             assert!(matches!(build(wrong), Err(BuildError::Endpoint { .. })), "{wrong}");
         }
+        let both = RegistryClient::builder()
+            .transport(crate::transport(tower::service_fn(|_| async {
+                Err::<http::Response<crate::Body>, std::io::Error>(std::io::ErrorKind::Other.into())
+            })))
+            .proxy("http://proxy.example.com:3128");
+        assert!(matches!(both.build(), Err(BuildError::TwoTransports)));
+        let certificate = RegistryClient::builder().client_certificate("no pem").build();
+        assert!(matches!(certificate, Err(BuildError::Certificate { .. })));
+        let proxy = RegistryClient::builder().proxy("::").build();
+        assert!(matches!(proxy, Err(BuildError::Proxy { .. })), "{proxy:?}");
         let zero = RegistryClient::builder().idle_timeout(Duration::ZERO).build();
         assert!(matches!(zero, Err(BuildError::NoTime)));
     }

@@ -96,6 +96,12 @@ pub trait CredentialSource: Send + Sync {
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>>;
 }
 
+impl<T: CredentialSource + ?Sized> CredentialSource for Arc<T> {
+    fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
+        (**self).login(registry)
+    }
+}
+
 /// No credentials for anybody.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anonymous;

@@ -1,4 +1,4 @@
-//! Logins for Amazon ECR from its own API.
+//! Amazon ECR's own API: logins, and which layers are there.
 
 use std::{collections::HashMap, fmt};
 
@@ -12,34 +12,39 @@ use super::credentials::{CredentialError, CredentialSource, Login};
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
 
-/// Logins for registries of Amazon ECR, each by its own client, so that source and destination may be in different
-/// accounts and regions under different roles.
+/// The clients of registries of Amazon ECR, each with its own role, so that source and destination may be in different
+/// accounts and regions. They give the logins and, [told to the client](super::RegistryClientBuilder::ecr), say which
+/// layers are there: up to a hundred with one call.
 ///
 /// # Permissions
-/// `ecr:GetAuthorizationToken` on `*`.
+/// `ecr:GetAuthorizationToken` on `*`, `ecr:BatchCheckLayerAvailability` on the repositories.
 #[derive(Clone, Default)]
-pub struct EcrCredentials(HashMap<Registry, Client>);
+pub struct EcrClients(HashMap<Registry, Client>);
 
-impl EcrCredentials {
+impl EcrClients {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a registry with the client that gives its logins. The client's region must be the registry's.
+    /// Adds a registry with its client, whose region must be the registry's.
     pub fn with(mut self, registry: Registry, client: Client) -> Self {
         self.0.insert(registry, client);
         self
     }
+
+    pub(super) fn of(&self, registry: &Registry) -> Option<&Client> {
+        self.0.get(registry)
+    }
 }
 
-impl fmt::Debug for EcrCredentials {
+impl fmt::Debug for EcrClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-impl CredentialSource for EcrCredentials {
+impl CredentialSource for EcrClients {
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
         Box::pin(async move {
             match self.0.get(registry) {

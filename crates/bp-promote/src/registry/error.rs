@@ -140,7 +140,15 @@ pub enum RegistryError {
         /// What the registry said.
         errors: ApiErrors,
     },
-    /// The registry could not be reached, or the connection broke.
+    /// Nothing answers at the registry's address, and nothing did before.
+    #[error("{} cannot be reached: is its name right, and may we connect to it?", at.registry)]
+    Unreachable {
+        /// What was asked.
+        at: RequestLine,
+        /// What happened.
+        source: Source,
+    },
+    /// The connection could not be made, or broke.
     #[error("{at} broke off")]
     Transport {
         /// What was asked.
@@ -250,6 +258,7 @@ impl Classified for RegistryError {
             | RegistryError::Denied { .. }
             | RegistryError::RateLimited { .. }
             | RegistryError::Unavailable { .. }
+            | RegistryError::Unreachable { .. }
             | RegistryError::Transport { .. }
             | RegistryError::Stalled { .. }
             | RegistryError::Corrupt { .. }

@@ -119,7 +119,7 @@ pub(super) struct Http {
     pub(super) time: TimeSource,
     /// For how long a body, or an answer without a large request, may stand still.
     pub(super) idle: Duration,
-    /// How long the answer to a whole upload may take.
+    /// How long the answer to an upload may take, once all of it was sent: the registry stores it first.
     pub(super) answer: Duration,
 }
 
@@ -176,7 +176,9 @@ impl Http {
         request: Request<Body>,
         answer: Duration,
     ) -> Result<Response<Body>, RegistryError> {
-        let pulse = Pulse::start();
+        let length =
+            call.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let pulse = Pulse::start(length.unwrap_or_default());
         let request = request.map(|body| Watched { body, pulse: pulse.clone() }.boxed_unsync());
         let at = || call.at.clone();
         let sent: BoxFuture<'static, _> = Box::pin(self.transport.clone().oneshot(request));
@@ -184,8 +186,8 @@ impl Http {
             response = sent => {
                 response.map_err(|source| RegistryError::Transport { at: at(), source })?
             }
-            () = pulse.still(answer) => {
-                return Err(RegistryError::Stalled { at: at(), idle: answer });
+            idle = pulse.stands_still(self.idle, answer) => {
+                return Err(RegistryError::Stalled { at: at(), idle });
             }
         };
         let idle = self.idle;
@@ -237,37 +239,72 @@ impl Http {
 #[error("nothing moved for {} s", .0.as_secs())]
 struct StallError(Duration);
 
+/// Whether the connection could not even be made.
+pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect) {
+        return true;
+    }
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        if error.downcast_ref().is_some_and(refused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// The time of the stall, if that is what the error is.
 pub(super) fn stalled(error: BoxError) -> Result<Duration, BoxError> {
     error.downcast::<StallError>().map(|stall| stall.0)
 }
 
-/// When a request's body moved last.
+/// How a request's body moves.
 #[derive(Clone)]
-struct Pulse(Arc<Mutex<Instant>>);
+struct Pulse(Arc<Mutex<Movement>>);
+
+#[derive(Clone, Copy)]
+struct Movement {
+    /// When it moved last.
+    last: Instant,
+    /// Bytes that are still to be taken.
+    left: u64,
+    /// Whether the body itself is waited for: that is not the registry's fault, and who gives it has a guard of its own.
+    starved: bool,
+}
 
 impl Pulse {
-    fn start() -> Self {
-        Pulse(Arc::new(Mutex::new(Instant::now())))
+    fn start(left: u64) -> Self {
+        Pulse(Arc::new(Mutex::new(Movement { last: Instant::now(), left, starved: false })))
     }
 
-    fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn note(&self, change: impl FnOnce(&mut Movement)) {
+        let mut movement = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        movement.last = Instant::now();
+        change(&mut movement);
     }
 
-    /// Completes when nothing moved for `patience`.
-    async fn still(&self, patience: Duration) {
+    /// Completes when the registry took nothing for `idle`, or did not answer for `answer` after it took all; tells
+    /// which.
+    async fn stands_still(&self, idle: Duration, answer: Duration) -> Duration {
         loop {
-            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + patience;
-            if until <= Instant::now() {
-                return;
+            let movement = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let (since, patience) = match movement {
+                Movement { starved: true, .. } => (now, idle),
+                Movement { left: 0, last, .. } => (last, answer),
+                Movement { last, .. } => (last, idle),
+            };
+            if since + patience <= now {
+                return patience;
             }
-            tokio::time::sleep_until(until).await;
+            tokio::time::sleep_until(since + patience).await;
         }
     }
 }
 
-/// A request's body that tells when it moves.
+/// A request's body that tells how it moves.
 struct Watched {
     body: Body,
     pulse: Pulse,
@@ -281,9 +318,19 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.pulse.beat();
-        Poll::Ready(frame)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.pulse.note(|movement| {
+            movement.starved = polled.is_pending();
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let taken = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    movement.left = movement.left.saturating_sub(taken);
+                }
+                Poll::Ready(None) => movement.left = 0,
+                _ => {}
+            }
+        });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,7 +10,10 @@ mod ecr;
 mod endpoints;
 mod error;
 mod http;
+#[cfg(feature = "ecr")]
+mod layers;
 mod lists;
+mod pace;
 mod referrers;
 mod repository;
 mod resolver;
@@ -20,8 +23,9 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ::http::{HeaderMap, Method, Response};
@@ -32,10 +36,11 @@ use tokio::time::Instant;
 use url::Url;
 
 #[cfg(feature = "ecr")]
-pub use self::ecr::EcrCredentials;
+pub use self::ecr::EcrClients;
 use self::{
     auth::{Authenticator, Scope},
-    http::{Call, Http, full},
+    http::{Call, Http, cannot_connect, full},
+    pace::Pace,
 };
 pub use self::{
     builder::{BuildError, RegistryClientBuilder},
@@ -67,6 +72,8 @@ struct Shared {
     credentials: Arc<dyn CredentialSource>,
     retry: RetryPolicy,
     hosts: Mutex<HashMap<Registry, Arc<Host>>>,
+    #[cfg(feature = "ecr")]
+    ecr: EcrClients,
     /// Registries that the caller knows to refuse manifests whose content is missing.
     refuse_gaps: HashSet<Registry>,
 }
@@ -76,6 +83,10 @@ struct Host {
     registry: Registry,
     base: Url,
     auth: Authenticator,
+    pace: Pace,
+    /// Whether it ever answered, and since when it cannot be reached.
+    answered: AtomicBool,
+    silent_since: Mutex<Option<Instant>>,
     /// Until when a throttling registry asked everybody to wait.
     pause: Mutex<Option<Instant>>,
     /// Whether it has the referrers API, once that is known.
@@ -85,6 +96,9 @@ struct Host {
 }
 
 impl Host {
+    /// For how long a registry that never answered is tried.
+    const PATIENCE: Duration = Duration::from_millis(1_500);
+
     fn call(&self, method: Method, path: impl Into<String>) -> Call {
         let path = path.into();
         let url = self.base.join(&path).expect("a checked repository path makes a URL");
@@ -108,11 +122,34 @@ impl Host {
         *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(has);
     }
 
-    /// When the registry throttles one request, all others wait too.
+    /// When the registry throttles one request, all others slow down, and wait as long as it asks for.
     fn note(&self, error: &RegistryError, policy: &RetryPolicy) {
-        if let RegistryError::RateLimited { retry_after: Some(after), .. } = error {
+        let RegistryError::RateLimited { retry_after, .. } = error else { return };
+        self.pace.throttled();
+        if let Some(after) = retry_after {
             let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
             *pause = (*pause).max(Some(Instant::now() + policy.bounded(*after)));
+        }
+    }
+
+    /// A registry that never answered is soon given up: its name is wrong, or it is not there.
+    fn judge(&self, answer: Result<Response<Body>, RegistryError>) -> Result<Response<Body>, RegistryError> {
+        match answer {
+            Ok(response) => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(response)
+            }
+            Err(RegistryError::Transport { at, source })
+                if !self.answered.load(Ordering::Relaxed) && cannot_connect(&*source) =>
+            {
+                let now = Instant::now();
+                let mut silent = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+                match now.duration_since(*silent.get_or_insert(now)) >= Self::PATIENCE {
+                    true => Err(RegistryError::Unreachable { at, source }),
+                    false => Err(RegistryError::Transport { at, source }),
+                }
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -135,6 +172,9 @@ impl RegistryClient {
                 registry: registry.clone(),
                 base: self.0.http.endpoints.base(registry),
                 auth: Authenticator::new(registry.clone(), Arc::clone(&self.0.credentials)),
+                pace: Pace::new(registry.ecr().is_some()),
+                answered: AtomicBool::default(),
+                silent_since: Mutex::default(),
                 pause: Mutex::default(),
                 referrers: Mutex::default(),
                 refuses_gaps: registry.ecr().is_some() || self.0.refuse_gaps.contains(registry),
@@ -171,12 +211,15 @@ impl RegistryClient {
                 let ahead = host.auth.go_ahead().await;
                 let authorization = host.auth.authorization(http, scope).await?;
                 let header = authorization.as_ref().map(|authorization| &authorization.value);
+                let slot = host.pace.turn(&call.at.method, &call.at.path).await;
                 errand.count();
-                let response = http.exchange(call, header, full(body.clone())).await?;
+                let response = host.judge(http.exchange(call, header, full(body.clone())).await)?;
+                drop(slot);
                 let status = response.status();
                 let learned = host.auth.learn(status, response.headers());
                 drop(ahead);
                 if expected.contains(&status.as_u16()) {
+                    host.pace.taken();
                     return Ok(response);
                 }
                 if matches!(status.as_u16(), 401 | 403) && !renewed {
@@ -211,10 +254,12 @@ impl RegistryClient {
                 true => host.auth.authorization(http, scope).await?,
                 false => None,
             };
+            let _slot = host.pace.turn(&call.at.method, &call.at.path).await;
             errand.count();
             let header = authorization.as_ref().map(|authorization| &authorization.value);
             let response = http.upload(call, header, body).await?;
             if response.status().as_u16() == expected {
+                host.pace.taken();
                 return Ok(response);
             }
             let mut error = http.refusal(&call.at, response).await;

@@ -36,7 +36,10 @@ pub struct RepositoryClient {
     pub(super) repository: Repository,
     pub(super) pull: Scope,
     pub(super) push: Scope,
-    requests: Arc<AtomicU64>,
+    pub(super) requests: Arc<AtomicU64>,
+    /// Which blobs are here, as Amazon ECR's own API tells.
+    #[cfg(feature = "ecr")]
+    pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
     /// All tags, once they have been listed.
     pub(super) known_tags: Arc<OnceCell<HashSet<Tag>>>,
     /// Held while a list of referrers under a fallback tag is changed.
@@ -46,7 +49,11 @@ pub struct RepositoryClient {
 
 impl RepositoryClient {
     pub(super) fn new(client: RegistryClient, repository: Repository) -> Self {
+        #[cfg(feature = "ecr")]
+        let layers = client.0.ecr.of(repository.registry());
         RepositoryClient {
+            #[cfg(feature = "ecr")]
+            layers: layers.map(|ecr| super::layers::LayerChecks::new(ecr.clone(), repository.clone())),
             host: client.host(repository.registry()),
             pull: Scope::pull(&repository),
             push: Scope::push(&repository),

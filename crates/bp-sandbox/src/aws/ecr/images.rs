@@ -286,6 +286,12 @@ fn refused(place: &Place<'_>, id: &ImageId<'_>, code: &str, message: String) -> 
 
 pub(super) fn check_layers(aws: &Aws, call: &Call) -> Answer {
     let place = Place::of(aws, call)?;
+    if !(1..=100).contains(&strings(&call.input["layerDigests"]).count()) {
+        return Err(invalid(
+            "Invalid parameter at 'layerDigests' failed to satisfy constraint: 'Member must have length less than or equal to \
+             100, Member must have length greater than or equal to 1'",
+        ));
+    }
     let (mut layers, mut failures) = (Vec::new(), Vec::new());
     for digest in strings(&call.input["layerDigests"]) {
         if !is_digest(digest) {

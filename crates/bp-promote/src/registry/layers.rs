@@ -1,0 +1,100 @@
+//! Which layers a repository of Amazon ECR has: many of them in one call.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_sdk_ecr::{Client, types::LayerAvailability};
+use bp_artifact::{Digest, Repository};
+use tokio::sync::oneshot;
+
+/// Gathers the questions of a moment into one BatchCheckLayerAvailability.
+pub(super) struct LayerChecks {
+    client: Client,
+    repository: Repository,
+    waiting: Mutex<Vec<Question>>,
+}
+
+struct Question {
+    digest: Digest,
+    answer: oneshot::Sender<bool>,
+}
+
+impl LayerChecks {
+    /// As many as one call takes.
+    const MOST: usize = 100;
+    /// How long the first question waits for others.
+    const MOMENT: Duration = Duration::from_millis(10);
+
+    pub(super) fn new(client: Client, repository: Repository) -> Arc<Self> {
+        Arc::new(LayerChecks { client, repository, waiting: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
+    pub(super) async fn has(self: &Arc<Self>, digest: &Digest, requests: &Arc<AtomicU64>) -> Option<bool> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = {
+            let mut waiting = self.lock();
+            waiting.push(Question { digest: digest.clone(), answer });
+            waiting.len()
+        };
+        // The call is made on a task of its own: who asked first may be gone before the others have their answer.
+        let (checks, requests) = (Arc::clone(self), Arc::clone(requests));
+        match waiting {
+            1 => drop(tokio::spawn(async move {
+                tokio::time::sleep(Self::MOMENT).await;
+                checks.ask(&requests).await;
+            })),
+            Self::MOST => drop(tokio::spawn(async move { checks.ask(&requests).await })),
+            _ => {}
+        }
+        answered.await.ok()
+    }
+
+    async fn ask(&self, requests: &AtomicU64) {
+        let questions = {
+            let mut waiting = self.lock();
+            let most = waiting.len().min(Self::MOST);
+            waiting.drain(..most).collect::<Vec<_>>()
+        };
+        if questions.is_empty() {
+            return;
+        }
+        requests.fetch_add(1, Ordering::Relaxed);
+        let account = self.repository.registry().ecr().map(|(account, _)| account.to_owned());
+        let call = self.client.batch_check_layer_availability().set_registry_id(account);
+        let call = call.repository_name(self.repository.path());
+        let digests = questions.iter().map(|question| question.digest.to_string()).collect();
+        let answer = match call.set_layer_digests(Some(digests)).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let repository = &self.repository;
+                tracing::debug!(%error, %repository, "layers cannot be checked together");
+                return;
+            }
+        };
+        let failed: HashSet<&str> =
+            answer.failures().iter().filter_map(|failure| failure.layer_digest()).collect();
+        let available: HashSet<&str> = answer
+            .layers()
+            .iter()
+            .filter(|layer| layer.layer_availability() == Some(&LayerAvailability::Available))
+            .filter_map(|layer| layer.layer_digest())
+            .collect();
+        for Question { digest, answer } in
+            questions.into_iter().filter(|q| !failed.contains(q.digest.as_str()))
+        {
+            // Who asked may have gone.
+            let _ = answer.send(available.contains(digest.as_str()));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! How fast a registry is asked: as many requests at a time as it takes, and no faster than it allows.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::Method;
+use tokio::{sync::Notify, time::Instant};
+
+/// Requests to one registry. The bound on those under way halves when the registry throttles, and grows by one with
+/// each round of requests that it takes.
+pub(super) struct Pace {
+    state: Mutex<State>,
+    freed: Notify,
+    budgets: Option<Budgets>,
+}
+
+struct State {
+    bound: f64,
+    under_way: usize,
+    throttled: Option<Instant>,
+}
+
+/// A request under way.
+pub(super) struct Slot<'a>(&'a Pace);
+
+impl Pace {
+    /// As many streams as servers of HTTP/2 usually allow, with some left for others.
+    const MOST: f64 = 64.0;
+    /// Requests that were under way together are throttled together: that counts once.
+    const ROUND: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(ecr: bool) -> Self {
+        let state = State { bound: Self::MOST, under_way: 0, throttled: None };
+        Pace { state: Mutex::new(state), freed: Notify::new(), budgets: ecr.then(Budgets::default) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn turn(&self, method: &Method, path: &str) -> Slot<'_> {
+        if let Some((budgets, action)) = self.budgets.as_ref().zip(Action::of(method, path)) {
+            tokio::time::sleep_until(budgets.take(action)).await;
+        }
+        loop {
+            {
+                let mut state = self.lock();
+                if state.under_way < state.bound as usize {
+                    state.under_way += 1;
+                    return Slot(self);
+                }
+            }
+            self.freed.notified().await;
+        }
+    }
+
+    /// The registry took a request.
+    pub(super) fn taken(&self) {
+        let mut state = self.lock();
+        if state.bound < Self::MOST {
+            state.bound = (state.bound + 1.0 / state.bound).min(Self::MOST);
+            self.freed.notify_one();
+        }
+    }
+
+    /// The registry throttled a request.
+    pub(super) fn throttled(&self) {
+        let mut state = self.lock();
+        if state.throttled.is_none_or(|last| last.elapsed() >= Self::ROUND) {
+            state.throttled = Some(Instant::now());
+            state.bound = (state.bound / 2.0).max(1.0);
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.lock().under_way -= 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// What Amazon ECR counts requests as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Action {
+    PutImage,
+    InitiateLayerUpload,
+    UploadLayerPart,
+    CompleteLayerUpload,
+    BatchCheckLayerAvailability,
+    BatchGetImage,
+    GetDownloadUrlForLayer,
+}
+
+impl Action {
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        Some(match *method {
+            _ if path.contains("/blobs/uploads/") => match *method {
+                Method::POST => Action::InitiateLayerUpload,
+                Method::PATCH => Action::UploadLayerPart,
+                Method::PUT => Action::CompleteLayerUpload,
+                _ => return None,
+            },
+            Method::PUT if path.contains("/manifests/") => Action::PutImage,
+            _ if reads && path.contains("/manifests/") => Action::BatchGetImage,
+            Method::HEAD if path.contains("/blobs/") => Action::BatchCheckLayerAvailability,
+            Method::GET if path.contains("/blobs/") => Action::GetDownloadUrlForLayer,
+            _ => return None,
+        })
+    }
+
+    /// The published default for one account and region, a second.
+    fn rate(self) -> u32 {
+        match self {
+            Action::PutImage => 10,
+            Action::InitiateLayerUpload | Action::CompleteLayerUpload => 100,
+            Action::UploadLayerPart => 500,
+            Action::BatchCheckLayerAvailability => 1000,
+            Action::BatchGetImage => 2000,
+            Action::GetDownloadUrlForLayer => 3000,
+        }
+    }
+}
+
+/// How much of each action's rate is left: a second's worth at once, then evenly.
+#[derive(Default)]
+struct Budgets(Mutex<HashMap<Action, Instant>>);
+
+impl Budgets {
+    /// Takes one, and tells when it may be used.
+    fn take(&self, action: Action) -> Instant {
+        let now = Instant::now();
+        let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // When the budget will be whole again, and no sooner than now.
+        let whole = full.entry(action).or_insert(now);
+        *whole = (*whole).max(now) + Duration::from_secs(1) / action.rate();
+        (*whole - Duration::from_secs(1)).max(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "/v2/shop/web/manifests/v1";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seconds_worth_goes_at_once_and_the_rest_at_the_published_rate() {
+        let pace = Pace::new(true);
+        let start = Instant::now();
+        for _ in 0..10 {
+            pace.turn(&Method::PUT, MANIFEST).await;
+        }
+        assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+        for _ in 0..30 {
+            pace.turn(&Method::PUT, MANIFEST).await;
+        }
+        let took = start.elapsed();
+        assert!((Duration::from_millis(2_900)..Duration::from_millis(3_100)).contains(&took), "{took:?}");
+        pace.turn(&Method::GET, MANIFEST).await;
+        assert_eq!(start.elapsed(), took, "each action has its own budget");
+        let other = Pace::new(false);
+        for _ in 0..100 {
+            other.turn(&Method::PUT, MANIFEST).await;
+        }
+        assert_eq!(start.elapsed(), took, "only Amazon ECR's rates are known");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_halves_the_bound_once_a_round_and_success_raises_it() {
+        let pace = Pace::new(false);
+        let bound = || pace.lock().bound as usize;
+        for _ in 0..20 {
+            pace.throttled();
+        }
+        assert_eq!(bound(), 32, "what was under way together counts once");
+        for _ in 0..10 {
+            tokio::time::advance(Pace::ROUND).await;
+            pace.throttled();
+        }
+        assert_eq!(bound(), 1, "one always goes");
+        let held = pace.turn(&Method::GET, MANIFEST).await;
+        let waits = tokio::time::timeout(Duration::from_secs(5), pace.turn(&Method::GET, MANIFEST)).await;
+        assert!(waits.is_err());
+        drop(held);
+        pace.turn(&Method::GET, MANIFEST).await;
+        for _ in 0..3_000 {
+            pace.taken();
+        }
+        assert_eq!(bound(), 64);
+    }
+
+    #[test]
+    fn requests_are_counted_as_amazon_ecr_counts_them() {
+        for (method, path, action) in [
+            (Method::HEAD, MANIFEST, Some(Action::BatchGetImage)),
+            (Method::POST, "/v2/a/blobs/uploads/", Some(Action::InitiateLayerUpload)),
+            (Method::PUT, "/v2/a/blobs/uploads/…", Some(Action::CompleteLayerUpload)),
+            (Method::GET, "/v2/a/blobs/sha256:1", Some(Action::GetDownloadUrlForLayer)),
+            (Method::HEAD, "/v2/a/blobs/sha256:1", Some(Action::BatchCheckLayerAvailability)),
+            (Method::GET, "/v2/a/tags/list", None),
+        ] {
+            assert_eq!(Action::of(&method, path), action, "{method} {path}");
+        }
+    }
+}
