@@ -30,3 +30,19 @@ pub(crate) fn poll<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> 
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
+
+/// A moment that can be waited for.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment(Instant);
+
+impl Moment {
+    /// So long from now.
+    pub(crate) fn after(time: Duration) -> Self {
+        Moment(Instant::now() + time)
+    }
+
+    /// Waits for it, unless it is over.
+    pub(crate) fn wait(self) {
+        std::thread::sleep(self.0.saturating_duration_since(Instant::now()));
+    }
+}

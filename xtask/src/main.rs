@@ -1,5 +1,6 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
+mod bench;
 mod check;
 mod clock;
 mod command;
@@ -23,12 +24,19 @@ enum Chore {
     Check(check::Arguments),
     /// Run the scenarios on real servers, and real clients on the sandbox
     E2e(e2e::Arguments),
+    /// Copy images beside crane, skopeo and regctl, and tell how long each took and what it cost
+    BenchCopy(bench::Arguments),
+    /// Run a program and tell what it cost
+    #[command(hide = true)]
+    Measure(bench::measure::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Check(arguments) => check::run(&arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::BenchCopy(arguments) => bench::run(&arguments),
+        Chore::Measure(arguments) => bench::measure::run(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,12 +1,10 @@
 //! `copy-benchmark [--trust-destination] [--all-tags] SOURCE DESTINATION`
 
-use bp_artifact::ImageRef;
-use bp_promote::{Anonymous, CopyOptions, RegistryClient, copy};
-
-type Error = Box<dyn std::error::Error>;
+use bp_artifact::{ImageRef, Repository, Tag};
+use bp_promote::{Anonymous, CopyOptions, RegistryClient, copy, copy_all};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (flags, names): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let flag = |name: &str| flags.iter().any(|flag| flag == name);
@@ -18,8 +16,17 @@ async fn main() -> Result<(), Error> {
         options = options.trust_destination();
     }
     let client = RegistryClient::builder().credentials(Anonymous).build()?;
-    let (from, to): (ImageRef, ImageRef) = (from.parse()?, to.parse()?);
-    let report = copy(client.image(&from), client.image(&to), options).await?;
-    println!("{} {:?}", report.digest, report.outcome);
+    if flag("--all-tags") {
+        let (from, to): (Repository, Repository) = (from.parse()?, to.parse()?);
+        let tags = client.repository(&from).tags().await?;
+        let image = |repository: &Repository, tag: &Tag| client.image(&repository.tagged(tag.clone()));
+        let images = tags.iter().map(|tag| (image(&from, tag), image(&to, tag))).collect();
+        for image in copy_all(images, options).await.images {
+            image.result?;
+        }
+    } else {
+        let (from, to): (ImageRef, ImageRef) = (from.parse()?, to.parse()?);
+        copy(client.image(&from), client.image(&to), options).await?;
+    }
     Ok(())
 }

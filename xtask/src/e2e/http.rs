@@ -10,23 +10,23 @@ use anyhow::{Context, Result};
 
 /// A request to be made.
 #[derive(Clone, Debug)]
-pub(super) struct Request<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) headers: &'a [(&'a str, &'a str)],
-    pub(super) body: &'a [u8],
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [u8],
 }
 
 /// An answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The header's value; names are compared without regard to case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(found, _)| found.eq_ignore_ascii_case(name))
@@ -34,18 +34,18 @@ impl Answer {
     }
 
     /// All headers.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// Makes one request, up to three times when the connection breaks before an answer: a server that does not read a
 /// body may reset it.
-pub(super) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
+pub(crate) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
     let broken = |error: &anyhow::Error| error.downcast_ref::<std::io::Error>().is_some();
     for _ in 0..2 {
         match send_once(address, request) {
@@ -90,11 +90,11 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 }
 
 /// `GET path`.
-pub(super) fn get(address: &str, path: &str) -> Result<Answer> {
+pub(crate) fn get(address: &str, path: &str) -> Result<Answer> {
     send(address, &Request { method: "GET", path, headers: &[], body: &[] })
 }
 
 /// Whether a server answers HTTP there without an error of its own.
-pub(super) fn answers(address: &str, path: &str) -> bool {
+pub(crate) fn answers(address: &str, path: &str) -> bool {
     get(address, path).is_ok_and(|answer| answer.status < 500)
 }

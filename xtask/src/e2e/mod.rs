@@ -4,14 +4,14 @@
 //! [`tools`], kept by [`server`], and what was proven where is told by [`table`].
 
 mod aws;
-mod http;
+pub(crate) mod http;
 mod kubernetes;
 mod library;
 mod registries;
 mod sandbox;
-mod server;
+pub(crate) mod server;
 mod table;
-mod tools;
+pub(crate) mod tools;
 
 use std::{fs, path::PathBuf, time::Duration};
 

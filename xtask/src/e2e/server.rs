@@ -23,7 +23,7 @@ fn running() -> MutexGuard<'static, BTreeMap<u32, Child>> {
 }
 
 /// Ends every server when this process is interrupted or told to end.
-pub(super) fn end_all_on_signal() -> Result<()> {
+pub(crate) fn end_all_on_signal() -> Result<()> {
     ctrlc::set_handler(|| {
         for child in running().values_mut() {
             let _ = child.kill();
@@ -34,13 +34,13 @@ pub(super) fn end_all_on_signal() -> Result<()> {
 }
 
 /// A port on loopback that is free now.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
     Ok(listener.local_addr()?.port())
 }
 
 /// A server of this run. Dropping it ends the process.
-pub(super) struct Server {
+pub(crate) struct Server {
     name: String,
     /// How to reach it.
     address: String,
@@ -50,7 +50,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts it, with its output in a log, and waits until `ready`.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
         address: &str,
         scratch: &Path,
@@ -86,8 +86,13 @@ impl Server {
     }
 
     /// All that it has printed.
-    pub(super) fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Where that is written.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     fn last_lines(&self) -> String {

@@ -18,7 +18,7 @@ use crate::{clock, command, report};
 
 /// A program and where it comes from.
 #[derive(Clone, Copy)]
-pub(super) struct Tool {
+pub(crate) struct Tool {
     /// The program's file name.
     program: &'static str,
     source: Source,
@@ -48,29 +48,30 @@ const fn kubernetes(program: &'static str) -> Tool {
     Tool { program, source: Source::Kubernetes }
 }
 
-pub(super) const CRANE: Tool = go("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1");
-pub(super) const DISTRIBUTION: Tool =
+pub(crate) const CRANE: Tool = go("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1");
+pub(crate) const REGCTL: Tool = go("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7");
+pub(crate) const DISTRIBUTION: Tool =
     go("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2");
-pub(super) const KWOK: Tool = go("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0");
-pub(super) const HELM: Tool = go("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1");
-pub(super) const KUBECTL: Tool = kubernetes("kubectl");
-pub(super) const KUBE_APISERVER: Tool = kubernetes("kube-apiserver");
-pub(super) const KUBE_CONTROLLER_MANAGER: Tool = kubernetes("kube-controller-manager");
-pub(super) const KUBE_SCHEDULER: Tool = kubernetes("kube-scheduler");
-pub(super) const ETCD: Tool = Tool { program: "etcd", source: Source::Unpacked { package: "etcd-server" } };
-pub(super) const DOCKER_REGISTRY: Tool =
+pub(crate) const KWOK: Tool = go("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0");
+pub(crate) const HELM: Tool = go("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1");
+pub(crate) const KUBECTL: Tool = kubernetes("kubectl");
+pub(crate) const KUBE_APISERVER: Tool = kubernetes("kube-apiserver");
+pub(crate) const KUBE_CONTROLLER_MANAGER: Tool = kubernetes("kube-controller-manager");
+pub(crate) const KUBE_SCHEDULER: Tool = kubernetes("kube-scheduler");
+pub(crate) const ETCD: Tool = Tool { program: "etcd", source: Source::Unpacked { package: "etcd-server" } };
+pub(crate) const DOCKER_REGISTRY: Tool =
     Tool { program: "docker-registry", source: Source::Unpacked { package: "docker-registry" } };
-pub(super) const SKOPEO: Tool = Tool { program: "skopeo", source: Source::Debian { package: "skopeo" } };
-pub(super) const AWS_CLI: Tool =
+pub(crate) const SKOPEO: Tool = Tool { program: "skopeo", source: Source::Debian { package: "skopeo" } };
+pub(crate) const AWS_CLI: Tool =
     Tool { program: "aws", source: Source::Python { requirement: "awscli==1.46.2" } };
-pub(super) const MOTO: Tool =
+pub(crate) const MOTO: Tool =
     Tool { program: "moto_server", source: Source::Python { requirement: "moto[server]==5.2.5" } };
-pub(super) const FERRO: Tool =
+pub(crate) const FERRO: Tool =
     Tool { program: "ferro-oci-server", source: Source::Crate { version: "1.0.0" } };
 
 /// A program that is not there and cannot be had here, and what to do about it.
 #[derive(Debug)]
-pub(super) struct Lacking {
+pub(crate) struct Lacking {
     program: &'static str,
     needed: &'static str,
     remedy: &'static str,
@@ -85,23 +86,23 @@ impl fmt::Display for Lacking {
 impl std::error::Error for Lacking {}
 
 /// Finds programs, or installs them.
-pub(super) struct Toolbox {
+pub(crate) struct Toolbox {
     cache: PathBuf,
 }
 
 impl Toolbox {
-    pub(super) fn new(cache: PathBuf) -> Result<Self> {
+    pub(crate) fn new(cache: PathBuf) -> Result<Self> {
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
         Ok(Toolbox { cache: cache.canonicalize()? })
     }
 
     /// A command that runs the tool.
-    pub(super) fn command(&self, tool: Tool) -> Result<Command> {
+    pub(crate) fn command(&self, tool: Tool) -> Result<Command> {
         Ok(Command::new(self.find(tool)?))
     }
 
     /// Makes sure that all are there, before anything is started.
-    pub(super) fn require(&self, tools: &[Tool]) -> Result<()> {
+    pub(crate) fn require(&self, tools: &[Tool]) -> Result<()> {
         tools.iter().try_for_each(|tool| self.find(*tool).map(drop))
     }
 

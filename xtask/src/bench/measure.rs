@@ -1,0 +1,66 @@
+//! One run of a program: how long it took, what it cost.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::resource::{UsageWho, getrusage};
+use serde::{Deserialize, Serialize};
+
+use crate::{clock, command, report};
+
+/// What a run cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sample {
+    /// Seconds.
+    pub(super) wall: f64,
+    /// Seconds of user and system time, of the program and its children.
+    pub(super) cpu: f64,
+    /// MiB at its peak, of the largest process.
+    pub(super) memory: f64,
+    /// At the source and at the destination.
+    #[serde(skip)]
+    pub(super) requests: (usize, usize),
+}
+
+/// Runs a command by way of a process of its own, whose only child it is: the peak of the memory of children is kept for
+/// all together.
+pub(super) fn measure(program: &Command) -> Result<Sample> {
+    let mut child = Command::new(std::env::current_exe().context("this program has no file")?);
+    child.arg("measure").arg(program.get_program()).args(program.get_args());
+    child.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = command::output_within(Duration::from_secs(900), &mut child)?;
+    let line = said.lines().last().unwrap_or_default();
+    serde_json::from_str(line).with_context(|| format!("{} was not measured", command::show(program)))
+}
+
+/// The other side of [`measure`]: prints the sample as its last line.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let (program, rest) = arguments.command.split_first().context("no program")?;
+    let mut command = Command::new(program);
+    command.args(rest).stdin(Stdio::null()).stdout(Stdio::null());
+    let (status, wall) = clock::timed(|| command.status());
+    let status = status.with_context(|| format!("cannot run `{}`", command::show(&command)))?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", command::show(&command));
+    }
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    let sample = Sample {
+        wall: wall.as_secs_f64(),
+        cpu: seconds(usage.user_time()) + seconds(usage.system_time()),
+        memory: usage.max_rss() as f64 / 1024.0,
+        requests: (0, 0),
+    };
+    report::line(serde_json::to_string(&sample)?);
+    Ok(true)
+}

@@ -1,0 +1,206 @@
+//! `bench-copy`: our copy beside those that people use, on the same servers in the same run.
+//!
+//! Two Distribution registries hold their data in memory. Each contestant copies each [set](sets) from one to the other,
+//! cold into a repository that was never there and again when nothing is left to do, directly and through a
+//! [proxy](proxy) that makes every way longer. Turns are interleaved, so that a noisy machine is noisy for all, and
+//! [judged](judge) by their medians as ratios to crane's.
+
+mod contestants;
+mod images;
+mod judge;
+pub(crate) mod measure;
+mod page;
+mod proxy;
+mod registries;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{clock, command, e2e::tools::Toolbox, report};
+use contestants::{Contestant, Job};
+use images::Set;
+use judge::{Case, Results};
+use proxy::Proxy;
+use registries::Pair;
+
+/// The delay of one round trip when there is one.
+const ROUND_TRIP: Duration = Duration::from_millis(30);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How often each contestant copies each set; medians are told
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Only these sets (may be given several times)
+    #[arg(long, value_enum)]
+    set: Vec<Set>,
+    /// Only these contestants besides crane and ourselves (may be given several times; `none` for nobody)
+    #[arg(long)]
+    against: Vec<String>,
+    /// Only at this round trip, in milliseconds: 0 or 30
+    #[arg(long)]
+    round_trip: Option<u64>,
+    /// Write the results into docs/benchmarks.md
+    #[arg(long)]
+    write: bool,
+    /// Where installed programs are kept between runs
+    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
+    cache: Option<PathBuf>,
+    /// Where our own program is built
+    #[arg(long, value_name = "DIR", env = "BP_BENCH_TARGET")]
+    target: Option<PathBuf>,
+}
+
+/// Runs the benchmark; whether every target that was measured is met.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    crate::e2e::server::end_all_on_signal()?;
+    let target = command::root().join("target");
+    let tools = Toolbox::new(arguments.cache.clone().unwrap_or_else(|| target.join("e2e/tools")))?;
+    let ours = contestants::build(&arguments.target.clone().unwrap_or_else(|| target.join("bench")))?;
+    let all = contestants::all(&tools, &ours)?;
+    let chosen = |contestant: &&Contestant| {
+        contestant.reference()
+            || contestant.ours()
+            || arguments.against.is_empty()
+            || arguments.against.iter().any(|name| contestant.name.starts_with(name.as_str()))
+    };
+    let contestants: Vec<&Contestant> = all.iter().filter(chosen).collect();
+
+    let scratch = scratch()?;
+    let raced = race(arguments, &tools, &contestants, &scratch);
+    let _ = fs::remove_dir_all(&scratch);
+    let results = raced?;
+    report::line("");
+    report::line(page::tables(&results));
+    let verdicts = judge::verdicts(&results);
+    report::line(page::targets(&verdicts));
+    if arguments.write {
+        page::write(&results, &verdicts, arguments.runs)?;
+    }
+    Ok(verdicts.iter().all(|verdict| verdict.met))
+}
+
+/// All sets, near and far.
+fn race(
+    arguments: &Arguments,
+    tools: &Toolbox,
+    contestants: &[&Contestant],
+    scratch: &Path,
+) -> Result<Results> {
+    let sets = if arguments.set.is_empty() { &Set::ALL[..] } else { &arguments.set[..] };
+    let pair = Pair::start(tools, scratch)?;
+    let mut results = Results::default();
+    for set in sets {
+        let (pushed, took) = clock::timed(|| set.push(&pair.source.address));
+        let tags = pushed.with_context(|| format!("cannot push {}", set.name()))?;
+        report::line(format_args!("     {} is pushed ({:.1} s)", set.name(), took.as_secs_f64()));
+        for round_trip in [Duration::ZERO, ROUND_TRIP] {
+            if arguments.round_trip.is_none_or(|only| u128::from(only) == round_trip.as_millis()) {
+                compete(&pair, *set, &tags, round_trip, contestants, arguments.runs, &mut results)?;
+            }
+        }
+    }
+    agree(tools, &pair, contestants)?;
+    Ok(results)
+}
+
+/// Every contestant copies the set, turn by turn.
+fn compete(
+    pair: &Pair,
+    set: Set,
+    tags: &[String],
+    round_trip: Duration,
+    contestants: &[&Contestant],
+    runs: usize,
+    results: &mut Results,
+) -> Result<()> {
+    let far = (!round_trip.is_zero())
+        .then(|| {
+            Ok::<_, anyhow::Error>((
+                Proxy::start(&pair.source.address, round_trip)?,
+                Proxy::start(&pair.destination.address, round_trip)?,
+            ))
+        })
+        .transpose()?;
+    let (source, destination) = match &far {
+        Some((source, destination)) => (source.address(), destination.address()),
+        None => (pair.source.address.clone(), pair.destination.address.clone()),
+    };
+    for run in 0..runs {
+        // Nobody is always the first or always after the same one.
+        for turn in 0..contestants.len() {
+            let contestant = contestants[(turn + run) % contestants.len()];
+            let repository = pair.fresh(contestant, set);
+            let job = Job {
+                set,
+                tags,
+                source: format!("{source}/{}", set.repository()),
+                destination: format!("{destination}/{repository}"),
+                memory: pair.scratch.join(repository),
+            };
+            for warm in [false, true] {
+                let before = (pair.source.requests(), pair.destination.requests());
+                let mut sample = measure::measure(&contestant.command(&job)).with_context(|| {
+                    format!("{} cannot copy {} ({round_trip:?})", contestant.name, set.name())
+                })?;
+                sample.requests = (pair.source.requests() - before.0, pair.destination.requests() - before.1);
+                results.add(Case { set, round_trip, warm, contestant: contestant.name }, sample);
+            }
+        }
+        report::line(format_args!(
+            "     {} at {} ms: round {} of {runs}",
+            set.name(),
+            round_trip.as_millis(),
+            run + 1
+        ));
+    }
+    Ok(())
+}
+
+/// What was copied is read back by others, byte for byte.
+fn agree(tools: &Toolbox, pair: &Pair, contestants: &[&Contestant]) -> Result<()> {
+    let limit = Duration::from_secs(600);
+    let mut digests: BTreeMap<String, String> = BTreeMap::new();
+    for (repository, set) in pair.copied(contestants.iter().filter(|contestant| contestant.ours())) {
+        let tag = set.tag(0);
+        let copy = format!("{}/{repository}:{tag}", pair.destination.address);
+        let original = format!("{}/{}:{tag}", pair.source.address, set.repository());
+        let crane = |verb: &[&str]| {
+            command::output_within(limit, tools.command(crate::e2e::tools::CRANE)?.args(verb))
+        };
+        let expected = match digests.get(set.name()) {
+            Some(known) => known.clone(),
+            None => {
+                let digest = crane(&["digest", &original])?.trim().to_owned();
+                digests.insert(set.name().to_owned(), digest.clone());
+                digest
+            }
+        };
+        ensure!(crane(&["digest", &copy])?.trim() == expected, "crane sees another digest at {copy}");
+        crane(&["validate", "--remote", &copy])?;
+        let mut skopeo = tools.command(crate::e2e::tools::SKOPEO)?;
+        skopeo.args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{copy}")]);
+        let raw = command::output_within(limit, &mut skopeo)?;
+        ensure!(images::digest(raw.as_bytes()) == expected, "skopeo reads other bytes at {copy}");
+    }
+    report::line(format_args!(
+        "     crane validates what we copied, and skopeo reads the same bytes ({} sets)",
+        digests.len()
+    ));
+    Ok(())
+}
+
+/// A directory of this run: in memory where there is such a place.
+fn scratch() -> Result<PathBuf> {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { command::root().join("target/bench") };
+    let scratch = base.join(format!("bench-copy-{}", std::process::id()));
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    Ok(scratch)
+}

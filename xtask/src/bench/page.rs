@@ -1,0 +1,90 @@
+//! The results as tables, on the terminal and in docs/benchmarks.md.
+
+use std::{fmt::Write as _, fs};
+
+use anyhow::{Context, Result};
+
+use super::{
+    contestants::CRANE_DEFAULT,
+    judge::{Results, Verdict},
+};
+use crate::{command, report};
+
+const PAGE: &str = "docs/benchmarks.md";
+const BEGIN: &str = "<!-- bench-copy writes below -->";
+const END: &str = "<!-- bench-copy wrote above -->";
+
+/// A table for each set and round trip.
+pub(super) fn tables(results: &Results) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for (set, round_trip, warm) in results.rounds() {
+        if last != Some((set, round_trip)) {
+            let _ = write!(
+                text,
+                "\n### `{}` at {} ms\n\n| | | wall s | of crane | CPU s | of crane | peak MiB | requests |\n\
+                 |---|---|---|---|---|---|---|---|\n",
+                set.name(),
+                round_trip.as_millis()
+            );
+            last = Some((set, round_trip));
+        }
+        let crane = results.median(set, round_trip, warm, CRANE_DEFAULT).unwrap_or_default();
+        for contestant in results.contestants() {
+            let Some(sample) = results.median(set, round_trip, warm, contestant) else { continue };
+            let _ = writeln!(
+                text,
+                "| {} | {contestant} | {:.3} | {:.2} | {:.2} | {:.2} | {:.0} | {} + {} |",
+                if warm { "no-op" } else { "cold" },
+                sample.wall,
+                sample.wall / crane.wall,
+                sample.cpu,
+                sample.cpu / crane.cpu,
+                sample.memory,
+                sample.requests.0,
+                sample.requests.1,
+            );
+        }
+    }
+    text
+}
+
+/// What was to be reached and what was.
+pub(super) fn targets(verdicts: &[Verdict]) -> String {
+    let mut text = String::from("| target | at most | reached | |\n|---|---|---|---|\n");
+    for Verdict { what, most, reached, met } in verdicts {
+        let met = if *met { "met" } else { "**missed**" };
+        let _ = writeln!(text, "| {what} | {most} | {reached} | {met} |");
+    }
+    text
+}
+
+/// Puts the results into the page.
+pub(super) fn write(results: &Results, verdicts: &[Verdict], runs: usize) -> Result<()> {
+    let file = command::root().join(PAGE);
+    let page = fs::read_to_string(&file).with_context(|| format!("cannot read {PAGE}"))?;
+    let (head, rest) = page.split_once(BEGIN).with_context(|| format!("{PAGE} has no line {BEGIN}"))?;
+    let (_, foot) = rest.split_once(END).with_context(|| format!("{PAGE} has no line {END}"))?;
+    let machine = machine();
+    let (targets, tables) = (targets(verdicts), tables(results));
+    let text = format!(
+        "{head}{BEGIN}\nMedians of {runs} interleaved runs on {machine}.\n\n{targets}{tables}\n{END}{foot}"
+    );
+    fs::write(&file, text)?;
+    report::line(format_args!("     wrote {PAGE}"));
+    Ok(())
+}
+
+/// The machine's class.
+fn machine() -> String {
+    let field = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "an unknown processor".to_owned());
+    let memory =
+        field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    format!("{cores} cores of {model}, {} GiB", memory.unwrap_or_default() >> 20)
+}
