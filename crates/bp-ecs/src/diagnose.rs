@@ -12,10 +12,10 @@ const SHOWN: usize = 5;
 /// A task that stopped through its own fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Stopped {
-    task: String,
+    pub(crate) task: String,
     at: Option<Timestamp>,
     pub(crate) cause: Cause,
-    container: Option<String>,
+    pub(crate) container: Option<String>,
     exit_code: Option<i32>,
     message: String,
 }
@@ -134,11 +134,16 @@ pub(crate) fn cause_of(text: &str) -> Option<Cause> {
     }
 }
 
+/// One of the tasks that failed as most did.
+pub(crate) fn worst(stopped: &[Stopped]) -> Option<&Stopped> {
+    let count = |cause: Cause| stopped.iter().filter(|s| s.cause == cause).count();
+    stopped.iter().max_by_key(|s| (s.cause != Cause::Unknown, count(s.cause)))
+}
+
 /// The report of a failure: the class of most stopped tasks; without tasks what an event or an alarm says; else
 /// `otherwise`.
 pub(crate) fn report(stopped: &[Stopped], view: &View, reason: &str, otherwise: Cause) -> FailureReport {
-    let count = |cause: Cause| stopped.iter().filter(|s| s.cause == cause).count();
-    let worst = stopped.iter().max_by_key(|s| (s.cause != Cause::Unknown, count(s.cause)));
+    let worst = worst(stopped);
     let alarms: Vec<String> = view
         .deployment
         .as_ref()

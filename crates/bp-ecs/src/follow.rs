@@ -308,6 +308,12 @@ impl<'a> Follower<'a> {
         }
         self.read_stopped().await;
         let mut failure = report(&self.stopped, view, reason, otherwise);
+        #[cfg(feature = "logs")]
+        if let Some(worst) = crate::diagnose::worst(&self.stopped) {
+            // What the program itself said is the most telling.
+            let lines = self.target.last_lines(&self.ours.definition, worst).await;
+            failure.evidence.splice(0..0, lines);
+        }
         if let Some(message) = self.blind.clone() {
             let source = "stopped tasks".to_owned();
             failure.evidence.push(Evidence { kind: EvidenceKind::Task, source, message, at: None });

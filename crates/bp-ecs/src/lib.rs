@@ -49,7 +49,10 @@ mod error;
 mod follow;
 mod judge;
 mod limits;
+#[cfg(feature = "logs")]
+mod logs;
 mod options;
+mod preflight;
 mod prove;
 mod prune;
 mod survey;
@@ -60,5 +63,6 @@ pub use cluster::Cluster;
 pub use definition::{ContainerOverlay, Overlay, SecretReference, TaskDefinition};
 pub use error::Error;
 pub use options::{InFlight, Options};
+pub use preflight::{Finding, Lookups, Preflight, Presence};
 pub use prune::{Kept, Pruned};
 pub use target::{Approval, Deployment, EcsTarget};

@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) base: Option<TaskDefinition>,
     pub(crate) overlay: Overlay,
     pub(crate) options: Options,
+    #[cfg(feature = "logs")]
+    pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,
 }
 
 /// An answer to a deployment that [awaits approval](bp_artifact::Verdict::AwaitingApproval).
@@ -71,10 +73,12 @@ impl EcsTarget {
             base: None,
             overlay: Overlay::default(),
             options,
+            #[cfg(feature = "logs")]
+            logs: None,
         }))
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }

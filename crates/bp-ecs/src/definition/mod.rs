@@ -7,6 +7,7 @@ mod overlay;
 mod wire;
 
 use bp_artifact::DigestRef;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::overlay::{ContainerOverlay, Overlay};
@@ -80,7 +81,8 @@ pub struct TaskDefinition {
 }
 
 /// A secret that a container refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SecretReference {
     /// The container.
     pub container: String,
@@ -220,6 +222,12 @@ impl TaskDefinition {
     /// out, and empty lists make no difference.
     pub fn is_same(&self, other: &Self) -> bool {
         normal::form(&self.input) == normal::form(&other.input)
+    }
+
+    /// The options of a container's log driver, if it is this one.
+    pub(crate) fn log_options(&self, container: &str, driver: &str) -> Option<&Map<String, Value>> {
+        let logs = &self.containers()[self.position(container).ok()?]["logConfiguration"];
+        (logs["logDriver"] == driver).then(|| logs["options"].as_object())?
     }
 
     /// Every secret that its containers refer to, for somebody else to check.

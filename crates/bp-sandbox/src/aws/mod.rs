@@ -7,6 +7,8 @@
 mod ecr;
 pub mod ecs;
 mod eks;
+mod logs;
+mod lookups;
 mod secretsmanager;
 mod ssm;
 mod sts;
@@ -40,6 +42,8 @@ pub struct Aws {
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
     eks: eks::Eks,
+    logs: logs::Logs,
+    lookups: lookups::Lookups,
     secretsmanager: secretsmanager::SecretsManager,
     ssm: ssm::Ssm,
 }
@@ -62,6 +66,8 @@ impl Aws {
             ecr: ecr::Ecr::default(),
             ecs: ecs::Ecs::default(),
             eks: eks::Eks::default(),
+            logs: logs::Logs::default(),
+            lookups: lookups::Lookups::default(),
             secretsmanager: secretsmanager::SecretsManager::default(),
             ssm: ssm::Ssm::default(),
         }
@@ -146,7 +152,9 @@ impl Aws {
             "eks" => self.eks.call(self, &call).await,
             "secretsmanager" => self.secretsmanager.call(self, &call).await,
             "ssm" => self.ssm.call(self, &call).await,
+            "logs" => self.logs.call(self, &call),
             "sts" => return sts::call(self, &call),
+            "iam" | "elasticloadbalancing" => return self.lookups.call(&call),
             _ => Err(call.unknown()),
         };
         match answer {

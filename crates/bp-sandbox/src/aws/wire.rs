@@ -131,6 +131,9 @@ impl std::fmt::Display for ApiError {
 
 pub(crate) type Answer = Result<Value, ApiError>;
 
+/// The services that speak Query.
+const QUERY: [&str; 3] = ["sts", "iam", "elasticloadbalancing"];
+
 /// Service, operation and protocol of a request.
 pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Protocol) {
     if let Some(target) = parts.headers.get("x-amz-target").and_then(|t| t.to_str().ok()) {
@@ -146,7 +149,7 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
         return (service.to_owned(), operation.to_owned(), Protocol::Json);
     }
     let service = scope(parts).map_or_else(|| "sts".to_owned(), |scope| scope.service);
-    if service == "sts" {
+    if QUERY.contains(&service.as_str()) {
         let action = fields(parts, body).remove("Action").unwrap_or_default();
         return (service, action, Protocol::Query);
     }

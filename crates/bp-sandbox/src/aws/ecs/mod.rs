@@ -78,6 +78,21 @@ impl Ecs {
         work(region, &world, now)
     }
 
+    /// What a task has written to this stream of this group by now. `None` when no task writes there.
+    pub(super) fn log(
+        &self,
+        aws: &Aws,
+        account: &str,
+        region: &str,
+        group: &str,
+        stream: &str,
+    ) -> Option<Vec<(Timestamp, String)>> {
+        self.at(aws, account, region, |region, _, now| {
+            let services = region.clusters.values().flat_map(|cluster| &cluster.services);
+            services.flat_map(|service| &service.tasks).find_map(|task| task.log(group, stream, now))
+        })
+    }
+
     pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
         let by = aws.identity(&call.access_key_id).arn;
         let input = &call.input;

@@ -43,6 +43,8 @@ struct Container {
     /// Exit code and reason once the task has stopped.
     exit: Option<i32>,
     reason: Option<String>,
+    /// What it writes before it ends.
+    log: Vec<String>,
 }
 
 /// One task.
@@ -149,7 +151,10 @@ impl Task {
         };
         match &pulled.behaviour {
             Behaviour::Healthy(after) => *healthy = (*healthy).max(self.started + *after),
-            Behaviour::Exits { after, code, .. } => exits(self, *after, *code, None),
+            Behaviour::Exits { after, code, log } => {
+                self.containers[at].log.clone_from(log);
+                exits(self, *after, *code, None);
+            }
             Behaviour::OutOfMemory(after) => {
                 let reason = "OutOfMemoryError: Container killed due to memory usage";
                 exits(self, *after, 137, Some(reason));
@@ -228,6 +233,24 @@ impl Task {
     /// Container names with their images and digests.
     pub(super) fn images(&self) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
         self.containers.iter().map(|c| (c.name.as_str(), c.image.as_str(), c.digest.as_deref()))
+    }
+
+    /// What one of its containers has written to this stream by now, as the `awslogs` driver sends it: nothing before
+    /// it ran, `None` when none of them logs there.
+    pub(super) fn log(&self, group: &str, stream: &str, now: Timestamp) -> Option<Vec<(Timestamp, String)>> {
+        let logs_there = |spec: &&Value| {
+            let logs = &spec["logConfiguration"];
+            let options = &logs["options"];
+            let (name, prefix) = (text(spec, "name"), text(options, "awslogs-stream-prefix"));
+            logs["logDriver"] == "awslogs"
+                && options["awslogs-group"] == group
+                && stream == format!("{prefix}/{name}/{}", self.id)
+        };
+        let spec = self.definition.containers().iter().find(logs_there)?;
+        let container = self.containers.iter().find(|c| c.name == text(spec, "name"))?;
+        let written = self.exited_after_start() && self.is_stopping(now);
+        let at = self.stop.as_ref().map_or(now, |stop| stop.at);
+        Some(container.log.iter().filter(|_| written).map(|line| (at, line.clone())).collect())
     }
 
     fn status(&self, now: Timestamp) -> &'static str {
@@ -338,6 +361,7 @@ impl Container {
             checked: spec["healthCheck"].is_object(),
             exit: None,
             reason: None,
+            log: Vec::new(),
         }
     }
 }

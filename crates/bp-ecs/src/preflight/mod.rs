@@ -1,0 +1,330 @@
+//! Preflight: what a deployment needs, looked up before anything is changed.
+
+#[cfg(feature = "elbv2")]
+mod load_balancer;
+#[cfg(feature = "logs")]
+mod log_group;
+mod platform;
+#[cfg(feature = "iam")]
+mod role;
+
+use std::fmt;
+
+use bp_artifact::{Change, ImageRef, Platform, Resolve, ResolvedImage, TargetId};
+use serde::Serialize;
+
+use crate::{
+    definition::{SecretReference, TaskDefinition},
+    error::Error,
+    limits,
+    survey::Survey,
+    target::{EcsTarget, Inner},
+};
+
+/// What a deployment would change, and whether what it needs is there. Nothing was changed to find out.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Preflight {
+    /// Where.
+    pub target: TargetId,
+    /// What the new revision would change. Empty: nothing.
+    pub changes: Vec<Change>,
+    /// What was looked up.
+    pub findings: Vec<Finding>,
+    /// Every secret that the new revision refers to, for somebody who can read them to check.
+    pub secrets: Vec<SecretReference>,
+}
+
+impl Preflight {
+    /// Whether nothing is known to be missing. What could not be looked up is not known.
+    pub fn is_ready(&self) -> bool {
+        self.findings.iter().all(|finding| finding.state != Presence::Missing)
+    }
+}
+
+/// One thing that a deployment needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `target group …`.
+    pub subject: String,
+    /// Whether it is there.
+    pub state: Presence,
+    /// Why not, or what to know about it.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            Presence::Present => "ok",
+            Presence::Missing => "MISSING",
+            Presence::Unknown => "unknown",
+        };
+        write!(f, "{state}: {}", self.subject)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
+/// Whether something is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// It is there and fits.
+    Present,
+    /// It is not there, or does not fit: the deployment would fail.
+    Missing,
+    /// Nobody could look: no lookup was given, or it is not allowed.
+    Unknown,
+}
+
+impl Finding {
+    fn new(subject: impl Into<String>, state: Presence, message: impl Into<String>) -> Self {
+        Finding { subject: subject.into(), state, message: message.into() }
+    }
+}
+
+/// Where preflight looks besides ECS. What is not given is not looked up.
+#[derive(Clone, Default)]
+pub struct Lookups<'a> {
+    registry: Option<&'a dyn Resolve>,
+    #[cfg(feature = "iam")]
+    iam: Option<aws_sdk_iam::Client>,
+    #[cfg(feature = "elbv2")]
+    load_balancers: Option<aws_sdk_elasticloadbalancingv2::Client>,
+    #[cfg(feature = "logs")]
+    logs: Option<aws_sdk_cloudwatchlogs::Client>,
+}
+
+impl fmt::Debug for Lookups<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookups").field("registry", &self.registry.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Lookups<'a> {
+    /// Looks images up here: whether they exist, and for which platforms.
+    pub fn registry(mut self, resolver: &'a dyn Resolve) -> Self {
+        self.registry = Some(resolver);
+        self
+    }
+
+    /// Looks roles up here: whether they exist and let ECS tasks assume them.
+    #[cfg(feature = "iam")]
+    pub fn iam(mut self, client: aws_sdk_iam::Client) -> Self {
+        self.iam = Some(client);
+        self
+    }
+
+    /// Looks target groups up here: whether they exist, are of the right kind and behind a load balancer.
+    #[cfg(feature = "elbv2")]
+    pub fn load_balancers(mut self, client: aws_sdk_elasticloadbalancingv2::Client) -> Self {
+        self.load_balancers = Some(client);
+        self
+    }
+
+    /// Looks log groups up here.
+    #[cfg(feature = "logs")]
+    pub fn logs(mut self, client: aws_sdk_cloudwatchlogs::Client) -> Self {
+        self.logs = Some(client);
+        self
+    }
+}
+
+impl EcsTarget {
+    /// What deploying `image` would change, and whether what it needs is there: images for the platform, roles, log
+    /// groups, target groups. Secrets are listed for the caller to check.
+    ///
+    /// # Errors
+    /// What [`deploy`](Self::deploy) would refuse before its first change, as an unknown service or container; and when
+    /// service or definition cannot be read. A lookup that fails is a finding, not an error.
+    ///
+    /// # Permissions
+    /// Those of [`definition`](Self::definition); of the lookups that are given: those of the resolver, `iam:GetRole`,
+    /// `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
+        self.0.preflight(image, lookups).await
+    }
+}
+
+impl Inner {
+    async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
+        let survey = self.survey().await?;
+        let current = self.api.definition(&survey.definition).await?;
+        let wanted = self.wanted(&current, &image.reference)?;
+        limits::check(&survey.service, &wanted)?;
+        let mut findings = vec![at_rest(&survey)];
+        findings.extend(images(image, &wanted, lookups.registry).await);
+        findings.extend(execution_role(&wanted));
+        for (member, arn) in roles(&wanted) {
+            findings.push(lookups.role(member, arn).await);
+        }
+        for (container, group) in log_groups(&wanted) {
+            findings.push(lookups.log_group(&container, &group).await);
+        }
+        for group in survey.service.load_balancers().iter().filter_map(|lb| lb.target_group_arn()) {
+            findings.push(lookups.target_group(group, &wanted).await);
+        }
+        Ok(Preflight {
+            target: self.id.clone(),
+            changes: current.changes(&wanted),
+            findings,
+            secrets: wanted.secrets(),
+        })
+    }
+}
+
+/// What may be in the way of a deployment now, though not for ever.
+fn at_rest(survey: &Survey) -> Finding {
+    let service = format!("service {}", survey.service.service_name().unwrap_or_default());
+    match (&survey.in_flight, survey.failed) {
+        (Some(followed), _) => {
+            let message = format!("{} is under way, bringing {}", followed.id, followed.definition);
+            Finding::new(service, Presence::Unknown, message)
+        }
+        (None, true) => Finding::new(service, Presence::Present, "its last deployment failed in place"),
+        (None, false) => Finding::new(service, Presence::Present, ""),
+    }
+}
+
+/// The image of each container, for the platform that the definition asks for.
+async fn images(
+    ours: &ResolvedImage,
+    wanted: &TaskDefinition,
+    registry: Option<&dyn Resolve>,
+) -> Vec<Finding> {
+    let platform = platform::of(wanted);
+    let mut findings = Vec::new();
+    for container in wanted.container_names() {
+        let written = wanted.image(&container).unwrap_or_default();
+        let subject = format!("image {written} ({container})");
+        let found = match (written.parse::<ImageRef>(), registry) {
+            _ if written == ours.reference.to_string() && registry.is_none() => Ok(ours.clone()),
+            (Err(error), _) => Err((Presence::Missing, error.to_string())),
+            (Ok(_), None) => Err((Presence::Unknown, "no registry was given to look in".to_owned())),
+            (Ok(image), Some(registry)) => registry.resolve(&image).await.map_err(|error| {
+                let missing = error.is_not_found();
+                (if missing { Presence::Missing } else { Presence::Unknown }, error.to_string())
+            }),
+        };
+        findings.push(match found {
+            Ok(image) => for_platform(subject, &image, &platform),
+            Err((state, message)) => Finding::new(subject, state, message),
+        });
+    }
+    findings
+}
+
+fn for_platform(subject: String, image: &ResolvedImage, platform: &Platform) -> Finding {
+    if image.platforms.is_empty() {
+        return Finding::new(subject, Presence::Present, "its platforms are not known");
+    }
+    match image.platforms.iter().any(|built| built.platform.runs(platform)) {
+        true => Finding::new(subject, Presence::Present, format!("for {platform}")),
+        false => {
+            let built: Vec<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
+            let message = format!("built for {}, and the definition runs on {platform}", built.join(", "));
+            Finding::new(subject, Presence::Missing, message)
+        }
+    }
+}
+
+/// The roles that a definition names.
+fn roles(wanted: &TaskDefinition) -> Vec<(&'static str, &str)> {
+    let named = |member: &'static str| Some((member, wanted.as_json().get(member)?.as_str()?));
+    ["executionRoleArn", "taskRoleArn"].into_iter().filter_map(named).collect()
+}
+
+/// On Fargate, and wherever secrets are to be read, the agent acts by the execution role.
+fn execution_role(wanted: &TaskDefinition) -> Option<Finding> {
+    let json = wanted.as_json();
+    let fargate = json
+        .get("requiresCompatibilities")
+        .and_then(|all| all.as_array())
+        .is_some_and(|all| all.iter().any(|one| one == "FARGATE"));
+    let needed = match (wanted.secrets().is_empty(), fargate && !log_groups(wanted).is_empty()) {
+        (false, _) => "it refers to secrets",
+        (true, true) => "its logs go to CloudWatch from Fargate",
+        (true, false) => return None,
+    };
+    let missing = !json.contains_key("executionRoleArn");
+    missing
+        .then(|| Finding::new("executionRoleArn", Presence::Missing, format!("{needed}, and names no role")))
+}
+
+/// The CloudWatch log groups that the agent does not create itself, with their containers.
+fn log_groups(wanted: &TaskDefinition) -> Vec<(String, String)> {
+    let group = |name: String| {
+        let options = wanted.log_options(&name, "awslogs")?;
+        let created = options.get("awslogs-create-group").is_some_and(|v| v.as_str() == Some("true"));
+        let group = options.get("awslogs-group")?.as_str()?.to_owned();
+        (!created).then_some((name, group))
+    };
+    wanted.container_names().into_iter().filter_map(group).collect()
+}
+
+#[cfg(not(all(feature = "iam", feature = "elbv2", feature = "logs")))]
+const NOT_GIVEN: &str = "this build cannot look it up";
+#[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
+const NO_CLIENT: &str = "no client was given to look it up with";
+
+impl Lookups<'_> {
+    async fn role(&self, member: &str, arn: &str) -> Finding {
+        let subject = format!("role {arn} ({member})");
+        #[cfg(feature = "iam")]
+        return match &self.iam {
+            Some(client) => role::look(client, subject, arn).await,
+            None => Finding::new(subject, Presence::Unknown, NO_CLIENT),
+        };
+        #[cfg(not(feature = "iam"))]
+        Finding::new(subject, Presence::Unknown, NOT_GIVEN)
+    }
+
+    async fn log_group(&self, container: &str, group: &str) -> Finding {
+        let subject = format!("log group {group} ({container})");
+        #[cfg(feature = "logs")]
+        return match &self.logs {
+            Some(client) => log_group::look(client, subject, group).await,
+            None => Finding::new(subject, Presence::Unknown, NO_CLIENT),
+        };
+        #[cfg(not(feature = "logs"))]
+        Finding::new(subject, Presence::Unknown, NOT_GIVEN)
+    }
+
+    #[cfg_attr(
+        not(feature = "elbv2"),
+        allow(unused_variables, reason = "the definition says which kind fits")
+    )]
+    async fn target_group(&self, arn: &str, wanted: &TaskDefinition) -> Finding {
+        let subject = format!("target group {arn}");
+        #[cfg(feature = "elbv2")]
+        return match &self.load_balancers {
+            Some(client) => load_balancer::look(client, subject, arn, wanted).await,
+            None => Finding::new(subject, Presence::Unknown, NO_CLIENT),
+        };
+        #[cfg(not(feature = "elbv2"))]
+        Finding::new(subject, Presence::Unknown, NOT_GIVEN)
+    }
+}
+
+/// What a lookup that failed says.
+#[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
+fn failed<E>(
+    subject: String,
+    action: &str,
+    error: &aws_sdk_ecs::error::SdkError<E, aws_sdk_ecs::config::http::HttpResponse>,
+) -> Finding
+where
+    E: aws_sdk_ecs::error::ProvideErrorMetadata + std::error::Error + 'static,
+{
+    use aws_sdk_ecs::error::ProvideErrorMetadata as _;
+    let said = match error.code() {
+        Some(code) => format!("{code}: {}", error.message().unwrap_or("no message")),
+        None => "the API cannot be reached".to_owned(),
+    };
+    Finding::new(subject, Presence::Unknown, format!("{action}: {said}"))
+}

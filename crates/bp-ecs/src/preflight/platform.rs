@@ -1,0 +1,45 @@
+//! The platform that a definition's tasks run on.
+
+use bp_artifact::Platform;
+
+use crate::definition::TaskDefinition;
+
+/// Read from `runtimePlatform`; `linux/amd64` where it says nothing, as ECS takes it.
+pub(super) fn of(definition: &TaskDefinition) -> Platform {
+    let runtime = definition.as_json().get("runtimePlatform");
+    let text = |field: &str| runtime.and_then(|r| r[field].as_str()).map(str::to_ascii_uppercase);
+    let os = match text("operatingSystemFamily") {
+        Some(family) if family.starts_with("WINDOWS") => "windows",
+        _ => "linux",
+    };
+    let architecture = match text("cpuArchitecture").as_deref() {
+        Some("ARM64") => "arm64",
+        _ => "amd64",
+    };
+    Platform::new(os, architecture, None).expect("constant names")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn as_ecs_names_them() {
+        for (runtime, platform) in [
+            (Value::Null, "linux/amd64"),
+            (json!({ "cpuArchitecture": "ARM64" }), "linux/arm64"),
+            (json!({ "cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX" }), "linux/amd64"),
+            (json!({ "operatingSystemFamily": "WINDOWS_SERVER_2022_CORE" }), "windows/amd64"),
+        ] {
+            let mut json =
+                json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "i" }] });
+            if !runtime.is_null() {
+                json["runtimePlatform"] = runtime;
+            }
+            let definition = TaskDefinition::from_json("test", &json.to_string()).unwrap();
+            assert_eq!(of(&definition).to_string(), platform);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What is missing is found before anything is changed.
+
+mod common;
+
+use bp_artifact::{ImageRef, Resolve, ResolveError, ResolvedImage};
+use bp_ecs::{ContainerOverlay, Error, Finding, Lookups, Overlay, Presence};
+use common::Shop;
+use futures_core::future::BoxFuture;
+use serde_json::json;
+
+/// A registry that has these images.
+struct Registry(Vec<ResolvedImage>);
+
+impl Resolve for Registry {
+    fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+        let found = self.0.iter().find(|known| ImageRef::from(known.reference.clone()) == *image);
+        let missing = || ResolveError::ImageNotFound { image: image.clone(), request_id: None };
+        Box::pin(async move { found.cloned().ok_or_else(missing) })
+    }
+}
+
+fn said(findings: &[Finding], subject: &str) -> (Presence, String) {
+    let finding = findings.iter().find(|f| f.subject.starts_with(subject));
+    let finding = finding.unwrap_or_else(|| panic!("nothing about {subject}: {findings:?}"));
+    (finding.state, finding.message.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_there_and_nothing_is_changed() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).create();
+    shop.sandbox.ledger().clear();
+    let registry = Registry(vec![old, new.clone()]);
+    let found = shop.target().preflight(&new, &Lookups::default().registry(&registry)).await.unwrap();
+    assert!(found.is_ready(), "{found:?}");
+    assert_eq!(found.changes.len(), 1, "{:?}", found.changes);
+    assert_eq!(said(&found.findings, "image"), (Presence::Present, "for linux/amd64".to_owned()));
+    // Nobody was given to look for it.
+    assert_eq!(said(&found.findings, "role").0, Presence::Unknown);
+    let calls = shop.sandbox.ledger().operations("aws");
+    assert!(calls.iter().all(|call| call.contains("Describe") || call.contains("List")), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_missing_or_for_another_platform() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image_for("2", &["linux/arm64"]));
+    shop.web(&old).create();
+    let registry = Registry(vec![new.clone()]);
+    let found = shop.target().preflight(&new, &Lookups::default().registry(&registry)).await.unwrap();
+    assert!(!found.is_ready());
+    let (state, message) = said(&found.findings, &format!("image {} (web)", new.reference));
+    assert_eq!(state, Presence::Missing);
+    assert_eq!(message, "built for linux/arm64, and the definition runs on linux/amd64");
+    let (state, message) = said(&found.findings, &format!("image {} (proxy)", old.reference));
+    assert_eq!(state, Presence::Missing);
+    assert!(message.contains("does not exist"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_listed_and_want_an_execution_role() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    let mut definition = common::definition(&image);
+    definition.as_object_mut().unwrap().remove("executionRoleArn");
+    shop.ecs.new_service("shop", "web").task_definition(definition).create();
+    let web = ContainerOverlay::default().secret("DB", "/shop/db");
+    let target = shop.target().overlay(Overlay::default().container("web", web));
+    let found = target.preflight(&image, &Lookups::default()).await.unwrap();
+    let (state, message) = said(&found.findings, "executionRoleArn");
+    assert_eq!((state, message.as_str()), (Presence::Missing, "it refers to secrets, and names no role"));
+    assert_eq!(found.secrets.len(), 1);
+    assert_eq!((found.secrets[0].name.as_str(), found.secrets[0].value_from.as_str()), ("DB", "/shop/db"));
+    let json = serde_json::to_value(&found).unwrap();
+    assert_eq!(json["secrets"][0]["valueFrom"], "/shop/db");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_under_way_is_told() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    let service = shop.web(&old).create();
+    service.update(json!({ "forceNewDeployment": true }));
+    let found = shop.target().preflight(&new, &Lookups::default()).await.unwrap();
+    let (state, message) = said(&found.findings, "service web");
+    assert!(state == Presence::Unknown && message.contains("is under way"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deployment_would_refuse_is_an_error_here_too() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).with("deploymentController", json!({ "type": "CODE_DEPLOY" })).create();
+    let error = shop.target().preflight(&image, &Lookups::default()).await.unwrap_err();
+    assert!(matches!(error, Error::UnsupportedController { .. }), "{error}");
+}

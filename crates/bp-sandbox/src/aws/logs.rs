@@ -1,0 +1,76 @@
+//! CloudWatch Logs: groups that were made, and in them the streams of tasks that log there.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Aws,
+    wire::{Answer, ApiError, Call},
+};
+
+/// Account, region and name of the groups.
+#[derive(Debug, Default)]
+pub(super) struct Logs(Mutex<BTreeSet<(String, String, String)>>);
+
+impl Logs {
+    fn groups(&self, account: &str, region: &str) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(a, r, _)| a == account && r == region).map(|(.., name)| name.clone()).collect()
+    }
+
+    pub(super) fn call(&self, aws: &Aws, call: &Call) -> Answer {
+        match call.operation.as_str() {
+            "DescribeLogGroups" => {
+                let prefix = call.text("logGroupNamePrefix");
+                let groups = self.groups(&call.account, &call.region).into_iter();
+                let view = |name: String| {
+                    let arn = format!("arn:aws:logs:{}:{}:log-group:{name}:*", call.region, call.account);
+                    json!({ "logGroupName": name, "arn": arn, "creationTime": 0, "storedBytes": 0 })
+                };
+                let found: Vec<Value> = groups.filter(|name| name.starts_with(prefix)).map(view).collect();
+                Ok(json!({ "logGroups": found }))
+            }
+            "GetLogEvents" => self.events(aws, call),
+            _ => Err(call.unknown()),
+        }
+    }
+
+    fn events(&self, aws: &Aws, call: &Call) -> Answer {
+        let (group, stream) = (call.text("logGroupName"), call.text("logStreamName"));
+        let not_found = |what: &str| {
+            ApiError::new(
+                400,
+                "ResourceNotFoundException",
+                format!("The specified log {what} does not exist."),
+            )
+        };
+        if !self.groups(&call.account, &call.region).iter().any(|name| name == group) {
+            return Err(not_found("group"));
+        }
+        let lines = aws.ecs.log(aws, &call.account, &call.region, group, stream);
+        let lines = lines.ok_or_else(|| not_found("stream"))?;
+        let limit = call.input["limit"].as_u64().unwrap_or(10_000) as usize;
+        let from = match call.input["startFromHead"] == true {
+            true => 0,
+            false => lines.len().saturating_sub(limit),
+        };
+        let event = |(at, message): &(jiff::Timestamp, String)| {
+            let at = at.as_millisecond();
+            json!({ "timestamp": at, "ingestionTime": at, "message": message })
+        };
+        let events: Vec<Value> = lines[from..].iter().take(limit).map(event).collect();
+        Ok(json!({ "events": events, "nextForwardToken": "f/1", "nextBackwardToken": "b/1" }))
+    }
+}
+
+impl Aws {
+    /// Makes a log group of CloudWatch Logs. Its streams are those of the tasks that log there.
+    pub fn log_group(self: &Arc<Self>, account: &str, region: &str, name: &str) {
+        let key = (account.to_owned(), region.to_owned(), name.to_owned());
+        self.logs.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+}

@@ -1,0 +1,105 @@
+//! What others only look up: roles of IAM, target groups of Elastic Load Balancing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::Response;
+
+use super::{
+    Aws,
+    wire::{ApiError, Call, Protocol, escape, request_id, xml},
+};
+use crate::body::Body;
+
+/// What there is to be looked up.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    /// Account and name -> who may assume the role.
+    roles: Mutex<BTreeMap<(String, String), String>>,
+    /// ARN -> type of the targets, and whether a load balancer sends traffic.
+    target_groups: Mutex<BTreeMap<String, (String, bool)>>,
+}
+
+impl Aws {
+    /// Makes a role of IAM that `service`, such as `ecs-tasks.amazonaws.com`, may assume.
+    pub fn role(self: &Arc<Self>, account: &str, name: &str, service: &str) {
+        let mut roles = self.lookups.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        roles.insert((account.to_owned(), name.to_owned()), service.to_owned());
+    }
+
+    /// Makes a target group whose targets are of this type (`ip`, `instance`), behind a load balancer or not.
+    pub fn target_group(self: &Arc<Self>, arn: &str, target_type: &str, behind_load_balancer: bool) {
+        let mut groups = self.lookups.target_groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.insert(arn.to_owned(), (target_type.to_owned(), behind_load_balancer));
+    }
+}
+
+impl Lookups {
+    pub(super) fn call(&self, call: &Call) -> Response<Body> {
+        let (namespace, answer) = match (call.service.as_str(), call.operation.as_str()) {
+            ("iam", "GetRole") => ("https://iam.amazonaws.com/doc/2010-05-08/", self.role(call)),
+            ("elasticloadbalancing", "DescribeTargetGroups") => {
+                ("http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/", self.groups(call))
+            }
+            _ => return call.unknown().response(Protocol::Query),
+        };
+        let operation = &call.operation;
+        match answer {
+            Ok(result) => xml(
+                200,
+                &format!(
+                    "<{operation}Response xmlns=\"{namespace}\"><{operation}Result>{result}</{operation}Result>\
+                     <ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{operation}Response>",
+                    request_id()
+                ),
+            ),
+            Err(error) => error.response(Protocol::Query),
+        }
+    }
+
+    fn role(&self, call: &Call) -> Result<String, ApiError> {
+        let name = call.text("RoleName");
+        let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        let service = roles.get(&(call.account.clone(), name.to_owned())).ok_or_else(|| {
+            ApiError::new(404, "NoSuchEntity", format!("The role with name {name} cannot be found."))
+        })?;
+        let (name, account) = (escape(name), &call.account);
+        // The policy is JSON in percent encoding.
+        let policy = format!(
+            "%7B%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22Service%22%3A%22{service}\
+             %22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D"
+        );
+        Ok(format!(
+            "<Role><Path>/</Path><RoleName>{name}</RoleName><RoleId>AROASANDBOX</RoleId>\
+             <Arn>arn:aws:iam::{account}:role/{name}</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>\
+             <AssumeRolePolicyDocument>{policy}</AssumeRolePolicyDocument></Role>"
+        ))
+    }
+
+    fn groups(&self, call: &Call) -> Result<String, ApiError> {
+        let groups = self.target_groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = (1..)
+            .map(|n| call.text(&format!("TargetGroupArns.member.{n}")))
+            .take_while(|arn| !arn.is_empty());
+        let member = |arn: &str| {
+            let (kind, behind) = groups.get(arn).ok_or_else(|| {
+                ApiError::new(400, "TargetGroupNotFound", "One or more target groups not found")
+            })?;
+            let balancers = match behind {
+                true => {
+                    "<member>arn:aws:elasticloadbalancing:eu-central-1:1:loadbalancer/app/shop/1</member>"
+                }
+                false => "",
+            };
+            let arn = escape(arn);
+            Ok(format!(
+                "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>{kind}</TargetType>\
+                 <LoadBalancerArns>{balancers}</LoadBalancerArns></member>"
+            ))
+        };
+        let members: Result<String, ApiError> = asked.map(member).collect();
+        Ok(format!("<TargetGroups>{}</TargetGroups>", members?))
+    }
+}
