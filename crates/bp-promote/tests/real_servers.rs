@@ -51,6 +51,19 @@ mod registries {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
+    async fn what_refers_to_an_image_is_copied_with_it() {
+        let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
+        let from = client.image(&image("source.example.com/shop/web:1"));
+        let to = client.image(&image("target.example.com/referred/web:1"));
+        let options = CopyOptions::default().referrers();
+        let report = copy(from.clone(), to.clone(), options.clone()).await.expect("the first copy");
+        assert_eq!(report.digest.as_str(), digest);
+        let again = copy(from, to, options).await.expect("the second copy");
+        assert_eq!((again.outcome, again.blobs.sent), (CopyOutcome::Unchanged, 0));
+    }
+
+    #[tokio::test]
+    #[ignore = "needs the servers of cargo xtask e2e"]
     async fn what_is_missing_at_the_source_changes_nothing() {
         let client = client();
         let from = client.image(&image("source.example.com/shop/web:missing"));

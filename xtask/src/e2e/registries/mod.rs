@@ -1,5 +1,6 @@
 //! Registries that others wrote.
 
+mod conformance;
 mod copies;
 mod probe;
 mod probes;
@@ -18,5 +19,6 @@ pub(super) fn run(stage: &mut Stage) -> Result<()> {
             stage.table.scenario(registry.name, probe.name, || probe::run(probe, known, &registry.address));
         }
     }
+    conformance::run(stage, &registries)?;
     copies::run(stage, &registries, &world)
 }

@@ -13,17 +13,18 @@ use serde::Deserialize;
 use super::super::{
     Stage,
     server::Server,
-    tools::{AWS_CLI, CRANE, KUBECTL, SKOPEO, Tool},
+    tools::{AWS_CLI, CRANE, KUBECTL, REGCTL, SKOPEO, Tool},
 };
 use crate::command;
 
-const TOOLS: [Tool; 4] = [CRANE, SKOPEO, AWS_CLI, KUBECTL];
+const TOOLS: [Tool; 5] = [CRANE, REGCTL, SKOPEO, AWS_CLI, KUBECTL];
 
 /// A served sandbox.
 pub(in crate::e2e) struct World {
     served: Served,
     home: PathBuf,
     crane: PathBuf,
+    regctl: PathBuf,
     skopeo: PathBuf,
     aws: PathBuf,
     kubectl: PathBuf,
@@ -75,6 +76,7 @@ impl World {
         let program = |tool| Ok::<_, anyhow::Error>(PathBuf::from(stage.tools.command(tool)?.get_program()));
         Ok(World {
             crane: program(CRANE)?,
+            regctl: program(REGCTL)?,
             skopeo: program(SKOPEO)?,
             aws: program(AWS_CLI)?,
             kubectl: program(KUBECTL)?,
@@ -113,7 +115,11 @@ impl World {
         self.client(&self.crane, arguments)
     }
 
-    pub(super) fn skopeo(&self, arguments: &[&str]) -> Command {
+    pub(in crate::e2e) fn regctl(&self, arguments: &[&str]) -> Command {
+        self.client(&self.regctl, arguments)
+    }
+
+    pub(in crate::e2e) fn skopeo(&self, arguments: &[&str]) -> Command {
         self.client(&self.skopeo, arguments)
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Tool {
 enum Source {
     /// A package of the Go module proxy.
     Go { package: &'static str, version: &'static str },
+    /// The tests of a package of the Go module proxy, as a program.
+    GoTest { package: &'static str, version: &'static str },
     /// A command of the module k8s.io/kubernetes, which `go install` refuses for its replacements.
     Kubernetes,
     /// A Debian package that is unpacked, not installed: no daemon of the system is started.
@@ -52,6 +54,14 @@ pub(crate) const CRANE: Tool = go("crane", "github.com/google/go-containerregist
 pub(crate) const REGCTL: Tool = go("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7");
 pub(crate) const DISTRIBUTION: Tool =
     go("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2");
+/// The official suite of the distribution specification, at the latest state that the proxy and its checksum database know.
+pub(crate) const CONFORMANCE: Tool = Tool {
+    program: "conformance",
+    source: Source::GoTest {
+        package: "github.com/opencontainers/distribution-spec/conformance",
+        version: "v0.0.0-20230516164017-7fcdf80f3c8b",
+    },
+};
 pub(crate) const KWOK: Tool = go("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0");
 pub(crate) const HELM: Tool = go("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1");
 pub(crate) const KUBECTL: Tool = kubernetes("kubectl");
@@ -139,7 +149,9 @@ impl Toolbox {
     fn place(&self, tool: Tool) -> PathBuf {
         let program = tool.program;
         match tool.source {
-            Source::Go { version, .. } => self.cache.join(format!("{program}-{version}/{program}")),
+            Source::Go { version, .. } | Source::GoTest { version, .. } => {
+                self.cache.join(format!("{program}-{version}/{program}"))
+            }
             Source::Kubernetes => self.kubernetes().join("bin").join(program),
             Source::Unpacked { package } => self.cache.join(package).join("usr/bin").join(program),
             Source::Debian { .. } => Path::new("/usr/bin").join(program),
@@ -154,6 +166,12 @@ impl Toolbox {
                 let to = self.cache.join(format!("{}-{version}", tool.program));
                 self.go_install(tool.program, &format!("{package}@{version}"), &to)
             }
+            Source::GoTest { package, version } => self.go_test(
+                tool.program,
+                package,
+                version,
+                &self.cache.join(format!("{}-{version}", tool.program)),
+            ),
             Source::Kubernetes => self.build_kubernetes(tool.program),
             Source::Unpacked { package } => self.unpack(tool.program, package),
             Source::Debian { package } => self.apt_install(tool.program, package),
