@@ -23,7 +23,7 @@
 //! Without features the crate has no HTTP, no SDK and no git.
 //!
 //! # Permissions
-//! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository.
+//! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
 
 mod artifact;
 mod commit;

@@ -113,6 +113,19 @@ impl Repository {
         &self.path
     }
 
+    /// What this is a pull-through cache of, where the name alone tells: Google's mirror of Docker Hub, the dependency
+    /// proxy of a GitLab. A tag there may name what it named some time ago; a digest is a digest.
+    ///
+    /// ```
+    /// let repository: bp_artifact::Repository = "mirror.gcr.io/library/nginx".parse()?;
+    /// assert_eq!(repository.cache_of(), Some("Docker Hub"));
+    /// # Ok::<(), bp_artifact::ParseError>(())
+    /// ```
+    pub fn cache_of(&self) -> Option<&'static str> {
+        let is_proxy = format!("/{}/", self.path).contains("/dependency_proxy/containers/");
+        (self.registry.host() == "mirror.gcr.io" || is_proxy).then_some("Docker Hub")
+    }
+
     /// The reference to `digest` in this repository.
     pub fn at(&self, digest: Digest) -> DigestRef {
         DigestRef { repository: self.clone(), digest }

@@ -45,6 +45,8 @@ pub struct Sandbox(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
     authority: OnceLock<Authority>,
+    /// The endpoints by host, for requests in memory.
+    named: OnceLock<HashMap<String, Arc<dyn Endpoint>>>,
     /// Where each endpoint listens, once it does.
     addresses: Mutex<HashMap<String, SocketAddr>>,
     #[cfg(feature = "registry")]
@@ -148,8 +150,8 @@ impl Shared {
     /// The endpoint that `host` (with or without a port) names.
     pub(crate) fn endpoint(&self, host: &str) -> Option<Arc<dyn Endpoint>> {
         let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host);
-        let exact =
-            self.endpoints().into_iter().find(|(name, ..)| name == bare).map(|(_, endpoint, _)| endpoint);
+        let by_host = || self.endpoints().into_iter().map(|(host, endpoint, _)| (host, endpoint)).collect();
+        let exact = self.named.get_or_init(by_host).get(bare).cloned();
         #[cfg(feature = "aws")]
         let exact = exact
             .or_else(|| crate::aws::is_api_host(bare).then(|| Arc::clone(&self.aws) as Arc<dyn Endpoint>));
@@ -266,6 +268,7 @@ impl Builder {
             runtime,
             pipeline: Pipeline { clock, ledger: Ledger::default(), faults: Faults::default() },
             authority: OnceLock::new(),
+            named: OnceLock::new(),
             addresses: Mutex::default(),
         }))
     }

@@ -7,7 +7,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, Reference,
+    Error, ErrorKind, Reference,
     value::{Fetched, Kind, SecretValue, Stored},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) fn pick(reference: &Reference, stored: &Stored) -> Result<Fetched, Error> {
     let (picked, kind) = match (stored.value(), reference.key()) {
         (SecretValue::Binary(_), Some(_)) => {
-            return Err(Error::Binary { reference: Box::new(reference.clone()) });
+            return Err(Error::new(reference, ErrorKind::Binary));
         }
         (SecretValue::Binary(_), None) => (None, Kind::Binary),
         (SecretValue::Text(_), None) => (None, Kind::Text),
@@ -29,17 +29,15 @@ pub(crate) fn pick(reference: &Reference, stored: &Stored) -> Result<Fetched, Er
 
 fn pick_key(reference: &Reference, key: &str, text: &SecretString) -> Result<(SecretValue, Kind), Error> {
     // serde_json's own messages may quote the value: only the place is taken from them.
-    let not_json = |e: serde_json::Error| Error::NotJson {
-        reference: Box::new(reference.clone()),
-        line: e.line(),
-        column: e.column(),
+    let not_json = |e: serde_json::Error| {
+        Error::new(reference, ErrorKind::NotJson { line: e.line(), column: e.column() })
     };
     let mut json = serde_json::Deserializer::from_str(text.expose_secret());
     let found = json.deserialize_map(Pick(key)).map_err(not_json)?;
     json.end().map_err(not_json)?;
     let raw = match found {
         Found { value: Some(raw), .. } => raw.get(),
-        Found { keys, .. } => return Err(Error::NoSuchKey { reference: Box::new(reference.clone()), keys }),
+        Found { keys, .. } => return Err(Error::new(reference, ErrorKind::NoSuchKey { keys })),
     };
     let kind = kind_of(raw);
     let value = match kind {

@@ -60,7 +60,7 @@ mod value;
 #[cfg(feature = "cache")]
 pub use cache::{Cache, CacheOptions, CacheOptionsError, CacheSize};
 pub use check::{CheckReport, Checked, Depth, check};
-pub use error::{Error, Grant};
+pub use error::{Error, ErrorKind, Grant};
 pub use lint::Lint;
 pub use permissions::{Place, grants, policy};
 use reference::suffix as reference_suffix;

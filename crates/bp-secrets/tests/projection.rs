@@ -139,6 +139,50 @@ fn an_external_secret_in_full() {
 }
 
 #[test]
+fn an_external_secret_with_templates_and_all_keys_of_a_secret() {
+    let all = bindings([("USER", "secretsmanager:prod/db:user::"), ("HOST", "/prod/host")]);
+    let whole: Reference = "secretsmanager:prod/flags::AWSPREVIOUS:".parse().unwrap();
+    let object = ExternalSecret::new("web")
+        .template("URL", "postgres://{{ .USER }}@{{ .HOST }}")
+        .extract(whole.clone())
+        .print(&all);
+    assert_eq!(
+        object["spec"]["target"]["template"],
+        json!({ "engineVersion": "v2", "data": { "URL": "postgres://{{ .USER }}@{{ .HOST }}" } })
+    );
+    assert_eq!(
+        object["spec"]["dataFrom"],
+        json!([{
+            "extract": { "key": "prod/flags", "version": "AWSPREVIOUS" },
+            "sourceRef": { "storeRef": { "kind": "ClusterSecretStore", "name": "aws-secrets-manager" } },
+        }])
+    );
+    // What a template makes, and what has its names from the values, is bound to nothing; checks see it all.
+    assert!(
+        ExternalSecret::parse(&object, service).unwrap_err().to_string().starts_with("/spec/dataFrom takes")
+    );
+    let templated = ExternalSecret::new("web").template("URL", "{{ .USER }}").print(&all);
+    let error = ExternalSecret::parse(&templated, service).unwrap_err().to_string();
+    assert!(error.starts_with("/spec/target/template/data makes other values"), "{error}");
+    let mut expected = all.references();
+    expected.push(whole);
+    assert_eq!(ExternalSecret::references(&object, service).unwrap(), expected);
+
+    for (entry, reason) in [
+        (json!({ "find": { "name": { "regexp": "prod/.*" } } }), "found or generated"),
+        (
+            json!({ "sourceRef": { "generatorRef": { "kind": "Password", "name": "p" } } }),
+            "found or generated",
+        ),
+        (json!({ "extract": { "key": "x" } }), "it names no store"),
+    ] {
+        let object = json!({ "spec": { "dataFrom": [entry] } });
+        let error = ExternalSecret::references(&object, service).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn a_secret_provider_class_takes_all_keys_of_a_secret_in_one_object() {
     let all = bindings([
         ("USER", &*format!("{ARN}:user::")),
@@ -202,6 +246,13 @@ fn refuses_objects_that_it_would_misread() {
         );
     }
     assert!(entry(json!({ "property": "a" })).unwrap_err().contains("/remoteRef/key"));
+    assert_eq!(entry(json!({ "key": "db", "decodingStrategy": "None", "metadataPolicy": "None" })), Ok(()));
+    for (field, value) in
+        [("decodingStrategy", "Base64"), ("decodingStrategy", "Auto"), ("metadataPolicy", "Fetch")]
+    {
+        let error = entry(json!({ "key": "db", field: value })).unwrap_err();
+        assert!(error.contains(&format!("its {field} makes something else of the value")), "{error}");
+    }
     assert!(
         ecs::parse(&json!([{ "name": "A", "valueFrom": "secretsmanager:x" }])).is_ok(),
         "a parameter's label"

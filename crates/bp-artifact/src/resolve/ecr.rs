@@ -1,13 +1,18 @@
 //! The resolver for Amazon ECR, by its API: no registry login, no token.
 
+mod caches;
+
+use std::sync::Arc;
+
 use aws_sdk_ecr::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{RequestId as _, batch_get_image::BatchGetImageError},
+    operation::RequestId,
     types::{ImageFailureCode, ImageIdentifier},
 };
 use futures_core::future::BoxFuture;
 
+use self::caches::Caches;
 use super::{ManifestError, Resolve, ResolveError};
 use crate::{
     digest::Digest,
@@ -29,6 +34,10 @@ const ACCEPTED: [&str; 4] = [
 /// The manifest's bytes are hashed and compared with the digest that the service tells. The client's region must be
 /// the registry's; retries, time-outs and credentials are the client's.
 ///
+/// A tag in a pull-through cache is refused: it may be a day old. The registry's rules are read once, after the first
+/// tag was found. Where they may not be read, a tag is not believed, unless
+/// [`assume_no_caches`](Self::assume_no_caches) vouches for the registry.
+///
 /// ```no_run
 /// use std::time::Duration;
 /// use bp_artifact::{EcrResolver, Wait, wait_for};
@@ -43,16 +52,24 @@ const ACCEPTED: [&str; 4] = [
 /// ```
 ///
 /// # Permissions
-/// `ecr:BatchGetImage` on the repository.
+/// `ecr:BatchGetImage` on the repository; for tags `ecr:DescribePullThroughCacheRules` on `*`.
 #[derive(Debug, Clone)]
 pub struct EcrResolver {
     client: Client,
+    caches: Option<Arc<Caches>>,
 }
 
 impl EcrResolver {
     /// A resolver over `client`.
     pub fn new(client: Client) -> Self {
-        EcrResolver { client }
+        EcrResolver { client, caches: Some(Arc::default()) }
+    }
+
+    /// Believes every tag, for registries without pull-through caches whose rules the caller may not read, as those of
+    /// another account.
+    pub fn assume_no_caches(mut self) -> Self {
+        self.caches = None;
+        self
     }
 
     /// The account, when this client is one for the registry.
@@ -71,8 +88,16 @@ impl EcrResolver {
     }
 
     async fn look(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
+        let account = self.account(image.repository())?;
+        let found = self.get(image, account).await?;
+        match (&self.caches, image.digest()) {
+            (Some(caches), None) => caches.check(&self.client, account, image).await.map(|()| found),
+            _ => Ok(found),
+        }
+    }
+
+    async fn get(&self, image: &ImageRef, account: &str) -> Result<ResolvedImage, ResolveError> {
         let repository = image.repository();
-        let account = self.account(repository)?;
         let answer = self
             .client
             .batch_get_image()
@@ -82,7 +107,7 @@ impl EcrResolver {
             .set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()))
             .send()
             .await
-            .map_err(|error| failed(repository, error))?;
+            .map_err(|error| failed(repository, "ecr:BatchGetImage", error))?;
         let request_id = answer.request_id().map(str::to_owned);
         if let Some(failure) = answer.failures().first() {
             return Err(match failure.failure_code() {
@@ -138,7 +163,11 @@ fn verify(
     }
 }
 
-fn failed(repository: &Repository, error: SdkError<BatchGetImageError>) -> ResolveError {
+/// What a call failed with. `action` is what it needs.
+fn failed<E>(repository: &Repository, action: &str, error: SdkError<E>) -> ResolveError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
     let request_id = error.request_id().map(str::to_owned);
     let repository = repository.clone();
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
@@ -148,7 +177,7 @@ fn failed(repository: &Repository, error: SdkError<BatchGetImageError>) -> Resol
         }
         (_, Some("AccessDeniedException")) => ResolveError::AccessDenied {
             repository,
-            permission: "ecr:BatchGetImage".into(),
+            permission: action.to_owned(),
             request_id,
             source: Some(error.into()),
         },

@@ -67,6 +67,16 @@ pub enum ResolveError {
         /// What would serve it.
         reason: String,
     },
+    /// The tag was read from a pull-through cache, which may hold what it named some time ago.
+    #[error(
+        "{image} is in a pull-through cache of {upstream}, where a tag may be old: resolve it there, or name the digest"
+    )]
+    Cached {
+        /// The image.
+        image: ImageRef,
+        /// What it caches.
+        upstream: String,
+    },
     /// What the registry answered is no manifest, or not the one it says it is.
     #[error("the registry's answer for {image} is no good")]
     BadManifest {
@@ -116,6 +126,7 @@ impl Classified for ResolveError {
             | ResolveError::AccessDenied { .. }
             | ResolveError::NoCredentials { .. }
             | ResolveError::Unavailable { .. } => ErrorClass::Unavailable,
+            ResolveError::Cached { .. } => ErrorClass::Refused,
             ResolveError::BadManifest { .. } => ErrorClass::Unexpected,
         }
     }

@@ -182,6 +182,16 @@ pub enum RegistryError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// A tag was answered by a cache in front of the registry, which does not know whether it has moved.
+    #[error(
+        "{at} was answered by a cache, {age} s after it was true: ask the registry itself, or name the digest"
+    )]
+    Cached {
+        /// What was asked.
+        at: RequestLine,
+        /// How old the answer is, in seconds.
+        age: u64,
+    },
     /// The registry does not keep to the specification.
     #[error("{at} was answered against the specification: {reason}")]
     Protocol {
@@ -253,7 +263,7 @@ impl Classified for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             RegistryError::NotFound { .. } => ErrorClass::BadInput,
-            RegistryError::Refused { .. } => ErrorClass::Refused,
+            RegistryError::Refused { .. } | RegistryError::Cached { .. } => ErrorClass::Refused,
             RegistryError::Unauthorized { .. }
             | RegistryError::Denied { .. }
             | RegistryError::RateLimited { .. }

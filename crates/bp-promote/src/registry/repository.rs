@@ -168,6 +168,9 @@ impl RepositoryClient {
         Box::pin(async move {
             let answer = self.client.attempt(self.errand(&self.pull), call, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
+            if let (Reference::Tag(_), Some(age)) = (reference, age(&parts.headers)) {
+                return Err(RegistryError::Cached { at: call.at.clone(), age });
+            }
             let bytes = collect(&call.at, body).await?;
             // A tag's bytes are held against what the registry says of them.
             let told = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
@@ -265,6 +268,11 @@ impl fmt::Debug for RepositoryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RepositoryClient").field("repository", &self.repository).finish_non_exhaustive()
     }
+}
+
+/// How old an answer is that a cache gave without asking (RFC 9111, section 5.1).
+fn age(headers: &HeaderMap) -> Option<u64> {
+    text(headers, header::AGE)?.parse().ok().filter(|age| *age > 0)
 }
 
 pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {

@@ -8,6 +8,9 @@ use crate::content::Reference;
 
 /// Resolves images of any registry, in one request. The manifest's bytes are hashed.
 ///
+/// A tag in what is known for a pull-through cache, by its name or since a cache answered (`Age`), is refused: it may be
+/// old. Other caches cannot be told; name a digest, or resolve where the image was pushed.
+///
 /// # Permissions
 /// Pull. On Amazon ECR: `ecr:GetAuthorizationToken`, `ecr:BatchGetImage`.
 #[derive(Debug, Clone)]
@@ -23,6 +26,9 @@ impl RegistryResolver {
 
     async fn look(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let repository = image.repository();
+        if let (Some(upstream), None) = (repository.cache_of(), image.digest()) {
+            return Err(ResolveError::Cached { image: image.clone(), upstream: upstream.to_owned() });
+        }
         let reference = Reference::from_image(image);
         let manifest = self
             .client
@@ -66,6 +72,9 @@ fn failed(image: &ImageRef, error: RegistryError) -> ResolveError {
         }
         RegistryError::Corrupt { expected, found, .. } => bad(ManifestError::Digest { expected, found }),
         RegistryError::Manifest { source, .. } => bad(source),
+        RegistryError::Cached { .. } => {
+            ResolveError::Cached { image: image.clone(), upstream: "the registry behind it".to_owned() }
+        }
         _ => ResolveError::Unavailable { repository, request_id: None, source: error.into() },
     }
 }

@@ -4,6 +4,7 @@ mod options;
 mod state;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub use self::options::{CacheOptions, CacheOptionsError};
 use self::state::{Answer, Found, State};
-use crate::{Description, Error, Reference, Store, Stored};
+use crate::{Description, Error, ErrorKind, Fetched, Reference, Store, Stored, json};
 
 /// A cache in front of a store, itself a store. Cheap to clone; all clones are the same cache.
 ///
@@ -188,6 +189,23 @@ impl<S: Store> Drop for Lead<S> {
 impl<S: Store> Store for Cache<S> {
     async fn read(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
         self.through(references, false).await
+    }
+
+    /// A hit takes one look under the lock, and copies nothing but the value of a key.
+    async fn fetch_one(&self, reference: &Reference) -> Result<Fetched, Error> {
+        let whole = match reference.key() {
+            None => Cow::Borrowed(reference),
+            Some(_) => Cow::Owned(reference.whole()),
+        };
+        let hit = self.lock().fresh(&whole, Instant::now());
+        match hit {
+            Some(Ok(stored)) => json::pick(reference, &stored),
+            Some(Err(error)) => Err(error.about(reference)),
+            None => {
+                let mut answers = self.fetch(std::slice::from_ref(reference)).await;
+                answers.pop().unwrap_or_else(|| Err(Error::new(reference, ErrorKind::Unreadable)))
+            }
+        }
     }
 
     /// Asks the store: what is there is not cached.

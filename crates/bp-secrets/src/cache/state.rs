@@ -1,11 +1,18 @@
 //! What the cache knows, under its lock.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
 use super::CacheOptions;
-use crate::{Error, ParameterVersion, Reference, SecretVersion, Stored};
+use crate::{Error, ErrorKind, ParameterVersion, Reference, SecretVersion, Stored};
 
 /// What a read is answered with.
 pub(super) type Answer = Result<Stored, Error>;
@@ -31,13 +38,24 @@ struct Place {
 }
 
 enum Points {
-    To(Version),
+    To(Arc<Held>),
     Nowhere(Error),
 }
 
+/// One version's value: `values` has it once, and each place that points at it once more.
 struct Held {
     stored: Stored,
-    used: u64,
+    used: AtomicU64,
+}
+
+impl Held {
+    fn version(&self) -> Version {
+        (self.stored.arn().to_owned(), self.stored.version().to_owned())
+    }
+
+    fn bytes(&self) -> usize {
+        self.stored.value().expose_bytes().len()
+    }
 }
 
 /// A question under way, and the flight that asks it.
@@ -49,7 +67,7 @@ struct Flight {
 pub(super) struct State {
     options: CacheOptions,
     places: HashMap<Reference, Place>,
-    values: HashMap<Version, Held>,
+    values: HashMap<Version, Arc<Held>>,
     flights: HashMap<Reference, Flight>,
     bytes: usize,
     /// Counts uses and flights.
@@ -99,7 +117,7 @@ impl State {
         }
     }
 
-    fn fresh(&mut self, place: &Reference, now: Instant) -> Option<Answer> {
+    pub(super) fn fresh(&mut self, place: &Reference, now: Instant) -> Option<Answer> {
         let tick = self.tick();
         let place = self.places.get_mut(place)?;
         if place.fresh_until.is_some_and(|until| now >= until) {
@@ -107,9 +125,8 @@ impl State {
         }
         place.used = tick;
         match &place.points {
-            Points::To(version) => {
-                let held = self.values.get_mut(version)?;
-                held.used = tick;
+            Points::To(held) => {
+                held.used.store(tick, Relaxed);
                 // While the service is down, an old value is trusted again for a little; it is stale all the same.
                 let age = now - place.read;
                 let stale = place.fresh_until.is_some() && age > self.options.fresh_for;
@@ -168,36 +185,38 @@ impl State {
         let used = self.tick();
         let version = (stored.arn().to_owned(), stored.version().to_owned());
         let bytes = &mut self.bytes;
-        let held = self.values.entry(version.clone()).or_insert_with(|| {
-            *bytes += stored.value().expose_bytes().len();
-            Held { stored, used }
+        let held = self.values.entry(version).or_insert_with(|| {
+            let held = Held { stored, used: AtomicU64::new(used) };
+            *bytes += held.bytes();
+            Arc::new(held)
         });
-        held.used = used;
+        held.used.store(used, Relaxed);
+        let held = Arc::clone(held);
         let stored = held.stored.clone();
         let fresh_until = (!is_immutable(place)).then(|| now + jittered(self.options.fresh_for));
-        let new = Place { points: Points::To(version.clone()), read: now, fresh_until, used };
-        let old = self.places.insert(place.clone(), new);
-        if let Some(Place { points: Points::To(old), .. }) = old
-            && old != version
-        {
-            self.release(&old);
-        }
+        let new = Place { points: Points::To(held), read: now, fresh_until, used };
+        self.replace(place, new);
         self.shrink();
         stored
     }
 
+    fn replace(&mut self, place: &Reference, new: Place) {
+        let old = self.places.insert(place.clone(), new);
+        self.release(old);
+    }
+
     fn remember_absence(&mut self, place: &Reference, error: &Error, now: Instant) {
         let used = self.tick();
-        let old = match self.options.absent_for {
-            Duration::ZERO => self.places.remove(place),
+        match self.options.absent_for {
+            Duration::ZERO => {
+                let old = self.places.remove(place);
+                self.release(old);
+            }
             time => {
                 let fresh_until = Some(now + jittered(time));
                 let points = Points::Nowhere(error.clone());
-                self.places.insert(place.clone(), Place { points, read: now, fresh_until, used })
+                self.replace(place, Place { points, read: now, fresh_until, used });
             }
-        };
-        if let Some(Place { points: Points::To(version), .. }) = old {
-            self.release(&version);
         }
         self.shrink();
     }
@@ -206,14 +225,14 @@ impl State {
     fn stale(&mut self, place: &Reference, now: Instant) -> Option<Stored> {
         let (most_age, pause) = (self.options.most_age, self.options.fresh_for / 10);
         let place = self.places.get_mut(place)?;
-        let Points::To(version) = &place.points else { return None };
+        let Points::To(held) = &place.points else { return None };
         let age = now - place.read;
         if age > most_age {
             return None;
         }
         let left = most_age - age;
         place.fresh_until = Some(now + jittered(pause).min(left));
-        Some(self.values.get(version)?.stored.clone().with_staleness(Some(age)))
+        Some(held.stored.clone().with_staleness(Some(age)))
     }
 
     /// Makes the places of a secret or parameter old. What was asked about them before is not kept.
@@ -235,26 +254,26 @@ impl State {
         self.bytes = 0;
     }
 
-    /// Wipes a version that no place points at any more.
-    fn release(&mut self, version: &Version) {
-        let is_pointed_at =
-            self.places.values().any(|place| matches!(&place.points, Points::To(v) if v == version));
-        if !is_pointed_at {
-            self.wipe(version);
+    /// Wipes what a place pointed at that is gone, unless another one does.
+    fn release(&mut self, place: Option<Place>) {
+        if let Some(Place { points: Points::To(held), .. }) = place
+            && Arc::strong_count(&held) == 2
+        {
+            self.wipe(&held.version());
         }
     }
 
     fn wipe(&mut self, version: &Version) {
         if let Some(held) = self.values.remove(version) {
-            self.bytes -= held.stored.value().expose_bytes().len();
+            self.bytes -= held.bytes();
         }
     }
 
     /// Lets a quarter go, the least recently used first, when a bound is passed.
     fn shrink(&mut self) {
         if self.bytes > self.options.most_bytes {
-            let mut versions: Vec<(u64, Version)> =
-                self.values.iter().map(|(version, held)| (held.used, version.clone())).collect();
+            let used = |(version, held): (&Version, &Arc<Held>)| (held.used.load(Relaxed), version.clone());
+            let mut versions: Vec<(u64, Version)> = self.values.iter().map(used).collect();
             versions.sort_unstable();
             for (_, version) in versions {
                 if self.bytes <= self.options.most_bytes / 4 * 3 {
@@ -262,9 +281,9 @@ impl State {
                 }
                 self.wipe(&version);
             }
-            let values = &self.values;
+            // What is wiped is held by its places alone.
             self.places.retain(|_, place| match &place.points {
-                Points::To(version) => values.contains_key(version),
+                Points::To(held) => self.values.contains_key(&held.version()),
                 Points::Nowhere(_) => true,
             });
         }
@@ -272,22 +291,16 @@ impl State {
             let mut uses: Vec<u64> = self.places.values().map(|place| place.used).collect();
             uses.sort_unstable();
             let oldest_kept = uses[self.places.len() - self.options.most_places.div_ceil(4) * 3];
-            let mut gone = Vec::new();
-            self.places.retain(|_, place| {
-                let keep = place.used >= oldest_kept;
-                if let (false, Points::To(version)) = (keep, &place.points) {
-                    gone.push(version.clone());
-                }
-                keep
-            });
-            gone.iter().for_each(|version| self.release(version));
+            let gone: Vec<Place> =
+                self.places.extract_if(|_, place| place.used < oldest_kept).map(|(_, place)| place).collect();
+            gone.into_iter().for_each(|place| self.release(Some(place)));
         }
     }
 }
 
 /// What may be well again soon, so that the last value is better than none.
 fn is_transient(error: &Error) -> bool {
-    error.is_retryable() || matches!(error, Error::Credentials { .. })
+    error.is_retryable() || *error.kind() == ErrorKind::Credentials
 }
 
 /// Whether the reference names a version that never changes.

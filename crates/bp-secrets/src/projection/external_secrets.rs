@@ -1,5 +1,7 @@
 //! External Secrets Operator: `ExternalSecret` and `ClusterSecretStore` (`external-secrets.io/v1`).
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Binding, Bindings, ProjectionError, list, metadata, text};
@@ -9,6 +11,18 @@ const FORM: &str = "External Secrets Operator";
 const VERSION: &str = "external-secrets.io/v1";
 
 /// What an `ExternalSecret` needs besides its bindings.
+///
+/// ```
+/// use bp_secrets::projection::{env, external_secrets::ExternalSecret};
+///
+/// let bindings = env::parse("USER=secretsmanager:prod/db:user::\nPASSWORD=secretsmanager:prod/db:password::")?;
+/// let object = ExternalSecret::new("db")
+///     .namespace("shop")
+///     .template("URL", "postgres://{{ .USER }}:{{ .PASSWORD | urlquery }}@db/shop")
+///     .print(&bindings);
+/// assert_eq!(object["spec"]["target"]["template"]["engineVersion"], "v2");
+/// # Ok::<(), bp_secrets::projection::ProjectionError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalSecret {
     name: String,
@@ -16,6 +30,8 @@ pub struct ExternalSecret {
     secrets_store: String,
     parameters_store: String,
     immutable: bool,
+    templates: BTreeMap<String, String>,
+    extracts: Vec<Reference>,
 }
 
 impl ExternalSecret {
@@ -28,6 +44,8 @@ impl ExternalSecret {
             secrets_store: "aws-secrets-manager".into(),
             parameters_store: "aws-parameter-store".into(),
             immutable: false,
+            templates: BTreeMap::new(),
+            extracts: Vec::new(),
         }
     }
 
@@ -49,6 +67,19 @@ impl ExternalSecret {
         self
     }
 
+    /// Adds a key whose value is made of the bound values: a Go template, engine v2, in which `{{ .NAME }}` is the value
+    /// of NAME. With a template the `Secret` has the templates' keys only.
+    pub fn template(mut self, key: &str, text: &str) -> Self {
+        self.templates.insert(key.to_owned(), text.to_owned());
+        self
+    }
+
+    /// Takes every key of the JSON object that the reference stands for (`dataFrom`), under its own name.
+    pub fn extract(mut self, reference: Reference) -> Self {
+        self.extracts.push(reference);
+        self
+    }
+
     /// The object.
     pub fn print(&self, bindings: &Bindings) -> Value {
         let data: Vec<Value> = bindings.iter().map(|binding| self.entry(binding)).collect();
@@ -56,15 +87,32 @@ impl ExternalSecret {
         if self.immutable {
             target["immutable"] = json!(true);
         }
+        if !self.templates.is_empty() {
+            target["template"] = json!({ "engineVersion": "v2", "data": self.templates });
+        }
+        let mut spec = json!({ "refreshInterval": "1h", "target": target, "data": data });
+        if !self.extracts.is_empty() {
+            let extract = |reference| {
+                let (remote, source) = self.remote(reference);
+                json!({ "extract": remote, "sourceRef": source })
+            };
+            spec["dataFrom"] = self.extracts.iter().map(extract).collect();
+        }
         json!({
             "apiVersion": VERSION,
             "kind": "ExternalSecret",
             "metadata": metadata(&self.name, self.namespace.as_deref()),
-            "spec": { "refreshInterval": "1h", "target": target, "data": data },
+            "spec": spec,
         })
     }
 
     fn entry(&self, Binding { name, reference }: &Binding) -> Value {
+        let (remote, source) = self.remote(reference);
+        json!({ "secretKey": name, "remoteRef": remote, "sourceRef": source })
+    }
+
+    /// What to fetch, and from which store.
+    fn remote(&self, reference: &Reference) -> (Value, Value) {
         let mut remote = json!({});
         let store = match reference {
             Reference::Secret(secret) => {
@@ -88,41 +136,120 @@ impl ExternalSecret {
             }
         };
         // The store stands at each entry: one object may take from both services.
-        let store = json!({ "storeRef": { "kind": "ClusterSecretStore", "name": store } });
-        json!({ "secretKey": name, "remoteRef": remote, "sourceRef": store })
+        (remote, json!({ "storeRef": { "kind": "ClusterSecretStore", "name": store } }))
     }
 
-    /// Reads an `ExternalSecret`. `service` says which service a store of this name is for.
+    /// Reads an `ExternalSecret` whose `Secret` has the bound names with their values. `service` says which service a
+    /// store of this name is for.
     ///
     /// # Errors
-    /// When it is not of the form, a store is not known, or a property is a path that is more than a key.
+    /// When it is not of the form, a store is not known, a property is a path that is more than a key, or the values are
+    /// decoded or made by a template, or their names come from the values themselves (`dataFrom`).
     pub fn parse(
         object: &Value,
         service: impl Fn(&str) -> Option<Service>,
     ) -> Result<Bindings, ProjectionError> {
-        let default = object.pointer("/spec/secretStoreRef/name").and_then(Value::as_str);
+        let has = |pointer: &str| object.pointer(pointer).is_some_and(|value| !is_empty(value));
+        let refuse = |at: &str, reason: &str| Err(ProjectionError::shape(at, reason));
+        if has("/spec/dataFrom") {
+            return refuse(
+                "/spec/dataFrom",
+                "takes the names from the values themselves, so they cannot be bound",
+            );
+        }
+        for at in ["/spec/target/template/data", "/spec/target/template/templateFrom"] {
+            if has(at) {
+                return refuse(at, "makes other values of those that are fetched, so they cannot be bound");
+            }
+        }
+        let reader = Reader { object, service: &service };
+        Bindings::new(reader.data()?)
+    }
+
+    /// Every reference of an `ExternalSecret`, for checks and permissions: also those whose keys it takes under their
+    /// own names, and those that a template is made of.
+    ///
+    /// # Errors
+    /// When it is not of the form, a store is not known, a property is more than a key, or it takes what cannot be
+    /// referred to: whatever is found by a name or tag, and what a generator makes.
+    pub fn references(
+        object: &Value,
+        service: impl Fn(&str) -> Option<Service>,
+    ) -> Result<Vec<Reference>, ProjectionError> {
+        let reader = Reader { object, service: &service };
+        let bound = match object.pointer("/spec/data") {
+            None => Vec::new(),
+            Some(_) => reader.data()?,
+        };
+        let extracted = reader.extracts()?;
+        Ok(bound.into_iter().map(|(_, reference)| reference).chain(extracted).collect())
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// An object that is read, and which service its stores are for.
+struct Reader<'a> {
+    object: &'a Value,
+    service: &'a dyn Fn(&str) -> Option<Service>,
+}
+
+impl Reader<'_> {
+    /// Names and references of `data`.
+    fn data(&self) -> Result<Vec<(String, Reference)>, ProjectionError> {
         let entry = |entry: &Value| {
             let name = text(entry, "/secretKey")?;
-            let store = entry.pointer("/sourceRef/storeRef/name").and_then(Value::as_str).or(default);
-            let store =
-                store.ok_or_else(|| ProjectionError::not_expressible(name, FORM, "it names no store"))?;
-            let service = service(store).ok_or_else(|| {
-                ProjectionError::not_expressible(name, FORM, format!("the store {store:?} is not known"))
-            })?;
-            let (key, version) = (text(entry, "/remoteRef/key")?, entry.pointer("/remoteRef/version"));
-            let property = entry.pointer("/remoteRef/property").and_then(Value::as_str);
-            let property = property.map(|path| {
-                let reason = "its property is a path or query, and only a key of the outermost object has a name elsewhere";
-                gjson_key(path).ok_or_else(|| ProjectionError::not_expressible(name, FORM, reason))
-            });
-            let version = version.and_then(Value::as_str).filter(|version| !version.is_empty());
-            let reference = reference(service, key, property.transpose()?.as_deref(), version);
-            let reference =
-                reference.map_err(|source| ProjectionError::Reference { name: name.to_owned(), source })?;
-            Ok((name.to_owned(), reference))
+            let remote = entry.pointer("/remoteRef").unwrap_or(&Value::Null);
+            Ok((name.to_owned(), self.reference(name, remote, entry)?))
         };
-        let data = list(object, "/spec/data")?;
-        Bindings::new(data.iter().map(entry).collect::<Result<Vec<_>, ProjectionError>>()?)
+        list(self.object, "/spec/data")?.iter().map(entry).collect()
+    }
+
+    /// The references of `dataFrom`.
+    fn extracts(&self) -> Result<Vec<Reference>, ProjectionError> {
+        let Some(all) = self.object.pointer("/spec/dataFrom").filter(|value| !is_empty(value)) else {
+            return Ok(Vec::new());
+        };
+        let all = all.as_array().ok_or_else(|| ProjectionError::shape("/spec/dataFrom", "is no list"))?;
+        let extract = |entry: &Value| match entry.get("extract") {
+            Some(remote) => self.reference("dataFrom", remote, entry),
+            None => {
+                let reason = "takes what is found or generated, to which nothing refers: name it in `extract` or `data`";
+                Err(ProjectionError::shape("/spec/dataFrom", reason))
+            }
+        };
+        all.iter().map(extract).collect()
+    }
+
+    /// What `remote` of `entry` stands for. `name` is what it is called in messages.
+    fn reference(&self, name: &str, remote: &Value, entry: &Value) -> Result<Reference, ProjectionError> {
+        let refuse = |reason: String| ProjectionError::not_expressible(name, FORM, reason);
+        let default = self.object.pointer("/spec/secretStoreRef/name");
+        let store = entry.pointer("/sourceRef/storeRef/name").or(default).and_then(Value::as_str);
+        let store = store.ok_or_else(|| refuse("it names no store".into()))?;
+        let service =
+            (self.service)(store).ok_or_else(|| refuse(format!("the store {store:?} is not known")))?;
+        for (field, usual) in [("decodingStrategy", "None"), ("metadataPolicy", "None")] {
+            if remote.get(field).and_then(Value::as_str).is_some_and(|value| value != usual) {
+                return Err(refuse(format!("its {field} makes something else of the value")));
+            }
+        }
+        let field = |field: &str| remote.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let key = field("key")
+            .ok_or_else(|| ProjectionError::shape("/remoteRef/key", "is not there, or no text"))?;
+        let property = field("property").map(|path| {
+            let reason = "its property is a path or query, and only a key of the outermost object has a name elsewhere";
+            gjson_key(path).ok_or_else(|| refuse(reason.into()))
+        });
+        reference(service, key, property.transpose()?.as_deref(), field("version"))
+            .map_err(|source| ProjectionError::Reference { name: name.to_owned(), source })
     }
 }
 

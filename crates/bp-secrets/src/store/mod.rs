@@ -17,7 +17,7 @@ pub use self::parameter_store::ParameterStore;
 pub use self::secrets_manager::SecretsManager;
 #[cfg(any(feature = "secretsmanager", feature = "ssm"))]
 pub use self::stores::Stores;
-use crate::{Error, Fetched, Reference, Stored, json};
+use crate::{Error, ErrorKind, Fetched, Reference, Stored, json};
 
 /// What is known of a secret or parameter without reading its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +77,7 @@ pub trait Store: Send + Sync {
     fn fetch_one(&self, reference: &Reference) -> impl Future<Output = Result<Fetched, Error>> + Send {
         async move {
             let mut answers = self.fetch(std::slice::from_ref(reference)).await;
-            answers.pop().unwrap_or_else(|| {
-                Err(Error::Unreadable { reference: Box::new(reference.clone()), request_id: None })
-            })
+            answers.pop().unwrap_or_else(|| Err(Error::new(reference, ErrorKind::Unreadable)))
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     sdk::{Code, Failure},
     under_way,
 };
-use crate::{Error, ParameterRef, ParameterVersion, Reference, Stored, value::SecretValue};
+use crate::{Error, ErrorKind, ParameterRef, ParameterVersion, Reference, Stored, value::SecretValue};
 
 /// The most parameters that one `GetParameters` takes.
 const BATCH: usize = 10;
@@ -115,11 +115,13 @@ impl ParameterStore {
         let wanted = references.iter().filter_map(parameter);
         let answers = self.get_all(&wanted.collect(), decrypt).await;
         let answer = |reference: &Reference| {
-            let Some(parameter) = parameter(reference) else { return Err(Error::no_store(reference)) };
+            let Some(parameter) = parameter(reference) else {
+                return Err(Error::new(reference, ErrorKind::NoStore));
+            };
             match answers.get(parameter) {
                 Some(Ok(found)) => Ok(read(&found.stored)),
                 Some(Err(failure)) => Err(failure.about(reference, ACTION)),
-                None => Err(Error::Unreadable { reference: Box::new(reference.clone()), request_id: None }),
+                None => Err(Error::new(reference, ErrorKind::Unreadable)),
             }
         };
         references.iter().map(answer).collect()

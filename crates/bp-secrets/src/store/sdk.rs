@@ -15,11 +15,7 @@ use aws_sdk_ssm::{
     operation::RequestId,
 };
 
-use crate::{
-    Error, Reference,
-    error::{Grant, Source},
-    permissions::resource,
-};
+use crate::{Error, ErrorKind, Grant, Reference, error::Source, permissions::resource};
 
 /// Why a call failed, before it is said of a reference.
 #[derive(Debug, Clone)]
@@ -103,28 +99,31 @@ impl Failure {
 
     /// The failure, said of a reference. `action` is what the call needed.
     pub(super) fn about(&self, reference: &Reference, action: &str) -> Error {
-        let reference = Box::new(reference.clone());
-        let (request_id, source) = (self.request_id.clone(), Arc::clone(&self.source));
-        match &self.code {
-            Code::Missing => Error::Missing { reference, request_id },
-            Code::NoSuchVersion => Error::NoSuchVersion { reference, request_id },
-            Code::Deleted => Error::Deleted { reference, request_id },
+        let kind = match &self.code {
+            Code::Missing => ErrorKind::Missing,
+            Code::NoSuchVersion => ErrorKind::NoSuchVersion,
+            Code::Deleted => ErrorKind::Deleted,
             Code::Denied(told) => {
                 let action = told.as_deref().unwrap_or(action);
-                let resource = match action {
-                    "kms:Decrypt" => "the KMS key that it is encrypted with".to_owned(),
-                    "secretsmanager:BatchGetSecretValue" => "*".to_owned(),
-                    _ => resource(&reference, None),
-                };
-                let grant = Grant { action: action.to_owned(), resource };
-                Error::Denied { reference, grant, request_id, source }
+                ErrorKind::Denied { grant: grant(action, reference) }
             }
-            Code::Credentials => Error::Credentials { reference, request_id, source },
-            Code::Unavailable => Error::Unavailable { reference, request_id, source },
-            Code::Unreadable => Error::Unreadable { reference, request_id },
-            Code::Refused(code) => Error::Refused { reference, code: code.clone(), request_id, source },
-        }
+            Code::Credentials => ErrorKind::Credentials,
+            Code::Unavailable => ErrorKind::Unavailable,
+            Code::Unreadable => ErrorKind::Unreadable,
+            Code::Refused(code) => ErrorKind::Refused { code: code.clone() },
+        };
+        Error::new(reference, kind).in_request(self.request_id.clone()).caused_by(Arc::clone(&self.source))
     }
+}
+
+/// What to allow, so that the reference can be read.
+fn grant(action: &str, reference: &Reference) -> Grant {
+    let resource = match action {
+        "kms:Decrypt" => "the KMS key that it is encrypted with".to_owned(),
+        "secretsmanager:BatchGetSecretValue" => "*".to_owned(),
+        _ => resource(reference, None),
+    };
+    Grant { action: action.to_owned(), resource }
 }
 
 fn meaning(code: &str, message: &str) -> Code {

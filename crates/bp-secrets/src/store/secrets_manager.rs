@@ -9,7 +9,7 @@ use super::{
     sdk::{Code, Failure},
     under_way,
 };
-use crate::{Error, Reference, SecretRef, SecretVersion, Stored, value::SecretValue};
+use crate::{Error, ErrorKind, Reference, SecretRef, SecretVersion, Stored, value::SecretValue};
 
 /// The most secrets that one `BatchGetSecretValue` takes.
 const BATCH: usize = 20;
@@ -162,11 +162,9 @@ impl SecretsManager {
                 Reference::Secret(secret) => match answers.get(secret) {
                     Some(Ok(stored)) => Ok(stored.clone()),
                     Some(Err(failure)) => Err(failure.about(reference, "secretsmanager:GetSecretValue")),
-                    None => {
-                        Err(Error::Unreadable { reference: Box::new(reference.clone()), request_id: None })
-                    }
+                    None => Err(Error::new(reference, ErrorKind::Unreadable)),
                 },
-                Reference::Parameter(_) => Err(Error::no_store(reference)),
+                Reference::Parameter(_) => Err(Error::new(reference, ErrorKind::NoStore)),
             })
             .collect()
     }
@@ -186,13 +184,15 @@ impl SecretsManager {
     }
 
     async fn describe_one(&self, reference: &Reference) -> Result<Description, Error> {
-        let Reference::Secret(secret) = reference else { return Err(Error::no_store(reference)) };
+        let Reference::Secret(secret) = reference else {
+            return Err(Error::new(reference, ErrorKind::NoStore));
+        };
         let call = self.client.describe_secret().secret_id(secret.id());
         let failed = |failure: Failure| failure.about(reference, "secretsmanager:DescribeSecret");
         let answer = call.send().await.map_err(|e| failed(Failure::of(e)))?;
         let request_id = answer.request_id().map(str::to_owned);
         if answer.deleted_date.is_some() {
-            return Err(Error::Deleted { reference: Box::new(reference.clone()), request_id });
+            return Err(Error::new(reference, ErrorKind::Deleted).in_request(request_id));
         }
         let stages = answer.version_ids_to_stages.unwrap_or_default();
         let version = match secret.version() {
@@ -204,8 +204,8 @@ impl SecretsManager {
                 stages.into_iter().find(|(_, stages)| stages.iter().any(|s| s == stage)).map(|(id, _)| id)
             }
         };
-        let version = version
-            .ok_or_else(|| Error::NoSuchVersion { reference: Box::new(reference.clone()), request_id })?;
+        let version =
+            version.ok_or_else(|| Error::new(reference, ErrorKind::NoSuchVersion).in_request(request_id))?;
         Ok(Description { arn: answer.arn.unwrap_or_default(), version, kms_key: answer.kms_key_id })
     }
 }

@@ -9,7 +9,7 @@ use super::ParameterStore;
 #[cfg(feature = "secretsmanager")]
 use super::SecretsManager;
 use super::{Description, Store};
-use crate::{Error, Reference, Stored};
+use crate::{Error, ErrorKind, Reference, Stored};
 
 /// The stores of a program: one for each service and region that its references name.
 ///
@@ -123,7 +123,8 @@ fn gather<T>(
     groups: Vec<Group>,
     answers: Vec<Vec<Result<T, Error>>>,
 ) -> Vec<Result<T, Error>> {
-    let mut all: Vec<Result<T, Error>> = references.iter().map(|r| Err(Error::no_store(r))).collect();
+    let mut all: Vec<Result<T, Error>> =
+        references.iter().map(|r| Err(Error::new(r, ErrorKind::NoStore))).collect();
     for (group, answers) in groups.into_iter().zip(answers) {
         for (at, answer) in group.places.into_iter().zip(answers) {
             all[at] = answer;

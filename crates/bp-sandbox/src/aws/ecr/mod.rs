@@ -1,5 +1,6 @@
 //! The API of Amazon ECR. What it tells of is the sandbox's registries: `<account>.dkr.ecr.<region>.amazonaws.com`.
 
+mod caches;
 mod images;
 mod repositories;
 
@@ -18,9 +19,11 @@ use crate::registry::Registry;
 /// How long a registry password lives.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// The service. Its state is the registries' own.
+/// The service. Its state is the registries' own, but for the rules of pull-through caches.
 #[derive(Debug, Default)]
-pub(super) struct Ecr {}
+pub(super) struct Ecr {
+    caches: caches::Rules,
+}
 
 impl Ecr {
     pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
@@ -35,6 +38,8 @@ impl Ecr {
             "DescribeImages" => images::describe(aws, call),
             "ListImages" => images::list(aws, call),
             "PutImage" => images::put(aws, call),
+            "CreatePullThroughCacheRule" => self.caches.create(call, aws.clock.now()),
+            "DescribePullThroughCacheRules" => self.caches.describe(call),
             "BatchCheckLayerAvailability" => images::check_layers(aws, call),
             _ => Err(call.unknown()),
         }

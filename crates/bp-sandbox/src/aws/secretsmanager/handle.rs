@@ -1,6 +1,9 @@
 //! Secrets Manager from the outside of its API: secrets to seed and to change.
 
-use super::{CURRENT, Content, Place, Secret, SecretsManager, replicate, request_id};
+use super::{
+    CURRENT, Place, SecretsManager, replicate, request_id,
+    secret::{Content, Secret},
+};
 use crate::clock::Clock;
 
 /// The secrets of one account and region, to seed and to change: see [`Aws::secretsmanager`](crate::aws::Aws::secretsmanager).

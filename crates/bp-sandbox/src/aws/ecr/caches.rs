@@ -1,0 +1,56 @@
+//! The rules of pull-through caches: below which prefix a registry answers with what it fetched from another.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{page, registry_id, seconds, strings, with_next};
+use crate::aws::wire::{Answer, ApiError, Call};
+
+/// Registry and region.
+type Place = (String, String);
+
+/// The rules of each registry, by their prefix.
+#[derive(Debug, Default)]
+pub(super) struct Rules(Mutex<BTreeMap<Place, BTreeMap<String, Value>>>);
+
+impl Rules {
+    pub(super) fn create(&self, call: &Call, now: Timestamp) -> Answer {
+        let (prefix, id) = (call.text("ecrRepositoryPrefix"), registry_id(call));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = all.entry((id.to_owned(), call.region.clone())).or_default();
+        if rules.contains_key(prefix) {
+            let message = format!(
+                "A pull through cache rule already exists with the prefix '{prefix}' in the registry with id '{id}'"
+            );
+            return Err(ApiError::new(400, "PullThroughCacheRuleAlreadyExistsException", message));
+        }
+        let rule = json!({
+            "ecrRepositoryPrefix": prefix,
+            "upstreamRegistryUrl": call.text("upstreamRegistryUrl"),
+            "createdAt": seconds(now),
+            "registryId": id,
+        });
+        rules.insert(prefix.to_owned(), rule.clone());
+        Ok(rule)
+    }
+
+    pub(super) fn describe(&self, call: &Call) -> Answer {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = BTreeMap::new();
+        let rules = all.get(&(registry_id(call).to_owned(), call.region.clone())).unwrap_or(&none);
+        let asked: Vec<&str> = strings(&call.input["ecrRepositoryPrefixes"]).collect();
+        if asked.iter().any(|prefix| !rules.contains_key(*prefix)) {
+            let message = "The pull through cache rule was not found. Specify a valid pull through cache rule and try \
+                           again.";
+            return Err(ApiError::new(400, "PullThroughCacheRuleNotFoundException", message));
+        }
+        let wanted = rules.iter().filter(|(prefix, _)| asked.is_empty() || asked.contains(&prefix.as_str()));
+        let (rules, next) = page(wanted.map(|(_, rule)| rule.clone()).collect(), call, 100)?;
+        Ok(with_next(json!({ "pullThroughCacheRules": rules }), next))
+    }
+}

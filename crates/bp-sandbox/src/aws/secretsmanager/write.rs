@@ -1,0 +1,106 @@
+//! Calls that change secrets.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    CURRENT, Caller, SecretsManager, invalid_parameter, invalid_request, place, seconds,
+    secret::{Content, Secret},
+    token,
+};
+use crate::aws::wire::{Answer, ApiError, Call};
+
+impl SecretsManager {
+    pub(super) fn create(&self, call: &Call, now: Timestamp) -> Answer {
+        let (name, content) = (call.text("Name"), Content::of(&call.input)?);
+        let legal = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-!".contains(c);
+        if name.is_empty() || name.len() > 512 || !name.chars().all(legal) {
+            return Err(ApiError::new(
+                400,
+                "ValidationException",
+                "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: \
+                 -/_+=.@!",
+            ));
+        }
+        let mut state = self.lock();
+        let secrets = state.entry(place(call)).or_default();
+        match secrets.get(name) {
+            Some(secret) if secret.deleted.is_some() => {
+                return Err(invalid_request(
+                    "You can't create this secret because a secret with this name is already scheduled for deletion.",
+                ));
+            }
+            Some(_) => {
+                return Err(ApiError::new(
+                    400,
+                    "ResourceExistsException",
+                    format!("The operation failed because the secret {name} already exists."),
+                ));
+            }
+            None => {}
+        }
+        let mut secret = Secret::new(&place(call), name, now);
+        secret.description = call.input["Description"].as_str().map(str::to_owned);
+        let mut answer = json!({ "ARN": secret.arn, "Name": name });
+        if let Some(content) = content {
+            let id = token(call);
+            secret.put(id.clone(), content, &[CURRENT.to_owned()], now)?;
+            answer["VersionId"] = json!(id);
+        }
+        secrets.insert(name.to_owned(), secret);
+        Ok(answer)
+    }
+
+    pub(super) fn put(&self, caller: &Caller<'_>, now: Timestamp) -> Answer {
+        let content = Content::of(&caller.call.input)?
+            .ok_or_else(|| invalid_parameter("You must provide either SecretString or SecretBinary."))?;
+        let id = token(caller.call);
+        let stages = match caller.call.input["VersionStages"].as_array() {
+            Some(stages) => stages.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            None => vec![CURRENT.to_owned()],
+        };
+        self.with(caller, "PutSecretValue", |secret| {
+            secret.put(id.clone(), content, &stages, now)?;
+            Ok(json!({ "ARN": secret.arn, "Name": secret.name, "VersionId": id, "VersionStages": stages }))
+        })
+    }
+
+    pub(super) fn update_stage(&self, caller: &Caller<'_>) -> Answer {
+        let input = &caller.call.input;
+        let stage = caller.call.text("VersionStage").to_owned();
+        let (to, from) = (input["MoveToVersionId"].as_str(), input["RemoveFromVersionId"].as_str());
+        self.with(caller, "UpdateSecretVersionStage", |secret| {
+            let holder = secret.versions.iter().find(|v| v.stages.contains(&stage)).map(|v| v.id.clone());
+            if holder.is_some() && holder.as_deref() != from && holder.as_deref() != to {
+                let holder = holder.unwrap_or_default();
+                return Err(invalid_parameter(format!(
+                    "The parameter RemoveFromVersionId can't be empty. Staging label {stage} is currently attached to \
+                     version {holder}, so you must explicitly reference that version in RemoveFromVersionId.",
+                )));
+            }
+            match to {
+                Some(to) => {
+                    secret.version(Some(to), None)?;
+                    secret.move_stage(&stage, to);
+                }
+                None => secret.unstage(&stage),
+            }
+            Ok(json!({ "ARN": secret.arn, "Name": secret.name }))
+        })
+    }
+
+    pub(super) fn delete(&self, caller: &Caller<'_>, now: Timestamp) -> Answer {
+        let input = &caller.call.input;
+        let force = input["ForceDeleteWithoutRecovery"].as_bool().unwrap_or_default();
+        let days = input["RecoveryWindowInDays"].as_i64().unwrap_or(30);
+        let date = if force { now } else { now + jiff::SignedDuration::from_hours(24 * days) };
+        let answer = self.with(caller, "DeleteSecret", |secret| {
+            secret.deleted = Some(date);
+            Ok(json!({ "ARN": secret.arn, "Name": secret.name, "DeletionDate": seconds(date) }))
+        })?;
+        if force && let Some(name) = answer["Name"].as_str() {
+            self.lock().entry(place(caller.call)).or_default().remove(name);
+        }
+        Ok(answer)
+    }
+}
