@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::{Digest, ImageRef, ManifestError, Tag};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -68,12 +69,23 @@ pub struct Descriptor {
     /// Where else it can be had. Such a layer is not pushed to registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The content itself in base64, where it is small and comes along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 impl Descriptor {
+    /// The content that comes along, if it is what the digest says.
+    pub(crate) fn inline(&self) -> Option<Bytes> {
+        let bytes = BASE64_STANDARD.decode(self.data.as_ref()?).ok()?;
+        let right =
+            bytes.len() as u64 == self.size && Digest::of(self.digest.algorithm(), &bytes) == self.digest;
+        right.then(|| bytes.into())
+    }
+
     /// A link to `bytes`.
     pub fn of(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
-        Descriptor { media_type: media_type.into(), digest, size, urls: Vec::new() }
+        Descriptor { media_type: media_type.into(), digest, size, urls: Vec::new(), data: None }
     }
 }
 

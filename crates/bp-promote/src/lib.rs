@@ -57,7 +57,7 @@ pub use copy::{
     ImageReport, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply, apply_all,
     copy, copy_all, plan, plan_all,
 };
-pub use layout::{LayoutError, OciLayout};
+pub use layout::{LayoutError, OciArchive, OciLayout};
 #[cfg(feature = "ecr")]
 pub use registry::EcrClients;
 pub use registry::{

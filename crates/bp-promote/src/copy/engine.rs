@@ -11,7 +11,10 @@ use std::{
 
 use bp_artifact::{Classified as _, Digest, Emitter, Repository, Tag};
 use futures_core::future::BoxFuture;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::{
+    future::{try_join, try_join_all},
+    stream,
+};
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -377,6 +380,9 @@ impl Engine {
         }
         let passing = Passing::new(&self.run.tally);
         let bytes = async {
+            if let Some(data) = blob.inline() {
+                return Ok(passing.count(Box::pin(stream::once(async { Ok(data) }))));
+            }
             let bytes = match self.run.options.trust_destination && self.destination.checks_digests() {
                 true => self.source.unhashed_blob(blob).await,
                 false => self.source.blob(blob).await,

@@ -16,6 +16,12 @@ pub enum LayoutError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An archive is written as a whole.
+    #[error("{} is an archive, which is not changed in place: write a new one", path.display())]
+    ReadOnly {
+        /// The archive.
+        path: PathBuf,
+    },
     /// The layout has no such image or blob.
     #[error("{} has no {reference}{}", path.display(), Names(names))]
     NotFound {

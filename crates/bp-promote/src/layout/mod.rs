@@ -1,76 +1,123 @@
-//! OCI image layouts: a directory as source and destination.
+//! OCI image layouts: a directory as source and destination, a tar archive as source or destination.
 //!
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
+mod archive;
 mod error;
 mod file;
+mod files;
+mod pack;
+mod store;
 
 use std::{
-    collections::HashSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use bp_artifact::{Digest, Hasher, Repository, Tag};
+use bp_artifact::{Digest, Hasher, Tag};
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value, json};
-use tokio::{fs, io::AsyncWriteExt as _, sync::Mutex};
+use tokio::{
+    fs,
+    io::{AsyncWriteExt as _, Take},
+    sync::Mutex,
+};
 use tokio_util::io::ReaderStream;
 
-pub use self::error::LayoutError;
-use self::file::Partial;
+pub use self::{error::LayoutError, pack::OciArchive};
+use self::{
+    file::Partial,
+    files::{Archive, Files},
+};
 use crate::{
     content::{Descriptor, Manifest, Reference},
-    retry::Observer,
-    store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored},
+    store::{BlobStream, PutError, StoreError},
 };
 
+const MARKER: &str = "oci-layout";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// An OCI image layout in a directory.
+/// An OCI image layout: a directory, or, to read from, a tar archive that holds one.
 ///
-/// Files appear whole or not at all, and `index.json` names an image only when all of it is there.
+/// Files appear whole or not at all, and `index.json` names an image only when all of it is there. Archives are written
+/// by [`OciArchive`].
 #[derive(Debug, Clone)]
 pub struct OciLayout {
     root: PathBuf,
+    files: Files,
     /// Held while `index.json` is read and replaced.
     index: Arc<Mutex<()>>,
 }
 
 impl OciLayout {
-    /// Opens a layout to read from.
+    /// Opens a layout to read from: a directory, or a tar archive, which is read in place.
     ///
     /// # Errors
-    /// When the directory is no OCI layout.
+    /// When it is no OCI layout: also for what `docker save` wrote, and for a compressed archive.
     ///
     /// # Cancel safety
     /// Reads only.
     pub async fn open(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
-        let layout = OciLayout { root: root.into(), index: Arc::default() };
-        let wrong =
-            |reason: &str| LayoutError::NotALayout { path: layout.root.clone(), reason: reason.into() };
-        let marker = layout.root.join("oci-layout");
-        let bytes = match fs::read(&marker).await {
+        let root = root.into();
+        let files = match fs::metadata(&root).await {
+            Ok(metadata) if metadata.is_file() => {
+                let path = root.clone();
+                let scanned = tokio::task::spawn_blocking(move || Archive::scan(path)).await;
+                let lost = |_| io::Error::from(io::ErrorKind::Interrupted);
+                let failed = |source| LayoutError::Io { doing: "read", path: root.clone(), source };
+                Files::Archive(Arc::new(scanned.map_err(lost).map_err(failed)??))
+            }
+            _ => Files::Directory(root.clone()),
+        };
+        let layout = OciLayout { root, files, index: Arc::default() };
+        layout.check().await?;
+        Ok(layout)
+    }
+
+    /// Unpacks a tar archive from a stream that cannot be read twice, such as a pipe, and opens what was in it.
+    /// `directory` is to be empty, and is the caller's to remove.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when the directory cannot be written.
+    ///
+    /// # Cancel safety
+    /// Cancelled, the stream is still read to its end.
+    pub async fn unpack(
+        stream: impl io::Read + Send + 'static,
+        directory: impl Into<PathBuf>,
+    ) -> Result<Self, LayoutError> {
+        let directory = directory.into();
+        let target = directory.clone();
+        let unpacked = tokio::task::spawn_blocking(move || archive::unpack(stream, &target)).await;
+        let failed = |source| LayoutError::Io { doing: "write", path: directory.clone(), source };
+        unpacked.map_err(|_| failed(io::ErrorKind::Interrupted.into()))??;
+        Self::open(directory).await
+    }
+
+    /// Whether it is a layout of a version that we know.
+    async fn check(&self) -> Result<(), LayoutError> {
+        let wrong = |reason: &str| LayoutError::NotALayout { path: self.root.clone(), reason: reason.into() };
+        let bytes = match self.files.read(MARKER).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let docker = fs::try_exists(layout.root.join("manifest.json")).await.unwrap_or(false);
-                return Err(wrong(match docker {
-                    true => {
+                return Err(wrong(match self.files.size("manifest.json").await {
+                    Some(_) => {
                         "it is what `docker save` writes, whose digest is not the registry's; export it with \
-                         `docker buildx build --output type=oci,tar=false`"
+                         `docker buildx build --output type=oci,dest=<file>`"
                     }
-                    false => "it has no file oci-layout",
+                    None => "it has no file oci-layout",
                 }));
             }
-            Err(source) => return Err(LayoutError::Io { doing: "read", path: marker, source }),
+            Err(source) => {
+                return Err(LayoutError::Io { doing: "read", path: self.files.shown(MARKER), source });
+            }
         };
         let version: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match version["imageLayoutVersion"].as_str() {
-            Some(version) if version.starts_with("1.") => Ok(layout),
+            Some(version) if version.starts_with("1.") => Ok(()),
             _ => Err(wrong("its imageLayoutVersion is not 1.x")),
         }
     }
@@ -85,7 +132,7 @@ impl OciLayout {
     pub async fn create(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let root = root.into();
         let blobs = root.join("blobs/sha256");
-        let marker = root.join("oci-layout");
+        let marker = root.join(MARKER);
         if !fs::try_exists(&marker).await.unwrap_or(false) {
             if let Ok(mut entries) = fs::read_dir(&root).await
                 && let Ok(Some(entry)) = entries.next_entry().await
@@ -105,7 +152,7 @@ impl OciLayout {
         Self::open(root).await
     }
 
-    /// The directory.
+    /// The directory or archive.
     pub fn path(&self) -> &Path {
         &self.root
     }
@@ -128,20 +175,49 @@ impl OciLayout {
             .collect())
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+    /// The tag of the only named image.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    pub async fn only_image(&self) -> Result<Reference, LayoutError> {
+        let images = self.images().await?;
+        match images.as_slice() {
+            [(name, descriptor)] => {
+                let tag = name.as_deref().and_then(|name| name.parse::<Tag>().ok());
+                Ok(tag.map(Reference::Tag).unwrap_or_else(|| Reference::Digest(descriptor.digest.clone())))
+            }
+            [] => Err(self.not_found(&"image").await),
+            _ => Err(self.not_found(&"single image: name one").await),
+        }
+    }
+
+    /// Where a blob is in the layout.
+    fn blob_name(digest: &Digest) -> String {
+        format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+    }
+
+    /// Where a blob is to be written. Only directories are.
+    fn writable(&self, digest: &Digest) -> Result<PathBuf, LayoutError> {
+        match &self.files {
+            Files::Directory(root) => Ok(root.join(Self::blob_name(digest))),
+            Files::Archive(archive) => Err(LayoutError::ReadOnly { path: archive.path.clone() }),
+        }
     }
 
     async fn read_index(&self) -> Result<Map<String, Value>, LayoutError> {
-        let path = self.root.join("index.json");
         let wrong = |reason| LayoutError::NotALayout { path: self.root.clone(), reason };
-        match fs::read(&path).await {
+        match self.files.read("index.json").await {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| wrong(format!("its index.json: {error}")))
             }
             // A layout that was just made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
-            Err(source) => Err(LayoutError::Io { doing: "read", path, source }),
+            Err(source) => {
+                Err(LayoutError::Io { doing: "read", path: self.files.shown("index.json"), source })
+            }
         }
     }
 
@@ -156,7 +232,7 @@ impl OciLayout {
                 if let Some((_, listed)) = images.into_iter().find(|(_, listed)| listed.digest == *digest) {
                     return Ok(Some(listed));
                 }
-                let size = fs::metadata(self.blob_path(digest)).await.ok().map(|metadata| metadata.len());
+                let size = self.files.size(&Self::blob_name(digest)).await;
                 Ok(size.map(|size| Descriptor::of("", digest.clone(), size)))
             }
         }
@@ -185,8 +261,9 @@ impl OciLayout {
         let Some(found) = self.find(reference).await? else {
             return Err(self.not_found(reference).await);
         };
-        let path = self.blob_path(&found.digest);
-        let bytes = match fs::read(&path).await {
+        let name = Self::blob_name(&found.digest);
+        let path = self.files.shown(&name);
+        let bytes = match self.files.read(&name).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.not_found(&found.digest).await);
@@ -203,8 +280,9 @@ impl OciLayout {
     }
 
     async fn read_blob(&self, blob: &Descriptor) -> Result<BlobStream, LayoutError> {
-        let path = self.blob_path(&blob.digest);
-        let file = match fs::File::open(&path).await {
+        let name = Self::blob_name(&blob.digest);
+        let path = self.files.shown(&name);
+        let file = match self.files.open(&name).await {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.not_found(&blob.digest).await);
@@ -224,8 +302,8 @@ impl OciLayout {
     }
 
     async fn write_blob(&self, blob: &Descriptor, mut bytes: BlobStream) -> Result<(), PutError> {
-        let path = self.blob_path(&blob.digest);
         let failed = |error| PutError::Destination(StoreError::Layout(error));
+        let path = self.writable(&blob.digest).map_err(failed)?;
         let mut partial = Partial::create(&path).await.map_err(failed)?;
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(PutError::Source)?;
@@ -237,7 +315,7 @@ impl OciLayout {
     }
 
     async fn list(&self, reference: &Reference, manifest: &Manifest) -> Result<(), LayoutError> {
-        file::replace(&self.blob_path(&manifest.digest), &manifest.bytes).await?;
+        file::replace(&self.writable(&manifest.digest)?, &manifest.bytes).await?;
         let _held = self.index.lock().await;
         let mut index = self.read_index().await?;
         index.entry("schemaVersion").or_insert(json!(2));
@@ -269,7 +347,7 @@ impl OciLayout {
 
 /// A file that is being read.
 struct Reading {
-    pieces: ReaderStream<fs::File>,
+    pieces: ReaderStream<Take<fs::File>>,
     hasher: Hasher,
     blob: Descriptor,
     at: u64,
@@ -307,138 +385,4 @@ impl Reading {
 
 fn name_of(entry: &Value) -> Option<&str> {
     entry["annotations"][REF_NAME].as_str()
-}
-
-impl Source for OciLayout {
-    fn name(&self) -> String {
-        self.root.display().to_string()
-    }
-
-    fn repository(&self) -> Option<&Repository> {
-        None
-    }
-
-    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>> {
-        Box::pin(async move { Ok(self.read_manifest(reference).await?) })
-    }
-
-    fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
-        Box::pin(async move { Ok(self.read_blob(blob).await?) })
-    }
-
-    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
-        Box::pin(async move { Ok(self.listed_referrers(subject).await?) })
-    }
-
-    fn attached_tags<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
-        Box::pin(async move {
-            let base = format!("{}-{}.", subject.algorithm().name(), subject.hex());
-            let names = self.images().await?.into_iter().filter_map(|(name, _)| name);
-            Ok(names.filter(|name| name.starts_with(&base)).filter_map(|name| name.parse().ok()).collect())
-        })
-    }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
-}
-
-impl Destination for OciLayout {
-    fn name(&self) -> String {
-        self.root.display().to_string()
-    }
-
-    fn repository(&self) -> Option<&Repository> {
-        None
-    }
-
-    fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
-        Box::pin(async move { Ok(self.find(reference).await?) })
-    }
-
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
-        // Looking costs nothing here.
-        Box::pin(async { Ok(Holding::Something) })
-    }
-
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
-        Box::pin(async move {
-            let names = self.images().await?.into_iter().filter_map(|(name, _)| name?.parse().ok());
-            Ok(Some(names.collect()))
-        })
-    }
-
-    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let metadata = fs::metadata(self.blob_path(&blob.digest)).await;
-            Ok(metadata.is_ok_and(|metadata| metadata.len() == blob.size))
-        })
-    }
-
-    fn put_blob<'a>(
-        &'a self,
-        blob: &'a Descriptor,
-        _: Option<&'a Repository>,
-        source: BoxFuture<'a, Result<BlobStream, StoreError>>,
-    ) -> BoxFuture<'a, Result<Stored, PutError>> {
-        Box::pin(async move {
-            let bytes = source.await.map_err(PutError::Source)?;
-            self.write_blob(blob, bytes).await?;
-            Ok(Stored::Uploaded)
-        })
-    }
-
-    fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(file::replace(&self.blob_path(&manifest.digest), &manifest.bytes).await?) })
-    }
-
-    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
-        Box::pin(async move { Ok(self.listed_referrers(subject).await?) })
-    }
-
-    fn put_referrer<'a>(
-        &'a self,
-        _: &'a Digest,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let reference = Reference::Digest(manifest.digest.clone());
-        Box::pin(async move { Ok(self.list(&reference, manifest).await?) })
-    }
-
-    fn publish<'a>(
-        &'a self,
-        reference: &'a Reference,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.list(reference, manifest).await?) })
-    }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
-}
-
-impl OciLayout {
-    /// The tag of the only named image.
-    ///
-    /// # Errors
-    /// When there is none, or more than one.
-    ///
-    /// # Cancel safety
-    /// Reads only.
-    pub async fn only_image(&self) -> Result<Reference, LayoutError> {
-        let images = self.images().await?;
-        match images.as_slice() {
-            [(name, descriptor)] => {
-                let tag = name.as_deref().and_then(|name| name.parse::<Tag>().ok());
-                Ok(tag.map(Reference::Tag).unwrap_or_else(|| Reference::Digest(descriptor.digest.clone())))
-            }
-            [] => Err(self.not_found(&"image").await),
-            _ => Err(self.not_found(&"single image: name one").await),
-        }
-    }
 }

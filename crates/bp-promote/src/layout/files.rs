@@ -1,0 +1,65 @@
+//! The files of a layout: in a directory, or in an archive.
+
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
+
+use tokio::{
+    fs,
+    io::{AsyncReadExt as _, AsyncSeekExt as _, Take},
+};
+
+/// Where the files of a layout are. They are named by their path in it, with slashes.
+#[derive(Debug, Clone)]
+pub(super) enum Files {
+    Directory(PathBuf),
+    Archive(Arc<Archive>),
+}
+
+/// A tar archive that was looked through once: where each of its files is.
+#[derive(Debug)]
+pub(super) struct Archive {
+    pub(super) path: PathBuf,
+    pub(super) files: HashMap<String, Place>,
+}
+
+/// Where the bytes of a file are in an archive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+impl Files {
+    /// The file as it is named in messages.
+    pub(super) fn shown(&self, name: &str) -> PathBuf {
+        match self {
+            Files::Directory(root) => root.join(name),
+            Files::Archive(archive) => PathBuf::from(format!("{}:{name}", archive.path.display())),
+        }
+    }
+
+    /// The size of a file that is there.
+    pub(super) async fn size(&self, name: &str) -> Option<u64> {
+        match self {
+            Files::Directory(root) => fs::metadata(root.join(name)).await.ok().map(|metadata| metadata.len()),
+            Files::Archive(archive) => archive.files.get(name).map(|place| place.size),
+        }
+    }
+
+    pub(super) async fn open(&self, name: &str) -> io::Result<Take<fs::File>> {
+        match self {
+            Files::Directory(root) => Ok(fs::File::open(root.join(name)).await?.take(u64::MAX)),
+            Files::Archive(archive) => {
+                let place = archive.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+                let mut file = fs::File::open(&archive.path).await?;
+                file.seek(io::SeekFrom::Start(place.offset)).await?;
+                Ok(file.take(place.size))
+            }
+        }
+    }
+
+    pub(super) async fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name).await?.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,167 @@
+//! Tar archives that hold an OCI layout.
+
+mod common;
+
+use std::{fs, io::Write as _, path::Path};
+
+use bp_promote::{
+    CopyError, CopyOptions, CopyReport, ImageAt, LayoutError, OciArchive, OciLayout, Reference, copy,
+    copy_all,
+};
+use bp_sandbox::Image;
+use common::*;
+
+fn tag(text: &str) -> Reference {
+    Reference::Tag(text.parse().unwrap())
+}
+
+async fn save(world: &World, path: &Path) -> CopyReport {
+    let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
+    let archive = OciArchive::create(path).await.unwrap();
+    copy(from, ImageAt::new(archive, tag("v1")), CopyOptions::default()).await.unwrap()
+}
+
+async fn load(world: &World, layout: OciLayout) -> Result<CopyReport, CopyError> {
+    let to = world.client.image(&format!("{DST}/shop/web:v1").parse().unwrap());
+    copy(ImageAt::new(layout, tag("v1")), to, CopyOptions::default()).await
+}
+
+/// An archive as other tools write them: names with `./`, the index at the end.
+fn foreign(image: &Image, path: &Path) {
+    let directory = tempfile::tempdir().unwrap();
+    image.write_layout(directory.path(), "v1").unwrap();
+    let mut archive = tar::Builder::new(fs::File::create(path).unwrap());
+    archive.append_dir_all("./blobs", directory.path().join("blobs")).unwrap();
+    for name in ["oci-layout", "index.json"] {
+        archive.append_path_with_name(directory.path().join(name), format!("./{name}")).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+#[tokio::test]
+async fn an_archive_is_the_same_bytes_each_time_and_is_read_in_place() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let directory = tempfile::tempdir().unwrap();
+    let [a, b] = ["a.tar", "b.tar"].map(|name| directory.path().join(name));
+    assert_eq!(save(&world, &a).await.blobs.sent, 5);
+    save(&world, &b).await;
+    assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
+    let left: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "what it was gathered in is gone: {left:?}");
+
+    let layout = OciLayout::open(&a).await.unwrap();
+    assert_eq!(layout.only_image().await.unwrap(), tag("v1"));
+    load(&world, layout).await.unwrap();
+    world.assert_copied(&image);
+}
+
+#[tokio::test]
+async fn the_archive_of_another_tool_is_read_from_a_file_and_from_a_pipe() {
+    let image = multi();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    foreign(&image, &path);
+    let world = World::plain();
+    load(&world, OciLayout::open(&path).await.unwrap()).await.unwrap();
+    world.assert_copied(&image);
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let pipe = std::thread::spawn(move || writer.write_all(&bytes));
+    let world = World::plain();
+    let layout = OciLayout::unpack(reader, directory.path().join("unpacked")).await.unwrap();
+    load(&world, layout).await.unwrap();
+    pipe.join().unwrap().unwrap();
+    world.assert_copied(&image);
+}
+
+#[tokio::test]
+async fn several_images_in_one_archive_share_their_blobs() {
+    let world = World::plain();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("all.tar");
+    let archive = OciArchive::create(&path).await.unwrap();
+    for (image, name) in [(multi(), "b"), (single(), "a")] {
+        world.sandbox.registry(SRC).push(&image, "shop/web", name);
+    }
+    let from = world.client.repository(&format!("{SRC}/shop/web").parse().unwrap());
+    let pair = |name: &str| (from.at(tag(name)), ImageAt::new(archive.clone(), tag(name)));
+    copy_all(vec![pair("b"), pair("a")], CopyOptions::default()).await.into_result().unwrap();
+    let names = OciLayout::open(&path).await.unwrap().images().await.unwrap();
+    let names: Vec<_> = names.into_iter().filter_map(|(name, _)| name).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_goes_on_with_what_it_has() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    let archive = OciArchive::create(&path).await.unwrap();
+    world.sandbox.faults().inject(bp_sandbox::Fault::status(403).at(SRC).on("GET blob").after(2).times(100));
+    let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
+    let options = CopyOptions::default().concurrency(1);
+    copy(from, ImageAt::new(archive, tag("v1")), options).await.unwrap_err();
+    assert!(!path.exists());
+    world.sandbox.faults().clear();
+    let report = save(&world, &path).await;
+    assert_eq!((report.blobs.present, report.blobs.sent), (2, 3));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    let refused = async |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        OciLayout::open(&path).await.unwrap_err().to_string()
+    };
+    foreign(&single(), &path);
+    let whole = fs::read(&path).unwrap();
+    assert!(refused(&[0x1f, 0x8b, 8, 0]).await.contains("gzip -d"));
+    assert!(refused(&[0x28, 0xb5, 0x2f, 0xfd]).await.contains("zstd -d"));
+    // In a header, and in the first blob.
+    assert!(refused(&whole[..1_000]).await.contains("no whole tar archive"));
+    assert!(refused(&whole[..1_540]).await.contains("cut short"));
+    assert!(refused(&[b'x'; 2_000]).await.contains("no whole tar archive"));
+    assert!(refused(b"").await.contains("no file oci-layout"));
+
+    let mut legacy = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(2);
+    legacy.append_data(&mut header, "manifest.json", &b"[]"[..]).unwrap();
+    let said = refused(&legacy.into_inner().unwrap()).await;
+    assert!(said.contains("docker save") && said.contains("digest is not the registry's"), "{said}");
+
+    // An archive is not written in place.
+    foreign(&single(), &path);
+    let world = World::plain();
+    world.push(&multi());
+    let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
+    let layout = OciLayout::open(&path).await.unwrap();
+    let error = copy(from, ImageAt::new(layout, tag("v2")), CopyOptions::default()).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("write a new one"), "{source}");
+}
+
+#[tokio::test]
+async fn names_that_lead_out_of_the_directory_are_not_unpacked() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(4);
+    // The writer would not take such a name: it is put into the header by hand.
+    header.as_old_mut().name[..18].copy_from_slice(b"blobs/../../escape");
+    header.set_cksum();
+    archive.append(&header, &b"evil"[..]).unwrap();
+    let bytes = archive.into_inner().unwrap();
+    let target = directory.path().join("inner");
+    let error = OciLayout::unpack(std::io::Cursor::new(bytes), &target).await.unwrap_err();
+    assert!(matches!(error, LayoutError::NotALayout { .. }), "{error}");
+    assert!(!directory.path().join("escape").exists());
+}

@@ -1,0 +1,124 @@
+//! Content that other tools stumble over.
+
+mod common;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bp_artifact::{Algorithm, Digest};
+use bp_promote::{CopyOutcome, Descriptor, Manifest, Reference, RepositoryClient};
+use bytes::Bytes;
+use common::*;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+fn repository(world: &World, host: &str) -> RepositoryClient {
+    world.client.repository(&format!("{host}/shop/web").parse().unwrap())
+}
+
+/// A link to `content`, which is pushed to the source.
+async fn blob(world: &World, algorithm: Algorithm, media_type: &str, content: &str) -> Value {
+    let bytes = Bytes::from(content.to_owned());
+    let blob = Descriptor::of(media_type, Digest::of(algorithm, &bytes), bytes.len() as u64);
+    let bytes: bp_promote::BlobStream = Box::pin(stream::once(async { Ok(bytes) }));
+    repository(world, SRC).put_blob(&blob, None, Box::pin(async { Ok(bytes) })).await.unwrap();
+    serde_json::to_value(&blob).unwrap()
+}
+
+/// Pushes a manifest as `v1`, copies it, and holds the copy's bytes and media type against it.
+async fn carried(world: &World, config: &Value, layers: &[Value]) -> bp_promote::CopyReport {
+    let text = json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string();
+    let manifest = Manifest::read(Some(MANIFEST), None, text.into()).unwrap();
+    let name = Reference::Tag("v1".parse().unwrap());
+    repository(world, SRC).put_manifest(&name, &manifest).await.unwrap();
+    world.sandbox.ledger().clear();
+    let report = world.copy().await.unwrap();
+    assert_eq!(repository(world, DST).manifest(&name).await.unwrap(), manifest);
+    report
+}
+
+#[tokio::test(start_paused = true)]
+async fn inline_content_is_pushed_without_being_read_and_a_wrong_copy_of_it_is_not_believed() {
+    for (data, reads) in [("{}", 0), ("[]", 1)] {
+        let world = World::plain();
+        let mut config = blob(&world, Algorithm::Sha256, "application/vnd.oci.empty.v1+json", "{}").await;
+        config["data"] = BASE64_STANDARD.encode(data).into();
+        let report = carried(&world, &config, &[]).await;
+        assert_eq!(report.blobs.sent, 1);
+        assert_eq!(world.sandbox.ledger().count_of("GET blob"), reads, "{data}");
+        let there = world.sandbox.registry(DST).blob("shop/web", Digest::sha256("{}").as_str());
+        assert_eq!(there.as_deref(), Some(&b"{}"[..]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_layer_is_left_where_it_is() {
+    let world = World::plain();
+    let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
+    let foreign = json!({
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "size": 9,
+        "digest": Digest::sha256("elsewhere"), "urls": ["https://example.com/layer"],
+    });
+    let report = carried(&world, &config, &[foreign]).await;
+    assert_eq!(report.blobs.sent, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_and_duplicate_layers() {
+    let world = World::plain();
+    let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
+    let empty = blob(&world, Algorithm::Sha256, LAYER, "").await;
+    let twice = blob(&world, Algorithm::Sha256, LAYER, "twice").await;
+    let report = carried(&world, &config, &[twice.clone(), empty, twice]).await;
+    assert_eq!(report.blobs.sent, 3, "each once");
+    assert_eq!(world.sandbox.registry(DST).blob("shop/web", Digest::sha256("").as_str()), Some(Bytes::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn zstd_layers_and_unknown_media_types_are_just_bytes() {
+    let world = World::plain();
+    let config = blob(&world, Algorithm::Sha256, "application/vnd.acme.config+json", "{}").await;
+    let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
+    let layer = blob(&world, Algorithm::Sha256, zstd, "\u{28}\u{b5}\u{2f}\u{fd}").await;
+    assert_eq!(carried(&world, &config, &[layer]).await.blobs.sent, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sha512_is_a_digest_like_any_other() {
+    let world = World::plain();
+    let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
+    let layer = blob(&world, Algorithm::Sha512, LAYER, "long").await;
+    assert_eq!(carried(&world, &config, &[layer]).await.blobs.sent, 2);
+    let digest = Digest::of(Algorithm::Sha512, "long");
+    assert!(world.sandbox.registry(DST).blob("shop/web", digest.as_str()).is_some());
+    // The source lies about it: it is found out by its own algorithm.
+    let other = blob(&world, Algorithm::Sha512, LAYER, "other").await;
+    world
+        .sandbox
+        .faults()
+        .inject(bp_sandbox::Fault::new(bp_sandbox::Effect::Corrupt(0)).at(SRC).on("GET blob"));
+    carried(&world, &config, &[other]).await;
+
+    // A manifest that is named by it.
+    let text =
+        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] }).to_string();
+    let digest = Digest::of(Algorithm::Sha512, &text);
+    let manifest = Manifest::read(None, Some(&digest), text.into()).unwrap();
+    let by_digest = Reference::Digest(digest.clone());
+    repository(&world, SRC).put_manifest(&by_digest, &manifest).await.unwrap();
+    let (from, to) = (format!("{SRC}/shop/web@{digest}"), format!("{DST}/shop/web@{digest}"));
+    assert_eq!(world.copy_as(&from, &to).await.unwrap().outcome, CopyOutcome::Copied);
+    assert_eq!(repository(&world, DST).manifest(&by_digest).await.unwrap().bytes, manifest.bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_media_type_is_absent_the_content_type_decides_and_stays() {
+    let world = World::plain();
+    let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
+    // `carried` writes no mediaType, and compares the media type of the copy.
+    carried(&world, &config, &[]).await;
+    let kept = world.sandbox.registry(DST).manifest("shop/web", "v1").unwrap();
+    assert_eq!(kept.media_type, MANIFEST);
+    assert!(!String::from_utf8_lossy(&kept.bytes).contains("image.manifest"));
+}
