@@ -59,7 +59,7 @@ pub(crate) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
 /// HTTP/1.0, so that the answer ends with the connection and needs no decoding.
 fn send_once(address: &str, request: &Request<'_>) -> Result<Answer> {
     let mut socket = TcpStream::connect(address).with_context(|| format!("nobody listens at {address}"))?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut head = format!("{} {} HTTP/1.0\r\nHost: {address}\r\n", request.method, request.path);
     for (name, value) in request.headers {
         head.push_str(&format!("{name}: {value}\r\n"));

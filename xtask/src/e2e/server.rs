@@ -7,13 +7,19 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{clock, command, report};
+
+/// How long a server may take to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Every child that runs, by process id: a signal must end those that no stack unwinds to.
 static RUNNING: Mutex<BTreeMap<u32, Child>> = Mutex::new(BTreeMap::new());
@@ -33,10 +39,21 @@ pub(crate) fn end_all_on_signal() -> Result<()> {
     .context("cannot handle signals")
 }
 
-/// A port on loopback that is free now.
+/// A port on loopback that is free now, and none that this run has been given before. It lies below the ports that the
+/// kernel gives to connections, so that none of those takes it before its server does.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    const RANGE: std::ops::Range<u32> = 16_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Another run at the same time begins somewhere else.
+    let start = std::process::id().wrapping_mul(97);
+    for _ in RANGE {
+        let offset = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (RANGE.end - RANGE.start);
+        let port = u16::try_from(RANGE.start + offset)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of 127.0.0.1 from {} to {} is free", RANGE.start, RANGE.end)
 }
 
 /// A server of this run. Dropping it ends the process.
@@ -70,7 +87,7 @@ impl Server {
         let server = Server { name: name.to_owned(), address: address.to_owned(), id, log };
 
         let (up, took) = clock::timed(|| {
-            clock::poll(Duration::from_secs(60), || match server.ended() {
+            clock::poll(PATIENCE, || match server.ended() {
                 true => Some(false),
                 false => ready().then_some(true),
             })
@@ -81,7 +98,7 @@ impl Server {
                 Ok(server)
             }
             Some(false) => bail!("{name} ended at once:\n{}", server.last_lines()),
-            None => bail!("{name} was not ready within 60 s:\n{}", server.last_lines()),
+            None => bail!("{name} was not ready within {} s:\n{}", PATIENCE.as_secs(), server.last_lines()),
         }
     }
 

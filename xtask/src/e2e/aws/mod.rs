@@ -21,7 +21,6 @@ use crate::command;
 const SERVER: &str = "sandbox beside moto";
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    stage.tools.require(&[MOTO])?;
     let address = format!("127.0.0.1:{}", free_port()?);
     let (_, port) = address.split_once(':').context("a port")?;
     let mut moto = stage.tools.command(MOTO)?;
@@ -49,7 +48,7 @@ fn compare(call: &Call, world: &World, sandbox: &str, moto: &str) -> Result<Stri
         let words: Vec<&str> = call.command.split(' ').collect();
         let mut aws = world.aws_at(endpoint, &words);
         aws.args(["--output", "json"]);
-        let ended = command::ended_within(Duration::from_secs(30), &mut aws)?;
+        let ended = command::ended_within(Duration::from_secs(180), &mut aws)?;
         Answer::read(ended.status.success(), &ended.stdout, &ended.stderr)
     };
     match (ask(sandbox)?, ask(moto)?) {

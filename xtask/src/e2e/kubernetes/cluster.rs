@@ -12,13 +12,10 @@ use anyhow::{Context, Result};
 use super::super::{
     Stage, http,
     server::{Server, free_port},
-    tools::{ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, Tool},
+    tools::{ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL},
 };
 use super::node;
 use crate::{clock, command};
-
-/// All that a cluster needs.
-const TOOLS: [Tool; 5] = [ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
 
 /// Who speaks to the API server, with which token, in which group. The deployer's rights are those of docs/iam; the
 /// stranger has none.
@@ -40,7 +37,6 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Starts everything, in order, each when the one before is ready.
     pub(super) fn start(stage: &mut Stage) -> Result<Self> {
-        stage.tools.require(&TOOLS)?;
         let home = stage.scratch.join("kubernetes");
         fs::create_dir_all(&home)?;
         let cluster = Cluster { home, kubectl: stage.tools.command(KUBECTL)?.get_program().into() };

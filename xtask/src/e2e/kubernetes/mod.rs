@@ -8,11 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::cluster::{Cluster, NAMESPACE};
-use super::{
-    Stage,
-    library::Environment,
-    tools::{HELM, KWOK},
-};
+use super::{Stage, library::Environment, tools::HELM};
 use crate::clock;
 
 const SERVER: &str = "kubernetes 1.34";
@@ -43,7 +39,6 @@ fn digest(beginning: &str) -> String {
 }
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    stage.tools.require(&[KWOK, HELM])?;
     let cluster = Cluster::start(stage)?;
     stage.environment = environment(stage, &cluster)?;
     stage.table.scenario(SERVER, "the node runs what the digest says", || node_is_true(&cluster));
@@ -76,7 +71,7 @@ fn node_is_true(cluster: &Cluster) -> Result<String> {
         let waiting = "jsonpath={range .items[*].status.containerStatuses[*]}{.state.waiting.reason} \
                        {.lastState.terminated.exitCode},{end}";
         let mut seen = String::new();
-        clock::poll(Duration::from_secs(120), || {
+        clock::poll(Duration::from_secs(180), || {
             seen = cluster.admin(&["get", "pods", "-l", "app=web", "-o", waiting]).ok()?;
             seen.contains(reason).then_some(())
         })

@@ -38,7 +38,7 @@ pub(super) fn run(stage: &mut Stage, registries: &[Registry], world: &World) -> 
     Ok(())
 }
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// From one registry to another.
 struct Way<'a> {

@@ -24,7 +24,6 @@ pub(super) struct Registry {
 }
 
 pub(super) fn start(stage: &mut Stage) -> Result<(Vec<Registry>, World)> {
-    stage.tools.require(&[DOCKER_REGISTRY, DISTRIBUTION, FERRO])?;
     let mut registries = Vec::new();
     for (name, tool) in [(DEBIAN, DOCKER_REGISTRY), (CURRENT, DISTRIBUTION)] {
         let address = format!("127.0.0.1:{}", free_port()?);

@@ -35,7 +35,7 @@ fn ends(world: &World, expected: &str) -> Result<()> {
     ask.extend(SERVICE);
     ask.extend(["--query", "serviceDeployments[0].status"]);
     let mut last = String::new();
-    clock::poll(Duration::from_secs(90), || {
+    clock::poll(Duration::from_secs(240), || {
         last = aws(world, &ask).unwrap_or_else(|error| error.to_string());
         (last == expected).then_some(())
     })

@@ -68,7 +68,7 @@ fn deploys(world: &World) -> Result<String> {
     let digest = &world.image().digest;
     fs::write(world.home().join("web.yaml"), deployment(digest, 2))?;
     run_kubectl(world, &["apply", "--server-side", "--field-manager=team", "-f", "web.yaml"])?;
-    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=25s"])?)?;
+    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
     let running = run_kubectl(
         world,
         &["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.containerStatuses[*].imageID}"],
@@ -88,7 +88,7 @@ fn conflicts(world: &World) -> Result<String> {
         "kubectl says {said:?}"
     );
     run_kubectl(world, &[&apply[..], &["--force-conflicts"]].concat())?;
-    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=25s"])?)?;
+    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
     Ok(String::new())
 }
 
@@ -96,11 +96,11 @@ fn crashes(world: &World) -> Result<String> {
     let broken = format!("web=registry.example.com/shop/web@{}", world.broken());
     run_kubectl(world, &["set", "image", "deployment/web", &broken])?;
     let reasons = "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
-    clock::poll(Duration::from_secs(60), || {
+    clock::poll(Duration::from_secs(180), || {
         let seen = run_kubectl(world, &["get", "pods", "-l", "app=web", "-o", reasons]).ok()?;
         seen.contains("CrashLoopBackOff").then_some(())
     })
-    .context("no pod is in CrashLoopBackOff within 60 s")?;
+    .context("no pod is in CrashLoopBackOff within 180 s")?;
     let crashing =
         "jsonpath={range .items[?(@.status.containerStatuses[0].state.waiting)]}{.metadata.name} {end}";
     let pods = run_kubectl(world, &["get", "pods", "-l", "app=web", "-o", crashing])?;
@@ -112,6 +112,6 @@ fn crashes(world: &World) -> Result<String> {
     let events = run_kubectl(world, &reasons)?;
     ensure!(events.contains("BackOff"), "the events are {events:?}");
     run_kubectl(world, &["rollout", "undo", "deployment/web"])?;
-    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=25s"])?)?;
+    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
     Ok(String::new())
 }

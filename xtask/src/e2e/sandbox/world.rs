@@ -17,7 +17,8 @@ use super::super::{
 };
 use crate::command;
 
-const TOOLS: [Tool; 5] = [CRANE, REGCTL, SKOPEO, AWS_CLI, KUBECTL];
+/// The clients that work on it.
+pub(in crate::e2e) const TOOLS: [Tool; 5] = [CRANE, REGCTL, SKOPEO, AWS_CLI, KUBECTL];
 
 /// A served sandbox.
 pub(in crate::e2e) struct World {
@@ -54,7 +55,6 @@ impl World {
 
     /// Starts a sandbox whose clock runs `rate` times as fast as the wall's.
     pub(in crate::e2e) fn start_at(stage: &mut Stage, rate: u32) -> Result<Self> {
-        stage.tools.require(&TOOLS)?;
         // The whole workspace, so that the features, and with them the build, are those of `cargo test --workspace`.
         command::output(command::cargo().args(["build", "--quiet", "--workspace", "--example=serve"]))?;
         let program = command::root().join("target/debug/examples/serve");

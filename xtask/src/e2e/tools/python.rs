@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
-use super::{Lacking, Toolbox, in_path, retried};
+use super::{Lacking, Toolbox, Want, in_path, retried};
 use crate::command;
 
 impl Toolbox {
@@ -27,16 +27,21 @@ impl Toolbox {
         if self.is_whole(requirement) {
             return Ok(bin);
         }
-        let remedy = "install Python 3 with its venv module (`apt-get install python3-venv`)";
-        let python = in_path("python3").ok_or(Lacking { program, needed: "python3", remedy })?;
+        if let Some(want) = lacks_python(program) {
+            return Err(Lacking::from(want).into());
+        }
         let _ = fs::remove_dir_all(&home);
-        command::output(Command::new(python).args(["-m", "venv"]).arg(&home)).map_err(|_| Lacking {
-            program,
-            needed: "python3 -m venv",
-            remedy,
-        })?;
+        let made = command::output(Command::new("python3").args(["-m", "venv"]).arg(&home));
+        made.map_err(|_| Lacking::from(Want { program, needed: "python3 -m venv", remedy: REMEDY }))?;
         retried(Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", requirement]))?;
         fs::write(home.join("done"), home.to_string_lossy().as_bytes())?;
         Ok(bin)
     }
+}
+
+const REMEDY: &str = "install Python 3 with its venv module (`apt-get install python3-venv`)";
+
+/// What a script of Python needs, if that is not there.
+pub(super) fn lacks_python(program: &'static str) -> Option<Want> {
+    in_path("python3").is_none().then_some(Want { program, needed: "python3", remedy: REMEDY })
 }
