@@ -12,7 +12,7 @@ use bp_artifact::{
     Classified, Digest, EcrResolver, ErrorClass, ImageRef, Resolve, ResolveError, ResolvedImage, TimeSource,
     Wait, wait_for,
 };
-use bp_promote::{EcrCredentials, RegistryClient, RegistryResolver, transport};
+use bp_promote::{EcrClients, RegistryClient, RegistryResolver, transport};
 use bp_sandbox::{Effect, Fault, Image, ImageBuilder, Sandbox, registry::RegistryOptions};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ impl Both {
         let clock = sandbox.clock().clone();
         let registry = RegistryClient::builder()
             .transport(transport(sandbox.transport()))
-            .credentials(EcrCredentials::new().with(HOST.parse().unwrap(), client.clone()))
+            .ecr(EcrClients::new().with(HOST.parse().unwrap(), client.clone()))
             .time_source(TimeSource::from_fn(move || clock.now()))
             .build()
             .unwrap();
