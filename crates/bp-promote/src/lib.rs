@@ -46,6 +46,7 @@
 
 mod content;
 mod copy;
+mod journal;
 mod layout;
 mod registry;
 mod retry;
@@ -57,6 +58,7 @@ pub use copy::{
     ImageReport, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply, apply_all,
     copy, copy_all, plan, plan_all,
 };
+pub use journal::Journal;
 pub use layout::{LayoutError, OciArchive, OciLayout};
 #[cfg(feature = "ecr")]
 pub use registry::EcrClients;

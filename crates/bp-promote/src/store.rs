@@ -314,7 +314,13 @@ impl Destination for RepositoryClient {
     }
 
     fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
-        Box::pin(async move { Ok(self.listed_tags().await?.map(|tags| tags.into_iter().collect())) })
+        Box::pin(async move {
+            Ok(match (self.listed_tags().await?, self.nothing()) {
+                (Some(tags), _) => Some(tags.into_iter().collect()),
+                (None, Holding::Nothing) => None,
+                (None, _) => Some(HashSet::new()),
+            })
+        })
     }
 
     fn refuses_gaps(&self) -> bool {

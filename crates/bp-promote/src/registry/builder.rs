@@ -15,7 +15,7 @@ use super::{
     endpoints::Endpoints,
     http::{Http, Transport, reqwest_transport},
 };
-use crate::retry::RetryPolicy;
+use crate::{journal::Journal, retry::RetryPolicy};
 
 /// A client that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,7 @@ pub struct RegistryClientBuilder {
     idle: Option<Duration>,
     time: TimeSource,
     refuse_gaps: HashSet<Registry>,
+    journal: Option<Journal>,
     identity: Option<Vec<u8>>,
     proxies: Vec<String>,
     #[cfg(feature = "ecr")]
@@ -105,6 +106,12 @@ impl RegistryClientBuilder {
     #[cfg(feature = "ecr")]
     pub fn ecr(mut self, clients: super::EcrClients) -> Self {
         self.ecr = clients;
+        self
+    }
+
+    /// Notes what is begun, so that another process goes on with it.
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = Some(journal);
         self
     }
 
@@ -206,6 +213,7 @@ impl RegistryClientBuilder {
                 answer: idle * Self::ANSWER,
             },
             credentials,
+            journal: self.journal,
             #[cfg(feature = "ecr")]
             ecr: self.ecr,
             retry: self.retry,

@@ -67,7 +67,7 @@ impl RepositoryClient {
                 let empty = list.is_some_and(|list| list.tags.is_none_or(|tags| tags.is_empty()));
                 Ok(if empty { Holding::NoTags } else { Holding::Something })
             }
-            Err(RegistryError::NotFound { .. }) => Ok(Holding::Nothing),
+            Err(RegistryError::NotFound { .. }) => Ok(self.nothing()),
             // Who may push need not be allowed to list.
             Err(
                 RegistryError::Denied { .. }
@@ -75,6 +75,15 @@ impl RepositoryClient {
                 | RegistryError::Refused { .. },
             ) => Ok(Holding::Something),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What there is where the registry shows nothing: unless the journal says that something was begun.
+    pub(crate) fn nothing(&self) -> Holding {
+        let begun = |journal: &crate::Journal| journal.has_begun(&self.repository.to_string());
+        match self.client.0.journal.as_ref().is_some_and(begun) {
+            true => Holding::NoTags,
+            false => Holding::Nothing,
         }
     }
 

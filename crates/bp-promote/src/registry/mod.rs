@@ -17,6 +17,7 @@ mod pace;
 mod referrers;
 mod repository;
 mod resolver;
+mod session;
 mod upload;
 
 use std::{
@@ -50,7 +51,10 @@ pub use self::{
     repository::RepositoryClient,
     resolver::RegistryResolver,
 };
-use crate::retry::{Observer, RetryPolicy};
+use crate::{
+    journal::Journal,
+    retry::{Observer, RetryPolicy},
+};
 
 /// A client for all registries that a delivery talks to. Cheap to clone; clones share connections, logins and tokens.
 ///
@@ -72,6 +76,7 @@ struct Shared {
     credentials: Arc<dyn CredentialSource>,
     retry: RetryPolicy,
     hosts: Mutex<HashMap<Registry, Arc<Host>>>,
+    journal: Option<Journal>,
     #[cfg(feature = "ecr")]
     ecr: EcrClients,
     /// Registries that the caller knows to refuse manifests whose content is missing.

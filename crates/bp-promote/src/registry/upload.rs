@@ -2,27 +2,24 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::http::{HeaderMap, Method, header};
+use ::http::{Method, Response, header};
 use bp_artifact::Repository;
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
 
 use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
-    error::RequestLine,
     http::{Body, Call},
 };
 use crate::{
     content::Descriptor,
     store::{BlobStream, PutError, StoreError, Stored},
 };
-
-/// The request that the blob's bytes go to, or `None` when the registry mounted it.
-type Started = Option<Call>;
 
 impl RepositoryClient {
     /// Stores a blob from `source`, or has the registry take it from another of its repositories.
@@ -41,37 +38,56 @@ impl RepositoryClient {
         mount: Option<&Repository>,
         source: BoxFuture<'_, Result<BlobStream, StoreError>>,
     ) -> Result<Stored, PutError> {
+        if let Some(journal) = &self.client.0.journal {
+            journal.begin(&self.repository.to_string());
+        }
+        if let (None, Some(journal)) = (mount, self.journal_for(blob)) {
+            return self.put_on(blob, journal, source).await;
+        }
         let failed = |error| PutError::Destination(StoreError::Registry(error));
-        let (started, stream) = match mount {
-            Some(_) => match self.start_upload(blob, mount).await.map_err(failed)? {
+        let (session, stream) = match mount {
+            Some(_) => match self.open_session(blob, mount).await.map_err(failed)? {
                 None => return Ok(Stored::Mounted),
-                started => (started, source.await.map_err(PutError::Source)?),
+                session => (session, source.await.map_err(PutError::Source)?),
             },
             // The way to the source and the way to the destination take their time together.
             None => {
-                let started = async { self.start_upload(blob, None).await.map_err(failed) };
+                let session = async { self.open_session(blob, None).await.map_err(failed) };
                 let opened = async { source.await.map_err(PutError::Source) };
-                tokio::try_join!(started, opened)?
+                tokio::try_join!(session, opened)?
             }
         };
-        let Some(call) = started else { return Ok(Stored::Mounted) };
+        let Some(url) = session else { return Ok(Stored::Mounted) };
+        let call = self.upload_call(Method::PUT, with_digest(url, blob));
+        let call = call.header(header::CONTENT_LENGTH, &blob.size.to_string());
+        self.send_stream(&call, stream, 201).await.map(|_| Stored::Uploaded)
+    }
+
+    /// Sends a blob's bytes.
+    pub(super) async fn send_stream(
+        &self,
+        call: &Call,
+        stream: BlobStream,
+        expected: u16,
+    ) -> Result<Response<Body>, PutError> {
         // Why the source ended, if it did: the transport only tells that the request's body did.
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
         let body = body_of(stream, Arc::clone(&broken));
-        let sent = self.client.stream(self.errand(&self.push), &call, body, 201).await;
+        let sent = self.client.stream(self.errand(&self.push), call, body, expected).await;
         let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (sent, broken) {
             (_, Some(error)) => Err(PutError::Source(error)),
-            (Err(error), None) => Err(failed(error)),
-            (Ok(_), None) => Ok(Stored::Uploaded),
+            (Err(error), None) => Err(PutError::Destination(StoreError::Registry(error))),
+            (Ok(response), None) => Ok(response),
         }
     }
 
-    async fn start_upload(
+    /// Where the blob's bytes go to, or `None` when the registry mounted it.
+    pub(super) async fn open_session(
         &self,
         blob: &Descriptor,
         mount: Option<&Repository>,
-    ) -> Result<Started, RegistryError> {
+    ) -> Result<Option<Url>, RegistryError> {
         let mut path = self.path("blobs/uploads/");
         let mut scope = self.push.clone();
         if let Some(from) = mount {
@@ -84,31 +100,26 @@ impl RepositoryClient {
             Ok(response) => response,
             // A refused mount is no reason not to upload.
             Err(error) if mount.is_some() && !bp_artifact::Classified::is_retryable(&error) => {
-                return Box::pin(self.start_upload(blob, None)).await;
+                return Box::pin(self.open_session(blob, None)).await;
             }
             Err(error) => return Err(error),
         };
         if response.status() == ::http::StatusCode::CREATED && mount.is_some() {
             return Ok(None);
         }
-        let mut url = self.client.0.http.target(&call, &response)?;
-        // The Location may carry a query of its own, whose spelling is the registry's.
-        let digest = format!("digest={}", utf8_percent_encode(blob.digest.as_str(), NON_ALPHANUMERIC));
-        let query = match url.query() {
-            Some(query) if !query.is_empty() => format!("{query}&{digest}"),
-            _ => digest,
-        };
-        url.set_query(Some(&query));
-        let at = RequestLine {
-            method: Method::PUT,
-            registry: self.repository.registry().clone(),
-            path: self.path("blobs/uploads/…"),
-        };
-        let call = Call { at, url, headers: HeaderMap::new() }
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .header(header::CONTENT_LENGTH, &blob.size.to_string());
-        Ok(Some(call))
+        self.client.0.http.target(&call, &response).map(Some)
     }
+}
+
+/// Where an upload ends. The Location may carry a query of its own, whose spelling is the registry's.
+pub(super) fn with_digest(mut url: Url, blob: &Descriptor) -> Url {
+    let digest = format!("digest={}", utf8_percent_encode(blob.digest.as_str(), NON_ALPHANUMERIC));
+    let query = match url.query() {
+        Some(query) if !query.is_empty() => format!("{query}&{digest}"),
+        _ => digest,
+    };
+    url.set_query(Some(&query));
+    url
 }
 
 /// The stream as a request's body. Its error is put aside.

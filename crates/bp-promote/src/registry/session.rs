@@ -1,0 +1,127 @@
+//! Uploads that can go on: with a journal, after they broke off or the process was killed.
+
+use ::http::{HeaderMap, Method, header};
+use bp_artifact::Classified as _;
+use bytes::Buf as _;
+use futures_core::future::BoxFuture;
+use futures_util::StreamExt as _;
+use url::Url;
+
+use super::{
+    RegistryError, RepositoryClient, error::RequestLine, http::Call, repository::text, upload::with_digest,
+};
+use crate::{
+    content::Descriptor,
+    journal::{Journal, Upload},
+    store::{BlobStream, PutError, StoreError, Stored},
+};
+
+impl RepositoryClient {
+    /// The journal, when this blob is worth a line in it.
+    pub(super) fn journal_for(&self, blob: &Descriptor) -> Option<&Journal> {
+        // Amazon ECR does not tell what it has of an upload.
+        let journal = self.client.0.journal.as_ref()?;
+        (journal.is_large(blob.size) && self.repository.registry().ecr().is_none()).then_some(journal)
+    }
+
+    /// Stores a blob: the part that the registry does not have yet, and then its name.
+    pub(super) async fn put_on(
+        &self,
+        blob: &Descriptor,
+        journal: &Journal,
+        source: BoxFuture<'_, Result<BlobStream, StoreError>>,
+    ) -> Result<Stored, PutError> {
+        let there = self.repository.to_string();
+        let done = self.put_rest(blob, journal, &there, source).await;
+        match &done {
+            // What may still be open goes on with the next attempt. What the registry refused does not.
+            Err(PutError::Source(_)) => {}
+            Err(PutError::Destination(error)) if error.is_retryable() => {}
+            _ => journal.close_upload(&there, &blob.digest),
+        }
+        done
+    }
+
+    async fn put_rest(
+        &self,
+        blob: &Descriptor,
+        journal: &Journal,
+        there: &str,
+        source: BoxFuture<'_, Result<BlobStream, StoreError>>,
+    ) -> Result<Stored, PutError> {
+        let failed = |error| PutError::Destination(StoreError::Registry(error));
+        let open = async {
+            if let Some(Upload { location, .. }) = journal.upload(there, &blob.digest)
+                && let Some((url, has)) = self.upload_status(&location).await
+                && has <= blob.size
+            {
+                return Ok((url, has));
+            }
+            let url = self.open_session(blob, None).await.map_err(failed)?;
+            Ok((url.ok_or_else(|| failed(self.no_mount()))?, 0))
+        };
+        let opened = async { source.await.map_err(PutError::Source) };
+        let ((mut url, has), stream) = tokio::try_join!(open, opened)?;
+        let note = |url: &Url, offset| {
+            let upload = Upload { location: url.to_string(), offset };
+            journal.open_upload(there, &blob.digest, upload);
+        };
+        note(&url, has);
+        if has < blob.size {
+            let mut call = self.upload_call(Method::PATCH, url);
+            call = call.header(header::CONTENT_LENGTH, &(blob.size - has).to_string());
+            if has > 0 {
+                call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", blob.size - 1));
+            }
+            let response = self.send_stream(&call, skip(stream, has), 202).await?;
+            url = self.client.0.http.target(&call, &response).map_err(failed)?;
+            note(&url, blob.size);
+        }
+        let call = self.upload_call(Method::PUT, with_digest(url, blob)).header(header::CONTENT_LENGTH, "0");
+        self.send(&self.push, &call, &[201]).await.map_err(failed)?;
+        Ok(Stored::Uploaded)
+    }
+
+    /// Where an open upload goes on, and how much of it the registry has. `None` when it knows it no more.
+    async fn upload_status(&self, location: &str) -> Option<(Url, u64)> {
+        let url = Url::parse(location).ok().filter(|url| url.origin() == self.host.base.origin())?;
+        let call = self.upload_call(Method::GET, url);
+        let response = self.send(&self.push, &call, &[204]).await.ok()?;
+        let range = text(response.headers(), header::RANGE)?;
+        let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
+        let has = match last.trim().parse::<u64>().ok()? {
+            // Nothing and one byte are written alike.
+            0 => 0,
+            last => last + 1,
+        };
+        Some((self.client.0.http.target(&call, &response).ok().unwrap_or(call.url), has))
+    }
+
+    /// A request to an upload that is open. Its place may be a secret: it is not shown.
+    pub(super) fn upload_call(&self, method: Method, url: Url) -> Call {
+        let registry = self.repository.registry().clone();
+        let at = RequestLine { method, registry, path: self.path("blobs/uploads/…") };
+        Call { at, url, headers: HeaderMap::new() }.header(header::CONTENT_TYPE, "application/octet-stream")
+    }
+
+    fn no_mount(&self) -> RegistryError {
+        let at = self.host.call(Method::POST, self.path("blobs/uploads/")).at;
+        RegistryError::Protocol { at, reason: "it has mounted what was to be uploaded".to_owned() }
+    }
+}
+
+/// The stream without its first bytes. They are read, and count for its digest, all the same.
+fn skip(stream: BlobStream, mut bytes: u64) -> BlobStream {
+    if bytes == 0 {
+        return stream;
+    }
+    Box::pin(stream.filter_map(move |piece| {
+        let rest = piece.map(|mut piece| {
+            let known = bytes.min(piece.len() as u64);
+            bytes -= known;
+            piece.advance(known as usize);
+            (!piece.is_empty()).then_some(piece)
+        });
+        std::future::ready(rest.transpose())
+    }))
+}
