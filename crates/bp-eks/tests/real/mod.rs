@@ -1,0 +1,160 @@
+//! A namespace of a real cluster, with a Deployment whose node does what the image's digest says.
+//!
+//! `cargo xtask e2e` names the kubeconfig files and kubectl in the environment. The node's stages are
+//! `xtask/src/e2e/kubernetes/stages.yaml`.
+
+use std::{
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage};
+use bp_eks::{EksTarget, Error, Options, from_kubeconfig};
+use tokio::process::{Child, Command};
+
+/// What the node does with an image whose digest begins so.
+pub(crate) const RUNS: &str = "a11";
+pub(crate) const RUNS_TOO: &str = "a12";
+pub(crate) const EXITS: &str = "bad";
+pub(crate) const NEVER_READY: &str = "51e";
+pub(crate) const READY_LATER: &str = "510";
+
+/// The Role that the documentation gives to the deployer.
+const RBAC: &str = include_str!("../../../../docs/iam/deploy-eks-rbac.yaml");
+
+pub(crate) struct Real {
+    pub(crate) namespace: String,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("set {name}, as cargo xtask e2e does"))
+}
+
+fn kubeconfig(user: &str) -> PathBuf {
+    variable(&format!("BP_E2E_KUBECONFIG_{}", user.to_uppercase())).into()
+}
+
+pub(crate) fn image(beginning: &str) -> ResolvedImage {
+    let reference: DigestRef =
+        format!("registry.example.com/shop/web@sha256:{beginning:0<64}").parse().unwrap();
+    ResolvedImage::from(reference)
+}
+
+impl Real {
+    /// A namespace of its own, in which the deployer has the documented Role.
+    pub(crate) async fn new(name: &str) -> Self {
+        let real = Real { namespace: format!("{name}-{}", std::process::id()) };
+        real.admin(&["create", "namespace", &real.namespace]).await;
+        let account = ["get", "serviceaccount", "default"];
+        while !real.kubectl("admin", &account).output().await.unwrap().status.success() {}
+        real.apply(&RBAC.replace("namespace: shop", &format!("namespace: {}", real.namespace))).await;
+        real
+    }
+
+    /// The same with three pods of a workload that run.
+    pub(crate) async fn with(name: &str, manifest: &str) -> Self {
+        let real = Real::new(name).await;
+        real.apply(manifest).await;
+        let workload = manifest.lines().find_map(|line| line.strip_prefix("kind: ")).unwrap().to_lowercase();
+        real.admin(&["rollout", "status", &format!("{workload}/web"), "--timeout=60s"]).await;
+        real
+    }
+
+    pub(crate) fn kubectl(&self, user: &str, arguments: &[&str]) -> Command {
+        let mut kubectl = Command::new(variable("BP_E2E_KUBECTL"));
+        kubectl.env("KUBECONFIG", kubeconfig(user)).args(["-n", &self.namespace]).args(arguments);
+        kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        kubectl
+    }
+
+    /// Runs kubectl as the administrator; gives what it prints.
+    pub(crate) async fn admin(&self, arguments: &[&str]) -> String {
+        let Output { status, stdout, stderr } = self.kubectl("admin", arguments).output().await.unwrap();
+        assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap()
+    }
+
+    pub(crate) async fn apply(&self, manifest: &str) {
+        let file = std::env::temp_dir().join(format!("bp-eks-{}.yaml", self.namespace));
+        std::fs::write(&file, manifest).unwrap();
+        self.admin(&["apply", "-f", &file.to_string_lossy()]).await;
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    pub(crate) async fn patch(&self, what: &str, patch: &str) {
+        self.admin(&["patch", what, "web", "--type=strategic", "-p", patch]).await;
+    }
+
+    /// `kubectl rollout status`, begun now.
+    pub(crate) fn rollout_status(&self, workload: &str, seconds: u32) -> Child {
+        let timeout = format!("--timeout={seconds}s");
+        self.kubectl("admin", &["rollout", "status", workload, &timeout]).spawn().unwrap()
+    }
+
+    pub(crate) async fn client(&self, user: &str) -> kube::Client {
+        from_kubeconfig(Some(&kubeconfig(user)), None).await.unwrap()
+    }
+
+    pub(crate) async fn target(&self, workload: &str, options: Options) -> EksTarget {
+        self.target_of("deployer", workload, options).await
+    }
+
+    pub(crate) async fn target_of(&self, user: &str, workload: &str, options: Options) -> EksTarget {
+        let container = Some("web".to_owned());
+        let client = self.client(user).await;
+        EksTarget::new(client, "e2e", &self.namespace, workload.parse().unwrap(), container, options)
+    }
+
+    /// The images of the pods that are ready and stay.
+    pub(crate) async fn running(&self) -> Vec<String> {
+        let ready = "jsonpath={range .items[*]}{.metadata.deletionTimestamp} {.status.conditions[?(@.type=='Ready')].status} \
+                     {.spec.containers[?(@.name=='web')].image}{\"\\n\"}{end}";
+        let listed = self.admin(&["get", "pods", "-l", "app=web", "-o", ready]).await;
+        listed.lines().filter_map(|line| line.strip_prefix(" True ")).map(str::to_owned).collect()
+    }
+
+    /// Takes the namespace away; a test that failed leaves it to be looked at.
+    pub(crate) async fn leave(self) {
+        self.admin(&["delete", "namespace", &self.namespace, "--wait=false"]).await;
+    }
+}
+
+/// Three replicas of a Deployment that `kubectl apply` owns.
+pub(crate) fn deployment(beginning: &str) -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: web }}
+spec:
+  replicas: 3
+  progressDeadlineSeconds: 60
+  selector: {{ matchLabels: {{ app: web }} }}
+  template:
+    metadata: {{ labels: {{ app: web }} }}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {{ name: web, image: "{0}" }}
+      - {{ name: proxy, image: "{0}" }}
+"#,
+        image(beginning).reference
+    )
+}
+
+pub(crate) fn options(seconds: u64) -> Options {
+    Options::new(Duration::from_secs(seconds)).unwrap().take_over(true)
+}
+
+pub(crate) async fn deploy(
+    target: &EksTarget,
+    image: &ResolvedImage,
+) -> (Vec<DeployEvent>, Result<Outcome, Error>) {
+    let mut work = target.deploy(image);
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        events.push(event);
+    }
+    (events, work.await)
+}

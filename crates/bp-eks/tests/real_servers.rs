@@ -1,0 +1,317 @@
+//! Roll-outs on a real kube-apiserver with its controllers and scheduler, and kwok for a node: `cargo xtask e2e`
+//! runs these. What a kubelet would have reported is written by the node's stages, as the image's digest says;
+//! previous logs cannot be had there, so those are proven on the sandbox only.
+
+mod real;
+
+mod kubernetes {
+    use std::time::{Duration, Instant};
+
+    use bp_artifact::{Cause, Classified, DeployEvent, ErrorClass, Verdict};
+    use bp_eks::{Error, OnFailure};
+
+    use super::real::{
+        EXITS, NEVER_READY, READY_LATER, RUNS, RUNS_TOO, Real, deploy, deployment, image, options,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn a_roll_out_succeeds_when_kubectl_says_so_and_is_proven() {
+        let real = Real::with("success", &deployment(RUNS)).await;
+        let target = real.target("deployment/web", options(60)).await;
+        let mut work = target.deploy(&image(READY_LATER));
+        // From the moment of the change on, kubectl watches too.
+        let mut kubectl = None;
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                kubectl = Some(real.rollout_status("deployment/web", 60));
+            }
+        }
+        let outcome = work.await.unwrap();
+        let running = real.running().await;
+        let said = kubectl.unwrap().wait_with_output().await.unwrap();
+        assert!(said.status.success(), "{said:?}");
+        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+        assert_eq!(outcome.proof.observations.len(), 3, "{outcome:?}");
+        assert_eq!(outcome.previous.unwrap().image, image(RUNS).reference.to_string());
+        assert_eq!(running, vec![image(READY_LATER).reference.to_string(); 3], "it is done when we say so");
+
+        let (_, again) = deploy(&target, &image(READY_LATER)).await;
+        let again = again.unwrap();
+        assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+        let back = target.rollback().await.unwrap();
+        assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+        assert_eq!(real.running().await.len(), 3);
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn each_cause_is_told_while_kubectl_waits_and_then_undone() {
+        for (beginning, cause, exit) in [
+            (EXITS, Cause::ContainerExited, Some(3)),
+            ("dead", Cause::OutOfMemory, Some(137)),
+            ("404", Cause::ImageNotFound, None),
+            ("401", Cause::ImagePullDenied, None),
+            ("c0de", Cause::WrongArchitecture, None),
+            ("5ec", Cause::SecretMissing, None),
+        ] {
+            let real = Real::with(&format!("cause-{beginning}"), &deployment(RUNS)).await;
+            let target = real.target("deployment/web", options(60)).await;
+            let begun = Instant::now();
+            let mut work = target.deploy(&image(beginning));
+            let (mut kubectl, mut failing) = (None, None);
+            while let Some(event) = work.next_event().await {
+                match event {
+                    DeployEvent::Applied { .. } => kubectl = Some(real.rollout_status("deployment/web", 60)),
+                    DeployEvent::Failing { failure, .. } => {
+                        failing = Some(failure);
+                        // kubectl reads the Deployment alone: it still waits, and would until the progress deadline.
+                        let still = kubectl.as_mut().unwrap().try_wait().unwrap();
+                        assert_eq!(still, None, "{beginning}: kubectl has no failure to tell yet");
+                        assert!(begun.elapsed() < Duration::from_secs(20), "{beginning}: told early");
+                    }
+                    _ => {}
+                }
+            }
+            let outcome = work.await.unwrap();
+            let failure = failing.unwrap_or_else(|| panic!("{beginning}: {outcome:?}"));
+            assert_eq!((failure.cause, failure.exit_code), (cause, exit), "{beginning}: {failure}");
+            assert!(!failure.evidence.is_empty(), "{beginning}");
+            assert_eq!(outcome.verdict, Verdict::RolledBack, "{beginning}: {}", outcome.detail);
+            assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3], "{beginning}");
+            // And what kubectl says at last is of our undo, as if all were well.
+            assert!(kubectl.unwrap().wait().await.unwrap().success(), "{beginning}");
+            real.leave().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn a_probe_that_fails_ends_at_the_progress_deadline_as_kubectl_says_with_the_probes_message() {
+        let real = Real::with("probe", &deployment(RUNS)).await;
+        real.patch("deployment", r#"{"spec":{"progressDeadlineSeconds":6}}"#).await;
+        let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
+        let outcome = deploy(&target, &image(NEVER_READY)).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+        let failure = outcome.failure.unwrap();
+        assert_eq!(failure.cause, Cause::HealthCheckFailed, "{failure}");
+        assert!(failure.message.contains("probe failed"), "{failure}");
+        let said = real.rollout_status("deployment/web", 30).wait_with_output().await.unwrap();
+        let said = (said.status.success(), String::from_utf8(said.stderr).unwrap());
+        assert!(!said.0 && said.1.contains("exceeded its progress deadline"), "{said:?}");
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn what_the_cluster_cannot_place_or_make_is_explained() {
+        let quota = r#"
+    apiVersion: v1
+    kind: ResourceQuota
+    metadata: { name: pods }
+    spec: { hard: { pods: "3" } }
+    "#;
+        for (name, patch, manifest, cause, says) in [
+            (
+                "nowhere",
+                r#"{"spec":{"progressDeadlineSeconds":6,"template":{"spec":{"nodeSelector":{"disk":"nvme"}}}}}"#,
+                "",
+                Cause::Unschedulable,
+                "didn't match Pod's node affinity/selector",
+            ),
+            (
+                "volume",
+                r#"{"spec":{"progressDeadlineSeconds":6,"template":{"spec":{"volumes":[{"name":"data","persistentVolumeClaim":{"claimName":"data"}}]}}}}"#,
+                "",
+                Cause::ResourceInitialization,
+                "persistentvolumeclaim \"data\" not found",
+            ),
+            (
+                "quota",
+                r#"{"spec":{"progressDeadlineSeconds":60}}"#,
+                quota,
+                Cause::QuotaExceeded,
+                "exceeded quota: pods",
+            ),
+        ] {
+            let real = Real::with(name, &deployment(RUNS)).await;
+            if !manifest.is_empty() {
+                real.apply(manifest).await;
+                // The quota counts for admission once its controller has counted the pods.
+                let used = ["get", "resourcequota", "pods", "-o", "jsonpath={.status.used.pods}"];
+                while real.admin(&used).await != "3" {}
+            }
+            real.patch("deployment", patch).await;
+            let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
+            let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+            let failure = outcome.failure.as_ref().unwrap_or_else(|| panic!("{name}: {outcome:?}"));
+            assert_eq!(
+                (outcome.verdict, failure.cause),
+                (Verdict::FailedInPlace, cause),
+                "{name}: {failure}"
+            );
+            assert!(failure.message.contains(says), "{name}: {failure}");
+            real.leave().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn admission_refuses_pods_or_the_change_itself() {
+        // Pod Security refuses each pod: the ReplicaSet cannot make one, and no pod tells why.
+        let real = Real::with("pods", &deployment(RUNS)).await;
+        let namespace = real.namespace.clone();
+        real.admin(&["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"])
+            .await;
+        let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
+        let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+        let failure = outcome.failure.unwrap();
+        assert_eq!((outcome.verdict, failure.cause), (Verdict::FailedInPlace, Cause::AdmissionRefused));
+        assert!(failure.message.contains("violates PodSecurity"), "{failure}");
+        real.leave().await;
+
+        let real = Real::with("policy", &deployment(RUNS)).await;
+        let name = real.namespace.clone();
+        real.apply(&format!(
+            r#"
+    apiVersion: admissionregistration.k8s.io/v1
+    kind: ValidatingAdmissionPolicy
+    metadata: {{ name: {name} }}
+    spec:
+      matchConstraints:
+        resourceRules:
+        - {{ apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [deployments] }}
+      validations:
+      - {{ expression: "false", message: images must be signed }}
+    ---
+    apiVersion: admissionregistration.k8s.io/v1
+    kind: ValidatingAdmissionPolicyBinding
+    metadata: {{ name: {name} }}
+    spec:
+      policyName: {name}
+      validationActions: [Deny]
+      matchResources: {{ namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }} }}
+    "#
+        ))
+        .await;
+        let target = real.target("deployment/web", options(60)).await;
+        let begun = Instant::now();
+        let error = loop {
+            // The API server learns of a policy a little later.
+            match deploy(&target, &image(RUNS_TOO)).await.1 {
+                Ok(_) if begun.elapsed() < Duration::from_secs(20) => {
+                    target.restore(&target.current().await.unwrap().stable).await.ok();
+                }
+                result => break result.unwrap_err(),
+            }
+        };
+        assert_eq!(error.class(), ErrorClass::Refused, "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("images must be signed"), "{source}");
+        real.admin(&["delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", &name]).await;
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn a_conflict_names_owner_and_field_and_taking_over_is_needed_once() {
+        let real = Real::with("conflict", &deployment(RUNS)).await;
+        let modest = real.target("deployment/web", options(60).take_over(false)).await;
+        let error = deploy(&modest, &image(RUNS_TOO)).await.1.unwrap_err();
+        let Error::Conflict { conflicts, .. } = &error else { panic!("{error}") };
+        assert_eq!(conflicts.len(), 1, "{error}");
+        assert_eq!(conflicts[0].manager, "kubectl-client-side-apply");
+        assert_eq!(conflicts[0].field, ".spec.template.spec.containers[name=\"web\"].image");
+        assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
+
+        let bold = real.target("deployment/web", options(60)).await;
+        assert_eq!(deploy(&bold, &image(RUNS_TOO)).await.1.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(deploy(&modest, &image("a13")).await.1.unwrap().verdict, Verdict::Deployed);
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn what_rbac_denies_is_named() {
+        let real = Real::with("rbac", &deployment(RUNS)).await;
+        // The stranger has no Role at all.
+        let target = real.target_of("stranger", "deployment/web", options(20)).await;
+        let error = deploy(&target, &image(RUNS_TOO)).await.1.unwrap_err();
+        let Error::Forbidden { verb, resource, .. } = &error else { panic!("{error}") };
+        assert_eq!((verb.as_str(), resource.as_str()), ("get", "deployments.apps"));
+        // It may look, and not change.
+        real.admin(&["create", "rolebinding", "stranger", "--clusterrole=view", "--user=stranger"]).await;
+        let error = deploy(&target, &image(RUNS_TOO)).await.1.unwrap_err();
+        let Error::Forbidden { verb, resource, .. } = &error else { panic!("{error}") };
+        assert_eq!((verb.as_str(), resource.as_str()), ("patch", "deployments.apps"));
+        assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
+        assert_eq!(target.prove().await.unwrap().judge(&image(RUNS)), Verdict::Deployed);
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn others_pause_supersede_or_delete() {
+        let real = Real::with("others", &deployment(RUNS)).await;
+        let target = real.target("deployment/web", options(60)).await;
+        let mut work = target.deploy(&image(NEVER_READY));
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                let other = format!("web={}", image(RUNS_TOO).reference);
+                real.admin(&["set", "image", "deployment/web", &other]).await;
+            }
+        }
+        let outcome = work.await.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Superseded, "{outcome:?}");
+        assert!(outcome.detail.contains(&image(RUNS_TOO).reference.to_string()), "{}", outcome.detail);
+
+        let mut work = target.deploy(&image(NEVER_READY));
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                real.admin(&["rollout", "pause", "deployment/web"]).await;
+            }
+        }
+        assert_eq!(work.await.unwrap().verdict, Verdict::Stopped);
+        let error = deploy(&target, &image(RUNS)).await.1.unwrap_err();
+        assert!(matches!(error, Error::Paused { .. }), "{error}");
+        real.admin(&["rollout", "resume", "deployment/web"]).await;
+
+        let mut work = target.deploy(&image(READY_LATER));
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                real.admin(&["delete", "deployment", "web", "--wait=false"]).await;
+            }
+        }
+        assert_eq!(work.await.unwrap().verdict, Verdict::Gone);
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn a_killed_run_is_adopted_and_a_late_one_goes_on() {
+        let real = Real::with("adopted", &deployment(RUNS)).await;
+        let target = real.target("deployment/web", options(60)).await;
+        let mut work = target.deploy(&image(READY_LATER));
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                break;
+            }
+        }
+        drop(work);
+        let (events, outcome) = deploy(&target, &image(READY_LATER)).await;
+        assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+        assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })), "{events:?}");
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn another_imageid_is_unproven_and_not_a_mismatch() {
+        let real = Real::with("imageid", &deployment(RUNS)).await;
+        let target = real.target("deployment/web", options(60)).await;
+        let outcome = deploy(&target, &image("0dd")).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Unproven, "{outcome:?}");
+        real.leave().await;
+    }
+}
