@@ -53,8 +53,10 @@
 //!
 //! | resources | verbs |
 //! |---|---|
-//! | `deployments.apps` | `get`, `list`, `watch`, `patch`; `update` to undo more than an image |
-//! | `replicasets.apps`, `pods` | `list`, `watch` |
+//! | `deployments.apps`, `statefulsets.apps`, `daemonsets.apps` | `get`, `list`, `watch`, `patch`; `update` to undo more than an image |
+//! | `jobs.batch` | `get`, `list`, `watch`, `create` |
+//! | `replicasets.apps` of Deployments, `controllerrevisions.apps` of the others | `list`, `watch` |
+//! | `pods` | `list`, `watch`; of StatefulSets also `delete` |
 //! | `events` | `list`, `watch`: without them causes are less exact |
 //! | `pods/log` | `get`: without it there are no log lines in the evidence |
 //!
@@ -67,5 +69,5 @@ mod traffic;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
-pub use rollout::{Conflict, EksTarget, Error, Options, Rollout, RolloutStatus, Stage};
+pub use rollout::{Conflict, EksTarget, Error, Options, Plan, Rollout, RolloutStatus, Stage};
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};

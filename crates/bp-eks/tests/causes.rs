@@ -108,7 +108,10 @@ async fn what_is_not_there_is_told_apart() {
     let error = at("nowhere", "deployment/web").current().await.unwrap_err();
     assert!(matches!(error, Error::NamespaceNotFound { .. }), "{error}");
     let error = at("prod", "statefulset/db").current().await.unwrap_err();
-    assert_eq!(error.to_string(), "statefulset/db cannot be rolled out: only Deployments can");
+    assert_eq!(
+        error.to_string(),
+        "the namespace \"prod\" has no statefulset/db: create it first, or mend the name"
+    );
     let error = at("prod", "deployment/web").current().await.unwrap_err();
     assert_eq!(
         error.to_string(),

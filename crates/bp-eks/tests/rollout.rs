@@ -28,8 +28,8 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
     let ledger = world.sandbox.ledger();
     for (operation, times) in [
         ("get deployments", 1),
-        // Refused first, and then forced, as it was allowed to.
-        ("patch deployments", 2),
+        // A dry run and the change: each refused first, and then forced, as it was allowed to.
+        ("patch deployments", 4),
         ("list deployments", 1),
         ("list replicasets", 2),
         ("list pods", 2),

@@ -148,6 +148,8 @@ pub enum WorkloadKind {
     StatefulSet,
     /// A DaemonSet.
     DaemonSet,
+    /// A Job, after which one is made for each image.
+    Job,
 }
 
 impl fmt::Display for WorkloadKind {
@@ -156,6 +158,7 @@ impl fmt::Display for WorkloadKind {
             WorkloadKind::Deployment => "deployment",
             WorkloadKind::StatefulSet => "statefulset",
             WorkloadKind::DaemonSet => "daemonset",
+            WorkloadKind::Job => "job",
         })
     }
 }
@@ -170,7 +173,8 @@ impl FromStr for Workload {
             "deployment" => WorkloadKind::Deployment,
             "statefulset" => WorkloadKind::StatefulSet,
             "daemonset" => WorkloadKind::DaemonSet,
-            _ => return Err(wrong("the kind is none of deployment, statefulset, daemonset")),
+            "job" => WorkloadKind::Job,
+            _ => return Err(wrong("the kind is none of deployment, statefulset, daemonset, job")),
         };
         if !is_dns_name(name) {
             return Err(wrong("the name is lower-case letters, digits, dashes and dots"));
@@ -258,7 +262,7 @@ mod tests {
             "arn:aws:iam::111111111111:role/",
             "arn:aws:sts::111111111111:assumed-role/deploy/x",
         ]);
-        good::<Workload>(&["deployment/web", "statefulset/db.v2", "daemonset/log-agent"]);
+        good::<Workload>(&["deployment/web", "statefulset/db.v2", "daemonset/log-agent", "job/migrate"]);
         bad::<Workload>(&["", "web", "deployment/", "deploy/web", "deployment/Web", "pod/web"]);
     }
 }

@@ -1,8 +1,9 @@
 //! Drift: what a target runs against what it is to run. Found by reading only.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Proof, TargetId, Verdict};
 use crate::{exit::ExitCode, image::ResolvedImage, reference::DigestRef};
@@ -27,6 +28,43 @@ impl Change {
     /// A member that differs.
     pub fn new(path: impl Into<String>, from: Option<String>, to: Option<String>) -> Self {
         Change { path: path.into(), from, to }
+    }
+}
+
+impl Change {
+    /// What differs between two documents, in the order of the paths. Items of a list that all have a `name` or a `key`
+    /// are known by it, so that a new one in front does not change all behind it.
+    pub fn between(from: &Value, to: &Value) -> Vec<Change> {
+        let (from, to) = (leaves(from), leaves(to));
+        let mut paths: Vec<&String> = from.keys().chain(to.keys()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let change = |path: &String| Change::new(path, from.get(path).cloned(), to.get(path).cloned());
+        paths.into_iter().map(change).filter(|change| change.from != change.to).collect()
+    }
+}
+
+fn leaves(value: &Value) -> BTreeMap<String, String> {
+    let mut leaves = BTreeMap::new();
+    collect(String::new(), value, &mut leaves);
+    leaves
+}
+
+fn collect(path: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
+    let name = |item: &Value| ["name", "key"].iter().find_map(|n| Some(item.get(n)?.as_str()?.to_owned()));
+    match value {
+        Value::Object(fields) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let inner = fields.iter().filter(|(field, _)| !path.ends_with(']') || *field != "name");
+            inner.for_each(|(field, value)| collect(format!("{path}{dot}{field}"), value, leaves));
+        }
+        Value::Array(items) if items.iter().all(|item| name(item).is_some()) => {
+            for item in items {
+                collect(format!("{path}[{}]", name(item).unwrap_or_default()), item, leaves);
+            }
+        }
+        Value::String(text) => drop(leaves.insert(path, text.clone())),
+        other => drop(leaves.insert(path, other.to_string())),
     }
 }
 

@@ -1,9 +1,6 @@
 //! What would change between two definitions, for people to read.
 
-use std::collections::BTreeMap;
-
 use bp_artifact::Change;
-use serde_json::Value;
 
 use super::{TaskDefinition, normal};
 
@@ -11,37 +8,7 @@ impl TaskDefinition {
     /// What registering `wanted` in place of this one would change, in order of the path. Empty when they are
     /// [the same](Self::is_same).
     pub fn changes(&self, wanted: &TaskDefinition) -> Vec<Change> {
-        let (from, to) = (leaves(&normal::form(&self.input)), leaves(&normal::form(&wanted.input)));
-        let mut paths: Vec<&String> = from.keys().chain(to.keys()).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        let change = |path: &String| Change::new(path, from.get(path).cloned(), to.get(path).cloned());
-        paths.into_iter().map(change).filter(|change| change.from != change.to).collect()
-    }
-}
-
-fn leaves(value: &Value) -> BTreeMap<String, String> {
-    let mut leaves = BTreeMap::new();
-    collect(String::new(), value, &mut leaves);
-    leaves
-}
-
-/// Items that have a name are known by it, so that a new one in front does not change all behind it.
-fn collect(path: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
-    let name = |item: &Value| ["name", "key"].iter().find_map(|n| Some(item.get(n)?.as_str()?.to_owned()));
-    match value {
-        Value::Object(fields) => {
-            let dot = if path.is_empty() { "" } else { "." };
-            let inner = fields.iter().filter(|(field, _)| !path.ends_with(']') || *field != "name");
-            inner.for_each(|(field, value)| collect(format!("{path}{dot}{field}"), value, leaves));
-        }
-        Value::Array(items) if items.iter().all(|item| name(item).is_some()) => {
-            for item in items {
-                collect(format!("{path}[{}]", name(item).unwrap_or_default()), item, leaves);
-            }
-        }
-        Value::String(text) => drop(leaves.insert(path, text.clone())),
-        other => drop(leaves.insert(path, other.to_string())),
+        Change::between(&normal::form(&self.input), &normal::form(&wanted.input))
     }
 }
 

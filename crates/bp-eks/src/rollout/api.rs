@@ -1,23 +1,21 @@
 //! The calls to the Kubernetes API, each with its errors read.
 
-use bp_artifact::WorkloadKind;
-use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, ReplicaSet},
-        core::v1::{Event, Namespace, Pod},
-    },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
-};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, LogParams, Patch, PatchParams, PostParams},
-    core::Selector,
+    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{ApiResource, DynamicObject},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    error::{APPLY, Error, Place},
+    error::{Error, Place},
+    live::Live,
+    names::{self, Names},
     template::{self, Slot},
+    version::Version,
 };
 
 /// Our names among the owners of fields begin so.
@@ -41,6 +39,15 @@ pub(super) struct Cluster {
     pub(super) place: Place,
 }
 
+/// How an image is applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// Takes the fields from their owners.
+    pub(super) force: bool,
+    /// Lets the API server say what it would answer, and changes nothing.
+    pub(super) dry_run: bool,
+}
+
 impl Cluster {
     fn api<K>(&self) -> Api<K>
     where
@@ -50,12 +57,21 @@ impl Cluster {
         Api::namespaced(self.client.clone(), &self.place.namespace)
     }
 
-    pub(super) fn deployments(&self) -> Api<Deployment> {
-        self.api()
+    pub(super) fn dynamic(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.place.namespace, resource)
     }
 
-    pub(super) fn replica_sets(&self) -> Api<ReplicaSet> {
-        self.api()
+    pub(super) fn names(&self) -> Names {
+        Names::of(self.place.workload.kind)
+    }
+
+    fn resource(&self) -> ApiResource {
+        names::resource(self.place.workload.kind)
+    }
+
+    /// All of the workload's kind.
+    pub(super) fn workloads(&self) -> Api<DynamicObject> {
+        self.dynamic(&self.resource())
     }
 
     pub(super) fn pods(&self) -> Api<Pod> {
@@ -70,15 +86,23 @@ impl Cluster {
         &self.place.workload.name
     }
 
-    /// The Deployment as it is.
-    pub(super) async fn deployment(&self) -> Result<Deployment, Error> {
-        if self.place.workload.kind != WorkloadKind::Deployment {
-            return Err(Error::UnsupportedWorkload { workload: self.place.workload.clone() });
-        }
-        match self.deployments().get(self.name()).await {
-            Ok(deployment) => Ok(deployment),
+    /// Reads what the API answered.
+    pub(super) fn read(&self, operation: &'static str, object: Arc<DynamicObject>) -> Result<Live, Error> {
+        let cluster = || self.place.cluster.clone();
+        Live::read(self.place.workload.kind, object).map_err(|e| Error::UnexpectedAnswer {
+            operation,
+            cluster: cluster(),
+            source: e.into(),
+        })
+    }
+
+    /// The workload as it is.
+    pub(super) async fn workload(&self) -> Result<Live, Error> {
+        let operation = self.names().get;
+        match self.workloads().get(self.name()).await {
+            Ok(object) => self.read(operation, Arc::new(object)),
             Err(kube::Error::Api(status)) if status.is_not_found() => Err(self.not_found().await),
-            Err(e) => Err(self.place.error("get deployments", e)),
+            Err(e) => Err(self.place.error(operation, e)),
         }
     }
 
@@ -92,24 +116,31 @@ impl Cluster {
         }
     }
 
-    /// The ReplicaSets that the Deployment's selector finds.
-    pub(super) async fn list_replica_sets(&self, deployment: &Deployment) -> Result<Vec<SharedSet>, Error> {
-        let params = ListParams::default().labels(&selector(deployment));
-        let list = self.replica_sets().list(&params).await;
-        let list = list.map_err(|e| self.place.error("list replicasets", e))?;
-        Ok(list.items.into_iter().map(std::sync::Arc::new).collect())
+    /// The revisions that the workload's selector finds.
+    pub(super) async fn versions(&self, live: &Live) -> Result<Vec<Version>, Error> {
+        let Some(resource) = names::versions(self.place.workload.kind) else { return Ok(Vec::new()) };
+        let params = ListParams::default().labels(&live.selector());
+        let list = self.dynamic(&resource).list(&params).await;
+        let list = list.map_err(|e| self.place.error(self.names().list_versions, e))?;
+        Ok(list.items.into_iter().map(|object| Version::read(Arc::new(object))).collect())
     }
 
-    /// The pods of one ReplicaSet.
-    pub(super) async fn list_pods(
-        &self,
-        deployment: &Deployment,
-        set: &ReplicaSet,
-    ) -> Result<Vec<Pod>, Error> {
-        let params = ListParams::default().labels(&selector(deployment));
+    /// The pods that the workload's selector finds.
+    pub(super) async fn list_pods(&self, live: &Live) -> Result<Vec<Arc<Pod>>, Error> {
+        let params = ListParams::default().labels(&live.selector());
         let list = self.pods().list(&params).await.map_err(|e| self.place.error("list pods", e))?;
-        let uid = set.metadata.uid.clone().unwrap_or_default();
-        Ok(list.items.into_iter().filter(|pod| template::is_owned(pod, &uid)).collect())
+        Ok(list.items.into_iter().map(Arc::new).collect())
+    }
+
+    /// Deletes this pod, and not another one of the same name.
+    pub(super) async fn delete_pod(&self, pod: &Pod) -> Result<(), Error> {
+        let uid = pod.metadata.uid.clone();
+        let preconditions = Some(Preconditions { uid, ..Preconditions::default() });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        match self.pods().delete(&pod.name_any(), &params).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            result => result.map(drop).map_err(|e| self.place.error("delete pods", e)),
+        }
     }
 
     /// The warnings about a pod that the API still has.
@@ -126,46 +157,56 @@ impl Cluster {
         self.pods().logs(&pod.name_any(), &params).await.ok().filter(|text| !text.trim().is_empty())
     }
 
-    /// Applies one container's image and nothing else. With `force` the field is taken from its owner.
-    pub(super) async fn apply(&self, slot: &Slot, image: &str, force: bool) -> Result<Deployment, Error> {
+    /// Applies one container's image and variables, and nothing else. The uid keeps a workload that was deleted
+    /// meanwhile from being made anew by half.
+    pub(super) async fn apply(
+        &self,
+        live: &Live,
+        slot: &Slot,
+        image: &str,
+        environment: &[(String, String)],
+        manner: Manner,
+    ) -> Result<Live, Error> {
         let mut params = PatchParams::apply(&field_manager(slot));
-        params.force = force;
+        (params.force, params.dry_run) = (manner.force, manner.dry_run);
+        let resource = self.resource();
+        let container = template::patch(slot, image, environment);
         let body = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": { "name": self.name(), "namespace": self.place.namespace },
-            "spec": { "template": { "spec": { (slot.list): [{ "name": slot.name, "image": image }] } } },
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": self.name(), "namespace": self.place.namespace, "uid": live.uid() },
+            "spec": { "template": { "spec": { (slot.list): [container] } } },
         });
-        let applied = self.deployments().patch(self.name(), &params, &Patch::Apply(&body)).await;
-        applied.map_err(|e| self.place.error(APPLY, e))
+        let operation = self.names().patch;
+        let applied = self.workloads().patch(self.name(), &params, &Patch::Apply(&body)).await;
+        self.read(operation, Arc::new(applied.map_err(|e| self.place.error(operation, e))?))
     }
 
-    /// Puts a whole pod template back, as `kubectl rollout undo` does; refused if the Deployment has changed since it
-    /// was read.
+    /// Puts a whole pod template back, as `kubectl rollout undo` does; refused if the workload has changed since it was
+    /// read.
     pub(super) async fn replace_template(
         &self,
-        mut deployment: Deployment,
+        live: &Live,
         slot: &Slot,
-        template: k8s_openapi::api::core::v1::PodTemplateSpec,
-    ) -> Result<Deployment, Error> {
-        if let Some(spec) = &mut deployment.spec {
-            spec.template = template;
-        }
-        deployment.metadata.managed_fields = None;
+        template: Value,
+    ) -> Result<Live, Error> {
+        let mut object = DynamicObject::clone(&live.object);
+        object.data["spec"]["template"] = template;
+        object.metadata.managed_fields = None;
         let params = PostParams { field_manager: Some(field_manager(slot)), ..PostParams::default() };
-        let replaced = self.deployments().replace(self.name(), &params, &deployment).await;
-        replaced.map_err(|e| self.place.error("update deployments", e))
+        let operation = self.names().update;
+        let replaced = self.workloads().replace(self.name(), &params, &object).await;
+        self.read(operation, Arc::new(replaced.map_err(|e| self.place.error(operation, e))?))
     }
-}
 
-/// A ReplicaSet as watches and lists hand it out.
-pub(super) type SharedSet = std::sync::Arc<ReplicaSet>;
-
-/// The Deployment's selector as the API takes it in a query.
-pub(super) fn selector(deployment: &Deployment) -> String {
-    let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone());
-    let selector: LabelSelector = selector.unwrap_or_default();
-    // A Deployment's selector is validated by the API; one that cannot be read selects by its labels at least.
-    let labels = selector.match_labels.clone().unwrap_or_default();
-    Selector::try_from(selector).unwrap_or_else(|_| Selector::from_iter(labels)).to_string()
+    /// Creates an object of the workload's kind; `None` when there is one of that name.
+    pub(super) async fn create(&self, slot: &Slot, object: &DynamicObject) -> Result<Option<Live>, Error> {
+        let params = PostParams { field_manager: Some(field_manager(slot)), ..PostParams::default() };
+        let operation = self.names().create;
+        match self.workloads().create(&params, object).await {
+            Ok(created) => self.read(operation, Arc::new(created)).map(Some),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
+            Err(e) => Err(self.place.error(operation, e)),
+        }
+    }
 }

@@ -4,10 +4,7 @@
 //! that is slow, a registry that is busy) is kept as the reason for the case that the roll-out stalls.
 
 use bp_artifact::Cause;
-use k8s_openapi::api::{
-    apps::v1::ReplicaSet,
-    core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod},
-};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod};
 
 use super::text::Text;
 
@@ -33,6 +30,11 @@ impl Symptom {
         Symptom::new(Cause::NoProgress, true, message)
     }
 
+    /// A Job has failed, or the circuit breaker went off, and no pod tells why.
+    pub(crate) fn failed(message: &str) -> Self {
+        Symptom::new(Cause::ContainerExited, true, message)
+    }
+
     fn of_container(self, name: &str) -> Self {
         Symptom { container: Some(name.to_owned()), ..self }
     }
@@ -41,8 +43,7 @@ impl Symptom {
 /// What keeps `pod` from coming up, the worst first; `events` are the warnings about it.
 pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Clone) -> Option<Symptom> {
     let status = pod.status.as_ref()?;
-    // Taken off its node: the ReplicaSet makes another.
-    if matches!(status.reason.text(), "Evicted" | "Preempting" | "Terminated" | "NodeShutdown") {
+    if was_taken_off(pod) {
         return None;
     }
     let inits = status.init_container_statuses.iter().flatten();
@@ -56,6 +57,12 @@ pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Cl
     // The sort is stable: of equal ones the first container's counts.
     found.sort_by_key(|symptom| !symptom.fatal);
     found.into_iter().next()
+}
+
+/// Whether it was taken off its node for the node's sake: the controller makes another.
+pub(crate) fn was_taken_off(pod: &Pod) -> bool {
+    let reason = pod.status.as_ref().map_or("", |status| status.reason.text());
+    matches!(reason, "Evicted" | "Preempting" | "Terminated" | "NodeShutdown")
 }
 
 /// Whether the pod counts as ready.
@@ -157,6 +164,23 @@ fn of_start(message: &str) -> Symptom {
     }
 }
 
+/// Whether the program says that it may not act as the AWS role that it counts on: the service account has no role (IRSA)
+/// or Pod Identity association, or the role does not trust it.
+pub(crate) fn is_identity_error(text: &str) -> bool {
+    let said = [
+        "AssumeRoleWithWebIdentity",
+        "InvalidIdentityToken",
+        "WebIdentityErr",
+        "NoCredentialProviders",
+        "Unable to locate credentials",
+        "no EC2 IMDS role found",
+        "Could not load credentials from any providers",
+        "the credential provider was not enabled",
+        "PodIdentityAssociation",
+    ];
+    said.iter().any(|said| text.contains(said))
+}
+
 /// Whether this says that the program is for another machine.
 pub(crate) fn is_format_error(text: &str) -> bool {
     text.to_ascii_lowercase().contains("exec format error")
@@ -248,15 +272,7 @@ fn only_unready(pod: &Pod) -> Option<String> {
     unready.next().is_none().then(|| first.name.clone())
 }
 
-/// Why a ReplicaSet cannot make its pods: quota, admission, a missing service account.
-pub(crate) fn of_replica_set(set: &ReplicaSet) -> Option<Symptom> {
-    let conditions = set.status.as_ref()?.conditions.as_ref()?;
-    let failure =
-        conditions.iter().find(|c| c.type_.text() == "ReplicaFailure" && c.status.text() == "True")?;
-    Some(refused(failure.message.text()))
-}
-
-/// Why the API refused a pod or a change.
+/// Why a controller cannot make its pods: quota, admission, a missing service account.
 pub(crate) fn refused(message: &str) -> Symptom {
     let cause = match message {
         m if m.contains("exceeded quota") => Cause::QuotaExceeded,
@@ -457,15 +473,8 @@ mod tests {
             ("admission webhook \"policy\" denied the request: no", Cause::AdmissionRefused),
             ("pods \"web-1\" is forbidden: violates PodSecurity \"restricted\"", Cause::AdmissionRefused),
         ] {
-            let set: ReplicaSet = serde_json::from_value(json!({
-                "metadata": {},
-                "spec": { "selector": {} },
-                "status": { "replicas": 0, "conditions": [
-                    { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message },
-                ] },
-            }))
-            .unwrap();
-            assert_eq!(of_replica_set(&set).map(|s| (s.cause, s.fatal)), Some((expected, true)), "{message}");
+            let symptom = refused(message);
+            assert_eq!((symptom.cause, symptom.fatal), (expected, true), "{message}");
         }
     }
 }

@@ -28,10 +28,25 @@ pub enum Error {
         /// The name that was given.
         namespace: String,
     },
-    /// A kind of workload that cannot be rolled out yet.
-    #[error("{workload} cannot be rolled out: only Deployments can")]
-    UnsupportedWorkload {
+    /// Its pods are replaced only when somebody deletes them.
+    #[error(
+        "{workload} has the update strategy OnDelete, so nothing would roll out: set it to RollingUpdate, or apply the \
+         image and delete the pods yourself"
+    )]
+    OnDelete {
         /// The workload.
+        workload: Workload,
+    },
+    /// What a Job has done cannot be undone.
+    #[error("{workload} has done its work, and that cannot be taken back: run a Job that mends it")]
+    NotUndoable {
+        /// The workload.
+        workload: Workload,
+    },
+    /// The Jobs of this image have failed again and again.
+    #[error("{workload}: too many Jobs of this image have failed: delete them")]
+    TooManyJobs {
+        /// The Job that they were made after.
         workload: Workload,
     },
     /// No container of that name.
@@ -52,8 +67,10 @@ pub enum Error {
         /// The names that are there.
         containers: Vec<String>,
     },
-    /// The Deployment is paused.
-    #[error("{workload} is paused, so nothing would roll out: resume it first (kubectl rollout resume)")]
+    /// The workload is paused, or a Job suspended.
+    #[error(
+        "{workload} is paused, so nothing would roll out: resume it first (kubectl rollout resume {workload})"
+    )]
     Paused {
         /// The workload.
         workload: Workload,
@@ -177,10 +194,12 @@ impl Classified for Error {
         match self {
             Error::WorkloadNotFound { .. }
             | Error::NamespaceNotFound { .. }
-            | Error::UnsupportedWorkload { .. }
             | Error::ContainerNotFound { .. }
             | Error::ContainerNotNamed { .. } => ErrorClass::BadInput,
             Error::Paused { .. }
+            | Error::OnDelete { .. }
+            | Error::NotUndoable { .. }
+            | Error::TooManyJobs { .. }
             | Error::Conflict { .. }
             | Error::AdmissionRefused { .. }
             | Error::NoPrevious { .. } => ErrorClass::Refused,
@@ -233,7 +252,13 @@ impl Place {
                 None => Error::AdmissionRefused { workload, source },
             },
             404 => Error::WorkloadNotFound { namespace, workload },
-            409 if operation == APPLY => Error::Conflict { workload, conflicts: conflicts(&status) },
+            // Deleted, or made anew, since it was read.
+            409 if status.message.to_ascii_lowercase().contains("uid") => {
+                Error::WorkloadNotFound { namespace, workload }
+            }
+            409 if !conflicts(&status).is_empty() => {
+                Error::Conflict { workload, conflicts: conflicts(&status) }
+            }
             400 | 422 => Error::AdmissionRefused { workload, source },
             408 | 409 | 429 => Error::Unavailable { operation, cluster, source },
             code if code >= 500 => Error::Unavailable { operation, cluster, source },
@@ -241,9 +266,6 @@ impl Place {
         }
     }
 }
-
-/// The operation that can meet other owners.
-pub(super) const APPLY: &str = "patch deployments";
 
 /// Verb and resource in `User "x" cannot patch resource "deployments" in API group "apps" …`.
 fn denied(message: &str) -> Option<(String, String)> {
@@ -295,6 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_deleted_since_it_was_read_is_not_there() {
+        for message in [
+            "uid mismatch: the provided object specified uid 1, and no existing object was found",
+            "Operation cannot be fulfilled on deployments.apps \"web\": Precondition failed: UID in precondition: 1, UID in object meta: 2",
+        ] {
+            let error =
+                read("patch deployments", json!({ "code": 409, "reason": "Conflict", "message": message }));
+            assert!(matches!(error, Error::WorkloadNotFound { .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn what_the_api_refuses_is_told_apart() {
         let webhook = "admission webhook \"policy\" denied the request: no";
         for (code, message, class) in [
@@ -316,7 +350,7 @@ mod tests {
     fn a_conflict_names_owner_and_field() {
         let field = ".spec.template.spec.containers[name=\"web\"].image";
         let error = read(
-            APPLY,
+            "patch deployments",
             json!({ "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict", "details": {
                 "causes": [{
                     "reason": "FieldManagerConflict",

@@ -15,6 +15,7 @@ use super::{
     api::Cluster,
     causes::{self, Symptom},
     judge::Picture,
+    live::{Condition, Live},
     text::Text,
 };
 
@@ -38,37 +39,40 @@ pub(super) async fn gather(cluster: &Cluster, picture: &Picture, symptom: Sympto
     let mut report = FailureReport {
         container: symptom.container,
         exit_code: symptom.exit_code,
-        evidence: deployment(picture),
+        evidence: workload(cluster, picture),
         ..FailureReport::new(symptom.cause, symptom.message)
     };
     report.evidence.extend(looked.into_iter().flatten());
-    // A program for another machine that the shell or the runtime could only complain about.
-    let told = |e: &&Evidence| e.kind == EvidenceKind::Log && causes::is_format_error(&e.message);
-    if report.cause == Cause::ContainerExited && report.evidence.iter().any(|e| told(&e)) {
-        report.cause = Cause::WrongArchitecture;
+    if report.cause == Cause::ContainerExited
+        && let Some((cause, line)) = told_by_log(&report.evidence)
+    {
+        report.cause = cause;
+        report.message = format!("{}: {line}", report.message);
     }
     report
 }
 
-/// The conditions of the Deployment that say that something is wrong.
-fn deployment(picture: &Picture) -> Vec<Evidence> {
-    let Some(deployment) = &picture.deployment else { return Vec::new() };
-    let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .filter(|c| (c.type_.text() == "ReplicaFailure") == (c.status.text() == "True"))
-        .map(|c| Evidence {
-            kind: EvidenceKind::Deployment,
-            source: format!("deployment/{}", deployment.name_any()),
-            message: format!(
-                "{} is {}: {}: {}",
-                c.type_.text(),
-                c.status.text(),
-                c.reason.text(),
-                c.message.text()
-            ),
-            at: time(&c.last_transition_time),
-        })
-        .collect()
+/// What only the program itself can tell: that it is for another machine, or has no AWS role. With the line that says so.
+fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
+    let logs = evidence.iter().filter(|e| e.kind == EvidenceKind::Log);
+    let told = |line: &str| match () {
+        () if causes::is_format_error(line) => Some((Cause::WrongArchitecture, line.to_owned())),
+        () if causes::is_identity_error(line) => Some((Cause::PermissionMissing, line.to_owned())),
+        () => None,
+    };
+    logs.flat_map(|log| log.message.lines()).find_map(told)
+}
+
+/// The conditions of the workload that say that something is wrong.
+fn workload(cluster: &Cluster, picture: &Picture) -> Vec<Evidence> {
+    let conditions = picture.live.iter().flat_map(Live::bad_conditions);
+    let evidence = |Condition { text, at }| Evidence {
+        kind: EvidenceKind::Deployment,
+        source: cluster.place.workload.to_string(),
+        message: text,
+        at,
+    };
+    conditions.map(evidence).collect()
 }
 
 async fn look_at(cluster: &Cluster, picture: &Picture, pod: &Pod) -> Vec<Evidence> {

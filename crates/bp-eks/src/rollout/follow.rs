@@ -11,12 +11,13 @@ use super::{
     error::Error,
     judge::{Judgement, Ours, Picture},
     text::Text,
-    watch::{Told, Watches},
+    watch::Told,
+    watches::Watches,
 };
 
 /// How a roll-out ended.
 pub(super) enum End {
-    /// Every replica is updated and available.
+    /// Every pod that is to be updated is, and is available.
     Complete,
     /// It does not come up.
     Failed(Symptom),
@@ -24,7 +25,7 @@ pub(super) enum End {
     Paused,
     /// Somebody put another image there.
     Superseded(String),
-    /// The Deployment was deleted.
+    /// The workload was deleted.
     Gone,
     /// It goes on, and the time is over. With the best reason known.
     OutOfTime(Option<Symptom>),
@@ -60,7 +61,7 @@ impl<'f> Follower<'f> {
                 Some(told) => follower.tell(&told),
                 None => {
                     return Err(trouble.unwrap_or_else(|| Error::Unreachable {
-                        operation: "watch deployments",
+                        operation: cluster.names().watch,
                         cluster: cluster.place.cluster.clone(),
                         source: "no answer by the deadline".into(),
                     }));
@@ -74,7 +75,7 @@ impl<'f> Follower<'f> {
     pub(super) async fn follow(&mut self, ours: &Ours, deadline: Instant) -> Result<End, Error> {
         self.last = None;
         loop {
-            let picture = self.picture();
+            let picture = self.picture()?;
             self.tell_warnings(&picture);
             match picture.judge(ours) {
                 Judgement::Waiting(progress) => progress.into_iter().for_each(|p| self.tell_progress(p)),
@@ -86,19 +87,14 @@ impl<'f> Follower<'f> {
             }
             match self.news(deadline).await? {
                 Some(told) => self.tell(&told),
-                None => return Ok(End::OutOfTime(self.picture().reason())),
+                None => return Ok(End::OutOfTime(self.picture()?.reason(ours.since))),
             }
         }
     }
 
     /// What is known now.
-    pub(super) fn picture(&self) -> Picture {
-        Picture {
-            deployment: self.watches.deployment(),
-            sets: self.watches.sets(),
-            pods: self.watches.pods(),
-            events: self.watches.events(),
-        }
+    pub(super) fn picture(&self) -> Result<Picture, Error> {
+        self.watches.picture(self.cluster)
     }
 
     /// The next news, or `None` when the time is over.

@@ -2,45 +2,44 @@
 
 use std::sync::Arc;
 
-use bp_artifact::Progress;
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{Event, Pod},
-    },
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kube::ResourceExt;
+use bp_artifact::{Cause, Progress};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, Pod};
 
 use super::{
-    api::SharedSet,
     causes::{self, Symptom},
-    status::{self, RolloutStatus},
-    template,
+    live::Live,
+    status::RolloutStatus,
+    template::Slot,
     text::Text,
+    version::{self, Version},
 };
 
 /// The roll-out that is followed.
 #[derive(Debug, Clone)]
 pub(super) struct Ours {
-    /// The Deployment, by identity: one of the same name that was made anew is another.
+    /// The workload, by identity: one of the same name that was made anew is another.
     pub(super) uid: String,
     /// The generation that our apply was answered with.
     pub(super) generation: i64,
-    pub(super) container: String,
+    pub(super) slot: Slot,
     /// The image as it stands in the template.
     pub(super) image: String,
+    /// When we wrote, by the API server's clock: refusals before that were of something else.
+    pub(super) since: Option<Timestamp>,
     /// When the Deployment was already stalled before we came. It is told so until it moves again.
-    pub(super) stalled_before: Option<Time>,
+    pub(super) stalled_before: Option<Timestamp>,
     /// As many pods that fail for the same reason are enough.
     pub(super) fail_after: usize,
+    /// Whether failed starts are counted as ECS does.
+    pub(super) circuit_breaker: bool,
 }
 
 /// What the watches show at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Picture {
-    pub(super) deployment: Option<Arc<Deployment>>,
-    pub(super) sets: Vec<SharedSet>,
+    pub(super) live: Option<Live>,
+    pub(super) versions: Vec<Version>,
     pub(super) pods: Vec<Arc<Pod>>,
     pub(super) events: Vec<Arc<Event>>,
 }
@@ -50,7 +49,7 @@ pub(super) struct Picture {
 pub(super) enum Judgement {
     /// It goes on; how far, if that is known.
     Waiting(Option<Progress>),
-    /// Every replica is updated and available.
+    /// Every pod that is to be updated is, and is available.
     Complete,
     /// It does not come up, and waiting does not help.
     Failing(Symptom),
@@ -58,25 +57,32 @@ pub(super) enum Judgement {
     Superseded(String),
     /// Somebody paused it.
     Paused,
-    /// The Deployment was deleted.
+    /// The workload was deleted.
     Gone,
 }
 
 impl Picture {
-    /// The pods of the ReplicaSet of our template that are still meant to run, in the order of their names.
+    /// The pods of our template that are still meant to run, in the order of their names; of a Job all, those that
+    /// failed too.
     pub(super) fn new_pods(&self) -> Vec<&Arc<Pod>> {
-        let Some(set) = self.deployment.as_ref().and_then(|d| template::new_set(d, &self.sets)) else {
-            return Vec::new();
+        self.pods_of_template().filter(|pod| !is_over(pod) || self.is_of_job()).collect()
+    }
+
+    fn is_of_job(&self) -> bool {
+        self.live.as_ref().is_some_and(Live::is_job)
+    }
+
+    /// All pods of our template.
+    fn pods_of_template(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let live = self.live.as_ref();
+        let new = live.and_then(|live| version::new(live, &self.versions));
+        let uid = live.filter(|live| live.is_job()).map(Live::uid);
+        let made = move |pod: &&Arc<Pod>| match (uid, new) {
+            (Some(uid), _) => version::is_owned(&***pod, uid),
+            (None, Some(version)) => version.made(pod),
+            (None, None) => false,
         };
-        let uid = set.metadata.uid.text();
-        let over = |pod: &Pod| {
-            let phase = pod.status.as_ref().map_or("", |status| status.phase.text());
-            pod.metadata.deletion_timestamp.is_some() || matches!(phase, "Failed" | "Succeeded")
-        };
-        let mut pods: Vec<_> =
-            self.pods.iter().filter(|pod| template::is_owned(&***pod, uid) && !over(pod)).collect();
-        pods.sort_by_key(|pod| pod.name_any());
-        pods
+        self.pods.iter().filter(made)
     }
 
     /// The warnings about an object.
@@ -92,86 +98,124 @@ impl Picture {
     }
 
     /// The best reason for a roll-out that does not come to its end: fatal ones first, then the most frequent.
-    pub(super) fn reason(&self) -> Option<Symptom> {
+    pub(super) fn reason(&self, since: Option<Timestamp>) -> Option<Symptom> {
         let symptoms = self.symptoms();
         let frequency = |symptom: &Symptom| symptoms.iter().filter(|s| s.cause == symptom.cause).count();
         let best = symptoms.iter().rev().max_by_key(|symptom| (symptom.fatal, frequency(symptom)));
-        best.cloned().or_else(|| self.refusal())
+        best.cloned().or_else(|| self.refusal(since))
     }
 
-    /// Why the new ReplicaSet can make no pods.
-    fn refusal(&self) -> Option<Symptom> {
-        let set = template::new_set(self.deployment.as_ref()?, &self.sets)?;
-        causes::of_replica_set(set)
+    /// Why no new pods can be made. A ReplicaSet says so in a condition; the other controllers only in an event.
+    fn refusal(&self, since: Option<Timestamp>) -> Option<Symptom> {
+        let live = self.live.as_ref()?;
+        if let Some(message) = version::new(live, &self.versions).and_then(Version::refusal) {
+            return Some(causes::refused(message));
+        }
+        let late = |event: &&Event| {
+            let at = event.last_timestamp.as_ref().map(|time| time.0);
+            since.is_none_or(|since| at.is_none_or(|at| at >= since))
+        };
+        let refused =
+            self.warnings(&live.metadata().uid).filter(|event| event.reason.text() == "FailedCreate");
+        let latest =
+            refused.filter(late).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+        Some(causes::refused(latest.message.text()))
     }
 
     /// What this means for our roll-out.
     pub(super) fn judge(&self, ours: &Ours) -> Judgement {
-        let Some(deployment) = self.deployment.as_deref().filter(|d| d.metadata.uid.text() == ours.uid)
-        else {
+        let Some(live) = self.live.as_ref().filter(|live| live.uid() == ours.uid) else {
             return Judgement::Gone;
         };
-        if deployment.metadata.deletion_timestamp.is_some() {
+        if live.metadata().deletion_timestamp.is_some() {
             return Judgement::Gone;
         }
-        if deployment.metadata.generation.unwrap_or_default() < ours.generation {
+        if live.generation() < ours.generation {
             // The watch has not brought our own change yet.
             return Judgement::Waiting(None);
         }
-        let image = template::deployed_image(deployment, &ours.container);
+        let image = live.image(&ours.slot.name);
         if image != ours.image {
             return Judgement::Superseded(image.to_owned());
         }
-        let status = RolloutStatus::of(deployment, ours.generation);
+        let status = live.status(ours.generation);
         match &status {
             RolloutStatus::Complete => return Judgement::Complete,
-            RolloutStatus::Stalled(message) if !self.was_stalled(ours) => {
-                return Judgement::Failing(self.reason().unwrap_or_else(|| Symptom::stalled(message)));
+            RolloutStatus::Stalled(message) if !was_stalled(live, ours) => {
+                return Judgement::Failing(
+                    self.reason(ours.since).unwrap_or_else(|| Symptom::stalled(message)),
+                );
+            }
+            RolloutStatus::Failed(message) => {
+                return Judgement::Failing(
+                    self.reason(ours.since).unwrap_or_else(|| Symptom::failed(message)),
+                );
             }
             _ => {}
         }
-        if deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
+        if live.is_paused() {
             return Judgement::Paused;
         }
         if status != RolloutStatus::NotObserved
-            && let Some(symptom) = self.doom(ours)
+            && let Some(symptom) = self.doom(ours).or_else(|| self.broken_circuit(live, ours))
         {
             return Judgement::Failing(symptom);
         }
-        Judgement::Waiting(Some(self.progress(deployment, &status)))
-    }
-
-    /// Whether the controller only repeats what it said before we came.
-    fn was_stalled(&self, ours: &Ours) -> bool {
-        let since = self.deployment.as_deref().and_then(status::stalled).and_then(|(_, since)| since);
-        since.is_some() && since == ours.stalled_before
+        Judgement::Waiting(Some(self.progress(live, &status)))
     }
 
     /// The reason to end it early: every new pod is lost, or several are for the same reason, or none can be made.
     fn doom(&self, ours: &Ours) -> Option<Symptom> {
         let pods = self.new_pods().len();
         if pods == 0 {
-            return self.refusal();
+            return self.refusal(ours.since);
         }
-        let fatal: Vec<Symptom> = self.symptoms().into_iter().filter(|symptom| symptom.fatal).collect();
+        let mut fatal = self.symptoms();
+        // How often a Job's pods may end is for its backoffLimit to say.
+        let tried_again = |cause| matches!(cause, Cause::ContainerExited | Cause::OutOfMemory);
+        fatal.retain(|symptom| symptom.fatal && !(self.is_of_job() && tried_again(symptom.cause)));
         let alike = |symptom: &Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
         let worst = fatal.iter().rev().max_by_key(|symptom| alike(symptom))?;
         (fatal.len() == pods || alike(worst) >= ours.fail_after).then(|| worst.clone())
     }
 
-    fn progress(&self, deployment: &Deployment, status: &RolloutStatus) -> Progress {
-        let counts = deployment.status.clone().unwrap_or_default();
-        let count = |n: Option<i32>| n.unwrap_or_default().max(0) as u32;
+    /// The reason to end it because too many starts have failed, as ECS counts them.
+    fn broken_circuit(&self, live: &Live, ours: &Ours) -> Option<Symptom> {
+        if !ours.circuit_breaker {
+            return None;
+        }
+        let failures: u32 = self.pods_of_template().map(|pod| self.failed_starts(pod)).sum();
+        let threshold = threshold(live.counts().desired);
+        let message =
+            format!("the circuit breaker counted {failures} failed starts of {threshold} that it takes");
+        (failures >= threshold).then(|| match self.reason(ours.since) {
+            Some(symptom) => Symptom { message: format!("{}; {message}", symptom.message), ..symptom },
+            None => Symptom::failed(&message),
+        })
+    }
+
+    fn failed_starts(&self, pod: &Pod) -> u32 {
+        let Some(status) = &pod.status else { return 0 };
+        let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
+        let failed = status.phase.text() == "Failed" && !causes::was_taken_off(pod);
+        let stuck =
+            causes::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.fatal);
+        let restarts: u32 = restarts.sum();
+        restarts.max(u32::from(failed || stuck))
+    }
+
+    fn progress(&self, live: &Live, status: &RolloutStatus) -> Progress {
+        let counts = live.counts();
+        let count = |n: i32| n.max(0) as u32;
         let new = self.new_pods();
-        let set = template::new_set(deployment, &self.sets).and_then(|set| set.status.as_ref());
-        let running = set.map_or(0, |status| count(status.available_replicas));
+        let running = new.iter().filter(|pod| causes::is_ready(pod)).count() as u32;
         let failed = self.symptoms().iter().filter(|symptom| symptom.fatal).count() as u32;
         Progress {
-            desired: status::wanted(deployment).max(0) as u32,
+            desired: count(counts.desired),
             running,
             pending: (new.len() as u32).saturating_sub(running + failed),
             failed,
-            old: count(counts.replicas).saturating_sub(count(counts.updated_replicas)),
+            old: count(counts.total - counts.updated),
             stage: match status {
                 RolloutStatus::Progressing(stage) => stage.to_string(),
                 _ => "the controller has not looked yet".to_owned(),
@@ -180,9 +224,25 @@ impl Picture {
     }
 }
 
+/// Whether the controller only repeats what it said before we came.
+fn was_stalled(live: &Live, ours: &Ours) -> bool {
+    let since = live.stalled().and_then(|(_, since)| since);
+    since.is_some() && since == ours.stalled_before
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().map_or("", |status| status.phase.text());
+    pod.metadata.deletion_timestamp.is_some() || matches!(phase, "Failed" | "Succeeded")
+}
+
+/// How many failed starts ECS' circuit breaker takes.
+fn threshold(desired: i32) -> u32 {
+    (desired.max(0) as u32).div_ceil(2).clamp(3, 200)
+}
+
 #[cfg(test)]
 mod tests {
-    use bp_artifact::Cause;
+    use bp_artifact::{Cause, WorkloadKind};
     use serde_json::{Value, json};
 
     use super::*;
@@ -191,10 +251,12 @@ mod tests {
         Ours {
             uid: "dep".into(),
             generation: 2,
-            container: "web".into(),
+            slot: Slot { list: "containers", name: "web".into() },
             image: "b".into(),
+            since: None,
             stalled_before: None,
             fail_after: 2,
+            circuit_breaker: false,
         }
     }
 
@@ -223,15 +285,21 @@ mod tests {
             Arc::new(serde_json::from_value(pod).unwrap())
         };
         Picture {
-            deployment: Some(Arc::new(serde_json::from_value(deployment).unwrap())),
-            sets: vec![Arc::new(serde_json::from_value(set).unwrap())],
+            live: Some(read(WorkloadKind::Deployment, deployment)),
+            versions: vec![Version::read(Arc::new(serde_json::from_value(set).unwrap()))],
             pods: pods.iter().enumerate().map(pod).collect(),
             events: vec![],
         }
     }
 
-    fn change(picture: &mut Picture, change: impl FnOnce(&mut Deployment)) {
-        change(Arc::make_mut(picture.deployment.as_mut().unwrap()));
+    fn read(kind: WorkloadKind, json: Value) -> Live {
+        Live::read(kind, Arc::new(serde_json::from_value(json).unwrap())).unwrap()
+    }
+
+    fn change(picture: &mut Picture, change: impl FnOnce(&mut Value)) {
+        let mut json = serde_json::to_value(&*picture.live.as_ref().unwrap().object).unwrap();
+        change(&mut json);
+        picture.live = Some(read(WorkloadKind::Deployment, json));
     }
 
     fn doomed() -> Value {
@@ -269,36 +337,33 @@ mod tests {
     #[test]
     fn nothing_is_judged_before_the_controller_has_looked() {
         let mut early = picture(&[doomed()]);
-        change(&mut early, |d| d.status.as_mut().unwrap().observed_generation = Some(1));
+        change(&mut early, |d| d["status"]["observedGeneration"] = json!(1));
         assert!(matches!(early.judge(&ours()), Judgement::Waiting(_)));
         let mut stale = picture(&[doomed()]);
-        change(&mut stale, |d| d.metadata.generation = Some(1));
+        change(&mut stale, |d| d["metadata"]["generation"] = json!(1));
         assert_eq!(stale.judge(&ours()), Judgement::Waiting(None));
     }
 
     #[test]
     fn somebody_else_may_come_between() {
         let mut other = picture(&[]);
-        change(&mut other, |d| {
-            let template = &mut d.spec.as_mut().unwrap().template;
-            *template = template::with_image(template.clone(), "web", "c");
-        });
+        change(&mut other, |d| d["spec"]["template"] = template("c"));
         assert_eq!(other.judge(&ours()), Judgement::Superseded("c".into()));
 
         let mut paused = picture(&[]);
-        change(&mut paused, |d| d.spec.as_mut().unwrap().paused = Some(true));
+        change(&mut paused, |d| d["spec"]["paused"] = json!(true));
         assert_eq!(paused.judge(&ours()), Judgement::Paused);
 
         let mut again = picture(&[]);
-        change(&mut again, |d| d.metadata.uid = Some("other".into()));
+        change(&mut again, |d| d["metadata"]["uid"] = json!("other"));
         assert_eq!(again.judge(&ours()), Judgement::Gone);
         assert_eq!(Picture::default().judge(&ours()), Judgement::Gone);
 
         // An autoscaler changes the generation, and nothing else of ours.
         let mut scaled = picture(&[]);
         change(&mut scaled, |d| {
-            d.metadata.generation = Some(3);
-            d.spec.as_mut().unwrap().replicas = Some(5);
+            d["metadata"]["generation"] = json!(3);
+            d["spec"]["replicas"] = json!(5);
         });
         let Judgement::Waiting(Some(progress)) = scaled.judge(&ours()) else { panic!("{scaled:?}") };
         assert_eq!((progress.desired, progress.old), (5, 3));
@@ -308,11 +373,10 @@ mod tests {
     fn a_stall_has_the_best_reason_known_and_an_old_one_does_not_count() {
         let stall = |picture: &mut Picture| {
             change(picture, |d| {
-                d.status.as_mut().unwrap().conditions = serde_json::from_value(json!([{
+                d["status"]["conditions"] = json!([{
                     "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
                     "message": "late", "lastUpdateTime": "2026-03-01T12:00:00Z",
-                }]))
-                .unwrap();
+                }]);
             });
         };
         let mut late = picture(&[starting()]);
@@ -322,8 +386,89 @@ mod tests {
         stall(&mut doomed);
         assert_eq!(failing(&doomed), Some(Cause::ImageNotFound));
 
-        let before = Some(Time("2026-03-01T12:00:00Z".parse().unwrap()));
+        let before = Some("2026-03-01T12:00:00Z".parse().unwrap());
         let ours = Ours { stalled_before: before, ..ours() };
         assert!(matches!(late.judge(&ours), Judgement::Waiting(_)));
+    }
+
+    #[test]
+    fn the_circuit_breaker_takes_what_ecs_takes() {
+        for (desired, expected) in [(0, 3), (1, 3), (6, 3), (7, 4), (25, 13), (400, 200), (1000, 200)] {
+            assert_eq!(threshold(desired), expected, "{desired}");
+        }
+        // One that ended three times and runs again: no crash loop, and nothing that is fatal by itself.
+        let flapping = json!({ "phase": "Running", "containerStatuses": [{
+            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+            "state": { "running": {} },
+        }] });
+        let picture = picture(&[flapping]);
+        assert!(matches!(picture.judge(&ours()), Judgement::Waiting(_)));
+        let guarded = Ours { circuit_breaker: true, ..ours() };
+        let Judgement::Failing(symptom) = picture.judge(&guarded) else { panic!("{picture:?}") };
+        assert!(symptom.message.contains("counted 3 failed starts of 3"), "{symptom:?}");
+    }
+
+    #[test]
+    fn a_refusal_without_a_replica_set_is_read_from_events_of_our_time() {
+        let set = read(
+            WorkloadKind::StatefulSet,
+            json!({
+                "metadata": { "name": "web", "uid": "sts", "generation": 2 },
+                "spec": { "replicas": 3, "selector": {}, "serviceName": "web", "template": template("b") },
+                "status": { "observedGeneration": 2, "replicas": 2, "readyReplicas": 2 },
+            }),
+        );
+        let event = |at: &str| {
+            Arc::new(serde_json::from_value(json!({
+                "metadata": { "name": at }, "involvedObject": { "uid": "sts" }, "reason": "FailedCreate",
+                "message": "create Pod web-2 in StatefulSet web failed error: pods \"web-2\" is forbidden: exceeded quota: pods",
+                "lastTimestamp": at,
+            })).unwrap())
+        };
+        let ours = Ours { uid: "sts".into(), since: Some("2026-03-01T12:00:00Z".parse().unwrap()), ..ours() };
+        for (at, expected) in
+            [("2026-03-01T11:59:59Z", None), ("2026-03-01T12:00:00Z", Some(Cause::QuotaExceeded))]
+        {
+            let picture = Picture { live: Some(set.clone()), events: vec![event(at)], ..Picture::default() };
+            let failing = match picture.judge(&ours) {
+                Judgement::Failing(symptom) => Some(symptom.cause),
+                _ => None,
+            };
+            assert_eq!(failing, expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_jobs_pods_may_end_as_often_as_its_backoff_limit_says() {
+        let crash = json!({ "phase": "Running", "containerStatuses": [{
+            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } },
+        }] });
+        for (status, conditions, expected) in [
+            (crash.clone(), json!([]), None),
+            (doomed(), json!([]), Some(Cause::ImageNotFound)),
+            (
+                crash,
+                json!([{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded" }]),
+                Some(Cause::ContainerExited),
+            ),
+        ] {
+            let job = read(
+                WorkloadKind::Job,
+                json!({
+                    "metadata": { "name": "web", "uid": "set", "generation": 1 },
+                    "spec": { "template": template("b") }, "status": { "conditions": conditions },
+                }),
+            );
+            let of_deployment = picture(&[status]);
+            let picture = Picture { live: Some(job), versions: vec![], ..of_deployment };
+            let ours = Ours { uid: "set".into(), generation: 1, ..ours() };
+            let failing = match picture.judge(&ours) {
+                Judgement::Failing(symptom) => Some(symptom.cause),
+                _ => None,
+            };
+            assert_eq!(failing, expected, "{conditions}");
+        }
     }
 }

@@ -20,6 +20,8 @@ pub struct Options {
     pub(crate) on_failure: OnFailure,
     pub(crate) fail_after: NonZeroU32,
     pub(crate) take_over: bool,
+    pub(crate) circuit_breaker: bool,
+    pub(crate) environment: Vec<(String, String)>,
     /// Only follows what is in place already, and writes nothing.
     pub(crate) adopt_only: bool,
 }
@@ -38,6 +40,8 @@ impl Options {
             on_failure: OnFailure::default(),
             fail_after: NonZeroU32::MIN.saturating_add(1),
             take_over: false,
+            circuit_breaker: false,
+            environment: Vec::new(),
             adopt_only: false,
         })
     }
@@ -61,11 +65,38 @@ impl Options {
         self.on_failure(OnFailure::Leave)
     }
 
+    /// Ends the roll-out when as many starts have failed as ECS' deployment circuit breaker takes: half of the desired pods,
+    /// rounded up, but at least 3 and at most 200. A start has failed when a container ended and was started again, when
+    /// a pod failed for good, and when a pod cannot start at all. Off if not said, as on ECS.
+    ///
+    /// Without it, what only ends now and then goes on until the Deployment's progress deadline or yours.
+    pub fn circuit_breaker(mut self, on: bool) -> Self {
+        self.circuit_breaker = on;
+        self
+    }
+
+    /// Sets an environment variable of the deployed container together with its image, such as `DEPLOY_PLATFORM=eks`.
+    /// Of two values for one name the later counts. A variable that is not set here any more is removed, if it was set
+    /// by us.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bp_eks::Options;
+    /// let options = Options::new(Duration::from_secs(900))?.environment("DEPLOY_PLATFORM", "eks");
+    /// # Ok::<(), bp_artifact::WaitError>(())
+    /// ```
+    pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into();
+        self.environment.retain(|(set, _)| *set != name);
+        self.environment.push((name, value.into()));
+        self
+    }
+
     /// Takes the image's field from whoever owns it. Off if not said: then the first deployment of a workload that
     /// kubectl, Helm or Terraform made is refused with [`Error::Conflict`](crate::Error::Conflict), which names the
     /// owner.
     ///
-    /// Only the image of the deployed container is taken, nothing else, and from then on it is ours without force.
+    /// Only the image of the deployed container is taken (and the variables that are set), nothing else, and from then on it is ours without force.
     /// Remove the image from what the owner applies, or have it ignored there (Terraform: `ignore_changes`; Argo CD:
     /// `ignoreDifferences`); else its next run puts its own image back.
     pub fn take_over(mut self, yes: bool) -> Self {

@@ -4,11 +4,11 @@ use bp_artifact::{Digest, DigestRef, Observation, Proof, ResolvedImage};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{causes::is_ready, template};
+use super::{causes::is_ready, template, text::Text};
 
-/// What `container` runs in each ready pod of `pods`.
+/// What `container` runs in each ready pod of `pods`, and what it ran in those that have done their work.
 pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Proof {
-    let ready = pods.filter(|pod| is_ready(pod) && pod.metadata.deletion_timestamp.is_none());
+    let ready = pods.filter(|pod| counts(pod) && pod.metadata.deletion_timestamp.is_none());
     let mut observations: Vec<Observation> = ready
         .map(|pod| Observation {
             unit: format!("pod/{}", pod.name_any()),
@@ -18,6 +18,10 @@ pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Pr
         .collect();
     observations.sort_by(|a, b| a.unit.cmp(&b.unit));
     Proof { observations }
+}
+
+fn counts(pod: &Pod) -> bool {
+    is_ready(pod) || pod.status.as_ref().is_some_and(|status| status.phase.text() == "Succeeded")
 }
 
 /// The same, to be judged against `image`: a pod that is pinned to `image` and reports a digest that we do not know is
@@ -33,7 +37,7 @@ pub(crate) fn against<'p>(
             let mut pods = pods.clone();
             let pod = pods.find(|pod| observation.unit.strip_prefix("pod/") == Some(&pod.name_any()));
             let spec = pod.and_then(|pod| pod.spec.as_ref());
-            let asked = spec.and_then(|spec| template::image(spec, container)).unwrap_or_default();
+            let asked = spec.and_then(|spec| template::pod_image(spec, container)).unwrap_or_default();
             asked.parse::<DigestRef>().is_ok_and(|asked| asked.digest() == image.digest())
         };
         if observation.digest.as_ref().is_some_and(|digest| !image.covers(digest)) && pinned() {

@@ -13,6 +13,7 @@ use super::{
     api::Cluster,
     error::{Error, Place},
     options::Options,
+    plan::Plan,
 };
 
 /// What a roll-out tells and ends in.
@@ -56,7 +57,7 @@ impl EksTarget {
         EksTarget(Arc::new(Inner { cluster: Cluster { client, place }, id, container, options }))
     }
 
-    /// `eks/<cluster>/<namespace>/deployment/<name>`.
+    /// `eks/<cluster>/<namespace>/<kind>/<name>`.
     pub fn id(&self) -> TargetId {
         self.0.id.clone()
     }
@@ -74,13 +75,18 @@ impl EksTarget {
     ///
     /// Running it again adopts the roll-out that an earlier run began, or finds that nothing has to change.
     ///
+    /// A Job's template never changes: of `job/migrate` a Job `migrate-<digest>` is made, which has done its work when it
+    /// is complete. A Job of the same image that is complete is success, one at work is followed, and after one that
+    /// failed another is made. What a Job did is never undone.
+    ///
     /// # Errors
     /// When the input is wrong, the cluster refuses, or watching is not possible. A roll-out that fails is a verdict.
     ///
     /// # Permissions
-    /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on `deployments.apps`; `list`, `watch` on
-    /// `replicasets.apps` and `pods`; for exact causes also `list`, `watch` on `events` and `get` on `pods/log`; to undo
-    /// more than an image also `update` on `deployments.apps`.
+    /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on the workload's resource (of Jobs `create` in place of
+    /// `patch`); `list`, `watch` on `pods` and on `replicasets.apps` (of StatefulSets and DaemonSets
+    /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`; to undo
+    /// more than an image also `update` on the workload's resource; of StatefulSets also `delete` on `pods`.
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops watching; the roll-out goes on, and nothing is rolled back.
@@ -124,13 +130,27 @@ impl EksTarget {
         })
     }
 
+    /// What a roll-out of `image` would change, as the API server answers to a dry run; conflicts are a part of the answer.
+    ///
+    /// # Errors
+    /// When the workload cannot be read or rolled out, or the change would be refused.
+    ///
+    /// # Permissions
+    /// RBAC: `get` and `patch` on the workload's resource.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it changes nothing.
+    pub async fn plan(&self, image: &ResolvedImage) -> Result<Plan, Error> {
+        self.0.plan(image).await
+    }
+
     /// What runs now, and what to go back to.
     ///
     /// # Errors
     /// When the workload cannot be read.
     ///
     /// # Permissions
-    /// RBAC: `get` on `deployments.apps`, `list` on `replicasets.apps`.
+    /// RBAC: `get` on the workload's resource, `list` on `pods` and on what keeps its revisions.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -144,7 +164,7 @@ impl EksTarget {
     /// When workload or pods cannot be read.
     ///
     /// # Permissions
-    /// RBAC: `get` on `deployments.apps`, `list` on `replicasets.apps` and `pods`.
+    /// RBAC: `get` on the workload's resource, `list` on `pods` and on what keeps its revisions.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.

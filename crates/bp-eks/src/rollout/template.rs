@@ -1,16 +1,10 @@
-//! Pod templates: which container is meant, which image it has, and which ReplicaSet stands for which template.
+//! Pod templates as JSON: which container is meant, which image and variables it has. Fields that we do not know stay.
 
 use bp_artifact::Workload;
-use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
-    core::v1::{PodSpec, PodTemplateSpec},
-};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Value, json};
 
-use super::{error::Error, status, text::Text};
-
-const HASH: &str = "pod-template-hash";
-const REVISION: &str = "deployment.kubernetes.io/revision";
+use super::error::Error;
 
 /// A container of a pod template, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,146 +14,128 @@ pub(crate) struct Slot {
     pub(crate) name: String,
 }
 
-/// The container `name`, or the only one there is.
-pub(crate) fn slot(spec: &PodSpec, workload: &Workload, name: Option<&str>) -> Result<Slot, Error> {
-    let names = || spec.containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
-    let inits = || spec.init_containers.iter().flatten().map(|c| c.name.clone());
+const LISTS: [&str; 2] = ["containers", "initContainers"];
+
+fn containers<'t>(template: &'t Value, list: &str) -> impl Iterator<Item = &'t Value> {
+    template["spec"][list].as_array().into_iter().flatten()
+}
+
+fn names(template: &Value, list: &str) -> Vec<String> {
+    containers(template, list).filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
+}
+
+/// The container `name`, or the only one there is. Side-cars are init containers to the API; they are found too.
+pub(crate) fn slot(template: &Value, workload: &Workload, name: Option<&str>) -> Result<Slot, Error> {
+    let [main, inits] = LISTS.map(|list| names(template, list));
     let Some(name) = name else {
-        return match names().as_slice() {
+        return match main.as_slice() {
             [only] => Ok(Slot { list: "containers", name: only.clone() }),
-            _ => Err(Error::ContainerNotNamed { workload: workload.clone(), containers: names() }),
+            _ => Err(Error::ContainerNotNamed { workload: workload.clone(), containers: main }),
         };
     };
-    let slot = |list| Ok(Slot { list, name: name.to_owned() });
-    match () {
-        () if names().iter().any(|n| n == name) => slot("containers"),
-        () if inits().any(|n| n == name) => slot("initContainers"),
-        () => Err(Error::ContainerNotFound {
-            workload: workload.clone(),
-            container: name.to_owned(),
-            containers: names().into_iter().chain(inits()).collect(),
-        }),
-    }
+    let found = LISTS.into_iter().find(|list| names(template, list).iter().any(|found| found == name));
+    found.map(|list| Slot { list, name: name.to_owned() }).ok_or_else(|| Error::ContainerNotFound {
+        workload: workload.clone(),
+        container: name.to_owned(),
+        containers: main.into_iter().chain(inits).collect(),
+    })
+}
+
+fn container<'t>(template: &'t Value, name: &str) -> Option<&'t Value> {
+    LISTS.into_iter().flat_map(|list| containers(template, list)).find(|c| c["name"] == name)
 }
 
 /// The image of a container, init containers included.
-pub(crate) fn image<'s>(spec: &'s PodSpec, container: &str) -> Option<&'s str> {
+pub(crate) fn image<'t>(template: &'t Value, name: &str) -> Option<&'t str> {
+    container(template, name)?["image"].as_str()
+}
+
+/// The same of a pod.
+pub(crate) fn pod_image<'s>(spec: &'s PodSpec, name: &str) -> Option<&'s str> {
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    all.into_iter().find(|c| c.name == container).and_then(|c| c.image.as_deref())
+    all.into_iter().find(|c| c.name == name).and_then(|c| c.image.as_deref())
 }
 
-/// The image of a container in the template of a Deployment.
-pub(super) fn deployed_image<'d>(deployment: &'d Deployment, container: &str) -> &'d str {
-    let spec = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    spec.and_then(|spec| image(spec, container)).unwrap_or_default()
+/// Whether the container has these variables with these values.
+pub(super) fn has_environment(template: &Value, slot: &Slot, environment: &[(String, String)]) -> bool {
+    let Some(container) = container(template, &slot.name) else { return false };
+    let set: Vec<&Value> = container["env"].as_array().into_iter().flatten().collect();
+    environment.iter().all(|(name, value)| set.iter().any(|e| e["name"] == *name && e["value"] == *value))
 }
 
-/// The image of a container in the template of a ReplicaSet.
-pub(super) fn set_image<'r>(set: &'r ReplicaSet, container: &str) -> &'r str {
-    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    template.and_then(|t| t.spec.as_ref()).and_then(|spec| image(spec, container)).unwrap_or_default()
-}
-
-/// A ReplicaSet's template as its Deployment had it: without the hash that the controller adds.
-pub(super) fn template(set: &ReplicaSet) -> PodTemplateSpec {
-    let mut template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
-    if let Some(labels) = template.metadata.as_mut().and_then(|metadata| metadata.labels.as_mut()) {
-        labels.remove(HASH);
+/// What is applied to a container: its name, the image, and the variables.
+pub(super) fn patch(slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
+    let mut container = json!({ "name": slot.name, "image": image });
+    if !environment.is_empty() {
+        let pair = |(name, value): &(String, String)| json!({ "name": name, "value": value });
+        container["env"] = environment.iter().map(pair).collect();
     }
-    template
+    container
 }
 
-/// The same template with another image in one container.
-pub(crate) fn with_image(mut template: PodTemplateSpec, container: &str, image: &str) -> PodTemplateSpec {
-    if let Some(spec) = &mut template.spec {
-        let all = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
-        for found in all.filter(|c| c.name == container) {
-            found.image = Some(image.to_owned());
+/// The template with another image and variables in one container.
+pub(crate) fn with(mut template: Value, slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
+    let list = template["spec"][slot.list].as_array_mut();
+    if let Some(container) = list.into_iter().flatten().find(|c| c["name"] == slot.name) {
+        container["image"] = json!(image);
+        for (name, value) in environment {
+            if !container["env"].is_array() {
+                container["env"] = json!([]);
+            }
+            let entry = json!({ "name": name, "value": value });
+            if let Some(list) = container["env"].as_array_mut() {
+                match list.iter_mut().find(|e| e["name"] == *name) {
+                    Some(found) => *found = entry,
+                    None => list.push(entry),
+                }
+            }
         }
     }
     template
 }
 
-/// The ReplicaSet of the Deployment's template: the new one. Compared as the controller does, by content.
-pub(super) fn new_set<'r, R: AsRef<ReplicaSet>>(
-    deployment: &Deployment,
-    sets: &'r [R],
-) -> Option<&'r ReplicaSet> {
-    let wanted = &deployment.spec.as_ref()?.template;
-    owned(deployment, sets).filter(|set| template(set) == *wanted).max_by_key(|set| revision(*set))
+/// A template without what controllers add to their copy of it: a hash, a directive, and fields that are null.
+pub(super) fn plain(template: &Value) -> Value {
+    let mut plain = without_nulls(template);
+    if let Some(map) = plain.as_object_mut() {
+        map.remove("$patch");
+    }
+    if let Some(labels) = plain["metadata"]["labels"].as_object_mut() {
+        labels.remove("pod-template-hash");
+    }
+    without_nulls(&plain)
 }
 
-/// The ReplicaSets that the Deployment controls.
-pub(super) fn owned<'r, R: AsRef<ReplicaSet>>(
-    deployment: &Deployment,
-    sets: &'r [R],
-) -> impl Iterator<Item = &'r ReplicaSet> {
-    let uid = deployment.metadata.uid.clone();
-    sets.iter().map(AsRef::as_ref).filter(move |set| is_owned(*set, uid.text()))
-}
-
-/// Whether the object is controlled by the one with this uid.
-pub(super) fn is_owned(object: &impl kube::Resource, uid: &str) -> bool {
-    object.owner_references().iter().any(|owner| owner.uid == uid)
-}
-
-/// The number of a revision, as the controller writes it; 0 when it has none yet.
-pub(super) fn revision(object: &impl kube::Resource) -> u64 {
-    object.annotations().get(REVISION).and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
-/// The ReplicaSet to go back to while the Deployment's template is not rolled out: another one whose pods are available;
-/// or its own if that is whole already and only old pods are ending, as at the end of an undo; or the one before.
-pub(super) fn stable_set<'r, R: AsRef<ReplicaSet>>(
-    deployment: &Deployment,
-    sets: &'r [R],
-) -> Option<&'r ReplicaSet> {
-    let earlier = earlier_set(deployment, sets);
-    let new = new_set(deployment, sets).filter(|set| available(set) >= status::wanted(deployment).max(1));
-    earlier.filter(|set| available(set) > 0).or(new).or(earlier)
-}
-
-/// The ReplicaSet before the one of the Deployment's template: the newest other one whose pods are available, or else
-/// the newest other one.
-pub(super) fn earlier_set<'r, R: AsRef<ReplicaSet>>(
-    deployment: &Deployment,
-    sets: &'r [R],
-) -> Option<&'r ReplicaSet> {
-    let new = new_set(deployment, sets).and_then(|set| set.metadata.uid.clone());
-    owned(deployment, sets)
-        .filter(|set| set.metadata.uid != new)
-        .max_by_key(|set| (available(set) > 0, revision(*set)))
-}
-
-fn available(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default()
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
     use super::*;
 
     fn workload() -> Workload {
         "deployment/web".parse().unwrap()
     }
 
-    fn spec(containers: &[&str], inits: &[&str]) -> PodSpec {
-        let list =
-            |names: &[&str]| names.iter().map(|n| json!({ "name": n, "image": "i" })).collect::<Vec<_>>();
-        serde_json::from_value(json!({ "containers": list(containers), "initContainers": list(inits) }))
-            .unwrap()
+    fn template(containers: &[&str], inits: &[&str]) -> Value {
+        let list = |names: &[&str]| names.iter().map(|name| json!({ "name": name })).collect::<Value>();
+        json!({ "spec": { "containers": list(containers), "initContainers": list(inits) } })
     }
 
     #[test]
-    fn the_container_is_found_or_the_names_are_told() {
-        let two = spec(&["web", "proxy"], &["migrate"]);
+    fn a_container_is_found_by_name_and_the_only_one_without() {
+        let two = template(&["web", "proxy"], &["migrate"]);
         assert_eq!(slot(&two, &workload(), Some("proxy")).unwrap().list, "containers");
         assert_eq!(slot(&two, &workload(), Some("migrate")).unwrap().list, "initContainers");
-        assert_eq!(slot(&spec(&["web"], &["migrate"]), &workload(), None).unwrap().name, "web");
+        assert_eq!(slot(&template(&["web"], &["migrate"]), &workload(), None).unwrap().name, "web");
         assert_eq!(
             slot(&two, &workload(), Some("api")).unwrap_err().to_string(),
             "deployment/web has no container \"api\"; it has web, proxy, migrate"
@@ -170,59 +146,26 @@ mod tests {
         );
     }
 
-    fn set(revision: u64, image: &str, available: i32) -> Arc<ReplicaSet> {
-        let set = json!({
-            "metadata": {
-                "name": format!("web-{revision}"),
-                "uid": format!("set-{revision}"),
-                "annotations": { (REVISION): revision.to_string() },
-                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "dep" }],
-            },
-            "spec": { "selector": {}, "template": {
-                "metadata": { "labels": { "app": "web", (HASH): revision.to_string() } },
-                "spec": { "containers": [{ "name": "web", "image": image }] },
-            } },
-            "status": { "replicas": available, "availableReplicas": available },
-        });
-        Arc::new(serde_json::from_value(set).unwrap())
-    }
-
-    fn deployment(image: &str) -> Deployment {
-        serde_json::from_value(json!({
-            "metadata": { "name": "web", "uid": "dep" },
-            "spec": { "replicas": 3, "selector": {}, "template": {
-                "metadata": { "labels": { "app": "web" } },
-                "spec": { "containers": [{ "name": "web", "image": image }] },
-            } },
-        }))
-        .unwrap()
+    #[test]
+    fn image_and_variables_are_put_in_and_all_else_stays() {
+        let slot = Slot { list: "containers", name: "web".into() };
+        let before = json!({ "spec": { "containers": [
+            { "name": "web", "image": "a", "env": [{ "name": "A", "value": "1" }], "fieldOfNextYear": 7 },
+        ] } });
+        let environment = [("A".to_owned(), "2".to_owned()), ("B".to_owned(), "3".to_owned())];
+        assert!(!has_environment(&before, &slot, &environment));
+        let after = with(before, &slot, "b", &environment);
+        assert!(has_environment(&after, &slot, &environment));
+        assert_eq!(image(&after, "web"), Some("b"));
+        assert_eq!(after["spec"]["containers"][0]["fieldOfNextYear"], 7);
+        assert_eq!(patch(&slot, "b", &[]), json!({ "name": "web", "image": "b" }));
     }
 
     #[test]
-    fn the_way_back_is_what_ran_and_not_what_was_tried_last() {
-        // 1 ran, 2 failed, 3 is being tried.
-        let sets = [set(2, "bad", 0), set(3, "worse", 0), set(1, "good", 3)];
-        assert_eq!(new_set(&deployment("worse"), &sets).map(revision), Some(3));
-        assert_eq!(stable_set(&deployment("worse"), &sets).map(revision), Some(1));
-        // Recreate: nothing is available any more, so the one before is taken.
-        let sets = [set(1, "a", 0), set(2, "b", 0), set(3, "c", 0)];
-        assert_eq!(stable_set(&deployment("c"), &sets).map(revision), Some(2));
-        // The first roll-out has none.
-        assert_eq!(stable_set(&deployment("a"), &[set(1, "a", 0)]), None);
-        // An undo that is all but done is where to go back to, not what it undoes.
-        let sets = [set(2, "bad", 0), set(3, "good", 3)];
-        assert_eq!(stable_set(&deployment("good"), &sets).map(revision), Some(3));
-        assert_eq!(earlier_set(&deployment("good"), &sets).map(revision), Some(2));
-        let sets = [set(1, "a", 0), set(2, "b", 0), set(3, "c", 0)];
-        // The new set is not there yet.
-        assert_eq!(new_set(&deployment("d"), &sets), None);
-        assert_eq!(stable_set(&deployment("d"), &[set(1, "a", 3)]).map(revision), Some(1));
-    }
-
-    #[test]
-    fn templates_are_compared_without_the_hash_and_with_the_image_put_in() {
-        let wanted = deployment("b").spec.unwrap().template;
-        assert_eq!(with_image(template(&set(1, "a", 1)), "web", "b"), wanted);
-        assert_ne!(template(&set(1, "a", 1)), wanted);
+    fn a_controllers_copy_is_compared_without_what_it_added() {
+        let copy = json!({ "$patch": "replace", "metadata": { "creationTimestamp": null, "labels": {
+            "app": "web", "pod-template-hash": "1",
+        } }, "spec": {} });
+        assert_eq!(plain(&copy), json!({ "metadata": { "labels": { "app": "web" } }, "spec": {} }));
     }
 }

@@ -3,48 +3,93 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use bp_artifact::Revision;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::PodTemplateSpec};
+use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
-    api::SharedSet,
+    causes,
+    deploy::Events,
     error::Error,
+    follow::chain,
+    live::Live,
+    survey::{Start, revision_in_place},
     target::Inner,
     template::{self, Slot},
+    version::{self, Version},
 };
 
-/// The template of a revision, if its ReplicaSet is still kept. A revision that was put back has a new number: then its
-/// image finds it.
-pub(super) fn template_of(
-    deployment: &Deployment,
-    sets: &[SharedSet],
-    slot: &Slot,
-    revision: &Revision,
-) -> Option<PodTemplateSpec> {
-    let of_image = template::owned(deployment, sets)
-        .filter(|set| template::set_image(set, &slot.name) == revision.image);
-    let number = |set: &k8s_openapi::api::apps::v1::ReplicaSet| template::revision(set);
-    of_image.max_by_key(|set| (number(set).to_string() == revision.id, number(set))).map(template::template)
-}
-
 impl Inner {
-    /// Puts `revision` back and gives the Deployment as the API answered.
+    pub(super) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
+        let deadline = Instant::now() + self.options.deadline;
+        let mut start = self.start(events, deadline).await?;
+        if start.live.is_job() {
+            return Err(Error::NotUndoable { workload: self.cluster.place.workload.clone() });
+        }
+        let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
+        let same = start.in_place().image == revision.image && wanted.is_none();
+        events.emit(DeployEvent::Planned {
+            target: self.id.clone(),
+            image: revision.image.parse().ok(),
+            current: Some(start.in_place()),
+            changes: !same,
+        });
+        let image = revision.image.parse::<DigestRef>().ok();
+        let asked = image.clone().map(ResolvedImage::from);
+        let base = Outcome { image, ..self.outcome(start.in_place(), !same) };
+        if same && start.settled {
+            let picture = start.follower.picture()?;
+            return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
+        }
+        self.check(&start.live)?;
+        let ours = match same {
+            true => self.ours(&start.live, &start.live, &start.slot),
+            false => {
+                self.not_cancelled(events)?;
+                let applied = self.put_back(&start.versions, &start.slot, revision).await?;
+                self.ours(&start.live, &applied, &start.slot)
+            }
+        };
+        self.tell_applied(revision, &ours, same, events);
+        self.unblock(&mut start).await;
+        let end = start.follower.follow(&ours, deadline).await?;
+        let Some((outcome, _)) = self.conclude(base.clone(), end, &mut start, events).await? else {
+            let picture = start.follower.picture()?;
+            let done =
+                picture.live.as_ref().map(|live| revision_in_place(live, &picture.versions, &start.slot));
+            let base = Outcome { revision: done, detail: String::new(), ..base };
+            return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
+        };
+        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+        Ok(outcome)
+    }
+
+    /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.
+    fn wanted(&self, live: &Live, versions: &[Version], slot: &Slot, revision: &Revision) -> Option<Value> {
+        let kept = version::of_image(live, versions, &slot.name, &revision.image, &revision.id)?;
+        let applied = template::with(
+            template::plain(live.template()),
+            slot,
+            &revision.image,
+            &self.options.environment,
+        );
+        (kept.template != applied).then(|| kept.template.clone())
+    }
+
+    /// Puts `revision` back and gives the workload as the API answered.
     pub(super) async fn put_back(
         &self,
-        sets: &[SharedSet],
+        versions: &[Version],
         slot: &Slot,
         revision: &Revision,
-    ) -> Result<Deployment, Error> {
+    ) -> Result<Live, Error> {
         let mut pauses = pauses().build();
         loop {
-            let deployment = self.cluster.deployment().await?;
-            let current = deployment.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
-            let wanted = template_of(&deployment, sets, slot, revision);
-            let only_image = template::with_image(current, &slot.name, &revision.image);
-            let Some(template) = wanted.filter(|wanted| *wanted != only_image) else {
-                return self.apply(slot, &revision.image).await;
+            let live = self.cluster.workload().await?;
+            let Some(template) = self.wanted(&live, versions, slot, revision) else {
+                return self.apply(&live, slot, &revision.image).await;
             };
-            match self.cluster.replace_template(deployment, slot, template).await {
+            match self.cluster.replace_template(&live, slot, template).await {
                 // Somebody wrote in between, most often the controller its status: read and try again.
                 Err(error @ Error::Unavailable { .. }) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(pause).await,
@@ -52,6 +97,32 @@ impl Inner {
                 },
                 other => return other,
             }
+        }
+    }
+
+    /// A StatefulSet that replaces its pods in order waits for a broken pod to become ready before it replaces it, which
+    /// never happens. Such pods are deleted, as its documentation tells people to do by hand.
+    pub(super) async fn unblock(&self, start: &mut Start<'_>) {
+        let Ok(picture) = start.follower.picture() else { return };
+        if !start.live.is_ordered() {
+            return;
+        }
+        for pod in &picture.pods {
+            let stuck = causes::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.fatal);
+            if !stuck || causes::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            let message = match self.cluster.delete_pod(pod).await {
+                Ok(()) => format!(
+                    "pod/{name} was deleted: broken as it was, it would have blocked its own replacement"
+                ),
+                Err(error) => format!(
+                    "pod/{name} blocks its own replacement: delete it (kubectl delete pod {name}): {}",
+                    chain(&error)
+                ),
+            };
+            start.follower.notice(message);
         }
     }
 }

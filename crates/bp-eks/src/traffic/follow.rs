@@ -8,7 +8,6 @@ use k8s_openapi::api::{
     core::v1::{Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::runtime::{reflector::Store, watcher::Config};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
 use crate::rollout::{
     causes::Symptom,
     chain,
-    watch::{Failed, Told, watch},
+    watch::{Failed, Query, Store, Told, watch},
 };
 
 /// How it ended.
@@ -62,11 +61,10 @@ impl<'f> Follower<'f> {
         let name = format!("metadata.name={service}");
         let of_service = format!("kubernetes.io/service-name={service}");
         let labels = shown(selector);
-        let (services, one) =
-            watch(namespace.services(), Config::default().fields(&name), "watch services", false);
+        let (services, one) = watch(namespace.services(), Query::fields(&name), "watch services", false);
         let (slices, two) =
-            watch(namespace.slices(), Config::default().labels(&of_service), "watch endpointslices", false);
-        let (pods, three) = watch(namespace.pods(), Config::default().labels(&labels), "watch pods", false);
+            watch(namespace.slices(), Query::labels(&of_service), "watch endpointslices", false);
+        let (pods, three) = watch(namespace.pods(), Query::labels(&labels), "watch pods", false);
         let changes = stream::select_all([one, two, three]).boxed();
         let object = format!("service/{service}");
         Follower {
@@ -141,10 +139,7 @@ impl<'f> Follower<'f> {
     }
 
     fn is_ready(&self) -> bool {
-        use futures_util::FutureExt;
-        self.service.wait_until_ready().now_or_never().is_some()
-            && self.slices.wait_until_ready().now_or_never().is_some()
-            && self.pods.wait_until_ready().now_or_never().is_some()
+        self.service.is_ready() && self.slices.is_ready() && self.pods.is_ready()
     }
 
     fn hear(&mut self, news: Option<Result<(), Failed>>) -> Result<(), TrafficError> {

@@ -254,7 +254,7 @@ impl Inner {
         };
         let only = || pod.containers.first().map(|container| container.name.clone());
         let container = self.container.clone().or_else(only).unwrap_or_default();
-        let asked = template::image(pod, &container).unwrap_or_default().to_owned();
+        let asked = template::pod_image(pod, &container).unwrap_or_default().to_owned();
         Ok(Behind { pods, container, asked })
     }
 

@@ -225,12 +225,11 @@ fn made_after(
     let mut spec = live.spec.clone().unwrap_or_default();
     let (label, value) = (slots.label().to_owned(), slot.name.clone());
     let workload = format!("deployment/{}", live.name_any());
-    let pod = spec.template.spec.clone().unwrap_or_default();
-    let name = match workload.parse() {
-        Ok(workload) => template::slot(&pod, &workload, container)?.name,
-        Err(_) => container.unwrap_or_default().to_owned(),
-    };
-    spec.template = template::with_image(spec.template, &name, &image.reference.to_string());
+    if let (Ok(workload), Ok(json)) = (workload.parse(), serde_json::to_value(&spec.template)) {
+        let container = template::slot(&json, &workload, container)?;
+        let changed = template::with(json, &container, &image.reference.to_string(), &[]);
+        spec.template = serde_json::from_value(changed).unwrap_or(spec.template);
+    }
     let of_pods = spec.template.metadata.get_or_insert_default();
     of_pods.labels.get_or_insert_default().insert(label.clone(), value.clone());
     spec.selector.match_labels.get_or_insert_default().insert(label.clone(), value.clone());

@@ -58,7 +58,7 @@ impl SlotState {
         let status = deployment.and_then(|d| d.status.as_ref());
         let complete = |d: &Deployment| {
             let generation = d.metadata.generation.unwrap_or_default();
-            RolloutStatus::of(d, generation) == RolloutStatus::Complete
+            RolloutStatus::of_deployment(d, generation) == RolloutStatus::Complete
         };
         SlotState {
             slot: slot.clone(),
@@ -84,7 +84,7 @@ impl SlotState {
 fn image_of<'d>(deployment: &'d Deployment, container: Option<&str>) -> &'d str {
     let Some(spec) = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return "" };
     let image = match container {
-        Some(name) => template::image(spec, name),
+        Some(name) => template::pod_image(spec, name),
         None => spec.containers.first().and_then(|c| c.image.as_deref()),
     };
     image.unwrap_or_default()

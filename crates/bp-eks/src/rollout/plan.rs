@@ -1,0 +1,58 @@
+//! What a roll-out would change, as the API server itself says.
+
+use bp_artifact::{Change, ResolvedImage};
+use serde_json::json;
+
+use super::{
+    api::Manner,
+    error::{Conflict, Error},
+    live::Live,
+    survey::Start,
+    target::Inner,
+    template::Slot,
+};
+
+/// What a roll-out would change: the answer to a server-side dry run, defaults and admission webhooks included.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The fields that would change. None when the image is in place.
+    pub changes: Vec<Change>,
+    /// Whose fields they are. Where there are any, the roll-out needs [`Options::take_over`](crate::Options::take_over).
+    pub conflicts: Vec<Conflict>,
+}
+
+impl Inner {
+    pub(super) async fn plan(&self, image: &ResolvedImage) -> Result<Plan, Error> {
+        let live = self.cluster.workload().await?;
+        let slot = self.slot(&live)?;
+        if live.is_job() {
+            let from = json!({ "image": live.image(&slot.name) });
+            let changes = Change::between(&from, &json!({ "image": image.reference.to_string() }));
+            return Ok(Plan { changes, conflicts: Vec::new() });
+        }
+        self.check(&live)?;
+        self.dry_run(&live, &slot, &image.reference.to_string()).await
+    }
+
+    async fn dry_run(&self, live: &Live, slot: &Slot, image: &str) -> Result<Plan, Error> {
+        let ask = |force| {
+            let manner = Manner { force, dry_run: true };
+            self.cluster.apply(live, slot, image, &self.options.environment, manner)
+        };
+        let (answer, conflicts) = match ask(false).await {
+            Err(Error::Conflict { conflicts, .. }) => (ask(true).await?, conflicts),
+            other => (other?, Vec::new()),
+        };
+        let spec = |live: &Live| json!({ "spec": live.spec() });
+        Ok(Plan { changes: Change::between(&spec(live), &spec(&answer)), conflicts })
+    }
+
+    /// Tells what the apply is going to change. A cluster that makes no dry run (a webhook may not support it) does not
+    /// hold up the roll-out: if it refuses the change itself, it says so then.
+    pub(super) async fn tell_changes(&self, start: &mut Start<'_>, image: &str) {
+        if let Ok(plan) = self.dry_run(&start.live, &start.slot, image).await {
+            plan.changes.iter().for_each(|change| start.follower.notice(change.to_string()));
+        }
+    }
+}

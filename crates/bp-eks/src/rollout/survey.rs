@@ -1,0 +1,155 @@
+//! What is there before anything is changed, and what runs at the end.
+
+use std::sync::Arc;
+
+use bp_artifact::{Current, FailureReport, Proof, ResolvedImage, Revision};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::time::Instant;
+
+use super::{
+    deploy::Events,
+    error::Error,
+    evidence,
+    follow::Follower,
+    judge::Picture,
+    live::Live,
+    proof,
+    status::RolloutStatus,
+    target::Inner,
+    template::{self, Slot},
+    version::{self, Version},
+    watches::Watches,
+};
+
+/// What a roll-out starts from.
+pub(super) struct Start<'s> {
+    pub(super) live: Live,
+    pub(super) versions: Vec<Version>,
+    pub(super) slot: Slot,
+    /// Whether the workload's template is rolled out.
+    pub(super) settled: bool,
+    /// What to go back to. A first roll-out that is not done has nothing.
+    pub(super) previous: Option<Revision>,
+    pub(super) follower: Follower<'s>,
+}
+
+impl Start<'_> {
+    /// What stands in the template.
+    pub(super) fn in_place(&self) -> Revision {
+        revision_in_place(&self.live, &self.versions, &self.slot)
+    }
+
+    /// The number that the controller will give to a template that is applied now.
+    pub(super) fn next_number(&self) -> String {
+        let numbers = version::owned(&self.live, &self.versions).map(Version::number);
+        (numbers.max().unwrap_or_default() + 1).to_string()
+    }
+}
+
+pub(super) fn revision_in_place(live: &Live, versions: &[Version], slot: &Slot) -> Revision {
+    Revision { id: version::in_place(live, versions).to_string(), image: live.image(&slot.name).to_owned() }
+}
+
+fn revision_of(version: &Version, slot: &Slot) -> Revision {
+    Revision { id: version.number().to_string(), image: version.image(&slot.name).to_owned() }
+}
+
+/// What to go back to: what is rolled out, or else what ran before the roll-out under way.
+fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> Option<Revision> {
+    match live.is_settled() {
+        true => Some(revision_in_place(live, versions, slot)),
+        false => version::stable(live, versions, pods).map(|version| revision_of(version, slot)),
+    }
+}
+
+impl Inner {
+    pub(super) fn slot(&self, live: &Live) -> Result<Slot, Error> {
+        template::slot(live.template(), &self.cluster.place.workload, self.container.as_deref())
+    }
+
+    /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
+    pub(super) async fn start<'s>(
+        &'s self,
+        events: &'s Events,
+        deadline: Instant,
+    ) -> Result<Start<'s>, Error> {
+        let live = self.cluster.workload().await?;
+        let slot = self.slot(&live)?;
+        let watches = Watches::start(&self.cluster, &live);
+        let follower = Follower::start(&self.cluster, &self.id, events, watches, deadline).await?;
+        let seen = follower.picture()?;
+        let live = seen.live.unwrap_or(live);
+        let previous = stable(&live, &seen.versions, &seen.pods, &slot);
+        Ok(Start { settled: live.is_settled(), live, versions: seen.versions, slot, previous, follower })
+    }
+
+    /// Refuses where a change would not roll out.
+    pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
+        let workload = || self.cluster.place.workload.clone();
+        match () {
+            () if live.is_paused() => Err(Error::Paused { workload: workload() }),
+            () if live.status(0) == RolloutStatus::OnDelete => Err(Error::OnDelete { workload: workload() }),
+            () => Ok(()),
+        }
+    }
+
+    /// What keeps the workload's pods from being well now, with the evidence.
+    pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
+        let start = self.start(events, Instant::now() + self.options.deadline).await?;
+        let picture = start.follower.picture()?;
+        match picture.reason(None) {
+            Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn current(&self) -> Result<Current, Error> {
+        let (picture, live, slot) = self.read().await?;
+        let in_place = revision_in_place(&live, &picture.versions, &slot);
+        let rolling_out = (!live.is_settled()).then(|| in_place.clone());
+        let stable = stable(&live, &picture.versions, &picture.pods, &slot).unwrap_or(in_place);
+        Ok(Current { stable, rolling_out })
+    }
+
+    /// The revision before the one in place.
+    pub(super) async fn previous(&self) -> Result<Revision, Error> {
+        let (picture, live, slot) = self.read().await?;
+        let find = if live.is_settled() { version::earlier } else { version::stable };
+        let version = find(&live, &picture.versions, &picture.pods);
+        let none = || Error::NoPrevious { workload: self.cluster.place.workload.clone() };
+        version.map(|version| revision_of(version, &slot)).ok_or_else(none)
+    }
+
+    pub(super) async fn prove(&self) -> Result<Proof, Error> {
+        let (picture, live, slot) = self.read().await?;
+        // With a partition some pods are to keep what they run, and they are asked too.
+        let pods = if live.partition() > 0 { picture.pods.iter().collect() } else { picture.new_pods() };
+        Ok(proof::of(pods.into_iter().map(AsRef::as_ref), &slot.name))
+    }
+
+    /// Everything at once, without warnings.
+    pub(super) async fn read(&self) -> Result<(Picture, Live, Slot), Error> {
+        let live = self.cluster.workload().await?;
+        let slot = self.slot(&live)?;
+        let (versions, pods) = tokio::try_join!(self.cluster.versions(&live), self.cluster.list_pods(&live))?;
+        let picture = Picture { live: Some(live.clone()), versions, pods, events: Vec::new() };
+        Ok((picture, live, slot))
+    }
+
+    /// What the pods of our template prove, read anew: the watch of the workload may be ahead of the one of its pods.
+    pub(super) async fn proof(&self, picture: &Picture, image: Option<&ResolvedImage>, slot: &Slot) -> Proof {
+        let mut fresh = picture.clone();
+        if let Some(live) = &picture.live {
+            let read = tokio::try_join!(self.cluster.versions(live), self.cluster.list_pods(live));
+            if let Ok((versions, pods)) = read {
+                (fresh.versions, fresh.pods) = (versions, pods);
+            }
+        }
+        let pods = fresh.new_pods();
+        let pods = pods.iter().map(|pod| pod.as_ref());
+        match image {
+            Some(image) => proof::against(pods, &slot.name, image),
+            None => proof::of(pods, &slot.name),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The live picture of a roll-out: the workload, its revisions and pods, and the warnings about them.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::core::DynamicObject;
+
+use super::{
+    api::Cluster,
+    error::Error,
+    judge::Picture,
+    live::Live,
+    names,
+    version::Version,
+    watch::{Failed, Query, Store, Told, nothing, watch},
+};
+
+/// The watches, and what they have seen.
+pub(super) struct Watches {
+    workload: Store<DynamicObject>,
+    versions: Store<DynamicObject>,
+    pods: Store<Pod>,
+    events: Store<Event>,
+    changes: BoxStream<'static, Result<(), Failed>>,
+}
+
+impl Watches {
+    /// Starts to watch what belongs to `live`.
+    pub(super) fn start(cluster: &Cluster, live: &Live) -> Self {
+        let name = live.metadata().name.clone().unwrap_or_default();
+        let (called, labels) = (cluster.names(), Query::labels(&live.selector()));
+        let itself = Query::fields(&format!("metadata.name={name}"));
+        let (workload, one) = watch(cluster.workloads(), itself, called.watch, false);
+        let (versions, two) = match names::versions(cluster.place.workload.kind) {
+            Some(resource) => watch(cluster.dynamic(&resource), labels.clone(), called.watch_versions, false),
+            None => nothing(),
+        };
+        let (pods, three) = watch(cluster.pods(), labels, "watch pods", false);
+        let (events, four) = watch(cluster.events(), Query::fields("type=Warning"), "watch events", true);
+        let changes = stream::select_all([one, two, three, four]).boxed();
+        Watches { workload, versions, pods, events, changes }
+    }
+
+    /// Waits for news.
+    ///
+    /// # Errors
+    /// When the API refuses us: waiting does not help then.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the stores keep what was seen.
+    pub(super) async fn next(&mut self, cluster: &Cluster) -> Result<Told, Error> {
+        match self.changes.next().await {
+            Some(Ok(())) | None => Ok(Told::Changed),
+            Some(Err(failed)) => failed.read(&cluster.place),
+        }
+    }
+
+    /// Whether everything was seen once. Warnings are not waited for.
+    pub(super) fn is_ready(&self) -> bool {
+        self.workload.is_ready() && self.versions.is_ready() && self.pods.is_ready()
+    }
+
+    /// What is known now.
+    ///
+    /// # Errors
+    /// When the workload is not what its kind says.
+    pub(super) fn picture(&self, cluster: &Cluster) -> Result<Picture, Error> {
+        let live = self.workload.state().into_iter().next();
+        Ok(Picture {
+            live: live.map(|object| cluster.read(cluster.names().watch, object)).transpose()?,
+            versions: self.versions.state().into_iter().map(Version::read).collect(),
+            pods: self.pods(),
+            events: self.events.state(),
+        })
+    }
+
+    pub(super) fn pods(&self) -> Vec<Arc<Pod>> {
+        self.pods.state()
+    }
+}
