@@ -68,6 +68,14 @@ impl TagSelector {
         };
         chosen.map(|candidate| &candidate.tag)
     }
+
+    /// Whether the rule may choose this tag: for those who want all that it may.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        match self {
+            TagSelector::Semver(range) => version(tag).is_some_and(|version| range.matches(&version)),
+            TagSelector::Newest(glob) | TagSelector::Glob(glob) => glob.matches(tag.as_str()),
+        }
+    }
 }
 
 fn version(tag: &Tag) -> Option<semver::Version> {
@@ -168,6 +176,21 @@ mod tests {
         assert_eq!(select("glob:main-*", &tags).as_deref(), Some("main-z"));
         assert_eq!(select("glob:x*", &tags), None);
         assert_eq!(select("newest", &[]), None);
+    }
+
+    #[test]
+    fn all_that_a_rule_may_choose() {
+        let tag = |text: &str| text.parse::<Tag>().unwrap();
+        for (rule, yes, no) in [
+            ("semver:^1.2", "v1.9.0", "2.0.0"),
+            ("glob:main-*", "main-a", "dev"),
+            ("newest:main-*", "main-a", "dev"),
+        ] {
+            let rule: TagSelector = rule.parse().unwrap();
+            assert!(rule.matches(&tag(yes)) && !rule.matches(&tag(no)), "{rule}");
+        }
+        assert!("newest".parse::<TagSelector>().unwrap().matches(&tag("latest")));
+        assert!(!"semver:*".parse::<TagSelector>().unwrap().matches(&tag("latest")));
     }
 
     #[test]

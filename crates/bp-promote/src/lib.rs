@@ -48,6 +48,7 @@ mod content;
 mod copy;
 mod journal;
 mod layout;
+mod record;
 mod registry;
 mod retry;
 mod store;
@@ -60,6 +61,7 @@ pub use copy::{
 };
 pub use journal::Journal;
 pub use layout::{LayoutError, OciArchive, OciLayout};
+pub use record::{PROMOTION_RECORD, PromotionRecord};
 #[cfg(feature = "ecr")]
 pub use registry::EcrClients;
 pub use registry::{

@@ -156,7 +156,7 @@ async fn cosign_tags_go_along_and_are_found_by_one_listing() {
     let lists = world.operations(SRC).iter().filter(|operation| *operation == "GET tags").count();
     assert_eq!(lists, 1);
     let lists = world.operations(SRC).iter().filter(|operation| *operation == "GET referrers").count();
-    assert_eq!(lists, 3, "one for the index and each platform");
+    assert_eq!(lists, 4, "one for the index, each platform and the signature");
 }
 
 #[tokio::test]
@@ -179,4 +179,50 @@ async fn through_a_layout() {
     let digest: Digest = image.platform("linux/arm64").parse().unwrap();
     let repository = world.client.repository(&format!("{DST}/shop/web").parse().unwrap());
     assert_eq!(repository.referrers(&digest).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_on_a_cosign_tag_goes_along_and_who_may_not_list_tags_asks_for_them() {
+    for lists in [true, false] {
+        let world = World::plain();
+        let image = multi();
+        world.push(&image);
+        let source = world.sandbox.registry(SRC);
+        let name = |digest: &str, kind: &str| format!("{}.{kind}", digest.replace(':', "-"));
+        let (sbom, signature) = (single(), large(100));
+        source.push(&sbom, "shop/web", &name(image.digest(), "sbom"));
+        source.push(&signature, "shop/web", &name(sbom.digest(), "sig"));
+        if !lists {
+            world.sandbox.faults().inject(bp_sandbox::Fault::status(403).at(SRC).on("GET tags").times(100));
+        }
+        let report = copy_all(&world).await.unwrap();
+        assert_eq!(report.referrers.sent, 2, "{lists}");
+        let tags = world.sandbox.registry(DST).tags("shop/web");
+        assert_eq!(tags[&name(image.digest(), "sbom")], sbom.digest());
+        assert_eq!(tags[&name(sbom.digest(), "sig")], signature.digest());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let attached = attach_all(&world.sandbox.registry(SRC), &image);
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    let sides = || (world.client.image(&from), world.client.image(&to));
+    let (source, destination) = sides();
+    let plan = bp_promote::plan(source, destination, CopyOptions::default().referrers()).await.unwrap();
+    let referrers = plan.referrers.as_ref().unwrap();
+    let mut planned: Vec<String> = referrers.iter().map(|referrer| referrer.digest.to_string()).collect();
+    planned.sort();
+    let mut expected = attached.to_vec();
+    expected.sort();
+    assert_eq!(planned, expected);
+    assert!(plan.to_string().contains("referrers: 3 to send of 3"), "{plan}");
+    let (source, destination) = sides();
+    // That they go along is in the plan.
+    let report = bp_promote::apply(&plan, source, destination, CopyOptions::default()).await.unwrap();
+    assert_eq!((report.referrers.sent, report.bytes), (3, plan.bytes()));
 }

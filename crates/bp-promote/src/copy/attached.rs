@@ -63,7 +63,10 @@ impl Engine {
             Ok::<_, CopyError>(referrer.digest.clone())
         });
         let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag));
-        Ok(try_join(try_join_all(referrers), try_join_all(tags)).await?.0)
+        let (mut found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
+        // An SBOM under a tag may have a signature of its own.
+        found.extend(tagged);
+        Ok(found)
     }
 
     /// What is attached to one manifest on both sides, with one listing of each.
@@ -110,7 +113,7 @@ impl Engine {
     }
 
     /// What cosign keeps under a tag of its own.
-    async fn carry_tag(self: &Arc<Self>, subject: &Digest, tag: Tag) -> Result<(), CopyError> {
+    async fn carry_tag(self: &Arc<Self>, subject: &Digest, tag: Tag) -> Result<Digest, CopyError> {
         let reference = Reference::Tag(tag);
         let (attached, there) = try_join(self.top(&reference), self.head(&reference)).await?;
         let how = match there.as_ref() == Some(&attached.digest) {
@@ -122,7 +125,7 @@ impl Engine {
             }
         };
         self.run.tally.referrer(subject, &attached.digest, how);
-        Ok(())
+        Ok(attached.digest)
     }
 
     /// The image's own manifests: itself and, of an index, all below it.

@@ -56,6 +56,8 @@ pub(super) struct Done {
     pub(super) top: Option<Manifest>,
     /// The index that it is a selection of.
     pub(super) selected_from: Option<Digest>,
+    /// What the destination's name named before.
+    pub(super) previous: Option<Digest>,
 }
 
 /// What both sides have under the names that are asked for.
@@ -103,7 +105,8 @@ impl Engine {
         let (looked, selected_from) = self.unless_cancelled(self.look(job)).await?;
         let (top, found) = match looked {
             Looked::Equal(digest, top) => {
-                return Ok(Done { digest, outcome: CopyOutcome::Unchanged, top, selected_from });
+                let previous = Some(digest.clone());
+                return Ok(Done { digest, outcome: CopyOutcome::Unchanged, top, selected_from, previous });
             }
             Looked::Different(top, found) => (top, found),
         };
@@ -119,7 +122,7 @@ impl Engine {
                 outcome
             }
         };
-        Ok(Done { digest: top.digest.clone(), outcome, top: Some(top), selected_from })
+        Ok(Done { digest: top.digest.clone(), outcome, top: Some(top), selected_from, previous: found })
     }
 
     /// Nothing more will be written.

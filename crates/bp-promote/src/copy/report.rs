@@ -19,6 +19,9 @@ pub struct CopyReport {
     pub digest: Digest,
     /// What was done.
     pub outcome: CopyOutcome,
+    /// What the destination's name named before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
     /// The digest of the index that this is a selection of platforms of: only when that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selected_from: Option<Digest>,
@@ -45,6 +48,7 @@ impl CopyReport {
         CopyReport {
             digest: done.digest,
             outcome: done.outcome,
+            previous: done.previous,
             selected_from: done.selected_from,
             manifests: sums.manifests,
             blobs: sums.blobs,

@@ -64,7 +64,7 @@ impl RepositoryClient {
 
     async fn fallback(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let tag = fallback_tag(subject);
-        if !self.known_tags().await?.contains(&tag) {
+        if self.known_tags().await?.as_ref().is_some_and(|known| !known.contains(&tag)) {
             return Ok(Vec::new());
         }
         match self.manifest(&Reference::Tag(tag)).await {
@@ -87,14 +87,34 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn attached_tags(&self, subject: &Digest) -> Result<Vec<Tag>, RegistryError> {
         let base = fallback_tag(subject);
-        let known = self.known_tags().await?;
         let names = ["sig", "att", "sbom"].map(|kind| format!("{base}.{kind}"));
-        Ok(names.iter().filter_map(|name| name.parse().ok()).filter(|tag| known.contains(tag)).collect())
+        let tags = names.iter().filter_map(|name| name.parse::<Tag>().ok());
+        if let Some(known) = self.known_tags().await? {
+            return Ok(tags.filter(|tag| known.contains(tag)).collect());
+        }
+        let mut found = Vec::new();
+        for tag in tags {
+            if self.head(&Reference::Tag(tag.clone())).await?.is_some() {
+                found.push(tag);
+            }
+        }
+        Ok(found)
     }
 
-    /// All tags, listed once for this client and its clones.
-    async fn known_tags(&self) -> Result<&HashSet<Tag>, RegistryError> {
-        self.known_tags.get_or_try_init(|| async { Ok(self.tags().await?.into_iter().collect()) }).await
+    /// All tags, listed once for this client and its clones. `None` when who may pull may not list.
+    async fn known_tags(&self) -> Result<&Option<HashSet<Tag>>, RegistryError> {
+        let list = || async {
+            match self.tags().await {
+                Ok(tags) => Ok(Some(tags.into_iter().collect())),
+                Err(
+                    RegistryError::Denied { .. }
+                    | RegistryError::Unauthorized { .. }
+                    | RegistryError::Refused { .. },
+                ) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        self.known_tags.get_or_try_init(list).await
     }
 
     /// Stores a manifest that refers to `subject`, and lists it under the fallback tag where the registry does not

@@ -40,8 +40,8 @@ pub struct RepositoryClient {
     /// Which blobs are here, as Amazon ECR's own API tells.
     #[cfg(feature = "ecr")]
     pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
-    /// All tags, once they have been listed.
-    pub(super) known_tags: Arc<OnceCell<HashSet<Tag>>>,
+    /// All tags, once they have been listed; `None` when that is not allowed.
+    pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
     /// Held while a list of referrers under a fallback tag is changed.
     pub(super) fallback: Arc<Mutex<()>>,
     pub(super) observer: Option<Observer>,
