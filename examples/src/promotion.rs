@@ -1,12 +1,133 @@
-//! Carrying the artifact's image from one environment's registry to another's.
+//! Carrying images from one environment's registry to another's.
 
-use bp_artifact::{Artifact, EnvironmentConfig, ImageRef, Operation, ResolvedImage, Tag};
-use bp_promote::{CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, RegistryClient, copy};
+use std::path::PathBuf;
+
+use bp_artifact::{
+    Artifact, EnvironmentConfig, ImageRef, Operation, Repository, ResolvedImage, Tag, TagSelector,
+};
+use bp_promote::{
+    CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, RegistryClient,
+    RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
+};
+use clap::Args;
 
 use crate::{Clients, Endpoints, Failure};
 
 /// One side of a promotion.
 pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
+
+/// How a promotion goes about it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CopyArgs {
+    /// Refuse to move a tag that names another image
+    #[arg(long)]
+    no_clobber: bool,
+    /// Note here what is begun, so that a run that was killed goes on with it
+    #[arg(long, value_name = "FILE", env = "BP_JOURNAL")]
+    journal: Option<PathBuf>,
+    /// Leave the hashing of blobs to the destination, which does it anyway
+    #[arg(long)]
+    trust_destination: bool,
+    /// Speak plain HTTP with this registry; may be repeated. Loopback needs no word
+    #[arg(long = "plain-http", value_name = "HOST")]
+    plain_http: Vec<bp_artifact::Registry>,
+    /// Trust the certificates of this file (PEM) too
+    #[arg(long, value_name = "FILE", env = "BP_CA_FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl CopyArgs {
+    fn apply(&self, mut builder: RegistryClientBuilder) -> Result<RegistryClientBuilder, Failure> {
+        let unreadable =
+            |path: &PathBuf, error| Failure::bad_input(format!("cannot open {}: {error}", path.display()));
+        if let Some(path) = &self.journal {
+            builder = builder.journal(Journal::open(path).map_err(|error| unreadable(path, error))?);
+        }
+        if let Some(path) = &self.ca {
+            builder =
+                builder.root_certificates(std::fs::read(path).map_err(|error| unreadable(path, error))?);
+        }
+        Ok(self.plain_http.iter().cloned().fold(builder, RegistryClientBuilder::plain_http))
+    }
+
+    /// A promotion takes all that belongs to an image, and never changes its digest.
+    fn options(&self) -> CopyOptions {
+        let mut options = CopyOptions::default().referrers().keep_digest();
+        if self.no_clobber {
+            options = options.no_clobber();
+        }
+        if self.trust_destination { options.trust_destination() } else { options }
+    }
+}
+
+/// An image and where it goes.
+type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
+
+/// A promotion from one environment to another.
+pub struct Promotion<'a> {
+    from: &'a Repository,
+    to: &'a Repository,
+    client: RegistryClient,
+    options: CopyOptions,
+}
+
+impl<'a> Promotion<'a> {
+    /// Gets ready. Opens no connection.
+    ///
+    /// # Errors
+    /// When an endpoint is no URL, or a file cannot be read.
+    pub fn new(
+        from: Side<'a>,
+        to: Side<'a>,
+        args: &CopyArgs,
+        endpoints: &Endpoints,
+    ) -> Result<Self, Failure> {
+        let client = args.apply(builder(&[from, to], endpoints)?)?.build()?;
+        Ok(Promotion { from: &from.0.repository, to: &to.0.repository, client, options: args.options() })
+    }
+
+    /// One image, under `tag` if there is one.
+    pub fn image(&self, image: &ResolvedImage, tag: Option<&Tag>) -> Pair {
+        let source: ImageRef = image.moved_to(self.from).reference.into();
+        let destination: ImageRef = match tag {
+            Some(tag) => self.to.tagged(tag.clone()),
+            None => self.to.at(image.digest().clone()).into(),
+        };
+        (self.client.image(&source), self.client.image(&destination))
+    }
+
+    /// The tags `named`, and those that the rule takes. What belongs to other images, under names that follow from
+    /// digests, comes with those.
+    ///
+    /// # Errors
+    /// When the tags cannot be listed, or none is left.
+    pub async fn tags(&self, named: &[Tag], rule: Option<&TagSelector>) -> Result<Vec<Pair>, Failure> {
+        let (from, to) = (self.client.repository(self.from), self.client.repository(self.to));
+        let mut tags = named.to_vec();
+        if let Some(rule) = rule {
+            let attached =
+                |tag: &Tag| tag.as_str().starts_with("sha256-") || tag.as_str().starts_with("sha512-");
+            let listed = from.tags().await?.into_iter();
+            tags.extend(listed.filter(|tag| rule.matches(tag) && !attached(tag)));
+        }
+        tags.sort();
+        tags.dedup();
+        match tags.is_empty() {
+            true => Err(Failure::bad_input(format!("{} has no such tag", self.from))),
+            false => Ok(tags.into_iter().map(|tag| (from.at(tag.clone()), to.at(tag))).collect()),
+        }
+    }
+
+    /// What would be done.
+    pub fn plan(&self, images: Vec<Pair>) -> Operation<CopyEvent, Result<RunPlan, CopyError>> {
+        plan_all(images, self.options.clone())
+    }
+
+    /// Does it.
+    pub fn copy(&self, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
+        copy_all(images, self.options.clone())
+    }
+}
 
 /// The image that the artifact means, as `from` has it.
 ///
@@ -27,6 +148,10 @@ pub async fn image_of(artifact: &Artifact, (from, clients): Side<'_>) -> Result<
 /// # Errors
 /// When an endpoint is no URL.
 pub fn registries(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryClient, Failure> {
+    Ok(builder(sides, endpoints)?.build()?)
+}
+
+fn builder(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryClientBuilder, Failure> {
     let mut ecr = EcrClients::new();
     for (environment, clients) in
         sides.iter().filter(|(environment, _)| environment.registry().ecr().is_some())
@@ -34,10 +159,10 @@ pub fn registries(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryC
         let registry = environment.registry().clone();
         ecr = ecr.with(registry.clone(), clients.ecr(&registry));
     }
-    Ok(endpoints.registries()?.ecr(ecr).build()?)
+    Ok(endpoints.registries()?.ecr(ecr))
 }
 
-/// Copies `image` from one environment to another, byte for byte, under `tag` if there is one.
+/// Copies `image` from one environment to another with all that is attached to it, under `tag` if there is one.
 ///
 /// # Errors
 /// When an endpoint is no URL. What goes wrong later is the operation's error.
@@ -48,15 +173,7 @@ pub fn promote(
     to: Side<'_>,
     endpoints: &Endpoints,
 ) -> Result<Operation<CopyEvent, Result<CopyReport, CopyError>>, Failure> {
-    let client = registries(&[from, to], endpoints)?;
-    let source = image.moved_to(&from.0.repository).reference.into();
-    let destination: ImageRef = match tag {
-        Some(tag) => to.0.repository.tagged(tag.clone()),
-        None => to.0.repository.at(image.digest().clone()).into(),
-    };
-    let mut options = CopyOptions::default();
-    if let Some(blobs) = to.0.limits.transfers {
-        options = options.concurrency(blobs.get() as usize);
-    }
-    Ok(copy(client.image(&source), client.image(&destination), options))
+    let promotion = Promotion::new(from, to, &CopyArgs::default(), endpoints)?;
+    let (source, destination) = promotion.image(image, tag);
+    Ok(copy(source, destination, promotion.options))
 }

@@ -89,3 +89,29 @@ async fn killed_at_any_moment_and_run_again() {
         assert_eq!(stage.running(STAGING.0, STAGING.1), before, "killed after {millis} ms");
     }
 }
+
+#[tokio::test]
+async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
+    let stage = Stage::new().await;
+    let dev = stage.world.config.environments()[0].clone();
+    for version in ["1.4.0", "1.5.0", "2.0.0"] {
+        let image = shop(version).build();
+        stage.world.sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", version);
+    }
+    let rule = ["--to", "staging", "--all-tags", "semver:>=1.4, <2"];
+    let end = stage.run("promote", &[&rule[..], &["--dry-run"]].concat()).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(end.stdout.contains("2 of 2 images change"), "{}", end.stdout);
+    let staging = stage.world.config.environments()[1].clone();
+    let tags = || stage.world.sandbox.registry(staging.registry().as_str()).tags("shop/web");
+    let before = tags();
+    assert!(!before.contains_key("1.5.0"), "nothing was done: {before:?}");
+
+    let end = stage.run("promote", &rule).await;
+    assert_eq!((end.code, end.stdout.lines().count()), (0, 2), "{}", end.stderr);
+    assert!(tags().contains_key("1.4.0") && tags().contains_key("1.5.0") && !tags().contains_key("2.0.0"));
+
+    let end = stage.run("promote", &["--to", "staging", "--tag", "1.4.0", "--tag", "9.9.9"]).await;
+    assert_eq!(end.code, 2, "{}", end.stderr);
+    assert!(end.stderr.contains("has no 9.9.9"), "{}", end.stderr);
+}

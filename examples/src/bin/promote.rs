@@ -1,9 +1,12 @@
-//! Copies the artifact's image to an environment's registry, byte for byte, from the environment before it.
+//! Copies the artifact's image, or tags of your choice, to an environment's registry, byte for byte.
 
 use std::process::ExitCode as Process;
 
-use bp_artifact::{Artifact, ExitCode};
-use bp_examples::{Clients, Endpoints, Failure, Ui, cli, promotion};
+use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
+use bp_examples::{
+    Clients, Endpoints, Failure, Ui, cli,
+    promotion::{self, CopyArgs, Promotion},
+};
 
 /// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
 #[derive(clap::Args)]
@@ -14,6 +17,17 @@ struct Args {
     /// The environment to promote from; the one before, if not given
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
+    /// This tag of the earlier environment instead of the artifact's image; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<Tag>,
+    /// All tags of the earlier environment, or those that a rule takes: semver:^1.2, glob:release-*
+    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
+    all_tags: Option<TagSelector>,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    copy: CopyArgs,
     #[command(flatten)]
     project: cli::ProjectArgs,
 }
@@ -31,14 +45,32 @@ async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
             .previous(&to.name)
             .ok_or_else(|| Failure::bad_input(format!("{} is the first environment: say --from", to.name)))?,
     };
-    let artifact = Artifact::read(&args.project.artifact)?;
+    let some = !args.tags.is_empty() || args.all_tags.is_some();
+    let artifact = if some { None } else { Some(Artifact::read(&args.project.artifact)?) };
     let endpoints = Endpoints::from_env()?;
-    let sides = (Clients::of(from, &endpoints).await?, Clients::of(to, &endpoints).await?);
+    let (reads, writes) = (Clients::of(from, &endpoints).await?, Clients::of(to, &endpoints).await?);
+    let promotion = Promotion::new((from, &reads), (to, &writes), &args.copy, &endpoints)?;
 
-    let image = promotion::image_of(&artifact, (from, &sides.0)).await?;
-    let tag = artifact.image_in(&from.repository)?.tag().cloned();
-    let copy = promotion::promote(&image, tag.as_ref(), (from, &sides.0), (to, &sides.1), &endpoints)?;
-    let report = ui.follow(copy).await?;
-    ui.result(image.moved_to(&to.repository).reference, &report);
+    let images = match &artifact {
+        Some(artifact) => {
+            let image = promotion::image_of(artifact, (from, &reads)).await?;
+            vec![promotion.image(&image, artifact.image_in(&from.repository)?.tag())]
+        }
+        None => promotion.tags(&args.tags, args.all_tags.as_ref()).await?,
+    };
+    if args.dry_run {
+        let plan = ui.follow(promotion.plan(images)).await?;
+        ui.result(&plan, &plan);
+        return Ok(ExitCode::Done);
+    }
+    let report = ui.follow(promotion.copy(images)).await;
+    for (image, error) in report.failed() {
+        ui.say(format!("{}: {error}", image.reference));
+    }
+    let report = report.into_result()?;
+    let arrived = report.images.iter().filter_map(|image| image.result.as_ref().ok());
+    let arrived: Vec<String> =
+        arrived.map(|(digest, _)| to.repository.at(digest.clone()).to_string()).collect();
+    ui.result(arrived.join("\n"), &report);
     Ok(ExitCode::Done)
 }
