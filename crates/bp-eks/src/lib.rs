@@ -69,5 +69,7 @@ mod traffic;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
-pub use rollout::{Conflict, EksTarget, Error, Options, Plan, Rollout, RolloutStatus, Stage};
+pub use rollout::{
+    Conflict, EksTarget, Error, Finding, Options, Plan, Preflight, Rollout, RolloutStatus, Stage,
+};
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};

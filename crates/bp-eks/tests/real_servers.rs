@@ -11,7 +11,8 @@ mod kubernetes {
     use bp_eks::{Error, OnFailure};
 
     use super::real::{
-        EXITS, NEVER_READY, READY_LATER, RUNS, RUNS_TOO, Real, deploy, deployment, image, options,
+        EXITS, NEVER_READY, QUOTA, READY_LATER, RUNS, RUNS_TOO, Real, daemon_set, deploy, deployment, image,
+        job, options, refusing, stateful_set,
     };
 
     #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +54,7 @@ mod kubernetes {
             ("dead", Cause::OutOfMemory, Some(137)),
             ("404", Cause::ImageNotFound, None),
             ("401", Cause::ImagePullDenied, None),
-            ("c0de", Cause::WrongArchitecture, None),
+            ("c0de", Cause::WrongArchitecture, Some(128)),
             ("5ec", Cause::SecretMissing, None),
         ] {
             let real = Real::with(&format!("cause-{beginning}"), &deployment(RUNS)).await;
@@ -106,12 +107,6 @@ mod kubernetes {
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
     async fn what_the_cluster_cannot_place_or_make_is_explained() {
-        let quota = r#"
-    apiVersion: v1
-    kind: ResourceQuota
-    metadata: { name: pods }
-    spec: { hard: { pods: "3" } }
-    "#;
         for (name, patch, manifest, cause, says) in [
             (
                 "nowhere",
@@ -130,7 +125,7 @@ mod kubernetes {
             (
                 "quota",
                 r#"{"spec":{"progressDeadlineSeconds":60}}"#,
-                quota,
+                QUOTA,
                 Cause::QuotaExceeded,
                 "exceeded quota: pods",
             ),
@@ -173,28 +168,7 @@ mod kubernetes {
 
         let real = Real::with("policy", &deployment(RUNS)).await;
         let name = real.namespace.clone();
-        real.apply(&format!(
-            r#"
-    apiVersion: admissionregistration.k8s.io/v1
-    kind: ValidatingAdmissionPolicy
-    metadata: {{ name: {name} }}
-    spec:
-      matchConstraints:
-        resourceRules:
-        - {{ apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [deployments] }}
-      validations:
-      - {{ expression: "false", message: images must be signed }}
-    ---
-    apiVersion: admissionregistration.k8s.io/v1
-    kind: ValidatingAdmissionPolicyBinding
-    metadata: {{ name: {name} }}
-    spec:
-      policyName: {name}
-      validationActions: [Deny]
-      matchResources: {{ namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {name} }} }} }}
-    "#
-        ))
-        .await;
+        real.apply(&refusing(&name)).await;
         let target = real.target("deployment/web", options(60)).await;
         let begun = Instant::now();
         let error = loop {
@@ -312,6 +286,129 @@ mod kubernetes {
         let target = real.target("deployment/web", options(60)).await;
         let outcome = deploy(&target, &image("0dd")).await.1.unwrap();
         assert_eq!(outcome.verdict, Verdict::Unproven, "{outcome:?}");
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn a_stateful_set_rolls_out_with_kubectl_and_is_undone_where_kubectl_hangs() {
+        let real = Real::with("stateful", &stateful_set(RUNS)).await;
+        let target = real.target("statefulset/web", options(60)).await;
+        let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+        assert_eq!((outcome.proof.observations.len(), outcome.revision.unwrap().id), (3, "2".to_owned()));
+        assert!(real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
+
+        // One broken pod blocks the controller, which would not even go back without help.
+        let (events, outcome) = deploy(&target, &image(EXITS)).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+        assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
+        let deleted = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("web-2 was deleted"));
+        assert!(events.iter().any(deleted), "{events:?}");
+        assert_eq!(real.running().await, vec![image(RUNS_TOO).reference.to_string(); 3]);
+        // kubectl's undo has no such help: it hangs.
+        let broken = format!("web={}", image(EXITS).reference);
+        real.admin(&["set", "image", "statefulset/web", &broken]).await;
+        let waiting = [
+            "wait",
+            "pod/web-2",
+            "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff",
+        ];
+        real.admin(&waiting).await;
+        real.admin(&["rollout", "undo", "statefulset/web"]).await;
+        assert!(!real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
+        // Ours mends what was left there.
+        let outcome = deploy(&target, &image(RUNS)).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+
+        real.patch("statefulset", r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":2}}}}"#).await;
+        let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+        assert_eq!(
+            (outcome.verdict, outcome.proof.observations.len()),
+            (Verdict::Deployed, 1),
+            "{outcome:?}"
+        );
+        assert!(outcome.detail.contains("partition 2"), "{}", outcome.detail);
+        assert!(real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
+
+        real.patch("statefulset", r#"{"spec":{"updateStrategy":{"type":"OnDelete","rollingUpdate":null}}}"#)
+            .await;
+        let error = deploy(&target, &image(RUNS)).await.1.unwrap_err();
+        assert!(matches!(error, Error::OnDelete { .. }), "{error}");
+        assert!(
+            !real.rollout_status("statefulset/web", 5).wait().await.unwrap().success(),
+            "kubectl refuses it too"
+        );
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn a_daemon_set_rolls_out_with_kubectl_and_is_undone() {
+        let real = Real::with("daemon", &daemon_set(RUNS)).await;
+        let target = real.target("daemonset/web", options(60)).await;
+        let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+        assert_eq!(
+            (outcome.verdict, outcome.proof.observations.len()),
+            (Verdict::Deployed, 2),
+            "{outcome:?}"
+        );
+        assert!(real.rollout_status("daemonset/web", 5).wait().await.unwrap().success());
+        let outcome = deploy(&target, &image("404")).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+        assert_eq!(outcome.failure.unwrap().cause, Cause::ImageNotFound);
+        assert_eq!(real.running().await, vec![image(RUNS_TOO).reference.to_string(); 2]);
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn each_image_is_a_job_of_its_own() {
+        let real = Real::new("jobs").await;
+        real.apply(&job(RUNS)).await;
+        let target = real.target("job/web", options(60)).await;
+        let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+        assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+        let made = outcome.revision.unwrap().id;
+        assert_eq!(made, "web-a120000000");
+        let again = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
+        assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false), "{again:?}");
+
+        let outcome = deploy(&target, &image(EXITS)).await.1.unwrap();
+        assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+        let failure = outcome.failure.unwrap();
+        assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
+        // The one that failed stays to be looked at.
+        let outcome = deploy(&target, &image(EXITS)).await.1.unwrap();
+        assert_eq!(outcome.revision.unwrap().id, "web-bad0000000-2");
+        // The Job's controller would wait for this pull for ever.
+        let outcome = deploy(&target, &image("404")).await.1.unwrap();
+        assert_eq!(outcome.failure.unwrap().cause, Cause::ImageNotFound);
+        assert!(matches!(target.rollback().await, Err(Error::NotUndoable { .. })));
+        real.leave().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs a cluster: cargo xtask e2e"]
+    async fn what_would_change_is_told_by_the_api_server_and_nothing_is_changed() {
+        let real = Real::with("plan", &deployment(RUNS)).await;
+        let options = options(60).environment("DEPLOY_PLATFORM", "eks");
+        let target = real.target("deployment/web", options).await;
+        let plan = target.plan(&image(RUNS_TOO)).await.unwrap();
+        let changes: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
+        let path = "spec.template.spec.containers[web]";
+        assert_eq!(
+            changes,
+            [
+                format!("+ {path}.env[DEPLOY_PLATFORM].value: eks"),
+                format!("~ {path}.image: {} -> {}", image(RUNS).reference, image(RUNS_TOO).reference),
+            ]
+        );
+        assert_eq!(plan.conflicts[0].manager, "kubectl-client-side-apply");
+        assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
+        assert_eq!(deploy(&target, &image(RUNS_TOO)).await.1.unwrap().verdict, Verdict::Deployed);
+        assert!(target.plan(&image(RUNS_TOO)).await.unwrap().changes.is_empty());
         real.leave().await;
     }
 }

@@ -114,6 +114,9 @@ impl Inner {
     /// The revision before the one in place.
     pub(super) async fn previous(&self) -> Result<Revision, Error> {
         let (picture, live, slot) = self.read().await?;
+        if live.is_job() {
+            return Err(Error::NotUndoable { workload: self.cluster.place.workload.clone() });
+        }
         let find = if live.is_settled() { version::earlier } else { version::stable };
         let version = find(&live, &picture.versions, &picture.pods);
         let none = || Error::NoPrevious { workload: self.cluster.place.workload.clone() };

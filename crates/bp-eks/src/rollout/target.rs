@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use bp_artifact::{
-    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId, Workload,
+    Current, DeployEvent, Drift, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target,
+    TargetError, TargetId, Workload,
 };
 use futures_core::future::BoxFuture;
 use kube::Client;
@@ -14,6 +14,7 @@ use super::{
     error::{Error, Place},
     options::Options,
     plan::Plan,
+    preflight::Preflight,
 };
 
 /// What a roll-out tells and ends in.
@@ -144,6 +145,37 @@ impl EksTarget {
         self.0.plan(image).await
     }
 
+    /// Looks for what would make a roll-out of `image` fail: verbs that RBAC denies, nodes of another architecture, secrets,
+    /// config maps and keys that are missing, a service account that is missing or names no role.
+    ///
+    /// # Errors
+    /// When the workload or the container is not there, or the cluster cannot be asked.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on the workload's resource. What may not be looked at is a finding that is not certain: `list` on
+    /// `nodes` (cluster-wide), `get` on `secrets`, `configmaps` and `serviceaccounts`. Everybody may ask for access
+    /// reviews.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn preflight(&self, image: &ResolvedImage) -> Result<Preflight, Error> {
+        self.0.preflight(image).await
+    }
+
+    /// What the workload runs, against `image`: template, roll-out, and the digests that are seen in its pods.
+    ///
+    /// # Errors
+    /// When the workload cannot be read.
+    ///
+    /// # Permissions
+    /// As [`prove`](Self::prove).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
+        self.0.drift(image).await
+    }
+
     /// What runs now, and what to go back to.
     ///
     /// # Errors
@@ -198,5 +230,9 @@ impl Target for EksTarget {
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
         Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+    }
+
+    fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
+        Box::pin(async { self.0.drift(image).await.map_err(TargetError::new) })
     }
 }

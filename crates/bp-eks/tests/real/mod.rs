@@ -143,6 +143,74 @@ spec:
     )
 }
 
+/// The same as a StatefulSet.
+pub(crate) fn stateful_set(beginning: &str) -> String {
+    deployment(beginning)
+        .replace("kind: Deployment", "kind: StatefulSet")
+        .replace("progressDeadlineSeconds: 60", "serviceName: web")
+}
+
+/// The same as a DaemonSet, on two nodes.
+pub(crate) fn daemon_set(beginning: &str) -> String {
+    deployment(beginning)
+        .replace("kind: Deployment", "kind: DaemonSet")
+        .replace("  progressDeadlineSeconds: 60\n", "")
+        .replace("  replicas: 3\n", "")
+}
+
+/// A Job that tries once.
+pub(crate) fn job(beginning: &str) -> String {
+    format!(
+        r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {{ name: web }}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {{ name: web, image: "{}" }}
+"#,
+        image(beginning).reference
+    )
+}
+
+/// A quota that a roll-out with a surge exceeds.
+pub(crate) const QUOTA: &str = r#"
+apiVersion: v1
+kind: ResourceQuota
+metadata: { name: pods }
+spec: { hard: { pods: "3" } }
+"#;
+
+/// A policy that refuses every change of a Deployment in the namespace.
+pub(crate) fn refusing(namespace: &str) -> String {
+    format!(
+        r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{ name: {namespace} }}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {{ apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [deployments] }}
+  validations:
+  - {{ expression: "false", message: images must be signed }}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{ name: {namespace} }}
+spec:
+  policyName: {namespace}
+  validationActions: [Deny]
+  matchResources:
+    namespaceSelector: {{ matchLabels: {{ "kubernetes.io/metadata.name": {namespace} }} }}
+"#
+    )
+}
+
 pub(crate) fn options(seconds: u64) -> Options {
     Options::new(Duration::from_secs(seconds)).unwrap().take_over(true)
 }

@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use super::{
     Cluster,
     apply::{Writer, apply, track},
-    controllers, endpoints, patch,
+    controllers,
+    defaults::complete,
+    patch,
     resource::{self, Resource, Target},
-    selector::{Selector, selects},
+    selector::Selector,
     status::{Answer, Failure, json_response},
-    store::{Key, Object},
+    store::{Key, Object, uuid},
+    validate::validate,
     watch,
     world::{World, number, suffix},
 };
@@ -188,6 +191,7 @@ pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> A
     if world.store.get(&key).is_some() {
         return Err(Failure::exists(resource, &key.name));
     }
+    object["metadata"]["uid"] = json!(uuid());
     complete(resource, &mut object);
     validate(world, resource, &Value::Null, &object)?;
     let writer = Writer { manager: &call.manager, subresource: "", now: world.now };
@@ -201,130 +205,6 @@ fn store(world: &mut World, call: &Call<'_>, key: Key, object: Value) -> Answer<
         true => Arc::new(object),
         false => world.put(key, object),
     })
-}
-
-/// `kind` and `apiVersion`, and the defaults that the controllers and clients read.
-fn complete(resource: &Resource, object: &mut Value) {
-    object["kind"] = json!(resource.kind);
-    object["apiVersion"] = json!(resource.api_version());
-    let default = |at: &mut Value, field: &str, value: Value| {
-        if at[field].is_null() {
-            at[field] = value;
-        }
-    };
-    match resource.kind {
-        "Deployment" => {
-            let spec = &mut object["spec"];
-            default(spec, "replicas", json!(1));
-            default(spec, "revisionHistoryLimit", json!(10));
-            default(spec, "progressDeadlineSeconds", json!(600));
-            default(&mut spec["strategy"], "type", json!("RollingUpdate"));
-            if spec["strategy"]["type"] == "RollingUpdate" {
-                default(&mut spec["strategy"]["rollingUpdate"], "maxSurge", json!("25%"));
-                default(&mut spec["strategy"]["rollingUpdate"], "maxUnavailable", json!("25%"));
-            }
-            complete_pod(&mut spec["template"]["spec"]);
-        }
-        "Pod" => {
-            complete_pod(&mut object["spec"]);
-            default(&mut object["status"], "phase", json!("Pending"));
-        }
-        "Service" => endpoints::complete(object),
-        "Secret" => {
-            // What is written in clear under `stringData` is stored under `data`.
-            if let Some(clear) = object["stringData"].take().as_object() {
-                use base64::{Engine, engine::general_purpose::STANDARD};
-                for (name, value) in clear {
-                    object["data"][name] = json!(STANDARD.encode(value.as_str().unwrap_or_default()));
-                }
-            }
-            if let Some(map) = object.as_object_mut() {
-                map.remove("stringData");
-            }
-        }
-        _ => {}
-    }
-}
-
-fn complete_pod(spec: &mut Value) {
-    if spec["restartPolicy"].is_null() {
-        spec["restartPolicy"] = json!("Always");
-    }
-    for list in ["containers", "initContainers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
-            for port in container["ports"].as_array_mut().into_iter().flatten() {
-                if port["protocol"].is_null() {
-                    port["protocol"] = json!("TCP");
-                }
-            }
-            // Reading an absent list leaves a null behind.
-            if container["ports"].is_null()
-                && let Some(map) = container.as_object_mut()
-            {
-                map.remove("ports");
-            }
-        }
-    }
-    if spec["initContainers"].is_null()
-        && let Some(map) = spec.as_object_mut()
-    {
-        map.remove("initContainers");
-    }
-}
-
-/// The rules of validation that a deployment tool can run into.
-fn validate(world: &World, resource: &Resource, old: &Value, new: &Value) -> Answer<()> {
-    let name = new["metadata"]["name"].as_str().unwrap_or_default();
-    let mut wrong: Vec<(String, String)> = Vec::new();
-    let required = |field: &str| (field.to_owned(), "Required value".to_owned());
-    if name.is_empty() {
-        wrong.push((
-            "metadata.name".to_owned(),
-            "Required value: name or generateName is required".to_owned(),
-        ));
-    }
-    if resource.kind == "Pod" && old.is_null() {
-        let namespace = new["metadata"]["namespace"].as_str().unwrap_or_default();
-        controllers::admit_pod(world, namespace, name, &new["spec"])?;
-    }
-    let template = match resource.kind {
-        "Deployment" | "ReplicaSet" => {
-            let spec = &new["spec"];
-            if spec["selector"].is_null() {
-                wrong.push(required("spec.selector"));
-            } else if !selects(&spec["selector"], &spec["template"]["metadata"]["labels"]) {
-                let why = "Invalid value: `selector` does not match template `labels`".to_owned();
-                wrong.push(("spec.template.metadata.labels".to_owned(), why));
-            }
-            if !old.is_null() && old["spec"]["selector"] != spec["selector"] {
-                let why = "Invalid value: field is immutable".to_owned();
-                wrong.push(("spec.selector".to_owned(), why));
-            }
-            Some(("spec.template.spec", &spec["template"]["spec"]))
-        }
-        "Pod" => Some(("spec", &new["spec"])),
-        _ => None,
-    };
-    if resource.kind == "Service" {
-        wrong.extend(endpoints::validate(new));
-    }
-    if let Some((path, spec)) = template {
-        let containers = spec["containers"].as_array().map_or(&[][..], Vec::as_slice);
-        if containers.is_empty() {
-            wrong.push(required(&format!("{path}.containers")));
-        }
-        for (at, container) in containers.iter().enumerate() {
-            for field in ["name", "image"] {
-                if container[field].as_str().unwrap_or_default().is_empty() {
-                    wrong.push(required(&format!("{path}.containers[{at}].{field}")));
-                }
-            }
-        }
-    }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::invalid(resource, name, &wrong)),
-    }
 }
 
 fn update(world: &mut World, call: &Call<'_>, body: &Value) -> Answer<Object> {

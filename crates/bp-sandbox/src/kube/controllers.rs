@@ -1,17 +1,18 @@
-//! The controllers of Deployments and ReplicaSets, the garbage collector among them.
+//! One round of all controllers: the ReplicaSets', the garbage collector, and those of the other modules.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    deployment, endpoints,
+    daemon_set, deployment, endpoints, job,
     kubelet::PodRun,
-    resource,
+    pods::{self, NewPod},
+    resource, stateful_set,
     status::Failure,
     store::{Key, Object, seconds},
-    world::{World, condition, condition_of, is_ready, number, owner, suffix},
+    world::{World, condition, condition_of, is_ready, number, suffix},
 };
 
 /// One round of all controllers.
@@ -24,6 +25,15 @@ pub(super) fn reconcile(world: &mut World) {
     for object in world.store.list("deployments", "").cloned().collect::<Vec<_>>() {
         deployment::sync(world, &object);
     }
+    for object in world.store.list("statefulsets", "").cloned().collect::<Vec<_>>() {
+        stateful_set::sync(world, &object);
+    }
+    for object in world.store.list("daemonsets", "").cloned().collect::<Vec<_>>() {
+        daemon_set::sync(world, &object);
+    }
+    for object in world.store.list("jobs", "").cloned().collect::<Vec<_>>() {
+        job::sync(world, &object);
+    }
     endpoints::reconcile(world);
 }
 
@@ -32,6 +42,11 @@ fn collect_garbage(world: &mut World) {
     for (owned, owner) in [
         ("replicasets", "deployments"),
         ("pods", "replicasets"),
+        ("pods", "statefulsets"),
+        ("pods", "daemonsets"),
+        ("pods", "jobs"),
+        ("controllerrevisions", "statefulsets"),
+        ("controllerrevisions", "daemonsets"),
         ("services", "services"),
         ("endpointslices", "services"),
     ] {
@@ -89,7 +104,7 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     let wanted = number(&set["spec"]["replicas"]).max(0) as usize;
     let mut refused = None;
     for _ in active.len()..wanted {
-        match create_pod(world, set) {
+        match create_pod(world, set, name) {
             Ok(pod) => active.push(pod),
             Err(failure) => {
                 let message = format!("Error creating: {}", failure.message());
@@ -146,57 +161,8 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     });
 }
 
-fn create_pod(world: &mut World, set: &Object) -> Result<Object, Failure> {
-    let namespace = set["metadata"]["namespace"].as_str().unwrap_or_default();
-    let name = format!("{}-{}", set["metadata"]["name"].as_str().unwrap_or_default(), suffix());
-    admit_pod(world, namespace, &name, &set["spec"]["template"]["spec"])?;
-    let template = &set["spec"]["template"];
-    let mut pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "generateName": format!("{}-", set["metadata"]["name"].as_str().unwrap_or_default()),
-            "namespace": namespace,
-            "labels": template["metadata"]["labels"],
-            "ownerReferences": owner(set),
-        },
-        "spec": template["spec"],
-        "status": { "phase": "Pending" },
-    });
-    if !template["metadata"]["annotations"].is_null() {
-        pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
-    }
-    let key = Key::new("pods", namespace, &name);
-    let pod = world.put(key.clone(), pod);
-    let now = world.now;
-    world.pods.insert(key, PodRun::new(&pod, now));
-    let message = format!("Created pod: {name}");
-    world.event(set, "replicaset-controller", "Normal", "SuccessfulCreate", &message);
-    Ok(pod)
-}
-
-/// Admission of a pod: its service account has to exist, and the quotas to allow it.
-pub(super) fn admit_pod(world: &World, namespace: &str, name: &str, spec: &Value) -> Result<(), Failure> {
-    let pods = resource::by_plural("pods").expect("pods are served");
-    let account = spec["serviceAccountName"].as_str().unwrap_or("default");
-    if account != "default" && world.store.get(&Key::new("serviceaccounts", namespace, account)).is_none() {
-        let why = format!(
-            "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
-        );
-        return Err(Failure::refused(pods, name, &why));
-    }
-    for quota in world.store.list("resourcequotas", namespace) {
-        let hard = &quota["spec"]["hard"]["pods"];
-        let Some(limit) = hard.as_u64().or_else(|| hard.as_str()?.parse().ok()) else { continue };
-        let used = world.store.list("pods", namespace).count() as u64;
-        if used >= limit {
-            let quota = quota["metadata"]["name"].as_str().unwrap_or_default();
-            let why = format!(
-                "exceeded quota: {quota}, requested: pods=1, used: pods={used}, limited: pods={limit}"
-            );
-            return Err(Failure::refused(pods, name, &why));
-        }
-    }
-    Ok(())
+fn create_pod(world: &mut World, set: &Object, name: &str) -> Result<Object, Failure> {
+    let prefix = format!("{name}-");
+    let new = NewPod { name: format!("{prefix}{}", suffix()), prefix: Some(prefix), labels: &[], node: None };
+    pods::create(world, set, "replicaset-controller", new)
 }

@@ -111,7 +111,11 @@ fn schedule(world: &mut World, run: &mut PodRun, pod: &Object) {
     let now = world.now;
     let nodes: Vec<Object> = world.store.list("nodes", "").cloned().collect();
     let wanted = pod["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
-    let fits = |node: &&Object| wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v);
+    let named = pod["spec"]["nodeName"].clone();
+    let fits = |node: &&Object| {
+        let is_it = named.is_null() || node["metadata"]["name"] == named;
+        is_it && wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v)
+    };
     let fitting: Vec<&Object> = nodes.iter().filter(fits).collect();
     let key = Key::new(
         "pods",

@@ -1,4 +1,4 @@
-//! A Kubernetes API with Deployments, ReplicaSets and a scripted kubelet.
+//! A Kubernetes API with Deployments, StatefulSets, DaemonSets, Jobs and a scripted kubelet.
 //!
 //! Objects are kept as the JSON that clients send. Get, list, watch, create, update, delete and all patches work on
 //! every kind of `kubectl api-resources`; the controllers and the kubelet move Deployments, ReplicaSets and pods as
@@ -9,19 +9,26 @@ mod apply;
 mod auth;
 mod container;
 mod controllers;
+mod daemon_set;
+mod defaults;
 mod deployment;
 mod discovery;
 mod endpoints;
 mod fields;
+mod job;
 mod kubelet;
 mod native;
 mod openapi;
 mod options;
 mod patch;
+mod pods;
 mod resource;
+mod revisions;
 mod selector;
+mod stateful_set;
 mod status;
 mod store;
+mod validate;
 mod watch;
 mod world;
 

@@ -85,7 +85,9 @@ impl Store {
         let metadata = &mut object["metadata"];
         match &before {
             None => {
-                metadata["uid"] = json!(uuid());
+                if metadata["uid"].is_null() {
+                    metadata["uid"] = json!(uuid());
+                }
                 metadata["creationTimestamp"] = json!(seconds(now));
             }
             Some(before) => {
@@ -143,7 +145,7 @@ pub(super) fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
-fn uuid() -> String {
+pub(super) fn uuid() -> String {
     let (a, b) = (fastrand::u64(..), fastrand::u64(..));
     let (high, low) = (a >> 32, b & 0xffff_ffff_ffff);
     format!("{high:08x}-{:04x}-{:04x}-{:04x}-{low:012x}", a >> 16 & 0xffff, a & 0xfff | 0x4000, b >> 48)

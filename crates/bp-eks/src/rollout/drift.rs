@@ -1,0 +1,52 @@
+//! What a workload is found with, against what it is to run.
+
+use bp_artifact::{Change, Drift, ResolvedImage};
+
+use super::{error::Error, live::Live, proof, status::RolloutStatus, target::Inner};
+
+impl Inner {
+    pub(super) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
+        let (picture, live, slot) = self.read().await?;
+        let everything =
+            picture.pods.iter().filter(|pod| live.partition() > 0 || !live.is_job() && is_owned(pod));
+        let proof = proof::against(everything.map(AsRef::as_ref), &slot.name, image);
+        let mut drift = Drift::of_proof(self.id.clone(), image, proof);
+        let wanted = image.reference.to_string();
+        let there = live.image(&slot.name);
+        let same = there.parse::<bp_artifact::DigestRef>().is_ok_and(|there| there == image.reference);
+        if !same {
+            let path = format!("spec.template.spec.{}[{}].image", slot.list, slot.name);
+            drift.definition.push(Change::new(path, Some(wanted), Some(there.to_owned())));
+        }
+        drift.service = unrest(&live);
+        Ok(drift)
+    }
+}
+
+/// Whether a controller made it: a pod that somebody made by hand under the same labels is none of the workload's.
+fn is_owned(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+    use kube::ResourceExt;
+    !pod.owner_references().is_empty()
+}
+
+/// How the workload differs from one that is at rest.
+fn unrest(live: &Live) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut note = |path: &str, wanted: &str, found: String| {
+        changes.push(Change::new(path, Some(wanted.to_owned()), Some(found)));
+    };
+    if live.is_paused() {
+        note("spec.paused", "false", "true".to_owned());
+    }
+    match live.status(live.generation()) {
+        RolloutStatus::Complete | RolloutStatus::OnDelete => {}
+        RolloutStatus::Progressing(stage) => note("status", "rolled out", stage.to_string()),
+        RolloutStatus::Stalled(message) | RolloutStatus::Failed(message) => {
+            note("status", "rolled out", message)
+        }
+        RolloutStatus::NotObserved => {
+            note("status", "rolled out", "the controller has not looked yet".to_owned())
+        }
+    }
+    changes
+}

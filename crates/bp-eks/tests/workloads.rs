@@ -1,0 +1,227 @@
+//! StatefulSets, DaemonSets and Jobs on the sandbox in memory, on a paused clock.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{Cause, DeployEvent, ResolvedImage, Verdict};
+use bp_eks::{EksTarget, Error, OnFailure, Options};
+use bp_sandbox::Behaviour;
+use serde_json::{Value, json};
+
+use common::{World, crash, deploy};
+
+/// A workload `web` beside the Deployment, of the first image.
+async fn with(kind: &str, spec: Value) -> World {
+    let world = World::new().await;
+    let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+    let mut container = json!({ "name": "web", "image": world.first.reference.to_string() });
+    if kind != "Job" {
+        // Without one, a pod counts as ready as soon as its program is started.
+        container["readinessProbe"] = json!({ "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 5 });
+    }
+    let template =
+        json!({ "metadata": { "labels": { "app": kind } }, "spec": { "containers": [container] } });
+    let mut object = json!({
+        "apiVersion": version, "kind": kind, "metadata": { "name": "web", "namespace": "prod" },
+        "spec": { "template": template },
+    });
+    if kind == "Job" {
+        object["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+    } else {
+        object["spec"]["selector"] = json!({ "matchLabels": { "app": kind } });
+    }
+    for (field, value) in spec.as_object().unwrap() {
+        object["spec"][field] = value.clone();
+    }
+    world.cluster.create(object);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world
+}
+
+fn target(world: &World, workload: &str, options: impl FnOnce(Options) -> Options) -> EksTarget {
+    let options = options(Options::new(Duration::from_secs(120)).unwrap().take_over(true));
+    let workload = workload.parse().unwrap();
+    EksTarget::new(world.client.clone(), "shop", "prod", workload, Some("web".into()), options)
+}
+
+fn image_of(world: &World, plural: &str) -> String {
+    let object = world.cluster.object(plural, "prod", "web").unwrap();
+    object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+}
+
+/// Which images the ready pods of a workload run.
+fn running(world: &World, kind: &str) -> Vec<String> {
+    let pods = world.cluster.objects("pods", "prod");
+    let ready = pods.iter().filter(|pod| {
+        pod["metadata"]["labels"]["app"] == kind && pod["status"]["containerStatuses"][0]["ready"] == true
+    });
+    ready.map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()).collect()
+}
+
+fn all(image: &ResolvedImage, count: usize) -> Vec<String> {
+    vec![image.reference.to_string(); count]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
+    let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
+    assert_eq!(running(&world, "StatefulSet"), all(&world.first, 3));
+    let second = world.image("second", Behaviour::default());
+    let target = target(&world, "statefulset/web", |options| options);
+    let outcome = deploy(&target, &second).await.1.unwrap();
+    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 3), "{outcome:?}");
+    assert_eq!((outcome.revision.unwrap().id.as_str(), outcome.previous.unwrap().id.as_str()), ("2", "1"));
+    assert_eq!(running(&world, "StatefulSet"), all(&second, 3), "it is done when we say so");
+    let again = deploy(&target, &second).await.1.unwrap();
+    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    let back = target.rollback().await.unwrap();
+    assert_eq!(back.verdict, Verdict::Deployed, "{back:?}");
+    assert_eq!(image_of(&world, "statefulsets"), world.first.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_pod_of_a_stateful_set_does_not_block_its_own_undo() {
+    let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
+    let target = target(&world, "statefulset/web", |options| options);
+    let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    let failure = outcome.failure.unwrap();
+    assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
+    let told = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("web-2 was deleted"));
+    assert!(events.iter().any(told), "{events:?}");
+    assert_eq!(running(&world, "StatefulSet"), all(&world.first, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
+    let world = with("StatefulSet", json!({ "replicas": 2, "serviceName": "web" })).await;
+    world.cluster.deny("delete", "pods");
+    let target = target(&world, "statefulset/web", |options| options);
+    let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
+    assert_eq!(outcome.unwrap().verdict, Verdict::RollbackFailed, "the controller waits for the broken pod");
+    let told = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("kubectl delete pod web-1"));
+    assert!(events.iter().any(told), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_image_mends_what_a_failed_one_left_stuck() {
+    let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
+    let leave = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
+    let outcome = deploy(&leave, &world.image("crash", crash())).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::FailedInPlace);
+    let current = leave.current().await.unwrap();
+    assert_eq!(current.stable.image, world.first.reference.to_string(), "the controller's current revision");
+    let second = world.image("second", Behaviour::default());
+    assert_eq!(deploy(&leave, &second).await.1.unwrap().verdict, Verdict::Deployed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
+    let world = with("StatefulSet", json!({
+        "replicas": 3, "serviceName": "web", "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 2 } },
+    }))
+    .await;
+    let second = world.image("second", Behaviour::default());
+    let target = target(&world, "statefulset/web", |options| options);
+    let outcome = deploy(&target, &second).await.1.unwrap();
+    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 1), "{outcome:?}");
+    assert!(outcome.detail.contains("partition 2"), "{}", outcome.detail);
+    assert_eq!(
+        running(&world, "StatefulSet").iter().filter(|i| **i == second.reference.to_string()).count(),
+        1
+    );
+    // Whoever asks what runs is told of all pods.
+    assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::DigestMismatch);
+
+    let strategy = json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } });
+    world.cluster.patch("kubectl", "statefulsets", "prod", "web", &strategy);
+    let error = deploy(&target, &world.image("third", Behaviour::default())).await.1.unwrap_err();
+    assert!(matches!(error, Error::OnDelete { .. }), "{error}");
+    assert_eq!(image_of(&world, "statefulsets"), second.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_set_is_rolled_out_node_by_node_and_undone() {
+    let world = with("DaemonSet", json!({})).await;
+    assert_eq!(running(&world, "DaemonSet"), all(&world.first, 2));
+    let second = world.image("second", Behaviour::default());
+    let target = target(&world, "daemonset/web", |options| options);
+    let outcome = deploy(&target, &second).await.1.unwrap();
+    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 2), "{outcome:?}");
+    let outcome = deploy(&target, &world.image("crash", crash())).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(running(&world, "DaemonSet"), all(&second, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_stops_a_stateful_set_is_found_in_its_events() {
+    let world = with("StatefulSet", json!({ "replicas": 2, "serviceName": "web" })).await;
+    let used = world.cluster.objects("pods", "prod").len() - 1;
+    world.cluster.create(json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": { "name": "pods", "namespace": "prod" }, "spec": { "hard": { "pods": used } },
+    }));
+    let target = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
+    let outcome = deploy(&target, &world.image("second", Behaviour::default())).await.1.unwrap();
+    let failure = outcome.failure.unwrap();
+    assert_eq!((outcome.verdict, failure.cause), (Verdict::FailedInPlace, Cause::QuotaExceeded), "{failure}");
+}
+
+fn done() -> Behaviour {
+    Behaviour::Exits { after: Duration::from_secs(3), code: 0, log: vec!["migrated".into()] }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_image_is_a_job_of_its_own_and_is_run_once() {
+    let world = with("Job", json!({})).await;
+    let second = world.image("second", done());
+    let target = target(&world, "job/web", |options| options);
+    let outcome = deploy(&target, &second).await.1.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    assert_eq!(outcome.proof.observations[0].digest.as_ref(), Some(second.digest()));
+    let again = deploy(&target, &second).await.1.unwrap();
+    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false), "{again:?}");
+    assert_eq!(world.cluster.objects("jobs", "prod").len(), 2, "the pattern and one");
+    assert_eq!(image_of(&world, "jobs"), world.first.reference.to_string(), "the pattern stays as it is");
+    assert!(matches!(target.rollback().await, Err(Error::NotUndoable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_another() {
+    let world = with("Job", json!({ "backoffLimit": 2 })).await;
+    let broken = world.image("crash", crash());
+    let target = target(&world, "job/web", |options| options);
+    let outcome = deploy(&target, &broken).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+    let failure = outcome.failure.unwrap();
+    assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
+    let log = failure.evidence.iter().any(|e| e.message.contains("no DATABASE_URL"));
+    assert!(log, "the log of the pod that failed: {:?}", failure.evidence);
+    let first = outcome.revision.unwrap().id;
+    let again = deploy(&target, &broken).await.1.unwrap();
+    assert_eq!(again.revision.unwrap().id, format!("{first}-2"));
+
+    // A pull that cannot succeed is no attempt to a Job's controller; it would wait for ever.
+    let begun = tokio::time::Instant::now();
+    let missing =
+        ResolvedImage::from(broken.reference.repository().at(bp_artifact::Digest::sha256("nowhere")));
+    let outcome = deploy(&target, &missing).await.1.unwrap();
+    assert_eq!(outcome.failure.unwrap().cause, Cause::ImageNotFound);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_run_of_a_job_is_taken_up() {
+    let world = with("Job", json!({})).await;
+    let slow = world.image("slow", Behaviour::Exits { after: Duration::from_secs(30), code: 0, log: vec![] });
+    let target = target(&world, "job/web", |options| options);
+    let work = target.deploy(&slow);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    drop(work);
+    let (events, outcome) = deploy(&target, &slow).await;
+    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
+    assert_eq!(world.cluster.objects("jobs", "prod").len(), 2);
+}

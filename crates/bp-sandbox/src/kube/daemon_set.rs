@@ -1,0 +1,108 @@
+//! The DaemonSet controller: a pod on every node that fits, replaced as far as `maxUnavailable` allows.
+
+use serde_json::json;
+
+use super::{
+    controllers::delete,
+    pods::{self, NewPod},
+    revisions::{self, HASH},
+    store::{Key, Object},
+    world::{World, number, suffix},
+};
+
+const SOURCE: &str = "daemonset-controller";
+
+pub(super) fn sync(world: &mut World, set: &Object) {
+    let metadata = &set["metadata"];
+    let (namespace, name) =
+        (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
+    let hash =
+        revisions::current(world, set)["metadata"]["labels"][HASH].as_str().unwrap_or_default().to_owned();
+    let wanted = set["spec"]["template"]["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
+    let fits = |node: &&Object| wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v);
+    let nodes: Vec<String> = world
+        .store
+        .list("nodes", "")
+        .filter(fits)
+        .filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned))
+        .collect();
+
+    // Old pods that do not work go at once, others while enough are left.
+    let (mut unavailable, mut working) = (0, Vec::new());
+    for node in &nodes {
+        match on_node(world, set, node) {
+            None => {
+                unavailable += 1;
+                if !make(world, set, name, node, &hash) {
+                    break;
+                }
+            }
+            Some(pod) if pods::is_ending(&pod) => unavailable += 1,
+            Some(pod) if pods::is_over(&pod) => {
+                unavailable += 1;
+                delete(world, &pods::key(&pod));
+            }
+            Some(pod) if pod["metadata"]["labels"][HASH] == hash => {
+                unavailable += i64::from(!pods::is_well(&pod));
+            }
+            Some(pod) if pods::is_well(&pod) => working.push(pod),
+            Some(pod) => {
+                unavailable += 1;
+                if set["spec"]["updateStrategy"]["type"] != "OnDelete" {
+                    delete(world, &pods::key(&pod));
+                }
+            }
+        }
+    }
+    if set["spec"]["updateStrategy"]["type"] != "OnDelete" {
+        let allowed = number(&set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"]).max(1);
+        let spare = (allowed - unavailable).max(0) as usize;
+        for pod in working.into_iter().take(spare) {
+            delete(world, &pods::key(&pod));
+        }
+    }
+    write_status(world, &Key::new("daemonsets", namespace, name), set, &nodes, &hash);
+}
+
+/// The pod of a node: of two the one that stays.
+fn on_node(world: &World, set: &Object, node: &str) -> Option<Object> {
+    let namespace = set["metadata"]["namespace"].as_str().unwrap_or_default();
+    let pods = world.controlled_by("pods", namespace, &set["metadata"]["uid"]);
+    let here = pods.into_iter().filter(|pod| pod["spec"]["nodeName"] == node);
+    here.min_by_key(|pod| pods::is_ending(pod))
+}
+
+fn make(world: &mut World, set: &Object, name: &str, node: &str, hash: &str) -> bool {
+    let labels = [(HASH, hash.to_owned())];
+    let prefix = format!("{name}-");
+    let new = NewPod {
+        name: format!("{prefix}{}", suffix()),
+        prefix: Some(prefix),
+        labels: &labels,
+        node: Some(node),
+    };
+    let made = pods::create(world, set, SOURCE, new);
+    if let Err(failure) = &made {
+        let message = format!("Error creating: {}", failure.message());
+        world.event(set, SOURCE, "Warning", "FailedCreate", &message);
+    }
+    made.is_ok()
+}
+
+fn write_status(world: &mut World, key: &Key, set: &Object, nodes: &[String], hash: &str) {
+    let pods: Vec<Object> = nodes.iter().filter_map(|node| on_node(world, set, node)).collect();
+    let well = pods.iter().filter(|pod| pods::is_well(pod)).count();
+    let updated =
+        pods.iter().filter(|pod| pod["metadata"]["labels"][HASH] == hash && !pods::is_ending(pod)).count();
+    let status = json!({
+        "observedGeneration": set["metadata"]["generation"],
+        "desiredNumberScheduled": nodes.len(),
+        "currentNumberScheduled": pods.len(),
+        "updatedNumberScheduled": updated,
+        "numberReady": well,
+        "numberAvailable": well,
+        "numberUnavailable": nodes.len() - well,
+        "numberMisscheduled": 0,
+    });
+    world.update(key, |set| set["status"] = status);
+}

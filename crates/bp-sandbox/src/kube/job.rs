@@ -1,0 +1,118 @@
+//! The Job controller: pods until enough have succeeded, too many have failed, or the time is over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    controllers::delete,
+    pods::{self, NewPod},
+    store::{Key, Object, seconds},
+    world::{World, condition, condition_of, number, suffix},
+};
+
+const SOURCE: &str = "job-controller";
+/// Before the pod that follows one that failed; doubled each time.
+const BACK_OFF: Duration = Duration::from_secs(10);
+
+pub(super) fn sync(world: &mut World, job: &Object) {
+    let metadata = &job["metadata"];
+    let (namespace, name) =
+        (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
+    let key = Key::new("jobs", namespace, name);
+    let ended = |kind: &str| condition_of(&job["status"], kind)["status"] == "True";
+    if ended("Complete") || ended("Failed") {
+        return;
+    }
+    let now = world.now;
+    let all = world.controlled_by("pods", namespace, &metadata["uid"]);
+    let phase = |wanted: &str| all.iter().filter(|pod| pod["status"]["phase"] == wanted).count() as i64;
+    let (succeeded, failed) = (phase("Succeeded"), phase("Failed"));
+    let active: Vec<&Object> =
+        all.iter().filter(|pod| !pods::is_over(pod) && !pods::is_ending(pod)).collect();
+    let spec = &job["spec"];
+    let (completions, parallelism) =
+        (number(&spec["completions"]).max(1), number(&spec["parallelism"]).max(1));
+    let begun =
+        job["status"]["startTime"].as_str().and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or(now);
+    let end = spec["activeDeadlineSeconds"].as_u64().map(|allowed| begun + Duration::from_secs(allowed));
+
+    let over = match () {
+        () if succeeded >= completions => {
+            Some(("Complete", "CompletionsReached", "Reached expected number of succeeded pods"))
+        }
+        () if end.is_some_and(|end| end <= now) => {
+            Some(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"))
+        }
+        () if too_many(job, failed, &active) => {
+            Some(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"))
+        }
+        () => None,
+    };
+    let mut left = active.len() as i64;
+    if let Some((kind, reason, message)) = over {
+        for pod in &active {
+            delete(world, &pods::key(pod));
+        }
+        left = 0;
+        world.update(&key, |job| {
+            let target = if kind == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
+            for kind in [target, kind] {
+                condition(&mut job["status"], kind, "True", reason, message, now);
+            }
+        });
+        let (kind, event) = if kind == "Complete" { ("Normal", "Completed") } else { ("Warning", reason) };
+        world.event(job, SOURCE, kind, event, message);
+    } else if spec["suspend"] != true {
+        let due =
+            last_failure(&all).map_or(now, |at| at + BACK_OFF * 2_u32.pow(failed.clamp(1, 6) as u32 - 1));
+        if due > now {
+            world.wake_at(due);
+        } else {
+            for _ in left..parallelism.min(completions - succeeded) {
+                left += i64::from(make(world, job, name));
+            }
+        }
+        end.into_iter().for_each(|end| world.wake_at(end));
+    }
+    world.update(&key, |job| {
+        let status = &mut job["status"];
+        status["startTime"] = json!(seconds(begun));
+        for (field, count) in [("active", left), ("succeeded", succeeded), ("failed", failed)] {
+            status[field] = json!(count);
+        }
+    });
+}
+
+/// Whether more has failed than the backoff limit allows: pods, or restarts where containers are restarted in place.
+fn too_many(job: &Value, failed: i64, active: &[&Object]) -> bool {
+    let limit = number(&job["spec"]["backoffLimit"]);
+    let restarts = |pod: &Object| -> i64 {
+        let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+        statuses.map(|status| number(&status["restartCount"])).sum()
+    };
+    let restarted: i64 = active.iter().map(|pod| restarts(pod)).sum();
+    let in_place = job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure";
+    failed > limit || in_place && restarted > 0 && restarted >= limit
+}
+
+fn last_failure(pods: &[Object]) -> Option<Timestamp> {
+    let failed = pods.iter().filter(|pod| pod["status"]["phase"] == "Failed");
+    let ended = |pod: &Object| {
+        let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+        statuses.filter_map(|s| s["state"]["terminated"]["finishedAt"].as_str()?.parse().ok()).max()
+    };
+    failed.filter_map(ended).max()
+}
+
+fn make(world: &mut World, job: &Object, name: &str) -> bool {
+    let prefix = format!("{name}-");
+    let new = NewPod { name: format!("{prefix}{}", suffix()), prefix: Some(prefix), labels: &[], node: None };
+    let made = pods::create(world, job, SOURCE, new);
+    if let Err(failure) = &made {
+        let message = format!("Error creating: {}", failure.message());
+        world.event(job, SOURCE, "Warning", "FailedCreate", &message);
+    }
+    made.is_ok()
+}

@@ -1,0 +1,69 @@
+//! ControllerRevisions: the templates that a StatefulSet and a DaemonSet have had.
+
+use serde_json::{Value, json};
+
+use super::{
+    store::{Key, Object},
+    world::{World, number, owner, template_hash},
+};
+
+/// The label by which pods and revisions find each other.
+pub(super) const HASH: &str = "controller-revision-hash";
+
+/// The revision of the template, with the highest number: made when it is new, renumbered when it was there before.
+pub(super) fn current(world: &mut World, controller: &Object) -> Object {
+    let metadata = &controller["metadata"];
+    let (namespace, name) =
+        (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
+    let kept = world.controlled_by("controllerrevisions", namespace, &metadata["uid"]);
+    let highest = kept.iter().map(|revision| number(&revision["revision"])).max().unwrap_or_default();
+    let data = data(&controller["spec"]["template"]);
+    match kept.into_iter().find(|revision| revision["data"] == data) {
+        Some(revision) if number(&revision["revision"]) == highest => revision,
+        Some(revision) => {
+            let key = Key::new("controllerrevisions", namespace, name_of(&revision));
+            world.update(&key, |revision| revision["revision"] = json!(highest + 1)).unwrap_or(revision)
+        }
+        None => {
+            let hash = template_hash(&controller["spec"]["template"]);
+            let name = format!("{name}-{hash}");
+            let mut labels = controller["spec"]["template"]["metadata"]["labels"].clone();
+            labels[HASH] = json!(hash);
+            let revision = json!({
+                "apiVersion": "apps/v1",
+                "kind": "ControllerRevision",
+                "metadata": {
+                    "name": name, "namespace": namespace, "labels": labels, "ownerReferences": owner(controller),
+                },
+                "data": data,
+                "revision": highest + 1,
+            });
+            world.put(Key::new("controllerrevisions", namespace, &name), revision)
+        }
+    }
+}
+
+/// A patch that puts the template back, as the controllers write it.
+fn data(template: &Value) -> Value {
+    let mut template = template.clone();
+    template["$patch"] = json!("replace");
+    json!({ "spec": { "template": template } })
+}
+
+pub(super) fn name_of(revision: &Value) -> &str {
+    revision["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// The controller with the template of an earlier revision.
+pub(super) fn with_template(world: &World, controller: &Object, revision: &str) -> Object {
+    let namespace = controller["metadata"]["namespace"].as_str().unwrap_or_default();
+    let Some(kept) = world.store.get(&Key::new("controllerrevisions", namespace, revision)) else {
+        return controller.clone();
+    };
+    let mut earlier = Value::clone(controller);
+    earlier["spec"]["template"] = kept["data"]["spec"]["template"].clone();
+    if let Some(template) = earlier["spec"]["template"].as_object_mut() {
+        template.remove("$patch");
+    }
+    Object::new(earlier)
+}
