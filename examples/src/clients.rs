@@ -11,6 +11,7 @@ use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass, Registry, Resolve}
 
 use bp_eks::Connector;
 use bp_promote::{CredentialSource, DockerConfig, RegistryClient, RegistryClientBuilder, RegistryResolver};
+use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
 
 use crate::Failure;
 
@@ -130,6 +131,24 @@ impl Clients {
     /// Amazon ECS.
     pub fn ecs(&self) -> aws_sdk_ecs::Client {
         aws_sdk_ecs::Client::new(&self.config)
+    }
+
+    /// Secrets Manager and Parameter Store, in this region and in those that `references` name.
+    pub fn secrets(&self, references: &[Reference]) -> Stores {
+        let own = self.config.region().map(ToString::to_string);
+        let named = references.iter().filter_map(|reference| Some(reference.arn()?.region().to_owned()));
+        let mut regions: Vec<String> = own.into_iter().collect();
+        for region in named {
+            if !regions.contains(&region) {
+                regions.push(region);
+            }
+        }
+        regions.into_iter().fold(Stores::new(), |stores, region| {
+            let config = self.config.clone().into_builder().region(Region::new(region)).build();
+            stores
+                .secrets_manager(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config)))
+                .parameter_store(ParameterStore::new(aws_sdk_ssm::Client::new(&config)))
+        })
     }
 
     /// The Kubernetes API of the EKS cluster `cluster`.

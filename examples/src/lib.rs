@@ -10,6 +10,7 @@ mod failure;
 mod program;
 pub mod promotion;
 mod render;
+pub mod secrets;
 #[cfg(feature = "sandbox")]
 pub mod world;
 

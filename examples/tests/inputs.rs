@@ -53,6 +53,7 @@ async fn every_binary_explains_itself() {
         "deploy-eks",
         "dual-deploy",
         "rollback",
+        "secrets",
         "verify",
         "quickstart",
     ] {

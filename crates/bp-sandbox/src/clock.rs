@@ -52,6 +52,16 @@ impl Clock {
         self.0.epoch + self.elapsed()
     }
 
+    /// The time of day of those who sign requests: where the model runs ahead of the clock on the wall, real clients do
+    /// not run with it. Else the model's.
+    #[cfg_attr(not(feature = "kube"), allow(dead_code))]
+    pub(crate) fn clients(&self) -> Timestamp {
+        match self.0.rate {
+            0 | 1 => self.now(),
+            _ => self.0.epoch + self.0.start.elapsed(),
+        }
+    }
+
     /// How long the model has been running, in its own time.
     pub fn elapsed(&self) -> Duration {
         self.0.start.elapsed() * self.0.rate + *self.0.advanced.borrow()
@@ -107,6 +117,17 @@ mod tests {
         clock.sleep(Duration::from_secs(60)).await;
         assert_eq!(start.elapsed().as_secs(), 6);
         assert!(clock.elapsed() >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_do_not_run_ahead_with_the_model() {
+        let clock = Clock::accelerated(10);
+        clock.advance(Duration::from_secs(600));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(clock.now().duration_since(clock.clients()).as_secs(), 600 + 9 * 60);
+        let clock = Clock::tokio();
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(clock.now(), clock.clients());
     }
 
     #[tokio::test(start_paused = true)]

@@ -57,3 +57,134 @@ mod aws {
         assert!(!shown.contains("hush"), "a report shows a value: {shown}");
     }
 }
+
+/// What is printed for Kubernetes, as a real API server with the projects' own definitions takes it:
+/// `cargo xtask e2e --only kubernetes`.
+mod kubernetes {
+    use std::{
+        io::Write as _,
+        process::{Command, Stdio},
+    };
+
+    use bp_secrets::{
+        Service,
+        projection::{
+            Bindings,
+            ascp::{SecretProviderClass, volume},
+            external_secrets::{ExternalSecret, cluster_store, parse_store},
+            kubernetes::{config_map, parse_config_map, parse_secret, secret, service_account},
+        },
+    };
+    use secrecy::ExposeSecret as _;
+    use serde_json::{Value, json};
+
+    fn variable(name: &str) -> String {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name}: see cargo xtask e2e --only kubernetes"))
+    }
+
+    /// What the server makes of an object, without keeping it: defaults filled in, unknown fields refused.
+    fn dry_run(object: &str) -> Result<Value, String> {
+        let mut kubectl = Command::new(variable("BP_E2E_KUBECTL"));
+        kubectl.env("KUBECONFIG", variable("BP_E2E_KUBECONFIG_ADMIN"));
+        kubectl.args([
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "--validate=strict",
+            "-o",
+            "json",
+            "-f",
+            "-",
+        ]);
+        kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = kubectl.spawn().expect("kubectl starts");
+        child.stdin.take().expect("piped").write_all(object.as_bytes()).expect("written");
+        let ended = child.wait_with_output().expect("kubectl ends");
+        match ended.status.success() {
+            true => Ok(serde_json::from_slice(&ended.stdout).expect("JSON")),
+            false => Err(String::from_utf8_lossy(&ended.stderr).into_owned()),
+        }
+    }
+
+    fn taken(object: &Value) -> Value {
+        dry_run(&object.to_string()).unwrap_or_else(|said| panic!("{object:#}\n{said}"))
+    }
+
+    fn service(store: &str) -> Option<Service> {
+        match store {
+            "sm" => Some(Service::SecretsManager),
+            "ps" => Some(Service::Ssm),
+            _ => None,
+        }
+    }
+
+    /// Every kind of reference.
+    fn bindings() -> Bindings {
+        let arn = "arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-AbCdEf";
+        let texts = [
+            ("USER", format!("{arn}:user::")),
+            ("PASSWORD", format!("{arn}:pass.word::")),
+            ("OLD", "secretsmanager:prod/old::AWSPREVIOUS:".into()),
+            ("FIXED", "secretsmanager:prod/fixed:::9d4cb84b-ad69-40c0-a0ab-cead36b967e8".into()),
+            ("HOST", "/prod/host".into()),
+            ("PORT", "/prod/port:3".into()),
+            ("COLOUR", "/prod/colour:blue".into()),
+        ];
+        let parsed = texts.map(|(name, text)| (name, text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))));
+        Bindings::new(parsed).expect("bindings")
+    }
+
+    #[test]
+    #[ignore = "needs the servers of cargo xtask e2e"]
+    fn printed_objects_pass_a_strict_dry_run_and_come_back_the_same() {
+        let (namespace, all) = (variable("BP_E2E_NAMESPACE"), bindings());
+        let external = ExternalSecret::new("web").namespace(&namespace).stores("sm", "ps");
+        let answer = taken(&external.clone().immutable().print(&all));
+        assert_eq!(ExternalSecret::parse(&answer, service), Ok(all.clone()));
+        let whole: bp_secrets::Reference = "secretsmanager:prod/flags".parse().expect("a reference");
+        let templated = external.template("URL", "postgres://{{ .USER }}@{{ .HOST }}").extract(whole.clone());
+        let answer = taken(&templated.print(&all));
+        let mut expected = all.references();
+        expected.push(whole);
+        assert_eq!(ExternalSecret::references(&answer, service), Ok(expected));
+        for (name, service) in [("sm", Service::SecretsManager), ("ps", Service::Ssm)] {
+            let answer = taken(&cluster_store(name, service, "eu-central-1", ("external-secrets", "reader")));
+            assert_eq!(parse_store(&answer), Ok((name.to_owned(), service)));
+        }
+
+        let class = SecretProviderClass::new("web").namespace(&namespace);
+        let class = class.failover_region("eu-west-1").synced("web-env");
+        let answer = taken(&class.print(&all).expect("a class"));
+        let sorted = |bindings: &Bindings| {
+            let mut all: Vec<String> =
+                bindings.iter().map(|b| format!("{}={}", b.name, b.reference)).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(&SecretProviderClass::parse(&answer).expect("a class")), sorted(&all));
+        taken(&json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web", "namespace": namespace },
+            "spec": {
+                "containers": [{ "name": "web", "image": "r.example.com/web:1",
+                                 "volumeMounts": [{ "name": "secrets", "mountPath": "/secrets" }] }],
+                "volumes": [volume("secrets", "web")],
+            },
+        }));
+
+        let answer = taken(&config_map("web", Some(&namespace), &all));
+        assert_eq!(sorted(&parse_config_map(&answer).expect("a ConfigMap")), sorted(&all));
+        taken(&service_account("web", Some(&namespace), "arn:aws:iam::111111111111:role/web"));
+        let none = secret("web", Some(&namespace), []).expect("a Secret");
+        let answer = dry_run(none.expose_secret()).unwrap_or_else(|said| panic!("{said}"));
+        assert_eq!(parse_secret(&answer), Ok(Bindings::default()));
+
+        // The judge refuses what is wrong.
+        let mut wrong = config_map("web", Some(&namespace), &all);
+        wrong["kind"] = json!("ConfigMop");
+        assert!(dry_run(&wrong.to_string()).is_err());
+        let mut wrong = ExternalSecret::new("web").namespace(&namespace).print(&all);
+        wrong["spec"]["target"]["immutabel"] = json!(true);
+        let said = dry_run(&wrong.to_string()).expect_err("a field that there is not");
+        assert!(said.contains("immutabel"), "{said}");
+    }
+}

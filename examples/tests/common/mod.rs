@@ -146,6 +146,7 @@ fn binary(name: &str) -> &'static Path {
         "deploy-eks" => env!("CARGO_BIN_EXE_deploy-eks"),
         "dual-deploy" => env!("CARGO_BIN_EXE_dual-deploy"),
         "rollback" => env!("CARGO_BIN_EXE_rollback"),
+        "secrets" => env!("CARGO_BIN_EXE_secrets"),
         "verify" => env!("CARGO_BIN_EXE_verify"),
         "quickstart" => env!("CARGO_BIN_EXE_quickstart"),
         other => panic!("no binary {other}"),

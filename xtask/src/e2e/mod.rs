@@ -4,6 +4,7 @@
 //! [`tools`], kept by [`server`], and what was proven where is told by [`table`].
 
 mod aws;
+mod documents;
 pub(crate) mod http;
 mod kubernetes;
 mod library;
@@ -35,6 +36,8 @@ enum Part {
     Kubernetes,
     /// Real clients against the sandbox
     Sandbox,
+    /// Documents before a JSON Schema validator and in-toto's own library
+    Documents,
 }
 
 impl Part {
@@ -59,6 +62,7 @@ impl Part {
             Part::Registries => registries::run(stage),
             Part::Kubernetes => kubernetes::run(stage),
             Part::Sandbox => sandbox::run(stage),
+            Part::Documents => documents::run(stage),
         }
     }
 

@@ -34,6 +34,7 @@ pub const DEFAULT_ACCOUNT: &str = "111111111111";
 pub struct Aws {
     pub(crate) clock: Clock,
     pub(crate) runtime: Arc<Runtime>,
+    #[cfg_attr(not(feature = "kube"), allow(dead_code))]
     pub(crate) shared: Weak<Shared>,
     /// Access key id -> account and the ARN of who it is.
     identities: Mutex<BTreeMap<String, Identity>>,

@@ -148,7 +148,7 @@ impl Cluster {
         if token == self.static_token() {
             return Ok("kubernetes-admin".to_owned());
         }
-        let key = match verify_token(token, &self.name, self.clock.now()) {
+        let key = match verify_token(token, &self.name, self.clock.clients()) {
             Ok(key) => key,
             Err(reason) => {
                 tracing::debug!(cluster = self.name, reason, "token refused");

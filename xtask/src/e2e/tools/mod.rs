@@ -74,6 +74,11 @@ pub(crate) const DOCKER_REGISTRY: Tool =
 pub(crate) const SKOPEO: Tool = Tool { program: "skopeo", source: Source::Debian { package: "skopeo" } };
 pub(crate) const AWS_CLI: Tool =
     Tool { program: "aws", source: Source::Python { requirement: "awscli==1.46.2" } };
+pub(crate) const CHECK_JSONSCHEMA: Tool =
+    Tool { program: "check-jsonschema", source: Source::Python { requirement: "check-jsonschema==0.39.0" } };
+/// The interpreter of an environment that has the library.
+pub(crate) const IN_TOTO: Tool =
+    Tool { program: "python", source: Source::Python { requirement: "in-toto-attestation==0.9.3" } };
 pub(crate) const MOTO: Tool =
     Tool { program: "moto_server", source: Source::Python { requirement: "moto[server]==5.2.5" } };
 pub(crate) const FERRO: Tool =

@@ -1,0 +1,145 @@
+//! References to secrets: which ones a command is about, whether they hold, and what others call them.
+
+use std::path::Path;
+
+use bp_artifact::{EnvironmentConfig, ErrorClass, ExitCode};
+use bp_ecs::EcsTarget;
+use bp_secrets::{
+    CheckReport, Checked, Depth, Error, ErrorKind, Place, Reference, check, policy,
+    projection::{
+        Bindings, ProjectionError, Renderer, Warning, ascp::SecretProviderClass, ecs, env,
+        external_secrets::ExternalSecret, kubernetes, lint,
+    },
+};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::{Clients, Failure};
+
+/// Who is to read the references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// `secrets` of a container in an ECS task definition.
+    Ecs,
+    /// An `ExternalSecret` of External Secrets Operator.
+    ExternalSecret,
+    /// A `SecretProviderClass` of the Secrets Store CSI driver.
+    SecretProviderClass,
+    /// A Kubernetes `ConfigMap`, for programs that read the values themselves.
+    ConfigMap,
+}
+
+/// The references of the service's task definition as it runs now.
+///
+/// # Errors
+/// When no service is configured, it cannot be asked, or one of its references is none.
+pub async fn of_service(environment: &EnvironmentConfig, clients: &Clients) -> Result<Bindings, Failure> {
+    let service = environment.ecs()?;
+    let options = bp_ecs::Options::new(environment.deploy.timeout)?;
+    let target = EcsTarget::new(clients.ecs(), &service.cluster, &service.service, "", options);
+    let secrets = target.definition().await?.secrets();
+    let binding = |secret: &bp_ecs::SecretReference| -> Result<(String, Reference), Failure> {
+        let name = format!("{}.{}", secret.container, secret.name);
+        let reference = Reference::from_value_from(&secret.value_from);
+        Ok((name.clone(), reference.map_err(|e| Failure::bad_input(format!("{name}: {e}")))?))
+    };
+    let bindings = secrets.iter().map(binding).collect::<Result<Vec<_>, _>>()?;
+    Bindings::new(bindings).map_err(|error| bad(&error))
+}
+
+/// The references of a file of `NAME=reference` lines.
+///
+/// # Errors
+/// When it cannot be read, or one of them is none. The message never shows what stands there instead.
+pub fn of_file(path: &Path) -> Result<Bindings, Failure> {
+    let unreadable = |error: &std::io::Error| Failure::new(ErrorClass::BadInput, error);
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::bad_input(format!("cannot read {}: {}", path.display(), unreadable(&error)))
+    })?;
+    env::parse(&text).map_err(|error| Failure::bad_input(format!("{}: {}", path.display(), bad(&error))))
+}
+
+/// Whether the references hold, as the environment's role sees it.
+pub async fn checked(bindings: &Bindings, clients: &Clients, depth: Depth) -> CheckReport {
+    let references = bindings.references();
+    check(&clients.secrets(&references), &references, depth).await
+}
+
+/// The policy of whoever reads the references: for ECS the execution role.
+pub fn needs(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
+    let place = environment.account.as_ref().map(|account| {
+        let partition = match environment.region.as_str() {
+            region if region.starts_with("cn-") => "aws-cn",
+            region if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
+        Place::new(partition, environment.region.as_str(), account.as_str())
+    });
+    policy(&report.grants(place.as_ref()))
+}
+
+/// One line for each reference: what holds, what does not and why, and what will surprise.
+pub fn lines(bindings: &Bindings, report: &CheckReport) -> String {
+    let line = |(name, checked): (&str, &Checked)| {
+        let mut line = match &checked.error {
+            Some(error) => format!("{name}: {error}"),
+            None => format!("{name}: {} holds", checked.reference),
+        };
+        for warning in &checked.warnings {
+            line.push_str(&format!("\n    warning: {warning}"));
+        }
+        line
+    };
+    let names = bindings.iter().map(|binding| binding.name.as_str());
+    names.zip(&report.checked).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// How a check ends: what is wrong wins over what could not be seen.
+pub fn verdict(report: &CheckReport) -> ExitCode {
+    let classes: Vec<ErrorClass> = report.errors().map(class).collect();
+    match classes.iter().find(|class| **class == ErrorClass::BadInput).or(classes.first()) {
+        Some(class) => (*class).into(),
+        None => ExitCode::Done,
+    }
+}
+
+fn class(error: &Error) -> ErrorClass {
+    match error.kind() {
+        ErrorKind::Denied { .. }
+        | ErrorKind::Credentials
+        | ErrorKind::Unavailable
+        | ErrorKind::Unreadable => ErrorClass::Unavailable,
+        _ => ErrorClass::BadInput,
+    }
+}
+
+/// The references in a form of others, and what will surprise there.
+///
+/// # Errors
+/// When the form has no words for one of them.
+pub fn project(
+    form: Form,
+    name: &str,
+    namespace: Option<&str>,
+    bindings: &Bindings,
+) -> Result<(Value, Vec<Warning>), Failure> {
+    let (object, renderer) = match form {
+        Form::Ecs => (ecs::print(bindings).map_err(|error| bad(&error))?, Some(Renderer::Ecs)),
+        Form::ExternalSecret => {
+            let secret = ExternalSecret::new(name);
+            let secret = namespace.map_or(secret.clone(), |namespace| secret.namespace(namespace));
+            (secret.print(bindings), Some(Renderer::ExternalSecrets))
+        }
+        Form::SecretProviderClass => {
+            let class = SecretProviderClass::new(name);
+            let class = namespace.map_or(class.clone(), |namespace| class.namespace(namespace));
+            (class.print(bindings).map_err(|error| bad(&error))?, Some(Renderer::Ascp))
+        }
+        Form::ConfigMap => (kubernetes::config_map(name, namespace, bindings), None),
+    };
+    Ok((object, renderer.map(|renderer| lint(renderer, bindings)).unwrap_or_default()))
+}
+
+fn bad(error: &ProjectionError) -> Failure {
+    Failure::new(ErrorClass::BadInput, error)
+}

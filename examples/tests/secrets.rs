@@ -1,0 +1,218 @@
+//! References to secrets by the binaries: what holds, what is written, and no value in anything that any binary shows
+//! or leaves behind.
+#![cfg(feature = "sandbox")]
+
+mod common;
+
+use std::{fs, path::Path};
+
+use bp_examples::world::shop;
+use common::{Ended, Stage, ended};
+use serde_json::{Value, json};
+
+const STAGING: &str = "222222222222";
+const REGION: &str = "eu-central-1";
+
+/// No part of it may be shown either, and not in base64.
+const CANARY: &str = "kanarie-5Zq7Wx2LpT9v-x";
+const PIECES: [&str; 4] = ["kanarie", "5Zq7Wx", "2LpT9v", "a2FuYXJpZS01WnE3V3gyTHBUOXYteA"];
+
+/// A service whose containers take secrets, all of them the canary.
+fn seed(stage: &Stage) -> Vec<String> {
+    let aws = stage.world.sandbox.aws();
+    let secrets = aws.secretsmanager(STAGING, REGION);
+    let whole = secrets.create("shop/token", CANARY);
+    let keyed = secrets.create("shop/db", &format!(r#"{{"password": "{CANARY}", "limit": 2000000}}"#));
+    let broken = secrets.create("shop/broken", &format!(r#"{{"password": "{CANARY}"#));
+    let binary = secrets.create_binary("shop/key", CANARY.as_bytes());
+    let parameters = aws.ssm(STAGING, REGION);
+    parameters.put("/shop/host", CANARY);
+    parameters.put_secure("/shop/sealed", CANARY);
+    let mut all = vec![whole, format!("{keyed}:password::"), "/shop/host".into(), "/shop/sealed".into()];
+    all.extend([format!("{keyed}:limit::"), format!("{broken}:password::"), binary]);
+    all
+}
+
+fn service(stage: &Stage, name: &str, references: &[String]) {
+    let image = format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().repository);
+    let secrets: Vec<Value> = references
+        .iter()
+        .enumerate()
+        .map(|(n, reference)| json!({ "name": format!("SECRET_{n}"), "valueFrom": reference }))
+        .collect();
+    let definition = json!({
+        "family": name,
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": "256",
+        "memory": "512",
+        "executionRoleArn": format!("arn:aws:iam::{STAGING}:role/execution"),
+        "containerDefinitions": [{ "name": "web", "image": image, "essential": true, "secrets": secrets }],
+    });
+    let ecs = stage.world.sandbox.aws().ecs(STAGING, REGION);
+    ecs.new_service("staging", name)
+        .task_definition(definition)
+        .with("launchType", json!("FARGATE"))
+        .create();
+}
+
+#[tokio::test]
+async fn checks_what_the_service_refers_to() {
+    let stage = Stage::new().await;
+    let all = seed(&stage);
+    service(&stage, "sealed", &all[..4]);
+    let set = ["check", "--env", "staging", "--set", "ecs.service=sealed", "--policy"];
+    let good = stage.run("secrets", &set).await;
+    assert_eq!(good.code, 0, "{good:?}");
+    assert!(good.stdout.contains("web.SECRET_2: /shop/host holds"), "{good:?}");
+    let (_, document) = good.stdout.split_once("\n{").unwrap();
+    let document: Value = serde_json::from_str(&format!("{{{document}")).unwrap();
+    let parameters = format!("arn:aws:ssm:{REGION}:{STAGING}:parameter");
+    assert_eq!(
+        document["Statement"][1],
+        json!({ "Effect": "Allow", "Action": ["ssm:GetParameters"],
+                "Resource": [format!("{parameters}/shop/host"), format!("{parameters}/shop/sealed")] })
+    );
+
+    let lines: Vec<String> = all.iter().enumerate().map(|(n, text)| format!("S{n}={text}\n")).collect();
+    stage.write("references.env", &lines.concat());
+    let file = ["check", "--env", "staging", "--references", "references.env"];
+    let bad = stage.run("secrets", &file).await;
+    assert_eq!(bad.code, 2, "{bad:?}");
+    for words in
+        ["S5: ", "is not a JSON object (line 1", "S4: ", "warning: the key holds a number that the ECS agent"]
+    {
+        assert!(bad.stdout.contains(words), "{words}: {}", bad.stdout);
+    }
+    // What may not be seen is another end than what is not there.
+    stage
+        .world
+        .sandbox
+        .aws()
+        .secretsmanager(STAGING, REGION)
+        .deny("shop/token", "secretsmanager:DescribeSecret");
+    stage.write("references.env", &lines[0]);
+    let denied = stage.run("secrets", &file).await;
+    assert!(
+        denied.code == 7 && denied.stdout.contains("allow secretsmanager:DescribeSecret on"),
+        "{denied:?}"
+    );
+}
+
+#[tokio::test]
+async fn writes_references_as_others_read_them() {
+    let stage = Stage::new().await;
+    stage.write("references.env", "HOST=/shop/host:3\nPASSWORD=secretsmanager:shop/db:pass-word::\n");
+    let print = async |form: &str| {
+        stage
+            .run(
+                "secrets",
+                &["print", "--references", "references.env", "--form", form, "--namespace", "shop"],
+            )
+            .await
+    };
+    for (form, kind) in [
+        ("external-secret", "ExternalSecret"),
+        ("secret-provider-class", "SecretProviderClass"),
+        ("config-map", "ConfigMap"),
+    ] {
+        let end = print(form).await;
+        let object: Value = serde_json::from_str(&end.stdout).unwrap_or_else(|e| panic!("{e}: {end:?}"));
+        assert_eq!(
+            (object["kind"].as_str(), object["metadata"]["namespace"].as_str()),
+            (Some(kind), Some("shop"))
+        );
+        let warned = end.stderr.contains("warning: PASSWORD: JMESPath takes this key in quotes only");
+        assert_eq!(warned, kind == "SecretProviderClass", "{end:?}");
+    }
+    let refused = print("ecs").await;
+    assert!(
+        refused.code == 2 && refused.stderr.contains("PASSWORD cannot be written for ECS"),
+        "{refused:?}"
+    );
+    // Somebody's .env with the secret in it: the line is told, not what stands there.
+    stage.write("references.env", &format!("A=/a\nPASSWORD={CANARY}!\n"));
+    let wrong = print("ecs").await;
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert_eq!(shown(&[wrong]), None);
+}
+
+/// Everything that processes showed, as far as it has the canary in it.
+fn shown(ends: &[Ended]) -> Option<String> {
+    ends.iter().flat_map(|end| [&end.stdout, &end.stderr]).find_map(|text| found(text.as_bytes()))
+}
+
+/// Everything below a directory, as far as it has the canary in it.
+fn left(directory: &Path) -> Option<String> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() {
+        true => left(&path),
+        false => found(&fs::read(&path).unwrap()).map(|found| format!("{}: {found}", path.display())),
+    })
+}
+
+fn found(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let at = PIECES.iter().find_map(|piece| text.find(piece))?;
+    Some(text.chars().skip(text[..at].chars().count().saturating_sub(120)).take(240).collect())
+}
+
+/// Every binary that comes near a secret, with all that it can be made to log, on good ways and bad ones.
+#[tokio::test]
+async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
+    let stage = Stage::new().await;
+    let all = seed(&stage);
+    service(&stage, "sealed", &all[..5]);
+    let lines: Vec<String> = all.iter().enumerate().map(|(n, text)| format!("S{n}={text}\n")).collect();
+    stage.write("references.env", &lines.concat());
+    // A build that fails, so that causes and evidence are told.
+    stage.built(&shop("1.0.1").label("dev.bp-sandbox.behaviour", "exit:3").build(), "1.0.1");
+
+    let mut ends = Vec::new();
+    let mut run = async |codes: &[i32], name: &str, arguments: &[&str]| {
+        for output in ["lines", "json"] {
+            let mut command = stage.command(name, arguments);
+            command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full").env("BP_OUTPUT", output);
+            let end = ended(command).await;
+            let last: Vec<&str> = end.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+            assert!(codes.contains(&end.code), "{name} {arguments:?}: {} {last:?} {}", end.code, end.stdout);
+            ends.push(end);
+        }
+    };
+    let target = ["--env", "staging", "--set", "ecs.service=sealed"];
+    let with = |more: &[&'static str]| [&target[..], more].concat();
+    let file = ["--references", "references.env"];
+    run(&[0], "secrets", &[&["check"], &target[..]].concat()).await;
+    run(&[2], "secrets", &[&["check"], &target[..], &file].concat()).await;
+    run(&[0], "secrets", &[&["check", "--describe"], &target[..], &file].concat()).await;
+    for form in ["ecs", "external-secret", "secret-provider-class", "config-map"] {
+        run(&[0], "secrets", &[&["print", "--form", form], &file[..]].concat()).await;
+    }
+    run(&[0], "config", &[&["show"], &target[..]].concat()).await;
+    run(&[3], "deploy-ecs", &with(&["--deadline", "2m"])).await;
+    run(&[3], "dual-deploy", &with(&["--deadline", "2m"])).await;
+    run(&[0, 6], "verify", &with(&[])).await;
+    run(&[0], "rollback", &with(&[])).await;
+    // A secret that is gone, one that is denied: the tasks do not start, and it is said why.
+    let secrets = stage.world.sandbox.aws().secretsmanager(STAGING, REGION);
+    secrets.deny("shop/token", "secretsmanager:GetSecretValue");
+    secrets.delete("shop/db");
+    run(&[2], "secrets", &[&["check"], &target[..]].concat()).await;
+    run(&[2, 3, 4, 5, 7], "deploy-ecs", &with(&["--deadline", "30s"])).await;
+
+    let logged: usize = ends.iter().map(|end| end.stderr.len()).sum();
+    assert!(logged > 100_000, "the log was on: {logged} bytes");
+    assert_eq!(shown(&ends), None);
+    assert!(stage.path("receipt.json").exists(), "a receipt was left to be searched");
+    assert_eq!(left(stage.directory.path()), None);
+}
+
+/// The search finds a canary where there is one.
+#[test]
+fn the_search_can_fail() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("below")).unwrap();
+    fs::write(directory.path().join("below/log"), format!("x {CANARY}")).unwrap();
+    assert!(left(directory.path()).unwrap().contains("below/log"));
+    let end = Ended { code: 0, stdout: String::new(), stderr: PIECES[3].to_owned() };
+    assert!(shown(&[end]).is_some());
+}
