@@ -8,7 +8,6 @@ use super::{
 };
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    stage.tools.require(&[CHECK_JSONSCHEMA, IN_TOTO])?;
     stage.environment = vec![
         ("BP_E2E_CHECK_JSONSCHEMA", stage.tools.command(CHECK_JSONSCHEMA)?.get_program().into()),
         ("BP_E2E_IN_TOTO", stage.tools.command(IN_TOTO)?.get_program().into()),

@@ -52,6 +52,7 @@ impl Part {
                 vec![ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, KWOK, HELM]
             }
             Part::Sandbox => clients,
+            Part::Documents => vec![CHECK_JSONSCHEMA, IN_TOTO],
         }
     }
 
