@@ -122,12 +122,7 @@ impl Delivery {
     pub async fn eks(&self) -> Result<Arc<dyn Target>, Failure> {
         let eks = self.environment.eks()?;
         let client = self.clients.kube(&eks.cluster).await?;
-        let mut options = bp_eks::Options::new(self.deadline)?
-            .take_over(self.take_over)
-            .on_failure(self.environment.deploy.on_failure);
-        if let Some(pods) = self.environment.limits.failures {
-            options = options.fail_after(pods);
-        }
+        let options = self.eks_options()?;
         let (workload, container) = (eks.workload.clone(), eks.container.clone());
         Ok(Arc::new(bp_eks::EksTarget::new(
             client,
@@ -137,6 +132,20 @@ impl Delivery {
             container,
             options,
         )))
+    }
+
+    /// How work on the EKS cluster is to go.
+    ///
+    /// # Errors
+    /// When the deadline is zero.
+    pub fn eks_options(&self) -> Result<bp_eks::Options, Failure> {
+        let options = bp_eks::Options::new(self.deadline)?
+            .take_over(self.take_over)
+            .on_failure(self.environment.deploy.on_failure);
+        Ok(match self.environment.limits.failures {
+            Some(pods) => options.fail_after(pods),
+            None => options,
+        })
     }
 
     /// Every target of the environment.

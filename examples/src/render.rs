@@ -10,8 +10,10 @@ use std::{
 };
 
 use bp_artifact::{
-    DeployEvent, Digest, Event, FailureReport, Operation, Outcome, Progress, Receipt, Revision, SagaEvent,
+    DeployEvent, Digest, Event, ExitCode, FailureReport, Operation, Outcome, Progress, Receipt, Revision,
+    SagaEvent,
 };
+use bp_eks::{SlotState, Traffic};
 use bp_promote::{Carried, CopyEvent};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -91,6 +93,25 @@ impl Ui {
         }
         self.close();
         work.await
+    }
+
+    /// The end of work on one target, and the exit code that says so.
+    pub fn ended(&self, outcome: Outcome) -> ExitCode {
+        let detail = if outcome.detail.is_empty() { String::new() } else { format!(" ({})", outcome.detail) };
+        self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict), &outcome);
+        outcome.verdict.into()
+    }
+
+    /// Who has the traffic of a Service.
+    pub fn traffic(&self, traffic: &Traffic) -> ExitCode {
+        let line = |word: &str, state: &SlotState| {
+            let SlotState { slot, image, replicas, available, .. } = state;
+            let image = image.as_deref().unwrap_or("no Deployment");
+            format!("{word}: {} ({}): {available}/{replicas} available, {image}", slot.name, slot.deployment)
+        };
+        let lines = [line("live", &traffic.live), line("idle", &traffic.idle)];
+        self.result(lines.join("\n"), traffic);
+        ExitCode::Done
     }
 
     /// The end of a deployment to several targets.

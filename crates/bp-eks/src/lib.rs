@@ -64,11 +64,17 @@
 //! None. The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 
 mod connect;
+#[cfg(feature = "helm")]
+mod helm;
+mod pull_secret;
 mod rollout;
 mod traffic;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
+#[cfg(feature = "helm")]
+pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
+pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
 pub use rollout::{
     Conflict, EksTarget, Error, Finding, Options, Plan, Preflight, Rollout, RolloutStatus, Stage,
 };

@@ -2,9 +2,15 @@
 //! runs these. What a kubelet would have reported is written by the node's stages, as the image's digest says;
 //! previous logs cannot be had there, so those are proven on the sandbox only.
 
+#[cfg(feature = "helm")]
+mod bench;
 mod real;
 
 mod kubernetes {
+    #[cfg(feature = "helm")]
+    pub(super) mod helm;
+    mod traffic;
+
     use std::time::{Duration, Instant};
 
     use bp_artifact::{Cause, Classified, DeployEvent, ErrorClass, Verdict};

@@ -70,7 +70,7 @@ impl Namespace {
     /// Reads kube's error about `object`, such as `service/web`.
     pub(super) fn error(&self, operation: &'static str, object: &str, error: kube::Error) -> TrafficError {
         match error {
-            kube::Error::Api(status) if status.is_not_found() => {
+            kube::Error::Api(status) if status.code == 404 => {
                 TrafficError::NotFound { namespace: self.name.clone(), object: object.to_owned() }
             }
             error => match self.place(object.rsplit('/').next().unwrap_or(object)).error(operation, error) {

@@ -65,7 +65,8 @@ async fn bindings(
     let api: Api<DynamicObject> = Api::namespaced_with(namespace.client.clone(), &namespace.name, &kind);
     let listed = match api.list(&ListParams::default()).await {
         Ok(list) => list.items,
-        Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+        // Of a kind that it does not know, the server says so in plain text.
+        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(e) => return Err(namespace.error("list targetgroupbindings", "targetgroupbindings", e)),
     };
     let bound = listed.iter().filter(|binding| binding.data["spec"]["serviceRef"]["name"] == service);

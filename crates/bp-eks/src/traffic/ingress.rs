@@ -288,14 +288,20 @@ impl Inner {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(TrafficError::Contended { object: self.object() }),
                 },
-                // A test that fails: somebody led a backend elsewhere since we looked.
-                Err(kube::Error::Api(status)) if status.message.contains("test") && status.code != 403 => {
+                // A test that fails, of which the server says no more: somebody led a backend elsewhere since we looked.
+                Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
                     return Err(TrafficError::Contended { object: self.object() });
                 }
                 Err(e) => return Err(self.namespace.error("patch ingresses", &self.object(), e)),
             }
         }
     }
+}
+
+/// Whether the API names neither object nor field: what it says of a patch that cannot be applied, and never of an object
+/// that does not validate.
+fn is_bare(status: &kube::core::Status) -> bool {
+    status.details.as_ref().is_none_or(|details| details.name.is_empty() && details.causes.is_empty())
 }
 
 /// Every backend that is a Service, with the JSON pointer to its name.

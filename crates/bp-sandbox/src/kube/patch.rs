@@ -80,11 +80,11 @@ pub(super) fn json_patch(target: &mut Value, patch: &Value) -> Answer<()> {
         let last = last.replace("~1", "/").replace("~0", "~");
         if step["op"] == "test" {
             if target.pointer(path) != Some(&step["value"]) {
-                return Err(wrong(format!("testing path {path} failed")));
+                return Err(Failure::patch());
             }
             continue;
         }
-        let at = target.pointer_mut(parent).ok_or_else(|| wrong(format!("no such path: {path}")))?;
+        let at = target.pointer_mut(parent).ok_or_else(Failure::patch)?;
         match (step["op"].as_str(), at) {
             (Some("add" | "replace"), Value::Object(map)) => drop(map.insert(last, step["value"].clone())),
             (Some("remove"), Value::Object(map)) => drop(map.remove(&last)),
@@ -94,10 +94,10 @@ pub(super) fn json_patch(target: &mut Value, patch: &Value) -> Answer<()> {
                     "add" if index <= list.len() => list.insert(index, step["value"].clone()),
                     "replace" if index < list.len() => list[index] = step["value"].clone(),
                     "remove" if index < list.len() => drop(list.remove(index)),
-                    _ => return Err(wrong(format!("no such path: {path}"))),
+                    _ => return Err(Failure::patch()),
                 }
             }
-            _ => return Err(wrong(format!("cannot apply {step}"))),
+            _ => return Err(Failure::patch()),
         }
     }
     Ok(())

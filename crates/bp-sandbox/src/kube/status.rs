@@ -164,6 +164,12 @@ impl Failure {
         Failure::new(400, "BadRequest", message)
     }
 
+    /// A JSON patch that cannot be applied, or a test in it that fails: the server does not say which.
+    pub(super) fn patch() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }
+    }
+
     pub(super) fn unsupported(content_type: &str) -> Self {
         let message = format!("the body of the request was in an unknown format: {content_type}");
         Failure::new(415, "UnsupportedMediaType", message)

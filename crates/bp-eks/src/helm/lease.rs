@@ -1,0 +1,182 @@
+//! Who works on a release: a Lease that is renewed while we do, and runs out when we die.
+//!
+//! Whether another's Lease has run out is judged as leader election does it: by our own clock, as no change for its
+//! whole duration, so that clocks need not agree.
+
+use std::time::Duration;
+
+use bp_artifact::TimeSource;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{Api, ResourceExt, api::PostParams};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::error::HelmError;
+use crate::rollout::Place;
+
+/// Which revision of the release the holder was making.
+const REVISION: &str = "bp-eks/helm-revision";
+/// How long a Lease lives without being renewed.
+pub(super) const DURATION: Duration = Duration::from_secs(15);
+
+/// What is needed to hold a Lease.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) api: Api<Lease>,
+    pub(super) place: Place,
+    pub(super) release: String,
+    pub(super) time: TimeSource,
+}
+
+/// A Lease that we hold. Dropped, it is no longer renewed, and runs out.
+pub(super) struct Held {
+    terms: Terms,
+    lease: watch::Receiver<Lease>,
+    valid: Validity,
+    notes: tokio::sync::mpsc::UnboundedSender<String>,
+    renewing: JoinHandle<()>,
+    /// The revision that the holder before us was making. It is dead, or has let go.
+    pub(super) inherited: Option<u32>,
+}
+
+/// Whether the Lease is ours at this moment.
+#[derive(Clone)]
+pub(super) struct Validity(watch::Receiver<Option<Instant>>);
+
+impl Validity {
+    /// Whether it was renewed lately enough that nobody else can have it.
+    pub(super) fn holds(&self) -> bool {
+        self.0.borrow().is_some_and(|renewed| renewed.elapsed() < DURATION)
+    }
+
+    /// Completes when it is lost.
+    pub(super) async fn lost(&mut self) {
+        // A renewer that ended renews nothing.
+        let _ = self.0.wait_for(Option::is_none).await;
+    }
+}
+
+impl Terms {
+    fn name(&self) -> String {
+        format!("bp-eks-helm-{}", self.release)
+    }
+
+    fn ours(&self, lease: &mut Lease, holder: &str) {
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(holder.to_owned());
+        spec.lease_duration_seconds = Some(DURATION.as_secs() as i32);
+        spec.renew_time = Some(MicroTime(self.time.now()));
+    }
+
+    /// Takes the Lease: at once when it is free, after its duration when its holder is dead.
+    pub(super) async fn take(self, holder: &str) -> Result<Held, HelmError> {
+        let mut watched: Option<(String, Instant)> = None;
+        loop {
+            let found = self.api.get_opt(&self.name()).await;
+            let Some(mut lease) = found.map_err(|e| self.place.error("get leases", e))? else {
+                let mut lease = Lease { spec: Some(LeaseSpec::default()), ..Lease::default() };
+                lease.metadata.name = Some(self.name());
+                self.ours(&mut lease, holder);
+                match self.api.create(&PostParams::default(), &lease).await {
+                    Ok(lease) => return Ok(self.hold(lease, None)),
+                    Err(kube::Error::Api(status)) if status.is_already_exists() => continue,
+                    Err(e) => return Err(self.place.error("create leases", e).into()),
+                }
+            };
+            let version = lease.resource_version().unwrap_or_default();
+            let other = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+            let other = other.filter(|other| !other.is_empty() && other != holder);
+            match (&watched, other) {
+                (Some((seen, _)), Some(holder)) if *seen != version => {
+                    return Err(HelmError::Busy { release: self.release.clone(), holder });
+                }
+                (Some((_, since)), Some(_)) if since.elapsed() < DURATION => sleep(DURATION / 8).await,
+                (None, Some(_)) => watched = Some((version, Instant::now())),
+                _ => {
+                    let inherited = lease.annotations().get(REVISION).and_then(|text| text.parse().ok());
+                    self.ours(&mut lease, holder);
+                    match self.api.replace(&self.name(), &PostParams::default(), &lease).await {
+                        Ok(lease) => return Ok(self.hold(lease, inherited)),
+                        Err(kube::Error::Api(status)) if status.code == 409 => watched = None,
+                        Err(e) => return Err(self.place.error("update leases", e).into()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn hold(self, lease: Lease, inherited: Option<u32>) -> Held {
+        let (leases, lease) = watch::channel(lease);
+        let (renewed, valid) = watch::channel(Some(Instant::now()));
+        let (notes, noted) = tokio::sync::mpsc::unbounded_channel();
+        let renewing = tokio::spawn(renew(self.clone(), leases, renewed, noted));
+        Held { terms: self, lease, valid: Validity(valid), notes, renewing, inherited }
+    }
+}
+
+/// Renews until it cannot: then the Lease counts as lost.
+async fn renew(
+    terms: Terms,
+    leases: watch::Sender<Lease>,
+    renewed: watch::Sender<Option<Instant>>,
+    mut noted: tokio::sync::mpsc::UnboundedReceiver<String>,
+) {
+    loop {
+        let note = timeout(DURATION / 4, noted.recv()).await;
+        let mut lease = leases.borrow().clone();
+        if let Ok(Some(note)) = note {
+            lease.annotations_mut().insert(REVISION.to_owned(), note);
+        }
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+        terms.ours(&mut lease, &holder);
+        let at = Instant::now();
+        let (name, params) = (terms.name(), PostParams::default());
+        match timeout(DURATION / 4, terms.api.replace(&name, &params, &lease)).await {
+            Ok(Ok(lease)) => {
+                leases.send_replace(lease);
+                renewed.send_replace(Some(at));
+            }
+            // It is somebody else's.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => break,
+            _ if renewed.borrow().is_some_and(|last| last.elapsed() < DURATION) => {}
+            _ => break,
+        }
+    }
+    renewed.send_replace(None);
+}
+
+impl Held {
+    pub(super) fn validity(&self) -> Validity {
+        self.valid.clone()
+    }
+
+    /// Notes which revision is being made, and waits until that is written.
+    pub(super) async fn note(&mut self, revision: u32) -> Result<(), HelmError> {
+        let text = revision.to_string();
+        let lost = || HelmError::LeaseLost { release: self.terms.release.clone() };
+        self.notes.send(text.clone()).map_err(|_| lost())?;
+        let written = |lease: &Lease| lease.annotations().get(REVISION) == Some(&text);
+        self.lease.wait_for(written).await.map(drop).map_err(|_| lost())
+    }
+
+    /// Lets go, so that the next one need not wait.
+    pub(super) async fn release(&self) {
+        self.renewing.abort();
+        let mut lease = self.lease.borrow().clone();
+        lease.spec.get_or_insert_default().holder_identity = None;
+        // If this fails, it runs out.
+        let _ = self.terms.api.replace(&self.terms.name(), &PostParams::default(), &lease).await;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}

@@ -1,0 +1,90 @@
+//! What a release's manifest would run: its workloads, their containers and images.
+
+use bp_artifact::{Digest, DigestRef, Workload};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::HelmError;
+
+/// A container in a workload of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// `None` for kinds that roll nothing out, such as a CronJob.
+    pub(super) workload: Option<Workload>,
+    pub(super) container: String,
+    pub(super) image: String,
+}
+
+impl Placed {
+    /// Whether exactly this content is named.
+    pub(super) fn is(&self, digest: &Digest) -> bool {
+        self.image.parse::<DigestRef>().is_ok_and(|image| image.digest() == digest)
+    }
+}
+
+/// The containers of all workloads in a manifest of many documents.
+pub(super) fn placed(manifest: &str, verb: &'static str) -> Result<Vec<Placed>, HelmError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(manifest)
+        .map_err(|e| HelmError::Unreadable { verb, source: e.to_string().into() })?;
+    // A `List` holds more.
+    let objects = documents.iter().flat_map(|document| match document["items"].as_array() {
+        Some(items) if document["kind"] == "List" => items.iter().collect(),
+        _ => vec![document],
+    });
+    Ok(objects.flat_map(containers).collect())
+}
+
+fn containers(object: &Value) -> Vec<Placed> {
+    let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let spec = match kind.as_str() {
+        "pod" => &object["spec"],
+        "cronjob" => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+        _ => &object["spec"]["template"]["spec"],
+    };
+    // Jobs of a chart run once, and helm itself waits for those that are hooks.
+    let rolls_out = matches!(kind.as_str(), "deployment" | "statefulset" | "daemonset");
+    let workload: Option<Workload> = format!("{kind}/{name}").parse().ok().filter(|_| rolls_out);
+    let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
+    let all = list("containers").into_iter().chain(list("initContainers"));
+    all.map(|Container { name, image }| Placed { workload: workload.clone(), container: name, image })
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct Container {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    image: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workload_and_container_is_found() {
+        let digest = Digest::sha256("web");
+        let manifest = format!(
+            "---\n# Source: web/templates/sa.yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: web }}\n\
+             ---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  template:\n    spec:\n      \
+             initContainers:\n      - {{ name: migrate, image: \"r.example.com/web@{digest}\" }}\n      containers:\n      \
+             - name: web\n        image: r.example.com/web:1.0@{digest}\n      - name: proxy\n        image: envoy:1\n\
+             ---\nkind: CronJob\nmetadata: {{ name: nightly }}\nspec: {{ jobTemplate: {{ spec: {{ template: {{ spec: \
+             {{ containers: [ {{ name: job, image: \"r.example.com/web@{digest}\" }} ] }} }} }} }} }}\n"
+        );
+        let found = placed(&manifest, "template").unwrap();
+        let seen: Vec<(Option<String>, &str, bool)> = found
+            .iter()
+            .map(|p| (p.workload.as_ref().map(ToString::to_string), p.container.as_str(), p.is(&digest)))
+            .collect();
+        let web = || Some("deployment/web".to_owned());
+        assert_eq!(
+            seen,
+            [(web(), "web", true), (web(), "proxy", false), (web(), "migrate", true), (None, "job", true)]
+        );
+        assert_eq!(placed("", "template").unwrap(), []);
+        assert!(placed("a: [", "template").is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! Running `helm`: its arguments, its surroundings, and how it is stopped.
+
+use std::{fs, io::Write, path::PathBuf, process::Stdio, time::Duration};
+
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::{error::HelmError, proxy::Proxy};
+
+/// How long helm has to write down that it was stopped.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// `helm` in its surroundings.
+pub(super) struct Program {
+    path: PathBuf,
+    namespace: String,
+    proxy: Proxy,
+    /// Values, and helm's own files. Nobody else can read it; it goes with us.
+    directory: tempfile::TempDir,
+}
+
+/// How a run ended.
+pub(super) struct Ended {
+    pub(super) success: bool,
+    pub(super) stdout: Vec<u8>,
+    /// The last thing it had to say, in one line.
+    pub(super) message: String,
+}
+
+impl Program {
+    pub(super) fn new(path: PathBuf, namespace: String, proxy: Proxy) -> Result<Self, HelmError> {
+        let directory = tempfile::tempdir()?;
+        fs::write(directory.path().join("kubeconfig"), "")?;
+        Ok(Program { path, namespace, proxy, directory })
+    }
+
+    /// Writes values to a file that only we can read, and names it. Values never are arguments.
+    pub(super) fn values(&self, values: &Value) -> Result<PathBuf, HelmError> {
+        let path = self.directory.path().join("values.json");
+        let mut file = fs::File::create(&path)?;
+        file.write_all(values.to_string().as_bytes())?;
+        Ok(path)
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
+        let mut helm = Command::new(&self.path);
+        helm.args(arguments).args(["--namespace", &self.namespace]);
+        // The cluster is reached through us, and nothing of the machine's own configuration points elsewhere.
+        for name in ["HELM_KUBECONTEXT", "HELM_KUBEASUSER", "HELM_KUBEASGROUPS", "HELM_DEBUG", "HELM_DRIVER"]
+        {
+            helm.env_remove(name);
+        }
+        helm.env("KUBECONFIG", self.directory.path().join("kubeconfig"))
+            .env("HELM_KUBEAPISERVER", self.proxy.address().expose_secret())
+            .env_remove("HELM_KUBETOKEN")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        helm
+    }
+
+    /// Starts helm.
+    pub(super) fn start(&self, arguments: &[String]) -> Result<Running, HelmError> {
+        let spawned = self.command(arguments).spawn();
+        let child = spawned.map_err(|source| HelmError::Program { program: self.path.clone(), source })?;
+        Ok(Running { id: child.id(), ending: Box::pin(ended(child)) })
+    }
+
+    /// Runs helm to its end.
+    pub(super) async fn run(&self, arguments: &[String]) -> Result<Ended, HelmError> {
+        Ok(self.start(arguments)?.ending.await?)
+    }
+
+    /// Runs helm and reads the JSON that it prints.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        verb: &'static str,
+        arguments: &[String],
+    ) -> Result<T, HelmError> {
+        let ended = self.run(arguments).await?;
+        if !ended.success {
+            return Err(HelmError::Failed { verb, message: ended.message });
+        }
+        serde_json::from_slice(&ended.stdout).map_err(|e| HelmError::Unreadable { verb, source: e.into() })
+    }
+
+    /// Refuses a helm whose flags are others.
+    pub(super) async fn check(&self) -> Result<(), HelmError> {
+        let ended = self.run(&words(["version", "--template", "{{.Version}}"])).await?;
+        let found = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
+        match found.starts_with("v4.") {
+            true => Ok(()),
+            false => Err(HelmError::Version { found }),
+        }
+    }
+}
+
+/// A helm that runs.
+pub(super) struct Running {
+    id: Option<u32>,
+    pub(super) ending: futures_util::future::BoxFuture<'static, std::io::Result<Ended>>,
+}
+
+impl Running {
+    /// Asks it to stop, so that it marks its revision as failed; ends it when it does not.
+    pub(super) async fn stop(self) {
+        let pid = self.id.and_then(|id| rustix::process::Pid::from_raw(id as i32));
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        // Dropped after its grace, it is killed.
+        let _ = timeout(GRACE, self.ending).await;
+    }
+}
+
+async fn ended(child: Child) -> std::io::Result<Ended> {
+    let output = child.wait_with_output().await?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Ok(Ended { success: output.status.success(), message: last_words(&stderr), stdout: output.stdout })
+}
+
+/// The error that helm ends with. What it logged before may hold a chart's values, and is left out.
+fn last_words(stderr: &str) -> String {
+    let error = stderr.lines().rev().find(|line| line.starts_with("Error: "));
+    let said = error
+        .or_else(|| stderr.lines().rev().find(|line| !line.trim().is_empty()))
+        .unwrap_or("it said nothing");
+    let said = said.trim_start_matches("Error: ");
+    said.chars().take(2000).collect()
+}
+
+/// Arguments from words.
+pub(super) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_the_error() {
+        let stderr = "level=WARN msg=\"upgrade failed\" password=x\nError: UPGRADE FAILED: no\n";
+        assert_eq!(last_words(stderr), "UPGRADE FAILED: no");
+        assert_eq!(last_words("panic\n\n"), "panic");
+        assert_eq!(last_words(""), "it said nothing");
+    }
+}

@@ -1,0 +1,64 @@
+//! A release that was left pending: freed when its owner is proven dead, and only then.
+
+use bp_artifact::{DeployEvent, Emitter};
+
+use super::{
+    error::HelmError,
+    lease::Held,
+    program::{Program, words},
+    release::{HelmRevision, Inner},
+};
+
+/// The last revision that was deployed.
+pub(super) fn deployed(history: &[HelmRevision]) -> Option<&HelmRevision> {
+    history.iter().rev().find(|revision| revision.status == "deployed")
+}
+
+impl Inner {
+    pub(super) async fn history(&self, helm: &Program) -> Result<Vec<HelmRevision>, HelmError> {
+        let arguments = words(["history", &self.release, "--max", "50", "--output", "json"]);
+        match helm.json("history", &arguments).await {
+            Err(HelmError::Failed { message, .. }) if message.contains("not found") => Ok(Vec::new()),
+            read => read,
+        }
+    }
+
+    /// The history of a release that can be worked on: a pending revision whose owner is dead is rolled back first.
+    ///
+    /// We hold the Lease. Whoever held it before us has let go or is dead, and with it helm's only way to the cluster:
+    /// if that holder was making the pending revision, nobody is. Of a revision that was not made through us nothing
+    /// is known but its age.
+    pub(super) async fn free(
+        &self,
+        helm: &Program,
+        held: &Held,
+        events: &Emitter<DeployEvent>,
+    ) -> Result<Vec<HelmRevision>, HelmError> {
+        let history = self.history(helm).await?;
+        let Some(last) = history.last().filter(|last| last.status.starts_with("pending-")) else {
+            return Ok(history);
+        };
+        let ours = held.inherited == Some(last.revision);
+        let age = last.updated.and_then(|at| std::time::Duration::try_from(self.time.now() - at).ok());
+        let old = age.zip(self.assume_dead_after).is_some_and(|(age, limit)| age >= limit);
+        let why = match (ours, old) {
+            (true, _) => "the run that made it is dead: its lease ran out",
+            (false, true) => "it is older than its owner can be",
+            (false, false) => {
+                let (revision, status) = (last.revision, last.status.clone());
+                return Err(HelmError::Pending { release: self.release.clone(), revision, status });
+            }
+        };
+        let back = deployed(&history).unwrap_or(last).revision;
+        let (revision, status) = (last.revision, &last.status);
+        let message =
+            format!("revision {revision} is {status}, and {why}; the records go back to {back} first");
+        events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+        let back = back.to_string();
+        let ended = helm.run(&words(["rollback", &self.release, &back, "--no-hooks"])).await?;
+        if !ended.success {
+            return Err(HelmError::Failed { verb: "rollback", message: ended.message });
+        }
+        self.history(helm).await
+    }
+}

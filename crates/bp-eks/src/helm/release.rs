@@ -1,0 +1,346 @@
+//! A Helm release as a place to deploy to.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use bp_artifact::{
+    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
+    TargetId, TimeSource, Workload, WorkloadKind,
+};
+use futures_core::future::BoxFuture;
+use kube::{Api, Client};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{error::HelmError, lease::Terms};
+use crate::rollout::{EksTarget, Options, Place};
+
+/// What work on a release tells and ends in.
+pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
+
+/// A release of a chart in a namespace. Cheap to clone.
+///
+/// ```no_run
+/// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use bp_eks::{HelmRelease, Options};
+///
+/// let options = Options::new(Duration::from_secs(600))?;
+/// let web = HelmRelease::new(client, "prod", "shop", "web", "charts/web", options)
+///     .values_file("charts/web/prod.yaml")
+///     .build_version("1.4.2");
+/// let outcome = web.upgrade(&image).await?;
+/// if !outcome.verdict.is_success() {
+///     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct HelmRelease(pub(super) Arc<Inner>);
+
+#[derive(Clone)]
+pub(super) struct Inner {
+    pub(super) client: Client,
+    pub(super) cluster: String,
+    pub(super) namespace: String,
+    pub(super) release: String,
+    pub(super) chart: String,
+    pub(super) options: Options,
+    pub(super) program: PathBuf,
+    pub(super) values_files: Vec<PathBuf>,
+    pub(super) values: Value,
+    pub(super) keys: ImageKeys,
+    pub(super) tag: Option<String>,
+    pub(super) assume_dead_after: Option<Duration>,
+    pub(super) time: TimeSource,
+    pub(super) id: TargetId,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelmRelease")
+            .field("id", &self.id)
+            .field("chart", &self.chart)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a chart's values take the image, each as keys with dots between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageKeys {
+    /// The repository; `image.repository` if not said.
+    pub repository: String,
+    /// The digest; `image.digest` if not said.
+    pub digest: String,
+    /// The tag, for charts that show it beside the digest; `image.tag` if not said.
+    pub tag: String,
+}
+
+impl Default for ImageKeys {
+    fn default() -> Self {
+        let key = |name: &str| format!("image.{name}");
+        ImageKeys { repository: key("repository"), digest: key("digest"), tag: key("tag") }
+    }
+}
+
+/// One revision of a release, as helm's history has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HelmRevision {
+    /// Its number.
+    pub revision: u32,
+    /// `deployed`, `superseded`, `failed`, `pending-upgrade` and so on.
+    pub status: String,
+    /// The chart with its version.
+    #[serde(default)]
+    pub chart: String,
+    /// When it was written last.
+    #[serde(default)]
+    pub updated: Option<jiff::Timestamp>,
+    /// What helm says of it.
+    #[serde(default)]
+    pub description: String,
+}
+
+impl HelmRelease {
+    /// The release `release` in `namespace` of the cluster that `client` speaks to, from `chart`: a directory, an
+    /// archive, or an `oci://` reference.
+    pub fn new(
+        client: Client,
+        cluster: impl Into<String>,
+        namespace: impl Into<String>,
+        release: impl Into<String>,
+        chart: impl Into<String>,
+        options: Options,
+    ) -> Self {
+        let (cluster, namespace, release) = (cluster.into(), namespace.into(), release.into());
+        let id = TargetId::new(format!("eks/{cluster}/{namespace}/helm/{release}"));
+        HelmRelease(Arc::new(Inner {
+            client,
+            cluster,
+            namespace,
+            release,
+            chart: chart.into(),
+            options,
+            program: "helm".into(),
+            values_files: Vec::new(),
+            values: Value::Object(Map::new()),
+            keys: ImageKeys::default(),
+            tag: None,
+            assume_dead_after: None,
+            time: TimeSource::system(),
+            id,
+        }))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        change(&mut inner);
+        HelmRelease(Arc::new(inner))
+    }
+
+    /// The program to run; `helm` in `PATH` if not said.
+    pub fn program(self, path: impl Into<PathBuf>) -> Self {
+        self.with(|inner| inner.program = path.into())
+    }
+
+    /// A file of values, over the chart's own and over those given before.
+    pub fn values_file(self, path: impl Into<PathBuf>) -> Self {
+        self.with(|inner| inner.values_files.push(path.into()))
+    }
+
+    /// A value, by its keys with dots between, over those of all files. Secrets may be given so: values go to helm in a
+    /// file that only this user can read, never as arguments.
+    pub fn value(self, key: &str, value: impl Into<Value>) -> Self {
+        self.with(|inner| put(&mut inner.values, key, value.into()))
+    }
+
+    /// The chart's `buildVersion`.
+    pub fn build_version(self, version: impl Into<String>) -> Self {
+        self.value("buildVersion", version.into())
+    }
+
+    /// The tag, for charts that show it beside the digest. It decides nothing.
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        self.with(|inner| inner.tag = Some(tag.into()))
+    }
+
+    /// Where the chart takes the image, if not under `image`.
+    pub fn image_keys(self, keys: ImageKeys) -> Self {
+        self.with(|inner| inner.keys = keys)
+    }
+
+    /// Takes the owner of a pending revision that was not made through us for dead after so long without a sign: the
+    /// longest that your jobs can live. Never, if not said.
+    pub fn assume_dead_after(self, time: Duration) -> Self {
+        self.with(|inner| inner.assume_dead_after = Some(time))
+    }
+
+    fn spawn<F>(&self, work: impl FnOnce(Arc<Inner>, Emitter<DeployEvent>) -> F) -> HelmRun
+    where
+        F: Future<Output = Result<Outcome, HelmError>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        Operation::spawn(|events| work(inner, events))
+    }
+
+    /// `eks/<cluster>/<namespace>/helm/<release>`.
+    pub fn id(&self) -> TargetId {
+        self.0.id.clone()
+    }
+
+    /// Upgrades the release to `image`, or installs it, and watches it to its end.
+    ///
+    /// A dry run comes first: a chart that ignores the digest is refused before anything is changed. While helm waits,
+    /// the workloads that get the image are watched by us: a failure is told with its evidence as soon as it is known,
+    /// helm is stopped, and only then the release goes back to the revision that was deployed before. A release that an
+    /// earlier run of ours left pending is freed first; that run is proven dead by its Lease.
+    ///
+    /// # Errors
+    /// When helm is missing or refuses, the chart ignores the digest, or somebody else works on the release. An upgrade
+    /// that fails is a verdict.
+    ///
+    /// # Permissions
+    /// RBAC in the namespace: `get`, `create`, `update` on `leases.coordination.k8s.io`; what the chart's objects need
+    /// (`get`, `create`, `patch`, `update`, `delete`, `list`, `watch`); for helm's own records `get`, `list`, `create`,
+    /// `update`, `delete` on `secrets`; to watch the workloads those of [`EksTarget::deploy`] but `patch` and `update`.
+    ///
+    /// # Cancel safety
+    /// Dropping or cancelling the operation tells helm to stop: it marks its revision as failed and leaves what it
+    /// applied. The same call goes on from there.
+    pub fn upgrade(&self, image: &ResolvedImage) -> HelmRun {
+        let image = image.clone();
+        self.spawn(|inner, events| async move { inner.upgrade(&image, &events).await })
+    }
+
+    /// Rolls the release back to `revision`, or to the last one that was deployed before, and waits until it runs.
+    ///
+    /// # Errors
+    /// [`HelmError::NoPrevious`] when there is none; else as [`upgrade`](Self::upgrade).
+    ///
+    /// # Permissions
+    /// As [`upgrade`](Self::upgrade).
+    ///
+    /// # Cancel safety
+    /// As [`upgrade`](Self::upgrade).
+    pub fn rollback(&self, revision: Option<u32>) -> HelmRun {
+        self.spawn(move |inner, events| async move { inner.rollback(revision, &events).await })
+    }
+
+    /// The revisions of the release, the latest last; none when it was never installed.
+    ///
+    /// # Errors
+    /// When helm is missing or cannot read its records.
+    ///
+    /// # Permissions
+    /// RBAC: `get`, `list` on `secrets`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn history(&self) -> Result<Vec<HelmRevision>, HelmError> {
+        self.0.read_history().await
+    }
+}
+
+impl Inner {
+    pub(super) fn place(&self) -> Place {
+        let workload = Workload { kind: WorkloadKind::Deployment, name: self.release.clone() };
+        Place { cluster: self.cluster.clone(), namespace: self.namespace.clone(), workload }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            api: Api::namespaced(self.client.clone(), &self.namespace),
+            place: self.place(),
+            release: self.release.clone(),
+            time: self.time.clone(),
+        }
+    }
+
+    /// A name for this run, for people who are told that they have to wait for it.
+    pub(super) fn holder(&self) -> String {
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "bp".to_owned());
+        format!("{host}-{}-{:08x}", std::process::id(), fastrand::u32(..))
+    }
+
+    /// A workload of the release, to be watched and never written.
+    pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
+        let (client, cluster, namespace) =
+            (self.client.clone(), self.cluster.clone(), self.namespace.clone());
+        let options = self.options.clone().adopt_only();
+        EksTarget::new(client, cluster, namespace, workload.clone(), Some(container.to_owned()), options)
+    }
+
+    /// The values that are given over those of the files.
+    pub(super) fn values_for(&self, image: &ResolvedImage) -> Value {
+        let mut values = self.values.clone();
+        let reference = &image.reference;
+        put(&mut values, &self.keys.repository, reference.repository().to_string().into());
+        put(&mut values, &self.keys.digest, reference.digest().to_string().into());
+        if let Some(tag) = &self.tag {
+            put(&mut values, &self.keys.tag, tag.clone().into());
+        }
+        values
+    }
+}
+
+/// Puts a value at keys with dots between.
+fn put(values: &mut Value, key: &str, value: Value) {
+    let mut at = values;
+    for part in key.split('.') {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[part];
+    }
+    *at = value;
+}
+
+impl Target for HelmRelease {
+    fn id(&self) -> TargetId {
+        HelmRelease::id(self)
+    }
+
+    fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
+        Box::pin(async { self.0.current().await.map_err(TargetError::new) })
+    }
+
+    fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (inner, image) = (Arc::clone(&self.0), image.clone());
+        Operation::spawn(
+            |events| async move { inner.upgrade(&image, &events).await.map_err(TargetError::new) },
+        )
+    }
+
+    /// Rolls back to the revision of that number.
+    fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
+        let (inner, number) = (Arc::clone(&self.0), revision.id.parse().ok());
+        Operation::spawn(move |events| async move {
+            inner.rollback(number, &events).await.map_err(TargetError::new)
+        })
+    }
+
+    fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
+        Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_put_by_their_keys() {
+        let mut values = json!({ "image": { "pullPolicy": "Always" }, "flat": 1 });
+        put(&mut values, "image.digest", "sha256:1".into());
+        put(&mut values, "flat.deep", true.into());
+        put(&mut values, "buildVersion", "1.2".into());
+        assert_eq!(
+            values,
+            json!({
+                "image": { "pullPolicy": "Always", "digest": "sha256:1" }, "flat": { "deep": true }, "buildVersion": "1.2",
+            })
+        );
+    }
+}

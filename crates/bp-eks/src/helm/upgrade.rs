@@ -1,0 +1,537 @@
+//! The order of things: lease, free, dry run, upgrade and watch, check; and back when it fails.
+
+use std::time::Duration;
+
+use bp_artifact::{
+    Cause, Current, DeployEvent, Emitter, FailureReport, OnFailure, Outcome, Proof, ResolvedImage, Revision,
+    Verdict,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    error::HelmError,
+    lease::Held,
+    manifest::{Placed, placed},
+    program::{Program, Running, words},
+    proxy::Proxy,
+    recover::deployed,
+    release::Inner,
+};
+use crate::rollout::watch::{Query, watch};
+
+type Events = Emitter<DeployEvent>;
+
+/// What an upgrade would do.
+struct Plan {
+    manifest: String,
+    /// Where the image goes.
+    places: Vec<Placed>,
+}
+
+/// How an upgrade went, before it is judged.
+enum End {
+    /// Helm is content, and so are the workloads.
+    Up(Vec<Outcome>),
+    /// Something failed; with the report if a workload told why.
+    Failed(Option<FailureReport>, String),
+}
+
+impl Inner {
+    pub(super) async fn upgrade(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, HelmError> {
+        let mut held = self.take(events).await?;
+        let mut validity = held.validity();
+        let ended = tokio::select! {
+            ended = self.upgrade_held(&mut held, image, events) => ended,
+            () = validity.lost() => Err(HelmError::LeaseLost { release: self.release.clone() }),
+        };
+        held.release().await;
+        let outcome = ended?;
+        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+        Ok(outcome)
+    }
+
+    pub(super) async fn rollback(
+        &self,
+        revision: Option<u32>,
+        events: &Events,
+    ) -> Result<Outcome, HelmError> {
+        let mut held = self.take(events).await?;
+        let mut validity = held.validity();
+        let ended = tokio::select! {
+            ended = self.rollback_held(&mut held, revision, events) => ended,
+            () = validity.lost() => Err(HelmError::LeaseLost { release: self.release.clone() }),
+        };
+        held.release().await;
+        let outcome = ended?;
+        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+        Ok(outcome)
+    }
+
+    async fn take(&self, events: &Events) -> Result<Held, HelmError> {
+        let holder = self.holder();
+        tokio::select! {
+            held = self.terms().take(&holder) => held,
+            () = events.cancelled() => Err(self.interrupted()),
+        }
+    }
+
+    fn interrupted(&self) -> HelmError {
+        HelmError::Interrupted { release: self.release.clone() }
+    }
+
+    /// Helm, with a way to the cluster for as long as the Lease is held.
+    async fn program(&self, held: Option<&Held>) -> Result<Program, HelmError> {
+        let proxy = Proxy::start(self.client.clone(), held.map(Held::validity)).await?;
+        Program::new(self.program.clone(), self.namespace.clone(), proxy)
+    }
+
+    async fn upgrade_held(
+        &self,
+        held: &mut Held,
+        image: &ResolvedImage,
+        events: &Events,
+    ) -> Result<Outcome, HelmError> {
+        let deadline = Instant::now() + self.options.deadline;
+        let helm = self.program(Some(held)).await?;
+        helm.check().await?;
+        let history = self.free(&helm, held, events).await?;
+        let before = match deployed(&history) {
+            Some(revision) => Some((revision.revision, self.manifest(&helm, Some(revision.revision)).await?)),
+            None => None,
+        };
+        let plan = self.plan(&helm, image).await?;
+        let previous =
+            before.as_ref().map(|(number, manifest)| revision(*number, manifest, &plan)).transpose()?;
+        let last = history.last().map_or(0, |last| last.revision);
+        let in_place = before
+            .as_ref()
+            .is_some_and(|(number, manifest)| *number == last && manifest.trim() == plan.manifest.trim());
+        events.emit(DeployEvent::Planned {
+            target: self.id.clone(),
+            image: Some(image.reference.clone()),
+            current: previous.clone(),
+            changes: !in_place,
+        });
+        let number = if in_place { last } else { last + 1 };
+        let ours = Revision { id: number.to_string(), image: image.reference.to_string() };
+        let base = Outcome {
+            target: self.id.clone(),
+            verdict: Verdict::FailedInPlace,
+            image: Some(image.reference.clone()),
+            changed: !in_place,
+            revision: Some(ours.clone()),
+            previous,
+            failure: None,
+            proof: Proof::default(),
+            detail: String::new(),
+        };
+        if events.is_cancelled() {
+            return Err(self.interrupted());
+        }
+        let running = match in_place {
+            true => None,
+            false => {
+                held.note(number).await?;
+                Some(helm.start(&self.arguments(&helm, image, false)?)?)
+            }
+        };
+        events.emit(DeployEvent::Applied {
+            target: self.id.clone(),
+            revision: ours,
+            deployment: format!("helm revision {number}"),
+            adopted: in_place,
+        });
+        let end = self.follow(running, &plan.places, image, events, deadline).await?;
+        match end {
+            End::Up(outcomes) => self.proven(base, outcomes, &helm, image).await,
+            End::Failed(report, message) => {
+                // Refused before helm wrote anything down: nothing has changed.
+                let begun = self.history(&helm).await?.last().is_some_and(|last| last.revision >= number);
+                if !begun {
+                    return Err(HelmError::Failed { verb: "upgrade", message });
+                }
+                let failed = self.evidence(base, report, message, &plan.places, events).await;
+                self.go_back(failed, &helm, held, number, events).await
+            }
+        }
+    }
+
+    /// What would be applied. A chart that would not run the digest anywhere is refused.
+    async fn plan(&self, helm: &Program, image: &ResolvedImage) -> Result<Plan, HelmError> {
+        #[derive(Deserialize)]
+        struct Release {
+            manifest: String,
+        }
+        let verb = "upgrade --dry-run";
+        let release: Release = helm.json(verb, &self.arguments(helm, image, true)?).await?;
+        let all = placed(&release.manifest, verb)?;
+        let (places, others): (Vec<Placed>, Vec<Placed>) =
+            all.into_iter().partition(|place| place.is(image.digest()));
+        if places.is_empty() {
+            return Err(HelmError::DigestIgnored {
+                release: self.release.clone(),
+                key: self.keys.digest.clone(),
+                digest: image.digest().to_string(),
+                images: others.into_iter().map(|place| place.image).collect(),
+            });
+        }
+        Ok(Plan { manifest: release.manifest, places })
+    }
+
+    fn arguments(&self, helm: &Program, image: &ResolvedImage, dry: bool) -> Result<Vec<String>, HelmError> {
+        let mut arguments = words(["upgrade", &self.release, &self.chart, "--install"]);
+        for file in &self.values_files {
+            arguments.extend(["--values".to_owned(), file.display().to_string()]);
+        }
+        let values = helm.values(&self.values_for(image))?;
+        arguments.extend(["--values".to_owned(), values.display().to_string()]);
+        arguments.extend(match dry {
+            true => words(["--dry-run=server", "--output", "json"]),
+            false => {
+                let timeout = format!("--timeout={}s", self.options.deadline.as_secs().max(1));
+                words(["--wait=watcher", &timeout, "--hide-notes"])
+            }
+        });
+        Ok(arguments)
+    }
+
+    async fn manifest(&self, helm: &Program, revision: Option<u32>) -> Result<String, HelmError> {
+        let mut arguments = words(["get", "manifest", &self.release]);
+        arguments.extend(revision.map(|revision| format!("--revision={revision}")));
+        let ended = helm.run(&arguments).await?;
+        match ended.success {
+            true => Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
+            false => Err(HelmError::Failed { verb: "get manifest", message: ended.message }),
+        }
+    }
+
+    /// Watches helm and the workloads side by side. Whichever fails first ends it; helm is stopped then.
+    async fn follow(
+        &self,
+        mut running: Option<Running>,
+        places: &[Placed],
+        image: &ResolvedImage,
+        events: &Events,
+        deadline: Instant,
+    ) -> Result<End, HelmError> {
+        let mut watching: FuturesUnordered<_> =
+            places.iter().map(|place| self.watch(place, image, events)).collect();
+        let mut outcomes = Vec::new();
+        loop {
+            if running.is_none() && watching.is_empty() {
+                return Ok(End::Up(outcomes));
+            }
+            let helm = async {
+                match &mut running {
+                    Some(running) => (&mut running.ending).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let failed = tokio::select! {
+                ended = helm => {
+                    let ended = ended?;
+                    running = None;
+                    if ended.success { None } else { Some((None, ended.message)) }
+                }
+                Some(watched) = watching.next() => match watched? {
+                    Some(outcome) if matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) => {
+                        outcomes.push(outcome);
+                        None
+                    }
+                    Some(outcome) => {
+                        let message = format!("{}: {}", outcome.target, outcome.verdict);
+                        Some((outcome.failure, message))
+                    }
+                    None => None,
+                },
+                () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "it is not done by the deadline".into())),
+                () = events.cancelled() => {
+                    if let Some(running) = running.take() {
+                        running.stop().await;
+                    }
+                    return Err(self.interrupted());
+                }
+            };
+            if let Some((report, message)) = failed {
+                if let Some(running) = running.take() {
+                    running.stop().await;
+                }
+                return Ok(End::Failed(report, message));
+            }
+        }
+    }
+
+    /// Watches one workload from the moment that helm has given it the image; `None` for what rolls nothing out.
+    async fn watch(
+        &self,
+        place: &Placed,
+        image: &ResolvedImage,
+        events: &Events,
+    ) -> Result<Option<Outcome>, HelmError> {
+        let Some(workload) = &place.workload else { return Ok(None) };
+        let kind = match workload.kind {
+            bp_artifact::WorkloadKind::Deployment => "Deployment",
+            bp_artifact::WorkloadKind::StatefulSet => "StatefulSet",
+            bp_artifact::WorkloadKind::DaemonSet => "DaemonSet",
+            _ => return Ok(None),
+        };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let itself = Query::fields(&format!("metadata.name={}", workload.name));
+        let (seen, mut news) = watch(api, itself, "watch workloads", false);
+        while !seen.state().iter().any(|object| carries(object, place)) {
+            match news.next().await {
+                Some(Ok(())) => {}
+                // Helm has its own say on a cluster that cannot be reached.
+                Some(Err(failed)) => drop(failed.read(&self.place())?),
+                None => return Ok(None),
+            }
+        }
+        let mut rollout = self.target(workload, &place.container).deploy(image);
+        while let Some(event) = rollout.next_event().await {
+            match event {
+                DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {}
+                event => events.emit(event),
+            }
+        }
+        Ok(Some(rollout.await?))
+    }
+
+    /// The release's manifest carries the digest, and the pods are seen to run it.
+    async fn proven(
+        &self,
+        base: Outcome,
+        outcomes: Vec<Outcome>,
+        helm: &Program,
+        image: &ResolvedImage,
+    ) -> Result<Outcome, HelmError> {
+        let places = placed(&self.manifest(helm, None).await?, "get manifest")?;
+        if !places.iter().any(|place| place.is(image.digest())) {
+            let detail =
+                format!("the chart ignores {}: the release's manifest has another image", self.keys.digest);
+            return Ok(Outcome { verdict: Verdict::DigestMismatch, detail, ..base });
+        }
+        let mut verdict = if outcomes.is_empty() { Verdict::Unproven } else { Verdict::Deployed };
+        for outcome in &outcomes {
+            match outcome.proof.judge(image) {
+                Verdict::Deployed => {}
+                worse if verdict == Verdict::Deployed => verdict = worse,
+                _ => {}
+            }
+        }
+        let proof = Proof { observations: outcomes.into_iter().flat_map(|o| o.proof.observations).collect() };
+        Ok(Outcome { verdict, proof, ..base })
+    }
+
+    /// A failure with what is known of it, told before anything is torn down.
+    async fn evidence(
+        &self,
+        base: Outcome,
+        report: Option<FailureReport>,
+        message: String,
+        places: &[Placed],
+        events: &Events,
+    ) -> Outcome {
+        if let Some(report) = report {
+            // The workload's own watch has told it.
+            return Outcome { failure: Some(report), detail: message, ..base };
+        }
+        let mut found = None;
+        for place in places {
+            let Some(workload) = &place.workload else { continue };
+            let target = self.target(workload, &place.container);
+            if let Ok(Some(report)) = target.0.diagnose(events).await {
+                found = Some(report);
+                break;
+            }
+        }
+        let report = found.unwrap_or_else(|| FailureReport::new(Cause::Unknown, format!("helm: {message}")));
+        events.emit(DeployEvent::Failing { target: self.id.clone(), failure: report.clone() });
+        Outcome { failure: Some(report), detail: message, ..base }
+    }
+
+    /// Back to the revision that was deployed before; `number` is ours.
+    async fn go_back(
+        &self,
+        failed: Outcome,
+        helm: &Program,
+        held: &mut Held,
+        number: u32,
+        events: &Events,
+    ) -> Result<Outcome, HelmError> {
+        if self.options.on_failure == OnFailure::Leave {
+            return Ok(failed);
+        }
+        let Some(previous) = failed.previous.clone() else {
+            let detail = "it is the first revision: there is nothing to go back to".to_owned();
+            return Ok(Outcome { detail, ..failed });
+        };
+        if events.is_cancelled() {
+            return Err(self.interrupted());
+        }
+        events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(previous.clone()) });
+        held.note(number + 1).await?;
+        let ended = self.roll_back_to(helm, &previous.id, events).await?;
+        Ok(match ended {
+            Ok(()) => Outcome {
+                verdict: Verdict::RolledBack,
+                revision: Some(Revision { id: (number + 1).to_string(), image: previous.image }),
+                detail: format!("revision {} runs again", previous.id),
+                ..failed
+            },
+            Err(detail) => Outcome { verdict: Verdict::RollbackFailed, detail, ..failed },
+        })
+    }
+
+    /// Runs `helm rollback` and waits until the workloads are up.
+    async fn roll_back_to(
+        &self,
+        helm: &Program,
+        revision: &str,
+        events: &Events,
+    ) -> Result<Result<(), String>, HelmError> {
+        let timeout = format!("--timeout={}s", self.options.deadline.as_secs().max(1));
+        let mut running =
+            helm.start(&words(["rollback", &self.release, revision, "--wait=watcher", &timeout]))?;
+        tokio::select! {
+            ended = &mut running.ending => {
+                let ended = ended?;
+                Ok(if ended.success { Ok(()) } else { Err(ended.message) })
+            }
+            () = events.cancelled() => {
+                running.stop().await;
+                Err(self.interrupted())
+            }
+        }
+    }
+
+    async fn rollback_held(
+        &self,
+        held: &mut Held,
+        revision: Option<u32>,
+        events: &Events,
+    ) -> Result<Outcome, HelmError> {
+        let helm = self.program(Some(held)).await?;
+        helm.check().await?;
+        let history = self.free(&helm, held, events).await?;
+        let current = deployed(&history);
+        let last = history.last().map_or(0, |last| last.revision);
+        // What was deployed once: helm calls it superseded.
+        let good = |number: &&super::release::HelmRevision| {
+            matches!(number.status.as_str(), "deployed" | "superseded")
+        };
+        let wanted = revision.or_else(|| {
+            let earlier =
+                history.iter().rev().filter(good).find(|r| Some(r.revision) != current.map(|c| c.revision));
+            // A failed upgrade left the deployed one in place: that is where to go back to.
+            let failed = history.last().is_some_and(|last| last.status == "failed");
+            if failed { current.map(|c| c.revision) } else { earlier.map(|r| r.revision) }
+        });
+        let Some(wanted) = wanted.filter(|wanted| history.iter().any(|r| r.revision == *wanted)) else {
+            return Err(HelmError::NoPrevious { release: self.release.clone() });
+        };
+        let manifest = self.manifest(&helm, Some(wanted)).await?;
+        let same =
+            current.is_some_and(|c| c.revision == last) && self.manifest(&helm, None).await? == manifest;
+        let image = main_image(&placed(&manifest, "get manifest")?);
+        let to = Revision { id: wanted.to_string(), image: image.clone() };
+        let pinned = image.parse::<bp_artifact::DigestRef>().ok();
+        events.emit(DeployEvent::Planned {
+            target: self.id.clone(),
+            image: pinned.clone(),
+            current: current.map(|c| Revision { id: c.revision.to_string(), image: String::new() }),
+            changes: !same,
+        });
+        let mut ended = Ok(());
+        if !same {
+            held.note(last + 1).await?;
+            ended = self.roll_back_to(&helm, &to.id, events).await?;
+        }
+        let proof = self.proof_of(&placed(&manifest, "get manifest")?, &image).await?;
+        let (verdict, detail) = match (ended, &pinned) {
+            (Err(message), _) => (Verdict::FailedInPlace, message),
+            (Ok(()), Some(image)) => (proof.judge(&ResolvedImage::from(image.clone())), String::new()),
+            (Ok(()), None) => (Verdict::Unproven, "its image names no digest".to_owned()),
+        };
+        Ok(Outcome {
+            target: self.id.clone(),
+            verdict,
+            image: pinned,
+            changed: !same,
+            revision: Some(to),
+            previous: current.map(|c| Revision { id: c.revision.to_string(), image: String::new() }),
+            failure: None,
+            proof,
+            detail,
+        })
+    }
+
+    pub(super) async fn current(&self) -> Result<Current, HelmError> {
+        let helm = self.program(None).await?;
+        let history = self.history(&helm).await?;
+        let Some(stable) = deployed(&history) else {
+            return Err(HelmError::NoPrevious { release: self.release.clone() });
+        };
+        let manifest = self.manifest(&helm, Some(stable.revision)).await?;
+        let image = main_image(&placed(&manifest, "get manifest")?);
+        Ok(Current { stable: Revision { id: stable.revision.to_string(), image }, rolling_out: None })
+    }
+
+    pub(super) async fn prove(&self) -> Result<Proof, HelmError> {
+        let helm = self.program(None).await?;
+        let places = placed(&self.manifest(&helm, None).await?, "get manifest")?;
+        let image = main_image(&places);
+        self.proof_of(&places, &image).await
+    }
+
+    /// What the pods of the workloads with this image report.
+    async fn proof_of(&self, places: &[Placed], image: &str) -> Result<Proof, HelmError> {
+        let mut proof = Proof::default();
+        for place in places.iter().filter(|place| place.image == image) {
+            let Some(workload) = &place.workload else { continue };
+            let found = self.target(workload, &place.container).prove().await?;
+            proof.observations.extend(found.observations);
+        }
+        Ok(proof)
+    }
+
+    pub(super) async fn read_history(&self) -> Result<Vec<super::release::HelmRevision>, HelmError> {
+        let helm = self.program(None).await?;
+        self.history(&helm).await
+    }
+}
+
+/// Whether helm has given the workload its image.
+fn carries(object: &DynamicObject, place: &Placed) -> bool {
+    let pod = &object.data["spec"]["template"]["spec"];
+    let lists =
+        ["containers", "initContainers"].map(|list| pod[list].as_array().cloned().unwrap_or_default());
+    lists
+        .iter()
+        .flatten()
+        .any(|c| c["name"] == place.container.as_str() && c["image"] == place.image.as_str())
+}
+
+/// A revision of the release, with the image that it has where ours goes.
+fn revision(number: u32, manifest: &str, plan: &Plan) -> Result<Revision, HelmError> {
+    let all = placed(manifest, "get manifest")?;
+    let ours = |place: &&Placed| {
+        plan.places.iter().any(|p| p.workload == place.workload && p.container == place.container)
+    };
+    let image = all.iter().find(ours).map(|place| place.image.clone()).unwrap_or_default();
+    Ok(Revision { id: number.to_string(), image })
+}
+
+/// The image that most of a manifest's places have, those pinned to a digest first.
+fn main_image(places: &[Placed]) -> String {
+    let pinned = |place: &&Placed| place.image.contains("@sha256:");
+    let count = |image: &str| places.iter().filter(|place| place.image == image).count();
+    let best = places.iter().rev().max_by_key(|place| (pinned(place), count(&place.image)));
+    best.map(|place| place.image.clone()).unwrap_or_default()
+}

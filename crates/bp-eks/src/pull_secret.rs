@@ -1,0 +1,185 @@
+//! The Secret that lets a cluster pull from Amazon ECR, kept fresh.
+//!
+//! Nodes of EKS need none: their role may pull. Clusters elsewhere, and tools that read registries themselves (Argo CD
+//! Image Updater), do, and ECR's tokens live for twelve hours. Run this every few hours, from a CronJob or a pipeline.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bp_artifact::{TimeSource, Workload, WorkloadKind};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use crate::rollout::{Error, Place};
+
+/// Our name among the owners of the Secret's fields.
+const MANAGER: &str = "bp-eks:pull-secret";
+const EXPIRES: &str = "bp-eks/expires-at";
+const KIND: &str = "kubernetes.io/dockerconfigjson";
+
+/// A registry's authorization, as ECR's `GetAuthorizationToken` gives it: a value, so that this crate needs no ECR client.
+///
+/// ```
+/// # use bp_eks::RegistryToken;
+/// // From aws_sdk_ecr: `data.authorization_token()`, `data.proxy_endpoint()`, `data.expires_at()`.
+/// let token = RegistryToken::new(
+///     "https://111111111111.dkr.ecr.eu-central-1.amazonaws.com",
+///     "QVdTOnBhc3N3b3Jk",
+///     "2026-01-01T12:00:00Z".parse().unwrap(),
+/// );
+/// assert!(!format!("{token:?}").contains("QVdT"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct RegistryToken {
+    registries: Vec<String>,
+    authorization: SecretString,
+    expires_at: Timestamp,
+}
+
+impl RegistryToken {
+    /// `endpoint` is the registry's host, or its URL as ECR writes it; `authorization` is base64 of `user:password`.
+    pub fn new(
+        endpoint: impl AsRef<str>,
+        authorization: impl Into<SecretString>,
+        expires_at: Timestamp,
+    ) -> Self {
+        let token = RegistryToken { registries: Vec::new(), authorization: authorization.into(), expires_at };
+        token.also(endpoint)
+    }
+
+    /// The same token for another registry: ECR's are good for every registry that their principal may read.
+    pub fn also(mut self, endpoint: impl AsRef<str>) -> Self {
+        let registry = endpoint.as_ref().trim_start_matches("https://").trim_end_matches('/');
+        self.registries.push(registry.to_owned());
+        self
+    }
+}
+
+/// What became of the Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refreshed {
+    /// Until when it works.
+    pub expires_at: Timestamp,
+    /// Whether it was written: an equal one is left alone.
+    pub changed: bool,
+}
+
+/// A `kubernetes.io/dockerconfigjson` Secret in a namespace. Cheap to clone.
+#[derive(Clone)]
+pub struct PullSecret {
+    client: Client,
+    place: Place,
+    name: String,
+    time: TimeSource,
+}
+
+impl std::fmt::Debug for PullSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullSecret")
+            .field("namespace", &self.place.namespace)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PullSecret {
+    /// The Secret `name` in `namespace` of the cluster that `client` speaks to, called `cluster` in messages.
+    pub fn new(
+        client: Client,
+        cluster: impl Into<String>,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        let name = name.into();
+        let workload = Workload { kind: WorkloadKind::Deployment, name: name.clone() };
+        let place = Place { cluster: cluster.into(), namespace: namespace.into(), workload };
+        PullSecret { client, place, name, time: TimeSource::system() }
+    }
+
+    /// Reads the time of day from `time`, for tests.
+    pub fn time_source(mut self, time: TimeSource) -> Self {
+        self.time = time;
+        self
+    }
+
+    fn api(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.place.namespace)
+    }
+
+    /// Until when the Secret that is there works; `None` when there is none, or none of ours.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on `secrets`, which may be limited to this name.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn expires_at(&self) -> Result<Option<Timestamp>, Error> {
+        let found = self.api().get_metadata_opt(&self.name).await;
+        let found = found.map_err(|e| self.place.error("get secrets", e))?;
+        Ok(found.and_then(|secret| secret.annotations().get(EXPIRES)?.parse().ok()))
+    }
+
+    /// Whether the Secret is missing, or works for less than `margin` from now. With this a job that runs often asks ECR
+    /// seldom.
+    ///
+    /// # Errors
+    /// As [`expires_at`](Self::expires_at).
+    ///
+    /// # Permissions
+    /// As [`expires_at`](Self::expires_at).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn is_due(&self, margin: Duration) -> Result<bool, Error> {
+        let expires = self.expires_at().await?;
+        Ok(expires.is_none_or(|at| at <= self.time.now() + margin))
+    }
+
+    /// Makes the Secret, or brings it up to date. It is applied server-side under a field manager of its own,
+    /// so labels and annotations of others stay; data that somebody else wrote is taken over, for it is what we are asked
+    /// for.
+    ///
+    /// # Errors
+    /// When the cluster refuses; a Secret of that name and of another type cannot be changed.
+    ///
+    /// # Permissions
+    /// RBAC: `get`, `create`, `patch` on `secrets`; to have a token, the IAM action `ecr:GetAuthorizationToken`.
+    ///
+    /// # Cancel safety
+    /// One request: it is done or not.
+    pub async fn refresh(&self, token: &RegistryToken) -> Result<Refreshed, Error> {
+        let auth = json!({ "auth": token.authorization.expose_secret() });
+        let auths: serde_json::Map<_, _> =
+            token.registries.iter().map(|registry| (registry.clone(), auth.clone())).collect();
+        let expires_at = token.expires_at;
+        let config = STANDARD.encode(json!({ "auths": auths }).to_string());
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": { "name": self.name, "annotations": { (EXPIRES): expires_at.to_string() } },
+            "type": KIND,
+            "data": { ".dockerconfigjson": config },
+        });
+        let before = self.version().await?;
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = self.api().patch_metadata(&self.name, &params, &Patch::Apply(&secret)).await;
+        let applied = applied.map_err(|e| self.place.error("patch secrets", e))?;
+        Ok(Refreshed { expires_at, changed: before.is_none() || before != applied.resource_version() })
+    }
+
+    async fn version(&self) -> Result<Option<String>, Error> {
+        let found = self.api().get_metadata_opt(&self.name).await;
+        let found = found.map_err(|e| self.place.error("get secrets", e))?;
+        Ok(found.and_then(|secret| secret.resource_version()))
+    }
+}

@@ -1,0 +1,156 @@
+//! How soon a failure is told, beside `helm --wait` and `kubectl rollout status`: `cargo xtask bench-eks` runs this.
+//!
+//! The clock starts when the API first knows that a new pod fails, as a watch of the pods shows it: what came before is
+//! the cluster's own time, and the same for all.
+
+use std::{fmt::Write as _, time::Duration};
+
+use bp_artifact::DeployEvent;
+use bp_eks::OnFailure;
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, WatchEvent, WatchParams};
+use tokio::{process::Command, time::Instant};
+
+use super::{
+    kubernetes::helm::{BY_DIGEST, chart},
+    real::{EXITS, RUNS, Real, deployment, image, options},
+};
+
+/// As many times ours is measured; the others wait for their time-outs, and once is enough.
+const ROUNDS: usize = 5;
+/// Both are ten and five minutes if nobody says otherwise.
+const PROGRESS_DEADLINE: u32 = 30;
+const HELM_TIMEOUT: &str = "60s";
+
+/// Waits until a pod of the namespace shows a failure.
+async fn first_sign(pods: Api<Pod>) -> Instant {
+    let mut changes = pods.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    while let Some(change) = changes.next().await {
+        if let Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = change
+            && fails(&pod)
+        {
+            return Instant::now();
+        }
+    }
+    panic!("the watch of the pods ended before one failed")
+}
+
+fn fails(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let reasons = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    let mut reasons = reasons.filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"));
+    reasons.next().is_some()
+}
+
+async fn namespace(name: &str) -> (Real, Api<Pod>) {
+    let real = Real::with(name, &deployment(RUNS)).await;
+    let deadline = format!(r#"{{"spec":{{"progressDeadlineSeconds":{PROGRESS_DEADLINE}}}}}"#);
+    real.patch("deployment", &deadline).await;
+    let pods = Api::namespaced(real.client("admin").await, &real.namespace);
+    (real, pods)
+}
+
+/// From the first sign to our report, with what it says.
+async fn ours(beginning: &str, round: usize) -> (Duration, String) {
+    let (real, pods) = namespace(&format!("bench-bp-{beginning}-{round}")).await;
+    let sign = tokio::spawn(first_sign(pods));
+    let target = real.target("deployment/web", options(120).on_failure(OnFailure::Leave)).await;
+    let mut work = target.deploy(&image(beginning));
+    let mut told = None;
+    while let Some(event) = work.next_event().await {
+        if let DeployEvent::Failing { failure, .. } = event {
+            told = Some((Instant::now(), failure.to_string()));
+        }
+    }
+    let (at, says) = told.expect("a failure is told");
+    let took = at.saturating_duration_since(sign.await.unwrap());
+    real.leave().await;
+    (took, says)
+}
+
+/// From the first sign until `command` gives up, with its last words.
+async fn until_end(pods: Api<Pod>, mut command: Command) -> (Duration, String) {
+    let sign = tokio::spawn(first_sign(pods));
+    let ended = command.output().await.unwrap();
+    let at = Instant::now();
+    assert!(!ended.status.success(), "it fails: {ended:?}");
+    let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let says = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+    (at.saturating_duration_since(sign.await.unwrap()), says)
+}
+
+async fn kubectl(beginning: &str) -> (Duration, String) {
+    let (real, pods) = namespace(&format!("bench-kubectl-{beginning}")).await;
+    let container = format!("web={}", image(beginning).reference);
+    real.admin(&["set", "image", "deployment/web", &container]).await;
+    let status = real.kubectl("admin", &["rollout", "status", "deployment/web", "--timeout=300s"]);
+    let ended = until_end(pods, status).await;
+    real.leave().await;
+    ended
+}
+
+async fn helm(beginning: &str) -> (Duration, String) {
+    let real = Real::new(&format!("bench-helm-{beginning}")).await;
+    let chart = chart(&format!("bench-{beginning}"), BY_DIGEST);
+    let helm = |beginning: &str| {
+        let mut helm = Command::new(std::env::var("BP_E2E_HELM").expect("BP_E2E_HELM: the program"));
+        let image = image(beginning).reference;
+        helm.env("KUBECONFIG", std::env::var("BP_E2E_KUBECONFIG_ADMIN").unwrap());
+        helm.args(["upgrade", "--install", "web"]).arg(&chart).args(["--namespace", &real.namespace]);
+        helm.args(["--wait=watcher", "--timeout", HELM_TIMEOUT, "--set"]);
+        helm.arg(format!("image.repository={},image.digest={}", image.repository(), image.digest()));
+        helm.arg("--set").arg(format!("progressDeadlineSeconds={PROGRESS_DEADLINE}"));
+        helm
+    };
+    assert!(helm(RUNS).output().await.unwrap().status.success());
+    let pods = Api::namespaced(real.client("admin").await, &real.namespace);
+    let ended = until_end(pods, helm(beginning)).await;
+    let _ = std::fs::remove_dir_all(&chart);
+    real.leave().await;
+    ended
+}
+
+/// One line of a table, without what would break it.
+fn cell(text: &str) -> String {
+    let text = text.replace('|', "/");
+    match text.char_indices().nth(110) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a benchmark: cargo xtask bench-eks"]
+async fn how_soon_a_failure_is_told() {
+    let mut table =
+        String::from("| failure | who | after the API's first sign | says |\n|---|---|---|---|\n");
+    for (beginning, what) in
+        [(EXITS, "the program exits"), ("404", "no such image"), ("5ec", "a secret is missing")]
+    {
+        // The others run beside ours, in namespaces of their own, on the same cluster.
+        let others = tokio::spawn(async move { tokio::join!(kubectl(beginning), helm(beginning)) });
+        let mut measured = Vec::new();
+        for round in 0..ROUNDS {
+            measured.push(ours(beginning, round).await);
+        }
+        measured.sort();
+        let (least, (median, says), most) =
+            (measured[0].0, measured[ROUNDS / 2].clone(), measured[ROUNDS - 1].0);
+        let ours = format!("{} ms ({} to {})", median.as_millis(), least.as_millis(), most.as_millis());
+        let (kubectl, helm) = others.await.unwrap();
+        for (who, took, says) in [
+            ("bp-eks", ours, says),
+            ("`kubectl rollout status`", format!("{:.1} s", kubectl.0.as_secs_f64()), kubectl.1),
+            ("`helm upgrade --wait`", format!("{:.1} s", helm.0.as_secs_f64()), helm.1),
+        ] {
+            writeln!(table, "| {what} | {who} | {took} | {} |", cell(&says)).unwrap();
+        }
+        assert!(
+            median < Duration::from_secs(1),
+            "{what}: told within a second of the API knowing it: {median:?}"
+        );
+        assert!(median < kubectl.0 && median < helm.0);
+    }
+    std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
+}
