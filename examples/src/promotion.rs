@@ -28,6 +28,9 @@ pub struct CopyArgs {
     /// Leave the hashing of blobs to the destination, which does it anyway
     #[arg(long)]
     trust_destination: bool,
+    /// Upload to Amazon ECR in parts, so that a journal lets an upload go on where it was; not proven against AWS itself
+    #[arg(long)]
+    ecr_parts: bool,
     /// Speak plain HTTP with this registry; may be repeated. Loopback needs no word
     #[arg(long = "plain-http", value_name = "HOST")]
     plain_http: Vec<bp_artifact::Registry>,
@@ -42,6 +45,9 @@ impl CopyArgs {
             |path: &PathBuf, error| Failure::bad_input(format!("cannot open {}: {error}", path.display()));
         if let Some(path) = &self.journal {
             builder = builder.journal(Journal::open(path).map_err(|error| unreadable(path, error))?);
+        }
+        if self.ecr_parts {
+            builder = builder.ecr_parts();
         }
         if let Some(path) = &self.ca {
             builder =

@@ -10,7 +10,9 @@ use aws_sdk_ecr::{
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
 use bp_artifact::{Classified as _, TimeSource};
-use bp_promote::{Anonymous, CopyError, CopyOutcome, EcrClients, RegistryClient, transport};
+use bp_promote::{
+    Anonymous, CopyError, CopyOutcome, EcrClients, Journal, RegistryClient, RegistryClientBuilder, transport,
+};
 use bp_sandbox::{Effect, Fault, ImageBuilder, Sandbox, registry::RegistryOptions};
 use common::*;
 
@@ -28,6 +30,10 @@ fn ecr(sandbox: &Sandbox, key: &str, region: &'static str) -> Client {
 }
 
 fn world() -> World {
+    world_with(|builder| builder)
+}
+
+fn world_with(describe: impl FnOnce(RegistryClientBuilder) -> RegistryClientBuilder) -> World {
     let sandbox = Sandbox::builder()
         .registry(STAGING, RegistryOptions::ecr())
         .registry(PROD, RegistryOptions::ecr())
@@ -38,13 +44,12 @@ fn world() -> World {
         .with(STAGING.parse().unwrap(), ecr(&sandbox, "AKIASTAGING", "eu-central-1"))
         .with(PROD.parse().unwrap(), ecr(&sandbox, "AKIAPROD", "us-east-1"));
     let clock = sandbox.clock().clone();
-    let client = RegistryClient::builder()
+    let builder = RegistryClient::builder()
         .transport(transport(sandbox.transport()))
         .ecr(clients)
         .credentials(Anonymous)
-        .time_source(TimeSource::from_fn(move || clock.now()))
-        .build()
-        .unwrap();
+        .time_source(TimeSource::from_fn(move || clock.now()));
+    let client = describe(builder).build().unwrap();
     sandbox.registry(STAGING).push(&multi(), "shop/web", "v1");
     sandbox.registry(PROD).create_repository("shop/web");
     World { sandbox, client }
@@ -142,4 +147,30 @@ async fn without_the_api_s_permission_layers_are_looked_for_one_by_one() {
     let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
     let report = world.copy_as(&from, &to).await.unwrap();
     assert_eq!((report.blobs.sent, world.sandbox.ledger().count_of("HEAD blob")), (5, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_parts_an_upload_that_broke_off_goes_on_where_it_was() {
+    const PART: &str = "ecr:UploadLayerPart";
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(directory.path().join("journal")).unwrap();
+    let world = world_with(|builder| builder.ecr_parts().journal(journal));
+    let image = large(11 << 20);
+    world.sandbox.registry(STAGING).push(&image, "shop/web", "big");
+    // The source stands still for good after the first part.
+    let still = Effect::Stall((10 << 20) + 1, Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(still).at(STAGING).on("GET blob").times(100));
+    let (from, to) = (format!("{STAGING}/shop/web:big"), format!("{PROD}/shop/web:big"));
+    let _ = tokio::time::timeout(Duration::from_secs(5), world.copy_as(&from, &to)).await.unwrap_err();
+    world.sandbox.faults().clear();
+    // The configuration has a part of its own.
+    assert_eq!(world.sandbox.ledger().count_of(PART), 2);
+    world.copy_as(&from, &to).await.unwrap();
+    assert_eq!(world.sandbox.ledger().count_of(PART), 3, "only the second is missing");
+    let registry = world.sandbox.registry(PROD);
+    for blob in image.blobs() {
+        let digest = bp_artifact::Digest::sha256(blob);
+        assert_eq!(registry.blob("shop/web", digest.as_str()).as_ref(), Some(blob));
+    }
+    assert_eq!(world.sandbox.ledger().count_of("PUT upload"), 0);
 }

@@ -256,7 +256,7 @@ impl Engine {
             true => CopyError::NoImage {
                 source_name: self.source.name(),
                 reference: reference.to_string(),
-                source,
+                source: Box::new(source),
             },
             false => self.unreadable(reference, source),
         })
@@ -471,7 +471,11 @@ impl Engine {
     }
 
     pub(super) fn unreadable(&self, what: &dyn std::fmt::Display, source: StoreError) -> CopyError {
-        CopyError::Source { source_name: self.source.name(), what: what.to_string(), source }
+        CopyError::Source {
+            source_name: self.source.name(),
+            what: what.to_string(),
+            source: Box::new(source),
+        }
     }
 
     pub(super) fn unwritable(&self, what: &dyn std::fmt::Display, source: StoreError) -> CopyError {
@@ -480,9 +484,9 @@ impl Engine {
             StoreError::Registry(error @ RegistryError::NotFound { .. })
                 if error.has_code("NAME_UNKNOWN") =>
             {
-                CopyError::NoRepository { destination, source }
+                CopyError::NoRepository { destination, source: Box::new(source) }
             }
-            _ => CopyError::Destination { destination, what: what.to_string(), source },
+            _ => CopyError::Destination { destination, what: what.to_string(), source: Box::new(source) },
         }
     }
 

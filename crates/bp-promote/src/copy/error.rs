@@ -18,7 +18,7 @@ pub enum CopyError {
         /// The tag or digest.
         reference: String,
         /// What the source said.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The destination has no such repository, and does not make one.
     #[error("{destination} does not exist: create the repository first")]
@@ -26,7 +26,7 @@ pub enum CopyError {
         /// The repository.
         destination: String,
         /// What the destination said.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// Something could not be read.
     #[error("cannot read {what} from {source_name}")]
@@ -36,7 +36,7 @@ pub enum CopyError {
         /// What was to be read.
         what: String,
         /// What happened.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// Something could not be written.
     #[error("cannot write {what} to {destination}")]
@@ -46,7 +46,7 @@ pub enum CopyError {
         /// What was to be written.
         what: String,
         /// What happened.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// A manifest of the source cannot be understood.
     #[error("the manifest {digest} cannot be copied")]

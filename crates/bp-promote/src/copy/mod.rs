@@ -81,7 +81,7 @@ impl RegistryClient {
 ///
 /// # Permissions
 /// Pull from the source; pull and push at the destination. On Amazon ECR: `ecr:GetAuthorizationToken`;
-/// `ecr:BatchGetImage` and `ecr:GetDownloadUrlForLayer` on the source; `ecr:BatchGetImage`,
+/// `ecr:BatchGetImage`, `ecr:GetDownloadUrlForLayer` and, for referrers, `ecr:ListImages` on the source; `ecr:BatchGetImage`,
 /// `ecr:BatchCheckLayerAvailability`, `ecr:ListImages`, `ecr:InitiateLayerUpload`, `ecr:UploadLayerPart`,
 /// `ecr:CompleteLayerUpload` and `ecr:PutImage` on the destination.
 ///

@@ -23,6 +23,9 @@ use crate::store::{Destination, Source};
 /// Images of a run, with what the destination's name must name where that was planned.
 pub(super) type Images<S, D> = Vec<(ImageAt<S>, ImageAt<D>, Option<Option<Digest>>)>;
 
+/// The repository of a registry that a blob was put into first.
+type Landing = Arc<OnceCell<Repository>>;
+
 /// One run, of one image or many.
 pub(super) struct Run {
     pub(super) options: CopyOptions,
@@ -33,7 +36,7 @@ pub(super) struct Run {
     /// Requests for manifests under way.
     pub(super) lookups: Semaphore,
     /// Where this run has put a blob in a registry first: from there it is mounted into others.
-    landed: Mutex<HashMap<(Registry, Digest), Arc<OnceCell<Repository>>>>,
+    landed: Mutex<HashMap<(Registry, Digest), Landing>>,
     /// What was looked for already in a destination, when planning.
     surveyed: Mutex<HashSet<(String, Digest)>>,
 }
@@ -58,7 +61,7 @@ impl Run {
     }
 
     /// Where this run puts the blob first in this registry.
-    pub(super) fn landing(&self, registry: &Registry, blob: &Digest) -> Arc<OnceCell<Repository>> {
+    pub(super) fn landing(&self, registry: &Registry, blob: &Digest) -> Landing {
         let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(landed.entry((registry.clone(), blob.clone())).or_default())
     }

@@ -80,6 +80,8 @@ pub struct RegistryClientBuilder {
     proxies: Vec<String>,
     #[cfg(feature = "ecr")]
     ecr: super::EcrClients,
+    #[cfg(feature = "ecr")]
+    ecr_parts: bool,
 }
 
 impl RegistryClientBuilder {
@@ -106,6 +108,16 @@ impl RegistryClientBuilder {
     #[cfg(feature = "ecr")]
     pub fn ecr(mut self, clients: super::EcrClients) -> Self {
         self.ecr = clients;
+        self
+    }
+
+    /// Uploads to the registries of [`ecr`](Self::ecr) in parts, by ECR's own API. It tells what it has, so that with a
+    /// [`journal`](Self::journal) an upload goes on where it was.
+    ///
+    /// Not proven against AWS itself. Each upload holds one part in memory, usually of 10 MiB, and its base64.
+    #[cfg(feature = "ecr")]
+    pub fn ecr_parts(mut self) -> Self {
+        self.ecr_parts = true;
         self
     }
 
@@ -216,6 +228,8 @@ impl RegistryClientBuilder {
             journal: self.journal,
             #[cfg(feature = "ecr")]
             ecr: self.ecr,
+            #[cfg(feature = "ecr")]
+            ecr_parts: self.ecr_parts,
             retry: self.retry,
             hosts: Mutex::new(HashMap::new()),
             refuse_gaps: self.refuse_gaps,

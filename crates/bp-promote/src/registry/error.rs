@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry};
+use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry, Repository};
 use http::Method;
 use serde::Deserialize;
 
@@ -200,6 +200,18 @@ pub enum RegistryError {
         /// What is wrong with the answer.
         reason: String,
     },
+    /// Amazon ECR's own API refused, or failed.
+    #[error("{action} on {repository} failed")]
+    Service {
+        /// The action, as in `ecr:UploadLayerPart`.
+        action: &'static str,
+        /// The repository.
+        repository: Repository,
+        /// Whether another attempt may go well.
+        retryable: bool,
+        /// What happened.
+        source: Source,
+    },
     /// The credentials could not be fetched.
     #[error("no credentials for {registry}")]
     Credentials {
@@ -272,6 +284,7 @@ impl Classified for RegistryError {
             | RegistryError::Transport { .. }
             | RegistryError::Stalled { .. }
             | RegistryError::Corrupt { .. }
+            | RegistryError::Service { .. }
             | RegistryError::Credentials { .. } => ErrorClass::Unavailable,
             RegistryError::Manifest { .. } | RegistryError::Protocol { .. } => ErrorClass::Unexpected,
         }
@@ -281,6 +294,7 @@ impl Classified for RegistryError {
         match self {
             RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } => *renewed,
             RegistryError::Credentials { source, .. } => source.is_retryable(),
+            RegistryError::Service { retryable, .. } => *retryable,
             RegistryError::RateLimited { .. }
             | RegistryError::Unavailable { .. }
             | RegistryError::Transport { .. }

@@ -14,6 +14,8 @@ mod http;
 mod layers;
 mod lists;
 mod pace;
+#[cfg(feature = "ecr")]
+mod parts;
 mod referrers;
 mod repository;
 mod resolver;
@@ -79,6 +81,8 @@ struct Shared {
     journal: Option<Journal>,
     #[cfg(feature = "ecr")]
     ecr: EcrClients,
+    #[cfg(feature = "ecr")]
+    ecr_parts: bool,
     /// Registries that the caller knows to refuse manifests whose content is missing.
     refuse_gaps: HashSet<Registry>,
 }

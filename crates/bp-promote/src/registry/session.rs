@@ -111,7 +111,7 @@ impl RepositoryClient {
 }
 
 /// The stream without its first bytes. They are read, and count for its digest, all the same.
-fn skip(stream: BlobStream, mut bytes: u64) -> BlobStream {
+pub(super) fn skip(stream: BlobStream, mut bytes: u64) -> BlobStream {
     if bytes == 0 {
         return stream;
     }

@@ -41,6 +41,10 @@ impl RepositoryClient {
         if let Some(journal) = &self.client.0.journal {
             journal.begin(&self.repository.to_string());
         }
+        #[cfg(feature = "ecr")]
+        if let (None, Some(ecr)) = (mount, self.parts_for(blob)) {
+            return self.put_in_parts(blob, ecr, source).await;
+        }
         if let (None, Some(journal)) = (mount, self.journal_for(blob)) {
             return self.put_on(blob, journal, source).await;
         }

@@ -88,6 +88,12 @@ impl ApiError {
         ApiError { status, code, message: message.into(), extra: json!({}) }
     }
 
+    /// With further members of the error's shape.
+    pub(crate) fn with(mut self, extra: Value) -> Self {
+        self.extra = extra;
+        self
+    }
+
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

@@ -1,8 +1,9 @@
 //! What Amazon ECR's own API tells of the registry, beyond the specification's.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Manifest, Registry, TagMutability, document::Document};
+use super::{Manifest, Registry, TagMutability, document::Document, store::Upload};
 
 /// A manifest or index as ECR lists it.
 #[derive(Debug, Clone)]
@@ -43,6 +44,34 @@ impl Registry {
     /// The size of a blob of the repository.
     pub(crate) fn blob_size(&self, name: &str, digest: &str) -> Option<u64> {
         Some(self.store().repositories.get(name)?.blobs.get(digest)?.blob.size)
+    }
+
+    /// Opens an upload in parts.
+    pub(crate) fn initiate_upload(&self, name: &str) -> String {
+        let id = format!("{:032x}", fastrand::u128(..));
+        self.store().uploads.insert(id.clone(), Upload::new(name));
+        id
+    }
+
+    /// How many bytes an open upload has, and the size of its last part.
+    pub(crate) fn upload_has(&self, name: &str, id: &str) -> Option<(u64, Option<u64>)> {
+        let store = self.store();
+        let upload = store.uploads.get(id).filter(|upload| upload.repository == name)?;
+        Some((upload.blob.size, upload.parts.last().copied()))
+    }
+
+    /// Adds a part to an open upload.
+    pub(crate) fn append_part(&self, id: &str, part: Bytes) {
+        if let Some(upload) = self.store().uploads.get_mut(id) {
+            upload.hasher.update(&part);
+            upload.parts.push(part.len() as u64);
+            upload.blob.push(part);
+        }
+    }
+
+    /// Ends an upload in parts. `false` when what was uploaded has another digest.
+    pub(crate) fn complete_upload(&self, name: &str, id: &str, digest: &str) -> bool {
+        self.store_upload(name, id, digest).is_ok()
     }
 
     /// Deletes the repository with all that it holds. `false` when there is none.

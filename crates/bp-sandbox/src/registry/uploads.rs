@@ -194,6 +194,12 @@ impl Registry {
 
     /// Ends an upload: what came must have the digest that was promised.
     fn commit(&self, parts: &request::Parts, name: &str, id: &str, digest: &str) -> Answer {
+        self.store_upload(name, id, digest)?;
+        Ok(self.stored(parts, name, digest))
+    }
+
+    /// Makes an upload a blob, if it has this digest.
+    pub(super) fn store_upload(&self, name: &str, id: &str, digest: &str) -> Result<(), RegistryError> {
         let upload = self.store().uploads.remove(id).ok_or_else(|| RegistryError::no_upload(id))?;
         if !is_digest(digest) {
             return Err(RegistryError::bad_digest(format!("invalid digest: {digest}")));
@@ -207,8 +213,7 @@ impl Registry {
         let repository =
             store.repositories.get_mut(name).ok_or_else(|| RegistryError::no_repository(name))?;
         repository.blobs.insert(digest.to_owned(), link);
-        drop(store);
-        Ok(self.stored(parts, name, digest))
+        Ok(())
     }
 
     fn stored(&self, parts: &request::Parts, name: &str, digest: &str) -> Response<Body> {

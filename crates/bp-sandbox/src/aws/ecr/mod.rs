@@ -2,6 +2,7 @@
 
 mod caches;
 mod images;
+mod layers;
 mod repositories;
 
 use std::{sync::Arc, time::Duration};
@@ -41,6 +42,9 @@ impl Ecr {
             "CreatePullThroughCacheRule" => self.caches.create(call, aws.clock.now()),
             "DescribePullThroughCacheRules" => self.caches.describe(call),
             "BatchCheckLayerAvailability" => images::check_layers(aws, call),
+            "InitiateLayerUpload" => layers::initiate(aws, call),
+            "UploadLayerPart" => layers::upload_part(aws, call),
+            "CompleteLayerUpload" => layers::complete(aws, call),
             _ => Err(call.unknown()),
         }
     }
