@@ -36,10 +36,18 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # What else there is
+//! - [`copy_all`]: several images in one run, what they share once; [`plan`] and [`apply`]: to see first.
+//! - [`OciLayout`] and [`OciArchive`]: directories and tar archives as source and destination. [`Source`] and
+//!   [`Destination`] are for your own.
+//! - [`CopyOptions`]: referrers, platforms, no clobbering; [`CopyEvent`]: blobs, bytes, mounts, retries as they happen.
+//! - [`Journal`]: another process goes on where this one was killed. [`PromotionRecord`]: what was there before.
+//! - [`RegistryClient`] by itself, and [`RegistryResolver`]: from a tag to its digest.
+//!
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `ecr` | `EcrClients`: logins and layer checks of Amazon ECR by injected `aws_sdk_ecr::Client`s |
+//! | `ecr` | `EcrClients`: logins, layer checks and, by option, uploads in parts of Amazon ECR by injected `aws_sdk_ecr::Client`s |
 //!
 //! # Permissions
 //! Pull from the source, pull and push at the destination; see [`copy`] for Amazon ECR's actions.

@@ -102,6 +102,13 @@ async fn within_a_registry_blobs_are_mounted_and_a_refused_mount_is_an_upload() 
         let report = world.copy_as(&format!("{SRC}/shop/web:v1"), &to).await.unwrap();
         let expected = if mounts { counts(0, 3, 0) } else { counts(3, 0, 0) };
         assert_eq!(report.blobs, expected);
+        if mounts {
+            assert_eq!(
+                (report.source_requests, report.destination_requests),
+                (1, 3 + 3 + 1),
+                "one for each blob"
+            );
+        }
         assert_eq!(world.sandbox.ledger().count_of("POST mount"), 3);
         assert_eq!(world.sandbox.ledger().count_of("POST upload"), 0, "202 is continued, not started again");
         assert_eq!(world.sandbox.registry(SRC).tags("prod/web")["v1"], image.digest());
@@ -262,4 +269,19 @@ async fn tags_come_through_all_pages() {
     assert!(repository.head(&Reference::Tag("v9".parse().unwrap())).await.unwrap().is_none());
     let none = world.client.repository(&format!("{SRC}/none").parse().unwrap());
     assert!(none.tags().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_other_images_each_child_and_blob_is_looked_for_once() {
+    let world = World::plain();
+    world.sandbox.registry(DST).push(&single(), "shop/web", "v0");
+    let image = multi();
+    world.push(&image);
+    let report = world.copy().await.unwrap();
+    world.assert_copied(&image);
+    let missing = report.blobs.sent;
+    assert_eq!(report.blobs.present, 5 - missing);
+    assert_eq!(report.source_requests, 3 + missing);
+    // Name, digest, list; two children; five blobs; what is missing; three manifests.
+    assert_eq!(report.destination_requests, 3 + 2 + 5 + 2 * missing + 3);
 }

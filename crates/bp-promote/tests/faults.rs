@@ -319,3 +319,20 @@ async fn a_storm_of_429_slows_the_run_down_and_it_arrives() {
     world.copy().await.unwrap();
     world.assert_copied(&image);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_no_longer_taken_is_renewed_in_the_middle_of_a_run() {
+    for status in [401, 403] {
+        for operation in ["GET blob", "GET manifest"] {
+            let options = RegistryOptions::default().auth(Auth::token("ci", "pw", Duration::from_secs(600)));
+            let world = World::with(options, RegistryOptions::default(), login(SRC, "ci", "pw"));
+            let image = multi();
+            world.push(&image);
+            // The first request learns the challenge; a later one meets a token that was revoked.
+            world.sandbox.faults().inject(Fault::status(status).at(SRC).on(operation).after(2));
+            world.copy().await.unwrap();
+            world.assert_copied(&image);
+            assert_eq!(world.sandbox.ledger().count_of("GET token"), 2, "{status} {operation}");
+        }
+    }
+}

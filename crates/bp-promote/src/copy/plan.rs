@@ -41,7 +41,8 @@ pub struct CopyPlan {
     /// What is attached, where that is to go along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referrers: Option<Vec<PlannedReferrer>>,
-    /// The requests that carrying it takes, without retries, tokens and referrers.
+    /// The requests that carrying it alone takes, without retries, tokens and referrers. In a run of several images it
+    /// takes less.
     pub requests: Requests,
 }
 
