@@ -5,6 +5,7 @@ mod check;
 mod clock;
 mod command;
 mod e2e;
+mod mutants;
 mod report;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Chore {
     Check(check::Arguments),
     /// Run the scenarios on real servers, and real clients on the sandbox
     E2e(e2e::Arguments),
+    /// Break promises on purpose, and see that a test of every tier turns red
+    Mutants(mutants::Arguments),
     /// Copy images beside crane, skopeo and regctl, and tell how long each took and what it cost
     BenchCopy(bench::Arguments),
     /// Run a program and tell what it cost
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Check(arguments) => check::run(&arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
+        Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::BenchCopy(arguments) => bench::run(&arguments),
         Chore::Measure(arguments) => bench::measure::run(&arguments),
     };

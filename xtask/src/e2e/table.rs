@@ -22,8 +22,8 @@ enum Outcome {
     /// What was seen.
     Passed(String),
     Failed,
-    /// Why this server cannot show it; the sandbox tests do.
-    SandboxOnly(&'static str),
+    /// Where alone it is shown, and why this server cannot.
+    Elsewhere(&'static str, &'static str),
 }
 
 impl Table {
@@ -54,8 +54,17 @@ impl Table {
 
     /// Notes what this server cannot show.
     pub(super) fn sandbox_only(&mut self, server: &str, scenario: &str, why: &'static str) {
-        report::line(format_args!("     [{server}] {scenario}: sandbox only: {why}"));
-        self.push(server, scenario, Outcome::SandboxOnly(why));
+        self.elsewhere(server, scenario, "sandbox only", why);
+    }
+
+    /// Notes what the sandbox cannot show.
+    pub(super) fn real_only(&mut self, server: &str, scenario: &str, why: &'static str) {
+        self.elsewhere(server, scenario, "real server only", why);
+    }
+
+    fn elsewhere(&mut self, server: &str, scenario: &str, place: &'static str, why: &'static str) {
+        report::line(format_args!("     [{server}] {scenario}: {place}: {why}"));
+        self.push(server, scenario, Outcome::Elsewhere(place, why));
     }
 
     fn push(&mut self, server: &str, scenario: &str, outcome: Outcome) {
@@ -89,7 +98,7 @@ impl fmt::Display for Outcome {
             Outcome::Passed(seen) if seen.is_empty() => f.write_str("ok"),
             Outcome::Passed(seen) => write!(f, "ok ({seen})"),
             Outcome::Failed => f.write_str("FAILED"),
-            Outcome::SandboxOnly(why) => write!(f, "sandbox only ({why})"),
+            Outcome::Elsewhere(place, why) => write!(f, "{place} ({why})"),
         }
     }
 }

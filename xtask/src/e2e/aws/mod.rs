@@ -4,9 +4,9 @@
 mod calls;
 mod shape;
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use self::{calls::Call, shape::shape};
@@ -51,7 +51,13 @@ fn compare(call: &Call, world: &World, sandbox: &str, moto: &str) -> Result<Stri
         let ended = command::ended_within(Duration::from_secs(180), &mut aws)?;
         Answer::read(ended.status.success(), &ended.stdout, &ended.stderr)
     };
-    match (ask(sandbox)?, ask(moto)?) {
+    // Most of the time is aws-cli's start.
+    let (ours, theirs) = thread::scope(|scope| {
+        let ours = scope.spawn(|| ask(sandbox));
+        let theirs = ask(moto);
+        (ours.join(), theirs)
+    });
+    match (ours.map_err(|_| anyhow!("the thread panicked"))??, theirs?) {
         (Answer::Refused(ours), Answer::Given(_)) if call.refused == Some(ours.as_str()) => {
             Ok(format!("the sandbox refuses as documented: {ours}; moto does not"))
         }

@@ -16,6 +16,11 @@ pub(super) fn run(stage: &mut Stage, world: &World) {
     scenario("kubectl applies a Deployment and waits for it", deploys);
     scenario("kubectl apply --server-side is told of a conflict", conflicts);
     scenario("kubectl sees a crash, its log and its events, and undoes it", crashes);
+    stage.table.real_only(
+        SERVER,
+        "helm installs, upgrades, rolls back",
+        "helm sends the Secrets of its releases as protobuf, and the sandbox reads JSON alone",
+    );
 }
 
 fn kubectl(world: &World, arguments: &[&str]) -> Result<Command> {

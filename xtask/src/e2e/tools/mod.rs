@@ -214,8 +214,18 @@ impl Toolbox {
             Source::Crate { version } => {
                 let root = self.cache.join(format!("{}-{version}", tool.program));
                 let mut cargo = command::cargo();
-                cargo.args(["install", "--quiet", "--locked", "--version", version, tool.program, "--root"]);
-                // Its own target directory: the workspace's would be locked, and rebuilt for other flags.
+                cargo.args([
+                    "install",
+                    "--quiet",
+                    "--debug",
+                    "--locked",
+                    "--version",
+                    version,
+                    tool.program,
+                    "--root",
+                ]);
+                // Not optimised, which is half the work. Its own target directory: the workspace's would be locked, and
+                // rebuilt for other flags.
                 cargo.arg(root).env("CARGO_TARGET_DIR", self.cache.join("target"));
                 retried(&mut cargo)
             }
