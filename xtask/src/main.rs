@@ -29,6 +29,8 @@ enum Chore {
     Mutants(mutants::Arguments),
     /// Copy images beside crane, skopeo and regctl, and tell how long each took and what it cost
     BenchCopy(bench::Arguments),
+    /// Time how soon a failing roll-out is told, beside kubectl and helm, on a real control plane
+    BenchEks(e2e::kubernetes::bench::Arguments),
     /// Run a program and tell what it cost
     #[command(hide = true)]
     Measure(bench::measure::Arguments),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::BenchCopy(arguments) => bench::run(&arguments),
+        Chore::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Chore::Measure(arguments) => bench::measure::run(&arguments),
     };
     match done {

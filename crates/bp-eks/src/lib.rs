@@ -60,8 +60,18 @@
 //! | `events` | `list`, `watch`: without them causes are less exact |
 //! | `pods/log` | `get`: without it there are no log lines in the evidence |
 //!
+//! # Beside roll-outs
+//! - [`BlueGreen`] stages an image beside what is live, moves all traffic of a Service at one stroke, and back;
+//!   [`IngressSwitch`] leads an Ingress from one permanent Service to another.
+//! - `HelmRelease` (feature `helm`) drives the `helm` program with our evidence, our way to the cluster and our proof.
+//! - [`PullSecret`] keeps the Secret fresh with which a cluster pulls from Amazon ECR.
+//!
+//! Each says its RBAC verbs function by function.
+//!
 //! # Features
-//! None. The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
+//! - `helm`: `HelmRelease`. Off if not said: it brings a small HTTP server, processes and a reader of YAML.
+//!
+//! The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 
 mod connect;
 #[cfg(feature = "helm")]

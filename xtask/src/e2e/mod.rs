@@ -6,7 +6,7 @@
 mod aws;
 mod documents;
 pub(crate) mod http;
-mod kubernetes;
+pub(crate) mod kubernetes;
 mod library;
 mod registries;
 mod sandbox;
@@ -100,6 +100,19 @@ struct Stage {
 }
 
 impl Stage {
+    fn new(cache: Option<PathBuf>, scenario: Option<String>) -> Result<Self> {
+        let target = command::root().join("target/e2e");
+        let scratch = target.join(format!("run-{}", std::process::id()));
+        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+        Ok(Stage {
+            tools: Toolbox::new(cache.unwrap_or_else(|| target.join("tools")))?,
+            scratch,
+            servers: Vec::new(),
+            table: Table::only(scenario),
+            environment: Vec::new(),
+        })
+    }
+
     /// Runs the scenarios of a part that are tests of our packages.
     fn scenarios(&mut self, part: &str, server: &str) -> Result<()> {
         Library::build()?.run_all(part, server, &self.environment, &mut self.table)
@@ -109,17 +122,7 @@ impl Stage {
 /// Runs the parts; whether each could run and every scenario passed.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     server::end_all_on_signal()?;
-    let target = command::root().join("target/e2e");
-    let scratch = target.join(format!("run-{}", std::process::id()));
-    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    let cache = arguments.cache.clone().unwrap_or_else(|| target.join("tools"));
-    let mut stage = Stage {
-        tools: Toolbox::new(cache)?,
-        scratch,
-        servers: Vec::new(),
-        table: Table::only(arguments.scenario.clone()),
-        environment: Vec::new(),
-    };
+    let mut stage = Stage::new(arguments.cache.clone(), arguments.scenario.clone())?;
 
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
     let mut lacking = Vec::new();

@@ -1,5 +1,6 @@
 //! The line on a real control plane.
 
+pub(crate) mod bench;
 mod cluster;
 mod node;
 

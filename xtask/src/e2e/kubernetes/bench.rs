@@ -1,0 +1,53 @@
+//! `cargo xtask bench-eks`: the servers are started here, the measuring is a test of bp-eks.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{
+    super::{Part, Stage, library::Library, server},
+    cluster::Cluster,
+};
+use crate::{command, report};
+
+const BEGIN: &str = "<!-- bench-eks writes below -->";
+const END: &str = "<!-- bench-eks wrote above -->";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Write the results into docs/benchmarks.md
+    #[arg(long)]
+    write: bool,
+    /// Where installed programs are kept between runs
+    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
+    cache: Option<PathBuf>,
+}
+
+/// Times how soon a failing roll-out is told; whether we told it within a second and before the others.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    server::end_all_on_signal()?;
+    let mut stage = Stage::new(arguments.cache.clone(), None)?;
+    stage.tools.require(&Part::Kubernetes.tools())?;
+    let cluster = Cluster::start(&mut stage)?;
+    let mut environment = super::environment(&stage, &cluster)?;
+    let result = stage.scratch.join("bench-eks.md");
+    environment.push(("BP_BENCH_RESULT", result.clone().into()));
+    Library::build()?.run("bench::how_soon_a_failure_is_told", &environment)?;
+    let table = fs::read_to_string(&result).context("the benchmark left no result")?;
+    report::line(&table);
+    if arguments.write {
+        write(&table)?;
+    }
+    stage.servers.clear();
+    let _ = fs::remove_dir_all(&stage.scratch);
+    Ok(true)
+}
+
+/// Puts the table between the marks of the page.
+fn write(table: &str) -> Result<()> {
+    let page = command::root().join("docs/benchmarks.md");
+    let text = fs::read_to_string(&page)?;
+    let (before, rest) = text.split_once(BEGIN).context("docs/benchmarks.md has no place for bench-eks")?;
+    let (_, after) = rest.split_once(END).context("docs/benchmarks.md has no end for bench-eks")?;
+    fs::write(page, format!("{before}{BEGIN}\n\n{table}\n{END}{after}")).map_err(Into::into)
+}
