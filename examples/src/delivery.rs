@@ -120,18 +120,23 @@ impl Delivery {
     /// # Errors
     /// When none is configured, or the cluster cannot be reached.
     pub async fn eks(&self) -> Result<Arc<dyn Target>, Failure> {
+        Ok(Arc::new(self.eks_with(|options| options).await?))
+    }
+
+    /// The EKS workload, with options of the caller's.
+    ///
+    /// # Errors
+    /// As [`eks`](Self::eks).
+    pub async fn eks_with(
+        &self,
+        change: impl FnOnce(bp_eks::Options) -> bp_eks::Options,
+    ) -> Result<bp_eks::EksTarget, Failure> {
         let eks = self.environment.eks()?;
         let client = self.clients.kube(&eks.cluster).await?;
         let options = self.eks_options()?;
         let (workload, container) = (eks.workload.clone(), eks.container.clone());
-        Ok(Arc::new(bp_eks::EksTarget::new(
-            client,
-            &eks.cluster,
-            &eks.namespace,
-            workload,
-            container,
-            options,
-        )))
+        let (cluster, namespace) = (&eks.cluster, &eks.namespace);
+        Ok(bp_eks::EksTarget::new(client, cluster, namespace, workload, container, change(options)))
     }
 
     /// How work on the EKS cluster is to go.

@@ -6,6 +6,7 @@
 pub mod cli;
 mod clients;
 pub mod delivery;
+pub mod eks;
 mod failure;
 mod program;
 pub mod promotion;

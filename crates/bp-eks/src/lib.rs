@@ -27,24 +27,35 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What runs, and the way back:
+//! The other verbs: look before, look after, and the way back:
 //!
 //! ```no_run
 //! # async fn run(web: bp_eks::EksTarget, image: bp_artifact::ResolvedImage) -> Result<(), bp_eks::Error> {
+//! for finding in web.preflight(&image).await?.findings {
+//!     tracing::warn!(%finding); // a verb that RBAC denies, a secret that is not there, another architecture
+//! }
+//! for change in web.plan(&image).await?.changes {
+//!     tracing::info!(%change); // as the API server answers to a dry run
+//! }
 //! let current = web.current().await?;
 //! let verdict = web.prove().await?.judge(&image);
+//! let drift = web.drift(&image).await?;
 //! let undone = web.rollback().await?;
 //! let restored = web.restore(&current.stable).await?;
 //! # Ok(()) }
 //! ```
+//!
+//! The workload is `deployment/web`, `statefulset/db`, `daemonset/agent` or `job/migrate`. Of a Job, whose template never
+//! changes, one is made for each image. What happens when, row by row with its test, is in `docs/eks-scenarios.md`.
 //!
 //! # What it does that others do not
 //! - It follows the generation that *its own* apply made; that a Deployment is available says nothing about it.
 //! - It looks at pods, events and ReplicaSets, so it fails as soon as the API knows, not at a time-out, and says which
 //!   container, which exit code, which secret.
 //! - It keeps the evidence (states, warnings, the last log lines) and only then goes back to what ran before.
-//! - It changes one field, the container's image, by server-side apply, and takes it from nobody unless it is
-//!   [told to](Options::take_over).
+//! - It changes one field, the container's image (and the variables that are [set with it](Options::environment)), by
+//!   server-side apply, and takes it from nobody unless it is [told to](Options::take_over).
+//! - It does not let a StatefulSet's broken pod block its own replacement, where `kubectl rollout undo` hangs.
 //! - It shows which digest the pods run.
 //!
 //! # Permissions
@@ -81,7 +92,9 @@ mod rollout;
 mod traffic;
 
 pub use bp_artifact::OnFailure;
-pub use connect::{ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster};
+pub use connect::{
+    AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster,
+};
 #[cfg(feature = "helm")]
 pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};

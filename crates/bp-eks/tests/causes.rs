@@ -126,3 +126,55 @@ async fn a_kubeconfig_that_is_not_there_is_named() {
     assert!(matches!(error, ConnectError::Kubeconfig { .. }));
     assert_eq!(error.to_string(), "the kubeconfig /nowhere/config cannot be used with the context \"shop\"");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_program_without_its_aws_role_is_told_by_its_log() {
+    let world = World::new().await;
+    let line = "operation error STS: AssumeRoleWithWebIdentity, AccessDenied: Not authorized";
+    let log = vec!["booting".to_owned(), line.to_owned()];
+    let image = world.image("role", Behaviour::Exits { after: Duration::from_secs(1), code: 1, log });
+    let outcome = deploy(&world.target(), &image).await.1.unwrap();
+    let failure = outcome.failure.unwrap();
+    assert_eq!(
+        (outcome.verdict, failure.cause),
+        (Verdict::RolledBack, Cause::PermissionMissing),
+        "{failure}"
+    );
+    assert!(failure.message.ends_with(line), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_breaker_ends_what_fails_now_and_then() {
+    let mut took = Vec::new();
+    for guarded in [true, false] {
+        let world = World::with(|deployment| {
+            deployment["spec"]["replicas"] = json!(6);
+            deployment["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": "100%" } });
+        })
+        .await;
+        let slow_death = Behaviour::Exits { after: Duration::from_secs(50), code: 7, log: vec![] };
+        let image = world.image("flapping", slow_death);
+        let target = world.target_with(|options| options.take_over(true).circuit_breaker(guarded));
+        let begun = tokio::time::Instant::now();
+        let failure = deploy(&target, &image).await.1.unwrap().failure.unwrap();
+        assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(7)), "{failure}");
+        assert_eq!(failure.message.contains("of 3 that it takes"), guarded, "{failure}");
+        took.push(begun.elapsed());
+    }
+    assert!(took[0] < took[1], "{took:?}: it does not wait for the crash loop");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_between_reading_and_applying_is_not_made_anew_by_half() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::default());
+    // The answer to the dry run is slow enough for somebody to come between.
+    let slow = bp_sandbox::Fault::new(bp_sandbox::Effect::Delay(Duration::from_secs(5)));
+    world.sandbox.faults().inject(slow.on("patch deployments"));
+    let work = world.target().deploy(&second);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.cluster.delete("deployments", "prod", "web");
+    let error = work.await.unwrap_err();
+    assert!(matches!(error, Error::WorkloadNotFound { .. }), "{error}");
+    assert!(world.cluster.object("deployments", "prod", "web").is_none());
+}

@@ -3,13 +3,19 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::ExitCode;
-use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
+use bp_examples::{
+    Failure, Ui,
+    delivery::DeliveryArgs,
+    eks::{self, EksArgs},
+};
 
 /// Deploys the artifact's image to an environment's EKS workload and watches it to a verdict
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
     delivery: DeliveryArgs,
+    #[command(flatten)]
+    eks: EksArgs,
 }
 
 fn main() -> Process {
@@ -18,8 +24,11 @@ fn main() -> Process {
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.delivery.open().await?;
-    let workload = delivery.eks().await?;
+    let workload = delivery.eks_with(|options| args.eks.options(options)).await?;
     let image = args.delivery.image(&delivery).await?;
+    if args.eks.dry_run {
+        return eks::look(&ui, &workload, &image).await;
+    }
     let outcome = ui.follow(workload.deploy(&image)).await?;
     ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);
     Ok(outcome.verdict.into())

@@ -1,5 +1,6 @@
 //! From a cluster's name to a `kube::Client`.
 
+mod aws_auth;
 mod error;
 mod session;
 mod token;
@@ -17,8 +18,10 @@ use kube::{
     client::{Body, ClientBuilder, ConfigExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use secrecy::SecretString;
 use tower::{BoxError, Service, ServiceBuilder, buffer::Buffer, layer::layer_fn};
 
+pub use aws_auth::{AwsAuth, AwsAuthEntry, AwsAuthError};
 pub use error::ConnectError;
 use session::Session;
 pub(crate) use token::TokenError;
@@ -173,6 +176,24 @@ impl Connector {
             .layer(config.base_uri_layer())
             .service(transport);
         Ok(Client::new(service, config.default_namespace))
+    }
+
+    /// A token for the cluster, as `aws eks get-token` prints it: for programs that speak to the cluster themselves. EKS
+    /// takes it for 15 minutes; [`connect`](Self::connect) renews its own.
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe), or when there are no credentials to sign with.
+    ///
+    /// # Permissions
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn token(&self) -> Result<SecretString, ConnectError> {
+        let cluster = self.describe().await?;
+        let token = self.tokens(&cluster).get().await;
+        let token = token.map_err(|e| ConnectError::NoCredentials { source: e.into() })?;
+        Ok(token.expose().into())
     }
 
     fn tokens(&self, cluster: &ClusterInfo) -> Arc<Tokens> {

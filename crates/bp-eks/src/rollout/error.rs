@@ -108,7 +108,9 @@ pub enum Error {
     /// RBAC says no.
     #[error(
         "not allowed: give the identity the verb {verb:?} on {resource} in the namespace {namespace:?}, with a Role and \
-         RoleBinding or an access policy"
+         RoleBinding (docs/iam/deploy-eks-rbac.yaml), or with an access policy (aws eks associate-access-policy \
+         --cluster-name <cluster> --principal-arn <role> --access-scope type=namespace,namespaces={namespace} \
+         --policy-arn arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy)"
     )]
     Forbidden {
         /// The verb that is missing, such as `patch`.

@@ -4,7 +4,7 @@ use bp_artifact::{Change, ResolvedImage};
 use serde_json::json;
 
 use super::{
-    api::Manner,
+    api::{Manner, is_ours},
     error::{Conflict, Error},
     live::Live,
     survey::Start,
@@ -18,8 +18,11 @@ use super::{
 pub struct Plan {
     /// The fields that would change. None when the image is in place.
     pub changes: Vec<Change>,
-    /// Whose fields they are. Where there are any, the roll-out needs [`Options::take_over`](crate::Options::take_over).
+    /// Whose fields they are, where they are not ours.
     pub conflicts: Vec<Conflict>,
+    /// Whether the roll-out would be refused for those conflicts: it would need
+    /// [`Options::take_over`](crate::Options::take_over).
+    pub is_refused: bool,
 }
 
 impl Inner {
@@ -29,7 +32,7 @@ impl Inner {
         if live.is_job() {
             let from = json!({ "image": live.image(&slot.name) });
             let changes = Change::between(&from, &json!({ "image": image.reference.to_string() }));
-            return Ok(Plan { changes, conflicts: Vec::new() });
+            return Ok(Plan { changes, ..Plan::default() });
         }
         self.check(&live)?;
         self.dry_run(&live, &slot, &image.reference.to_string()).await
@@ -45,7 +48,9 @@ impl Inner {
             other => (other?, Vec::new()),
         };
         let spec = |live: &Live| json!({ "spec": live.spec() });
-        Ok(Plan { changes: Change::between(&spec(live), &spec(&answer)), conflicts })
+        let own = conflicts.iter().all(|conflict| is_ours(&conflict.manager));
+        let changes = Change::between(&spec(live), &spec(&answer));
+        Ok(Plan { changes, conflicts, is_refused: !own && !self.options.take_over })
     }
 
     /// Tells what the apply is going to change. A cluster that makes no dry run (a webhook may not support it) does not

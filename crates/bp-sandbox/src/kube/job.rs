@@ -70,9 +70,8 @@ pub(super) fn sync(world: &mut World, job: &Object) {
         if due > now {
             world.wake_at(due);
         } else {
-            for _ in left..parallelism.min(completions - succeeded) {
-                left += i64::from(make(world, job, name));
-            }
+            let lacking = (parallelism.min(completions - succeeded) - left).max(0);
+            left += (0..lacking).filter(|_| make(world, job, name)).count() as i64;
         }
         end.into_iter().for_each(|end| world.wake_at(end));
     }

@@ -9,7 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::cluster::{Cluster, NAMESPACE};
-use super::{Stage, library::Environment, tools::HELM};
+use super::{
+    Stage,
+    library::Environment,
+    tools::{AWS_CLI, HELM},
+};
 use crate::clock;
 
 const SERVER: &str = "kubernetes 1.34";
@@ -70,6 +74,7 @@ fn environment(stage: &Stage, cluster: &Cluster) -> Result<Environment> {
         ("BP_E2E_NAMESPACE", NAMESPACE.into()),
         ("BP_E2E_KUBECTL", cluster.kubectl_program().into()),
         ("BP_E2E_HELM", stage.tools.command(HELM)?.get_program().into()),
+        ("BP_E2E_AWS_CLI", stage.tools.command(AWS_CLI)?.get_program().into()),
     ])
 }
 

@@ -1,0 +1,164 @@
+//! The ConfigMap `aws-auth`: whom it lets into the cluster, under which name and in which groups.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use serde::Deserialize;
+
+/// Whom the ConfigMap `kube-system/aws-auth` lets into the cluster. Access entries win over it, and a cluster whose
+/// authentication mode is `API` does not read it at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AwsAuth {
+    /// The entries, in their order.
+    pub entries: Vec<AwsAuthEntry>,
+}
+
+/// One entry of `mapRoles` or `mapUsers`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct AwsAuthEntry {
+    /// The ARN of the role or user.
+    #[serde(alias = "rolearn", alias = "userarn")]
+    pub arn: String,
+    /// Who it is in the cluster; may have placeholders such as `{{SessionName}}`.
+    #[serde(default)]
+    pub username: String,
+    /// Its groups, which Roles are bound to.
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+/// Why `aws-auth` could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AwsAuthError {
+    /// The cluster has none, or it may not be read.
+    #[error(
+        "the ConfigMap kube-system/aws-auth cannot be read: it takes the verb get on configmaps in kube-system"
+    )]
+    Unreadable(#[source] Box<kube::Error>),
+    /// A part of it is no list of entries. The cluster's authenticator then knows nobody of that part.
+    #[error("{part} of the ConfigMap kube-system/aws-auth is no list of entries: mend its YAML")]
+    Malformed {
+        /// `mapRoles` or `mapUsers`.
+        part: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl bp_artifact::Classified for AwsAuthError {
+    fn class(&self) -> bp_artifact::ErrorClass {
+        match self {
+            AwsAuthError::Unreadable(_) => bp_artifact::ErrorClass::Unavailable,
+            AwsAuthError::Malformed { .. } => bp_artifact::ErrorClass::BadInput,
+        }
+    }
+}
+
+impl AwsAuth {
+    /// Reads it from the cluster; empty when there is none.
+    ///
+    /// # Errors
+    /// When it may not be read, or is malformed.
+    ///
+    /// # Permissions
+    /// RBAC: `get` on `configmaps` in `kube-system`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn read(client: &Client) -> Result<Self, AwsAuthError> {
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+        let found = api.get_opt("aws-auth").await.map_err(|e| AwsAuthError::Unreadable(Box::new(e)))?;
+        let data = found.and_then(|map| map.data).unwrap_or_default();
+        let part = |name: &str| data.get(name).map(String::as_str).unwrap_or_default();
+        AwsAuth::parse(part("mapRoles"), part("mapUsers"))
+    }
+
+    /// Reads the YAML of `mapRoles` and `mapUsers`.
+    ///
+    /// # Errors
+    /// When one of them is no list of entries.
+    pub fn parse(roles: &str, users: &str) -> Result<Self, AwsAuthError> {
+        let mut entries = Vec::new();
+        for (part, text) in [("mapRoles", roles), ("mapUsers", users)] {
+            if text.trim().is_empty() {
+                continue;
+            }
+            let list: Vec<AwsAuthEntry> = serde_saphyr::from_str(text)
+                .map_err(|e| AwsAuthError::Malformed { part, source: e.into() })?;
+            entries.extend(list);
+        }
+        Ok(AwsAuth { entries })
+    }
+
+    /// The entry that lets `caller` in, an ARN as `aws sts get-caller-identity` shows it.
+    ///
+    /// As the authenticator does it: a session of a role counts as the role, and without the role's path, so an entry that
+    /// was written with a path (`role/ci/deploy`) lets nobody in.
+    ///
+    /// ```
+    /// let auth = bp_eks::AwsAuth::parse(
+    ///     "- rolearn: arn:aws:iam::111111111111:role/deploy\n  username: ci\n  groups: [bp-deployers]\n", "",
+    /// )?;
+    /// let entry = auth.matching("arn:aws:sts::111111111111:assumed-role/deploy/build-7").unwrap();
+    /// assert_eq!(entry.groups, ["bp-deployers"]);
+    /// # Ok::<(), bp_eks::AwsAuthError>(())
+    /// ```
+    pub fn matching(&self, caller: &str) -> Option<&AwsAuthEntry> {
+        let caller = principal(caller).to_ascii_lowercase();
+        self.entries.iter().find(|entry| entry.arn.to_ascii_lowercase() == caller)
+    }
+}
+
+/// The role behind a session of it; anything else as it is.
+fn principal(caller: &str) -> String {
+    let parts: Vec<&str> = caller.splitn(6, ':').collect();
+    let ["arn", partition, "sts", "", account, resource] = parts.as_slice() else { return caller.to_owned() };
+    match resource.strip_prefix("assumed-role/").and_then(|rest| rest.split_once('/')) {
+        Some((role, _)) => format!("arn:{partition}:iam::{account}:role/{role}"),
+        None => caller.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: &str = "
+- groups:
+  - system:bootstrappers
+  - system:nodes
+  rolearn: arn:aws:iam::111111111111:role/nodes
+  username: system:node:{{EC2PrivateDNSName}}
+- rolearn: arn:aws:iam::111111111111:role/ci/deploy
+  username: ci
+";
+
+    #[test]
+    fn an_entry_matches_as_the_authenticator_matches() {
+        let users =
+            "- userarn: arn:aws:iam::111111111111:user/Ada\n  username: ada\n  groups: [system:masters]\n";
+        let auth = AwsAuth::parse(ROLES, users).unwrap();
+        assert_eq!(auth.entries.len(), 3);
+        for (caller, username) in [
+            ("arn:aws:sts::111111111111:assumed-role/nodes/i-1", Some("system:node:{{EC2PrivateDNSName}}")),
+            ("arn:aws:iam::111111111111:user/ada", Some("ada")),
+            // The path is lost in a session's ARN: this entry lets nobody in.
+            ("arn:aws:sts::111111111111:assumed-role/deploy/build-7", None),
+            ("arn:aws:sts::222222222222:assumed-role/nodes/i-1", None),
+            ("", None),
+        ] {
+            assert_eq!(auth.matching(caller).map(|entry| entry.username.as_str()), username, "{caller}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_nobody_and_broken_yaml_is_named() {
+        assert_eq!(AwsAuth::parse("", " \n").unwrap(), AwsAuth::default());
+        for wrong in ["rolearn: x", "- username: nobody", "- [", "text"] {
+            let error = AwsAuth::parse("", wrong).unwrap_err();
+            assert!(error.to_string().starts_with("mapUsers of the ConfigMap"), "{error}");
+        }
+    }
+}

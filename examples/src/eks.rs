@@ -1,0 +1,79 @@
+//! What `deploy-eks` adds to a deployment: variables, the circuit breaker, and a look before anything is changed.
+
+use bp_artifact::{ExitCode, ResolvedImage};
+use bp_eks::{EksTarget, Options};
+use clap::Args;
+use serde_json::json;
+
+use crate::{Failure, Ui};
+
+/// How to roll out on EKS.
+#[derive(Debug, Clone, Args)]
+pub struct EksArgs {
+    /// Show what would change and what would fail, as the cluster answers to a dry run, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Set an environment variable of the container together with its image, such as DEPLOY_PLATFORM=eks; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    set_env: Vec<(String, String)>,
+    /// End the roll-out when as many starts have failed as ECS' circuit breaker takes
+    #[arg(long)]
+    circuit_breaker: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE, as in DEPLOY_PLATFORM=eks".to_owned()),
+    }
+}
+
+impl EksArgs {
+    /// The options with what was asked for.
+    pub fn options(&self, options: Options) -> Options {
+        let with = |options: Options, (name, value): &(String, String)| options.environment(name, value);
+        self.set_env.iter().fold(options, with).circuit_breaker(self.circuit_breaker)
+    }
+}
+
+/// Shows what a roll-out would find and change; refused when it would fail.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn look(ui: &Ui, workload: &EksTarget, image: &ResolvedImage) -> Result<ExitCode, Failure> {
+    let found = workload.preflight(image).await?;
+    let findings: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
+    let mut lines = findings.iter().map(|finding| format!("\n  ! {finding}")).collect::<String>();
+    let mut changes = Vec::new();
+    let mut is_clear = found.is_clear();
+    if is_clear {
+        let plan = workload.plan(image).await?;
+        changes = plan.changes;
+        lines.extend(changes.iter().map(|change| format!("\n  {change}")));
+        is_clear = !plan.is_refused;
+        for conflict in plan.conflicts.iter().filter(|_| plan.is_refused) {
+            lines.push_str(&format!(
+                "\n  ! {} belongs to {:?}: --take-over",
+                conflict.field, conflict.manager
+            ));
+        }
+    }
+    let (id, end) = (workload.id(), if is_clear { "may be rolled out" } else { "would be refused" });
+    let value = json!({ "target": id, "clear": is_clear, "findings": findings, "changes": changes });
+    ui.result(format!("{id}: {end}{lines}"), &value);
+    Ok(if is_clear { ExitCode::Done } else { ExitCode::Refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables() {
+        assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(variable("A="), Ok(("A".into(), String::new())));
+        for wrong in ["", "A", "=b"] {
+            assert!(variable(wrong).is_err(), "{wrong}");
+        }
+    }
+}
