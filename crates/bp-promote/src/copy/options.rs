@@ -39,7 +39,7 @@ impl CopyOptions {
 
     /// Refuses to move a tag that names something else.
     ///
-    /// The registries' API cannot do this atomically: only [immutable tags](CopyError::TagTaken) are safe from two
+    /// The registries' API cannot do this atomically: only [immutable tags](crate::CopyError::TagTaken) are safe from two
     /// who write at the same time.
     pub fn no_clobber(mut self) -> Self {
         self.no_clobber = true;
