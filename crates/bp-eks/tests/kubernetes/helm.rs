@@ -1,12 +1,10 @@
 //! Helm 4 on a real kube-apiserver: the program itself, through our own way to the cluster.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use bp_artifact::{Cause, DeployEvent, Verdict};
 use bp_eks::{HelmError, HelmRelease, OnFailure, Options};
+use tokio::time::Instant;
 
 use super::super::real::{EXITS, NEVER_READY, RUNS, RUNS_TOO, Real, image, options};
 
