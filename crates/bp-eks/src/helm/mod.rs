@@ -12,6 +12,7 @@ mod program;
 mod proxy;
 mod recover;
 mod release;
+mod rollback;
 mod upgrade;
 
 pub use error::HelmError;
