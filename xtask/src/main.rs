@@ -7,6 +7,7 @@ mod command;
 mod e2e;
 mod mutants;
 mod report;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Chore {
     BenchCopy(bench::Arguments),
     /// Time how soon a failing roll-out is told, beside kubectl and helm, on a real control plane
     BenchEks(e2e::kubernetes::bench::Arguments),
+    /// Copy random images under random faults: a thousand times, or as often as is asked for
+    Soak(soak::Arguments),
     /// Run a program and tell what it cost
     #[command(hide = true)]
     Measure(bench::measure::Arguments),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Mutants(arguments) => mutants::run(&arguments),
         Chore::BenchCopy(arguments) => bench::run(&arguments),
         Chore::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
+        Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Measure(arguments) => bench::measure::run(&arguments),
     };
     match done {

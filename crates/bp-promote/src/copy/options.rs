@@ -19,7 +19,7 @@ pub struct CopyOptions {
 impl Default for CopyOptions {
     fn default() -> Self {
         CopyOptions {
-            concurrency: 16,
+            concurrency: 32,
             no_clobber: false,
             referrers: false,
             trust_destination: false,

@@ -56,7 +56,13 @@ pub(super) fn reqwest_transport(client: reqwest::Client) -> Transport {
     transport(tower::service_fn(move |request: Request<Body>| {
         let client = client.clone();
         async move {
-            let request = request.map(|body| match body.size_hint().exact() {
+            let mut request = request;
+            let size = request.body().size_hint().exact();
+            if let Some(size @ 1..) = size {
+                // A stream has no length of its own, and not every registry takes chunks.
+                request.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+            }
+            let request = request.map(|body| match size {
                 Some(0) => reqwest::Body::from(Bytes::new()),
                 _ => reqwest::Body::wrap_stream(body.into_data_stream()),
             });

@@ -1,15 +1,17 @@
 //! Lists in pages.
 
 use ::http::{Method, header};
-use bp_artifact::Tag;
-use serde::Deserialize;
+use bp_artifact::{Classified as _, Tag};
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     RegistryError, RepositoryClient,
+    auth::Scope,
     http::{Call, collect},
     repository::text,
 };
-use crate::store::Holding;
+use crate::{retry::telling, store::Holding};
 
 #[derive(Deserialize)]
 struct Tags {
@@ -41,16 +43,13 @@ impl RepositoryClient {
         let mut tags = Vec::new();
         for _ in 0..Self::PAGES {
             let Some(page) = call.take() else { break };
-            let response = match self.send(&self.pull, &page, &[200]).await {
-                Ok(response) => response,
+            let (list, next) = match self.read_page::<Tags>(&self.pull, &page, "it is no list of tags").await
+            {
+                Ok(read) => read,
                 Err(RegistryError::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            call = text(response.headers(), header::LINK).and_then(|link| self.next_page(&page, &link));
-            let body = collect(&page.at, response.into_body()).await?;
-            let wrong =
-                |_| RegistryError::Protocol { at: page.at.clone(), reason: "it is no list of tags".into() };
-            let list: Tags = serde_json::from_slice(&body).map_err(wrong)?;
+            call = next;
             // A name that is no tag cannot be asked for either.
             tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         }
@@ -60,11 +59,9 @@ impl RepositoryClient {
     /// What the repository is known to hold, by the first of its tags.
     pub(crate) async fn holding(&self) -> Result<Holding, RegistryError> {
         let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
-        match self.send(&self.push, &call, &[200]).await {
-            Ok(response) => {
-                let body = collect(&call.at, response.into_body()).await?;
-                let list: Option<Tags> = serde_json::from_slice(&body).ok();
-                let empty = list.is_some_and(|list| list.tags.is_none_or(|tags| tags.is_empty()));
+        match self.read_page::<Tags>(&self.push, &call, "it is no list of tags").await {
+            Ok((list, _)) => {
+                let empty = list.tags.is_none_or(|tags| tags.is_empty());
                 Ok(if empty { Holding::NoTags } else { Holding::Something })
             }
             Err(RegistryError::NotFound { .. }) => Ok(self.nothing()),
@@ -72,7 +69,8 @@ impl RepositoryClient {
             Err(
                 RegistryError::Denied { .. }
                 | RegistryError::Unauthorized { .. }
-                | RegistryError::Refused { .. },
+                | RegistryError::Refused { .. }
+                | RegistryError::Protocol { .. },
             ) => Ok(Holding::Something),
             Err(error) => Err(error),
         }
@@ -87,7 +85,29 @@ impl RepositoryClient {
         }
     }
 
-    pub(super) fn next_page(&self, page: &Call, link: &str) -> Option<Call> {
+    /// A page of a list, and the call for the next one. What breaks off or cannot be read is asked for again: lists have
+    /// no digest that would tell how they were spoilt.
+    pub(super) async fn read_page<T: DeserializeOwned>(
+        &self,
+        scope: &Scope,
+        page: &Call,
+        otherwise: &str,
+    ) -> Result<(T, Option<Call>), RegistryError> {
+        let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: otherwise.to_owned() };
+        let read = || async {
+            let answer = self.client.attempt(self.errand(scope), page, Bytes::new(), &[200]);
+            let (parts, body) = answer.await?.into_parts();
+            let body = collect(&page.at, body).await?;
+            let list = serde_json::from_slice(&body).map_err(unreadable)?;
+            let next = text(&parts.headers, header::LINK).and_then(|link| self.next_page(page, &link));
+            Ok((list, next))
+        };
+        let worth =
+            |error: &RegistryError| error.is_retryable() || matches!(error, RegistryError::Protocol { .. });
+        self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), read).await
+    }
+
+    fn next_page(&self, page: &Call, link: &str) -> Option<Call> {
         let url = page.url.join(next_link(link)?).ok()?;
         Some(Call { url: self.client.0.http.endpoints.redirected(url), ..page.clone() })
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use ::http::{HeaderName, Method, header};
+use ::http::{HeaderName, Method};
 use bp_artifact::{Digest, Tag};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{RegistryError, RepositoryClient, http::collect, repository::text};
+use super::{RegistryError, RepositoryClient};
 use crate::content::{Descriptor, Manifest, Reference};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -52,12 +52,10 @@ impl RepositoryClient {
         let mut found = Vec::new();
         let mut pages = HashSet::new();
         while let Some(page) = next.take().filter(|page| pages.insert(page.url.clone())) {
-            let response = self.send(&self.pull, &page, &[200]).await?;
+            let (list, after) = self.read_page::<List>(&self.pull, &page, "it is no index").await?;
             self.host.note_referrers(true);
-            next = text(response.headers(), header::LINK).and_then(|link| self.next_page(&page, &link));
-            let body = collect(&page.at, response.into_body()).await?;
-            let wrong = |_| RegistryError::Protocol { at: page.at.clone(), reason: "it is no index".into() };
-            found.extend(serde_json::from_slice::<List>(&body).map_err(wrong)?.manifests);
+            found.extend(list.manifests);
+            next = after;
         }
         Ok(found)
     }

@@ -1,0 +1,44 @@
+//! `soak`: random images under random faults, many times over.
+//!
+//! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this starts them with their seeds.
+
+use std::{fmt::Write as _, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use crate::{clock, command, report};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How many random schedules
+    #[arg(long, default_value_t = 1000)]
+    runs: u64,
+    /// The first seed; the others follow it
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A quick sample of the same seeds each time, for CI
+    #[arg(long, conflicts_with_all = ["runs", "seed"])]
+    sample: bool,
+}
+
+const SAMPLE: u64 = 200;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--locked", "--package", "bp-promote", "--test", "random"]);
+    cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string());
+    let (ended, took) = clock::timed(|| command::ended_within(Duration::from_secs(6 * 3600), &mut cargo));
+    let ended = ended?;
+    let passed = ended.status.success();
+    if !passed {
+        report::line(command::tail(&format!("{}\n{}", ended.stdout, ended.stderr), 60));
+    }
+    ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random.rs did not run");
+    let mut line = format!("soak: {runs} random schedules from seed {seed}, and 20 copies of an index");
+    let _ = write!(line, " with one request in ten spoilt: ");
+    let _ =
+        write!(line, "{} ({:.0} s)", if passed { "all ended well" } else { "FAILED" }, took.as_secs_f64());
+    report::line(line);
+    Ok(passed)
+}
