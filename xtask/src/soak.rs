@@ -2,11 +2,11 @@
 //!
 //! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this starts them with their seeds.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use crate::{clock, command, report};
+use crate::{bench::endure, clock, command, report};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -19,15 +19,27 @@ pub(crate) struct Arguments {
     /// A quick sample of the same seeds each time, for CI
     #[arg(long, conflicts_with_all = ["runs", "seed"])]
     sample: bool,
+    /// Twenty copies between real registries instead, with one request in ten spoilt, beside crane's
+    #[arg(long, conflicts_with_all = ["runs", "seed", "sample"])]
+    registries: bool,
+    /// Where installed programs are kept between runs
+    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
+    cache: Option<PathBuf>,
+    /// Where our own program is built
+    #[arg(long, value_name = "DIR", env = "BP_BENCH_TARGET")]
+    target: Option<PathBuf>,
 }
 
 const SAMPLE: u64 = 200;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    if arguments.registries {
+        return endure::run(arguments.cache.as_deref(), arguments.target.as_deref());
+    }
     let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
     let mut cargo = command::cargo();
     cargo.args(["test", "--locked", "--package", "bp-promote", "--test", "random"]);
-    cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string());
+    cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
     let (ended, took) = clock::timed(|| command::ended_within(Duration::from_secs(6 * 3600), &mut cargo));
     let ended = ended?;
     let passed = ended.status.success();

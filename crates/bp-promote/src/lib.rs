@@ -72,6 +72,9 @@ pub use layout::{LayoutError, OciArchive, OciLayout};
 pub use record::{PROMOTION_RECORD, PromotionRecord};
 #[cfg(feature = "ecr")]
 pub use registry::EcrClients;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use registry::fuzzing;
 pub use registry::{
     Anonymous, ApiError, ApiErrors, Body, BuildError, Chain, CredentialError, CredentialSource, DockerConfig,
     Login, Logins, RegistryClient, RegistryClientBuilder, RegistryError, RegistryResolver, RepositoryClient,

@@ -208,10 +208,19 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Xorshift: the same bytes in every run.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn seeded(seed: u64) -> Self {
+        // Small seeds are far from each other only after some rounds.
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..8 {
+            random.next();
+        }
+        random
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -6,12 +6,14 @@
 //! [judged](judge) by their medians as ratios to crane's.
 
 mod contestants;
+pub(crate) mod endure;
 mod images;
 mod judge;
 pub(crate) mod measure;
 mod page;
 mod proxy;
 mod registries;
+mod spoil;
 
 use std::{
     collections::BTreeMap,

@@ -231,7 +231,7 @@ impl Reading {
 }
 
 /// 700 of `bytes 700-999/1000`.
-fn range_start(content_range: &str) -> Option<u64> {
+pub(super) fn range_start(content_range: &str) -> Option<u64> {
     let (unit, range) = content_range.trim().split_once(' ')?;
     let (start, _) = range.split_once('-')?;
     if unit.eq_ignore_ascii_case("bytes") { start.trim().parse().ok() } else { None }

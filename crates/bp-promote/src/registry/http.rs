@@ -205,8 +205,13 @@ impl Http {
         let (parts, body) = response.into_parts();
         let body = match at.method {
             Method::HEAD => Bytes::new(),
-            // The status tells enough if the body breaks off.
-            _ => collect(at, body).await.unwrap_or_default(),
+            _ => match collect(at, body).await {
+                Ok(body) => body,
+                // Only the lost code would have told whether it is for good.
+                Err(error) if parts.status == StatusCode::BAD_REQUEST => return error,
+                // The status tells enough.
+                Err(_) => Bytes::new(),
+            },
         };
         let (at, errors, status) = (at.clone(), ApiErrors::read(&body), parts.status);
         let retry_after = self.retry_after(&parts.headers);

@@ -114,7 +114,7 @@ impl RepositoryClient {
 }
 
 /// The target of `<…>; rel="next"` in a Link header that may hold several.
-fn next_link(header: &str) -> Option<&str> {
+pub(super) fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<') {
         let (target, parameters) = after.split_once('>')?;

@@ -9,6 +9,8 @@ mod credentials;
 mod ecr;
 mod endpoints;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 #[cfg(feature = "ecr")]
 mod layers;
