@@ -38,7 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
     let mut cargo = command::cargo();
-    cargo.args(["test", "--locked", "--package", "bp-promote", "--test", "random"]);
+    // The whole workspace, so that the build is that of `cargo test --workspace`.
+    cargo.args(["test", "--locked", "--workspace", "--test", "random"]);
     cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
     let (ended, took) = clock::timed(|| command::ended_within(Duration::from_secs(6 * 3600), &mut cargo));
     let ended = ended?;

@@ -23,7 +23,7 @@ use super::{
     challenge::Challenge,
     credentials::{CredentialSource, Login, LoginSecret},
     error::{RegistryError, RequestLine},
-    http::{Call, Http, collect, full},
+    http::{Call, Http, full, whole},
 };
 
 /// What a token is good for: `repository:shop/web:pull`, several with spaces between them.
@@ -289,7 +289,7 @@ impl Authenticator {
         if response.status() != http::StatusCode::OK {
             return Err(http.refusal(&call.at, response).await);
         }
-        let answer = collect(&call.at, response.into_body()).await?;
+        let answer = whole(&call.at, response.into_body()).await?;
         self.token(http, &answer).ok_or_else(|| RegistryError::Protocol {
             at: call.at,
             reason: "its token service gives no token".to_owned(),

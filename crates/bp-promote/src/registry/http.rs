@@ -88,6 +88,17 @@ pub(super) async fn collect(at: &RequestLine, body: Body) -> Result<Bytes, Regis
     Ok(whole.await.map_err(broken)?.to_bytes())
 }
 
+/// All bytes of an answer, whose JSON must not break off.
+pub(super) async fn whole(at: &RequestLine, body: Body) -> Result<Bytes, RegistryError> {
+    let bytes = collect(at, body).await?;
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+        Err(error) if error.is_eof() && !bytes.is_empty() => {
+            Err(RegistryError::Transport { at: at.clone(), source: error.into() })
+        }
+        _ => Ok(bytes),
+    }
+}
+
 /// A request before it is sent.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
@@ -205,7 +216,7 @@ impl Http {
         let (parts, body) = response.into_parts();
         let body = match at.method {
             Method::HEAD => Bytes::new(),
-            _ => match collect(at, body).await {
+            _ => match whole(at, body).await {
                 Ok(body) => body,
                 // Only the lost code would have told whether it is for good.
                 Err(error) if parts.status == StatusCode::BAD_REQUEST => return error,
