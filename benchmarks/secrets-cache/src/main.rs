@@ -1,6 +1,7 @@
 //! The cache of bp-secrets beside `aws_secretsmanager_caching`, both over the sandbox in memory.
 //!
-//! `cargo run` in this folder prints a Markdown table. Memory is not measured here: both in one process share a heap.
+//! `cargo run` in this folder prints a Markdown table. Memory is what the heap grows by while a cache is filled, each cache
+//! in its turn; the sandbox keeps nothing of a read but a line in its ledger, which is cleared before the heap is looked at.
 
 use std::{
     num::NonZeroUsize,
@@ -16,11 +17,16 @@ use aws_secretsmanager_caching::SecretsManagerCachingClient;
 use bp_sandbox::{Effect, Fault, Sandbox, aws::DEFAULT_ACCOUNT};
 use bp_secrets::{Cache, CacheOptions, Reference, SecretsManager, Store as _};
 use futures_util::future::join_all;
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
 
 const REGION: &str = "eu-central-1";
 const READERS: usize = 1000;
 const HITS: u32 = 200_000;
 const VALUE: usize = 512;
+const ENTRIES: usize = 5000;
 
 #[derive(Clone)]
 enum Cached {
@@ -125,6 +131,27 @@ async fn hits() -> Vec<String> {
     cells
 }
 
+/// Bytes of the heap for each entry, the value's own 512 among them.
+async fn memory() -> Vec<String> {
+    let sandbox = world(ENTRIES);
+    let fill = async |cached: &Cached| {
+        for n in 0..ENTRIES {
+            cached.read(&name(n), &reference(n)).await;
+        }
+        sandbox.ledger().clear();
+    };
+    let mut cells = Vec::new();
+    for at in 0..2 {
+        // A rehearsal, for what stays after it: connections, and the room of the ledger.
+        fill(&Cached::both(&sandbox, Duration::from_secs(300))[at].1).await;
+        let caches = Cached::both(&sandbox, Duration::from_secs(300));
+        let before = HEAP.current_usage();
+        fill(&caches[at].1).await;
+        cells.push(format!("{} B", HEAP.current_usage().saturating_sub(before) / ENTRIES));
+    }
+    cells
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     println!("| | bp-secrets | aws_secretsmanager_caching 2.1 |\n|---|---|---|");
@@ -132,4 +159,5 @@ async fn main() {
     row(format!("calls for {READERS} concurrent first reads of one secret"), first_reads().await);
     row("calls to read one that has grown old, unchanged".into(), old_reads().await);
     row("latency of a hit".into(), hits().await);
+    row(format!("heap for each of {ENTRIES} entries of {VALUE} B"), memory().await);
 }

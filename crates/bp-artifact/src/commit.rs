@@ -7,6 +7,15 @@ use crate::parse::{ParseError, serde_as_text};
 /// A git commit id: 7 to 40 hex digits, or 64 in a SHA-256 repository, in lower case.
 ///
 /// Short ids are read because the older `artifact.json` carries them; [`is_full`](Self::is_full) tells.
+///
+/// ```
+/// use bp_artifact::CommitSha;
+///
+/// let commit: CommitSha = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".parse()?;
+/// assert!(commit.is_full());
+/// assert_eq!(commit.abbreviated().as_str(), "1a2b3c4");
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CommitSha(String);
 

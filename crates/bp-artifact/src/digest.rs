@@ -122,6 +122,15 @@ impl fmt::Display for Digest {
 serde_as_text!(Digest);
 
 /// Computes a [`Digest`] of bytes that come in pieces.
+///
+/// ```
+/// use bp_artifact::{Algorithm, Digest, Hasher};
+///
+/// let mut hasher = Hasher::new(Algorithm::Sha256);
+/// hasher.update(b"{");
+/// hasher.update(b"}");
+/// assert_eq!(hasher.finish(), Digest::sha256("{}"));
+/// ```
 #[derive(Clone)]
 pub struct Hasher(State);
 

@@ -19,6 +19,14 @@ pub enum ErrorClass {
 }
 
 /// An error that knows its [`ErrorClass`].
+///
+/// ```
+/// use bp_artifact::{Classified, ErrorClass, ExitCode, Repository};
+///
+/// let error = "nginx".parse::<Repository>().unwrap_err();
+/// assert_eq!(error.class(), ErrorClass::BadInput);
+/// assert_eq!(ExitCode::from(error.class()) as u8, 2);
+/// ```
 pub trait Classified: std::error::Error {
     /// What a caller can make of it.
     fn class(&self) -> ErrorClass;

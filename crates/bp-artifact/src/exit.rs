@@ -5,6 +5,13 @@ use crate::{deploy::Verdict, error::ErrorClass};
 /// The exit codes of every binary, and the only place that assigns them.
 ///
 /// Programs that run another one pass the child's code through; their own failures there are 125.
+///
+/// ```
+/// use bp_artifact::{ErrorClass, ExitCode, Verdict};
+///
+/// assert_eq!(ExitCode::from(Verdict::RolledBack) as u8, 3);
+/// assert_eq!(ExitCode::from(ErrorClass::BadInput) as u8, 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {

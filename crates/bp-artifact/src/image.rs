@@ -8,6 +8,16 @@ use crate::{digest::Digest, platform::Platform, reference::DigestRef};
 ///
 /// Made by a resolver, by reading `artifact.json`, or [from a `DigestRef`](From) when nothing else is known; then
 /// [`platforms`](Self::platforms) is empty and a running platform digest can be *unproven* but not *wrong*.
+///
+/// ```
+/// use bp_artifact::{Digest, DigestRef, ResolvedImage};
+///
+/// let digest = Digest::sha256("the index");
+/// let reference: DigestRef = format!("registry.example.com/web@{digest}").parse()?;
+/// let image = ResolvedImage::from(reference);
+/// assert!(image.covers(&digest) && !image.is_complete());
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedImage {

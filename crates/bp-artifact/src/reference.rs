@@ -87,6 +87,15 @@ impl FromStr for Registry {
 ///
 /// The registry is always written out: `nginx` alone is refused rather than taken for Docker Hub's.
 /// Path grammar: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
+///
+/// ```
+/// use bp_artifact::{Digest, Repository};
+///
+/// let repository: Repository = "registry.example.com/shop/web".parse()?;
+/// assert!(repository.at(Digest::sha256("...")).to_string().starts_with("registry.example.com/shop/web@sha256:"));
+/// assert!("nginx".parse::<Repository>().is_err());
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
     registry: Registry,
@@ -186,6 +195,11 @@ impl FromStr for Repository {
 }
 
 /// A tag: up to 128 of letters, digits, `_`, `.`, `-`, not starting with `.` or `-`.
+///
+/// ```
+/// assert!("v1.4.2".parse::<bp_artifact::Tag>().is_ok());
+/// assert!("-rc".parse::<bp_artifact::Tag>().is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(String);
 
@@ -218,6 +232,15 @@ impl FromStr for Tag {
 /// What people write: a repository with a tag, a digest, or both.
 ///
 /// It does not deploy; [resolve](crate::ResolvedImage) it first.
+///
+/// ```
+/// use bp_artifact::ImageRef;
+///
+/// let image: ImageRef = "registry.example.com:5000/shop/web:1.4.2".parse()?;
+/// assert_eq!(image.repository().path(), "shop/web");
+/// assert_eq!(image.reference(), "1.4.2");
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ImageRef {
     repository: Repository,

@@ -114,6 +114,10 @@ impl fmt::Display for TagSelector {
 serde_as_text!(TagSelector);
 
 /// A pattern in which `*` stands for any characters, also none.
+///
+/// ```
+/// assert!(bp_artifact::Glob::new("main-*").matches("main-2026"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(String);
 

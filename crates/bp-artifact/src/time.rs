@@ -5,6 +5,14 @@ use std::{fmt, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 /// The time of day, injected wherever expiry or a time stamp matters.
+///
+/// ```
+/// use bp_artifact::TimeSource;
+///
+/// let noon: jiff::Timestamp = "2026-01-01T12:00:00Z".parse()?;
+/// assert_eq!(TimeSource::from_fn(move || noon).now(), noon);
+/// # Ok::<(), jiff::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct TimeSource(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 

@@ -250,6 +250,29 @@ fn github_on_a_pull_request_is_its_head_not_the_merge() {
     assert!(missing.to_string().starts_with("the variable GITHUB_EVENT_PATH is not set"), "{missing}");
 }
 
+/// On pull_request_target GITHUB_SHA is the base branch: neither the head nor a merge.
+#[test]
+fn github_on_a_pull_request_from_a_fork() {
+    let directory = tempfile::tempdir().unwrap();
+    let event = directory.path().join("event.json");
+    fs::write(&event, format!(r#"{{"number":5,"pull_request":{{"head":{{"sha":"{HEAD}"}}}}}}"#)).unwrap();
+    let path = event.to_str().unwrap();
+    let variables = [("GITHUB_EVENT_NAME", "pull_request_target"), ("GITHUB_EVENT_PATH", path)];
+    let source = github(&variables).unwrap().source.unwrap();
+    assert_eq!(source.commit.unwrap().as_str(), HEAD);
+    assert_eq!(source.merge_commit, None);
+}
+
+#[test]
+fn github_on_a_tag_and_without_what_is_always_there() {
+    let tag = github(&[("GITHUB_EVENT_NAME", "push"), ("GITHUB_REF", "refs/tags/v1.4.2")]).unwrap();
+    assert_eq!(tag.source.unwrap().reference.as_deref(), Some("refs/tags/v1.4.2"));
+    for name in ["GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_SHA"] {
+        let error = github(&[("GITHUB_EVENT_NAME", "push"), (name, "")]).unwrap_err().to_string();
+        assert_eq!(error, format!("the variable {name} is not set, which GitHub Actions always sets"));
+    }
+}
+
 #[test]
 fn github_after_another_workflow_is_the_commit_that_one_ran_on() {
     let directory = tempfile::tempdir().unwrap();

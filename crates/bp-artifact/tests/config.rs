@@ -109,7 +109,7 @@ fn every_mistake_is_shown_where_it_is() {
         ("service = \"web\"", "service = \" \"", "bp.toml:15:11: ecs.service is empty"),
         ("service = \"web\"", "", "bp.toml:8:8: the environment dev has no `ecs.service`"),
         ("service = \"web\"", "servise = \"web\"", "bp.toml:15:1: unknown key `ecs.servise`"),
-        ("\"deployment/web\"", "\"job/web\"", "bp.toml:26:12: \"job/web\" is not a workload"),
+        ("\"deployment/web\"", "\"cronjob/web\"", "bp.toml:26:12: \"cronjob/web\" is not a workload"),
         ("namespace = \"web\"", "namespace = \"Web\"", "bp.toml:25:13: \"Web\" is not a namespace"),
         ("timeout = \"1h\"", "timeout = \"soon\"", "bp.toml:28:11: \"soon\" is not a duration"),
         (

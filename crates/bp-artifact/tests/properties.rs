@@ -1,8 +1,8 @@
 //! Properties of every reader: what it writes it reads again, and no input makes it panic or answer without a place.
 
 use bp_artifact::{
-    Artifact, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Receipt, Repository, ResolvedImage,
-    Tag, TagSelector,
+    Artifact, ArtifactImage, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Receipt, Repository,
+    ResolvedImage, Tag, TagSelector,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -138,6 +138,32 @@ proptest! {
         let artifact = Artifact::parse(&document.to_string(), "a").unwrap();
         prop_assert_eq!(artifact.image_ref(None).unwrap(), image);
         prop_assert_eq!(serde_json::from_str::<Value>(&artifact.to_json()).unwrap(), document);
+    }
+
+    #[test]
+    fn projections_name_the_image_and_nothing_else(image in image()) {
+        let mut artifact = Artifact::default();
+        artifact.image = Some(image.clone().into());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let Ok(pinned) = DigestRef::try_from(image.clone()) else {
+            prop_assert!(artifact.image_detail().is_err() && artifact.in_toto_subject().is_err());
+            return Ok(());
+        };
+        let definitions = artifact.image_definitions(["web"]).unwrap();
+        prop_assert_eq!(text(&definitions[0]["imageUri"]).parse::<DigestRef>().unwrap(), pinned.clone());
+        let detail = artifact.image_detail().unwrap();
+        prop_assert_eq!(text(&detail["ImageURI"]).parse::<DigestRef>().unwrap(), pinned.clone());
+        let skaffold = artifact.skaffold_builds("web").unwrap();
+        prop_assert_eq!(text(&skaffold["builds"][0]["tag"]).parse::<ImageRef>().unwrap(), image.clone());
+        let subject = artifact.in_toto_subject().unwrap();
+        let digest = format!("sha256:{}", text(&subject[0]["digest"]["sha256"]));
+        let repository: Repository = text(&subject[0]["name"]).parse().unwrap();
+        prop_assert_eq!(repository.at(digest.parse().unwrap()), pinned.clone());
+        // What buildx writes of it comes back the same.
+        let name = image.tag().map_or_else(|| pinned.repository().to_string(), |t| format!("{}:{t}", pinned.repository()));
+        let metadata = json!({ "containerimage.digest": pinned.digest(), "image.name": name });
+        let read = ArtifactImage::from_buildx(&metadata.to_string(), "m", None, None).unwrap();
+        prop_assert_eq!(read, ArtifactImage::from(image));
     }
 
     #[test]

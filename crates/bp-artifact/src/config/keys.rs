@@ -56,7 +56,7 @@ pub(super) const ENVIRONMENT: &[Key] = &[
     key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
     key(
         "eks.workload",
-        Kind::Form("^(deployment|statefulset|daemonset)/[a-z0-9.-]+$"),
+        Kind::Form("^(deployment|statefulset|daemonset|job)/[a-z0-9.-]+$"),
         "The workload, as in deployment/web.",
     ),
     key("eks.container", Kind::Text, "The container in the pod template, when there are several."),

@@ -84,6 +84,17 @@ pub struct Project {
 }
 
 /// One environment: where its registry, cluster and services are.
+///
+/// ```
+/// use bp_artifact::{Config, Origin};
+///
+/// let text = "version = 1\n[project]\nname = \"shop\"\nrepository = \"shop/web\"\n[[environment]]\nname = \"dev\"\n\
+///             region = \"eu-central-1\"\nregistry = \"registry.example.com\"\n";
+/// let config = Config::parse(text, "bp.toml")?;
+/// let region = config.environment("dev")?.settings().iter().find(|setting| setting.key == "region").unwrap();
+/// assert_eq!((region.value.as_str(), region.origin.to_string()), ("eu-central-1", "bp.toml:7:10".into()));
+/// # Ok::<(), bp_artifact::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EnvironmentConfig {

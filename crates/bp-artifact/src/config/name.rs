@@ -130,6 +130,14 @@ impl FromStr for RoleArn {
 }
 
 /// A Kubernetes workload: `deployment/web`.
+///
+/// ```
+/// use bp_artifact::{Workload, WorkloadKind};
+///
+/// let workload: Workload = "deployment/web".parse()?;
+/// assert_eq!((workload.kind, workload.name.as_str()), (WorkloadKind::Deployment, "web"));
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Workload {
     /// What kind of workload.

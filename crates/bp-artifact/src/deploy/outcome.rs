@@ -36,6 +36,14 @@ pub struct Outcome {
 }
 
 /// What was seen running, task by task or pod by pod.
+///
+/// ```
+/// use bp_artifact::{Digest, DigestRef, Proof, Verdict};
+///
+/// let image: DigestRef = format!("registry.example.com/web@{}", Digest::sha256("x")).parse()?;
+/// assert_eq!(Proof::default().judge(&image.into()), Verdict::Unproven);
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Proof {

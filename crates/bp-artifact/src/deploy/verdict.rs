@@ -5,6 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How a deployment ended. Only [`Deployed`](Verdict::Deployed) is success; a rollback never is.
+///
+/// ```
+/// use bp_artifact::Verdict;
+///
+/// assert!(Verdict::Deployed.is_success() && !Verdict::RolledBack.is_success());
+/// assert_eq!(serde_json::to_value(Verdict::RolledBack).unwrap(), "rolled-back");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {

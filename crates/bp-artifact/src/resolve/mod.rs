@@ -17,6 +17,20 @@ use crate::{image::ResolvedImage, reference::ImageRef};
 /// Finds the digest that an image reference means now.
 ///
 /// `EcrResolver` (feature `ecr`) asks the API of Amazon ECR; `bp-promote` has one for any registry.
+///
+/// ```
+/// use bp_artifact::{Digest, ImageRef, Resolve, ResolveError, ResolvedImage};
+/// use futures_core::future::BoxFuture;
+///
+/// /// A resolver for tests, which knows one image.
+/// struct Always(Digest);
+///
+/// impl Resolve for Always {
+///     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+///         Box::pin(async { Ok(image.repository().at(self.0.clone()).into()) })
+///     }
+/// }
+/// ```
 pub trait Resolve: Send + Sync {
     /// Looks once. What the registry answers is hashed: the result's digest is of bytes that were seen.
     ///
