@@ -151,6 +151,24 @@ impl Clients {
         })
     }
 
+    /// Amazon CloudWatch Logs.
+    #[cfg(feature = "logs")]
+    pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+    }
+
+    /// Where preflight looks for roles, target groups and log groups, as far as this build can.
+    pub fn lookups<'a>(&self) -> bp_ecs::Lookups<'a> {
+        let lookups = bp_ecs::Lookups::default();
+        #[cfg(feature = "logs")]
+        let lookups = lookups.logs(self.logs());
+        #[cfg(feature = "preflight")]
+        let lookups = lookups
+            .iam(aws_sdk_iam::Client::new(&self.config))
+            .load_balancers(aws_sdk_elasticloadbalancingv2::Client::new(&self.config));
+        lookups
+    }
+
     /// The Kubernetes API of the EKS cluster `cluster`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bp_artifact::{Artifact, DigestRef, EnvironmentConfig, ImageRef, ResolvedImage, Target};
-use bp_ecs::EcsTarget;
+use bp_ecs::{Cluster, EcsTarget, Options};
 use clap::Args;
 
 use crate::{Clients, Endpoints, Failure, cli};
@@ -91,13 +91,21 @@ impl Delivery {
         self
     }
 
-    /// The ECS service.
+    /// The ECS service, with what bp.toml lays over its task definition.
     ///
     /// # Errors
-    /// When none is configured, or bp.toml names no container and there are several.
-    pub async fn ecs(&self) -> Result<Arc<dyn Target>, Failure> {
+    /// When none is configured, bp.toml names no container and there are several, or its file of a definition is none.
+    pub async fn ecs(&self) -> Result<EcsTarget, Failure> {
+        self.ecs_with(|options| options).await
+    }
+
+    /// The same, with some options of its own.
+    ///
+    /// # Errors
+    /// As [`ecs`](Self::ecs).
+    pub async fn ecs_with(&self, adjust: impl FnOnce(Options) -> Options) -> Result<EcsTarget, Failure> {
         let ecs = self.environment.ecs()?;
-        let mut options = bp_ecs::Options::new(self.deadline)?;
+        let mut options = adjust(Options::new(self.deadline)?);
         if let Some(cadence) = self.cadence {
             options = options.cadence(cadence)?;
         }
@@ -105,14 +113,23 @@ impl Delivery {
         if let Some(tasks) = self.environment.limits.failures {
             options = options.fail_after(tasks);
         }
-        let target = |container: &str| {
-            EcsTarget::new(self.clients.ecs(), &ecs.cluster, &ecs.service, container, options.clone())
-        };
+        let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
         let container = match &ecs.container {
             Some(container) => container.clone(),
-            None => only(target("").definition().await?.container_names())?,
+            None => {
+                let service = cluster.service(&ecs.service, "", options.clone());
+                only(service.definition().await?.container_names())?
+            }
         };
-        Ok(Arc::new(target(&container)))
+        let overlay = crate::ecs::overlay(ecs, &container);
+        let service = cluster.service(&ecs.service, container, options).overlay(overlay);
+        #[cfg(feature = "logs")]
+        let service = service.logs(self.clients.logs());
+        let service = ecs.also.iter().fold(service, EcsTarget::also);
+        match &ecs.definition {
+            Some(file) => Ok(service.base(crate::ecs::definition(file)?)),
+            None => Ok(service),
+        }
     }
 
     /// The EKS workload.
@@ -158,9 +175,9 @@ impl Delivery {
     /// # Errors
     /// When one cannot be reached.
     pub async fn targets(&self) -> Result<Vec<Arc<dyn Target>>, Failure> {
-        let mut targets = Vec::new();
+        let mut targets: Vec<Arc<dyn Target>> = Vec::new();
         if self.environment.has_ecs() {
-            targets.push(self.ecs().await?);
+            targets.push(Arc::new(self.ecs().await?));
         }
         if self.environment.has_eks() {
             targets.push(self.eks().await?);

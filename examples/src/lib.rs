@@ -6,6 +6,7 @@
 pub mod cli;
 mod clients;
 pub mod delivery;
+pub mod ecs;
 pub mod eks;
 mod failure;
 mod program;
@@ -17,5 +18,5 @@ pub mod world;
 
 pub use clients::{Clients, Endpoints};
 pub use failure::Failure;
-pub use program::run;
+pub use program::{run, run_listening};
 pub use render::Ui;

@@ -29,6 +29,25 @@ where
     B: FnOnce(A, Ui) -> F,
     F: Future<Output = Result<ExitCode, Failure>>,
 {
+    start(body, async { drop(tokio::signal::ctrl_c().await) })
+}
+
+/// The same for a body that listens for Ctrl-C itself.
+pub fn run_listening<A, B, F>(body: B) -> process::ExitCode
+where
+    A: Args,
+    B: FnOnce(A, Ui) -> F,
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
+    start(body, std::future::pending())
+}
+
+fn start<A, B, F>(body: B, interrupted: impl Future<Output = ()>) -> process::ExitCode
+where
+    A: Args,
+    B: FnOnce(A, Ui) -> F,
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
     let CommandLine { output, own } = CommandLine::<A>::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -44,7 +63,6 @@ where
     };
     let code = runtime.block_on(async {
         tokio::select! {
-            // A body that listens for Ctrl-C itself has the say.
             biased;
             end = body(own, ui.clone()) => match end {
                 Ok(code) => code,
@@ -53,7 +71,7 @@ where
                     failure.exit_code()
                 }
             },
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupted => {
                 ui.error("interrupted; what was started goes on by itself, and the same command takes it up again");
                 ExitCode::Interrupted
             }

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt::Display,
     io::{IsTerminal, Write},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use bp_artifact::{
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::{Carried, CopyEvent};
+use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -84,11 +86,29 @@ impl Ui {
     }
 
     /// Shows the events of an operation to its end and gives its report.
-    pub async fn follow<E: Show, R: Send + 'static>(&self, mut work: Operation<E, R>) -> R {
-        while let Some(event) = work.next_event().await {
-            match self.0.json {
-                true => self.json("event", &event),
-                false => event.show(self),
+    pub async fn follow<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
+        self.follow_until(work, std::future::pending()).await
+    }
+
+    /// The same; when `stop` completes, the operation is asked to stop, and its report says how far it came.
+    pub async fn follow_until<E: Show, R: Send + 'static>(
+        &self,
+        mut work: Operation<E, R>,
+        stop: impl Future<Output = ()>,
+    ) -> R {
+        let mut stop = pin!(stop.fuse());
+        loop {
+            let event = tokio::select! {
+                event = work.next_event() => event,
+                () = &mut stop => {
+                    work.cancel();
+                    continue;
+                }
+            };
+            match (event, self.0.json) {
+                (Some(event), true) => self.json("event", &event),
+                (Some(event), false) => event.show(self),
+                (None, _) => break,
             }
         }
         self.close();

@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod bench;
+mod bench_ecs;
 mod check;
 mod clock;
 mod command;
@@ -34,6 +35,8 @@ enum Chore {
     BenchEks(e2e::kubernetes::bench::Arguments),
     /// Copy random images under random faults: a thousand times, or as often as is asked for
     Soak(soak::Arguments),
+    /// Deploy to ECS beside a script of aws-cli and jq, and tell what it costs and how soon a failure is told
+    BenchEcs(bench_ecs::Arguments),
     /// Run a program and tell what it cost
     #[command(hide = true)]
     Measure(bench::measure::Arguments),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::BenchCopy(arguments) => bench::run(&arguments),
         Chore::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
+        Chore::BenchEcs(arguments) => bench_ecs::run(&arguments),
         Chore::Measure(arguments) => bench::measure::run(&arguments),
     };
     match done {

@@ -12,7 +12,9 @@ use aws_sdk_ecs::{
 };
 use tokio::time::Instant;
 
-use crate::{batch::Batch, options::Options, target::EcsTarget};
+use crate::{
+    api::Api, batch::Batch, definition::TaskDefinition, error::Error, options::Options, target::EcsTarget,
+};
 
 /// How many services one call describes.
 const SERVICES: usize = 10;
@@ -63,6 +65,44 @@ impl Cluster {
         options: Options,
     ) -> EcsTarget {
         EcsTarget::of(Arc::clone(&self.0), service.into(), container.into(), options)
+    }
+
+    /// A task definition by its family (the latest active one), `family:revision` or ARN, whole and with its tags.
+    ///
+    /// # Errors
+    /// When there is none, or it has members that could be lost.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeTaskDefinition`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn definition(&self, reference: &str) -> Result<TaskDefinition, Error> {
+        self.api(Duration::ZERO).definition(reference).await
+    }
+
+    /// Registers a definition, or gives the family's latest active revision when that is the same. An overloaded API is
+    /// tried again, for about as long as `patience`.
+    ///
+    /// # Errors
+    /// When AWS refuses, or is overloaded for longer.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition`, `ecs:TagResource` when the definition has tags,
+    /// `iam:PassRole` on its roles.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end it may or may not have registered; the next call finds what it left.
+    pub async fn register(
+        &self,
+        definition: &TaskDefinition,
+        patience: Duration,
+    ) -> Result<TaskDefinition, Error> {
+        self.api(patience).register(definition).await
+    }
+
+    fn api(&self, patience: Duration) -> Api {
+        Api::new(Arc::clone(&self.0), String::new(), patience)
     }
 }
 

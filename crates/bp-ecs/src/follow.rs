@@ -1,6 +1,6 @@
 //! Following one deployment to its end, and going back when it fails.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use aws_sdk_ecs::{
     primitives::DateTime,
@@ -10,6 +10,7 @@ use bp_artifact::{
     Cause, Classified, DeployEvent, Emitter, Evidence, EvidenceKind, FailureReport, Progress, Revision,
     Verdict,
 };
+use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
 use crate::{
@@ -101,13 +102,19 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone.
-    pub(crate) async fn run(mut self) -> Result<End, Error> {
+    /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone: then, also
+    /// in the middle of a call, says what goes on.
+    pub(crate) async fn run(self) -> Result<End, Error> {
+        let (events, deployment) = (self.events, Some(self.ours.id.clone()));
+        match select(pin!(self.follow()), pin!(events.cancelled())).await {
+            Either::Left((end, _)) => end,
+            Either::Right(_) => Err(Error::Interrupted { deployment }),
+        }
+    }
+
+    async fn follow(mut self) -> Result<End, Error> {
         let options = &self.target.options;
         loop {
-            if self.events.is_cancelled() {
-                return Err(Error::Interrupted { deployment: Some(self.ours.id) });
-            }
             let last = match self.look().await {
                 Ok(view) => match self.act(&view).await? {
                     Some(end) => return Ok(end),
@@ -125,8 +132,7 @@ impl<'a> Follower<'a> {
             }
             let (calm, cluster) = (self.seen.running, &self.target.api.cluster);
             let next = cluster.next_look(calm, options.pause(calm)).min(end);
-            // Cancelling ends the pause; the next round sees it.
-            let _ = tokio::time::timeout_at(next, self.events.cancelled()).await;
+            tokio::time::sleep_until(next).await;
         }
     }
 

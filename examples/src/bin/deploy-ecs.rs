@@ -3,24 +3,41 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::ExitCode;
-use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
+use bp_examples::{
+    Failure, Ui,
+    delivery::DeliveryArgs,
+    ecs::{self, EcsArgs},
+};
 
 /// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
     delivery: DeliveryArgs,
+    #[command(flatten)]
+    ecs: EcsArgs,
 }
 
 fn main() -> Process {
-    bp_examples::run(deploy)
+    bp_examples::run_listening(deploy)
 }
 
-async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let delivery = args.delivery.open().await?;
-    let service = delivery.ecs().await?;
-    let image = args.delivery.image(&delivery).await?;
-    let outcome = ui.follow(service.deploy(&image)).await?;
+async fn deploy(Args { delivery: args, ecs }: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    let delivery = args.open().await?;
+    let service = delivery.ecs_with(|options| ecs.options(options)).await?;
+    let deployment = match &ecs.revision {
+        Some(name) => service.restore(&service.revision(name).await?),
+        None => {
+            let image = args.image(&delivery).await?;
+            if ecs.check {
+                return ecs::look(&ui, &delivery, &service, &image).await;
+            }
+            ecs.give_answer(&service).await?;
+            service.deploy(&image)
+        }
+    };
+    let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
+    ecs.prune(&ui, &service, &outcome).await;
     ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);
-    Ok(outcome.verdict.into())
+    Ok(code)
 }

@@ -1,12 +1,11 @@
-//! Shows what runs in an environment, and whether it is the artifact's image. Changes nothing.
+//! Shows how an environment differs from the artifact deployed there. Changes nothing.
 
 use std::process::ExitCode as Process;
 
-use bp_artifact::{ExitCode, Verdict};
+use bp_artifact::ExitCode;
 use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
-use serde_json::json;
 
-/// Shows what runs in an environment, and whether it is the artifact's image; changes nothing
+/// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
@@ -22,17 +21,15 @@ async fn verify(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let image = args.delivery.image(&delivery).await?;
     let mut code = ExitCode::Done;
     for target in delivery.targets().await? {
-        let proof = target.prove().await?;
-        let verdict = proof.judge(&image);
-        if verdict != Verdict::Deployed {
-            code = verdict.into();
+        let drift = target.drift(&image).await?;
+        if !drift.is_none() {
+            code = ExitCode::Drift;
         }
-        let lines = proof.observations.iter().map(|seen| {
+        let lines = drift.proof.observations.iter().map(|seen| {
             let digest = seen.digest.as_ref().map_or("tells no digest", |digest| digest.as_str());
             format!("\n    {} {}: {digest}", seen.unit, seen.container)
         });
-        let text = format!("{}: {verdict}{}", target.id(), lines.collect::<String>());
-        ui.result(text, &json!({ "target": target.id(), "verdict": verdict, "proof": proof }));
+        ui.result(format!("{drift}{}", lines.collect::<String>()), &drift);
     }
     Ok(code)
 }

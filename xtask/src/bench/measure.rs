@@ -13,11 +13,11 @@ use crate::{clock, command, report};
 
 /// What a run cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// Seconds.
-    pub(super) wall: f64,
+    pub(crate) wall: f64,
     /// Seconds of user and system time, of the program and its children.
-    pub(super) cpu: f64,
+    pub(crate) cpu: f64,
     /// MiB at its peak, of the largest process.
     pub(super) memory: f64,
     /// At the source and at the destination.
@@ -27,7 +27,7 @@ pub(super) struct Sample {
 
 /// Runs a command by way of a process of its own, whose only child it is: the peak of the memory of children is kept for
 /// all together.
-pub(super) fn measure(program: &Command) -> Result<Sample> {
+pub(crate) fn measure(program: &Command) -> Result<Sample> {
     let mut child = Command::new(std::env::current_exe().context("this program has no file")?);
     child.arg("measure").arg(program.get_program()).args(program.get_args());
     child.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -52,6 +52,18 @@ pub(super) const ENVIRONMENT: &[Key] = &[
     key("ecs.cluster", Kind::Text, "The ECS cluster's name or ARN."),
     key("ecs.service", Kind::Text, "The ECS service's name."),
     key("ecs.container", Kind::Text, "The container in the task definition, when there are several."),
+    key("ecs.also", Kind::Text, "Further containers that run the same image, separated by commas."),
+    key("ecs.definition", Kind::Text, "A task definition as JSON, instead of the one that the service runs."),
+    key("ecs.cpu", Kind::Text, "The task's CPU units, as in 256 or 1 vCPU."),
+    key("ecs.memory", Kind::Text, "The task's memory, as in 512 or 1GB."),
+    key("ecs.environment.*", Kind::Text, "An environment variable of the container."),
+    key(
+        "ecs.secrets.*",
+        Kind::Text,
+        "A secret of the container, by its reference: an ARN or a parameter's name.",
+    ),
+    key("ecs.log-options.*", Kind::Text, "An option of the container's log driver, as awslogs-group."),
+    key("ecs.images.*", Kind::Text, "The image of another container, by digest."),
     key("eks.cluster", Kind::Text, "The EKS cluster's name."),
     key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
     key(

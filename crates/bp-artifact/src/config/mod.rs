@@ -8,7 +8,12 @@ mod name;
 mod read;
 mod schema;
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use error::ConfigError;
 pub use layer::{Origin, Setting};
@@ -18,7 +23,7 @@ pub use schema::config_schema;
 
 use crate::{
     deploy::OnFailure,
-    reference::{Registry, Repository},
+    reference::{DigestRef, Registry, Repository},
 };
 
 /// The content of `bp.toml`.
@@ -153,6 +158,22 @@ pub struct EcsConfig {
     pub service: String,
     /// The container's name in the task definition. May be left out when there is one container only.
     pub container: Option<String>,
+    /// Further containers that run the same image.
+    pub also: Vec<String>,
+    /// The file of a task definition that is deployed instead of the one that the service runs.
+    pub definition: Option<PathBuf>,
+    /// The task's CPU units, as ECS writes them.
+    pub cpu: Option<String>,
+    /// The task's memory, as ECS writes it.
+    pub memory: Option<String>,
+    /// Environment variables of the container. `DEPLOY_PLATFORM` is `ecs`, unless the file says otherwise.
+    pub variables: BTreeMap<String, String>,
+    /// Secrets of the container, by their references.
+    pub secrets: BTreeMap<String, String>,
+    /// Options of the container's log driver.
+    pub log_options: BTreeMap<String, String>,
+    /// Images of other containers.
+    pub images: BTreeMap<String, DigestRef>,
 }
 
 /// A workload on Amazon EKS, and the container in it that runs the image.

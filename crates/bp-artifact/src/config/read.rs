@@ -6,13 +6,13 @@ use super::{
     AccountId, Config, ConfigError, DeployPolicy, EcsConfig, EksConfig, Environment, EnvironmentConfig,
     Limits, Project, Region, RoleArn,
     keys::{LEAVE, ROLL_BACK},
-    layer::{FileLayer, Origin, Settings},
+    layer::{FileLayer, Origin, Setting, Settings},
     name::is_dns_name,
 };
 use crate::{
     deploy::OnFailure,
     parse::ParseError,
-    reference::{Registry, Repository},
+    reference::{DigestRef, Registry, Repository},
 };
 
 /// Lays an overlay over the base. It may not add environments: their order is the base's.
@@ -73,6 +73,10 @@ fn inherit(settings: &mut Settings, from: &Settings, project: &Project, name: &E
         ("deploy.on-failure", ROLL_BACK, Origin::Default),
     ] {
         settings.insert_if_missing(key, value, origin);
+    }
+    if settings.has_section("ecs") {
+        // The same image runs on both platforms, and may want to know where.
+        settings.insert_if_missing("ecs.environment.DEPLOY_PLATFORM", "ecs", Origin::Default);
     }
 }
 
@@ -160,7 +164,34 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         cluster: text("ecs.cluster")?,
         service: text("ecs.service")?,
         container: settings.text("ecs.container")?,
+        also: list(settings.text("ecs.also")?),
+        definition: settings.text("ecs.definition")?.map(Into::into),
+        cpu: settings.text("ecs.cpu")?,
+        memory: settings.text("ecs.memory")?,
+        variables: names(settings, "ecs.environment"),
+        secrets: names(settings, "ecs.secrets"),
+        log_options: names(settings, "ecs.log-options"),
+        images: images(settings)?,
     }))
+}
+
+/// Texts that commas separate.
+fn list(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// The settings of a section, by their names in it. An empty text is a value.
+fn names(settings: &Settings, section: &str) -> BTreeMap<String, String> {
+    settings.section(section).map(|(name, setting)| (name.to_owned(), setting.value.clone())).collect()
+}
+
+fn images(settings: &Settings) -> Result<BTreeMap<String, DigestRef>, ConfigError> {
+    let image = |(name, setting): (&str, &Setting)| {
+        let image = setting.value.parse().map_err(|error: ParseError| setting.invalid(error.to_string()))?;
+        Ok((name.to_owned(), image))
+    };
+    settings.section("ecs.images").map(image).collect()
 }
 
 fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Option<EksConfig>, ConfigError> {

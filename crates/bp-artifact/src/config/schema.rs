@@ -52,6 +52,10 @@ fn section<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
             }
             Some((table, name)) => {
                 let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
+                let (name, value) = match name.strip_suffix(".*") {
+                    Some(below) => (below, json!({ "type": "object", "additionalProperties": value })),
+                    None => (name, value),
+                };
                 properties.entry(table).or_insert_with(empty)["properties"][name] = value;
             }
         }

@@ -14,7 +14,7 @@ impl TaskDefinition {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
