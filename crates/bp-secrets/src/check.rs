@@ -34,6 +34,17 @@ pub enum Depth {
 }
 
 /// What a check found, reference by reference and in their order.
+///
+/// ```
+/// use bp_secrets::{Depth, Store, check};
+///
+/// # async fn example(store: impl Store) -> Result<(), bp_secrets::ParseError> {
+/// let report = check(&store, &["/prod/host".parse()?], Depth::Describe).await;
+/// for error in report.errors() {
+///     eprintln!("{error}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct CheckReport {

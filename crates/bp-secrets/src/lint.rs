@@ -3,6 +3,14 @@
 use serde::{Serialize, Serializer};
 
 /// Something that will surprise whoever reads the value through another program: a warning with its reason.
+///
+/// ```
+/// use bp_secrets::{Kind, Lint, projection::Renderer};
+///
+/// let lint = Lint::of(Renderer::Ecs, Kind::GoNumber).unwrap();
+/// assert_eq!(lint.code(), "go-number");
+/// assert!(lint.to_string().contains("1e+06"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lint {

@@ -62,6 +62,15 @@ impl SecretValue {
 }
 
 /// A whole value as a store has it. Cheap to clone; the clones share one copy of the value.
+///
+/// ```
+/// use bp_secrets::{SecretValue, Stored};
+///
+/// let value = SecretValue::Text("hush".to_owned().into());
+/// let stored = Stored::new(value, "arn:aws:ssm:eu-central-1:111111111111:parameter/host", "3");
+/// assert_eq!((stored.version(), stored.stale_for()), ("3", None));
+/// assert!(!format!("{stored:?}").contains("hush"));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stored {
     whole: Arc<Whole>,

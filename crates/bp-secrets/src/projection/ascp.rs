@@ -10,6 +10,16 @@ use crate::{ParameterRef, ParameterVersion, ParseError, Reference, SecretRef, Se
 const FORM: &str = "the CSI driver";
 
 /// What a `SecretProviderClass` needs besides its bindings.
+///
+/// ```
+/// use bp_secrets::projection::{ascp::SecretProviderClass, env};
+///
+/// let bindings = env::parse("USER=secretsmanager:prod/db:user::\nPASSWORD=secretsmanager:prod/db:password::")?;
+/// let object = SecretProviderClass::new("db").namespace("shop").print(&bindings)?;
+/// assert_eq!(object["kind"], "SecretProviderClass");
+/// assert_eq!(SecretProviderClass::parse(&object)?, bindings);
+/// # Ok::<(), bp_secrets::projection::ProjectionError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretProviderClass {
     name: String,

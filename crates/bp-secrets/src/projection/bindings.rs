@@ -98,6 +98,14 @@ impl<'a> IntoIterator for &'a Bindings {
 }
 
 /// Why bindings cannot be printed in a form, or parsed from it. What was parsed is not repeated but for names.
+///
+/// ```
+/// use bp_secrets::projection::{ProjectionError, ecs, env};
+///
+/// let by_name = env::parse("PASSWORD=secretsmanager:prod/db")?;
+/// assert!(matches!(ecs::print(&by_name), Err(ProjectionError::NotExpressible { .. })));
+/// # Ok::<(), ProjectionError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {

@@ -33,6 +33,14 @@ impl Service {
 }
 
 /// The ARN of a secret or parameter, without the fields that a reference adds behind it.
+///
+/// ```
+/// use bp_secrets::Reference;
+///
+/// let reference: Reference = "arn:aws:ssm:eu-central-1:111111111111:parameter/prod/host".parse()?;
+/// assert_eq!(reference.arn().unwrap().in_region("eu-west-1").region(), "eu-west-1");
+/// # Ok::<(), bp_secrets::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Arn {
     partition: String,

@@ -35,6 +35,24 @@ pub struct Description {
 /// Reads whole values, and keys of them.
 ///
 /// Answers come one for each reference and in their order; one that fails does not spoil the others.
+///
+/// ```
+/// use bp_secrets::{Description, Error, Reference, SecretValue, Store, Stored};
+///
+/// /// A store for tests, in which every value is the same.
+/// struct Always(&'static str);
+///
+/// impl Store for Always {
+///     async fn read(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
+///         let stored = |_| Ok(Stored::new(SecretValue::Text(self.0.to_owned().into()), "arn", "1"));
+///         references.iter().map(stored).collect()
+///     }
+///
+///     async fn describe(&self, _: &[Reference]) -> Vec<Result<Description, Error>> {
+///         Vec::new()
+///     }
+/// }
+/// ```
 pub trait Store: Send + Sync {
     /// Reads the whole values (a JSON key is ignored) in as few calls as the service allows.
     ///
