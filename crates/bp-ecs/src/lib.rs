@@ -35,8 +35,35 @@
 //! `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`, `ecs:ListTasks`, `ecs:DescribeTasks`, and
 //! `iam:PassRole` on the definition's roles; to answer a pause also `ecs:ContinueServiceDeployment`.
 //!
+//! Function by function: `docs/iam/README.md`.
+//!
+//! # Watching, going back, answering a pause
+//! ```no_run
+//! # use bp_artifact::{ResolvedImage, Verdict};
+//! # use bp_ecs::{Approval, EcsTarget};
+//! # async fn run(web: EcsTarget, image: ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
+//! // Watching: the deployment under way, or how the last one ended. Changes nothing.
+//! let seen = web.watch().await?;
+//! // Going back: to what the last deployment replaced, or to a revision by its name.
+//! web.rollback().await?;
+//! web.restore(&web.revision("web:41").await?).await?;
+//! // Blue/green with a pause hook: the answer, then the same call again follows it on.
+//! let mut outcome = web.deploy(&image).await?;
+//! if outcome.verdict == Verdict::AwaitingApproval {
+//!     web.approve(Approval::Continue).await?;
+//!     outcome = web.deploy(&image).await?;
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! # Features
-//! None.
+//! | feature | what it adds |
+//! |---|---|
+//! | `logs` | the last log lines in failure reports, and log groups in preflight, over `aws_sdk_cloudwatchlogs` |
+//! | `iam` | roles in preflight, over `aws_sdk_iam` |
+//! | `elbv2` | target groups in preflight, over `aws_sdk_elasticloadbalancingv2` |
+//!
+//! None is on by default.
 
 mod api;
 mod batch;
