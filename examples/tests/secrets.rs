@@ -189,7 +189,9 @@ async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
     }
     run(&[0], "config", &[&["show"], &target[..]].concat()).await;
     run(&[3], "deploy-ecs", &with(&["--deadline", "2m"])).await;
+    run(&[3], "deploy-eks", &with(&["--deadline", "2m"])).await;
     run(&[3], "dual-deploy", &with(&["--deadline", "2m"])).await;
+    run(&[0], "promote", &["--to", "prod"]).await;
     run(&[0, 6], "verify", &with(&[])).await;
     run(&[0], "rollback", &with(&[])).await;
     // A secret that is gone, one that is denied: the tasks do not start, and it is said why.

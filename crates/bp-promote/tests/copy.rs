@@ -77,8 +77,7 @@ async fn the_same_digest_under_a_new_tag_moves_nothing() {
     let to = format!("{DST}/shop/web:stable");
     let report = world.copy_as(&format!("{SRC}/shop/web:v1"), &to).await.unwrap();
     assert_eq!(report.outcome, CopyOutcome::Tagged);
-    // The platforms' manifests were read while the destination was asked for the index.
-    assert_eq!((report.source_requests, report.destination_requests), (1 + 2, 3));
+    assert_eq!((report.source_requests, report.destination_requests), (1, 3));
     assert_eq!(world.sandbox.registry(DST).tags("shop/web")["stable"], image.digest());
 }
 

@@ -1,8 +1,14 @@
 //! Against an AWS API that others wrote: `cargo xtask e2e --only aws` starts it and names it in `BP_E2E_MOTO`.
 
 mod aws {
+    use std::process::Command;
+
     use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-    use bp_secrets::{Depth, ParameterStore, Reference, SecretsManager, Store as _, Stores, check};
+    use bp_secrets::{
+        Depth, ParameterStore, Reference, SecretsManager, Store as _, Stores, check,
+        projection::{Bindings, ecs},
+    };
+    use serde_json::{Value, json};
 
     fn config() -> aws_types::SdkConfig {
         let endpoint = std::env::var("BP_E2E_MOTO").expect("BP_E2E_MOTO: the URL of the API");
@@ -55,6 +61,48 @@ mod aws {
         assert_eq!(report.errors().count(), 3, "{:?}", report.errors().collect::<Vec<_>>());
         let shown = format!("{report:?}");
         assert!(!shown.contains("hush"), "a report shows a value: {shown}");
+    }
+
+    /// aws-cli checks a document against the service's model before it sends it.
+    fn aws(arguments: &[&str]) -> Value {
+        let variable =
+            |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}: see cargo xtask e2e"));
+        let mut aws = Command::new(variable("BP_E2E_AWS_CLI"));
+        aws.args([
+            "--endpoint-url",
+            &variable("BP_E2E_MOTO"),
+            "--region",
+            "eu-central-1",
+            "--output",
+            "json",
+        ]);
+        aws.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]).args(arguments);
+        let ended = aws.output().expect("aws starts");
+        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        serde_json::from_slice(&ended.stdout).expect("JSON")
+    }
+
+    #[test]
+    #[ignore = "needs the servers of cargo xtask e2e"]
+    fn references_in_a_task_definition_come_back_the_same() {
+        let arn = "arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-AbCdEf";
+        let texts = [
+            ("WHOLE", arn.to_owned()),
+            ("KEY", format!("{arn}:password::")),
+            ("STAGE", format!("{arn}:password:AWSPREVIOUS:")),
+            ("VERSION", format!("{arn}:::9d4cb84b-ad69-40c0-a0ab-cead36b967e8")),
+            ("NAME", "/prod/host".into()),
+            ("PARAMETER", "arn:aws:ssm:eu-central-1:111111111111:parameter/prod/host".into()),
+        ];
+        let parsed = texts.map(|(name, text)| (name, text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))));
+        let bindings = Bindings::new(parsed).expect("bindings");
+        let secrets = ecs::print(&bindings).expect("each can be written for ECS");
+        let container = json!({ "name": "web", "image": "web", "memory": 64, "secrets": secrets });
+        let definition = json!({ "family": "references", "containerDefinitions": [container] }).to_string();
+        aws(&["ecs", "register-task-definition", "--cli-input-json", &definition]);
+        let answer = aws(&["ecs", "describe-task-definition", "--task-definition", "references"]);
+        let described = &answer["taskDefinition"]["containerDefinitions"][0]["secrets"];
+        assert_eq!(ecs::parse(described), Ok(bindings));
     }
 }
 

@@ -41,7 +41,7 @@ async fn refresh(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
         let answer = answer.map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
         let data = answer.authorization_data().first();
         let token = data.and_then(|data| {
-            let expires = data.expires_at()?.secs().try_into().ok()?;
+            let expires = data.expires_at()?.secs();
             Some((data.authorization_token()?, jiff::Timestamp::from_second(expires).ok()?))
         });
         let (authorization, until) =

@@ -49,7 +49,16 @@ impl Part {
             Part::Aws => [vec![MOTO], clients].concat(),
             Part::Registries => [vec![DOCKER_REGISTRY, DISTRIBUTION, FERRO, CONFORMANCE], clients].concat(),
             Part::Kubernetes => {
-                vec![ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL, KWOK, HELM]
+                vec![
+                    ETCD,
+                    KUBE_APISERVER,
+                    KUBE_CONTROLLER_MANAGER,
+                    KUBE_SCHEDULER,
+                    KUBECTL,
+                    KWOK,
+                    HELM,
+                    AWS_CLI,
+                ]
             }
             Part::Sandbox => clients,
             Part::Documents => vec![CHECK_JSONSCHEMA, IN_TOTO],

@@ -32,8 +32,6 @@ pub(super) struct Engine {
     pub(super) run: Arc<Run>,
     /// Each blob and manifest is carried once, however many refer to it.
     carried: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
-    /// Manifests of indexes, each read once.
-    read: Mutex<HashMap<Digest, Arc<OnceCell<Manifest>>>>,
     /// What the destination is known to hold.
     holding: OnceCell<Holding>,
     /// All tags of the destination, where many are asked for.
@@ -80,7 +78,6 @@ impl Engine {
             destination: Box::new(destination),
             run: Arc::clone(run),
             carried: Mutex::default(),
-            read: Mutex::default(),
             holding: OnceCell::new(),
             tags: OnceCell::new(),
         }
@@ -214,10 +211,6 @@ impl Engine {
             self.destination.refuses_gaps() && !self.run.options.referrers && matches!(to, Reference::Tag(_));
         let there = match to == &by_digest || told {
             true => found == Some(&top.digest),
-            // While the destination answers, the source gives what comes next: it is rarely there under no name.
-            false if found.is_none() => {
-                try_join(self.head(&by_digest), self.read_ahead(top)).await?.0.is_some()
-            }
             false => self.head(&by_digest).await?.is_some(),
         };
         let outcome = match there {
@@ -298,30 +291,13 @@ impl Engine {
         cell.get_or_try_init(|| work).await.copied()
     }
 
-    /// Reads the manifests of an index before they are needed.
-    async fn read_ahead(&self, index: &Manifest) -> Result<(), CopyError> {
-        let children = index.links().map(|links| links.manifests).unwrap_or_default();
-        try_join_all(children.iter().map(|child| self.read(child))).await.map(|_| ())
-    }
-
-    /// A manifest of an index, as the source has it.
-    async fn read(&self, child: &Descriptor) -> Result<Manifest, CopyError> {
-        let cell = {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(read.entry(child.digest.clone()).or_default())
-        };
-        let ask = || async {
-            let _permit = self.run.lookups.acquire().await;
-            let manifest = self.source.manifest(&Reference::Digest(child.digest.clone())).await;
-            manifest.map_err(|source| self.unreadable(&child.digest, source))
-        };
-        cell.get_or_try_init(ask).await.cloned()
-    }
-
     /// A manifest of an index: read while the destination is asked for it, stored when all of it is there.
     async fn child(self: &Arc<Self>, child: &Descriptor) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
-        let read = self.read(child);
+        let read = async {
+            let _permit = self.run.lookups.acquire().await;
+            self.source.manifest(&reference).await.map_err(|source| self.unreadable(&child.digest, source))
+        };
         let known = async {
             match self.holding().await? {
                 Holding::Nothing | Holding::NoTags => Ok(None),

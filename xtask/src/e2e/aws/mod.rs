@@ -14,7 +14,7 @@ use super::{
     Stage, http,
     sandbox::World,
     server::{Server, free_port},
-    tools::MOTO,
+    tools::{AWS_CLI, MOTO},
 };
 use crate::command;
 
@@ -34,7 +34,10 @@ pub(super) fn run(stage: &mut Stage) -> Result<()> {
     for call in calls::CALLS {
         stage.table.scenario(SERVER, call.command, || compare(call, &world, &sandbox, &moto));
     }
-    stage.environment = vec![("BP_E2E_MOTO", moto.into())];
+    stage.environment = vec![
+        ("BP_E2E_MOTO", moto.into()),
+        ("BP_E2E_AWS_CLI", stage.tools.command(AWS_CLI)?.get_program().into()),
+    ];
     stage.scenarios("aws", "moto")?;
     for (what, why) in calls::SANDBOX_ONLY {
         stage.table.sandbox_only("moto", what, why);
