@@ -82,6 +82,8 @@ impl Program {
 
     fn run(&self, name: &str, environment: &Environment) -> Result<String> {
         let mut test = self.command();
+        // The panic says what failed; a backtrace would push it out of the report.
+        test.env("RUST_BACKTRACE", "0");
         test.args(["--ignored", "--exact", name]).envs(environment.iter().map(|(name, value)| (name, value)));
         let said = command::output_within(Duration::from_secs(600), &mut test)?;
         ensure!(said.contains("1 passed"), "{name} was not run:\n{said}");
