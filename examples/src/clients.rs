@@ -1,6 +1,6 @@
 //! The clients of one environment: its region, its role, and where its endpoints are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{
@@ -24,13 +24,16 @@ pub struct Endpoints {
     pub credentials: Option<Credentials>,
     /// Registry host -> base URL that answers for it, such as a loopback sandbox or a pull-through proxy.
     pub registries: BTreeMap<String, String>,
+    /// The cluster is the one of this file's current context, and EKS is not asked for it.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// `host=url` pairs, separated by commas.
 const REGISTRIES: &str = "BP_REGISTRY_ENDPOINTS";
+const KUBECONFIG: &str = "BP_KUBECONFIG";
 
 impl Endpoints {
-    /// Reads `BP_REGISTRY_ENDPOINTS`, `host=url` pairs separated by commas.
+    /// Reads `BP_REGISTRY_ENDPOINTS`, `host=url` pairs separated by commas, and `BP_KUBECONFIG`, a file.
     ///
     /// # Errors
     /// When a pair has no `=`.
@@ -42,11 +45,10 @@ impl Endpoints {
         };
         let registries =
             text.split(',').filter(|p| !p.trim().is_empty()).map(pair).collect::<Result<_, _>>()?;
-        Ok(Endpoints { registries, ..Self::default() })
+        let kubeconfig = std::env::var_os(KUBECONFIG).filter(|file| !file.is_empty()).map(PathBuf::from);
+        Ok(Endpoints { registries, kubeconfig, ..Self::default() })
     }
-}
 
-impl Endpoints {
     /// A registry client that knows where the registries are and signs in by `credentials`.
     ///
     /// # Errors
@@ -169,11 +171,14 @@ impl Clients {
         lookups
     }
 
-    /// The Kubernetes API of the EKS cluster `cluster`.
+    /// The Kubernetes API of the EKS cluster `cluster`, or of the kubeconfig that stands in for it.
     ///
     /// # Errors
-    /// When there is no such cluster, or EKS cannot be asked.
+    /// When there is no such cluster, EKS cannot be asked, or the kubeconfig is none.
     pub async fn kube(&self, cluster: &str) -> Result<kube::Client, Failure> {
+        if let Some(file) = &self.endpoints.kubeconfig {
+            return Ok(bp_eks::from_kubeconfig(Some(file), None).await?);
+        }
         let region = self.config.region().map(ToString::to_string).unwrap_or_default();
         let credentials =
             self.config.credentials_provider().ok_or_else(|| Failure::unavailable("no AWS credentials"))?;

@@ -64,6 +64,7 @@ impl World {
             aws: self.url("aws"),
             credentials: Some(Credentials::from_keys(id, secret, None)),
             registries: self.registries(),
+            kubeconfig: None,
         }
     }
 

@@ -26,12 +26,13 @@ fn binary(program: &str, directory: &Path, aws: &str) -> Command {
     command
 }
 
-/// Runs it, and shows what it said where it ended otherwise than with `code`.
+/// Runs it to the end `code`; returns all that it said.
 fn ends_with(code: i32, command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("the binary starts");
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert_eq!(status.code(), Some(code), "{stdout}\n{stderr}");
-    stdout.into_owned()
+    let said = format!("{stdout}\n{stderr}");
+    assert_eq!(status.code(), Some(code), "{said}");
+    said
 }
 
 mod registries {
@@ -99,5 +100,140 @@ repository = "promoted/web"
         assert_ne!(ended.status.code(), Some(0));
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(said.contains(&missing), "{said}");
+    }
+}
+
+#[cfg(feature = "sandbox")]
+mod kubernetes {
+    use std::process::Stdio;
+
+    use bp_artifact::{Artifact, DigestRef, ResolvedImage, Tag};
+    use bp_sandbox::{Image, ImageBuilder, Sandbox, registry::RegistryOptions};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const REGISTRY: &str = "registry.example.com";
+
+    /// A build whose digest begins so: by that the cluster's node decides what becomes of a container.
+    fn build(beginning: &str) -> Image {
+        let beginning = format!("sha256:{beginning}");
+        let images = (0..)
+            .map(|n: u32| ImageBuilder::new().platform("linux/amd64").label("n", &n.to_string()).build());
+        images.into_iter().find(|image| image.digest().starts_with(&beginning)).expect("one in 4,096")
+    }
+
+    /// A registry with builds, and a Deployment on the cluster that kubectl made.
+    struct Stage {
+        directory: TempDir,
+        sandbox: Sandbox,
+        registry: String,
+    }
+
+    impl Stage {
+        async fn new() -> (Self, bp_sandbox::Served) {
+            let sandbox = Sandbox::builder().registry(REGISTRY, RegistryOptions::default()).build();
+            let served = sandbox.serve().await.expect("a free port");
+            let registry = served.address(REGISTRY).expect("the registry").to_string();
+            let directory = tempfile::tempdir().expect("a directory");
+            let namespace = variable("BP_E2E_NAMESPACE");
+            let bp_toml = format!(
+                r#"
+version = 1
+[project]
+name = "shop"
+repository = "shop/web"
+[[environment]]
+name = "staging"
+region = "eu-central-1"
+registry = "{REGISTRY}"
+[environment.eks]
+cluster = "e2e"
+namespace = "{namespace}"
+workload = "deployment/web"
+container = "web"
+"#
+            );
+            std::fs::write(directory.path().join("bp.toml"), bp_toml).expect("bp.toml");
+            let stage = Stage { directory, sandbox, registry };
+            let deployment = format!(
+                r#"{{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {{"name": "web"}}, "spec": {{"replicas": 2,
+                "selector": {{"matchLabels": {{"app": "web"}}}}, "template": {{"metadata": {{"labels": {{"app": "web"}}}},
+                "spec": {{"containers": [{{"name": "web", "image": "{REGISTRY}/shop/web@sha256:{:0<64}"}}]}}}}}}}}"#,
+                "a12"
+            );
+            let file = stage.directory.path().join("web.json");
+            std::fs::write(&file, deployment).expect("web.json");
+            kubectl(&["apply", "-f", &file.to_string_lossy()]);
+            kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
+            (stage, served)
+        }
+
+        /// What a build leaves behind; returns the image as a deployment names it.
+        fn built(&self, beginning: &str, tag: &str) -> String {
+            let image = build(beginning);
+            self.sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
+            let reference: DigestRef =
+                format!("{REGISTRY}/shop/web@{}", image.digest()).parse().expect("a reference");
+            let mut artifact = Artifact::default();
+            artifact
+                .set_image(&ResolvedImage::from(reference.clone()), Some(tag.parse::<Tag>().expect("a tag")));
+            artifact.write(self.directory.path().join("artifact.json")).expect("artifact.json");
+            reference.to_string()
+        }
+
+        fn run(&self, code: i32, program: &str, arguments: &[&str]) -> String {
+            let mut command = binary(program, self.directory.path(), "http://127.0.0.1:1");
+            command
+                .args(["--env", "staging"])
+                .args(arguments)
+                .env("BP_KUBECONFIG", variable("BP_E2E_KUBECONFIG_DEPLOYER"))
+                .env("BP_REGISTRY_ENDPOINTS", format!("{REGISTRY}=http://{}", self.registry));
+            ends_with(code, &mut command)
+        }
+    }
+
+    fn kubectl(arguments: &[&str]) -> String {
+        let mut kubectl = Command::new(variable("BP_E2E_KUBECTL"));
+        kubectl.env("KUBECONFIG", variable("BP_E2E_KUBECONFIG_ADMIN")).stdin(Stdio::null());
+        let ended = kubectl.args(["-n", &variable("BP_E2E_NAMESPACE")]).args(arguments).output();
+        let ended = ended.expect("kubectl starts");
+        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).expect("UTF-8")
+    }
+
+    /// The images of the pods that are ready and stay.
+    fn running() -> Vec<String> {
+        let ready = "jsonpath={range .items[*]}{.metadata.deletionTimestamp} \
+                     {.status.conditions[?(@.type=='Ready')].status} {.spec.containers[0].image}{\"\\n\"}{end}";
+        let listed = kubectl(&["get", "pods", "-l", "app=web", "-o", ready]);
+        listed.lines().filter_map(|line| line.trim_start().strip_prefix("True ")).map(str::to_owned).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs the servers of cargo xtask e2e"]
+    async fn the_binaries_deploy_prove_fail_and_go_back() {
+        let (stage, _served) = Stage::new().await;
+        let good = stage.built("a11", "1");
+        let deadline = ["--deadline", "3m"];
+        for _ in 0..2 {
+            stage.run(0, env!("CARGO_BIN_EXE_deploy-eks"), &[&deadline[..], &["--take-over"]].concat());
+            assert_eq!(running(), [good.clone(), good.clone()], "it is done when it says so");
+        }
+        stage.run(0, env!("CARGO_BIN_EXE_verify"), &[]);
+
+        stage.built("bad", "2");
+        let said = stage.run(3, env!("CARGO_BIN_EXE_deploy-eks"), &deadline);
+        assert!(said.contains("exit code 3"), "{said}");
+        assert_eq!(running(), [good.clone(), good.clone()], "the earlier image runs again");
+        // What runs is not what the artifact says.
+        stage.run(6, env!("CARGO_BIN_EXE_verify"), &[]);
+
+        let next = stage.built("510", "3");
+        stage.run(0, env!("CARGO_BIN_EXE_dual-deploy"), &deadline);
+        assert_eq!(running(), [next.clone(), next]);
+        stage.run(0, env!("CARGO_BIN_EXE_rollback"), &[]);
+        assert_eq!(running(), [good.clone(), good], "what the receipt noted runs again");
+        kubectl(&["delete", "deployment", "web", "--wait=false"]);
     }
 }

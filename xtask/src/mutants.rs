@@ -18,7 +18,7 @@ struct Mutant {
     promise: &'static str,
     /// A file, what stands there, and what takes its place.
     edits: &'static [(&'static str, &'static str, &'static str)],
-    /// A tier, and what cargo is asked to run.
+    /// A tier, and what cargo is asked to run; of the whole workspace, so that only what is broken is built anew.
     judges: [(&'static str, &'static str); 3],
 }
 
@@ -34,8 +34,8 @@ const MUTANTS: [Mutant; 3] = [
              DigestRef { repository: self.clone(), digest }",
         )],
         judges: [
-            ("unit", "test -p bp-artifact --lib"),
-            ("sandbox", "test -p bp-examples --test line"),
+            ("unit", "test --workspace --lib"),
+            ("sandbox", "test --workspace --test line"),
             ("real servers", "xtask e2e --only registries --scenario emit-artifact"),
         ],
     },
@@ -54,8 +54,8 @@ const MUTANTS: [Mutant; 3] = [
             ),
         ],
         judges: [
-            ("unit", "test -p bp-ecs --lib"),
-            ("sandbox", "test -p bp-ecs -p bp-eks --test failure --test causes"),
+            ("unit", "test --workspace --lib"),
+            ("sandbox", "test --workspace --test failure --test causes"),
             ("real servers", "xtask e2e --only kubernetes --scenario cause"),
         ],
     },
@@ -67,8 +67,8 @@ const MUTANTS: [Mutant; 3] = [
             "    if status.observed_generation.unwrap_or_default() < generation.min(0) {",
         )],
         judges: [
-            ("unit", "test -p bp-eks --lib"),
-            ("sandbox", "test -p bp-eks --test rollout"),
+            ("unit", "test --workspace --lib"),
+            ("sandbox", "test --workspace --test rollout"),
             ("real servers", "xtask e2e --only kubernetes --scenario roll"),
         ],
     },
