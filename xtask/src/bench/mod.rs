@@ -1,8 +1,8 @@
 //! `bench-copy`: our copy beside those that people use, on the same servers in the same run.
 //!
-//! Two Distribution registries hold their data in memory. Each contestant copies each [set](sets) from one to the other,
+//! Two Distribution registries hold their data in memory. Each contestant copies each [set](images) from one to the other,
 //! cold into a repository that was never there and again when nothing is left to do, directly and through a
-//! [proxy](proxy) that makes every way longer. Turns are interleaved, so that a noisy machine is noisy for all, and
+//! [proxy] that makes every way longer. Turns are interleaved, so that a noisy machine is noisy for all, and
 //! [judged](judge) by their medians as ratios to crane's.
 
 mod contestants;

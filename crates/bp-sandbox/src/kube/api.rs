@@ -15,6 +15,7 @@ use super::{
     selector::Selector,
     status::{Answer, Failure, json_response},
     store::{Key, Object, uuid},
+    table,
     validate::validate,
     watch,
     world::{World, number, suffix},
@@ -28,6 +29,8 @@ pub(super) struct Call<'a> {
     pub(super) query: BTreeMap<String, String>,
     pub(super) manager: String,
     pub(super) user: &'a str,
+    /// Objects are wanted as a table.
+    pub(super) table: bool,
 }
 
 impl<'a> Call<'a> {
@@ -48,7 +51,7 @@ impl<'a> Call<'a> {
         let agent = parts.headers.get("user-agent").and_then(|a| a.to_str().ok()).unwrap_or("unknown");
         let manager = query.get("fieldManager").cloned();
         let manager = manager.unwrap_or_else(|| agent.split('/').next().unwrap_or_default().to_owned());
-        Some(Call { target, verb, query, manager, user })
+        Some(Call { target, verb, query, manager, user, table: table::is_wanted(parts) })
     }
 
     fn flag(&self, name: &str) -> bool {
@@ -110,9 +113,13 @@ pub(super) fn answer(
     let mut world = cluster.enter();
     let before = world.store.version();
     let answer = match (call.verb, call.subresource()) {
-        ("get", "") => find(&world, call).map(|object| json_response(200, &object)),
+        ("get", "") => find(&world, call).map(|object| match call.table {
+            true => table::answer(call.resource(), &[object], &world),
+            false => json_response(200, &object),
+        }),
         ("get", "log") => log(&world, call),
         ("get", "scale") => find(&world, call).map(|object| json_response(200, &scale_of(&object))),
+        ("list", _) if call.table => Ok(table::answer(call.resource(), &selected(&world, call), &world)),
         ("list", _) => Ok(json_response(200, &list(&world, call))),
         ("create", _) => {
             cluster.admit(call.resource())?;
@@ -146,11 +153,15 @@ fn find(world: &World, call: &Call<'_>) -> Answer<Object> {
     world.store.get(&call.key()).cloned().ok_or_else(|| Failure::not_found(call.resource(), call.name()))
 }
 
-fn list(world: &World, call: &Call<'_>) -> Value {
+fn selected(world: &World, call: &Call<'_>) -> Vec<Object> {
     let selector = call.selector();
     let objects = world.store.list(call.resource().plural, call.namespace());
-    let items: Vec<&Value> =
-        objects.map(|object| &**object).filter(|object| selector.matches(object)).collect();
+    objects.filter(|object| selector.matches(object)).cloned().collect()
+}
+
+fn list(world: &World, call: &Call<'_>) -> Value {
+    let selected = selected(world, call);
+    let items: Vec<&Value> = selected.iter().map(|object| &**object).collect();
     json!({
         "kind": format!("{}List", call.resource().kind),
         "apiVersion": call.resource().api_version(),

@@ -28,6 +28,7 @@ mod selector;
 mod stateful_set;
 mod status;
 mod store;
+mod table;
 mod validate;
 mod watch;
 mod world;

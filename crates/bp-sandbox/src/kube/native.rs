@@ -62,6 +62,7 @@ impl Cluster {
             query: BTreeMap::new(),
             manager: "kubectl-client-side-apply".to_owned(),
             user: "kubernetes-admin",
+            table: false,
         };
         self.write(|world| {
             let space = Key::new("namespaces", "", &namespace);

@@ -81,6 +81,13 @@ fn deploys(world: &World) -> Result<String> {
     ensure!(running.split_whitespace().count() == 2, "two pods should run: {running:?}");
     let ready = run_kubectl(world, &["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
     ensure!(ready == "2", "{ready:?} replicas are ready");
+    let shown = run_kubectl(world, &["get", "deployment,pods"])?;
+    for words in
+        [["NAME", "READY", "UP-TO-DATE"], ["deployment.apps/web", "2/2", "2"], ["pod/web-", "1/1", "Running"]]
+    {
+        let line = shown.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(line.is_some(), "kubectl get shows no line with {words:?}:\n{shown}");
+    }
     Ok(String::new())
 }
 
