@@ -37,22 +37,42 @@
 //!
 //! Function by function: `docs/iam/README.md`.
 //!
-//! # Watching, going back, answering a pause
+//! # Watching
+//! The deployment under way, or how the last one ended; nothing is changed.
+//! ```no_run
+//! # use bp_ecs::EcsTarget;
+//! # async fn run(web: EcsTarget) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut watching = web.watch();
+//! while let Some(event) = watching.next_event().await {
+//!     tracing::info!(?event);
+//! }
+//! tracing::info!("{}", watching.await?.verdict);
+//! # Ok(()) }
+//! ```
+//!
+//! # Going back
+//! To what the last deployment replaced, or to a revision by its name.
+//! ```no_run
+//! # use bp_ecs::EcsTarget;
+//! # async fn run(web: EcsTarget) -> Result<(), Box<dyn std::error::Error>> {
+//! web.rollback().await?;
+//! web.restore(&web.revision("web:41").await?).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Blue/green with an approval
+//! A pause hook ends the call with [`AwaitingApproval`](bp_artifact::Verdict::AwaitingApproval). After the answer, the same
+//! call follows the same deployment on.
 //! ```no_run
 //! # use bp_artifact::{ResolvedImage, Verdict};
 //! # use bp_ecs::{Approval, EcsTarget};
 //! # async fn run(web: EcsTarget, image: ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
-//! // Watching: the deployment under way, or how the last one ended. Changes nothing.
-//! let seen = web.watch().await?;
-//! // Going back: to what the last deployment replaced, or to a revision by its name.
-//! web.rollback().await?;
-//! web.restore(&web.revision("web:41").await?).await?;
-//! // Blue/green with a pause hook: the answer, then the same call again follows it on.
 //! let mut outcome = web.deploy(&image).await?;
 //! if outcome.verdict == Verdict::AwaitingApproval {
 //!     web.approve(Approval::Continue).await?;
 //!     outcome = web.deploy(&image).await?;
 //! }
+//! tracing::info!("{}", outcome.verdict);
 //! # Ok(()) }
 //! ```
 //!
