@@ -7,13 +7,18 @@ use anyhow::{Result, ensure};
 use super::{
     super::{Stage, library::Library, sandbox::World},
     probe::sha256,
-    servers::{CURRENT, DEBIAN, FERRO_OCI, Registry, SANDBOX},
+    servers::{CURRENT, DEBIAN, DEBIAN_TOO, FERRO_OCI, Registry, SANDBOX},
 };
 use crate::command;
 
 /// From where to where: each server once a source and once a target, ours among them.
-const WAYS: [(&str, &str); 4] =
-    [(SANDBOX, DEBIAN), (DEBIAN, CURRENT), (CURRENT, FERRO_OCI), (FERRO_OCI, SANDBOX)];
+const WAYS: [(&str, &str); 5] = [
+    (SANDBOX, DEBIAN),
+    (DEBIAN, DEBIAN_TOO),
+    (DEBIAN_TOO, CURRENT),
+    (CURRENT, FERRO_OCI),
+    (FERRO_OCI, SANDBOX),
+];
 
 pub(super) fn run(stage: &mut Stage, registries: &[Registry], world: &World) -> Result<()> {
     let library = Library::build()?;

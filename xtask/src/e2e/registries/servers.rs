@@ -13,6 +13,8 @@ use super::super::{
 
 /// Names that the probes know their faults by.
 pub(super) const DEBIAN: &str = "distribution 2.8";
+/// The same program once more, to copy between two that are alike; it is not judged again.
+pub(super) const DEBIAN_TOO: &str = "distribution 2.8 (2)";
 pub(super) const CURRENT: &str = "distribution 3.1";
 pub(super) const FERRO_OCI: &str = "ferro 1.0";
 pub(super) const SANDBOX: &str = "sandbox";
@@ -25,7 +27,7 @@ pub(super) struct Registry {
 
 pub(super) fn start(stage: &mut Stage) -> Result<(Vec<Registry>, World)> {
     let mut registries = Vec::new();
-    for (name, tool) in [(DEBIAN, DOCKER_REGISTRY), (CURRENT, DISTRIBUTION)] {
+    for (name, tool) in [(DEBIAN, DOCKER_REGISTRY), (DEBIAN_TOO, DOCKER_REGISTRY), (CURRENT, DISTRIBUTION)] {
         let address = format!("127.0.0.1:{}", free_port()?);
         let config = stage.scratch.join(format!("{}.yml", file_name(name)));
         fs::write(&config, distribution(&address, &stage.scratch.join(file_name(name))))?;
@@ -51,7 +53,7 @@ fn serve(stage: &mut Stage, name: &'static str, address: String, process: &mut C
 }
 
 fn file_name(name: &str) -> String {
-    name.replace(' ', "-")
+    name.replace(' ', "-").replace(['(', ')'], "")
 }
 
 /// The configuration of a Distribution registry that stores files below `root` and lets everyone delete.
