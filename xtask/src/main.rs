@@ -8,6 +8,7 @@ mod command;
 mod e2e;
 mod mutants;
 mod report;
+mod results;
 mod soak;
 
 use std::process::ExitCode;

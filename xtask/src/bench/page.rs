@@ -2,17 +2,12 @@
 
 use std::{fmt::Write as _, fs};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{
     contestants::CRANE_DEFAULT,
     judge::{Results, Verdict},
 };
-use crate::{command, report};
-
-const PAGE: &str = "docs/benchmarks.md";
-const BEGIN: &str = "<!-- bench-copy writes below -->";
-const END: &str = "<!-- bench-copy wrote above -->";
 
 /// A table for each set and round trip.
 pub(super) fn tables(results: &Results) -> String {
@@ -61,18 +56,9 @@ pub(super) fn targets(verdicts: &[Verdict]) -> String {
 
 /// Puts the results into the page.
 pub(super) fn write(results: &Results, verdicts: &[Verdict], runs: usize) -> Result<()> {
-    let file = command::root().join(PAGE);
-    let page = fs::read_to_string(&file).with_context(|| format!("cannot read {PAGE}"))?;
-    let (head, rest) = page.split_once(BEGIN).with_context(|| format!("{PAGE} has no line {BEGIN}"))?;
-    let (_, foot) = rest.split_once(END).with_context(|| format!("{PAGE} has no line {END}"))?;
-    let machine = machine();
-    let (targets, tables) = (targets(verdicts), tables(results));
-    let text = format!(
-        "{head}{BEGIN}\nMedians of {runs} interleaved runs on {machine}.\n\n{targets}{tables}\n{END}{foot}"
-    );
-    fs::write(&file, text)?;
-    report::line(format_args!("     wrote {PAGE}"));
-    Ok(())
+    let (machine, targets, tables) = (machine(), targets(verdicts), tables(results));
+    let text = format!("Medians of {runs} interleaved runs on {machine}.\n\n{targets}{tables}");
+    crate::results::write("bench-copy", &text)
 }
 
 /// The machine's class.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use crate::{
     command,
     e2e::tools::{AWS_CLI, MOTO, Toolbox},
-    report,
+    report, results,
 };
 
 #[derive(clap::Args)]
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     report::line("");
     report::line(&text);
     if arguments.write {
-        page::write(&text)?;
+        results::write("bench-ecs", &text)?;
     }
     Ok(met)
 }

@@ -1,15 +1,8 @@
-//! The results, on the terminal and in docs/benchmarks.md.
+//! The results as tables.
 
-use std::{fmt::Write as _, fs};
-
-use anyhow::{Context, Result};
+use std::fmt::Write as _;
 
 use super::{Bench, detection::Detections, script::Costs};
-use crate::{command, report};
-
-const PAGE: &str = "docs/benchmarks.md";
-const BEGIN: &str = "<!-- bench-ecs writes below -->";
-const END: &str = "<!-- bench-ecs wrote above -->";
 
 pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>) -> String {
     let mut text = String::from("| | calls | processes | wall s | CPU s |\n|---|---|---|---|---|\n");
@@ -45,15 +38,4 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
         );
     }
     text
-}
-
-/// Puts the results in the place of the last ones.
-pub(super) fn write(text: &str) -> Result<()> {
-    let path = command::root().join(PAGE);
-    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
-    let (before, rest) = page.split_once(BEGIN).with_context(|| format!("{PAGE} lacks {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("{PAGE} lacks {END}"))?;
-    fs::write(&path, format!("{before}{BEGIN}\n{text}\n{END}{after}"))?;
-    report::line(format_args!("     written into {PAGE}"));
-    Ok(())
 }

@@ -8,10 +8,7 @@ use super::{
     super::{Part, Stage, library::Library, server},
     cluster::Cluster,
 };
-use crate::{command, report};
-
-const BEGIN: &str = "<!-- bench-eks writes below -->";
-const END: &str = "<!-- bench-eks wrote above -->";
+use crate::{report, results};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -36,18 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let table = fs::read_to_string(&result).context("the benchmark left no result")?;
     report::line(&table);
     if arguments.write {
-        write(&table)?;
+        results::write("bench-eks", &format!("\n{table}"))?;
     }
     stage.servers.clear();
     let _ = fs::remove_dir_all(&stage.scratch);
     Ok(true)
-}
-
-/// Puts the table between the marks of the page.
-fn write(table: &str) -> Result<()> {
-    let page = command::root().join("docs/benchmarks.md");
-    let text = fs::read_to_string(&page)?;
-    let (before, rest) = text.split_once(BEGIN).context("docs/benchmarks.md has no place for bench-eks")?;
-    let (_, after) = rest.split_once(END).context("docs/benchmarks.md has no end for bench-eks")?;
-    fs::write(page, format!("{before}{BEGIN}\n\n{table}\n{END}{after}")).map_err(Into::into)
 }
