@@ -14,7 +14,7 @@ pub(crate) mod server;
 mod table;
 pub(crate) mod tools;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -106,6 +106,8 @@ struct Stage {
     table: Table,
     /// What the tests of our packages are told of the servers.
     environment: Environment,
+    /// Those tests, once they are built.
+    library: Option<Rc<Library>>,
 }
 
 impl Stage {
@@ -119,12 +121,22 @@ impl Stage {
             servers: Vec::new(),
             table: Table::only(scenario),
             environment: Vec::new(),
+            library: None,
         })
     }
 
     /// Runs the scenarios of a part that are tests of our packages.
     fn scenarios(&mut self, part: &str, server: &str) -> Result<()> {
-        Library::build()?.run_all(part, server, &self.environment, &mut self.table)
+        self.library()?.run_all(part, server, &self.environment, &mut self.table)
+    }
+
+    /// The tests of our packages, built once for all parts.
+    fn library(&mut self) -> Result<Rc<Library>> {
+        let library = match self.library.take() {
+            Some(built) => built,
+            None => Rc::new(Library::build()?),
+        };
+        Ok(Rc::clone(self.library.insert(library)))
     }
 }
 

@@ -21,7 +21,7 @@ const WAYS: [(&str, &str); 5] = [
 ];
 
 pub(super) fn run(stage: &mut Stage, registries: &[Registry], world: &World) -> Result<()> {
-    let library = Library::build()?;
+    let library = stage.library()?;
     let address =
         |name: &str| registries.iter().find(|registry| registry.name == name).map(|r| r.address.as_str());
     for (from, to) in WAYS {
