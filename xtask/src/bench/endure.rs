@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     contestants::{self, CRANE_DEFAULT, OURS},
     images::Set,
-    registries::Pair,
+    registries::{Pair, Version},
     spoil::Spoiler,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(crate) fn run(cache: Option<&Path>, target: Option<&Path>) -> Result<bool> {
 }
 
 fn endure(tools: &Toolbox, ours: &Path, scratch: &Path) -> Result<BTreeMap<&'static str, u64>> {
-    let pair = Pair::start(tools, scratch)?;
+    let pair = Pair::start(Version::Debian, tools, scratch)?;
     let set = Set::Multi;
     let tags = set.push(&pair.source.address)?;
     let digest = |image: &str| {

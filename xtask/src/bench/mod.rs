@@ -29,7 +29,7 @@ use contestants::{Contestant, Job};
 use images::Set;
 use judge::{Case, Results};
 use proxy::Proxy;
-use registries::Pair;
+use registries::{Pair, Version};
 
 /// The delay of one round trip when there is one.
 const ROUND_TRIP: Duration = Duration::from_millis(30);
@@ -48,6 +48,13 @@ pub(crate) struct Arguments {
     /// Only at this round trip, in milliseconds: 0 or 30
     #[arg(long)]
     round_trip: Option<u64>,
+    /// The registry at both ends
+    #[arg(long, value_enum, default_value = "3.1")]
+    registry: Version,
+    /// Copy nothing: leave the registries up, near and far, and print how to reach them, to profile a single copy;
+    /// Ctrl-C ends them
+    #[arg(long)]
+    keep: bool,
     /// Write the results into docs/benchmarks.md
     #[arg(long)]
     write: bool,
@@ -96,8 +103,11 @@ fn race(
     scratch: &Path,
 ) -> Result<Results> {
     let sets = if arguments.set.is_empty() { &Set::ALL[..] } else { &arguments.set[..] };
-    let pair = Pair::start(tools, scratch)?;
+    let pair = Pair::start(arguments.registry, tools, scratch)?;
     let mut results = Results::default();
+    if arguments.keep {
+        stay(&pair, sets)?;
+    }
     for set in sets {
         let (pushed, took) = clock::timed(|| set.push(&pair.source.address));
         let tags = pushed.with_context(|| format!("cannot push {}", set.name()))?;
@@ -110,6 +120,24 @@ fn race(
     }
     agree(tools, &pair, contestants)?;
     Ok(results)
+}
+
+/// Fills the source, tells how to reach both sides, and waits for Ctrl-C.
+fn stay(pair: &Pair, sets: &[Set]) -> Result<()> {
+    let far = (
+        Proxy::start(&pair.source.address, ROUND_TRIP)?,
+        Proxy::start(&pair.destination.address, ROUND_TRIP)?,
+    );
+    report::line(format_args!("near: {} and {}", pair.source.address, pair.destination.address));
+    report::line(format_args!("far:  {} and {}", far.0.address(), far.1.address()));
+    for set in sets {
+        let tags = set.push(&pair.source.address)?;
+        report::line(format_args!("{}: {}", set.repository(), tags.join(" ")));
+    }
+    report::line("Ctrl-C ends them");
+    loop {
+        clock::pause(Duration::from_secs(3600));
+    }
 }
 
 /// Every contestant copies the set, turn by turn.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use super::{contestants::Contestant, images::Set};
 use crate::{
@@ -19,9 +20,36 @@ use crate::{
     e2e::{
         http,
         server::{Server, free_port},
-        tools::{DOCKER_REGISTRY, Toolbox},
+        tools::{DISTRIBUTION, DOCKER_REGISTRY, Tool, Toolbox},
     },
 };
+
+/// Which registry is at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Version {
+    /// Distribution 3.1, whose hashing is as fast as the machine allows
+    #[value(name = "3.1")]
+    Current,
+    /// Distribution 2.8, as Debian ships it
+    #[value(name = "2.8")]
+    Debian,
+}
+
+impl Version {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Version::Current => "Distribution 3.1",
+            Version::Debian => "Distribution 2.8",
+        }
+    }
+
+    fn tool(self) -> Tool {
+        match self {
+            Version::Current => DISTRIBUTION,
+            Version::Debian => DOCKER_REGISTRY,
+        }
+    }
+}
 
 /// A source and a destination.
 pub(super) struct Pair {
@@ -35,10 +63,10 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn start(tools: &Toolbox, scratch: &Path) -> Result<Self> {
+    pub(super) fn start(version: Version, tools: &Toolbox, scratch: &Path) -> Result<Self> {
         Ok(Pair {
-            source: Registry::start(tools, scratch, "source")?,
-            destination: Registry::start(tools, scratch, "destination")?,
+            source: Registry::start(version, tools, scratch, "source")?,
+            destination: Registry::start(version, tools, scratch, "destination")?,
             scratch: scratch.to_owned(),
             fresh: AtomicUsize::new(0),
             copied: Mutex::default(),
@@ -64,7 +92,7 @@ impl Pair {
     }
 }
 
-/// A Distribution 2.8 that tells every request.
+/// A registry that tells every request.
 pub(super) struct Registry {
     pub(super) address: String,
     server: Server,
@@ -73,7 +101,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    fn start(tools: &Toolbox, scratch: &Path, name: &str) -> Result<Self> {
+    fn start(version: Version, tools: &Toolbox, scratch: &Path, name: &str) -> Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let config = scratch.join(format!("{name}.yml"));
         let root = scratch.join(name);
@@ -85,8 +113,8 @@ impl Registry {
                 root.display()
             ),
         )?;
-        let mut process = tools.command(DOCKER_REGISTRY)?;
-        process.arg("serve").arg(config);
+        let mut process = tools.command(version.tool())?;
+        process.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
         let ready = || http::answers(&address, "/v2/");
         let server = Server::start(name, &address, scratch, &mut process, ready)?;
         Ok(Registry { address, server, log: Mutex::default() })
