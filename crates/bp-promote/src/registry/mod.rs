@@ -9,7 +9,7 @@ mod credentials;
 mod ecr;
 mod endpoints;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod http;
 #[cfg(feature = "ecr")]
