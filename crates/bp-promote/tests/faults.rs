@@ -52,7 +52,8 @@ async fn single_faults_of_every_kind_are_overcome() {
             let done = world.copy().await;
             assert!(done.is_ok(), "{effect:?} on {operation}: {done:?}");
             world.assert_copied(&image);
-            let met = world.sandbox.ledger().count(|entry| entry.spoilt && entry.operation == operation);
+            let met =
+                world.sandbox.ledger().count(|entry| entry.fault.is_some() && entry.operation == operation);
             assert!(met > 0, "{effect:?} on {operation}");
         }
     }

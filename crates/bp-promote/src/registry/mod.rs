@@ -254,7 +254,7 @@ impl RegistryClient {
         errand: Errand<'a>,
         call: &'a Call,
         body: Body,
-        expected: u16,
+        expected: &'static [u16],
     ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
         Box::pin(async move {
             let Errand { host, scope, .. } = errand;
@@ -269,7 +269,7 @@ impl RegistryClient {
             errand.count();
             let header = authorization.as_ref().map(|authorization| &authorization.value);
             let response = http.upload(call, header, body).await?;
-            if response.status().as_u16() == expected {
+            if expected.contains(&response.status().as_u16()) {
                 host.pace.taken();
                 return Ok(response);
             }

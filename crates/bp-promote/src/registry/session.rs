@@ -73,7 +73,8 @@ impl RepositoryClient {
             if has > 0 {
                 call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", blob.size - 1));
             }
-            let response = self.send_stream(&call, skip(stream, has), 202).await?;
+            // Amazon ECR, which may stand behind another name, answers 201.
+            let response = self.send_stream(&call, skip(stream, has), &[201, 202]).await?;
             url = self.client.0.http.target(&call, &response).map_err(failed)?;
             note(&url, blob.size);
         }
