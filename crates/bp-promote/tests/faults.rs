@@ -337,3 +337,23 @@ async fn a_token_that_is_no_longer_taken_is_renewed_in_the_middle_of_a_run() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn within_one_registry_uploads_do_not_keep_their_sources_from_reading_on() {
+    let world = World::new(RegistryOptions::default().mounts(false), RegistryOptions::default());
+    let layer = |n: u8| {
+        [(format!("f{n}"), std::iter::repeat_with(|| fastrand::u8(..)).take(50_000).collect::<Vec<_>>())]
+    };
+    let image = (0..24).fold(bp_sandbox::ImageBuilder::new(), |image, n| image.layer(layer(n))).build();
+    world.push(&image);
+    // Few requests at a time are left of the pace, and then each read breaks off in the middle of its upload.
+    for operation in ["HEAD manifest", "GET manifest", "GET tags", "POST mount"] {
+        world.sandbox.faults().inject(Fault::new(throttled(2)).at(SRC).on(operation).times(3));
+    }
+    world.sandbox.faults().inject(Fault::new(Effect::CutBody(20_000)).at(SRC).on("GET blob").times(24));
+    let (from, to) = (format!("{SRC}/shop/web:v1"), format!("{SRC}/prod/web:v1"));
+    let copied = world.copy_as(&from, &to);
+    let copied = tokio::time::timeout(Duration::from_secs(3600), copied).await;
+    copied.expect("it ends").unwrap();
+    assert_eq!(world.sandbox.registry(SRC).tags("prod/web")["v1"], image.digest());
+}
