@@ -58,6 +58,9 @@ const KINDS: [&str; 34] = [
     "one request in ten",
 ];
 
+/// A copy that takes longer does not end.
+const LIMIT: Duration = Duration::from_secs(24 * 3600);
+
 /// So many schedules meet all kinds.
 const MANY: u64 = 200;
 
@@ -109,7 +112,15 @@ fn run(seed: u64, census: &mut Census) {
         count("killed with a journal", usize::from(!ended && world.has_journal()));
     }
     let before = ledger.entries().len();
-    let done = processes.run(async { world.copy(&world.client()).await });
+    let done = processes.run(async { timeout(LIMIT, world.copy(&world.client())).await });
+    let done = done.unwrap_or_else(|_| {
+        let entries = ledger.entries();
+        let last: Vec<_> = entries[entries.len().saturating_sub(20)..]
+            .iter()
+            .map(|entry| (&entry.endpoint, &entry.operation, &entry.path, entry.status))
+            .collect();
+        panic!("it does not end; at last: {last:#?}")
+    });
     let moved = world.assert_never_wrong(done.is_ok());
     if !stormy {
         assert!(done.is_ok() && moved, "{done:?}");
