@@ -209,6 +209,23 @@ async fn tokens_are_fetched_once_for_each_scope_and_again_when_they_expire() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_anybody_gets_a_token_to_pull_no_login_is_needed() {
+    let (user, password, lifetime) = ("ci".to_owned(), "pw".to_owned(), Duration::from_secs(60));
+    let auth = Auth::Token { user, password, lifetime, anonymous_pull: true };
+    let world = World::new(RegistryOptions::default().auth(auth), RegistryOptions::default());
+    let image = multi();
+    world.push(&image);
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+    assert_eq!(world.sandbox.ledger().count_of("GET token"), 1);
+    // To push is another matter.
+    let (from, to) = (format!("{DST}/shop/web:v1"), format!("{SRC}/other/web:v1"));
+    let error = world.copy_as(&from, &to).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("needs other credentials"), "{source}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn wrong_and_missing_credentials_are_told_once() {
     let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw"));
     for credentials in [login(SRC, "ci", "wrong"), bp_promote::Logins::new()] {

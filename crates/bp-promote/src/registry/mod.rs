@@ -10,6 +10,7 @@ mod ecr;
 mod endpoints;
 mod error;
 #[cfg(any(fuzzing, test))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "only the build of the fuzz targets shows it"))]
 pub mod fuzzing;
 mod http;
 #[cfg(feature = "ecr")]
