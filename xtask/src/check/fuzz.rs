@@ -10,7 +10,7 @@ pub(super) fn check(_: &Workspace) -> Result<Vec<Finding>> {
     cargo.args(["check", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
     cargo.env("CARGO_TARGET_DIR", command::root().join("target/fuzz")).env("RUSTFLAGS", "--cfg fuzzing");
     // Nothing is linked: libFuzzer itself, which wants a C++ compiler, need not be built.
-    cargo.env("CUSTOM_LIBFUZZER_PATH", "libfuzzer.a");
+    cargo.env("CUSTOM_LIBFUZZER_PATH", "./libfuzzer.a");
     Ok(command::output(&mut cargo)
         .err()
         .map(|error| Finding::failure(format!("{error:#}")))
