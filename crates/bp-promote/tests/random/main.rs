@@ -21,7 +21,7 @@ use self::world::World;
 /// What the schedules have met, and how often. A long run meets all of [`KINDS`].
 type Census = BTreeMap<&'static str, u64>;
 
-const KINDS: [&str; 34] = [
+const KINDS: [&str; 35] = [
     "429",
     "500",
     "502",
@@ -46,6 +46,7 @@ const KINDS: [&str; 34] = [
     "within one registry",
     "no referrers API",
     "immutable tags",
+    "gaps are taken",
     "with referrers",
     "journal",
     "slow clock",

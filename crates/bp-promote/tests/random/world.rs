@@ -101,6 +101,7 @@ impl World {
         // A fallback tag is a tag that moves.
         let immutable = !within && draw(random, 4, "immutable tags");
         let with_referrers = !immutable && draw(random, 2, "with referrers");
+        let gaps = !ecr && draw(random, 2, "gaps are taken");
         let slow_clock = draw(random, 3, "slow clock");
         let journal = draw(random, 2, "journal").then(|| tempfile::tempdir().unwrap());
 
@@ -114,6 +115,9 @@ impl World {
         }
         if immutable {
             destination = destination.immutable_tags();
+        }
+        if gaps {
+            (source, destination) = (source.takes_gaps(), destination.takes_gaps());
         }
         let sandbox = Sandbox::builder().registry(SRC, source).registry(DST, destination).build();
         let host = if within { SRC } else { DST };
