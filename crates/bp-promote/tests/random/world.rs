@@ -236,6 +236,8 @@ impl World {
             }
             true
         });
-        moved.fold(true, |all, moved| all && moved)
+        // Each is looked at.
+        let moved: Vec<bool> = moved.collect();
+        moved.into_iter().all(|moved| moved)
     }
 }
