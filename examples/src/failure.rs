@@ -38,6 +38,12 @@ impl Failure {
         Failure { class: ErrorClass::Unexpected, line: message.into() }
     }
 
+    /// The same, after what it is about.
+    pub fn about(mut self, what: impl fmt::Display) -> Self {
+        self.line = format!("{what}: {}", self.line);
+        self
+    }
+
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
         self.class.into()

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    Artifact, EnvironmentConfig, ImageRef, Operation, Repository, ResolvedImage, Tag, TagSelector,
+    Artifact, EnvironmentConfig, ImageRef, Operation, Repository, ResolvedImage, Tag, TagSelector, TimeSource,
 };
 use bp_promote::{
-    CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, RegistryClient,
-    RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
+    CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, PromotionRecord,
+    RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
 };
 use clap::Args;
+use serde_json::json;
 
 use crate::{Clients, Endpoints, Failure};
 
@@ -25,9 +26,19 @@ pub struct CopyArgs {
     /// Note here what is begun, so that a run that was killed goes on with it
     #[arg(long, value_name = "FILE", env = "BP_JOURNAL")]
     journal: Option<PathBuf>,
-    /// Leave the hashing of blobs to the destination, which does it anyway
+    /// Do not hash blobs on the way: the destination hashes them anyway, as the specification asks of registries, and
+    /// refuses what is spoilt. A registry that does not check would keep spoilt bytes under the image's digest. Manifests
+    /// are hashed in any case
     #[arg(long)]
     trust_destination: bool,
+    /// Write what was promoted to this file, one JSON object a line: digest, from where to where, what the tag named
+    /// before
+    #[arg(long, value_name = "FILE", env = "BP_RECORD")]
+    record: Option<PathBuf>,
+    /// Attach that to the image in the destination's registry, as a referrer. A registry that refuses it makes the
+    /// command fail after the promotion is done; run it again without this flag, or where referrers are taken
+    #[arg(long)]
+    attach_record: bool,
     /// Upload to Amazon ECR in parts, so that a journal lets an upload go on where it was; not proven against AWS itself
     #[arg(long)]
     ecr_parts: bool,
@@ -75,6 +86,8 @@ pub struct Promotion<'a> {
     to: &'a Repository,
     client: RegistryClient,
     options: CopyOptions,
+    record: Option<PathBuf>,
+    attach_record: bool,
 }
 
 impl<'a> Promotion<'a> {
@@ -89,7 +102,14 @@ impl<'a> Promotion<'a> {
         endpoints: &Endpoints,
     ) -> Result<Self, Failure> {
         let client = args.apply(builder(&[from, to], endpoints)?)?.build()?;
-        Ok(Promotion { from: &from.0.repository, to: &to.0.repository, client, options: args.options() })
+        Ok(Promotion {
+            from: &from.0.repository,
+            to: &to.0.repository,
+            client,
+            options: args.options(),
+            record: args.record.clone(),
+            attach_record: args.attach_record,
+        })
     }
 
     /// One image, under `tag` if there is one.
@@ -132,6 +152,36 @@ impl<'a> Promotion<'a> {
     /// Does it.
     pub fn copy(&self, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
         copy_all(images, self.options.clone())
+    }
+
+    /// Keeps the records of what has arrived, where that was asked for: first in a file, then beside the images.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or a registry does not take a record.
+    pub async fn keep_records(&self, report: &RunReport) -> Result<(), Failure> {
+        let at = TimeSource::system().now();
+        let records =
+            report.images.iter().filter_map(|image| PromotionRecord::of(image, self.from, self.to, at));
+        let records: Vec<_> = records.collect();
+        if let Some(path) = &self.record {
+            let lines: String = records.iter().map(|record| format!("{}\n", json!(record))).collect();
+            let temporary = path.with_added_extension("tmp");
+            let written = std::fs::write(&temporary, lines).and_then(|()| std::fs::rename(&temporary, path));
+            written.map_err(|error| {
+                Failure::unavailable(format!("the record cannot be written to {}: {error}", path.display()))
+            })?;
+        }
+        if self.attach_record {
+            let repository = self.client.repository(self.to);
+            for record in &records {
+                record.attach(&repository).await.map_err(|error| {
+                    let image = self.to.at(record.digest.clone());
+                    Failure::from(error)
+                        .about(format!("{image} is promoted, but has no record attached to it"))
+                })?;
+            }
+        }
+        Ok(())
     }
 }
 

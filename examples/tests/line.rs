@@ -6,6 +6,7 @@ mod common;
 use std::time::Duration;
 
 use bp_examples::world::shop;
+use bp_promote::PromotionRecord;
 use common::Stage;
 
 const STAGING: (&str, &str) = ("222222222222", "staging");
@@ -114,4 +115,52 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
     let end = stage.run("promote", &["--to", "staging", "--tag", "1.4.0", "--tag", "9.9.9"]).await;
     assert_eq!(end.code, 2, "{}", end.stderr);
     assert!(end.stderr.contains("has no 9.9.9"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_promotion_leaves_its_record_in_a_file_and_beside_the_image_once() {
+    let stage = Stage::new().await;
+    let sandbox = &stage.world.sandbox;
+    let environments = stage.world.config.environments();
+    let (dev, staging) = (environments[0].clone(), environments[1].clone());
+    let image = shop("3.0.0").build();
+    sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", "3.0.0");
+    let there = sandbox.registry(staging.registry().as_str());
+    let promote = ["--to", "staging", "--tag", "3.0.0", "--trust-destination"];
+    let keeping = [&promote[..], &["--record", "record.jsonl", "--attach-record"]].concat();
+    let record = || serde_json::from_str::<PromotionRecord>(stage.read("record.jsonl").trim()).unwrap();
+
+    // The registry does not take the record: the promotion is done, and told, and the command fails.
+    let end = stage.run("promote", &promote).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let fault = bp_sandbox::Fault::status(405).on("PUT manifest").at(staging.registry().as_str());
+    sandbox.faults().inject(fault);
+    let end = stage.run("promote", &keeping).await;
+    assert_eq!(end.code, 5, "{}", end.stderr);
+    assert!(end.stderr.contains("is promoted, but has no record attached to it"), "{}", end.stderr);
+    assert!(end.stdout.contains(image.digest()), "{}", end.stdout);
+    assert_eq!(there.tags("shop/web")["3.0.0"], image.digest());
+    assert_eq!((record().digest.as_str(), record().reference.as_str()), (image.digest(), "3.0.0"));
+
+    let attached = || {
+        there
+            .manifests("shop/web")
+            .iter()
+            .filter(|manifest| manifest.bytes.windows(9).any(|w| w == b"promotion"))
+            .count()
+    };
+    assert_eq!(attached(), 0);
+    for _ in 0..2 {
+        let end = stage.run("promote", &keeping).await;
+        assert_eq!((end.code, attached()), (0, 1), "{}", end.stderr);
+    }
+
+    // The tag moves: the record tells the way back.
+    let next = shop("3.0.1").build();
+    sandbox.registry(dev.registry().as_str()).push(&next, "shop/web", "3.0.0");
+    let end = stage.run("promote", &keeping).await;
+    assert_eq!((end.code, attached()), (0, 2), "{}", end.stderr);
+    let record = record();
+    assert_eq!(record.digest.as_str(), next.digest());
+    assert_eq!(record.previous.unwrap().as_str(), image.digest());
 }

@@ -1,6 +1,4 @@
 //! Whatever a registry asks for in `WWW-Authenticate`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|value: &[u8]| bp_promote::fuzzing::challenge(value));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bp_promote::fuzzing::challenge(bytes));

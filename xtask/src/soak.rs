@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
     let mut cargo = command::cargo();
     // The whole workspace, so that the build is that of `cargo test --workspace`.
-    cargo.args(["test", "--locked", "--workspace", "--test", "random"]);
+    cargo.args(["test", "--locked", "--workspace", "--test", "random", "--", "--show-output"]);
     cargo.env("BP_SOAK", runs.to_string()).env("BP_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
     let (ended, took) = clock::timed(|| command::ended_within(Duration::from_secs(6 * 3600), &mut cargo));
     let ended = ended?;
@@ -48,6 +48,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         report::line(command::tail(&format!("{}\n{}", ended.stdout, ended.stderr), 60));
     }
     ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random.rs did not run");
+    // What went wrong on purpose, and how often.
+    ended.stdout.lines().filter(|line| line.starts_with("met: ")).for_each(report::line);
     let mut line = format!("soak: {runs} random schedules from seed {seed}, and 20 copies of an index");
     let _ = write!(line, " with one request in ten spoilt: ");
     let _ =

@@ -6,6 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::{Digest, ImageRef, ManifestError, Tag};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// All manifests that a registry may hold. Without the indexes in this list it may answer with one platform of them,
 /// under another digest.
@@ -72,9 +73,20 @@ pub struct Descriptor {
     /// The content itself in base64, where it is small and comes along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// What an artifact is, in a list of referrers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Whatever somebody noted beside the link.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    annotations: Value,
 }
 
 impl Descriptor {
+    /// An annotation of the link.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name)?.as_str()
+    }
+
     /// The content that comes along, if it is what the digest says.
     pub(crate) fn inline(&self) -> Option<Bytes> {
         let bytes = BASE64_STANDARD.decode(self.data.as_ref()?).ok()?;
@@ -85,7 +97,15 @@ impl Descriptor {
 
     /// A link to `bytes`.
     pub fn of(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
-        Descriptor { media_type: media_type.into(), digest, size, urls: Vec::new(), data: None }
+        Descriptor {
+            media_type: media_type.into(),
+            digest,
+            size,
+            urls: Vec::new(),
+            data: None,
+            artifact_type: None,
+            annotations: Value::Null,
+        }
     }
 }
 

@@ -9,13 +9,18 @@ use serde_json::json;
 
 use crate::{
     content::{Descriptor, Manifest},
-    copy::{CopyOutcome, CopyReport},
+    copy::{CopyOutcome, ImageReport},
     registry::RepositoryClient,
     store::{BlobStream, PutError, StoreError},
 };
 
 /// The type of a record, in a registry and in its own first field.
 pub const PROMOTION_RECORD: &str = "application/vnd.bp.promotion.v1+json";
+
+/// By what the records of one image are told apart in a list.
+const SOURCE: &str = "dev.bp-promote.source";
+const DESTINATION: &str = "dev.bp-promote.destination";
+const REFERENCE: &str = "dev.bp-promote.reference";
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
@@ -40,47 +45,52 @@ pub struct PromotionRecord {
     pub previous: Option<Digest>,
     /// What had to be done.
     pub outcome: CopyOutcome,
-    /// Signatures, attestations and the like that are there with it.
-    pub referrers: u64,
     /// When.
     pub at: Timestamp,
 }
 
 impl PromotionRecord {
-    /// The record of a copy.
-    pub fn new(
-        report: &CopyReport,
-        source: Repository,
-        destination: Repository,
-        reference: impl ToString,
+    /// The record of an image of a run; none when it was not copied.
+    pub fn of(
+        image: &ImageReport,
+        source: &Repository,
+        destination: &Repository,
         at: Timestamp,
-    ) -> Self {
-        let referrers = report.referrers;
-        PromotionRecord {
+    ) -> Option<Self> {
+        let (digest, outcome) = image.result.as_ref().ok()?;
+        Some(PromotionRecord {
             media_type: PROMOTION_RECORD.to_owned(),
-            digest: report.digest.clone(),
-            source,
-            destination,
-            reference: reference.to_string(),
-            previous: report.previous.clone(),
-            outcome: report.outcome,
-            referrers: referrers.sent + referrers.mounted + referrers.present,
+            digest: digest.clone(),
+            source: source.clone(),
+            destination: destination.clone(),
+            reference: image.reference.clone(),
+            previous: image.previous.clone(),
+            outcome: *outcome,
             at,
-        }
+        })
     }
 
     /// Attaches the record to the image, in the repository where it went: an artifact whose subject is the image. Gives
     /// the artifact's digest.
     ///
+    /// Where nothing had to be done and a record of the same image, name and source is there already, that one stays the
+    /// only one: a promotion that is run again leaves no second record.
+    ///
     /// # Errors
     /// When the image is not there, or the registry refuses the record, cannot be asked or does not allow it.
     ///
     /// # Permissions
-    /// Pull and push; as [`RepositoryClient::put_referrer`].
+    /// Pull and push; as [`RepositoryClient::put_referrer`] and [`RepositoryClient::put_blob`].
     ///
     /// # Cancel safety
     /// It may be attached or not; attaching it again changes nothing.
     pub async fn attach(&self, repository: &RepositoryClient) -> Result<Digest, StoreError> {
+        if self.outcome == CopyOutcome::Unchanged {
+            let attached = repository.referrers(&self.digest).await?;
+            if let Some(earlier) = attached.into_iter().find(|attached| self.tells_the_same_as(attached)) {
+                return Ok(earlier.digest);
+            }
+        }
         let subject = self.digest.clone().into();
         let subject = repository.manifest(&subject).await?.descriptor();
         let record = Bytes::from(json!(self).to_string());
@@ -99,11 +109,24 @@ impl PromotionRecord {
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": PROMOTION_RECORD,
             "config": config, "layers": [layer], "subject": subject,
-            "annotations": { "org.opencontainers.image.created": self.at },
+            "annotations": {
+                "org.opencontainers.image.created": self.at,
+                SOURCE: self.source,
+                DESTINATION: self.destination,
+                REFERENCE: self.reference,
+            },
         });
         let bytes = Bytes::from(manifest.to_string());
         let manifest = Manifest { media_type: MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
         repository.put_referrer(&self.digest, &manifest).await?;
         Ok(manifest.digest)
+    }
+
+    /// Whether what is listed is a record of the same way of the same image.
+    fn tells_the_same_as(&self, listed: &Descriptor) -> bool {
+        listed.artifact_type.as_deref() == Some(PROMOTION_RECORD)
+            && listed.annotation(SOURCE) == Some(&self.source.to_string())
+            && listed.annotation(DESTINATION) == Some(&self.destination.to_string())
+            && listed.annotation(REFERENCE) == Some(&self.reference)
     }
 }

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// An OCI layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// A store of the caller's own.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl StoreError {
@@ -59,6 +62,7 @@ impl Classified for StoreError {
         match self {
             StoreError::Registry(error) => error.class(),
             StoreError::Layout(error) => error.class(),
+            StoreError::Other(_) => ErrorClass::Unavailable,
         }
     }
 
@@ -66,6 +70,8 @@ impl Classified for StoreError {
         match self {
             StoreError::Registry(error) => error.is_retryable(),
             StoreError::Layout(error) => error.is_retryable(),
+            // It knows best how often to try.
+            StoreError::Other(_) => false,
         }
     }
 }
@@ -74,7 +80,7 @@ impl Transient for StoreError {
     fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             StoreError::Registry(error) => error.retry_after(),
-            StoreError::Layout(_) => None,
+            StoreError::Layout(_) | StoreError::Other(_) => None,
         }
     }
 }

@@ -79,6 +79,53 @@ async fn the_archive_of_another_tool_is_read_from_a_file_and_from_a_pipe() {
 }
 
 #[tokio::test]
+async fn a_layout_goes_through_a_pipe_and_is_the_archive_that_a_file_would_be() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("image.tar");
+    save(&world, &archive).await;
+    let layout = OciLayout::create(directory.path().join("layout")).await.unwrap();
+    let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
+    copy(from, ImageAt::new(layout.clone(), tag("v1")), CopyOptions::default()).await.unwrap();
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    let packed = tokio::spawn(async move { layout.pack(writer).await.map(drop) });
+    let there = OciLayout::unpack(reader, directory.path().join("there")).await.unwrap();
+    packed.await.unwrap().unwrap();
+    load(&world, there).await.unwrap();
+    world.assert_copied(&image);
+
+    // Out of an archive too, and always the same bytes.
+    for from in [directory.path().join("layout"), archive.clone()] {
+        let bytes = OciLayout::open(&from).await.unwrap().pack(Vec::new()).await.unwrap();
+        assert_eq!(bytes, fs::read(&archive).unwrap(), "{}", from.display());
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_was_killed_while_it_was_written_is_begun_anew() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    // All that a killed run can leave: half an archive, and the manifest of blobs that have gone into it.
+    let packing = directory.path().join("image.tar.packing");
+    image.write_layout(&packing, "v1").unwrap();
+    for blob in image.blobs() {
+        let digest = bp_artifact::Digest::sha256(blob);
+        fs::remove_file(packing.join("blobs/sha256").join(digest.hex())).unwrap();
+    }
+    fs::write(directory.path().join("image.tar.tmp"), b"half").unwrap();
+    assert_eq!(save(&world, &path).await.blobs.sent, 5);
+    load(&world, OciLayout::open(&path).await.unwrap()).await.unwrap();
+    world.assert_copied(&image);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[tokio::test]
 async fn several_images_in_one_archive_share_their_blobs() {
     let world = World::plain();
     let directory = tempfile::tempdir().unwrap();

@@ -122,3 +122,31 @@ async fn where_media_type_is_absent_the_content_type_decides_and_stays() {
     assert_eq!(kept.media_type, MANIFEST);
     assert!(!String::from_utf8_lossy(&kept.bytes).contains("image.manifest"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn artifacts_and_manifests_of_unknown_types_are_carried_verbatim() {
+    let world = World::plain();
+    let source = world.sandbox.registry(SRC);
+    let layer = source.put_blob("shop/web", "layer");
+    // Spaces and a member that nobody knows: nothing is written anew.
+    for (n, (media_type, member)) in [
+        ("application/vnd.oci.artifact.manifest.v1+json", "blobs"),
+        ("application/vnd.acme.bundle.v7+json", "layers"),
+        ("application/vnd.acme.nothing+json", "things"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!(
+            r#"{{ "x-acme" : [1, 2 ],  "mediaType":"{media_type}", "{member}":[{{"mediaType":"a/b","digest":"{layer}","size":5}}] }}"#
+        );
+        let digest = source.put_manifest("shop/web", media_type, text.clone());
+        source.tag("shop/web", "v1", &digest);
+        world.copy_as(&format!("{SRC}/shop/web:v1"), &format!("{DST}/shop/web-{n}:v1")).await.unwrap();
+        let destination = world.sandbox.registry(DST);
+        let kept = destination.manifest(&format!("shop/web-{n}"), "v1").unwrap();
+        assert_eq!((kept.media_type.as_str(), &kept.bytes[..]), (media_type, text.as_bytes()));
+        let blobs = destination.blobs(&format!("shop/web-{n}")).len();
+        assert_eq!(blobs, usize::from(member != "things"), "{media_type}");
+    }
+}

@@ -3,7 +3,7 @@
 mod common;
 
 use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
-use bp_promote::{CopyError, CopyEvent, CopyOptions, CopyOutcome, Counts, Reference, copy};
+use bp_promote::{Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, Counts, Reference, copy};
 use bp_sandbox::{ImageBuilder, registry::RegistryOptions};
 use common::*;
 
@@ -175,6 +175,60 @@ async fn no_clobber_refuses_before_anything_is_sent() {
     let error = copy(world.client.image(&from), world.client.image(&to), options).await.unwrap_err();
     assert!(matches!(error, CopyError::TagTaken { .. }), "{error}");
     assert_eq!(world.operations(DST), ["HEAD manifest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_clobber_takes_a_tag_that_names_the_image_already() {
+    let world = World::plain();
+    world.push(&single());
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
+    for outcome in [CopyOutcome::Copied, CopyOutcome::Unchanged] {
+        let options = CopyOptions::default().no_clobber();
+        let report = copy(world.client.image(&from), world.client.image(&to), options).await.unwrap();
+        assert_eq!(report.outcome, outcome);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mount_that_fails_is_an_upload_and_one_that_works_is_told() {
+    for status in [201, 400, 403, 404] {
+        let world = World::plain();
+        let image = single();
+        world.push(&image);
+        if status != 201 {
+            let fault = bp_sandbox::Fault::status(status).at(SRC).on("POST mount").times(3);
+            world.sandbox.faults().inject(fault);
+        }
+        let [from, to] = ["shop/web", "prod/web"].map(|name| format!("{SRC}/{name}:v1").parse().unwrap());
+        let mut work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
+        let mut mounted = 0;
+        while let Some(event) = work.next_event().await {
+            mounted += u64::from(matches!(event, CopyEvent::Blob { how: Carried::Mounted, .. }));
+        }
+        let report = work.await.unwrap();
+        let expected = if status == 201 { counts(0, 3, 0) } else { counts(3, 0, 0) };
+        assert_eq!((report.blobs, mounted), (expected, expected.mounted), "{status}");
+        assert_eq!(world.sandbox.registry(SRC).tags("prod/web")["v1"], image.digest());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tag_stays_when_the_destination_answers_with_another_digest() {
+    let world = World::plain();
+    let old = single();
+    world.sandbox.registry(DST).push(&old, "shop/web", "v1");
+    world.push(&multi());
+    // A child is answered for, and not stored as it was sent.
+    let other = bp_sandbox::Effect::Answer {
+        status: 201,
+        headers: vec![("docker-content-digest".into(), Digest::sha256("other").to_string())],
+        body: String::new(),
+    };
+    world.sandbox.faults().inject(bp_sandbox::Fault::new(other).at(DST).on("PUT manifest").times(100));
+    let error = world.copy().await.unwrap_err();
+    assert!(matches!(&error, CopyError::Destination { source, .. } if source.is_corrupt()), "{error:?}");
+    world.assert_copied(&old);
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,7 +52,8 @@ async fn single_faults_of_every_kind_are_overcome() {
             let done = world.copy().await;
             assert!(done.is_ok(), "{effect:?} on {operation}: {done:?}");
             world.assert_copied(&image);
-            let met = world.sandbox.ledger().count(|entry| entry.spoilt && entry.operation == operation);
+            let met =
+                world.sandbox.ledger().count(|entry| entry.fault.is_some() && entry.operation == operation);
             assert!(met > 0, "{effect:?} on {operation}");
         }
     }
@@ -208,6 +209,23 @@ async fn tokens_are_fetched_once_for_each_scope_and_again_when_they_expire() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_anybody_gets_a_token_to_pull_no_login_is_needed() {
+    let (user, password, lifetime) = ("ci".to_owned(), "pw".to_owned(), Duration::from_secs(60));
+    let auth = Auth::Token { user, password, lifetime, anonymous_pull: true };
+    let world = World::new(RegistryOptions::default().auth(auth), RegistryOptions::default());
+    let image = multi();
+    world.push(&image);
+    world.copy().await.unwrap();
+    world.assert_copied(&image);
+    assert_eq!(world.sandbox.ledger().count_of("GET token"), 1);
+    // To push is another matter.
+    let (from, to) = (format!("{DST}/shop/web:v1"), format!("{SRC}/other/web:v1"));
+    let error = world.copy_as(&from, &to).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("needs other credentials"), "{source}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn wrong_and_missing_credentials_are_told_once() {
     let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw"));
     for credentials in [login(SRC, "ci", "wrong"), bp_promote::Logins::new()] {
@@ -335,4 +353,24 @@ async fn a_token_that_is_no_longer_taken_is_renewed_in_the_middle_of_a_run() {
             assert_eq!(world.sandbox.ledger().count_of("GET token"), 2, "{status} {operation}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_one_registry_uploads_do_not_keep_their_sources_from_reading_on() {
+    let world = World::new(RegistryOptions::default().mounts(false), RegistryOptions::default());
+    let layer = |n: u8| {
+        [(format!("f{n}"), std::iter::repeat_with(|| fastrand::u8(..)).take(50_000).collect::<Vec<_>>())]
+    };
+    let image = (0..24).fold(bp_sandbox::ImageBuilder::new(), |image, n| image.layer(layer(n))).build();
+    world.push(&image);
+    // Few requests at a time are left of the pace, and then each read breaks off in the middle of its upload.
+    for operation in ["HEAD manifest", "GET manifest", "GET tags", "POST mount"] {
+        world.sandbox.faults().inject(Fault::new(throttled(2)).at(SRC).on(operation).times(3));
+    }
+    world.sandbox.faults().inject(Fault::new(Effect::CutBody(20_000)).at(SRC).on("GET blob").times(24));
+    let (from, to) = (format!("{SRC}/shop/web:v1"), format!("{SRC}/prod/web:v1"));
+    let copied = world.copy_as(&from, &to);
+    let copied = tokio::time::timeout(Duration::from_secs(3600), copied).await;
+    copied.expect("it ends").unwrap();
+    assert_eq!(world.sandbox.registry(SRC).tags("prod/web")["v1"], image.digest());
 }

@@ -4,7 +4,7 @@
 mod registries {
     use bp_artifact::ImageRef;
     use bp_promote::{
-        Anonymous, CopyOptions, CopyOutcome, ImageAt, OciLayout, Reference, RegistryClient, copy,
+        Anonymous, CopyOptions, CopyOutcome, ImageAt, OciArchive, OciLayout, Reference, RegistryClient, copy,
     };
 
     fn variable(name: &str) -> String {
@@ -46,6 +46,24 @@ mod registries {
         let to = client.image(&image("target.example.com/layout/web:1"));
         let report =
             copy(ImageAt::new(layout, tag), to, CopyOptions::default()).await.expect("a copy from disk");
+        assert_eq!(report.digest.as_str(), digest);
+    }
+
+    #[tokio::test]
+    #[ignore = "needs the servers of cargo xtask e2e"]
+    async fn an_archive_is_written_for_another_tool_and_its_own_is_read() {
+        let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
+        let archives = std::path::PathBuf::from(variable("BP_E2E_ARCHIVES"));
+        let from = client.image(&image("source.example.com/shop/web:1"));
+        let archive = OciArchive::create(archives.join("ours.tar")).await.expect("an archive");
+        let tag: bp_artifact::Tag = "1".parse().expect("a tag");
+        copy(from, ImageAt::new(archive, tag), CopyOptions::default()).await.expect("a copy into ours");
+
+        let layout = OciLayout::open(archives.join("theirs.tar")).await.expect("their archive");
+        let name = layout.only_image().await.expect("one image");
+        let to = client.image(&image("target.example.com/theirs/web:1"));
+        let report =
+            copy(ImageAt::new(layout, name), to, CopyOptions::default()).await.expect("a copy out of theirs");
         assert_eq!(report.digest.as_str(), digest);
     }
 

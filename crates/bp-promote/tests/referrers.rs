@@ -226,3 +226,56 @@ async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
     let report = bp_promote::apply(&plan, source, destination, CopyOptions::default()).await.unwrap();
     assert_eq!((report.referrers.sent, report.bytes), (3, plan.bytes()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_side_lists_each_manifest_once_and_is_asked_once_whether_it_can() {
+    for api in [true, false] {
+        let options = || match api {
+            true => RegistryOptions::default(),
+            false => RegistryOptions::default().without_referrers(),
+        };
+        let world = World::new(options(), options());
+        let image = multi();
+        world.push(&image);
+        let source = world.sandbox.registry(SRC);
+        let attached = attach_all(&source, &image);
+        if !api {
+            // As a client would have written the lists.
+            let [sbom, signature, attestation] = &attached;
+            for (subject, referrer) in [
+                (image.digest(), sbom),
+                (sbom.as_str(), signature),
+                (image.platform("linux/arm64"), attestation),
+            ] {
+                let entry = json!({ "mediaType": MANIFEST, "digest": referrer, "size": 1 });
+                let list =
+                    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] }).to_string();
+                let list = source.put_manifest("shop/web", INDEX, list);
+                source.tag("shop/web", &subject.replace(':', "-"), &list);
+            }
+        }
+        // What is there already is listed at the destination too.
+        assert_eq!(copy_all(&world).await.unwrap().referrers.sent, 3);
+        world.sandbox.ledger().clear();
+        let client = client(&world.sandbox, bp_promote::Logins::new());
+        let world = World { client, sandbox: world.sandbox };
+        assert_eq!(copy_all(&world).await.unwrap().referrers.present, 3);
+
+        let entries = world.sandbox.ledger().entries();
+        for (host, subjects) in [(SRC, 3 + 3), (DST, 3)] {
+            let lists = |operation| {
+                let of =
+                    entries.iter().filter(|entry| entry.endpoint == host && entry.operation == operation);
+                of.map(|entry| entry.path.clone()).collect::<Vec<_>>()
+            };
+            let (mut asked, tags) = (lists("GET referrers"), lists("GET tags"));
+            let all = asked.len();
+            asked.sort();
+            asked.dedup();
+            assert_eq!(asked.len(), all, "{host} lists each once");
+            // The index, its platforms, and what is attached; at the destination only what has something attached.
+            assert_eq!(all, if api { subjects } else { 1 }, "{host}, {api}: {asked:?}");
+            assert!(tags.len() <= 1, "{host}: cosign's and fallback tags are in one list");
+        }
+    }
+}

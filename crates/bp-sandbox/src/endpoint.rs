@@ -73,9 +73,10 @@ impl Pipeline {
             status: None,
             request_bytes: 0,
             response_bytes: 0,
-            spoilt: effect.is_some(),
+            fault: effect.clone(),
         });
-        let request = Request::from_parts(parts, Body::new(Counted::request(body, line.clone())));
+        let request =
+            Request::from_parts(parts, Body::new(Counted::request(body, line.clone(), effect.clone())));
         match &effect {
             Some(Effect::Answer { status, headers, body }) => {
                 line.update(|entry| entry.status = Some(*status));
@@ -90,7 +91,7 @@ impl Pipeline {
             _ => {}
         }
         let response = endpoint.handle(request).await;
-        if effect == Some(Effect::LoseAnswer) {
+        if matches!(effect, Some(Effect::LoseAnswer | Effect::CutRequest(_))) {
             return Err(TransportError::Reset);
         }
         line.update(|entry| entry.status = Some(response.status().as_u16()));
@@ -104,17 +105,36 @@ struct Counted {
     line: Line,
     request: bool,
     sent: u64,
-    effect: Option<Effect>,
+    spoilt: Option<Spoilt>,
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
+/// What goes wrong with a body, and after how many bytes.
+#[derive(Clone, Copy)]
+enum Spoilt {
+    Cut(u64),
+    Corrupt(u64),
+    Stall(u64, Duration),
+}
+
 impl Counted {
-    fn request(body: Body, line: Line) -> Self {
-        Counted { body, line, request: true, sent: 0, effect: None, stall: None }
+    fn request(body: Body, line: Line, effect: Option<Effect>) -> Self {
+        let spoilt = match effect {
+            Some(Effect::CutRequest(after)) => Some(Spoilt::Cut(after)),
+            Some(Effect::CorruptRequest(at)) => Some(Spoilt::Corrupt(at)),
+            _ => None,
+        };
+        Counted { body, line, request: true, sent: 0, spoilt, stall: None }
     }
 
     fn response(body: Body, line: Line, effect: Option<Effect>) -> Self {
-        Counted { body, line, request: false, sent: 0, effect, stall: None }
+        let spoilt = match effect {
+            Some(Effect::CutBody(after)) => Some(Spoilt::Cut(after)),
+            Some(Effect::Corrupt(at)) => Some(Spoilt::Corrupt(at)),
+            Some(Effect::Stall(after, time)) => Some(Spoilt::Stall(after, time)),
+            _ => None,
+        };
+        Counted { body, line, request: false, sent: 0, spoilt, stall: None }
     }
 
     fn stall_for(&mut self, time: Duration) {
@@ -144,22 +164,22 @@ impl http_body::Body for Counted {
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
         let (start, end) = (self.sent, self.sent + data.len() as u64);
-        match self.effect {
-            Some(Effect::CutBody(after)) if after < end => {
+        match self.spoilt {
+            Some(Spoilt::Cut(after)) if after < end => {
                 if after <= start {
                     return Poll::Ready(Some(Err(TransportError::Reset)));
                 }
                 data.truncate((after - start) as usize);
             }
-            Some(Effect::Corrupt(at)) if (start..end).contains(&at) => {
+            Some(Spoilt::Corrupt(at)) if (start..end).contains(&at) => {
                 let mut bytes = data.to_vec();
                 bytes[(at - start) as usize] ^= 0x55;
                 data = bytes.into();
-                self.effect = None;
+                self.spoilt = None;
             }
-            Some(Effect::Stall(after, time)) if after < end => {
+            Some(Spoilt::Stall(after, time)) if after < end => {
                 self.stall_for(time);
-                self.effect = None;
+                self.spoilt = None;
             }
             _ => {}
         }

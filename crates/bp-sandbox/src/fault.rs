@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
+
 /// What goes wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Effect {
     /// Answered with this status, these headers and this body, and not handled.
@@ -25,6 +27,10 @@ pub enum Effect {
     Reset,
     /// The request is handled, but the answer is lost: the connection is cut.
     LoseAnswer,
+    /// The connection is cut after this many bytes of the request's body: the handler has no more, and nobody hears of it.
+    CutRequest(u64),
+    /// The byte at this offset of the request's body is flipped.
+    CorruptRequest(u64),
     /// The answer's body ends with an error after this many bytes.
     CutBody(u64),
     /// The byte at this offset of the answer's body is flipped.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::fault::Effect;
+
 /// One request. Authorization and query signatures are not kept.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -25,8 +27,8 @@ pub struct Entry {
     pub request_bytes: u64,
     /// Bytes of the response's body that were sent.
     pub response_bytes: u64,
-    /// Whether a fault was injected.
-    pub spoilt: bool,
+    /// What went wrong with it by an injected fault.
+    pub fault: Option<Effect>,
 }
 
 /// The list of all requests. Cheap to clone; all clones are the same ledger.

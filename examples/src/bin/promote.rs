@@ -67,10 +67,14 @@ async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     for (image, error) in report.failed() {
         ui.say(format!("{}: {error}", image.reference));
     }
+    let kept = promotion.keep_records(&report).await;
+    if let (Err(error), true) = (&kept, report.failed().next().is_some()) {
+        ui.say(error);
+    }
     let report = report.into_result()?;
     let arrived = report.images.iter().filter_map(|image| image.result.as_ref().ok());
     let arrived: Vec<String> =
         arrived.map(|(digest, _)| to.repository.at(digest.clone()).to_string()).collect();
     ui.result(arrived.join("\n"), &report);
-    Ok(ExitCode::Done)
+    kept.map(|()| ExitCode::Done)
 }

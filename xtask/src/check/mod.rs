@@ -6,10 +6,12 @@ mod absent;
 mod direction;
 mod documented;
 mod features;
+mod fuzz;
 mod hygiene;
 mod length;
 mod licences;
 mod links;
+mod scenarios;
 mod workspace;
 
 use std::{fmt, time::Duration};
@@ -71,6 +73,13 @@ const CHECKS: &[Check] = &[
         slow: false,
         run: hygiene::check,
     },
+    Check {
+        name: "scenarios",
+        proves: "the tests that the pages of scenarios name are there",
+        slow: false,
+        run: scenarios::check,
+    },
+    Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
     Check {
         name: "features",
         proves: "every library builds alone, without features and with each one",

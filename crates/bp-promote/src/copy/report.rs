@@ -151,6 +151,9 @@ pub struct ImageReport {
     pub destination: String,
     /// Its name there.
     pub reference: String,
+    /// What that name named before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
     /// Its digest there and what was done, or why it was not copied.
     #[serde(serialize_with = "outcome")]
     pub result: Result<(Digest, CopyOutcome), CopyError>,

@@ -116,9 +116,11 @@ pub(super) fn start<S: Source, D: Destination>(
             let _ = batch.expect().await;
             let done = stream::iter(batch.jobs.clone())
                 .map(|(engine, job)| async move {
-                    let result = engine.carry(&job).await.map(|done| (done.digest, done.outcome));
+                    let done = engine.carry(&job).await;
+                    let previous = done.as_ref().ok().and_then(|done| done.previous.clone());
+                    let result = done.map(|done| (done.digest, done.outcome));
                     let (source, destination) = (engine.source.name(), engine.destination.name());
-                    ImageReport { source, destination, reference: job.to.to_string(), result }
+                    ImageReport { source, destination, reference: job.to.to_string(), previous, result }
                 })
                 .buffered(IMAGES);
             let images = done.collect().await;

@@ -1,10 +1,56 @@
-//! Doors for the fuzz targets, which are not there in any other build.
+//! What the fuzz targets of `fuzz/` run. An ordinary test runs the same on their corpus.
 
+use std::{
+    collections::HashSet,
+    fmt::{Debug, Display},
+    str::FromStr,
+};
+
+use bp_artifact::{Digest, ImageRef, Registry, Repository, Tag};
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{blob::range_start, challenge::Challenge, lists::next_link};
+use super::{blob::range_start, challenge::Challenge, lists::next_link, session::has_bytes};
+use crate::Manifest;
 
-/// Reads a `WWW-Authenticate` header.
+/// Whatever bytes a registry gives for a manifest: they keep their digest, and each link comes once.
+pub fn manifest(bytes: &[u8]) {
+    for told in [None, Some("application/vnd.oci.image.index.v1+json")] {
+        let Ok(manifest) = Manifest::read(told, None, bytes.to_vec().into()) else { continue };
+        assert!(manifest.digest.verifies(bytes));
+        assert!(Manifest::read(told, Some(&manifest.digest), bytes.to_vec().into()).is_ok());
+        let Ok(links) = manifest.links() else { continue };
+        for all in [&links.blobs, &links.manifests] {
+            let digests: HashSet<_> = all.iter().map(|link| &link.digest).collect();
+            assert_eq!(digests.len(), all.len());
+        }
+        for blob in &links.blobs {
+            if let Some(data) = blob.inline() {
+                assert!(blob.digest.verifies(&data) && blob.size == data.len() as u64);
+            }
+        }
+    }
+}
+
+/// Whatever people write for an image: what is understood is written back in a form that means the same.
+pub fn reference(text: &[u8]) {
+    fn same<T: FromStr<Err: Display> + Display + PartialEq + Debug>(text: &str) {
+        match text.parse::<T>() {
+            Ok(read) => match read.to_string().parse::<T>() {
+                Ok(again) => assert_eq!(again, read),
+                Err(error) => panic!("what was written is not read: {error}"),
+            },
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    same::<ImageRef>(text);
+    same::<Repository>(text);
+    same::<Registry>(text);
+    same::<Tag>(text);
+    same::<Digest>(text);
+}
+
+/// Whatever a registry asks for in `WWW-Authenticate`.
 pub fn challenge(value: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(value) else { return };
     let mut headers = HeaderMap::new();
@@ -15,7 +61,7 @@ pub fn challenge(value: &[u8]) {
     }
 }
 
-/// Finds the next page in a `Link` header, and goes there from a page.
+/// Whatever a registry gives for the next page in `Link`.
 pub fn link(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     if let Some(target) = next_link(text) {
@@ -25,11 +71,55 @@ pub fn link(value: &[u8]) {
     }
 }
 
-/// Reads a `Content-Range` header.
+/// Whatever a registry says in `Content-Range` of the part of a blob that it gives.
 pub fn content_range(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     if let Some(start) = range_start(text) {
-        let digits = start.to_string();
-        assert!(text.contains(&digits) && text.to_ascii_lowercase().trim_start().starts_with("bytes"));
+        assert!(text.contains(&start.to_string()));
+        assert!(text.to_ascii_lowercase().trim_start().starts_with("bytes"));
+    }
+}
+
+/// Whatever a registry says in `Range` of the part of an upload that it has.
+pub fn range(value: &[u8]) {
+    let Ok(text) = std::str::from_utf8(value) else { return };
+    match has_bytes(text) {
+        None | Some(0) => {}
+        Some(has) => assert!(text.contains(&(has - 1).to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    type Target = fn(&[u8]);
+
+    const TARGETS: [(&str, Target); 6] = [
+        ("challenge", super::challenge),
+        ("content_range", super::content_range),
+        ("link", super::link),
+        ("manifest", super::manifest),
+        ("range", super::range),
+        ("reference", super::reference),
+    ];
+
+    #[test]
+    fn the_corpus_of_each_target_passes() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        let entries = |directory: &Path| {
+            let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+            let mut entries: Vec<_> = entries.collect();
+            entries.sort();
+            entries
+        };
+        let targets = entries(&corpus);
+        let names = targets.iter().map(|target| target.file_name().unwrap().to_str().unwrap());
+        assert!(names.eq(TARGETS.iter().map(|(name, _)| *name)), "{targets:?}");
+        for (directory, (name, target)) in targets.iter().zip(TARGETS) {
+            let seeds = entries(directory);
+            assert!(!seeds.is_empty(), "{name} has no corpus");
+            seeds.iter().for_each(|seed| target(&fs::read(seed).unwrap()));
+        }
     }
 }

@@ -13,18 +13,32 @@ use tokio::{sync::Notify, time::Instant};
 /// each round of requests that it takes.
 pub(super) struct Pace {
     state: Mutex<State>,
-    freed: Notify,
+    /// Wakes who waits with an upload, and who waits with anything else.
+    freed: [Notify; 2],
     budgets: Option<Budgets>,
 }
 
 struct State {
     bound: f64,
     under_way: usize,
+    /// How many of those send a blob.
+    uploads: usize,
     throttled: Option<Instant>,
 }
 
+impl State {
+    /// Within one registry an upload may wait for its source to be read on. So one other request goes on even where
+    /// uploads have taken all turns: else they would wait for each other for ever.
+    fn is_free(&self, upload: bool) -> bool {
+        self.under_way < self.bound as usize || !upload && self.under_way == self.uploads
+    }
+}
+
 /// A request under way.
-pub(super) struct Slot<'a>(&'a Pace);
+pub(super) struct Slot<'a> {
+    pace: &'a Pace,
+    upload: bool,
+}
 
 impl Pace {
     /// As many streams as servers of HTTP/2 usually allow, with some left for others.
@@ -33,8 +47,8 @@ impl Pace {
     const ROUND: Duration = Duration::from_secs(1);
 
     pub(super) fn new(ecr: bool) -> Self {
-        let state = State { bound: Self::MOST, under_way: 0, throttled: None };
-        Pace { state: Mutex::new(state), freed: Notify::new(), budgets: ecr.then(Budgets::default) }
+        let state = State { bound: Self::MOST, under_way: 0, uploads: 0, throttled: None };
+        Pace { state: Mutex::new(state), freed: Default::default(), budgets: ecr.then(Budgets::default) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -46,15 +60,17 @@ impl Pace {
         if let Some((budgets, action)) = self.budgets.as_ref().zip(Action::of(method, path)) {
             tokio::time::sleep_until(budgets.take(action)).await;
         }
+        let upload = matches!(*method, Method::PUT | Method::PATCH) && path.contains("/blobs/uploads/");
         loop {
             {
                 let mut state = self.lock();
-                if state.under_way < state.bound as usize {
+                if state.is_free(upload) {
                     state.under_way += 1;
-                    return Slot(self);
+                    state.uploads += usize::from(upload);
+                    return Slot { pace: self, upload };
                 }
             }
-            self.freed.notified().await;
+            self.freed[usize::from(upload)].notified().await;
         }
     }
 
@@ -63,7 +79,7 @@ impl Pace {
         let mut state = self.lock();
         if state.bound < Self::MOST {
             state.bound = (state.bound + 1.0 / state.bound).min(Self::MOST);
-            self.freed.notify_one();
+            self.freed.iter().for_each(Notify::notify_one);
         }
     }
 
@@ -79,8 +95,11 @@ impl Pace {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.lock().under_way -= 1;
-        self.0.freed.notify_one();
+        let mut state = self.pace.lock();
+        state.under_way -= 1;
+        state.uploads -= usize::from(self.upload);
+        drop(state);
+        self.pace.freed.iter().for_each(Notify::notify_one);
     }
 }
 
@@ -193,6 +212,29 @@ mod tests {
             pace.taken();
         }
         assert_eq!(bound(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_that_took_all_turns_leave_one_for_what_they_wait_for() {
+        const UPLOAD: &str = "/v2/a/blobs/uploads/1";
+        let pace = Pace::new(false);
+        pace.lock().bound = 2.0;
+        let soon = |turn| tokio::time::timeout(Duration::from_secs(1), turn);
+        let uploads = [pace.turn(&Method::PUT, UPLOAD).await, pace.turn(&Method::PATCH, UPLOAD).await];
+        assert!(soon(pace.turn(&Method::PUT, UPLOAD)).await.is_err());
+        let read = soon(pace.turn(&Method::GET, "/v2/a/blobs/x")).await.ok();
+        assert!(read.is_some(), "the source is read on");
+        assert!(soon(pace.turn(&Method::GET, "/v2/a/blobs/y")).await.is_err(), "one is enough");
+        // Who waits with a read is woken beside who waits with an upload.
+        let (upload, next) = (pace.turn(&Method::PUT, UPLOAD), pace.turn(&Method::GET, "/v2/a/blobs/y"));
+        let free = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(read);
+        };
+        let next = async { soon(next).await.is_ok() };
+        let (upload, next, ()) = tokio::join!(soon(upload), next, free);
+        assert!(upload.is_err() && next);
+        drop(uploads);
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl RepositoryClient {
             if has > 0 {
                 call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", blob.size - 1));
             }
-            let response = self.send_stream(&call, skip(stream, has), 202).await?;
+            // Amazon ECR, which may stand behind another name, answers 201.
+            let response = self.send_stream(&call, skip(stream, has), &[201, 202]).await?;
             url = self.client.0.http.target(&call, &response).map_err(failed)?;
             note(&url, blob.size);
         }
@@ -87,13 +88,7 @@ impl RepositoryClient {
         let url = Url::parse(location).ok().filter(|url| url.origin() == self.host.base.origin())?;
         let call = self.upload_call(Method::GET, url);
         let response = self.send(&self.push, &call, &[204]).await.ok()?;
-        let range = text(response.headers(), header::RANGE)?;
-        let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
-        let has = match last.trim().parse::<u64>().ok()? {
-            // Nothing and one byte are written alike.
-            0 => 0,
-            last => last + 1,
-        };
+        let has = has_bytes(&text(response.headers(), header::RANGE)?)?;
         Some((self.client.0.http.target(&call, &response).ok().unwrap_or(call.url), has))
     }
 
@@ -107,6 +102,18 @@ impl RepositoryClient {
     fn no_mount(&self) -> RegistryError {
         let at = self.host.call(Method::POST, self.path("blobs/uploads/")).at;
         RegistryError::Protocol { at, reason: "it has mounted what was to be uploaded".to_owned() }
+    }
+}
+
+/// How many bytes of an upload a registry has, by its `Range`: `0-1023`, as the specification writes it, or `bytes=0-1023`.
+pub(super) fn has_bytes(range: &str) -> Option<u64> {
+    let (first, last) = range.trim().trim_start_matches("bytes=").split_once('-')?;
+    match (first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?) {
+        // Nothing and one byte are written alike.
+        (0, 0) => Some(0),
+        (0, last) => last.checked_add(1),
+        // Something that begins later is no part to go on from.
+        _ => None,
     }
 }
 
@@ -124,4 +131,25 @@ pub(super) fn skip(stream: BlobStream, mut bytes: u64) -> BlobStream {
         });
         std::future::ready(rest.transpose())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_bytes;
+
+    #[test]
+    fn ranges_of_uploads() {
+        for (range, has) in [
+            ("0-1023", Some(1024)),
+            ("bytes=0-9", Some(10)),
+            ("0-0", Some(0)),
+            ("0-18446744073709551615", None),
+            ("5-9", None),
+            ("0--1", None),
+            ("-", None),
+            ("", None),
+        ] {
+            assert_eq!(has_bytes(range), has, "{range}");
+        }
+    }
 }

@@ -64,7 +64,7 @@ impl RepositoryClient {
         let Some(url) = session else { return Ok(Stored::Mounted) };
         let call = self.upload_call(Method::PUT, with_digest(url, blob));
         let call = call.header(header::CONTENT_LENGTH, &blob.size.to_string());
-        self.send_stream(&call, stream, 201).await.map(|_| Stored::Uploaded)
+        self.send_stream(&call, stream, &[201]).await.map(|_| Stored::Uploaded)
     }
 
     /// Sends a blob's bytes.
@@ -72,7 +72,7 @@ impl RepositoryClient {
         &self,
         call: &Call,
         stream: BlobStream,
-        expected: u16,
+        expected: &'static [u16],
     ) -> Result<Response<Body>, PutError> {
         // Why the source ended, if it did: the transport only tells that the request's body did.
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();

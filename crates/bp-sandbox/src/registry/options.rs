@@ -29,6 +29,7 @@ pub struct RegistryOptions {
     pub(super) mutability: TagMutability,
     pub(super) page_size: usize,
     pub(super) validator_lag: Duration,
+    pub(super) gaps: bool,
     pub(super) storage: Option<String>,
 }
 
@@ -47,6 +48,7 @@ impl Default for RegistryOptions {
             mutability: TagMutability::Mutable,
             page_size: 1000,
             validator_lag: Duration::ZERO,
+            gaps: false,
             storage: None,
         }
     }
@@ -140,6 +142,12 @@ impl RegistryOptions {
     /// For how long after a blob was stored manifests that name it are still refused.
     pub fn validator_lag(mut self, lag: Duration) -> Self {
         self.validator_lag = lag;
+        self
+    }
+
+    /// Takes manifests whose blobs or children are not there, as the specification allows.
+    pub fn takes_gaps(mut self) -> Self {
+        self.gaps = true;
         self
     }
 

@@ -35,6 +35,7 @@ pub(super) fn run(stage: &mut Stage, registries: &[Registry], world: &World) -> 
             });
         };
         scenario("bp-promote copies an index, again, and through a layout", copies);
+        scenario("bp-promote and skopeo read each other's archives", archives);
         scenario("bp-promote copies what refers to the image", refers);
         scenario("bp-promote names what is missing, and copies nothing", misses);
         scenario("emit-artifact and promote carry a tag by its digest, twice", promotes);
@@ -85,6 +86,7 @@ impl Way<'_> {
             ("BP_E2E_SOURCE", self.source.into()),
             ("BP_E2E_TARGET", self.target.into()),
             ("BP_E2E_DIGEST", (&self.world.image().digest).into()),
+            ("BP_E2E_ARCHIVES", self.world.home().into()),
         ];
         self.library.run(&format!("registries::{test}"), &environment)
     }
@@ -107,6 +109,29 @@ fn copies(way: &Way<'_>) -> Result<String> {
     way.run("an_index_is_copied_twice_and_through_a_layout")?;
     way.same("copied/web")?;
     way.same("layout/web")?;
+    Ok(String::new())
+}
+
+/// skopeo pushes what is in our archive, and we what is in its own.
+fn archives(way: &Way<'_>) -> Result<String> {
+    let place = |name: &str| way.world.home().join(name);
+    let copy = |from: &str, to: &str| {
+        let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+        let mut skopeo =
+            way.world.skopeo(&["copy", "--all", "--preserve-digests", plain[0], plain[1], from, to]);
+        command::output_within(LIMIT, &mut skopeo).map(drop)
+    };
+    for name in ["ours.tar", "theirs.tar"] {
+        // Left from another pair.
+        let _ = fs::remove_file(place(name));
+    }
+    let theirs = format!("oci-archive:{}:1", place("theirs.tar").display());
+    copy(&format!("docker://{}/shop/web:1", way.source), &theirs)?;
+    way.run("an_archive_is_written_for_another_tool_and_its_own_is_read")?;
+    way.same("theirs/web")?;
+    let ours = format!("oci-archive:{}:1", place("ours.tar").display());
+    copy(&ours, &format!("docker://{}/ours/web:1", way.target))?;
+    way.same("ours/web")?;
     Ok(String::new())
 }
 

@@ -1,0 +1,197 @@
+//! Random images: everything that a copy must carry, made and judged without the code under test.
+
+use std::collections::BTreeSet;
+
+use bp_artifact::Digest;
+use bp_sandbox::{
+    Image, ImageBuilder,
+    registry::{Manifest, Registry},
+};
+use bytes::Bytes;
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Manifests and blobs that belong together.
+#[derive(Default)]
+pub(crate) struct Content {
+    manifests: Vec<(String, Bytes)>,
+    blobs: Vec<Bytes>,
+}
+
+impl Content {
+    fn add(&mut self, image: &Image) {
+        self.manifests.extend(image.manifests().iter().cloned());
+        self.blobs.extend(image.blobs().iter().cloned());
+    }
+
+    fn push(&mut self, media_type: &str, text: String) -> String {
+        let digest = Digest::sha256(&text).to_string();
+        self.manifests.push((media_type.to_owned(), text.into()));
+        digest
+    }
+
+    fn put(&self, registry: &Registry, repository: &str) {
+        for blob in &self.blobs {
+            registry.put_blob(repository, blob.clone());
+        }
+        for (media_type, bytes) in &self.manifests {
+            registry.put_manifest(repository, media_type, bytes.clone());
+        }
+    }
+
+    fn assert_in(&self, registry: &Registry, repository: &str) {
+        for (media_type, bytes) in &self.manifests {
+            let digest = Digest::sha256(bytes);
+            let stored = registry.manifest(repository, digest.as_str()).expect("every manifest");
+            assert_eq!((&stored.bytes, &stored.media_type), (bytes, media_type));
+        }
+        for bytes in &self.blobs {
+            let digest = Digest::sha256(bytes);
+            assert_eq!(registry.blob(repository, digest.as_str()).as_ref(), Some(bytes));
+        }
+    }
+}
+
+/// An image or index, and what is attached to it.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(crate) top: String,
+    pub(crate) nested: bool,
+    image: Content,
+    attached: Content,
+    /// Digests of subjects and of what refers to them.
+    pub(crate) referrers: Vec<(String, String)>,
+    /// Tags of cosign and what they name.
+    pub(crate) cosign: Vec<(String, String)>,
+}
+
+impl Graph {
+    /// Graphs that are made with the same `pool` share layers.
+    pub(crate) fn random(random: &mut Rng, pool: u64) -> Self {
+        let mut graph = Graph::default();
+        let first = image(random, pool);
+        graph.image.add(&first);
+        graph.top = first.digest().to_owned();
+        if random.u8(0..4) == 0 {
+            // An index in an index, beside another image.
+            let other = image(random, pool);
+            graph.image.add(&other);
+            let children = [&first, &other].map(|image| {
+                let (media_type, bytes) = image.manifests().last().expect("an image has a manifest");
+                json!({ "mediaType": media_type, "digest": Digest::sha256(bytes), "size": bytes.len() })
+            });
+            let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children });
+            graph.top = graph.image.push(INDEX, index.to_string());
+            graph.nested = true;
+        }
+        for n in 0..random.usize(0..4) {
+            graph.attach(random, n);
+        }
+        graph
+    }
+
+    /// Attaches something to the image, to one of its parts, or to what was attached before.
+    fn attach(&mut self, random: &mut Rng, n: usize) {
+        let all: Vec<_> = self.image.manifests.iter().chain(&self.attached.manifests).collect();
+        let subject = Digest::sha256(&all[random.usize(..all.len())].1).to_string();
+        let layer = Bytes::from(format!("{n} of {subject}"));
+        let config = Bytes::from_static(b"{}");
+        let mut manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/signature",
+            "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::sha256(&config), "size": 2 },
+            "layers": [{ "mediaType": "text/plain", "size": layer.len(), "digest": Digest::sha256(&layer) }],
+        });
+        self.attached.blobs.extend([config, layer]);
+        if random.u8(0..4) == 0 {
+            // Found by its name alone. Each has one `.sig`, `.att` and `.sbom`.
+            let tag = format!("{}.{}", subject.replace(':', "-"), ["sig", "att", "sbom"][n]);
+            let digest = self.attached.push(MANIFEST, manifest.to_string());
+            self.cosign.push((tag, digest));
+        } else {
+            manifest["subject"] = json!({ "mediaType": MANIFEST, "digest": subject, "size": 1 });
+            let digest = self.attached.push(MANIFEST, manifest.to_string());
+            self.referrers.push((subject, digest));
+        }
+    }
+
+    /// Puts all of it there under `tag`.
+    pub(crate) fn put(&self, registry: &Registry, repository: &str, tag: &str) {
+        self.image.put(registry, repository);
+        self.attached.put(registry, repository);
+        // As a client would have written it where there is no API for referrers.
+        for subject in self.referrers.iter().map(|(subject, _)| subject).collect::<BTreeSet<_>>() {
+            let of = self.referrers.iter().filter(|(other, _)| other == subject);
+            let new: BTreeSet<&String> = of.map(|(_, digest)| digest).collect();
+            let name = subject.replace(':', "-");
+            let before = registry.manifest(repository, &name).map(|list| listed(&list)).unwrap_or_default();
+            let entries = before.iter().chain(new.into_iter().filter(|digest| !before.contains(*digest)));
+            let entries = entries.map(|digest| {
+                let size = registry.manifest(repository, digest).expect("just put there").bytes.len();
+                json!({ "mediaType": MANIFEST, "digest": digest, "size": size })
+            });
+            let entries: Vec<_> = entries.collect();
+            let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries }).to_string();
+            let list = registry.put_manifest(repository, INDEX, list);
+            registry.tag(repository, &name, &list);
+        }
+        for (name, digest) in &self.cosign {
+            registry.tag(repository, name, digest);
+        }
+        registry.tag(repository, tag, &self.top);
+    }
+
+    /// Some of its blobs, as a copy that was killed leaves them.
+    pub(crate) fn put_some(&self, random: &mut Rng, registry: &Registry, repository: &str) {
+        for blob in self.image.blobs.iter().filter(|_| random.bool()) {
+            registry.put_blob(repository, blob.clone());
+        }
+    }
+
+    /// The image is there, byte for byte.
+    pub(crate) fn assert_image(&self, registry: &Registry, repository: &str) {
+        self.image.assert_in(registry, repository);
+    }
+
+    /// What is attached is there, and is found: by the API, which lists what is stored, or else by the fallback tag.
+    pub(crate) fn assert_attached(&self, registry: &Registry, repository: &str, has_api: bool) {
+        self.attached.assert_in(registry, repository);
+        for (subject, digest) in self.referrers.iter().filter(|_| !has_api) {
+            let list = registry.manifest(repository, &subject.replace(':', "-")).expect("a fallback list");
+            assert!(listed(&list).contains(digest), "{digest} of {subject}");
+        }
+        let tags = registry.tags(repository);
+        for (tag, digest) in &self.cosign {
+            assert_eq!(tags.get(tag), Some(digest));
+        }
+    }
+}
+
+/// The digests that a fallback list names.
+fn listed(list: &Manifest) -> Vec<String> {
+    let list: Value = serde_json::from_slice(&list.bytes).expect("an index");
+    let entries = list["manifests"].as_array().expect("its entries").iter();
+    entries.filter_map(|entry| entry["digest"].as_str().map(str::to_owned)).collect()
+}
+
+/// An image of up to four platforms, with layers out of a pool.
+pub(crate) fn image(random: &mut Rng, pool: u64) -> Image {
+    const PLATFORMS: [&str; 4] = ["linux/amd64", "linux/arm64", "linux/arm64/v8", "windows/amd64"];
+    let platforms = &PLATFORMS[..random.usize(1..=4)];
+    let mut builder =
+        platforms.iter().fold(ImageBuilder::new(), |builder, platform| builder.platform(platform));
+    for _ in 0..random.usize(0..5) {
+        let which = random.u64(0..8);
+        let size = [0, 1, 100, 5_000, 5_000, 70_000, 300_000, 300_000][which as usize];
+        let mut bytes = Rng::with_seed(pool ^ which);
+        let bytes: Vec<u8> = std::iter::repeat_with(|| bytes.u8(..)).take(size).collect();
+        let file = [(format!("layer{which}"), bytes)];
+        builder = match random.bool() {
+            true => builder.layer(file),
+            false => builder.layer_for(platforms[random.usize(..platforms.len())], file),
+        };
+    }
+    builder.build()
+}

@@ -1,0 +1,243 @@
+//! Registries, what is to be copied between them, and how; and what must be true whenever somebody looks.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bp_artifact::{ImageRef, TimeSource};
+use bp_promote::{
+    CopyError, CopyOptions, CopyOutcome, CredentialError, CredentialSource, Journal, Login, RegistryClient,
+    copy, copy_all, transport,
+};
+use bp_sandbox::{
+    Sandbox,
+    registry::{Auth, Registry, RegistryOptions},
+};
+use fastrand::Rng;
+use futures_core::future::BoxFuture;
+use tempfile::TempDir;
+
+use crate::{
+    common::{DST, SRC},
+    graph::{Graph, image},
+};
+
+const FROM: &str = "shop/web";
+const TO: [&str; 2] = ["promoted/web", "promoted/api"];
+
+fn options(random: &mut Rng) -> RegistryOptions {
+    let mut options = RegistryOptions::default().mounts(random.bool());
+    if random.u8(0..4) == 0 {
+        options = options.without_ranges();
+    }
+    if random.u8(0..4) == 0 {
+        options = options.absolute_locations().validator_lag(Duration::from_millis(random.u64(0..500)));
+    }
+    if random.u8(0..3) == 0 {
+        // So short that they expire in the middle of a copy.
+        options = options.auth(Auth::token("ci", "s3cret", Duration::from_secs(random.u64(1..20))));
+    }
+    options
+}
+
+/// ECR's passwords, which expire; or else the one that the token service takes.
+#[derive(Clone)]
+struct Passwords {
+    ecr: Option<(Arc<Registry>, Duration)>,
+}
+
+impl CredentialSource for Passwords {
+    fn login<'a>(
+        &'a self,
+        registry: &'a bp_artifact::Registry,
+    ) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
+        Box::pin(async move {
+            Ok(Some(match &self.ecr {
+                Some((ecr, lifetime)) if registry.as_str() == ecr.host() => {
+                    Login::password("AWS", ecr.log_in(*lifetime))
+                }
+                _ => Login::password("ci", "s3cret"),
+            }))
+        })
+    }
+}
+
+/// One image of the run.
+struct Wanted {
+    graph: Graph,
+    tag: String,
+    /// The repository where it goes.
+    to: &'static str,
+    /// What the destination's tag names before the copy.
+    before: Option<String>,
+}
+
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    passwords: Passwords,
+    /// The registry where all goes: another one, or the source's own.
+    host: &'static str,
+    has_api: bool,
+    /// The clock of the client stands still: it does not see that a login expires.
+    slow_clock: bool,
+    images: Vec<Wanted>,
+    source_tags: BTreeMap<String, String>,
+    options: CopyOptions,
+    with_referrers: bool,
+    journal: Option<TempDir>,
+    /// What this world has that others have not.
+    pub(crate) traits: Vec<&'static str>,
+}
+
+impl World {
+    pub(crate) fn random(random: &mut Rng) -> Self {
+        let mut traits = Vec::new();
+        let mut draw = |random: &mut Rng, one_in: u8, name: &'static str| {
+            let drawn = random.u8(0..one_in) == 0;
+            traits.extend(drawn.then_some(name));
+            drawn
+        };
+        let ecr = draw(random, 4, "ECR");
+        let within = !ecr && draw(random, 5, "within one registry");
+        let has_api = ecr || !draw(random, 3, "no referrers API");
+        // A fallback tag is a tag that moves.
+        let immutable = !within && draw(random, 4, "immutable tags");
+        let with_referrers = !immutable && draw(random, 2, "with referrers");
+        let gaps = !ecr && draw(random, 2, "gaps are taken");
+        let slow_clock = draw(random, 3, "slow clock");
+        let journal = draw(random, 2, "journal").then(|| tempfile::tempdir().unwrap());
+
+        let mut source = options(random);
+        let mut destination = if ecr { RegistryOptions::ecr() } else { options(random) };
+        if !has_api {
+            destination = destination.without_referrers();
+        }
+        if if within { !has_api } else { random.u8(0..3) == 0 } {
+            source = source.without_referrers();
+        }
+        if immutable {
+            destination = destination.immutable_tags();
+        }
+        if gaps {
+            (source, destination) = (source.takes_gaps(), destination.takes_gaps());
+        }
+        let sandbox = Sandbox::builder().registry(SRC, source).registry(DST, destination).build();
+        let host = if within { SRC } else { DST };
+        let (from, to) = (sandbox.registry(SRC), sandbox.registry(host));
+        let lifetime = Duration::from_secs(random.u64(2..60));
+        let passwords = Passwords { ecr: ecr.then(|| (Arc::clone(&to), lifetime)) };
+        if ecr {
+            TO.iter().for_each(|repository| to.create_repository(repository));
+        }
+
+        let pool = random.u64(..) << 3;
+        let several = draw(random, 3, "several images");
+        let mut images = Vec::new();
+        for n in 0..if several { random.usize(2..5) } else { 1 } {
+            let graph = Graph::random(random, pool);
+            let (tag, repository) = (format!("v{n}"), TO[random.usize(0..2)]);
+            graph.put(&from, FROM, &tag);
+            let mut before = None;
+            if !immutable && draw(random, 3, "a tag that names another image") {
+                let old = image(random, pool);
+                to.push(&old, repository, &tag);
+                before = Some(old.digest().to_owned());
+            }
+            if random.bool() {
+                graph.put_some(random, &to, repository);
+            }
+            images.push(Wanted { graph, tag, to: repository, before });
+        }
+        let mut options = CopyOptions::default().concurrency(random.usize(1..40));
+        if with_referrers {
+            options = options.referrers();
+        }
+        if draw(random, 4, "trusting") {
+            options = options.trust_destination();
+        }
+        let has = |of: fn(&Graph) -> bool| images.iter().any(|image| of(&image.graph));
+        traits.extend(has(|graph| graph.nested).then_some("an index in an index"));
+        traits.extend((with_referrers && has(|graph| !graph.referrers.is_empty())).then_some("a referrer"));
+        traits.extend((with_referrers && has(|graph| !graph.cosign.is_empty())).then_some("a tag of cosign"));
+        let source_tags = from.tags(FROM);
+        World {
+            sandbox,
+            passwords,
+            host,
+            has_api,
+            slow_clock,
+            images,
+            source_tags,
+            options,
+            with_referrers,
+            journal,
+            traits,
+        }
+    }
+
+    pub(crate) fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// What another process would have: nothing is known but what the journal says.
+    pub(crate) fn client(&self) -> RegistryClient {
+        let (clock, slow) = (self.sandbox.clock().clone(), self.slow_clock);
+        let start = clock.now();
+        let mut builder = RegistryClient::builder()
+            .transport(transport(self.sandbox.transport()))
+            .credentials(self.passwords.clone())
+            .time_source(TimeSource::from_fn(move || if slow { start } else { clock.now() }));
+        if let Some(directory) = &self.journal {
+            let journal = Journal::open(directory.path().join("journal")).unwrap();
+            builder = builder.journal(journal.resume_from(4_000));
+        }
+        builder.build().unwrap()
+    }
+
+    /// Copies all, and tells whether nothing had to be done.
+    pub(crate) async fn copy(&self, client: &RegistryClient) -> Result<bool, CopyError> {
+        let pairs = self.images.iter().map(|wanted| {
+            let image = |host, repository: &str| {
+                client.image(&format!("{host}/{repository}:{}", wanted.tag).parse::<ImageRef>().unwrap())
+            };
+            (image(SRC, FROM), image(self.host, wanted.to))
+        });
+        let mut pairs: Vec<_> = pairs.collect();
+        let outcomes: Vec<CopyOutcome> = match pairs.len() {
+            1 => {
+                let (from, to) = pairs.remove(0);
+                vec![copy(from, to, self.options.clone()).await?.outcome]
+            }
+            _ => {
+                let report = copy_all(pairs, self.options.clone()).await.into_result()?;
+                report
+                    .images
+                    .into_iter()
+                    .map(|image| image.result.map(|(_, outcome)| outcome))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        Ok(outcomes.iter().all(|outcome| *outcome == CopyOutcome::Unchanged))
+    }
+
+    /// Each tag names what it named, or all of its image, and nothing has happened to the source. Whether all tags have
+    /// moved. `done`: a copy has said that all is there.
+    pub(crate) fn assert_never_wrong(&self, done: bool) -> bool {
+        assert_eq!(self.sandbox.registry(SRC).tags(FROM), self.source_tags, "the source was changed");
+        let registry = self.sandbox.registry(self.host);
+        let moved = self.images.iter().map(|Wanted { graph, tag, to, before }| {
+            let now = registry.tags(to).get(tag).cloned();
+            if now.as_ref() != Some(&graph.top) {
+                assert_eq!(&now, before, "{to}:{tag} names something else");
+                return false;
+            }
+            graph.assert_image(&registry, to);
+            // A tag that named the image before does not tell whether what is attached is there.
+            if self.with_referrers && (done || now != *before) {
+                graph.assert_attached(&registry, to, self.has_api);
+            }
+            true
+        });
+        // Each is looked at.
+        let moved: Vec<bool> = moved.collect();
+        moved.into_iter().all(|moved| moved)
+    }
+}

@@ -1,0 +1,180 @@
+//! A store of one's own, as source and destination.
+
+mod common;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+};
+
+use bp_artifact::{Digest, Repository, Tag};
+use bp_promote::{
+    BlobStream, CopyError, CopyOptions, CopyOutcome, Descriptor, Destination, Holding, ImageAt, Manifest,
+    Observer, PutError, Reference, Source, StoreError, Stored, copy,
+};
+use bytes::Bytes;
+use common::*;
+use futures_core::future::BoxFuture;
+use futures_util::{TryStreamExt as _, stream};
+
+/// All in memory.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+struct Held {
+    manifests: HashMap<Digest, Manifest>,
+    blobs: HashMap<Digest, Bytes>,
+    tags: HashMap<Tag, Digest>,
+}
+
+impl Memory {
+    fn find(&self, reference: &Reference) -> Option<Manifest> {
+        let held = self.0.lock().unwrap();
+        let digest = match reference {
+            Reference::Tag(tag) => held.tags.get(tag)?,
+            Reference::Digest(digest) => digest,
+        };
+        held.manifests.get(digest).cloned()
+    }
+}
+
+fn missing(what: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Other(format!("memory has no {what}").into())
+}
+
+impl Source for Memory {
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
+
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>> {
+        Box::pin(async move { self.find(reference).ok_or_else(|| missing(reference)) })
+    }
+
+    fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
+        Box::pin(async move {
+            let bytes = self.0.lock().unwrap().blobs.get(&blob.digest).cloned();
+            let bytes = bytes.ok_or_else(|| missing(&blob.digest))?;
+            Ok(Box::pin(stream::once(async { Ok(bytes) })) as BlobStream)
+        })
+    }
+
+    fn referrers<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn attached_tags<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn requests(&self) -> u64 {
+        0
+    }
+
+    fn observe(&mut self, _: Observer) {}
+}
+
+impl Destination for Memory {
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
+
+    fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
+        Box::pin(async move { Ok(self.find(reference).map(|manifest| manifest.descriptor())) })
+    }
+
+    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
+        Box::pin(async { Ok(Holding::Something) })
+    }
+
+    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
+        Box::pin(async { Ok(Some(self.0.lock().unwrap().tags.keys().cloned().collect())) })
+    }
+
+    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().blobs.contains_key(&blob.digest)) })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        _: Option<&'a Repository>,
+        source: BoxFuture<'a, Result<BlobStream, StoreError>>,
+    ) -> BoxFuture<'a, Result<Stored, PutError>> {
+        Box::pin(async move {
+            let pieces = source.await.map_err(PutError::Source)?;
+            let pieces: Vec<Bytes> = pieces.try_collect().await.map_err(PutError::Source)?;
+            self.0.lock().unwrap().blobs.insert(blob.digest.clone(), pieces.concat().into());
+            Ok(Stored::Uploaded)
+        })
+    }
+
+    fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async {
+            self.0.lock().unwrap().manifests.insert(manifest.digest.clone(), manifest.clone());
+            Ok(())
+        })
+    }
+
+    fn referrers<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn put_referrer<'a>(
+        &'a self,
+        _: &'a Digest,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.put_manifest(manifest)
+    }
+
+    fn publish<'a>(
+        &'a self,
+        reference: &'a Reference,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.put_manifest(manifest).await?;
+            if let Reference::Tag(tag) = reference {
+                self.0.lock().unwrap().tags.insert(tag.clone(), manifest.digest.clone());
+            }
+            Ok(())
+        })
+    }
+
+    fn requests(&self) -> u64 {
+        0
+    }
+
+    fn observe(&mut self, _: Observer) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_of_ones_own_is_source_and_destination() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let memory = Memory::default();
+    let here = |name: &str| ImageAt::new(memory.clone(), name.parse::<Tag>().unwrap());
+    let at = |host: &str| world.client.image(&format!("{host}/shop/web:v1").parse().unwrap());
+    for outcome in [CopyOutcome::Copied, CopyOutcome::Unchanged] {
+        let report = copy(at(SRC), here("v1"), CopyOptions::default()).await.unwrap();
+        assert_eq!((report.digest.as_str(), report.outcome), (image.digest(), outcome));
+    }
+    copy(here("v1"), at(DST), CopyOptions::default()).await.unwrap();
+    world.assert_copied(&image);
+
+    // Its errors come through, as they are.
+    let error = copy(here("v2"), at(DST), CopyOptions::default()).await.unwrap_err();
+    assert!(matches!(error, CopyError::Source { .. }));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "memory has no v2");
+}
