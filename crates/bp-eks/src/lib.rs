@@ -93,12 +93,14 @@ mod traffic;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{
-    AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster,
+    Access, AccessEntry, AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector,
+    from_kubeconfig, in_cluster,
 };
 #[cfg(feature = "helm")]
 pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
 pub use rollout::{
-    Conflict, EksTarget, Error, Finding, Options, Plan, Preflight, Rollout, RolloutStatus, Stage,
+    Conflict, EksTarget, Error, Finding, LiveLogs, Lookups, Options, Plan, Preflight, Rollout, RolloutStatus,
+    Stage,
 };
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};

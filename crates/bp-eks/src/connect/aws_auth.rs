@@ -112,7 +112,7 @@ impl AwsAuth {
 }
 
 /// The role behind a session of it; anything else as it is.
-fn principal(caller: &str) -> String {
+pub(super) fn principal(caller: &str) -> String {
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     let ["arn", partition, "sts", "", account, resource] = parts.as_slice() else { return caller.to_owned() };
     match resource.strip_prefix("assumed-role/").and_then(|rest| rest.split_once('/')) {
