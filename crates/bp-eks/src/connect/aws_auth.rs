@@ -59,6 +59,14 @@ impl bp_artifact::Classified for AwsAuthError {
 impl AwsAuth {
     /// Reads it from the cluster; empty when there is none.
     ///
+    /// ```no_run
+    /// # async fn run(client: kube::Client) -> Result<(), bp_eks::AwsAuthError> {
+    /// for entry in bp_eks::AwsAuth::read(&client).await?.entries {
+    ///     println!("{} is {} in {:?}", entry.arn, entry.username, entry.groups);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// When it may not be read, or is malformed.
     ///

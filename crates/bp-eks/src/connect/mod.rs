@@ -114,12 +114,18 @@ impl Connector {
     /// How to find out who the credentials are, as `aws sts get-caller-identity` shows it. It is asked only when the cluster
     /// refuses them (401): then EKS is asked [why](Self::access), and the error says what is missing.
     ///
-    /// ```no_run
-    /// # fn with(connector: bp_eks::Connector, sts: impl Fn() -> std::future::Ready<Option<String>> + Send + Sync + 'static) {
-    /// // sts: move || { let asked = sts.get_caller_identity().send(); async { asked.await.ok()?.arn } }
-    /// let connector = connector.caller(sts);
+    /// With `aws_sdk_sts` that is `move || { let asked = sts.get_caller_identity().send(); async { asked.await.ok()?.arn } }`;
+    /// or what is known already:
+    ///
+    /// ```
+    /// # fn with(connector: bp_eks::Connector) -> bp_eks::Connector {
+    /// let role = || Some("arn:aws:sts::111111111111:assumed-role/deploy/build-7".to_owned());
+    /// connector.caller(move || std::future::ready(role()))
     /// # }
     /// ```
+    ///
+    /// # Permissions
+    /// As [`access`](Self::access), when it is asked.
     pub fn caller<F, A>(mut self, ask: F) -> Self
     where
         F: Fn() -> A + Send + Sync + 'static,
@@ -247,6 +253,12 @@ impl Connector {
 
 /// A client from a kubeconfig file: `path`, or what `KUBECONFIG` names, or `~/.kube/config`; in `context`, or the
 /// current one.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), bp_eks::ConnectError> {
+/// let client = bp_eks::from_kubeconfig(None, Some("shop")).await?; // or, in a pod: bp_eks::in_cluster()?
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// When the file or the context is missing or wrong.

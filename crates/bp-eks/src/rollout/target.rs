@@ -87,7 +87,8 @@ impl EksTarget {
     /// # Permissions
     /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on the workload's resource (of Jobs `create` in place of
     /// `patch`); `list`, `watch` on `pods` and on `replicasets.apps` (of StatefulSets and DaemonSets
-    /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`; to undo
+    /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`, which
+    /// [live logs](Options::live_logs) take as well; to undo
     /// more than an image also `update` on the workload's resource; of StatefulSets also `delete` on `pods`.
     ///
     /// # Cancel safety

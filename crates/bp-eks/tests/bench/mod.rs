@@ -193,14 +193,23 @@ async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a benchmark: cargo xtask bench-eks"]
 async fn what_a_roll_out_costs_the_api() {
-    let mut table = String::from("| pods | seconds | requests | of them watches | all of them |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| pods | seconds | requests | of them watches | all of them |\n|---|---|---|---|---|\n",
+    );
     let mut counts = Vec::new();
     for replicas in [3, 100] {
         let (requests, took) = cost(replicas).await;
         let all: usize = requests.values().sum();
-        let watches = requests.iter().filter(|(name, _)| name.starts_with("watch")).map(|(_, n)| n).sum::<usize>();
+        let watches =
+            requests.iter().filter(|(name, _)| name.starts_with("watch")).map(|(_, n)| n).sum::<usize>();
         let named: Vec<String> = requests.iter().map(|(name, n)| format!("{n} {name}")).collect();
-        writeln!(table, "| {replicas} | {:.0} | {all} | {watches} | {} |", took.as_secs_f64(), named.join(", ")).unwrap();
+        writeln!(
+            table,
+            "| {replicas} | {:.0} | {all} | {watches} | {} |",
+            took.as_secs_f64(),
+            named.join(", ")
+        )
+        .unwrap();
         counts.push((all, watches));
     }
     assert_eq!(counts[0], counts[1], "the number of pods costs nothing: {table}");

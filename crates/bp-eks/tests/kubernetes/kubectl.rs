@@ -55,7 +55,12 @@ fn deployments() -> Vec<State> {
     vec![
         state(three(), json!({}), observed, RolloutStatus::NotObserved),
         state(three(), counts((0, 3, 3, 3)), observed, RolloutStatus::NotObserved),
-        state(three(), late(counts((0, 3, 3, 3)), "ProgressDeadlineExceeded"), observed, RolloutStatus::NotObserved),
+        state(
+            three(),
+            late(counts((0, 3, 3, 3)), "ProgressDeadlineExceeded"),
+            observed,
+            RolloutStatus::NotObserved,
+        ),
         state(three(), counts((1, 0, 0, 0)), updated, updating.clone()),
         state(three(), counts((1, 4, 1, 3)), updated, updating.clone()),
         state(three(), counts((1, 3, 2, 3)), updated, updating.clone()),
@@ -89,7 +94,8 @@ fn stateful_sets() -> Vec<State> {
             "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": n } } })
     };
     let observed = "Waiting for statefulset spec update to be observed";
-    let (by_partition, partitioned) = ("Waiting for partitioned roll out to finish", "partitioned roll out complete");
+    let (by_partition, partitioned) =
+        ("Waiting for partitioned roll out to finish", "partitioned roll out complete");
     vec![
         state(rolling(), json!({ "replicas": 0 }), observed, RolloutStatus::NotObserved),
         state(rolling(), counts((0, 3, 3), "web-2"), observed, RolloutStatus::NotObserved),
