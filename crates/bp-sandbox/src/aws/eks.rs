@@ -138,7 +138,8 @@ fn list_entries(found: &Found, call: &Call) -> Answer {
 fn describe_entry(found: &Found, call: &Call, principal: &str) -> Answer {
     let entries = entries(found, call)?;
     let of_account = principal.split(':').nth(4) == Some(call.account.as_str());
-    if !entries.iter().any(|entry| entry == principal) && !(found.entries.is_none() && of_account) {
+    let has_one = entries.iter().any(|entry| entry == principal) || (found.entries.is_none() && of_account);
+    if !has_one {
         let message = format!(
             "The specified principalArn could not be found. You can view your access entries with 'aws eks \
              list-access-entries --cluster-name {}'. {principal}",
