@@ -171,6 +171,18 @@ impl Clients {
         lookups
     }
 
+    /// Where preflight of a workload on EKS looks for the AWS role of its pods, as far as this build can. Not where a
+    /// kubeconfig stands in for EKS.
+    pub fn eks_lookups(&self) -> bp_eks::Lookups {
+        let lookups = bp_eks::Lookups::default();
+        if self.endpoints.kubeconfig.is_some() {
+            return lookups;
+        }
+        #[cfg(feature = "preflight")]
+        let lookups = lookups.iam(aws_sdk_iam::Client::new(&self.config));
+        lookups.eks(aws_sdk_eks::Client::new(&self.config))
+    }
+
     /// The Kubernetes API of the EKS cluster `cluster`, or of the kubeconfig that stands in for it.
     ///
     /// # Errors
@@ -183,7 +195,12 @@ impl Clients {
         let credentials =
             self.config.credentials_provider().ok_or_else(|| Failure::unavailable("no AWS credentials"))?;
         let eks = aws_sdk_eks::Client::new(&self.config);
-        Ok(Connector::new(eks, credentials, region, cluster).connect().await?)
+        let sts = aws_sdk_sts::Client::new(&self.config);
+        let caller = move || {
+            let identity = sts.get_caller_identity().send();
+            async { identity.await.ok()?.arn }
+        };
+        Ok(Connector::new(eks, credentials, region, cluster).caller(caller).connect().await?)
     }
 
     /// The resolver for images in `registry`: by the API of Amazon ECR, or by the registry's own with the logins of

@@ -140,7 +140,7 @@ impl Delivery {
         Ok(Arc::new(self.eks_with(|options| options).await?))
     }
 
-    /// The EKS workload, with options of the caller's.
+    /// The EKS workload, with options of the caller's on top of what bp.toml says.
     ///
     /// # Errors
     /// As [`eks`](Self::eks).
@@ -150,10 +150,21 @@ impl Delivery {
     ) -> Result<bp_eks::EksTarget, Failure> {
         let eks = self.environment.eks()?;
         let client = self.clients.kube(&eks.cluster).await?;
-        let options = self.eks_options()?;
+        let options = self.eks_workload_options()?;
         let (workload, container) = (eks.workload.clone(), eks.container.clone());
         let (cluster, namespace) = (&eks.cluster, &eks.namespace);
         Ok(bp_eks::EksTarget::new(client, cluster, namespace, workload, container, change(options)))
+    }
+
+    /// How roll-outs on the EKS cluster are to go: with bp.toml's variables.
+    ///
+    /// # Errors
+    /// When the deadline is zero, or no workload is configured.
+    pub fn eks_workload_options(&self) -> Result<bp_eks::Options, Failure> {
+        let variables = &self.environment.eks()?.variables;
+        Ok(variables
+            .iter()
+            .fold(self.eks_options()?, |options, (name, value)| options.environment(name, value)))
     }
 
     /// How work on the EKS cluster is to go.

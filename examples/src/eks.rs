@@ -1,7 +1,9 @@
 //! What `deploy-eks` adds to a deployment: variables, the circuit breaker, and a look before anything is changed.
 
+use std::num::NonZeroUsize;
+
 use bp_artifact::{ExitCode, ResolvedImage};
-use bp_eks::{EksTarget, Options};
+use bp_eks::{EksTarget, LiveLogs, Lookups, Options};
 use clap::Args;
 use serde_json::json;
 
@@ -16,6 +18,12 @@ pub struct EksArgs {
     /// Set an environment variable of the container together with its image, such as DEPLOY_PLATFORM=eks; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     set_env: Vec<(String, String)>,
+    /// Show what the new pods write while they are rolled out: of each container at most 20 lines in a second
+    #[arg(long)]
+    logs: bool,
+    /// With --logs, follow at most so many pods at a time
+    #[arg(long, value_name = "PODS", requires = "logs", default_value = "3")]
+    log_pods: NonZeroUsize,
     /// End the roll-out when as many starts have failed as ECS' circuit breaker takes
     #[arg(long)]
     circuit_breaker: bool,
@@ -32,7 +40,11 @@ impl EksArgs {
     /// The options with what was asked for.
     pub fn options(&self, options: Options) -> Options {
         let with = |options: Options, (name, value): &(String, String)| options.environment(name, value);
-        self.set_env.iter().fold(options, with).circuit_breaker(self.circuit_breaker)
+        let options = self.set_env.iter().fold(options, with).circuit_breaker(self.circuit_breaker);
+        match self.logs {
+            true => options.live_logs(LiveLogs::default().pods(self.log_pods)),
+            false => options,
+        }
     }
 }
 
@@ -40,8 +52,13 @@ impl EksArgs {
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub async fn look(ui: &Ui, workload: &EksTarget, image: &ResolvedImage) -> Result<ExitCode, Failure> {
-    let found = workload.preflight(image).await?;
+pub async fn look(
+    ui: &Ui,
+    workload: &EksTarget,
+    image: &ResolvedImage,
+    lookups: &Lookups,
+) -> Result<ExitCode, Failure> {
+    let found = workload.preflight_with(image, lookups).await?;
     let findings: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
     let mut lines = findings.iter().map(|finding| format!("\n  ! {finding}")).collect::<String>();
     let mut changes = Vec::new();

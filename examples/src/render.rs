@@ -164,6 +164,12 @@ impl Ui {
             }
             DeployEvent::Progress { progress, .. } => self.progress(target.as_str(), progress),
             DeployEvent::Notice { message, .. } => self.say(format!("{target}: {message}")),
+            DeployEvent::Log { source, line, left_out, .. } => {
+                if *left_out > 0 {
+                    self.say(format!("{target}: {source}: ({left_out} lines left out)"));
+                }
+                self.say(format!("{target}: {source}: {line}"));
+            }
             DeployEvent::Failing { failure, .. } => self.failure(target, failure),
             DeployEvent::RollingBack { to, .. } => {
                 let to = to.as_ref().map_or("the previous revision", name);

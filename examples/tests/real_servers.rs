@@ -214,11 +214,24 @@ container = "web"
     #[ignore = "needs the servers of cargo xtask e2e"]
     async fn the_binaries_deploy_prove_fail_and_go_back() {
         let (stage, _served) = Stage::new().await;
-        let good = stage.built("a11", "1");
         let deadline = ["--deadline", "3m"];
+        let deploy =
+            |more: &[&str]| stage.run(0, env!("CARGO_BIN_EXE_deploy-eks"), &[&deadline[..], more].concat());
+        let first = stage.built("a12", "0");
+        let said = deploy(&["--take-over", "--logs", "--output", "json"]);
+        assert!(said.contains(r#""event":"log""#) && said.contains(r#""line":"starting""#), "{said}");
+        assert_eq!(running(), [first.clone(), first]);
+        let platform = "jsonpath={.spec.template.spec.containers[0].env[?(@.name=='DEPLOY_PLATFORM')].value}";
+        assert_eq!(kubectl(&["get", "deployment", "web", "-o", platform]), "eks");
+        let good = stage.built("a11", "1");
+        let said = deploy(&["--logs"]);
+        assert!(
+            said.lines().any(|line| line.contains("pod/web-") && line.ends_with("/web: starting")),
+            "{said}"
+        );
         for _ in 0..2 {
-            stage.run(0, env!("CARGO_BIN_EXE_deploy-eks"), &[&deadline[..], &["--take-over"]].concat());
             assert_eq!(running(), [good.clone(), good.clone()], "it is done when it says so");
+            deploy(&[]);
         }
         stage.run(0, env!("CARGO_BIN_EXE_verify"), &[]);
 

@@ -18,12 +18,20 @@ pub trait Event: Send + 'static {
     /// Whether this event makes an `earlier`, still unread one pointless: progress does, when it is of the same
     /// thing; state, failure and outcome never do.
     fn supersedes(&self, earlier: &Self) -> bool;
+
+    /// Whether the oldest of many unread ones may be dropped: lines of a log may; state, failure and outcome may not.
+    fn may_be_dropped(&self) -> bool {
+        false
+    }
 }
+
+/// As many events that may be dropped wait for a reader.
+const UNREAD: usize = 1000;
 
 /// Work under way. A [`Stream`] of its events; awaiting it gives its report.
 ///
-/// The work runs on its own task: a slow reader never stalls it, and unread progress is merged while events of
-/// state, failure and outcome are kept. Dropping the handle asks the work to stop at its next safe point; it never
+/// The work runs on its own task: a slow reader never stalls it. Unread progress is merged, of unread lines of logs the
+/// latest 1,000 are kept, and events of state, failure and outcome are all kept. Dropping the handle asks the work to stop at its next safe point; it never
 /// starts a rollback.
 ///
 /// ```
@@ -65,6 +73,17 @@ struct Queue<E> {
     events: VecDeque<E>,
     reader: Option<Waker>,
     closed: bool,
+}
+
+impl<E: Event> Queue<E> {
+    /// Drops the oldest of the events that may be dropped when too many wait.
+    fn make_room(&mut self) {
+        let mut waiting = self.events.iter().enumerate().filter(|(_, event)| event.may_be_dropped());
+        let oldest = waiting.next().map(|(at, _)| at);
+        if waiting.count() + 1 >= UNREAD {
+            oldest.and_then(|at| self.events.remove(at));
+        }
+    }
 }
 
 impl<E> Shared<E> {
@@ -174,6 +193,9 @@ impl<E: Event> Emitter<E> {
     /// Tells an event. Never waits.
     pub fn emit(&self, event: E) {
         let mut queue = self.shared.lock();
+        if event.may_be_dropped() {
+            queue.make_room();
+        }
         match queue.events.iter_mut().rev().find(|earlier| event.supersedes(earlier)) {
             Some(earlier) => *earlier = event,
             None => queue.events.push_back(event),
@@ -221,11 +243,16 @@ mod tests {
     enum Told {
         Progress(u32, u32),
         State(&'static str),
+        Line(usize),
     }
 
     impl Event for Told {
         fn supersedes(&self, earlier: &Self) -> bool {
             matches!((self, earlier), (Told::Progress(a, _), Told::Progress(b, _)) if a == b)
+        }
+
+        fn may_be_dropped(&self) -> bool {
+            matches!(self, Told::Line(_))
         }
     }
 
@@ -267,6 +294,24 @@ mod tests {
             7
         });
         assert_eq!(work.await, 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_unread_lines_the_latest_are_kept_and_state_is() {
+        let mut work = Operation::spawn(|events| async move {
+            events.emit(Told::Line(0));
+            events.emit(Told::State("a"));
+            (1..=UNREAD + 1).for_each(|n| events.emit(Told::Line(n)));
+            events.emit(Told::State("b"));
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut told = Vec::new();
+        while let Some(event) = work.next_event().await {
+            told.push(event);
+        }
+        assert_eq!(told.len(), UNREAD + 2);
+        assert_eq!(told[..2], [Told::State("a"), Told::Line(2)]);
+        assert_eq!(told[UNREAD..], [Told::Line(UNREAD + 1), Told::State("b")]);
     }
 
     #[tokio::test]

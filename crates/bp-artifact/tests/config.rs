@@ -50,6 +50,12 @@ fn environments_keep_their_order_and_their_own_repository() {
     assert_eq!(config.previous(&dev.name), None);
     assert_eq!(dev.ecs().unwrap().container.as_deref(), Some("web"));
     assert_eq!(prod.eks().unwrap().container, None);
+    assert_eq!(dev.ecs().unwrap().variables["DEPLOY_PLATFORM"], "ecs");
+    assert_eq!(prod.eks().unwrap().variables["DEPLOY_PLATFORM"], "eks");
+    let set = format!("{GOOD}\n[environment.eks.environment]\nDEPLOY_PLATFORM = \"k8s\"\nMODE = \"\"\n");
+    let set = Config::parse(&set, "bp.toml").unwrap();
+    let variables = &set.environments()[1].eks().unwrap().variables;
+    assert_eq!((variables["DEPLOY_PLATFORM"].as_str(), variables["MODE"].as_str()), ("k8s", ""));
     assert_eq!(dev.deploy.timeout, Duration::from_secs(15 * 60));
     assert_eq!(prod.deploy.timeout, Duration::from_secs(3600));
     assert_eq!(

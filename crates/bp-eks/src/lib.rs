@@ -53,14 +53,16 @@
 //! - It looks at pods, events and ReplicaSets, so it fails as soon as the API knows, not at a time-out, and says which
 //!   container, which exit code, which secret.
 //! - It keeps the evidence (states, warnings, the last log lines) and only then goes back to what ran before.
+//! - It tells what the new pods write while they are rolled out, [if asked](Options::live_logs), within bounds.
 //! - It changes one field, the container's image (and the variables that are [set with it](Options::environment)), by
 //!   server-side apply, and takes it from nobody unless it is [told to](Options::take_over).
 //! - It does not let a StatefulSet's broken pod block its own replacement, where `kubectl rollout undo` hangs.
 //! - It shows which digest the pods run.
 //!
 //! # Permissions
-//! To connect: the IAM action `eks:DescribeCluster`, and in the cluster an access entry for the identity. To roll out,
-//! a Role in the namespace:
+//! To connect: the IAM action `eks:DescribeCluster`, and in the cluster an access entry for the identity. To be told [why a
+//! cluster refuses](Connector::access): `eks:DescribeAccessEntry` and `eks:ListAccessEntries`. To roll out, a Role in the
+//! namespace:
 //!
 //! | resources | verbs |
 //! |---|---|
@@ -69,7 +71,7 @@
 //! | `replicasets.apps` of Deployments, `controllerrevisions.apps` of the others | `list`, `watch` |
 //! | `pods` | `list`, `watch`; of StatefulSets also `delete` |
 //! | `events` | `list`, `watch`: without them causes are less exact |
-//! | `pods/log` | `get`: without it there are no log lines in the evidence |
+//! | `pods/log` | `get`: without it there are no live logs, and no log lines in the evidence |
 //!
 //! # Beside roll-outs
 //! - [`BlueGreen`] stages an image beside what is live, moves all traffic of a Service at one stroke, and back;
@@ -80,6 +82,7 @@
 //! Each says its RBAC verbs function by function.
 //!
 //! # Features
+//! - `iam`: preflight asks IAM for the roles of pods (`Lookups::iam`). Off if not said: one more SDK.
 //! - `helm`: `HelmRelease`. Off if not said: it brings a small HTTP server, processes and a reader of YAML.
 //!
 //! The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
@@ -93,12 +96,14 @@ mod traffic;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{
-    AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector, from_kubeconfig, in_cluster,
+    Access, AccessEntry, AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector,
+    from_kubeconfig, in_cluster,
 };
 #[cfg(feature = "helm")]
 pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
 pub use rollout::{
-    Conflict, EksTarget, Error, Finding, Options, Plan, Preflight, Rollout, RolloutStatus, Stage,
+    Conflict, EksTarget, Error, Finding, LiveLogs, Lookups, Options, Plan, Preflight, Rollout, RolloutStatus,
+    Stage,
 };
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};

@@ -72,6 +72,20 @@ pub struct Refreshed {
 }
 
 /// A `kubernetes.io/dockerconfigjson` Secret in a namespace. Cheap to clone.
+///
+/// ```no_run
+/// # async fn run(client: kube::Client, token: bp_eks::RegistryToken) -> Result<(), bp_eks::Error> {
+/// use std::time::Duration;
+/// use bp_eks::PullSecret;
+///
+/// let secret = PullSecret::new(client, "prod", "shop", "ecr");
+/// // ECR's tokens last twelve hours; a job that comes every six renews what would not last until the next time.
+/// if secret.is_due(Duration::from_secs(7 * 3600)).await? {
+///     let refreshed = secret.refresh(&token).await?;
+///     tracing::info!("good until {}, was {:?}", refreshed.expires_at, secret.expires_at().await?);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct PullSecret {
     client: Client,

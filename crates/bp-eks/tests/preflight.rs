@@ -5,11 +5,11 @@ mod common;
 use std::time::Duration;
 
 use bp_artifact::{Cause, Digest, ExitCode, PlatformImage, ResolvedImage, Target, Verdict};
-use bp_eks::Options;
+use bp_eks::{Lookups, Options};
 use bp_sandbox::Behaviour;
 use serde_json::{Value, json};
 
-use common::{World, deploy};
+use common::{World, deploy, eks};
 
 fn template(spec: Value) -> impl FnOnce(&mut Value) {
     move |deployment| {
@@ -101,6 +101,97 @@ async fn what_the_pods_refer_to_has_to_be_there() {
     world.cluster.deny("get", "secrets");
     let blind = found(&world, &second).await;
     assert!(!blind[0].1 && blind[0].2.contains("may not be looked at"), "{blind:?}");
+}
+
+/// A workload with a service account of its own.
+async fn with_account(annotations: Value) -> World {
+    let world = World::with(|deployment| {
+        deployment["spec"]["replicas"] = json!(0);
+        template(json!({ "serviceAccountName": "web" }))(deployment);
+    })
+    .await;
+    world.cluster.create(json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": { "name": "web", "namespace": "prod", "annotations": annotations },
+    }));
+    world
+}
+
+async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(bool, String)> {
+    let found = world.target().preflight_with(&world.first, lookups).await.unwrap();
+    found
+        .findings
+        .into_iter()
+        .map(|finding| {
+            assert_eq!(finding.cause, Cause::PermissionMissing, "{finding}");
+            (finding.certain, finding.message)
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
+    let world = with_account(json!({})).await;
+    assert_eq!(looked_up(&world, &Lookups::default()).await, [], "nobody was asked");
+    let lookups = Lookups::default().eks(eks(&world.sandbox));
+    let found = looked_up(&world, &lookups).await;
+    assert!(
+        matches!(found.as_slice(), [(false, message)] if message.contains("has no AWS role")),
+        "{found:?}"
+    );
+    world.cluster.pod_identity("prod", "api", "arn:aws:iam::111111111111:role/other");
+    assert_eq!(looked_up(&world, &lookups).await.len(), 1, "another account's");
+    world.cluster.pod_identity("prod", "web", "arn:aws:iam::111111111111:role/shop-web");
+    assert_eq!(looked_up(&world, &lookups).await, []);
+    world.sandbox.aws().deny("eks:ListPodIdentityAssociations");
+    let found = looked_up(&world, &lookups).await;
+    assert!(matches!(found.as_slice(), [(false, why)] if why.contains("AccessDenied")), "{found:?}");
+    // The default account is everybody's, and most pods need no role.
+    let plain = World::new().await;
+    assert_eq!(looked_up(&plain, &Lookups::default().eks(eks(&plain.sandbox))).await, []);
+}
+
+#[cfg(feature = "iam")]
+#[tokio::test(start_paused = true)]
+async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
+    let role = "arn:aws:iam::111111111111:role/shop-web";
+    let irsa = with_account(json!({ "eks.amazonaws.com/role-arn": role })).await;
+    let pod_identity = with_account(json!({})).await;
+    pod_identity.cluster.pod_identity("prod", "web", role);
+    let provider = "arn:aws:iam::111111111111:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/SANDBOX";
+    let by_subject = |subject: &str| {
+        json!({ "Statement": [{
+            "Effect": "Allow", "Principal": { "Federated": provider }, "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": { "StringEquals": { "oidc.eks.eu-central-1.amazonaws.com/id/SANDBOX:sub": subject } },
+        }] })
+    };
+    let by_service = json!({ "Statement": [{
+        "Effect": "Allow", "Principal": { "Service": "pods.eks.amazonaws.com" },
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+    }] });
+    let (ours, others) =
+        (by_subject("system:serviceaccount:prod:web"), by_subject("system:serviceaccount:prod:api"));
+    for (world, right, wrong, says) in [
+        (&irsa, &ours, &others, "does not match system:serviceaccount:prod:web"),
+        (&pod_identity, &by_service, &ours, "does not allow pods.eks.amazonaws.com sts:AssumeRole"),
+    ] {
+        let lookups = Lookups::default().eks(eks(&world.sandbox)).iam(common::iam(&world.sandbox));
+        let found = looked_up(world, &lookups).await;
+        assert!(matches!(found.as_slice(), [(true, why)] if why.contains("does not exist")), "{found:?}");
+        world.sandbox.aws().role_with("111111111111", "shop-web", wrong);
+        let found = looked_up(world, &lookups).await;
+        assert!(matches!(found.as_slice(), [(true, why)] if why.contains(says)), "{found:?}");
+        world.sandbox.aws().role_with("111111111111", "shop-web", right);
+        assert_eq!(looked_up(world, &lookups).await, []);
+        world.sandbox.aws().deny("iam:GetRole");
+        let found = looked_up(world, &lookups).await;
+        assert!(matches!(found.as_slice(), [(false, why)] if why.contains("iam:GetRole")), "{found:?}");
+    }
+    let foreign =
+        with_account(json!({ "eks.amazonaws.com/role-arn": "arn:aws:iam::222222222222:role/x" })).await;
+    let lookups = Lookups::default().eks(eks(&foreign.sandbox)).iam(common::iam(&foreign.sandbox));
+    let found = looked_up(&foreign, &lookups).await;
+    assert!(matches!(found.as_slice(), [(false, why)] if why.contains("another account")), "{found:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,8 @@ mod real;
 mod kubernetes {
     #[cfg(feature = "helm")]
     pub(super) mod helm;
+    mod kubectl;
+    mod logs;
     mod traffic;
 
     use std::time::Duration;

@@ -58,7 +58,7 @@ fn main() -> Process {
 async fn switch(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.delivery.open().await?;
     let eks = delivery.environment.eks()?.clone();
-    let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_options()?);
+    let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
     if let Step::Ingress { name, from, to } = &args.step {
         let image = args.delivery.image(&delivery).await?;
         let pair = (from.as_str(), to.as_str());

@@ -72,6 +72,7 @@ pub(super) const ENVIRONMENT: &[Key] = &[
         "The workload, as in deployment/web.",
     ),
     key("eks.container", Kind::Text, "The container in the pod template, when there are several."),
+    key("eks.environment.*", Kind::Text, "An environment variable of the container."),
     key("deploy.timeout", Kind::Text, "How long a deployment may take, as in 15m."),
     key("deploy.image-timeout", Kind::Text, "How long to wait for the image to appear, as in 5m."),
     key(

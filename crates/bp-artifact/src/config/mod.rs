@@ -188,6 +188,8 @@ pub struct EksConfig {
     pub workload: Workload,
     /// The container's name in the pod template. May be left out when there is one container only.
     pub container: Option<String>,
+    /// Environment variables of the container. `DEPLOY_PLATFORM` is `eks`, unless the file says otherwise.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl Config {

@@ -74,9 +74,12 @@ fn inherit(settings: &mut Settings, from: &Settings, project: &Project, name: &E
     ] {
         settings.insert_if_missing(key, value, origin);
     }
-    if settings.has_section("ecs") {
-        // The same image runs on both platforms, and may want to know where.
-        settings.insert_if_missing("ecs.environment.DEPLOY_PLATFORM", "ecs", Origin::Default);
+    // The same image runs on both platforms, and may want to know where.
+    for platform in ["ecs", "eks"] {
+        if settings.has_section(platform) {
+            let key = format!("{platform}.environment.DEPLOY_PLATFORM");
+            settings.insert_if_missing(&key, platform, Origin::Default);
+        }
     }
 }
 
@@ -210,6 +213,7 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         namespace,
         workload: required(settings, "eks.workload", name, origin)?,
         container: settings.text("eks.container")?,
+        variables: names(settings, "eks.environment"),
     }))
 }
 

@@ -1,5 +1,6 @@
 //! What a deployment tells while it goes on.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{FailureReport, Outcome, Revision, TargetId};
@@ -47,6 +48,21 @@ pub enum DeployEvent {
         target: TargetId,
         /// In the platform's words.
         message: String,
+    },
+    /// A line that a container of the new revision wrote. Of many that nobody reads the oldest are dropped.
+    Log {
+        /// Where.
+        target: TargetId,
+        /// The container, such as `pod/web-6d4cf56db6-x2x9z/web`.
+        source: String,
+        /// The line, shortened if it is long, without control characters.
+        line: String,
+        /// When it was written, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+        /// How many lines before it were left out, because there were too many at once.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        left_out: u32,
     },
     /// The deployment is failing. Told as soon as it is known, before anything is torn down.
     Failing {
@@ -96,6 +112,7 @@ impl DeployEvent {
             | DeployEvent::Applied { target, .. }
             | DeployEvent::Progress { target, .. }
             | DeployEvent::Notice { target, .. }
+            | DeployEvent::Log { target, .. }
             | DeployEvent::Failing { target, .. }
             | DeployEvent::RollingBack { target, .. } => target,
             DeployEvent::Finished { outcome } => &outcome.target,
@@ -108,4 +125,12 @@ impl Event for DeployEvent {
         let progress = |event: &Self| matches!(event, DeployEvent::Progress { .. });
         progress(self) && progress(earlier) && self.target() == earlier.target()
     }
+
+    fn may_be_dropped(&self) -> bool {
+        matches!(self, DeployEvent::Log { .. })
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

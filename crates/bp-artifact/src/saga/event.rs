@@ -56,6 +56,10 @@ impl Event for SagaEvent {
             _ => false,
         }
     }
+
+    fn may_be_dropped(&self) -> bool {
+        matches!(self, SagaEvent::Target(event) if event.may_be_dropped())
+    }
 }
 
 impl From<DeployEvent> for SagaEvent {

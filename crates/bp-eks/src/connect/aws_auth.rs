@@ -59,6 +59,14 @@ impl bp_artifact::Classified for AwsAuthError {
 impl AwsAuth {
     /// Reads it from the cluster; empty when there is none.
     ///
+    /// ```no_run
+    /// # async fn run(client: kube::Client) -> Result<(), bp_eks::AwsAuthError> {
+    /// for entry in bp_eks::AwsAuth::read(&client).await?.entries {
+    ///     println!("{} is {} in {:?}", entry.arn, entry.username, entry.groups);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// When it may not be read, or is malformed.
     ///
@@ -112,7 +120,7 @@ impl AwsAuth {
 }
 
 /// The role behind a session of it; anything else as it is.
-fn principal(caller: &str) -> String {
+pub(super) fn principal(caller: &str) -> String {
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     let ["arn", partition, "sts", "", account, resource] = parts.as_slice() else { return caller.to_owned() };
     match resource.strip_prefix("assumed-role/").and_then(|rest| rest.split_once('/')) {

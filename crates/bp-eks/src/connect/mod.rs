@@ -1,5 +1,6 @@
 //! From a cluster's name to a `kube::Client`.
 
+mod access;
 mod aws_auth;
 mod error;
 mod session;
@@ -12,6 +13,7 @@ use aws_sdk_eks::types::ClusterStatus;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bp_artifact::TimeSource;
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use http::{Request, Response};
 use kube::{
     Client, Config,
@@ -21,9 +23,12 @@ use kube::{
 use secrecy::SecretString;
 use tower::{BoxError, Service, ServiceBuilder, buffer::Buffer, layer::layer_fn};
 
+use access::Refusals;
+pub(crate) use access::explanation;
+pub use access::{Access, AccessEntry};
 pub use aws_auth::{AwsAuth, AwsAuthEntry, AwsAuthError};
 pub use error::ConnectError;
-use session::Session;
+use session::{Identity, Session};
 pub(crate) use token::TokenError;
 use token::Tokens;
 
@@ -33,6 +38,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(330);
 /// Requests that may wait for the connection pool at the same time.
 const WAITING: usize = 1024;
+
+/// Finds out who the credentials are.
+type Caller = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// Connects to an EKS cluster by its name: no kubeconfig, kubectl or AWS CLI is needed.
 ///
@@ -55,6 +63,7 @@ pub struct Connector {
     region: String,
     cluster: String,
     time: TimeSource,
+    caller: Option<Caller>,
 }
 
 impl fmt::Debug for Connector {
@@ -76,6 +85,9 @@ pub struct ClusterInfo {
     pub version: Option<String>,
     /// The certificates that it is known by, in DER.
     pub certificates: Vec<Vec<u8>>,
+    /// Where it reads whom to let in: `API` (access entries), `CONFIG_MAP` (the ConfigMap `aws-auth`) or
+    /// `API_AND_CONFIG_MAP`.
+    pub authentication_mode: Option<String>,
     /// What tokens name the cluster by: its name, or the id of a local cluster on Outposts.
     token_id: String,
 }
@@ -90,12 +102,36 @@ impl Connector {
         cluster: impl Into<String>,
     ) -> Self {
         let (region, cluster) = (region.into(), cluster.into());
-        Connector { eks, credentials, region, cluster, time: TimeSource::system() }
+        Connector { eks, credentials, region, cluster, time: TimeSource::system(), caller: None }
     }
 
     /// Takes the time of day from `time`.
     pub fn time_source(mut self, time: TimeSource) -> Self {
         self.time = time;
+        self
+    }
+
+    /// How to find out who the credentials are, as `aws sts get-caller-identity` shows it. It is asked only when the cluster
+    /// refuses them (401): then EKS is asked [why](Self::access), and the error says what is missing.
+    ///
+    /// With `aws_sdk_sts` that is `move || { let asked = sts.get_caller_identity().send(); async { asked.await.ok()?.arn } }`;
+    /// or what is known already:
+    ///
+    /// ```
+    /// # fn with(connector: bp_eks::Connector) -> bp_eks::Connector {
+    /// let role = || Some("arn:aws:sts::111111111111:assumed-role/deploy/build-7".to_owned());
+    /// connector.caller(move || std::future::ready(role()))
+    /// # }
+    /// ```
+    ///
+    /// # Permissions
+    /// As [`access`](Self::access), when it is asked.
+    pub fn caller<F, A>(mut self, ask: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Option<String>> + Send + 'static,
+    {
+        self.caller = Some(Arc::new(move || Box::pin(ask())));
         self
     }
 
@@ -126,6 +162,10 @@ impl Connector {
         Ok(ClusterInfo {
             endpoint: endpoint.parse().map_err(|_| malformed("its endpoint is no URL"))?,
             version: cluster.version,
+            authentication_mode: cluster
+                .access_config
+                .and_then(|access| access.authentication_mode)
+                .map(|mode| mode.as_str().to_owned()),
             certificates: certificates(&authority)
                 .ok_or_else(|| malformed("its certificate authority is not base64 of PEM"))?,
             token_id: cluster.id.unwrap_or_else(|| self.cluster.clone()),
@@ -147,7 +187,7 @@ impl Connector {
     /// Cancel safe: it only reads.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         let cluster = self.describe().await?;
-        client(config(&cluster), Some(self.tokens(&cluster)))
+        client(config(&cluster), Some(self.identity(&cluster)))
     }
 
     /// A client of the cluster over a transport of the caller's: a proxy, a bastion, or a model in tests.
@@ -170,9 +210,9 @@ impl Connector {
     {
         let cluster = self.describe().await?;
         let config = config(&cluster);
-        let tokens = self.tokens(&cluster);
+        let identity = self.identity(&cluster);
         let service = ServiceBuilder::new()
-            .layer(layer_fn(|inner| Session::new(inner, Some(Arc::clone(&tokens)))))
+            .layer(layer_fn(|inner| Session::new(inner, Some(Arc::clone(&identity)))))
             .layer(config.base_uri_layer())
             .service(transport);
         Ok(Client::new(service, config.default_namespace))
@@ -196,18 +236,29 @@ impl Connector {
         Ok(token.expose().into())
     }
 
-    fn tokens(&self, cluster: &ClusterInfo) -> Arc<Tokens> {
-        Arc::new(Tokens::new(
+    fn identity(&self, cluster: &ClusterInfo) -> Arc<Identity> {
+        let refusals = self.caller.clone().map(|caller| Refusals::new(self.clone(), caller));
+        Arc::new(Identity { tokens: self.tokens(cluster), refusals })
+    }
+
+    fn tokens(&self, cluster: &ClusterInfo) -> Tokens {
+        Tokens::new(
             cluster.token_id.clone(),
             self.region.clone(),
             self.credentials.clone(),
             self.time.clone(),
-        ))
+        )
     }
 }
 
 /// A client from a kubeconfig file: `path`, or what `KUBECONFIG` names, or `~/.kube/config`; in `context`, or the
 /// current one.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), bp_eks::ConnectError> {
+/// let client = bp_eks::from_kubeconfig(None, Some("shop")).await?; // or, in a pod: bp_eks::in_cluster()?
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// When the file or the context is missing or wrong.
@@ -253,12 +304,12 @@ fn config(cluster: &ClusterInfo) -> Config {
 }
 
 /// kube's own stack with our session in front. Its retries are off: they last up to a quarter of an hour.
-fn client(mut config: Config, tokens: Option<Arc<Tokens>>) -> Result<Client, ConnectError> {
+fn client(mut config: Config, identity: Option<Arc<Identity>>) -> Result<Client, ConnectError> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     (config.read_timeout, config.reset_reader_on_write) = (Some(SILENCE), true);
     let stack = ClientBuilder::try_from(config).map_err(|e| ConnectError::Unusable { source: e.into() })?;
-    let session = layer_fn(|inner| Session::new(Buffer::new(inner, WAITING), tokens.clone()));
+    let session = layer_fn(|inner| Session::new(Buffer::new(inner, WAITING), identity.clone()));
     Ok(stack.with_layer(&session).build())
 }
 

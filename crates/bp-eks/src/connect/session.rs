@@ -16,9 +16,13 @@ use http::{
 use kube::client::Body;
 use tower::{BoxError, Service, ServiceExt};
 
-use super::token::{Token, TokenError, Tokens};
+use super::{
+    access::Refusals,
+    token::{Token, TokenError, Tokens},
+};
 
-/// How long an answer may take to begin. The body of a watch is guarded by its watcher.
+/// How long an answer may take to begin. The body of a watch is guarded by its watcher; a log that is followed begins
+/// with the first line that the container writes.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The longest pause that a server may ask for.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -28,17 +32,25 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[error("no answer within {} s", ANSWER.as_secs())]
 struct NoAnswer;
 
-/// A service that authenticates, and tries again: on 401 once with a new token; on 429, 503 and 504 after the pause
+/// Who we are to the cluster.
+pub(super) struct Identity {
+    pub(super) tokens: Tokens,
+    /// Explains why we are not let in, if it is known who we are.
+    pub(super) refusals: Option<Refusals>,
+}
+
+/// A service that authenticates, and tries again: on 401 once with a new token, and
+/// then EKS is asked why; on 429, 503 and 504 after the pause
 /// that the server asks for; and when the connection fails, if the request may be sent twice.
 #[derive(Clone)]
 pub(super) struct Session<S> {
     inner: S,
-    tokens: Option<Arc<Tokens>>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl<S> Session<S> {
-    pub(super) fn new(inner: S, tokens: Option<Arc<Tokens>>) -> Self {
-        Session { inner, tokens }
+    pub(super) fn new(inner: S, identity: Option<Arc<Identity>>) -> Self {
+        Session { inner, identity }
     }
 }
 
@@ -73,23 +85,30 @@ where
 {
     async fn send(self, request: Request<Body>) -> Result<Response<B>, BoxError> {
         let (parts, body) = request.into_parts();
+        let tokens = self.identity.as_deref().map(|identity| &identity.tokens);
         let mut pauses = pauses().build();
         let mut refused = false;
         loop {
             // A body that is a stream can be sent once.
             let Some(copy) = body.try_clone() else {
-                let once = try_once(self.inner, self.tokens.as_deref(), Request::from_parts(parts, body));
+                let once = try_once(self.inner, tokens, Request::from_parts(parts, body));
                 return once.await.map(|(answer, _)| answer);
             };
             let copy = Request::from_parts(parts.clone(), copy);
-            let result = try_once(self.inner.clone(), self.tokens.as_deref(), copy).await;
-            if let (Ok((answer, Some(token))), Some(tokens)) = (&result, &self.tokens)
+            let result = try_once(self.inner.clone(), tokens, copy).await;
+            if let (Ok((answer, Some(token))), Some(identity)) = (&result, &self.identity)
                 && answer.status() == StatusCode::UNAUTHORIZED
-                && !refused
             {
-                refused = true;
-                tokens.forget(token).await;
-                continue;
+                if !refused {
+                    refused = true;
+                    identity.tokens.forget(token).await;
+                    continue;
+                }
+                if let Some(refusals) = &identity.refusals
+                    && let Some(explained) = refusals.explain().await
+                {
+                    return Err(explained.into());
+                }
             }
             let asked = match &result {
                 Ok((answer, _)) if is_passing(answer.status()) => retry_after(answer.headers()),
@@ -121,11 +140,19 @@ where
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
+    let may_be_silent = is_followed_log(request.uri());
     let answer = async { inner.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into) };
+    if may_be_silent {
+        return Ok((answer.await?, token));
+    }
     match tokio::time::timeout(ANSWER, answer).await {
         Ok(answer) => Ok((answer?, token)),
         Err(_) => Err(NoAnswer.into()),
     }
+}
+
+fn is_followed_log(uri: &http::Uri) -> bool {
+    uri.path().ends_with("/log") && uri.query().is_some_and(|query| query.contains("follow=true"))
 }
 
 /// Four more tries within about three seconds, or as long as the server asks for.
@@ -210,17 +237,18 @@ mod tests {
         Request::builder().method(method).uri("/api").body(Body::empty()).unwrap()
     }
 
-    fn tokens() -> Arc<Tokens> {
+    fn identity() -> Arc<Identity> {
         let start = Timestamp::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let begun = Instant::now();
         let time = TimeSource::from_fn(move || start + begun.elapsed());
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
         let credentials = SharedCredentialsProvider::new(credentials);
-        Arc::new(Tokens::new("shop".into(), "eu-central-1".into(), credentials, time))
+        let tokens = Tokens::new("shop".into(), "eu-central-1".into(), credentials, time);
+        Arc::new(Identity { tokens, refusals: None })
     }
 
     async fn send(script: &Script, method: Method) -> Result<u16, String> {
-        let session = Session::new(script.clone(), Some(tokens()));
+        let session = Session::new(script.clone(), Some(identity()));
         let answer = session.oneshot(request(method)).await;
         answer.map(|answer| answer.status().as_u16()).map_err(|e| e.to_string())
     }

@@ -103,6 +103,11 @@ impl Way {
                 parts.version = http::Version::default();
                 Response::from_parts(parts, Either::Right(body))
             }
+            // EKS was asked why, and helm is to show it.
+            Err(kube::Error::Api(status)) => {
+                let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::BAD_GATEWAY);
+                refusal(code, &status.message)
+            }
             Err(error) => refusal(StatusCode::BAD_GATEWAY, &error.to_string()),
         }
     }

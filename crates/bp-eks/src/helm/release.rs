@@ -32,6 +32,12 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 /// if !outcome.verdict.is_success() {
 ///     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
 /// }
+/// for revision in web.history().await? {
+///     tracing::info!(?revision);
+/// }
+/// let back = web.rollback(None).await?;
+/// // A release that a killed job of another tool left in `pending-upgrade`: no job of ours lives for an hour.
+/// let freed = web.assume_dead_after(Duration::from_secs(3600)).upgrade(&image).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use bp_artifact::{Classified, ErrorClass, Workload};
 use kube::core::Status;
 
-use crate::connect::TokenError;
+use crate::connect::{TokenError, explanation};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -95,13 +95,12 @@ pub enum Error {
         source: BoxError,
     },
     /// The cluster does not know the caller.
-    #[error(
-        "the cluster {cluster:?} does not accept this identity: check that this is the cluster's name, and give the \
-         identity an access entry (aws eks create-access-entry --cluster-name {cluster} --principal-arn <role>)"
-    )]
+    #[error("the cluster {cluster:?} does not accept this identity: {advice}")]
     Unauthorized {
         /// The cluster.
         cluster: String,
+        /// What is missing and what mends it: as EKS says, where it [could be asked](crate::Connector::caller).
+        advice: String,
         /// In the API server's words.
         source: BoxError,
     },
@@ -109,10 +108,12 @@ pub enum Error {
     #[error(
         "not allowed: give the identity the verb {verb:?} on {resource} in the namespace {namespace:?}, with a Role and \
          RoleBinding (docs/iam/deploy-eks-rbac.yaml), or with an access policy (aws eks associate-access-policy \
-         --cluster-name <cluster> --principal-arn <role> --access-scope type=namespace,namespaces={namespace} \
+         --cluster-name {cluster} --principal-arn <role> --access-scope type=namespace,namespaces={namespace} \
          --policy-arn arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy)"
     )]
     Forbidden {
+        /// The cluster.
+        cluster: String,
         /// The verb that is missing, such as `patch`.
         verb: String,
         /// The resource, such as `deployments.apps`.
@@ -248,9 +249,18 @@ impl Place {
         let Place { cluster, namespace, workload } = self.clone();
         let source: BoxError = status.clone();
         match status.code {
-            401 => Error::Unauthorized { cluster, source },
+            401 => {
+                let guess = || {
+                    format!(
+                        "check that this is the cluster's name, and give the identity an access entry (aws eks \
+                         create-access-entry --cluster-name {cluster} --principal-arn <role>)"
+                    )
+                };
+                let advice = explanation(&status).map_or_else(guess, str::to_owned);
+                Error::Unauthorized { cluster, advice, source: "401 Unauthorized".into() }
+            }
             403 => match denied(&status.message) {
-                Some((verb, resource)) => Error::Forbidden { verb, resource, namespace, source },
+                Some((verb, resource)) => Error::Forbidden { cluster, verb, resource, namespace, source },
                 None => Error::AdmissionRefused { workload, source },
             },
             404 => Error::WorkloadNotFound { namespace, workload },

@@ -1,6 +1,6 @@
 //! Following a roll-out to its end.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +10,7 @@ use super::{
     causes::Symptom,
     error::Error,
     judge::{Judgement, Ours, Picture},
+    logs::{LiveLogs, Tails},
     text::Text,
     watch::Told,
     watches::Watches,
@@ -39,7 +40,12 @@ pub(super) struct Follower<'f> {
     pub(super) watches: Watches,
     told: HashSet<String>,
     last: Option<Progress>,
+    live_logs: Option<LiveLogs>,
+    tails: Tails,
 }
+
+/// The last lines of a Job that has ended are on their way.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 impl<'f> Follower<'f> {
     /// Takes the watches, and waits until they have seen everything once.
@@ -53,7 +59,16 @@ impl<'f> Follower<'f> {
         watches: Watches,
         deadline: Instant,
     ) -> Result<Self, Error> {
-        let mut follower = Follower { cluster, id, events, watches, told: HashSet::new(), last: None };
+        let mut follower = Follower {
+            cluster,
+            id,
+            events,
+            watches,
+            told: HashSet::new(),
+            last: None,
+            live_logs: None,
+            tails: Tails::default(),
+        };
         let mut trouble = None;
         while !follower.watches.is_ready() {
             match follower.news(deadline).await? {
@@ -71,6 +86,28 @@ impl<'f> Follower<'f> {
         Ok(follower)
     }
 
+    /// Follows `ours` until it ends, or until the deadline, with the logs of its pods if they are wanted.
+    pub(super) async fn follow_with_logs(
+        &mut self,
+        ours: &Ours,
+        deadline: Instant,
+        logs: Option<LiveLogs>,
+    ) -> Result<End, Error> {
+        self.live_logs = logs;
+        let end = self.follow(ours, deadline).await;
+        self.live_logs = None;
+        let mut patience = Duration::ZERO;
+        if let (Some(bounds), Ok(picture)) = (logs, self.picture())
+            && picture.is_of_job()
+        {
+            // It may have begun and ended since the last look.
+            self.tails.look(self.cluster, self.id, self.events, bounds, &picture);
+            patience = LAST_LINES;
+        }
+        self.tails.end(patience).await;
+        end
+    }
+
     /// Follows `ours` until it ends, or until the deadline.
     pub(super) async fn follow(&mut self, ours: &Ours, deadline: Instant) -> Result<End, Error> {
         self.last = None;
@@ -78,7 +115,14 @@ impl<'f> Follower<'f> {
             let picture = self.picture()?;
             self.tell_warnings(&picture);
             match picture.judge(ours) {
-                Judgement::Waiting(progress) => progress.into_iter().for_each(|p| self.tell_progress(p)),
+                // The watch has not brought our own change yet.
+                Judgement::Waiting(None) => {}
+                Judgement::Waiting(Some(progress)) => {
+                    self.tell_progress(progress);
+                    if let Some(bounds) = self.live_logs {
+                        self.tails.look(self.cluster, self.id, self.events, bounds, &picture);
+                    }
+                }
                 Judgement::Complete => return Ok(End::Complete),
                 Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
                 Judgement::Superseded(image) => return Ok(End::Superseded(image)),
@@ -101,6 +145,7 @@ impl<'f> Follower<'f> {
     async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
         tokio::select! {
             told = self.watches.next(self.cluster) => told.map(Some),
+            refused = self.tails.refusal() => Ok(Some(Told::NoLogs(refused))),
             () = sleep_until(deadline) => Ok(None),
             () = self.events.cancelled() => {
                 Err(Error::Interrupted { workload: self.cluster.place.workload.clone() })
@@ -112,6 +157,7 @@ impl<'f> Follower<'f> {
         match told {
             Told::Changed => {}
             Told::Unreachable(error) => self.notice(format!("trying again: {}", chain(error))),
+            Told::NoLogs(error) => self.notice(format!("logs are not followed: {error}")),
             Told::NoEvents(error) => self.notice(format!("causes will be less exact: {error}")),
         }
     }

@@ -68,7 +68,7 @@ impl Picture {
         self.pods_of_template().filter(|pod| !is_over(pod) || self.is_of_job()).collect()
     }
 
-    fn is_of_job(&self) -> bool {
+    pub(super) fn is_of_job(&self) -> bool {
         self.live.as_ref().is_some_and(Live::is_job)
     }
 

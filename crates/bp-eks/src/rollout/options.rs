@@ -4,6 +4,8 @@ use std::{num::NonZeroU32, time::Duration};
 
 use bp_artifact::{OnFailure, WaitError};
 
+use super::logs::LiveLogs;
+
 /// How a roll-out is to go. A deadline is mandatory: Kubernetes itself never gives up.
 ///
 /// ```
@@ -22,6 +24,7 @@ pub struct Options {
     pub(crate) take_over: bool,
     pub(crate) circuit_breaker: bool,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) live_logs: Option<LiveLogs>,
     /// Only follows what is in place already, and writes nothing.
     pub(crate) adopt_only: bool,
 }
@@ -42,6 +45,7 @@ impl Options {
             take_over: false,
             circuit_breaker: false,
             environment: Vec::new(),
+            live_logs: None,
             adopt_only: false,
         })
     }
@@ -89,6 +93,14 @@ impl Options {
         let name = name.into();
         self.environment.retain(|(set, _)| *set != name);
         self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Follows what the new pods write while the roll-out goes on, and tells it as
+    /// [`DeployEvent::Log`](bp_artifact::DeployEvent::Log). Off if not said: the end of a failing container's log is in
+    /// the failure report all the same. It takes the verb `get` on `pods/log`; without it a notice says so.
+    pub fn live_logs(mut self, logs: LiveLogs) -> Self {
+        self.live_logs = Some(logs);
         self
     }
 

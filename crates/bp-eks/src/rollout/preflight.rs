@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bp_artifact::{Cause, ResolvedImage, WorkloadKind};
+use bp_artifact::{Cause, ResolvedImage, RoleArn, WorkloadKind};
 use futures_util::future::join_all;
 use k8s_openapi::api::{
     authorization::v1::{
@@ -16,7 +16,14 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{api::Cluster, error::Error, live::Live, names, target::Inner};
+use super::{
+    api::Cluster,
+    error::{Error, Place},
+    live::Live,
+    names,
+    roles::{Lookups, Pods},
+    target::Inner,
+};
 
 /// The annotation by which a service account has an IAM role (IRSA).
 const ROLE: &str = "eks.amazonaws.com/role-arn";
@@ -55,16 +62,20 @@ impl std::fmt::Display for Finding {
     }
 }
 
-fn certain(cause: Cause, message: impl Into<String>) -> Finding {
+pub(super) fn certain(cause: Cause, message: impl Into<String>) -> Finding {
     Finding { cause, certain: true, message: message.into() }
 }
 
-fn unknown(cause: Cause, message: impl Into<String>) -> Finding {
+pub(super) fn unknown(cause: Cause, message: impl Into<String>) -> Finding {
     Finding { cause, certain: false, message: message.into() }
 }
 
 impl Inner {
-    pub(super) async fn preflight(&self, image: &ResolvedImage) -> Result<Preflight, Error> {
+    pub(super) async fn preflight(
+        &self,
+        image: &ResolvedImage,
+        lookups: &Lookups,
+    ) -> Result<Preflight, Error> {
         let mut findings = self.cluster.permissions().await?;
         let live = match self.cluster.workload().await {
             Ok(live) => live,
@@ -75,7 +86,7 @@ impl Inner {
         self.slot(&live)?;
         findings.extend(self.cluster.architectures(&live, image).await);
         findings.extend(self.cluster.references(&live).await);
-        findings.extend(self.cluster.identity(&live).await);
+        findings.extend(self.cluster.identity(&live, lookups).await);
         Ok(Preflight { findings })
     }
 }
@@ -224,32 +235,43 @@ impl Cluster {
         findings
     }
 
-    /// Whether the service account is there, and its role, if it names one, is the ARN of a role.
-    async fn identity(&self, live: &Live) -> Vec<Finding> {
+    /// Whether the service account is there, and its role, if it names one, is the ARN of a role; and what can be looked
+    /// up about the role.
+    async fn identity(&self, live: &Live, lookups: &Lookups) -> Vec<Finding> {
         let spec = &live.template()["spec"];
-        let Some(name) = spec["serviceAccountName"].as_str().filter(|name| *name != "default") else {
-            return Vec::new();
-        };
+        let name = spec["serviceAccountName"].as_str().unwrap_or("default");
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.place.namespace);
-        match accounts.get_opt(name).await {
-            Ok(None) => vec![certain(
+        let account = match accounts.get_opt(name).await {
+            Ok(account) => account,
+            // What every namespace has is not looked at without need.
+            Err(_) if name == "default" => None,
+            Err(_) => {
+                return vec![unknown(
+                    Cause::PermissionMissing,
+                    format!("the service account {name:?} may not be looked at"),
+                )];
+            }
+        };
+        if account.is_none() && name != "default" {
+            return vec![certain(
                 Cause::PermissionMissing,
                 format!("the service account {name:?} is not there, so no pod will be made"),
-            )],
-            Ok(Some(account)) => match account.annotations().get(ROLE) {
-                Some(role) if role.parse::<bp_artifact::RoleArn>().is_err() => vec![certain(
+            )];
+        }
+        let role = account.as_ref().and_then(|account| account.annotations().get(ROLE));
+        let role = match role.map(|role| role.parse::<RoleArn>().map_err(|_| role)).transpose() {
+            Ok(role) => role,
+            Err(role) => {
+                return vec![certain(
                     Cause::PermissionMissing,
                     format!(
                         "the annotation {ROLE} of the service account {name:?} is no role's ARN: {role:?}"
                     ),
-                )],
-                _ => Vec::new(),
-            },
-            Err(_) => vec![unknown(
-                Cause::PermissionMissing,
-                format!("the service account {name:?} may not be looked at"),
-            )],
-        }
+                )];
+            }
+        };
+        let Place { cluster, namespace, .. } = &self.place;
+        lookups.role(&Pods { cluster, namespace, account: name }, role).await
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     options::Options,
     plan::Plan,
     preflight::Preflight,
+    roles::Lookups,
 };
 
 /// What a roll-out tells and ends in.
@@ -86,7 +87,8 @@ impl EksTarget {
     /// # Permissions
     /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on the workload's resource (of Jobs `create` in place of
     /// `patch`); `list`, `watch` on `pods` and on `replicasets.apps` (of StatefulSets and DaemonSets
-    /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`; to undo
+    /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`, which
+    /// [live logs](Options::live_logs) take as well; to undo
     /// more than an image also `update` on the workload's resource; of StatefulSets also `delete` on `pods`.
     ///
     /// # Cancel safety
@@ -159,7 +161,33 @@ impl EksTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn preflight(&self, image: &ResolvedImage) -> Result<Preflight, Error> {
-        self.0.preflight(image).await
+        self.0.preflight(image, &Lookups::default()).await
+    }
+
+    /// The same, and whether the AWS role of the pods is there and trusts them, as far as `lookups` can see.
+    ///
+    /// ```no_run
+    /// # use bp_eks::{EksTarget, Error, Lookups};
+    /// # async fn run(web: EksTarget, eks: aws_sdk_eks::Client, image: bp_artifact::ResolvedImage) -> Result<(), Error> {
+    /// let found = web.preflight_with(&image, &Lookups::default().eks(eks)).await?;
+    /// for finding in &found.findings {
+    ///     println!("{finding}"); // the role … of the pods does not trust them: …
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`preflight`](Self::preflight).
+    ///
+    /// # Permissions
+    /// As [`preflight`](Self::preflight); of IAM `eks:ListPodIdentityAssociations`, `eks:DescribePodIdentityAssociation`,
+    /// and with the feature `iam` also `eks:DescribeCluster` and `iam:GetRole`. What may not be looked at is a finding that
+    /// is not certain.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn preflight_with(&self, image: &ResolvedImage, lookups: &Lookups) -> Result<Preflight, Error> {
+        self.0.preflight(image, lookups).await
     }
 
     /// What the workload runs, against `image`: template, roll-out, and the digests that are seen in its pods.

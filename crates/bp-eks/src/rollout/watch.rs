@@ -124,6 +124,8 @@ pub(crate) enum Told {
     Unreachable(Error),
     /// Warnings may not be read; the roll-out is followed without them.
     NoEvents(Error),
+    /// Logs may not be read; the roll-out is followed without them.
+    NoLogs(Error),
 }
 
 impl Failed {

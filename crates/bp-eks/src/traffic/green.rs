@@ -39,6 +39,11 @@ pub type Switch = Operation<DeployEvent, Result<Outcome, TrafficError>>;
 ///     let switched = shop.switch(&image).await?;
 ///     tracing::info!("{}: {}", switched.verdict, switched.detail);
 /// }
+/// // Later: who has the traffic, all of it back at one stroke, or no pods for who has none.
+/// let traffic = shop.traffic().await?;
+/// let back = shop.switch_back().await?;
+/// let cleaned = shop.clean_up().await?;
+/// let verdict = shop.prove().await?.judge(&image);
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]

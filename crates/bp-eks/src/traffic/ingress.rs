@@ -39,6 +39,7 @@ use crate::rollout::{Conflict, Options, causes, is_ours, proof, template};
 /// let shop = IngressSwitch::new(client, "prod", "shop", "shop", ("web-blue", "web-green"), options);
 /// let switched = shop.switch("web-green", Some(&image)).await?;
 /// let back = shop.switch("web-blue", None).await?;
+/// let live = shop.live().await?; // Some("web-blue")
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]

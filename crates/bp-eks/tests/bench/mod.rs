@@ -1,20 +1,22 @@
-//! How soon a failure is told, beside `helm --wait` and `kubectl rollout status`: `cargo xtask bench-eks` runs this.
+//! How soon a failure is told, beside `helm --wait` and `kubectl rollout status`, and what a roll-out asks of the API:
+//! `cargo xtask bench-eks` runs this.
 //!
 //! The clock starts when the API first knows that a new pod fails, as a watch of the pods shows it: what came before is
 //! the cluster's own time, and the same for all.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use bp_artifact::DeployEvent;
+use bp_artifact::{DeployEvent, Verdict};
 use bp_eks::OnFailure;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, WatchEvent, WatchParams};
+use serde_json::Value;
 use tokio::{process::Command, time::Instant};
 
 use super::{
     kubernetes::helm::{BY_DIGEST, chart},
-    real::{EXITS, RUNS, Real, deployment, image, options},
+    real::{EXITS, RUNS, RUNS_TOO, Real, deployment, image, options},
 };
 
 /// As many times ours is measured; the others wait for their time-outs, and once is enough.
@@ -152,5 +154,64 @@ async fn how_soon_a_failure_is_told() {
         );
         assert!(median < kubectl.0 && median < helm.0);
     }
+    std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
+}
+
+/// The deployer's requests in a namespace, from the API server's audit log: verb and resource, and how often.
+fn requests(namespace: &str) -> BTreeMap<String, usize> {
+    let log = std::fs::read_to_string(std::env::var("BP_E2E_AUDIT").expect("BP_E2E_AUDIT: a file")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    // A watch is noted when it begins and when it ends.
+    let one = |line: &Value| line["verb"] == "watch" && line["stage"] == "ResponseComplete";
+    let ours = lines.filter(|line| line["objectRef"]["namespace"] == namespace && !one(line));
+    let mut requests = BTreeMap::new();
+    for line in ours {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let name = format!("{} {}", text(&line["verb"]), text(&line["objectRef"]["resource"]));
+        *requests.entry(name).or_default() += 1;
+    }
+    requests
+}
+
+/// A first deployment of so many pods; its requests, and how long it took.
+async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
+    let many = deployment(RUNS).replace("replicas: 3", &format!("replicas: {replicas}"));
+    let many = many.replace("progressDeadlineSeconds: 60", "progressDeadlineSeconds: 300");
+    let real = Real::new(&format!("bench-cost-{replicas}")).await;
+    real.apply(&many).await;
+    real.admin(&["rollout", "status", "deployment/web", "--timeout=240s"]).await;
+    let target = real.target("deployment/web", options(240)).await;
+    let begun = Instant::now();
+    let outcome = target.deploy(&image(RUNS_TOO)).await.unwrap();
+    let took = begun.elapsed();
+    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, replicas as usize));
+    let requests = requests(&real.namespace);
+    real.leave().await;
+    (requests, took)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a benchmark: cargo xtask bench-eks"]
+async fn what_a_roll_out_costs_the_api() {
+    let mut table = String::from(
+        "| pods | seconds | requests | of them watches | all of them |\n|---|---|---|---|---|\n",
+    );
+    let mut counts = Vec::new();
+    for replicas in [3, 100] {
+        let (requests, took) = cost(replicas).await;
+        let all: usize = requests.values().sum();
+        let watches =
+            requests.iter().filter(|(name, _)| name.starts_with("watch")).map(|(_, n)| n).sum::<usize>();
+        let named: Vec<String> = requests.iter().map(|(name, n)| format!("{n} {name}")).collect();
+        writeln!(
+            table,
+            "| {replicas} | {:.0} | {all} | {watches} | {} |",
+            took.as_secs_f64(),
+            named.join(", ")
+        )
+        .unwrap();
+        counts.push((all, watches));
+    }
+    assert_eq!(counts[0], counts[1], "the number of pods costs nothing: {table}");
     std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
 }

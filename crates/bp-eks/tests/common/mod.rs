@@ -24,22 +24,36 @@ pub(crate) struct World {
     pub(crate) first: ResolvedImage,
 }
 
-pub(crate) fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
-    let credentials = Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, None, None, "test");
+fn credentials() -> Credentials {
+    Credentials::new("AKIASANDBOX", SECRET_ACCESS_KEY, None, None, "test")
+}
+
+pub(crate) fn eks(sandbox: &Sandbox) -> aws_sdk_eks::Client {
     let config = aws_sdk_eks::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
-        .credentials_provider(credentials.clone())
+        .credentials_provider(credentials())
         .http_client(sandbox.http_client())
         .build();
+    aws_sdk_eks::Client::from_conf(config)
+}
+
+#[cfg(feature = "iam")]
+pub(crate) fn iam(sandbox: &Sandbox) -> aws_sdk_iam::Client {
+    let config = aws_sdk_iam::Config::builder()
+        .behavior_version(aws_sdk_iam::config::BehaviorVersion::latest())
+        .region(aws_sdk_iam::config::Region::new("eu-central-1"))
+        .credentials_provider(credentials())
+        .http_client(sandbox.http_client())
+        .build();
+    aws_sdk_iam::Client::from_conf(config)
+}
+
+pub(crate) fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
     let clock = sandbox.clock().clone();
-    Connector::new(
-        aws_sdk_eks::Client::from_conf(config),
-        SharedCredentialsProvider::new(credentials),
-        "eu-central-1",
-        cluster,
-    )
-    .time_source(TimeSource::from_fn(move || clock.now()))
+    let credentials = SharedCredentialsProvider::new(credentials());
+    Connector::new(eks(sandbox), credentials, "eu-central-1", cluster)
+        .time_source(TimeSource::from_fn(move || clock.now()))
 }
 
 impl World {

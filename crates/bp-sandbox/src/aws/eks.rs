@@ -7,6 +7,9 @@ use super::{
     wire::{Answer, ApiError, Call},
 };
 
+#[cfg(feature = "kube")]
+use crate::kube::PodIdentity;
+
 /// The service has no state of its own: the clusters have.
 #[derive(Debug, Default)]
 pub(super) struct Eks {}
@@ -14,7 +17,15 @@ pub(super) struct Eks {}
 impl Eks {
     pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
         match (call.operation.as_str(), call.path.as_slice()) {
-            ("DescribeCluster", [_, name]) => describe(aws, call, name),
+            ("DescribeCluster", [_, name]) => describe(&find(aws, call, name)?, call),
+            ("ListAccessEntries", [_, name, _]) => list_entries(&find(aws, call, name)?, call),
+            ("DescribeAccessEntry", [_, name, _, principal]) => {
+                describe_entry(&find(aws, call, name)?, call, principal)
+            }
+            ("ListPodIdentityAssociations", [_, name, _]) => list_identities(&find(aws, call, name)?, call),
+            ("DescribePodIdentityAssociation", [_, name, _, id]) => {
+                describe_identity(&find(aws, call, name)?, call, id)
+            }
             ("ListClusters", _) => {
                 let names = clusters(aws, call).into_iter().map(|found| found.name).collect::<Vec<_>>();
                 Ok(json!({ "clusters": names, "nextToken": null }))
@@ -31,6 +42,19 @@ struct Found {
     authority: String,
     version: String,
     created_at: String,
+    mode: String,
+    /// The principals with an access entry; `None` when everybody of the account has one.
+    entries: Option<std::collections::BTreeSet<String>>,
+    pod_identities: Vec<PodIdentity>,
+}
+
+/// An association of EKS Pod Identity.
+#[cfg(not(feature = "kube"))]
+struct PodIdentity {
+    id: String,
+    namespace: String,
+    service_account: String,
+    role: String,
 }
 
 /// The clusters of the caller's account and region.
@@ -51,6 +75,9 @@ fn clusters(aws: &Aws, call: &Call) -> Vec<Found> {
         authority: STANDARD.encode(shared.authority().pem()),
         version: cluster.options().version.clone(),
         created_at: cluster.created_at(),
+        mode: cluster.mode(),
+        entries: cluster.entries(),
+        pod_identities: cluster.pod_identities(),
     };
     shared.clusters().values().filter(ours).map(found).collect()
 }
@@ -60,16 +87,21 @@ fn clusters(_: &Aws, _: &Call) -> Vec<Found> {
     Vec::new()
 }
 
-fn describe(aws: &Aws, call: &Call, name: &str) -> Answer {
-    let Some(found) = clusters(aws, call).into_iter().find(|found| found.name == name) else {
-        let message = format!("No cluster found for name: {name}.");
-        return Err(ApiError::new(404, "ResourceNotFoundException", message));
-    };
+fn find(aws: &Aws, call: &Call, name: &str) -> Result<Found, ApiError> {
+    let found = clusters(aws, call).into_iter().find(|found| found.name == name);
+    found.ok_or_else(|| not_found(format!("No cluster found for name: {name}.")))
+}
+
+fn not_found(message: String) -> ApiError {
+    ApiError::new(404, "ResourceNotFoundException", message)
+}
+
+fn describe(found: &Found, call: &Call) -> Answer {
     let created: f64 = found.created_at.parse::<jiff::Timestamp>().map_or(0.0, |t| t.as_second() as f64);
     let (account, region) = (&call.account, &call.region);
     Ok(json!({ "cluster": {
-        "name": name,
-        "arn": format!("arn:aws:eks:{region}:{account}:cluster/{name}"),
+        "name": found.name,
+        "arn": format!("arn:aws:eks:{region}:{account}:cluster/{}", found.name),
         "createdAt": created,
         "version": found.version,
         "endpoint": found.endpoint,
@@ -78,16 +110,96 @@ fn describe(aws: &Aws, call: &Call, name: &str) -> Answer {
         "certificateAuthority": { "data": found.authority },
         "platformVersion": "eks.1",
         "tags": {},
-        "accessConfig": { "authenticationMode": "API_AND_CONFIG_MAP" },
+        "accessConfig": { "authenticationMode": found.mode },
         "identity": { "oidc": { "issuer": format!("https://oidc.eks.{region}.amazonaws.com/id/SANDBOX") } },
     } }))
 }
 
+/// Access entries are there only in a mode that reads them.
+fn entries(found: &Found, call: &Call) -> Result<Vec<String>, ApiError> {
+    if found.mode == "CONFIG_MAP" {
+        let message = "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform \
+                       this operation.";
+        return Err(ApiError::new(400, "InvalidRequestException", message));
+    }
+    let everybody = || vec![format!("arn:aws:iam::{}:user/sandbox", call.account)];
+    Ok(found.entries.as_ref().map_or_else(everybody, |entries| entries.iter().cloned().collect()))
+}
+
+fn list_entries(found: &Found, call: &Call) -> Answer {
+    let entries = entries(found, call)?;
+    let size = call.text("maxResults").parse().unwrap_or(100).clamp(1, 100);
+    let from: usize = call.text("nextToken").parse().unwrap_or(0);
+    let page: Vec<&String> = entries.iter().skip(from).take(size).collect();
+    let next = (from + size < entries.len()).then(|| (from + size).to_string());
+    Ok(json!({ "accessEntries": page, "nextToken": next }))
+}
+
+fn describe_entry(found: &Found, call: &Call, principal: &str) -> Answer {
+    let entries = entries(found, call)?;
+    let of_account = principal.split(':').nth(4) == Some(call.account.as_str());
+    let has_one = entries.iter().any(|entry| entry == principal) || (found.entries.is_none() && of_account);
+    if !has_one {
+        let message = format!(
+            "The specified principalArn could not be found. You can view your access entries with 'aws eks \
+             list-access-entries --cluster-name {}'. {principal}",
+            found.name
+        );
+        return Err(not_found(message));
+    }
+    let (account, region, name) = (&call.account, &call.region, &found.name);
+    Ok(json!({ "accessEntry": {
+        "clusterName": name,
+        "principalArn": principal,
+        "kubernetesGroups": [],
+        "accessEntryArn": format!("arn:aws:eks:{region}:{account}:access-entry/{name}/sandbox"),
+        "username": principal,
+        "type": "STANDARD",
+        "tags": {},
+    } }))
+}
+
+fn list_identities(found: &Found, call: &Call) -> Answer {
+    let is = |asked: &str, value: &str| asked.is_empty() || asked == value;
+    let wanted = found.pod_identities.iter().filter(|one| {
+        is(call.text("namespace"), &one.namespace) && is(call.text("serviceAccount"), &one.service_account)
+    });
+    let all: Vec<_> = wanted.map(|one| summary(found, call, one)).collect();
+    Ok(json!({ "associations": all }))
+}
+
+fn describe_identity(found: &Found, call: &Call, id: &str) -> Answer {
+    let one = found.pod_identities.iter().find(|one| one.id == id);
+    let one = one.ok_or_else(|| not_found(format!("No association found for id: {id}.")))?;
+    let mut association = summary(found, call, one);
+    association["roleArn"] = json!(one.role);
+    Ok(json!({ "association": association }))
+}
+
+fn summary(found: &Found, call: &Call, one: &PodIdentity) -> serde_json::Value {
+    let (account, region, name) = (&call.account, &call.region, &found.name);
+    json!({
+        "clusterName": name,
+        "namespace": one.namespace,
+        "serviceAccount": one.service_account,
+        "associationId": one.id,
+        "associationArn": format!("arn:aws:eks:{region}:{account}:podidentityassociation/{name}/{}", one.id),
+    })
+}
+
 /// The API's name of what a method and path ask for.
 pub(super) fn operation(method: &http::Method, path: &[String]) -> String {
-    match (method, path) {
-        (&http::Method::GET, [clusters]) if clusters == "clusters" => "ListClusters".to_owned(),
-        (&http::Method::GET, [clusters, _]) if clusters == "clusters" => "DescribeCluster".to_owned(),
-        _ => format!("{method} /{}", path.join("/")),
-    }
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let known = match (method, path.as_slice()) {
+        (&http::Method::GET, ["clusters"]) => "ListClusters",
+        (&http::Method::GET, ["clusters", _]) => "DescribeCluster",
+        (&http::Method::GET, ["clusters", _, "access-entries"]) => "ListAccessEntries",
+        (&http::Method::GET, ["clusters", _, "access-entries", _]) => "DescribeAccessEntry",
+        (&http::Method::GET, ["clusters", _, "pod-identity-associations"]) => "ListPodIdentityAssociations",
+        (&http::Method::GET, ["clusters", _, "pod-identity-associations", _]) => {
+            "DescribePodIdentityAssociation"
+        }
+        _ => return format!("{method} /{}", path.join("/")),
+    };
+    known.to_owned()
 }

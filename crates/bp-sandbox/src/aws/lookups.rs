@@ -6,6 +6,8 @@ use std::{
 };
 
 use http::Response;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
 
 use super::{
     Aws,
@@ -13,10 +15,12 @@ use super::{
 };
 use crate::body::Body;
 
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'-');
+
 /// What there is to be looked up.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
-    /// Account and name -> who may assume the role.
+    /// Account and name -> the trust policy of the role, in JSON.
     roles: Mutex<BTreeMap<(String, String), String>>,
     /// ARN -> type of the targets, and whether a load balancer sends traffic.
     target_groups: Mutex<BTreeMap<String, (String, bool)>>,
@@ -25,8 +29,16 @@ pub(super) struct Lookups {
 impl Aws {
     /// Makes a role of IAM that `service`, such as `ecs-tasks.amazonaws.com`, may assume.
     pub fn role(self: &Arc<Self>, account: &str, name: &str, service: &str) {
+        let policy = json!({ "Statement": [
+            { "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" },
+        ] });
+        self.role_with(account, name, &policy);
+    }
+
+    /// Makes a role of IAM with this trust policy.
+    pub fn role_with(self: &Arc<Self>, account: &str, name: &str, trust_policy: &Value) {
         let mut roles = self.lookups.roles.lock().unwrap_or_else(PoisonError::into_inner);
-        roles.insert((account.to_owned(), name.to_owned()), service.to_owned());
+        roles.insert((account.to_owned(), name.to_owned()), trust_policy.to_string());
     }
 
     /// Makes a target group whose targets are of this type (`ip`, `instance`), behind a load balancer or not.
@@ -62,15 +74,12 @@ impl Lookups {
     fn role(&self, call: &Call) -> Result<String, ApiError> {
         let name = call.text("RoleName");
         let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
-        let service = roles.get(&(call.account.clone(), name.to_owned())).ok_or_else(|| {
+        let policy = roles.get(&(call.account.clone(), name.to_owned())).ok_or_else(|| {
             ApiError::new(404, "NoSuchEntity", format!("The role with name {name} cannot be found."))
         })?;
         let (name, account) = (escape(name), &call.account);
-        // The policy is JSON in percent encoding.
-        let policy = format!(
-            "%7B%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22Service%22%3A%22{service}\
-             %22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D"
-        );
+        // The policy is JSON in percent encoding, which leaves letters, digits and the full stop.
+        let policy = utf8_percent_encode(policy, &ENCODED);
         Ok(format!(
             "<Role><Path>/</Path><RoleName>{name}</RoleName><RoleId>AROASANDBOX</RoleId>\
              <Arn>arn:aws:iam::{account}:role/{name}</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>\

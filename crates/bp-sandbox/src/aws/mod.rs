@@ -82,6 +82,11 @@ impl Aws {
         );
     }
 
+    /// Makes requests signed with `access_key_id` act for `account` as `arn`, such as a session of a role.
+    pub fn access_key_as(&self, access_key_id: &str, account: &str, arn: &str) {
+        self.identify(access_key_id, Identity { account: account.to_owned(), arn: arn.to_owned() });
+    }
+
     /// Takes the permission for an IAM action such as `ecr:BatchGetImage` away from everybody.
     pub fn deny(&self, action: &str) {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(action.to_owned());

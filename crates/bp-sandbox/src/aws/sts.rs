@@ -34,7 +34,8 @@ fn assume_role(aws: &Aws, call: &Call) -> Response<Body> {
     let parts: Vec<&str> = role.splitn(6, ':').collect();
     let (account, name) = match parts.as_slice() {
         ["arn", _, "iam", "", account, resource] => match resource.strip_prefix("role/") {
-            Some(name) => ((*account).to_owned(), name),
+            // A session does not show the role's path.
+            Some(path) => ((*account).to_owned(), path.rsplit('/').next().unwrap_or(path)),
             None => return invalid(role),
         },
         _ => return invalid(role),

@@ -30,7 +30,7 @@ pub(crate) struct Call {
     pub(crate) region: String,
     /// The access key that signed it.
     pub(crate) access_key_id: String,
-    /// The JSON input; for Query the form fields as strings; for REST the body (or null).
+    /// The JSON input; for Query the form fields as strings; for REST the body, or the query of a request without one.
     pub(crate) input: Value,
     /// For REST: the path's segments, decoded.
     pub(crate) path: Vec<String>,
@@ -45,6 +45,7 @@ impl Call {
         );
         let input = match protocol {
             Protocol::Query => json!(fields(parts, body)),
+            Protocol::Rest if body.is_empty() => json!(form(parts.uri.query().unwrap_or_default())),
             _ if body.is_empty() => Value::Null,
             _ => serde_json::from_slice(body)
                 .map_err(|_| ApiError::new(400, "SerializationException", "the body is not JSON"))?,

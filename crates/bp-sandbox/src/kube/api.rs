@@ -10,7 +10,7 @@ use super::{
     apply::{Writer, apply, track},
     controllers,
     defaults::complete,
-    patch,
+    log, patch,
     resource::{self, Resource, Target},
     selector::Selector,
     status::{Answer, Failure, json_response},
@@ -54,11 +54,11 @@ impl<'a> Call<'a> {
         Some(Call { target, verb, query, manager, user, table: table::is_wanted(parts) })
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         self.query.get(name).is_some_and(|value| matches!(value.as_str(), "true" | "1"))
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
     }
 
@@ -66,7 +66,7 @@ impl<'a> Call<'a> {
         self.text("dryRun") == "All"
     }
 
-    fn resource(&self) -> &'static Resource {
+    pub(super) fn resource(&self) -> &'static Resource {
         self.target.resource
     }
 
@@ -74,11 +74,11 @@ impl<'a> Call<'a> {
         self.target.namespace.as_deref().unwrap_or_default()
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.target.name.as_deref().unwrap_or_default()
     }
 
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         Key::new(self.resource().plural, self.namespace(), self.name())
     }
 
@@ -110,6 +110,9 @@ pub(super) fn answer(
     if call.verb == "watch" {
         return watch_from(cluster, call);
     }
+    if (call.verb, call.subresource()) == ("get", "log") {
+        return log::answer(cluster, call);
+    }
     let mut world = cluster.enter();
     let before = world.store.version();
     let answer = match (call.verb, call.subresource()) {
@@ -117,7 +120,6 @@ pub(super) fn answer(
             true => table::answer(call.resource(), &[object], &world),
             false => json_response(200, &object),
         }),
-        ("get", "log") => log(&world, call),
         ("get", "scale") => find(&world, call).map(|object| json_response(200, &scale_of(&object))),
         ("list", _) if call.table => Ok(table::answer(call.resource(), &selected(&world, call), &world)),
         ("list", _) => Ok(json_response(200, &list(&world, call))),
@@ -416,37 +418,6 @@ fn scale_of(object: &Value) -> Value {
         "spec": { "replicas": object["spec"]["replicas"] },
         "status": { "replicas": object["status"]["replicas"], "selector": selector.join(",") },
     })
-}
-
-fn log(world: &World, call: &Call<'_>) -> Answer<Response<Body>> {
-    find(world, call)?;
-    let run = world.pods.get(&call.key()).ok_or_else(|| Failure::not_found(call.resource(), call.name()))?;
-    let pod = call.name();
-    let main = || run.containers.iter().find(|c| !c.init);
-    let asked = call.text("container");
-    let container = match asked {
-        "" => main(),
-        name => run.containers.iter().find(|c| c.name() == name),
-    };
-    let container = container
-        .ok_or_else(|| Failure::bad_request(format!("container {asked} is not valid for pod {pod}")))?;
-    let lines = match call.flag("previous") {
-        true => container.previous_log.as_ref().ok_or_else(|| {
-            let name = container.name();
-            Failure::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"))
-        })?,
-        false if !container.has_started() => {
-            let name = container.name();
-            let why = format!("container {name:?} in pod {pod:?} is waiting to start: ContainerCreating");
-            return Err(Failure::bad_request(why));
-        }
-        false => &container.log,
-    };
-    let tail = call.text("tailLines").parse().unwrap_or(lines.len());
-    let text: String =
-        lines[lines.len().saturating_sub(tail)..].iter().map(|line| format!("{line}\n")).collect();
-    let response = Response::builder().header("content-type", "text/plain");
-    Ok(response.body(Body::from(text)).expect("constant headers"))
 }
 
 /// The resource that a manifest names.

@@ -125,8 +125,16 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
 
 /// `sts.amazonaws.com` and the regional hosts of every partition.
 fn is_sts_host(host: &str) -> bool {
-    let suffixes =
-        ["amazonaws.com", "amazonaws.com.cn", "api.aws", "c2s.ic.gov", "sc2s.sgov.gov", "amazonaws.eu"];
+    let suffixes = [
+        "amazonaws.com",
+        "amazonaws.com.cn",
+        "amazonaws.eu",
+        "api.aws",
+        "c2s.ic.gov",
+        "cloud.adc-e.uk",
+        "csp.hci.ic.gov",
+        "sc2s.sgov.gov",
+    ];
     let region = |host: &str| {
         let rest = host.strip_prefix("sts.").or_else(|| host.strip_prefix("sts-fips."))?;
         let suffix = suffixes.iter().find(|suffix| rest.ends_with(&format!(".{suffix}")))?;

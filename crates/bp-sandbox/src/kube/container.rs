@@ -35,6 +35,13 @@ pub(super) enum Phase {
     BackOff { message: String, again: Timestamp },
 }
 
+/// A line of a log, and when it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) at: Timestamp,
+    pub(super) text: String,
+}
+
 /// A container of a pod.
 #[derive(Debug)]
 pub(super) struct ContainerRun {
@@ -47,8 +54,8 @@ pub(super) struct ContainerRun {
     /// The state of the run before this one.
     last: Value,
     /// What this run wrote, and what the run before it wrote.
-    pub(super) log: Vec<String>,
-    pub(super) previous_log: Option<Vec<String>>,
+    log: Vec<Line>,
+    previous_log: Option<Vec<Line>>,
     failed_pulls: u32,
     failed_probes: u32,
 }
@@ -227,7 +234,7 @@ impl ContainerRun {
                 self.phase = Phase::Running { since, next: None };
             }
             Behaviour::Exits { code, log, .. } => {
-                self.log = log;
+                log.into_iter().for_each(|line| self.write(now, line));
                 let reason = if code == 0 { "Completed" } else { "Error" };
                 self.end(code, reason, since, pod, now, told);
             }
@@ -334,6 +341,44 @@ impl ContainerRun {
         env.chain(all).flatten().next()
     }
 
+    /// Writes a line to its log.
+    pub(super) fn write(&mut self, at: Timestamp, text: String) {
+        self.log.push(Line { at, text });
+    }
+
+    /// The number of the run that its log is of: of one that waits to be started again, the run before.
+    pub(super) fn run_of_log(&self) -> u32 {
+        match self.phase {
+            Phase::BackOff { .. } => self.restarts.saturating_sub(1),
+            _ => self.restarts,
+        }
+    }
+
+    /// The number of the run before, if there was one.
+    pub(super) fn last_run(&self) -> Option<u32> {
+        self.previous_log.as_ref()?;
+        self.restarts.checked_sub(1)
+    }
+
+    /// What this run wrote, as far as it is kept: of the run that goes on and of the one before.
+    pub(super) fn log_of(&self, run: u32) -> Option<&[Line]> {
+        match self.restarts.checked_sub(run)? {
+            0 => Some(&self.log),
+            1 => self.previous_log.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether this run goes on.
+    pub(super) fn runs(&self, run: u32) -> bool {
+        self.restarts == run && matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// As the container runtime names a run.
+    fn id(&self, run: u32) -> String {
+        format!("containerd://{:064x}", u128::from(run) + 1)
+    }
+
     fn terminated(&self) -> Value {
         match &self.phase {
             Phase::Ended { code, reason, since, at, .. } => json!({
@@ -341,7 +386,7 @@ impl ContainerRun {
                 "reason": reason,
                 "startedAt": seconds(*since),
                 "finishedAt": seconds(*at),
-                "containerID": format!("containerd://{:064x}", u128::from(self.restarts) + 1),
+                "containerID": self.id(self.restarts),
             }),
             _ => Value::Null,
         }
@@ -364,7 +409,7 @@ impl ContainerRun {
             Phase::Ended { .. } => json!({ "terminated": self.terminated() }),
         };
         let done = self.init && self.lets_pass();
-        json!({
+        let mut status = json!({
             "name": self.name(),
             "image": self.image(),
             "imageID": self.pulled.as_ref().map_or(String::new(), |p| image_id(self.image(), &p.digest)),
@@ -373,7 +418,11 @@ impl ContainerRun {
             "restartCount": self.restarts,
             "state": state,
             "lastState": self.last,
-        })
+        });
+        if self.has_started() {
+            status["containerID"] = json!(self.id(self.run_of_log()));
+        }
+        status
     }
 }
 

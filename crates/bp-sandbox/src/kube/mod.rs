@@ -4,6 +4,7 @@
 //! every kind of `kubectl api-resources`; the controllers and the kubelet move Deployments, ReplicaSets and pods as
 //! the model's clock goes. Server-side apply keeps `managedFields` and answers conflicts as the real server does.
 
+mod access;
 mod api;
 mod apply;
 mod auth;
@@ -17,6 +18,7 @@ mod endpoints;
 mod fields;
 mod job;
 mod kubelet;
+mod log;
 mod native;
 mod openapi;
 mod options;
@@ -42,6 +44,8 @@ use futures_core::future::BoxFuture;
 use http::{Request, Response, request};
 use serde_json::{Value, json};
 
+#[cfg_attr(not(feature = "aws"), allow(unused_imports))]
+pub(crate) use self::access::PodIdentity;
 use self::{
     api::Call,
     resource::{Resource, Target},
@@ -74,6 +78,7 @@ struct Rules {
     denied: BTreeSet<(String, String)>,
     /// Webhooks that refuse changes: plural, webhook, reason.
     webhooks: Vec<(String, String, String)>,
+    access: access::Access,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -156,10 +161,10 @@ impl Cluster {
                 return Err(Failure::unauthorized());
             }
         };
-        // Without an access entry the authenticator maps nobody: a principal of another account is unknown.
-        match self.principal(&key) {
-            (account, arn) if account == self.options.account => Ok(arn),
-            _ => Err(Failure::unauthorized()),
+        let (account, arn) = self.principal(&key);
+        match self.lets_in(&account, &arn) {
+            true => Ok(arn),
+            false => Err(Failure::unauthorized()),
         }
     }
 
@@ -189,14 +194,7 @@ impl Cluster {
         if user != "system:anonymous" && !denied {
             return Ok(());
         }
-        let namespace = target.namespace.as_deref().unwrap_or_default();
-        Err(Failure::forbidden(
-            user,
-            verb,
-            target.resource,
-            namespace,
-            target.name.as_deref().unwrap_or_default(),
-        ))
+        Err(Failure::forbidden(user, verb, target))
     }
 
     /// Refuses a change that a webhook denies.

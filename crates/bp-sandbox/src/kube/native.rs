@@ -172,6 +172,21 @@ impl Cluster {
         }
     }
 
+    /// Lets a container write lines to its log, now.
+    ///
+    /// # Panics
+    /// When there is no such pod or container.
+    pub fn write_log(&self, namespace: &str, pod: &str, container: &str, lines: &[&str]) {
+        self.write(|world| {
+            let now = world.now;
+            let run = world.pods.get_mut(&Key::new("pods", namespace, pod)).expect("the pod is there");
+            let mut containers = run.containers.iter_mut();
+            let container =
+                containers.find(|run| run.name() == container).expect("the pod has the container");
+            lines.iter().for_each(|line| container.write(now, (*line).to_owned()));
+        });
+    }
+
     /// The image digests of the ready pods of a Deployment, one for each container that runs.
     pub fn running(&self, namespace: &str, deployment: &str) -> Vec<String> {
         let world = self.enter();

@@ -3,7 +3,7 @@
 use http::Response;
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::resource::{Resource, Target};
 use crate::body::Body;
 
 /// A request that failed.
@@ -42,13 +42,14 @@ impl Failure {
         Failure::new(401, "Unauthorized", "Unauthorized")
     }
 
-    pub(super) fn forbidden(
-        user: &str,
-        verb: &str,
-        resource: &Resource,
-        namespace: &str,
-        name: &str,
-    ) -> Self {
+    pub(super) fn forbidden(user: &str, verb: &str, target: &Target) -> Self {
+        let resource = target.resource;
+        let (namespace, name) = (target.namespace.as_deref(), target.name.as_deref());
+        let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+        let plural = match &target.subresource {
+            Some(sub) => format!("{}/{sub}", resource.plural),
+            None => resource.plural.to_owned(),
+        };
         let subject = match name {
             "" => resource.qualified(),
             name => format!("{} {name:?}", resource.qualified()),
@@ -58,8 +59,8 @@ impl Failure {
             namespace => format!("in the namespace {namespace:?}"),
         };
         let message = format!(
-            "{subject} is forbidden: User {user:?} cannot {verb} resource {:?} in API group {:?} {scope}",
-            resource.plural, resource.group
+            "{subject} is forbidden: User {user:?} cannot {verb} resource {plural:?} in API group {:?} {scope}",
+            resource.group
         );
         Failure::new(403, "Forbidden", message).about(resource, name)
     }

@@ -8,7 +8,7 @@ use super::{
     super::{Part, Stage, library::Library, server},
     cluster::Cluster,
 };
-use crate::{report, results};
+use crate::{clock, report, results};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -20,7 +20,10 @@ pub(crate) struct Arguments {
     cache: Option<PathBuf>,
 }
 
-/// Times how soon a failing roll-out is told; whether we told it within a second and before the others.
+const MEASURED: [&str; 2] = ["bench::what_a_roll_out_costs_the_api", "bench::how_soon_a_failure_is_told"];
+
+/// Counts what a roll-out asks of the API, and times how soon a failing one is told; whether we told it within a second
+/// and before the others.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     server::end_all_on_signal()?;
     let mut stage = Stage::new(arguments.cache.clone(), None)?;
@@ -29,11 +32,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let mut environment = super::environment(&stage, &cluster)?;
     let result = stage.scratch.join("bench-eks.md");
     environment.push(("BP_BENCH_RESULT", result.clone().into()));
-    Library::build()?.run("bench::how_soon_a_failure_is_told", &environment)?;
-    let table = fs::read_to_string(&result).context("the benchmark left no result")?;
-    report::line(&table);
+    let library = Library::build()?;
+    let mut tables = Vec::new();
+    for measured in MEASURED {
+        let (ran, took) = clock::timed(|| library.run(measured, &environment));
+        ran?;
+        let table = fs::read_to_string(&result).context("the benchmark left no result")?;
+        report::line(format_args!("{table}     {measured}: {} s\n", took.as_secs()));
+        tables.push(table);
+    }
     if arguments.write {
-        results::write("bench-eks", &format!("\n{table}"))?;
+        results::write("bench-eks", &format!("\n{}", tables.join("\n")))?;
     }
     stage.servers.clear();
     let _ = fs::remove_dir_all(&stage.scratch);

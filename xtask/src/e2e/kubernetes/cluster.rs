@@ -25,6 +25,18 @@ const USERS: [(&str, &str, &str); 3] = [
     ("stranger", "stranger-token", "strangers"),
 ];
 
+/// A user of an API server of its own, for whose objects no controller works: what is written there stays as it is.
+const STILL: (&str, &str, &str) = ("still", "still-token", "system:masters");
+
+/// What is noted of requests: those of the deployer.
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- { level: Metadata, users: [deployer] }
+- { level: None }
+";
+
 /// Where the scenarios work: the namespace that the files of docs/iam name.
 pub(super) const NAMESPACE: &str = "shop";
 
@@ -41,11 +53,26 @@ impl Cluster {
         fs::create_dir_all(&home)?;
         let cluster = Cluster { home, kubectl: stage.tools.command(KUBECTL)?.get_program().into() };
         let etcd = cluster.start_etcd(stage)?;
-        cluster.start_apiserver(stage, &etcd)?;
+        cluster.start_apiserver(stage, &etcd, &USERS)?;
         cluster.start_controllers(stage)?;
         node::start(stage, &cluster)?;
         cluster.prepare(stage)?;
         Ok(cluster)
+    }
+
+    /// Starts an API server of its own without controllers; its user is `still`.
+    pub(super) fn start_still(stage: &mut Stage) -> Result<Self> {
+        let home = stage.scratch.join("still");
+        fs::create_dir_all(&home)?;
+        let cluster = Cluster { home, kubectl: stage.tools.command(KUBECTL)?.get_program().into() };
+        let etcd = cluster.start_etcd(stage)?;
+        cluster.start_apiserver(stage, &etcd, &[STILL])?;
+        Ok(cluster)
+    }
+
+    /// The audit log: the deployer's requests.
+    pub(super) fn audit(&self) -> PathBuf {
+        self.home.join("audit.log")
     }
 
     /// Where its files are.
@@ -72,7 +99,11 @@ impl Cluster {
 
     /// Runs kubectl as the administrator and returns what it prints.
     pub(super) fn admin(&self, arguments: &[&str]) -> Result<String> {
-        command::output_within(Duration::from_secs(180), &mut self.kubectl("admin", arguments))
+        self.asks("admin", arguments)
+    }
+
+    fn asks(&self, user: &str, arguments: &[&str]) -> Result<String> {
+        command::output_within(Duration::from_secs(180), &mut self.kubectl(user, arguments))
     }
 
     /// Applies a manifest.
@@ -103,14 +134,15 @@ impl Cluster {
         Ok(url)
     }
 
-    fn start_apiserver(&self, stage: &mut Stage, etcd: &str) -> Result<()> {
+    fn start_apiserver(&self, stage: &mut Stage, etcd: &str, users: &[(&str, &str, &str)]) -> Result<()> {
         let port = free_port()?;
         let certificates = self.home.join("certificates");
         // Made by the server itself when it starts; its key signs service account tokens too.
         let (certificate, key) = (certificates.join("apiserver.crt"), certificates.join("apiserver.key"));
-        let tokens = USERS.map(|(user, token, group)| format!("{token},{user},{user},\"{group}\"\n"));
-        fs::write(self.home.join("tokens.csv"), tokens.concat())?;
-        for (user, token, _) in USERS {
+        let line = |(user, token, group): &(&str, &str, &str)| format!("{token},{user},{user},\"{group}\"\n");
+        fs::write(self.home.join("tokens.csv"), users.iter().map(line).collect::<String>())?;
+        fs::write(self.home.join("audit.yaml"), AUDIT)?;
+        for (user, token, _) in users {
             fs::write(self.kubeconfig(user), kubeconfig(port, &certificate, user, token))?;
         }
         let option = |name: &str, file: &Path| format!("--{name}={}", file.display());
@@ -121,6 +153,8 @@ impl Cluster {
             "--bind-address=127.0.0.1".to_owned(),
             option("cert-dir", &certificates),
             option("token-auth-file", &self.home.join("tokens.csv")),
+            option("audit-policy-file", &self.home.join("audit.yaml")),
+            option("audit-log-path", &self.audit()),
             option("service-account-key-file", &key),
             option("service-account-signing-key-file", &key),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
@@ -134,7 +168,7 @@ impl Cluster {
         ]);
         let address = format!("https://127.0.0.1:{port}");
         let server = Server::start("kube-apiserver", &address, &stage.scratch, &mut apiserver, || {
-            self.admin(&["get", "--raw", "/readyz"]).is_ok()
+            self.asks(users[0].0, &["get", "--raw", "/readyz"]).is_ok()
         })?;
         stage.servers.push(server);
         Ok(())

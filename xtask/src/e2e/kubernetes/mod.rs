@@ -45,7 +45,9 @@ fn digest(beginning: &str) -> String {
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
     let cluster = Cluster::start(stage)?;
+    let still = Cluster::start_still(stage)?;
     stage.environment = environment(stage, &cluster)?;
+    stage.environment.push(("BP_E2E_KUBECONFIG_STILL", still.kubeconfig("still").into()));
     stage.table.scenario(SERVER, "the node runs what the digest says", || node_is_true(&cluster));
     stage.scenarios("kubernetes", SERVER)?;
     for (what, why) in SANDBOX_ONLY {
@@ -72,6 +74,7 @@ fn environment(stage: &Stage, cluster: &Cluster) -> Result<Environment> {
         ("BP_E2E_KUBECONFIG_DEPLOYER", cluster.kubeconfig("deployer").into()),
         ("BP_E2E_KUBECONFIG_STRANGER", cluster.kubeconfig("stranger").into()),
         ("BP_E2E_NAMESPACE", NAMESPACE.into()),
+        ("BP_E2E_AUDIT", cluster.audit().into()),
         ("BP_E2E_KUBECTL", cluster.kubectl_program().into()),
         ("BP_E2E_HELM", stage.tools.command(HELM)?.get_program().into()),
         ("BP_E2E_AWS_CLI", stage.tools.command(AWS_CLI)?.get_program().into()),

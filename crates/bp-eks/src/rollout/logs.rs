@@ -1,0 +1,450 @@
+//! The logs of the new pods, followed while a roll-out goes on: bounded in every way, and lossy rather than late.
+
+use std::{
+    collections::{HashMap, HashSet},
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bp_artifact::{DeployEvent, TargetId};
+use futures_util::io::{AsyncBufRead, AsyncBufReadExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use kube::{ResourceExt, api::LogParams};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{api::Cluster, deploy::Events, error::Error, judge::Picture, text::Text};
+
+/// A window of the pace.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Which logs are followed while a roll-out goes on, and how much of them is told at most.
+///
+/// Every container of the new pods is followed, init containers and side-cars too, from its start to its end, and again
+/// when it is started again. What exceeds the bounds is left out, and [`DeployEvent::Log`] says how many lines that were.
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use bp_eks::{LiveLogs, Options};
+///
+/// let logs = LiveLogs::default().lines_per_second(NonZeroU32::MIN);
+/// let options = Options::new(Duration::from_secs(900))?.live_logs(logs);
+/// # Ok::<(), bp_artifact::WaitError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveLogs {
+    pods: NonZeroUsize,
+    lines: NonZeroU32,
+    length: NonZeroUsize,
+}
+
+impl Default for LiveLogs {
+    /// Three pods; of each container 20 lines in a second, of 1,000 characters each.
+    fn default() -> Self {
+        LiveLogs {
+            pods: NonZeroUsize::MIN.saturating_add(2),
+            lines: NonZeroU32::MIN.saturating_add(19),
+            length: NonZeroUsize::MIN.saturating_add(999),
+        }
+    }
+}
+
+impl LiveLogs {
+    /// Follows at most so many pods at a time, the first to start. One that is gone makes room for another.
+    pub fn pods(mut self, most: NonZeroUsize) -> Self {
+        self.pods = most;
+        self
+    }
+
+    /// Tells at most so many lines of a container in a second; and of what it had written before it was followed.
+    pub fn lines_per_second(mut self, most: NonZeroU32) -> Self {
+        self.lines = most;
+        self
+    }
+
+    /// Shortens longer lines to so many characters.
+    pub fn line_length(mut self, most: NonZeroUsize) -> Self {
+        self.length = most;
+        self
+    }
+}
+
+/// The logs that are followed. Dropped, it ends them all.
+#[derive(Default)]
+pub(super) struct Tails {
+    tasks: JoinSet<Result<(), Error>>,
+    /// The uids of the pods, and the runs of their containers that were begun with.
+    pods: HashMap<String, HashSet<String>>,
+    /// Nobody may read logs here.
+    refused: bool,
+}
+
+impl Tails {
+    /// Follows what has started since.
+    pub(super) fn look(
+        &mut self,
+        cluster: &Cluster,
+        target: &TargetId,
+        events: &Events,
+        bounds: LiveLogs,
+        picture: &Picture,
+    ) {
+        if self.refused {
+            return;
+        }
+        let pods = picture.new_pods();
+        self.pods.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid.text() == uid));
+        for pod in pods {
+            let started: Vec<(String, String)> = started(pod).collect();
+            let uid = pod.metadata.uid.text();
+            let is_followed = self.pods.contains_key(uid);
+            if started.is_empty() || (!is_followed && self.pods.len() >= bounds.pods.get()) {
+                continue;
+            }
+            let begun = self.pods.entry(uid.to_owned()).or_default();
+            for (container, run) in started {
+                if begun.insert(format!("{container} {run}")) {
+                    let teller = Teller {
+                        events: events.clone(),
+                        target: target.clone(),
+                        source: format!("pod/{}/{container}", pod.name_any()),
+                        bounds,
+                    };
+                    self.tasks.spawn(tail(cluster.clone(), pod.name_any(), container, teller));
+                }
+            }
+        }
+    }
+
+    /// Waits until logs cannot be followed; for ever when they can.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn refusal(&mut self) -> Error {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Err(error))) => {
+                    self.refused = true;
+                    self.tasks.abort_all();
+                    return error;
+                }
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends them: nothing is told afterwards. What has been written by then is waited for, but not longer than `patience`.
+    pub(super) async fn end(&mut self, patience: Duration) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(patience, all).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// The containers of a pod that have run, each with what tells its runs apart.
+fn started(pod: &Pod) -> impl Iterator<Item = (String, String)> {
+    let status = pod.status.as_ref();
+    let inits = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
+    let containers = status.into_iter().flat_map(|s| s.container_statuses.iter().flatten());
+    inits.chain(containers).filter_map(|container| Some((container.name.clone(), run(container)?)))
+}
+
+/// What the latest run of a container is known by: the runtime's id of it, or else when it began.
+fn run(container: &ContainerStatus) -> Option<String> {
+    let ended = |state: &Option<ContainerState>| {
+        let ended = state.as_ref()?.terminated.as_ref()?;
+        Some((ended.container_id.clone(), ended.started_at.clone()))
+    };
+    let running = container.state.as_ref().and_then(|state| state.running.as_ref());
+    let (id, since) = match running {
+        Some(running) => (container.container_id.clone(), running.started_at.clone()),
+        None => ended(&container.state).or_else(|| ended(&container.last_state))?,
+    };
+    id.filter(|id| !id.is_empty()).or_else(|| since.map(|since| since.0.to_string()))
+}
+
+/// Tells what one container writes.
+struct Teller {
+    events: Events,
+    target: TargetId,
+    source: String,
+    bounds: LiveLogs,
+}
+
+impl Teller {
+    fn tell(&self, line: &Line, left_out: u32) {
+        self.events.emit(DeployEvent::Log {
+            target: self.target.clone(),
+            source: self.source.clone(),
+            line: line.text.clone(),
+            at: line.at,
+            left_out,
+        });
+    }
+}
+
+/// Follows one run of a container to its end; taken up where it was when the stream breaks.
+///
+/// # Errors
+/// When logs may not be read.
+async fn tail(cluster: Cluster, pod: String, container: String, teller: Teller) -> Result<(), Error> {
+    let mut pauses = pauses().build();
+    let mut last = None;
+    loop {
+        let params = LogParams {
+            container: Some(container.clone()),
+            follow: true,
+            timestamps: true,
+            since_time: last,
+            // Of what it wrote before, as much as of a second.
+            tail_lines: last.is_none().then(|| i64::from(teller.bounds.lines.get())),
+            ..LogParams::default()
+        };
+        match cluster.pods().log_stream(&pod, &params).await {
+            Ok(stream) => {
+                let before = last;
+                if read(Box::pin(stream), &teller, &mut last).await {
+                    return Ok(());
+                }
+                if last != before {
+                    pauses = self::pauses().build();
+                }
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+                return Err(cluster.place.error("get pods/log", kube::Error::Api(status)));
+            }
+            // The pod or its log is gone.
+            Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => return Ok(()),
+            Err(_) => {}
+        }
+        if let Some(pause) = pauses.next() {
+            sleep(pause).await;
+        }
+    }
+}
+
+/// Tells the lines of a stream, and notes when the last one was written; whether it came to its end.
+async fn read(stream: impl AsyncBufRead + Unpin, teller: &Teller, last: &mut Option<Timestamp>) -> bool {
+    let before = *last;
+    let mut lines = Lines::new(stream, teller.bounds.length.get());
+    let mut pace = Pace::new(teller.bounds.lines.get());
+    loop {
+        let next = tokio::select! {
+            next = lines.next() => next,
+            () = sleep_until(pace.since + SECOND), if pace.held.is_some() => {
+                pace.let_go(teller);
+                continue;
+            }
+        };
+        match next {
+            // Told before the stream broke.
+            Ok(Some(line)) if line.at.is_some() && line.at <= before => {}
+            Ok(Some(line)) => {
+                *last = line.at.or(*last);
+                pace.take(line, teller);
+            }
+            end => {
+                pace.let_go(teller);
+                return end.is_ok();
+            }
+        }
+    }
+}
+
+/// Lets so many lines of a second pass. Of the others the last is held until the second is over or the log ends, for the
+/// last words are often the most telling.
+struct Pace {
+    most: u32,
+    since: Instant,
+    told: u32,
+    left_out: u32,
+    held: Option<Line>,
+}
+
+impl Pace {
+    fn new(most: u32) -> Self {
+        Pace { most, since: Instant::now(), told: 0, left_out: 0, held: None }
+    }
+
+    fn take(&mut self, line: Line, teller: &Teller) {
+        if self.since.elapsed() >= SECOND {
+            self.let_go(teller);
+        }
+        if self.told < self.most {
+            self.told += 1;
+            return teller.tell(&line, 0);
+        }
+        self.left_out += u32::from(self.held.is_some());
+        self.held = Some(line);
+    }
+
+    /// Tells the line that was held, and begins a new second.
+    fn let_go(&mut self, teller: &Teller) {
+        let held = self.held.take();
+        let left_out = std::mem::take(&mut self.left_out);
+        (self.since, self.told) = (Instant::now(), u32::from(held.is_some()));
+        if let Some(line) = held {
+            teller.tell(&line, left_out);
+        }
+    }
+}
+
+/// A line, and when it was written.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    at: Option<Timestamp>,
+    text: String,
+}
+
+/// The lines of a stream, none of them kept longer than it may be.
+struct Lines<S> {
+    stream: S,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+/// The longest character in UTF-8, and the longest timestamp.
+const WIDEST: usize = 4;
+const TIMESTAMP: usize = 40;
+
+impl<S: AsyncBufRead + Unpin> Lines<S> {
+    fn new(stream: S, length: usize) -> Self {
+        Lines { stream, length, bytes: Vec::new() }
+    }
+
+    /// The next line; the last one may lack its end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was read of a line is kept.
+    async fn next(&mut self) -> std::io::Result<Option<Line>> {
+        let most = (self.length + 1).saturating_mul(WIDEST).saturating_add(TIMESTAMP);
+        loop {
+            let read = self.stream.fill_buf().await?;
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let part = &read[..end.unwrap_or(read.len())];
+            let room = most.saturating_sub(self.bytes.len()).min(part.len());
+            self.bytes.extend_from_slice(&part[..room]);
+            let (used, is_over) = (end.map_or(read.len(), |end| end + 1), read.is_empty());
+            self.stream.consume_unpin(used);
+            if is_over && self.bytes.is_empty() {
+                return Ok(None);
+            }
+            if is_over || end.is_some() {
+                return Ok(Some(line(&std::mem::take(&mut self.bytes), self.length)));
+            }
+        }
+    }
+}
+
+/// Reads a line that begins with its time.
+fn line(bytes: &[u8], length: usize) -> Line {
+    let text = String::from_utf8_lossy(bytes);
+    let (at, text) = match text.split_once(' ').map(|(at, rest)| (at.parse().ok(), rest)) {
+        Some((Some(at), rest)) => (Some(at), rest),
+        _ => (None, &*text),
+    };
+    Line { at, text: plain(text, length) }
+}
+
+/// Without the sequences that colour a terminal or do worse to it, and not longer than it may be.
+fn plain(text: &str, length: usize) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars();
+    let mut count = 0;
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' => {
+                // A control sequence is ended by a letter or one of a few signs.
+                if characters.as_str().starts_with('[') {
+                    characters.next();
+                    characters.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c));
+                }
+            }
+            '\t' => plain.push('\t'),
+            control if control.is_control() => {}
+            _ if count == length => {
+                plain.push('…');
+                break;
+            }
+            other => {
+                plain.push(other);
+                count += 1;
+            }
+        }
+    }
+    plain
+}
+
+/// Between half a second and five, for as long as the roll-out is followed.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::io::BufReader;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_read_whole_and_none_is_kept_longer_than_it_may_be() {
+        let long = "x".repeat(100_000);
+        let text = format!(
+            "2026-03-01T12:00:00.5Z one\n2026-03-01T12:00:01Z \u{1b}[31mred\u{1b}[0m \u{7}end\r\n\nno time\n{long}\nlast"
+        );
+        let mut lines = Lines::new(BufReader::with_capacity(7, text.as_bytes()), 10);
+        let mut read = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            assert!(lines.bytes.capacity() < 1000);
+            read.push((line.at.map(|at| at.to_string()), line.text));
+        }
+        let line = |at: Option<&str>, text: &str| (at.map(str::to_owned), text.to_owned());
+        assert_eq!(
+            read,
+            [
+                line(Some("2026-03-01T12:00:00.5Z"), "one"),
+                line(Some("2026-03-01T12:00:01Z"), "red end"),
+                line(None, ""),
+                line(None, "no time"),
+                line(None, "xxxxxxxxxx…"),
+                line(None, "last"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_run_is_the_same_whether_it_goes_on_or_has_ended() {
+        let read = |state, last, id: &str| {
+            let status = json!({
+                "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state, "lastState": last, "containerID": id,
+            });
+            run(&serde_json::from_value(status).unwrap())
+        };
+        let (running, waiting) = (json!({ "running": {} }), json!({ "waiting": {} }));
+        let ended = |id: &str| json!({ "terminated": { "exitCode": 1, "containerID": id } });
+        assert_eq!(read(waiting.clone(), json!({}), ""), None);
+        for (state, last, id) in [
+            (running.clone(), json!({}), "a"),
+            (ended("a"), json!({}), "a"),
+            (waiting.clone(), ended("a"), "a"),
+            (waiting, ended("a"), ""),
+        ] {
+            assert_eq!(read(state, last, id).as_deref(), Some("a"));
+        }
+        assert_eq!(read(running, ended("a"), "b").as_deref(), Some("b"), "started again");
+        // Without the runtime's id, by the time.
+        let since = json!({ "running": { "startedAt": "2026-03-01T12:00:00Z" } });
+        assert_eq!(read(since, json!({}), "").as_deref(), Some("2026-03-01T12:00:00Z"));
+    }
+}

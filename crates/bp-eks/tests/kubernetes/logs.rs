@@ -1,0 +1,48 @@
+//! The logs of new pods, followed through a real API server.
+
+use std::num::NonZeroUsize;
+
+use bp_artifact::{DeployEvent, Verdict};
+use bp_eks::LiveLogs;
+
+use crate::real::{READY_LATER, RUNS, Real, deploy, deployment, image, options};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
+    let real = Real::with("logs", &deployment(RUNS)).await;
+    let logs = LiveLogs::default().pods(NonZeroUsize::MIN.saturating_add(1));
+    let target = real.target("deployment/web", options(60).live_logs(logs)).await;
+    let (events, outcome) = deploy(&target, &image(READY_LATER)).await;
+    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    let new: Vec<String> = target
+        .prove()
+        .await
+        .unwrap()
+        .observations
+        .into_iter()
+        .map(|observation| format!("{}/{}", observation.unit, observation.container))
+        .collect();
+    let of_web: Vec<(&str, &str, Option<String>)> = events
+        .iter()
+        .filter_map(|event| match event {
+            DeployEvent::Log { source, line, at, .. } if source.ends_with("/web") => {
+                Some((source.as_str(), line.as_str(), at.map(|at| at.to_string())))
+            }
+            _ => None,
+        })
+        .collect();
+    // The node shows the same two lines of every container; two pods are followed at a time, new ones only.
+    for (line, at) in [("starting", "2026-01-01T00:00:01Z"), ("no database", "2026-01-01T00:00:02Z")] {
+        let told: Vec<&str> = of_web.iter().filter(|told| told.1 == line).map(|told| told.0).collect();
+        assert_eq!(told.len(), 2, "{line}: {of_web:?}");
+        assert!(told.iter().all(|source| new.contains(&(*source).to_owned())), "{told:?} of {new:?}");
+        assert!(of_web.iter().all(|told| told.1 != line || told.2.as_deref() == Some(at)), "{of_web:?}");
+    }
+    let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
+    let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
+    let progress = position(|event| matches!(event, DeployEvent::Progress { .. }));
+    assert!(last_line < progress, "told while it goes on");
+    assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
+    real.leave().await;
+}

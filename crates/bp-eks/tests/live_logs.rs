@@ -1,0 +1,188 @@
+//! What the new pods write, told while the roll-out goes on: on the sandbox in memory, on a paused clock.
+
+mod common;
+
+use std::{num::NonZeroU32, num::NonZeroUsize, time::Duration};
+
+use bp_artifact::{DeployEvent, Verdict};
+use bp_eks::{EksTarget, LiveLogs, Options, Rollout};
+use bp_sandbox::{Behaviour, Effect, Fault, kube::Cluster};
+use serde_json::json;
+
+use common::{World, crash};
+
+/// Container (without its pod's name), line and how many were left out before it.
+type Told = (String, String, u32);
+
+fn target(world: &World, logs: LiveLogs) -> EksTarget {
+    world.target_with(|options| options.take_over(true).live_logs(logs))
+}
+
+/// The pods of the image, in the order of their names, once they are there.
+fn pods_of(cluster: &Cluster, image: &str) -> Vec<String> {
+    let of = |pod: &serde_json::Value| pod["spec"]["containers"][0]["image"] == image;
+    let pods = cluster.objects("pods", "prod").into_iter().filter(of);
+    pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Follows to the end, with all that was told.
+async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        events.push(event);
+    }
+    (events, work.await.unwrap().verdict)
+}
+
+fn lines(events: &[DeployEvent]) -> Vec<Told> {
+    let told = events.iter().filter_map(|event| match event {
+        DeployEvent::Log { source, line, left_out, at, .. } => {
+            assert!(at.is_some(), "the API tells when a line was written");
+            Some((source.rsplit('/').next().unwrap().to_owned(), line.clone(), *left_out))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn told(container: &str, line: &str, left_out: u32) -> Told {
+    (container.to_owned(), line.to_owned(), left_out)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
+    let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
+    let second = world.image("second", Behaviour::Healthy(Duration::from_secs(30)));
+    let old = pods_of(&world.cluster, &world.first.reference.to_string());
+    let mut work = target(&world, LiveLogs::default()).deploy(&second);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let new = pods_of(&world.cluster, &second.reference.to_string()).remove(0);
+    world.cluster.write_log("prod", &new, "web", &["listening", "\u{1b}[32mgreen\u{1b}[0m"]);
+    world.cluster.write_log("prod", &new, "proxy", &["ready"]);
+    world.cluster.write_log("prod", &old[0], "web", &["of the revision before"]);
+    // Told while the roll-out goes on, and not in the end.
+    let mut early = Vec::new();
+    let soon = tokio::time::Instant::now() + Duration::from_secs(5);
+    while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
+        early.push(event);
+    }
+    let mut told_early = lines(&early);
+    told_early.sort();
+    assert_eq!(told_early, [told("proxy", "ready", 0), told("web", "green", 0), told("web", "listening", 0)]);
+    let (events, verdict) = end(work).await;
+    assert_eq!(verdict, Verdict::Deployed);
+    assert_eq!(lines(&events), [], "the revision before is not told");
+    assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
+    // One stream for each container that runs.
+    assert_eq!(world.sandbox.ledger().count_of("get pods/log"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted() {
+    let world = World::new().await;
+    let second = world.image("second", Behaviour::Healthy(Duration::from_secs(40)));
+    let logs = LiveLogs::default()
+        .pods(NonZeroUsize::MIN)
+        .lines_per_second(NonZeroU32::new(2).unwrap())
+        .line_length(NonZeroUsize::new(5).unwrap());
+    let mut work = target(&world, logs).deploy(&second);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let pods = pods_of(&world.cluster, &second.reference.to_string());
+    let burst: Vec<String> = (0..10).map(|n| format!("line {n}")).collect();
+    let burst: Vec<&str> = burst.iter().map(String::as_str).collect();
+    world.cluster.write_log("prod", &pods[0], "web", &burst);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.cluster.write_log("prod", &pods[0], "web", &["last"]);
+    let mut events = Vec::new();
+    let soon = tokio::time::Instant::now() + Duration::from_secs(5);
+    while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
+        events.push(event);
+    }
+    // Two in the first second; of the eight others the last, for it may be the most telling.
+    assert_eq!(
+        lines(&events),
+        [
+            told("web", "line …", 0),
+            told("web", "line …", 0),
+            told("web", "line …", 7),
+            told("web", "last", 0)
+        ]
+    );
+    assert_eq!(end(work).await.1, Verdict::Deployed);
+    // Of three pods one at a time was followed, each container once.
+    assert_eq!(world.sandbox.ledger().count_of("get pods/log"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_started_again_is_followed_again() {
+    let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
+    let image = world.image("crash", crash());
+    let (events, verdict) = end(target(&world, LiveLogs::default()).deploy(&image)).await;
+    assert_eq!(verdict, Verdict::RolledBack);
+    let all = lines(&events);
+    let of_web: Vec<&str> =
+        all.iter().filter(|(container, ..)| container == "web").map(|told| told.1.as_str()).collect();
+    assert_eq!(of_web, ["booting", "fatal: no DATABASE_URL", "booting", "fatal: no DATABASE_URL"]);
+    let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
+    let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
+    assert!(last_line < position(|event| matches!(event, DeployEvent::RollingBack { .. })), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_is_taken_up_without_telling_a_line_twice() {
+    let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
+    let second = world.image("second", Behaviour::Healthy(Duration::from_secs(60)));
+    // Cut after the first line, which is as long as its time, a space, its text and a line feed.
+    world.sandbox.faults().inject(Fault::new(Effect::CutBody(40)).on("get pods/log"));
+    world.sandbox.faults().inject(Fault::status(503).on("get pods/log").times(9));
+    let work = target(&world, LiveLogs::default()).deploy(&second);
+    for moment in ["one", "two", "six"] {
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let pod = pods_of(&world.cluster, &second.reference.to_string()).remove(0);
+        world.cluster.write_log("prod", &pod, "web", &[moment]);
+    }
+    let (events, verdict) = end(work).await;
+    assert_eq!(verdict, Verdict::Deployed);
+    assert_eq!(lines(&events), [told("web", "one", 0), told("web", "two", 0), told("web", "six", 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_read_logs_it_is_said_once_and_the_roll_out_goes_on() {
+    let world = World::new().await;
+    world.cluster.deny("get", "pods/log");
+    let second = world.image("second", Behaviour::default());
+    let (events, verdict) = end(target(&world, LiveLogs::default()).deploy(&second)).await;
+    assert_eq!(verdict, Verdict::Deployed);
+    let notices = events.iter().filter(|event| {
+        matches!(event, DeployEvent::Notice { message, .. } if message.contains("logs are not followed")
+            && message.contains("\"get\" on pods/log"))
+    });
+    assert_eq!(notices.count(), 1, "{events:?}");
+    assert_eq!(lines(&events), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_job_wrote_is_told_to_its_last_line() {
+    let world = World::new().await;
+    let image = world.image(
+        "migrates",
+        Behaviour::Exits {
+            after: Duration::from_secs(5),
+            code: 0,
+            log: vec!["migrating".to_owned(), "done".to_owned()],
+        },
+    );
+    world.cluster.create(json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": { "name": "migrate", "namespace": "prod" },
+        "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [
+            { "name": "migrate", "image": world.first.reference.to_string() },
+        ] } } },
+    }));
+    let options = Options::new(Duration::from_secs(300)).unwrap().live_logs(LiveLogs::default());
+    let workload = "job/migrate".parse().unwrap();
+    let job = EksTarget::new(world.client.clone(), "shop", "prod", workload, None, options);
+    let (events, verdict) = end(job.deploy(&image)).await;
+    assert_eq!(verdict, Verdict::Deployed);
+    assert_eq!(lines(&events), [told("migrate", "migrating", 0), told("migrate", "done", 0)]);
+}
