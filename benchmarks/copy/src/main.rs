@@ -1,4 +1,4 @@
-//! `copy-benchmark [--trust-destination] [--all-tags] SOURCE DESTINATION`
+//! `copy-benchmark [--trust-destination] [--all-tags] [--concurrency=N] SOURCE DESTINATION`
 
 use bp_artifact::{ImageRef, Repository, Tag};
 use bp_promote::{Anonymous, CopyOptions, RegistryClient, copy, copy_all};
@@ -9,11 +9,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let flag = |name: &str| flags.iter().any(|flag| flag == name);
     let [from, to] = names.as_slice() else {
-        return Err("usage: copy-benchmark [--trust-destination] [--all-tags] SOURCE DESTINATION".into());
+        return Err(
+            "usage: copy-benchmark [--trust-destination] [--all-tags] [--concurrency=N] SOURCE DESTINATION".into()
+        );
     };
     let mut options = CopyOptions::default();
     if flag("--trust-destination") {
         options = options.trust_destination();
+    }
+    if let Some(blobs) = flags.iter().find_map(|flag| flag.strip_prefix("--concurrency=")) {
+        options = options.concurrency(blobs.parse()?);
     }
     let client = RegistryClient::builder().credentials(Anonymous).build()?;
     if flag("--all-tags") {

@@ -82,6 +82,33 @@ async fn the_same_digest_under_a_new_tag_moves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_tag_in_the_same_repository_is_two_requests_more_than_reading_the_image() {
+    let world = World::plain();
+    let image = multi();
+    world.push(&image);
+    let report =
+        world.copy_as(&format!("{SRC}/shop/web:v1"), &format!("{SRC}/shop/web:stable")).await.unwrap();
+    assert_eq!(
+        (report.outcome, report.source_requests, report.destination_requests),
+        (CopyOutcome::Tagged, 1, 2)
+    );
+    let tags = world.sandbox.registry(SRC).tags("shop/web");
+    assert_eq!(tags.get("stable").map(String::as_str), Some(image.digest()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_platforms_in_the_same_repository_are_an_index_that_is_not_there_yet() {
+    let world = World::plain();
+    world.push(&multi());
+    let (from, to): (ImageRef, ImageRef) =
+        (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{SRC}/shop/web:amd64").parse().unwrap());
+    let options = CopyOptions::default().platforms(["linux/amd64".parse().unwrap()]);
+    let report = copy(world.client.image(&from), world.client.image(&to), options).await.unwrap();
+    assert_eq!(report.outcome, CopyOutcome::Copied);
+    assert_eq!(report.blobs.sent, 0, "its platform is there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_there_is_not_sent_again() {
     let world = World::plain();
     let (old, new) = (single(), ImageBuilder::new().layer([("base", "base")]).layer([("app", "2")]).build());

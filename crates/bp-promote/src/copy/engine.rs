@@ -9,20 +9,16 @@ use std::{
     },
 };
 
-use bp_artifact::{Classified as _, Digest, Emitter, Repository, Tag};
+use bp_artifact::{Digest, Tag};
 use futures_core::future::BoxFuture;
-use futures_util::{
-    future::{try_join, try_join_all},
-    stream,
-};
+use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{Carried, CopyError, CopyEvent, CopyOutcome, Side, run::Run, subset, tally::Passing};
+use super::{Carried, CopyError, CopyEvent, CopyOutcome, Side, run::Run, subset};
 use crate::{
     content::{Descriptor, Manifest, Reference},
     registry::RegistryError,
-    store::{Destination, Holding, PutError, Source, StoreError, Stored},
+    store::{Destination, Holding, Source, StoreError},
 };
 
 /// The images of a run that have their source and their destination in common.
@@ -34,8 +30,10 @@ pub(super) struct Engine {
     carried: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
     /// What the destination is known to hold.
     holding: OnceCell<Holding>,
-    /// All tags of the destination, where many are asked for.
-    tags: OnceCell<HashSet<Tag>>,
+    /// Whether many of the destination's tags will be asked for.
+    many: AtomicBool,
+    /// All of them; `None` where they cannot be listed.
+    tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
 /// One image of a run.
@@ -79,24 +77,14 @@ impl Engine {
             run: Arc::clone(run),
             carried: Mutex::default(),
             holding: OnceCell::new(),
+            many: AtomicBool::new(false),
             tags: OnceCell::new(),
         }
     }
 
     /// Gets ready for this many images.
-    pub(super) async fn expect(&self, images: usize) -> Result<(), CopyError> {
-        if images < Self::MANY {
-            return Ok(());
-        }
-        let tags = self.destination.tags().await.map_err(|source| self.unwritable(&"its tags", source))?;
-        let holding = match &tags {
-            None => Holding::Nothing,
-            Some(tags) if tags.is_empty() => Holding::NoTags,
-            Some(_) => Holding::Something,
-        };
-        let _ = self.holding.set(holding);
-        let _ = self.tags.set(tags.unwrap_or_default());
-        Ok(())
+    pub(super) fn expect(&self, images: usize) {
+        self.many.store(images >= Self::MANY, Ordering::Relaxed);
     }
 
     /// Carries one image, and names it.
@@ -181,23 +169,6 @@ impl Engine {
         Ok((Looked::Different(top, found), selected_from))
     }
 
-    /// Names what may be there already, where the destination is known to refuse what is not whole.
-    async fn name_if_whole(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
-        let empty = matches!(self.holding.get(), Some(Holding::Nothing | Holding::NoTags));
-        if !matches!(to, Reference::Tag(_)) || self.run.options.referrers || empty {
-            return Ok(false);
-        }
-        match self.destination.publish_if_whole(to, top).await {
-            Ok(true) => {
-                self.named(to, top);
-                Ok(true)
-            }
-            Ok(false) => Ok(false),
-            Err(error) if error.is_immutable_tag() => self.settle(to, top, error).await.map(|()| true),
-            Err(error) => Err(self.unwritable(to, error)),
-        }
-    }
-
     /// Everything but the name.
     async fn prepare(
         self: &Arc<Self>,
@@ -211,7 +182,7 @@ impl Engine {
             self.destination.refuses_gaps() && !self.run.options.referrers && matches!(to, Reference::Tag(_));
         let there = match to == &by_digest || told {
             true => found == Some(&top.digest),
-            false => self.head(&by_digest).await?.is_some(),
+            false => self.was_read_there() || self.head(&by_digest).await?.is_some(),
         };
         let outcome = match there {
             true => CopyOutcome::Tagged,
@@ -320,92 +291,6 @@ impl Engine {
         Ok(())
     }
 
-    /// A blob, on a task of its own: hashing is work for more than one core.
-    async fn blob(self: &Arc<Self>, blob: &Descriptor) -> Result<(), CopyError> {
-        let (engine, blob) = (Arc::clone(self), blob.clone());
-        let task = tokio::spawn(async move { engine.transfer(&blob).await });
-        match AbortOnDropHandle::new(task).await {
-            Ok(done) => done,
-            Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-            Err(_) => Err(CopyError::Cancelled),
-        }
-    }
-
-    /// Each blob of a run moves once to a registry; other repositories there take it from where it landed.
-    async fn transfer(&self, blob: &Descriptor) -> Result<(), CopyError> {
-        self.run.tally.found(blob);
-        let Some(to) = self.destination.repository() else { return self.carry_blob(blob, None).await };
-        let first = AtomicBool::new(false);
-        let landing = self.run.landing(to.registry(), &blob.digest);
-        let land = || async {
-            first.store(true, Ordering::Relaxed);
-            self.carry_blob(blob, self.mount()).await.map(|()| to.clone())
-        };
-        let landed = landing.get_or_try_init(land).await?;
-        match first.into_inner() {
-            true => Ok(()),
-            false => self.carry_blob(blob, Some(landed)).await,
-        }
-    }
-
-    async fn carry_blob(&self, blob: &Descriptor, mount: Option<&Repository>) -> Result<(), CopyError> {
-        let unwritable = |source| self.unwritable(&blob.digest, source);
-        let new = self.holding().await? == Holding::Nothing;
-        if !new && self.destination.has_blob(blob).await.map_err(unwritable)? {
-            self.run.tally.blob(blob, Carried::Present);
-            return Ok(());
-        }
-        let _permit = self.run.transfers.acquire().await;
-        let mut attempts = 0;
-        let attempt = || {
-            attempts += 1;
-            self.attempt(blob, mount, attempts)
-        };
-        let how =
-            self.run.options.retry.run_when(PutError::is_retryable, told(&self.run.events), attempt).await;
-        let how = how.map_err(|error| match error {
-            PutError::Source(source) => self.unreadable(&blob.digest, source),
-            PutError::Destination(source) => unwritable(source),
-        })?;
-        self.run.tally.blob(blob, how);
-        Ok(())
-    }
-
-    async fn attempt(
-        &self,
-        blob: &Descriptor,
-        mount: Option<&Repository>,
-        attempt: u32,
-    ) -> Result<Carried, PutError> {
-        // The answer to an upload may have been lost, and not the upload.
-        if attempt > 1 && self.destination.has_blob(blob).await.map_err(PutError::Destination)? {
-            return Ok(Carried::Present);
-        }
-        let passing = Passing::new(&self.run.tally);
-        let bytes = async {
-            if let Some(data) = blob.inline() {
-                return Ok(passing.count(Box::pin(stream::once(async { Ok(data) }))));
-            }
-            let bytes = match self.run.options.trust_destination && self.destination.checks_digests() {
-                true => self.source.unhashed_blob(blob).await,
-                false => self.source.blob(blob).await,
-            };
-            bytes.map(|bytes| passing.count(bytes))
-        };
-        let stored = self.destination.put_blob(blob, mount, Box::pin(bytes)).await?;
-        passing.stored();
-        Ok(match stored {
-            Stored::Uploaded => Carried::Sent,
-            Stored::Mounted => Carried::Mounted,
-        })
-    }
-
-    /// From where the destination's registry can take blobs itself: only within one registry.
-    pub(super) fn mount(&self) -> Option<&Repository> {
-        let (from, to) = (self.source.repository()?, self.destination.repository()?);
-        (from.registry() == to.registry() && from != to).then_some(from)
-    }
-
     pub(super) async fn holding(&self) -> Result<Holding, CopyError> {
         let ask = || async {
             let _permit = self.run.lookups.acquire().await;
@@ -414,55 +299,54 @@ impl Engine {
         self.holding.get_or_try_init(ask).await.copied()
     }
 
+    /// Whether what is to be copied was read where it goes to: then it needs a name there, and nothing else.
+    pub(super) fn was_read_there(&self) -> bool {
+        let (from, to) = (self.source.repository(), self.destination.repository());
+        from.is_some() && from == to && self.run.options.platforms.is_empty()
+    }
+
     /// What the destination has under this name.
     pub(super) async fn head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
-        let absent = match (reference, self.tags.get()) {
-            _ if self.holds_nothing() && self.tags.initialized() => true,
+        let absent = match (reference, self.listed().await) {
+            (_, Some(_)) if self.holds_nothing() => true,
             (Reference::Tag(tag), Some(known)) => !known.contains(tag),
             _ => false,
         };
         if absent { Ok(None) } else { self.ask(reference).await }
     }
 
+    /// The destination's tags, listed once, where many are asked for. A destination that cannot be listed is asked for
+    /// each, which then tells what is wrong.
+    async fn listed(&self) -> Option<&HashSet<Tag>> {
+        if !self.many.load(Ordering::Relaxed) {
+            return None;
+        }
+        let list = || async {
+            let tags = self.destination.tags().await.ok()?;
+            let holding = match &tags {
+                None => Holding::Nothing,
+                Some(tags) if tags.is_empty() => Holding::NoTags,
+                Some(_) => Holding::Something,
+            };
+            let _ = self.holding.set(holding);
+            Some(tags.unwrap_or_default())
+        };
+        self.tags.get_or_init(list).await.as_ref()
+    }
+
     /// Whether the destination is known to hold nothing, neither tags nor what hangs on its manifests.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.holding.get() == Some(&Holding::Nothing)
+        self.known_holding() == Some(Holding::Nothing)
     }
 
-    async fn ask(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
+    /// What the destination holds, as far as it was asked.
+    pub(super) fn known_holding(&self) -> Option<Holding> {
+        self.holding.get().copied()
+    }
+
+    pub(super) async fn ask(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
         let found = self.destination.head(reference).await;
         Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
-    }
-
-    /// The last step.
-    pub(super) async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
-        match self.destination.publish(to, top).await {
-            Ok(()) => {
-                self.named(to, top);
-                Ok(())
-            }
-            Err(error) if error.is_immutable_tag() => self.settle(to, top, error).await,
-            Err(error) => Err(self.unwritable(to, error)),
-        }
-    }
-
-    /// A tag that may not move is no failure when it names the image: by who came first, or by us when the answer was
-    /// lost.
-    async fn settle(&self, to: &Reference, top: &Manifest, error: StoreError) -> Result<(), CopyError> {
-        match self.ask(to).await? {
-            Some(found) if found == top.digest => {
-                self.named(to, top);
-                Ok(())
-            }
-            Some(found) => Err(self.taken(to, found, top, Some(error))),
-            None => Err(self.unwritable(to, error)),
-        }
-    }
-
-    fn named(&self, to: &Reference, top: &Manifest) {
-        if let Reference::Tag(tag) = to {
-            self.run.events.emit(CopyEvent::Tagged { tag: tag.clone(), digest: top.digest.clone() });
-        }
     }
 
     fn resolved(&self, digest: &Digest, present: bool) {
@@ -488,26 +372,5 @@ impl Engine {
             }
             _ => CopyError::Destination { destination, what: what.to_string(), source: Box::new(source) },
         }
-    }
-
-    fn taken(&self, to: &Reference, found: Digest, top: &Manifest, source: Option<StoreError>) -> CopyError {
-        CopyError::TagTaken {
-            destination: self.destination.name(),
-            tag: to.to_string(),
-            found,
-            wanted: top.digest.clone(),
-            source: source.map(Box::new),
-        }
-    }
-}
-
-/// Tells of another attempt to carry a blob.
-fn told(events: &Emitter<CopyEvent>) -> impl Fn(&PutError, std::time::Duration) {
-    |error, pause| {
-        let (side, source) = match error {
-            PutError::Source(source) => (Side::Source, source),
-            PutError::Destination(source) => (Side::Destination, source),
-        };
-        events.emit(CopyEvent::Retrying { side, reason: source.to_string(), pause });
     }
 }

@@ -1,9 +1,11 @@
 //! Copying images, byte for byte.
 
 mod attached;
+mod blobs;
 mod engine;
 mod error;
 mod event;
+mod naming;
 mod options;
 mod plan;
 mod report;

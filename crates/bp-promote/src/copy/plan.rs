@@ -190,7 +190,6 @@ fn plan_of<S: Source, D: Destination>(
         let batch = Batch::new(images, Run::new(options, events));
         Box::pin(async move {
             let work = async {
-                batch.expect().await?;
                 stream::iter(batch.jobs.clone())
                     .map(|(engine, job)| async move { engine.plan(&job).await })
                     .buffered(IMAGES)

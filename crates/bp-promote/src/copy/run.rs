@@ -6,15 +6,11 @@ use std::{
 };
 
 use bp_artifact::{Digest, Emitter, Operation, Registry, Repository};
-use futures_util::{
-    StreamExt as _,
-    future::{join_all, try_join_all},
-    stream,
-};
+use futures_util::{StreamExt as _, future::join_all, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::{
-    CopyError, CopyEvent, CopyOptions, ImageAt, ImageReport, RunReport,
+    CopyEvent, CopyOptions, ImageAt, ImageReport, RunReport,
     engine::{Engine, Job},
     tally::Tally,
 };
@@ -88,16 +84,10 @@ impl Batch {
             });
             jobs.push((engine, Job { from: source.reference, to: destination.reference, expected }));
         }
+        for engine in &engines {
+            engine.expect(jobs.iter().filter(|(of, _)| Arc::ptr_eq(of, engine)).count());
+        }
         Batch { run, engines, jobs }
-    }
-
-    /// Lets each engine know how much it has to do.
-    pub(super) async fn expect(&self) -> Result<(), CopyError> {
-        let expected = self.engines.iter().map(|engine| {
-            let images = self.jobs.iter().filter(|(of, _)| Arc::ptr_eq(of, engine)).count();
-            engine.expect(images)
-        });
-        try_join_all(expected).await.map(|_| ())
     }
 }
 
@@ -112,8 +102,6 @@ pub(super) fn start<S: Source, D: Destination>(
     Operation::spawn(|events| {
         let batch = Batch::new(images, Run::new(options, events));
         async move {
-            // A destination that cannot be listed is asked for each name, which then tells what is wrong.
-            let _ = batch.expect().await;
             let done = stream::iter(batch.jobs.clone())
                 .map(|(engine, job)| async move {
                     let done = engine.carry(&job).await;

@@ -86,10 +86,10 @@ impl Engine {
         survey: &Survey,
     ) -> Result<CopyOutcome, CopyError> {
         let by_digest = Reference::Digest(top.digest.clone());
-        let there = to != &by_digest && self.head(&by_digest).await?.is_some();
+        let there = to != &by_digest && (self.was_read_there() || self.head(&by_digest).await?.is_some());
         // The name is looked at, and the digest unless naming it tells whether it is there; at last it is named.
         let told = self.destination.refuses_gaps() && !self.run.options.referrers;
-        let looks = if told && there || to == &by_digest { 1 } else { 2 };
+        let looks = if told && there || self.was_read_there() || to == &by_digest { 1 } else { 2 };
         survey.requests(1, looks + 1);
         if there {
             survey.lock().manifests.push(planned(&top.descriptor(), Carried::Present));

@@ -1,0 +1,75 @@
+//! Naming what was copied: the last step, which makes it visible.
+
+use bp_artifact::Digest;
+
+use super::{CopyError, CopyEvent, engine::Engine};
+use crate::{
+    content::{Manifest, Reference},
+    store::{Holding, StoreError},
+};
+
+impl Engine {
+    /// Names what may be there already, where the destination is known to refuse what is not whole.
+    pub(super) async fn name_if_whole(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
+        let empty = matches!(self.known_holding(), Some(Holding::Nothing | Holding::NoTags));
+        if !matches!(to, Reference::Tag(_)) || self.run.options.referrers || empty {
+            return Ok(false);
+        }
+        match self.destination.publish_if_whole(to, top).await {
+            Ok(true) => {
+                self.named(to, top);
+                Ok(true)
+            }
+            Ok(false) => Ok(false),
+            Err(error) if error.is_immutable_tag() => self.settle(to, top, error).await.map(|()| true),
+            Err(error) => Err(self.unwritable(to, error)),
+        }
+    }
+
+    /// The last step.
+    pub(super) async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
+        match self.destination.publish(to, top).await {
+            Ok(()) => {
+                self.named(to, top);
+                Ok(())
+            }
+            Err(error) if error.is_immutable_tag() => self.settle(to, top, error).await,
+            Err(error) => Err(self.unwritable(to, error)),
+        }
+    }
+
+    /// A tag that may not move is no failure when it names the image: by who came first, or by us when the answer was
+    /// lost.
+    async fn settle(&self, to: &Reference, top: &Manifest, error: StoreError) -> Result<(), CopyError> {
+        match self.ask(to).await? {
+            Some(found) if found == top.digest => {
+                self.named(to, top);
+                Ok(())
+            }
+            Some(found) => Err(self.taken(to, found, top, Some(error))),
+            None => Err(self.unwritable(to, error)),
+        }
+    }
+
+    fn named(&self, to: &Reference, top: &Manifest) {
+        if let Reference::Tag(tag) = to {
+            self.run.events.emit(CopyEvent::Tagged { tag: tag.clone(), digest: top.digest.clone() });
+        }
+    }
+
+    pub(super) fn taken(
+        &self,
+        to: &Reference,
+        found: Digest,
+        top: &Manifest,
+        source: Option<StoreError>,
+    ) -> CopyError {
+        CopyError::TagTaken {
+            destination: self.destination.name(),
+            tag: to.to_string(),
+            found,
+            wanted: top.digest.clone(),
+            source: source.map(Box::new),
+        }
+    }
+}
