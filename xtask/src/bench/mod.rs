@@ -1,6 +1,6 @@
 //! `bench-copy`: our copy beside those that people use, on the same servers in the same run.
 //!
-//! Two Distribution registries hold their data in memory. Each contestant copies each [set](images) from one to the other,
+//! Two [registries] of one kind hold their data in memory. Each contestant copies each [set](images) from one to the other,
 //! cold into a repository that was never there and again when nothing is left to do, directly and through a
 //! [proxy] that makes every way longer. Turns are interleaved, so that a noisy machine is noisy for all, and
 //! [judged](judge) by their medians as ratios to crane's.
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let verdicts = judge::verdicts(&results);
     report::line(page::targets(&verdicts));
     if arguments.write {
-        page::write(&results, &verdicts, arguments.runs)?;
+        page::write(&results, &verdicts, arguments.runs, arguments.registry)?;
     }
     Ok(verdicts.iter().all(|verdict| verdict.met))
 }

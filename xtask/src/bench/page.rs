@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{
     contestants::CRANE_DEFAULT,
     judge::{Results, Verdict},
+    registries::Version,
 };
 
 /// A table for each set and round trip.
@@ -55,9 +56,12 @@ pub(super) fn targets(verdicts: &[Verdict]) -> String {
 }
 
 /// Puts the results into the page.
-pub(super) fn write(results: &Results, verdicts: &[Verdict], runs: usize) -> Result<()> {
+pub(super) fn write(results: &Results, verdicts: &[Verdict], runs: usize, registry: Version) -> Result<()> {
     let (machine, targets, tables) = (machine(), targets(verdicts), tables(results));
-    let text = format!("Medians of {runs} interleaved runs on {machine}.\n\n{targets}{tables}");
+    let text = format!(
+        "Medians of {runs} interleaved runs on {machine}, {} at both ends.\n\n{targets}{tables}",
+        registry.name()
+    );
     crate::results::write("bench-copy", &text)
 }
 
