@@ -24,6 +24,9 @@ pub struct EksArgs {
     /// With --logs, follow at most so many pods at a time
     #[arg(long, value_name = "PODS", requires = "logs", default_value = "3")]
     log_pods: NonZeroUsize,
+    /// Show what Kubernetes does with the new pods while they are rolled out: Scheduled, Pulling, Pulled, Started
+    #[arg(long)]
+    events: bool,
     /// End the roll-out when as many starts have failed as ECS' circuit breaker takes
     #[arg(long)]
     circuit_breaker: bool,
@@ -40,7 +43,8 @@ impl EksArgs {
     /// The options with what was asked for.
     pub fn options(&self, options: Options) -> Options {
         let with = |options: Options, (name, value): &(String, String)| options.environment(name, value);
-        let options = self.set_env.iter().fold(options, with).circuit_breaker(self.circuit_breaker);
+        let options = self.set_env.iter().fold(options, with);
+        let options = options.circuit_breaker(self.circuit_breaker).live_events(self.events);
         match self.logs {
             true => options.live_logs(LiveLogs::default().pods(self.log_pods)),
             false => options,

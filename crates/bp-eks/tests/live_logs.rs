@@ -186,3 +186,27 @@ async fn what_a_job_wrote_is_told_to_its_last_line() {
     assert_eq!(verdict, Verdict::Deployed);
     assert_eq!(lines(&events), [told("migrate", "migrating", 0), told("migrate", "done", 0)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_kubernetes_does_with_the_new_pods_is_told_when_wanted() {
+    for wanted in [false, true] {
+        let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
+        let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
+        let target = world.target_with(|options| options.take_over(true).live_events(wanted));
+        let (events, verdict) = end(target.deploy(&second)).await;
+        assert_eq!(verdict, Verdict::Deployed);
+        let pod = pods_of(&world.cluster, &second.reference.to_string()).remove(0);
+        let told: Vec<&str> = events
+            .iter()
+            .filter_map(|event| match event {
+                DeployEvent::Log { source, line, .. } => {
+                    assert_eq!(*source, format!("pod/{pod}"), "the old pods are not told");
+                    line.split(':').next()
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told.contains(&"Pulling") && told.contains(&"Started"), wanted, "{told:?}");
+        assert_eq!(told.is_empty(), !wanted);
+    }
+}

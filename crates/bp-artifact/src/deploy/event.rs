@@ -49,11 +49,12 @@ pub enum DeployEvent {
         /// In the platform's words.
         message: String,
     },
-    /// A line that a container of the new revision wrote. Of many that nobody reads the oldest are dropped.
+    /// A line that a container of the new revision wrote, or what the platform did with one of its pods. Of many that
+    /// nobody reads the oldest are dropped.
     Log {
         /// Where.
         target: TargetId,
-        /// The container, such as `pod/web-6d4cf56db6-x2x9z/web`.
+        /// The container, such as `pod/web-6d4cf56db6-x2x9z/web`, or the pod alone.
         source: String,
         /// The line, shortened if it is long, without control characters.
         line: String,

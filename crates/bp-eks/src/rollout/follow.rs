@@ -113,9 +113,12 @@ impl<'f> Follower<'f> {
         self.last = None;
         loop {
             let picture = self.picture()?;
-            self.tell_warnings(&picture);
-            match picture.judge(ours) {
-                // The watch has not brought our own change yet.
+            let judgement = picture.judge(ours);
+            // Until the watch has brought our own change, what is new there is not of ours.
+            if !matches!(judgement, Judgement::Waiting(None)) {
+                self.tell_events(&picture);
+            }
+            match judgement {
                 Judgement::Waiting(None) => {}
                 Judgement::Waiting(Some(progress)) => {
                     self.tell_progress(progress);
@@ -169,12 +172,19 @@ impl<'f> Follower<'f> {
         }
     }
 
-    /// Tells the warnings about the new pods, each once.
-    fn tell_warnings(&mut self, picture: &Picture) {
+    /// Tells what happened to the new pods, each once: warnings as notices, and the rest where it is watched.
+    fn tell_events(&mut self, picture: &Picture) {
         for pod in picture.new_pods() {
-            for event in picture.warnings(&pod.metadata.uid) {
-                let name = pod.metadata.name.text();
-                self.notice(format!("pod/{name}: {}: {}", event.reason.text(), event.message.text()));
+            for event in picture.events_about(&pod.metadata.uid) {
+                let source = format!("pod/{}", pod.metadata.name.text());
+                let line = format!("{}: {}", event.reason.text(), event.message.text());
+                if event.type_.text() == "Warning" {
+                    self.notice(format!("{source}: {line}"));
+                } else if self.told.insert(format!("{source}: {line}")) {
+                    let at = event.last_timestamp.as_ref().map(|time| time.0);
+                    let target = self.id.clone();
+                    self.events.emit(DeployEvent::Log { target, source, line, at, left_out: 0 });
+                }
             }
         }
     }

@@ -57,7 +57,7 @@ impl Inner {
         let base = Outcome { image: Some(image.reference.clone()), ..self.outcome(revision.clone(), made) };
         let ours = self.ours(&live, &live, &slot);
         self.tell_applied(&revision, &ours, !made, events);
-        let watches = Watches::start(&cluster, &live);
+        let watches = Watches::start(&cluster, &live, self.options.live_events);
         let follower = Follower::start(&cluster, &self.id, events, watches, deadline).await?;
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
         let end = start.follower.follow_with_logs(&ours, deadline, self.options.live_logs).await?;

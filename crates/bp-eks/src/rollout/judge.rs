@@ -87,6 +87,14 @@ impl Picture {
 
     /// The warnings about an object.
     pub(super) fn warnings<'s>(&'s self, uid: &'s Option<String>) -> impl Iterator<Item = &'s Event> + Clone {
+        self.events_about(uid).filter(|event| event.type_.text() == "Warning")
+    }
+
+    /// What happened to an object, as far as its events are watched.
+    pub(super) fn events_about<'s>(
+        &'s self,
+        uid: &'s Option<String>,
+    ) -> impl Iterator<Item = &'s Event> + Clone {
         let about = move |event: &&Event| uid.is_some() && event.involved_object.uid == *uid;
         self.events.iter().map(AsRef::as_ref).filter(about)
     }

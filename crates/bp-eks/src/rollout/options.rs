@@ -25,6 +25,7 @@ pub struct Options {
     pub(crate) circuit_breaker: bool,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) live_logs: Option<LiveLogs>,
+    pub(crate) live_events: bool,
     /// Only follows what is in place already, and writes nothing.
     pub(crate) adopt_only: bool,
 }
@@ -46,6 +47,7 @@ impl Options {
             circuit_breaker: false,
             environment: Vec::new(),
             live_logs: None,
+            live_events: false,
             adopt_only: false,
         })
     }
@@ -101,6 +103,14 @@ impl Options {
     /// the failure report all the same. It takes the verb `get` on `pods/log`; without it a notice says so.
     pub fn live_logs(mut self, logs: LiveLogs) -> Self {
         self.live_logs = Some(logs);
+        self
+    }
+
+    /// Tells what Kubernetes does with the new pods while the roll-out goes on (`Scheduled`, `Pulling`, `Pulled`,
+    /// `Started`), as [`DeployEvent::Log`](bp_artifact::DeployEvent::Log) of the pod itself. Off if not said: warnings are
+    /// told all the same. All events of the namespace are watched for it, which in a busy one are many.
+    pub fn live_events(mut self, yes: bool) -> Self {
+        self.live_events = yes;
         self
     }
 

@@ -75,7 +75,7 @@ impl Inner {
     ) -> Result<Start<'s>, Error> {
         let live = self.cluster.workload().await?;
         let slot = self.slot(&live)?;
-        let watches = Watches::start(&self.cluster, &live);
+        let watches = Watches::start(&self.cluster, &live, self.options.live_events);
         let follower = Follower::start(&self.cluster, &self.id, events, watches, deadline).await?;
         let seen = follower.picture()?;
         let live = seen.live.unwrap_or(live);

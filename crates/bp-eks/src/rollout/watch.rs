@@ -70,6 +70,10 @@ pub(crate) struct Query {
 }
 
 impl Query {
+    pub(crate) fn all() -> Self {
+        Query { labels: None, fields: None }
+    }
+
     pub(crate) fn labels(text: &str) -> Self {
         Query { labels: Some(text.to_owned()), fields: None }
     }

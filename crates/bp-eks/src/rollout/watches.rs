@@ -1,4 +1,4 @@
-//! The live picture of a roll-out: the workload, its revisions and pods, and the warnings about them.
+//! The live picture of a roll-out: the workload, its revisions and pods, and the events about them.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    /// Starts to watch what belongs to `live`.
-    pub(super) fn start(cluster: &Cluster, live: &Live) -> Self {
+    /// Starts to watch what belongs to `live`; of events the warnings, or all of them.
+    pub(super) fn start(cluster: &Cluster, live: &Live, all_events: bool) -> Self {
         let name = live.metadata().name.clone().unwrap_or_default();
         let (called, labels) = (cluster.names(), Query::labels(&live.selector()));
         let itself = Query::fields(&format!("metadata.name={name}"));
@@ -37,7 +37,8 @@ impl Watches {
             None => nothing(),
         };
         let (pods, three) = watch(cluster.pods(), labels, "watch pods", false);
-        let (events, four) = watch(cluster.events(), Query::fields("type=Warning"), "watch events", true);
+        let which = if all_events { Query::all() } else { Query::fields("type=Warning") };
+        let (events, four) = watch(cluster.events(), which, "watch events", true);
         let changes = stream::select_all([one, two, three, four]).boxed();
         Watches { workload, versions, pods, events, changes }
     }
@@ -56,7 +57,7 @@ impl Watches {
         }
     }
 
-    /// Whether everything was seen once. Warnings are not waited for.
+    /// Whether everything was seen once. Events are not waited for.
     pub(super) fn is_ready(&self) -> bool {
         self.workload.is_ready() && self.versions.is_ready() && self.pods.is_ready()
     }
