@@ -1,6 +1,6 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
-mod bench;
+mod bench_copy;
 mod bench_ecs;
 mod check;
 mod clock;
@@ -31,7 +31,7 @@ enum Chore {
     /// Break promises on purpose, and see that a test of every tier turns red
     Mutants(mutants::Arguments),
     /// Copy images beside crane, skopeo and regctl, and tell how long each took and what it cost
-    BenchCopy(bench::Arguments),
+    BenchCopy(bench_copy::Arguments),
     /// Time how soon a failing roll-out is told, beside kubectl and helm, on a real control plane
     BenchEks(e2e::kubernetes::bench::Arguments),
     /// Copy random images under random faults: a thousand times, or as often as is asked for
@@ -40,7 +40,7 @@ enum Chore {
     BenchEcs(bench_ecs::Arguments),
     /// Run a program and tell what it cost
     #[command(hide = true)]
-    Measure(bench::measure::Arguments),
+    Measure(bench_copy::measure::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -48,11 +48,11 @@ fn main() -> ExitCode {
         Chore::Check(arguments) => check::run(&arguments),
         Chore::E2e(arguments) => e2e::run(&arguments),
         Chore::Mutants(arguments) => mutants::run(&arguments),
-        Chore::BenchCopy(arguments) => bench::run(&arguments),
+        Chore::BenchCopy(arguments) => bench_copy::run(&arguments),
         Chore::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::BenchEcs(arguments) => bench_ecs::run(&arguments),
-        Chore::Measure(arguments) => bench::measure::run(&arguments),
+        Chore::Measure(arguments) => bench_copy::measure::run(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use crate::{bench::endure, clock, command, report};
+use crate::{bench_copy::endure, clock, command, report};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

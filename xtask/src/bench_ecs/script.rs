@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Bench, credentials};
 use crate::{
-    bench::measure::{Sample, measure},
+    bench_copy::measure::{Sample, measure},
     e2e::{
         http,
         server::{Server, free_port},

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::BackoffBuilder;
 use bp_artifact::{DeployEvent, TargetId};
 use futures_util::io::{AsyncBufRead, AsyncBufReadExt};
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{api::Cluster, deploy::Events, error::Error, judge::Picture, text::Text};
+use super::{api::Cluster, deploy::Events, error::Error, judge::Picture, text::Text, watch};
 
 /// A window of the pace.
 const SECOND: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ impl Teller {
 /// # Errors
 /// When logs may not be read.
 async fn tail(cluster: Cluster, pod: String, container: String, teller: Teller) -> Result<(), Error> {
-    let mut pauses = pauses().build();
+    let mut pauses = watch::pauses().build();
     let mut last = None;
     loop {
         let params = LogParams {
@@ -212,7 +212,7 @@ async fn tail(cluster: Cluster, pod: String, container: String, teller: Teller) 
                     return Ok(());
                 }
                 if last != before {
-                    pauses = self::pauses().build();
+                    pauses = watch::pauses().build();
                 }
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
@@ -378,15 +378,6 @@ fn plain(text: &str, length: usize) -> String {
         }
     }
     plain
-}
-
-/// Between half a second and five, for as long as the roll-out is followed.
-fn pauses() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
 }
 
 #[cfg(test)]

@@ -299,7 +299,7 @@ fn name<K: Resource>(object: &K) -> String {
 }
 
 /// Between half a second and five, until the caller's deadline.
-fn pauses() -> ExponentialBuilder {
+pub(super) fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(Duration::from_secs(5))
