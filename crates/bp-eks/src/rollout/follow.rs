@@ -181,7 +181,9 @@ impl<'f> Follower<'f> {
                 if event.type_.text() == "Warning" {
                     self.notice(format!("{source}: {line}"));
                 } else if self.told.insert(format!("{source}: {line}")) {
-                    let at = event.last_timestamp.as_ref().map(|time| time.0);
+                    // The newer kind of events has one time only.
+                    let last = event.last_timestamp.as_ref().map(|time| time.0);
+                    let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
                     let target = self.id.clone();
                     self.events.emit(DeployEvent::Log { target, source, line, at, left_out: 0 });
                 }

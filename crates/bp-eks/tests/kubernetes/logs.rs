@@ -12,7 +12,7 @@ use crate::real::{READY_LATER, RUNS, Real, deploy, deployment, image, options};
 async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
     let real = Real::with("logs", &deployment(RUNS)).await;
     let logs = LiveLogs::default().pods(NonZeroUsize::MIN.saturating_add(1));
-    let target = real.target("deployment/web", options(60).live_logs(logs)).await;
+    let target = real.target("deployment/web", options(60).live_logs(logs).live_events(true)).await;
     let (events, outcome) = deploy(&target, &image(READY_LATER)).await;
     assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
     let new: Vec<String> = target
@@ -39,6 +39,18 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
         assert!(told.iter().all(|source| new.contains(&(*source).to_owned())), "{told:?} of {new:?}");
         assert!(of_web.iter().all(|told| told.1 != line || told.2.as_deref() == Some(at)), "{of_web:?}");
     }
+    let scheduled: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match event {
+            DeployEvent::Log { source, line, at, .. } if line.starts_with("Scheduled: ") => {
+                assert!(at.is_some(), "the scheduler's events tell when");
+                Some(source.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(!scheduled.is_empty(), "{events:?}");
+    assert!(scheduled.iter().all(|pod| new.contains(&format!("{pod}/web"))), "{scheduled:?} of {new:?}");
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
     let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
     let progress = position(|event| matches!(event, DeployEvent::Progress { .. }));
