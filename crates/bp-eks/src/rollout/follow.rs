@@ -9,7 +9,7 @@ use super::{
     api::Cluster,
     causes::Symptom,
     error::Error,
-    judge::{Judgement, Ours, Picture},
+    judge::{Judgement, Ours, Picture, is_warning},
     logs::{LiveLogs, Tails},
     text::Text,
     watch::Told,
@@ -178,7 +178,7 @@ impl<'f> Follower<'f> {
             for event in picture.events_about(&pod.metadata.uid) {
                 let source = format!("pod/{}", pod.metadata.name.text());
                 let line = format!("{}: {}", event.reason.text(), event.message.text());
-                if event.type_.text() == "Warning" {
+                if is_warning(event) {
                     self.notice(format!("{source}: {line}"));
                 } else if self.told.insert(format!("{source}: {line}")) {
                     // The newer kind of events has one time only.

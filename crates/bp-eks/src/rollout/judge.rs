@@ -87,7 +87,7 @@ impl Picture {
 
     /// The warnings about an object.
     pub(super) fn warnings<'s>(&'s self, uid: &'s Option<String>) -> impl Iterator<Item = &'s Event> + Clone {
-        self.events_about(uid).filter(|event| event.type_.text() == "Warning")
+        self.events_about(uid).filter(|event| is_warning(event))
     }
 
     /// What happened to an object, as far as its events are watched.
@@ -236,6 +236,11 @@ impl Picture {
 fn was_stalled(live: &Live, ours: &Ours) -> bool {
     let since = live.stalled().and_then(|(_, since)| since);
     since.is_some() && since == ours.stalled_before
+}
+
+/// Whether an event tells of trouble; there are warnings, and normal ones.
+pub(super) fn is_warning(event: &Event) -> bool {
+    event.type_.text() != "Normal"
 }
 
 fn is_over(pod: &Pod) -> bool {
