@@ -3,10 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bp_artifact::{Digest, Tag};
@@ -30,9 +27,9 @@ pub(super) struct Engine {
     carried: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
     /// What the destination is known to hold.
     holding: OnceCell<Holding>,
-    /// Whether many of the destination's tags will be asked for.
-    many: AtomicBool,
-    /// All of them; `None` where they cannot be listed.
+    /// How many images these are.
+    pub(super) images: usize,
+    /// The destination's tags, where many are asked for; `None` where they cannot be listed.
     tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
@@ -77,14 +74,9 @@ impl Engine {
             run: Arc::clone(run),
             carried: Mutex::default(),
             holding: OnceCell::new(),
-            many: AtomicBool::new(false),
+            images: 1,
             tags: OnceCell::new(),
         }
-    }
-
-    /// Gets ready for this many images.
-    pub(super) fn expect(&self, images: usize) {
-        self.many.store(images >= Self::MANY, Ordering::Relaxed);
     }
 
     /// Carries one image, and names it.
@@ -178,9 +170,7 @@ impl Engine {
     ) -> Result<CopyOutcome, CopyError> {
         let by_digest = Reference::Digest(top.digest.clone());
         // What an attempt to name it has told need not be asked again.
-        let told =
-            self.destination.refuses_gaps() && !self.run.options.referrers && matches!(to, Reference::Tag(_));
-        let there = match to == &by_digest || told {
+        let there = match to == &by_digest || self.names_first(to) {
             true => found == Some(&top.digest),
             false => self.was_read_there() || self.head(&by_digest).await?.is_some(),
         };
@@ -318,7 +308,7 @@ impl Engine {
     /// The destination's tags, listed once, where many are asked for. A destination that cannot be listed is asked for
     /// each, which then tells what is wrong.
     async fn listed(&self) -> Option<&HashSet<Tag>> {
-        if !self.many.load(Ordering::Relaxed) {
+        if self.images < Self::MANY {
             return None;
         }
         let list = || async {

@@ -9,26 +9,38 @@ use crate::{
 };
 
 impl Engine {
-    /// Names what may be there already, where the destination is known to refuse what is not whole.
+    /// Whether naming it is tried before anything is looked for: where the destination is known to refuse what is not
+    /// whole, its answer tells whether all is there.
+    pub(super) fn names_first(&self, to: &Reference) -> bool {
+        self.destination.refuses_gaps() && !self.run.options.referrers && matches!(to, Reference::Tag(_))
+    }
+
+    /// Names what may be there already, where that is tried first.
     pub(super) async fn name_if_whole(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
         let empty = matches!(self.known_holding(), Some(Holding::Nothing | Holding::NoTags));
-        if !matches!(to, Reference::Tag(_)) || self.run.options.referrers || empty {
+        if !self.names_first(to) || empty {
             return Ok(false);
         }
         match self.destination.publish_if_whole(to, top).await {
-            Ok(true) => {
-                self.named(to, top);
-                Ok(true)
-            }
             Ok(false) => Ok(false),
-            Err(error) if error.is_immutable_tag() => self.settle(to, top, error).await.map(|()| true),
-            Err(error) => Err(self.unwritable(to, error)),
+            done => self.told(to, top, done.map(drop)).await.map(|()| true),
         }
     }
 
     /// The last step.
     pub(super) async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
-        match self.destination.publish(to, top).await {
+        let done = self.destination.publish(to, top).await;
+        self.told(to, top, done).await
+    }
+
+    /// What came of naming it.
+    async fn told(
+        &self,
+        to: &Reference,
+        top: &Manifest,
+        done: Result<(), StoreError>,
+    ) -> Result<(), CopyError> {
+        match done {
             Ok(()) => {
                 self.named(to, top);
                 Ok(())

@@ -72,21 +72,26 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new<S: Source, D: Destination>(images: Images<S, D>, run: Arc<Run>) -> Self {
-        let (mut engines, mut jobs) = (Vec::<Arc<Engine>>::new(), Vec::new());
+        let (mut engines, mut jobs) = (Vec::<Engine>::new(), Vec::new());
         for (source, destination, expected) in images {
-            let same = |engine: &Arc<Engine>| {
+            let same = |engine: &Engine| {
                 engine.source.name() == source.store.name()
                     && engine.destination.name() == destination.store.name()
             };
-            let engine = engines.iter().find(|engine| same(engine)).cloned().unwrap_or_else(|| {
-                engines.push(Arc::new(Engine::new(source.store, destination.store, &run)));
-                Arc::clone(&engines[engines.len() - 1])
-            });
-            jobs.push((engine, Job { from: source.reference, to: destination.reference, expected }));
+            let at = match engines.iter().position(same) {
+                Some(at) => {
+                    engines[at].images += 1;
+                    at
+                }
+                None => {
+                    engines.push(Engine::new(source.store, destination.store, &run));
+                    engines.len() - 1
+                }
+            };
+            jobs.push((at, Job { from: source.reference, to: destination.reference, expected }));
         }
-        for engine in &engines {
-            engine.expect(jobs.iter().filter(|(of, _)| Arc::ptr_eq(of, engine)).count());
-        }
+        let engines: Vec<Arc<Engine>> = engines.into_iter().map(Arc::new).collect();
+        let jobs = jobs.into_iter().map(|(at, job)| (Arc::clone(&engines[at]), job)).collect();
         Batch { run, engines, jobs }
     }
 }

@@ -88,8 +88,8 @@ impl Engine {
         let by_digest = Reference::Digest(top.digest.clone());
         let there = to != &by_digest && (self.was_read_there() || self.head(&by_digest).await?.is_some());
         // The name is looked at, and the digest unless naming it tells whether it is there; at last it is named.
-        let told = self.destination.refuses_gaps() && !self.run.options.referrers;
-        let looks = if told && there || self.was_read_there() || to == &by_digest { 1 } else { 2 };
+        let told = self.names_first(to) && there;
+        let looks = if told || self.was_read_there() || to == &by_digest { 1 } else { 2 };
         survey.requests(1, looks + 1);
         if there {
             survey.lock().manifests.push(planned(&top.descriptor(), Carried::Present));

@@ -1,10 +1,16 @@
 //! The files of a layout: in a directory, or in an archive.
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{self, Seek as _},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::{
     fs,
-    io::{AsyncReadExt as _, AsyncSeekExt as _, Take},
+    io::{AsyncReadExt as _, Take},
+    task::spawn_blocking,
 };
 
 /// Where the files of a layout are. They are named by their path in it, with slashes.
@@ -46,13 +52,24 @@ impl Files {
     }
 
     pub(super) async fn open(&self, name: &str) -> io::Result<Take<fs::File>> {
+        let (files, name) = (self.clone(), name.to_owned());
+        let (file, size) = spawn_blocking(move || files.open_now(&name)).await??;
+        Ok(fs::File::from_std(file).take(size))
+    }
+
+    /// Opens a file, at its first byte, and tells how many are its own. Blocks.
+    pub(super) fn open_now(&self, name: &str) -> io::Result<(std::fs::File, u64)> {
         match self {
-            Files::Directory(root) => Ok(fs::File::open(root.join(name)).await?.take(u64::MAX)),
+            Files::Directory(root) => {
+                let file = std::fs::File::open(root.join(name))?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            }
             Files::Archive(archive) => {
                 let place = archive.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-                let mut file = fs::File::open(&archive.path).await?;
-                file.seek(io::SeekFrom::Start(place.offset)).await?;
-                Ok(file.take(place.size))
+                let mut file = std::fs::File::open(&archive.path)?;
+                file.seek(io::SeekFrom::Start(place.offset))?;
+                Ok((file, place.size))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    io::{self, Read as _, Seek as _, Write},
+    io::{self, Read as _, Write},
     path::{Path, PathBuf},
 };
 
@@ -149,9 +149,12 @@ impl Contents {
             for directory in above {
                 archive.append_data(&mut header(EntryType::Directory, 0), directory, io::empty())?;
             }
-            // A foreign layer, or an inline one, has no file of its own.
-            let Some((file, size)) = open(files, name)? else { continue };
-            archive.append_data(&mut header(EntryType::Regular, size), name, file)?;
+            let (file, size) = match files.open_now(name) {
+                // A foreign layer, or an inline one, has no file of its own.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            archive.append_data(&mut header(EntryType::Regular, size), name, file.take(size))?;
             if let (Files::Directory(root), true) = (files, moves) {
                 fs::remove_file(root.join(name))?;
             }
@@ -159,26 +162,6 @@ impl Contents {
         let mut stream = archive.into_inner()?;
         stream.flush()?;
         Ok(stream)
-    }
-}
-
-/// A file with its size, if there is one.
-fn open(files: &Files, name: &str) -> io::Result<Option<(io::Take<fs::File>, u64)>> {
-    match files {
-        Files::Directory(root) => match fs::File::open(root.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            file => {
-                let file = file?;
-                let size = file.metadata()?.len();
-                Ok(Some((file.take(size), size)))
-            }
-        },
-        Files::Archive(archive) => {
-            let Some(place) = archive.files.get(name) else { return Ok(None) };
-            let mut file = fs::File::open(&archive.path)?;
-            file.seek(io::SeekFrom::Start(place.offset))?;
-            Ok(Some((file.take(place.size), place.size)))
-        }
     }
 }
 
