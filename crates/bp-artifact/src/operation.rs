@@ -31,8 +31,8 @@ const UNREAD: usize = 1000;
 /// Work under way. A [`Stream`] of its events; awaiting it gives its report.
 ///
 /// The work runs on its own task: a slow reader never stalls it. Unread progress is merged, of unread lines of logs the
-/// latest 1,000 are kept, and events of state, failure and outcome are all kept. Dropping the handle asks the work to stop at its next safe point; it never
-/// starts a rollback.
+/// latest 1,000 are kept, and events of state, failure and outcome are all kept. Dropping the handle asks the work to
+/// stop at its next safe point; it never starts a rollback.
 ///
 /// ```
 /// use bp_artifact::{Event, Operation};

@@ -39,9 +39,8 @@ pub(super) struct Identity {
     pub(super) refusals: Option<Refusals>,
 }
 
-/// A service that authenticates, and tries again: on 401 once with a new token, and
-/// then EKS is asked why; on 429, 503 and 504 after the pause
-/// that the server asks for; and when the connection fails, if the request may be sent twice.
+/// A service that authenticates, and tries again: on 401 once with a new token, and then EKS is asked why; on 429, 503
+/// and 504 after the pause that the server asks for; and when the connection fails, if the request may be sent twice.
 #[derive(Clone)]
 pub(super) struct Session<S> {
     inner: S,

@@ -63,7 +63,7 @@ impl Inner {
         };
         self.tell_applied(&revision, &ours, same, events);
         self.unblock(&mut start).await;
-        let end = start.follower.follow_with_logs(&ours, deadline, self.options.live_logs).await?;
+        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
         let base = Outcome { revision: Some(revision), detail: String::new(), ..base };
         let Some((mut outcome, picture)) = self.conclude(base.clone(), end, &mut start, events).await? else {
             let picture = start.follower.picture()?;
@@ -199,7 +199,7 @@ impl Inner {
         let ours = self.ours(before, &applied, &start.slot);
         let deadline = Instant::now() + self.options.deadline;
         self.unblock(start).await;
-        let outcome = match start.follower.follow(&ours, deadline).await {
+        let outcome = match start.follower.follow(&ours, deadline, None).await {
             Ok(End::Complete) => {
                 let picture = start.follower.picture()?;
                 Outcome {

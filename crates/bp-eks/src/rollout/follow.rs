@@ -40,7 +40,6 @@ pub(super) struct Follower<'f> {
     pub(super) watches: Watches,
     told: HashSet<String>,
     last: Option<Progress>,
-    live_logs: Option<LiveLogs>,
     tails: Tails,
 }
 
@@ -66,7 +65,6 @@ impl<'f> Follower<'f> {
             watches,
             told: HashSet::new(),
             last: None,
-            live_logs: None,
             tails: Tails::default(),
         };
         let mut trouble = None;
@@ -87,15 +85,13 @@ impl<'f> Follower<'f> {
     }
 
     /// Follows `ours` until it ends, or until the deadline, with the logs of its pods if they are wanted.
-    pub(super) async fn follow_with_logs(
+    pub(super) async fn follow(
         &mut self,
         ours: &Ours,
         deadline: Instant,
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
-        self.live_logs = logs;
-        let end = self.follow(ours, deadline).await;
-        self.live_logs = None;
+        let end = self.look_on(ours, deadline, logs).await;
         let mut patience = Duration::ZERO;
         if let (Some(bounds), Ok(picture)) = (logs, self.picture())
             && picture.is_of_job()
@@ -108,8 +104,13 @@ impl<'f> Follower<'f> {
         end
     }
 
-    /// Follows `ours` until it ends, or until the deadline.
-    pub(super) async fn follow(&mut self, ours: &Ours, deadline: Instant) -> Result<End, Error> {
+    /// Looks at each change until `ours` ends, or until the deadline.
+    async fn look_on(
+        &mut self,
+        ours: &Ours,
+        deadline: Instant,
+        logs: Option<LiveLogs>,
+    ) -> Result<End, Error> {
         self.last = None;
         loop {
             let picture = self.picture()?;
@@ -122,7 +123,7 @@ impl<'f> Follower<'f> {
                 Judgement::Waiting(None) => {}
                 Judgement::Waiting(Some(progress)) => {
                     self.tell_progress(progress);
-                    if let Some(bounds) = self.live_logs {
+                    if let Some(bounds) = logs {
                         self.tails.look(self.cluster, self.id, self.events, bounds, &picture);
                     }
                 }

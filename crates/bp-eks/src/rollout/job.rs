@@ -60,7 +60,7 @@ impl Inner {
         let watches = Watches::start(&cluster, &live, self.options.live_events);
         let follower = Follower::start(&cluster, &self.id, events, watches, deadline).await?;
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
-        let end = start.follower.follow_with_logs(&ours, deadline, self.options.live_logs).await?;
+        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
         match self.conclude(base.clone(), end, &mut start, events).await? {
             Some((outcome, _)) => {
                 events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });

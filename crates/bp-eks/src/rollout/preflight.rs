@@ -243,7 +243,7 @@ impl Cluster {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.place.namespace);
         let account = match accounts.get_opt(name).await {
             Ok(account) => account,
-            // What every namespace has is not looked at without need.
+            // Every namespace has it; without leave to look, only its annotation stays unknown.
             Err(_) if name == "default" => None,
             Err(_) => {
                 return vec![unknown(

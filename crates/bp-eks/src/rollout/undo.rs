@@ -52,7 +52,7 @@ impl Inner {
         };
         self.tell_applied(revision, &ours, same, events);
         self.unblock(&mut start).await;
-        let end = start.follower.follow_with_logs(&ours, deadline, self.options.live_logs).await?;
+        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
         let Some((outcome, _)) = self.conclude(base.clone(), end, &mut start, events).await? else {
             let picture = start.follower.picture()?;
             let done =

@@ -76,14 +76,12 @@ pub(super) fn answer(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response
 
 /// The container whose log is asked for, and the run that is meant.
 fn asked<'w>(world: &'w World, call: &Call<'_>) -> Answer<(&'w ContainerRun, u32)> {
-    let missing = || Failure::not_found(call.resource(), call.name());
-    let pod = call.name();
-    let run = world.pods.get(&call.key()).ok_or_else(missing)?;
-    let container = match call.text("container") {
+    let (pod, asked) = (call.name(), call.text("container"));
+    let run = world.pods.get(&call.key()).ok_or_else(|| Failure::not_found(call.resource(), pod))?;
+    let container = match asked {
         "" => run.containers.iter().find(|c| !c.init),
         name => run.containers.iter().find(|c| c.name() == name),
     };
-    let asked = call.text("container");
     let container = container
         .ok_or_else(|| Failure::bad_request(format!("container {asked} is not valid for pod {pod}")))?;
     let name = container.name();
@@ -91,17 +89,14 @@ fn asked<'w>(world: &'w World, call: &Call<'_>) -> Answer<(&'w ContainerRun, u32
         let why = format!("container {name:?} in pod {pod:?} is waiting to start: ContainerCreating");
         return Err(Failure::bad_request(why));
     }
+    // Of one that waits to be started again both are the run before.
+    let run = match call.flag("previous") {
+        true => container.last_run(),
+        false => Some(container.run_of_log()),
+    };
     let none =
         || Failure::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"));
-    let now = container.run_of_log();
-    match call.flag("previous") {
-        // Of one that waits to be started again, the run before is the one whose log is shown without `previous`, too.
-        true => {
-            let before = container.last_run().ok_or_else(none)?;
-            Ok((container, before))
-        }
-        false => Ok((container, now)),
-    }
+    Ok((container, run.ok_or_else(none)?))
 }
 
 /// A log that is followed: it ends with the container's run.
