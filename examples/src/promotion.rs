@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    Artifact, EnvironmentConfig, ImageRef, Operation, Repository, ResolvedImage, Tag, TagSelector, TimeSource,
+    Artifact, EnvironmentConfig, ImageRef, Operation, Repository, ResolvedImage, Tag, TagSelector,
+    TimeSource, write_atomically,
 };
 use bp_promote::{
     CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, PromotionRecord,
@@ -165,11 +166,7 @@ impl<'a> Promotion<'a> {
         let records: Vec<_> = records.collect();
         if let Some(path) = &self.record {
             let lines: String = records.iter().map(|record| format!("{}\n", json!(record))).collect();
-            let temporary = path.with_added_extension("tmp");
-            let written = std::fs::write(&temporary, lines).and_then(|()| std::fs::rename(&temporary, path));
-            written.map_err(|error| {
-                Failure::unavailable(format!("the record cannot be written to {}: {error}", path.display()))
-            })?;
+            write_atomically(path, lines.as_bytes())?;
         }
         if self.attach_record {
             let repository = self.client.repository(self.to);

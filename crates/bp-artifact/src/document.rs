@@ -154,7 +154,10 @@ pub(crate) fn to_json(value: &impl Serialize) -> String {
 
 /// Replaces the file at `path` by `content`: whoever reads it, and whoever finds it after a crash, sees the old
 /// content or the new one, never a part.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
+///
+/// # Errors
+/// When the path names no file, or its directory cannot be written. Nothing is left behind then.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
     let failed = |source| DocumentError::Write { path: path.to_owned(), source };
     let name = path
         .file_name()

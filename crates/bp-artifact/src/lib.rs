@@ -58,7 +58,7 @@ pub use deploy::{
     TargetReceipt, Verdict,
 };
 pub use digest::{Algorithm, Digest, Hasher};
-pub use document::{DocumentError, Location};
+pub use document::{DocumentError, Location, write_atomically};
 pub use error::{Classified, ErrorClass};
 pub use exit::ExitCode;
 pub use image::{PlatformImage, ResolvedImage};
