@@ -17,6 +17,20 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
+/// Where programs that are measured are built.
+#[derive(clap::Args)]
+pub(crate) struct Builds {
+    /// Where our own programs are built
+    #[arg(long, value_name = "DIR", env = "BP_BENCH_TARGET")]
+    target: Option<PathBuf>,
+}
+
+impl Builds {
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.target.clone().unwrap_or_else(|| root().join("target/bench"))
+    }
+}
+
 /// The cargo that runs this chore.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -63,3 +63,13 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_chore_takes_its_arguments() {
+        super::Arguments::command().debug_assert();
+    }
+}

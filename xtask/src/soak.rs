@@ -2,11 +2,17 @@
 //!
 //! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this starts them with their seeds.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use crate::{bench_copy::endure, clock, command, report};
+use crate::{
+    bench_copy::endure,
+    clock,
+    command::{self, Builds},
+    e2e::tools::Cache,
+    report,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -22,19 +28,17 @@ pub(crate) struct Arguments {
     /// Twenty copies between real registries instead, with one request in ten spoilt, beside crane's
     #[arg(long, conflicts_with_all = ["runs", "seed", "sample"])]
     registries: bool,
-    /// Where installed programs are kept between runs
-    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
-    cache: Option<PathBuf>,
-    /// Where our own program is built
-    #[arg(long, value_name = "DIR", env = "BP_BENCH_TARGET")]
-    target: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    builds: Builds,
 }
 
 const SAMPLE: u64 = 200;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.registries {
-        return endure::run(arguments.cache.as_deref(), arguments.target.as_deref());
+        return endure::run(&arguments.cache, &arguments.builds);
     }
     let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
     let mut cargo = command::cargo();
@@ -47,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if !passed {
         report::line(command::tail(&format!("{}\n{}", ended.stdout, ended.stderr), 60));
     }
-    ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random.rs did not run");
+    ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random did not run");
     // What went wrong on purpose, and how often.
     ended.stdout.lines().filter(|line| line.starts_with("met: ")).for_each(report::line);
     let mut line = format!("soak: {runs} random schedules from seed {seed}, and 20 copies of an index");

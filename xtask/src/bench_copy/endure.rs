@@ -1,11 +1,6 @@
 //! Twenty copies of `multi` between real registries, with one request in ten spoilt on both sides.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,8 +11,8 @@ use super::{
     spoil::Spoiler,
 };
 use crate::{
-    command,
-    e2e::tools::{CRANE, Toolbox},
+    command::{self, Builds},
+    e2e::tools::{CRANE, Cache, Toolbox},
     report,
 };
 
@@ -26,12 +21,10 @@ const COPIES: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Runs them; whether all of ours finished, and are what was sent.
-pub(crate) fn run(cache: Option<&Path>, target: Option<&Path>) -> Result<bool> {
+pub(crate) fn run(cache: &Cache, builds: &Builds) -> Result<bool> {
     crate::e2e::server::end_all_on_signal()?;
-    let home = command::root().join("target");
-    let or = |given: Option<&Path>, default: &str| given.map_or_else(|| home.join(default), PathBuf::from);
-    let tools = Toolbox::new(or(cache, "e2e/tools"))?;
-    let ours = contestants::build(&or(target, "bench"))?;
+    let tools = cache.open()?;
+    let ours = contestants::build(&builds.directory())?;
     let scratch = super::scratch()?;
     let finished = endure(&tools, &ours, &scratch);
     let _ = fs::remove_dir_all(&scratch);

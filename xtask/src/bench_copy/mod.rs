@@ -17,6 +17,7 @@ mod spoil;
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,7 +25,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clock, command, e2e::tools::Toolbox, report};
+use crate::{
+    clock,
+    command::{self, Builds},
+    e2e::{
+        server,
+        tools::{Cache, Toolbox},
+    },
+    report,
+};
 use contestants::{Contestant, Job};
 use images::Set;
 use judge::{Case, Results};
@@ -58,20 +67,17 @@ pub(crate) struct Arguments {
     /// Write the results into docs/benchmarks.md
     #[arg(long)]
     write: bool,
-    /// Where installed programs are kept between runs
-    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
-    cache: Option<PathBuf>,
-    /// Where our own program is built
-    #[arg(long, value_name = "DIR", env = "BP_BENCH_TARGET")]
-    target: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    builds: Builds,
 }
 
 /// Runs the benchmark; whether every target that was measured is met.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    crate::e2e::server::end_all_on_signal()?;
-    let target = command::root().join("target");
-    let tools = Toolbox::new(arguments.cache.clone().unwrap_or_else(|| target.join("e2e/tools")))?;
-    let ours = contestants::build(&arguments.target.clone().unwrap_or_else(|| target.join("bench")))?;
+    server::end_all_on_signal()?;
+    let tools = arguments.cache.open()?;
+    let ours = contestants::build(&arguments.builds.directory())?;
     let all = contestants::all(&tools, &ours)?;
     let chosen = |contestant: &&Contestant| {
         contestant.reference()
@@ -123,7 +129,7 @@ fn race(
 }
 
 /// Fills the source, tells how to reach both sides, and waits for Ctrl-C.
-fn stay(pair: &Pair, sets: &[Set]) -> Result<()> {
+fn stay(pair: &Pair, sets: &[Set]) -> Result<Infallible> {
     let far = (
         Proxy::start(&pair.source.address, ROUND_TRIP)?,
         Proxy::start(&pair.destination.address, ROUND_TRIP)?,
@@ -134,10 +140,7 @@ fn stay(pair: &Pair, sets: &[Set]) -> Result<()> {
         let tags = set.push(&pair.source.address)?;
         report::line(format_args!("{}: {}", set.repository(), tags.join(" ")));
     }
-    report::line("Ctrl-C ends them");
-    loop {
-        clock::pause(Duration::from_secs(3600));
-    }
+    server::stay()
 }
 
 /// Every contestant copies the set, turn by turn.

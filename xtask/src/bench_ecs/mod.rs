@@ -16,8 +16,8 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    command,
-    e2e::tools::{AWS_CLI, MOTO, Toolbox},
+    command::{self, Builds},
+    e2e::tools::{AWS_CLI, Cache, MOTO, Toolbox},
     report, results,
 };
 
@@ -35,12 +35,10 @@ pub(crate) struct Arguments {
     /// Write the results into docs/benchmarks.md
     #[arg(long)]
     write: bool,
-    /// Where installed programs are kept between runs
-    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
-    cache: Option<PathBuf>,
-    /// Where our own programs are built
-    #[arg(long, value_name = "DIR", env = "BP_BENCH_TARGET")]
-    target: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    builds: Builds,
 }
 
 /// What both halves work with.
@@ -58,11 +56,10 @@ struct Bench {
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     crate::e2e::server::end_all_on_signal()?;
     let target = command::root().join("target");
-    let tools = Toolbox::new(arguments.cache.clone().unwrap_or_else(|| target.join("e2e/tools")))?;
+    let tools = arguments.cache.open()?;
     tools.require(&[MOTO, AWS_CLI])?;
     let build = |package: &str, features: &str, example: &str| {
-        let directory = arguments.target.clone().unwrap_or_else(|| target.join("bench"));
-        example_of(package, features, example, &directory, !arguments.debug)
+        example_of(package, features, example, &arguments.builds.directory(), !arguments.debug)
     };
     report::line("     building the examples once (bp-ecs) and serve (bp-sandbox)");
     let scratch = target.join(format!("bench/ecs-{}", std::process::id()));

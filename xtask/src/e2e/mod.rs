@@ -14,7 +14,7 @@ pub(crate) mod server;
 mod table;
 pub(crate) mod tools;
 
-use std::{fs, path::PathBuf, rc::Rc, time::Duration};
+use std::{fs, path::PathBuf, rc::Rc};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -23,7 +23,7 @@ use crate::{clock, command, report};
 use library::{Environment, Library};
 use server::Server;
 use table::Table;
-use tools::{Lacking, Tool, Toolbox};
+use tools::{Cache, Lacking, Tool, Toolbox};
 
 /// Where the servers of a scenario come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,9 +92,8 @@ pub(crate) struct Arguments {
     /// Leave the servers up and print how to reach them; Ctrl-C ends them
     #[arg(long)]
     keep: bool,
-    /// Where installed programs are kept between runs
-    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
 }
 
 /// What the parts work with.
@@ -111,12 +110,12 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(cache: Option<PathBuf>, scenario: Option<String>) -> Result<Self> {
+    fn new(cache: &Cache, scenario: Option<String>) -> Result<Self> {
         let target = command::root().join("target/e2e");
         let scratch = target.join(format!("run-{}", std::process::id()));
         fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
         Ok(Stage {
-            tools: Toolbox::new(cache.unwrap_or_else(|| target.join("tools")))?,
+            tools: cache.open()?,
             scratch,
             servers: Vec::new(),
             table: Table::only(scenario),
@@ -143,7 +142,7 @@ impl Stage {
 /// Runs the parts; whether each could run and every scenario passed.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     server::end_all_on_signal()?;
-    let mut stage = Stage::new(arguments.cache.clone(), arguments.scenario.clone())?;
+    let mut stage = Stage::new(&arguments.cache, arguments.scenario.clone())?;
 
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
     let mut lacking = Vec::new();
@@ -189,8 +188,5 @@ fn stay(stage: &Stage) -> ! {
     for (name, value) in &stage.environment {
         report::line(format_args!("export {name}={}", value.display()));
     }
-    report::line("Ctrl-C ends them");
-    loop {
-        clock::pause(Duration::from_secs(3600));
-    }
+    server::stay()
 }

@@ -39,6 +39,14 @@ pub(crate) fn end_all_on_signal() -> Result<()> {
     .context("cannot handle signals")
 }
 
+/// Leaves them up until then.
+pub(crate) fn stay() -> ! {
+    report::line("Ctrl-C ends them");
+    loop {
+        clock::pause(Duration::from_secs(3600));
+    }
+}
+
 /// A port on loopback that is free now, and none that this run has been given before. It lies below the ports that the
 /// kernel gives to connections, so that none of those takes it before its server does.
 pub(crate) fn free_port() -> Result<u16> {

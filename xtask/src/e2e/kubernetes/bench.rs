@@ -1,11 +1,11 @@
 //! `cargo xtask bench-eks`: the servers are started here, the measuring is a test of bp-eks.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context, Result};
 
 use super::{
-    super::{Part, Stage, library::Library, server},
+    super::{Part, Stage, library::Library, server, tools::Cache},
     cluster::Cluster,
 };
 use crate::{clock, report, results};
@@ -15,9 +15,8 @@ pub(crate) struct Arguments {
     /// Write the results into docs/benchmarks.md
     #[arg(long)]
     write: bool,
-    /// Where installed programs are kept between runs
-    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    cache: Cache,
 }
 
 const MEASURED: [&str; 2] = ["bench::what_a_roll_out_costs_the_api", "bench::how_soon_a_failure_is_told"];
@@ -26,7 +25,7 @@ const MEASURED: [&str; 2] = ["bench::what_a_roll_out_costs_the_api", "bench::how
 /// and before the others.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     server::end_all_on_signal()?;
-    let mut stage = Stage::new(arguments.cache.clone(), None)?;
+    let mut stage = Stage::new(&arguments.cache, None)?;
     stage.tools.require(&Part::Kubernetes.tools())?;
     let cluster = Cluster::start(&mut stage)?;
     let mut environment = super::environment(&stage, &cluster)?;

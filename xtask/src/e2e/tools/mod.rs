@@ -113,17 +113,29 @@ impl fmt::Display for Lacking {
 
 impl std::error::Error for Lacking {}
 
+/// Where programs are kept.
+#[derive(clap::Args)]
+pub(crate) struct Cache {
+    /// Where installed programs are kept between runs
+    #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
+    cache: Option<PathBuf>,
+}
+
+impl Cache {
+    /// What finds programs there, and installs them.
+    pub(crate) fn open(&self) -> Result<Toolbox> {
+        let cache = self.cache.clone().unwrap_or_else(|| command::root().join("target/e2e/tools"));
+        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        Ok(Toolbox { cache: cache.canonicalize()? })
+    }
+}
+
 /// Finds programs, or installs them.
 pub(crate) struct Toolbox {
     cache: PathBuf,
 }
 
 impl Toolbox {
-    pub(crate) fn new(cache: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        Ok(Toolbox { cache: cache.canonicalize()? })
-    }
-
     /// A command that runs the tool.
     pub(crate) fn command(&self, tool: Tool) -> Result<Command> {
         Ok(Command::new(self.find(tool)?))
