@@ -29,7 +29,7 @@ pub enum ExitCode {
     Refused = 5,
     /// 6: drift, digest mismatch or unproven.
     Drift = 6,
-    /// 7: unavailable, or out of time.
+    /// 7: unavailable, out of time, or the outcome could not be observed.
     Unavailable = 7,
     /// 8: superseded, stopped or gone.
     Superseded = 8,
@@ -46,7 +46,7 @@ impl From<Verdict> for ExitCode {
             Verdict::RolledBack => ExitCode::RolledBack,
             Verdict::RollbackFailed | Verdict::FailedInPlace => ExitCode::Failed,
             Verdict::Unproven | Verdict::DigestMismatch => ExitCode::Drift,
-            Verdict::DeadlineExceeded => ExitCode::Unavailable,
+            Verdict::DeadlineExceeded | Verdict::Unobserved => ExitCode::Unavailable,
             Verdict::Superseded | Verdict::Stopped | Verdict::Gone => ExitCode::Superseded,
             Verdict::AwaitingApproval => ExitCode::AwaitingApproval,
         }

@@ -38,11 +38,14 @@ pub enum Verdict {
     AwaitingApproval,
     /// The deadline passed while the deployment was still going on. It goes on without us.
     DeadlineExceeded,
+    /// A change was applied, or may have been, and how it ended could not be observed: credentials expired, a read was
+    /// denied, the platform could not be reached. Neither success nor failure: the platform continues without us.
+    Unobserved,
 }
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Verdict; 11] = [
+    pub const ALL: [Verdict; 12] = [
         Verdict::Deployed,
         Verdict::Unproven,
         Verdict::DigestMismatch,
@@ -54,6 +57,7 @@ impl Verdict {
         Verdict::Gone,
         Verdict::AwaitingApproval,
         Verdict::DeadlineExceeded,
+        Verdict::Unobserved,
     ];
 
     /// Whether the image runs, proven.
@@ -76,6 +80,7 @@ impl fmt::Display for Verdict {
             Verdict::Gone => "the target is gone",
             Verdict::AwaitingApproval => "awaiting approval",
             Verdict::DeadlineExceeded => "not done by the deadline",
+            Verdict::Unobserved => "the outcome could not be observed",
         })
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn compensates(verdict: Verdict) -> bool {
         | Verdict::DigestMismatch
         | Verdict::Superseded
         | Verdict::AwaitingApproval
-        | Verdict::DeadlineExceeded => false,
+        | Verdict::DeadlineExceeded
+        | Verdict::Unobserved => false,
     }
 }
 
@@ -26,7 +27,7 @@ pub(super) fn is_lost(entry: &TargetReceipt) -> bool {
 
 /// Whether the platform goes on, so that a later run has something to finish.
 pub(super) fn goes_on(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::AwaitingApproval | Verdict::DeadlineExceeded)
+    matches!(verdict, Verdict::AwaitingApproval | Verdict::DeadlineExceeded | Verdict::Unobserved)
 }
 
 /// How targets of which none failed ended together: the one that needs a person most. A target without an outcome was
@@ -35,9 +36,10 @@ pub(super) fn deployed(receipt: &Receipt) -> Verdict {
     if receipt.targets.iter().any(|entry| entry.outcome.is_none()) {
         return Verdict::Superseded;
     }
-    const ORDER: [Verdict; 5] = [
+    const ORDER: [Verdict; 6] = [
         Verdict::Superseded,
         Verdict::DigestMismatch,
+        Verdict::Unobserved,
         Verdict::DeadlineExceeded,
         Verdict::AwaitingApproval,
         Verdict::Unproven,
