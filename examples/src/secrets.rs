@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use bp_artifact::{EnvironmentConfig, ErrorClass, ExitCode};
+use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode};
 use bp_ecs::EcsTarget;
 use bp_secrets::{
-    CheckReport, Checked, Depth, Error, ErrorKind, Place, Reference, check, policy,
+    CheckReport, Checked, Depth, Place, Reference, check, policy,
     projection::{
         Bindings, ProjectionError, Renderer, Warning, ascp::SecretProviderClass, ecs, env,
         external_secrets::ExternalSecret, kubernetes, lint,
@@ -96,20 +96,10 @@ pub fn lines(bindings: &Bindings, report: &CheckReport) -> String {
 
 /// How a check ends: what is wrong wins over what could not be seen.
 pub fn verdict(report: &CheckReport) -> ExitCode {
-    let classes: Vec<ErrorClass> = report.errors().map(class).collect();
+    let classes: Vec<ErrorClass> = report.errors().map(Classified::class).collect();
     match classes.iter().find(|class| **class == ErrorClass::BadInput).or(classes.first()) {
         Some(class) => (*class).into(),
         None => ExitCode::Done,
-    }
-}
-
-fn class(error: &Error) -> ErrorClass {
-    match error.kind() {
-        ErrorKind::Denied { .. }
-        | ErrorKind::Credentials
-        | ErrorKind::Unavailable
-        | ErrorKind::Unreadable => ErrorClass::Unavailable,
-        _ => ErrorClass::BadInput,
     }
 }
 

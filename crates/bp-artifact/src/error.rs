@@ -1,5 +1,7 @@
 //! What a caller can do about an error, the same question for every crate.
 
+use std::{error::Error as StdError, fmt};
+
 /// The class of an error: what a caller, or an exit code, can make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -41,4 +43,32 @@ impl Classified for crate::ParseError {
     fn class(&self) -> ErrorClass {
         ErrorClass::BadInput
     }
+}
+
+/// ` (request ID)` at the end of an error's message, and nothing where there is no id.
+#[derive(Debug)]
+pub struct RequestId<'a>(pub &'a Option<String>);
+
+impl fmt::Display for RequestId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, " (request {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An error and its sources on one line, each once: some foreign types repeat their source in their own message.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = error.source();
+    }
+    line
 }

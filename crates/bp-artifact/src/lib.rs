@@ -17,6 +17,7 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
+//! | `aws` | [`aws`]: one reading of the errors of all AWS SDK calls |
 //! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
 //! | `schema` | the JSON Schema of `artifact.json`, made of the types |
 //!
@@ -26,6 +27,8 @@
 //! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
 
 mod artifact;
+#[cfg(feature = "aws")]
+pub mod aws;
 mod commit;
 mod config;
 mod deploy;
@@ -59,7 +62,7 @@ pub use deploy::{
 };
 pub use digest::{Algorithm, Digest, Hasher};
 pub use document::{DocumentError, Location, write_atomically};
-pub use error::{Classified, ErrorClass};
+pub use error::{Classified, ErrorClass, chain};
 pub use exit::ExitCode;
 pub use image::{PlatformImage, ResolvedImage};
 pub use operation::{Emitter, Event, Operation};

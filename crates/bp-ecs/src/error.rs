@@ -1,12 +1,12 @@
 //! What can go wrong, as far as a caller can act on it.
 
-use std::{error::Error as StdError, fmt};
+use std::error::Error as StdError;
 
-use aws_sdk_ecs::{
-    error::{ProvideErrorMetadata, SdkError},
-    operation::RequestId,
+use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use bp_artifact::{
+    Classified, ErrorClass,
+    aws::{AwsError, AwsErrorKind, RequestId},
 };
-use bp_artifact::{Classified, ErrorClass};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -165,7 +165,7 @@ pub enum Error {
         source: BoxError,
     },
     /// AWS is throttling or has an error of its own, also after the SDK's retries.
-    #[error("{operation}: the ECS API is overloaded or failing; try again later{}", request(request_id))]
+    #[error("{operation}: the ECS API is overloaded or failing; try again later{}", RequestId(request_id))]
     Unavailable {
         /// The call.
         operation: &'static str,
@@ -175,7 +175,7 @@ pub enum Error {
         source: BoxError,
     },
     /// AWS refused the call.
-    #[error("{operation} was refused{}", request(request_id))]
+    #[error("{operation} was refused{}", RequestId(request_id))]
     Refused {
         /// The call.
         operation: &'static str,
@@ -201,10 +201,6 @@ fn list(names: &[String]) -> String {
         [] => "none".to_owned(),
         names => names.join(", "),
     }
-}
-
-fn request(id: &Option<String>) -> String {
-    id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default()
 }
 
 impl Classified for Error {
@@ -239,42 +235,6 @@ impl Classified for Error {
     }
 }
 
-/// The service's own words.
-#[derive(Debug)]
-struct Words {
-    code: String,
-    message: String,
-}
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}
-
-impl StdError for Words {}
-
-/// Codes that mean "not now".
-const PASSING: [&str; 7] = [
-    "ThrottlingException",
-    "Throttling",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "ServerException",
-    "ServiceUnavailable",
-    "InternalFailure",
-];
-
-/// Codes that mean "who are you?".
-const STRANGER: [&str; 6] = [
-    "ExpiredTokenException",
-    "ExpiredToken",
-    "UnrecognizedClientException",
-    "InvalidSignatureException",
-    "InvalidClientTokenId",
-    "IncompleteSignature",
-];
-
 impl Error {
     /// Reads the SDK's error of a call such as `ecs:UpdateService`.
     pub(crate) fn of_call<E>(
@@ -284,33 +244,24 @@ impl Error {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
+        let error = AwsError::of(&error);
         let request_id = error.request_id().map(str::to_owned);
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-        let SdkError::ServiceError(_) = &error else {
-            return match is_about_credentials(&error) {
-                true => Error::NoCredentials { source: error.into() },
-                false => Error::Unreachable { operation, source: error.into() },
-            };
-        };
-        let code = error.code().unwrap_or("Unknown").to_owned();
-        let message = error.message().unwrap_or("no message").to_owned();
-        let denied = denied_action(&message);
-        let source: BoxError = Box::new(Words { code: code.clone(), message });
-        match code.as_str() {
-            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => Error::AccessDenied {
-                action: denied.unwrap_or_else(|| operation.to_owned()),
+        match error.kind() {
+            AwsErrorKind::Credentials => Error::NoCredentials { source: error.into() },
+            AwsErrorKind::Denied => Error::AccessDenied {
+                action: error.denied_action().unwrap_or(operation).to_owned(),
                 request_id,
-                source,
+                source: error.into(),
             },
-            stranger if STRANGER.contains(&stranger) => Error::NoCredentials { source },
-            passing if PASSING.contains(&passing) || status >= 500 || status == 429 => {
-                Error::Unavailable { operation, request_id, source }
+            AwsErrorKind::Throttled | AwsErrorKind::Unavailable => {
+                Error::Unavailable { operation, request_id, source: error.into() }
             }
-            // ECS answers a missing iam:PassRole with a ClientException.
-            _ => match denied {
-                Some(action) => Error::AccessDenied { action, request_id, source },
-                None => Error::Refused { operation, code, request_id, source },
-            },
+            AwsErrorKind::Unreachable => Error::Unreachable { operation, source: error.into() },
+            AwsErrorKind::Unreadable => Error::UnexpectedAnswer { operation, reason: error.to_string() },
+            _ => {
+                let code = error.code().unwrap_or("Unknown").to_owned();
+                Error::Refused { operation, code, request_id, source: error.into() }
+            }
         }
     }
 
@@ -338,36 +289,9 @@ impl Error {
     }
 }
 
-/// The action in "… is not authorized to perform: iam:PassRole on resource: …".
-fn denied_action(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("not authorized to perform: ")?;
-    rest.split_whitespace().next().map(str::to_owned)
-}
-
-/// Whether the SDK never got as far as signing.
-fn is_about_credentials(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let text = error.to_string().to_ascii_lowercase();
-        if text.contains("credential") || text.contains("auth scheme") || text.contains("identity") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_denied_action_is_named() {
-        let message =
-            "User: arn:aws:iam::1:user/ci is not authorized to perform: iam:PassRole on resource: role/x";
-        assert_eq!(denied_action(message).as_deref(), Some("iam:PassRole"));
-        assert_eq!(denied_action("Service not found."), None);
-    }
 
     #[test]
     fn lists_what_is_there() {

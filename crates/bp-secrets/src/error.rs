@@ -4,6 +4,8 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use bp_artifact::{Classified, ErrorClass};
+
 use crate::Reference;
 
 /// What an error was caused by. Never an HTTP answer: its body may hold the value.
@@ -149,6 +151,29 @@ impl Error {
     /// The same failure for another reference, when one call answers for many.
     pub(crate) fn about(&self, other: &Reference) -> Self {
         Error { reference: Box::new(other.clone()), ..self.clone() }
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> ErrorClass {
+        match self.kind {
+            ErrorKind::Missing
+            | ErrorKind::NoSuchVersion
+            | ErrorKind::NoSuchKey { .. }
+            | ErrorKind::NotJson { .. }
+            | ErrorKind::Binary
+            | ErrorKind::Deleted
+            | ErrorKind::Refused { .. }
+            | ErrorKind::NoStore => ErrorClass::BadInput,
+            ErrorKind::Denied { .. }
+            | ErrorKind::Credentials
+            | ErrorKind::Unavailable
+            | ErrorKind::Unreadable => ErrorClass::Unavailable,
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        Error::is_retryable(self)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Finding, workspace::Workspace};
 /// Which siblings a crate may build on. `bp-sandbox` is an oracle: besides this, any crate may test against it.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("bp-artifact", &[]),
-    ("bp-secrets", &[]),
+    ("bp-secrets", &["bp-artifact"]),
     ("bp-sandbox", &[]),
     ("bp-promote", &["bp-artifact"]),
     ("bp-ecs", &["bp-artifact"]),

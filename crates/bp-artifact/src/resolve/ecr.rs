@@ -15,6 +15,7 @@ use futures_core::future::BoxFuture;
 use self::caches::Caches;
 use super::{ManifestError, Resolve, ResolveError};
 use crate::{
+    aws::{AwsError, AwsErrorKind},
     digest::Digest,
     image::ResolvedImage,
     reference::{ImageRef, Repository},
@@ -168,39 +169,23 @@ fn failed<E>(repository: &Repository, action: &str, error: SdkError<E>) -> Resol
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let request_id = error.request_id().map(str::to_owned);
-    let repository = repository.clone();
-    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-    match (&error, code) {
-        (_, Some("RepositoryNotFoundException")) => {
-            ResolveError::RepositoryNotFound { repository, request_id }
-        }
-        (_, Some("AccessDeniedException")) => ResolveError::AccessDenied {
-            repository,
-            permission: action.to_owned(),
-            request_id,
-            source: Some(error.into()),
-        },
-        (_, Some(code)) if is_about_credentials(code) => {
-            ResolveError::NoCredentials { repository, source: error.into() }
-        }
-        // Neither the network nor time: the request could not be signed.
-        (SdkError::DispatchFailure(failure), _) if !failure.is_io() && !failure.is_timeout() => {
-            ResolveError::NoCredentials { repository, source: error.into() }
-        }
-        _ => unavailable(&repository, request_id, error.into()),
+    let error = AwsError::of(&error);
+    let (repository, request_id) = (repository.clone(), error.request_id().map(str::to_owned));
+    if error.code() == Some("RepositoryNotFoundException") {
+        return ResolveError::RepositoryNotFound { repository, request_id };
     }
-}
-
-fn is_about_credentials(code: &str) -> bool {
-    matches!(
-        code,
-        "ExpiredTokenException"
-            | "UnrecognizedClientException"
-            | "InvalidSignatureException"
-            | "IncompleteSignatureException"
-            | "MissingAuthenticationTokenException"
-    )
+    match error.kind() {
+        AwsErrorKind::Denied => {
+            let permission = error.denied_action().unwrap_or(action).to_owned();
+            ResolveError::AccessDenied { repository, permission, request_id, source: Some(error.into()) }
+        }
+        AwsErrorKind::Credentials => ResolveError::NoCredentials { repository, source: error.into() },
+        AwsErrorKind::Throttled
+        | AwsErrorKind::Unavailable
+        | AwsErrorKind::Unreachable
+        | AwsErrorKind::Refused
+        | AwsErrorKind::Unreadable => unavailable(&repository, request_id, error.into()),
+    }
 }
 
 fn unavailable(

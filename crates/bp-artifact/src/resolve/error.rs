@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::ManifestError;
 use crate::{
-    error::{Classified, ErrorClass},
+    error::{Classified, ErrorClass, RequestId},
     reference::{ImageRef, Repository},
 };
 
@@ -133,17 +133,6 @@ impl Classified for ResolveError {
 
     fn is_retryable(&self) -> bool {
         matches!(self, ResolveError::Unavailable { .. })
-    }
-}
-
-struct RequestId<'a>(&'a Option<String>);
-
-impl fmt::Display for RequestId<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(id) => write!(f, " (request {id})"),
-            None => Ok(()),
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use aws_sdk_eks::{
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-    operation::{RequestId, describe_cluster::DescribeClusterError},
+    config::http::HttpResponse, error::SdkError, operation::describe_cluster::DescribeClusterError,
 };
-use bp_artifact::{Classified, ErrorClass};
+use bp_artifact::{
+    Classified, ErrorClass,
+    aws::{AwsError, AwsErrorKind, RequestId},
+};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -18,7 +19,7 @@ pub enum ConnectError {
     /// No such cluster.
     #[error(
         "there is no EKS cluster {cluster:?} in {region} in this account: check name, region and role{}",
-        request(request_id)
+        RequestId(request_id)
     )]
     ClusterNotFound {
         /// The name that was given.
@@ -47,7 +48,7 @@ pub enum ConnectError {
     /// IAM says no.
     #[error(
         "not allowed: give the caller the permission eks:DescribeCluster on the cluster {cluster:?}{}",
-        request(request_id)
+        RequestId(request_id)
     )]
     AccessDenied {
         /// The cluster.
@@ -72,7 +73,7 @@ pub enum ConnectError {
     /// EKS is throttling or has an error of its own, also after the SDK's retries.
     #[error(
         "eks:DescribeCluster: the EKS API is overloaded or failing; try again later{}",
-        request(request_id)
+        RequestId(request_id)
     )]
     Unavailable {
         /// AWS's id of the request.
@@ -81,7 +82,7 @@ pub enum ConnectError {
         source: BoxError,
     },
     /// EKS refused the call.
-    #[error("eks:DescribeCluster of {cluster:?} was refused{}", request(request_id))]
+    #[error("eks:DescribeCluster of {cluster:?} was refused{}", RequestId(request_id))]
     Refused {
         /// The cluster.
         cluster: String,
@@ -114,10 +115,6 @@ pub enum ConnectError {
     },
 }
 
-fn request(id: &Option<String>) -> String {
-    id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default()
-}
-
 fn shown(path: &Option<PathBuf>) -> String {
     path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default()
 }
@@ -148,14 +145,6 @@ impl Classified for ConnectError {
     }
 }
 
-/// The service's own words.
-#[derive(Debug, thiserror::Error)]
-#[error("{code}: {message}")]
-struct Words {
-    code: String,
-    message: String,
-}
-
 impl ConnectError {
     pub(super) fn of_describe(
         cluster: &str,
@@ -163,42 +152,19 @@ impl ConnectError {
         error: SdkError<DescribeClusterError, HttpResponse>,
     ) -> Self {
         let (cluster, region) = (cluster.to_owned(), region.to_owned());
+        let error = AwsError::of(&error);
         let request_id = error.request_id().map(str::to_owned);
-        let SdkError::ServiceError(context) = &error else {
-            return match is_about_credentials(&error) {
-                true => ConnectError::NoCredentials { source: error.into() },
-                false => ConnectError::Unreachable { source: error.into() },
-            };
-        };
-        let status = context.raw().status().as_u16();
-        let code = error.code().unwrap_or("Unknown").to_owned();
-        let message = error.message().unwrap_or("no message").to_owned();
-        let source: BoxError = Box::new(Words { code: code.clone(), message });
-        match code.as_str() {
-            "ResourceNotFoundException" => ConnectError::ClusterNotFound { cluster, region, request_id },
-            "AccessDeniedException" | "AccessDenied" => {
-                ConnectError::AccessDenied { cluster, request_id, source }
+        if error.code() == Some("ResourceNotFoundException") {
+            return ConnectError::ClusterNotFound { cluster, region, request_id };
+        }
+        match error.kind() {
+            AwsErrorKind::Credentials => ConnectError::NoCredentials { source: error.into() },
+            AwsErrorKind::Denied => ConnectError::AccessDenied { cluster, request_id, source: error.into() },
+            AwsErrorKind::Throttled | AwsErrorKind::Unavailable => {
+                ConnectError::Unavailable { request_id, source: error.into() }
             }
-            "ExpiredTokenException"
-            | "ExpiredToken"
-            | "UnrecognizedClientException"
-            | "InvalidSignatureException"
-            | "InvalidClientTokenId"
-            | "IncompleteSignature" => ConnectError::NoCredentials { source },
-            "ThrottlingException"
-            | "TooManyRequestsException"
-            | "ServerException"
-            | "ServiceUnavailableException" => ConnectError::Unavailable { request_id, source },
-            _ if status >= 500 || status == 429 => ConnectError::Unavailable { request_id, source },
-            _ => ConnectError::Refused { cluster, request_id, source },
+            AwsErrorKind::Unreachable => ConnectError::Unreachable { source: error.into() },
+            _ => ConnectError::Refused { cluster, request_id, source: error.into() },
         }
     }
-}
-
-/// Whether the SDK never got as far as signing.
-fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        let text = error.to_string().to_ascii_lowercase();
-        text.contains("credential") || text.contains("auth scheme") || text.contains("identity")
-    })
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, fmt};
 
-use aws_sdk_ecr::{Client, error::SdkError};
+use aws_sdk_ecr::Client;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::Registry;
+use bp_artifact::{Registry, aws::AwsError};
 use futures_core::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -57,9 +57,8 @@ impl CredentialSource for EcrClients {
 
 async fn fetch(client: &Client) -> Result<Login, CredentialError> {
     let answer = client.get_authorization_token().send().await.map_err(|error| {
-        let retryable = matches!(error, SdkError::TimeoutError(_) | SdkError::ResponseError(_))
-            || matches!(&error, SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout())
-            || matches!(&error, SdkError::ServiceError(service) if service.raw().status().is_server_error());
+        let error = AwsError::of(&error);
+        let retryable = error.kind().is_retryable();
         CredentialError::Service { service: OPERATION, retryable, source: error.into() }
     })?;
     let malformed = |reason: &'static str| CredentialError::Service {

@@ -9,7 +9,7 @@ use aws_sdk_ecr::{
     error::{ProvideErrorMetadata, SdkError},
     primitives::Blob,
 };
-use bp_artifact::Classified as _;
+use bp_artifact::{Classified as _, aws::AwsError};
 use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
@@ -97,19 +97,10 @@ impl RepositoryClient {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let retryable = match &error {
-            SdkError::ServiceError(service) => {
-                // An upload that is gone, or holds something else, is begun again.
-                let again = ["UploadNotFoundException", "InvalidLayerPartException", "InvalidLayerException"];
-                service.raw().status().is_server_error()
-                    || service
-                        .err()
-                        .code()
-                        .is_some_and(|code| again.contains(&code) || code.contains("Throttl"))
-            }
-            SdkError::ConstructionFailure(_) => false,
-            _ => true,
-        };
+        let error = AwsError::of(&error);
+        // An upload that is gone, or holds something else, is begun again.
+        let again = ["UploadNotFoundException", "InvalidLayerPartException", "InvalidLayerException"];
+        let retryable = error.kind().is_retryable() || error.code().is_some_and(|code| again.contains(&code));
         self.service(action, retryable, error.into())
     }
 

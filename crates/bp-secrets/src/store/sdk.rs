@@ -6,14 +6,15 @@ use std::{error::Error as StdError, sync::Arc};
 use aws_sdk_secretsmanager::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
-    operation::RequestId,
 };
+
 #[cfg(not(feature = "secretsmanager"))]
 use aws_sdk_ssm::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
-    operation::RequestId,
 };
+
+use bp_artifact::aws::{AwsError, AwsErrorKind};
 
 use crate::{Error, ErrorKind, Grant, Reference, error::Source, permissions::resource};
 
@@ -39,62 +40,18 @@ pub(super) enum Code {
     Refused(String),
 }
 
-/// The service's own word, without the HTTP answer that it came in.
-#[derive(Debug, thiserror::Error)]
-#[error("{code}: {message}")]
-struct Word {
-    code: String,
-    message: String,
-}
-
 impl Failure {
-    /// A failure that the service told in its own words.
+    /// A failure that the service reported inside a response.
     pub(super) fn told(code: &str, message: &str, request_id: Option<&str>) -> Self {
-        Failure {
-            code: meaning(code, message),
-            request_id: request_id.map(str::to_owned),
-            source: Arc::new(Word { code: code.to_owned(), message: message.to_owned() }),
-        }
+        Failure::from(AwsError::of_code(code, message, None, request_id.map(str::to_owned)))
     }
 
-    /// What an SDK call failed with. Of the HTTP answer only status and request id are kept, since an answer that
-    /// could not be read may hold the value.
+    /// What an SDK call failed with. Nothing is kept of an HTTP response that could not be read: it may hold the value.
     pub(super) fn of<E>(error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let request_id = error.request_id().map(str::to_owned);
-        let status = error.raw_response().map(|raw| raw.status().as_u16());
-        if let SdkError::ServiceError(service) = &error
-            && let Some(code) = service.err().code()
-        {
-            let message = service.err().message().unwrap_or_default();
-            let mut failure = Failure::told(code, message, request_id.as_deref());
-            if status.is_some_and(|status| status >= 500) {
-                failure.code = Code::Unavailable;
-            }
-            return failure;
-        }
-        if let Some(status) = status {
-            let code = if status >= 500 || status == 429 { Code::Unavailable } else { Code::Unreadable };
-            let word = Word { code: format!("HTTP {status}"), message: "the answer is not shown".into() };
-            return Failure { code, request_id, source: Arc::new(word) };
-        }
-        // No HTTP answer: nothing that the service said can be in here.
-        let code = match &error {
-            SdkError::ConstructionFailure(_) => Code::Credentials,
-            SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other() => {
-                match caused_by_credentials(&error) {
-                    true => Code::Credentials,
-                    false => Code::Unavailable,
-                }
-            }
-            _ => Code::Unavailable,
-        };
-        let source: Box<dyn StdError + Send + Sync> = error.into_source().unwrap_or_else(|_| {
-            Box::new(Word { code: "SdkError".into(), message: "without a source".into() })
-        });
-        Failure { code, request_id, source: Arc::from(source) }
+        Failure::from(AwsError::of(&error))
     }
 
     /// The failure, said of a reference. `action` is what the call needed.
@@ -126,57 +83,36 @@ fn grant(action: &str, reference: &Reference) -> Grant {
     Grant { action: action.to_owned(), resource }
 }
 
-fn meaning(code: &str, message: &str) -> Code {
-    match code {
-        // The secret is there when only its value in this version is not.
-        "ResourceNotFoundException" if message.contains("secret value for") => Code::NoSuchVersion,
-        "ResourceNotFoundException" | "ParameterNotFound" => Code::Missing,
-        "ParameterVersionNotFound" => Code::NoSuchVersion,
-        "InvalidRequestException" if message.contains("deletion") => Code::Deleted,
-        "InvalidRequestException" if message.contains("not associated") => Code::NoSuchVersion,
-        "AccessDeniedException" | "AccessDenied" => Code::Denied(denied_action(message)),
-        "DecryptionFailure" | "KMSAccessDeniedException" => Code::Denied(Some("kms:Decrypt".into())),
-        "ExpiredTokenException"
-        | "ExpiredToken"
-        | "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "InvalidClientTokenId"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignature" => Code::Credentials,
-        "InternalServiceError"
-        | "InternalServerError"
-        | "InternalFailure"
-        | "ServiceUnavailable"
-        | "ServiceUnavailableException"
-        | "ThrottlingException"
-        | "Throttling"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "RequestTimeout"
-        | "RequestTimeoutException" => Code::Unavailable,
-        other => Code::Refused(other.to_owned()),
+impl From<AwsError> for Failure {
+    fn from(error: AwsError) -> Self {
+        let (code, message) = (error.code().unwrap_or_default(), error.message());
+        let code = match (code, error.kind()) {
+            // The secret is there when only its value in this version is not.
+            ("ResourceNotFoundException", _) if message.contains("secret value for") => Code::NoSuchVersion,
+            ("ResourceNotFoundException" | "ParameterNotFound", _) => Code::Missing,
+            ("ParameterVersionNotFound", _) => Code::NoSuchVersion,
+            ("InvalidRequestException", _) if message.contains("deletion") => Code::Deleted,
+            ("InvalidRequestException", _) if message.contains("not associated") => Code::NoSuchVersion,
+            ("DecryptionFailure" | "KMSAccessDeniedException", _) => Code::Denied(Some("kms:Decrypt".into())),
+            (_, AwsErrorKind::Denied) => Code::Denied(denied_action(&error)),
+            (_, AwsErrorKind::Credentials) => Code::Credentials,
+            (_, AwsErrorKind::Throttled | AwsErrorKind::Unavailable | AwsErrorKind::Unreachable) => {
+                Code::Unavailable
+            }
+            (_, AwsErrorKind::Unreadable) => Code::Unreadable,
+            (code, _) => Code::Refused(code.to_owned()),
+        };
+        Failure { code, request_id: error.request_id().map(str::to_owned), source: Arc::new(error) }
     }
 }
 
-/// The action that a denial names: "... is not authorized to perform: ACTION on resource: ...".
-fn denied_action(message: &str) -> Option<String> {
+/// The action to allow: the one that the message names, or decryption, when KMS is what refused.
+fn denied_action(error: &AwsError) -> Option<String> {
+    let message = error.message();
     if message.contains("KMS") || message.contains("ciphertext") {
         return Some("kms:Decrypt".into());
     }
-    let (_, rest) = message.split_once("perform: ")?;
-    let action = rest.split_whitespace().next()?;
-    action.contains(':').then(|| action.to_owned())
-}
-
-fn caused_by_credentials(error: &dyn StdError) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().to_ascii_lowercase().contains("credential") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    error.denied_action().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -195,7 +131,8 @@ mod tests {
             ("The ciphertext refers to a customer master key that does not exist", Some("kms:Decrypt")),
             ("no", None),
         ] {
-            assert_eq!(denied_action(message).as_deref(), action, "{message}");
+            let error = AwsError::of_code("AccessDeniedException", message, None, None);
+            assert_eq!(denied_action(&error).as_deref(), action, "{message}");
         }
     }
 }
