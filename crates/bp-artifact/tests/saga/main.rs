@@ -1,6 +1,7 @@
 //! The saga over targets in memory: every pair of outcomes, a kill at every step, and receipts of every kind.
 
 mod fake;
+mod later;
 
 use std::{
     fs,
@@ -62,7 +63,7 @@ fn deploy(fakes: &[&Fake], image: &ResolvedImage, path: &PathBuf) -> Result<Rece
 }
 
 fn ends() -> Vec<End> {
-    let mut ends: Vec<End> = Verdict::ALL.into_iter().map(End::Verdict).collect();
+    let mut ends: Vec<End> = Verdict::ALL.iter().copied().map(End::Verdict).collect();
     ends.extend([End::Refused(ErrorClass::BadInput), End::Refused(ErrorClass::Superseded), End::Lost]);
     ends
 }
