@@ -103,7 +103,7 @@ impl Classified for DocumentError {
 
 /// The kind and version of a JSON document, in its field `schema`: `bp.artifact/1.0`.
 ///
-/// A larger minor version only adds fields, so it is read; another major version is refused.
+/// A larger minor version only adds fields and values of closed sets, so it is read; another major version is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]

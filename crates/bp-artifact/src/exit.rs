@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_deployed_is_success() {
-        for verdict in Verdict::ALL {
+        for &verdict in Verdict::ALL {
             assert_eq!(ExitCode::from(verdict) == ExitCode::Done, verdict == Verdict::Deployed, "{verdict}");
         }
     }

@@ -1,6 +1,7 @@
 //! An image as a registry answered for it: the digest and, for an index, the platforms below it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{digest::Digest, platform::Platform, reference::DigestRef};
 
@@ -43,6 +44,16 @@ pub struct PlatformImage {
     pub platform: Platform,
     /// The digest of that platform's manifest.
     pub digest: Digest,
+    /// What a later version or another tool wrote.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl PlatformImage {
+    /// The manifest `digest` for `platform`.
+    pub fn new(platform: Platform, digest: Digest) -> Self {
+        PlatformImage { platform, digest, rest: Map::new() }
+    }
 }
 
 impl ResolvedImage {

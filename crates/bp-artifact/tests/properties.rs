@@ -122,7 +122,13 @@ proptest! {
         let mut document = json!({
             "schema": "bp.artifact/1.0",
             "commit_sha": &commit[..7],
-            "image": { "repository": image.repository(), "x-image": extra.clone() },
+            "image": {
+                "repository": image.repository(),
+                "platforms": [
+                    { "platform": "linux/amd64", "digest": Digest::sha256("amd64"), "x-platform": extra.clone() },
+                ],
+                "x-image": extra.clone(),
+            },
             "source": { "commit": commit, "x-source": extra.clone() },
             "build": { "system": "own", "x-build": extra.clone() },
         });

@@ -51,7 +51,7 @@ async fn each_missing_verb_is_named() {
 async fn an_image_for_other_nodes_is_found() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
-    let arm = PlatformImage { platform: "linux/arm64".parse().unwrap(), digest: Digest::sha256("arm") };
+    let arm = PlatformImage::new("linux/arm64".parse().unwrap(), Digest::sha256("arm"));
     let other = ResolvedImage { platforms: vec![arm], ..second.clone() };
     let found_other = found(&world, &other).await;
     assert!(matches!(found_other.as_slice(), [(Cause::WrongArchitecture, true, _)]), "{found_other:?}");

@@ -45,7 +45,8 @@ pub enum Cause {
     AlarmTriggered,
     /// No progress within the time allowed, and no better reason was to be seen.
     NoProgress,
-    /// None of the above; see the evidence.
+    /// None of the above, or a cause of a later version that wrote the document; see the evidence.
+    #[serde(other)]
     Unknown,
 }
 
@@ -197,4 +198,7 @@ pub enum EvidenceKind {
     Event,
     /// Lines of a container's log.
     Log,
+    /// A kind of a later version that wrote the document.
+    #[serde(other)]
+    Other,
 }

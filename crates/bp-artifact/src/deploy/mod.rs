@@ -3,6 +3,7 @@
 mod drift;
 mod event;
 mod failure;
+mod origin;
 mod outcome;
 mod receipt;
 mod target;

@@ -108,10 +108,7 @@ mod tests {
         let unknown =
             ResolvedImage::from("r.example.com/web".parse::<crate::Repository>().unwrap().at(index.clone()));
         let known = ResolvedImage {
-            platforms: vec![PlatformImage {
-                platform: "linux/amd64".parse().unwrap(),
-                digest: child.clone(),
-            }],
+            platforms: vec![PlatformImage::new("linux/amd64".parse().unwrap(), child.clone())],
             ..unknown.clone()
         };
         for (image, running, verdict) in [

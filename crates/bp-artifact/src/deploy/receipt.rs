@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde_json::Value;
 
-use super::{Outcome, Revision, TargetId, Verdict};
+use super::{Outcome, Revision, TargetId, Verdict, origin::Origin};
 use crate::{
     document::{self, DocumentError, Schema},
     image::ResolvedImage,
@@ -19,8 +19,12 @@ const MAJOR: u32 = 1;
 ///
 /// It is written before the first change, with the revision that each target can go back to, and again at every step,
 /// always whole. A killed run is finished from it, and a joint rollback needs nothing else.
+///
+/// A receipt of a later minor version is read: what this version does not know in it, members as well as values, is
+/// kept when the receipt is written again, unless it was replaced meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+// `Self`: the derived code is that of the known members; the impls below add what is not known.
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Receipt {
     schema: Schema,
     /// The image that is deployed.
@@ -37,8 +41,25 @@ pub struct Receipt {
     /// Each target.
     pub targets: Vec<TargetReceipt>,
     /// What a later version wrote.
-    #[serde(flatten)]
-    rest: Map<String, Value>,
+    #[serde(skip)]
+    origin: Origin,
+}
+
+impl Serialize for Receipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.origin.is_empty() {
+            return Self::serialize(self, serializer);
+        }
+        let known = Self::serialize(self, serde_json::value::Serializer).map_err(S::Error::custom)?;
+        self.origin.restore(known).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Receipt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Value::deserialize(deserializer)?;
+        Ok(Self::deserialize(&read).map_err(D::Error::custom)?.read_as(read))
+    }
 }
 
 /// How far the work of a [`Receipt`] is.
@@ -51,6 +72,9 @@ pub enum ReceiptState {
     RollingBack,
     /// It ended.
     Finished,
+    /// A state of a later version. It is not known to have ended, so it is taken for unfinished.
+    #[serde(other)]
+    Other,
 }
 
 impl std::fmt::Display for ReceiptState {
@@ -59,6 +83,7 @@ impl std::fmt::Display for ReceiptState {
             ReceiptState::Started => "started",
             ReceiptState::RollingBack => "rolling back",
             ReceiptState::Finished => "finished",
+            ReceiptState::Other => "in a state that this version does not know",
         })
     }
 }
@@ -77,12 +102,9 @@ pub struct TargetReceipt {
     /// How going back ended, when it was needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Outcome>,
-    /// The error that kept the last step from an outcome.
+    /// The error that kept the deployment or the rollback from an outcome of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What a later version wrote.
-    #[serde(flatten)]
-    rest: Map<String, Value>,
 }
 
 impl Receipt {
@@ -95,8 +117,24 @@ impl Receipt {
             started_at: now,
             updated_at: now,
             targets,
-            rest: Map::new(),
+            origin: Origin::default(),
         }
+    }
+
+    /// The same receipt, which was read from this document.
+    fn read_as(mut self, read: Value) -> Self {
+        let understood = Self::serialize(&self, serde_json::value::Serializer);
+        self.origin = understood.map(|understood| Origin::new(read, understood)).unwrap_or_default();
+        self
+    }
+
+    /// Continues the document of an earlier run: what this version does not know in it is kept, but for how that run
+    /// ended.
+    pub(crate) fn continuing(mut self, earlier: &Receipt) -> Self {
+        self.schema = earlier.schema.clone();
+        self.origin = earlier.origin.clone();
+        self.origin.forget(&["state", "verdict"], &["outcome", "restored", "error"]);
+        self
     }
 
     /// Reads a receipt.
@@ -117,8 +155,14 @@ impl Receipt {
         struct Head {
             schema: Schema,
         }
+        #[derive(Deserialize)]
+        #[serde(transparent)]
+        struct Known(#[serde(with = "Receipt")] Receipt);
+
         document::from_json::<Head>(text, file)?.schema.check(file, KIND, MAJOR)?;
-        document::from_json(text, file)
+        // From the text, not from its value: mistakes carry their place.
+        let Known(receipt) = document::from_json(text, file)?;
+        Ok(receipt.read_as(document::from_json(text, file)?))
     }
 
     /// Writes the receipt, whole or not at all.
@@ -154,7 +198,7 @@ impl Receipt {
 
 impl TargetReceipt {
     pub(crate) fn noted(target: TargetId, previous: Revision) -> Self {
-        TargetReceipt { target, previous, outcome: None, restored: None, error: None, rest: Map::new() }
+        TargetReceipt { target, previous, outcome: None, restored: None, error: None }
     }
 
     /// The verdict of the deployment, if it came to one.
@@ -165,8 +209,12 @@ impl TargetReceipt {
     /// Whether the previous revision is known to run again. An older revision that names no digest cannot be proven
     /// further than the platform's word.
     pub fn is_restored(&self) -> bool {
-        let verdict = self.restored.as_ref().map(|outcome| outcome.verdict);
-        matches!(verdict, Some(Verdict::Deployed | Verdict::Unproven))
+        matches!(self.restored_verdict(), Some(Verdict::Deployed | Verdict::Unproven))
+    }
+
+    /// The verdict of going back, if that was tried.
+    pub(crate) fn restored_verdict(&self) -> Option<Verdict> {
+        self.restored.as_ref().map(|outcome| outcome.verdict)
     }
 
     /// Whether anything was changed here.

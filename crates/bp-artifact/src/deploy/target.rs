@@ -86,12 +86,18 @@ pub trait Target: Send + Sync {
     ///
     /// Running it again adopts a deployment under way, or finds that nothing has to change. Cancelling it stops
     /// watching and leaves the platform at work.
+    ///
+    /// An error says that nothing was changed. Once a change was applied, or may have been, what can no longer be
+    /// observed is an outcome: [`Verdict::Unobserved`](super::Verdict::Unobserved), with a detail that says which
+    /// deployment was started, that it continues, and why it could not be observed. With a failure in the outcome it
+    /// was seen to fail. A saga takes an error of class [`ErrorClass::Unavailable`] for unobserved all the same.
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>>;
 
     /// Puts `revision` back and watches it to its end.
     ///
     /// The outcome's verdict is of the restored revision itself: [`Verdict::Deployed`](super::Verdict::Deployed), or
-    /// `Unproven` when that revision's image names no digest, is success here.
+    /// `Unproven` when that revision's image names no digest, is success here. Errors are as those of
+    /// [`deploy`](Self::deploy).
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>>;
 
     /// What is running now, to be judged against an image. Reads only.

@@ -39,13 +39,20 @@ pub enum Verdict {
     /// The deadline passed while the deployment was still going on. It goes on without us.
     DeadlineExceeded,
     /// A change was applied, or may have been, and how it ended could not be observed: credentials expired, a read was
-    /// denied, the platform could not be reached. Neither success nor failure: the platform continues without us.
+    /// denied, the API throttled past the deadline or could not be reached. Neither success nor failure: the platform
+    /// continues without us, and the same command resumes.
+    ///
+    /// With a [`failure`](super::Outcome::failure) the deployment was seen to fail, and how its rollback ended could not
+    /// be observed.
+    ///
+    /// A verdict of a later version in a document is read as this one: what it says is not known here.
+    #[serde(other)]
     Unobserved,
 }
 
 impl Verdict {
-    /// Every verdict.
-    pub const ALL: [Verdict; 12] = [
+    /// Every verdict that this version knows.
+    pub const ALL: &'static [Verdict] = &[
         Verdict::Deployed,
         Verdict::Unproven,
         Verdict::DigestMismatch,

@@ -134,8 +134,7 @@ impl ResolvedImage {
 }
 
 fn platforms(children: &[Child]) -> Vec<PlatformImage> {
-    let image =
-        |child: &Child| Some(PlatformImage { platform: child.platform()?, digest: child.digest.clone() });
+    let image = |child: &Child| Some(PlatformImage::new(child.platform()?, child.digest.clone()));
     let images = children.iter().filter(|child| !child.is_attestation()).map(image);
     images.collect::<Option<Vec<_>>>().unwrap_or_default()
 }

@@ -2,8 +2,8 @@
 //!
 //! It is a saga with compensation, not a transaction: there are moments when one target runs the new image and another
 //! does not, and going back can fail. What it promises is that the way back is written down before the first change,
-//! that a failure anywhere puts every target back, that it says what really happened, and that a killed run is
-//! finished by running it again.
+//! that a failure anywhere puts every target back, that a target which cannot be observed is not taken for a failed one,
+//! that it says what really happened, and that a killed run is finished by running it again.
 
 mod error;
 mod event;
@@ -28,11 +28,14 @@ use crate::{
 /// | the targets' deployments | what is done | verdict |
 /// |---|---|---|
 /// | all proven | nothing | `Deployed` |
-/// | one failed, was rolled back, stopped, deleted, or could not be reached | all are put back | `RolledBack`, or `RollbackFailed` when one is not back; `Stopped` and `Gone` keep their name |
+/// | one failed, was rolled back, stopped, deleted, or was refused | all are put back | `RolledBack`, or `RollbackFailed` when one is not back; `Stopped` and `Gone` keep their name |
 /// | one was superseded by another deployment | nothing: the other one is at work | `Superseded` |
-/// | one is not done, unproven, or runs another digest | nothing: somebody has to look | that verdict |
+/// | one could not be observed, is late, or awaits approval | nothing: run it again to resume | that verdict |
+/// | one is unproven, or runs another digest | nothing: somebody has to look | that verdict |
 ///
-/// A target that was superseded or deleted is never touched. Targets that did not change need nothing.
+/// An error of class [`Unavailable`](crate::ErrorClass::Unavailable) counts as unobserved, not as failed. A target that
+/// was superseded or deleted is never touched. Targets that did not change need nothing. The rules for every pair are
+/// the table in `docs/adr/0007-deployments-are-a-saga.md`.
 ///
 /// ```no_run
 /// use std::sync::Arc;

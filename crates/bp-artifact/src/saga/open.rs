@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use futures_util::future::try_join_all;
 
-use super::{Saga, SagaError};
+use super::{Saga, SagaError, verdict};
 use crate::{
     deploy::{Current, Receipt, ReceiptState, Revision, Target, TargetId, TargetReceipt, Verdict},
     document::DocumentError,
@@ -35,11 +35,16 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
             Ok(Opened { receipt, resumed: true })
         }
         Earlier::Unfinished(earlier) => {
-            let noted = |id: &TargetId, _: &Current| earlier.target(id).map(|entry| entry.previous.clone());
+            // What somebody else deployed meanwhile is the way back of a target that was lost to them.
+            let noted = |id: &TargetId, _: &Current| {
+                let entry = earlier.target(id).filter(|entry| !verdict::is_lost(entry))?;
+                Some(entry.previous.clone())
+            };
             let mut receipt = note(saga, noted).await?;
             let resumed = is_same(saga, &earlier);
             if resumed {
                 receipt.started_at = earlier.started_at;
+                receipt = receipt.continuing(&earlier);
             }
             Ok(Opened { receipt, resumed })
         }
@@ -49,7 +54,12 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
                 let left = entry.outcome.as_ref()?.revision.as_ref()?;
                 (left.id == current.stable.id).then(|| entry.previous.clone())
             };
-            Ok(Opened { receipt: note(saga, still_holds).await?, resumed: false })
+            let receipt = note(saga, still_holds).await?;
+            let receipt = match &earlier {
+                Some(earlier) => receipt.continuing(earlier),
+                None => receipt,
+            };
+            Ok(Opened { receipt, resumed: false })
         }
     }
 }
@@ -57,7 +67,9 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
 fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
     let Some(receipt) = read_if_there(&saga.path)? else { return Ok(Earlier::Ended(None)) };
     if receipt.state == ReceiptState::Finished {
-        let ours_runs = matches!(receipt.verdict, Some(Verdict::Deployed | Verdict::Unproven));
+        // Ended and unobserved: by a verdict of a later version.
+        let may_run = [Verdict::Deployed, Verdict::Unproven, Verdict::Unobserved];
+        let ours_runs = receipt.verdict.is_some_and(|verdict| may_run.contains(&verdict));
         return Ok(Earlier::Ended(Some(receipt).filter(|receipt| ours_runs && is_same(saga, receipt))));
     }
     if !is_same(saga, &receipt) && !saga.supersede {

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Saga, SagaError, SagaEvent,
     open::{self, Opened},
-    verdict,
+    verdict::{self, Joint},
 };
 use crate::{
     deploy::{
         Current, DeployEvent, Outcome, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId,
-        Verdict,
+        TargetReceipt, Verdict,
     },
     error::{Classified, ErrorClass},
     operation::{Emitter, Operation},
@@ -39,15 +39,17 @@ pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Rec
     run.write()?;
     run.tell_noted(resumed);
     let failure = run.deploy_all(&saga.image).await?;
-    let verdict = match run.receipt.state {
+    let joint = match run.receipt.state {
         ReceiptState::RollingBack => {
             run.restore_all().await?;
             verdict::compensated(&run.receipt)
         }
-        _ => verdict::deployed(&run.receipt),
+        ReceiptState::Started | ReceiptState::Finished | ReceiptState::Other => {
+            verdict::deployed(&run.receipt)
+        }
     };
-    let nothing_changed = verdict != Verdict::RollbackFailed && !run.receipt.is_changed();
-    run.finish(verdict, failure.filter(|_| nothing_changed))
+    let nothing_changed = joint.verdict != Verdict::RollbackFailed && !run.receipt.is_changed();
+    run.finish(joint, failure.filter(|_| nothing_changed))
 }
 
 pub(super) async fn rollback(
@@ -93,17 +95,16 @@ impl Run {
         }
         let mut failure = None;
         while let Some((id, result)) = self.next(&mut running, &stop).await {
-            let fails = match &result {
-                Ok(outcome) => verdict::compensates(outcome.verdict),
-                Err(error) => !matches!(error.class(), ErrorClass::Interrupted | ErrorClass::Superseded),
-            };
+            let error = self.note(&id, result);
+            let fails = self.receipt.target(&id).is_some_and(verdict::compensates);
             if fails && !self.events.is_cancelled() && self.receipt.state == ReceiptState::Started {
                 self.receipt.state = ReceiptState::RollingBack;
                 let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
                 self.events.emit(SagaEvent::Compensating { failed: Some(id.clone()), targets });
                 stop.cancel();
             }
-            if let Some(error) = self.note(&id, result) {
+            self.write_if_possible();
+            if let Some(error) = error {
                 failure.get_or_insert(error);
             }
         }
@@ -133,10 +134,20 @@ impl Run {
         }
         while let Some((id, result)) = self.next(&mut running, &stop).await {
             if let Some(entry) = self.receipt.targets.iter_mut().find(|entry| entry.target == id) {
-                match result {
-                    Ok(outcome) => (entry.restored, entry.error) = (Some(outcome), None),
-                    Err(error) => entry.error = Some(chain(&error)),
-                }
+                entry.restored = match result {
+                    Ok(outcome) => Some(outcome),
+                    Err(error) => match error.class() {
+                        ErrorClass::Interrupted => None,
+                        ErrorClass::Unavailable => Some(ended(entry, Verdict::Unobserved, &error)),
+                        ErrorClass::BadInput
+                        | ErrorClass::Refused
+                        | ErrorClass::Superseded
+                        | ErrorClass::Unexpected => {
+                            entry.error = Some(chain(&error));
+                            Some(ended(entry, Verdict::RollbackFailed, &error))
+                        }
+                    },
+                };
             }
             self.write_if_possible();
         }
@@ -151,8 +162,8 @@ impl Run {
         let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
         self.events.emit(SagaEvent::Compensating { failed: None, targets });
         self.restore_all().await?;
-        let verdict = verdict::compensated(&self.receipt);
-        self.finish(verdict, None)
+        let joint = verdict::compensated(&self.receipt);
+        self.finish(joint, None)
     }
 
     /// The next target that ended. When the caller cancels, the rest is told to stop.
@@ -169,28 +180,39 @@ impl Run {
         }
     }
 
-    /// Notes how a deployment ended. A target that was told to stop has neither outcome nor error.
+    /// Notes how a deployment ended. A target that was told to stop has neither outcome nor error; one that cannot be
+    /// observed has an outcome that says so. Gives the error of a target that ended without a verdict of its own and
+    /// is not merely unobserved.
     fn note(&mut self, id: &TargetId, result: Result<Outcome, TargetError>) -> Option<Failed> {
         let entry = self.receipt.targets.iter_mut().find(|entry| entry.target == *id)?;
-        let failed = match result {
+        let error = match result {
             Ok(outcome) => {
                 entry.outcome = Some(outcome);
-                None
+                return None;
             }
-            Err(error) if error.class() == ErrorClass::Interrupted => None,
-            Err(error) => {
-                entry.error = Some(chain(&error));
-                Some(Failed { target: id.clone(), error })
-            }
+            Err(error) => error,
         };
-        self.write_if_possible();
-        failed
+        match error.class() {
+            ErrorClass::Interrupted => return None,
+            ErrorClass::Unavailable => {
+                entry.outcome = Some(ended(entry, Verdict::Unobserved, &error));
+                return None;
+            }
+            ErrorClass::Superseded => {
+                let changed = false;
+                entry.outcome = Some(Outcome { changed, ..ended(entry, Verdict::Superseded, &error) });
+            }
+            ErrorClass::BadInput | ErrorClass::Refused | ErrorClass::Unexpected => {}
+        }
+        entry.error = Some(chain(&error));
+        Some(Failed { target: id.clone(), error })
     }
 
     /// Writes the end down. With `failure` nothing was changed, and that error is the whole result.
-    fn finish(mut self, verdict: Verdict, failure: Option<Failed>) -> Result<Receipt, SagaError> {
+    fn finish(mut self, joint: Joint, failure: Option<Failed>) -> Result<Receipt, SagaError> {
+        let Joint { verdict, open } = joint;
         self.receipt.verdict = failure.is_none().then_some(verdict);
-        if !verdict::goes_on(verdict) {
+        if !open {
             self.receipt.state = ReceiptState::Finished;
         }
         let written = self.write();
@@ -299,6 +321,21 @@ fn unchanged(target: &TargetId, previous: &Revision) -> Outcome {
         failure: None,
         proof: Proof::default(),
         detail: "the previous revision was in place".into(),
+    }
+}
+
+/// The outcome of a target that ended in an error. Whether anything was changed is not known, so it may have been.
+fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcome {
+    Outcome {
+        target: entry.target.clone(),
+        verdict,
+        image: None,
+        changed: true,
+        revision: None,
+        previous: Some(entry.previous.clone()),
+        failure: None,
+        proof: Proof::default(),
+        detail: chain(error),
     }
 }
 

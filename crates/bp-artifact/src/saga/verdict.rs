@@ -1,63 +1,168 @@
-//! The joint verdict of several targets: pure functions of the receipt.
+//! The rules of a saga: what the end of one target means for all of them. Pure functions of the receipt.
+//!
+//! `docs/adr/0007-deployments-are-a-saga.md` has the resulting table of every pair, which the tests here compare.
 
-use crate::deploy::{Receipt, TargetReceipt, Verdict};
+use crate::deploy::{Outcome, Receipt, TargetReceipt, Verdict};
 
-/// Whether a deployment that ended so puts every target back.
-pub(super) fn compensates(verdict: Verdict) -> bool {
-    match verdict {
-        Verdict::RolledBack
-        | Verdict::RollbackFailed
-        | Verdict::FailedInPlace
-        | Verdict::Stopped
-        | Verdict::Gone => true,
-        Verdict::Deployed
-        | Verdict::Unproven
-        | Verdict::DigestMismatch
-        | Verdict::Superseded
-        | Verdict::AwaitingApproval
-        | Verdict::DeadlineExceeded
-        | Verdict::Unobserved => false,
+/// How the deployment to one target ended, in the order in which ends decide the joint verdict: the last one wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Deployed,
+    Unproven,
+    AwaitingApproval,
+    Late,
+    /// Told to stop before it came to an end.
+    Interrupted,
+    Unobserved,
+    Mismatch,
+    /// An error before anything was changed, of a class that waiting does not remove.
+    Refused,
+    /// Rolled back, not rolled back, or seen to fail with a rollback that could not be observed.
+    Failed,
+    Stopped,
+    /// Another deployment took its place.
+    Superseded,
+    Gone,
+}
+
+/// What an end means for the saga.
+struct Rule {
+    /// All targets are put back.
+    all_go_back: bool,
+    /// When all are put back, this one is too; somebody else's, or nobody's, never is.
+    is_put_back: bool,
+    /// The platform continues, so the receipt stays open and the same command resumes.
+    stays_open: bool,
+    verdict: Verdict,
+}
+
+impl End {
+    fn of(entry: &TargetReceipt) -> End {
+        match (&entry.outcome, &entry.error) {
+            (Some(outcome), _) => End::of_outcome(outcome),
+            (None, Some(_)) => End::Refused,
+            (None, None) => End::Interrupted,
+        }
     }
+
+    fn of_outcome(outcome: &Outcome) -> End {
+        match outcome.verdict {
+            Verdict::Deployed => End::Deployed,
+            Verdict::Unproven => End::Unproven,
+            Verdict::AwaitingApproval => End::AwaitingApproval,
+            Verdict::DeadlineExceeded => End::Late,
+            Verdict::Unobserved if outcome.failure.is_some() => End::Failed,
+            Verdict::Unobserved => End::Unobserved,
+            Verdict::DigestMismatch => End::Mismatch,
+            Verdict::RolledBack | Verdict::RollbackFailed | Verdict::FailedInPlace => End::Failed,
+            Verdict::Stopped => End::Stopped,
+            Verdict::Superseded => End::Superseded,
+            Verdict::Gone => End::Gone,
+        }
+    }
+
+    /// The table: one row for each end.
+    fn rule(self) -> Rule {
+        let rule = |all_go_back, is_put_back, stays_open, verdict| Rule {
+            all_go_back,
+            is_put_back,
+            stays_open,
+            verdict,
+        };
+        match self {
+            //                              all go back, is put back, stays open
+            End::Deployed => rule(false, true, false, Verdict::Deployed),
+            End::Unproven => rule(false, true, false, Verdict::Unproven),
+            End::AwaitingApproval => rule(false, true, true, Verdict::AwaitingApproval),
+            End::Late => rule(false, true, true, Verdict::DeadlineExceeded),
+            End::Interrupted => rule(false, true, true, Verdict::Unobserved),
+            End::Unobserved => rule(false, true, true, Verdict::Unobserved),
+            End::Mismatch => rule(false, true, false, Verdict::DigestMismatch),
+            End::Refused => rule(true, true, false, Verdict::RolledBack),
+            End::Failed => rule(true, true, false, Verdict::RolledBack),
+            End::Stopped => rule(true, true, false, Verdict::Stopped),
+            End::Superseded => rule(false, false, false, Verdict::Superseded),
+            End::Gone => rule(true, false, false, Verdict::Gone),
+        }
+    }
+}
+
+/// How putting one target back ended, in the order in which ends decide the joint verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Restore {
+    Done,
+    AwaitingApproval,
+    Late,
+    /// Not observed, or not attempted to its end.
+    Unobserved,
+    Failed,
+}
+
+impl Restore {
+    fn of(entry: &TargetReceipt) -> Restore {
+        match entry.restored_verdict() {
+            Some(Verdict::Deployed | Verdict::Unproven) => Restore::Done,
+            Some(Verdict::AwaitingApproval) => Restore::AwaitingApproval,
+            Some(Verdict::DeadlineExceeded) => Restore::Late,
+            Some(Verdict::Unobserved) | None => Restore::Unobserved,
+            Some(
+                Verdict::DigestMismatch
+                | Verdict::RolledBack
+                | Verdict::RollbackFailed
+                | Verdict::FailedInPlace
+                | Verdict::Stopped
+                | Verdict::Superseded
+                | Verdict::Gone,
+            ) => Restore::Failed,
+        }
+    }
+
+    /// Whether the platform is still at it, so that the same command resumes.
+    fn stays_open(self) -> bool {
+        matches!(self, Restore::AwaitingApproval | Restore::Late | Restore::Unobserved)
+    }
+}
+
+/// How all targets ended together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Joint {
+    pub(super) verdict: Verdict,
+    /// Whether the receipt stays open, for the same command to resume.
+    pub(super) open: bool,
+}
+
+/// Whether a target that has ended puts all targets back.
+pub(super) fn compensates(entry: &TargetReceipt) -> bool {
+    let ended = entry.outcome.is_some() || entry.error.is_some();
+    ended && End::of(entry).rule().all_go_back
 }
 
 /// Whether the target is somebody else's now, or nobody's: it is not touched.
 pub(super) fn is_lost(entry: &TargetReceipt) -> bool {
-    matches!(entry.verdict(), Some(Verdict::Superseded | Verdict::Gone))
+    !End::of(entry).rule().is_put_back
 }
 
-/// Whether the platform goes on, so that a later run has something to finish.
-pub(super) fn goes_on(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::AwaitingApproval | Verdict::DeadlineExceeded | Verdict::Unobserved)
-}
-
-/// How targets of which none failed ended together: the one that needs a person most. A target without an outcome was
-/// lost to somebody else before it came to one.
-pub(super) fn deployed(receipt: &Receipt) -> Verdict {
-    if receipt.targets.iter().any(|entry| entry.outcome.is_none()) {
-        return Verdict::Superseded;
-    }
-    const ORDER: [Verdict; 6] = [
-        Verdict::Superseded,
-        Verdict::DigestMismatch,
-        Verdict::Unobserved,
-        Verdict::DeadlineExceeded,
-        Verdict::AwaitingApproval,
-        Verdict::Unproven,
-    ];
-    let seen = |verdict: &Verdict| receipt.targets.iter().any(|entry| entry.verdict() == Some(*verdict));
-    ORDER.into_iter().find(seen).unwrap_or(Verdict::Deployed)
+/// How targets of which none put the others back ended together.
+pub(super) fn deployed(receipt: &Receipt) -> Joint {
+    let ends = || receipt.targets.iter().map(End::of);
+    let last = ends().max().unwrap_or(End::Deployed);
+    Joint { verdict: last.rule().verdict, open: ends().any(|end| end.rule().stays_open) }
 }
 
 /// How putting all targets back ended.
-pub(super) fn compensated(receipt: &Receipt) -> Verdict {
-    if receipt.targets.iter().any(|entry| !is_lost(entry) && !entry.is_restored()) {
-        return Verdict::RollbackFailed;
-    }
-    let seen = |verdict: &Verdict| receipt.targets.iter().any(|entry| entry.verdict() == Some(*verdict));
-    [Verdict::Gone, Verdict::Superseded, Verdict::Stopped]
-        .into_iter()
-        .find(seen)
-        .unwrap_or(Verdict::RolledBack)
+pub(super) fn compensated(receipt: &Receipt) -> Joint {
+    let restores = || receipt.targets.iter().filter(|entry| !is_lost(entry)).map(Restore::of);
+    let verdict = match restores().max().unwrap_or(Restore::Done) {
+        Restore::Failed => Verdict::RollbackFailed,
+        Restore::Unobserved => Verdict::Unobserved,
+        Restore::Late => Verdict::DeadlineExceeded,
+        Restore::AwaitingApproval => Verdict::AwaitingApproval,
+        Restore::Done => {
+            let ends = receipt.targets.iter().map(End::of).filter(|end| *end >= End::Refused);
+            ends.max().map_or(Verdict::RolledBack, |end| end.rule().verdict)
+        }
+    };
+    Joint { verdict, open: restores().any(Restore::stays_open) }
 }
 
 #[cfg(test)]
@@ -65,7 +170,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Digest, Outcome, Proof, Repository, Revision, TargetId};
+    use crate::{Digest, ExitCode, FailureReport, Proof, Repository, Revision, TargetId};
+
+    const ADR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/adr/0007-deployments-are-a-saga.md");
 
     fn outcome(verdict: Verdict) -> Outcome {
         Outcome {
@@ -81,51 +188,144 @@ mod tests {
         }
     }
 
-    fn receipt(targets: &[(Verdict, Option<Verdict>)]) -> Receipt {
-        let entry = |&(verdict, restored): &(Verdict, Option<Verdict>)| {
-            let previous = Revision { id: "1".into(), image: "x".into() };
-            let mut entry = TargetReceipt::noted(TargetId::new("t"), previous);
-            entry.outcome = Some(outcome(verdict));
-            entry.restored = restored.map(outcome);
-            entry
-        };
+    fn entry() -> TargetReceipt {
+        TargetReceipt::noted(TargetId::new("t"), Revision { id: "1".into(), image: "x".into() })
+    }
+
+    fn receipt(targets: Vec<TargetReceipt>) -> Receipt {
         let image = "r.example.com/web".parse::<Repository>().unwrap().at(Digest::sha256("x")).into();
-        Receipt::started(image, targets.iter().map(entry).collect(), Timestamp::UNIX_EPOCH)
+        Receipt::started(image, targets, Timestamp::UNIX_EPOCH)
+    }
+
+    /// Every way in which a target can end that the row or column of this name in the document stands for.
+    fn ends(name: &str) -> Vec<TargetReceipt> {
+        let with = |verdict: Verdict| TargetReceipt { outcome: Some(outcome(verdict)), ..entry() };
+        match name {
+            "deployed" => vec![with(Verdict::Deployed)],
+            "unproven" => vec![with(Verdict::Unproven)],
+            "awaiting" => vec![with(Verdict::AwaitingApproval)],
+            "late" => vec![with(Verdict::DeadlineExceeded)],
+            "interrupted" => vec![entry()],
+            "unobserved" => vec![with(Verdict::Unobserved)],
+            "mismatch" => vec![with(Verdict::DigestMismatch)],
+            "refused" => vec![TargetReceipt { error: Some("no".into()), ..entry() }],
+            "failed" => {
+                let mut unobserved = outcome(Verdict::Unobserved);
+                unobserved.failure = Some(FailureReport::new(crate::Cause::OutOfMemory, "137"));
+                let unobserved = TargetReceipt { outcome: Some(unobserved), ..entry() };
+                let failed = [Verdict::RolledBack, Verdict::RollbackFailed, Verdict::FailedInPlace];
+                failed.into_iter().map(with).chain([unobserved]).collect()
+            }
+            "stopped" => vec![with(Verdict::Stopped)],
+            "superseded" => vec![with(Verdict::Superseded)],
+            "gone" => vec![with(Verdict::Gone)],
+            other => panic!("no such end: {other}"),
+        }
+    }
+
+    /// The same for putting a target back.
+    fn restores(name: &str) -> Vec<TargetReceipt> {
+        let with = |verdict: Verdict| TargetReceipt {
+            outcome: Some(outcome(Verdict::RolledBack)),
+            restored: Some(outcome(verdict)),
+            ..entry()
+        };
+        let verdicts: &[Verdict] = match name {
+            "done" => &[Verdict::Deployed, Verdict::Unproven],
+            "awaiting" => &[Verdict::AwaitingApproval],
+            "late" => &[Verdict::DeadlineExceeded],
+            "unobserved" => &[Verdict::Unobserved],
+            "failed" => &[
+                Verdict::DigestMismatch,
+                Verdict::RolledBack,
+                Verdict::RollbackFailed,
+                Verdict::FailedInPlace,
+                Verdict::Stopped,
+                Verdict::Superseded,
+                Verdict::Gone,
+            ],
+            other => panic!("no such end: {other}"),
+        };
+        verdicts.iter().copied().map(with).collect()
+    }
+
+    /// The table of the document whose first cell is `corner`: row, column, cell.
+    fn table(corner: &str) -> Vec<(String, String, String)> {
+        let text = std::fs::read_to_string(ADR).unwrap();
+        let cells = |line: &str| -> Vec<String> {
+            line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+        };
+        let mut lines = text.lines().skip_while(|line| !line.starts_with(&format!("| {corner} |")));
+        let columns = cells(lines.next().expect("the table is there"));
+        let rows = lines.skip(1).take_while(|line| line.starts_with('|')).map(cells);
+        rows.flat_map(|row| {
+            assert_eq!(row.len(), columns.len(), "{row:?}");
+            let name = row[0].clone();
+            let cells = columns.clone().into_iter().zip(row).skip(1);
+            cells.map(move |(column, cell)| (name.clone(), column, cell)).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    /// A cell: the exit code, `back` when all are put back, `open` when the receipt stays open.
+    fn cell(joint: Joint, back: bool) -> String {
+        let code = ExitCode::from(joint.verdict) as u8;
+        let mut words = vec![code.to_string()];
+        words.extend(back.then(|| "back".to_owned()));
+        words.extend(joint.open.then(|| "open".to_owned()));
+        words.join(" ")
     }
 
     #[test]
-    fn deployed_only_when_every_target_is() {
-        use Verdict::{AwaitingApproval, DeadlineExceeded, Deployed, DigestMismatch, Superseded, Unproven};
-        for (verdicts, joint) in [
-            ([Deployed, Deployed], Deployed),
-            ([Deployed, Unproven], Unproven),
-            ([AwaitingApproval, Unproven], AwaitingApproval),
-            ([DeadlineExceeded, AwaitingApproval], DeadlineExceeded),
-            ([DigestMismatch, DeadlineExceeded], DigestMismatch),
-            ([DigestMismatch, Superseded], Superseded),
-        ] {
-            for [a, b] in [verdicts, [verdicts[1], verdicts[0]]] {
-                assert_eq!(deployed(&receipt(&[(a, None), (b, None)])), joint, "{a}, {b}");
+    fn every_pair_of_ends_is_as_documented() {
+        let table = table("end");
+        assert_eq!(table.len(), 12 * 12);
+        for (row, column, expected) in table {
+            for (a, b) in ends(&row).iter().flat_map(|a| ends(&column).into_iter().map(move |b| (a, b))) {
+                let mut receipt = receipt(vec![a.clone(), b]);
+                let back = receipt.targets.iter().any(compensates);
+                let joint = if back {
+                    for entry in receipt.targets.iter_mut().filter(|entry| !is_lost(entry)) {
+                        entry.restored = Some(outcome(Verdict::Deployed));
+                    }
+                    compensated(&receipt)
+                } else {
+                    deployed(&receipt)
+                };
+                assert_eq!(cell(joint, back), expected, "{row}, {column}: {receipt:?}");
             }
         }
     }
 
     #[test]
-    fn rolled_back_only_when_every_target_is_back() {
-        use Verdict::{
-            Deployed, FailedInPlace, Gone, RollbackFailed, RolledBack, Stopped, Superseded, Unproven,
-        };
-        for (targets, joint) in [
-            ([(Deployed, Some(Deployed)), (RolledBack, Some(Deployed))], RolledBack),
-            ([(Deployed, Some(Unproven)), (FailedInPlace, Some(Deployed))], RolledBack),
-            ([(Deployed, None), (RolledBack, Some(Deployed))], RollbackFailed),
-            ([(Deployed, Some(FailedInPlace)), (RolledBack, Some(Deployed))], RollbackFailed),
-            ([(Stopped, Some(Deployed)), (Deployed, Some(Deployed))], Stopped),
-            ([(Gone, None), (Deployed, Some(Deployed))], Gone),
-            ([(Gone, None), (Deployed, None)], RollbackFailed),
-            ([(Superseded, None), (RolledBack, Some(Deployed))], Superseded),
-        ] {
-            assert_eq!(compensated(&receipt(&targets)), joint, "{targets:?}");
+    fn every_pair_of_restores_is_as_documented() {
+        let table = table("restore");
+        assert_eq!(table.len(), 5 * 5);
+        for (row, column, expected) in table {
+            for (a, b) in
+                restores(&row).iter().flat_map(|a| restores(&column).into_iter().map(move |b| (a, b)))
+            {
+                let joint = compensated(&receipt(vec![a.clone(), b]));
+                assert_eq!(cell(joint, false), expected, "{row}, {column}");
+            }
         }
+    }
+
+    #[test]
+    fn a_target_that_is_lost_is_not_waited_for() {
+        for (lost, joint) in [("gone", Verdict::Gone), ("superseded", Verdict::Superseded)] {
+            let back = restores("done").remove(0);
+            let all = receipt(vec![ends(lost).remove(0), back]);
+            assert_eq!(compensated(&all), Joint { verdict: joint, open: false });
+        }
+        // A rollback that was asked for: nothing failed.
+        let mut deployed = ends("deployed").remove(0);
+        deployed.restored = Some(outcome(Verdict::Deployed));
+        assert_eq!(compensated(&receipt(vec![deployed])).verdict, Verdict::RolledBack);
+    }
+
+    #[test]
+    fn one_that_has_not_ended_puts_nothing_back() {
+        assert!(!compensates(&entry()));
     }
 }

@@ -25,7 +25,8 @@ pub(crate) struct Platform {
     pub(crate) rolling_out: Option<String>,
     /// Every change that was asked for.
     pub(crate) changes: Vec<String>,
-    pub(crate) restore_fails: bool,
+    /// How putting a revision back ends, if not well.
+    pub(crate) restore: Option<End>,
 }
 
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct Fake {
     end: End,
     /// How many steps a deployment takes after its change.
     steps: usize,
+    /// Whether the deployment is seen to fail.
+    fails: bool,
     platform: Arc<Mutex<Platform>>,
 }
 
@@ -58,7 +61,7 @@ pub(crate) fn revision(image: &str) -> Revision {
 impl Fake {
     pub(crate) fn new(id: &str, end: End) -> Self {
         let platform = Platform { stable: "old".into(), ..Platform::default() };
-        Fake { id: TargetId::new(id), end, steps: 3, platform: Arc::new(Mutex::new(platform)) }
+        Fake { id: TargetId::new(id), end, steps: 3, fails: false, platform: Arc::new(Mutex::new(platform)) }
     }
 
     pub(crate) fn ending(&self, end: End) -> Self {
@@ -67,6 +70,10 @@ impl Fake {
 
     pub(crate) fn slow(self, steps: usize) -> Self {
         Fake { steps, ..self }
+    }
+
+    pub(crate) fn failing(self) -> Self {
+        Fake { fails: true, ..self }
     }
 
     pub(crate) fn platform(&self) -> MutexGuard<'_, Platform> {
@@ -147,7 +154,7 @@ impl Fake {
             }
         }
         let mut outcome = self.outcome(verdict, true);
-        if verdict == Verdict::RolledBack {
+        if self.fails || verdict == Verdict::RolledBack {
             outcome.failure = Some(FailureReport::new(bp_artifact::Cause::ContainerExited, "exit 1"));
         }
         Ok(outcome)
@@ -155,14 +162,17 @@ impl Fake {
 
     async fn run_restore(self, to: Revision, events: Emitter<DeployEvent>) -> Result<Outcome, TargetError> {
         self.step(&events).await?;
-        let fails = {
+        let end = {
             let mut platform = self.platform();
             platform.changes.push(format!("restore {}", to.image));
-            platform.restore_fails
+            platform.restore
         };
         self.step(&events).await?;
-        if fails {
-            return Ok(self.outcome(Verdict::FailedInPlace, true));
+        match end {
+            None => {}
+            Some(End::Verdict(verdict)) => return Ok(self.outcome(verdict, true)),
+            Some(End::Refused(class)) => return Err(error(class)),
+            Some(End::Lost) => return Err(error(ErrorClass::Unavailable)),
         }
         {
             let mut platform = self.platform();

@@ -1,6 +1,8 @@
 //! The saga over targets in memory: every pair of outcomes, a kill at every step, and receipts of every kind.
 
 mod fake;
+mod later;
+mod unobserved;
 
 use std::{
     fs,
@@ -62,8 +64,9 @@ fn deploy(fakes: &[&Fake], image: &ResolvedImage, path: &PathBuf) -> Result<Rece
 }
 
 fn ends() -> Vec<End> {
-    let mut ends: Vec<End> = Verdict::ALL.into_iter().map(End::Verdict).collect();
-    ends.extend([End::Refused(ErrorClass::BadInput), End::Refused(ErrorClass::Superseded), End::Lost]);
+    let mut ends: Vec<End> = Verdict::ALL.iter().copied().map(End::Verdict).collect();
+    let refused = [ErrorClass::BadInput, ErrorClass::Superseded, ErrorClass::Unavailable];
+    ends.extend(refused.map(End::Refused).into_iter().chain([End::Lost]));
     ends
 }
 
@@ -73,8 +76,8 @@ fn fails(end: End) -> bool {
         End::Verdict(verdict) => {
             matches!(verdict, RolledBack | RollbackFailed | FailedInPlace | Stopped | Gone)
         }
-        End::Refused(class) => class != ErrorClass::Superseded,
-        End::Lost => true,
+        End::Refused(class) => !matches!(class, ErrorClass::Superseded | ErrorClass::Unavailable),
+        End::Lost => false,
     }
 }
 
@@ -145,7 +148,7 @@ fn a_rollback_that_fails_is_said_to_have_failed() {
     let (_directory, path) = receipt_path();
     let good = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     let bad = Fake::new("eks", End::Verdict(Verdict::RolledBack)).slow(10);
-    good.platform().restore_fails = true;
+    good.platform().restore = Some(End::Verdict(Verdict::FailedInPlace));
     let receipt = deploy(&[&good, &bad], &image("new"), &path).unwrap();
     assert_eq!(receipt.verdict, Some(Verdict::RollbackFailed));
     assert!(bad.runs("old"));

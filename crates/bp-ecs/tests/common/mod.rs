@@ -44,9 +44,8 @@ impl Shop {
         let builder = platforms.iter().fold(ImageBuilder::new(), |b, platform| b.platform(platform));
         let image = builder.layer([("app/name", name)]).build();
         self.sandbox.registry(HOST).push(&image, "shop/web", name);
-        let platform = |text: &&str| bp_artifact::PlatformImage {
-            platform: text.parse().unwrap(),
-            digest: image.platform(text).parse().unwrap(),
+        let platform = |text: &&str| {
+            bp_artifact::PlatformImage::new(text.parse().unwrap(), image.platform(text).parse().unwrap())
         };
         ResolvedImage {
             platforms: platforms.iter().map(platform).collect(),

@@ -88,10 +88,7 @@ mod tests {
             (Digest::sha256("index"), Digest::sha256("child"), Digest::sha256("other"));
         let reference: DigestRef = format!("r.example.com/web@{index}").parse().unwrap();
         let image = ResolvedImage {
-            platforms: vec![PlatformImage {
-                platform: "linux/amd64".parse().unwrap(),
-                digest: child.clone(),
-            }],
+            platforms: vec![PlatformImage::new("linux/amd64".parse().unwrap(), child.clone())],
             ..ResolvedImage::from(reference.clone())
         };
         let pinned = reference.to_string();

@@ -125,10 +125,8 @@ pub(crate) fn push(sandbox: &Sandbox, tag: &str, behaviour: Behaviour) -> Resolv
     sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
     sandbox.script(image.digest(), behaviour);
     let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
-    let platform = PlatformImage {
-        platform: "linux/amd64".parse().unwrap(),
-        digest: image.platform("linux/amd64").parse().unwrap(),
-    };
+    let digest = image.platform("linux/amd64").parse().unwrap();
+    let platform = PlatformImage::new("linux/amd64".parse().unwrap(), digest);
     ResolvedImage { platforms: vec![platform], ..ResolvedImage::from(reference) }
 }
 
