@@ -139,6 +139,8 @@ pub async fn ended(mut command: Command) -> Ended {
 
 fn binary(name: &str) -> &'static Path {
     Path::new(match name {
+        "refresh-pull-secret" => env!("CARGO_BIN_EXE_refresh-pull-secret"),
+        "switch-traffic" => env!("CARGO_BIN_EXE_switch-traffic"),
         "config" => env!("CARGO_BIN_EXE_config"),
         "emit-artifact" => env!("CARGO_BIN_EXE_emit-artifact"),
         "promote" => env!("CARGO_BIN_EXE_promote"),

@@ -11,6 +11,7 @@ mod hygiene;
 mod length;
 mod licences;
 mod links;
+mod paths;
 mod scenarios;
 mod workspace;
 
@@ -66,6 +67,12 @@ const CHECKS: &[Check] = &[
         proves: "relative links in Markdown lead somewhere",
         slow: false,
         run: links::check,
+    },
+    Check {
+        name: "paths",
+        proves: "paths that Markdown names in backticks exist",
+        slow: false,
+        run: paths::check,
     },
     Check {
         name: "hygiene",

@@ -1,0 +1,145 @@
+//! Writes down what the binaries print: text, JSON and exit code of representative commands, so that a change of
+//! output is seen in review. Not a judge of its own: run it before and after a change and compare.
+//!
+//! `BP_TRANSCRIPTS=DIRECTORY cargo test -p bp-examples --test transcript -- --ignored`
+#![cfg(feature = "sandbox")]
+
+mod common;
+
+use std::{fmt::Write as _, path::Path};
+
+use bp_examples::world::shop;
+use common::Stage;
+
+/// The commands of one story, in order, in one world. `@broken` builds an image that does not run.
+struct Story(&'static str, &'static [&'static str]);
+
+const STORIES: &[Story] = &[
+    Story(
+        "line",
+        &[
+            "emit-artifact --image 111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.0.0 --commit \
+             1a2b3c4d5e6f708192a3b4c5d6e7f80912345678",
+            "promote --to staging --from dev --dry-run",
+            "promote --to staging --from dev --record record.json",
+            "promote --to staging --from dev",
+            "deploy-ecs --env staging --check",
+            "deploy-eks --env staging --dry-run",
+            "dual-deploy --env staging --receipt receipt.json",
+            "dual-deploy --env staging --receipt receipt.json",
+            "verify --env staging",
+            "verify --env prod",
+            "rollback --env staging --receipt receipt.json",
+            "verify --env staging",
+        ],
+    ),
+    Story("ecs", &["deploy-ecs --env staging", "deploy-ecs --env staging", "deploy-ecs --env staging --force"]),
+    Story("eks", &["deploy-eks --env staging", "deploy-eks --env staging", "deploy-eks --env staging --events"]),
+    Story("broken-dual", &["@broken", "dual-deploy --env staging --receipt receipt.json", "verify --env staging"]),
+    Story("broken-ecs", &["@broken", "deploy-ecs --env staging"]),
+    Story("broken-eks", &["@broken", "deploy-eks --env staging"]),
+    Story(
+        "inputs",
+        &[
+            "deploy-ecs --env nowhere",
+            "deploy-ecs --env staging --set ecs.service=absent",
+            "deploy-ecs --env staging --set ecs.container=absent",
+            "deploy-ecs --env staging --revision absent:7",
+            "deploy-eks --env staging --set eks.workload=deployment/absent",
+            "deploy-eks --env staging --set eks.namespace=absent",
+            "deploy-eks --env staging --image 222222222222.dkr.ecr.eu-central-1.amazonaws.com/shop/web:absent",
+            "promote --to staging --from dev --tag absent",
+            "rollback --env staging --receipt absent.json",
+            "refresh-pull-secret --env staging",
+            "switch-traffic --env staging status",
+        ],
+    ),
+    Story(
+        "config",
+        &[
+            "config show --env staging",
+            "config check",
+            "secrets check --env staging",
+            "secrets print --form ecs DB=/shop/db",
+        ],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "writes files for a comparison: set BP_TRANSCRIPTS"]
+async fn transcripts() {
+    let directory = std::env::var("BP_TRANSCRIPTS").expect("BP_TRANSCRIPTS names a directory");
+    std::fs::create_dir_all(&directory).unwrap();
+    for Story(name, commands) in STORIES {
+        for output in ["lines", "json"] {
+            let text = transcript(commands, output).await;
+            std::fs::write(Path::new(&directory).join(format!("{name}.{output}.txt")), text).unwrap();
+        }
+    }
+}
+
+async fn transcript(commands: &[&str], output: &str) -> String {
+    let stage = Stage::new().await;
+    let mut text = String::new();
+    for command in commands {
+        if *command == "@broken" {
+            stage.built(&shop("1.1.0").label("dev.bp-sandbox.behaviour", "exit:78").build(), "1.1.0");
+            continue;
+        }
+        let mut words = command.split_whitespace();
+        let binary = words.next().unwrap_or_default();
+        let mut arguments: Vec<&str> = words.collect();
+        arguments.extend(["--output", output]);
+        let ended = stage.run(binary, &arguments).await;
+        writeln!(text, "$ {command}").unwrap();
+        text.push_str(&normal(&ended.stdout, &stage));
+        writeln!(text, "--- stderr").unwrap();
+        text.push_str(&normal(&ended.stderr, &stage));
+        writeln!(text, "--- exit code {}\n", ended.code).unwrap();
+    }
+    text
+}
+
+/// Without what differs from run to run: ports, directories, times, and progress, of which there is more or less.
+fn normal(text: &str, stage: &Stage) -> String {
+    let directory = stage.directory.path().display().to_string();
+    let kept = text.lines().filter(|line| !line.contains(" running") && !line.contains("\"event\":\"progress\""));
+    kept.fold(String::new(), |mut all, line| {
+        let line = line.replace(&directory, "DIRECTORY");
+        all.push_str(&times(&ports(&line)));
+        all.push('\n');
+        all
+    })
+}
+
+/// `127.0.0.1:PORT`.
+fn ports(line: &str) -> String {
+    let mut parts = line.split("127.0.0.1:");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        all.push_str("127.0.0.1:PORT");
+        all.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    all
+}
+
+/// RFC 3339 time stamps.
+fn times(line: &str) -> String {
+    let mut all = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find("T").filter(|_| !rest.is_empty()) {
+        let date = at.checked_sub(10).filter(|from| {
+            rest.is_char_boundary(*from) && rest[*from..at].chars().all(|c| c.is_ascii_digit() || c == '-')
+        });
+        let Some(from) = date else {
+            all.push_str(&rest[..=at]);
+            rest = &rest[at + 1..];
+            continue;
+        };
+        all.push_str(&rest[..from]);
+        all.push_str("TIME");
+        rest = rest[at + 1..].trim_start_matches(|c: char| c.is_ascii_digit() || ":.Z".contains(c));
+    }
+    all.push_str(rest);
+    all
+}
