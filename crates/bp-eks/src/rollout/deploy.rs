@@ -98,12 +98,10 @@ impl Inner {
         let apply =
             |force| self.cluster.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
         match apply(false).await {
-            Err(Error::Conflict { workload, conflicts }) => {
-                let own = !conflicts.is_empty() && conflicts.iter().all(|c| is_ours(&c.manager));
-                match own || self.options.take_over {
-                    true => apply(true).await,
-                    false => Err(Error::Conflict { workload, conflicts }),
-                }
+            Err(Error::Conflict { conflicts, .. })
+                if self.options.take_over || conflicts.iter().all(|c| is_ours(&c.manager)) =>
+            {
+                apply(true).await
             }
             other => other,
         }
@@ -134,7 +132,7 @@ impl Inner {
 
     pub(super) fn not_cancelled(&self, events: &Events) -> Result<(), Error> {
         match events.is_cancelled() {
-            true => Err(Error::Interrupted { workload: self.cluster.place.workload.clone() }),
+            true => Err(Error::Interrupted { workload: self.cluster.workload.clone() }),
             false => Ok(()),
         }
     }

@@ -75,7 +75,7 @@ impl<'f> Follower<'f> {
                 None => {
                     return Err(trouble.unwrap_or_else(|| Error::Unreachable {
                         operation: cluster.names().watch,
-                        cluster: cluster.place.cluster.clone(),
+                        cluster: cluster.name.clone(),
                         source: "no answer by the deadline".into(),
                     }));
                 }
@@ -152,7 +152,7 @@ impl<'f> Follower<'f> {
             refused = self.tails.refusal() => Ok(Some(Told::NoLogs(refused))),
             () = sleep_until(deadline) => Ok(None),
             () = self.events.cancelled() => {
-                Err(Error::Interrupted { workload: self.cluster.place.workload.clone() })
+                Err(Error::Interrupted { workload: self.cluster.workload.clone() })
             }
         }
     }

@@ -75,7 +75,7 @@ impl Inner {
 
     /// The Job of this image that has not failed, made if there is none; and whether it was made.
     async fn job(&self, pattern: &Live, slot: &Slot, image: &ResolvedImage) -> Result<(Live, bool), Error> {
-        let name = &self.cluster.place.workload.name;
+        let name = &self.cluster.workload.name;
         let object = made_after(pattern, slot, &image.reference.to_string(), &self.options.environment);
         for attempt in 1..=TRIES {
             let name = name_of(name, image.digest().hex(), attempt);
@@ -89,7 +89,7 @@ impl Inner {
                 return Ok((there, false));
             }
         }
-        Err(Error::TooManyJobs { workload: self.cluster.place.workload.clone() })
+        Err(Error::TooManyJobs { workload: self.cluster.workload.clone() })
     }
 }
 
@@ -142,7 +142,7 @@ impl Cluster {
     /// The same for another workload of the same kind.
     fn of(&self, name: &str) -> Self {
         let mut other = self.clone();
-        other.place.workload = Workload { kind: self.place.workload.kind, name: name.to_owned() };
+        other.workload = Workload { kind: self.workload.kind, name: name.to_owned() };
         other
     }
 }

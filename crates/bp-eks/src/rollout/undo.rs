@@ -24,7 +24,7 @@ impl Inner {
         let deadline = Instant::now() + self.options.deadline;
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.place.workload.clone() });
+            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
         }
         let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
         let same = start.in_place().image == revision.image && wanted.is_none();
