@@ -6,7 +6,7 @@
 use bp_artifact::Cause;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod};
 
-use super::text::Text;
+use super::{pulls, text::Text};
 
 /// What keeps a pod from coming up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,11 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
             let message = waiting.message.text();
             match waiting.reason.text() {
                 "ErrImagePull" | "ImagePullBackOff" => of_pull(message, events),
+                // The kubelet asks again for both.
+                "RegistryUnavailable" | "ImageInspectError" => {
+                    Symptom::new(Cause::ImagePullFailed, false, message)
+                }
+                "SignatureValidationFailed" => Symptom::new(Cause::AdmissionRefused, true, message),
                 "InvalidImageName" => Symptom::new(Cause::ConfigInvalid, true, message),
                 "ErrImageNeverPull" => Symptom::new(Cause::ImageNotFound, true, message),
                 "CreateContainerConfigError" => of_configuration(message)?,
@@ -102,38 +107,14 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
     Some(symptom.of_container(&container.name))
 }
 
-/// A pull that failed. Only "not found" and a refusal are final.
+/// A pull that failed.
 fn of_pull<'e>(message: &str, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
     // Older kubelets say no more than "Back-off pulling image" and leave the reason to the event.
-    let told = |text: &str| text.contains("rpc error") || text.contains("ErrImagePull:");
     let mut event = || events.find(|e| e.message.text().starts_with("Failed to pull image"));
-    let message = match told(message) {
-        true => message.to_owned(),
-        false => event().map_or_else(|| message.to_owned(), |event| event.message.text().to_owned()),
-    };
-    let says = |parts: &[&str]| {
-        let text = message.to_ascii_lowercase();
-        parts.iter().any(|part| text.contains(part))
-    };
-    let (cause, fatal) = if says(&["no match for platform", "no matching manifest for"]) {
-        (Cause::WrongArchitecture, true)
-    } else if says(&[
-        "401",
-        "403",
-        "no basic auth credentials",
-        "authorization failed",
-        "access denied",
-        "denied:",
-        "unauthorized",
-        "forbidden",
-    ]) {
-        (Cause::ImagePullDenied, true)
-    } else if says(&["not found", "manifest unknown", "does not exist"]) {
-        (Cause::ImageNotFound, true)
-    } else {
-        (Cause::ImagePullFailed, false)
-    };
-    Symptom::new(cause, fatal, message)
+    let told = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
+    let message = told.unwrap_or(message);
+    let (cause, is_final) = pulls::cause(message);
+    Symptom::new(cause, is_final, message)
 }
 
 /// `CreateContainerConfigError`: something that the container refers to.
@@ -331,7 +312,10 @@ mod tests {
             (pull("dial tcp: i/o timeout"), Some((Cause::ImagePullFailed, false))),
             (pull("429 Too Many Requests"), Some((Cause::ImagePullFailed, false))),
             (
-                waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: x: not found"),
+                waiting(
+                    "ImagePullBackOff",
+                    "Back-off pulling image \"x\": ErrImagePull: r.example.com/x:1: not found",
+                ),
                 Some((Cause::ImageNotFound, true)),
             ),
             (
@@ -376,8 +360,11 @@ mod tests {
     #[test]
     fn an_older_kubelet_leaves_the_reason_to_the_event() {
         let status = waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
-        let events =
-            [event("Failed", "Failed to pull image \"x\": rpc error: code = NotFound: x: not found", 2)];
+        let events = [event(
+            "Failed",
+            "Failed to pull image \"x\": rpc error: code = NotFound desc = r.example.com/x:1: not found",
+            2,
+        )];
         assert_eq!(cause(status, &events), Some((Cause::ImageNotFound, true)));
     }
 

@@ -318,7 +318,7 @@ mod tests {
     fn doomed() -> Value {
         json!({ "containerStatuses": [{
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": { "waiting": { "reason": "ErrImagePull", "message": "rpc error: x: not found" } },
+            "state": { "waiting": { "reason": "ErrImagePull", "message": "rpc error: code = NotFound desc = r.example.com/x:1: not found" } },
         }] })
     }
 

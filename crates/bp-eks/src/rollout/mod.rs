@@ -17,6 +17,9 @@ mod options;
 mod plan;
 mod preflight;
 pub(crate) mod proof;
+mod pulls;
+#[cfg(test)]
+mod recorded;
 mod roles;
 mod status;
 mod survey;
