@@ -155,8 +155,26 @@ pub enum Error {
         /// The answer's text.
         source: BoxError,
     },
+    /// An admission webhook that the change has to pass could not be asked, also after several tries. Nothing was changed.
+    #[error(
+        "{operation}: the admission webhook {webhook:?}, which the change of {object} has to pass, cannot be reached: check \
+         the pods behind it, then run this again"
+    )]
+    WebhookUnavailable {
+        /// What was asked.
+        operation: &'static str,
+        /// The object that was to be changed.
+        object: ObjectRef,
+        /// The webhook's name.
+        webhook: String,
+        /// In the API server's words.
+        source: BoxError,
+    },
     /// The Kubernetes API is overloaded or has an error of its own, also after several tries.
-    #[error("{operation}: the API of the cluster {cluster:?} is overloaded or failing; try again later")]
+    #[error(
+        "{operation}: the API of the cluster {cluster:?} is overloaded or failing, or somebody else wrote at the same time; \
+         try again later"
+    )]
     Unavailable {
         /// What was asked.
         operation: &'static str,
@@ -225,6 +243,7 @@ impl Classified for Error {
             | Error::NoCredentials { .. }
             | Error::Unreachable { .. }
             | Error::Intercepted { .. }
+            | Error::WebhookUnavailable { .. }
             | Error::Unavailable { .. } => ErrorClass::Unavailable,
             Error::Interrupted { .. } => ErrorClass::Interrupted,
             Error::UnexpectedAnswer { .. } => ErrorClass::Unexpected,
@@ -233,6 +252,12 @@ impl Classified for Error {
 
     /// Whether the same call may go well later without anything being changed: not without permission or credentials.
     fn is_retryable(&self) -> bool {
-        matches!(self, Error::Unreachable { .. } | Error::Intercepted { .. } | Error::Unavailable { .. })
+        matches!(
+            self,
+            Error::Unreachable { .. }
+                | Error::Intercepted { .. }
+                | Error::WebhookUnavailable { .. }
+                | Error::Unavailable { .. }
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! An image to a workload, and a verdict with its cause.
 
 mod api;
+mod blocked;
 pub(crate) mod causes;
 mod deploy;
 mod drift;
@@ -18,8 +19,11 @@ mod plan;
 mod preflight;
 pub(crate) mod proof;
 mod pulls;
+mod quota;
 #[cfg(test)]
 mod recorded;
+mod refusals;
+pub(crate) mod retry;
 mod roles;
 mod status;
 mod survey;

@@ -6,7 +6,10 @@ use bp_artifact::Workload;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::Status};
 
-use super::error::{Conflict, Error};
+use super::{
+    error::{Conflict, Error},
+    refusals,
+};
 use crate::connect::{TokenError, explanation};
 
 /// The reason that kube gives to an answer that is not a `Status`.
@@ -80,7 +83,12 @@ impl ObjectRef {
         let (object, cluster) = (self.clone(), self.cluster.clone());
         let code = status.code;
         let source: Box<dyn StdError + Send + Sync> = status.clone();
+        if let Some(webhook) = refusals::webhook(&status.message) {
+            let webhook = webhook.to_owned();
+            return Error::WebhookUnavailable { operation, object, webhook, source };
+        }
         match code {
+            _ if refusals::is_denied(&status.message) => Error::AdmissionRefused { object, source },
             _ if is_foreign(&status) => Error::Intercepted { operation, cluster, code, source },
             401 => {
                 let guess = || {
@@ -128,6 +136,9 @@ impl ObjectRef {
         let namespace = self.namespace.clone();
         match denied.map(|denied| (denied.verb, denied.resource)).or_else(asked) {
             Some((verb, resource)) => Error::Forbidden { cluster, verb, resource, namespace, source },
+            None if refusals::is_servers_own(&status.message) => {
+                Error::Unavailable { operation, cluster, source }
+            }
             None => Error::AdmissionRefused { object, source },
         }
     }

@@ -1,13 +1,14 @@
 //! Pods, refusals and errors as clusters wrote them (`tests/recordings`, each with its source), judged as they are and
 //! with other account ids, regions, digests and repositories. `BP_EKS_RECORDINGS` names a directory with more of them.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{Cause, Classified, WorkloadKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    causes::Recovery,
     judge::{Judgement, Ours, Picture},
     live::Live,
     object::ObjectRef,
@@ -129,10 +130,14 @@ impl Recording {
             stalled_before: None,
             fail_after: 2,
             circuit_breaker: false,
+            grace: Some(Duration::from_secs(90)),
+            known: HashSet::new(),
         };
         let picture = self.picture();
         match picture.judge(&ours) {
             Judgement::Failing(symptom) => (true, Some(symptom.cause)),
+            // Not even the grace period is waited for.
+            Judgement::Blocked(_, symptom) => (symptom.recovery == Recovery::Soon, Some(symptom.cause)),
             _ => (false, picture.reason(None).map(|symptom| symptom.cause)),
         }
     }
