@@ -216,7 +216,7 @@ async fn tail(cluster: Cluster, pod: String, container: String, teller: Teller) 
                 }
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
-                return Err(cluster.place.error("get pods/log", kube::Error::Api(status)));
+                return Err(cluster.all("pod").named(&pod).error("get pods/log", kube::Error::Api(status)));
             }
             // The pod or its log is gone.
             Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => return Ok(()),
