@@ -254,16 +254,12 @@ impl fmt::Display for Words {
 
 impl StdError for Words {}
 
-/// Codes that mean "not now".
-const PASSING: [&str; 7] = [
-    "ThrottlingException",
-    "Throttling",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "ServerException",
-    "ServiceUnavailable",
-    "InternalFailure",
-];
+/// Codes that mean "not now": the request was not handled.
+const THROTTLED: [&str; 4] =
+    ["ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException"];
+
+/// Codes that mean a failure of the service's own.
+const FAILING: [&str; 3] = ["ServerException", "ServiceUnavailable", "InternalFailure"];
 
 /// Codes that mean "who are you?".
 const STRANGER: [&str; 6] = [
@@ -287,9 +283,13 @@ impl Error {
         let request_id = error.request_id().map(str::to_owned);
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let SdkError::ServiceError(_) = &error else {
-            return match is_about_credentials(&error) {
-                true => Error::NoCredentials { source: error.into() },
-                false => Error::Unreachable { operation, source: error.into() },
+            // A proxy or load balancer may answer in words that are not the service's own.
+            return if status >= 500 || status == 429 {
+                Error::Unavailable { operation, request_id, source: format!("HTTP status {status}").into() }
+            } else if is_about_credentials(&error) {
+                Error::NoCredentials { source: error.into() }
+            } else {
+                Error::Unreachable { operation, source: error.into() }
             };
         };
         let code = error.code().unwrap_or("Unknown").to_owned();
@@ -303,7 +303,12 @@ impl Error {
                 source,
             },
             stranger if STRANGER.contains(&stranger) => Error::NoCredentials { source },
-            passing if PASSING.contains(&passing) || status >= 500 || status == 429 => {
+            passing
+                if THROTTLED.contains(&passing)
+                    || FAILING.contains(&passing)
+                    || status >= 500
+                    || status == 429 =>
+            {
                 Error::Unavailable { operation, request_id, source }
             }
             // ECS answers a missing iam:PassRole with a ClientException.
@@ -311,6 +316,27 @@ impl Error {
                 Some(action) => Error::AccessDenied { action, request_id, source },
                 None => Error::Refused { operation, code, request_id, source },
             },
+        }
+    }
+
+    /// Whether the request may have been carried out although this came back: the answer was lost, or the service
+    /// failed. Throttled requests were not.
+    pub(crate) fn may_have_been_handled(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } => true,
+            Error::Unavailable { source, .. } => {
+                let code = source.downcast_ref::<Words>().map(|words| words.code.as_str());
+                code.is_none_or(|code| !THROTTLED.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
+    /// The error with its source, in one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        match StdError::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
         }
     }
 
