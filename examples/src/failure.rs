@@ -80,7 +80,7 @@ fn line(error: &dyn std::error::Error) -> String {
         }
         source = error.source();
     }
-    line.replace('\n', " ")
+    bp_artifact::text::single_line(&line)
 }
 
 #[cfg(test)]

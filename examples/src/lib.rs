@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod ecs;
 pub mod eks;
 mod failure;
+mod printer;
 mod program;
 pub mod promotion;
 mod render;

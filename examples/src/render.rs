@@ -1,10 +1,8 @@
 //! What a person or a program sees of the events: bars, lines or JSON lines, all from the same stream.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 use std::{
     collections::HashMap,
     fmt::Display,
-    io::{IsTerminal, Write},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -12,15 +10,19 @@ use std::{
 
 use bp_artifact::{
     DeployEvent, Digest, Event, ExitCode, FailureReport, Operation, Outcome, Progress, Receipt, Revision,
-    SagaEvent,
+    SagaEvent, text,
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::{Carried, CopyEvent};
 use futures_util::FutureExt as _;
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::cli::Output;
+use crate::{
+    cli::Output,
+    printer::{Printer, Stream, for_bar},
+};
 
 /// Shows events. Cheap to clone; all clones draw to the same place.
 #[derive(Clone)]
@@ -28,7 +30,7 @@ pub struct Ui(Arc<Inner>);
 
 struct Inner {
     json: bool,
-    bars: MultiProgress,
+    printer: Printer,
     /// Whether bars are drawn; if not, progress is printed as lines when it changes.
     draws: bool,
     open: Mutex<HashMap<String, ProgressBar>>,
@@ -37,30 +39,45 @@ struct Inner {
 impl Ui {
     /// Bars when standard error is a terminal and nobody asked for something else.
     pub fn new(output: Output) -> Self {
-        let terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+        let terminal = Printer::has_terminal() && std::env::var_os("CI").is_none();
         let draws = output == Output::Auto && terminal;
-        let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Ui(Arc::new(Inner {
-            json: output == Output::Json,
-            bars: MultiProgress::with_draw_target(target),
-            draws,
-            open: Mutex::default(),
-        }))
+        let json = output == Output::Json;
+        Ui(Arc::new(Inner { json, printer: Printer::new(draws), draws, open: Mutex::default() }))
     }
 
-    /// A line for people, on standard error.
-    pub fn say(&self, line: impl Display) {
+    pub(crate) fn printer(&self) -> &Printer {
+        &self.0.printer
+    }
+
+    /// An entry for people, on standard error. Its first line begins at column 1, further ones are indented.
+    pub fn say(&self, entry: impl Display) {
         if !self.0.json {
-            self.0.bars.suspend(|| eprintln!("{line}"));
+            self.0.printer.entry(Stream::Err, &entry.to_string());
         }
     }
 
-    /// The result, on standard output: as `text` for people and shells, as `value` for programs.
-    pub fn result(&self, text: impl Display, value: &impl Serialize) {
+    /// The result, on standard output: as `entry` for people and shells, as `value` for programs.
+    pub fn result(&self, entry: impl Display, value: &impl Serialize) {
+        self.results([entry], value);
+    }
+
+    /// A result of several entries, each of which begins at column 1.
+    pub fn results(&self, entries: impl IntoIterator<Item = impl Display>, value: &impl Serialize) {
         if self.0.json {
             self.json("result", value);
         } else {
-            self.0.bars.suspend(|| println!("{text}"));
+            for entry in entries {
+                self.0.printer.entry(Stream::Out, &entry.to_string());
+            }
+        }
+    }
+
+    /// A result that is a JSON document for people and programs alike.
+    pub fn document(&self, value: &Value) {
+        if self.0.json {
+            self.json("result", value);
+        } else {
+            self.0.printer.json(Stream::Out, &format!("{value:#}"));
         }
     }
 
@@ -69,7 +86,7 @@ impl Ui {
         if self.0.json {
             self.json("error", &line);
         }
-        self.0.bars.suspend(|| eprintln!("error: {line}"));
+        self.0.printer.entry(Stream::Err, &format!("error: {}", text::single_line(line)));
     }
 
     /// Takes all bars down.
@@ -80,9 +97,7 @@ impl Ui {
     }
 
     fn json(&self, kind: &str, value: &impl Serialize) {
-        let line = serde_json::json!({ "type": kind, "data": value }).to_string();
-        // A reader that went away is no reason to stop a deployment.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        self.0.printer.value(&Line { kind, data: value });
     }
 
     /// Shows the events of an operation to its end and gives its report.
@@ -129,8 +144,7 @@ impl Ui {
             let image = image.as_deref().unwrap_or("no Deployment");
             format!("{word}: {} ({}): {available}/{replicas} available, {image}", slot.name, slot.deployment)
         };
-        let lines = [line("live", &traffic.live), line("idle", &traffic.idle)];
-        self.result(lines.join("\n"), traffic);
+        self.results([line("live", &traffic.live), line("idle", &traffic.idle)], traffic);
         ExitCode::Done
     }
 
@@ -197,7 +211,7 @@ impl Ui {
         let bar = self.bar(target, u64::from(*desired));
         bar.set_length(u64::from(*desired));
         bar.set_position(u64::from(*running));
-        bar.set_message(text);
+        bar.set_message(for_bar(&text));
     }
 
     /// How far a copy is. Lines of a log would say nothing that the blobs' own lines do not.
@@ -216,7 +230,8 @@ impl Ui {
         let bar = open.entry(key.to_owned()).or_insert_with(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:24.green} {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = self.0.bars.add(ProgressBar::new(length).with_style(style).with_prefix(key.to_owned()));
+            let bar = ProgressBar::new(length).with_style(style).with_prefix(for_bar(key));
+            let bar = self.0.printer.bars().add(bar);
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -226,8 +241,11 @@ impl Ui {
     fn failure(&self, target: &impl Display, failure: &FailureReport) {
         self.say(format!("{target}: FAILING: {failure}"));
         for evidence in &failure.evidence {
-            for line in evidence.message.lines() {
-                self.say(format!("    {}: {line}", evidence.source));
+            let message = text::printable(&evidence.message);
+            let lines: Vec<String> =
+                message.lines().map(|line| format!("    {}: {line}", evidence.source)).collect();
+            if !lines.is_empty() {
+                self.say(lines.join("\n"));
             }
         }
         self.say(format!("    what to do: {}", failure.cause.advice()));
@@ -242,6 +260,14 @@ impl Ui {
         let revision = outcome.revision.as_ref().map(|r| format!(" ({})", name(r))).unwrap_or_default();
         self.say(format!("{}: {}{revision}", outcome.target, outcome.verdict));
     }
+}
+
+/// A line of JSON: what it is, and the value.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    data: &'a T,
 }
 
 /// A digest as a log's line has room for it. Results and files have it whole.

@@ -79,7 +79,7 @@ pub fn needs(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
 }
 
 /// One line for each reference: what holds, what does not and why, and what will surprise.
-pub fn lines(bindings: &Bindings, report: &CheckReport) -> String {
+pub fn lines(bindings: &Bindings, report: &CheckReport) -> Vec<String> {
     let line = |(name, checked): (&str, &Checked)| {
         let mut line = match &checked.error {
             Some(error) => format!("{name}: {error}"),
@@ -91,7 +91,7 @@ pub fn lines(bindings: &Bindings, report: &CheckReport) -> String {
         line
     };
     let names = bindings.iter().map(|binding| binding.name.as_str());
-    names.zip(&report.checked).map(line).collect::<Vec<_>>().join("\n")
+    names.zip(&report.checked).map(line).collect()
 }
 
 /// How a check ends: what is wrong wins over what could not be seen.

@@ -151,8 +151,7 @@ impl Api {
         let body = Value::Object(definition.as_json().clone()).to_string();
         let capture = Capture::default();
         let call = self.client().register_task_definition().family(definition.family());
-        let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
-        let call = call.customize().config_override(once).interceptor(capture.clone()).mutate_request(
+        let call = call.customize().config_override(once()).interceptor(capture.clone()).mutate_request(
             move |request| {
                 request.headers_mut().insert("content-length", body.len().to_string());
                 *request.body_mut() = SdkBody::from(body.as_str());
@@ -162,11 +161,12 @@ impl Api {
         self.read(OPERATION, definition.family(), capture)
     }
 
-    /// `ecs:UpdateService`, sending only what is ours: the definition.
+    /// `ecs:UpdateService`, sending only what is ours: the definition. Once: see [`apply`](crate::apply).
     pub(crate) async fn update(&self, definition: &str, force: bool) -> Result<Service, Error> {
         const OPERATION: &str = "ecs:UpdateService";
         let call = self.client().update_service().cluster(&self.cluster.name).service(&self.service);
         let call = call.task_definition(definition).set_force_new_deployment(force.then_some(true));
+        let call = call.customize().config_override(once());
         let answer = call.send().await.map_err(|e| self.error(OPERATION, e))?;
         answer.service.ok_or_else(|| Error::UnexpectedAnswer {
             operation: OPERATION,
@@ -262,4 +262,9 @@ impl Api {
         }
         Ok(tasks)
     }
+}
+
+/// Without the SDK's own retries: an answer that was lost may have been a change.
+fn once() -> aws_sdk_ecs::config::Builder {
+    aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled())
 }

@@ -7,12 +7,16 @@ use bp_artifact::{
     DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
 
+use tokio::time::Instant;
+
 use crate::{
+    apply::Applied,
     definition::TaskDefinition,
     error::Error,
     follow::{End, Follower},
     limits,
     options::InFlight,
+    prove::{Running, Scope},
     survey::{Followed, Survey},
     target::Inner,
 };
@@ -32,6 +36,7 @@ struct Start {
 impl Inner {
     pub(crate) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
         let start = self.start(&image.reference, events).await?;
+        let deadline = self.deadline();
         let Start { survey, current, previous, .. } = &start;
         let wanted = self.wanted(current, &image.reference)?;
         limits::check(&survey.service, &wanted)?;
@@ -55,15 +60,18 @@ impl Inner {
             detail: "already deployed".to_owned(),
         };
         if unchanged {
-            return self.finish(base, Some(&survey.service), Some(image), events).await;
+            return Ok(self.finish(base, Some(&survey.service), Some(image), deadline, events).await);
         }
         self.not_cancelled(events, None)?;
         let (ours, service, adopted) = match start.adopted.clone() {
             Some(followed) => (followed, survey.service.clone(), true),
-            None => {
-                let (ours, service) = self.begin(&wanted, &start, events).await?;
-                (ours, service, false)
-            }
+            None => match self.begin(&wanted, &start, deadline, events).await? {
+                (_, Applied::Begun(ours, service)) => (ours, service, false),
+                (registered, Applied::Unknown(why)) => {
+                    let base = Outcome { revision: Some(revision(registered)), ..base };
+                    return Ok(self.unobserved(base, why, events));
+                }
+            },
         };
         let definition = ours.definition.clone();
         events.emit(DeployEvent::Applied {
@@ -73,12 +81,17 @@ impl Inner {
             adopted,
         });
         let back_to = (self.options.on_failure == OnFailure::RollBack).then(|| previous.clone());
-        let end = Follower::new(self, events, ours, &service, back_to).run().await?;
+        let end = Follower::new(self, events, ours, &service, back_to).adopted(adopted).run().await?;
         let in_place = match end.verdict {
             Verdict::RolledBack => previous.clone(),
             _ => revision(definition),
         };
-        self.conclude(Outcome { revision: Some(in_place), ..base }, end, Some(image), events).await
+        Ok(self.conclude(Outcome { revision: Some(in_place), ..base }, end, Some(image), events).await)
+    }
+
+    /// When the work that begins now has to be done.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.options.deadline
     }
 
     /// The definition to deploy: the given one or what is in place, with the overlay, and with our image in our
@@ -120,8 +133,9 @@ impl Inner {
                     return Ok(Start { survey, current, adopted: Some(followed), previous });
                 }
                 InFlight::Supersede => return Ok(Start { survey, current, adopted: None, previous }),
+                // Nothing of ours is changed yet: an error stays one.
                 InFlight::Wait => {
-                    Follower::new(self, events, followed, &survey.service, None).run().await?;
+                    Follower::new(self, events, followed, &survey.service, None).wait().await?;
                 }
                 InFlight::Fail | InFlight::AdoptIfSameTarget => {
                     return Err(Error::InFlight {
@@ -134,13 +148,14 @@ impl Inner {
         }
     }
 
-    /// Registers or reuses, and updates the service.
+    /// Registers or reuses, and updates the service. Gives the definition that is deployed.
     async fn begin(
         &self,
         wanted: &TaskDefinition,
         start: &Start,
+        deadline: Instant,
         events: &Events,
-    ) -> Result<(Followed, Service), Error> {
+    ) -> Result<(String, Applied), Error> {
         let registered = match wanted.is_same(&start.current) {
             true => start.survey.definition.clone(),
             false => self.api.register(wanted).await?.arn().unwrap_or_default().to_owned(),
@@ -148,15 +163,8 @@ impl Inner {
         self.not_cancelled(events, None)?;
         // A failed deployment of the same definition keeps its id, and its failure, unless it is forced.
         let force = self.options.force || (start.survey.failed && registered == start.survey.definition);
-        let service = self.api.update(&registered, force).await?;
-        Ok((self.begun(&service)?, service))
-    }
-
-    fn begun(&self, service: &Service) -> Result<Followed, Error> {
-        Followed::primary(service).ok_or_else(|| Error::UnexpectedAnswer {
-            operation: "ecs:UpdateService",
-            reason: "the service has no primary deployment".to_owned(),
-        })
+        let applied = self.apply(&start.survey.service, &registered, force, deadline).await?;
+        Ok((registered, applied))
     }
 
     fn not_cancelled(&self, events: &Events, deployment: Option<&Followed>) -> Result<(), Error> {
@@ -181,13 +189,14 @@ impl Inner {
             detail: "nothing is under way".to_owned(),
         };
         let Some(followed) = self.latest(&survey).await? else {
-            return self.finish(base(&stable), Some(&survey.service), None, events).await;
+            let base = base(&stable);
+            return Ok(self.finish(base, Some(&survey.service), None, self.deadline(), events).await);
         };
         let brought = self.revision(&followed.definition).await?;
-        let end = Follower::new(self, events, followed, &survey.service, None).run().await?;
+        let end = Follower::new(self, events, followed, &survey.service, None).adopted(true).run().await?;
         let in_place = if end.verdict == Verdict::RolledBack { &stable } else { &brought };
         let outcome = Outcome { image: brought.image.parse().ok(), ..base(in_place) };
-        self.conclude(outcome, end, None, events).await
+        Ok(self.conclude(outcome, end, None, events).await)
     }
 
     pub(crate) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
@@ -210,8 +219,9 @@ impl Inner {
             proof: Proof::default(),
             detail: "in place".to_owned(),
         };
+        let deadline = self.deadline();
         if there {
-            return self.finish(base, Some(&survey.service), None, events).await;
+            return Ok(self.finish(base, Some(&survey.service), None, deadline, events).await);
         }
         limits::check(&survey.service, &self.api.definition(&revision.id).await?)?;
         self.not_cancelled(events, None)?;
@@ -220,8 +230,10 @@ impl Inner {
             Some(followed) => (followed, survey.service, true),
             None => {
                 let force = survey.failed && survey.definition == revision.id;
-                let service = self.api.update(&revision.id, force).await?;
-                (self.begun(&service)?, service, false)
+                match self.apply(&survey.service, &revision.id, force, deadline).await? {
+                    Applied::Begun(ours, service) => (ours, service, false),
+                    Applied::Unknown(why) => return Ok(self.unobserved(base, why, events)),
+                }
             }
         };
         events.emit(DeployEvent::Applied {
@@ -230,11 +242,11 @@ impl Inner {
             deployment: ours.id.clone(),
             adopted,
         });
-        let mut end = Follower::new(self, events, ours, &service, None).run().await?;
+        let mut end = Follower::new(self, events, ours, &service, None).adopted(adopted).run().await?;
         if adopted && end.verdict == Verdict::RolledBack {
             (end.verdict, end.failure) = (Verdict::Deployed, None);
         }
-        self.conclude(base, end, None, events).await
+        Ok(self.conclude(base, end, None, events).await)
     }
 
     /// The deployment under way, if it is being rolled back to this revision.
@@ -256,9 +268,18 @@ impl Inner {
         end: End,
         image: Option<&ResolvedImage>,
         events: &Events,
-    ) -> Result<Outcome, Error> {
-        let End { verdict, failure, detail, service } = end;
-        self.finish(Outcome { verdict, failure, detail, ..base }, service.as_ref(), image, events).await
+    ) -> Outcome {
+        let End { verdict, failure, detail, service, deadline } = end;
+        let outcome = Outcome { verdict, failure, detail, ..base };
+        self.finish(outcome, service.as_ref(), image, deadline, events).await
+    }
+
+    /// The outcome of a change that may have been applied and was never seen.
+    fn unobserved(&self, base: Outcome, why: String, events: &Events) -> Outcome {
+        let detail = format!("{why}; run the same command again to resume");
+        let outcome = Outcome { verdict: Verdict::Unobserved, detail, ..base };
+        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+        outcome
     }
 
     /// Proves what runs, and tells the outcome. After success the proof decides; after a rollback it informs.
@@ -267,21 +288,55 @@ impl Inner {
         mut outcome: Outcome,
         service: Option<&Service>,
         image: Option<&ResolvedImage>,
+        deadline: Instant,
         events: &Events,
-    ) -> Result<Outcome, Error> {
-        let proven = match (outcome.verdict, service) {
-            (Verdict::Deployed, Some(service)) => Some(self.proof_of(service).await?),
+    ) -> Outcome {
+        match (outcome.verdict, service) {
+            (Verdict::Deployed, service) => {
+                let proven = match service {
+                    Some(service) => self.proven(service, deadline).await,
+                    None => Err(self.api.not_found()),
+                };
+                let asked = image.cloned().or_else(|| outcome.image.clone().map(ResolvedImage::from));
+                self.judge(&mut outcome, proven, asked.as_ref(), events);
+            }
             // The verdict is clear: that the proof cannot be had changes nothing.
-            (Verdict::RolledBack, Some(service)) => self.proof_of(service).await.ok(),
-            _ => None,
-        };
-        outcome.proof = proven.unwrap_or_default();
-        if outcome.verdict == Verdict::Deployed {
-            let asked = image.cloned().or_else(|| outcome.image.clone().map(ResolvedImage::from));
-            outcome.verdict = asked.map_or(Verdict::Unproven, |image| outcome.proof.judge(&image));
+            (Verdict::RolledBack, Some(service)) => {
+                let running = self.running(service, Scope::Primary).await;
+                outcome.proof = running.map(|running| running.proof).unwrap_or_default();
+            }
+            _ => {}
         }
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        Ok(outcome)
+        outcome
+    }
+
+    /// What the proof makes of a success. The platform's own word stands: what cannot be observed is unproven.
+    fn judge(
+        &self,
+        outcome: &mut Outcome,
+        proven: Result<Running, Error>,
+        asked: Option<&ResolvedImage>,
+        events: &Events,
+    ) {
+        let mut add = |text: &str| outcome.detail = format!("{}; {text}", outcome.detail);
+        let running = match proven {
+            Ok(running) => running,
+            Err(error) => {
+                add(&format!("the running digest could not be observed: {}", error.in_one_line()));
+                outcome.verdict = Verdict::Unproven;
+                return;
+            }
+        };
+        if let Some(note) = running.note() {
+            add(&note);
+            events.emit(DeployEvent::Notice { target: self.id.clone(), message: note });
+        }
+        if let Some(missing) = &running.missing {
+            add(missing);
+        }
+        outcome.verdict = asked.map_or(Verdict::Unproven, |image| running.proof.judge(image));
+        outcome.proof = running.proof;
     }
 
     pub(crate) async fn approve(&self, action: DeploymentLifecycleHookAction) -> Result<(), Error> {

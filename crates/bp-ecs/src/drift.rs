@@ -5,6 +5,7 @@ use bp_artifact::{Change, Drift, ResolvedImage};
 use crate::{
     error::Error,
     judge::primary,
+    prove::Scope,
     survey::Survey,
     target::{Inner, name_of},
 };
@@ -15,7 +16,11 @@ impl Inner {
         let survey = self.survey().await?;
         let current = self.api.definition(&survey.definition).await?;
         let wanted = self.wanted(&current, &image.reference)?;
-        let mut drift = Drift::of_proof(self.id.clone(), image, self.proof_of(&survey.service).await?);
+        let scope = if survey.is_settled() { Scope::Primary } else { Scope::All };
+        let running = self.running(&survey.service, scope).await?;
+        let note = running.note().filter(|_| survey.draining);
+        let mut drift = Drift::of_proof(self.id.clone(), image, running.proof);
+        drift.notes.extend(note);
         drift.definition = wanted.changes(&current);
         drift.service = service(&survey);
         Ok(drift)
@@ -39,10 +44,13 @@ fn service(survey: &Survey) -> Vec<Change> {
     };
     differs("deployment", "completed".to_owned(), found);
     let service = &survey.service;
-    differs("runningCount", service.desired_count.to_string(), service.running_count.to_string());
     let old = service.deployments().iter().filter(|d| d.status.as_deref() != Some("PRIMARY"));
     let old: i32 = old.map(|d| d.running_count).sum();
-    differs("tasks of earlier revisions", "0".to_owned(), old.to_string());
+    let running = service.running_count - if survey.draining { old } else { 0 };
+    differs("runningCount", service.desired_count.to_string(), running.to_string());
+    if !survey.draining {
+        differs("tasks of earlier revisions", "0".to_owned(), old.to_string());
+    }
     let configured = service.task_definition.as_deref().unwrap_or_default();
     let running = primary(service).and_then(|p| p.task_definition.as_deref()).unwrap_or(configured);
     differs("taskDefinition", name_of(running).to_owned(), name_of(configured).to_owned());

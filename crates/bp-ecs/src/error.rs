@@ -253,15 +253,36 @@ impl Error {
                 request_id,
                 source: error.into(),
             },
-            AwsErrorKind::Throttled | AwsErrorKind::Unavailable => {
+            // A proxy or load balancer may answer in words that are not the service's own.
+            AwsErrorKind::Throttled | AwsErrorKind::Unavailable | AwsErrorKind::Unreadable => {
                 Error::Unavailable { operation, request_id, source: error.into() }
             }
             AwsErrorKind::Unreachable => Error::Unreachable { operation, source: error.into() },
-            AwsErrorKind::Unreadable => Error::UnexpectedAnswer { operation, reason: error.to_string() },
             _ => {
                 let code = error.code().unwrap_or("Unknown").to_owned();
                 Error::Refused { operation, code, request_id, source: error.into() }
             }
+        }
+    }
+
+    /// Whether the request may have been carried out although this came back: the answer was lost, or the service
+    /// failed. Throttled requests were not.
+    pub(crate) fn may_have_been_handled(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } => true,
+            Error::Unavailable { source, .. } => {
+                let error = source.downcast_ref::<AwsError>();
+                error.is_none_or(|error| error.kind() != AwsErrorKind::Throttled)
+            }
+            _ => false,
+        }
+    }
+
+    /// The error with its source, in one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        match StdError::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
         }
     }
 

@@ -14,9 +14,11 @@ use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
 use crate::{
+    apply::Applied,
     diagnose::{Stopped, report},
     error::Error,
     judge::{Standing, View, judge, number_of},
+    patience::Patience,
     survey::{Followed, deployment},
     target::{Inner, name_of},
 };
@@ -35,6 +37,8 @@ pub(crate) struct End {
     pub(crate) detail: String,
     /// The service as it was seen last.
     pub(crate) service: Option<Service>,
+    /// When what is left to do has to be done.
+    pub(crate) deadline: Instant,
 }
 
 /// What we are at.
@@ -53,6 +57,8 @@ pub(crate) struct Follower<'a> {
     target: &'a Inner,
     events: &'a Emitter<DeployEvent>,
     ours: Followed,
+    /// Whether it was under way when we came.
+    adopted: bool,
     /// Where to go back to on failure; `None` when we are not to.
     back_to: Option<Revision>,
     phase: Phase,
@@ -91,6 +97,7 @@ impl<'a> Follower<'a> {
             events,
             back_to: back_to.filter(|revision| revision.id != ours.definition),
             ours,
+            adopted: false,
             phase: Phase::Deploying,
             began: Instant::now(),
             deadline: target.options.deadline + baking(service),
@@ -102,9 +109,28 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// The same, for a deployment that somebody began before.
+    pub(crate) fn adopted(self, adopted: bool) -> Self {
+        Follower { adopted, ..self }
+    }
+
     /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone: then, also
-    /// in the middle of a call, says what goes on.
-    pub(crate) async fn run(self) -> Result<End, Error> {
+    /// in the middle of a call, says what goes on. What can no longer be observed is an end too: the deployment
+    /// continues without us.
+    pub(crate) async fn run(mut self) -> Result<End, Error> {
+        match self.until_cancelled().await {
+            Err(error @ Error::Interrupted { .. }) => Err(error),
+            Err(error) => Ok(self.out_of_sight(&error)),
+            Ok(end) => Ok(end),
+        }
+    }
+
+    /// The same for a deployment of somebody else's: what cannot be observed is an error.
+    pub(crate) async fn wait(mut self) -> Result<End, Error> {
+        self.until_cancelled().await
+    }
+
+    async fn until_cancelled(&mut self) -> Result<End, Error> {
         let (events, deployment) = (self.events, Some(self.ours.id.clone()));
         match select(pin!(self.follow()), pin!(events.cancelled())).await {
             Either::Left((end, _)) => end,
@@ -112,28 +138,36 @@ impl<'a> Follower<'a> {
         }
     }
 
-    async fn follow(mut self) -> Result<End, Error> {
-        let options = &self.target.options;
+    async fn follow(&mut self) -> Result<End, Error> {
+        let mut patience = Patience::default();
         loop {
-            let last = match self.look().await {
-                Ok(view) => match self.act(&view).await? {
-                    Some(end) => return Ok(end),
-                    None => Ok(view),
-                },
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "cannot look at the deployment; trying again");
-                    Err(error)
+            let view = match self.look().await {
+                Ok(view) => {
+                    patience.answered();
+                    if let Some(end) = self.act(&view).await {
+                        return Ok(end);
+                    }
+                    Some(view)
                 }
-                Err(error) => return Err(error),
+                Err(error) if patience.is_over(&error, self.end_of_time()) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to poll the deployment, retrying");
+                    None
+                }
             };
-            let end = self.began + self.deadline;
-            if Instant::now() >= end {
-                return Ok(self.out_of_time(last?).await);
+            let end = self.end_of_time();
+            if let Some(view) = view.filter(|_| Instant::now() >= end) {
+                return Ok(self.out_of_time(&view).await);
             }
             let (calm, cluster) = (self.seen.running, &self.target.api.cluster);
-            let next = cluster.next_look(calm, options.pause(calm)).min(end);
+            let next = cluster.next_look(calm, self.target.options.pause(calm)).min(end);
             tokio::time::sleep_until(next).await;
         }
+    }
+
+    /// When the present phase has to be over.
+    fn end_of_time(&self) -> Instant {
+        self.began + self.deadline
     }
 
     /// Two calls: the service, and the service deployment (listed first, until it is known).
@@ -156,15 +190,15 @@ impl<'a> Follower<'a> {
     }
 
     /// Tells what is new and does what it calls for. An end, if it is one.
-    async fn act(&mut self, view: &View) -> Result<Option<End>, Error> {
+    async fn act(&mut self, view: &View) -> Option<End> {
         let moved = self.tell(view);
         let standing = judge(&self.ours, view);
         tracing::debug!(deployment = %self.ours.id, ?standing, "looked");
         match standing {
             Standing::Going | Standing::Unknown(_) => self.go_on(view, moved).await,
-            Standing::Done { steady } => Ok(Some(self.done(view, steady))),
+            Standing::Done { steady } => Some(self.done(view, steady)),
             Standing::Failed(reason) if self.phase == Phase::Restoring => {
-                Ok(Some(self.end(view, Verdict::RollbackFailed, reason)))
+                Some(self.end(view, Verdict::RollbackFailed, reason))
             }
             Standing::Failed(reason) => {
                 self.fail(view, &reason, Cause::Unknown).await;
@@ -173,28 +207,28 @@ impl<'a> Follower<'a> {
             Standing::RollingBack { reason } => {
                 self.fail(view, &reason, Cause::Unknown).await;
                 self.enter_rollback(self.back_to.clone());
-                Ok(None)
+                None
             }
             Standing::RolledBack { reason } => {
                 self.fail(view, &reason, Cause::Unknown).await;
-                Ok(Some(self.end(view, Verdict::RolledBack, reason)))
+                Some(self.end(view, Verdict::RolledBack, reason))
             }
             Standing::RollbackFailed { reason } => {
                 self.fail(view, &reason, Cause::Unknown).await;
-                Ok(Some(self.end(view, Verdict::RollbackFailed, reason)))
+                Some(self.end(view, Verdict::RollbackFailed, reason))
             }
-            Standing::Stopped { reason } => Ok(Some(self.end(view, Verdict::Stopped, reason))),
+            Standing::Stopped { reason } => Some(self.end(view, Verdict::Stopped, reason)),
             Standing::Superseded { by } => {
-                Ok(Some(self.end(view, Verdict::Superseded, format!("{by} took its place"))))
+                Some(self.end(view, Verdict::Superseded, format!("{by} took its place")))
             }
             Standing::Gone { status } => {
-                Ok(Some(self.end(view, Verdict::Gone, format!("the service is {status}"))))
+                Some(self.end(view, Verdict::Gone, format!("the service is {status}")))
             }
             Standing::AwaitingApproval { hook, stage, expires, otherwise } => {
                 let (expires, otherwise) =
                     (expires.unwrap_or_else(|| "no time".into()), otherwise.unwrap_or_else(|| "?".into()));
                 let detail = format!("{stage}: hook {hook} awaits an answer; at {expires} it is {otherwise}");
-                Ok(Some(self.end(view, Verdict::AwaitingApproval, detail)))
+                Some(self.end(view, Verdict::AwaitingApproval, detail))
             }
         }
     }
@@ -204,23 +238,44 @@ impl<'a> Follower<'a> {
             Phase::Deploying => Verdict::Deployed,
             Phase::RollingBack | Phase::Restoring => Verdict::RolledBack,
         };
-        self.end(
-            view,
-            verdict,
-            if steady { "steady" } else { "successful, older tasks are still stopping" }.into(),
-        )
+        self.end(view, verdict, if steady { "steady" } else { "successful" }.into())
     }
 
     fn end(&mut self, view: &View, verdict: Verdict, detail: String) -> End {
-        End { verdict, failure: self.failure.take(), detail, service: view.service.clone() }
+        let (failure, deadline) = (self.failure.take(), self.end_of_time());
+        End { verdict, failure, detail, service: view.service.clone(), deadline }
     }
 
-    async fn out_of_time(mut self, view: View) -> End {
+    async fn out_of_time(&mut self, view: &View) -> End {
         let reason = format!("not done after {} s", self.deadline.as_secs());
         if self.phase == Phase::Deploying {
-            self.fail(&view, &reason, Cause::NoProgress).await;
+            self.fail(view, &reason, Cause::NoProgress).await;
         }
-        self.end(&view, Verdict::DeadlineExceeded, reason)
+        self.end(view, Verdict::DeadlineExceeded, reason)
+    }
+
+    /// The end of watching a deployment that goes on and can no longer be observed.
+    fn out_of_sight(&mut self, error: &Error) -> End {
+        let (id, definition) = (&self.ours.id, name_of(&self.ours.definition));
+        let begun = if self.adopted { "followed" } else { "started" };
+        let state = match (self.phase, &self.failure) {
+            (Phase::Deploying, None) => format!("{begun} {id} ({definition}), which continues in ECS"),
+            (Phase::Deploying, Some(_)) => {
+                format!("{begun} {id} ({definition}), which fails and may not have been rolled back")
+            }
+            (Phase::RollingBack, _) => {
+                format!("{id} ({definition}) failed and ECS continues to roll it back")
+            }
+            (Phase::Restoring, _) => {
+                format!("started {id} to restore {definition} after a failure, which continues in ECS")
+            }
+        };
+        let why = error.in_one_line();
+        let detail = format!(
+            "{state}; it could not be observed any longer: {why}; run the same command again to resume"
+        );
+        let (failure, deadline) = (self.failure.take(), self.end_of_time());
+        End { verdict: Verdict::Unobserved, failure, detail, service: None, deadline }
     }
 
     /// Progress and new events. Whether anything moved that may be a failure.
@@ -273,11 +328,11 @@ impl<'a> Follower<'a> {
     }
 
     /// It goes on: but have enough tasks of one class failed?
-    async fn go_on(&mut self, view: &View, moved: bool) -> Result<Option<End>, Error> {
+    async fn go_on(&mut self, view: &View, moved: bool) -> Option<End> {
         let needed = self.target.options.fail_after.get() as usize;
         let reason = format!("{needed} tasks stopped for the same reason");
         match self.phase {
-            Phase::RollingBack => return Ok(None),
+            Phase::RollingBack => return None,
             Phase::Deploying if self.failure.is_some() => return self.go_back(view, reason).await,
             Phase::Deploying | Phase::Restoring => {}
         }
@@ -286,10 +341,10 @@ impl<'a> Follower<'a> {
         }
         let same = |cause| self.stopped.iter().filter(|stopped| stopped.cause == cause).count();
         if !self.stopped.iter().any(|stopped| same(stopped.cause) >= needed) {
-            return Ok(None);
+            return None;
         }
         if self.phase == Phase::Restoring {
-            return Ok(Some(self.end(view, Verdict::RollbackFailed, reason)));
+            return Some(self.end(view, Verdict::RollbackFailed, reason));
         }
         self.fail(view, "", Cause::Unknown).await;
         self.go_back(view, reason).await
@@ -337,42 +392,46 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Goes back: ECS is asked to; where it cannot, the revision that we noted is deployed.
-    async fn go_back(&mut self, view: &View, reason: String) -> Result<Option<End>, Error> {
+    /// Goes back: ECS is asked to; where it cannot, the revision that we noted is deployed. What may pass is tried again
+    /// after the next look.
+    async fn go_back(&mut self, view: &View, reason: String) -> Option<End> {
         let Some(to) = self.back_to.clone() else {
-            return Ok(Some(self.end(view, Verdict::FailedInPlace, reason)));
+            return Some(self.end(view, Verdict::FailedInPlace, reason));
         };
-        let api = &self.target.api;
+        let may_pass = |error: &Error| error.is_retryable() || matches!(error, Error::NoCredentials { .. });
+        let target = self.target;
         if let (Some(arn), false) = (&self.ours.arn, self.stop_refused) {
-            match api.stop_and_roll_back(arn).await {
+            match target.api.stop_and_roll_back(arn).await {
                 Ok(true) => {
                     self.enter_rollback(Some(to));
-                    return Ok(None);
+                    return None;
                 }
                 // Too late, not possible here, or not allowed: the next look tells whether ECS went back by itself.
                 Ok(false) | Err(Error::AccessDenied { .. }) => {
                     self.stop_refused = true;
-                    return Ok(None);
+                    return None;
                 }
-                Err(error) if error.is_retryable() => return Ok(None),
-                Err(error) => return Ok(Some(self.end(view, Verdict::RollbackFailed, said(&error)))),
+                Err(error) if may_pass(&error) => return None,
+                Err(error) => return Some(self.end(view, Verdict::RollbackFailed, error.in_one_line())),
             }
         }
-        match api.update(&to.id, false).await {
-            Ok(service) => {
-                let Some(ours) = Followed::primary(&service) else {
-                    return Ok(Some(self.end(view, Verdict::RollbackFailed, reason)));
-                };
+        let service = view.service.as_ref()?;
+        match target.apply(service, &to.id, false, self.end_of_time()).await {
+            Ok(Applied::Begun(ours, _)) => {
                 self.enter_rollback(Some(to));
                 self.phase = Phase::Restoring;
                 (self.ours, self.stopped) = (ours, Vec::new());
-                Ok(None)
+                None
             }
-            Err(error) if error.is_retryable() => {
+            Ok(Applied::Unknown(why)) => {
+                let detail = format!("{reason}; {why}; run the same command again to resume");
+                Some(self.end(view, Verdict::Unobserved, detail))
+            }
+            Err(error) if may_pass(&error) => {
                 self.stop_refused = true;
-                Ok(None)
+                None
             }
-            Err(error) => Ok(Some(self.end(view, Verdict::RollbackFailed, said(&error)))),
+            Err(error) => Some(self.end(view, Verdict::RollbackFailed, error.in_one_line())),
         }
     }
 }
@@ -388,12 +447,4 @@ fn baking(service: &Service) -> Duration {
         steps * minutes(linear.step_bake_time_in_minutes)
     });
     Duration::from_secs(60 * (minutes(configuration.bake_time_in_minutes) + canary + linear))
-}
-
-/// An error with its source, in one line.
-fn said(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -27,7 +27,9 @@
 //! - It follows *its own* deployment, by id. That a service is stable says nothing: it is, too, after a rollback.
 //! - It reads the definition as JSON from the wire and sends it back whole, with one image changed.
 //! - It reports the failure when it begins, with exit code and reason, and only then goes back.
-//! - It shows which digest the tasks run.
+//! - It shows which digest the tasks of its own deployment run.
+//! - It does not take a lost view for a failure: expired credentials, throttling or a denied read end in a verdict of
+//!   their own, and the same call resumes.
 //!
 //! # Permissions
 //! To deploy: `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition`, `ecs:TagResource`,
@@ -86,6 +88,7 @@
 //! None is on by default.
 
 mod api;
+mod apply;
 mod batch;
 mod cluster;
 mod definition;
@@ -99,6 +102,7 @@ mod limits;
 #[cfg(feature = "logs")]
 mod logs;
 mod options;
+mod patience;
 mod preflight;
 mod prove;
 mod prune;

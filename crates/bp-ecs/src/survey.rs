@@ -59,6 +59,8 @@ pub(crate) struct Survey {
     pub(crate) in_flight: Option<Followed>,
     /// Whether the primary deployment ended in failure and is still in place.
     pub(crate) failed: bool,
+    /// Whether the primary deployment succeeded and tasks of earlier ones are still stopping.
+    pub(crate) draining: bool,
 }
 
 impl Survey {
@@ -87,16 +89,44 @@ impl Inner {
         };
         let current =
             Followed::primary(&service).ok_or_else(|| unusable("the service has no primary deployment"))?;
-        let listed = self.api.deployments(&UNDER_WAY, None).await?.into_iter().next();
+        let in_flight = self.under_way(&service).await?;
         let state = primary(&service).and_then(|p| p.rollout_state.as_ref());
-        let in_flight = match listed {
-            Some(brief) => Some(self.listed(&service, brief).await?),
-            // Too young to be listed.
-            None if state == Some(&DeploymentRolloutState::InProgress) => Some(current.clone()),
+        let failed = state == Some(&DeploymentRolloutState::Failed);
+        let draining = in_flight.is_none() && state == Some(&DeploymentRolloutState::InProgress);
+        Ok(Survey { service, definition: current.definition, in_flight, failed, draining })
+    }
+
+    /// The deployment that is not over. One that has succeeded is, although the roll-out state stays `IN_PROGRESS` until
+    /// the last task of an earlier one has stopped.
+    pub(crate) async fn under_way(&self, service: &Service) -> Result<Option<Followed>, Error> {
+        if let Some(brief) = self.api.deployments(&UNDER_WAY, None).await?.into_iter().next() {
+            return self.listed(service, brief).await.map(Some);
+        }
+        let rolling = |p: &&Deployment| p.rollout_state == Some(DeploymentRolloutState::InProgress);
+        if primary(service).filter(rolling).is_none() {
+            return Ok(None);
+        }
+        let Some(current) = Followed::primary(service) else { return Ok(None) };
+        let left = match self.api.deployments(&[], None).await?.first() {
+            Some(newest) => self.left_by(newest).await?,
             None => None,
         };
-        let failed = state == Some(&DeploymentRolloutState::Failed);
-        Ok(Survey { service, definition: current.definition, in_flight, failed })
+        // Else it is too young to be listed.
+        let is_over = left.is_some_and(|revision| name_of(&revision) == number_of(&current.id));
+        Ok((!is_over).then_some(current))
+    }
+
+    /// The service revision that a service deployment which has come to its end left in place.
+    async fn left_by(&self, brief: &ServiceDeploymentBrief) -> Result<Option<String>, Error> {
+        Ok(match &brief.status {
+            Some(Status::Successful) => brief.target_service_revision_arn.clone(),
+            Some(Status::RollbackSuccessful) => {
+                let arn = brief.service_deployment_arn.as_deref().unwrap_or_default();
+                let rollback = self.api.deployment(arn).await?.and_then(|d| d.rollback);
+                rollback.and_then(|rollback| rollback.service_revision_arn)
+            }
+            _ => None,
+        })
     }
 
     /// A service deployment as it is listed, with what it brings.
@@ -148,18 +178,7 @@ impl Inner {
             return Ok(survey.definition.clone());
         }
         for brief in self.api.deployments(&[], None).await? {
-            let arn = brief.service_deployment_arn.as_deref().unwrap_or_default();
-            let revision = match &brief.status {
-                Some(Status::Successful) => brief.target_service_revision_arn.clone(),
-                Some(Status::RollbackSuccessful) => self
-                    .api
-                    .deployment(arn)
-                    .await?
-                    .and_then(|d| d.rollback)
-                    .and_then(|rollback| rollback.service_revision_arn),
-                _ => None,
-            };
-            if let Some(revision) = revision
+            if let Some(revision) = self.left_by(&brief).await?
                 && let Some(definition) = self.definition_of(&revision).await?
             {
                 return Ok(definition);

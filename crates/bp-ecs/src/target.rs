@@ -129,7 +129,9 @@ impl EcsTarget {
     /// Running it again adopts the deployment that an earlier run began, or finds that nothing has to change.
     ///
     /// # Errors
-    /// When the input is wrong, AWS refuses, or watching is not possible. A deployment that fails is a verdict.
+    /// When the input is wrong, or AWS refuses or cannot be reached before anything was changed. A deployment that fails
+    /// is a verdict, and so is one that can no longer be observed once it was started, or may have been:
+    /// [`Unobserved`](bp_artifact::Verdict::Unobserved).
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
@@ -272,13 +274,15 @@ impl EcsTarget {
         self.0.current().await
     }
 
-    /// The digests that our container's running tasks report, to be [judged](Proof::judge) against an image.
+    /// The digests that our container's running tasks report, to be [judged](Proof::judge) against an image. Tasks of
+    /// earlier deployments count as long as a deployment is under way; after its success ECS is merely stopping them.
     ///
     /// # Errors
     /// When service or tasks cannot be read.
     ///
     /// # Permissions
-    /// `ecs:DescribeServices`, `ecs:DescribeServiceRevisions`, `ecs:ListTasks`, `ecs:DescribeTasks`.
+    /// `ecs:DescribeServices`, `ecs:DescribeServiceRevisions`, `ecs:ListTasks`, `ecs:DescribeTasks`; while the service
+    /// shows several deployments also `ecs:ListServiceDeployments` and `ecs:DescribeServiceDeployments`.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.

@@ -56,6 +56,7 @@ async fn several_containers_run_the_image_and_all_are_proven() {
     let service = shop.web(&old).create();
     let outcome = shop.target().also("proxy").deploy(&new).await.unwrap();
     assert_eq!(outcome.verdict, Verdict::Deployed);
+    shop.drained().await;
     assert!(service.running().iter().all(|c| c.digest == new.digest().as_str()), "{:?}", service.running());
     assert_eq!(outcome.proof.observations.len(), 2 * (1 + 2), "two containers: the revision and two tasks");
     let error = shop.target().also("worker").deploy(&new).await.unwrap_err();

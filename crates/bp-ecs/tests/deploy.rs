@@ -27,6 +27,8 @@ async fn a_new_image_is_deployed_and_proven() {
     assert_eq!(outcome.previous.as_ref().unwrap().id, before);
     assert_eq!(outcome.revision.as_ref().unwrap().id, service.definition());
     assert_eq!(outcome.proof.observations.len(), 3, "the service revision and two tasks");
+    assert_eq!(service.running().len(), 8, "the old tasks still run, and are not part of the proof");
+    shop.drained().await;
     let web: Vec<_> = service.running().into_iter().filter(|c| c.container == "web").collect();
     assert!(web.len() == 2 && web.iter().all(|c| c.digest == new.digest().as_str()), "{web:?}");
     assert!(service.running().iter().any(|c| c.container == "proxy" && c.digest == old.digest().as_str()));
@@ -86,6 +88,7 @@ async fn a_forced_deployment_replaces_the_tasks_of_the_same_revision() {
     let outcome = shop.target_with(options().force(true)).deploy(&image).await.unwrap();
     assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true));
     assert_eq!(shop.ecs.revisions("web"), 1);
+    shop.drained().await;
     assert!(service.running().iter().all(|now| before.iter().all(|then| then.task != now.task)));
 }
 
@@ -281,15 +284,6 @@ async fn throttling_while_watching_is_waited_out() {
     shop.inject(slow.after(2));
     let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
     assert_eq!(outcome.verdict, Verdict::Deployed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_permission_that_is_taken_away_in_the_middle_is_an_error() {
-    let shop = Shop::new();
-    shop.web(&shop.image("1")).create();
-    shop.inject(shop.deny("ecs:DescribeServiceDeployments"));
-    let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
-    assert!(error.to_string().ends_with("ecs:DescribeServiceDeployments"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,7 +103,7 @@ pub use connect::{
 pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
 pub use rollout::{
-    Conflict, EksTarget, Error, Finding, LiveLogs, Lookups, Options, Plan, Preflight, Rollout, RolloutStatus,
-    Stage,
+    Conflict, EksTarget, Error, Finding, LiveLogs, Lookups, ObjectRef, Options, Plan, Preflight, Rollout,
+    RolloutStatus, Stage,
 };
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};

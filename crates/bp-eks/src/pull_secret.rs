@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bp_artifact::{TimeSource, Workload, WorkloadKind};
+use bp_artifact::TimeSource;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -16,7 +16,7 @@ use kube::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::rollout::{Error, Place};
+use crate::rollout::{Error, ObjectRef};
 
 /// Our name among the owners of the Secret's fields.
 const MANAGER: &str = "bp-eks:pull-secret";
@@ -89,15 +89,15 @@ pub struct Refreshed {
 #[derive(Clone)]
 pub struct PullSecret {
     client: Client,
-    place: Place,
     name: String,
+    object: ObjectRef,
     time: TimeSource,
 }
 
 impl std::fmt::Debug for PullSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PullSecret")
-            .field("namespace", &self.place.namespace)
+            .field("namespace", &self.object.namespace)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
@@ -112,9 +112,8 @@ impl PullSecret {
         name: impl Into<String>,
     ) -> Self {
         let name = name.into();
-        let workload = Workload { kind: WorkloadKind::Deployment, name: name.clone() };
-        let place = Place { cluster: cluster.into(), namespace: namespace.into(), workload };
-        PullSecret { client, place, name, time: TimeSource::system() }
+        let object = ObjectRef::all(&cluster.into(), &namespace.into(), "secret").named(&name);
+        PullSecret { client, name, object, time: TimeSource::system() }
     }
 
     /// Reads the time of day from `time`, for tests.
@@ -124,7 +123,7 @@ impl PullSecret {
     }
 
     fn api(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.place.namespace)
+        Api::namespaced(self.client.clone(), &self.object.namespace)
     }
 
     /// Until when the Secret that is there works; `None` when there is none, or none of ours.
@@ -139,7 +138,7 @@ impl PullSecret {
     /// Cancel safe: it only reads.
     pub async fn expires_at(&self) -> Result<Option<Timestamp>, Error> {
         let found = self.api().get_metadata_opt(&self.name).await;
-        let found = found.map_err(|e| self.place.error("get secrets", e))?;
+        let found = found.map_err(|e| self.object.error("get secrets", e))?;
         Ok(found.and_then(|secret| secret.annotations().get(EXPIRES)?.parse().ok()))
     }
 
@@ -187,13 +186,13 @@ impl PullSecret {
         let before = self.version().await?;
         let params = PatchParams::apply(MANAGER).force();
         let applied = self.api().patch_metadata(&self.name, &params, &Patch::Apply(&secret)).await;
-        let applied = applied.map_err(|e| self.place.error("patch secrets", e))?;
+        let applied = applied.map_err(|e| self.object.error("patch secrets", e))?;
         Ok(Refreshed { expires_at, changed: before.is_none() || before != applied.resource_version() })
     }
 
     async fn version(&self) -> Result<Option<String>, Error> {
         let found = self.api().get_metadata_opt(&self.name).await;
-        let found = found.map_err(|e| self.place.error("get secrets", e))?;
+        let found = found.map_err(|e| self.object.error("get secrets", e))?;
         Ok(found.and_then(|secret| secret.resource_version()))
     }
 }

@@ -37,7 +37,8 @@ async fn a_missing_service_account_is_found_though_there_is_no_pod_to_ask() {
     let failure = with_template(json!({ "serviceAccountName": "web" })).await.failure.unwrap();
     assert_eq!(failure.cause, Cause::PermissionMissing);
     assert!(failure.message.contains("serviceaccount \"web\" not found"), "{failure}");
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    // After the grace period, in which somebody may create it, and before the progress deadline.
+    assert!(begun.elapsed() < Duration::from_secs(115), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +111,7 @@ async fn what_is_not_there_is_told_apart() {
     let error = at("prod", "statefulset/db").current().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the namespace \"prod\" has no statefulset/db: create it first, or mend the name"
+        "the namespace \"prod\" has no statefulset/db: create it first, or correct the name"
     );
     let error = at("prod", "deployment/web").current().await.unwrap_err();
     assert_eq!(
@@ -175,6 +176,6 @@ async fn what_is_deleted_between_reading_and_applying_is_not_made_anew_by_half()
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.cluster.delete("deployments", "prod", "web");
     let error = work.await.unwrap_err();
-    assert!(matches!(error, Error::WorkloadNotFound { .. }), "{error}");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
     assert!(world.cluster.object("deployments", "prod", "web").is_none());
 }

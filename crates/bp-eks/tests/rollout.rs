@@ -205,7 +205,7 @@ async fn wrong_input_changes_nothing_and_says_what_to_do() {
     let error = deploy(&target("web", "wbe"), &second).await.1.unwrap_err();
     assert_eq!(error.to_string(), "deployment/web has no container \"wbe\"; it has web, proxy");
     let error = deploy(&target("api", "web"), &second).await.1.unwrap_err();
-    assert!(matches!(error, Error::WorkloadNotFound { .. }), "{error}");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
 
     world.cluster.patch("kubectl", "deployments", "prod", "web", &json!({ "spec": { "paused": true } }));
     let error = deploy(&target("web", "web"), &second).await.1.unwrap_err();

@@ -326,7 +326,7 @@ async fn owners_strangers_and_wrong_input_are_told_apart() {
     let careful = shop_with(&world, Options::new(Duration::from_secs(300)).unwrap());
     run(careful.stage(&second)).await.1.unwrap();
     let error = run(careful.switch(&second)).await.1.unwrap_err();
-    let TrafficError::Conflict { conflicts, .. } = &error else { panic!("{error}") };
+    let TrafficError::Rollout(bp_eks::Error::Conflict { conflicts, .. }) = &error else { panic!("{error}") };
     assert_eq!(
         (conflicts[0].manager.as_str(), conflicts[0].field.as_str()),
         ("kubectl-client-side-apply", ".spec.selector")
@@ -415,7 +415,10 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
             .container(Some("web".into()))
     };
     let error = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-green", None)).await.1;
-    assert!(matches!(error, Err(TrafficError::Conflict { .. })), "the rules are kubectl's: {error:?}");
+    assert!(
+        matches!(error, Err(TrafficError::Rollout(bp_eks::Error::Conflict { .. }))),
+        "the rules are kubectl's: {error:?}"
+    );
     let shop = switch(options());
     assert_eq!(shop.live().await.unwrap().as_deref(), Some("web-blue"));
     let (events, outcome) = run(shop.switch("web-green", Some(&second))).await;

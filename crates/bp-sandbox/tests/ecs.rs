@@ -62,7 +62,7 @@ async fn a_rolling_update_keeps_to_minimum_and_maximum() {
     let world = world(Clock::tokio());
     let service = world.service().desired(4).create();
     world.update(&service, world.definition("new", Behaviour::default()));
-    for _ in 0..40 {
+    for _ in 0..80 {
         let view = service.view();
         let count = |field: &str| view[field].as_u64().unwrap();
         assert!(count("runningCount") >= 4, "100 percent are healthy: {view}");
@@ -70,6 +70,28 @@ async fn a_rolling_update_keeps_to_minimum_and_maximum() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(states(&service.view()), [("PRIMARY".to_owned(), "COMPLETED".to_owned())]);
+    assert!(service.running().iter().all(|c| c.image.ends_with(":new")));
+}
+
+/// Recorded: SUCCESSFUL at 20:43:59, COMPLETED at 20:44:37, and between them tasks of both revisions are listed.
+#[tokio::test(start_paused = true)]
+async fn a_deployment_succeeds_before_the_old_tasks_have_gone() {
+    let world = world(Clock::tokio());
+    let service = world.service().create();
+    world.update(&service, world.definition("new", Behaviour::default()));
+    let second = Duration::from_secs(1);
+    while service.deployments()[0]["status"] != "SUCCESSFUL" {
+        tokio::time::sleep(second).await;
+    }
+    let mut seconds = 0;
+    while states(&service.view())[0].1 == "IN_PROGRESS" {
+        let of = |name: &str| service.running().iter().filter(|c| c.image.ends_with(name)).count();
+        assert_eq!((of(":good"), of(":new")), (2, 2), "after {seconds} s");
+        tokio::time::sleep(second).await;
+        seconds += 1;
+    }
+    assert!((37..=38).contains(&seconds), "{seconds}");
+    assert_eq!(states(&service.view())[0], ("PRIMARY".to_owned(), "COMPLETED".to_owned()));
     assert!(service.running().iter().all(|c| c.image.ends_with(":new")));
 }
 

@@ -211,8 +211,46 @@ async fn what_is_not_allowed_and_what_is_not_there() {
          group \"apps\" in the namespace \"shop\""
     );
     let (status, body) = world.apply("ci", "x", "").await;
+    assert_eq!((status, &body["message"]), (404, &json!("namespaces \"shop\" not found")));
+    assert_eq!(body["details"], json!({ "kind": "namespaces", "name": "shop" }));
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
+    world.call(Method::POST, "/api/v1/namespaces", "application/json", &namespace).await;
+    let (status, body) = world.apply("ci", "x", "").await;
     assert_eq!((status, &body["reason"]), (422, &json!("Invalid")), "an image alone is no Deployment");
     assert!(body["message"].as_str().unwrap().contains("spec.selector: Required value"));
     assert_eq!(world.get("/version").await["minor"], "34");
     assert_eq!(world.get("/apis/apps/v1").await["kind"], "APIResourceList");
+}
+
+/// Nine pods where four are allowed: the controllers back off, and the model does not spin.
+#[tokio::test(start_paused = true)]
+async fn refused_pods_are_retried_with_growing_pauses_until_they_are_admitted() {
+    let world = World::new();
+    world.cluster.create(json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": { "name": "pods", "namespace": "shop" }, "spec": { "hard": { "pods": 2 } },
+    }));
+    let image = world.image("1", Behaviour::default());
+    world.cluster.deployment("shop", "web", &[("web", &image)]);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let events = world.cluster.objects("events", "shop");
+    let refused: Vec<&Value> = events.iter().filter(|e| e["reason"] == "FailedCreate").collect();
+    assert!((10..25).contains(&refused.len()), "{} tries in ten minutes", refused.len());
+    let message = refused[0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("is forbidden: exceeded quota: pods, requested: pods=1, used: pods=2"),
+        "{message}"
+    );
+
+    world.cluster.delete("resourcequotas", "shop", "pods");
+    world
+        .cluster
+        .refuse_pods(500, "Internal error occurred: failed calling webhook \"policy\": no endpoints");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let set = world.cluster.objects("replicasets", "shop").remove(0);
+    assert!(
+        condition(&set, "ReplicaFailure")["message"].as_str().unwrap().contains("failed calling webhook")
+    );
+    world.cluster.admit_pods();
+    assert!(world.cluster.settled("shop", "web").await);
 }

@@ -41,8 +41,7 @@ async fn config(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
         What::Show { env, config } => show(env.as_deref(), &load(env.as_deref(), &config)?, &ui)?,
         What::Check { config } => check(&load(None, &config)?, &ui),
         What::Schema => {
-            let schema = config_schema();
-            ui.result(format!("{schema:#}"), &schema);
+            ui.document(&config_schema());
         }
     }
     Ok(ExitCode::Done)
@@ -60,9 +59,15 @@ fn show(env: Option<&str>, config: &Config, ui: &Ui) -> Result<(), Failure> {
         Some(name) => std::slice::from_ref(config.environment(name)?),
         None => config.environments(),
     };
-    let texts: Vec<String> = environments.iter().map(table).collect();
+    let mut entries = Vec::new();
+    for environment in environments {
+        if !entries.is_empty() {
+            entries.push(String::new());
+        }
+        entries.push(table(environment));
+    }
     let values = environments.iter().map(|e| json!({ "environment": e.name, "settings": e.settings() }));
-    ui.result(texts.join("\n\n"), &values.collect::<Vec<Value>>());
+    ui.results(entries, &values.collect::<Vec<Value>>());
     Ok(())
 }
 

@@ -74,7 +74,7 @@ async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
         Some(Instead::History) => {
             let history = release.history().await?;
             let line = |r: &bp_eks::HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
-            ui.result(history.iter().map(line).collect::<Vec<_>>().join("\n"), &history);
+            ui.results(history.iter().map(line), &history);
             return Ok(ExitCode::Done);
         }
         Some(Instead::Rollback { revision }) => ui.follow(release.rollback(revision)).await?,

@@ -60,7 +60,7 @@ async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     };
     if args.dry_run {
         let plan = ui.follow(promotion.plan(images)).await?;
-        ui.result(&plan, &plan);
+        ui.results(plan.to_string().lines(), &plan);
         return Ok(ExitCode::Done);
     }
     let report = ui.follow(promotion.copy(images)).await;
@@ -75,6 +75,6 @@ async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let arrived = report.images.iter().filter_map(|image| image.result.as_ref().ok());
     let arrived: Vec<String> =
         arrived.map(|(digest, _)| to.repository.at(digest.clone()).to_string()).collect();
-    ui.result(arrived.join("\n"), &report);
+    ui.results(arrived, &report);
     kept.map(|()| ExitCode::Done)
 }

@@ -20,6 +20,13 @@ use tokio::time::Instant;
 #[derive(clap::Args)]
 struct Args {}
 
+/// What to try after the tour.
+const NEXT: &str = "
+Try next:
+    cargo run --bin sandbox              # the same world in the foreground, for these binaries, aws-cli, crane, kubectl
+    cargo run --bin dual-deploy -- --help
+    docs/architecture.md                 # which file does what";
+
 /// The sandbox's time runs this many times as fast as the clock on the wall.
 const SPEED: u32 = 20;
 
@@ -84,7 +91,8 @@ impl Tour {
 
     fn chapter(&mut self, title: &str) {
         self.chapter += 1;
-        self.ui.say(format!("\n== {}. {title}", self.chapter));
+        self.ui.say("");
+        self.ui.say(format!("== {}. {title}", self.chapter));
     }
 
     fn environment(&self, name: &str) -> Result<EnvironmentConfig, Failure> {
@@ -198,16 +206,13 @@ impl Tour {
     fn summary(&mut self, good: &Build, broken: &Build, failed: &Receipt, took: Duration) {
         self.chapter("What happened");
         let ledger = self.world.sandbox.ledger();
+        self.ui.say(format!("In {:.1} s and {} requests:", took.as_secs_f64(), ledger.count(|_| true)));
         self.ui.say(format!(
-            "In {:.1} s and {} requests:\n\
-             - shop {} went from dev to prod as {}, and was seen running there on ECS and EKS;\n\
-             - shop {} was promoted to staging and failed there:",
-            took.as_secs_f64(),
-            ledger.count(|_| true),
+            "- shop {} went from dev to prod as {}, and was seen running there on ECS and EKS;",
             good.tag,
-            good.image.digest(),
-            broken.tag,
+            good.image.digest()
         ));
+        self.ui.say(format!("- shop {} was promoted to staging and failed there:", broken.tag));
         for target in &failed.targets {
             let why = target.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
             self.ui.say(format!(
@@ -216,14 +221,10 @@ impl Tour {
                 why.map_or("put back with the others".into(), ToString::to_string)
             ));
         }
-        self.ui.say(format!(
-            "- both targets in staging run {} again.\n\n\
-             Try next:\n\
-             \x20   cargo run --bin sandbox              # the same world in the foreground, for these binaries, aws-cli, crane, kubectl\n\
-             \x20   cargo run --bin dual-deploy -- --help\n\
-             \x20   docs/architecture.md                 # which file does what",
-            good.tag,
-        ));
-        self.ui.result(format!("\n{}", good.image.reference), failed);
+        self.ui.say(format!("- both targets in staging run {} again.", good.tag));
+        for line in NEXT.lines() {
+            self.ui.say(line);
+        }
+        self.ui.results(["", good.image.reference.to_string().as_str()], failed);
     }
 }

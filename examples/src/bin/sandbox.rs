@@ -32,10 +32,9 @@ async fn serve(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let directory = tempfile::tempdir().map_err(unavailable)?;
     let variables = variables(&world, directory.path()).map_err(unavailable)?;
 
-    let exports: Vec<String> =
-        variables.iter().map(|(name, value)| format!("export {name}={value}")).collect();
+    let exports = variables.iter().map(|(name, value)| format!("export {name}={value}"));
     let values = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
-    ui.result(exports.join("\n"), &values.collect::<Map<_, _>>());
+    ui.results(exports, &values.collect::<Map<_, _>>());
     for (host, url) in world.registries() {
         ui.say(format!("# {host} is at {url}"));
     }

@@ -69,10 +69,9 @@ async fn run(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
             };
             let depth = if describe { Depth::Describe } else { Depth::Keys };
             let report = secrets::checked(&bindings, &clients, depth).await;
-            ui.result(secrets::lines(&bindings, &report), &report);
+            ui.results(secrets::lines(&bindings, &report), &report);
             if policy {
-                let document = secrets::needs(&report, environment);
-                ui.result(format!("{document:#}"), &document);
+                ui.document(&secrets::needs(&report, environment));
             }
             Ok(secrets::verdict(&report))
         }
@@ -82,7 +81,7 @@ async fn run(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
             for warning in warnings {
                 ui.say(format!("warning: {}: {}", warning.name, warning.lint));
             }
-            ui.result(format!("{object:#}"), &object);
+            ui.document(&object);
             Ok(ExitCode::Done)
         }
     }

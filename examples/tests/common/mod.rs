@@ -112,8 +112,9 @@ impl Stage {
         })
     }
 
-    /// The digests that run in `environment` on ECS and on EKS.
+    /// The digests that run in `environment` on ECS and on EKS, once tasks of earlier deployments have gone.
     pub fn running(&self, account: &str, cluster: &str) -> (Vec<String>, Vec<String>) {
+        self.world.sandbox.clock().advance(Duration::from_secs(60));
         let ecs = self.world.sandbox.aws().ecs(account, "eu-central-1");
         let ecs = ecs
             .service(cluster, "shop-web")

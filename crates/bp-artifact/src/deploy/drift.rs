@@ -101,6 +101,9 @@ pub struct Drift {
     pub verdict: Verdict,
     /// What was seen running.
     pub proof: Proof,
+    /// What is worth knowing and no drift, such as tasks of an earlier deployment that are still stopping.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Drift {
@@ -108,7 +111,8 @@ impl Drift {
     pub fn of_proof(target: TargetId, image: &ResolvedImage, proof: Proof) -> Self {
         let verdict = proof.judge(image);
         let image = image.reference.clone();
-        Drift { target, image, definition: Vec::new(), service: Vec::new(), verdict, proof }
+        let (definition, service, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Drift { target, image, definition, service, verdict, proof, notes }
     }
 
     /// Whether everything is as it is to be, the running digest proven.
@@ -136,7 +140,8 @@ impl fmt::Display for Drift {
             (false, false) => self.verdict.to_string(),
         };
         write!(f, "{}: {found}", self.target)?;
-        self.changes().try_for_each(|change| write!(f, "\n  {change}"))
+        self.changes().try_for_each(|change| write!(f, "\n  {change}"))?;
+        self.notes.iter().try_for_each(|note| write!(f, "\n  note: {note}"))
     }
 }
 

@@ -97,11 +97,21 @@ impl Shop {
         EcsTarget::new(self.client(), "shop", "web", "web", options)
     }
 
+    /// Until the tasks of earlier deployments have gone, which comes after a deployment is over.
+    pub(crate) async fn drained(&self) {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+
     /// Answers this operation with an error of AWS, this often.
     pub(crate) fn refuse(&self, operation: &str, code: &str, message: &str, times: u32) -> Fault {
+        self.refuse_all(code, message).on(operation).times(times)
+    }
+
+    /// Answers every call to AWS with an error from now on.
+    pub(crate) fn refuse_all(&self, code: &str, message: &str) -> Fault {
         let body = json!({ "__type": code, "message": message }).to_string();
         let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
-        Fault::new(Effect::Answer { status: 400, headers, body }).on(operation).times(times)
+        Fault::new(Effect::Answer { status: 400, headers, body }).at("aws").times(u32::MAX)
     }
 
     pub(crate) fn deny(&self, action: &str) -> Fault {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::error::HelmError;
-use crate::rollout::Place;
+use crate::rollout::ObjectRef;
 
 /// Which revision of the release the holder was making.
 const REVISION: &str = "bp-eks/helm-revision";
@@ -29,7 +29,7 @@ pub(super) const DURATION: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(super) struct Terms {
     pub(super) api: Api<Lease>,
-    pub(super) place: Place,
+    pub(super) object: ObjectRef,
     pub(super) release: String,
     pub(super) time: TimeSource,
 }
@@ -62,9 +62,14 @@ impl Validity {
     }
 }
 
+/// What the Lease of a release is called.
+pub(super) fn name(release: &str) -> String {
+    format!("bp-eks-helm-{release}")
+}
+
 impl Terms {
     fn name(&self) -> String {
-        format!("bp-eks-helm-{}", self.release)
+        name(&self.release)
     }
 
     fn ours(&self, lease: &mut Lease, holder: &str) {
@@ -79,14 +84,14 @@ impl Terms {
         let mut watched: Option<(String, Instant)> = None;
         loop {
             let found = self.api.get_opt(&self.name()).await;
-            let Some(mut lease) = found.map_err(|e| self.place.error("get leases", e))? else {
+            let Some(mut lease) = found.map_err(|e| self.object.error("get leases", e))? else {
                 let mut lease = Lease { spec: Some(LeaseSpec::default()), ..Lease::default() };
                 lease.metadata.name = Some(self.name());
                 self.ours(&mut lease, holder);
                 match self.api.create(&PostParams::default(), &lease).await {
                     Ok(lease) => return Ok(self.hold(lease, None)),
                     Err(kube::Error::Api(status)) if status.is_already_exists() => continue,
-                    Err(e) => return Err(self.place.error("create leases", e).into()),
+                    Err(e) => return Err(self.object.error("create leases", e).into()),
                 }
             };
             let version = lease.resource_version().unwrap_or_default();
@@ -104,7 +109,7 @@ impl Terms {
                     match self.api.replace(&self.name(), &PostParams::default(), &lease).await {
                         Ok(lease) => return Ok(self.hold(lease, inherited)),
                         Err(kube::Error::Api(status)) if status.code == 409 => watched = None,
-                        Err(e) => return Err(self.place.error("update leases", e).into()),
+                        Err(e) => return Err(self.object.error("update leases", e).into()),
                     }
                 }
             }

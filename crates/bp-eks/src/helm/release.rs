@@ -4,15 +4,18 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{
     Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId, TimeSource, Workload, WorkloadKind,
+    TargetId, TimeSource, Workload,
 };
 use futures_core::future::BoxFuture;
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{error::HelmError, lease::Terms};
-use crate::rollout::{EksTarget, Options, Place};
+use super::{
+    error::HelmError,
+    lease::{self, Terms},
+};
+use crate::rollout::{EksTarget, ObjectRef, Options};
 
 /// What work on a release tells and ends in.
 pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
@@ -248,15 +251,11 @@ impl HelmRelease {
 }
 
 impl Inner {
-    pub(super) fn place(&self) -> Place {
-        let workload = Workload { kind: WorkloadKind::Deployment, name: self.release.clone() };
-        Place { cluster: self.cluster.clone(), namespace: self.namespace.clone(), workload }
-    }
-
     pub(super) fn terms(&self) -> Terms {
+        let name = lease::name(&self.release);
         Terms {
             api: Api::namespaced(self.client.clone(), &self.namespace),
-            place: self.place(),
+            object: ObjectRef::all(&self.cluster, &self.namespace, "lease").named(name),
             release: self.release.clone(),
             time: self.time.clone(),
         }

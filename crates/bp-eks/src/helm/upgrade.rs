@@ -22,7 +22,10 @@ use super::{
     recover::deployed,
     release::Inner,
 };
-use crate::rollout::watch::{Query, watch};
+use crate::rollout::{
+    ObjectRef,
+    watch::{Query, watch},
+};
 
 type Events = Emitter<DeployEvent>;
 
@@ -271,7 +274,9 @@ impl Inner {
             match news.next().await {
                 Some(Ok(())) => {}
                 // Helm has its own say on a cluster that cannot be reached.
-                Some(Err(failed)) => drop(failed.read(&self.place())?),
+                Some(Err(failed)) => {
+                    drop(failed.read(&ObjectRef::of_workload(&self.cluster, &self.namespace, workload))?)
+                }
                 None => return Ok(None),
             }
         }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use bp_artifact::Workload;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions},
@@ -11,9 +12,10 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    error::{Error, Place},
+    error::Error,
     live::Live,
     names::{self, Names},
+    object::ObjectRef,
     template::{self, Slot},
     version::Version,
 };
@@ -36,7 +38,10 @@ pub(crate) fn is_ours(manager: &str) -> bool {
 #[derive(Clone)]
 pub(super) struct Cluster {
     pub(super) client: Client,
-    pub(super) place: Place,
+    /// The cluster's name.
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) workload: Workload,
 }
 
 /// How an image is applied.
@@ -49,24 +54,34 @@ pub(super) struct Manner {
 }
 
 impl Cluster {
+    /// The workload, as errors name it.
+    pub(super) fn object(&self) -> ObjectRef {
+        ObjectRef::of_workload(&self.name, &self.namespace, &self.workload)
+    }
+
+    /// All objects of another kind in its namespace.
+    pub(super) fn all(&self, kind: &str) -> ObjectRef {
+        ObjectRef::all(&self.name, &self.namespace, kind)
+    }
+
     fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        Api::namespaced(self.client.clone(), &self.place.namespace)
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     pub(super) fn dynamic(&self, resource: &ApiResource) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.place.namespace, resource)
+        Api::namespaced_with(self.client.clone(), &self.namespace, resource)
     }
 
     pub(super) fn names(&self) -> Names {
-        Names::of(self.place.workload.kind)
+        Names::of(self.workload.kind)
     }
 
     fn resource(&self) -> ApiResource {
-        names::resource(self.place.workload.kind)
+        names::resource(self.workload.kind)
     }
 
     /// All of the workload's kind.
@@ -82,53 +97,41 @@ impl Cluster {
         self.api()
     }
 
-    fn name(&self) -> &str {
-        &self.place.workload.name
-    }
-
     /// Reads what the API answered.
     pub(super) fn read(&self, operation: &'static str, object: Arc<DynamicObject>) -> Result<Live, Error> {
-        let cluster = || self.place.cluster.clone();
-        Live::read(self.place.workload.kind, object).map_err(|e| Error::UnexpectedAnswer {
+        let unexpected = |e: serde_json::Error| Error::UnexpectedAnswer {
             operation,
-            cluster: cluster(),
+            cluster: self.name.clone(),
             source: e.into(),
-        })
+        };
+        Live::read(self.workload.kind, object).map_err(unexpected)
     }
 
     /// The workload as it is.
     pub(super) async fn workload(&self) -> Result<Live, Error> {
         let operation = self.names().get;
-        match self.workloads().get(self.name()).await {
+        match self.workloads().get(&self.workload.name).await {
             Ok(object) => self.read(operation, Arc::new(object)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Err(self.not_found().await),
-            Err(e) => Err(self.place.error(operation, e)),
-        }
-    }
-
-    /// Whether it is the workload that is missing, or the whole namespace.
-    async fn not_found(&self) -> Error {
-        let Place { namespace, workload, .. } = self.place.clone();
-        match Api::<Namespace>::all(self.client.clone()).get(&namespace).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Error::NamespaceNotFound { namespace },
-            // It is there, or we may not look.
-            _ => Error::WorkloadNotFound { namespace, workload },
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                Err(self.object().missing(&self.client).await)
+            }
+            Err(e) => Err(self.object().error(operation, e)),
         }
     }
 
     /// The revisions that the workload's selector finds.
     pub(super) async fn versions(&self, live: &Live) -> Result<Vec<Version>, Error> {
-        let Some(resource) = names::versions(self.place.workload.kind) else { return Ok(Vec::new()) };
+        let Some(resource) = names::versions(self.workload.kind) else { return Ok(Vec::new()) };
         let params = ListParams::default().labels(&live.selector());
         let list = self.dynamic(&resource).list(&params).await;
-        let list = list.map_err(|e| self.place.error(self.names().list_versions, e))?;
+        let list = list.map_err(|e| self.object().error(self.names().list_versions, e))?;
         Ok(list.items.into_iter().map(|object| Version::read(Arc::new(object))).collect())
     }
 
     /// The pods that the workload's selector finds.
     pub(super) async fn list_pods(&self, live: &Live) -> Result<Vec<Arc<Pod>>, Error> {
         let params = ListParams::default().labels(&live.selector());
-        let list = self.pods().list(&params).await.map_err(|e| self.place.error("list pods", e))?;
+        let list = self.pods().list(&params).await.map_err(|e| self.all("pod").error("list pods", e))?;
         Ok(list.items.into_iter().map(Arc::new).collect())
     }
 
@@ -139,7 +142,9 @@ impl Cluster {
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
         match self.pods().delete(&pod.name_any(), &params).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            result => result.map(drop).map_err(|e| self.place.error("delete pods", e)),
+            result => {
+                result.map(drop).map_err(|e| self.all("pod").named(pod.name_any()).error("delete pods", e))
+            }
         }
     }
 
@@ -174,12 +179,12 @@ impl Cluster {
         let body = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": { "name": self.name(), "namespace": self.place.namespace, "uid": live.uid() },
+            "metadata": { "name": self.workload.name, "namespace": self.namespace, "uid": live.uid() },
             "spec": { "template": { "spec": { (slot.list): [container] } } },
         });
         let operation = self.names().patch;
-        let applied = self.workloads().patch(self.name(), &params, &Patch::Apply(&body)).await;
-        self.read(operation, Arc::new(applied.map_err(|e| self.place.error(operation, e))?))
+        let applied = self.workloads().patch(&self.workload.name, &params, &Patch::Apply(&body)).await;
+        self.read(operation, Arc::new(applied.map_err(|e| self.object().error(operation, e))?))
     }
 
     /// Puts a whole pod template back, as `kubectl rollout undo` does; refused if the workload has changed since it was
@@ -195,8 +200,8 @@ impl Cluster {
         object.metadata.managed_fields = None;
         let params = PostParams { field_manager: Some(field_manager(slot)), ..PostParams::default() };
         let operation = self.names().update;
-        let replaced = self.workloads().replace(self.name(), &params, &object).await;
-        self.read(operation, Arc::new(replaced.map_err(|e| self.place.error(operation, e))?))
+        let replaced = self.workloads().replace(&self.workload.name, &params, &object).await;
+        self.read(operation, Arc::new(replaced.map_err(|e| self.object().error(operation, e))?))
     }
 
     /// Creates an object of the workload's kind; `None` when there is one of that name.
@@ -206,7 +211,7 @@ impl Cluster {
         match self.workloads().create(&params, object).await {
             Ok(created) => self.read(operation, Arc::new(created)).map(Some),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
-            Err(e) => Err(self.place.error(operation, e)),
+            Err(e) => Err(self.object().error(operation, e)),
         }
     }
 }

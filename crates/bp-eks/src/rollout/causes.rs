@@ -1,12 +1,17 @@
 //! Why pods do not come up: pure functions from what the API shows to a cause.
 //!
-//! What cannot mend itself is *fatal* and ends the roll-out early; what may pass (a node that is still to come, a probe
-//! that is slow, a registry that is busy) is kept as the reason for the case that the roll-out stalls.
+//! What waiting cannot change is *final* and ends the rollout early; what may pass (a node that is still to come, a probe
+//! that is slow, a registry that is busy) is kept as the reason in case the rollout stalls.
+
+use std::time::Duration;
 
 use bp_artifact::Cause;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod};
 
-use super::text::Text;
+use super::{pulls, text::Text};
+
+/// The quota controller counts pods that have ended within a few seconds, and the controllers retry within twice that.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What keeps a pod from coming up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,23 +21,51 @@ pub(crate) struct Symptom {
     pub(crate) message: String,
     pub(crate) container: Option<String>,
     pub(crate) exit_code: Option<i32>,
-    /// Whether waiting does not help.
-    pub(crate) fatal: bool,
+    pub(crate) recovery: Recovery,
+}
+
+/// Whether what keeps pods from coming up can pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// No: the rollout has failed as soon as it is seen.
+    Never,
+    /// Within seconds, when the quota controller has counted what has ended; else no.
+    Soon,
+    /// The controller tries the same again: the rollout has failed when it lasts for the grace period.
+    Retried,
+    /// At a time that nobody knows: it is the reason when the deadline passes.
+    Sometime,
 }
 
 impl Symptom {
-    fn new(cause: Cause, fatal: bool, message: impl Into<String>) -> Self {
-        Symptom { cause, message: message.into(), container: None, exit_code: None, fatal }
+    pub(super) fn new(cause: Cause, recovery: Recovery, message: impl Into<String>) -> Self {
+        Symptom { cause, message: message.into(), container: None, exit_code: None, recovery }
+    }
+
+    /// How long it may last where `grace` is given to what the controllers retry; `None` for as long as the rollout may
+    /// take.
+    pub(super) fn may_last(&self, grace: Option<Duration>) -> Option<Duration> {
+        match self.recovery {
+            Recovery::Never => Some(Duration::ZERO),
+            Recovery::Soon => grace.map(|grace| grace.min(SOON)),
+            Recovery::Retried => grace,
+            Recovery::Sometime => None,
+        }
+    }
+
+    /// Whether waiting does not help.
+    pub(crate) fn is_final(&self) -> bool {
+        self.recovery == Recovery::Never
     }
 
     /// The progress deadline has passed, and nothing tells why.
     pub(crate) fn stalled(message: &str) -> Self {
-        Symptom::new(Cause::NoProgress, true, message)
+        Symptom::new(Cause::NoProgress, Recovery::Never, message)
     }
 
     /// A Job has failed, or the circuit breaker went off, and no pod tells why.
     pub(crate) fn failed(message: &str) -> Self {
-        Symptom::new(Cause::ContainerExited, true, message)
+        Symptom::new(Cause::ContainerExited, Recovery::Never, message)
     }
 
     fn of_container(self, name: &str) -> Self {
@@ -55,7 +88,7 @@ pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Cl
         found.extend(events.filter_map(|event| of_event(pod, event)));
     }
     // The sort is stable: of equal ones the first container's counts.
-    found.sort_by_key(|symptom| !symptom.fatal);
+    found.sort_by_key(|symptom| !symptom.is_final());
     found.into_iter().next()
 }
 
@@ -84,8 +117,15 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
             let message = waiting.message.text();
             match waiting.reason.text() {
                 "ErrImagePull" | "ImagePullBackOff" => of_pull(message, events),
-                "InvalidImageName" => Symptom::new(Cause::ConfigInvalid, true, message),
-                "ErrImageNeverPull" => Symptom::new(Cause::ImageNotFound, true, message),
+                // The kubelet asks again for both.
+                "RegistryUnavailable" | "ImageInspectError" => {
+                    Symptom::new(Cause::ImagePullFailed, Recovery::Sometime, message)
+                }
+                "SignatureValidationFailed" => {
+                    Symptom::new(Cause::AdmissionRefused, Recovery::Never, message)
+                }
+                "InvalidImageName" => Symptom::new(Cause::ConfigInvalid, Recovery::Never, message),
+                "ErrImageNeverPull" => Symptom::new(Cause::ImageNotFound, Recovery::Never, message),
                 "CreateContainerConfigError" => of_configuration(message)?,
                 "CreateContainerError" | "RunContainerError" => of_start(message),
                 "CrashLoopBackOff" => of_crash(container, events),
@@ -95,45 +135,26 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
         ContainerState { terminated: Some(terminated), .. } if terminated.exit_code != 0 => {
             let symptom = of_exit(terminated, container.restart_count);
             // It is started again; what could not even be started is not going to be.
-            Symptom { fatal: symptom.cause == Cause::WrongArchitecture, ..symptom }
+            let recovery = final_if(symptom.cause == Cause::WrongArchitecture);
+            Symptom { recovery, ..symptom }
         }
         _ => return None,
     };
     Some(symptom.of_container(&container.name))
 }
 
-/// A pull that failed. Only "not found" and a refusal are final.
+/// A pull that failed.
 fn of_pull<'e>(message: &str, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
     // Older kubelets say no more than "Back-off pulling image" and leave the reason to the event.
-    let told = |text: &str| text.contains("rpc error") || text.contains("ErrImagePull:");
     let mut event = || events.find(|e| e.message.text().starts_with("Failed to pull image"));
-    let message = match told(message) {
-        true => message.to_owned(),
-        false => event().map_or_else(|| message.to_owned(), |event| event.message.text().to_owned()),
-    };
-    let says = |parts: &[&str]| {
-        let text = message.to_ascii_lowercase();
-        parts.iter().any(|part| text.contains(part))
-    };
-    let (cause, fatal) = if says(&["no match for platform", "no matching manifest for"]) {
-        (Cause::WrongArchitecture, true)
-    } else if says(&[
-        "401",
-        "403",
-        "no basic auth credentials",
-        "authorization failed",
-        "access denied",
-        "denied:",
-        "unauthorized",
-        "forbidden",
-    ]) {
-        (Cause::ImagePullDenied, true)
-    } else if says(&["not found", "manifest unknown", "does not exist"]) {
-        (Cause::ImageNotFound, true)
-    } else {
-        (Cause::ImagePullFailed, false)
-    };
-    Symptom::new(cause, fatal, message)
+    let told = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
+    let message = told.unwrap_or(message);
+    let (cause, is_final) = pulls::cause(message);
+    Symptom::new(cause, final_if(is_final), message)
+}
+
+fn final_if(is_final: bool) -> Recovery {
+    if is_final { Recovery::Never } else { Recovery::Sometime }
 }
 
 /// `CreateContainerConfigError`: something that the container refers to.
@@ -142,7 +163,7 @@ fn of_configuration(message: &str) -> Option<Symptom> {
     if message.contains("failed to sync") && message.contains("cache") {
         return None;
     }
-    Some(Symptom::new(of_reference(message).unwrap_or(Cause::ConfigInvalid), true, message))
+    Some(Symptom::new(of_reference(message).unwrap_or(Cause::ConfigInvalid), Recovery::Never, message))
 }
 
 /// What a message that misses something misses: a secret or a config map.
@@ -159,8 +180,8 @@ fn of_reference(message: &str) -> Option<Cause> {
 /// The runtime could not start the program.
 fn of_start(message: &str) -> Symptom {
     match is_format_error(message) {
-        true => Symptom::new(Cause::WrongArchitecture, true, message),
-        false => Symptom::new(Cause::ConfigInvalid, true, message),
+        true => Symptom::new(Cause::WrongArchitecture, Recovery::Never, message),
+        false => Symptom::new(Cause::ConfigInvalid, Recovery::Never, message),
     }
 }
 
@@ -190,9 +211,9 @@ pub(crate) fn is_format_error(text: &str) -> bool {
 fn of_crash<'e>(container: &ContainerStatus, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let Some(last) = last else {
-        return Symptom::new(Cause::ContainerExited, true, "it ends soon after each start");
+        return Symptom::new(Cause::ContainerExited, Recovery::Never, "it ends soon after each start");
     };
-    let symptom = Symptom { fatal: true, ..of_exit(last, container.restart_count) };
+    let symptom = Symptom { recovery: Recovery::Never, ..of_exit(last, container.restart_count) };
     let killed = matches!(last.exit_code, 137 | 143) && symptom.cause == Cause::ContainerExited;
     let probe = || events.find(|e| e.reason.text() == "Unhealthy" && is_restarting_probe(e.message.text()));
     match killed.then(probe).flatten() {
@@ -227,7 +248,7 @@ fn of_exit(terminated: &ContainerStateTerminated, restarts: i32) -> Symptom {
         message.push_str(": ");
         message.push_str(said);
     }
-    Symptom { exit_code: Some(code), ..Symptom::new(cause, false, message) }
+    Symptom { exit_code: Some(code), ..Symptom::new(cause, Recovery::Sometime, message) }
 }
 
 /// No place to run. A node may still come, so it is not final.
@@ -238,7 +259,7 @@ fn of_scheduling(pod: &Pod) -> Option<Symptom> {
     }
     let volume = message.to_ascii_lowercase().contains("persistentvolumeclaim");
     let cause = if volume { Cause::ResourceInitialization } else { Cause::Unschedulable };
-    Some(Symptom::new(cause, false, message))
+    Some(Symptom::new(cause, Recovery::Sometime, message))
 }
 
 /// What a warning about a pod that is not ready says.
@@ -252,7 +273,7 @@ fn of_event(pod: &Pod, event: &Event) -> Option<Symptom> {
     };
     // The kubelet has looked again and again, and it still is not there.
     let missing = matches!(cause, Cause::SecretMissing | Cause::ConfigInvalid);
-    let symptom = Symptom::new(cause, missing && event.count.unwrap_or(1) >= 3, message);
+    let symptom = Symptom::new(cause, final_if(missing && event.count.unwrap_or(1) >= 3), message);
     let container =
         container_of(event).or_else(|| only_unready(pod)).filter(|_| cause == Cause::HealthCheckFailed);
     Some(Symptom { container, ..symptom })
@@ -270,16 +291,6 @@ fn only_unready(pod: &Pod) -> Option<String> {
     let mut unready = statuses.iter().filter(|status| !status.ready);
     let first = unready.next()?;
     unready.next().is_none().then(|| first.name.clone())
-}
-
-/// Why a controller cannot make its pods: quota, admission, a missing service account.
-pub(crate) fn refused(message: &str) -> Symptom {
-    let cause = match message {
-        m if m.contains("exceeded quota") => Cause::QuotaExceeded,
-        m if m.contains("looking up service account") => Cause::PermissionMissing,
-        _ => Cause::AdmissionRefused,
-    };
-    Symptom::new(cause, true, message)
 }
 
 #[cfg(test)]
@@ -316,7 +327,7 @@ mod tests {
     }
 
     fn cause(status: Value, events: &[Event]) -> Option<(Cause, bool)> {
-        of_pod(&pod(status), events.iter()).map(|symptom| (symptom.cause, symptom.fatal))
+        of_pod(&pod(status), events.iter()).map(|symptom| (symptom.cause, symptom.is_final()))
     }
 
     #[test]
@@ -331,7 +342,10 @@ mod tests {
             (pull("dial tcp: i/o timeout"), Some((Cause::ImagePullFailed, false))),
             (pull("429 Too Many Requests"), Some((Cause::ImagePullFailed, false))),
             (
-                waiting("ImagePullBackOff", "Back-off pulling image \"x\": ErrImagePull: x: not found"),
+                waiting(
+                    "ImagePullBackOff",
+                    "Back-off pulling image \"x\": ErrImagePull: r.example.com/x:1: not found",
+                ),
                 Some((Cause::ImageNotFound, true)),
             ),
             (
@@ -376,8 +390,11 @@ mod tests {
     #[test]
     fn an_older_kubelet_leaves_the_reason_to_the_event() {
         let status = waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
-        let events =
-            [event("Failed", "Failed to pull image \"x\": rpc error: code = NotFound: x: not found", 2)];
+        let events = [event(
+            "Failed",
+            "Failed to pull image \"x\": rpc error: code = NotFound desc = r.example.com/x:1: not found",
+            2,
+        )];
         assert_eq!(cause(status, &events), Some((Cause::ImageNotFound, true)));
     }
 
@@ -459,22 +476,6 @@ mod tests {
             (json!({ "phase": "Failed", "reason": "Evicted" }), vec![event("Unhealthy", "x", 1)], None),
         ] {
             assert_eq!(cause(status.clone(), &events), expected, "{status}");
-        }
-    }
-
-    #[test]
-    fn why_no_pods_are_made() {
-        for (message, expected) in [
-            ("pods \"web-1\" is forbidden: exceeded quota: pods, requested: pods=1", Cause::QuotaExceeded),
-            (
-                "pods \"web-1\" is forbidden: error looking up service account shop/web: serviceaccount \"web\" not found",
-                Cause::PermissionMissing,
-            ),
-            ("admission webhook \"policy\" denied the request: no", Cause::AdmissionRefused),
-            ("pods \"web-1\" is forbidden: violates PodSecurity \"restricted\"", Cause::AdmissionRefused),
-        ] {
-            let symptom = refused(message);
-            assert_eq!((symptom.cause, symptom.fatal), (expected, true), "{message}");
         }
     }
 }

@@ -1,17 +1,21 @@
 //! The order of things: survey, plan, apply, follow, prove; and back when it fails.
 
+use std::collections::HashSet;
+
 use bp_artifact::{
-    DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Classified, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
 use tokio::time::Instant;
 
 use super::{
     api::{Manner, is_ours},
+    causes::Recovery,
     error::Error,
     evidence,
     follow::{End, chain},
     judge::{Ours, Picture},
     live::Live,
+    retry::{Patience, retried},
     survey::{Start, revision_in_place},
     target::Inner,
     template::Slot,
@@ -56,7 +60,11 @@ impl Inner {
                 self.not_cancelled(events)?;
                 let wanted = image.reference.to_string();
                 self.tell_changes(&mut start, &wanted).await;
-                let applied = self.apply(&start.live, &start.slot, &wanted).await?;
+                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let apply = || self.apply(&start.live, &start.slot, &wanted);
+                let applied = retried(patience, events, &self.id, apply).await;
+                self.not_cancelled(events)?;
+                let applied = applied?;
                 let revision = Revision { id: start.next_number(), image: wanted };
                 (revision, self.ours(&start.live, &applied, &start.slot))
             }
@@ -98,12 +106,10 @@ impl Inner {
         let apply =
             |force| self.cluster.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
         match apply(false).await {
-            Err(Error::Conflict { workload, conflicts }) => {
-                let own = !conflicts.is_empty() && conflicts.iter().all(|c| is_ours(&c.manager));
-                match own || self.options.take_over {
-                    true => apply(true).await,
-                    false => Err(Error::Conflict { workload, conflicts }),
-                }
+            Err(Error::Conflict { conflicts, .. })
+                if self.options.take_over || conflicts.iter().all(|c| is_ours(&c.manager)) =>
+            {
+                apply(true).await
             }
             other => other,
         }
@@ -120,6 +126,8 @@ impl Inner {
             stalled_before: before.stalled().and_then(|(_, since)| since),
             fail_after: self.options.fail_after.get() as usize,
             circuit_breaker: self.options.circuit_breaker,
+            grace: Some(self.options.grace),
+            known: HashSet::new(),
         }
     }
 
@@ -134,7 +142,7 @@ impl Inner {
 
     pub(super) fn not_cancelled(&self, events: &Events) -> Result<(), Error> {
         match events.is_cancelled() {
-            true => Err(Error::Interrupted { workload: self.cluster.place.workload.clone() }),
+            true => Err(Error::Interrupted { workload: self.cluster.workload.clone() }),
             false => Ok(()),
         }
     }
@@ -191,13 +199,21 @@ impl Inner {
         self.not_cancelled(events)?;
         events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(previous.clone()) });
         let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
-        let applied = match self.put_back(&picture.versions, &start.slot, &previous).await {
+        let deadline = Instant::now() + self.options.deadline;
+        let patience = Patience::until(deadline);
+        let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
+        let applied = match retried(patience, events, &self.id, put_back).await {
             Ok(applied) => applied,
-            Err(error) => return Ok(lost(chain(&error))),
+            Err(error) => {
+                self.not_cancelled(events)?;
+                let why = format!("revision {previous} could not be put back: {}", chain(&error));
+                return Ok(if error.is_retryable() { in_place(&why) } else { lost(why) });
+            }
         };
         let before = picture.live.as_ref().unwrap_or(&start.live);
-        let ours = self.ours(before, &applied, &start.slot);
-        let deadline = Instant::now() + self.options.deadline;
+        let versions = picture.events.iter().filter_map(|event| event.metadata.resource_version.clone());
+        let ours =
+            Ours { grace: None, known: versions.collect(), ..self.ours(before, &applied, &start.slot) };
         self.unblock(start).await;
         let outcome = match start.follower.follow(&ours, deadline, None).await {
             Ok(End::Complete) => {
@@ -220,6 +236,14 @@ impl Inner {
             Ok(End::Gone) => Outcome {
                 verdict: Verdict::Gone,
                 detail: "it was deleted while going back".into(),
+                ..failed.clone()
+            },
+            Ok(End::OutOfTime(Some(symptom))) if symptom.recovery == Recovery::Retried => Outcome {
+                verdict: Verdict::DeadlineExceeded,
+                detail: format!(
+                    "revision {previous} was put back, and its pods are refused so far; the controller tries on: {}",
+                    symptom.message
+                ),
                 ..failed.clone()
             },
             Ok(End::OutOfTime(_)) => lost("the previous revision is not up by the deadline".into()),

@@ -68,7 +68,7 @@ fn workload(cluster: &Cluster, picture: &Picture) -> Vec<Evidence> {
     let conditions = picture.live.iter().flat_map(Live::bad_conditions);
     let evidence = |Condition { text, at }| Evidence {
         kind: EvidenceKind::Deployment,
-        source: cluster.place.workload.to_string(),
+        source: cluster.workload.to_string(),
         message: text,
         at,
     };

@@ -10,6 +10,7 @@ use super::{
     causes::Symptom,
     error::Error,
     judge::{Judgement, Ours, Picture, is_warning},
+    live::Live,
     logs::{LiveLogs, Tails},
     text::Text,
     watch::Told,
@@ -75,7 +76,7 @@ impl<'f> Follower<'f> {
                 None => {
                     return Err(trouble.unwrap_or_else(|| Error::Unreachable {
                         operation: cluster.names().watch,
-                        cluster: cluster.place.cluster.clone(),
+                        cluster: cluster.name.clone(),
                         source: "no answer by the deadline".into(),
                     }));
                 }
@@ -112,9 +113,13 @@ impl<'f> Follower<'f> {
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
         self.last = None;
+        // What there is while new pods are refused, and since when it has stayed the same.
+        let mut standstill = None;
         loop {
             let picture = self.picture()?;
             let judgement = picture.judge(ours);
+            let before = standstill.take();
+            let mut wake = deadline;
             // Until the watch has brought our own change, what is new there is not of ours.
             if !matches!(judgement, Judgement::Waiting(None)) {
                 self.tell_events(&picture);
@@ -127,15 +132,31 @@ impl<'f> Follower<'f> {
                         self.tails.look(self.cluster, self.id, self.events, bounds, &picture);
                     }
                 }
+                Judgement::Blocked(progress, symptom) => {
+                    let now = (picture.live.as_ref().map(Live::counts), progress.clone(), symptom.recovery);
+                    let since = match before {
+                        Some((before, since)) if before == now => since,
+                        _ => Instant::now(),
+                    };
+                    let end = symptom.may_last(ours.grace).map(|time| since + time);
+                    if end.is_some_and(|end| end <= Instant::now()) {
+                        return Ok(End::Failed(symptom));
+                    }
+                    wake = end.map_or(deadline, |end| end.min(deadline));
+                    standstill = Some((now, since));
+                    self.tell_refusal(&symptom);
+                    self.tell_progress(progress);
+                }
                 Judgement::Complete => return Ok(End::Complete),
                 Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
                 Judgement::Superseded(image) => return Ok(End::Superseded(image)),
                 Judgement::Paused => return Ok(End::Paused),
                 Judgement::Gone => return Ok(End::Gone),
             }
-            match self.news(deadline).await? {
+            match self.news(wake).await? {
                 Some(told) => self.tell(&told),
-                None => return Ok(End::OutOfTime(self.picture()?.reason(ours.since))),
+                None if wake < deadline => {}
+                None => return Ok(End::OutOfTime(self.picture()?.reason(Some(ours)))),
             }
         }
     }
@@ -152,7 +173,7 @@ impl<'f> Follower<'f> {
             refused = self.tails.refusal() => Ok(Some(Told::NoLogs(refused))),
             () = sleep_until(deadline) => Ok(None),
             () = self.events.cancelled() => {
-                Err(Error::Interrupted { workload: self.cluster.place.workload.clone() })
+                Err(Error::Interrupted { workload: self.cluster.workload.clone() })
             }
         }
     }
@@ -163,6 +184,15 @@ impl<'f> Follower<'f> {
             Told::Unreachable(error) => self.notice(format!("trying again: {}", chain(error))),
             Told::NoLogs(error) => self.notice(format!("logs are not followed: {error}")),
             Told::NoEvents(error) => self.notice(format!("causes will be less exact: {error}")),
+        }
+    }
+
+    /// Says once why new pods are refused, whatever the pod was called.
+    fn tell_refusal(&mut self, symptom: &Symptom) {
+        let message = format!("new pods are refused, and the controller tries again: {}", symptom.message);
+        let generic: String = message.split('"').step_by(2).collect();
+        if self.told.insert(format!("refused: {generic}")) {
+            self.notice(message);
         }
     }
 

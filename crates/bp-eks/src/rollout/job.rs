@@ -12,6 +12,7 @@ use super::{
     error::Error,
     follow::Follower,
     live::Live,
+    retry::{Patience, retried},
     status::RolloutStatus,
     survey::Start,
     target::Inner,
@@ -43,7 +44,8 @@ impl Inner {
             true => (pattern, false),
             false => {
                 self.not_cancelled(events)?;
-                self.job(&pattern, &slot, image).await?
+                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                self.job(&pattern, &slot, image, events, patience).await?
             }
         };
         let revision = Revision { id: live.metadata().name.clone().unwrap_or_default(), image: wanted };
@@ -74,14 +76,22 @@ impl Inner {
     }
 
     /// The Job of this image that has not failed, made if there is none; and whether it was made.
-    async fn job(&self, pattern: &Live, slot: &Slot, image: &ResolvedImage) -> Result<(Live, bool), Error> {
-        let name = &self.cluster.place.workload.name;
+    async fn job(
+        &self,
+        pattern: &Live,
+        slot: &Slot,
+        image: &ResolvedImage,
+        events: &Events,
+        patience: Patience,
+    ) -> Result<(Live, bool), Error> {
+        let name = &self.cluster.workload.name;
         let object = made_after(pattern, slot, &image.reference.to_string(), &self.options.environment);
         for attempt in 1..=TRIES {
             let name = name_of(name, image.digest().hex(), attempt);
             let mut object = object.clone();
             object.metadata.name = Some(name.clone());
-            if let Some(live) = self.cluster.create(slot, &object).await? {
+            let create = || self.cluster.create(slot, &object);
+            if let Some(live) = retried(patience, events, &self.id, create).await? {
                 return Ok((live, true));
             }
             let there = self.cluster.of(&name).workload().await?;
@@ -89,7 +99,7 @@ impl Inner {
                 return Ok((there, false));
             }
         }
-        Err(Error::TooManyJobs { workload: self.cluster.place.workload.clone() })
+        Err(Error::TooManyJobs { workload: self.cluster.workload.clone() })
     }
 }
 
@@ -142,7 +152,7 @@ impl Cluster {
     /// The same for another workload of the same kind.
     fn of(&self, name: &str) -> Self {
         let mut other = self.clone();
-        other.place.workload = Workload { kind: self.place.workload.kind, name: name.to_owned() };
+        other.workload = Workload { kind: self.workload.kind, name: name.to_owned() };
         other
     }
 }

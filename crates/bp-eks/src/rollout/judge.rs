@@ -1,6 +1,6 @@
 //! What the watches' picture means for our roll-out: a pure function.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bp_artifact::{Cause, Progress};
 use jiff::Timestamp;
@@ -33,6 +33,10 @@ pub(super) struct Ours {
     pub(super) fail_after: usize,
     /// Whether failed starts are counted as ECS does.
     pub(super) circuit_breaker: bool,
+    /// How long a refusal that the controllers retry may last. `None` until the deadline: an undo.
+    pub(super) grace: Option<Duration>,
+    /// The resource versions of events that are about what was there before.
+    pub(super) known: HashSet<String>,
 }
 
 /// What the watches show at one moment.
@@ -49,6 +53,8 @@ pub(super) struct Picture {
 pub(super) enum Judgement {
     /// It goes on; how far, if that is known.
     Waiting(Option<Progress>),
+    /// No new pod can be made, and the controller tries again.
+    Blocked(Progress, Symptom),
     /// Every pod that is to be updated is, and is available.
     Complete,
     /// It does not come up, and waiting does not help.
@@ -73,7 +79,7 @@ impl Picture {
     }
 
     /// All pods of our template.
-    fn pods_of_template(&self) -> impl Iterator<Item = &Arc<Pod>> {
+    pub(super) fn pods_of_template(&self) -> impl Iterator<Item = &Arc<Pod>> {
         let live = self.live.as_ref();
         let new = live.and_then(|live| version::new(live, &self.versions));
         let uid = live.filter(|live| live.is_job()).map(Live::uid);
@@ -105,29 +111,12 @@ impl Picture {
         pods.into_iter().filter_map(|pod| causes::of_pod(pod, self.warnings(&pod.metadata.uid))).collect()
     }
 
-    /// The best reason for a roll-out that does not come to its end: fatal ones first, then the most frequent.
-    pub(super) fn reason(&self, since: Option<Timestamp>) -> Option<Symptom> {
+    /// The best reason for a rollout that does not come to its end: final ones first, then the most frequent.
+    pub(super) fn reason(&self, ours: Option<&Ours>) -> Option<Symptom> {
         let symptoms = self.symptoms();
         let frequency = |symptom: &Symptom| symptoms.iter().filter(|s| s.cause == symptom.cause).count();
-        let best = symptoms.iter().rev().max_by_key(|symptom| (symptom.fatal, frequency(symptom)));
-        best.cloned().or_else(|| self.refusal(since))
-    }
-
-    /// Why no new pods can be made. A ReplicaSet says so in a condition; the other controllers only in an event.
-    fn refusal(&self, since: Option<Timestamp>) -> Option<Symptom> {
-        let live = self.live.as_ref()?;
-        if let Some(message) = version::new(live, &self.versions).and_then(Version::refusal) {
-            return Some(causes::refused(message));
-        }
-        let late = |event: &&Event| {
-            let at = event.last_timestamp.as_ref().map(|time| time.0);
-            since.is_none_or(|since| at.is_none_or(|at| at >= since))
-        };
-        let refused =
-            self.warnings(&live.metadata().uid).filter(|event| event.reason.text() == "FailedCreate");
-        let latest =
-            refused.filter(late).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
-        Some(causes::refused(latest.message.text()))
+        let best = symptoms.iter().rev().max_by_key(|symptom| (symptom.is_final(), frequency(symptom)));
+        best.cloned().or_else(|| self.refusal(ours))
     }
 
     /// What this means for our roll-out.
@@ -149,14 +138,14 @@ impl Picture {
         let status = live.status(ours.generation);
         match &status {
             RolloutStatus::Complete => return Judgement::Complete,
-            RolloutStatus::Stalled(message) if !was_stalled(live, ours) => {
+            RolloutStatus::Stalled(message) if !was_stalled(live, ours) && !self.is_waited_for(ours) => {
                 return Judgement::Failing(
-                    self.reason(ours.since).unwrap_or_else(|| Symptom::stalled(message)),
+                    self.reason(Some(ours)).unwrap_or_else(|| Symptom::stalled(message)),
                 );
             }
             RolloutStatus::Failed(message) => {
                 return Judgement::Failing(
-                    self.reason(ours.since).unwrap_or_else(|| Symptom::failed(message)),
+                    self.reason(Some(ours)).unwrap_or_else(|| Symptom::failed(message)),
                 );
             }
             _ => {}
@@ -164,24 +153,34 @@ impl Picture {
         if live.is_paused() {
             return Judgement::Paused;
         }
-        if status != RolloutStatus::NotObserved
-            && let Some(symptom) = self.doom(ours).or_else(|| self.broken_circuit(live, ours))
-        {
+        if status == RolloutStatus::NotObserved {
+            return Judgement::Waiting(Some(self.progress(live, &status)));
+        }
+        if let Some(symptom) = self.unrecoverable(ours).or_else(|| self.broken_circuit(live, ours)) {
             return Judgement::Failing(symptom);
         }
-        Judgement::Waiting(Some(self.progress(live, &status)))
+        match self.blocked(ours) {
+            Some(symptom) if symptom.is_final() => Judgement::Failing(symptom),
+            Some(symptom) => {
+                let stage = format!("new pods are refused, retrying: {}", symptom.cause);
+                Judgement::Blocked(Progress { stage, ..self.progress(live, &status) }, symptom)
+            }
+            None => Judgement::Waiting(Some(self.progress(live, &status))),
+        }
     }
 
-    /// The reason to end it early: every new pod is lost, or several are for the same reason, or none can be made.
-    fn doom(&self, ours: &Ours) -> Option<Symptom> {
+    /// Whether pods are refused for a reason that an undo waits out: past the progress deadline the controller tries on.
+    fn is_waited_for(&self, ours: &Ours) -> bool {
+        ours.grace.is_none() && self.blocked(ours).is_some_and(|symptom| !symptom.is_final())
+    }
+
+    /// The reason to end it early: every new pod is lost, or several are for the same reason.
+    fn unrecoverable(&self, ours: &Ours) -> Option<Symptom> {
         let pods = self.new_pods().len();
-        if pods == 0 {
-            return self.refusal(ours.since);
-        }
         let mut fatal = self.symptoms();
         // How often a Job's pods may end is for its backoffLimit to say.
         let tried_again = |cause| matches!(cause, Cause::ContainerExited | Cause::OutOfMemory);
-        fatal.retain(|symptom| symptom.fatal && !(self.is_of_job() && tried_again(symptom.cause)));
+        fatal.retain(|symptom| symptom.is_final() && !(self.is_of_job() && tried_again(symptom.cause)));
         let alike = |symptom: &Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
         let worst = fatal.iter().rev().max_by_key(|symptom| alike(symptom))?;
         (fatal.len() == pods || alike(worst) >= ours.fail_after).then(|| worst.clone())
@@ -196,7 +195,7 @@ impl Picture {
         let threshold = threshold(live.counts().desired);
         let message =
             format!("the circuit breaker counted {failures} failed starts of {threshold} that it takes");
-        (failures >= threshold).then(|| match self.reason(ours.since) {
+        (failures >= threshold).then(|| match self.reason(Some(ours)) {
             Some(symptom) => Symptom { message: format!("{}; {message}", symptom.message), ..symptom },
             None => Symptom::failed(&message),
         })
@@ -207,7 +206,7 @@ impl Picture {
         let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
         let failed = status.phase.text() == "Failed" && !causes::was_taken_off(pod);
         let stuck =
-            causes::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.fatal);
+            causes::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
         let restarts: u32 = restarts.sum();
         restarts.max(u32::from(failed || stuck))
     }
@@ -217,7 +216,7 @@ impl Picture {
         let count = |n: i32| n.max(0) as u32;
         let new = self.new_pods();
         let running = new.iter().filter(|pod| causes::is_ready(pod)).count() as u32;
-        let failed = self.symptoms().iter().filter(|symptom| symptom.fatal).count() as u32;
+        let failed = self.symptoms().iter().filter(|symptom| symptom.is_final()).count() as u32;
         Progress {
             desired: count(counts.desired),
             running,
@@ -270,6 +269,8 @@ mod tests {
             stalled_before: None,
             fail_after: 2,
             circuit_breaker: false,
+            grace: Some(Duration::from_secs(90)),
+            known: HashSet::new(),
         }
     }
 
@@ -318,7 +319,7 @@ mod tests {
     fn doomed() -> Value {
         json!({ "containerStatuses": [{
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": { "waiting": { "reason": "ErrImagePull", "message": "rpc error: x: not found" } },
+            "state": { "waiting": { "reason": "ErrImagePull", "message": "rpc error: code = NotFound desc = r.example.com/x:1: not found" } },
         }] })
     }
 
@@ -443,11 +444,11 @@ mod tests {
             [("2026-03-01T11:59:59Z", None), ("2026-03-01T12:00:00Z", Some(Cause::QuotaExceeded))]
         {
             let picture = Picture { live: Some(set.clone()), events: vec![event(at)], ..Picture::default() };
-            let failing = match picture.judge(&ours) {
-                Judgement::Failing(symptom) => Some(symptom.cause),
+            let blocked = match picture.judge(&ours) {
+                Judgement::Blocked(_, symptom) => Some(symptom.cause),
                 _ => None,
             };
-            assert_eq!(failing, expected, "{at}");
+            assert_eq!(blocked, expected, "{at}");
         }
     }
 

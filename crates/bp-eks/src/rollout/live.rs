@@ -122,6 +122,10 @@ impl Live {
         self.spec()[field] == true
     }
 
+    pub(super) fn is_deployment(&self) -> bool {
+        matches!(self.kind, Kind::Deployment(_))
+    }
+
     pub(super) fn is_job(&self) -> bool {
         matches!(self.kind, Kind::Job(_))
     }

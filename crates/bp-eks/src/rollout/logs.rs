@@ -216,7 +216,7 @@ async fn tail(cluster: Cluster, pod: String, container: String, teller: Teller) 
                 }
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
-                return Err(cluster.place.error("get pods/log", kube::Error::Api(status)));
+                return Err(cluster.all("pod").named(&pod).error("get pods/log", kube::Error::Api(status)));
             }
             // The pod or its log is gone.
             Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => return Ok(()),
@@ -341,43 +341,19 @@ impl<S: AsyncBufRead + Unpin> Lines<S> {
     }
 }
 
-/// Reads a line that begins with its time.
+/// Reads a line that begins with its time, without what would drive a terminal, and not longer than it may be.
 fn line(bytes: &[u8], length: usize) -> Line {
     let text = String::from_utf8_lossy(bytes);
     let (at, text) = match text.split_once(' ').map(|(at, rest)| (at.parse().ok(), rest)) {
         Some((Some(at), rest)) => (Some(at), rest),
         _ => (None, &*text),
     };
-    Line { at, text: plain(text, length) }
-}
-
-/// Without the sequences that colour a terminal or do worse to it, and not longer than it may be.
-fn plain(text: &str, length: usize) -> String {
-    let mut plain = String::new();
-    let mut characters = text.chars();
-    let mut count = 0;
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => {
-                // A control sequence is ended by a letter or one of a few signs.
-                if characters.as_str().starts_with('[') {
-                    characters.next();
-                    characters.by_ref().find(|c| ('\u{40}'..='\u{7e}').contains(c));
-                }
-            }
-            '\t' => plain.push('\t'),
-            control if control.is_control() => {}
-            _ if count == length => {
-                plain.push('…');
-                break;
-            }
-            other => {
-                plain.push(other);
-                count += 1;
-            }
-        }
+    let mut text = bp_artifact::text::single_line(text);
+    if let Some((end, _)) = text.char_indices().nth(length) {
+        text.truncate(end);
+        text.push('…');
     }
-    plain
+    Line { at, text }
 }
 
 #[cfg(test)]

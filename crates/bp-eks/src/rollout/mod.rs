@@ -1,6 +1,7 @@
 //! An image to a workload, and a verdict with its cause.
 
 mod api;
+mod blocked;
 pub(crate) mod causes;
 mod deploy;
 mod drift;
@@ -12,10 +13,17 @@ mod judge;
 mod live;
 mod logs;
 mod names;
+mod object;
 mod options;
 mod plan;
 mod preflight;
 pub(crate) mod proof;
+mod pulls;
+mod quota;
+#[cfg(test)]
+mod recorded;
+mod refusals;
+pub(crate) mod retry;
 mod roles;
 mod status;
 mod survey;
@@ -29,9 +37,10 @@ mod watches;
 
 pub(crate) use api::is_ours;
 pub use error::{Conflict, Error};
-pub(crate) use error::{Place, conflicts, shown};
 pub(crate) use follow::chain;
 pub use logs::LiveLogs;
+pub use object::ObjectRef;
+pub(crate) use object::conflicts;
 pub use options::Options;
 pub use plan::Plan;
 pub use preflight::{Finding, Preflight};

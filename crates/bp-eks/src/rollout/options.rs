@@ -6,6 +6,10 @@ use bp_artifact::{OnFailure, WaitError};
 
 use super::logs::LiveLogs;
 
+/// Controllers retry a refused pod after 5 ms, then after twice as long each time: within this time for the fifteenth, so
+/// that a webhook may be down for 80 s.
+const GRACE: Duration = Duration::from_secs(90);
+
 /// How a roll-out is to go. A deadline is mandatory: Kubernetes itself never gives up.
 ///
 /// ```
@@ -21,6 +25,7 @@ pub struct Options {
     pub(crate) deadline: Duration,
     pub(crate) on_failure: OnFailure,
     pub(crate) fail_after: NonZeroU32,
+    pub(crate) grace: Duration,
     pub(crate) take_over: bool,
     pub(crate) circuit_breaker: bool,
     pub(crate) environment: Vec<(String, String)>,
@@ -43,6 +48,7 @@ impl Options {
             deadline,
             on_failure: OnFailure::default(),
             fail_after: NonZeroU32::MIN.saturating_add(1),
+            grace: GRACE,
             take_over: false,
             circuit_breaker: false,
             environment: Vec::new(),
@@ -62,6 +68,24 @@ impl Options {
     /// it has failed when every new pod has.
     pub fn fail_after(mut self, pods: NonZeroU32) -> Self {
         self.fail_after = pods;
+        self
+    }
+
+    /// How long a refusal that may pass may last before it counts, at most until the deadline: new pods that are refused
+    /// because a webhook is down, somebody else wrote at the same time, a quota is about to be freed or a service account
+    /// is yet to be created; our own change that is refused so; a read that is denied or whose credentials have expired
+    /// after the change was applied. Defaults to 90 s, in which the controllers retry a pod fifteen times.
+    ///
+    /// What waiting cannot change (Pod Security, a policy's denial, an invalid object) fails at first sight all the same.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bp_eks::Options;
+    /// let options = Options::new(Duration::from_secs(900))?.grace(Duration::from_secs(300));
+    /// # Ok::<(), bp_artifact::WaitError>(())
+    /// ```
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.grace = time;
         self
     }
 

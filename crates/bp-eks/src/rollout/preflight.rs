@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     api::Cluster,
-    error::{Error, Place},
+    error::Error,
     live::Live,
     names,
     roles::{Lookups, Pods},
@@ -123,7 +123,7 @@ impl Cluster {
     /// Asks for every verb that a roll-out needs or uses.
     async fn permissions(&self) -> Result<Vec<Finding>, Error> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
-        let needs = needs(self.place.workload.kind);
+        let needs = needs(self.workload.kind);
         let ask = |(verb, group, plural, needed): (&'static str, String, String, bool)| {
             let api = api.clone();
             async move {
@@ -132,7 +132,7 @@ impl Cluster {
                     None => (plural.clone(), None),
                 };
                 let attributes = ResourceAttributes {
-                    namespace: Some(self.place.namespace.clone()),
+                    namespace: Some(self.namespace.clone()),
                     verb: Some(verb.to_owned()),
                     group: Some(group.clone()),
                     resource: Some(resource),
@@ -147,12 +147,14 @@ impl Cluster {
                     ..SelfSubjectAccessReview::default()
                 };
                 let answer = api.create(&PostParams::default(), &review).await;
-                let answer = answer.map_err(|e| self.place.error("create selfsubjectaccessreviews", e))?;
+                let answer = answer.map_err(|e| {
+                    self.all("selfsubjectaccessreview").error("create selfsubjectaccessreviews", e)
+                })?;
                 let SubjectAccessReviewStatus { allowed, .. } = answer.status.unwrap_or_default();
                 let dot = if group.is_empty() { "" } else { "." };
                 let message = format!(
                     "the identity lacks the verb {verb:?} on {plural}{dot}{group} in the namespace {:?}",
-                    self.place.namespace
+                    self.namespace
                 );
                 Ok((!allowed).then(|| match needed {
                     true => certain(Cause::PermissionMissing, message),
@@ -206,7 +208,7 @@ impl Cluster {
         let mut findings = Vec::new();
         for reference in references(live.template()) {
             let Reference { is_secret, name, key } = &reference;
-            let namespace = &self.place.namespace;
+            let namespace = &self.namespace;
             let (kind, cause) = match is_secret {
                 true => ("secret", Cause::SecretMissing),
                 false => ("config map", Cause::ConfigInvalid),
@@ -240,7 +242,7 @@ impl Cluster {
     async fn identity(&self, live: &Live, lookups: &Lookups) -> Vec<Finding> {
         let spec = &live.template()["spec"];
         let name = spec["serviceAccountName"].as_str().unwrap_or("default");
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.place.namespace);
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
         let account = match accounts.get_opt(name).await {
             Ok(account) => account,
             // Every namespace has it; without leave to look, only its annotation stays unknown.
@@ -270,8 +272,7 @@ impl Cluster {
                 )];
             }
         };
-        let Place { cluster, namespace, .. } = &self.place;
-        lookups.role(&Pods { cluster, namespace, account: name }, role).await
+        lookups.role(&Pods { cluster: &self.name, namespace: &self.namespace, account: name }, role).await
     }
 }
 

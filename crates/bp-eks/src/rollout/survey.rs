@@ -64,7 +64,7 @@ fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> 
 
 impl Inner {
     pub(super) fn slot(&self, live: &Live) -> Result<Slot, Error> {
-        template::slot(live.template(), &self.cluster.place.workload, self.container.as_deref())
+        template::slot(live.template(), &self.cluster.workload, self.container.as_deref())
     }
 
     /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
@@ -85,7 +85,7 @@ impl Inner {
 
     /// Refuses where a change would not roll out.
     pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
-        let workload = || self.cluster.place.workload.clone();
+        let workload = || self.cluster.workload.clone();
         match () {
             () if live.is_paused() => Err(Error::Paused { workload: workload() }),
             () if live.status(0) == RolloutStatus::OnDelete => Err(Error::OnDelete { workload: workload() }),
@@ -115,11 +115,11 @@ impl Inner {
     pub(super) async fn previous(&self) -> Result<Revision, Error> {
         let (picture, live, slot) = self.read().await?;
         if live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.place.workload.clone() });
+            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
         }
         let find = if live.is_settled() { version::earlier } else { version::stable };
         let version = find(&live, &picture.versions, &picture.pods);
-        let none = || Error::NoPrevious { workload: self.cluster.place.workload.clone() };
+        let none = || Error::NoPrevious { workload: self.cluster.workload.clone() };
         version.map(|version| revision_of(version, &slot)).ok_or_else(none)
     }
 

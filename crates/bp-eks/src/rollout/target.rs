@@ -9,14 +9,7 @@ use bp_artifact::{
 use futures_core::future::BoxFuture;
 use kube::Client;
 
-use super::{
-    api::Cluster,
-    error::{Error, Place},
-    options::Options,
-    plan::Plan,
-    preflight::Preflight,
-    roles::Lookups,
-};
+use super::{api::Cluster, error::Error, options::Options, plan::Plan, preflight::Preflight, roles::Lookups};
 
 /// What a roll-out tells and ends in.
 pub type Rollout = Operation<DeployEvent, Result<Outcome, Error>>;
@@ -54,9 +47,10 @@ impl EksTarget {
         container: Option<String>,
         options: Options,
     ) -> Self {
-        let place = Place { cluster: cluster.into(), namespace: namespace.into(), workload };
-        let id = TargetId::new(format!("eks/{}/{}/{}", place.cluster, place.namespace, place.workload));
-        EksTarget(Arc::new(Inner { cluster: Cluster { client, place }, id, container, options }))
+        let (name, namespace) = (cluster.into(), namespace.into());
+        let id = TargetId::new(format!("eks/{name}/{namespace}/{workload}"));
+        let cluster = Cluster { client, name, namespace, workload };
+        EksTarget(Arc::new(Inner { cluster, id, container, options }))
     }
 
     /// `eks/<cluster>/<namespace>/<kind>/<name>`.

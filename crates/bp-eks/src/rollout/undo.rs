@@ -1,8 +1,5 @@
 //! The way back: the image alone where nothing else changed, the whole template where more did.
 
-use std::time::Duration;
-
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -13,6 +10,7 @@ use super::{
     error::Error,
     follow::chain,
     live::Live,
+    retry::{Patience, retried},
     survey::{Start, revision_in_place},
     target::Inner,
     template::{self, Slot},
@@ -24,7 +22,7 @@ impl Inner {
         let deadline = Instant::now() + self.options.deadline;
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.place.workload.clone() });
+            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
         }
         let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
         let same = start.in_place().image == revision.image && wanted.is_none();
@@ -46,7 +44,11 @@ impl Inner {
             true => self.ours(&start.live, &start.live, &start.slot),
             false => {
                 self.not_cancelled(events)?;
-                let applied = self.put_back(&start.versions, &start.slot, revision).await?;
+                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let put_back = || self.put_back(&start.versions, &start.slot, revision);
+                let applied = retried(patience, events, &self.id, put_back).await;
+                self.not_cancelled(events)?;
+                let applied = applied?;
                 self.ours(&start.live, &applied, &start.slot)
             }
         };
@@ -76,27 +78,18 @@ impl Inner {
         (kept.template != applied).then(|| kept.template.clone())
     }
 
-    /// Puts `revision` back and gives the workload as the API answered.
+    /// Puts `revision` back, as it differs from what is in place now, and returns the workload as the API answered.
     pub(super) async fn put_back(
         &self,
         versions: &[Version],
         slot: &Slot,
         revision: &Revision,
     ) -> Result<Live, Error> {
-        let mut pauses = pauses().build();
-        loop {
-            let live = self.cluster.workload().await?;
-            let Some(template) = self.wanted(&live, versions, slot, revision) else {
-                return self.apply(&live, slot, &revision.image).await;
-            };
-            match self.cluster.replace_template(&live, slot, template).await {
-                // Somebody wrote in between, most often the controller its status: read and try again.
-                Err(error @ Error::Unavailable { .. }) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
-                },
-                other => return other,
-            }
+        let live = self.cluster.workload().await?;
+        match self.wanted(&live, versions, slot, revision) {
+            // Refused when somebody wrote in between, most often the controller its status.
+            Some(template) => self.cluster.replace_template(&live, slot, template).await,
+            None => self.apply(&live, slot, &revision.image).await,
         }
     }
 
@@ -108,7 +101,8 @@ impl Inner {
             return;
         }
         for pod in &picture.pods {
-            let stuck = causes::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.fatal);
+            let stuck =
+                causes::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
             if !stuck || causes::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }
@@ -125,12 +119,4 @@ impl Inner {
             start.follower.notice(message);
         }
     }
-}
-
-fn pauses() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(1))
-        .with_max_times(8)
-        .with_jitter()
 }

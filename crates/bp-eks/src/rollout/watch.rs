@@ -18,7 +18,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::error::{Error, Place};
+use super::{error::Error, object::ObjectRef};
 
 /// How many objects a list asks for at once.
 const PAGE: u32 = 500;
@@ -137,8 +137,8 @@ impl Failed {
     ///
     /// # Errors
     /// When the API refuses us: waiting does not help then.
-    pub(crate) fn read(self, place: &Place) -> Result<Told, Error> {
-        let error = place.error(self.operation, *self.error);
+    pub(crate) fn read(self, object: &ObjectRef) -> Result<Told, Error> {
+        let error = object.error(self.operation, *self.error);
         match error {
             Error::Forbidden { .. } if self.optional => Ok(Told::NoEvents(error)),
             Error::Forbidden { .. } | Error::Unauthorized { .. } | Error::NoCredentials { .. } => Err(error),

@@ -32,7 +32,7 @@ impl Watches {
         let (called, labels) = (cluster.names(), Query::labels(&live.selector()));
         let itself = Query::fields(&format!("metadata.name={name}"));
         let (workload, one) = watch(cluster.workloads(), itself, called.watch, false);
-        let (versions, two) = match names::versions(cluster.place.workload.kind) {
+        let (versions, two) = match names::versions(cluster.workload.kind) {
             Some(resource) => watch(cluster.dynamic(&resource), labels.clone(), called.watch_versions, false),
             None => nothing(),
         };
@@ -53,7 +53,7 @@ impl Watches {
     pub(super) async fn next(&mut self, cluster: &Cluster) -> Result<Told, Error> {
         match self.changes.next().await {
             Some(Ok(())) | None => Ok(Told::Changed),
-            Some(Err(failed)) => failed.read(&cluster.place),
+            Some(Err(failed)) => failed.read(&cluster.object()),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use bp_artifact::{Workload, WorkloadKind};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
@@ -21,7 +20,7 @@ use super::{
     error::TrafficError,
     slots::{Labels, shown},
 };
-use crate::rollout::{Error, Place, conflicts, is_ours};
+use crate::rollout::{Error, ObjectRef, conflicts, is_ours};
 
 /// Our name among the owners of what concerns traffic.
 pub(super) const MANAGER: &str = "bp-eks:traffic";
@@ -61,40 +60,42 @@ impl Namespace {
         self.api()
     }
 
-    /// What errors about `workload` are about; for calls that concern no single one, the name of the object asked for.
-    pub(super) fn place(&self, name: &str) -> Place {
-        let workload = Workload { kind: WorkloadKind::Deployment, name: name.to_owned() };
-        Place { cluster: self.cluster.clone(), namespace: self.name.clone(), workload }
+    /// The object of this kind and name, as errors name it.
+    pub(super) fn object(&self, kind: &str, name: &str) -> ObjectRef {
+        self.all(kind).named(name)
     }
 
-    /// Reads kube's error about `object`, such as `service/web`.
-    pub(super) fn error(&self, operation: &'static str, object: &str, error: kube::Error) -> TrafficError {
-        match error {
-            kube::Error::Api(status) if status.code == 404 => {
-                TrafficError::NotFound { namespace: self.name.clone(), object: object.to_owned() }
+    /// All objects of this kind.
+    pub(super) fn all(&self, kind: &str) -> ObjectRef {
+        ObjectRef::all(&self.cluster, &self.name, kind)
+    }
+
+    /// Reads an object that has to exist.
+    async fn get<K>(&self, operation: &'static str, object: ObjectRef, name: &str) -> Result<K, TrafficError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        K::DynamicType: Default,
+    {
+        match self.api::<K>().get(name).await {
+            Ok(found) => Ok(found),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                Err(object.missing(&self.client).await.into())
             }
-            error => match self.place(object.rsplit('/').next().unwrap_or(object)).error(operation, error) {
-                Error::AdmissionRefused { source, .. } => {
-                    TrafficError::Refused { object: object.to_owned(), source }
-                }
-                other => other.into(),
-            },
+            Err(e) => Err(object.error(operation, e).into()),
         }
     }
 
     pub(super) async fn service(&self, name: &str) -> Result<Service, TrafficError> {
-        let got = self.services().get(name).await;
-        got.map_err(|e| self.error("get services", &format!("service/{name}"), e))
+        self.get("get services", self.object("service", name), name).await
     }
 
     pub(super) async fn ingress(&self, name: &str) -> Result<Ingress, TrafficError> {
-        let got = self.api::<Ingress>().get(name).await;
-        got.map_err(|e| self.error("get ingresses", &format!("ingress/{name}"), e))
+        self.get("get ingresses", self.object("ingress", name), name).await
     }
 
     pub(super) async fn deployment(&self, name: &str) -> Result<Option<Deployment>, TrafficError> {
         let got = self.deployments().get_opt(name).await;
-        got.map_err(|e| self.error("get deployments", &format!("deployment/{name}"), e))
+        got.map_err(|e| self.object("deployment", name).error("get deployments", e).into())
     }
 
     /// Creates a Deployment; one that was created in the meantime is taken for what it is.
@@ -105,7 +106,7 @@ impl Namespace {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             Err(e) => {
                 let name = deployment.metadata.name.as_deref().unwrap_or_default();
-                Err(self.error("create deployments", &format!("deployment/{name}"), e))
+                Err(self.object("deployment", name).error("create deployments", e).into())
             }
         }
     }
@@ -115,14 +116,14 @@ impl Namespace {
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let scaled = self.deployments().patch_scale(deployment, &params, &patch).await;
-        let read = |e| self.error("patch deployments/scale", &format!("deployment/{deployment}"), e);
+        let read = |e| self.object("deployment", deployment).error("patch deployments/scale", e).into();
         scaled.map(drop).map_err(read)
     }
 
     pub(super) async fn pods_of(&self, selector: &Labels) -> Result<Vec<Pod>, TrafficError> {
         let params = ListParams::default().labels(&shown(selector));
         let listed = self.pods().list(&params).await;
-        listed.map(|list| list.items).map_err(|e| self.error("list pods", "pods", e))
+        listed.map(|list| list.items).map_err(|e| self.all("pod").error("list pods", e).into())
     }
 
     /// Applies `object` under our own name. A field that belongs to us under another name is taken; one of somebody
@@ -130,7 +131,7 @@ impl Namespace {
     pub(super) async fn apply<K>(
         &self,
         operation: &'static str,
-        object: &str,
+        object: &ObjectRef,
         config: &Value,
         take_over: bool,
     ) -> Result<Applied<K>, TrafficError>
@@ -138,13 +139,13 @@ impl Namespace {
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
     {
-        let name = object.rsplit('/').next().unwrap_or(object);
+        let name = object.name.as_deref().unwrap_or_default();
         let mut params = PatchParams::apply(MANAGER);
         loop {
             let refused = match self.api::<K>().patch(name, &params, &Patch::Apply(config)).await {
                 Ok(applied) => return Ok(Applied::Done(applied)),
                 Err(kube::Error::Api(status)) if status.code == 409 => status,
-                Err(e) => return Err(self.error(operation, object, e)),
+                Err(e) => return Err(object.error(operation, e).into()),
             };
             let owners = conflicts(&refused);
             match () {
@@ -154,8 +155,7 @@ impl Namespace {
                     params = params.force();
                 }
                 () => {
-                    let object = object.to_owned();
-                    return Err(TrafficError::Conflict { object, conflicts: owners });
+                    return Err(Error::Conflict { object: object.clone(), conflicts: owners }.into());
                 }
             }
         }

@@ -70,7 +70,7 @@ impl Picture {
         }
         let symptoms: Vec<Symptom> =
             self.living().filter_map(|pod| causes::of_pod(pod, std::iter::empty())).collect();
-        let fatal: Vec<&Symptom> = symptoms.iter().filter(|symptom| symptom.fatal).collect();
+        let fatal: Vec<&Symptom> = symptoms.iter().filter(|symptom| symptom.is_final()).collect();
         let alike = |symptom: &&Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
         if let Some(worst) = fatal.iter().copied().max_by_key(alike)
             && (fatal.len() == self.living().count() || alike(&worst) >= fail_after)

@@ -24,7 +24,7 @@ const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
 /// Refuses when a load balancer knows the Service's pods.
 pub(super) async fn refuse(namespace: &Namespace, service: &str) -> Result<(), TrafficError> {
     let listed = namespace.api::<Ingress>().list(&ListParams::default()).await;
-    let mut ingresses = listed.map_err(|e| namespace.error("list ingresses", "ingresses", e))?.items;
+    let mut ingresses = listed.map_err(|e| namespace.all("ingress").error("list ingresses", e))?.items;
     ingresses.retain(|ingress| refers(ingress, service));
     let classes = match ingresses.is_empty() {
         true => BTreeMap::new(),
@@ -48,7 +48,7 @@ async fn classes(namespace: &Namespace) -> Result<BTreeMap<String, String>, Traf
     let classes = match listed {
         Ok(list) => list.items,
         Err(kube::Error::Api(status)) if status.is_forbidden() => Vec::new(),
-        Err(e) => return Err(namespace.error("list ingressclasses", "ingressclasses", e)),
+        Err(e) => return Err(namespace.all("ingressclass").error("list ingressclasses", e).into()),
     };
     let named = |class: IngressClass| Some((class.name_any(), class.spec?.controller?));
     Ok(classes.into_iter().filter_map(named).collect())
@@ -67,7 +67,9 @@ async fn bindings(
         Ok(list) => list.items,
         // Of a kind that it does not know, the server says so in plain text.
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
-        Err(e) => return Err(namespace.error("list targetgroupbindings", "targetgroupbindings", e)),
+        Err(e) => {
+            return Err(namespace.all("targetgroupbinding").error("list targetgroupbindings", e).into());
+        }
     };
     let bound = listed.iter().filter(|binding| binding.data["spec"]["serviceRef"]["name"] == service);
     Ok(bound.map(|binding| format!("targetgroupbinding/{}", binding.name_any())).collect())

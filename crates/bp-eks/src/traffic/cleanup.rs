@@ -22,7 +22,7 @@ impl Inner {
             let version = survey.service.metadata.resource_version.as_deref();
             // Whoever switches at this moment fails with this version, or we do.
             let config = self.config(version, &survey.selector, Some((CLEANED_UP, &idle.slot)));
-            let object = self.object();
+            let object = self.namespace.object("service", &self.service);
             let applied = self.namespace.apply::<Service>("patch services", &object, &config, false);
             match (applied.await?, pauses.next()) {
                 (Applied::Done(_), _) => break idle,
@@ -41,7 +41,7 @@ impl Inner {
 
     /// Removes the test Service, if it is the one that we made.
     async fn remove(&self, name: &str) -> Result<(), TrafficError> {
-        let read = |operation, e| self.namespace.error(operation, &format!("service/{name}"), e);
+        let read = |operation, e| self.namespace.object("service", name).error(operation, e);
         let there = self.namespace.services().get_opt(name).await.map_err(|e| read("get services", e))?;
         let Some(service) = there.filter(is_ours) else { return Ok(()) };
         let preconditions = Some(Preconditions { uid: service.metadata.uid, resource_version: None });
@@ -49,7 +49,7 @@ impl Inner {
         match self.namespace.services().delete(name, &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(e) => Err(read("delete services", e)),
+            Err(e) => Err(read("delete services", e).into()),
         }
     }
 }

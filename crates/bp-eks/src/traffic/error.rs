@@ -1,10 +1,8 @@
 //! What can go wrong when traffic is switched, as far as a caller can act on it.
 
-use std::error::Error as StdError;
-
 use bp_artifact::{Classified, DigestRef, ErrorClass};
 
-use crate::rollout::{Conflict, Error, shown};
+use crate::rollout::Error;
 
 /// An error of a switch of traffic. A switch that failed and was taken back is none: that is a
 /// [`Verdict`](bp_artifact::Verdict).
@@ -17,14 +15,6 @@ pub enum TrafficError {
     /// Slots that cannot be told apart.
     #[error("these are no two slots: {0}")]
     InvalidSlots(String),
-    /// No such object.
-    #[error("the namespace {namespace:?} has no {object}: create it first, or mend the name")]
-    NotFound {
-        /// Where it was looked for.
-        namespace: String,
-        /// What was looked for, such as `service/web`.
-        object: String,
-    },
     /// The Service does not select by the slots' label.
     #[error(
         "service/{service} selects {selector:?} and not by {label:?}: give both Deployments' pods that label first, then \
@@ -99,25 +89,6 @@ pub enum TrafficError {
         /// What it has.
         found: Vec<String>,
     },
-    /// Somebody else owns the field.
-    #[error(
-        "the field of {object} belongs to {}: let it go there, or allow taking it over once (Options::take_over)",
-        shown(conflicts)
-    )]
-    Conflict {
-        /// The object.
-        object: String,
-        /// Who owns what.
-        conflicts: Vec<Conflict>,
-    },
-    /// Admission or validation refused the change. Nothing was changed.
-    #[error("the cluster refused the change of {object}: change it as the message says")]
-    Refused {
-        /// The object.
-        object: String,
-        /// In the API server's words.
-        source: Box<dyn StdError + Send + Sync>,
-    },
     /// Somebody else changed it at the same time, again and again.
     #[error("{object} is being changed by somebody else: find out by whom, then run it again")]
     Contended {
@@ -137,7 +108,6 @@ impl Classified for TrafficError {
         match self {
             TrafficError::Rollout(error) => error.class(),
             TrafficError::InvalidSlots(_)
-            | TrafficError::NotFound { .. }
             | TrafficError::NoSlot { .. }
             | TrafficError::UnknownSlot { .. }
             | TrafficError::NoSuchBackend { .. } => ErrorClass::BadInput,
@@ -145,9 +115,7 @@ impl Classified for TrafficError {
             | TrafficError::NotStaged { .. }
             | TrafficError::NotReady { .. }
             | TrafficError::NotOurs { .. }
-            | TrafficError::NothingToSwitchBack { .. }
-            | TrafficError::Conflict { .. }
-            | TrafficError::Refused { .. } => ErrorClass::Refused,
+            | TrafficError::NothingToSwitchBack { .. } => ErrorClass::Refused,
             TrafficError::Contended { .. } => ErrorClass::Superseded,
             TrafficError::Interrupted { .. } => ErrorClass::Interrupted,
         }

@@ -17,6 +17,7 @@ use super::{
     slots::{Labels, shown},
 };
 use crate::rollout::{
+    ObjectRef,
     causes::Symptom,
     chain,
     watch::{Failed, Query, Store, Told, watch},
@@ -38,8 +39,7 @@ pub(super) enum End {
 
 /// One that follows the traffic of `service` to the pods that `selector` finds.
 pub(super) struct Follower<'f> {
-    namespace: &'f Namespace,
-    object: String,
+    object: ObjectRef,
     selector: &'f Labels,
     id: &'f TargetId,
     events: &'f Emitter<DeployEvent>,
@@ -66,19 +66,8 @@ impl<'f> Follower<'f> {
             watch(namespace.slices(), Query::labels(&of_service), "watch endpointslices", false);
         let (pods, three) = watch(namespace.pods(), Query::labels(&labels), "watch pods", false);
         let changes = stream::select_all([one, two, three]).boxed();
-        let object = format!("service/{service}");
-        Follower {
-            namespace,
-            object,
-            selector,
-            id,
-            events,
-            service: services,
-            slices,
-            pods,
-            changes,
-            last: None,
-        }
+        let object = namespace.object("service", service);
+        Follower { object, selector, id, events, service: services, slices, pods, changes, last: None }
     }
 
     /// Follows until the traffic has been there for `bake`, or until the deadline.
@@ -119,7 +108,7 @@ impl<'f> Follower<'f> {
                     None => return Ok(self.late()),
                 },
                 () = self.events.cancelled() => {
-                    return Err(TrafficError::Interrupted { object: self.object.clone() });
+                    return Err(TrafficError::Interrupted { object: self.object.to_string() });
                 }
             }
         }
@@ -144,9 +133,7 @@ impl<'f> Follower<'f> {
 
     fn hear(&mut self, news: Option<Result<(), Failed>>) -> Result<(), TrafficError> {
         let Some(Err(failed)) = news else { return Ok(()) };
-        if let Told::Unreachable(error) | Told::NoEvents(error) =
-            failed.read(&self.namespace.place(&self.object))?
-        {
+        if let Told::Unreachable(error) | Told::NoEvents(error) = failed.read(&self.object)? {
             let message = format!("trying again: {}", chain(&error));
             self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
         }

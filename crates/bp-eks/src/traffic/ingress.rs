@@ -23,7 +23,7 @@ use super::{
     green::Switch,
     switch::pauses,
 };
-use crate::rollout::{Conflict, Options, causes, is_ours, proof, template};
+use crate::rollout::{Conflict, Error, Options, causes, is_ours, proof, template};
 
 /// An Ingress whose traffic goes to one of two permanent Services. Cheap to clone.
 ///
@@ -264,7 +264,10 @@ impl Inner {
         let conflicts = owners(ingress);
         match conflicts.is_empty() || self.options.take_over {
             true => Ok(()),
-            false => Err(TrafficError::Conflict { object: self.object(), conflicts }),
+            false => {
+                Err(Error::Conflict { object: self.namespace.object("ingress", &self.ingress), conflicts }
+                    .into())
+            }
         }
     }
 
@@ -293,7 +296,10 @@ impl Inner {
                 Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
                     return Err(TrafficError::Contended { object: self.object() });
                 }
-                Err(e) => return Err(self.namespace.error("patch ingresses", &self.object(), e)),
+                Err(e) => {
+                    let object = self.namespace.object("ingress", &self.ingress);
+                    return Err(object.error("patch ingresses", e).into());
+                }
             }
         }
     }

@@ -173,15 +173,15 @@ impl Inner {
         selector: &Labels,
     ) -> Result<(), TrafficError> {
         let there = self.namespace.services().get_opt(name).await;
-        let there = there.map_err(|e| self.namespace.error("get services", &format!("service/{name}"), e))?;
+        let object = self.namespace.object("service", name);
+        let there = there.map_err(|e| object.error("get services", e))?;
         if there.is_some_and(|service| !is_ours(&service)) {
             return Err(TrafficError::NotOurs { service: name.to_owned() });
         }
-        let object = format!("service/{name}");
         let config = test_service(name, service, selector);
         match self.namespace.apply::<Service>("patch services", &object, &config, false).await? {
             Applied::Done(_) => Ok(()),
-            Applied::Stale => Err(TrafficError::Contended { object }),
+            Applied::Stale => Err(TrafficError::Contended { object: object.to_string() }),
         }
     }
 }

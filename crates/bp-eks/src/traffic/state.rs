@@ -10,7 +10,7 @@ use super::{
     green::Inner,
     slots::{Labels, Slot, shown},
 };
-use crate::rollout::{RolloutStatus, template};
+use crate::rollout::{Error, RolloutStatus, template};
 
 /// Where the traffic came from, on the Service itself. Written in the same patch as the selector.
 pub(super) const SWITCHED_FROM: &str = "bp-eks/switched-from";
@@ -122,8 +122,8 @@ impl Inner {
             self.namespace.deployment(&idle.deployment),
         )?;
         let Some(running) = running else {
-            let object = format!("deployment/{}", live.deployment);
-            return Err(TrafficError::NotFound { namespace: self.namespace.name.clone(), object });
+            let object = self.namespace.object("deployment", &live.deployment);
+            return Err(Error::NotFound { object }.into());
         };
         let container = self.container.as_deref();
         let switched_from = service.annotations().get(SWITCHED_FROM).cloned();

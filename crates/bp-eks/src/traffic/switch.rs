@@ -267,7 +267,8 @@ impl Inner {
         let mut version = service.metadata.resource_version.clone();
         loop {
             let config = self.config(version.as_deref(), to, mark);
-            let (object, take_over) = (self.object(), self.options.take_over);
+            let object = self.namespace.object("service", &self.service);
+            let take_over = self.options.take_over;
             let applied = self.namespace.apply::<Service>("patch services", &object, &config, take_over);
             if let Applied::Done(_) = applied.await? {
                 return Ok(Patched::Done);

@@ -72,7 +72,7 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
     assert!(test.len() == 2 && test.iter().all(|pod| pod.starts_with("web-green")), "{test:?}");
 
     let error = run(careful.switch(&image(RUNS_TOO))).await.unwrap_err();
-    let TrafficError::Conflict { conflicts, .. } = &error else { panic!("{error}") };
+    let TrafficError::Rollout(bp_eks::Error::Conflict { conflicts, .. }) = &error else { panic!("{error}") };
     assert_eq!(conflicts[0].manager, "kubectl-client-side-apply");
     assert_eq!(conflicts[0].field, ".spec.selector", "the selector is one field");
 
@@ -150,7 +150,7 @@ async fn an_ingress_goes_from_one_service_to_the_other() {
         IngressSwitch::new(client.clone(), "e2e", &real.namespace, "shop", pair, options)
     };
     let error = run(shop(false).switch("web-green", None)).await.unwrap_err();
-    assert!(matches!(error, TrafficError::Conflict { .. }), "{error}");
+    assert!(matches!(error, TrafficError::Rollout(bp_eks::Error::Conflict { .. })), "{error}");
     let outcome = run(shop(true).switch("web-green", Some(&image(RUNS)))).await.unwrap();
     assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
     assert_eq!(shop(false).live().await.unwrap().as_deref(), Some("web-green"));

@@ -12,18 +12,18 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::{Registry, Repository};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::sync::Mutex as AsyncMutex;
-use url::Url;
 
 use super::{
     challenge::Challenge,
     credentials::{CredentialSource, Login, LoginSecret},
     error::{RegistryError, RequestLine},
-    http::{Call, Http, full, whole},
+    http::{Answer, Call, Http, full, whole},
+    origin::Origin,
 };
 
 /// What a token is good for: `repository:shop/web:pull`, several with spaces between them.
@@ -78,6 +78,7 @@ type Slot = Arc<AsyncMutex<Option<Token>>>;
 /// expires or when it is no longer taken.
 pub(super) struct Authenticator {
     registry: Registry,
+    origin: Origin,
     source: Arc<dyn CredentialSource>,
     scheme: Mutex<Scheme>,
     /// Held by the first request to a registry, until it is known what that wants.
@@ -91,7 +92,7 @@ impl Authenticator {
     /// A login is fetched again so long before it expires.
     const MARGIN: Duration = Duration::from_secs(300);
 
-    pub(super) fn new(registry: Registry, source: Arc<dyn CredentialSource>) -> Self {
+    pub(super) fn new(registry: Registry, origin: Origin, source: Arc<dyn CredentialSource>) -> Self {
         // ECR is known to want Basic: no request is wasted to ask.
         let scheme = match registry.ecr() {
             Some(_) => Scheme::Challenged(Challenge::Basic),
@@ -99,6 +100,7 @@ impl Authenticator {
         };
         Authenticator {
             registry,
+            origin,
             source,
             scheme: Mutex::new(scheme),
             discovery: AsyncMutex::default(),
@@ -125,10 +127,13 @@ impl Authenticator {
         (*self.scheme() == Scheme::Unknown).then_some(guard)
     }
 
-    /// Notes what an answer tells. Whether it told something new.
-    pub(super) fn learn(&self, status: http::StatusCode, headers: &HeaderMap) -> bool {
-        let told = match status {
-            http::StatusCode::UNAUTHORIZED => Challenge::read(headers).map(Scheme::Challenged),
+    /// Notes what an answer tells. Whether it told something new. Only the registry itself challenges: one that
+    /// redirects has let the request pass, whatever the other host says.
+    pub(super) fn learn(&self, answer: &Answer) -> bool {
+        let told = match (answer.response.status(), &answer.elsewhere) {
+            (http::StatusCode::UNAUTHORIZED, None) => {
+                Challenge::read(answer.response.headers()).map(Scheme::Challenged)
+            }
             _ => Some(Scheme::Open),
         };
         let mut scheme = self.scheme();
@@ -255,10 +260,10 @@ impl Authenticator {
     ) -> Result<Token, RegistryError> {
         let at =
             |method| RequestLine { method, registry: self.registry.clone(), path: " (token)".to_owned() };
-        let mut url = Url::parse(realm).map_err(|_| RegistryError::Protocol {
-            at: at(Method::GET),
-            reason: "the realm of its challenge is no URL".to_owned(),
-        })?;
+        let realm = self.origin.realm(realm, &http.endpoints);
+        let mut url =
+            realm.map_err(|reason| RegistryError::Realm { registry: self.registry.clone(), reason })?;
+        let origin = Origin::of(&url);
         let scopes = scope.0.split(' ').map(|scope| ("scope", scope));
         let fields: Vec<(&str, &str)> =
             service.map(|service| ("service", service)).into_iter().chain(scopes).collect();
@@ -270,8 +275,7 @@ impl Authenticator {
                     .append_pair("refresh_token", token.expose_secret())
                     .extend_pairs(fields)
                     .finish();
-                let url = http.endpoints.redirected(url);
-                let call = Call { at: at(Method::POST), url, headers: HeaderMap::new() };
+                let call = Call::new(at(Method::POST), url, origin);
                 (
                     call.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
                     None,
@@ -280,16 +284,22 @@ impl Authenticator {
             }
             password => {
                 url.query_pairs_mut().extend_pairs(fields);
-                let url = http.endpoints.redirected(url);
-                let call = Call { at: at(Method::GET), url, headers: HeaderMap::new() };
-                (call, password.and_then(basic), Bytes::new())
+                (Call::new(at(Method::GET), url, origin), password.and_then(basic), Bytes::new())
             }
         };
-        let response = http.exchange(&call, authorization.as_ref(), full(body)).await?;
-        if response.status() != http::StatusCode::OK {
-            return Err(http.refusal(&call.at, response).await);
+        let answer = http.exchange(&call, authorization.as_ref(), full(body)).await?;
+        // The login does not follow: what another host gives to a stranger is not the token that was asked for.
+        if login.is_some() && (answer.elsewhere.is_some() || answer.response.status().is_redirection()) {
+            let reason = match &answer.elsewhere {
+                Some(host) => format!("its token service redirects to {host}, where the login is not sent"),
+                None => "its token service redirects, where the login is not sent".to_owned(),
+            };
+            return Err(RegistryError::Realm { registry: self.registry.clone(), reason });
         }
-        let answer = whole(&call.at, response.into_body()).await?;
+        if answer.response.status() != http::StatusCode::OK {
+            return Err(http.refusal(&call.at, answer).await);
+        }
+        let answer = whole(&call.at, answer.response.into_body()).await?;
         self.token(http, &answer).ok_or_else(|| RegistryError::Protocol {
             at: call.at,
             reason: "its token service gives no token".to_owned(),

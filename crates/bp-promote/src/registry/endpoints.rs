@@ -13,12 +13,12 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     pub(super) fn insert(&mut self, registry: &Registry, base: Url) {
-        self.table.insert(registry.as_str().to_owned(), base);
+        self.table.insert(registry.as_str().to_ascii_lowercase(), base);
     }
 
     /// The base URL of a registry: from the table, plain HTTP for loopback, HTTPS for all others.
     pub(super) fn base(&self, registry: &Registry) -> Url {
-        if let Some(base) = self.table.get(registry.as_str()) {
+        if let Some(base) = self.table.get(&registry.as_str().to_ascii_lowercase()) {
             return base.clone();
         }
         let host = match registry.as_str() {

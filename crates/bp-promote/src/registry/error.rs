@@ -108,6 +108,25 @@ pub enum RegistryError {
         /// Whether other credentials have been fetched since, so that the next attempt may go well.
         renewed: bool,
     },
+    /// The host that the registry redirected to, an object store or a CDN, refused the request. It asks nobody for the
+    /// registry's credentials, which it never gets.
+    #[error("{at} was redirected to {host}, which refused it with status {status}")]
+    RedirectRefused {
+        /// What was asked.
+        at: RequestLine,
+        /// The scheme, host and port that it was redirected to.
+        host: String,
+        /// The status.
+        status: u16,
+    },
+    /// The token service of the registry is one that the login is not sent to.
+    #[error("no credentials were sent for {registry}: {reason}")]
+    Realm {
+        /// The registry.
+        registry: Registry,
+        /// What is wrong with its token service.
+        reason: String,
+    },
     /// Too many requests, also after all retries.
     #[error("{at} was throttled{errors}")]
     RateLimited {
@@ -275,8 +294,11 @@ impl Classified for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             RegistryError::NotFound { .. } => ErrorClass::BadInput,
-            RegistryError::Refused { .. } | RegistryError::Cached { .. } => ErrorClass::Refused,
+            RegistryError::Refused { .. } | RegistryError::Cached { .. } | RegistryError::Realm { .. } => {
+                ErrorClass::Refused
+            }
             RegistryError::Unauthorized { .. }
+            | RegistryError::RedirectRefused { .. }
             | RegistryError::Denied { .. }
             | RegistryError::RateLimited { .. }
             | RegistryError::Unavailable { .. }

@@ -23,6 +23,7 @@ use url::Url;
 use super::{
     endpoints::Endpoints,
     error::{ApiErrors, RegistryError, RequestLine},
+    origin::{Origin, origin_of},
 };
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -103,11 +104,39 @@ pub(super) async fn whole(at: &RequestLine, body: Body) -> Result<Bytes, Registr
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) at: RequestLine,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
+    url: Url,
+    headers: HeaderMap,
+    /// Whose credentials it may carry.
+    origin: Origin,
+    /// Whether a redirect has left that origin: then it never carries them again.
+    has_left: bool,
 }
 
 impl Call {
+    /// A request to a server whose origin is `origin`.
+    pub(super) fn new(at: RequestLine, url: Url, origin: Origin) -> Self {
+        Call { at, url, headers: HeaderMap::new(), origin, has_left: false }
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The same request to another URL, which the server wrote.
+    pub(super) fn moved_to(self, url: Url) -> Self {
+        Call { has_left: self.has_left || !self.origin.admits(&url), url, ..self }
+    }
+
+    /// Whether it may carry the credentials of its origin.
+    pub(super) fn is_at_home(&self) -> bool {
+        !self.has_left && self.origin.admits(&self.url)
+    }
+
+    /// Reads a URL that the server wrote in an answer to this request.
+    pub(super) fn read_url(&self, text: &str, endpoints: &Endpoints) -> Result<Url, &'static str> {
+        self.origin.read(text, &self.url, endpoints)
+    }
+
     /// Sets a header; what is no header value is left out.
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = value.parse() {
@@ -121,10 +150,24 @@ impl Call {
         *request.method_mut() = self.at.method.clone();
         *request.uri_mut() = self.url.as_str().parse().unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
-        if let Some(value) = authorization {
+        // The only place where this header is set.
+        if let Some(value) = authorization.filter(|_| self.is_at_home()) {
             request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         }
         request
+    }
+}
+
+/// What a server answered, and who it was.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    /// The origin that answered, when redirects have led away from the server that was asked.
+    pub(super) elsewhere: Option<String>,
+}
+
+impl Answer {
+    fn new(call: &Call, response: Response<Body>) -> Self {
+        Answer { response, elsewhere: (!call.is_at_home()).then(|| origin_of(&call.url)) }
     }
 }
 
@@ -143,25 +186,24 @@ pub(super) struct Http {
 impl Http {
     const REDIRECTS: usize = 5;
 
-    /// Sends one request and follows its redirects. Authorization goes to the first host only.
+    /// Sends one request and follows its redirects.
     pub(super) async fn exchange(
         &self,
         call: &Call,
         authorization: Option<&http::HeaderValue>,
         body: Body,
-    ) -> Result<Response<Body>, RegistryError> {
+    ) -> Result<Answer, RegistryError> {
         let mut response = self.dispatch(call, call.request(authorization, body), self.idle).await?;
         let mut call = call.clone();
         for _ in 0..Self::REDIRECTS {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
                 || !matches!(call.at.method, Method::GET | Method::HEAD)
             {
-                return Ok(response);
+                return Ok(Answer::new(&call, response));
             }
             let target = self.target(&call, &response)?;
-            let same = target.origin() == call.url.origin();
-            call.url = target;
-            let request = call.request(authorization.filter(|_| same), full(Bytes::new()));
+            call = call.moved_to(target);
+            let request = call.request(authorization, full(Bytes::new()));
             response = self.dispatch(&call, request, self.idle).await?;
         }
         Err(RegistryError::Protocol { at: call.at, reason: "it redirects in circles".to_owned() })
@@ -173,18 +215,20 @@ impl Http {
         call: &Call,
         authorization: Option<&http::HeaderValue>,
         body: Body,
-    ) -> Result<Response<Body>, RegistryError> {
-        self.dispatch(call, call.request(authorization, body), self.answer).await
+    ) -> Result<Answer, RegistryError> {
+        let response = self.dispatch(call, call.request(authorization, body), self.answer).await?;
+        Ok(Answer::new(call, response))
     }
 
     /// Where a redirect or an upload's Location leads.
     pub(super) fn target(&self, call: &Call, response: &Response<Body>) -> Result<Url, RegistryError> {
-        let wrong = |reason: &str| RegistryError::Protocol { at: call.at.clone(), reason: reason.to_owned() };
-        let location =
-            response.headers().get(header::LOCATION).ok_or_else(|| wrong("it gives no Location"))?;
-        let location = location.to_str().map_err(|_| wrong("its Location is no text"))?;
-        let url = call.url.join(location).map_err(|_| wrong("its Location is no URL"))?;
-        Ok(self.endpoints.redirected(url))
+        let wrong = |reason: &str| RegistryError::Protocol {
+            at: call.at.clone(),
+            reason: format!("its Location {reason}"),
+        };
+        let location = response.headers().get(header::LOCATION).ok_or_else(|| wrong("is missing"))?;
+        let location = location.to_str().map_err(|_| wrong("is not a valid URL"))?;
+        call.read_url(location, &self.endpoints).map_err(wrong)
     }
 
     async fn dispatch(
@@ -212,8 +256,11 @@ impl Http {
     }
 
     /// The error that an answer with another status than the expected ones is.
-    pub(super) async fn refusal(&self, at: &RequestLine, response: Response<Body>) -> RegistryError {
-        let (parts, body) = response.into_parts();
+    pub(super) async fn refusal(&self, at: &RequestLine, answer: Answer) -> RegistryError {
+        let (parts, body) = answer.response.into_parts();
+        if let (Some(host), 401 | 403) = (answer.elsewhere, parts.status.as_u16()) {
+            return RegistryError::RedirectRefused { at: at.clone(), host, status: parts.status.as_u16() };
+        }
         let body = match at.method {
             Method::HEAD => Bytes::new(),
             _ => match whole(at, body).await {

@@ -9,6 +9,7 @@ use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
     http::{Call, collect},
+    origin::origin_of,
     repository::text,
 };
 use crate::{retry::telling, store::Holding};
@@ -99,17 +100,26 @@ impl RepositoryClient {
             let (parts, body) = answer.await?.into_parts();
             let body = collect(&page.at, body).await?;
             let list = serde_json::from_slice(&body).map_err(unreadable)?;
-            let next = text(&parts.headers, header::LINK).and_then(|link| self.next_page(page, &link));
-            Ok((list, next))
+            Ok((list, text(&parts.headers, header::LINK)))
         };
         let worth =
             |error: &RegistryError| error.is_retryable() || matches!(error, RegistryError::Protocol { .. });
-        self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), read).await
+        let (list, link) = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), read).await?;
+        let next = link.as_deref().and_then(next_link).map(|link| self.next_page(page, link));
+        Ok((list, next.transpose()?))
     }
 
-    fn next_page(&self, page: &Call, link: &str) -> Option<Call> {
-        let url = page.url.join(next_link(link)?).ok()?;
-        Some(Call { url: self.client.0.http.endpoints.redirected(url), ..page.clone() })
+    /// The request for the next page. A list that continues at another host is refused: a private one cannot be read
+    /// there without the login, which does not go there, and a part of a list must not be taken for the whole.
+    fn next_page(&self, page: &Call, link: &str) -> Result<Call, RegistryError> {
+        let wrong = |reason: &str| RegistryError::Protocol {
+            at: page.at.clone(),
+            reason: format!("the Link to the next page {reason}"),
+        };
+        let url = page.read_url(link, &self.client.0.http.endpoints).map_err(wrong)?;
+        let elsewhere = format!("leads to another host, {}", origin_of(&url));
+        let next = page.clone().moved_to(url);
+        if next.is_at_home() { Ok(next) } else { Err(wrong(&elsewhere)) }
     }
 }
 

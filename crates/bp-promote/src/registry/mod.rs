@@ -16,6 +16,7 @@ mod http;
 #[cfg(feature = "ecr")]
 mod layers;
 mod lists;
+mod origin;
 mod pace;
 #[cfg(feature = "ecr")]
 mod parts;
@@ -34,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use ::http::{HeaderMap, Method, Response};
+use ::http::{Method, Response};
 use bp_artifact::{Registry, Repository};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -44,8 +45,9 @@ use url::Url;
 #[cfg(feature = "ecr")]
 pub use self::ecr::EcrClients;
 use self::{
-    auth::{Authenticator, Scope},
-    http::{Call, Http, cannot_connect, full},
+    auth::{Authenticator, Authorization, Scope},
+    http::{Answer, Call, Http, cannot_connect, full},
+    origin::Origin,
     pace::Pace,
 };
 pub use self::{
@@ -94,6 +96,8 @@ struct Shared {
 struct Host {
     registry: Registry,
     base: Url,
+    /// Whose credentials go where.
+    origin: Origin,
     auth: Authenticator,
     pace: Pace,
     /// Whether it ever answered, and since when it cannot be reached.
@@ -116,7 +120,18 @@ impl Host {
         let url = self.base.join(&path).expect("a checked repository path makes a URL");
         let path = path.split('?').next().unwrap_or_default().to_owned();
         let at = RequestLine { method, registry: self.registry.clone(), path };
-        Call { at, url, headers: HeaderMap::new() }
+        Call::new(at, url, self.origin.clone())
+    }
+
+    /// The header for a request of this scope. None is fetched for one that may not carry it: an upload may go on at
+    /// another host.
+    async fn authorization(
+        &self,
+        http: &Http,
+        scope: &Scope,
+        call: &Call,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        if call.is_at_home() { self.auth.authorization(http, scope).await } else { Ok(None) }
     }
 
     async fn wait_for_pause(&self) {
@@ -145,11 +160,11 @@ impl Host {
     }
 
     /// A registry that never answered is soon given up: its name is wrong, or it is not there.
-    fn judge(&self, answer: Result<Response<Body>, RegistryError>) -> Result<Response<Body>, RegistryError> {
+    fn judge(&self, answer: Result<Answer, RegistryError>) -> Result<Answer, RegistryError> {
         match answer {
-            Ok(response) => {
+            Ok(answer) => {
                 self.answered.store(true, Ordering::Relaxed);
-                Ok(response)
+                Ok(answer)
             }
             Err(RegistryError::Transport { at, source })
                 if !self.answered.load(Ordering::Relaxed) && cannot_connect(&*source) =>
@@ -180,10 +195,13 @@ impl RegistryClient {
     fn host(&self, registry: &Registry) -> Arc<Host> {
         let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let host = hosts.entry(registry.clone()).or_insert_with(|| {
+            let base = self.0.http.endpoints.base(registry);
+            let origin = Origin::of(&base);
             Arc::new(Host {
                 registry: registry.clone(),
-                base: self.0.http.endpoints.base(registry),
-                auth: Authenticator::new(registry.clone(), Arc::clone(&self.0.credentials)),
+                base,
+                auth: Authenticator::new(registry.clone(), origin.clone(), Arc::clone(&self.0.credentials)),
+                origin,
                 pace: Pace::new(registry.ecr().is_some()),
                 answered: AtomicBool::default(),
                 silent_since: Mutex::default(),
@@ -221,20 +239,21 @@ impl RegistryClient {
             loop {
                 host.wait_for_pause().await;
                 let ahead = host.auth.go_ahead().await;
-                let authorization = host.auth.authorization(http, scope).await?;
+                let authorization = host.authorization(http, scope, call).await?;
                 let header = authorization.as_ref().map(|authorization| &authorization.value);
                 let slot = host.pace.turn(&call.at.method, &call.at.path).await;
                 errand.count();
-                let response = host.judge(http.exchange(call, header, full(body.clone())).await)?;
+                let answer = host.judge(http.exchange(call, header, full(body.clone())).await)?;
                 drop(slot);
-                let status = response.status();
-                let learned = host.auth.learn(status, response.headers());
+                let status = answer.response.status();
+                let learned = host.auth.learn(&answer);
                 drop(ahead);
                 if expected.contains(&status.as_u16()) {
                     host.pace.taken();
-                    return Ok(response);
+                    return Ok(answer.response);
                 }
-                if matches!(status.as_u16(), 401 | 403) && !renewed {
+                // Another host that refuses the request tells nothing about the registry's credentials.
+                if matches!(status.as_u16(), 401 | 403) && answer.elsewhere.is_none() && !renewed {
                     // Learned just now: what the registry wants was not known when this request was made.
                     let knows_better = learned && authorization.is_none();
                     if knows_better || host.auth.renew(http, scope, authorization.as_ref()).await? {
@@ -242,7 +261,7 @@ impl RegistryClient {
                         continue;
                     }
                 }
-                let error = http.refusal(&call.at, response).await;
+                let error = http.refusal(&call.at, answer).await;
                 host.note(&error, &self.0.retry);
                 return Err(error);
             }
@@ -261,20 +280,16 @@ impl RegistryClient {
             let Errand { host, scope, .. } = errand;
             let http = &self.0.http;
             host.wait_for_pause().await;
-            // An upload may be told to go to another host, which must not see who we are.
-            let authorization = match call.url.origin() == host.base.origin() {
-                true => host.auth.authorization(http, scope).await?,
-                false => None,
-            };
+            let authorization = host.authorization(http, scope, call).await?;
             let _slot = host.pace.turn(&call.at.method, &call.at.path).await;
             errand.count();
             let header = authorization.as_ref().map(|authorization| &authorization.value);
-            let response = http.upload(call, header, body).await?;
-            if expected.contains(&response.status().as_u16()) {
+            let answer = http.upload(call, header, body).await?;
+            if expected.contains(&answer.response.status().as_u16()) {
                 host.pace.taken();
-                return Ok(response);
+                return Ok(answer.response);
             }
-            let mut error = http.refusal(&call.at, response).await;
+            let mut error = http.refusal(&call.at, answer).await;
             host.note(&error, &self.0.retry);
             if let RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } =
                 &mut error

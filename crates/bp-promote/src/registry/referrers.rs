@@ -51,7 +51,7 @@ impl RepositoryClient {
         let mut next = Some(self.host.call(Method::GET, self.path(format_args!("referrers/{subject}"))));
         let mut found = Vec::new();
         let mut pages = HashSet::new();
-        while let Some(page) = next.take().filter(|page| pages.insert(page.url.clone())) {
+        while let Some(page) = next.take().filter(|page| pages.insert(page.url().clone())) {
             let (list, after) = self.read_page::<List>(&self.pull, &page, "it is no index").await?;
             self.host.note_referrers(true);
             found.extend(list.manifests);

@@ -1,6 +1,6 @@
 //! Uploads that can go on: with a journal, after they broke off or the process was killed.
 
-use ::http::{HeaderMap, Method, header};
+use ::http::{Method, header};
 use bp_artifact::Classified as _;
 use bytes::Buf as _;
 use futures_core::future::BoxFuture;
@@ -85,18 +85,19 @@ impl RepositoryClient {
 
     /// Where an open upload goes on, and how much of it the registry has. `None` when it knows it no more.
     async fn upload_status(&self, location: &str) -> Option<(Url, u64)> {
-        let url = Url::parse(location).ok().filter(|url| url.origin() == self.host.base.origin())?;
+        let url = Url::parse(location).ok().filter(|url| self.host.origin.admits(url))?;
         let call = self.upload_call(Method::GET, url);
         let response = self.send(&self.push, &call, &[204]).await.ok()?;
         let has = has_bytes(&text(response.headers(), header::RANGE)?)?;
-        Some((self.client.0.http.target(&call, &response).ok().unwrap_or(call.url), has))
+        Some((self.client.0.http.target(&call, &response).unwrap_or_else(|_| call.url().clone()), has))
     }
 
     /// A request to an upload that is open. Its place may be a secret: it is not shown.
     pub(super) fn upload_call(&self, method: Method, url: Url) -> Call {
         let registry = self.repository.registry().clone();
         let at = RequestLine { method, registry, path: self.path("blobs/uploads/…") };
-        Call { at, url, headers: HeaderMap::new() }.header(header::CONTENT_TYPE, "application/octet-stream")
+        let call = Call::new(at, url, self.host.origin.clone());
+        call.header(header::CONTENT_TYPE, "application/octet-stream")
     }
 
     fn no_mount(&self) -> RegistryError {

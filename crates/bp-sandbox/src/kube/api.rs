@@ -201,6 +201,7 @@ pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> A
         metadata["namespace"] = json!(call.namespace());
     }
     let key = Key::of(resource, &object);
+    check_namespace(world, resource, call.namespace())?;
     if world.store.get(&key).is_some() {
         return Err(Failure::exists(resource, &key.name));
     }
@@ -211,6 +212,14 @@ pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> A
     track(&Value::Null, &mut object, &writer);
     object["metadata"]["generation"] = json!(1);
     store(world, call, key, object)
+}
+
+/// Nothing is created in a namespace that does not exist.
+fn check_namespace(world: &World, resource: &Resource, namespace: &str) -> Answer<()> {
+    if resource.namespaced && world.store.get(&Key::new("namespaces", "", namespace)).is_none() {
+        return Err(Failure::no_namespace(namespace));
+    }
+    Ok(())
 }
 
 fn store(world: &mut World, call: &Call<'_>, key: Key, object: Value) -> Answer<Object> {
@@ -350,6 +359,7 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
             );
             return Err(Failure::conflict(resource, &key.name, &why));
         }
+        check_namespace(world, resource, call.namespace())?;
         let mut object = apply(&json!({}), &config, &writer, false)?;
         if resource.namespaced {
             object["metadata"]["namespace"] = json!(call.namespace());

@@ -8,9 +8,8 @@ use serde_json::json;
 use super::{
     daemon_set, deployment, endpoints, job,
     kubelet::PodRun,
-    pods::{self, NewPod},
+    pods::{self, NewPod, NotMade},
     resource, stateful_set,
-    status::Failure,
     store::{Key, Object, seconds},
     world::{World, condition, condition_of, is_ready, number, suffix},
 };
@@ -102,14 +101,12 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     let mut active: Vec<Object> =
         pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect();
     let wanted = number(&set["spec"]["replicas"]).max(0) as usize;
-    let mut refused = None;
+    let mut not_made = None;
     for _ in active.len()..wanted {
         match create_pod(world, set, name) {
             Ok(pod) => active.push(pod),
-            Err(failure) => {
-                let message = format!("Error creating: {}", failure.message());
-                world.event(set, "replicaset-controller", "Warning", "FailedCreate", &message);
-                refused = Some(failure);
+            Err(reason) => {
+                not_made = Some(reason);
                 break;
             }
         }
@@ -148,10 +145,12 @@ fn sync_replica_set(world: &mut World, set: &Object) {
         status["readyReplicas"] = json!(ready);
         status["availableReplicas"] = json!(available);
         status["observedGeneration"] = generation;
-        match refused {
-            Some(failure) => {
+        match not_made {
+            Some(NotMade::Refused(failure)) => {
                 condition(status, "ReplicaFailure", "True", "FailedCreate", failure.message(), now);
             }
+            // As the last try left it.
+            Some(NotMade::BackingOff) => {}
             None => {
                 if let Some(conditions) = status["conditions"].as_array_mut() {
                     conditions.retain(|c| c["type"] != "ReplicaFailure");
@@ -161,8 +160,8 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     });
 }
 
-fn create_pod(world: &mut World, set: &Object, name: &str) -> Result<Object, Failure> {
+fn create_pod(world: &mut World, set: &Object, name: &str) -> Result<Object, NotMade> {
     let prefix = format!("{name}-");
     let new = NewPod { name: format!("{prefix}{}", suffix()), prefix: Some(prefix), labels: &[], node: None };
-    pods::create(world, set, "replicaset-controller", new)
+    pods::create(world, set, "replicaset-controller", new, "Error creating")
 }

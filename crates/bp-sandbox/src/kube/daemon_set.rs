@@ -81,12 +81,7 @@ fn make(world: &mut World, set: &Object, name: &str, node: &str, hash: &str) -> 
         labels: &labels,
         node: Some(node),
     };
-    let made = pods::create(world, set, SOURCE, new);
-    if let Err(failure) = &made {
-        let message = format!("Error creating: {}", failure.message());
-        world.event(set, SOURCE, "Warning", "FailedCreate", &message);
-    }
-    made.is_ok()
+    pods::create(world, set, SOURCE, new, "Error creating").is_ok()
 }
 
 fn write_status(world: &mut World, key: &Key, set: &Object, nodes: &[String], hash: &str) {

@@ -108,10 +108,5 @@ fn last_failure(pods: &[Object]) -> Option<Timestamp> {
 fn make(world: &mut World, job: &Object, name: &str) -> bool {
     let prefix = format!("{name}-");
     let new = NewPod { name: format!("{prefix}{}", suffix()), prefix: Some(prefix), labels: &[], node: None };
-    let made = pods::create(world, job, SOURCE, new);
-    if let Err(failure) = &made {
-        let message = format!("Error creating: {}", failure.message());
-        world.event(job, SOURCE, "Warning", "FailedCreate", &message);
-    }
-    made.is_ok()
+    pods::create(world, job, SOURCE, new, "Error creating").is_ok()
 }

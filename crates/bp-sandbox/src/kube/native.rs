@@ -10,6 +10,7 @@ use super::{
     api::{self, Call},
     controllers,
     resource::{Target, by_plural},
+    status::Failure,
     store::{Key, seconds},
     world::{condition, condition_of, is_ready},
 };
@@ -245,6 +246,28 @@ impl Cluster {
     /// Lets an admission webhook refuse every change of a resource.
     pub fn refuse(&self, resource: &str, webhook: &str, reason: &str) {
         self.rules().webhooks.push((resource.to_owned(), webhook.to_owned(), reason.to_owned()));
+    }
+
+    /// Lets the API server refuse every pod that a controller makes from now on, with the code and the message that it
+    /// would answer; the controllers retry with growing pauses.
+    ///
+    /// ```
+    /// # let sandbox = bp_sandbox::Sandbox::builder()
+    /// #     .cluster("shop", bp_sandbox::kube::ClusterOptions::default()).build();
+    /// # let cluster = sandbox.cluster("shop");
+    /// let down = "Internal error occurred: failed calling webhook \"mpod.elbv2.k8s.aws\": failed to call webhook: \
+    ///             Post \"https://aws-load-balancer-webhook-service.kube-system.svc:443/mutate-v1-pod?timeout=10s\": \
+    ///             no endpoints available for service \"aws-load-balancer-webhook-service\"";
+    /// cluster.refuse_pods(500, down);
+    /// cluster.admit_pods();
+    /// ```
+    pub fn refuse_pods(&self, code: u16, message: &str) {
+        self.write(|world| world.refused_pods = Some(Failure::said(code, message)));
+    }
+
+    /// Takes a [refusal of pods](Self::refuse_pods) back.
+    pub fn admit_pods(&self) {
+        self.write(|world| world.refused_pods = None);
     }
 
     /// Lets a registry refuse the pulls of this cluster's nodes with 403.

@@ -1,5 +1,8 @@
 //! Pods as controllers make them, and what admission says to that.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -7,8 +10,29 @@ use super::{
     resource,
     status::Failure,
     store::{Key, Object},
-    world::{World, is_ready, owner},
+    world::{World, is_ready, number, owner},
 };
+
+/// Before the first retry of a refused pod; doubled each time, up to the longest. As client-go's work queues do.
+const FIRST_RETRY: Duration = Duration::from_millis(5);
+const LONGEST_RETRY: Duration = Duration::from_secs(1000);
+
+/// A controller whose last pod was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    failures: u32,
+    /// When it tries again, unless its specification changes before.
+    until: Timestamp,
+    generation: i64,
+}
+
+/// Why a controller has no new pod.
+pub(super) enum NotMade {
+    /// The API server refused it.
+    Refused(Failure),
+    /// It was refused before, and it is not yet time for the next try.
+    BackingOff,
+}
 
 /// The pod that a controller is to make.
 pub(super) struct NewPod<'a> {
@@ -25,16 +49,39 @@ pub(super) fn key(pod: &Value) -> Key {
     Key::of(resource::by_plural("pods").expect("pods are served"), pod)
 }
 
-/// Makes a pod from the template of its controller, and tells about it as that controller does.
+/// Makes a pod from the template of its controller, and emits the events that this controller writes. After a refusal
+/// `refusal` is the event's message before the API server's own.
 pub(super) fn create(
     world: &mut World,
     controller: &Object,
     source: &str,
     new: NewPod<'_>,
-) -> Result<Object, Failure> {
+    refusal: &str,
+) -> Result<Object, NotMade> {
     let namespace = controller["metadata"]["namespace"].as_str().unwrap_or_default();
     let template = &controller["spec"]["template"];
-    admit(world, namespace, &new.name, &template["spec"])?;
+    let uid = controller["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let generation = number(&controller["metadata"]["generation"]);
+    if let Some(until) = world.refusals.get(&uid).filter(|r| r.generation == generation).map(|r| r.until)
+        && until > world.now
+    {
+        world.wake_at(until);
+        return Err(NotMade::BackingOff);
+    }
+    let admitted = match world.refused_pods.clone() {
+        Some(failure) => Err(failure),
+        None => admit(world, namespace, &new.name, &template["spec"]),
+    };
+    if let Err(failure) = admitted {
+        let failures = world.refusals.get(&uid).map_or(0, |refused| refused.failures);
+        let until = world.now + FIRST_RETRY.saturating_mul(1 << failures.min(18)).min(LONGEST_RETRY);
+        world.refusals.insert(uid, Refused { failures: failures + 1, until, generation });
+        world.wake_at(until);
+        let message = format!("{refusal}: {}", failure.message());
+        world.event(controller, source, "Warning", "FailedCreate", &message);
+        return Err(NotMade::Refused(failure));
+    }
+    world.refusals.remove(&uid);
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",

@@ -75,6 +75,7 @@ pub(super) static RESOURCES: &[Resource] = &[
     // Of the AWS Load Balancer Controller, which most clusters have.
     Resource::new("elbv2.k8s.aws", "v1beta1", "targetgroupbindings", "TargetGroupBinding", &[]),
     Resource::new("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", &["hpa"]),
+    Resource::new("coordination.k8s.io", "v1", "leases", "Lease", &[]),
     Resource::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", &["pdb"]),
     Resource::new("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", &[])
         .cluster_wide(),

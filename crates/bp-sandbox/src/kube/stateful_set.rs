@@ -69,12 +69,8 @@ fn keep_all(
                 ("apps.kubernetes.io/pod-index", ordinal.to_string()),
             ];
             let new = NewPod { name: name.clone(), prefix: None, labels: &labels, node: None };
-            if let Err(failure) = pods::create(world, &made_from, SOURCE, new) {
-                let message = format!(
-                    "create Pod {name} in StatefulSet {set_name} failed error: {}",
-                    failure.message()
-                );
-                world.event(set, SOURCE, "Warning", "FailedCreate", &message);
+            let refusal = format!("create Pod {name} in StatefulSet {set_name} failed error");
+            if pods::create(world, &made_from, SOURCE, new, &refusal).is_err() {
                 return false;
             }
             if ordered {

@@ -71,6 +71,26 @@ impl Failure {
         Failure::new(403, "Forbidden", message).about(resource, name)
     }
 
+    /// What a test has the server say.
+    pub(super) fn said(code: u16, message: &str) -> Self {
+        let reason = match code {
+            403 => "Forbidden",
+            409 => "Conflict",
+            422 => "Invalid",
+            429 => "TooManyRequests",
+            504 => "Timeout",
+            _ => "InternalError",
+        };
+        Failure::new(code, reason, message)
+    }
+
+    /// A namespace that does not exist, which nothing can be created in.
+    pub(super) fn no_namespace(name: &str) -> Self {
+        let message = format!("namespaces {name:?} not found");
+        let details = json!({ "kind": "namespaces", "name": name });
+        Failure { details, ..Failure::new(404, "NotFound", message) }
+    }
+
     /// A refusal by an admission webhook.
     pub(super) fn webhook(webhook: &str, why: &str) -> Self {
         Failure::new(403, "Forbidden", format!("admission webhook {webhook:?} denied the request: {why}"))

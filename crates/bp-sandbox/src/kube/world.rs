@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::{
     kubelet::PodRun,
+    pods::Refused,
+    status::Failure,
     store::{Key, Object, Store, seconds},
 };
 use crate::runtime::Runtime;
@@ -28,6 +30,10 @@ pub(super) struct World {
     pub(super) architecture: String,
     /// Registries that refuse the nodes' pulls.
     pub(super) denied_pulls: BTreeSet<String>,
+    /// Why the API server refuses every pod that a controller makes, while it does.
+    pub(super) refused_pods: Option<Failure>,
+    /// The controllers whose pods were refused, by uid.
+    pub(super) refusals: BTreeMap<String, Refused>,
     pub(super) now: Timestamp,
     /// When the controllers look next.
     controllers: Option<Timestamp>,
@@ -41,6 +47,8 @@ impl World {
             pods: BTreeMap::new(),
             architecture,
             denied_pulls: BTreeSet::new(),
+            refused_pods: None,
+            refusals: BTreeMap::new(),
             now,
             controllers: None,
         }

@@ -47,6 +47,19 @@ pub(super) struct Rollout {
     pub(super) spec: Map<String, Value>,
 }
 
+impl Rollout {
+    /// Whether it has succeeded and the last tasks of an earlier one are still stopping.
+    pub(super) fn is_draining(&self) -> bool {
+        self.completed && self.state == RolloutState::InProgress
+    }
+
+    pub(super) fn complete(&mut self, now: Timestamp) {
+        self.state = RolloutState::Completed;
+        self.reason = format!("ECS deployment ecs-svc/{} completed.", self.number);
+        self.updated = now;
+    }
+}
+
 /// The status of a service deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {

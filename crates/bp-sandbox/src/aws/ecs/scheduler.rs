@@ -19,6 +19,9 @@ use super::{
 const REQUEST: Duration = Duration::from_secs(2);
 /// From the start of a deployment until it is `IN_PROGRESS`.
 const PENDING: Duration = Duration::from_secs(1);
+/// From the success of a rolling deployment until the scheduler stops the last tasks of the revision before. Until then
+/// they are listed as running, and the roll-out state is `IN_PROGRESS`.
+const DRAINING: Duration = Duration::from_secs(38);
 /// How old a service is that has been there for a while.
 const AGE: Duration = Duration::from_secs(24 * 3600);
 /// The longest pause before a task that failed is started again.
@@ -298,7 +301,10 @@ impl Service {
         self.stop_tasks(now, |t| ours_first.contains(&t.arn), &reason);
         // Old tasks that are not healthy serve nobody; healthy ones go as far as the minimum allows.
         self.stop_tasks(now, |t| !ours(t.deployment) && !t.is_healthy(now), &reason);
-        loop {
+        let rolling_back = self.deployments.last().is_some_and(|d| d.phase == Phase::RollbackInProgress);
+        // Once all of ours are healthy the old ones drain.
+        let all_healthy = !rolling_back && self.healthy(now, ours) >= desired;
+        while !all_healthy && !self.has_succeeded() {
             let (alive, old) = (self.alive(now, |_| true), self.alive(now, |n| !ours(n)));
             let crowded = alive > desired && self.healthy(now, ours) + old > desired;
             let blocked = self.alive(now, ours) < desired && alive >= maximum;
@@ -318,11 +324,23 @@ impl Service {
         let missing = desired.saturating_sub(self.alive(now, ours));
         self.launch(world, missing.min(room), now);
         // A rollback is over when nothing is left of what it took back.
-        let rolling_back = self.deployments.last().is_some_and(|d| d.phase == Phase::RollbackInProgress);
         let cleared = !rolling_back || self.tasks.iter().all(|t| ours(t.deployment) || t.is_stopped(now));
-        if cleared && self.healthy(now, ours) == desired && self.alive(now, |_| true) == desired {
-            self.complete(now);
+        if !cleared || self.healthy(now, ours) != desired || self.alive(now, ours) != desired {
+            return;
         }
+        if self.alive(now, |n| !ours(n)) == 0 {
+            self.complete(now);
+        } else if !self.has_succeeded() {
+            self.succeed(now);
+            for task in self.tasks.iter_mut().filter(|t| !ours(t.deployment) && !t.is_stopping(now)) {
+                task.stop_at(now + DRAINING, "ServiceSchedulerInitiated", reason.clone());
+            }
+        }
+    }
+
+    /// Whether the service deployment is over and well, while old tasks may still drain.
+    fn has_succeeded(&self) -> bool {
+        self.deployments.last().is_some_and(|d| d.phase == Phase::Successful && d.target == self.primary)
     }
 
     /// Blue/green, linear, canary: the new revision beside the old one, until traffic has moved.
@@ -353,23 +371,30 @@ impl Service {
         }
     }
 
-    /// The primary revision runs as it should.
-    fn complete(&mut self, now: Timestamp) {
-        let primary = self.primary;
-        let Some(rollout) = self.rollout_mut(primary).filter(|r| r.state == RolloutState::InProgress) else {
-            return;
-        };
-        rollout.state = RolloutState::Completed;
-        rollout.reason = format!("ECS deployment ecs-svc/{primary} completed.");
-        rollout.completed = true;
-        rollout.failed = 0;
-        rollout.updated = now;
+    /// The primary revision runs as it should: its deployment is over, and a rollback may go back to it.
+    fn succeed(&mut self, now: Timestamp) {
+        if let Some(rollout) = self.rollout_mut(self.primary) {
+            rollout.completed = true;
+            rollout.failed = 0;
+        }
         if let Some(deployment) = self.under_way() {
             let end = match deployment.phase.is_rolling_back() {
                 true => Phase::RollbackSuccessful,
                 false => Phase::Successful,
             };
             deployment.enter(end, None, now);
+        }
+    }
+
+    /// And nothing of an earlier one is left.
+    fn complete(&mut self, now: Timestamp) {
+        let primary = self.primary;
+        if self.rollout(primary).is_none_or(|rollout| rollout.state != RolloutState::InProgress) {
+            return;
+        }
+        self.succeed(now);
+        if let Some(rollout) = self.rollout_mut(primary) {
+            rollout.complete(now);
         }
         self.say(now, format_args!("(deployment ecs-svc/{primary}) deployment completed."));
         self.say(now, "has reached a steady state.");

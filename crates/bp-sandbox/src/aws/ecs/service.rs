@@ -104,6 +104,8 @@ impl Service {
         if let Some(under_way) = self.under_way() {
             let reason = "Service deployment was superseded by a newer service deployment.".to_owned();
             under_way.enter(Phase::Stopped, Some(reason), now);
+        } else if let Some(rollout) = self.rollout_mut(self.primary).filter(|rollout| rollout.is_draining()) {
+            rollout.complete(now);
         }
         let sources = self.shown().map(|rollout| rollout.number).collect();
         let number = deployment_number();

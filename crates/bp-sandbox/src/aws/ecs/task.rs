@@ -192,6 +192,15 @@ impl Task {
         self.stop = Some(Stop { at: now, done: now + STOPPING, code, reason });
     }
 
+    /// Has the scheduler stop it at a later time, unless it stops before.
+    pub(super) fn stop_at(&mut self, at: Timestamp, code: &'static str, reason: String) {
+        if self.stop.as_ref().is_none_or(|stop| stop.at > at) {
+            self.fails = false;
+            self.containers.iter_mut().for_each(|c| (c.exit, c.reason) = (Some(143), None));
+            self.stop = Some(Stop { at, done: at + STOPPING, code, reason });
+        }
+    }
+
     pub(super) fn is_running(&self, now: Timestamp) -> bool {
         self.started <= now && !self.is_stopping(now)
     }

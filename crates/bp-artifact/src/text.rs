@@ -1,0 +1,251 @@
+//! Makes text from outside (registries, containers, clusters, command lines) safe to print on a terminal and in the log
+//! of a CI system.
+//!
+//! Such text can drive a terminal with control sequences, and a CI runner with lines that look like its commands. The
+//! functions here remove the first and break the second; everything else stays as it is:
+//!
+//! | in the text | becomes |
+//! |---|---|
+//! | line ends: CR LF, CR, vertical tab, form feed, U+0085, U+2028, U+2029 | `\n`; a space in [`single_line`] |
+//! | escape sequences: CSI, OSC, DCS and others, 7-bit and 8-bit | nothing |
+//! | other C0 and C1 controls but the tab, and DEL | nothing |
+//! | characters that nobody sees: bidirectional controls, zero-width characters, tags | `\u{202e}` and so on |
+//! | variation selectors | nothing |
+//! | `::` at the start of a line (GitHub Actions) | `: :` |
+//! | `##[`, `##vso[`, `##teamcity[` anywhere (GitHub Actions, Azure Pipelines, TeamCity) | `# #[` and so on |
+//!
+//! All functions are idempotent. Commands are found as the runners find them, and a bit more: the runner of GitHub
+//! Actions compares by the rules of a culture, which ignore many characters outside ASCII, so all of them are skipped.
+//!
+//! ```
+//! use bp_artifact::text;
+//!
+//! let log = "\u{1b}[31mstarting\u{1b}[0m\r\n::set-output name=digest::sha256:0000\n";
+//! assert_eq!(text::printable(log), "starting\n: :set-output name=digest::sha256:0000\n");
+//! assert_eq!(text::printable("arn:aws:iam::111111111111:role/web"), "arn:aws:iam::111111111111:role/web");
+//! ```
+
+use std::{borrow::Cow, fmt::Write as _};
+
+const ESCAPE: char = '\u{1b}';
+
+/// The text without control characters and commands of CI systems, on as many lines as it has.
+///
+/// The only control characters left are `\n` and the tab. See [the module](self) for the rules.
+pub fn printable(text: &str) -> String {
+    let plain = without_controls(text);
+    let mut printable = String::with_capacity(plain.len());
+    for (number, line) in plain.split('\n').enumerate() {
+        if number > 0 {
+            printable.push('\n');
+        }
+        push_without_commands(&mut printable, line);
+    }
+    printable
+}
+
+/// The same on one line: line ends become a space, empty lines are left out.
+///
+/// ```
+/// assert_eq!(bp_artifact::text::single_line("10 %\r20 %\r\n\ndone\n"), "10 % 20 % done");
+/// ```
+pub fn single_line(text: &str) -> String {
+    let plain = without_controls(text);
+    let lines: Vec<&str> = plain.split('\n').filter(|line| !line.is_empty()).collect();
+    let mut printable = String::with_capacity(plain.len());
+    push_without_commands(&mut printable, &lines.join(" "));
+    printable
+}
+
+/// JSON as a serializer wrote it, with everything that a terminal or a CI system would act on as `\u` escapes. Whoever
+/// parses it reads the same value as before.
+///
+/// ```
+/// let json = serde_json::json!(["\u{9b}2J", "##[add-mask]e"]);
+/// let printed = bp_artifact::text::json(&json.to_string());
+/// assert_eq!(printed, r##"["\u009b2J","#\u0023[add-mask]e"]"##);
+/// assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), json);
+/// ```
+pub fn json(serialized: &str) -> String {
+    // Outside of strings JSON is ASCII without number signs, and its only control characters are white space: what is
+    // escaped here is inside a string.
+    let mut escaped = String::with_capacity(serialized.len());
+    for (number, line) in serialized.split('\n').enumerate() {
+        if number > 0 {
+            escaped.push('\n');
+        }
+        let mut visible = String::with_capacity(line.len());
+        for character in line.chars() {
+            if character.is_control() || is_line_end(character) || is_invisible(character) {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(visible, "\\u{unit:04x}");
+                }
+            } else {
+                visible.push(character);
+            }
+        }
+        let mut rest = visible.as_str();
+        while let Some(at) = command_in(rest) {
+            let (before, from) = rest.split_at(at);
+            escaped.push_str(before);
+            escaped.push_str("\\u0023");
+            rest = &from[1..];
+        }
+        escaped.push_str(rest);
+    }
+    escaped
+}
+
+/// At most `most` characters of the text; when it is longer, the last of them say how much is missing.
+///
+/// ```
+/// let long = "x".repeat(1_000_000);
+/// let cut = bp_artifact::text::truncate(&long, 100);
+/// assert!(cut.chars().count() <= 100 && cut.ends_with("xxx… (999940 more characters)"));
+/// ```
+pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
+    /// Room for the note with the longest number that there is.
+    const NOTE: usize = 40;
+    if text.char_indices().nth(most).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let kept = most.saturating_sub(NOTE);
+    let end = text.char_indices().nth(kept).map_or(text.len(), |(end, _)| end);
+    let missing = text[end..].chars().count();
+    Cow::Owned(format!("{}… ({missing} more characters)", &text[..end]))
+}
+
+/// The text with `\n` as its only line end, and no control characters besides it and the tab.
+fn without_controls(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let after = &rest[character.len_utf8()..];
+        rest = match character {
+            '\r' => {
+                plain.push('\n');
+                after.strip_prefix('\n').unwrap_or(after)
+            }
+            end if is_line_end(end) => {
+                plain.push('\n');
+                after
+            }
+            '\t' => {
+                plain.push('\t');
+                after
+            }
+            ESCAPE => after_escape(after),
+            '\u{9b}' => after_control_sequence(after),
+            '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => after_control_string(after),
+            control if control.is_control() => after,
+            selector if is_variation_selector(selector) => after,
+            hidden if is_invisible(hidden) => {
+                let _ = write!(plain, "\\u{{{:x}}}", u32::from(hidden));
+                after
+            }
+            visible => {
+                plain.push(visible);
+                after
+            }
+        };
+    }
+    plain
+}
+
+/// What follows an escape sequence whose ESC was read (ECMA-35, ECMA-48).
+fn after_escape(text: &str) -> &str {
+    match text.as_bytes().first() {
+        Some(b'[') => after_control_sequence(&text[1..]),
+        Some(b']' | b'P' | b'X' | b'^' | b'_') => after_control_string(&text[1..]),
+        _ => {
+            let text = text.trim_start_matches(|c| matches!(c, ' '..='/'));
+            text.strip_prefix(|c| matches!(c, '0'..='~')).unwrap_or(text)
+        }
+    }
+}
+
+/// What follows a control sequence whose introducer was read: parameters, intermediate characters, a final one.
+fn after_control_sequence(text: &str) -> &str {
+    let text = text.trim_start_matches(|c| matches!(c, '0'..='?'));
+    let text = text.trim_start_matches(|c| matches!(c, ' '..='/'));
+    text.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(text)
+}
+
+/// What follows a control string (a window's title, a link) whose introducer was read. One that does not end, or not
+/// on its line, hides nothing: its text stays.
+fn after_control_string(text: &str) -> &str {
+    let rest = &text[text.find(char::is_control).unwrap_or(text.len())..];
+    let ends = ["\u{7}", "\u{9c}", "\u{1b}\\"];
+    ends.into_iter().find_map(|end| rest.strip_prefix(end)).unwrap_or(text)
+}
+
+/// Whether a runner, a terminal or an editor ends a line here.
+fn is_line_end(character: char) -> bool {
+    matches!(character, '\n' | '\u{b}' | '\u{c}' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Characters that choose between two shapes of the one before them.
+fn is_variation_selector(character: char) -> bool {
+    matches!(character, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Characters that are not shown, and may change what the others look like: those that Unicode calls
+/// `Default_Ignorable_Code_Point`, and interlinear annotations.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Appends a line with a space inside everything that a CI system would take for a command.
+fn push_without_commands(text: &mut String, line: &str) {
+    let mut rest = line;
+    let mut found = command_at_start(rest).or_else(|| command_in(rest));
+    while let Some(at) = found {
+        text.push_str(&rest[..at]);
+        text.push(' ');
+        rest = &rest[at..];
+        found = command_in(rest);
+    }
+    text.push_str(rest);
+}
+
+/// Where the second colon is when the line begins with `::`, after white space and what a culture may ignore.
+fn command_at_start(line: &str) -> Option<usize> {
+    let skipped = |text: &str, white: bool| {
+        text.trim_start_matches(|c: char| !c.is_ascii() || white && c.is_whitespace()).len()
+    };
+    let first = line.len() - skipped(line, true);
+    let behind = line[first..].strip_prefix(':')?;
+    let second = line.len() - skipped(behind, false);
+    line[second..].starts_with(':').then_some(second)
+}
+
+/// Where the second number sign is of the first `##word[` in the text.
+fn command_in(text: &str) -> Option<usize> {
+    text.match_indices('#').find_map(|(first, _)| {
+        let behind = text[first + 1..].trim_start_matches(|c: char| !c.is_ascii());
+        let second = text.len() - behind.len();
+        let word = behind.strip_prefix('#')?;
+        let word = word
+            .trim_start_matches(|c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.".contains(c));
+        word.starts_with('[').then_some(second)
+    })
+}

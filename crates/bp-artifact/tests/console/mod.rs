@@ -1,0 +1,72 @@
+//! What a terminal and the log readers of CI systems make of an output, written from their documentation and sources
+//! and independent of `bp_artifact::text`. Each function returns what the output would trigger; nothing is right.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+
+/// The control functions that a terminal would carry out: every C0 and C1 control besides the line feed and the tab.
+/// Escape sequences are among them, for each begins with one.
+pub fn terminal(output: &str) -> Vec<char> {
+    let harmless = ['\n', '\t'];
+    output.chars().filter(|c| (c.is_control() && !harmless.contains(c)) || is_disguise(*c)).collect()
+}
+
+/// Bidirectional controls, characters without width, and line ends that are none on a terminal.
+fn is_disguise(character: char) -> bool {
+    matches!(u32::from(character),
+        0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x3164 | 0xffa0 | 0xfeff
+        | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f
+        | 0xfe00..=0xfe0f | 0xfff9..=0xfffb | 0xe0000..=0xe0fff)
+}
+
+/// The lines that CI systems would take for commands.
+///
+/// The runner of GitHub Actions (`ActionCommand.cs`): `TryParseV2` trims white space at the start of a line, looks for
+/// `::` there and for another `::` behind the command; `TryParse` looks for `##[` anywhere and `]` behind it. Both compare
+/// by culture, so what a culture ignores is removed first. Azure Pipelines takes `##vso[`, TeamCity `##teamcity[`.
+/// .NET ends lines at CR, LF and CR LF; other readers at more.
+pub fn commands(output: &str) -> Vec<String> {
+    let lines = output.split(['\r', '\n', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']);
+    lines.filter(|line| is_command(line)).map(str::to_owned).collect()
+}
+
+fn is_command(line: &str) -> bool {
+    // Of a culture's ignorable characters those that Unicode gives no weight: controls, formats, and many marks.
+    let ignored = |c: char| {
+        (c.is_control() && c != '\t')
+            || is_disguise(c)
+            || matches!(u32::from(c), 0x300..=0x36f | 0x488 | 0x489)
+    };
+    let seen: String = line.chars().filter(|c| !ignored(*c)).collect();
+    let seen = seen.to_ascii_lowercase();
+    let after_sign = |sign: &str| seen.split_once(sign).is_some_and(|(_, rest)| rest.contains(']'));
+    let version_2 = seen.trim_start().strip_prefix("::").is_some_and(|rest| rest.contains("::"));
+    version_2 || ["##[", "##vso[", "##teamcity["].into_iter().any(after_sign)
+}
+
+/// Nothing for a terminal or a CI system to act on.
+#[track_caller]
+pub fn assert_inert(output: &str) {
+    assert_eq!((commands(output), terminal(output)), (Vec::new(), Vec::new()), "in {output:?}");
+}
+
+#[test]
+fn the_readers_see_what_is_there() {
+    for hostile in [
+        "::add-mask::e",
+        " \t\u{a0}\u{3000}::set-output name=a::b",
+        "progress\r::stop-commands::x",
+        "a\u{b}::group::b",
+        "a\u{2028}::group::b",
+        "\u{200d}::group::b",
+        ":\u{ad}:group::b",
+        "see ##[add-path]/tmp",
+        "#\u{200b}#[add-path]/tmp",
+        "##vso[task.setvariable variable=a]b",
+        "##teamcity[buildStop]",
+    ] {
+        assert_eq!(commands(hostile).len(), 1, "{hostile:?}");
+    }
+    for harmless in ["arn:aws:iam::1:role/a", "a::b::c", "#[derive]", "## [a]", "::", "::a"] {
+        assert!(commands(harmless).is_empty(), "{harmless:?}");
+    }
+    assert_eq!(terminal("a\u{1b}[2J\u{9b}\u{7}\u{7f}\u{202e}\u{200b}\tb\n").len(), 6);
+}

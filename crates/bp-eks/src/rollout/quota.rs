@@ -1,0 +1,70 @@
+//! What a message about a used-up quota says of who uses it.
+
+/// Whether a workload of `pods` pods uses one of the exceeded resources by itself, each pod with as much as is requested
+/// for the next one.
+pub(super) fn is_used_by(message: &str, pods: i32) -> bool {
+    let list =
+        |name: &str| message.split_once(name).map_or("", |(_, rest)| rest.split(", ").next().unwrap_or(rest));
+    let (requested, used, limited) = (list("requested: "), list("used: "), list("limited: "));
+    requested.split(',').filter_map(|entry| entry.split_once('=')).any(|(resource, requested)| {
+        let of = |list: &str| {
+            let mut entries = list.split(',').filter_map(|entry| entry.split_once('='));
+            quantity(entries.find(|(name, _)| *name == resource)?.1)
+        };
+        match (quantity(requested), of(used), of(limited)) {
+            (Some(requested), Some(used), Some(limited)) => {
+                used + requested > limited && used <= requested * f64::from(pods)
+            }
+            _ => false,
+        }
+    })
+}
+
+/// A quantity of Kubernetes: `3`, `500m`, `1.5Gi`.
+fn quantity(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let scale = match unit {
+        "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024_f64.powi(2),
+        "Gi" => 1024_f64.powi(3),
+        "Ti" => 1024_f64.powi(4),
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_used_by_the_workload_alone_or_by_others_too() {
+        let said = |quota: &str| format!("pods \"web-1\" is forbidden: exceeded quota: {quota}");
+        for (quota, pods, alone) in [
+            ("pods, requested: pods=1, used: pods=3, limited: pods=3", 3, true),
+            ("pods, requested: pods=1, used: pods=4, limited: pods=4", 3, false),
+            ("cpu, requested: limits.cpu=500m, used: limits.cpu=1500m, limited: limits.cpu=1500m", 3, true),
+            ("cpu, requested: limits.cpu=500m, used: limits.cpu=2, limited: limits.cpu=2", 3, false),
+            // The pods are ours alone; they are not what is used up.
+            (
+                "all, requested: pods=1,requests.memory=1Gi, used: pods=3,requests.memory=9Gi, limited: pods=9,requests.memory=9Gi",
+                3,
+                false,
+            ),
+            ("all, requested: x=1Zi, used: x=3Zi, limited: x=3Zi", 3, false),
+            ("cut, requested: pods=1", 3, false),
+        ] {
+            assert_eq!(is_used_by(&said(quota), pods), alone, "{quota}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Pods, refusals and errors as clusters wrote them (`tests/recordings`, each with its source), judged as they are and
+//! with other account ids, regions, digests and repositories. `BP_EKS_RECORDINGS` names a directory with more of them.
+
+use std::{collections::HashSet, fs, path::PathBuf, sync::Arc, time::Duration};
+
+use bp_artifact::{Cause, Classified, WorkloadKind};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    causes::Recovery,
+    judge::{Judgement, Ours, Picture},
+    live::Live,
+    object::ObjectRef,
+    template::Slot,
+    version::Version,
+};
+
+#[derive(Debug, Deserialize)]
+struct Recording {
+    expect: Expected,
+    #[serde(default)]
+    replicas: i32,
+    #[serde(default)]
+    pods: Vec<Value>,
+    #[serde(default)]
+    events: Vec<Value>,
+    /// Why the ReplicaSet can make no pods.
+    refused: Option<String>,
+    /// Laid over the Deployment.
+    #[serde(default)]
+    workload: Value,
+    /// An answer to our own patch.
+    error: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Expected {
+    #[serde(default)]
+    fatal_now: bool,
+    #[serde(default)]
+    causes: Vec<String>,
+    class: Option<String>,
+    says: Option<String>,
+    not: Option<String>,
+}
+
+/// Name and text of each recording.
+fn texts() -> Vec<(String, String)> {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+    let more = std::env::var_os("BP_EKS_RECORDINGS").map(PathBuf::from);
+    let entries = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = [Some(own), more].into_iter().flatten().flat_map(entries);
+    let mut texts: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    texts.sort();
+    assert!(texts.len() >= 10, "the recordings are missing");
+    texts
+}
+
+fn read(text: &str) -> Recording {
+    serde_json::from_str(text).unwrap()
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match from.as_object() {
+        Some(fields) => fields.iter().for_each(|(field, value)| merge(&mut into[field], value)),
+        None if from.is_null() => {}
+        None => *into = from.clone(),
+    }
+}
+
+impl Recording {
+    /// A Deployment in a rolling update: every old pod runs, and the new ones are the recorded ones.
+    fn picture(&self) -> Picture {
+        let owner = |uid: &str| json!([{ "apiVersion": "apps/v1", "kind": "x", "name": "x", "uid": uid }]);
+        let template = json!({ "metadata": { "labels": {} }, "spec": { "containers": [{ "name": "web", "image": "b" }] } });
+        let (old, new) = (self.replicas, self.pods.len());
+        let mut deployment = json!({
+            "metadata": { "name": "web", "uid": "dep", "generation": 2 },
+            "spec": { "replicas": self.replicas, "selector": {}, "template": template },
+            "status": {
+                "observedGeneration": 2, "replicas": old as usize + new, "updatedReplicas": new, "availableReplicas": old,
+            },
+        });
+        merge(&mut deployment, &self.workload);
+        let failure = self.refused.as_ref().map(|message| {
+            json!({ "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message })
+        });
+        let set = json!({
+            "metadata": { "name": "web-2", "uid": "set", "ownerReferences": owner("dep") },
+            "spec": { "selector": {}, "template": template },
+            "status": { "replicas": new, "conditions": failure.into_iter().collect::<Vec<_>>() },
+        });
+        let pod = |(n, recorded): (usize, &Value)| {
+            let mut pod = json!({ "metadata": {
+                "name": format!("web-{n}"), "uid": format!("pod-{n}"), "ownerReferences": owner("set"),
+            } });
+            merge(&mut pod, recorded);
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        let event = |recorded: &Value| {
+            let mut event = recorded.clone();
+            event["metadata"] = json!({});
+            event["involvedObject"] = json!({ "uid": format!("pod-{}", recorded["about"]) });
+            Arc::new(serde_json::from_value(event).unwrap())
+        };
+        let live =
+            Live::read(WorkloadKind::Deployment, Arc::new(serde_json::from_value(deployment).unwrap()));
+        Picture {
+            live: Some(live.unwrap()),
+            versions: vec![Version::read(Arc::new(serde_json::from_value(set).unwrap()))],
+            pods: self.pods.iter().enumerate().map(pod).collect(),
+            events: self.events.iter().map(event).collect(),
+        }
+    }
+
+    /// Whether the rollout fails at first sight, and the best reason known.
+    fn judge(&self) -> (bool, Option<Cause>) {
+        let ours = Ours {
+            uid: "dep".into(),
+            generation: 2,
+            slot: Slot { list: "containers", name: "web".into() },
+            image: "b".into(),
+            since: None,
+            stalled_before: None,
+            fail_after: 2,
+            circuit_breaker: false,
+            grace: Some(Duration::from_secs(90)),
+            known: HashSet::new(),
+        };
+        let picture = self.picture();
+        match picture.judge(&ours) {
+            Judgement::Failing(symptom) => (true, Some(symptom.cause)),
+            // Not even the grace period is waited for.
+            Judgement::Blocked(_, symptom) => (symptom.recovery == Recovery::Soon, Some(symptom.cause)),
+            _ => (false, picture.reason(None).map(|symptom| symptom.cause)),
+        }
+    }
+}
+
+#[test]
+fn recorded_pods_and_refusals_have_their_cause_and_only_what_cannot_pass_is_final() {
+    let mut wrong = Vec::new();
+    for (name, text) in texts() {
+        let recording = read(&text);
+        if recording.error.is_some() {
+            continue;
+        }
+        let (fatal, cause) = recording.judge();
+        let is_cause = match cause {
+            Some(cause) => recording.expect.causes.contains(&format!("{cause:?}")),
+            None => false,
+        };
+        if fatal != recording.expect.fatal_now || !is_cause {
+            wrong.push(format!("{name}: fatal {fatal}, {cause:?}; expected {:?}", recording.expect));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What an image reference, a URL or a digest may be without a change of the cause.
+#[test]
+fn account_ids_regions_digests_and_repositories_decide_nothing() {
+    let mut wrong = Vec::new();
+    let hex = |with: &str| format!("{with}{}", "0a1b".repeat(16))[..64].to_owned();
+    for (name, text) in texts() {
+        if read(&text).error.is_some() || read(&text).refused.is_some() {
+            continue;
+        }
+        let expected = read(&text).judge();
+        let mut variants: Vec<String> = Vec::new();
+        for account in ["140311112222", "240111112222", "404404404404", "429500503401"] {
+            variants.push(text.replace("111111111111", account));
+        }
+        for region in ["us-gov-east-1", "ap-southeast-4"] {
+            variants.push(text.replace("eu-central-1", region));
+        }
+        for repository in ["forbidden", "not-found", "unauthorized", "denied", "team/401", "manifest-unknown"]
+        {
+            variants.push(text.replace("shop/web", repository));
+            variants.push(text.replace("shop/web", &format!("shop/{repository}")));
+        }
+        for digest in ["401", "403", "404", "a403", "b401c"] {
+            let mut other = String::new();
+            let mut rest = text.as_str();
+            while let Some(at) = rest.find("sha256:") {
+                let (before, from) = rest.split_at(at + "sha256:".len());
+                let length = from.bytes().take_while(u8::is_ascii_hexdigit).count();
+                other.push_str(before);
+                other.push_str(&hex(digest)[..length.min(64)]);
+                rest = &from[length..];
+            }
+            variants.push(other + rest);
+        }
+        variants.push(text.replace("52.219.170.2:443", "40.1.40.3:403"));
+        for variant in variants {
+            let judged = read(&variant).judge();
+            if judged != expected {
+                wrong.push(format!("{name}: {judged:?} instead of {expected:?}: {variant}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn recorded_errors_have_their_class_and_name_who_refused() {
+    for (name, text) in texts() {
+        let recording = read(&text);
+        let Some(error) = recording.error else { continue };
+        let object = ObjectRef::all("shop", "prod", "deployment").named("web");
+        let status = serde_json::from_value(error).unwrap();
+        let error = object.error("patch deployments", kube::Error::Api(Box::new(status)));
+        let told = error.to_string();
+        if let Some(class) = recording.expect.class {
+            assert_eq!(format!("{:?}", error.class()), class, "{name}: {told}");
+        }
+        assert!(recording.expect.says.is_none_or(|says| told.contains(&says)), "{name}: {told}");
+        assert!(recording.expect.not.is_none_or(|not| !told.contains(&not)), "{name}: {told}");
+    }
+}

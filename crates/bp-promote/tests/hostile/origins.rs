@@ -1,0 +1,311 @@
+//! Credentials go to the registry that they are for, and to nobody else.
+
+use std::{pin::Pin, time::Duration};
+
+use bp_artifact::Digest;
+use bp_promote::{
+    BlobStream, Descriptor, Journal, Login, Logins, Reference, RegistryClient, RegistryError,
+    RepositoryClient,
+};
+use bytes::Bytes;
+use futures_util::{TryStreamExt as _, stream};
+
+use crate::net::*;
+
+const HOST: &str = "registry.example.com";
+const PASSWORD: &str = "canary-password";
+
+fn login() -> Logins {
+    Logins::new().with(HOST.parse().unwrap(), Login::password("canary", PASSWORD))
+}
+
+fn repository(client: &RegistryClient) -> RepositoryClient {
+    client.repository(&format!("{HOST}/shop/web").parse().unwrap())
+}
+
+fn tag() -> Reference {
+    Reference::Tag("v1".parse().unwrap())
+}
+
+/// An answer that asks for Basic until somebody logs in.
+fn basic(seen: &Seen) -> Option<http::Response<bp_promote::Body>> {
+    let challenge = [("www-authenticate", "Basic realm=\"r\"")];
+    seen.authorization.is_none().then(|| answer(401, &challenge, ""))
+}
+
+async fn read(repository: &RepositoryClient, blob: &Descriptor) -> Result<Vec<u8>, bp_promote::StoreError> {
+    let stream = repository.blob(blob).await.map_err(bp_promote::StoreError::Registry)?;
+    Ok(stream.try_collect::<Vec<Bytes>>().await?.concat())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_chain_that_has_left_the_registry_never_gets_the_login_again() {
+    // The store redirects within itself, and once back to the registry.
+    for back in ["https://cdn.example.net/2", "https://registry.example.com/stored/2"] {
+        let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
+        let (transport, log) = network(move |seen| match (seen.authority.as_str(), seen.path.as_str()) {
+            ("registry.example.com:443", "/stored/2") | ("cdn.example.net:443", "/2") => {
+                answer(200, &[], "blob")
+            }
+            ("registry.example.com:443", _) => {
+                basic(seen).unwrap_or_else(|| redirect("https://cdn.example.net/1"))
+            }
+            ("cdn.example.net:443", "/1") => redirect(back),
+            _ => missing(),
+        });
+        let client = builder(transport).credentials(login()).build().unwrap();
+        assert_eq!(read(&repository(&client), &blob).await.unwrap(), b"blob");
+        let seen = log.all();
+        assert!(seen[1].shows(PASSWORD), "the registry itself gets the login");
+        let after: Vec<_> = seen.iter().skip(2).collect();
+        assert_eq!(after.len(), 2, "{back}");
+        for seen in after {
+            assert_eq!(seen.authorization, None, "{} {}", seen.origin(), seen.path);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_challenge_of_a_redirected_host_is_not_the_registrys() {
+    for challenge in ["Bearer realm=\"https://cdn.example.net/token\",service=\"cdn\"", "Basic realm=\"cdn\""]
+    {
+        for first_basic in [true, false] {
+            let (transport, log) = network(move |seen| match seen.authority.as_str() {
+                "registry.example.com:443" => {
+                    let asked = if first_basic { basic(seen) } else { None };
+                    asked.unwrap_or_else(|| redirect("https://cdn.example.net/1"))
+                }
+                "cdn.example.net:443" if seen.path == "/token" => answer(200, &[], r#"{"token":"t"}"#),
+                _ => answer(401, &[("www-authenticate", challenge)], ""),
+            });
+            let client = builder(transport).credentials(login()).build().unwrap();
+            let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
+            let error = read(&repository(&client), &blob).await.unwrap_err().to_string();
+            assert!(error.contains("https://cdn.example.net"), "{error}");
+            for seen in log.to("cdn.example.net") {
+                assert!(!seen.shows(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
+                assert_ne!(seen.path, "/token", "nobody was asked for a token");
+            }
+            assert!(log.count() <= 4, "it is not tried again: {}", log.count());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_a_list_stay_at_the_registry() {
+    // A list that goes on at another host is refused; one whose URL was written behind a proxy that ends TLS is not.
+    for (next, goes_on) in [
+        ("/v2/shop/web/tags/list?last=a", true),
+        ("https://REGISTRY.example.com:443/v2/shop/web/tags/list?last=a", true),
+        ("http://registry.example.com/v2/shop/web/tags/list?last=a", true),
+        ("https://other.example.net/v2/shop/web/tags/list?last=a", false),
+        ("https://registry.example.com:8443/v2/shop/web/tags/list?last=a", false),
+        ("https://registry.example.com.example.net/v2/shop/web/tags/list?last=a", false),
+        ("https://canary:x@registry.example.com/v2/shop/web/tags/list?last=a", false),
+        ("ftp://registry.example.com/v2/shop/web/tags/list?last=a", false),
+        ("https://[/", false),
+    ] {
+        let (transport, log) = network(move |seen| {
+            let link = format!("<{next}>; rel=\"next\"");
+            match (basic(seen), seen.query.contains("last")) {
+                (Some(asked), _) => asked,
+                (None, true) => answer(200, &[], r#"{"tags":["b"]}"#),
+                (None, false) => answer(200, &[("link", &link)], r#"{"tags":["a"]}"#),
+            }
+        });
+        let client = builder(transport).credentials(login()).build().unwrap();
+        let tags = repository(&client).tags().await;
+        match goes_on {
+            true => assert_eq!(tags.unwrap().len(), 2, "{next}"),
+            false => {
+                let error = tags.unwrap_err().to_string();
+                assert!(error.contains("next page"), "{next}: {error}");
+                assert!(!error.contains("canary"), "{error}");
+                assert_eq!(log.count(), 2, "{next}: it is not asked again");
+            }
+        }
+        for seen in log.all() {
+            assert!(seen.origin() == "https://registry.example.com:443" || !seen.shows(PASSWORD), "{seen:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_goes_on_elsewhere_goes_without_the_login() {
+    for (place, is_own) in [
+        ("https://uploads.example.net/u/1?state=x", false),
+        ("https://registry.example.com:8443/u/1", false),
+        ("http://registry.example.com/u/1", true),
+        ("/u/1", true),
+    ] {
+        for journal in [true, false] {
+            let directory = tempfile::tempdir().unwrap();
+            let (transport, log) = network(move |seen| {
+                let own = seen.origin() == "https://registry.example.com:443";
+                match seen.method.as_str() {
+                    _ if own && seen.authorization.is_none() => basic(seen).unwrap(),
+                    "POST" => answer(202, &[("location", place)], ""),
+                    "PATCH" => answer(202, &[("location", &seen.path)], ""),
+                    "PUT" => answer(201, &[], ""),
+                    _ => missing(),
+                }
+            });
+            let mut builder = builder(transport).credentials(login());
+            if journal {
+                builder =
+                    builder.journal(Journal::open(directory.path().join("journal")).unwrap().resume_from(1));
+            }
+            let client = builder.build().unwrap();
+            let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
+            let bytes = || -> BlobStream { Box::pin(stream::once(async { Ok(Bytes::from("blob")) })) };
+            let source: Pin<Box<_>> = Box::pin(async { Ok(bytes()) });
+            repository(&client).put_blob(&blob, None, source).await.unwrap();
+            for seen in log.all() {
+                let own = seen.origin() == "https://registry.example.com:443";
+                assert!(own || !seen.shows(PASSWORD) && seen.authorization.is_none(), "{place}: {seen:?}");
+                assert!(seen.scheme == "https", "{place}: nothing goes in clear text");
+            }
+            let last = log.all().pop().unwrap();
+            assert_eq!((last.method.as_str(), last.authorization.is_some()), ("PUT", is_own), "{place}");
+        }
+    }
+}
+
+/// Asks a registry at `registry` whose challenge names `realm`. What came of it, and the requests.
+async fn challenged(registry: &str, login: Login, realm: &str) -> (Result<(), RegistryError>, Log) {
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");
+    let (transport, log) = network(move |seen| match (seen.path.as_str(), &seen.authorization) {
+        ("/token", _) => answer(200, &[], r#"{"token":"granted","expires_in":300}"#),
+        (_, Some(bearer)) if bearer == "Bearer granted" => answer(200, &[], r#"{"mediaType":"a/b"}"#),
+        _ => answer(401, &[("www-authenticate", &challenge)], ""),
+    });
+    let logins = Logins::new().with(registry.parse().unwrap(), login);
+    let client = builder(transport).credentials(logins).build().unwrap();
+    let repository = client.repository(&format!("{registry}/shop/web").parse().unwrap());
+    (repository.manifest(&tag()).await.map(|_| ()), log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_realm_gets_the_login_only_where_that_is_safe() {
+    const PUBLIC: &str = "registry.example.com";
+    const LOOPBACK: &str = "127.0.0.1:5000";
+    for (registry, realm, is_asked) in [
+        // As Docker Hub does.
+        (PUBLIC, "https://auth.example.net/token", true),
+        (PUBLIC, "https://registry.example.com/token", true),
+        // Behind a proxy that ends TLS: the registry's own origin, and so by HTTPS.
+        (PUBLIC, "http://registry.example.com/token", true),
+        (PUBLIC, "/token", true),
+        (PUBLIC, "http://auth.example.net/token", false),
+        (PUBLIC, "http://registry.example.com:8080/token", false),
+        (PUBLIC, "https://someone:else@auth.example.net/token", false),
+        (PUBLIC, "https://localhost/token", false),
+        (PUBLIC, "https://LOCALHOST./token", false),
+        (PUBLIC, "https://metadata.localhost/token", false),
+        (PUBLIC, "https://127.0.0.1:8443/token", false),
+        (PUBLIC, "https://127.9.9.9/token", false),
+        (PUBLIC, "https://2130706433/token", false),
+        (PUBLIC, "https://0x7f.1/token", false),
+        (PUBLIC, "https://0.0.0.0/token", false),
+        (PUBLIC, "https://169.254.169.254/token", false),
+        (PUBLIC, "https://[::1]/token", false),
+        (PUBLIC, "https://[::]/token", false),
+        (PUBLIC, "https://[::ffff:127.0.0.1]/token", false),
+        (PUBLIC, "https://[::ffff:169.254.170.2]/token", false),
+        (PUBLIC, "https://[64:ff9b::7f00:1]/token", false),
+        (PUBLIC, "https://[fe80::1]/token", false),
+        (PUBLIC, "https://[febf::1]/token", false),
+        (PUBLIC, "https://[2001:db8::1]/token", true),
+        (PUBLIC, "ftp://auth.example.net/token", false),
+        (PUBLIC, "https://[/token", false),
+        (PUBLIC, "data:text/plain,token", false),
+        (LOOPBACK, "http://127.0.0.1:5001/token", true),
+        (LOOPBACK, "http://localhost:5001/token", true),
+        (LOOPBACK, "https://auth.example.net/token", true),
+        (LOOPBACK, "http://someone:else@127.0.0.1:5001/token", false),
+    ] {
+        for login in [Login::password("canary", PASSWORD), Login::identity_token(PASSWORD)] {
+            let (result, log) = challenged(registry, login, realm).await;
+            let told: Vec<Seen> = log.all().into_iter().filter(|seen| seen.shows(PASSWORD)).collect();
+            match is_asked {
+                true => {
+                    result.unwrap_or_else(|error| panic!("{realm}: {error}"));
+                    assert_eq!(told.len(), 1, "{realm}");
+                }
+                false => {
+                    let error = result.unwrap_err().to_string();
+                    assert!(error.contains("realm") && error.contains(registry), "{realm}: {error}");
+                    assert!(!error.contains("else@") && !error.contains(PASSWORD), "{error}");
+                    assert_eq!(log.count(), 1, "{realm}: nothing is asked for a token");
+                }
+            }
+            let clear = told.iter().any(|seen| seen.scheme == "http");
+            assert!(!clear || registry == LOOPBACK, "{realm}: in clear text");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_service_that_redirects_does_not_take_the_login_along() {
+    for target in ["https://elsewhere.example.net/token", "http://auth.example.net:8080/token"] {
+        for login in [Login::password("canary", PASSWORD), Login::identity_token(PASSWORD)] {
+            let (transport, log) = network(move |seen| match seen.authority.as_str() {
+                "registry.example.com:443" => answer(
+                    401,
+                    &[("www-authenticate", "Bearer realm=\"https://auth.example.net/token\"")],
+                    "",
+                ),
+                "auth.example.net:443" => redirect(target),
+                _ => answer(200, &[], r#"{"token":"t"}"#),
+            });
+            let logins = Logins::new().with(HOST.parse().unwrap(), login);
+            let client = builder(transport).credentials(logins).build().unwrap();
+            let error = repository(&client).manifest(&tag()).await.unwrap_err().to_string();
+            assert!(error.contains("redirect"), "{error}");
+            for seen in log.all() {
+                let is_service = seen.origin() == "https://auth.example.net:443";
+                assert!(is_service || !seen.shows(PASSWORD), "{seen:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_service_may_redirect_within_itself_and_strangers_anywhere() {
+    for (login, target) in [
+        (Some(Login::password("canary", PASSWORD)), "/v2/token"),
+        (None, "https://elsewhere.example.net/v2/token"),
+    ] {
+        let (transport, _) = network(move |seen| match (seen.path.as_str(), &seen.authorization) {
+            ("/token", _) => redirect(target),
+            ("/v2/token", _) => answer(200, &[], r#"{"access_token":"granted"}"#),
+            (_, Some(_)) => answer(200, &[], r#"{"mediaType":"a/b"}"#),
+            _ => answer(401, &[("www-authenticate", "Bearer realm=\"https://auth.example.net/token\"")], ""),
+        });
+        let logins = match login {
+            Some(login) => Logins::new().with(HOST.parse().unwrap(), login),
+            None => Logins::new(),
+        };
+        let client = builder(transport).credentials(logins).build().unwrap();
+        repository(&client).manifest(&tag()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_store_behind_ecr_never_sees_its_password() {
+    const ECR: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
+    let (transport, log) = network(|seen| match seen.path.as_str() {
+        "/hop/3" => answer(200, &[], "blob"),
+        "/hop/2" => redirect("/hop/3"),
+        "/hop/1" => redirect("https://store.example.net/hop/2"),
+        _ => redirect("https://store.example.net/hop/1"),
+    });
+    let logins = Logins::new().with(ECR.parse().unwrap(), Login::password("AWS", PASSWORD));
+    let client = builder(transport).credentials(logins).idle_timeout(Duration::from_secs(5)).build().unwrap();
+    let repository = client.repository(&format!("{ECR}/shop/web").parse().unwrap());
+    let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
+    assert_eq!(read(&repository, &blob).await.unwrap(), b"blob");
+    let seen = log.all();
+    let with = seen.iter().map(|seen| seen.authorization.is_some()).collect::<Vec<_>>();
+    assert_eq!(with, [true, false, false, false], "no ping, and the login stays at ECR");
+}
