@@ -31,7 +31,7 @@ mod artifact;
 pub mod aws;
 mod commit;
 mod config;
-mod deploy;
+pub mod deploy;
 mod digest;
 mod document;
 mod error;

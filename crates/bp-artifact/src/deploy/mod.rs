@@ -1,4 +1,5 @@
-//! The words that every deployment shares, whatever it deploys to: verdict, failure, proof, outcome, target.
+//! What every deployment shares, whatever it deploys to: target, events, verdict, failure, proof, outcome, and the
+//! recorder of one while it runs ([`run`]).
 
 mod drift;
 mod event;
@@ -6,6 +7,7 @@ mod failure;
 mod origin;
 mod outcome;
 mod receipt;
+pub mod run;
 mod target;
 mod verdict;
 

@@ -35,6 +35,23 @@ pub struct Outcome {
     pub detail: String,
 }
 
+impl Outcome {
+    /// An outcome to begin with. Nothing is known of it: it is [`Verdict::Unproven`], and nothing was changed.
+    pub fn unproven(target: TargetId) -> Self {
+        Outcome {
+            target,
+            verdict: Verdict::Unproven,
+            image: None,
+            changed: false,
+            revision: None,
+            previous: None,
+            failure: None,
+            proof: Proof::default(),
+            detail: String::new(),
+        }
+    }
+}
+
 /// What was seen running, task by task or pod by pod.
 ///
 /// ```
@@ -63,7 +80,19 @@ pub struct Observation {
     pub digest: Option<Digest>,
 }
 
+impl Observation {
+    /// What was seen of one container.
+    pub fn new(unit: impl Into<String>, container: impl Into<String>, digest: Option<Digest>) -> Self {
+        Observation { unit: unit.into(), container: container.into(), digest }
+    }
+}
+
 impl Proof {
+    /// A proof of these observations.
+    pub fn of(observations: impl IntoIterator<Item = Observation>) -> Self {
+        Proof { observations: observations.into_iter().collect() }
+    }
+
     /// Whether nothing was seen.
     pub fn is_empty(&self) -> bool {
         self.observations.is_empty()
