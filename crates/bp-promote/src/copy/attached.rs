@@ -9,7 +9,7 @@ use bp_artifact::{Digest, Tag};
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
-use super::{Carried, CopyError, engine::Engine};
+use super::{Carried, CopyError, engine::Engine, walk::Walk};
 use crate::content::{Descriptor, Manifest, Reference};
 
 /// The image that everything hangs on.
@@ -17,6 +17,7 @@ struct Root<'a> {
     top: &'a Manifest,
     /// Set when the destination has it: what refers to it comes after it.
     there: OnceCell<()>,
+    walk: &'a Walk,
 }
 
 /// What is attached to one manifest.
@@ -35,8 +36,9 @@ impl Engine {
         self: &Arc<Self>,
         top: &Manifest,
         there: bool,
+        walk: &Walk,
     ) -> Result<(), CopyError> {
-        let root = Root { top, there: OnceCell::new_with(there.then_some(())) };
+        let root = Root { top, there: OnceCell::new_with(there.then_some(())), walk };
         let mut seen = HashSet::new();
         let mut wave = self.members(top).await?;
         while !wave.is_empty() {
@@ -53,7 +55,7 @@ impl Engine {
         subject: &Digest,
         root: &Root<'_>,
     ) -> Result<Vec<Digest>, CopyError> {
-        let Attached { referrers, tags, there } = self.attached(subject).await?;
+        let Attached { referrers, tags, there } = self.attached(subject, root.walk).await?;
         let referrers = referrers.iter().map(|referrer| async {
             let how = match there.contains(&referrer.digest) {
                 true => Carried::Present,
@@ -62,7 +64,7 @@ impl Engine {
             self.run.tally.referrer(subject, &referrer.digest, how);
             Ok::<_, CopyError>(referrer.digest.clone())
         });
-        let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag));
+        let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag, root.walk));
         let (mut found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
         // An SBOM under a tag may have a signature of its own.
         found.extend(tagged);
@@ -70,7 +72,7 @@ impl Engine {
     }
 
     /// What is attached to one manifest on both sides, with one listing of each.
-    pub(super) async fn attached(&self, subject: &Digest) -> Result<Attached, CopyError> {
+    pub(super) async fn attached(&self, subject: &Digest, walk: &Walk) -> Result<Attached, CopyError> {
         let (referrers, tags) = {
             let _permit = self.run.lookups.acquire().await;
             let lists = try_join(self.source.referrers(subject), self.source.attached_tags(subject));
@@ -79,6 +81,7 @@ impl Engine {
         // A list that names its own subject is no reason to go round.
         let referrers: Vec<Descriptor> =
             referrers.into_iter().filter(|referrer| referrer.digest != *subject).collect();
+        walk.met(referrers.len() + tags.len(), subject)?;
         let there: HashSet<Digest> = match referrers.is_empty() || self.holds_nothing() {
             true => HashSet::new(),
             false => {
@@ -100,7 +103,7 @@ impl Engine {
         let reference = Reference::Digest(referrer.digest.clone());
         let manifest = self.source.manifest(&reference).await;
         let manifest = manifest.map_err(|source| self.unreadable(&referrer.digest, source))?;
-        self.carry_links(&manifest).await?;
+        self.carry_links(&manifest, root.walk, 0).await?;
         let store = || self.destination.put_manifest(root.top);
         root.there
             .get_or_try_init(store)
@@ -113,13 +116,18 @@ impl Engine {
     }
 
     /// What cosign keeps under a tag of its own.
-    async fn carry_tag(self: &Arc<Self>, subject: &Digest, tag: Tag) -> Result<Digest, CopyError> {
+    async fn carry_tag(
+        self: &Arc<Self>,
+        subject: &Digest,
+        tag: Tag,
+        walk: &Walk,
+    ) -> Result<Digest, CopyError> {
         let reference = Reference::Tag(tag);
         let (attached, there) = try_join(self.top(&reference), self.head(&reference)).await?;
         let how = match there.as_ref() == Some(&attached.digest) {
             true => Carried::Present,
             false => {
-                self.carry_links(&attached).await?;
+                self.carry_links(&attached, walk, 0).await?;
                 self.publish(&reference, &attached).await?;
                 Carried::Sent
             }
@@ -128,19 +136,20 @@ impl Engine {
         Ok(attached.digest)
     }
 
-    /// The image's own manifests: itself and, of an index, all below it.
+    /// The image's own manifests: itself and, of an index, all below it, each once.
     pub(super) async fn members(&self, top: &Manifest) -> Result<Vec<Digest>, CopyError> {
+        let walk = Walk::default();
         let mut members = vec![top.digest.clone()];
-        let mut indexes = VecDeque::from([top.clone()]);
-        while let Some(index) = indexes.pop_front() {
-            let links = index
-                .links()
-                .map_err(|source| CopyError::Manifest { digest: index.digest.clone(), source })?;
-            for child in links.manifests {
+        let mut seen = HashSet::from([top.digest.clone()]);
+        let mut indexes = VecDeque::from([(top.clone(), 0)]);
+        while let Some((index, depth)) = indexes.pop_front() {
+            let links = walk.links(&index, depth)?;
+            for child in links.manifests.into_iter().filter(|child| seen.insert(child.digest.clone())) {
                 if child.media_type.contains("index") || child.media_type.contains("manifest.list") {
                     let reference = Reference::Digest(child.digest.clone());
                     let nested = self.source.manifest(&reference).await;
-                    indexes.push_back(nested.map_err(|source| self.unreadable(&child.digest, source))?);
+                    let nested = nested.map_err(|source| self.unreadable(&child.digest, source))?;
+                    indexes.push_back((nested, depth + 1));
                 }
                 members.push(child.digest);
             }

@@ -13,6 +13,7 @@ mod run;
 mod subset;
 mod survey;
 mod tally;
+mod walk;
 
 use std::sync::Arc;
 

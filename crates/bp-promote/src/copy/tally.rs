@@ -55,7 +55,7 @@ impl Tally {
     pub(super) fn found(&self, blob: &Descriptor) {
         self.progress(|progress| {
             progress.blobs_total += 1;
-            progress.bytes_total += blob.size;
+            progress.bytes_total = progress.bytes_total.saturating_add(blob.size);
         });
     }
 
@@ -64,9 +64,11 @@ impl Tally {
         counts.blobs.add(how);
         counts.progress.blobs += 1;
         match how {
-            Carried::Sent => counts.sent += blob.size,
+            Carried::Sent => counts.sent = counts.sent.saturating_add(blob.size),
             // No byte passed by here.
-            Carried::Mounted | Carried::Present => counts.progress.bytes += blob.size,
+            Carried::Mounted | Carried::Present => {
+                counts.progress.bytes = counts.progress.bytes.saturating_add(blob.size);
+            }
         }
         let progress = counts.progress;
         drop(counts);
@@ -109,7 +111,7 @@ impl Passing {
         Box::pin(bytes.inspect(move |piece| {
             if let Ok(piece) = piece {
                 passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                tally.progress(|progress| progress.bytes += piece.len() as u64);
+                tally.progress(|progress| progress.bytes = progress.bytes.saturating_add(piece.len() as u64));
             }
         }))
     }
@@ -123,7 +125,7 @@ impl Drop for Passing {
     fn drop(&mut self) {
         let passed = self.passed.load(Ordering::Relaxed);
         if !self.stored && passed > 0 {
-            self.tally.progress(|progress| progress.bytes -= passed);
+            self.tally.progress(|progress| progress.bytes = progress.bytes.saturating_sub(passed));
         }
     }
 }

@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 #[cfg_attr(test, allow(unreachable_pub, reason = "only the build of the fuzz targets shows it"))]
 pub mod fuzzing;
+mod helper;
 mod http;
 #[cfg(feature = "ecr")]
 mod layers;
@@ -155,7 +156,7 @@ impl Host {
         self.pace.throttled();
         if let Some(after) = retry_after {
             let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-            *pause = (*pause).max(Some(Instant::now() + policy.bounded(*after)));
+            *pause = (*pause).max(Instant::now().checked_add(policy.bounded(*after)));
         }
     }
 

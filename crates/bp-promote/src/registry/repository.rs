@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{
     Errand, Host, RegistryClient, RegistryError,
     auth::Scope,
-    http::{Body, Call, collect},
+    http::{Body, Call, MAX_ANSWER},
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
@@ -171,7 +171,7 @@ impl RepositoryClient {
             if let (Reference::Tag(_), Some(age)) = (reference, age(&parts.headers)) {
                 return Err(RegistryError::Cached { at: call.at.clone(), age });
             }
-            let bytes = collect(&call.at, body).await?;
+            let bytes = self.client.0.http.collect(&call.at, body, MAX_ANSWER).await?;
             // A tag's bytes are held against what the registry says of them.
             let told = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
             let expected = match reference {
