@@ -43,6 +43,28 @@ async fn files_and_flags() {
 }
 
 #[tokio::test]
+async fn registries_that_are_no_host_of_a_url() {
+    let stage = Stage::new().await;
+    for host in [
+        "256.256.256.256",
+        "1.2.3.4.5",
+        "foo.1",
+        "aaa.0x1",
+        "0x7f.1",
+        "xn--zzzzzz.com",
+        "r.example.com:+5000",
+        "r.example.com:0",
+        "[::1%25lo]:5000",
+    ] {
+        let image = format!("{host}/web:1");
+        let end = stage.run("emit-artifact", &["--image", &image, "--deadline", "2s"]).await;
+        refused(&stage, &end, 2, &[host]);
+    }
+    stage.edit_config("registry = \"111111111111.dkr", "registry = \"foo.1\"#");
+    refused(&stage, &stage.run("config", &["check"]).await, 2, &["bp.toml:", "foo.1"]);
+}
+
+#[tokio::test]
 async fn every_binary_explains_itself() {
     let stage = Stage::new().await;
     for name in [
