@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use bp_artifact::{Classified, ErrorClass, Workload};
 
-use super::object::ObjectRef;
+use super::{follow::chain, object::ObjectRef};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -207,6 +207,29 @@ pub enum Error {
         /// What is wrong with it.
         source: BoxError,
     },
+}
+
+impl Error {
+    /// Whether the identity is not let in or lacks a verb.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NoCredentials { .. })
+    }
+
+    /// The error and its sources in one line; of a refusal without the advice for those who were never let in.
+    pub(crate) fn without_advice(&self) -> String {
+        match self {
+            Error::Unauthorized { .. } => {
+                "the API server does not accept the credentials (401); they may have expired".to_owned()
+            }
+            Error::Forbidden { verb, resource, .. } => {
+                format!("the verb {verb:?} on {resource} is denied (403)")
+            }
+            Error::NoCredentials { source } => {
+                format!("there are no valid AWS credentials: {}", chain(&**source))
+            }
+            error => chain(error),
+        }
+    }
 }
 
 /// A field that somebody else owns.

@@ -4,6 +4,7 @@ use bp_artifact::{DeployEvent, Emitter, Outcome, Proof, ResolvedImage, Verdict};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::ResourceExt;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     api::{Applied, MANAGED_BY},
@@ -13,7 +14,11 @@ use super::{
     slots::{Labels, Slot, Slots},
     state::{SlotState, Survey},
 };
-use crate::rollout::{Options, Rollout, template};
+use crate::rollout::{
+    Options, Rollout,
+    retry::{Patience, retried},
+    template,
+};
 
 type Events = Emitter<DeployEvent>;
 
@@ -61,7 +66,7 @@ impl Inner {
         if let Some(test) =
             self.test_service.as_deref().filter(|_| slot != live && staged.verdict.is_success())
         {
-            self.lead_test_service(test, &survey.service, &selector).await?;
+            self.insist(events, || self.lead_test_service(test, &survey.service, &selector)).await?;
         }
         let name = &slot.slot.name;
         let (verdict, detail) = match staged.verdict {
@@ -116,6 +121,17 @@ impl Inner {
         self.options.clone().on_failure(bp_artifact::OnFailure::Leave)
     }
 
+    /// Calls again while the API server refuses for a reason that may pass.
+    async fn insist<T, F>(&self, events: &Events, call: impl FnMut() -> F) -> Result<T, TrafficError>
+    where
+        F: Future<Output = Result<T, TrafficError>>,
+    {
+        let patience = Patience::until(Instant::now() + self.options.grace.min(self.options.deadline));
+        let done = retried(patience, events, &self.id, call).await;
+        self.not_cancelled(events)?;
+        done
+    }
+
     /// The idle slot with this image and as many replicas as the live one.
     ///
     /// The image comes first and the replicas after it, so that nothing of an earlier image is started.
@@ -131,7 +147,8 @@ impl Inner {
         if survey.deployments.1.is_none() {
             let made =
                 made_after(&survey.deployments.0, &self.slots, &idle.slot, self.container.as_deref(), image);
-            self.namespace.create(&made?).await?;
+            let made = made?;
+            self.insist(events, || self.namespace.create(&made)).await?;
         } else if idle.replicas < live.replicas {
             if !idle.has(&image.reference) {
                 let outcome = self.follow(target.deploy(image), events).await?;
@@ -140,7 +157,7 @@ impl Inner {
                 }
             }
             self.not_cancelled(events)?;
-            self.namespace.scale(&idle.slot.deployment, live.replicas).await?;
+            self.insist(events, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
         }
         self.follow(target.deploy(image), events).await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bp_artifact::{
-    DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+    Classified, DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
 };
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
@@ -19,7 +19,16 @@ use super::{
     slots::{Labels, Slot},
     state::{SWITCHED_BACK_FROM, SWITCHED_FROM, SlotState, Survey},
 };
-use crate::rollout::{causes::Symptom, proof};
+use crate::rollout::{
+    self, Error,
+    causes::Symptom,
+    proof,
+    retry::{OfApi, Patience, retried},
+    unobserved,
+};
+
+/// What to do about traffic that was not seen going back.
+const SWITCH_BACK: &str = "run the switch back again to resume";
 
 type Events = Emitter<DeployEvent>;
 
@@ -139,13 +148,26 @@ impl Inner {
         };
         if changes {
             self.not_cancelled(events)?;
-            let patched = self.patch(&survey.service, &survey.selector, &selector, Some((mark, &live.slot)));
-            if let Patched::Superseded(selected) = patched.await? {
-                let detail = format!("somebody made the Service select {selected}");
-                return Ok(self.finished(
-                    Outcome { verdict: Verdict::Superseded, changed: false, detail, ..base },
-                    events,
-                ));
+            let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+            let mark = Some((mark, &live.slot));
+            let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
+            let patched = retried(patience, events, &self.id, patch).await;
+            self.not_cancelled(events)?;
+            match patched {
+                Ok(Patched::Done) => {}
+                Ok(Patched::Superseded(selected)) => {
+                    let detail = format!("somebody made the Service select {selected}");
+                    let base = Outcome { changed: false, ..base };
+                    return Ok(
+                        self.finished(Outcome { verdict: Verdict::Superseded, detail, ..base }, events)
+                    );
+                }
+                Err(error) => {
+                    let detail = may_be_applied(&self.object(), error)?;
+                    return Ok(
+                        self.finished(Outcome { verdict: Verdict::Unobserved, detail, ..base }, events)
+                    );
+                }
             }
         }
         events.emit(DeployEvent::Applied {
@@ -157,7 +179,7 @@ impl Inner {
         let follower = Follower::start(&self.namespace, &self.service, &selector, &self.id, events);
         let fail_after = self.options.fail_after.get() as usize;
         let bake = if changes { self.bake } else { Duration::ZERO };
-        let outcome = match follower.follow(deadline, bake, fail_after).await? {
+        let outcome = match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
             End::Arrived(pods) => {
                 let container = self.container_of(survey, to);
                 let pods = pods.iter().map(AsRef::as_ref);
@@ -179,6 +201,10 @@ impl Inner {
             End::OutOfTime { ready: true } => {
                 let detail = "the endpoints do not follow the selector".to_owned();
                 Outcome { verdict: Verdict::DeadlineExceeded, detail, ..base }
+            }
+            End::Unobserved(error) => {
+                let what = format!("{} selects {}", self.object(), to.slot.name);
+                Outcome { verdict: Verdict::Unobserved, detail: unobserved(&what, &error), ..base }
             }
             End::OutOfTime { ready: false } => self.take_back(base, survey, to, None, events).await?,
             End::Failed(symptom) => self.take_back(base, survey, to, symptom, events).await?,
@@ -211,24 +237,50 @@ impl Inner {
         self.not_cancelled(events)?;
         events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(live.revision()) });
         let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
-        let service = self.namespace.service(&self.service).await?;
-        let switched = self.slots.selector_of(&to.slot, &survey.selector);
+        let switched = &self.slots.selector_of(&to.slot, &survey.selector);
         let back = Some((SWITCHED_BACK_FROM, &to.slot));
-        match self.patch(&service, &switched, &survey.selector, back).await {
+        let deadline = Instant::now() + self.options.deadline;
+        let put_back = || async move {
+            let service = self.namespace.service(&self.service).await?;
+            self.patch(&service, switched, &survey.selector, back).await
+        };
+        let patience = Patience::after_change(deadline, self.options.grace);
+        match retried(patience, events, &self.id, put_back).await {
             Ok(Patched::Done) => {}
             Ok(Patched::Superseded(selected)) => {
                 return Ok(lost(format!("somebody made the Service select {selected} while going back")));
             }
-            Err(error) => return Ok(lost(crate::rollout::chain(&error))),
+            Err(error) => {
+                self.not_cancelled(events)?;
+                let why = error.of_api().map_or_else(|| error.to_string(), Error::without_advice);
+                let detail =
+                    format!("the traffic could not be put back to {}: {why}; {SWITCH_BACK}", live.slot.name);
+                return Ok(match error.of_api() {
+                    Some(Error::Unreachable { .. }) => {
+                        Outcome { verdict: Verdict::Unobserved, detail, ..failed }
+                    }
+                    Some(error) if error.is_retryable() || error.is_refusal() => Outcome { detail, ..failed },
+                    _ => lost(detail),
+                });
+            }
         }
-        let deadline = Instant::now() + self.options.deadline;
         let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &self.id, events);
         // That the old pods have it is all that counts now.
-        Ok(match follower.follow(deadline, Duration::ZERO, usize::MAX).await? {
+        Ok(match follower.follow(deadline, Duration::ZERO, self.options.grace, usize::MAX).await? {
             End::Arrived(_) => Outcome {
                 verdict: Verdict::RolledBack,
                 revision: Some(live.revision()),
                 detail: format!("{} has the traffic again", live.slot.name),
+                ..failed
+            },
+            End::Unobserved(error) => Outcome {
+                verdict: Verdict::Unobserved,
+                detail: format!(
+                    "{} selects {} again; what became of it can no longer be observed: {}; {SWITCH_BACK}",
+                    self.object(),
+                    live.slot.name,
+                    error.without_advice()
+                ),
                 ..failed
             },
             _ => lost(format!("{} has the traffic again, and no ready pod", live.slot.name)),
@@ -279,6 +331,10 @@ impl Inner {
             tokio::time::sleep(pause).await;
             let service = self.namespace.service(&self.service).await?;
             let selected = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+            // An earlier try of ours, whose answer was lost.
+            if selected == *to {
+                return Ok(Patched::Done);
+            }
             if selected != *from {
                 return Ok(Patched::Superseded(super::slots::shown(&selected)));
             }
@@ -314,6 +370,17 @@ impl Inner {
         };
         let pod = deployment.and_then(|d| d.spec.as_ref()?.template.spec.as_ref());
         pod.and_then(|pod| pod.containers.first()).map(|c| c.name.clone()).unwrap_or_default()
+    }
+}
+
+/// What people are told of a change that was sent and not answered.
+///
+/// # Errors
+/// When it was answered: nothing was changed.
+pub(super) fn may_be_applied(object: &str, error: TrafficError) -> Result<String, TrafficError> {
+    match error {
+        TrafficError::Rollout(error) => Ok(rollout::may_be_applied(&object, error)?),
+        error => Err(error),
     }
 }
 
