@@ -291,21 +291,17 @@ impl Inner {
         deadline: Instant,
         events: &Events,
     ) -> Outcome {
-        match (outcome.verdict, service) {
-            (Verdict::Deployed, service) => {
-                let proven = match service {
-                    Some(service) => self.proven(service, deadline).await,
-                    None => Err(self.api.not_found()),
-                };
-                let asked = image.cloned().or_else(|| outcome.image.clone().map(ResolvedImage::from));
-                self.judge(&mut outcome, proven, asked.as_ref(), events);
-            }
+        if outcome.verdict == Verdict::Deployed {
+            let proven = match service {
+                Some(service) => self.proven(service, deadline).await,
+                None => Err(self.api.not_found()),
+            };
+            let asked = image.cloned().or_else(|| outcome.image.clone().map(ResolvedImage::from));
+            self.judge(&mut outcome, proven, asked.as_ref(), events);
+        } else if let Some(service) = service.filter(|_| outcome.verdict == Verdict::RolledBack) {
             // The verdict is clear: that the proof cannot be had changes nothing.
-            (Verdict::RolledBack, Some(service)) => {
-                let running = self.running(service, Scope::Primary).await;
-                outcome.proof = running.map(|running| running.proof).unwrap_or_default();
-            }
-            _ => {}
+            let running = self.running(service, Scope::Primary).await;
+            outcome.proof = running.map(|running| running.proof).unwrap_or_default();
         }
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         outcome

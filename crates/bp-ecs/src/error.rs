@@ -322,14 +322,11 @@ impl Error {
     /// Whether the request may have been carried out although this came back: the answer was lost, or the service
     /// failed. Throttled requests were not.
     pub(crate) fn may_have_been_handled(&self) -> bool {
-        match self {
-            Error::Unreachable { .. } => true,
-            Error::Unavailable { source, .. } => {
-                let code = source.downcast_ref::<Words>().map(|words| words.code.as_str());
-                code.is_none_or(|code| !THROTTLED.contains(&code))
-            }
-            _ => false,
+        if let Error::Unavailable { source, .. } = self {
+            let code = source.downcast_ref::<Words>().map(|words| words.code.as_str());
+            return code.is_none_or(|code| !THROTTLED.contains(&code));
         }
+        matches!(self, Error::Unreachable { .. })
     }
 
     /// The error with its source, in one line.

@@ -38,6 +38,6 @@ async fn deploy(Args { delivery: args, ecs }: Args, ui: Ui) -> Result<ExitCode, 
     };
     let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
     ecs.prune(&ui, &service, &outcome).await;
-    ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);
+    ui.ended(outcome);
     Ok(code)
 }
