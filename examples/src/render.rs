@@ -319,6 +319,14 @@ impl Show for CopyEvent {
             CopyEvent::Retrying { side, reason, pause } => {
                 ui.say(format!("{side:?}: {reason}; again in {pause:?}"))
             }
+            CopyEvent::Kept(kept) => ui.say(format!(
+                "warning: {}:{} is kept ({}): {} does not arrive under this tag, because {}",
+                kept.destination,
+                kept.tag,
+                kept.digest.short(),
+                kept.wanted.short(),
+                kept.reason
+            )),
             CopyEvent::Tagged { tag, digest } => ui.say(format!("{tag} names {}", digest.short())),
             _ => {}
         }

@@ -9,7 +9,12 @@ use bp_artifact::{Digest, Tag};
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
-use super::{Carried, CopyError, engine::Engine, walk::Walk};
+use super::{
+    Carried, CopyError, Kept,
+    engine::Engine,
+    signatures::{self, Union},
+    walk::Walk,
+};
 use crate::content::{Descriptor, Manifest, Reference};
 
 /// The image that everything hangs on.
@@ -27,6 +32,16 @@ pub(super) struct Attached {
     pub(super) tags: Vec<Tag>,
     /// The referrers that the destination lists.
     pub(super) there: HashSet<Digest>,
+}
+
+/// What a tag of cosign points to at the destination.
+pub(super) enum Tagged {
+    /// Nothing.
+    Absent,
+    /// The same as at the source.
+    Equal,
+    /// Something else.
+    Other(Digest, Union),
 }
 
 impl Engine {
@@ -67,7 +82,7 @@ impl Engine {
         let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag, root.walk));
         let (mut found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
         // An SBOM under a tag may have a signature of its own.
-        found.extend(tagged);
+        found.extend(tagged.into_iter().flatten());
         Ok(found)
     }
 
@@ -115,25 +130,59 @@ impl Engine {
         Ok(Carried::Sent)
     }
 
-    /// What cosign keeps under a tag of its own.
+    /// What cosign keeps under a tag of its own. Gives its digest when the destination has the same.
     async fn carry_tag(
         self: &Arc<Self>,
         subject: &Digest,
         tag: Tag,
         walk: &Walk,
-    ) -> Result<Digest, CopyError> {
-        let reference = Reference::Tag(tag);
-        let (attached, there) = try_join(self.top(&reference), self.head(&reference)).await?;
-        let how = match there.as_ref() == Some(&attached.digest) {
-            true => Carried::Present,
-            false => {
-                self.carry_links(&attached, walk, 0).await?;
-                self.publish(&reference, &attached).await?;
-                Carried::Sent
+    ) -> Result<Option<Digest>, CopyError> {
+        let (ours, tagged) = self.tagged(&tag).await?;
+        let reference = Reference::Tag(tag.clone());
+        let (digest, how) = match tagged {
+            Tagged::Equal => (ours.digest.clone(), Carried::Present),
+            Tagged::Other(found, Union::Destination) => (found, Carried::Present),
+            Tagged::Other(found, _) if self.run.options.no_clobber => {
+                return Err(self.taken(&reference, found, &ours, None));
+            }
+            Tagged::Absent | Tagged::Other(_, Union::Source) => {
+                self.carry_links(&ours, walk, 0).await?;
+                self.publish(&reference, &ours).await?;
+                (ours.digest.clone(), Carried::Sent)
+            }
+            Tagged::Other(_, Union::Both(merged)) => {
+                let blobs = merged.blobs.iter().map(|blob| self.once(&blob.digest, self.blob(blob)));
+                try_join_all(blobs).await?;
+                self.publish(&reference, &merged.manifest).await?;
+                (merged.manifest.digest, Carried::Sent)
+            }
+            Tagged::Other(found, Union::Neither(reason)) => {
+                let (destination, wanted) = (self.destination.name(), ours.digest.clone());
+                self.run.tally.kept(Kept { destination, tag, digest: found.clone(), wanted, reason });
+                (found, Carried::Present)
             }
         };
-        self.run.tally.referrer(subject, &attached.digest, how);
-        Ok(attached.digest)
+        self.run.tally.referrer(subject, &digest, how);
+        Ok((digest == ours.digest).then_some(digest))
+    }
+
+    /// What a tag of cosign points to at the source, and what is to become of it at the destination.
+    pub(super) async fn tagged(&self, tag: &Tag) -> Result<(Manifest, Tagged), CopyError> {
+        let reference = Reference::Tag(tag.clone());
+        let (ours, found) = try_join(self.top(&reference), self.head(&reference)).await?;
+        let tagged = match found {
+            None => Tagged::Absent,
+            Some(found) if found == ours.digest => Tagged::Equal,
+            Some(found) => {
+                let theirs = self.destination.stored_manifest(&found).await;
+                let union = match theirs.map_err(|source| self.unwritable(&reference, source))? {
+                    Some(theirs) => signatures::union(tag, &ours, &theirs),
+                    None => Union::Neither("the destination cannot be read back"),
+                };
+                Tagged::Other(found, union)
+            }
+        };
+        Ok((ours, tagged))
     }
 
     /// The image's own manifests: itself and, of an index, all below it, each once.

@@ -68,6 +68,9 @@ impl Engine {
     pub(super) fn new<S: Source, D: Destination>(mut source: S, mut destination: D, run: &Arc<Run>) -> Self {
         source.observe(run.tally.observer(Side::Source));
         destination.observe(run.tally.observer(Side::Destination));
+        if run.options.no_clobber {
+            destination.never_move_tags();
+        }
         Engine {
             source: Box::new(source),
             destination: Box::new(destination),
@@ -244,7 +247,7 @@ impl Engine {
     }
 
     /// Runs `work` unless the same digest was carried before, or waits for who carries it.
-    async fn once(
+    pub(super) async fn once(
         &self,
         digest: &Digest,
         work: impl Future<Output = Result<(), CopyError>>,

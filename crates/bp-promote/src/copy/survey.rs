@@ -11,7 +11,9 @@ use futures_util::future::{try_join, try_join_all};
 
 use super::{
     Carried, CopyError, CopyOutcome, CopyPlan, Planned, PlannedReferrer, Requests,
+    attached::Tagged,
     engine::{Engine, Job},
+    signatures::Union,
     walk::Walk,
 };
 use crate::{
@@ -214,13 +216,19 @@ impl Engine {
             planned.push(self.referrer(subject, referrer.digest, there));
         }
         for tag in attached.tags {
-            let reference = Reference::Tag(tag);
-            let (manifest, there) = try_join(self.top(&reference), self.head(&reference)).await?;
-            let there = there.as_ref() == Some(&manifest.digest);
-            if !there {
-                self.survey_links(&manifest, survey, 0).await?;
+            let (ours, tagged) = self.tagged(&tag).await?;
+            let (digest, new) = match tagged {
+                Tagged::Equal => (ours.digest, None),
+                Tagged::Other(found, Union::Destination | Union::Neither(_)) => (found, None),
+                Tagged::Absent | Tagged::Other(_, Union::Source) => (ours.digest.clone(), Some(ours)),
+                Tagged::Other(_, Union::Both(merged)) => {
+                    (merged.manifest.digest.clone(), Some(merged.manifest))
+                }
+            };
+            if let Some(manifest) = &new {
+                self.survey_links(manifest, survey, 0).await?;
             }
-            planned.push(self.referrer(subject, manifest.digest, there));
+            planned.push(self.referrer(subject, digest, new.is_none()));
         }
         Ok(planned)
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use bp_artifact::{Digest, Emitter};
 use futures_util::StreamExt as _;
 
-use super::{Carried, CopyEvent, Counts, Progress, Side};
+use super::{Carried, CopyEvent, Counts, Kept, Progress, Side};
 use crate::{
     content::Descriptor,
     retry::{Observer, Retry},
@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Tally {
     events: Emitter<CopyEvent>,
     counts: Arc<Mutex<Sums>>,
+    kept: Arc<Mutex<Vec<Kept>>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +35,7 @@ pub(super) struct Sums {
 
 impl Tally {
     pub(super) fn new(events: Emitter<CopyEvent>) -> Self {
-        Tally { events, counts: Arc::default() }
+        Tally { events, counts: Arc::default(), kept: Arc::default() }
     }
 
     pub(super) fn sums(&self) -> Sums {
@@ -84,6 +85,19 @@ impl Tally {
     pub(super) fn referrer(&self, subject: &Digest, digest: &Digest, how: Carried) {
         self.lock().referrers.add(how);
         self.events.emit(CopyEvent::Referrer { subject: subject.clone(), digest: digest.clone(), how });
+    }
+
+    /// A tag at the destination was left as it is. Several images may have it attached.
+    pub(super) fn kept(&self, one: Kept) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.contains(&one) {
+            kept.push(one.clone());
+            self.events.emit(CopyEvent::Kept(one));
+        }
+    }
+
+    pub(super) fn all_kept(&self) -> Vec<Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whom a side tells of its retries.

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry, Repository};
+use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry, Repository, Tag};
 use http::Method;
 use serde::{Deserialize, Deserializer};
 
@@ -173,6 +173,16 @@ pub enum RegistryError {
         /// What the registry said.
         errors: ApiErrors,
     },
+    /// The tag that lists referrers was written by somebody else, and may not be moved.
+    #[error("the tag {tag} lists other referrers ({found}) and may not be moved")]
+    ListTaken {
+        /// What was to be done.
+        at: RequestLine,
+        /// The tag.
+        tag: Tag,
+        /// The list that it points to.
+        found: Digest,
+    },
     /// Nothing answers at the registry's address, and nothing did before.
     #[error("{} cannot be reached: is its name right, and may we connect to it?", at.registry)]
     Unreachable {
@@ -316,9 +326,10 @@ impl Classified for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             RegistryError::NotFound { .. } => ErrorClass::BadInput,
-            RegistryError::Refused { .. } | RegistryError::Cached { .. } | RegistryError::Realm { .. } => {
-                ErrorClass::Refused
-            }
+            RegistryError::Refused { .. }
+            | RegistryError::Cached { .. }
+            | RegistryError::Realm { .. }
+            | RegistryError::ListTaken { .. } => ErrorClass::Refused,
             RegistryError::Unauthorized { .. }
             | RegistryError::RedirectRefused { .. }
             | RegistryError::Denied { .. }

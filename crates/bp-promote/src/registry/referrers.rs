@@ -137,10 +137,12 @@ impl RepositoryClient {
             return Ok(());
         }
         // Reading, changing and writing the list is one step, at least within this process.
-        let _held = self.fallback.lock().await;
-        let tag = Reference::Tag(fallback_tag(subject));
+        let mut written = self.lists.lock().await;
+        let name = fallback_tag(subject);
+        let tag = Reference::Tag(name.clone());
+        let mut found = None;
         let mut index: Map<String, Value> = match self.manifest(&tag).await {
-            Ok(found) => object(&found.bytes).unwrap_or_default(),
+            Ok(list) => object(&found.insert(list).bytes).unwrap_or_default(),
             Err(RegistryError::NotFound { .. }) => Map::from_iter([
                 ("schemaVersion".to_owned(), json!(2)),
                 ("mediaType".to_owned(), json!(INDEX)),
@@ -159,10 +161,15 @@ impl RepositoryClient {
         if entries.iter().any(|entry| entry["digest"] == manifest.digest.as_str()) {
             return Ok(());
         }
+        if let Some(found) = found.filter(|found| self.keeps_lists && !written.contains(&found.digest)) {
+            return Err(RegistryError::ListTaken { at: at(), tag: name, found: found.digest });
+        }
         entries.push(entry(manifest));
         let bytes = Bytes::from(Value::Object(index).to_string());
         let list = Manifest { media_type: INDEX.to_owned(), digest: Digest::sha256(&bytes), bytes };
-        self.put_manifest(&tag, &list).await
+        self.put_manifest(&tag, &list).await?;
+        written.insert(list.digest);
+        Ok(())
     }
 }
 

@@ -42,8 +42,10 @@ pub struct RepositoryClient {
     pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
     /// All tags, once they have been listed; `None` when that is not allowed.
     pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
-    /// Held while a list of referrers under a fallback tag is changed.
-    pub(super) fallback: Arc<Mutex<()>>,
+    /// The lists of referrers under fallback tags that this client and its clones have written. Held while one changes.
+    pub(super) lists: Arc<Mutex<HashSet<Digest>>>,
+    /// Whether lists that others have written stay as they are.
+    pub(crate) keeps_lists: bool,
     pub(super) observer: Option<Observer>,
 }
 
@@ -61,7 +63,8 @@ impl RepositoryClient {
             repository,
             requests: Arc::default(),
             known_tags: Arc::default(),
-            fallback: Arc::default(),
+            lists: Arc::default(),
+            keeps_lists: false,
             observer: None,
         }
     }
