@@ -93,7 +93,7 @@ impl<'a> Follower<'a> {
             ours,
             phase: Phase::Deploying,
             began: Instant::now(),
-            deadline: target.options.deadline + baking(service),
+            deadline: target.options.deadline.saturating_add(baking(service)),
             failure: None,
             stopped: Vec::new(),
             blind: None,
@@ -126,7 +126,7 @@ impl<'a> Follower<'a> {
                 }
                 Err(error) => return Err(error),
             };
-            let end = self.began + self.deadline;
+            let end = bp_artifact::time::after(self.began, self.deadline);
             if Instant::now() >= end {
                 return Ok(self.out_of_time(last?).await);
             }

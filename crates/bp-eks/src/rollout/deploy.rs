@@ -3,7 +3,6 @@
 use bp_artifact::{
     DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
-use tokio::time::Instant;
 
 use super::{
     api::{Manner, is_ours},
@@ -21,7 +20,7 @@ pub(super) type Events = Emitter<DeployEvent>;
 
 impl Inner {
     pub(super) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
             drop(start);
@@ -197,7 +196,7 @@ impl Inner {
         };
         let before = picture.live.as_ref().unwrap_or(&start.live);
         let ours = self.ours(before, &applied, &start.slot);
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         self.unblock(start).await;
         let outcome = match start.follower.follow(&ours, deadline, None).await {
             Ok(End::Complete) => {

@@ -95,7 +95,7 @@ impl Inner {
 
     /// What keeps the workload's pods from being well now, with the evidence.
     pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
-        let start = self.start(events, Instant::now() + self.options.deadline).await?;
+        let start = self.start(events, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
         match picture.reason(None) {
             Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),

@@ -5,7 +5,6 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::{
     causes,
@@ -21,7 +20,7 @@ use super::{
 
 impl Inner {
     pub(super) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
             return Err(Error::NotUndoable { workload: self.cluster.place.workload.clone() });

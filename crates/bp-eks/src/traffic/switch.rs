@@ -8,7 +8,6 @@ use bp_artifact::{
 };
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{
     api::Applied,
@@ -116,7 +115,7 @@ impl Inner {
         image: Option<&ResolvedImage>,
         events: &Events,
     ) -> Result<Outcome, TrafficError> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let live = &survey.traffic.live;
         let selector = self.slots.selector_of(&to.slot, &survey.selector);
         let changes = to != live;
@@ -221,7 +220,7 @@ impl Inner {
             }
             Err(error) => return Ok(lost(crate::rollout::chain(&error))),
         }
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &self.id, events);
         // That the old pods have it is all that counts now.
         Ok(match follower.follow(deadline, Duration::ZERO, usize::MAX).await? {

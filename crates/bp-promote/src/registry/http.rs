@@ -318,10 +318,11 @@ impl Pulse {
                 Movement { left: 0, last, .. } => (last, answer),
                 Movement { last, .. } => (last, idle),
             };
-            if since + patience <= now {
+            let end = bp_artifact::time::after(since, patience);
+            if end <= now {
                 return patience;
             }
-            tokio::time::sleep_until(since + patience).await;
+            tokio::time::sleep_until(end).await;
         }
     }
 }
