@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Config, ConfigError, ConfigLoader};
+use bp_artifact::{Config, ConfigError, ConfigLoader, time::parse_duration};
 use clap::{Args, ValueEnum};
 
 /// How events are shown.
@@ -79,25 +79,9 @@ pub struct ProjectArgs {
 /// How long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
-    /// When to stop waiting: 90s, 15m, 1h; if not given, what bp.toml says for the environment
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// When to stop waiting: 90s, 15m, 1h30m; defaults to deploy.timeout of bp.toml
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub deadline: Option<Duration>,
-}
-
-/// Reads `90s`, `15m`, `1h` or `500ms`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 =
-        number.parse().map_err(|_| "expected a number and a unit, as in 90s, 15m or 1h".to_owned())?;
-    let time = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        "h" => Duration::from_secs(number.saturating_mul(3600)),
-        _ => return Err(format!("the unit {unit:?} is none of ms, s, m, h")),
-    };
-    if time.is_zero() { Err("the time is zero".to_owned()) } else { Ok(time) }
 }
 
 #[cfg(test)]
@@ -110,14 +94,5 @@ mod tests {
         assert_eq!(key_and_value("ecs.cluster=blue"), pair("ecs.cluster", "blue"));
         assert_eq!(key_and_value("tags.Query=a=b"), pair("tags.Query", "a=b"));
         assert!(key_and_value("ecs.cluster").is_err() && key_and_value("=blue").is_err());
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        for text in ["", "15", "m", "0s", "-1s", "1 h", "1d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
     }
 }

@@ -62,7 +62,7 @@ impl Inner {
                 (true, _) => tracing::warn!(%error, "cannot update the service; looking, then trying again"),
             }
             let shown = if doubtful { SHOWN } else { Duration::ZERO };
-            let until = deadline.min(Instant::now() + shown);
+            let until = deadline.min(bp_artifact::time::deadline(shown));
             loop {
                 tokio::time::sleep(self.options.pause(false)).await;
                 if !doubtful {

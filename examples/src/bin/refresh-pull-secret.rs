@@ -2,9 +2,9 @@
 
 use std::{process::ExitCode as Process, time::Duration};
 
-use bp_artifact::{ErrorClass, ExitCode};
+use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::{PullSecret, RegistryToken};
-use bp_examples::{Failure, Ui, cli::duration, delivery::DeliveryArgs};
+use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
 ///
@@ -17,7 +17,7 @@ struct Args {
     #[arg(long, default_value = "ecr")]
     secret: String,
     /// Refresh a Secret that works for less than this
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "6h")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "6h")]
     margin: Duration,
 }
 

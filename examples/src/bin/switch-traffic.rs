@@ -2,9 +2,9 @@
 
 use std::{process::ExitCode as Process, time::Duration};
 
-use bp_artifact::ExitCode;
+use bp_artifact::{ExitCode, time::parse_duration};
 use bp_eks::{BlueGreen, IngressSwitch, Slots};
-use bp_examples::{Failure, Ui, cli::duration, delivery::DeliveryArgs};
+use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
 
 /// Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back
 #[derive(clap::Args)]
@@ -33,7 +33,7 @@ enum Step {
     /// Move all traffic to the slot that was staged
     Switch {
         /// Watch the new pods for so long under traffic, and switch back when they fail
-        #[arg(long, value_name = "TIME", value_parser = duration)]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         bake: Option<Duration>,
     },
     /// Move the traffic back to where it was switched from

@@ -41,7 +41,7 @@ impl Inner {
         revision: &str,
         events: &Events,
     ) -> Result<Result<(), String>, HelmError> {
-        let timeout = format!("--timeout={}s", self.options.deadline.as_secs().max(1));
+        let timeout = format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
         let mut running =
             helm.start(&words(["rollback", &self.release, revision, "--wait=watcher", &timeout]))?;
         tokio::select! {

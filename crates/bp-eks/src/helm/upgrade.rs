@@ -109,7 +109,7 @@ impl Inner {
         events: &Events,
         begun: &Begun,
     ) -> Result<Outcome, HelmError> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
         let history = self.free(&helm, held, events).await?;
@@ -212,7 +212,8 @@ impl Inner {
         arguments.extend(match dry {
             true => words(["--dry-run=server", "--output", "json"]),
             false => {
-                let timeout = format!("--timeout={}s", self.options.deadline.as_secs().max(1));
+                let timeout =
+                    format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
                 words(["--wait=watcher", &timeout, "--hide-notes"])
             }
         });

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use bp_artifact::{
     Classified, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
-use tokio::time::Instant;
 
 use super::{
     api::{Manner, is_ours},
@@ -46,7 +45,7 @@ pub(super) type Events = Emitter<DeployEvent>;
 
 impl Inner {
     pub(super) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
             drop(start);
@@ -81,7 +80,7 @@ impl Inner {
                 self.not_cancelled(events)?;
                 let wanted = image.reference.to_string();
                 self.tell_changes(&mut start, &wanted).await;
-                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
                 let apply = || self.apply(&start.live, &start.slot, &wanted);
                 let applied = retried(patience, events, &self.id, apply).await;
                 self.not_cancelled(events)?;
@@ -234,7 +233,7 @@ impl Inner {
         self.not_cancelled(events)?;
         events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(previous.clone()) });
         let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let patience = Patience::after_change(deadline, self.options.grace);
         let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
         let applied = match retried(patience, events, &self.id, put_back).await {

@@ -44,7 +44,7 @@ impl Inner {
             true => (pattern, false),
             false => {
                 self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
                 self.job(&pattern, &slot, image, events, patience).await?
             }
         };

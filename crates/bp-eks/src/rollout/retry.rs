@@ -25,7 +25,7 @@ impl Patience {
 
     /// For a call after something was changed: denials, too, are waited out for `grace`.
     pub(crate) fn after_change(until: Instant, grace: Duration) -> Self {
-        Patience { until, refused_until: Some(until.min(Instant::now() + grace)) }
+        Patience { until, refused_until: Some(until.min(bp_artifact::time::deadline(grace))) }
     }
 
     fn end(&self, error: &Error) -> Option<Instant> {

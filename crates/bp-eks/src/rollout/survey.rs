@@ -97,7 +97,7 @@ impl Inner {
 
     /// What keeps the workload's pods from being well now, with the evidence.
     pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
-        let start = self.start(events, Instant::now() + self.options.deadline).await?;
+        let start = self.start(events, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
         match picture.reason(None) {
             Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),
@@ -154,7 +154,8 @@ impl Inner {
     ) -> Result<Proof, Error> {
         let mut fresh = picture.clone();
         if let Some(live) = &picture.live {
-            let patience = Patience::after_change(Instant::now() + self.options.grace, self.options.grace);
+            let patience =
+                Patience::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
             let read =
                 || async { tokio::try_join!(self.cluster.versions(live), self.cluster.list_pods(live)) };
             (fresh.versions, fresh.pods) = retried(patience, events, &self.id, read).await?;

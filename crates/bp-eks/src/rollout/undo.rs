@@ -2,7 +2,6 @@
 
 use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::{
     causes,
@@ -19,7 +18,7 @@ use super::{
 
 impl Inner {
     pub(super) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
             return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
@@ -44,7 +43,7 @@ impl Inner {
             true => self.ours(&start.live, &start.live, &start.slot),
             false => {
                 self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
                 let put_back = || self.put_back(&start.versions, &start.slot, revision);
                 let applied = retried(patience, events, &self.id, put_back).await;
                 self.not_cancelled(events)?;

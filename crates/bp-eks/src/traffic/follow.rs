@@ -102,7 +102,7 @@ impl<'f> Follower<'f> {
             if self.is_ready() && self.sight.is_clear() {
                 match picture.judge(self.selector, fail_after) {
                     Arrival::Arrived(progress) => {
-                        let until = *baked.get_or_insert_with(|| Instant::now() + bake);
+                        let until = *baked.get_or_insert_with(|| bp_artifact::time::deadline(bake));
                         self.tell(progress);
                         if until <= Instant::now() {
                             return Ok(End::Arrived(picture.serving()));

@@ -192,7 +192,8 @@ impl Inner {
             if events.is_cancelled() {
                 return Err(TrafficError::Interrupted { object: self.object() });
             }
-            let patience = Patience::until(Instant::now() + self.options.grace.min(self.options.deadline));
+            let patience =
+                Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
             let patched = retried(patience, events, &self.id, || self.patch(&away, to)).await;
             if let Err(error) = patched {
                 if events.is_cancelled() {

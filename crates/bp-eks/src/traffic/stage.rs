@@ -126,7 +126,8 @@ impl Inner {
     where
         F: Future<Output = Result<T, TrafficError>>,
     {
-        let patience = Patience::until(Instant::now() + self.options.grace.min(self.options.deadline));
+        let patience =
+            Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
         let done = retried(patience, events, &self.id, call).await;
         self.not_cancelled(events)?;
         done

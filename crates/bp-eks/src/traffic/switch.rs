@@ -8,7 +8,6 @@ use bp_artifact::{
 };
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{
     api::Applied,
@@ -125,7 +124,7 @@ impl Inner {
         image: Option<&ResolvedImage>,
         events: &Events,
     ) -> Result<Outcome, TrafficError> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let live = &survey.traffic.live;
         let selector = self.slots.selector_of(&to.slot, &survey.selector);
         let changes = to != live;
@@ -148,7 +147,7 @@ impl Inner {
         };
         if changes {
             self.not_cancelled(events)?;
-            let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
             let mark = Some((mark, &live.slot));
             let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
             let patched = retried(patience, events, &self.id, patch).await;
@@ -239,7 +238,7 @@ impl Inner {
         let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
         let switched = &self.slots.selector_of(&to.slot, &survey.selector);
         let back = Some((SWITCHED_BACK_FROM, &to.slot));
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let put_back = || async move {
             let service = self.namespace.service(&self.service).await?;
             self.patch(&service, switched, &survey.selector, back).await

@@ -387,12 +387,11 @@ impl Pulse {
                 Movement { left: 0, last, .. } => (last, answer),
                 Movement { last, .. } => (last, idle),
             };
-            // A patience beyond what a clock can show has no end.
-            let Some(until) = since.checked_add(patience) else { return std::future::pending().await };
-            if until <= now {
+            let end = bp_artifact::time::after(since, patience);
+            if end <= now {
                 return patience;
             }
-            tokio::time::sleep_until(until).await;
+            tokio::time::sleep_until(end).await;
         }
     }
 }

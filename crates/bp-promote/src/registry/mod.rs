@@ -156,7 +156,7 @@ impl Host {
         self.pace.throttled();
         if let Some(after) = retry_after {
             let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-            *pause = (*pause).max(Instant::now().checked_add(policy.bounded(*after)));
+            *pause = (*pause).max(Some(bp_artifact::time::deadline(policy.bounded(*after))));
         }
     }
 
