@@ -91,10 +91,10 @@ impl Inner {
 
     /// When the work that begins now has to be done.
     fn deadline(&self) -> Instant {
-        bp_artifact::time::deadline(self.options.deadline
+        bp_artifact::time::deadline(self.options.deadline)
     }
 
-    /// The definition to deploy: the given one or what is in place), with the overlay, and with our image in our
+    /// The definition to deploy: the given one or what is in place, with the overlay, and with our image in our
     /// containers.
     pub(crate) fn wanted(
         &self,

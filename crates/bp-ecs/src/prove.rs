@@ -57,7 +57,8 @@ impl Inner {
                 Err(error) if patience.is_over(&error, deadline) => return Err(error),
                 Err(error) => tracing::warn!(%error, "cannot read the running tasks; trying again"),
             }
-            tokio::time::sleep_until(deadline.min(bp_artifact::time::deadline(self.options.pause(false)))).await;
+            tokio::time::sleep_until(deadline.min(bp_artifact::time::deadline(self.options.pause(false))))
+                .await;
         }
     }
 

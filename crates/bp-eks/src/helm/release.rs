@@ -269,10 +269,16 @@ impl Inner {
 
     /// A workload of the release, to be watched and never written.
     pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
+        self.target_for(workload, container, self.options.deadline)
+    }
+
+    /// The same, watched for at most so long.
+    pub(super) fn target_for(&self, workload: &Workload, container: &str, time: Duration) -> EksTarget {
         let (client, cluster, namespace) =
             (self.client.clone(), self.cluster.clone(), self.namespace.clone());
-        let options = self.options.clone().adopt_only();
+        let options = Options { deadline: time, ..self.options.clone().adopt_only() };
         EksTarget::new(client, cluster, namespace, workload.clone(), Some(container.to_owned()), options)
+            .part_of(&self.id)
     }
 
     /// The values that are given over those of the files.

@@ -3,8 +3,8 @@
 use std::{sync::OnceLock, time::Duration};
 
 use bp_artifact::{
-    Cause, Classified, DeployEvent, Emitter, FailureReport, OnFailure, Outcome, Proof, ResolvedImage,
-    Revision, Verdict,
+    Cause, Classified, DeployEvent, Emitter, FailureReport, OnFailure, Outcome, Progress, Proof,
+    ResolvedImage, Revision, Verdict,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use kube::{
@@ -242,7 +242,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<End, HelmError> {
         let mut watching: FuturesUnordered<_> =
-            places.iter().map(|place| self.watch(place, image, events)).collect();
+            places.iter().map(|place| self.watch(place, image, events, deadline)).collect();
         let mut outcomes = Vec::new();
         let mut unseen = None;
         let helm_waits = running.is_some();
@@ -275,7 +275,7 @@ impl Inner {
                             unseen = Some(outcome.detail);
                             None
                         }
-                        verdict => Some((outcome.failure, verdict.to_string())),
+                        _ => Some((outcome.failure, outcome.detail)),
                     },
                     Ok(None) => None,
                     Err(HelmError::Rollout(error)) if error.is_refusal() || error.is_retryable() => {
@@ -313,6 +313,7 @@ impl Inner {
         place: &Placed,
         image: &ResolvedImage,
         events: &Events,
+        deadline: Instant,
     ) -> Result<Option<Outcome>, HelmError> {
         let Some(workload) = &place.workload else { return Ok(None) };
         let kind = match workload.kind {
@@ -328,7 +329,8 @@ impl Inner {
         let (object, mut sight) =
             (ObjectRef::of_workload(&self.cluster, &self.namespace, workload), Sight::default());
         while !seen.state().iter().any(|object| carries(object, place)) {
-            let blind = sight.ends(self.options.grace);
+            let late = (!sight.is_clear()).then_some(deadline);
+            let blind = sight.ends(self.options.grace).or(late);
             tokio::select! {
                 told = news.next() => match told {
                     None => return Ok(None),
@@ -342,14 +344,31 @@ impl Inner {
                 }
             }
         }
-        let mut rollout = self.target(workload, &place.container).deploy(image);
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let mut rollout = self.target_for(workload, &place.container, left).deploy(image);
         while let Some(event) = rollout.next_event().await {
-            match event {
-                DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {}
-                event => events.emit(event),
-            }
+            events.emit(match event {
+                DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {
+                    continue;
+                }
+                // The release may have several.
+                DeployEvent::Progress { target, progress } => {
+                    let stage = format!("{workload}: {}", progress.stage);
+                    DeployEvent::Progress { target, progress: Progress { stage, ..progress } }
+                }
+                DeployEvent::Notice { target, message } => {
+                    DeployEvent::Notice { target, message: format!("{workload}: {message}") }
+                }
+                event => event,
+            });
         }
-        Ok(Some(rollout.await?))
+        let outcome = rollout.await?;
+        let detail = match outcome.verdict {
+            // That says already which workload it is about.
+            Verdict::Unobserved => outcome.detail,
+            verdict => format!("{workload}: {verdict}"),
+        };
+        Ok(Some(Outcome { detail, ..outcome }))
     }
 
     /// The release's manifest carries the digest, and the pods are seen to run it.

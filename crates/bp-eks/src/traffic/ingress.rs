@@ -15,7 +15,6 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     api::{MANAGER, Namespace},

@@ -73,6 +73,11 @@ impl SlotState {
         Revision { id: self.slot.name.clone(), image: self.image.clone().unwrap_or_default() }
     }
 
+    /// Whether the image is up already, every replica available.
+    pub(super) fn is_up(&self, image: &DigestRef) -> bool {
+        self.has(image) && self.complete && self.replicas > 0
+    }
+
     /// Whether the template names exactly this image's content.
     pub(super) fn has(&self, image: &DigestRef) -> bool {
         let pinned = self.image.as_deref().and_then(|text| text.parse::<DigestRef>().ok());
@@ -102,6 +107,11 @@ pub(super) struct Survey {
 impl Survey {
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.service.annotations().get(key).map(String::as_str)
+    }
+
+    /// Where the image is brought up: the live slot if it runs it already, else the idle one.
+    pub(super) fn slot_for(&self, image: &DigestRef) -> &SlotState {
+        if self.traffic.live.has(image) { &self.traffic.live } else { &self.traffic.idle }
     }
 
     /// The slot that has the image; the live one if both do.

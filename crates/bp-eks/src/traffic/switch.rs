@@ -47,14 +47,25 @@ impl Inner {
     ) -> Result<Outcome, TrafficError> {
         balancer::refuse(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
+        let to = self.staged(&survey, image).await?;
+        self.tell_planned(&survey, Some(image), to != &survey.traffic.live, events);
+        self.turn(&survey, to, SWITCHED_FROM, Some(image), events).await
+    }
+
+    /// The slot that was staged with this image and can take the traffic.
+    async fn staged<'s>(
+        &self,
+        survey: &'s Survey,
+        image: &ResolvedImage,
+    ) -> Result<&'s SlotState, TrafficError> {
         let Some(to) = survey.with_image(&image.reference) else {
             let image = image.reference.clone();
             return Err(TrafficError::NotStaged { service: self.service.clone(), image });
         };
         if to != &survey.traffic.live {
-            self.check_ready(&survey, to, image).await?;
+            self.check_ready(survey, to, image).await?;
         }
-        self.turn(&survey, to, SWITCHED_FROM, Some(image), events).await
+        Ok(to)
     }
 
     pub(super) async fn deploy(
@@ -62,14 +73,36 @@ impl Inner {
         image: &ResolvedImage,
         events: &Events,
     ) -> Result<Outcome, TrafficError> {
-        let staged = self.stage(image, events).await?;
+        balancer::refuse(&self.namespace, &self.service).await?;
+        let survey = self.survey().await?;
+        let slot = survey.slot_for(&image.reference);
+        let changes = slot != &survey.traffic.live || !slot.is_up(&image.reference);
+        self.tell_planned(&survey, Some(image), changes, events);
+        let staged = self.bring(&survey, image, events).await?;
         if !staged.verdict.is_success() {
-            events.emit(DeployEvent::Finished { outcome: Box::new(staged.clone()) });
-            return Ok(staged);
+            return Ok(self.finished(staged, events));
         }
         self.not_cancelled(events)?;
-        let switched = self.switch(image, events).await?;
-        Ok(Outcome { changed: staged.changed || switched.changed, ..switched })
+        let survey = self.survey().await?;
+        let to = self.staged(&survey, image).await?;
+        let outcome = self.move_traffic(&survey, to, SWITCHED_FROM, Some(image), events).await?;
+        Ok(self.finished(Outcome { changed: staged.changed || outcome.changed, ..outcome }, events))
+    }
+
+    /// Says what is going to happen, once for each operation.
+    pub(super) fn tell_planned(
+        &self,
+        survey: &Survey,
+        image: Option<&ResolvedImage>,
+        changes: bool,
+        events: &Events,
+    ) {
+        events.emit(DeployEvent::Planned {
+            target: self.id.clone(),
+            image: image.map(|image| image.reference.clone()),
+            current: Some(survey.traffic.live.revision()),
+            changes,
+        });
     }
 
     pub(super) async fn switch_back(&self, events: &Events) -> Result<Outcome, TrafficError> {
@@ -89,6 +122,7 @@ impl Inner {
         }
         let pinned = to.image.as_deref().and_then(|image| image.parse::<DigestRef>().ok());
         let image = pinned.map(ResolvedImage::from);
+        self.tell_planned(&survey, image.as_ref(), to != live, events);
         self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await
     }
 
@@ -115,8 +149,21 @@ impl Inner {
         }
     }
 
-    /// Moves the traffic to a slot and sees it through. `mark` says on the Service which way it went.
+    /// Moves the traffic to a slot, which ends the operation.
     pub(super) async fn turn(
+        &self,
+        survey: &Survey,
+        to: &SlotState,
+        mark: &'static str,
+        image: Option<&ResolvedImage>,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        let outcome = self.move_traffic(survey, to, mark, image, events).await?;
+        Ok(self.finished(outcome, events))
+    }
+
+    /// Moves the traffic to a slot and sees it through. `mark` says on the Service which way it went.
+    async fn move_traffic(
         &self,
         survey: &Survey,
         to: &SlotState,
@@ -128,12 +175,6 @@ impl Inner {
         let live = &survey.traffic.live;
         let selector = self.slots.selector_of(&to.slot, &survey.selector);
         let changes = to != live;
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: image.map(|image| image.reference.clone()),
-            current: Some(live.revision()),
-            changes,
-        });
         let base = Outcome {
             target: self.id.clone(),
             verdict: Verdict::Unproven,
@@ -157,15 +198,11 @@ impl Inner {
                 Ok(Patched::Superseded(selected)) => {
                     let detail = format!("somebody made the Service select {selected}");
                     let base = Outcome { changed: false, ..base };
-                    return Ok(
-                        self.finished(Outcome { verdict: Verdict::Superseded, detail, ..base }, events)
-                    );
+                    return Ok(Outcome { verdict: Verdict::Superseded, detail, ..base });
                 }
                 Err(error) => {
                     let detail = may_be_applied(&self.object(), error)?;
-                    return Ok(
-                        self.finished(Outcome { verdict: Verdict::Unobserved, detail, ..base }, events)
-                    );
+                    return Ok(Outcome { verdict: Verdict::Unobserved, detail, ..base });
                 }
             }
         }
@@ -178,7 +215,7 @@ impl Inner {
         let follower = Follower::start(&self.namespace, &self.service, &selector, &self.id, events);
         let fail_after = self.options.fail_after.get() as usize;
         let bake = if changes { self.bake } else { Duration::ZERO };
-        let outcome = match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
+        Ok(match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
             End::Arrived(pods) => {
                 let container = self.container_of(survey, to);
                 let pods = pods.iter().map(AsRef::as_ref);
@@ -207,11 +244,10 @@ impl Inner {
             }
             End::OutOfTime { ready: false } => self.take_back(base, survey, to, None, events).await?,
             End::Failed(symptom) => self.take_back(base, survey, to, symptom, events).await?,
-        };
-        Ok(self.finished(outcome, events))
+        })
     }
 
-    fn finished(&self, outcome: Outcome, events: &Events) -> Outcome {
+    pub(super) fn finished(&self, outcome: Outcome, events: &Events) -> Outcome {
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         outcome
     }
