@@ -15,7 +15,7 @@ use super::{
     signatures::{self, Union},
     walk::Walk,
 };
-use crate::content::{Descriptor, Manifest, Reference};
+use crate::content::{Manifest, Reference};
 
 /// The image that everything hangs on.
 struct Root<'a> {
@@ -27,7 +27,7 @@ struct Root<'a> {
 
 /// What is attached to one manifest.
 pub(super) struct Attached {
-    pub(super) referrers: Vec<Descriptor>,
+    pub(super) referrers: Vec<Digest>,
     /// Under which names cosign keeps more of it.
     pub(super) tags: Vec<Tag>,
     /// The referrers that the destination lists.
@@ -72,12 +72,12 @@ impl Engine {
     ) -> Result<Vec<Digest>, CopyError> {
         let Attached { referrers, tags, there } = self.attached(subject, root.walk).await?;
         let referrers = referrers.iter().map(|referrer| async {
-            let how = match there.contains(&referrer.digest) {
+            let how = match there.contains(referrer) {
                 true => Carried::Present,
                 false => self.carry_referrer(subject, referrer, root).await?,
             };
-            self.run.tally.referrer(subject, &referrer.digest, how);
-            Ok::<_, CopyError>(referrer.digest.clone())
+            self.run.tally.referrer(subject, referrer, how);
+            Ok::<_, CopyError>(referrer.clone())
         });
         let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag, root.walk));
         let (mut found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
@@ -91,11 +91,12 @@ impl Engine {
         let (referrers, tags) = {
             let _permit = self.run.lookups.acquire().await;
             let lists = try_join(self.source.referrers(subject), self.source.attached_tags(subject));
-            lists.await.map_err(|source| self.unreadable(subject, source))?
+            let (referrers, tags) = lists.await.map_err(|source| self.unreadable(subject, source))?;
+            // Of a list, which may be large, no more is kept than this. One that names its own subject is no reason to
+            // go round.
+            let digests = referrers.into_iter().map(|referrer| referrer.digest);
+            (digests.filter(|digest| digest != subject).collect::<Vec<_>>(), tags)
         };
-        // A list that names its own subject is no reason to go round.
-        let referrers: Vec<Descriptor> =
-            referrers.into_iter().filter(|referrer| referrer.digest != *subject).collect();
         walk.met(referrers.len() + tags.len(), subject)?;
         let there: HashSet<Digest> = match referrers.is_empty() || self.holds_nothing() {
             true => HashSet::new(),
@@ -112,19 +113,19 @@ impl Engine {
     async fn carry_referrer(
         self: &Arc<Self>,
         subject: &Digest,
-        referrer: &Descriptor,
+        referrer: &Digest,
         root: &Root<'_>,
     ) -> Result<Carried, CopyError> {
-        let reference = Reference::Digest(referrer.digest.clone());
+        let reference = Reference::Digest(referrer.clone());
         let manifest = self.source.manifest(&reference).await;
-        let manifest = manifest.map_err(|source| self.unreadable(&referrer.digest, source))?;
+        let manifest = manifest.map_err(|source| self.unreadable(referrer, source))?;
         self.carry_links(&manifest, root.walk, 0).await?;
         let store = || self.destination.put_manifest(root.top);
         root.there
             .get_or_try_init(store)
             .await
             .map_err(|source| self.unwritable(&root.top.digest, source))?;
-        let named = format!("{}, a referrer of {subject},", referrer.digest);
+        let named = format!("{referrer}, a referrer of {subject},");
         let put = self.destination.put_referrer(subject, &manifest).await;
         put.map_err(|source| self.unwritable(&named, source))?;
         Ok(Carried::Sent)

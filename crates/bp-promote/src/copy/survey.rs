@@ -208,12 +208,12 @@ impl Engine {
         let attached = self.attached(subject, &survey.walk).await?;
         let mut planned = Vec::new();
         for referrer in attached.referrers {
-            let there = attached.there.contains(&referrer.digest);
+            let there = attached.there.contains(&referrer);
             if !there {
-                let reference = Reference::Digest(referrer.digest.clone());
+                let reference = Reference::Digest(referrer.clone());
                 self.survey_links(&self.top(&reference).await?, survey, 0).await?;
             }
-            planned.push(self.referrer(subject, referrer.digest, there));
+            planned.push(self.referrer(subject, referrer, there));
         }
         for tag in attached.tags {
             let (ours, tagged) = self.tagged(&tag).await?;

@@ -46,7 +46,7 @@ pub(super) struct Pages {
 impl Pages {
     const PAGES: usize = 10_000;
     const ENTRIES: usize = 1_000_000;
-    const BYTES: usize = 128 << 20;
+    const BYTES: usize = 64 << 20;
 
     /// The pages of the list that begins with this request.
     pub(super) fn from(first: Call) -> Self {
