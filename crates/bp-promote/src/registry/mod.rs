@@ -19,6 +19,7 @@ mod lists;
 mod pace;
 #[cfg(feature = "ecr")]
 mod parts;
+mod platform;
 mod referrers;
 mod repository;
 mod resolver;
