@@ -27,6 +27,7 @@ async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let workload = delivery.eks_with(|options| args.eks.options(options)).await?;
     let image = args.delivery.image(&delivery).await?;
     if args.eks.dry_run {
+        let image = delivery.clients.with_platform(image).await;
         return eks::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;
     }
     let outcome = ui.follow(workload.deploy(&image)).await?;

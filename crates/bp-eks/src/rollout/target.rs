@@ -147,8 +147,11 @@ impl EksTarget {
         self.0.plan(image).await
     }
 
-    /// Looks for what would make a roll-out of `image` fail: verbs that RBAC denies, nodes of another architecture, secrets,
+    /// Looks for what would make a roll-out of `image` fail: verbs that RBAC denies, nodes of another platform, secrets,
     /// config maps and keys that are missing, a service account that is missing or names no role.
+    ///
+    /// Of a manifest that is not an index the platform has to be in [`ResolvedImage::platforms`], read from its
+    /// configuration; where it is not, that is a finding which is not certain.
     ///
     /// # Errors
     /// When the workload or the container is not there, or the cluster cannot be asked.

@@ -21,6 +21,7 @@ mod origin;
 mod pace;
 #[cfg(feature = "ecr")]
 mod parts;
+mod platform;
 mod referrers;
 mod repository;
 mod resolver;
