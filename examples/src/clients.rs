@@ -247,7 +247,7 @@ impl Clients {
             }
         };
         let digest = image.digest().clone();
-        let platforms = platform.map(|platform| PlatformImage { platform, digest }).into_iter().collect();
+        let platforms = platform.map(|platform| PlatformImage::new(platform, digest)).into_iter().collect();
         ResolvedImage { platforms, ..image }
     }
 }

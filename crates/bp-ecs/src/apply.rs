@@ -21,7 +21,7 @@ const SHOWN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) enum Applied {
     /// This deployment is ours, shown by the service.
-    Begun(Followed, Service),
+    Begun(Followed, Box<Service>),
     /// It was sent, and whether it was applied could not be observed.
     Unknown(String),
 }
@@ -88,7 +88,7 @@ impl Inner {
 
 fn begun(service: Service) -> Result<Applied, Error> {
     match Followed::primary(&service) {
-        Some(ours) => Ok(Applied::Begun(ours, service)),
+        Some(ours) => Ok(Applied::Begun(ours, Box::new(service))),
         None => Ok(Applied::Unknown(
             "ecs:UpdateService was answered, and the service has no primary deployment".to_owned(),
         )),

@@ -66,7 +66,7 @@ impl Inner {
         let (ours, service, adopted) = match start.adopted.clone() {
             Some(followed) => (followed, survey.service.clone(), true),
             None => match self.begin(&wanted, &start, deadline, events).await? {
-                (_, Applied::Begun(ours, service)) => (ours, service, false),
+                (_, Applied::Begun(ours, service)) => (ours, *service, false),
                 (registered, Applied::Unknown(why)) => {
                     let base = Outcome { revision: Some(revision(registered)), ..base };
                     return Ok(self.unobserved(base, why, events));
@@ -231,7 +231,7 @@ impl Inner {
             None => {
                 let force = survey.failed && survey.definition == revision.id;
                 match self.apply(&survey.service, &revision.id, force, deadline).await? {
-                    Applied::Begun(ours, service) => (ours, service, false),
+                    Applied::Begun(ours, service) => (ours, *service, false),
                     Applied::Unknown(why) => return Ok(self.unobserved(base, why, events)),
                 }
             }

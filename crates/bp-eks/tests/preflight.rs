@@ -79,7 +79,7 @@ fn nodes(world: &World, platforms: &[(&str, &str)]) {
 fn single(world: &World, platform: Option<&str>) -> ResolvedImage {
     let second = world.image("second", Behaviour::default());
     let digest = second.digest().clone();
-    let platforms = platform.map(|platform| PlatformImage { platform: platform.parse().unwrap(), digest });
+    let platforms = platform.map(|platform| PlatformImage::new(platform.parse().unwrap(), digest));
     ResolvedImage {
         media_type: Some("application/vnd.oci.image.manifest.v1+json".to_owned()),
         platforms: platforms.into_iter().collect(),

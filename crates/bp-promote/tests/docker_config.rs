@@ -136,6 +136,7 @@ fn a_helper_that_gives_no_login_is_named_with_its_configuration_and_killed() {
             // Of a process that has ended, and that nobody has waited for, the command is empty.
             let command = format!("/proc/{}/cmdline", id.trim());
             let is_gone = || fs::read(&command).unwrap_or_default().is_empty();
+            #[expect(clippy::disallowed_methods, reason = "a process ends in the system's time, not in ours")]
             let gone = (0..500).any(|_| {
                 std::thread::sleep(std::time::Duration::from_millis(10));
                 is_gone()

@@ -164,7 +164,7 @@ pub enum Error {
         /// What was asked.
         operation: &'static str,
         /// The object that was to be changed.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// The webhook's name.
         webhook: String,
         /// In the API server's words.

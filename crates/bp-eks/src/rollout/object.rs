@@ -85,7 +85,7 @@ impl ObjectRef {
         let source: Box<dyn StdError + Send + Sync> = status.clone();
         if let Some(webhook) = refusals::webhook(&status.message) {
             let webhook = webhook.to_owned();
-            return Error::WebhookUnavailable { operation, object, webhook, source };
+            return Error::WebhookUnavailable { operation, object: Box::new(object), webhook, source };
         }
         match code {
             _ if refusals::is_denied(&status.message) => Error::AdmissionRefused { object, source },

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn signatures_of_one_payload_by_two_keys_are_two() {
         let (ours, theirs) = (layer("payload", "by dev"), layer("payload", "by prod"));
-        let merged = merged(&manifest(&[ours.clone()]), &manifest(&[theirs.clone()]));
+        let merged = merged(&manifest(std::slice::from_ref(&ours)), &manifest(std::slice::from_ref(&theirs)));
         let document: Value = serde_json::from_slice(&merged.manifest.bytes).unwrap();
         assert_eq!(document["layers"], json!([theirs, ours]));
     }
