@@ -70,7 +70,7 @@ async fn lists_without_end_are_not_kept_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_are_no_tags_are_left_out() {
+async fn skips_invalid_tag_names() {
     let long = "a".repeat(1 << 20);
     let (client, _) = client(move |_| {
         answer(200, &[], json!({ "tags": ["v1", long, "", "-x", "a b", "\u{1b}[2J", "v2"] }).to_string())
@@ -105,7 +105,7 @@ async fn null_is_an_empty_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn documents_that_are_no_objects_are_an_error() {
+async fn rejects_documents_that_are_not_objects() {
     for body in ["[]", "[[]]", "[[\"a\"]]", "\"x\"", "null", "5", "true"] {
         let text = body.to_owned();
         let (client, _) = client(move |seen| match seen.path.contains("/manifests/") {
@@ -125,7 +125,7 @@ async fn documents_that_are_no_objects_are_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_tag_of_any_json_is_not_overwritten_and_is_no_panic() {
+async fn never_overwrites_a_fallback_tag_that_is_not_a_list() {
     for (body, is_list) in [
         ("[]", false),
         ("\"x\"", false),
@@ -159,7 +159,7 @@ async fn a_fallback_tag_of_any_json_is_not_overwritten_and_is_no_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_any_json_are_told_in_a_line() {
+async fn shortens_error_answers_of_any_json() {
     let long = "x".repeat(100_000);
     for body in [
         r#"{"errors":null}"#.to_owned(),
