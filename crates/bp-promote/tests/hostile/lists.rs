@@ -41,23 +41,17 @@ async fn pages_that_come_again_or_never_end_are_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn lists_without_end_are_not_kept_in_memory() {
-    // Pages of 50,000 tags, each of them new.
-    let (client, log) = client(|seen| {
+    // Pages of 50,000 tags, and of one referrer with an annotation of 10 MiB.
+    let tags = format!(r#"{{"tags":[{}"v"]}}"#, r#""v","#.repeat(49_999));
+    let digest = Digest::sha256("x");
+    let (before, after) =
+        (r#"{"manifests":[{"size":1,"annotations":{"a":""#, format!(r#""}},"digest":"{digest}"}}]}}"#));
+    let referrers = format!("{before}{}{after}", "a".repeat(10 << 20));
+    let (client, log) = client(move |seen| {
         let page: u64 = seen.query.rsplit('=').next().and_then(|last| last.parse().ok()).unwrap_or(0) % 1_000;
         let link = format!("<{}?last={}>; rel=\"next\"", seen.path, page + 1);
-        let body = match seen.path.ends_with("/list") {
-            true => {
-                let tags: Vec<String> = (0..50_000).map(|n| format!("{page}-{n}")).collect();
-                json!({ "tags": tags }).to_string()
-            }
-            false => {
-                let annotation = "a".repeat(10 << 20);
-                let of =
-                    json!({ "digest": Digest::sha256("x"), "size": 1, "annotations": { "a": annotation } });
-                index(&[of])
-            }
-        };
-        answer(200, &[("link", &link)], body)
+        let body = if seen.path.ends_with("/list") { &tags } else { &referrers };
+        answer(200, &[("link", &link)], body.clone())
     });
     let repository = of(&client, SRC);
     let error = repository.tags().await.unwrap_err().to_string();
