@@ -320,7 +320,7 @@ impl Show for CopyEvent {
                 ui.say(format!("{side:?}: {reason}; again in {pause:?}"))
             }
             CopyEvent::Kept(kept) => ui.say(format!(
-                "warning: {}:{} is kept ({}): {} does not arrive under this tag, because {}",
+                "warning: {}:{} still points to {}; {} was not merged into it: {}",
                 kept.destination,
                 kept.tag,
                 kept.digest.short(),

@@ -178,7 +178,7 @@ async fn no_clobber_refuses_to_move_signatures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_merged_is_kept_and_told() {
+async fn what_cannot_be_merged_is_kept_and_reported() {
     for kind in ["sig", "sbom"] {
         let world = World::plain();
         let image = multi();
@@ -225,7 +225,7 @@ async fn immutable_tags_of_signatures_are_refused_by_the_destination() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_tells_whether_signatures_move() {
+async fn a_plan_shows_whether_signatures_move() {
     let Stage { world, image, source, destination } = promoted("sig").await;
     let [from, to] = [SRC, DST].map(|host| format!("{host}/shop/web:v1").parse::<ImageRef>().unwrap());
     write(&destination, &image, "sig", &[("payload of dev", "dev"), ("payload of prod", "prod")]);

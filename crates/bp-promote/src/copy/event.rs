@@ -50,8 +50,8 @@ pub enum CopyEvent {
         /// How it came there.
         how: Carried,
     },
-    /// Something that is attached to the image at the source did not arrive: the destination has something else under its
-    /// name.
+    /// Something that is attached to the image at the source was not copied: the destination has other content under its
+    /// tag.
     Kept(Kept),
     /// Something failed and is tried again.
     Retrying {

@@ -31,7 +31,7 @@ pub struct CopyReport {
     pub blobs: Counts,
     /// What is attached, if that was asked for.
     pub referrers: Counts,
-    /// What is attached at the source and did not arrive, since the destination has something else under its name.
+    /// What is attached at the source and was not copied, since the destination has other content under its tag.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
     /// Bytes of the blobs that were sent.
@@ -91,7 +91,7 @@ pub struct RunReport {
     pub blobs: Counts,
     /// What is attached, if that was asked for.
     pub referrers: Counts,
-    /// What is attached at a source and did not arrive, since the destination has something else under its name.
+    /// What is attached at a source and was not copied, since the destination has other content under its tag.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
     /// Bytes of the blobs that were sent.

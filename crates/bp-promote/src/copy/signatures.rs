@@ -36,7 +36,7 @@ pub(super) fn union(tag: &Tag, source: &Manifest, destination: &Manifest) -> Uni
     /// Cosign reads no manifest with more of them.
     const MOST: usize = 1_000;
     if tag.as_str().ends_with(".sbom") {
-        return Union::Neither("cosign reads one SBOM only from such a tag");
+        return Union::Neither("cosign reads a single SBOM from such a tag");
     }
     let (Some(ours), Some(mut theirs)) = (Signatures::read(source), Signatures::read(destination)) else {
         return Union::Neither("one of the two is not a manifest of signatures as cosign writes it");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_manifest_of_signatures_is_not_merged() {
+    fn only_manifests_of_signatures_are_merged() {
         let (ours, theirs) = (manifest(&[layer("a", "a")]), manifest(&[layer("b", "b")]));
         let neither = |tag: &Tag, a: &Manifest, b: &Manifest| matches!(union(tag, a, b), Union::Neither(_));
         assert!(neither(&tag("sbom"), &ours, &theirs));

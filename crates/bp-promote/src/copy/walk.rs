@@ -1,5 +1,5 @@
-//! How far an image may reach. What refers to what was written by others, who may have written more than anybody can
-//! copy: each walk through an image has bounds, far beyond any that was built to run.
+//! Limits for walking an image. Its manifests were written by others, by mistake or with malice in a shape that has no end;
+//! the limits are far beyond any image that was built to run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use bp_artifact::Digest;
 use super::CopyError;
 use crate::content::{Links, Manifest};
 
-/// What was met so far of one image.
+/// How much of one image has been visited.
 #[derive(Default)]
 pub(super) struct Walk {
     manifests: AtomicU64,
@@ -21,7 +21,7 @@ impl Walk {
     const DEPTH: usize = 16;
     const MANIFESTS: u64 = 10_000;
     const BLOBS: u64 = 100_000;
-    /// Of all manifests together, which are in memory while what is below them is copied.
+    /// The size of all manifests together: they are in memory while the content below them is copied.
     const BYTES: u64 = 256 << 20;
 
     /// The links of a manifest that is so many levels below the image's own.
@@ -39,7 +39,7 @@ impl Walk {
         Ok(links)
     }
 
-    /// So many manifests were met below `digest`, or attached to it.
+    /// Counts manifests that were found below `digest`, or attached to it.
     pub(super) fn met(&self, manifests: usize, digest: &Digest) -> Result<(), CopyError> {
         add(&self.manifests, manifests, Self::MANIFESTS, digest, "manifests")
     }
@@ -47,7 +47,6 @@ impl Walk {
 
 fn add(sum: &AtomicU64, more: usize, most: u64, digest: &Digest, what: &str) -> Result<(), CopyError> {
     let more = u64::try_from(more).unwrap_or(u64::MAX);
-    // A sum is at most one answer beyond its bound when it is met, so that it cannot wrap round.
     if sum.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= most {
         return Ok(());
     }

@@ -122,8 +122,8 @@ pub enum RegistryError {
         /// Whether other credentials have been fetched since, so that the next attempt may go well.
         renewed: bool,
     },
-    /// The host that the registry redirected to, an object store or a CDN, refused the request. It asks nobody for the
-    /// registry's credentials, which it never gets.
+    /// The host that the registry redirected to, an object store or a CDN, refused the request. The registry's credentials
+    /// are not sent there.
     #[error("{at} was redirected to {host}, which refused it with status {status}")]
     RedirectRefused {
         /// What was asked.
@@ -225,8 +225,8 @@ pub enum RegistryError {
         /// What is wrong with it.
         source: ManifestError,
     },
-    /// The answer is larger, or takes longer, than any that is needed.
-    #[error("{at} was given up: {limit}")]
+    /// The answer is larger, or takes longer, than any that is valid.
+    #[error("{at} exceeded a limit: {limit}")]
     Limit {
         /// What was asked.
         at: RequestLine,

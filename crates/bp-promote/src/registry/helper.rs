@@ -13,13 +13,13 @@ use tokio::{
 
 use super::credentials::Login;
 
-/// Some ask a service, or wait for a person who unlocks a key store.
+/// Some helpers call a service, or wait for a person who unlocks a key store.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a helper writes at most; no login is as long.
+/// The largest answer that is read; no login is as long.
 const MOST: u64 = 1 << 20;
 
-/// Asks the helper `docker-credential-<name>` for the login for `server`. `None` when it knows of none.
+/// Asks the helper `docker-credential-<name>` for the login for `server`. `None` when it has none.
 ///
 /// # Errors
 /// With what is wrong, without what the helper printed, which may hold a secret.
@@ -31,15 +31,15 @@ pub(super) async fn ask(name: &str, server: &str) -> Result<Option<Login>, Strin
     match tokio::time::timeout(PATIENCE, run(&program, server)).await {
         Ok(Ok((true, output))) => match login(output.expose_secret()) {
             Some(login) => Ok(Some(login)),
-            None => Err(format!("the credential helper {program} gives no login: its answer cannot be read")),
+            None => Err(format!("the credential helper {program} returned an answer that cannot be read")),
         },
-        // The words of every helper for "I know nothing of this registry".
+        // What every helper prints when it has no login for the registry.
         Ok(Ok((false, output))) if says(output.expose_secret(), "credentials not found") => Ok(None),
         Ok(Ok((false, _))) => Err(format!("the credential helper {program} failed")),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
             Err(format!("the credential helper {program} is not installed, or not in PATH"))
         }
-        Ok(Err(error)) => Err(format!("the credential helper {program} cannot be asked: {error}")),
+        Ok(Err(error)) => Err(format!("the credential helper {program} could not be run: {error}")),
         Err(_) => {
             Err(format!("the credential helper {program} did not answer within {} s", PATIENCE.as_secs()))
         }
@@ -59,7 +59,7 @@ async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)>
     let write = async {
         if let Some(mut stdin) = stdin
             && let Err(error) = stdin.write_all(server.as_bytes()).await
-            // One that knows its only login need not read what is asked for.
+            // A helper with a single login need not read which registry is asked for.
             && error.kind() != io::ErrorKind::BrokenPipe
         {
             return Err(error);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{net::*, source::*};
 
 #[tokio::test(start_paused = true)]
-async fn sizes_that_no_content_has_are_an_error_that_names_them() {
+async fn rejects_sizes_that_no_blob_has_and_names_them() {
     for size in ["18446744073709551615", "9223372036854775808", "-1", "1e30"] {
         let blob = |name: &str, size: &str| {
             format!(r#"{{"mediaType":"a/b","digest":"{}","size":{size}}}"#, Digest::sha256(name))

@@ -41,23 +41,17 @@ async fn pages_that_come_again_or_never_end_are_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn lists_without_end_are_not_kept_in_memory() {
-    // Pages of 50,000 tags, each of them new.
-    let (client, log) = client(|seen| {
+    // Pages of 50,000 tags, and of one referrer with an annotation of 10 MiB.
+    let tags = format!(r#"{{"tags":[{}"v"]}}"#, r#""v","#.repeat(49_999));
+    let digest = Digest::sha256("x");
+    let (before, after) =
+        (r#"{"manifests":[{"size":1,"annotations":{"a":""#, format!(r#""}},"digest":"{digest}"}}]}}"#));
+    let referrers = format!("{before}{}{after}", "a".repeat(10 << 20));
+    let (client, log) = client(move |seen| {
         let page: u64 = seen.query.rsplit('=').next().and_then(|last| last.parse().ok()).unwrap_or(0) % 1_000;
         let link = format!("<{}?last={}>; rel=\"next\"", seen.path, page + 1);
-        let body = match seen.path.ends_with("/list") {
-            true => {
-                let tags: Vec<String> = (0..50_000).map(|n| format!("{page}-{n}")).collect();
-                json!({ "tags": tags }).to_string()
-            }
-            false => {
-                let annotation = "a".repeat(10 << 20);
-                let of =
-                    json!({ "digest": Digest::sha256("x"), "size": 1, "annotations": { "a": annotation } });
-                index(&[of])
-            }
-        };
-        answer(200, &[("link", &link)], body)
+        let body = if seen.path.ends_with("/list") { &tags } else { &referrers };
+        answer(200, &[("link", &link)], body.clone())
     });
     let repository = of(&client, SRC);
     let error = repository.tags().await.unwrap_err().to_string();
@@ -70,7 +64,7 @@ async fn lists_without_end_are_not_kept_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_are_no_tags_are_left_out() {
+async fn skips_invalid_tag_names() {
     let long = "a".repeat(1 << 20);
     let (client, _) = client(move |_| {
         answer(200, &[], json!({ "tags": ["v1", long, "", "-x", "a b", "\u{1b}[2J", "v2"] }).to_string())
@@ -105,7 +99,7 @@ async fn null_is_an_empty_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn documents_that_are_no_objects_are_an_error() {
+async fn rejects_documents_that_are_not_objects() {
     for body in ["[]", "[[]]", "[[\"a\"]]", "\"x\"", "null", "5", "true"] {
         let text = body.to_owned();
         let (client, _) = client(move |seen| match seen.path.contains("/manifests/") {
@@ -125,7 +119,7 @@ async fn documents_that_are_no_objects_are_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_tag_of_any_json_is_not_overwritten_and_is_no_panic() {
+async fn never_overwrites_a_fallback_tag_that_is_not_a_list() {
     for (body, is_list) in [
         ("[]", false),
         ("\"x\"", false),
@@ -159,7 +153,7 @@ async fn a_fallback_tag_of_any_json_is_not_overwritten_and_is_no_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_any_json_are_told_in_a_line() {
+async fn shortens_error_answers_of_any_json() {
     let long = "x".repeat(100_000);
     for body in [
         r#"{"errors":null}"#.to_owned(),

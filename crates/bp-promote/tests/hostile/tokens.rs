@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{net::*, source::*};
 
 #[tokio::test(start_paused = true)]
-async fn token_lifetimes_of_every_kind_are_taken() {
+async fn accepts_token_lifetimes_of_every_kind() {
     for (lifetime, asked) in [
         ("18446744073709551615", 1),
         ("1000000000000", 1),
@@ -47,7 +47,7 @@ async fn token_lifetimes_of_every_kind_are_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn token_answers_that_are_none_are_an_error() {
+async fn rejects_answers_without_a_usable_token() {
     let long = format!(r#"{{"token":"{}"}}"#, "a".repeat(2 << 20));
     for body in ["null", "[]", "[\"t\"]", "\"t\"", "{}", r#"{"token":"a\nb"}"#, r#"{"token":5}"#, "", &long] {
         let body = body.to_owned();
