@@ -10,6 +10,8 @@ use bp_examples::{Clients, Endpoints, Failure, Ui, cli};
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
 #[derive(clap::Args)]
 struct Args {
+    #[command(flatten)]
+    given: cli::Given,
     /// The image as it was pushed: registry/repository:tag
     #[arg(long, env = "BP_IMAGE")]
     image: ImageRef,
@@ -40,6 +42,9 @@ fn main() -> Process {
 }
 
 async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    if args.env.is_none() {
+        args.given.refuse(&["config", "overlay", "set"], "without --env")?;
+    }
     let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
         Ok(artifact) => artifact,
         // On a person's machine the commit comes by flag, or not at all.

@@ -203,7 +203,10 @@ impl Inner {
     }
 
     fn arguments(&self, helm: &Program, image: &ResolvedImage, dry: bool) -> Result<Vec<String>, HelmError> {
-        let mut arguments = words(["upgrade", &self.release, &self.chart, "--install"]);
+        let Some(chart) = &self.chart else {
+            return Err(HelmError::NoChart { release: self.release.clone() });
+        };
+        let mut arguments = words(["upgrade", &self.release, chart, "--install"]);
         for file in &self.values_files {
             arguments.extend(["--values".to_owned(), file.display().to_string()]);
         }
