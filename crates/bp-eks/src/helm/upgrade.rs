@@ -67,11 +67,9 @@ impl Inner {
 
     /// The end of work whose Lease is lost. Where it only could not be renewed, what was begun goes on unobserved.
     pub(super) fn lost(&self, begun: Begun, why: Option<String>) -> Result<Outcome, HelmError> {
-        match (begun.into_inner(), why) {
-            (Some(begun), Some(why)) => Ok(self
-                .unobserved(begun, &format!("its lease could not be renewed, so helm was stopped: {why}"))),
-            _ => Err(HelmError::LeaseLost { release: self.release.clone() }),
-        }
+        let lost = || HelmError::LeaseLost { release: self.release.clone() };
+        let (begun, why) = begun.into_inner().zip(why).ok_or_else(lost)?;
+        Ok(self.unobserved(begun, &format!("its lease could not be renewed, so helm was stopped: {why}")))
     }
 
     pub(super) fn unobserved(&self, begun: Outcome, why: &str) -> Outcome {
@@ -269,17 +267,15 @@ impl Inner {
                     (!ended.success).then_some((None, ended.message))
                 }
                 Some(watched) = watching.next() => match watched {
-                    Ok(Some(outcome)) => match outcome.verdict {
-                        Verdict::Deployed | Verdict::Unproven => {
-                            outcomes.push(outcome);
-                            None
-                        }
-                        Verdict::Unobserved => {
-                            unseen = Some(outcome.detail);
-                            None
-                        }
-                        _ => Some((outcome.failure, outcome.detail)),
-                    },
+                    Ok(Some(outcome)) if matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) => {
+                        outcomes.push(outcome);
+                        None
+                    }
+                    Ok(Some(outcome)) if outcome.verdict == Verdict::Unobserved => {
+                        unseen = Some(outcome.detail);
+                        None
+                    }
+                    Ok(Some(outcome)) => Some((outcome.failure, outcome.detail)),
                     Ok(None) => None,
                     Err(HelmError::Rollout(error)) if error.is_refusal() || error.is_retryable() => {
                         unseen = Some(error.without_advice());

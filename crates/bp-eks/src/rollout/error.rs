@@ -17,7 +17,7 @@ pub enum Error {
     #[error("the namespace {:?} has no {object}: create it first, or correct the name", object.namespace)]
     NotFound {
         /// What is missing, as the API server names it.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
     },
     /// No such namespace.
     #[error("the cluster has no namespace {namespace:?}: check the cluster and the name")]
@@ -79,7 +79,7 @@ pub enum Error {
     )]
     Conflict {
         /// The object.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// Who owns what.
         conflicts: Vec<Conflict>,
     },
@@ -89,7 +89,7 @@ pub enum Error {
     )]
     AdmissionRefused {
         /// The object.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// In the API server's words.
         source: BoxError,
     },

@@ -105,10 +105,7 @@ pub enum TrafficError {
 
 impl OfApi for TrafficError {
     fn of_api(&self) -> Option<&Error> {
-        match self {
-            TrafficError::Rollout(error) => Some(error),
-            _ => None,
-        }
+        if let TrafficError::Rollout(error) = self { Some(error) } else { None }
     }
 }
 

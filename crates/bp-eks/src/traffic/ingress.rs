@@ -288,10 +288,11 @@ impl Inner {
         let conflicts = owners(ingress);
         match conflicts.is_empty() || self.options.take_over {
             true => Ok(()),
-            false => {
-                Err(Error::Conflict { object: self.namespace.object("ingress", &self.ingress), conflicts }
-                    .into())
+            false => Err(Error::Conflict {
+                object: Box::new(self.namespace.object("ingress", &self.ingress)),
+                conflicts,
             }
+            .into()),
         }
     }
 

@@ -133,7 +133,7 @@ impl Inner {
         )?;
         let Some(running) = running else {
             let object = self.namespace.object("deployment", &live.deployment);
-            return Err(Error::NotFound { object }.into());
+            return Err(Error::NotFound { object: Box::new(object) }.into());
         };
         let container = self.container.as_deref();
         let switched_from = service.annotations().get(SWITCHED_FROM).cloned();
