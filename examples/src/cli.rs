@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Config, ConfigError, ConfigLoader};
-use clap::{Args, ValueEnum};
+use bp_artifact::{Config, ConfigError, ConfigLoader, time::parse_duration};
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum, parser::ValueSource};
+
+use crate::Failure;
 
 /// How events are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -25,17 +27,40 @@ pub struct OutputArgs {
     pub output: Output,
 }
 
-/// Where the project's environments are, and what is laid over them.
+/// The files that the project's environments are in.
+#[derive(Debug, Clone, Args)]
+pub struct FileArgs {
+    /// The project's environments
+    #[arg(long, value_name = "FILE", default_value = "bp.toml", env = "BP_CONFIG")]
+    config: PathBuf,
+    /// A file laid over bp.toml, which has only what it changes; several are laid in their order
+    #[arg(id = "overlay", long = "overlay", value_name = "FILE", env = "BP_OVERLAY", value_delimiter = ',')]
+    overlays: Vec<PathBuf>,
+}
+
+impl FileArgs {
+    /// Reads `bp.toml`, the overlays and the variables `BP_<ENVIRONMENT>_<KEY>`. The later win.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a setting is wrong.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        self.loader().load()
+    }
+
+    fn loader(&self) -> ConfigLoader {
+        let loader = ConfigLoader::new(&self.config).variables(|name| std::env::var(name).ok());
+        self.overlays.iter().fold(loader, ConfigLoader::overlay)
+    }
+}
+
+/// Where the project's environments are, and what is laid over one of them.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
-    /// The project's environments
-    #[arg(long = "config", value_name = "FILE", default_value = "bp.toml", env = "BP_CONFIG")]
-    pub file: PathBuf,
-    /// A file laid over bp.toml, which has only what it changes; several are laid in their order
-    #[arg(long = "overlay", value_name = "FILE", env = "BP_OVERLAY", value_delimiter = ',')]
-    pub overlays: Vec<PathBuf>,
+    /// The files.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// A setting of the environment, over bp.toml and variables: ecs.cluster=blue
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    #[arg(id = "set", long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub settings: Vec<(String, String)>,
 }
 
@@ -46,10 +71,7 @@ impl ConfigArgs {
     /// # Errors
     /// When a file cannot be read or a setting is wrong.
     pub fn load(&self, environment: &str) -> Result<Config, ConfigError> {
-        let mut loader = ConfigLoader::new(&self.file).variables(|name| std::env::var(name).ok());
-        for path in &self.overlays {
-            loader = loader.overlay(path);
-        }
+        let mut loader = self.files.loader();
         for (key, value) in &self.settings {
             loader = loader.flag("--set", environment, key, value);
         }
@@ -65,39 +87,54 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Where the project's files are.
-#[derive(Debug, Clone, Args)]
-pub struct ProjectArgs {
-    /// The environments.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The artifact that the build left
-    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
-    pub artifact: PathBuf,
-}
-
 /// How long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
-    /// When to stop waiting: 90s, 15m, 1h; if not given, what bp.toml says for the environment
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// When to stop waiting: 90s, 15m, 1h30m; defaults to deploy.timeout of bp.toml
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub deadline: Option<Duration>,
 }
 
-/// Reads `90s`, `15m`, `1h` or `500ms`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 =
-        number.parse().map_err(|_| "expected a number and a unit, as in 90s, 15m or 1h".to_owned())?;
-    let time = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        "h" => Duration::from_secs(number.saturating_mul(3600)),
-        _ => return Err(format!("the unit {unit:?} is none of ms, s, m, h")),
-    };
-    if time.is_zero() { Err("the time is zero".to_owned()) } else { Ok(time) }
+/// The flags that the command line has, as opposed to variables and defaults: a pipeline sets variables for all its
+/// steps, and a step that has no use for one ignores it.
+///
+/// Flatten it as the first field of a struct: it sees the flags of the fields behind it.
+#[derive(Debug, Clone, Default)]
+pub struct Given(Vec<String>);
+
+impl Given {
+    /// Refuses those of `flags` that were given, because they have no effect in this `case`: `with --image`.
+    ///
+    /// # Errors
+    /// When one of them was given.
+    pub fn refuse(&self, flags: &[&str], case: &str) -> Result<(), Failure> {
+        match flags.iter().find(|flag| self.0.iter().any(|given| given == *flag)) {
+            Some(flag) => Err(Failure::bad_input(format!("--{flag} has no effect {case}: leave it out"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromArgMatches for Given {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Ok(Given(matches.ids().map(clap::Id::as_str).filter(given).map(|id| id.replace('_', "-")).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Given {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }
 
 #[cfg(test)]
@@ -110,14 +147,5 @@ mod tests {
         assert_eq!(key_and_value("ecs.cluster=blue"), pair("ecs.cluster", "blue"));
         assert_eq!(key_and_value("tags.Query=a=b"), pair("tags.Query", "a=b"));
         assert!(key_and_value("ecs.cluster").is_err() && key_and_value("=blue").is_err());
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        for text in ["", "15", "m", "0s", "-1s", "1 h", "1d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
     }
 }

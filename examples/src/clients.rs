@@ -7,10 +7,13 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
-use bp_artifact::{EcrResolver, EnvironmentConfig, ErrorClass, Registry, Resolve};
-
+use bp_artifact::{
+    EcrResolver, EnvironmentConfig, ErrorClass, PlatformImage, Registry, Resolve, ResolvedImage,
+};
 use bp_eks::Connector;
-use bp_promote::{CredentialSource, DockerConfig, RegistryClient, RegistryClientBuilder, RegistryResolver};
+use bp_promote::{
+    CredentialSource, DockerConfig, EcrClients, RegistryClient, RegistryClientBuilder, RegistryResolver,
+};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
 
 use crate::Failure;
@@ -213,6 +216,39 @@ impl Clients {
             Some(_) => Box::new(EcrResolver::new(self.ecr(registry))),
             None => Box::new(RegistryResolver::new(self.endpoints.registry_client(DockerConfig)?)),
         })
+    }
+}
+
+impl Clients {
+    /// The image with the platform that its configuration names, if it is not an index: what a dry run holds against the
+    /// nodes. As it was where the registry does not let the configuration be read.
+    pub async fn with_platform(&self, image: ResolvedImage) -> ResolvedImage {
+        if !image.platforms.is_empty() {
+            return image;
+        }
+        let read = async {
+            let repository = image.reference.repository();
+            let registry = repository.registry();
+            let builder = match registry.ecr() {
+                Some(_) => self
+                    .endpoints
+                    .registries()?
+                    .ecr(EcrClients::new().with(registry.clone(), self.ecr(registry))),
+                None => self.endpoints.registries()?.credentials(DockerConfig),
+            };
+            let platform = builder.build()?.repository(repository).platform(image.digest()).await?;
+            Ok::<_, Failure>(platform)
+        };
+        let platform = match read.await {
+            Ok(platform) => platform,
+            Err(error) => {
+                tracing::debug!(%error, image = %image.reference, "failed to read the image's configuration");
+                None
+            }
+        };
+        let digest = image.digest().clone();
+        let platforms = platform.map(|platform| PlatformImage::new(platform, digest)).into_iter().collect();
+        ResolvedImage { platforms, ..image }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every deploying binary does first: read `bp.toml` and `artifact.json`, and see that the image is there.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{Artifact, DigestRef, EnvironmentConfig, ImageRef, ResolvedImage, Target};
 use bp_ecs::{Cluster, EcsTarget, Options};
@@ -8,46 +8,62 @@ use clap::Args;
 
 use crate::{Clients, Endpoints, Failure, cli};
 
-/// What to deploy, where, and for how long to watch.
+/// The environment to work on.
 #[derive(Debug, Clone, Args)]
-pub struct DeliveryArgs {
+pub struct EnvironmentArgs {
     /// The environment of bp.toml
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     pub env: String,
-    /// This image, registry/repository@sha256:..., instead of the artifact's
-    #[arg(long)]
-    pub image: Option<DigestRef>,
-    /// On EKS, take the image's field from the tool that created the workload; needed once, for the first deployment
-    #[arg(long)]
-    take_over: bool,
     #[command(flatten)]
-    project: cli::ProjectArgs,
-    #[command(flatten)]
-    wait: cli::WaitArgs,
+    config: cli::ConfigArgs,
 }
 
-impl DeliveryArgs {
+impl EnvironmentArgs {
     /// Reads `bp.toml` and signs in to the environment.
     ///
     /// # Errors
     /// When the file is missing or wrong, the environment is unknown, or there are no credentials.
     pub async fn open(&self) -> Result<Delivery, Failure> {
-        let config = self.project.config.load(&self.env)?;
+        let config = self.config.load(&self.env)?;
         let environment = config.environment(&self.env)?.clone();
         let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
-        let deadline = self.wait.deadline.unwrap_or(environment.deploy.timeout);
-        Ok(Delivery::new(environment, clients, deadline).take_over(self.take_over))
+        let deadline = environment.deploy.timeout;
+        Ok(Delivery::new(environment, clients, deadline))
+    }
+}
+
+/// The image to work with.
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    #[command(flatten)]
+    given: cli::Given,
+    /// This image, registry/repository@sha256:..., instead of the artifact's
+    #[arg(long)]
+    image: Option<DigestRef>,
+    /// The artifact that the build left
+    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
+    artifact: PathBuf,
+}
+
+impl ImageArgs {
+    /// Refuses an artifact beside an image.
+    ///
+    /// # Errors
+    /// When both flags were given.
+    pub fn check(&self) -> Result<(), Failure> {
+        let both = self.image.as_ref().map(|_| self.given.refuse(&["artifact"], "with --image"));
+        both.unwrap_or(Ok(()))
     }
 
-    /// The image to deploy, seen in the environment's registry: the flag's, else the artifact's.
+    /// The image, seen in the environment's registry: the flag's, else the artifact's.
     ///
     /// # Errors
     /// When neither names an image, or the registry does not have it.
-    pub async fn image(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
+    pub async fn find(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
         let environment = &delivery.environment;
         let wanted: ImageRef = match &self.image {
             Some(image) => image.clone().into(),
-            None => Artifact::read(&self.project.artifact)?.image_in(&environment.repository)?,
+            None => Artifact::read(&self.artifact)?.image_in(&environment.repository)?,
         };
         let resolver = delivery.clients.resolver(wanted.repository().registry())?;
         match resolver.resolve(&wanted).await {
@@ -58,6 +74,46 @@ impl DeliveryArgs {
             ))),
             found => Ok(found?),
         }
+    }
+}
+
+/// Whether to take fields over.
+#[derive(Debug, Clone, Args)]
+pub struct TakeOverArgs {
+    /// On EKS, take the image's field from the tool that created the workload; needed once, for the first deployment
+    #[arg(long)]
+    pub take_over: bool,
+}
+
+/// What to deploy, where, and for how long to watch.
+#[derive(Debug, Clone, Args)]
+pub struct DeliveryArgs {
+    /// Where.
+    #[command(flatten)]
+    pub environment: EnvironmentArgs,
+    /// What.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    #[command(flatten)]
+    wait: cli::WaitArgs,
+}
+
+impl DeliveryArgs {
+    /// Reads `bp.toml` and signs in to the environment.
+    ///
+    /// # Errors
+    /// When flags exclude each other; else as [`EnvironmentArgs::open`].
+    pub async fn open(&self) -> Result<Delivery, Failure> {
+        self.image.check()?;
+        Ok(self.environment.open().await?.deadline(self.wait.deadline))
+    }
+
+    /// The image to deploy, as [`ImageArgs::find`] has it.
+    ///
+    /// # Errors
+    /// As [`ImageArgs::find`].
+    pub async fn image(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
+        self.image.find(delivery).await
     }
 }
 
@@ -77,6 +133,12 @@ impl Delivery {
     /// An environment whose deployments are watched for at most `deadline`.
     pub fn new(environment: EnvironmentConfig, clients: Clients, deadline: Duration) -> Self {
         Delivery { environment, clients, deadline, cadence: None, take_over: false }
+    }
+
+    /// Watches for at most this time instead, if one is given.
+    pub fn deadline(mut self, deadline: Option<Duration>) -> Self {
+        self.deadline = deadline.unwrap_or(self.deadline);
+        self
     }
 
     /// Takes the image's field in Kubernetes from whoever owns it.

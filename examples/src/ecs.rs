@@ -20,7 +20,7 @@ pub struct EcsArgs {
     #[arg(long, conflicts_with_all = ["revision", "answer", "force"])]
     pub check: bool,
     /// Deploy this earlier revision instead of an image: web:41
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "answer"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "answer", "force", "in_flight"])]
     pub revision: Option<String>,
     /// Answer the pause that a deployment waits in, then follow it on
     #[arg(long, value_enum)]

@@ -21,7 +21,7 @@ pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
 /// How a promotion goes about it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CopyArgs {
-    /// Refuse to move a tag that names another image
+    /// Refuse to move a tag that points to something else: the image's tag, and those of its signatures and referrers
     #[arg(long)]
     no_clobber: bool,
     /// Note here what is begun, so that a run that was killed goes on with it

@@ -10,7 +10,7 @@ use std::{
 
 use bp_artifact::{
     DeployEvent, Digest, Event, ExitCode, FailureReport, Operation, Outcome, Progress, Receipt, Revision,
-    SagaEvent, text,
+    SagaEvent, TargetReceipt, text,
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::{Carried, CopyEvent};
@@ -156,7 +156,8 @@ impl Ui {
             }
         }
         let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
-        self.result(format!("{}: {verdict}", receipt.image.reference), receipt);
+        let targets: String = receipt.targets.iter().filter_map(not_done).collect();
+        self.result(format!("{}: {verdict}{targets}", receipt.image.reference), receipt);
     }
 
     fn deploy(&self, event: &DeployEvent) {
@@ -270,6 +271,15 @@ struct Line<'a, T: Serialize> {
     data: &'a T,
 }
 
+/// The line of a target that is not as it was to be: how its deployment, or its rollback, ended, and why.
+fn not_done(target: &TargetReceipt) -> Option<String> {
+    let outcome = target.restored.as_ref().or(target.outcome.as_ref())?;
+    let rollback = if target.restored.is_some() { "rollback: " } else { "" };
+    let Outcome { verdict, detail, .. } = outcome;
+    let told = verdict.is_success() || detail.is_empty() || target.error.is_some();
+    (!told).then(|| format!("\n  {}: {rollback}{verdict} ({detail})", target.target))
+}
+
 /// A digest as a log's line has room for it. Results and files have it whole.
 fn short(digest: &Digest) -> String {
     format!("{}:{}", digest.algorithm().name(), digest.short())
@@ -309,6 +319,14 @@ impl Show for CopyEvent {
             CopyEvent::Retrying { side, reason, pause } => {
                 ui.say(format!("{side:?}: {reason}; again in {pause:?}"))
             }
+            CopyEvent::Kept(kept) => ui.say(format!(
+                "warning: {}:{} still points to {}; {} was not merged into it: {}",
+                kept.destination,
+                kept.tag,
+                kept.digest.short(),
+                kept.wanted.short(),
+                kept.reason
+            )),
             CopyEvent::Tagged { tag, digest } => ui.say(format!("{tag} names {}", digest.short())),
             _ => {}
         }

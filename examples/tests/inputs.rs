@@ -43,6 +43,62 @@ async fn files_and_flags() {
 }
 
 #[tokio::test]
+async fn registries_that_are_no_host_of_a_url() {
+    let stage = Stage::new().await;
+    for host in [
+        "256.256.256.256",
+        "1.2.3.4.5",
+        "foo.1",
+        "aaa.0x1",
+        "0x7f.1",
+        "xn--zzzzzz.com",
+        "r.example.com:+5000",
+        "r.example.com:0",
+        "[::1%25lo]:5000",
+    ] {
+        let image = format!("{host}/web:1");
+        let end = stage.run("emit-artifact", &["--image", &image, "--deadline", "2s"]).await;
+        refused(&stage, &end, 2, &[host]);
+    }
+    stage.edit_config("registry = \"111111111111.dkr", "registry = \"foo.1\"#");
+    refused(&stage, &stage.run("config", &["check"]).await, 2, &["bp.toml:", "foo.1"]);
+}
+
+#[tokio::test]
+async fn times_that_are_none() {
+    let stage = Stage::new().await;
+    let image = ["--image", "r.example.com/web:1"];
+    for (time, words) in [
+        ("9223372036854775807s", "longer than 365 days"),
+        ("9999999999999999h", "longer than 365 days"),
+        ("99999999999999999999999h", "longer than 365 days"),
+        ("8760h1s", "longer than 365 days"),
+        ("0s", "zero"),
+        ("-1h", "90s, 15m or 1h30m"),
+        ("15", "90s, 15m or 1h30m"),
+        ("soon", "90s, 15m or 1h30m"),
+    ] {
+        let flag = format!("--deadline={time}");
+        let emit = stage.run("emit-artifact", &[&image[..], &[&flag]].concat()).await;
+        refused(&stage, &emit, 2, &[time, words, "--deadline"]);
+        refused(&stage, &stage.run("dual-deploy", &["--env", "staging", &flag]).await, 2, &[time, words]);
+        let set = format!("deploy.timeout={time}");
+        let end = stage.run("dual-deploy", &["--env", "staging", "--set", &set]).await;
+        refused(&stage, &end, 2, &["--set", time, words]);
+    }
+    // Flags and bp.toml take the same forms.
+    let end = stage.run("config", &["show", "--env", "dev", "--set", "deploy.timeout=1h30m"]).await;
+    assert_eq!(end.code, 0, "{end:?}");
+    let missing = ["--image", "r.example.com/web@sha256:12", "--deadline", "1h30m"];
+    refused(
+        &stage,
+        &stage.run("dual-deploy", &[&["--env", "staging"], &missing[..]].concat()).await,
+        2,
+        &["64 hex"],
+    );
+}
+
+#[tokio::test]
 async fn every_binary_explains_itself() {
     let stage = Stage::new().await;
     for name in [

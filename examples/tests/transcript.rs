@@ -33,9 +33,18 @@ const STORIES: &[Story] = &[
             "verify --env staging",
         ],
     ),
-    Story("ecs", &["deploy-ecs --env staging", "deploy-ecs --env staging", "deploy-ecs --env staging --force"]),
-    Story("eks", &["deploy-eks --env staging", "deploy-eks --env staging", "deploy-eks --env staging --events"]),
-    Story("broken-dual", &["@broken", "dual-deploy --env staging --receipt receipt.json", "verify --env staging"]),
+    Story(
+        "ecs",
+        &["deploy-ecs --env staging", "deploy-ecs --env staging", "deploy-ecs --env staging --force"],
+    ),
+    Story(
+        "eks",
+        &["deploy-eks --env staging", "deploy-eks --env staging", "deploy-eks --env staging --events"],
+    ),
+    Story(
+        "broken-dual",
+        &["@broken", "dual-deploy --env staging --receipt receipt.json", "verify --env staging"],
+    ),
     Story("broken-ecs", &["@broken", "deploy-ecs --env staging"]),
     Story("broken-eks", &["@broken", "deploy-eks --env staging"]),
     Story(
@@ -103,7 +112,8 @@ async fn transcript(commands: &[&str], output: &str) -> String {
 /// Without what differs from run to run: ports, directories, times, and progress, of which there is more or less.
 fn normal(text: &str, stage: &Stage) -> String {
     let directory = stage.directory.path().display().to_string();
-    let kept = text.lines().filter(|line| !line.contains(" running") && !line.contains("\"event\":\"progress\""));
+    let kept =
+        text.lines().filter(|line| !line.contains(" running") && !line.contains("\"event\":\"progress\""));
     kept.fold(String::new(), |mut all, line| {
         let line = line.replace(&directory, "DIRECTORY");
         all.push_str(&times(&ports(&line)));

@@ -45,7 +45,7 @@ mod resolve;
 mod saga;
 mod select;
 pub mod text;
-mod time;
+pub mod time;
 
 #[cfg(feature = "schema")]
 pub use artifact::artifact_schema;

@@ -1,7 +1,9 @@
 //! Names of images: [`Registry`], [`Repository`], [`Tag`], [`ImageRef`] (what people write) and [`DigestRef`]
 //! (what deploys).
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, num::NonZeroU16, str::FromStr};
+
+use url::Url;
 
 use crate::{
     digest::Digest,
@@ -9,11 +11,23 @@ use crate::{
 };
 
 /// The host of a registry, with its port when it is not the scheme's own: `registry.example.com:5000`.
+///
+/// It is always the valid host of a URL, and in one form: names in lower case, addresses as URLs have them, ports
+/// without leading zeros. So names that differ in case only are equal.
+///
+/// ```
+/// use bp_artifact::Registry;
+///
+/// let registry: Registry = "Registry.Example.com:5000".parse()?;
+/// assert_eq!(registry.as_str(), "registry.example.com:5000");
+/// assert!("256.256.256.256".parse::<Registry>().is_err());
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Registry(String);
 
 impl Registry {
-    /// Host and port as written.
+    /// Host and port.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,34 +67,47 @@ impl FromStr for Registry {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let wrong = |reason| Err(ParseError::new("a registry host", text, reason));
+        let wrong = |reason: String| ParseError::new("a registry host", text, reason);
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (text, None),
         };
-        if let Some(port) = port
-            && port.parse::<u16>().is_err()
-        {
-            return wrong("the port is not a number up to 65535");
-        }
-        let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        let well_formed = match v6 {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !host.is_empty()
-                    && host.split('.').all(|label| {
-                        !label.is_empty()
-                            && !label.starts_with('-')
-                            && !label.ends_with('-')
-                            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                    })
-            }
+        let port = port.map(|port| number(port).ok_or_else(|| wrong(PORT.to_owned()))).transpose()?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let well_formed = match bracketed {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => host.split('.').all(is_label),
         };
         if !well_formed {
-            return wrong("expected a host name such as registry.example.com, with :port if needed");
+            return Err(wrong(HOST.to_owned()));
         }
-        Ok(Registry(text.to_owned()))
+        // The URL parser has the last word: it takes a name that ends in a number for an address, and knows which
+        // international names there are.
+        let url = Url::parse(&format!("https://{host}/")).map_err(|error| {
+            let what = if host.to_ascii_lowercase().contains("xn--") { "international name" } else { "host" };
+            wrong(format!("it is not a valid {what} of a URL: {error}"))
+        })?;
+        let found = url.host_str().unwrap_or_default();
+        if bracketed.is_none() && found != host.to_ascii_lowercase() {
+            return Err(wrong(format!("the address is written {found}")));
+        }
+        Ok(Registry(port.map_or_else(|| found.to_owned(), |port| format!("{found}:{port}"))))
     }
+}
+
+const HOST: &str = "expected a host name such as registry.example.com, with :port if needed";
+const PORT: &str = "the port is not a number from 1 to 65535";
+
+fn number(port: &str) -> Option<NonZeroU16> {
+    // The standard library would take a sign, too.
+    port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty()
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// Registry and path of a repository: `registry.example.com/shop/web`.
@@ -181,7 +208,7 @@ impl FromStr for Repository {
             .split_once('/')
             .ok_or_else(|| wrong("name the registry too, as in registry.example.com/shop/web"))?;
         // The rule of every container tool: the first part is a host only if it looks like one.
-        if !(host.contains('.') || host.contains(':') || host == "localhost") {
+        if !(host.contains('.') || host.contains(':') || host.eq_ignore_ascii_case("localhost")) {
             return Err(wrong(
                 "the first part is no registry host; write it out, as in docker.io/library/nginx",
             ));
@@ -428,6 +455,51 @@ mod tests {
             assert_eq!(image.digest().is_some(), digest);
             assert_eq!(image.to_string(), text);
         }
+    }
+
+    #[test]
+    fn registries_are_hosts_of_urls_in_one_form() {
+        for (text, same) in [
+            ("R.Example.COM:5000", "r.example.com:5000"),
+            ("r.example.com:080", "r.example.com:80"),
+            ("r.example.com:443", "r.example.com:443"),
+            ("[2001:DB8:0:0:0:0:0:1]:5000", "[2001:db8::1]:5000"),
+            ("[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+            ("xn--mnchen-3ya.de", "xn--mnchen-3ya.de"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("3scale.example.com", "3scale.example.com"),
+        ] {
+            assert_eq!(text.parse::<Registry>().unwrap().as_str(), same);
+        }
+        for (text, part) in [
+            ("256.256.256.256", "IPv4"),
+            ("1.2.3.4.5", "IPv4"),
+            ("foo.1", "IPv4"),
+            ("aaa.0x1", "IPv4"),
+            ("0x7f.1", "written 127.0.0.1"),
+            ("127.1", "written 127.0.0.1"),
+            ("xn--zzzzzz.com", "international"),
+            ("r.example.com:+5000", "the port"),
+            ("r.example.com:0", "the port"),
+            ("r.example.com:", "the port"),
+            ("r.example.com:65536", "the port"),
+            ("[::1", "expected a host name"),
+            ("::1", "expected a host name"),
+            ("[::1%25eth0]", "expected a host name"),
+            ("user@r.example.com", "expected a host name"),
+            ("r.example.com.", "expected a host name"),
+            ("r.exa%6dple.com", "expected a host name"),
+            ("r_1.example.com", "expected a host name"),
+            ("", "expected a host name"),
+        ] {
+            let error = text.parse::<Registry>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let upper: ImageRef = "GHCR.io/shop/web:1".parse().unwrap();
+        assert_eq!(upper, "ghcr.io/shop/web:1".parse().unwrap());
+        assert!("Localhost/web:1".parse::<ImageRef>().is_ok());
+        let ecr: Registry = "111111111111.DKR.ecr.EU-CENTRAL-1.amazonaws.com".parse().unwrap();
+        assert_eq!(ecr.ecr(), Some(("111111111111", "eu-central-1")));
     }
 
     #[test]

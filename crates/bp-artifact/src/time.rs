@@ -1,8 +1,79 @@
-//! Waiting: a deadline that the caller gives, and a cadence with jitter. And the injected time of day.
+//! Durations and deadlines that callers give, waiting with a cadence, and the injected time of day.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::parse::ParseError;
+
+/// The longest duration that flags and `bp.toml` take.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// What a deadline is set to that no clock can show, as tokio does it.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// Reads a duration as flags and `bp.toml` have it: `90s`, `15m`, `1h30m`, `500ms`. It is more than zero and at most
+/// 365 days.
+///
+/// ```
+/// use std::time::Duration;
+/// use bp_artifact::time;
+///
+/// assert_eq!(time::parse_duration("1h30m")?, Duration::from_secs(5400));
+/// assert!(time::parse_duration("0s").is_err());
+/// assert!(time::parse_duration("9999h").is_err());
+/// # Ok::<(), bp_artifact::ParseError>(())
+/// ```
+///
+/// # Errors
+/// When the text is not a duration, or not in these bounds.
+pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
+    let wrong = |reason: &'static str| ParseError::new("a duration", text, reason);
+    let too_long = || wrong("it is longer than 365 days (8760h)");
+    let Ok(signed) = text.parse::<SignedDuration>() else {
+        return Err(if is_too_large(text) { too_long() } else { wrong(EXPECTED) });
+    };
+    match Duration::try_from(signed) {
+        Err(_) => Err(wrong(EXPECTED)),
+        Ok(duration) if duration.is_zero() => Err(wrong("it is zero")),
+        Ok(duration) if duration > LONGEST => Err(too_long()),
+        Ok(duration) => Ok(duration),
+    }
+}
+
+const EXPECTED: &str = "expected a time such as 90s, 15m or 1h30m";
+
+/// Whether the text would be a duration if its numbers were smaller.
+fn is_too_large(text: &str) -> bool {
+    let mut small = String::new();
+    for character in text.chars() {
+        match character {
+            digit if !digit.is_ascii_digit() => small.push(digit),
+            _ if small.ends_with('1') => {}
+            _ => small.push('1'),
+        }
+    }
+    small.parse::<SignedDuration>().is_ok_and(|duration| duration.is_positive())
+}
+
+/// The moment `time` from now, for a time that a caller gave: one that no clock can show is decades away.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use std::time::Duration;
+///
+/// let never = bp_artifact::time::deadline(Duration::MAX);
+/// assert!(never > bp_artifact::time::deadline(Duration::from_secs(365 * 24 * 3600)));
+/// # });
+/// ```
+pub fn deadline(time: Duration) -> Instant {
+    after(Instant::now(), time)
+}
+
+/// The moment `time` after `start`, as [`deadline`] has it.
+pub fn after(start: Instant, time: Duration) -> Instant {
+    start.checked_add(time).unwrap_or_else(|| start + FAR)
+}
 
 /// The time of day, injected wherever expiry or a time stamp matters.
 ///
@@ -111,6 +182,52 @@ impl Wait {
 
     /// The next pause: the cadence with jitter.
     pub fn pause(&self) -> Duration {
-        self.cadence.mul_f64(1.0 - Self::JITTER + 2.0 * Self::JITTER * fastrand::f64())
+        let factor = 1.0 - Self::JITTER + 2.0 * Self::JITTER * fastrand::f64();
+        Duration::try_from_secs_f64(self.cadence.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_in_their_bounds() {
+        for (text, millis) in [
+            ("15m", 900_000),
+            ("500ms", 500),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("1.5h", 5_400_000),
+            ("PT90S", 90_000),
+            ("8760h", 31_536_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for (text, reason) in [
+            ("", EXPECTED),
+            ("15", EXPECTED),
+            ("m", EXPECTED),
+            ("-1s", EXPECTED),
+            ("1d", EXPECTED),
+            ("-99999999999999999999h", EXPECTED),
+            ("99999999999999999999 parsecs", EXPECTED),
+            ("0s", "it is zero"),
+            ("8760h1ns", "it is longer than 365 days (8760h)"),
+            ("9223372036854775807s", "it is longer than 365 days (8760h)"),
+            ("9999999999999999h", "it is longer than 365 days (8760h)"),
+            ("99999999999999999999h 99m", "it is longer than 365 days (8760h)"),
+        ] {
+            assert_eq!(parse_duration(text).unwrap_err().reason(), reason, "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_is_too_long_for_a_deadline() {
+        assert_eq!(deadline(Duration::from_secs(5)), Instant::now() + Duration::from_secs(5));
+        let longest = Wait::new(Duration::MAX, Duration::MAX).unwrap();
+        for time in [longest.deadline(), longest.pause(), Duration::from_secs(u64::MAX)] {
+            assert!(deadline(time) >= Instant::now() + FAR);
+        }
     }
 }

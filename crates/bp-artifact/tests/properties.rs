@@ -1,11 +1,12 @@
 //! Properties of every reader: what it writes it reads again, and no input makes it panic or answer without a place.
 
 use bp_artifact::{
-    Artifact, ArtifactImage, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Receipt, Repository,
-    ResolvedImage, Tag, TagSelector,
+    Artifact, ArtifactImage, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Receipt, Registry,
+    Repository, ResolvedImage, Tag, TagSelector,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use url::Url;
 
 const CONFIG: &str = r#"version = 1
 
@@ -40,6 +41,25 @@ fn image() -> impl Strategy<Value = ImageRef> {
             text.parse().unwrap()
         },
     )
+}
+
+/// Host names as people write them, and what looks like one.
+fn host() -> impl Strategy<Value = String> {
+    let label = prop_oneof![
+        4 => "[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?",
+        2 => "[0-9]{1,4}",
+        1 => "0[xX][0-9a-fA-F]{0,3}",
+        2 => "[xX][nN]--[a-z0-9-]{0,8}",
+        1 => prop_oneof![Just("xn--mnchen-3ya"), Just("xn--zzzzzz"), Just("xn--n3h"), Just("xn--a"), Just("")].prop_map(str::to_owned),
+    ];
+    let name = proptest::collection::vec(label, 1..5).prop_map(|labels| labels.join("."));
+    let address = any::<std::net::Ipv6Addr>;
+    prop_oneof![
+        4 => name,
+        1 => any::<std::net::Ipv4Addr>().prop_map(|address| address.to_string()),
+        1 => address().prop_map(|address| format!("[{address}]")),
+        1 => address().prop_map(|address| format!("[{}]", address.segments().map(|s| format!("{s:04X}")).join(":"))),
+    ]
 }
 
 /// Any JSON that another tool may put into a field of its own.
@@ -90,6 +110,26 @@ proptest! {
         prop_assert_eq!(serde_json::from_value::<ImageRef>(json!(text)).unwrap(), image.clone());
         let pinned = DigestRef::try_from(image.clone());
         prop_assert_eq!(pinned.is_ok(), image.digest().is_some());
+    }
+
+    #[test]
+    fn a_registry_is_the_host_of_a_url(host in host(), port in proptest::option::of("[+0-9]?[0-9]{1,5}")) {
+        let text = port.as_ref().map_or(host.clone(), |port| format!("{host}:{port}"));
+        let url = Url::parse(&format!("https://{text}/v2/")).ok();
+        let number = port.as_ref().map(|port| port.parse::<u16>().unwrap_or(0));
+        let Ok(registry) = text.parse::<Registry>() else {
+            // What the URL parser takes as it is, in any case, is taken, if its labels are those of a registry's name.
+            let same = url.is_some_and(|url| url.host_str() == Some(&host.to_ascii_lowercase()));
+            let labels = host.split('.').all(|label| !label.is_empty() && !label.ends_with('-'));
+            prop_assert!(!same || !labels || number == Some(0), "{} is refused", text);
+            return Ok(());
+        };
+        let again = Url::parse(&format!("https://{registry}/v2/")).unwrap();
+        prop_assert_eq!(again.host_str(), Some(registry.host()));
+        prop_assert_eq!(again.port_or_known_default(), Some(number.unwrap_or(443)));
+        prop_assert_eq!(url, Some(again), "another host than that of what was written");
+        prop_assert_eq!(registry.to_string().parse::<Registry>().unwrap(), registry.clone());
+        prop_assert_eq!(text.to_ascii_uppercase().parse::<Registry>().unwrap(), registry);
     }
 
     #[test]

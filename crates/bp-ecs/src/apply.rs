@@ -21,7 +21,7 @@ const SHOWN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) enum Applied {
     /// This deployment is ours, shown by the service.
-    Begun(Followed, Service),
+    Begun(Followed, Box<Service>),
     /// It was sent, and whether it was applied could not be observed.
     Unknown(String),
 }
@@ -62,7 +62,7 @@ impl Inner {
                 (true, _) => tracing::warn!(%error, "cannot update the service; looking, then trying again"),
             }
             let shown = if doubtful { SHOWN } else { Duration::ZERO };
-            let until = deadline.min(Instant::now() + shown);
+            let until = deadline.min(bp_artifact::time::deadline(shown));
             loop {
                 tokio::time::sleep(self.options.pause(false)).await;
                 if !doubtful {
@@ -88,7 +88,7 @@ impl Inner {
 
 fn begun(service: Service) -> Result<Applied, Error> {
     match Followed::primary(&service) {
-        Some(ours) => Ok(Applied::Begun(ours, service)),
+        Some(ours) => Ok(Applied::Begun(ours, Box::new(service))),
         None => Ok(Applied::Unknown(
             "ecs:UpdateService was answered, and the service has no primary deployment".to_owned(),
         )),

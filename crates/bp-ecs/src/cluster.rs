@@ -140,7 +140,7 @@ impl Shared {
         let set = &mut next[usize::from(calm)];
         match *set {
             Some(at) if at > now => at,
-            _ => *set.insert(now + pause),
+            _ => *set.insert(bp_artifact::time::after(now, pause)),
         }
     }
 }

@@ -66,7 +66,7 @@ impl Inner {
         let (ours, service, adopted) = match start.adopted.clone() {
             Some(followed) => (followed, survey.service.clone(), true),
             None => match self.begin(&wanted, &start, deadline, events).await? {
-                (_, Applied::Begun(ours, service)) => (ours, service, false),
+                (_, Applied::Begun(ours, service)) => (ours, *service, false),
                 (registered, Applied::Unknown(why)) => {
                     let base = Outcome { revision: Some(revision(registered)), ..base };
                     return Ok(self.unobserved(base, why, events));
@@ -91,7 +91,7 @@ impl Inner {
 
     /// When the work that begins now has to be done.
     fn deadline(&self) -> Instant {
-        Instant::now() + self.options.deadline
+        bp_artifact::time::deadline(self.options.deadline)
     }
 
     /// The definition to deploy: the given one or what is in place, with the overlay, and with our image in our
@@ -231,7 +231,7 @@ impl Inner {
             None => {
                 let force = survey.failed && survey.definition == revision.id;
                 match self.apply(&survey.service, &revision.id, force, deadline).await? {
-                    Applied::Begun(ours, service) => (ours, service, false),
+                    Applied::Begun(ours, service) => (ours, *service, false),
                     Applied::Unknown(why) => return Ok(self.unobserved(base, why, events)),
                 }
             }
@@ -291,21 +291,17 @@ impl Inner {
         deadline: Instant,
         events: &Events,
     ) -> Outcome {
-        match (outcome.verdict, service) {
-            (Verdict::Deployed, service) => {
-                let proven = match service {
-                    Some(service) => self.proven(service, deadline).await,
-                    None => Err(self.api.not_found()),
-                };
-                let asked = image.cloned().or_else(|| outcome.image.clone().map(ResolvedImage::from));
-                self.judge(&mut outcome, proven, asked.as_ref(), events);
-            }
+        if outcome.verdict == Verdict::Deployed {
+            let proven = match service {
+                Some(service) => self.proven(service, deadline).await,
+                None => Err(self.api.not_found()),
+            };
+            let asked = image.cloned().or_else(|| outcome.image.clone().map(ResolvedImage::from));
+            self.judge(&mut outcome, proven, asked.as_ref(), events);
+        } else if let Some(service) = service.filter(|_| outcome.verdict == Verdict::RolledBack) {
             // The verdict is clear: that the proof cannot be had changes nothing.
-            (Verdict::RolledBack, Some(service)) => {
-                let running = self.running(service, Scope::Primary).await;
-                outcome.proof = running.map(|running| running.proof).unwrap_or_default();
-            }
-            _ => {}
+            let running = self.running(service, Scope::Primary).await;
+            outcome.proof = running.map(|running| running.proof).unwrap_or_default();
         }
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         outcome

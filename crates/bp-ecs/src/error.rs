@@ -268,14 +268,11 @@ impl Error {
     /// Whether the request may have been carried out although this came back: the answer was lost, or the service
     /// failed. Throttled requests were not.
     pub(crate) fn may_have_been_handled(&self) -> bool {
-        match self {
-            Error::Unreachable { .. } => true,
-            Error::Unavailable { source, .. } => {
-                let error = source.downcast_ref::<AwsError>();
-                error.is_none_or(|error| error.kind() != AwsErrorKind::Throttled)
-            }
-            _ => false,
+        if let Error::Unavailable { source, .. } = self {
+            let error = source.downcast_ref::<AwsError>();
+            return error.is_none_or(|error| error.kind() != AwsErrorKind::Throttled);
         }
+        matches!(self, Error::Unreachable { .. })
     }
 
     /// The error with its source, in one line.

@@ -100,7 +100,7 @@ impl<'a> Follower<'a> {
             adopted: false,
             phase: Phase::Deploying,
             began: Instant::now(),
-            deadline: target.options.deadline + baking(service),
+            deadline: target.options.deadline.saturating_add(baking(service)),
             failure: None,
             stopped: Vec::new(),
             blind: None,

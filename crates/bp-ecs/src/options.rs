@@ -97,6 +97,6 @@ impl Options {
 
     /// The next pause: brisk until something runs or fails, calm then.
     pub(crate) fn pause(&self, calm: bool) -> Duration {
-        if calm { self.wait.pause() * CALM } else { self.wait.pause() }
+        if calm { self.wait.pause().saturating_mul(CALM) } else { self.wait.pause() }
     }
 }

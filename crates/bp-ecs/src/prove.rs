@@ -48,7 +48,7 @@ impl Inner {
     /// What the primary deployment of a service runs whose deployment ECS calls successful. Its list of tasks follows a
     /// little later, so what is missing is waited for, within `deadline`. What cannot be read is tried again.
     pub(crate) async fn proven(&self, service: &Service, deadline: Instant) -> Result<Running, Error> {
-        let listed = deadline.min(Instant::now() + LISTING);
+        let listed = deadline.min(bp_artifact::time::deadline(LISTING));
         let mut patience = Patience::default();
         loop {
             match self.running(service, Scope::Primary).await {
@@ -57,7 +57,8 @@ impl Inner {
                 Err(error) if patience.is_over(&error, deadline) => return Err(error),
                 Err(error) => tracing::warn!(%error, "cannot read the running tasks; trying again"),
             }
-            tokio::time::sleep_until(deadline.min(Instant::now() + self.options.pause(false))).await;
+            tokio::time::sleep_until(deadline.min(bp_artifact::time::deadline(self.options.pause(false))))
+                .await;
         }
     }
 

@@ -342,3 +342,15 @@ async fn what_would_change_is_shown_before_anything_does() {
     let (old, new) = (old.reference, new.reference);
     assert_eq!(changes, [format!("~ containerDefinitions[web].image: {old} -> {new}")]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+    let shop = Shop::new();
+    let (old, new) = (shop.image("1"), shop.image("2"));
+    shop.web(&old).create();
+    let target = shop.target_with(Options::new(Duration::MAX).unwrap());
+    let outcome = target.deploy(&new).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+    let outcome = target.restore(outcome.previous.as_ref().unwrap()).await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+}

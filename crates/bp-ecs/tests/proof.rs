@@ -205,11 +205,13 @@ fn units(outcome: &Outcome) -> Vec<&str> {
 }
 
 fn notices(events: &[DeployEvent]) -> Vec<&str> {
-    let notice = |event| match event {
-        &DeployEvent::Notice { ref message, .. } => Some(message.as_str()),
-        _ => None,
-    };
-    events.iter().filter_map(notice).collect()
+    let mut notices = Vec::new();
+    for event in events {
+        if let DeployEvent::Notice { message, .. } = event {
+            notices.push(message.as_str());
+        }
+    }
+    notices
 }
 
 #[tokio::test(start_paused = true)]

@@ -296,10 +296,8 @@ async fn the_deadline_is_the_same_end_whether_it_is_met_watching_or_throttled() 
         let shop = Shop::new();
         shop.web(&shop.image("1")).create();
         let image = shop.image_that("slow", slow.clone());
-        let fault = match throttled {
-            true => shop.refuse("ecs:DescribeServices", "ThrottlingException", "Rate exceeded", u32::MAX),
-            false => shop.refuse("nothing", "None", "", 1),
-        };
+        let operation = if throttled { "ecs:DescribeServices" } else { "none" };
+        let fault = shop.refuse(operation, "ThrottlingException", "Rate exceeded", u32::MAX);
         let (_, outcome) = lose_sight(&shop, shop.target_with(brief()).deploy(&image), fault).await;
         let code = bp_artifact::ExitCode::from(outcome.verdict);
         assert_eq!(code, bp_artifact::ExitCode::Unavailable, "throttled {throttled}: {}", outcome.verdict);

@@ -52,6 +52,10 @@
 //! - It follows the generation that *its own* apply made; that a Deployment is available says nothing about it.
 //! - It looks at pods, events and ReplicaSets, so it fails as soon as the API knows, not at a time-out, and says which
 //!   container, which exit code, which secret.
+//! - It waits out what the API server refuses for a while (a webhook that is down, a quota about to be freed, a conflict)
+//!   for a [grace period](Options::grace), in a rollout, in its own change and in an undo.
+//! - It takes nothing for a failure that it cannot observe: the verdict is then
+//!   [`Unobserved`](bp_artifact::Verdict::Unobserved), and the same command resumes.
 //! - It keeps the evidence (states, warnings, the last log lines) and only then goes back to what ran before.
 //! - It tells what the new pods write while they are rolled out, [if asked](Options::live_logs), within bounds.
 //! - It changes one field, the container's image (and the variables that are [set with it](Options::environment)), by

@@ -155,7 +155,7 @@ impl PullSecret {
     /// Cancel safe: it only reads.
     pub async fn is_due(&self, margin: Duration) -> Result<bool, Error> {
         let expires = self.expires_at().await?;
-        Ok(expires.is_none_or(|at| at <= self.time.now() + margin))
+        Ok(expires.is_none_or(|at| at <= self.time.now().saturating_add(margin).unwrap_or(Timestamp::MAX)))
     }
 
     /// Makes the Secret, or brings it up to date. It is applied server-side under a field manager of its own,

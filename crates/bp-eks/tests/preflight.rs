@@ -60,6 +60,63 @@ async fn an_image_for_other_nodes_is_found() {
     assert!(matches!(found_blind.as_slice(), [(Cause::WrongArchitecture, false, _)]), "{found_blind:?}");
 }
 
+/// Nodes of these operating systems and architectures, and no others.
+fn nodes(world: &World, platforms: &[(&str, &str)]) {
+    for node in world.cluster.objects("nodes", "") {
+        world.cluster.delete("nodes", "", node["metadata"]["name"].as_str().unwrap());
+    }
+    for (n, (os, architecture)) in platforms.iter().enumerate() {
+        world.cluster.create(json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("node-{n}"), "labels": {
+                "kubernetes.io/os": os, "kubernetes.io/arch": architecture,
+            } },
+            "status": { "nodeInfo": { "operatingSystem": os, "architecture": architecture } },
+        }));
+    }
+}
+
+/// A manifest that is no index: nothing in it says its platform, its configuration does.
+fn single(world: &World, platform: Option<&str>) -> ResolvedImage {
+    let second = world.image("second", Behaviour::default());
+    let digest = second.digest().clone();
+    let platforms = platform.map(|platform| PlatformImage::new(platform.parse().unwrap(), digest));
+    ResolvedImage {
+        media_type: Some("application/vnd.oci.image.manifest.v1+json".to_owned()),
+        platforms: platforms.into_iter().collect(),
+        ..second
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture() {
+    let world = World::new().await;
+    let (amd64, arm64, arm) = (("linux", "amd64"), ("linux", "arm64"), ("linux", "arm"));
+    let windows = ("windows", "amd64");
+    for (platform, nodes_are, certain) in [
+        (Some("linux/amd64"), &[amd64, amd64][..], None),
+        (Some("linux/amd64"), &[arm64], Some(true)),
+        (Some("linux/amd64"), &[amd64, arm64], Some(false)),
+        (Some("windows/amd64"), &[amd64], Some(true)),
+        (Some("linux/arm64"), &[arm], Some(true)),
+        (Some("linux/arm/v7"), &[arm], None),
+        (Some("linux/arm64/v8"), &[arm64], None),
+        (Some("windows/amd64"), &[windows], None),
+        // What cannot be known is said, and refuses nothing.
+        (None, &[amd64], Some(false)),
+    ] {
+        nodes(&world, nodes_are);
+        let found = found(&world, &single(&world, platform)).await;
+        let what = format!("{platform:?} on {nodes_are:?}: {found:?}");
+        assert_eq!(found.first().map(|found| found.1), certain, "{what}");
+        assert!(found.iter().all(|found| found.0 == Cause::WrongArchitecture), "{what}");
+        if certain == Some(true) {
+            let (os, architecture) = nodes_are[0];
+            assert!(found[0].2.contains(platform.unwrap()), "{what}");
+            assert!(found[0].2.contains(&format!("{os}/{architecture}")), "{what}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_pods_refer_to_has_to_be_there() {
     // The replicas are none, as they could not start.

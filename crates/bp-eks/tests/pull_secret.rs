@@ -33,6 +33,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     assert_eq!((made.changed, made.expires_at), (true, expires));
     assert_eq!(secret.expires_at().await.unwrap(), Some(expires));
     assert!(!secret.is_due(margin).await.unwrap());
+    assert!(secret.is_due(Duration::MAX).await.unwrap(), "nothing works for ever");
     let stored = || world.cluster.object("secrets", "prod", "ecr").unwrap();
     assert_eq!(stored()["type"], "kubernetes.io/dockerconfigjson");
     let config = STANDARD.decode(stored()["data"][".dockerconfigjson"].as_str().unwrap()).unwrap();

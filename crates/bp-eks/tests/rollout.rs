@@ -350,3 +350,18 @@ async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
     let target = world.target_with(|options| options);
     assert_eq!(deploy(&target, &third).await.1.unwrap().verdict, Verdict::Deployed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+    let world = World::new().await;
+    let options = Options::new(Duration::MAX).unwrap().take_over(true);
+    let target = world.of("web", "web", options);
+    let second = world.image("second", Behaviour::default());
+    let outcome = deploy(&target, &second).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed);
+    let back = target.restore(outcome.previous.as_ref().unwrap()).await.unwrap();
+    assert_eq!(back.verdict, Verdict::Deployed);
+    // One that fails is undone within a deadline of its own.
+    let outcome = deploy(&target, &world.image("crash", crash())).await.1.unwrap();
+    assert_eq!(outcome.verdict, Verdict::RolledBack);
+}

@@ -162,7 +162,9 @@ async fn what_does_not_come_up_gets_no_traffic() {
 #[tokio::test(start_paused = true)]
 async fn what_fails_under_traffic_loses_it_again() {
     let bake = Duration::from_secs(120);
-    for policy in [OnFailure::RollBack, OnFailure::Leave] {
+    for (policy, bake) in
+        [(OnFailure::RollBack, bake), (OnFailure::Leave, bake), (OnFailure::RollBack, Duration::MAX)]
+    {
         // Without a probe it counts as ready until it ends.
         let probe = |deployment: &mut Value| {
             let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
@@ -478,4 +480,14 @@ async fn an_ingress_is_not_led_to_what_cannot_answer() {
     settle().await;
     let error = run(shop(pair).switch("web-green", Some(&second))).await.1.unwrap_err();
     assert!(matches!(error, TrafficError::Contended { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+    let world = world().await;
+    let shop = shop_with(&world, Options::new(Duration::MAX).unwrap().take_over(true));
+    let second = world.image("second", Behaviour::default());
+    run(shop.stage(&second)).await.1.unwrap();
+    run(shop.switch(&second)).await.1.unwrap();
+    assert_eq!(run(shop.switch_back()).await.1.unwrap().verdict, Verdict::Deployed);
 }

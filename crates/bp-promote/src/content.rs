@@ -5,7 +5,10 @@ use std::fmt;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::{Digest, ImageRef, ManifestError, Tag};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::Value;
 
 /// All manifests that a registry may hold. Without the indexes in this list it may answer with one platform of them,
@@ -61,14 +64,15 @@ impl From<Digest> for Reference {
 #[non_exhaustive]
 pub struct Descriptor {
     /// What it is. Empty where a manifest leaves it out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub media_type: String,
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// Where else it can be had. Such a layer is not pushed to registries.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub urls: Vec<String>,
     /// The content itself in base64, where it is small and comes along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,11 +142,11 @@ pub struct Links {
 struct Document {
     media_type: Option<String>,
     config: Option<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     layers: Vec<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     blobs: Vec<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     manifests: Vec<Descriptor>,
     subject: Option<Descriptor>,
 }
@@ -189,7 +193,33 @@ impl Manifest {
 }
 
 fn document(bytes: &[u8]) -> Result<Document, ManifestError> {
-    serde_json::from_slice(bytes).map_err(|error| ManifestError::Malformed { reason: error.to_string() })
+    object(bytes).map_err(|error| ManifestError::Malformed { reason: error.to_string() })
+}
+
+/// Reads a JSON object. Without this check an array would do too, as a list of the object's fields.
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(bytes),
+        _ => Err(serde_json::Error::custom("it is not a JSON object")),
+    }
+}
+
+/// Reads `null` as the absence of a value: that is how Go writes an empty list.
+pub(crate) fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Sizes are those of the specification, which knows no larger ones than an `int64` holds.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    match i64::try_from(size) {
+        Ok(_) => Ok(size),
+        Err(_) => Err(D::Error::custom(format_args!("a descriptor claims {size} bytes"))),
+    }
 }
 
 fn once(descriptors: impl IntoIterator<Item = Descriptor>) -> Vec<Descriptor> {

@@ -64,8 +64,8 @@ mod store;
 pub use content::{Descriptor, Links, Manifest, Reference};
 pub use copy::{
     Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts, ImageAt,
-    ImageReport, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply, apply_all,
-    copy, copy_all, plan, plan_all,
+    ImageReport, Kept, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply,
+    apply_all, copy, copy_all, plan, plan_all,
 };
 pub use journal::Journal;
 pub use layout::{LayoutError, OciArchive, OciLayout};

@@ -194,6 +194,15 @@ pub trait Destination: Send + Sync + 'static {
     /// What `reference` names now.
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>>;
 
+    /// Reads back a manifest that it stores; `None` where that is not possible. Signatures that a destination cannot read
+    /// back are not merged with those of the source.
+    fn stored_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Refuses from now on to move a tag that was not made by this destination, also one that lists referrers.
+    fn never_move_tags(&mut self) {}
+
     /// What it is known to hold, found out with one request at most.
     fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>>;
 
@@ -313,6 +322,17 @@ impl Destination for RepositoryClient {
 
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
         Box::pin(async move { Ok(self.head(reference).await?) })
+    }
+
+    fn stored_manifest<'a>(
+        &'a self,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
+        Box::pin(async move { Ok(Some(self.manifest(&digest.clone().into()).await?)) })
+    }
+
+    fn never_move_tags(&mut self) {
+        self.keeps_lists = true;
     }
 
     fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {

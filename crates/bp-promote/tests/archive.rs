@@ -212,3 +212,22 @@ async fn names_that_lead_out_of_the_directory_are_not_unpacked() {
     assert!(matches!(error, LayoutError::NotALayout { .. }), "{error}");
     assert!(!directory.path().join("escape").exists());
 }
+
+#[tokio::test]
+async fn rejects_archive_entries_with_impossible_sizes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    for size in [u64::MAX, u64::MAX - 511, u64::MAX - 1_024, u64::MAX - 2_000, i64::MAX as u64, 1 << 50] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("blobs/sha256/x").unwrap();
+        header.set_size(size);
+        header.set_cksum();
+        let bytes = [header.as_bytes().as_slice(), &[7; 512]].concat();
+        fs::write(&path, &bytes).unwrap();
+        let error = OciLayout::open(&path).await.unwrap_err();
+        assert!(matches!(error, LayoutError::NotALayout { .. }), "{size}: {error}");
+        let target = directory.path().join(size.to_string());
+        let error = OciLayout::unpack(std::io::Cursor::new(bytes), &target).await.unwrap_err();
+        assert!(matches!(error, LayoutError::NotALayout { .. }), "{size}: {error}");
+    }
+}

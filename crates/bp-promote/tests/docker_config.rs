@@ -27,6 +27,9 @@ esac
 
 const EXCUSE: &str = "#!/bin/sh\necho 'credentials not found in native keychain'\nexit 1\n";
 
+/// Set in the other process: what the error must say, one after the other.
+const WORDS: &str = "BP_TEST_WORDS";
+
 async fn read(registry: &str) {
     let client = RegistryClient::builder().build().unwrap();
     let repository = client.repository(&format!("{registry}/shop/web").parse().unwrap());
@@ -73,5 +76,75 @@ async fn dockers_configuration_and_helpers_give_the_login() {
         ("{}".to_owned(), false),
     ] {
         assert_eq!(reads(&registry, directory.path(), &config).await, is_let_in, "{config}");
+    }
+}
+
+/// Asks a registry in memory that wants a login. What went wrong, with all causes.
+async fn refused() -> String {
+    let options = RegistryOptions::default().auth(Auth::basic("ci", "s3cret"));
+    let sandbox = Sandbox::builder().registry(SRC, options).build();
+    let transport = bp_promote::transport(sandbox.transport());
+    let client = RegistryClient::builder().transport(transport).build().unwrap();
+    let repository = client.repository(&format!("{SRC}/shop/web").parse().unwrap());
+    let error = repository.manifest(&Reference::Tag("v1".parse().unwrap())).await.unwrap_err();
+    format!("{error}: {}", std::error::Error::source(&error).unwrap())
+}
+
+#[test]
+fn a_helper_that_gives_no_login_is_named_with_its_configuration_and_killed() {
+    let tokio = |paused| {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(paused).build().unwrap()
+    };
+    if let Ok(words) = std::env::var(WORDS) {
+        // The minute of a helper that never answers passes at once; the others answer.
+        let error = tokio(words.contains("60 s")).block_on(refused());
+        for word in words.split('|') {
+            assert!(error.contains(word), "{error}");
+        }
+        return assert!(!error.contains("s3cret"), "{error}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.json");
+    let pid = directory.path().join("pid");
+    let hang = format!("echo $$ >{}; exec sleep 3600", pid.display());
+    for (script, text, words) in [
+        (hang.as_str(), r#"{"credsStore":"test"}"#, "docker-credential-test|60 s"),
+        (&hang, r#"{"credHelpers":{"dev.example.com":"test"}}"#, "docker-credential-test|60 s"),
+        ("exec yes s3cret", r#"{"credsStore":"test"}"#, "docker-credential-test|1048576 bytes"),
+        ("echo s3cret", r#"{"credsStore":"test"}"#, "docker-credential-test|cannot be read"),
+        ("echo s3cret; exit 3", r#"{"credsStore":"test"}"#, "docker-credential-test|failed"),
+        ("", r#"{"credsStore":"absent"}"#, "docker-credential-absent|not installed"),
+        ("", "{", "not valid"),
+        ("", "[]", "not valid"),
+        ("", r#"{"auths":5}"#, "not valid"),
+    ] {
+        fs::write(&config, text).unwrap();
+        let helper = directory.path().join("docker-credential-test");
+        fs::write(&helper, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "a_helper_that_gives_no_login_is_named_with_its_configuration_and_killed"]);
+        child
+            .env_clear()
+            .env(WORDS, format!("{}|{words}", config.display()))
+            .env("DOCKER_CONFIG", directory.path());
+        child.env("PATH", format!("{}:/usr/bin:/bin", directory.path().display()));
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stdout));
+        if let Ok(id) = fs::read_to_string(&pid) {
+            // Of a process that has ended, and that nobody has waited for, the command is empty.
+            let command = format!("/proc/{}/cmdline", id.trim());
+            let is_gone = || fs::read(&command).unwrap_or_default().is_empty();
+            let until_gone = async {
+                while !is_gone() {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            };
+            let patience = std::time::Duration::from_secs(10);
+            let gone = tokio(false).block_on(async { tokio::time::timeout(patience, until_gone).await });
+            assert!(gone.is_ok(), "the helper is killed");
+            fs::remove_file(&pid).unwrap();
+        }
     }
 }

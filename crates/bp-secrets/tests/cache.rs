@@ -263,3 +263,16 @@ async fn memory_is_bounded_and_what_is_used_stays() {
     cache.clear();
     assert_eq!((cache.size().places, cache.size().bytes), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn values_may_be_fresh_for_as_long_as_a_duration_can_be() {
+    let sandbox = Sandbox::builder().build();
+    sandbox.aws().secretsmanager(ACCOUNT, REGION).create("a", "1");
+    let options = CacheOptions::new(Duration::MAX, Duration::MAX).unwrap().absent_for(Duration::MAX);
+    let cache = Cache::new(stores(&sandbox), options);
+    for _ in 0..2 {
+        assert_eq!(read(&cache, "secretsmanager:a").await, "1");
+        assert!(cache.fetch_one(&"secretsmanager:b".parse().unwrap()).await.is_err());
+    }
+    assert_eq!(calls(&sandbox), 2, "both are remembered");
+}

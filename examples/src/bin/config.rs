@@ -3,7 +3,10 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
-use bp_examples::{Failure, Ui, cli::ConfigArgs};
+use bp_examples::{
+    Failure, Ui,
+    cli::{ConfigArgs, FileArgs},
+};
 use serde_json::{Value, json};
 
 /// Shows what bp.toml says, all layers taken together, and where each value comes from
@@ -26,7 +29,7 @@ enum What {
     /// Checks every environment with what is laid over it; ends with 2 at the first mistake
     Check {
         #[command(flatten)]
-        config: ConfigArgs,
+        files: FileArgs,
     },
     /// Prints the JSON Schema of bp.toml, for editors
     Schema,
@@ -39,7 +42,7 @@ fn main() -> Process {
 async fn config(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     match args.what {
         What::Show { env, config } => show(env.as_deref(), &load(env.as_deref(), &config)?, &ui)?,
-        What::Check { config } => check(&load(None, &config)?, &ui),
+        What::Check { files } => check(&files.load()?, &ui),
         What::Schema => {
             ui.document(&config_schema());
         }

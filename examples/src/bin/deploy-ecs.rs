@@ -5,6 +5,7 @@ use std::process::ExitCode as Process;
 use bp_artifact::ExitCode;
 use bp_examples::{
     Failure, Ui,
+    cli::Given,
     delivery::DeliveryArgs,
     ecs::{self, EcsArgs},
 };
@@ -12,6 +13,8 @@ use bp_examples::{
 /// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
 #[derive(clap::Args)]
 struct Args {
+    #[command(flatten)]
+    given: Given,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
@@ -22,7 +25,10 @@ fn main() -> Process {
     bp_examples::run_listening(deploy)
 }
 
-async fn deploy(Args { delivery: args, ecs }: Args, ui: Ui) -> Result<ExitCode, Failure> {
+async fn deploy(Args { given, delivery: args, ecs }: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    if ecs.revision.is_some() {
+        given.refuse(&["artifact"], "with --revision")?;
+    }
     let delivery = args.open().await?;
     let service = delivery.ecs_with(|options| ecs.options(options)).await?;
     let deployment = match &ecs.revision {
@@ -38,6 +44,6 @@ async fn deploy(Args { delivery: args, ecs }: Args, ui: Ui) -> Result<ExitCode, 
     };
     let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
     ecs.prune(&ui, &service, &outcome).await;
-    ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);
+    ui.ended(outcome);
     Ok(code)
 }

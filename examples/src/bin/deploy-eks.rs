@@ -5,7 +5,7 @@ use std::process::ExitCode as Process;
 use bp_artifact::ExitCode;
 use bp_examples::{
     Failure, Ui,
-    delivery::DeliveryArgs,
+    delivery::{DeliveryArgs, TakeOverArgs},
     eks::{self, EksArgs},
 };
 
@@ -15,6 +15,8 @@ struct Args {
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
+    fields: TakeOverArgs,
+    #[command(flatten)]
     eks: EksArgs,
 }
 
@@ -23,10 +25,11 @@ fn main() -> Process {
 }
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let delivery = args.delivery.open().await?;
+    let delivery = args.delivery.open().await?.take_over(args.fields.take_over);
     let workload = delivery.eks_with(|options| args.eks.options(options)).await?;
     let image = args.delivery.image(&delivery).await?;
     if args.eks.dry_run {
+        let image = delivery.clients.with_platform(image).await;
         return eks::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;
     }
     let outcome = ui.follow(workload.deploy(&image)).await?;

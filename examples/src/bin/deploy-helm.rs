@@ -2,21 +2,35 @@
 
 use std::{path::PathBuf, process::ExitCode as Process};
 
-use bp_artifact::ExitCode;
-use bp_eks::{HelmRelease, ImageKeys};
-use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
+use bp_artifact::{ExitCode, ResolvedImage};
+use bp_eks::{HelmRelease, HelmRun, ImageKeys};
+use bp_examples::{Failure, Ui, cli::Given, delivery::DeliveryArgs};
 
 /// Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
     delivery: DeliveryArgs,
     /// The release
     #[arg(long)]
     release: String,
-    /// The chart: a directory, an archive, or oci://...
+    /// The helm program
+    #[arg(long, default_value = "helm", env = "BP_HELM")]
+    helm: PathBuf,
+    #[command(flatten)]
+    upgrade: Upgrade,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What an upgrade takes.
+#[derive(clap::Args)]
+struct Upgrade {
+    /// The chart: a directory, an archive, or oci://...; an upgrade needs it
     #[arg(long)]
-    chart: String,
+    chart: Option<String>,
     /// A file of values, over those given before it
     #[arg(short = 'f', long, value_name = "FILE")]
     values: Vec<PathBuf>,
@@ -29,12 +43,10 @@ struct Args {
     /// Where the chart's values take the digest
     #[arg(long, value_name = "KEY", default_value = "image.digest")]
     digest_key: String,
-    /// The helm program
-    #[arg(long, default_value = "helm", env = "BP_HELM")]
-    helm: PathBuf,
-    #[command(subcommand)]
-    instead: Option<Instead>,
 }
+
+/// The flags that only an upgrade has a use for.
+const UPGRADE: &[&str] = &["image", "artifact", "chart", "values", "tag", "build-version", "digest-key"];
 
 #[derive(clap::Subcommand)]
 enum Instead {
@@ -52,24 +64,20 @@ fn main() -> Process {
 }
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    match &args.instead {
+        Some(Instead::History) => args.given.refuse(&[UPGRADE, &["deadline"]].concat(), "with history")?,
+        Some(Instead::Rollback { .. }) => args.given.refuse(UPGRADE, "with rollback")?,
+        None if args.upgrade.chart.is_none() => return Err(Failure::bad_input("an upgrade needs --chart")),
+        None => {}
+    }
     let delivery = args.delivery.open().await?;
     let eks = delivery.environment.eks()?;
-    let client = delivery.clients.kube(&eks.cluster).await?;
-    let options = delivery.eks_options()?;
-    let keys = ImageKeys { digest: args.digest_key, ..ImageKeys::default() };
-    let mut release =
-        HelmRelease::new(client, &eks.cluster, &eks.namespace, args.release, args.chart, options)
-            .program(args.helm)
-            .image_keys(keys);
-    for file in args.values {
-        release = release.values_file(file);
-    }
-    if let Some(tag) = args.tag {
-        release = release.tag(tag);
-    }
-    if let Some(version) = args.build_version {
-        release = release.build_version(version);
-    }
+    let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_options()?);
+    let release = match args.upgrade.chart.clone() {
+        Some(chart) => HelmRelease::new(client, &eks.cluster, &eks.namespace, args.release, chart, options),
+        None => HelmRelease::installed(client, &eks.cluster, &eks.namespace, args.release, options),
+    };
+    let release = release.program(args.helm);
     let outcome = match args.instead {
         Some(Instead::History) => {
             let history = release.history().await?;
@@ -78,7 +86,21 @@ async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::Done);
         }
         Some(Instead::Rollback { revision }) => ui.follow(release.rollback(revision)).await?,
-        None => ui.follow(release.upgrade(&args.delivery.image(&delivery).await?)).await?,
+        None => ui.follow(args.upgrade.start(release, &args.delivery.image(&delivery).await?)).await?,
     };
     Ok(ui.ended(outcome))
+}
+
+impl Upgrade {
+    fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {
+        let keys = ImageKeys { digest: self.digest_key, ..ImageKeys::default() };
+        let mut release = self.values.into_iter().fold(release.image_keys(keys), HelmRelease::values_file);
+        if let Some(tag) = self.tag {
+            release = release.tag(tag);
+        }
+        if let Some(version) = self.build_version {
+            release = release.build_version(version);
+        }
+        release.upgrade(image)
+    }
 }

@@ -3,13 +3,18 @@
 use std::{path::PathBuf, process::ExitCode as Process};
 
 use bp_artifact::{ExitCode, Saga};
-use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
+use bp_examples::{
+    Failure, Ui,
+    delivery::{DeliveryArgs, TakeOverArgs},
+};
 
 /// Deploys the artifact's image to every target of an environment; when one fails, all go back
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
     delivery: DeliveryArgs,
+    #[command(flatten)]
+    fields: TakeOverArgs,
     /// Where the way back is noted; a run that was killed goes on from it. One for each environment
     #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
     receipt: PathBuf,
@@ -23,7 +28,7 @@ fn main() -> Process {
 }
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let delivery = args.delivery.open().await?;
+    let delivery = args.delivery.open().await?.take_over(args.fields.take_over);
     let image = args.delivery.image(&delivery).await?;
     let targets = delivery.targets().await?;
     let receipt = ui.follow(Saga::new(targets, image, args.receipt).supersede(args.supersede).run()).await?;

@@ -2,12 +2,16 @@
 
 use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
 
-use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, wait_for};
+use bp_artifact::{
+    Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, time::parse_duration, wait_for,
+};
 use bp_examples::{Clients, Endpoints, Failure, Ui, cli};
 
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
 #[derive(clap::Args)]
 struct Args {
+    #[command(flatten)]
+    given: cli::Given,
     /// The image as it was pushed: registry/repository:tag
     #[arg(long, env = "BP_IMAGE")]
     image: ImageRef,
@@ -25,8 +29,8 @@ struct Args {
     env: Option<String>,
     #[command(flatten)]
     config: cli::ConfigArgs,
-    /// How long to wait for the image to appear: 90s, 15m, 1h; if not given, what bp.toml says for --env, else 5m
-    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    /// How long to wait for the image to appear: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml with --env, else to 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     deadline: Option<Duration>,
 }
 
@@ -38,6 +42,9 @@ fn main() -> Process {
 }
 
 async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
+    if args.env.is_none() {
+        args.given.refuse(&["config", "overlay", "set"], "without --env")?;
+    }
     let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
         Ok(artifact) => artifact,
         // On a person's machine the commit comes by flag, or not at all.

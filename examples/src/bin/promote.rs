@@ -1,6 +1,6 @@
 //! Copies the artifact's image, or tags of your choice, to an environment's registry, byte for byte.
 
-use std::process::ExitCode as Process;
+use std::{path::PathBuf, process::ExitCode as Process};
 
 use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
 use bp_examples::{
@@ -11,6 +11,8 @@ use bp_examples::{
 /// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
 #[derive(clap::Args)]
 struct Args {
+    #[command(flatten)]
+    given: cli::Given,
     /// The environment of bp.toml to promote to
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     to: String,
@@ -29,7 +31,10 @@ struct Args {
     #[command(flatten)]
     copy: CopyArgs,
     #[command(flatten)]
-    project: cli::ProjectArgs,
+    config: cli::ConfigArgs,
+    /// The artifact that the build left
+    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
+    artifact: PathBuf,
 }
 
 fn main() -> Process {
@@ -37,7 +42,11 @@ fn main() -> Process {
 }
 
 async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let config = args.project.config.load(&args.to)?;
+    let some = !args.tags.is_empty() || args.all_tags.is_some();
+    if some {
+        args.given.refuse(&["artifact"], "with --tag or --all-tags")?;
+    }
+    let config = args.config.load(&args.to)?;
     let to = config.environment(&args.to)?;
     let from = match &args.from {
         Some(name) => config.environment(name)?,
@@ -45,8 +54,7 @@ async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
             .previous(&to.name)
             .ok_or_else(|| Failure::bad_input(format!("{} is the first environment: say --from", to.name)))?,
     };
-    let some = !args.tags.is_empty() || args.all_tags.is_some();
-    let artifact = if some { None } else { Some(Artifact::read(&args.project.artifact)?) };
+    let artifact = if some { None } else { Some(Artifact::read(&args.artifact)?) };
     let endpoints = Endpoints::from_env()?;
     let (reads, writes) = (Clients::of(from, &endpoints).await?, Clients::of(to, &endpoints).await?);
     let promotion = Promotion::new((from, &reads), (to, &writes), &args.copy, &endpoints)?;

@@ -2,9 +2,9 @@
 
 use std::{process::ExitCode as Process, time::Duration};
 
-use bp_artifact::{ErrorClass, ExitCode};
+use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::{PullSecret, RegistryToken};
-use bp_examples::{Failure, Ui, cli::duration, delivery::DeliveryArgs};
+use bp_examples::{Failure, Ui, delivery::EnvironmentArgs};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
 ///
@@ -12,12 +12,12 @@ use bp_examples::{Failure, Ui, cli::duration, delivery::DeliveryArgs};
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
-    delivery: DeliveryArgs,
+    environment: EnvironmentArgs,
     /// The Secret
     #[arg(long, default_value = "ecr")]
     secret: String,
     /// Refresh a Secret that works for less than this
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "6h")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "6h")]
     margin: Duration,
 }
 
@@ -26,7 +26,7 @@ fn main() -> Process {
 }
 
 async fn refresh(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let delivery = args.delivery.open().await?;
+    let delivery = args.environment.open().await?;
     let eks = delivery.environment.eks()?;
     let secret = PullSecret::new(
         delivery.clients.kube(&eks.cluster).await?,

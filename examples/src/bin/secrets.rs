@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode as Process};
 use bp_artifact::ExitCode;
 use bp_examples::{
     Clients, Endpoints, Failure, Ui,
-    cli::ConfigArgs,
+    cli::{ConfigArgs, Given},
     secrets::{self, Form},
 };
 use bp_secrets::Depth;
@@ -38,6 +38,8 @@ enum What {
     },
     /// Writes NAME=reference lines as ECS, External Secrets Operator, the CSI driver or Kubernetes read them
     Print {
+        #[command(flatten)]
+        given: Given,
         /// A file of NAME=reference lines
         #[arg(long, value_name = "FILE")]
         references: PathBuf,
@@ -75,7 +77,10 @@ async fn run(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
             }
             Ok(secrets::verdict(&report))
         }
-        What::Print { references, form, name, namespace } => {
+        What::Print { given, references, form, name, namespace } => {
+            if form == Form::Ecs {
+                given.refuse(&["name", "namespace"], "with --form ecs")?;
+            }
             let bindings = secrets::of_file(&references)?;
             let (object, warnings) = secrets::project(form, &name, namespace.as_deref(), &bindings)?;
             for warning in warnings {

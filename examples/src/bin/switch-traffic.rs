@@ -2,20 +2,28 @@
 
 use std::{process::ExitCode as Process, time::Duration};
 
-use bp_artifact::ExitCode;
+use bp_artifact::{ExitCode, time::parse_duration};
 use bp_eks::{BlueGreen, IngressSwitch, Slots};
-use bp_examples::{Failure, Ui, cli::duration, delivery::DeliveryArgs};
+use bp_examples::{
+    Failure, Ui,
+    cli::Given,
+    delivery::{DeliveryArgs, TakeOverArgs},
+};
 
 /// Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
     delivery: DeliveryArgs,
+    #[command(flatten)]
+    fields: TakeOverArgs,
     /// The Service whose traffic is switched
     #[arg(long, default_value = "web")]
     service: String,
-    /// The label that tells the two slots apart
-    #[arg(long, default_value = "slot")]
+    /// The label that tells the two slots apart, beside --slots
+    #[arg(long, default_value = "slot", requires = "slots")]
     label: String,
     /// The two slots, each as the label's value and its Deployment; blue and green of the Service, if not said
     #[arg(long, value_name = "SLOT=DEPLOYMENT", value_delimiter = ',', num_args = 2)]
@@ -33,7 +41,7 @@ enum Step {
     /// Move all traffic to the slot that was staged
     Switch {
         /// Watch the new pods for so long under traffic, and switch back when they fail
-        #[arg(long, value_name = "TIME", value_parser = duration)]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         bake: Option<Duration>,
     },
     /// Move the traffic back to where it was switched from
@@ -51,12 +59,26 @@ enum Step {
     },
 }
 
+impl Step {
+    /// Refuses the flags that this step has no use for.
+    fn check(&self, given: &Given) -> Result<(), Failure> {
+        match self {
+            Step::Status => given.refuse(&["image", "artifact", "deadline", "take-over"], "with status"),
+            Step::Stage | Step::Switch { .. } => Ok(()),
+            Step::Back => given.refuse(&["image", "artifact"], "with back"),
+            Step::CleanUp => given.refuse(&["image", "artifact", "deadline", "take-over"], "with clean-up"),
+            Step::Ingress { .. } => given.refuse(&["service", "slots"], "with ingress"),
+        }
+    }
+}
+
 fn main() -> Process {
     bp_examples::run(switch)
 }
 
 async fn switch(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let delivery = args.delivery.open().await?;
+    args.step.check(&args.given)?;
+    let delivery = args.delivery.open().await?.take_over(args.fields.take_over);
     let eks = delivery.environment.eks()?.clone();
     let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
     if let Step::Ingress { name, from, to } = &args.step {

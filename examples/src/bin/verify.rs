@@ -3,13 +3,18 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::ExitCode;
-use bp_examples::{Failure, Ui, delivery::DeliveryArgs};
+use bp_examples::{
+    Failure, Ui,
+    delivery::{EnvironmentArgs, ImageArgs},
+};
 
 /// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing
 #[derive(clap::Args)]
 struct Args {
     #[command(flatten)]
-    delivery: DeliveryArgs,
+    environment: EnvironmentArgs,
+    #[command(flatten)]
+    image: ImageArgs,
 }
 
 fn main() -> Process {
@@ -17,8 +22,9 @@ fn main() -> Process {
 }
 
 async fn verify(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let delivery = args.delivery.open().await?;
-    let image = args.delivery.image(&delivery).await?;
+    args.image.check()?;
+    let delivery = args.environment.open().await?;
+    let image = args.image.find(&delivery).await?;
     let mut code = ExitCode::Done;
     for target in delivery.targets().await? {
         let drift = target.drift(&image).await?;

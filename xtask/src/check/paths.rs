@@ -5,7 +5,8 @@ use anyhow::Result;
 use super::{Finding, workspace::Workspace};
 
 /// Where paths of the repository begin. Others are examples of a user's own files.
-const ROOTS: &[&str] = &["crates/", "docs/", "examples/", "xtask/", "fuzz/", "benchmarks/", ".ci/", ".cargo/"];
+const ROOTS: &[&str] =
+    &["crates/", "docs/", "examples/", "xtask/", "fuzz/", "benchmarks/", ".ci/", ".cargo/"];
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();

@@ -13,6 +13,7 @@ use crate::{
     deploy::OnFailure,
     parse::ParseError,
     reference::{DigestRef, Registry, Repository},
+    time::parse_duration,
 };
 
 /// Lays an overlay over the base. It may not add environments: their order is the base's.
@@ -219,16 +220,7 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
 
 fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
     let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
-    let parsed = setting.value.parse::<jiff::SignedDuration>().ok();
-    parsed
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| {
-            setting.invalid(format!(
-                "{:?} is not a duration: expected a time such as 90s, 15m or 1h",
-                setting.value
-            ))
-        })
+    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
 }
 
 fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
-use super::{
-    DeployEvent, FailureReport, Outcome, Progress, Proof, Revision, TargetId, Verdict,
-};
+use super::{DeployEvent, FailureReport, Outcome, Progress, Proof, Revision, TargetId, Verdict};
 use crate::{
     image::ResolvedImage,
     operation::{Emitter, Operation},
@@ -193,7 +191,13 @@ impl Run {
     }
 
     /// A line of a container's log, with the number of lines left out before it.
-    pub fn log(&self, source: impl Into<String>, line: impl Into<String>, at: Option<Timestamp>, left_out: u32) {
+    pub fn log(
+        &self,
+        source: impl Into<String>,
+        line: impl Into<String>,
+        at: Option<Timestamp>,
+        left_out: u32,
+    ) {
         let (target, source, line) = (self.target().clone(), source.into(), line.into());
         self.events.emit(DeployEvent::Log { target, source, line, at, left_out });
     }
@@ -297,7 +301,8 @@ mod tests {
     }
 
     fn kinds(events: &[DeployEvent]) -> Vec<String> {
-        let kind = |event: &DeployEvent| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
+        let kind =
+            |event: &DeployEvent| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
         events.iter().map(kind).collect()
     }
 

@@ -1,6 +1,8 @@
 //! What the bytes of a manifest or index tell: digest, media type, platforms.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     digest::Digest,
@@ -50,31 +52,38 @@ struct Child {
     digest: Digest,
     platform: Option<ChildPlatform>,
     artifact_type: Option<String>,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
+    annotations: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
 struct ChildPlatform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
+    os: Option<String>,
+    architecture: Option<String>,
     variant: Option<String>,
+}
+
+impl ChildPlatform {
+    fn os(&self) -> &str {
+        self.os.as_deref().unwrap_or_default()
+    }
+
+    fn architecture(&self) -> &str {
+        self.architecture.as_deref().unwrap_or_default()
+    }
 }
 
 impl Child {
     /// Whether it never runs: the attestations that BuildKit puts beside the platforms, and other artifacts.
     fn is_attestation(&self) -> bool {
-        let unknown = |p: &ChildPlatform| p.os == "unknown" && p.architecture == "unknown";
+        let unknown = |p: &ChildPlatform| p.os() == "unknown" && p.architecture() == "unknown";
         self.platform.as_ref().is_some_and(unknown)
             || self.artifact_type.is_some()
-            || self.annotations.contains_key("vnd.docker.reference.type")
+            || self.annotations.as_ref().is_some_and(|all| all.contains_key("vnd.docker.reference.type"))
     }
 
     fn platform(&self) -> Option<Platform> {
         let platform = self.platform.as_ref()?;
-        Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref()).ok()
+        Platform::new(platform.os(), platform.architecture(), platform.variant.as_deref()).ok()
     }
 }
 
@@ -186,6 +195,21 @@ mod tests {
         let image = read(&index, Some("application/vnd.oci.image.index.v1+json; charset=utf-8")).unwrap();
         assert!(image.platforms.is_empty() && !image.is_complete());
         assert_eq!(image.media_type.as_deref(), Some("application/vnd.oci.image.index.v1+json"));
+    }
+
+    #[test]
+    fn null_is_an_absent_field() {
+        let mut linux = child("a", json!({ "os": "linux", "architecture": "amd64", "variant": null }));
+        linux["annotations"] = Value::Null;
+        linux["artifactType"] = Value::Null;
+        let unknown = child("b", json!({ "os": null, "architecture": null }));
+        let image =
+            read(&json!({ "schemaVersion": 2, "mediaType": null, "manifests": [linux] }), None).unwrap();
+        assert_eq!(image.platforms.len(), 1);
+        assert!(
+            read(&json!({ "schemaVersion": 2, "manifests": [unknown] }), None).unwrap().platforms.is_empty()
+        );
+        assert!(read(&json!({ "schemaVersion": 2, "manifests": null }), None).unwrap().platforms.is_empty());
     }
 
     #[test]

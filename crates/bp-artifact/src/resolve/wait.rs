@@ -3,7 +3,12 @@
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Resolve, ResolveError};
-use crate::{error::Classified, image::ResolvedImage, reference::ImageRef, time::Wait};
+use crate::{
+    error::Classified,
+    image::ResolvedImage,
+    reference::ImageRef,
+    time::{self, Wait},
+};
 
 /// Resolves `image`, waiting until it is there.
 ///
@@ -26,7 +31,7 @@ pub async fn wait_for(
     wait: Wait,
 ) -> Result<ResolvedImage, ResolveError> {
     let start = Instant::now();
-    let deadline = start + wait.deadline();
+    let deadline = time::deadline(wait.deadline());
     let mut looks = 0;
     let mut last = None;
     loop {
@@ -41,7 +46,7 @@ pub async fn wait_for(
             // A look that hangs until the deadline tells nothing.
             Err(_) => {}
         }
-        let next = Instant::now() + wait.pause();
+        let next = time::deadline(wait.pause());
         if next >= deadline {
             sleep_until(deadline).await;
             return Err(match last {
@@ -136,6 +141,15 @@ mod tests {
             "{text}"
         );
         assert_eq!(error.class(), ErrorClass::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_may_be_as_long_as_a_duration_can_be() {
+        let script = Script(Mutex::new(vec![Look::Missing, Look::Found]));
+        let image = "r.example.com/web:1".parse().unwrap();
+        for cadence in [Duration::from_secs(2), Duration::MAX] {
+            assert!(wait_for(&script, &image, Wait::new(Duration::MAX, cadence).unwrap()).await.is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,8 +46,8 @@ pub enum SagaError {
         /// The target.
         target: TargetId,
     },
-    /// A target gave an error, and nothing was changed at any.
-    #[error("{target} could not be deployed to, and nothing was changed")]
+    /// A target gave an error, and this run changed nothing at any.
+    #[error("{target} could not be deployed to; this run changed nothing")]
     Target {
         /// The target.
         target: TargetId,

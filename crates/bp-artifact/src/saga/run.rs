@@ -138,7 +138,7 @@ impl Run {
                     Ok(outcome) => Some(outcome),
                     Err(error) => match error.class() {
                         ErrorClass::Interrupted => None,
-                        ErrorClass::Unavailable => Some(ended(entry, Verdict::Unobserved, &error)),
+                        ErrorClass::Unavailable => Some(unobserved(entry, &error)),
                         ErrorClass::BadInput
                         | ErrorClass::Refused
                         | ErrorClass::Superseded
@@ -195,7 +195,7 @@ impl Run {
         match error.class() {
             ErrorClass::Interrupted => return None,
             ErrorClass::Unavailable => {
-                entry.outcome = Some(ended(entry, Verdict::Unobserved, &error));
+                entry.outcome = Some(unobserved(entry, &error));
                 return None;
             }
             ErrorClass::Superseded => {
@@ -337,6 +337,12 @@ fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcom
         proof: Proof::default(),
         detail: chain(error),
     }
+}
+
+/// The outcome of a target that cannot be observed.
+fn unobserved(entry: &TargetReceipt, error: &TargetError) -> Outcome {
+    let detail = format!("{}; run the same command again to resume", chain(error));
+    Outcome { detail, ..ended(entry, Verdict::Unobserved, error) }
 }
 
 /// An error and its sources in one line.

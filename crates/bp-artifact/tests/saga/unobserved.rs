@@ -43,7 +43,8 @@ fn no_target_is_rolled_back_because_another_cannot_be_observed() {
         let entry = receipt.target(&open.id()).unwrap();
         assert_eq!(entry.verdict(), Some(expected), "{end:?}");
         if matches!(end, End::Refused(_) | End::Lost) {
-            assert_eq!(entry.outcome.as_ref().unwrap().detail, "Unavailable by the fake");
+            let detail = &entry.outcome.as_ref().unwrap().detail;
+            assert_eq!(detail, "Unavailable by the fake; run the same command again to resume");
         }
 
         // The same command resumes.

@@ -36,6 +36,12 @@ pub enum HelmError {
         /// In helm's words.
         message: String,
     },
+    /// An upgrade of [`HelmRelease::installed`](crate::HelmRelease::installed). Nothing was changed.
+    #[error("the upgrade of the release {release:?} needs its chart")]
+    NoChart {
+        /// The release.
+        release: String,
+    },
     /// The chart does nothing with the digest. Nothing was changed.
     #[error(
         "the chart ignores {key}: no workload of the release {release:?} would run {digest}; its images are {}. Let the \
@@ -109,9 +115,10 @@ impl Classified for HelmError {
     fn class(&self) -> ErrorClass {
         match self {
             HelmError::Rollout(error) => error.class(),
-            HelmError::Program { .. } | HelmError::Version { .. } | HelmError::Failed { .. } => {
-                ErrorClass::BadInput
-            }
+            HelmError::Program { .. }
+            | HelmError::Version { .. }
+            | HelmError::Failed { .. }
+            | HelmError::NoChart { .. } => ErrorClass::BadInput,
             HelmError::DigestIgnored { .. } | HelmError::Pending { .. } | HelmError::NoPrevious { .. } => {
                 ErrorClass::Refused
             }

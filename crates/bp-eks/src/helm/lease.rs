@@ -47,18 +47,33 @@ pub(super) struct Held {
 
 /// Whether the Lease is ours at this moment.
 #[derive(Clone)]
-pub(super) struct Validity(watch::Receiver<Option<Instant>>);
+pub(super) struct Validity(watch::Receiver<Renewal>);
+
+/// How it goes with renewing a Lease.
+#[derive(Debug, Clone)]
+enum Renewal {
+    /// Done at this time.
+    Done(Instant),
+    /// It went to somebody else, or was deleted.
+    Taken,
+    /// It was not possible for as long as the Lease lives, for this reason.
+    Failed(String),
+}
 
 impl Validity {
     /// Whether it was renewed lately enough that nobody else can have it.
     pub(super) fn holds(&self) -> bool {
-        self.0.borrow().is_some_and(|renewed| renewed.elapsed() < DURATION)
+        matches!(&*self.0.borrow(), Renewal::Done(at) if at.elapsed() < DURATION)
     }
 
-    /// Completes when it is lost.
-    pub(super) async fn lost(&mut self) {
-        // A renewer that ended renews nothing.
-        let _ = self.0.wait_for(Option::is_none).await;
+    /// Completes when it is lost, with the reason if it could not be renewed.
+    pub(super) async fn lost(&mut self) -> Option<String> {
+        let lost = self.0.wait_for(|renewal| !matches!(renewal, Renewal::Done(_))).await;
+        match lost.as_deref() {
+            Ok(Renewal::Failed(why)) => Some(why.clone()),
+            // A renewer that ended renews nothing.
+            Ok(Renewal::Done(_) | Renewal::Taken) | Err(_) => None,
+        }
     }
 }
 
@@ -118,7 +133,7 @@ impl Terms {
 
     fn hold(self, lease: Lease, inherited: Option<u32>) -> Held {
         let (leases, lease) = watch::channel(lease);
-        let (renewed, valid) = watch::channel(Some(Instant::now()));
+        let (renewed, valid) = watch::channel(Renewal::Done(Instant::now()));
         let (notes, noted) = tokio::sync::mpsc::unbounded_channel();
         let renewing = tokio::spawn(renew(self.clone(), leases, renewed, noted));
         Held { terms: self, lease, valid: Validity(valid), notes, renewing, inherited }
@@ -129,10 +144,11 @@ impl Terms {
 async fn renew(
     terms: Terms,
     leases: watch::Sender<Lease>,
-    renewed: watch::Sender<Option<Instant>>,
+    renewed: watch::Sender<Renewal>,
     mut noted: tokio::sync::mpsc::UnboundedReceiver<String>,
 ) {
-    loop {
+    let mut last = Instant::now();
+    let end = loop {
         let note = timeout(DURATION / 4, noted.recv()).await;
         let mut lease = leases.borrow().clone();
         if let Ok(Some(note)) = note {
@@ -142,18 +158,23 @@ async fn renew(
         terms.ours(&mut lease, &holder);
         let at = Instant::now();
         let (name, params) = (terms.name(), PostParams::default());
-        match timeout(DURATION / 4, terms.api.replace(&name, &params, &lease)).await {
+        let why = match timeout(DURATION / 4, terms.api.replace(&name, &params, &lease)).await {
             Ok(Ok(lease)) => {
+                last = at;
                 leases.send_replace(lease);
-                renewed.send_replace(Some(at));
+                renewed.send_replace(Renewal::Done(at));
+                continue;
             }
             // It is somebody else's.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => break,
-            _ if renewed.borrow().is_some_and(|last| last.elapsed() < DURATION) => {}
-            _ => break,
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => break Renewal::Taken,
+            Ok(Err(error)) => terms.object.error("update leases", error).without_advice(),
+            Err(_) => "the API server does not answer".to_owned(),
+        };
+        if last.elapsed() >= DURATION {
+            break Renewal::Failed(why);
         }
-    }
-    renewed.send_replace(None);
+    };
+    renewed.send_replace(end);
 }
 
 impl Held {
@@ -183,5 +204,49 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.renewing.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::{Client, client::Body};
+    use serde_json::json;
+
+    use super::*;
+    use crate::rollout::ObjectRef;
+
+    /// A Lease that we hold, whose every renewal is answered so.
+    fn held(status: u16) -> Held {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            let body = json!({ "kind": "Status", "code": status, "reason": "Unauthorized", "message": "no" });
+            Ok::<_, std::convert::Infallible>(
+                Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap(),
+            )
+        });
+        let terms = Terms {
+            api: Api::namespaced(Client::new(service, "shop"), "shop"),
+            object: ObjectRef::all("prod", "shop", "lease").named("bp-eks-helm-web"),
+            release: "web".to_owned(),
+            time: TimeSource::system(),
+        };
+        terms.hold(Lease { spec: Some(LeaseSpec::default()), ..Lease::default() }, None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_cannot_be_renewed_is_kept_for_its_duration_and_then_says_why() {
+        let begun = Instant::now();
+        let held = held(401);
+        let why = held.validity().lost().await;
+        assert!(why.is_some_and(|why| why.contains("401")));
+        assert!((DURATION..DURATION * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!(!held.validity().holds());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_somebody_else_took_is_lost_at_once() {
+        let begun = Instant::now();
+        assert_eq!(held(409).validity().lost().await, None);
+        assert!(begun.elapsed() < DURATION, "{:?}", begun.elapsed());
     }
 }

@@ -39,6 +39,11 @@ impl Program {
         Ok(Program { path, namespace, proxy, directory })
     }
 
+    /// Why the cluster could not be asked the last time, if it could not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.proxy.trouble()
+    }
+
     /// Writes values to a file that only we can read, and names it. Values never are arguments.
     pub(super) fn values(&self, values: &Value) -> Result<PathBuf, HelmError> {
         let path = self.directory.path().join("values.json");

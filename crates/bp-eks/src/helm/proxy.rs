@@ -1,6 +1,10 @@
 //! Helm's way to the cluster: a server on loopback that passes requests on over our own client.
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
@@ -28,6 +32,7 @@ const HOP_BY_HOP: [header::HeaderName; 6] = [
 /// The server. Dropped, it answers nobody any more, and open answers are cut.
 pub(super) struct Proxy {
     address: SecretString,
+    way: Arc<Way>,
     _serving: JoinSet<()>,
 }
 
@@ -40,10 +45,15 @@ impl Proxy {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let path = format!("/{:032x}", u128::from_ne_bytes(random));
         let address = format!("http://{}{path}", listener.local_addr()?).into();
-        let way = Arc::new(Way { client, validity, path: path.into() });
+        let way = Arc::new(Way { client, validity, path: path.into(), trouble: Mutex::default() });
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, way));
-        Ok(Proxy { address, _serving: serving })
+        serving.spawn(serve(listener, Arc::clone(&way)));
+        Ok(Proxy { address, way, _serving: serving })
+    }
+
+    /// Why the cluster could not be asked the last time, if it could not: then what helm says is about that.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.way.trouble().clone()
     }
 
     /// Where it is. Who knows this may use it.
@@ -56,6 +66,7 @@ struct Way {
     client: kube::Client,
     validity: Option<Validity>,
     path: SecretString,
+    trouble: Mutex<Option<String>>,
 }
 
 async fn serve(listener: TcpListener, way: Arc<Way>) {
@@ -79,6 +90,17 @@ async fn serve(listener: TcpListener, way: Arc<Way>) {
 type Answer = Response<Either<Full<Bytes>, Body>>;
 
 impl Way {
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether the cluster could be asked: an answer that refuses our credentials or all work is none.
+    fn note(&self, code: StatusCode, why: impl FnOnce() -> String) {
+        let is_none = matches!(code, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
+            || code.is_server_error();
+        *self.trouble() = is_none.then(why);
+    }
+
     async fn pass(&self, request: Request<Incoming>) -> Answer {
         let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
         let Some(Ok(uri)) = asked.strip_prefix(self.path.expose_secret()).map(str::parse::<Uri>) else {
@@ -98,6 +120,7 @@ impl Way {
         let request = Request::from_parts(parts, Body::from(body.to_bytes().to_vec()));
         match self.client.send(request).await {
             Ok(response) => {
+                self.note(response.status(), || format!("the API server answers {}", response.status()));
                 let (mut parts, body) = response.into_parts();
                 strip(&mut parts.headers);
                 parts.version = http::Version::default();
@@ -106,9 +129,13 @@ impl Way {
             // EKS was asked why, and helm is to show it.
             Err(kube::Error::Api(status)) => {
                 let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::BAD_GATEWAY);
+                self.note(code, || format!("the API server answers {code}"));
                 refusal(code, &status.message)
             }
-            Err(error) => refusal(StatusCode::BAD_GATEWAY, &error.to_string()),
+            Err(error) => {
+                self.note(StatusCode::BAD_GATEWAY, || format!("the API server cannot be reached: {error}"));
+                refusal(StatusCode::BAD_GATEWAY, &error.to_string())
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Inner {
     pub(super) cluster: String,
     pub(super) namespace: String,
     pub(super) release: String,
-    pub(super) chart: String,
+    pub(super) chart: Option<String>,
     pub(super) options: Options,
     pub(super) program: PathBuf,
     pub(super) values_files: Vec<PathBuf>,
@@ -121,6 +121,18 @@ impl HelmRelease {
         chart: impl Into<String>,
         options: Options,
     ) -> Self {
+        let installed = Self::installed(client, cluster, namespace, release, options);
+        installed.with(|inner| inner.chart = Some(chart.into()))
+    }
+
+    /// A release that is installed, to look at and to roll back; an upgrade needs the chart.
+    pub fn installed(
+        client: Client,
+        cluster: impl Into<String>,
+        namespace: impl Into<String>,
+        release: impl Into<String>,
+        options: Options,
+    ) -> Self {
         let (cluster, namespace, release) = (cluster.into(), namespace.into(), release.into());
         let id = TargetId::new(format!("eks/{cluster}/{namespace}/helm/{release}"));
         HelmRelease(Arc::new(Inner {
@@ -128,7 +140,7 @@ impl HelmRelease {
             cluster,
             namespace,
             release,
-            chart: chart.into(),
+            chart: None,
             options,
             program: "helm".into(),
             values_files: Vec::new(),
@@ -205,8 +217,8 @@ impl HelmRelease {
     /// earlier run of ours left pending is freed first; that run is proven dead by its Lease.
     ///
     /// # Errors
-    /// When helm is missing or refuses, the chart ignores the digest, or somebody else works on the release. An upgrade
-    /// that fails is a verdict.
+    /// When helm is missing or refuses, there is no chart or it ignores the digest, or somebody else works on the release.
+    /// An upgrade that fails is a verdict.
     ///
     /// # Permissions
     /// RBAC in the namespace: `get`, `create`, `update` on `leases.coordination.k8s.io`; what the chart's objects need
@@ -269,10 +281,16 @@ impl Inner {
 
     /// A workload of the release, to be watched and never written.
     pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
+        self.target_for(workload, container, self.options.deadline)
+    }
+
+    /// The same, watched for at most so long.
+    pub(super) fn target_for(&self, workload: &Workload, container: &str, time: Duration) -> EksTarget {
         let (client, cluster, namespace) =
             (self.client.clone(), self.cluster.clone(), self.namespace.clone());
-        let options = self.options.clone().adopt_only();
+        let options = Options { deadline: time, ..self.options.clone().adopt_only() };
         EksTarget::new(client, cluster, namespace, workload.clone(), Some(container.to_owned()), options)
+            .part_of(&self.id)
     }
 
     /// The values that are given over those of the files.

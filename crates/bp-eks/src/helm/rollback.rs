@@ -11,6 +11,7 @@ use super::{
     program::{Program, words},
     recover::deployed,
     release::{HelmRevision, Inner},
+    upgrade::Begun,
 };
 
 type Events = Emitter<DeployEvent>;
@@ -22,10 +23,10 @@ impl Inner {
         events: &Events,
     ) -> Result<Outcome, HelmError> {
         let mut held = self.take(events).await?;
-        let mut validity = held.validity();
+        let (mut validity, begun) = (held.validity(), Begun::new());
         let ended = tokio::select! {
-            ended = self.rollback_held(&mut held, revision, events) => ended,
-            () = validity.lost() => Err(HelmError::LeaseLost { release: self.release.clone() }),
+            ended = self.rollback_held(&mut held, revision, events, &begun) => ended,
+            why = validity.lost() => self.lost(begun, why),
         };
         held.release().await;
         let outcome = ended?;
@@ -40,7 +41,7 @@ impl Inner {
         revision: &str,
         events: &Events,
     ) -> Result<Result<(), String>, HelmError> {
-        let timeout = format!("--timeout={}s", self.options.deadline.as_secs().max(1));
+        let timeout = format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
         let mut running =
             helm.start(&words(["rollback", &self.release, revision, "--wait=watcher", &timeout]))?;
         tokio::select! {
@@ -60,6 +61,7 @@ impl Inner {
         held: &mut Held,
         revision: Option<u32>,
         events: &Events,
+        begun: &Begun,
     ) -> Result<Outcome, HelmError> {
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
@@ -90,27 +92,38 @@ impl Inner {
             current: current.map(|c| Revision { id: c.revision.to_string(), image: String::new() }),
             changes: !same,
         });
-        let mut ended = Ok(());
-        if !same {
-            held.note(last + 1).await?;
-            ended = self.roll_back_to(&helm, &to.id, events).await?;
-        }
-        let proof = self.proof_of(&placed(&manifest, "get manifest")?, &image).await?;
-        let (verdict, detail) = match (ended, &pinned) {
-            (Err(message), _) => (Verdict::FailedInPlace, message),
-            (Ok(()), Some(image)) => (proof.judge(&ResolvedImage::from(image.clone())), String::new()),
-            (Ok(()), None) => (Verdict::Unproven, "its image names no digest".to_owned()),
-        };
-        Ok(Outcome {
+        let base = Outcome {
             target: self.id.clone(),
-            verdict,
-            image: pinned,
+            verdict: Verdict::Unproven,
+            image: pinned.clone(),
             changed: !same,
-            revision: Some(to),
+            revision: Some(to.clone()),
             previous: current.map(|c| Revision { id: c.revision.to_string(), image: String::new() }),
             failure: None,
-            proof,
-            detail,
+            proof: Proof::default(),
+            detail: String::new(),
+        };
+        if !same {
+            held.note(last + 1).await?;
+            begun.get_or_init(|| base.clone());
+            if let Err(detail) = self.roll_back_to(&helm, &to.id, events).await? {
+                return Ok(match helm.trouble() {
+                    Some(why) => self.unobserved(base, &why),
+                    None => Outcome { verdict: Verdict::FailedInPlace, detail, ..base },
+                });
+            }
+        }
+        let proof = self.proof_of(&placed(&manifest, "get manifest")?, &image).await;
+        Ok(match (proof, &pinned) {
+            (Ok(proof), Some(image)) => {
+                Outcome { verdict: proof.judge(&ResolvedImage::from(image.clone())), proof, ..base }
+            }
+            (Ok(proof), None) => Outcome { proof, detail: "its image names no digest".to_owned(), ..base },
+            (Err(HelmError::Rollout(error)), _) => {
+                let why = error.without_advice();
+                Outcome { detail: format!("what the pods run could not be read: {why}"), ..base }
+            }
+            (Err(error), _) => return Err(error),
         })
     }
 

@@ -1,9 +1,10 @@
 //! The order of things: lease, free, dry run, upgrade and watch, check; and back when it fails.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use bp_artifact::{
-    Cause, DeployEvent, Emitter, FailureReport, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Cause, Classified, DeployEvent, Emitter, FailureReport, OnFailure, Outcome, Progress, Proof,
+    ResolvedImage, Revision, Verdict,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use kube::{
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::rollout::{
     ObjectRef,
+    sight::Sight,
     watch::{Query, watch},
 };
 
@@ -38,24 +40,46 @@ struct Plan {
 
 /// How an upgrade went, before it is judged.
 enum End {
-    /// Helm is content, and so are the workloads.
-    Up(Vec<Outcome>),
+    /// Helm is content, and so are the workloads; with the reason if one of them could not be observed.
+    Up(Vec<Outcome>, Option<String>),
     /// Something failed; with the report if a workload told why.
     Failed(Option<FailureReport>, String),
+    /// Nothing can be seen of it any more, for this reason.
+    Unobserved(String),
 }
+
+/// What was begun, as its outcome if nothing more is seen of it.
+pub(super) type Begun = OnceLock<Outcome>;
 
 impl Inner {
     pub(super) async fn upgrade(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, HelmError> {
         let mut held = self.take(events).await?;
-        let mut validity = held.validity();
+        let (mut validity, begun) = (held.validity(), Begun::new());
         let ended = tokio::select! {
-            ended = self.upgrade_held(&mut held, image, events) => ended,
-            () = validity.lost() => Err(HelmError::LeaseLost { release: self.release.clone() }),
+            ended = self.upgrade_held(&mut held, image, events, &begun) => ended,
+            why = validity.lost() => self.lost(begun, why),
         };
         held.release().await;
         let outcome = ended?;
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         Ok(outcome)
+    }
+
+    /// The end of work whose Lease is lost. Where it only could not be renewed, what was begun goes on unobserved.
+    pub(super) fn lost(&self, begun: Begun, why: Option<String>) -> Result<Outcome, HelmError> {
+        let lost = || HelmError::LeaseLost { release: self.release.clone() };
+        let (begun, why) = begun.into_inner().zip(why).ok_or_else(lost)?;
+        Ok(self.unobserved(begun, &format!("its lease could not be renewed, so helm was stopped: {why}")))
+    }
+
+    pub(super) fn unobserved(&self, begun: Outcome, why: &str) -> Outcome {
+        let revision = begun.revision.as_ref().map(|revision| revision.id.clone()).unwrap_or_default();
+        let detail = format!(
+            "revision {revision} of the release {} was begun, and what it applied continues; it can no longer be observed: \
+             {why}; run the same command to resume",
+            self.release
+        );
+        Outcome { verdict: Verdict::Unobserved, detail, ..begun }
     }
 
     pub(super) async fn take(&self, events: &Events) -> Result<Held, HelmError> {
@@ -81,8 +105,9 @@ impl Inner {
         held: &mut Held,
         image: &ResolvedImage,
         events: &Events,
+        begun: &Begun,
     ) -> Result<Outcome, HelmError> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
         let history = self.free(&helm, held, events).await?;
@@ -126,19 +151,25 @@ impl Inner {
                 Some(helm.start(&self.arguments(&helm, image, false)?)?)
             }
         };
+        begun.get_or_init(|| base.clone());
         events.emit(DeployEvent::Applied {
             target: self.id.clone(),
             revision: ours,
             deployment: format!("helm revision {number}"),
             adopted: in_place,
         });
-        let end = self.follow(running, &plan.places, image, events, deadline).await?;
+        let end = self.follow(running, &helm, &plan.places, image, events, deadline).await?;
         match end {
-            End::Up(outcomes) => self.proven(base, outcomes, &helm, image).await,
+            End::Up(outcomes, unseen) => self.proven(base, outcomes, unseen, &helm, image).await,
+            End::Unobserved(why) => Ok(self.unobserved(base, &why)),
             End::Failed(report, message) => {
+                let history = match (self.history(&helm).await, helm.trouble()) {
+                    (Ok(history), _) => history,
+                    (Err(_), Some(why)) => return Ok(self.unobserved(base, &why)),
+                    (Err(error), None) => return Err(error),
+                };
                 // Refused before helm wrote anything down: nothing has changed.
-                let begun = self.history(&helm).await?.last().is_some_and(|last| last.revision >= number);
-                if !begun {
+                if history.last().is_none_or(|last| last.revision < number) {
                     return Err(HelmError::Failed { verb: "upgrade", message });
                 }
                 let failed = self.evidence(base, report, message, &plan.places, events).await;
@@ -170,7 +201,10 @@ impl Inner {
     }
 
     fn arguments(&self, helm: &Program, image: &ResolvedImage, dry: bool) -> Result<Vec<String>, HelmError> {
-        let mut arguments = words(["upgrade", &self.release, &self.chart, "--install"]);
+        let Some(chart) = &self.chart else {
+            return Err(HelmError::NoChart { release: self.release.clone() });
+        };
+        let mut arguments = words(["upgrade", &self.release, chart, "--install"]);
         for file in &self.values_files {
             arguments.extend(["--values".to_owned(), file.display().to_string()]);
         }
@@ -179,7 +213,8 @@ impl Inner {
         arguments.extend(match dry {
             true => words(["--dry-run=server", "--output", "json"]),
             false => {
-                let timeout = format!("--timeout={}s", self.options.deadline.as_secs().max(1));
+                let timeout =
+                    format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
                 words(["--wait=watcher", &timeout, "--hide-notes"])
             }
         });
@@ -196,21 +231,28 @@ impl Inner {
         }
     }
 
-    /// Watches helm and the workloads side by side. Whichever fails first ends it; helm is stopped then.
+    /// Watches helm and the workloads side by side. Whichever fails first ends it; helm is stopped then. A workload that
+    /// cannot be observed decides nothing: helm is waited for.
     async fn follow(
         &self,
         mut running: Option<Running>,
+        program: &Program,
         places: &[Placed],
         image: &ResolvedImage,
         events: &Events,
         deadline: Instant,
     ) -> Result<End, HelmError> {
         let mut watching: FuturesUnordered<_> =
-            places.iter().map(|place| self.watch(place, image, events)).collect();
+            places.iter().map(|place| self.watch(place, image, events, deadline)).collect();
         let mut outcomes = Vec::new();
+        let mut unseen = None;
+        let helm_waits = running.is_some();
         loop {
             if running.is_none() && watching.is_empty() {
-                return Ok(End::Up(outcomes));
+                return Ok(match unseen {
+                    Some(why) if !helm_waits => End::Unobserved(why),
+                    unseen => End::Up(outcomes, unseen),
+                });
             }
             let helm = async {
                 match &mut running {
@@ -222,18 +264,29 @@ impl Inner {
                 ended = helm => {
                     let ended = ended?;
                     running = None;
-                    if ended.success { None } else { Some((None, ended.message)) }
+                    (!ended.success).then_some((None, ended.message))
                 }
-                Some(watched) = watching.next() => match watched? {
-                    Some(outcome) if matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) => {
+                Some(watched) = watching.next() => match watched {
+                    Ok(Some(outcome)) if matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) => {
                         outcomes.push(outcome);
                         None
                     }
-                    Some(outcome) => {
-                        let message = format!("{}: {}", outcome.target, outcome.verdict);
-                        Some((outcome.failure, message))
+                    Ok(Some(outcome)) if outcome.verdict == Verdict::Unobserved => {
+                        unseen = Some(outcome.detail);
+                        None
                     }
-                    None => None,
+                    Ok(Some(outcome)) => Some((outcome.failure, outcome.detail)),
+                    Ok(None) => None,
+                    Err(HelmError::Rollout(error)) if error.is_refusal() || error.is_retryable() => {
+                        unseen = Some(error.without_advice());
+                        None
+                    }
+                    Err(error) => {
+                        if let Some(running) = running.take() {
+                            running.stop().await;
+                        }
+                        return Err(error);
+                    }
                 },
                 () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "it is not done by the deadline".into())),
                 () = events.cancelled() => {
@@ -243,12 +296,13 @@ impl Inner {
                     return Err(self.interrupted());
                 }
             };
-            if let Some((report, message)) = failed {
-                if let Some(running) = running.take() {
-                    running.stop().await;
-                }
-                return Ok(End::Failed(report, message));
+            let Some((report, message)) = failed else { continue };
+            if let Some(running) = running.take() {
+                running.stop().await;
             }
+            // Without a report from a workload, all that is known is that helm could not see it either.
+            let blind = unseen.take().or_else(|| program.trouble()).filter(|_| report.is_none());
+            return Ok(blind.map_or(End::Failed(report, message), End::Unobserved));
         }
     }
 
@@ -258,6 +312,7 @@ impl Inner {
         place: &Placed,
         image: &ResolvedImage,
         events: &Events,
+        deadline: Instant,
     ) -> Result<Option<Outcome>, HelmError> {
         let Some(workload) = &place.workload else { return Ok(None) };
         let kind = match workload.kind {
@@ -270,24 +325,49 @@ impl Inner {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
         let itself = Query::fields(&format!("metadata.name={}", workload.name));
         let (seen, mut news) = watch(api, itself, "watch workloads", false);
+        let (object, mut sight) =
+            (ObjectRef::of_workload(&self.cluster, &self.namespace, workload), Sight::default());
         while !seen.state().iter().any(|object| carries(object, place)) {
-            match news.next().await {
-                Some(Ok(())) => {}
-                // Helm has its own say on a cluster that cannot be reached.
-                Some(Err(failed)) => {
-                    drop(failed.read(&ObjectRef::of_workload(&self.cluster, &self.namespace, workload))?)
+            let late = (!sight.is_clear()).then_some(deadline);
+            let blind = sight.ends(self.options.grace).or(late);
+            tokio::select! {
+                told = news.next() => match told {
+                    None => return Ok(None),
+                    // Helm has its own say on a cluster that cannot be reached.
+                    told => drop(sight.read(told, &object)),
+                },
+                () = sleep_until(blind.unwrap_or_else(Instant::now)), if blind.is_some() => {
+                    if let Some(error) = sight.take() {
+                        return Err(error.into());
+                    }
                 }
-                None => return Ok(None),
             }
         }
-        let mut rollout = self.target(workload, &place.container).deploy(image);
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let mut rollout = self.target_for(workload, &place.container, left).deploy(image);
         while let Some(event) = rollout.next_event().await {
-            match event {
-                DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {}
-                event => events.emit(event),
-            }
+            events.emit(match event {
+                DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {
+                    continue;
+                }
+                // The release may have several.
+                DeployEvent::Progress { target, progress } => {
+                    let stage = format!("{workload}: {}", progress.stage);
+                    DeployEvent::Progress { target, progress: Progress { stage, ..progress } }
+                }
+                DeployEvent::Notice { target, message } => {
+                    DeployEvent::Notice { target, message: format!("{workload}: {message}") }
+                }
+                event => event,
+            });
         }
-        Ok(Some(rollout.await?))
+        let outcome = rollout.await?;
+        let detail = match outcome.verdict {
+            // That says already which workload it is about.
+            Verdict::Unobserved => outcome.detail,
+            verdict => format!("{workload}: {verdict}"),
+        };
+        Ok(Some(Outcome { detail, ..outcome }))
     }
 
     /// The release's manifest carries the digest, and the pods are seen to run it.
@@ -295,10 +375,17 @@ impl Inner {
         &self,
         base: Outcome,
         outcomes: Vec<Outcome>,
+        unseen: Option<String>,
         helm: &Program,
         image: &ResolvedImage,
     ) -> Result<Outcome, HelmError> {
-        let places = placed(&self.manifest(helm, None).await?, "get manifest")?;
+        let manifest = self.manifest(helm, None).await;
+        let trouble = helm.trouble().filter(|_| manifest.is_err());
+        if let Some(why) = unseen.or(trouble) {
+            let detail = format!("helm reports success, and what the pods run could not be read: {why}");
+            return Ok(Outcome { verdict: Verdict::Unproven, detail, ..base });
+        }
+        let places = placed(&manifest?, "get manifest")?;
         if !places.iter().any(|place| place.is(image.digest())) {
             let detail =
                 format!("the chart ignores {}: the release's manifest has another image", self.keys.digest);
@@ -372,7 +459,13 @@ impl Inner {
                 detail: format!("revision {} runs again", previous.id),
                 ..failed
             },
-            Err(detail) => Outcome { verdict: Verdict::RollbackFailed, detail, ..failed },
+            Err(detail) => match helm.trouble() {
+                Some(why) => {
+                    let revision = Some(Revision { id: (number + 1).to_string(), image: previous.image });
+                    self.unobserved(Outcome { revision, ..failed }, &why)
+                }
+                None => Outcome { verdict: Verdict::RollbackFailed, detail, ..failed },
+            },
         })
     }
 }

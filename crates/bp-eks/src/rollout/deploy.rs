@@ -5,14 +5,13 @@ use std::collections::HashSet;
 use bp_artifact::{
     Classified, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
-use tokio::time::Instant;
 
 use super::{
     api::{Manner, is_ours},
     causes::Recovery,
     error::Error,
     evidence,
-    follow::{End, chain},
+    follow::End,
     judge::{Ours, Picture},
     live::Live,
     retry::{Patience, retried},
@@ -21,11 +20,32 @@ use super::{
     template::Slot,
 };
 
+/// What to do about an undo that was not seen through.
+const ROLL_BACK: &str = "run the rollback again to resume";
+
+/// What people are told of a change that cannot be seen any more.
+pub(crate) fn unobserved(what: &str, error: &Error) -> String {
+    let why = error.without_advice();
+    format!("{what} and continues; it can no longer be observed: {why}; run the same command to resume")
+}
+
+/// What people are told of a change that was sent and not answered.
+///
+/// # Errors
+/// When it was answered: nothing was changed.
+pub(crate) fn may_be_applied(object: &impl std::fmt::Display, error: Error) -> Result<String, Error> {
+    let Error::Unreachable { .. } = &error else { return Err(error) };
+    let why = error.without_advice();
+    Ok(format!(
+        "the change of {object} may have been applied, and no answer came back: {why}; run the same command to resume"
+    ))
+}
+
 pub(super) type Events = Emitter<DeployEvent>;
 
 impl Inner {
     pub(super) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
             drop(start);
@@ -54,21 +74,27 @@ impl Inner {
             true => (in_place, self.ours(&start.live, &start.live, &start.slot)),
             false if self.options.adopt_only => {
                 let (verdict, detail) = (Verdict::Superseded, "another image is in its place".to_owned());
-                return Ok(Outcome { verdict, detail, ..base });
+                return Ok(self.ended(Outcome { verdict, detail, ..base }, events));
             }
             false => {
                 self.not_cancelled(events)?;
                 let wanted = image.reference.to_string();
                 self.tell_changes(&mut start, &wanted).await;
-                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
                 let apply = || self.apply(&start.live, &start.slot, &wanted);
                 let applied = retried(patience, events, &self.id, apply).await;
                 self.not_cancelled(events)?;
-                let applied = applied?;
-                let revision = Revision { id: start.next_number(), image: wanted };
-                (revision, self.ours(&start.live, &applied, &start.slot))
+                let revision = Revision { id: start.next_number(), image: wanted.clone() };
+                match applied {
+                    Ok(applied) => (revision, self.ours(&start.live, &applied, &start.slot)),
+                    Err(error) => {
+                        let base = Outcome { revision: Some(revision), ..base };
+                        return Ok(self.ended(self.may_be_applied(base, error)?, events));
+                    }
+                }
             }
         };
+        start.follower.is_patient(self.options.grace);
         self.tell_applied(&revision, &ours, same, events);
         self.unblock(&mut start).await;
         let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
@@ -84,8 +110,7 @@ impl Inner {
         if outcome.verdict == Verdict::FailedInPlace {
             outcome = self.undo(outcome, &mut start, &picture, events).await?;
         }
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        Ok(outcome)
+        Ok(self.ended(outcome, events))
     }
 
     /// Says which pods were not to be updated.
@@ -156,9 +181,17 @@ impl Inner {
         start: &mut Start<'_>,
         events: &Events,
     ) -> Result<Option<(Outcome, Picture)>, Error> {
-        let picture = start.follower.picture()?;
+        let workload = &self.cluster.workload;
         let (verdict, symptom, detail) = match end {
             End::Complete => return Ok(None),
+            End::Unobserved(error) => {
+                let what = match &base.revision {
+                    Some(job) if start.live.is_job() => format!("{}/{} was created", workload.kind, job.id),
+                    Some(revision) => format!("revision {revision} was applied to {workload}"),
+                    None => format!("a change was applied to {workload}"),
+                };
+                (Verdict::Unobserved, None, unobserved(&what, &error))
+            }
             End::Failed(symptom) => {
                 (Verdict::FailedInPlace, Some(symptom), "the new pods do not come up".to_owned())
             }
@@ -172,6 +205,7 @@ impl Inner {
             }
             End::Gone => (Verdict::Gone, None, "it was deleted".to_owned()),
         };
+        let picture = start.follower.picture().unwrap_or_default();
         let mut failure = None;
         if let Some(symptom) = symptom {
             let report = evidence::gather(&self.cluster, &picture, symptom).await;
@@ -199,15 +233,27 @@ impl Inner {
         self.not_cancelled(events)?;
         events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(previous.clone()) });
         let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
-        let deadline = Instant::now() + self.options.deadline;
-        let patience = Patience::until(deadline);
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
+        let patience = Patience::after_change(deadline, self.options.grace);
         let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
         let applied = match retried(patience, events, &self.id, put_back).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.not_cancelled(events)?;
-                let why = format!("revision {previous} could not be put back: {}", chain(&error));
-                return Ok(if error.is_retryable() { in_place(&why) } else { lost(why) });
+                let why = error.without_advice();
+                return Ok(match error {
+                    Error::Unreachable { .. } => Outcome {
+                        verdict: Verdict::Unobserved,
+                        detail: format!(
+                            "revision {previous} may have been put back, which could not be observed: {why}; {ROLL_BACK}"
+                        ),
+                        ..failed
+                    },
+                    error if error.is_retryable() || error.is_refusal() => {
+                        in_place(&format!("revision {previous} could not be put back: {why}; {ROLL_BACK}"))
+                    }
+                    _ => lost(format!("revision {previous} could not be put back: {why}")),
+                });
             }
         };
         let before = picture.live.as_ref().unwrap_or(&start.live);
@@ -238,17 +284,29 @@ impl Inner {
                 detail: "it was deleted while going back".into(),
                 ..failed.clone()
             },
-            Ok(End::OutOfTime(Some(symptom))) if symptom.recovery == Recovery::Retried => Outcome {
-                verdict: Verdict::DeadlineExceeded,
+            Ok(End::Unobserved(error)) => Outcome {
+                verdict: Verdict::Unobserved,
                 detail: format!(
-                    "revision {previous} was put back, and its pods are refused so far; the controller tries on: {}",
-                    symptom.message
+                    "revision {previous} was put back in {} and continues; it can no longer be observed: {}; {ROLL_BACK}",
+                    self.cluster.workload,
+                    error.without_advice()
                 ),
                 ..failed.clone()
             },
+            Ok(End::OutOfTime(Some(symptom)))
+                if matches!(symptom.recovery, Recovery::Soon | Recovery::Retried) =>
+            {
+                Outcome {
+                    verdict: Verdict::DeadlineExceeded,
+                    detail: format!(
+                        "revision {previous} was put back, and its pods are refused so far; the controller tries on: {}",
+                        symptom.message
+                    ),
+                    ..failed.clone()
+                }
+            }
             Ok(End::OutOfTime(_)) => lost("the previous revision is not up by the deadline".into()),
-            Err(error @ Error::Interrupted { .. }) => return Err(error),
-            Err(error) => lost(chain(&error)),
+            Err(error) => return Err(error),
         };
         Ok(outcome)
     }
@@ -277,9 +335,35 @@ impl Inner {
         slot: &Slot,
         events: &Events,
     ) -> Outcome {
-        outcome.proof = self.proof(picture, image, slot).await;
-        outcome.verdict = image.map_or(Verdict::Unproven, |image| outcome.proof.judge(image));
+        match self.proof(picture, image, slot, events).await {
+            Ok(proof) => {
+                outcome.verdict = image.map_or(Verdict::Unproven, |image| proof.judge(image));
+                outcome.proof = proof;
+            }
+            Err(error) => {
+                outcome.verdict = Verdict::Unproven;
+                outcome.detail = format!(
+                    "the rollout of {} is complete, and what its pods run could not be read: {}",
+                    self.cluster.workload,
+                    error.without_advice()
+                );
+            }
+        }
+        self.ended(outcome, events)
+    }
+
+    /// The end of the operation.
+    pub(super) fn ended(&self, outcome: Outcome, events: &Events) -> Outcome {
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         outcome
+    }
+
+    /// The outcome of a change that was sent and not answered.
+    ///
+    /// # Errors
+    /// When it was answered: nothing was changed.
+    pub(super) fn may_be_applied(&self, base: Outcome, error: Error) -> Result<Outcome, Error> {
+        let detail = may_be_applied(&self.cluster.workload, error)?;
+        Ok(Outcome { verdict: Verdict::Unobserved, changed: true, detail, ..base })
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use bp_artifact::{Classified, ErrorClass, Workload};
 
-use super::object::ObjectRef;
+use super::{follow::chain, object::ObjectRef};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -17,7 +17,7 @@ pub enum Error {
     #[error("the namespace {:?} has no {object}: create it first, or correct the name", object.namespace)]
     NotFound {
         /// What is missing, as the API server names it.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
     },
     /// No such namespace.
     #[error("the cluster has no namespace {namespace:?}: check the cluster and the name")]
@@ -79,7 +79,7 @@ pub enum Error {
     )]
     Conflict {
         /// The object.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// Who owns what.
         conflicts: Vec<Conflict>,
     },
@@ -89,7 +89,7 @@ pub enum Error {
     )]
     AdmissionRefused {
         /// The object.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// In the API server's words.
         source: BoxError,
     },
@@ -164,7 +164,7 @@ pub enum Error {
         /// What was asked.
         operation: &'static str,
         /// The object that was to be changed.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// The webhook's name.
         webhook: String,
         /// In the API server's words.
@@ -207,6 +207,29 @@ pub enum Error {
         /// What is wrong with it.
         source: BoxError,
     },
+}
+
+impl Error {
+    /// Whether the identity is not let in or lacks a verb.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NoCredentials { .. })
+    }
+
+    /// The error and its sources in one line; of a refusal without the advice for those who were never let in.
+    pub(crate) fn without_advice(&self) -> String {
+        match self {
+            Error::Unauthorized { .. } => {
+                "the API server does not accept the credentials (401); they may have expired".to_owned()
+            }
+            Error::Forbidden { verb, resource, .. } => {
+                format!("the verb {verb:?} on {resource} is denied (403)")
+            }
+            Error::NoCredentials { source } => {
+                format!("there are no valid AWS credentials: {}", chain(&**source))
+            }
+            error => chain(error),
+        }
+    }
 }
 
 /// A field that somebody else owns.

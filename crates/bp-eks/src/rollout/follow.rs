@@ -12,8 +12,8 @@ use super::{
     judge::{Judgement, Ours, Picture, is_warning},
     live::Live,
     logs::{LiveLogs, Tails},
+    sight::{Sight, Told},
     text::Text,
-    watch::Told,
     watches::Watches,
 };
 
@@ -31,6 +31,8 @@ pub(super) enum End {
     Gone,
     /// It goes on, and the time is over. With the best reason known.
     OutOfTime(Option<Symptom>),
+    /// It goes on, and nothing can be seen of it any more.
+    Unobserved(Error),
 }
 
 /// One that follows: the watches, and what was told already.
@@ -39,6 +41,9 @@ pub(super) struct Follower<'f> {
     id: &'f TargetId,
     events: &'f Emitter<DeployEvent>,
     pub(super) watches: Watches,
+    sight: Sight,
+    /// For how long a refusal of a watch is waited out: not at all before anything was changed.
+    grace: Duration,
     told: HashSet<String>,
     last: Option<Progress>,
     tails: Tails,
@@ -51,30 +56,31 @@ impl<'f> Follower<'f> {
     /// Takes the watches, and waits until they have seen everything once.
     ///
     /// # Errors
-    /// When the API refuses us, or cannot be reached until the deadline.
+    /// When the API refuses us for longer than `grace`, or cannot be reached until the deadline.
     pub(super) async fn start(
         cluster: &'f Cluster,
         id: &'f TargetId,
         events: &'f Emitter<DeployEvent>,
         watches: Watches,
         deadline: Instant,
+        grace: Duration,
     ) -> Result<Self, Error> {
         let mut follower = Follower {
             cluster,
             id,
             events,
             watches,
+            sight: Sight::default(),
+            grace,
             told: HashSet::new(),
             last: None,
             tails: Tails::default(),
         };
-        let mut trouble = None;
         while !follower.watches.is_ready() {
             match follower.news(deadline).await? {
-                Some(Told::Unreachable(error)) => trouble = Some(error),
                 Some(told) => follower.tell(&told),
                 None => {
-                    return Err(trouble.unwrap_or_else(|| Error::Unreachable {
+                    return Err(follower.sight.take().unwrap_or_else(|| Error::Unreachable {
                         operation: cluster.names().watch,
                         cluster: cluster.name.clone(),
                         source: "no answer by the deadline".into(),
@@ -85,7 +91,15 @@ impl<'f> Follower<'f> {
         Ok(follower)
     }
 
+    /// From now on something is changed: that the API refuses us for a while is waited out.
+    pub(super) fn is_patient(&mut self, grace: Duration) {
+        self.grace = grace;
+    }
+
     /// Follows `ours` until it ends, or until the deadline, with the logs of its pods if they are wanted.
+    ///
+    /// # Errors
+    /// Only when the operation is cancelled.
     pub(super) async fn follow(
         &mut self,
         ours: &Ours,
@@ -102,7 +116,10 @@ impl<'f> Follower<'f> {
             patience = LAST_LINES;
         }
         self.tails.end(patience).await;
-        end
+        match end {
+            Err(error) if !matches!(error, Error::Interrupted { .. }) => Ok(End::Unobserved(error)),
+            end => end,
+        }
     }
 
     /// Looks at each change until `ours` ends, or until the deadline.
@@ -139,6 +156,8 @@ impl<'f> Follower<'f> {
                         _ => Instant::now(),
                     };
                     let end = symptom.may_last(ours.grace).map(|time| since + time);
+                    // What is shown may be over already while a watch does not work.
+                    let end = end.filter(|_| self.sight.is_clear());
                     if end.is_some_and(|end| end <= Instant::now()) {
                         return Ok(End::Failed(symptom));
                     }
@@ -156,6 +175,9 @@ impl<'f> Follower<'f> {
             match self.news(wake).await? {
                 Some(told) => self.tell(&told),
                 None if wake < deadline => {}
+                None if !self.sight.is_clear() => {
+                    return Ok(self.sight.take().map_or(End::OutOfTime(None), End::Unobserved));
+                }
                 None => return Ok(End::OutOfTime(self.picture()?.reason(Some(ours)))),
             }
         }
@@ -167,21 +189,29 @@ impl<'f> Follower<'f> {
     }
 
     /// The next news, or `None` when the time is over.
+    ///
+    /// # Errors
+    /// When the operation is cancelled, or the API has refused us for too long.
     async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
-        tokio::select! {
-            told = self.watches.next(self.cluster) => told.map(Some),
-            refused = self.tails.refusal() => Ok(Some(Told::NoLogs(refused))),
-            () = sleep_until(deadline) => Ok(None),
+        let blind = self.sight.ends(self.grace).unwrap_or(deadline);
+        let time = tokio::select! {
+            news = self.watches.next() => return Ok(Some(self.sight.read(news, &self.cluster.object()))),
+            refused = self.tails.refusal() => return Ok(Some(Told::NoLogs(refused))),
+            () = sleep_until(deadline.min(blind)) => Instant::now(),
             () = self.events.cancelled() => {
-                Err(Error::Interrupted { workload: self.cluster.workload.clone() })
+                return Err(Error::Interrupted { workload: self.cluster.workload.clone() });
             }
+        };
+        match self.sight.ends(self.grace).filter(|end| *end <= time).and_then(|_| self.sight.take()) {
+            Some(error) => Err(error),
+            None => Ok(None),
         }
     }
 
     fn tell(&mut self, told: &Told) {
         match told {
             Told::Changed => {}
-            Told::Unreachable(error) => self.notice(format!("trying again: {}", chain(error))),
+            Told::Lost(message) => self.notice(message.clone()),
             Told::NoLogs(error) => self.notice(format!("logs are not followed: {error}")),
             Told::NoEvents(error) => self.notice(format!("causes will be less exact: {error}")),
         }

@@ -1,14 +1,14 @@
 //! Jobs. A Job's template never changes, so each image is a Job of its own, made after the one that was named; its name
 //! tells the image, so that the same command finds it again.
 
-use bp_artifact::{DeployEvent, Outcome, ResolvedImage, Revision, Workload};
+use bp_artifact::{DeployEvent, Outcome, ResolvedImage, Revision, Verdict, Workload};
 use kube::core::{DynamicObject, ObjectMeta};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
     api::Cluster,
-    deploy::Events,
+    deploy::{Events, unobserved},
     error::Error,
     follow::Follower,
     live::Live,
@@ -44,7 +44,7 @@ impl Inner {
             true => (pattern, false),
             false => {
                 self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
                 self.job(&pattern, &slot, image, events, patience).await?
             }
         };
@@ -60,14 +60,20 @@ impl Inner {
         let ours = self.ours(&live, &live, &slot);
         self.tell_applied(&revision, &ours, !made, events);
         let watches = Watches::start(&cluster, &live, self.options.live_events);
-        let follower = Follower::start(&cluster, &self.id, events, watches, deadline).await?;
+        let grace = self.options.grace;
+        let follower = match Follower::start(&cluster, &self.id, events, watches, deadline, grace).await {
+            Ok(follower) => follower,
+            Err(error @ Error::Interrupted { .. }) => return Err(error),
+            Err(error) => {
+                let what = format!("job/{} was created", revision.id);
+                let detail = unobserved(&what, &error);
+                return Ok(self.ended(Outcome { verdict: Verdict::Unobserved, detail, ..base }, events));
+            }
+        };
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
         let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
         match self.conclude(base.clone(), end, &mut start, events).await? {
-            Some((outcome, _)) => {
-                events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-                Ok(outcome)
-            }
+            Some((outcome, _)) => Ok(self.ended(outcome, events)),
             None => {
                 let picture = start.follower.picture()?;
                 Ok(self.finish(base, &picture, Some(image), &start.slot, events).await)

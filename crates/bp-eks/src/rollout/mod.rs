@@ -25,6 +25,7 @@ mod recorded;
 mod refusals;
 pub(crate) mod retry;
 mod roles;
+pub(crate) mod sight;
 mod status;
 mod survey;
 mod target;
@@ -36,8 +37,8 @@ pub(crate) mod watch;
 mod watches;
 
 pub(crate) use api::is_ours;
+pub(crate) use deploy::{may_be_applied, unobserved};
 pub use error::{Conflict, Error};
-pub(crate) use follow::chain;
 pub use logs::LiveLogs;
 pub use object::ObjectRef;
 pub(crate) use object::conflicts;

@@ -61,7 +61,7 @@ impl ObjectRef {
                 Error::NamespaceNotFound { namespace: self.namespace }
             }
             // It exists, or we may not read it.
-            _ => Error::NotFound { object: self },
+            _ => Error::NotFound { object: Box::new(self) },
         }
     }
 
@@ -80,7 +80,7 @@ impl ObjectRef {
     }
 
     fn refused(&self, operation: &'static str, status: Box<Status>) -> Error {
-        let (object, cluster) = (self.clone(), self.cluster.clone());
+        let (object, cluster) = (Box::new(self.clone()), self.cluster.clone());
         let code = status.code;
         let source: Box<dyn StdError + Send + Sync> = status.clone();
         if let Some(webhook) = refusals::webhook(&status.message) {
@@ -103,7 +103,7 @@ impl ObjectRef {
             403 => self.forbidden(operation, &status),
             404 => match missing(&status) {
                 Some(("namespaces", name)) => Error::NamespaceNotFound { namespace: name.to_owned() },
-                Some((kind, name)) => Error::NotFound { object: self.called(kind, name) },
+                Some((kind, name)) => Error::NotFound { object: Box::new(self.called(kind, name)) },
                 None => Error::UnexpectedAnswer { operation, cluster, source },
             },
             // Deleted, or made anew, since it was read.
@@ -120,7 +120,7 @@ impl ObjectRef {
 
     /// A 403 of the API server: by RBAC, or for a change at admission.
     fn forbidden(&self, operation: &'static str, status: &Status) -> Error {
-        let (object, cluster) = (self.clone(), self.cluster.clone());
+        let (object, cluster) = (Box::new(self.clone()), self.cluster.clone());
         let source = Box::new(status.clone());
         let denied = denied(&status.message);
         if denied.as_ref().is_some_and(|denied| denied.user == "system:anonymous") {

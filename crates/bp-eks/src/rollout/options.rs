@@ -89,9 +89,11 @@ impl Options {
         self
     }
 
-    /// Follows the roll-out that somebody else began, and never begins or undoes one.
+    /// Follows the rollout of an image that somebody else began, whatever variables it has, and never begins or undoes
+    /// one.
     pub(crate) fn adopt_only(mut self) -> Self {
         self.adopt_only = true;
+        self.environment.clear();
         self.on_failure(OnFailure::Leave)
     }
 

@@ -1,8 +1,8 @@
-//! What would fail, before anything is changed: permissions, architectures, and what the pods refer to.
+//! What would fail, before anything is changed: permissions, platforms, and what the pods refer to.
 
 use std::collections::BTreeSet;
 
-use bp_artifact::{Cause, ResolvedImage, RoleArn, WorkloadKind};
+use bp_artifact::{Cause, Platform, ResolvedImage, RoleArn, WorkloadKind};
 use futures_util::future::join_all;
 use k8s_openapi::api::{
     authorization::v1::{
@@ -84,11 +84,17 @@ impl Inner {
             Err(error) => return Err(error),
         };
         self.slot(&live)?;
-        findings.extend(self.cluster.architectures(&live, image).await);
+        findings.extend(self.cluster.platforms(&live, image).await);
         findings.extend(self.cluster.references(&live).await);
         findings.extend(self.cluster.identity(&live, lookups).await);
         Ok(Preflight { findings })
     }
+}
+
+/// What a node runs.
+fn platform(node: &Node) -> Option<Platform> {
+    let info = node.status.as_ref()?.node_info.as_ref()?;
+    Platform::new(&info.operating_system, &info.architecture, None).ok()
 }
 
 /// Verb, group and resource of each call that a roll-out makes, and whether it cannot do without.
@@ -167,9 +173,10 @@ impl Cluster {
         Ok(answers?.into_iter().flatten().collect())
     }
 
-    /// Whether the image has a platform for each architecture of the nodes that the pods may be placed on.
-    async fn architectures(&self, live: &Live, image: &ResolvedImage) -> Vec<Finding> {
-        if !image.is_complete() {
+    /// Whether the image has a platform for each operating system and architecture of the nodes that the pods may be
+    /// placed on. The platform of a manifest that is not an index is known only where its configuration was read.
+    async fn platforms(&self, live: &Live, image: &ResolvedImage) -> Vec<Finding> {
+        if image.platforms.is_empty() {
             return vec![unknown(Cause::WrongArchitecture, "the image's platforms are not known")];
         }
         let wanted = live.template()["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
@@ -182,25 +189,23 @@ impl Cluster {
         };
         let fits =
             |node: &&Node| wanted.iter().all(|(k, v)| node.labels().get(k).map(String::as_str) == v.as_str());
-        let architecture =
-            |node: &Node| node.status.as_ref()?.node_info.as_ref().map(|i| i.architecture.clone());
-        let there: BTreeSet<String> = nodes.iter().filter(fits).filter_map(architecture).collect();
-        let has = |architecture: &str| {
-            image.platforms.iter().any(|p| p.platform.to_string().contains(architecture))
-        };
-        let missing: Vec<&String> = there.iter().filter(|architecture| !has(architecture)).collect();
-        match missing.as_slice() {
-            [] => Vec::new(),
-            // Nodes of another kind may be kept away from these pods by taints or affinity.
-            some if some.len() < there.len() => vec![unknown(
-                Cause::WrongArchitecture,
-                format!("the image is not built for {some:?}, which some nodes are, and others are not"),
-            )],
-            all => vec![certain(
-                Cause::WrongArchitecture,
-                format!("the image is not built for {all:?}, which all nodes are that the pods may run on"),
-            )],
+        let there: BTreeSet<Platform> = nodes.iter().filter(fits).filter_map(platform).collect();
+        let runs_on = |node: &&Platform| image.platforms.iter().any(|built| built.platform.runs(node));
+        let (_, missing): (Vec<&Platform>, Vec<&Platform>) = there.iter().partition(runs_on);
+        if missing.is_empty() {
+            return Vec::new();
         }
+        let built =
+            image.platforms.iter().map(|built| built.platform.to_string()).collect::<Vec<_>>().join(", ");
+        let lacking = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if missing.len() < there.len() {
+            // Such nodes may be kept away from these pods by taints or affinity.
+            let message = format!("the image is built for {built}, and some nodes are {lacking}");
+            return vec![unknown(Cause::WrongArchitecture, message)];
+        }
+        let message =
+            format!("the image is built for {built}, and all nodes that the pods may run on are {lacking}");
+        vec![certain(Cause::WrongArchitecture, message)]
     }
 
     /// Whether the secrets and config maps that the pods refer to are there.

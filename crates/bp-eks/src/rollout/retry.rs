@@ -1,10 +1,12 @@
 //! Calls that are tried again while the API server, or the way to it, does not work.
 
+use std::time::Duration;
+
+use backon::BackoffBuilder;
 use bp_artifact::{Classified, DeployEvent, Emitter, TargetId};
 use tokio::time::{Instant, sleep};
 
-use super::{error::Error, follow::chain, watch};
-use backon::BackoffBuilder;
+use super::{error::Error, watch};
 
 /// Until when a call is tried again.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +23,28 @@ impl Patience {
         Patience { until, refused_until: None }
     }
 
+    /// For a call after something was changed: denials, too, are waited out for `grace`.
+    pub(crate) fn after_change(until: Instant, grace: Duration) -> Self {
+        Patience { until, refused_until: Some(until.min(bp_artifact::time::deadline(grace))) }
+    }
+
     fn end(&self, error: &Error) -> Option<Instant> {
-        match error {
-            Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NoCredentials { .. } => {
-                self.refused_until
-            }
-            error => error.is_retryable().then_some(self.until),
+        if error.is_refusal() {
+            return self.refused_until;
         }
+        error.is_retryable().then_some(self.until)
+    }
+}
+
+/// An error that may be one of the Kubernetes API.
+pub(crate) trait OfApi {
+    /// The API's error.
+    fn of_api(&self) -> Option<&Error>;
+}
+
+impl OfApi for Error {
+    fn of_api(&self) -> Option<&Error> {
+        Some(self)
     }
 }
 
@@ -36,14 +53,15 @@ impl Patience {
 ///
 /// # Errors
 /// The last failure, also when the operation is cancelled.
-pub(crate) async fn retried<T, F>(
+pub(crate) async fn retried<T, E, F>(
     patience: Patience,
     events: &Emitter<DeployEvent>,
     id: &TargetId,
     mut call: impl FnMut() -> F,
-) -> Result<T, Error>
+) -> Result<T, E>
 where
-    F: Future<Output = Result<T, Error>>,
+    E: OfApi,
+    F: Future<Output = Result<T, E>>,
 {
     let mut pauses = watch::pauses().build();
     let mut told = false;
@@ -52,12 +70,14 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let left = patience.end(&error).and_then(|end| end.checked_duration_since(Instant::now()));
+        let end = error.of_api().and_then(|error| patience.end(error));
+        let left = end.and_then(|end| end.checked_duration_since(Instant::now()));
         let Some((left, pause)) = left.filter(|left| !left.is_zero()).zip(pauses.next()) else {
             return Err(error);
         };
         if !std::mem::replace(&mut told, true) {
-            let message = format!("trying again: {}", chain(&error));
+            let why = error.of_api().map(Error::without_advice).unwrap_or_default();
+            let message = format!("trying again: {why}");
             events.emit(DeployEvent::Notice { target: id.clone(), message });
         }
         tokio::select! {

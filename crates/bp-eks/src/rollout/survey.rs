@@ -1,6 +1,6 @@
 //! What is there before anything is changed, and what runs at the end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bp_artifact::{Current, FailureReport, Proof, ResolvedImage, Revision};
 use k8s_openapi::api::core::v1::Pod;
@@ -14,6 +14,7 @@ use super::{
     judge::Picture,
     live::Live,
     proof,
+    retry::{Patience, retried},
     status::RolloutStatus,
     target::Inner,
     template::{self, Slot},
@@ -76,7 +77,8 @@ impl Inner {
         let live = self.cluster.workload().await?;
         let slot = self.slot(&live)?;
         let watches = Watches::start(&self.cluster, &live, self.options.live_events);
-        let follower = Follower::start(&self.cluster, &self.id, events, watches, deadline).await?;
+        let follower =
+            Follower::start(&self.cluster, &self.id, events, watches, deadline, Duration::ZERO).await?;
         let seen = follower.picture()?;
         let live = seen.live.unwrap_or(live);
         let previous = stable(&live, &seen.versions, &seen.pods, &slot);
@@ -95,7 +97,7 @@ impl Inner {
 
     /// What keeps the workload's pods from being well now, with the evidence.
     pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
-        let start = self.start(events, Instant::now() + self.options.deadline).await?;
+        let start = self.start(events, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
         match picture.reason(None) {
             Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),
@@ -140,19 +142,29 @@ impl Inner {
     }
 
     /// What the pods of our template prove, read anew: the watch of the workload may be ahead of the one of its pods.
-    pub(super) async fn proof(&self, picture: &Picture, image: Option<&ResolvedImage>, slot: &Slot) -> Proof {
+    ///
+    /// # Errors
+    /// When they cannot be read, also after some time.
+    pub(super) async fn proof(
+        &self,
+        picture: &Picture,
+        image: Option<&ResolvedImage>,
+        slot: &Slot,
+        events: &Events,
+    ) -> Result<Proof, Error> {
         let mut fresh = picture.clone();
         if let Some(live) = &picture.live {
-            let read = tokio::try_join!(self.cluster.versions(live), self.cluster.list_pods(live));
-            if let Ok((versions, pods)) = read {
-                (fresh.versions, fresh.pods) = (versions, pods);
-            }
+            let patience =
+                Patience::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
+            let read =
+                || async { tokio::try_join!(self.cluster.versions(live), self.cluster.list_pods(live)) };
+            (fresh.versions, fresh.pods) = retried(patience, events, &self.id, read).await?;
         }
         let pods = fresh.new_pods();
         let pods = pods.iter().map(|pod| pod.as_ref());
-        match image {
+        Ok(match image {
             Some(image) => proof::against(pods, &slot.name, image),
             None => proof::of(pods, &slot.name),
-        }
+        })
     }
 }

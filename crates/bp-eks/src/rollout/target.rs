@@ -18,6 +18,7 @@ pub type Rollout = Operation<DeployEvent, Result<Outcome, Error>>;
 #[derive(Debug, Clone)]
 pub struct EksTarget(pub(crate) Arc<Inner>);
 
+#[derive(Clone)]
 pub(crate) struct Inner {
     pub(super) cluster: Cluster,
     pub(super) id: TargetId,
@@ -51,6 +52,11 @@ impl EksTarget {
         let id = TargetId::new(format!("eks/{name}/{namespace}/{workload}"));
         let cluster = Cluster { client, name, namespace, workload };
         EksTarget(Arc::new(Inner { cluster, id, container, options }))
+    }
+
+    /// The same workload as a part of another target, under whose id its events are told.
+    pub(crate) fn part_of(self, id: &TargetId) -> Self {
+        EksTarget(Arc::new(Inner { id: id.clone(), ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// `eks/<cluster>/<namespace>/<kind>/<name>`.
@@ -141,8 +147,11 @@ impl EksTarget {
         self.0.plan(image).await
     }
 
-    /// Looks for what would make a roll-out of `image` fail: verbs that RBAC denies, nodes of another architecture, secrets,
+    /// Looks for what would make a roll-out of `image` fail: verbs that RBAC denies, nodes of another platform, secrets,
     /// config maps and keys that are missing, a service account that is missing or names no role.
+    ///
+    /// Of a manifest that is not an index the platform has to be in [`ResolvedImage::platforms`], read from its
+    /// configuration; where it is not, that is a finding which is not certain.
     ///
     /// # Errors
     /// When the workload or the container is not there, or the cluster cannot be asked.

@@ -2,7 +2,6 @@
 
 use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::{
     causes,
@@ -19,7 +18,7 @@ use super::{
 
 impl Inner {
     pub(super) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
-        let deadline = Instant::now() + self.options.deadline;
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
         if start.live.is_job() {
             return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
@@ -44,17 +43,21 @@ impl Inner {
             true => self.ours(&start.live, &start.live, &start.slot),
             false => {
                 self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(Instant::now() + self.options.grace));
+                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
                 let put_back = || self.put_back(&start.versions, &start.slot, revision);
                 let applied = retried(patience, events, &self.id, put_back).await;
                 self.not_cancelled(events)?;
-                let applied = applied?;
-                self.ours(&start.live, &applied, &start.slot)
+                match applied {
+                    Ok(applied) => self.ours(&start.live, &applied, &start.slot),
+                    Err(error) => return Ok(self.ended(self.may_be_applied(base, error)?, events)),
+                }
             }
         };
+        start.follower.is_patient(self.options.grace);
         self.tell_applied(revision, &ours, same, events);
         self.unblock(&mut start).await;
         let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
+        let base = Outcome { revision: Some(revision.clone()), ..base };
         let Some((outcome, _)) = self.conclude(base.clone(), end, &mut start, events).await? else {
             let picture = start.follower.picture()?;
             let done =
@@ -62,8 +65,7 @@ impl Inner {
             let base = Outcome { revision: done, detail: String::new(), ..base };
             return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
         };
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        Ok(outcome)
+        Ok(self.ended(outcome, events))
     }
 
     /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.

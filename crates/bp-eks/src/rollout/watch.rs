@@ -18,8 +18,6 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{error::Error, object::ObjectRef};
-
 /// How many objects a list asks for at once.
 const PAGE: u32 = 500;
 
@@ -60,7 +58,7 @@ impl<K> Store<K> {
 }
 
 /// What a watch has seen, and the stream of its news.
-pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, Result<(), Failed>>);
+pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, News>);
 
 /// Which objects are watched.
 #[derive(Debug, Clone, Default)]
@@ -96,11 +94,13 @@ where
         position: Position::Unlisted,
         pauses: pauses().build(),
         pause: None,
+        failing: false,
         over: false,
     };
     let news = stream::unfold(watcher, move |mut watcher| async move {
         let news = watcher.next(optional).await?;
-        Some((news.map_err(|error| Failed { operation, error: Box::new(error), optional }), watcher))
+        let failed = |error| Failed { operation, error: Box::new(error), optional };
+        Some((news.map(|()| operation).map_err(failed), watcher))
     });
     (store, news.boxed())
 }
@@ -112,39 +112,15 @@ pub(crate) fn nothing<K>() -> Watched<K> {
     (store, stream::pending().boxed())
 }
 
+/// What a watch says: that something changed, or that it does not work now. By the call that it makes.
+pub(crate) type News = Result<&'static str, Failed>;
+
 /// A watch that does not work, for now or at all.
 pub(crate) struct Failed {
-    operation: &'static str,
-    error: Box<kube::Error>,
-    /// Whether a roll-out can be followed without it.
-    optional: bool,
-}
-
-/// What the watches have to say.
-pub(crate) enum Told {
-    /// Something changed.
-    Changed,
-    /// The API cannot be watched now; it is tried again.
-    Unreachable(Error),
-    /// Warnings may not be read; the roll-out is followed without them.
-    NoEvents(Error),
-    /// Logs may not be read; the roll-out is followed without them.
-    NoLogs(Error),
-}
-
-impl Failed {
-    /// What it means for one who watches.
-    ///
-    /// # Errors
-    /// When the API refuses us: waiting does not help then.
-    pub(crate) fn read(self, object: &ObjectRef) -> Result<Told, Error> {
-        let error = object.error(self.operation, *self.error);
-        match error {
-            Error::Forbidden { .. } if self.optional => Ok(Told::NoEvents(error)),
-            Error::Forbidden { .. } | Error::Unauthorized { .. } | Error::NoCredentials { .. } => Err(error),
-            _ => Ok(Told::Unreachable(error)),
-        }
-    }
+    pub(crate) operation: &'static str,
+    pub(crate) error: Box<kube::Error>,
+    /// Whether a rollout can be followed without it.
+    pub(crate) optional: bool,
 }
 
 /// Where a watch is.
@@ -165,6 +141,8 @@ struct Watcher<K> {
     pauses: ExponentialBackoff,
     /// Before the next attempt.
     pause: Option<Duration>,
+    /// Whether the last attempt failed. That it works again is news.
+    failing: bool,
     over: bool,
 }
 
@@ -179,9 +157,13 @@ where
                 tokio::time::sleep(pause).await;
             }
             match self.step().await {
-                Ok(true) => return Some(Ok(())),
-                Ok(false) => {}
+                Ok(news) => {
+                    if std::mem::take(&mut self.failing) || news {
+                        return Some(Ok(()));
+                    }
+                }
                 Err(error) => {
+                    self.failing = true;
                     self.over =
                         optional && matches!(&error, kube::Error::Api(status) if status.is_forbidden());
                     self.pause = self.pauses.next();
@@ -367,7 +349,7 @@ mod tests {
     }
 
     /// Runs until the script is over; what failed on the way.
-    async fn run(news: &mut BoxStream<'static, Result<(), Failed>>) -> Vec<String> {
+    async fn run(news: &mut BoxStream<'static, News>) -> Vec<String> {
         let mut failures = Vec::new();
         while let Ok(Some(news)) = tokio::time::timeout(Duration::from_secs(600), news.next()).await {
             failures.extend(news.err().map(|failed| failed.error.to_string()));

@@ -13,7 +13,7 @@ use super::{
     live::Live,
     names,
     version::Version,
-    watch::{Failed, Query, Store, Told, nothing, watch},
+    watch::{News, Query, Store, nothing, watch},
 };
 
 /// The watches, and what they have seen.
@@ -22,7 +22,7 @@ pub(super) struct Watches {
     versions: Store<DynamicObject>,
     pods: Store<Pod>,
     events: Store<Event>,
-    changes: BoxStream<'static, Result<(), Failed>>,
+    changes: BoxStream<'static, News>,
 }
 
 impl Watches {
@@ -45,16 +45,10 @@ impl Watches {
 
     /// Waits for news.
     ///
-    /// # Errors
-    /// When the API refuses us: waiting does not help then.
-    ///
     /// # Cancel safety
     /// Cancel safe: the stores keep what was seen.
-    pub(super) async fn next(&mut self, cluster: &Cluster) -> Result<Told, Error> {
-        match self.changes.next().await {
-            Some(Ok(())) | None => Ok(Told::Changed),
-            Some(Err(failed)) => failed.read(&cluster.object()),
-        }
+    pub(super) async fn next(&mut self) -> Option<News> {
+        self.changes.next().await
     }
 
     /// Whether everything was seen once. Events are not waited for.

@@ -155,7 +155,9 @@ impl Namespace {
                     params = params.force();
                 }
                 () => {
-                    return Err(Error::Conflict { object: object.clone(), conflicts: owners }.into());
+                    return Err(
+                        Error::Conflict { object: Box::new(object.clone()), conflicts: owners }.into()
+                    );
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use bp_artifact::{Classified, DigestRef, ErrorClass};
 
-use crate::rollout::Error;
+use crate::rollout::{Error, retry::OfApi};
 
 /// An error of a switch of traffic. A switch that failed and was taken back is none: that is a
 /// [`Verdict`](bp_artifact::Verdict).
@@ -101,6 +101,12 @@ pub enum TrafficError {
         /// What was watched.
         object: String,
     },
+}
+
+impl OfApi for TrafficError {
+    fn of_api(&self) -> Option<&Error> {
+        if let TrafficError::Rollout(error) = self { Some(error) } else { None }
+    }
 }
 
 impl Classified for TrafficError {

@@ -1,6 +1,6 @@
 //! Following the traffic: three watches, until it has arrived and stayed for as long as was asked.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -17,10 +17,10 @@ use super::{
     slots::{Labels, shown},
 };
 use crate::rollout::{
-    ObjectRef,
+    Error, ObjectRef,
     causes::Symptom,
-    chain,
-    watch::{Failed, Query, Store, Told, watch},
+    sight::{Sight, Told},
+    watch::{News, Query, Store, watch},
 };
 
 /// How it ended.
@@ -35,6 +35,8 @@ pub(super) enum End {
     Gone,
     /// The time is over. Whether the slot has a ready pod.
     OutOfTime { ready: bool },
+    /// Nothing can be seen of it any more.
+    Unobserved(Error),
 }
 
 /// One that follows the traffic of `service` to the pods that `selector` finds.
@@ -46,8 +48,10 @@ pub(super) struct Follower<'f> {
     service: Store<Service>,
     slices: Store<EndpointSlice>,
     pods: Store<Pod>,
-    changes: BoxStream<'static, Result<(), Failed>>,
+    changes: BoxStream<'static, News>,
+    sight: Sight,
     last: Option<Progress>,
+    told: HashSet<String>,
 }
 
 impl<'f> Follower<'f> {
@@ -67,23 +71,38 @@ impl<'f> Follower<'f> {
         let (pods, three) = watch(namespace.pods(), Query::labels(&labels), "watch pods", false);
         let changes = stream::select_all([one, two, three]).boxed();
         let object = namespace.object("service", service);
-        Follower { object, selector, id, events, service: services, slices, pods, changes, last: None }
+        Follower {
+            object,
+            selector,
+            id,
+            events,
+            service: services,
+            slices,
+            pods,
+            changes,
+            sight: Sight::default(),
+            last: None,
+            told: HashSet::new(),
+        }
     }
 
-    /// Follows until the traffic has been there for `bake`, or until the deadline.
+    /// Follows until the traffic has been there for `bake`, or until the deadline; reads that are refused are waited for
+    /// as long as `grace`.
     pub(super) async fn follow(
         mut self,
         deadline: Instant,
         bake: Duration,
+        grace: Duration,
         fail_after: usize,
     ) -> Result<End, TrafficError> {
         let mut baked: Option<Instant> = None;
         loop {
             let picture = self.picture();
-            if self.is_ready() {
+            // What is shown while a watch does not work may be over.
+            if self.is_ready() && self.sight.is_clear() {
                 match picture.judge(self.selector, fail_after) {
                     Arrival::Arrived(progress) => {
-                        let until = *baked.get_or_insert_with(|| Instant::now() + bake);
+                        let until = *baked.get_or_insert_with(|| bp_artifact::time::deadline(bake));
                         self.tell(progress);
                         if until <= Instant::now() {
                             return Ok(End::Arrived(picture.serving()));
@@ -100,12 +119,15 @@ impl<'f> Follower<'f> {
                 }
             }
             let end = baked.map_or(deadline, |until| until.max(Instant::now()));
+            let end = if self.sight.is_clear() { end } else { end.max(deadline) };
+            let blind = self.sight.ends(grace).unwrap_or(end);
             tokio::select! {
-                news = self.changes.next() => self.hear(news)?,
-                () = sleep_until(end) => match baked {
+                news = self.changes.next() => self.hear(news),
+                () = sleep_until(end.min(blind)) => match (self.sight.take(), baked) {
+                    (Some(error), _) => return Ok(End::Unobserved(error)),
                     // The pods may be fewer for a moment; those that are there have the traffic.
-                    Some(_) => return Ok(End::Arrived(self.picture().serving())),
-                    None => return Ok(self.late()),
+                    (None, Some(_)) => return Ok(End::Arrived(self.picture().serving())),
+                    (None, None) => return Ok(self.late()),
                 },
                 () = self.events.cancelled() => {
                     return Err(TrafficError::Interrupted { object: self.object.to_string() });
@@ -131,13 +153,12 @@ impl<'f> Follower<'f> {
         self.service.is_ready() && self.slices.is_ready() && self.pods.is_ready()
     }
 
-    fn hear(&mut self, news: Option<Result<(), Failed>>) -> Result<(), TrafficError> {
-        let Some(Err(failed)) = news else { return Ok(()) };
-        if let Told::Unreachable(error) | Told::NoEvents(error) = failed.read(&self.object)? {
-            let message = format!("trying again: {}", chain(&error));
+    fn hear(&mut self, news: Option<News>) {
+        if let Told::Lost(message) = self.sight.read(news, &self.object)
+            && self.told.insert(message.clone())
+        {
             self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
         }
-        Ok(())
     }
 
     fn tell(&mut self, progress: Progress) {

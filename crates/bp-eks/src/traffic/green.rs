@@ -72,7 +72,7 @@ impl Inner {
     pub(super) fn target(&self, slot: &Slot, options: Options) -> EksTarget {
         let workload = Workload { kind: WorkloadKind::Deployment, name: slot.deployment.clone() };
         let Namespace { client, cluster, name } = self.namespace.clone();
-        EksTarget::new(client, cluster, name, workload, self.container.clone(), options)
+        EksTarget::new(client, cluster, name, workload, self.container.clone(), options).part_of(&self.id)
     }
 
     pub(super) fn object(&self) -> String {
@@ -175,7 +175,7 @@ impl BlueGreen {
     /// Dropping or cancelling the operation stops watching; the roll-out of the idle slot goes on.
     pub fn stage(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.stage_and_tell(&image, &events).await })
+        self.spawn(|inner, events| async move { inner.stage(&image, &events).await })
     }
 
     /// Moves all traffic to the slot that was staged with `image`: one patch of the selector, with the version of the

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use backon::BackoffBuilder;
 use bp_artifact::{
-    DeployEvent, DigestRef, Emitter, Operation, Outcome, ResolvedImage, Revision, TargetId, Verdict,
+    DeployEvent, DigestRef, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, TargetId, Verdict,
 };
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
@@ -21,9 +21,13 @@ use super::{
     balancer,
     error::TrafficError,
     green::Switch,
-    switch::pauses,
+    switch::{may_be_applied, pauses},
 };
-use crate::rollout::{Conflict, Error, Options, causes, is_ours, proof, template};
+use crate::rollout::{
+    Conflict, Error, Options, causes, is_ours, proof,
+    retry::{Patience, retried},
+    template,
+};
 
 /// An Ingress whose traffic goes to one of two permanent Services. Cheap to clone.
 ///
@@ -187,7 +191,27 @@ impl Inner {
             if events.is_cancelled() {
                 return Err(TrafficError::Interrupted { object: self.object() });
             }
-            self.patch(&away, to).await?;
+            let patience =
+                Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+            let patched = retried(patience, events, &self.id, || self.patch(&away, to)).await;
+            if let Err(error) = patched {
+                if events.is_cancelled() {
+                    return Err(TrafficError::Interrupted { object: self.object() });
+                }
+                let outcome = Outcome {
+                    target: self.id.clone(),
+                    verdict: Verdict::Unobserved,
+                    image: reference,
+                    changed: true,
+                    revision: Some(revision(to, &behind.asked)),
+                    previous: Some(current),
+                    failure: None,
+                    proof: Proof::default(),
+                    detail: may_be_applied(&self.object(), error)?,
+                };
+                events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+                return Ok(outcome);
+            }
             if balancer::is_alb(&ingress, &BTreeMap::new()) {
                 let message = "the load balancer follows when its controller has registered the new targets: keep the \
                                other Deployment up until they are healthy";
@@ -264,10 +288,11 @@ impl Inner {
         let conflicts = owners(ingress);
         match conflicts.is_empty() || self.options.take_over {
             true => Ok(()),
-            false => {
-                Err(Error::Conflict { object: self.namespace.object("ingress", &self.ingress), conflicts }
-                    .into())
+            false => Err(Error::Conflict {
+                object: Box::new(self.namespace.object("ingress", &self.ingress)),
+                conflicts,
             }
+            .into()),
         }
     }
 
@@ -294,7 +319,14 @@ impl Inner {
                 },
                 // A test that fails, of which the server says no more: somebody led a backend elsewhere since we looked.
                 Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
-                    return Err(TrafficError::Contended { object: self.object() });
+                    // Or we did, and the answer was lost.
+                    let ingress = self.namespace.ingress(&self.ingress).await?;
+                    let done = self.routes(&ingress)?.iter().all(|route| route.service == to);
+                    return if done {
+                        Ok(())
+                    } else {
+                        Err(TrafficError::Contended { object: self.object() })
+                    };
                 }
                 Err(e) => {
                     let object = self.namespace.object("ingress", &self.ingress);

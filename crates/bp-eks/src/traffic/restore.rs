@@ -20,7 +20,10 @@ impl Inner {
             .into_iter()
             .find(|state| state.image.as_deref() == Some(&revision.image) && state.available > 0);
         match (there, &image) {
-            (Some(to), image) => self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await,
+            (Some(to), image) => {
+                self.tell_planned(&survey, image.as_ref(), to != &traffic.live, events);
+                self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await
+            }
             (None, Some(image)) => self.deploy(image, events).await,
             (None, None) => Err(TrafficError::NothingToSwitchBack { object: self.object() }),
         }

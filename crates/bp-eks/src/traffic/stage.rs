@@ -13,21 +13,15 @@ use super::{
     slots::{Labels, Slot, Slots},
     state::{SlotState, Survey},
 };
-use crate::rollout::{Options, Rollout, template};
+use crate::rollout::{
+    Options, Rollout,
+    retry::{Patience, retried},
+    template,
+};
 
 type Events = Emitter<DeployEvent>;
 
 impl Inner {
-    pub(super) async fn stage_and_tell(
-        &self,
-        image: &ResolvedImage,
-        events: &Events,
-    ) -> Result<Outcome, TrafficError> {
-        let outcome = self.stage(image, events).await?;
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        Ok(outcome)
-    }
-
     pub(super) async fn stage(
         &self,
         image: &ResolvedImage,
@@ -35,33 +29,40 @@ impl Inner {
     ) -> Result<Outcome, TrafficError> {
         balancer::refuse(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
-        let live = &survey.traffic.live;
-        let slot = if live.has(&image.reference) { live } else { &survey.traffic.idle };
+        let changes = !survey.slot_for(&image.reference).is_up(&image.reference);
+        self.tell_planned(&survey, Some(image), changes, events);
+        let outcome = self.bring(&survey, image, events).await?;
+        Ok(self.finished(outcome, events))
+    }
+
+    /// Brings the image up where it has no traffic, and leads the test Service there.
+    pub(super) async fn bring(
+        &self,
+        survey: &Survey,
+        image: &ResolvedImage,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        let (live, slot) = (&survey.traffic.live, survey.slot_for(&image.reference));
         let selector = self.slots.selector_of(&slot.slot, &survey.selector);
-        let up = slot.has(&image.reference) && slot.complete && slot.replicas > 0;
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: Some(image.reference.clone()),
-            current: Some(live.revision()),
-            changes: !up,
-        });
+        let up = slot.is_up(&image.reference);
         let deployment =
             if slot == live { Some(&survey.deployments.0) } else { survey.deployments.1.as_ref() };
         if let Some(deployment) = deployment {
             self.check_labels(deployment, &selector)?;
         }
-        let base = self.outcome(&survey, slot, image, !up);
+        let base = self.outcome(survey, slot, image, !up);
         let staged = match slot == live {
             // Nothing is staged beside itself; that it runs is shown all the same.
             true => {
-                self.follow(self.target(&slot.slot, self.own().adopt_only()).deploy(image), events).await?
+                let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
+                self.follow(rollout, events, &mut None).await?
             }
-            false => self.bring_up(&survey, image, events).await?,
+            false => self.bring_up(survey, image, events).await?,
         };
         if let Some(test) =
             self.test_service.as_deref().filter(|_| slot != live && staged.verdict.is_success())
         {
-            self.lead_test_service(test, &survey.service, &selector).await?;
+            self.insist(events, || self.lead_test_service(test, &survey.service, &selector)).await?;
         }
         let name = &slot.slot.name;
         let (verdict, detail) = match staged.verdict {
@@ -116,6 +117,18 @@ impl Inner {
         self.options.clone().on_failure(bp_artifact::OnFailure::Leave)
     }
 
+    /// Calls again while the API server refuses for a reason that may pass.
+    async fn insist<T, F>(&self, events: &Events, call: impl FnMut() -> F) -> Result<T, TrafficError>
+    where
+        F: Future<Output = Result<T, TrafficError>>,
+    {
+        let patience =
+            Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+        let done = retried(patience, events, &self.id, call).await;
+        self.not_cancelled(events)?;
+        done
+    }
+
     /// The idle slot with this image and as many replicas as the live one.
     ///
     /// The image comes first and the replicas after it, so that nothing of an earlier image is started.
@@ -128,34 +141,43 @@ impl Inner {
         let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
         let target = self.target(&idle.slot, self.own());
         self.not_cancelled(events)?;
+        let mut applied = None;
         if survey.deployments.1.is_none() {
-            let made =
-                made_after(&survey.deployments.0, &self.slots, &idle.slot, self.container.as_deref(), image);
-            self.namespace.create(&made?).await?;
+            let made = self.made_after(&survey.deployments.0, &idle.slot, image)?;
+            self.insist(events, || self.namespace.create(&made)).await?;
+            applied = Some(false);
         } else if idle.replicas < live.replicas {
             if !idle.has(&image.reference) {
-                let outcome = self.follow(target.deploy(image), events).await?;
+                let outcome = self.follow(target.deploy(image), events, &mut applied).await?;
                 if !matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) {
                     return Ok(outcome);
                 }
             }
             self.not_cancelled(events)?;
-            self.namespace.scale(&idle.slot.deployment, live.replicas).await?;
+            self.insist(events, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
         }
-        self.follow(target.deploy(image), events).await
+        self.follow(target.deploy(image), events, &mut applied).await
     }
 
-    /// Tells the events of a roll-out as ours, and gives its outcome.
-    pub(super) async fn follow(
+    /// Tells the events of a rollout, which is a part of our operation, and gives its outcome. `applied` says whether we
+    /// have made the change ourselves that the rollout adopts, and whether that was told: it is told once.
+    async fn follow(
         &self,
         mut rollout: Rollout,
         events: &Events,
+        applied: &mut Option<bool>,
     ) -> Result<Outcome, TrafficError> {
         loop {
             tokio::select! {
                 event = rollout.next_event() => match event {
                     // Ours ends later.
                     Some(DeployEvent::Planned { .. } | DeployEvent::Finished { .. }) => {}
+                    Some(DeployEvent::Applied { .. }) if *applied == Some(true) => {}
+                    Some(DeployEvent::Applied { target, revision, deployment, adopted }) => {
+                        let adopted = adopted && applied.is_none();
+                        *applied = Some(true);
+                        events.emit(DeployEvent::Applied { target, revision, deployment, adopted });
+                    }
                     Some(event) => events.emit(event),
                     None => break,
                 },
@@ -163,6 +185,16 @@ impl Inner {
             }
         }
         Ok(rollout.await?)
+    }
+
+    /// The second Deployment, made after the live one.
+    fn made_after(
+        &self,
+        live: &Deployment,
+        slot: &Slot,
+        image: &ResolvedImage,
+    ) -> Result<Deployment, TrafficError> {
+        made_after(live, &self.slots, slot, self.container.as_deref(), image, &self.options.environment)
     }
 
     /// Makes the test Service, or leads the one that we made to the slot.
@@ -221,13 +253,14 @@ fn made_after(
     slot: &Slot,
     container: Option<&str>,
     image: &ResolvedImage,
+    environment: &[(String, String)],
 ) -> Result<Deployment, TrafficError> {
     let mut spec = live.spec.clone().unwrap_or_default();
     let (label, value) = (slots.label().to_owned(), slot.name.clone());
     let workload = format!("deployment/{}", live.name_any());
     if let (Ok(workload), Ok(json)) = (workload.parse(), serde_json::to_value(&spec.template)) {
         let container = template::slot(&json, &workload, container)?;
-        let changed = template::with(json, &container, &image.reference.to_string(), &[]);
+        let changed = template::with(json, &container, &image.reference.to_string(), environment);
         spec.template = serde_json::from_value(changed).unwrap_or(spec.template);
     }
     let of_pods = spec.template.metadata.get_or_insert_default();
@@ -266,7 +299,7 @@ mod tests {
         let image = format!("r.example.com/web@{}", bp_artifact::Digest::sha256("b"));
         let image = ResolvedImage::from(image.parse::<bp_artifact::DigestRef>().unwrap());
         let slots = Slots::of_service("web");
-        let made = made_after(&live, &slots, &slots.pair()[1], Some("web"), &image).unwrap();
+        let made = made_after(&live, &slots, &slots.pair()[1], Some("web"), &image, &[]).unwrap();
         let expected = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -283,6 +316,6 @@ mod tests {
             },
         });
         assert_eq!(serde_json::to_value(&made).unwrap(), expected);
-        assert!(made_after(&live, &slots, &slots.pair()[1], None, &image).is_err(), "which container?");
+        assert!(made_after(&live, &slots, &slots.pair()[1], None, &image, &[]).is_err(), "which container?");
     }
 }

@@ -73,6 +73,11 @@ impl SlotState {
         Revision { id: self.slot.name.clone(), image: self.image.clone().unwrap_or_default() }
     }
 
+    /// Whether the image is up already, every replica available.
+    pub(super) fn is_up(&self, image: &DigestRef) -> bool {
+        self.has(image) && self.complete && self.replicas > 0
+    }
+
     /// Whether the template names exactly this image's content.
     pub(super) fn has(&self, image: &DigestRef) -> bool {
         let pinned = self.image.as_deref().and_then(|text| text.parse::<DigestRef>().ok());
@@ -104,6 +109,11 @@ impl Survey {
         self.service.annotations().get(key).map(String::as_str)
     }
 
+    /// Where the image is brought up: the live slot if it runs it already, else the idle one.
+    pub(super) fn slot_for(&self, image: &DigestRef) -> &SlotState {
+        if self.traffic.live.has(image) { &self.traffic.live } else { &self.traffic.idle }
+    }
+
     /// The slot that has the image; the live one if both do.
     pub(super) fn with_image(&self, image: &DigestRef) -> Option<&SlotState> {
         [&self.traffic.live, &self.traffic.idle].into_iter().find(|state| state.has(image))
@@ -123,7 +133,7 @@ impl Inner {
         )?;
         let Some(running) = running else {
             let object = self.namespace.object("deployment", &live.deployment);
-            return Err(Error::NotFound { object }.into());
+            return Err(Error::NotFound { object: Box::new(object) }.into());
         };
         let container = self.container.as_deref();
         let switched_from = service.annotations().get(SWITCHED_FROM).cloned();

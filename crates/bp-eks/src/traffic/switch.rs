@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bp_artifact::{
-    DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+    Classified, DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
 };
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{
     api::Applied,
@@ -19,7 +18,16 @@ use super::{
     slots::{Labels, Slot},
     state::{SWITCHED_BACK_FROM, SWITCHED_FROM, SlotState, Survey},
 };
-use crate::rollout::{causes::Symptom, proof};
+use crate::rollout::{
+    self, Error,
+    causes::Symptom,
+    proof,
+    retry::{OfApi, Patience, retried},
+    unobserved,
+};
+
+/// What to do about traffic that was not seen going back.
+const SWITCH_BACK: &str = "run the switch back again to resume";
 
 type Events = Emitter<DeployEvent>;
 
@@ -39,14 +47,25 @@ impl Inner {
     ) -> Result<Outcome, TrafficError> {
         balancer::refuse(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
+        let to = self.staged(&survey, image).await?;
+        self.tell_planned(&survey, Some(image), to != &survey.traffic.live, events);
+        self.turn(&survey, to, SWITCHED_FROM, Some(image), events).await
+    }
+
+    /// The slot that was staged with this image and can take the traffic.
+    async fn staged<'s>(
+        &self,
+        survey: &'s Survey,
+        image: &ResolvedImage,
+    ) -> Result<&'s SlotState, TrafficError> {
         let Some(to) = survey.with_image(&image.reference) else {
             let image = image.reference.clone();
             return Err(TrafficError::NotStaged { service: self.service.clone(), image });
         };
         if to != &survey.traffic.live {
-            self.check_ready(&survey, to, image).await?;
+            self.check_ready(survey, to, image).await?;
         }
-        self.turn(&survey, to, SWITCHED_FROM, Some(image), events).await
+        Ok(to)
     }
 
     pub(super) async fn deploy(
@@ -54,14 +73,36 @@ impl Inner {
         image: &ResolvedImage,
         events: &Events,
     ) -> Result<Outcome, TrafficError> {
-        let staged = self.stage(image, events).await?;
+        balancer::refuse(&self.namespace, &self.service).await?;
+        let survey = self.survey().await?;
+        let slot = survey.slot_for(&image.reference);
+        let changes = slot != &survey.traffic.live || !slot.is_up(&image.reference);
+        self.tell_planned(&survey, Some(image), changes, events);
+        let staged = self.bring(&survey, image, events).await?;
         if !staged.verdict.is_success() {
-            events.emit(DeployEvent::Finished { outcome: Box::new(staged.clone()) });
-            return Ok(staged);
+            return Ok(self.finished(staged, events));
         }
         self.not_cancelled(events)?;
-        let switched = self.switch(image, events).await?;
-        Ok(Outcome { changed: staged.changed || switched.changed, ..switched })
+        let survey = self.survey().await?;
+        let to = self.staged(&survey, image).await?;
+        let outcome = self.move_traffic(&survey, to, SWITCHED_FROM, Some(image), events).await?;
+        Ok(self.finished(Outcome { changed: staged.changed || outcome.changed, ..outcome }, events))
+    }
+
+    /// Says what is going to happen, once for each operation.
+    pub(super) fn tell_planned(
+        &self,
+        survey: &Survey,
+        image: Option<&ResolvedImage>,
+        changes: bool,
+        events: &Events,
+    ) {
+        events.emit(DeployEvent::Planned {
+            target: self.id.clone(),
+            image: image.map(|image| image.reference.clone()),
+            current: Some(survey.traffic.live.revision()),
+            changes,
+        });
     }
 
     pub(super) async fn switch_back(&self, events: &Events) -> Result<Outcome, TrafficError> {
@@ -81,6 +122,7 @@ impl Inner {
         }
         let pinned = to.image.as_deref().and_then(|image| image.parse::<DigestRef>().ok());
         let image = pinned.map(ResolvedImage::from);
+        self.tell_planned(&survey, image.as_ref(), to != live, events);
         self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await
     }
 
@@ -107,7 +149,7 @@ impl Inner {
         }
     }
 
-    /// Moves the traffic to a slot and sees it through. `mark` says on the Service which way it went.
+    /// Moves the traffic to a slot, which ends the operation.
     pub(super) async fn turn(
         &self,
         survey: &Survey,
@@ -116,16 +158,23 @@ impl Inner {
         image: Option<&ResolvedImage>,
         events: &Events,
     ) -> Result<Outcome, TrafficError> {
-        let deadline = Instant::now() + self.options.deadline;
+        let outcome = self.move_traffic(survey, to, mark, image, events).await?;
+        Ok(self.finished(outcome, events))
+    }
+
+    /// Moves the traffic to a slot and sees it through. `mark` says on the Service which way it went.
+    async fn move_traffic(
+        &self,
+        survey: &Survey,
+        to: &SlotState,
+        mark: &'static str,
+        image: Option<&ResolvedImage>,
+        events: &Events,
+    ) -> Result<Outcome, TrafficError> {
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
         let live = &survey.traffic.live;
         let selector = self.slots.selector_of(&to.slot, &survey.selector);
         let changes = to != live;
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: image.map(|image| image.reference.clone()),
-            current: Some(live.revision()),
-            changes,
-        });
         let base = Outcome {
             target: self.id.clone(),
             verdict: Verdict::Unproven,
@@ -139,13 +188,22 @@ impl Inner {
         };
         if changes {
             self.not_cancelled(events)?;
-            let patched = self.patch(&survey.service, &survey.selector, &selector, Some((mark, &live.slot)));
-            if let Patched::Superseded(selected) = patched.await? {
-                let detail = format!("somebody made the Service select {selected}");
-                return Ok(self.finished(
-                    Outcome { verdict: Verdict::Superseded, changed: false, detail, ..base },
-                    events,
-                ));
+            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            let mark = Some((mark, &live.slot));
+            let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
+            let patched = retried(patience, events, &self.id, patch).await;
+            self.not_cancelled(events)?;
+            match patched {
+                Ok(Patched::Done) => {}
+                Ok(Patched::Superseded(selected)) => {
+                    let detail = format!("somebody made the Service select {selected}");
+                    let base = Outcome { changed: false, ..base };
+                    return Ok(Outcome { verdict: Verdict::Superseded, detail, ..base });
+                }
+                Err(error) => {
+                    let detail = may_be_applied(&self.object(), error)?;
+                    return Ok(Outcome { verdict: Verdict::Unobserved, detail, ..base });
+                }
             }
         }
         events.emit(DeployEvent::Applied {
@@ -157,7 +215,7 @@ impl Inner {
         let follower = Follower::start(&self.namespace, &self.service, &selector, &self.id, events);
         let fail_after = self.options.fail_after.get() as usize;
         let bake = if changes { self.bake } else { Duration::ZERO };
-        let outcome = match follower.follow(deadline, bake, fail_after).await? {
+        Ok(match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
             End::Arrived(pods) => {
                 let container = self.container_of(survey, to);
                 let pods = pods.iter().map(AsRef::as_ref);
@@ -180,13 +238,16 @@ impl Inner {
                 let detail = "the endpoints do not follow the selector".to_owned();
                 Outcome { verdict: Verdict::DeadlineExceeded, detail, ..base }
             }
+            End::Unobserved(error) => {
+                let what = format!("{} selects {}", self.object(), to.slot.name);
+                Outcome { verdict: Verdict::Unobserved, detail: unobserved(&what, &error), ..base }
+            }
             End::OutOfTime { ready: false } => self.take_back(base, survey, to, None, events).await?,
             End::Failed(symptom) => self.take_back(base, survey, to, symptom, events).await?,
-        };
-        Ok(self.finished(outcome, events))
+        })
     }
 
-    fn finished(&self, outcome: Outcome, events: &Events) -> Outcome {
+    pub(super) fn finished(&self, outcome: Outcome, events: &Events) -> Outcome {
         events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
         outcome
     }
@@ -211,24 +272,50 @@ impl Inner {
         self.not_cancelled(events)?;
         events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(live.revision()) });
         let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
-        let service = self.namespace.service(&self.service).await?;
-        let switched = self.slots.selector_of(&to.slot, &survey.selector);
+        let switched = &self.slots.selector_of(&to.slot, &survey.selector);
         let back = Some((SWITCHED_BACK_FROM, &to.slot));
-        match self.patch(&service, &switched, &survey.selector, back).await {
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
+        let put_back = || async move {
+            let service = self.namespace.service(&self.service).await?;
+            self.patch(&service, switched, &survey.selector, back).await
+        };
+        let patience = Patience::after_change(deadline, self.options.grace);
+        match retried(patience, events, &self.id, put_back).await {
             Ok(Patched::Done) => {}
             Ok(Patched::Superseded(selected)) => {
                 return Ok(lost(format!("somebody made the Service select {selected} while going back")));
             }
-            Err(error) => return Ok(lost(crate::rollout::chain(&error))),
+            Err(error) => {
+                self.not_cancelled(events)?;
+                let why = error.of_api().map_or_else(|| error.to_string(), Error::without_advice);
+                let detail =
+                    format!("the traffic could not be put back to {}: {why}; {SWITCH_BACK}", live.slot.name);
+                return Ok(match error.of_api() {
+                    Some(Error::Unreachable { .. }) => {
+                        Outcome { verdict: Verdict::Unobserved, detail, ..failed }
+                    }
+                    Some(error) if error.is_retryable() || error.is_refusal() => Outcome { detail, ..failed },
+                    _ => lost(detail),
+                });
+            }
         }
-        let deadline = Instant::now() + self.options.deadline;
         let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &self.id, events);
         // That the old pods have it is all that counts now.
-        Ok(match follower.follow(deadline, Duration::ZERO, usize::MAX).await? {
+        Ok(match follower.follow(deadline, Duration::ZERO, self.options.grace, usize::MAX).await? {
             End::Arrived(_) => Outcome {
                 verdict: Verdict::RolledBack,
                 revision: Some(live.revision()),
                 detail: format!("{} has the traffic again", live.slot.name),
+                ..failed
+            },
+            End::Unobserved(error) => Outcome {
+                verdict: Verdict::Unobserved,
+                detail: format!(
+                    "{} selects {} again; what became of it can no longer be observed: {}; {SWITCH_BACK}",
+                    self.object(),
+                    live.slot.name,
+                    error.without_advice()
+                ),
                 ..failed
             },
             _ => lost(format!("{} has the traffic again, and no ready pod", live.slot.name)),
@@ -279,6 +366,10 @@ impl Inner {
             tokio::time::sleep(pause).await;
             let service = self.namespace.service(&self.service).await?;
             let selected = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+            // An earlier try of ours, whose answer was lost.
+            if selected == *to {
+                return Ok(Patched::Done);
+            }
             if selected != *from {
                 return Ok(Patched::Superseded(super::slots::shown(&selected)));
             }
@@ -314,6 +405,17 @@ impl Inner {
         };
         let pod = deployment.and_then(|d| d.spec.as_ref()?.template.spec.as_ref());
         pod.and_then(|pod| pod.containers.first()).map(|c| c.name.clone()).unwrap_or_default()
+    }
+}
+
+/// What people are told of a change that was sent and not answered.
+///
+/// # Errors
+/// When it was answered: nothing was changed.
+pub(super) fn may_be_applied(object: &str, error: TrafficError) -> Result<String, TrafficError> {
+    match error {
+        TrafficError::Rollout(error) => Ok(rollout::may_be_applied(&object, error)?),
+        error => Err(error),
     }
 }
 

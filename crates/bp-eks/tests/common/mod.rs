@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_eks::config::{BehaviorVersion, Region};
-use bp_artifact::{DeployEvent, DigestRef, Outcome, PlatformImage, ResolvedImage, TimeSource};
+use bp_artifact::{DeployEvent, DigestRef, Outcome, PlatformImage, ResolvedImage, TargetId, TimeSource};
 use bp_eks::{Connector, EksTarget, Error, Options};
 use bp_sandbox::{
-    Behaviour, ImageBuilder, Sandbox,
+    Behaviour, Clock, ImageBuilder, Sandbox,
     kube::{Cluster, ClusterOptions, SECRET_ACCESS_KEY},
     registry::RegistryOptions,
 };
@@ -63,7 +63,12 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Value)) -> Self {
+        Self::on(Clock::tokio(), change).await
+    }
+
+    pub(crate) async fn on(clock: Clock, change: impl FnOnce(&mut Value)) -> Self {
         let sandbox = Sandbox::builder()
+            .clock(clock)
             .registry(REGISTRY, RegistryOptions::default())
             .cluster("shop", ClusterOptions::default())
             .build();
@@ -133,6 +138,24 @@ pub(crate) fn push(sandbox: &Sandbox, tag: &str, behaviour: Behaviour) -> Resolv
 pub(crate) fn crash() -> Behaviour {
     let log = vec!["booting".to_owned(), "fatal: no DATABASE_URL".to_owned()];
     Behaviour::Exits { after: Duration::from_secs(1), code: 3, log }
+}
+
+/// The stream of one operation: every event names its target, it is planned once before it is applied, and finished once,
+/// at the end, with the outcome that is returned.
+pub(crate) fn check_stream(what: &str, id: &TargetId, events: &[DeployEvent], outcome: &Outcome) {
+    let others: Vec<_> = events.iter().filter(|event| event.target() != id).collect();
+    assert!(others.is_empty(), "{what}: {others:?}");
+    let at = |is: fn(&DeployEvent) -> bool| -> Vec<usize> {
+        events.iter().enumerate().filter(|(_, event)| is(event)).map(|(at, _)| at).collect()
+    };
+    let planned = at(|event| matches!(event, DeployEvent::Planned { .. }));
+    let applied = at(|event| matches!(event, DeployEvent::Applied { .. }));
+    let finished = at(|event| matches!(event, DeployEvent::Finished { .. }));
+    assert_eq!(planned.len(), 1, "{what}: {events:?}");
+    assert!(applied.iter().all(|applied| planned[0] < *applied), "{what}: {events:?}");
+    assert_eq!(finished, [events.len() - 1], "{what}: {events:?}");
+    let Some(DeployEvent::Finished { outcome: told }) = events.last() else { panic!("{what}") };
+    assert_eq!((&**told, &outcome.target), (outcome, id), "{what}");
 }
 
 /// An error and its sources in one line.

@@ -11,7 +11,7 @@ use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
-use super::{Carried, CopyError, CopyEvent, CopyOutcome, Side, run::Run, subset};
+use super::{Carried, CopyError, CopyEvent, CopyOutcome, Side, run::Run, subset, walk::Walk};
 use crate::{
     content::{Descriptor, Manifest, Reference},
     registry::RegistryError,
@@ -68,6 +68,9 @@ impl Engine {
     pub(super) fn new<S: Source, D: Destination>(mut source: S, mut destination: D, run: &Arc<Run>) -> Self {
         source.observe(run.tally.observer(Side::Source));
         destination.observe(run.tally.observer(Side::Destination));
+        if run.options.no_clobber {
+            destination.never_move_tags();
+        }
         Engine {
             source: Box::new(source),
             destination: Box::new(destination),
@@ -143,7 +146,7 @@ impl Engine {
         self.resolved(&top.digest, present);
         if present {
             if options.referrers {
-                self.carry_attached(&top, true).await?;
+                self.carry_attached(&top, true, &Walk::default()).await?;
             }
             return Ok((Looked::Equal(top.digest.clone(), Some(top)), selected_from));
         }
@@ -174,15 +177,16 @@ impl Engine {
             true => found == Some(&top.digest),
             false => self.was_read_there() || self.head(&by_digest).await?.is_some(),
         };
+        let walk = Walk::default();
         let outcome = match there {
             true => CopyOutcome::Tagged,
             false => {
-                self.carry_links(top).await?;
+                self.carry_links(top, &walk, 0).await?;
                 CopyOutcome::Copied
             }
         };
         if self.run.options.referrers {
-            self.carry_attached(top, there).await?;
+            self.carry_attached(top, there, &walk).await?;
         }
         self.run.tally.manifest(&top.digest, if there { Carried::Present } else { Carried::Sent });
         Ok(outcome)
@@ -223,16 +227,19 @@ impl Engine {
         })
     }
 
-    /// Everything that a manifest refers to.
+    /// Everything that a manifest refers to, which is so many levels below the image's own.
     pub(super) fn carry_links<'a>(
         self: &'a Arc<Self>,
         manifest: &'a Manifest,
+        walk: &'a Walk,
+        depth: usize,
     ) -> BoxFuture<'a, Result<(), CopyError>> {
         Box::pin(async move {
-            let links = manifest
-                .links()
-                .map_err(|source| CopyError::Manifest { digest: manifest.digest.clone(), source })?;
-            let children = links.manifests.iter().map(|child| self.once(&child.digest, self.child(child)));
+            let links = walk.links(manifest, depth)?;
+            let children = links
+                .manifests
+                .iter()
+                .map(|child| self.once(&child.digest, self.child(child, walk, depth + 1)));
             let blobs = links.blobs.iter().map(|blob| self.once(&blob.digest, self.blob(blob)));
             let (children, blobs) = (try_join_all(children), try_join_all(blobs));
             try_join(children, blobs).await.map(|_| ())
@@ -240,7 +247,7 @@ impl Engine {
     }
 
     /// Runs `work` unless the same digest was carried before, or waits for who carries it.
-    async fn once(
+    pub(super) async fn once(
         &self,
         digest: &Digest,
         work: impl Future<Output = Result<(), CopyError>>,
@@ -253,7 +260,7 @@ impl Engine {
     }
 
     /// A manifest of an index: read while the destination is asked for it, stored when all of it is there.
-    async fn child(self: &Arc<Self>, child: &Descriptor) -> Result<(), CopyError> {
+    async fn child(self: &Arc<Self>, child: &Descriptor, walk: &Walk, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
         let read = async {
             let _permit = self.run.lookups.acquire().await;
@@ -273,7 +280,7 @@ impl Engine {
             self.run.tally.manifest(&child.digest, Carried::Present);
             return Ok(());
         }
-        self.carry_links(&manifest).await?;
+        self.carry_links(&manifest, walk, depth).await?;
         let _permit = self.run.lookups.acquire().await;
         let put = self.destination.put_manifest(&manifest).await;
         put.map_err(|source| self.unwritable(&child.digest, source))?;

@@ -56,6 +56,14 @@ pub enum CopyError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// The image is larger than any that is copied: its source may be faulty or hostile.
+    #[error("the image cannot be copied: at {digest}, {limit}")]
+    Limit {
+        /// The manifest that led beyond the limit.
+        digest: Digest,
+        /// The limit.
+        limit: String,
+    },
     /// The tag is taken, and may not move.
     #[error("the tag {tag} of {destination} names {found} and may not be moved to {wanted}")]
     TagTaken {
@@ -118,6 +126,7 @@ impl Classified for CopyError {
             CopyError::NoImage { .. }
             | CopyError::NoRepository { .. }
             | CopyError::Manifest { .. }
+            | CopyError::Limit { .. }
             | CopyError::NoPlatform { .. }
             | CopyError::OtherDigest { .. } => ErrorClass::BadInput,
             CopyError::TagTaken { .. } | CopyError::DigestMustStay { .. } => ErrorClass::Refused,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bp_artifact::{Digest, Event, Tag};
 use serde::{Deserialize, Serialize};
 
+use super::Kept;
+
 /// What a copy tells while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
@@ -48,6 +50,9 @@ pub enum CopyEvent {
         /// How it came there.
         how: Carried,
     },
+    /// Something that is attached to the image at the source was not copied: the destination has other content under its
+    /// tag.
+    Kept(Kept),
     /// Something failed and is tried again.
     Retrying {
         /// `source` or `destination`.

@@ -10,9 +10,11 @@ mod options;
 mod plan;
 mod report;
 mod run;
+mod signatures;
 mod subset;
 mod survey;
 mod tally;
+mod walk;
 
 use std::sync::Arc;
 
@@ -27,7 +29,7 @@ pub use self::{
     event::{Carried, CopyEvent, Progress, Side},
     options::CopyOptions,
     plan::{CopyPlan, Planned, PlannedReferrer, Requests, RunPlan, apply, apply_all, plan, plan_all},
-    report::{CopyOutcome, CopyReport, Counts, ImageReport, RunReport},
+    report::{CopyOutcome, CopyReport, Counts, ImageReport, Kept, RunReport},
 };
 use crate::{
     content::Reference,

@@ -37,7 +37,8 @@ impl CopyOptions {
         self
     }
 
-    /// Refuses to move a tag that names something else.
+    /// Refuses to move a tag that points to something else: the image's tag, cosign's tags, and the fallback tags that
+    /// list referrers. A tag of cosign that has all of the source's signatures stays, and is no failure.
     ///
     /// The registries' API cannot do this atomically: only [immutable tags](crate::CopyError::TagTaken) are safe from two
     /// who write at the same time.

@@ -78,9 +78,10 @@ pub struct Requests {
 }
 
 impl CopyPlan {
-    /// Bytes of blobs that would be sent.
+    /// Bytes of blobs that would be sent, by what their descriptors claim.
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().filter(|blob| blob.how == Carried::Sent).map(|blob| blob.size).sum()
+        let sent = self.blobs.iter().filter(|blob| blob.how == Carried::Sent);
+        sent.fold(0, |sum, blob| sum.saturating_add(blob.size))
     }
 }
 
@@ -125,7 +126,7 @@ pub struct RunPlan {
 impl RunPlan {
     /// Bytes of blobs that would be sent.
     pub fn bytes(&self) -> u64 {
-        self.images.iter().map(CopyPlan::bytes).sum()
+        self.images.iter().fold(0, |sum, image| sum.saturating_add(image.bytes()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a copy did.
 
-use bp_artifact::{Digest, ManifestError, Repository, ResolvedImage};
+use bp_artifact::{Digest, ManifestError, Repository, ResolvedImage, Tag};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -31,6 +31,9 @@ pub struct CopyReport {
     pub blobs: Counts,
     /// What is attached, if that was asked for.
     pub referrers: Counts,
+    /// What is attached at the source and was not copied, since the destination has other content under its tag.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the source, those for tokens left out.
@@ -53,6 +56,7 @@ impl CopyReport {
             manifests: sums.manifests,
             blobs: sums.blobs,
             referrers: sums.referrers,
+            kept: run.tally.all_kept(),
             bytes: sums.sent,
             source_requests: engine.source.requests(),
             destination_requests: engine.destination.requests(),
@@ -87,6 +91,9 @@ pub struct RunReport {
     pub blobs: Counts,
     /// What is attached, if that was asked for.
     pub referrers: Counts,
+    /// What is attached at a source and was not copied, since the destination has other content under its tag.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the sources, those for tokens left out.
@@ -111,6 +118,7 @@ impl RunReport {
             manifests: sums.manifests,
             blobs: sums.blobs,
             referrers: sums.referrers,
+            kept: run.tally.all_kept(),
             bytes: sums.sent,
             source_requests: engines.clone().map(|engine| engine.source.requests()).sum(),
             destination_requests: engines.map(|engine| engine.destination.requests()).sum(),
@@ -185,6 +193,23 @@ pub enum CopyOutcome {
     Tagged,
     /// Content was carried over.
     Copied,
+}
+
+/// A tag of cosign at the destination that was left as it is, because what it points to and what the source has cannot be
+/// merged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Where.
+    pub destination: String,
+    /// The tag.
+    pub tag: Tag,
+    /// What it points to.
+    pub digest: Digest,
+    /// What it points to at the source.
+    pub wanted: Digest,
+    /// Why the two cannot be merged.
+    pub reason: &'static str,
 }
 
 /// How content came to the destination.

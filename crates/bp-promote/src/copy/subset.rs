@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use bp_artifact::{Digest, ManifestError, Platform};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::CopyError;
-use crate::content::Manifest;
+use crate::content::{Manifest, object};
 
 /// Where buildx says which manifest an attestation is of.
 const SUBJECT: &str = "vnd.docker.reference.digest";
@@ -17,13 +17,13 @@ pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, Cop
         digest: top.digest.clone(),
         source: ManifestError::Malformed { reason: error.to_string() },
     };
-    let mut index: Value = serde_json::from_slice(&top.bytes).map_err(malformed)?;
+    let mut index: Map<String, Value> = object(&top.bytes).map_err(malformed)?;
     let missing = |wanted: &Platform, found: Vec<String>| CopyError::NoPlatform {
         digest: top.digest.clone(),
         wanted: wanted.clone(),
         found,
     };
-    let Some(entries) = index["manifests"].as_array_mut() else {
+    let Some(Value::Array(entries)) = index.get_mut("manifests") else {
         return Err(missing(&platforms[0], Vec::new()));
     };
     let here: Vec<Option<Platform>> = entries.iter().map(platform_of).collect();
@@ -40,7 +40,7 @@ pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, Cop
         let of = |digest: &Value| digest.as_str().is_some_and(|digest| chosen.contains(digest));
         of(&entry["digest"]) || of(&entry["annotations"][SUBJECT])
     });
-    let bytes = bytes::Bytes::from(index.to_string());
+    let bytes = bytes::Bytes::from(Value::Object(index).to_string());
     Ok(Manifest { media_type: top.media_type.clone(), digest: Digest::sha256(&bytes), bytes })
 }
 

@@ -11,7 +11,10 @@ use futures_util::future::{try_join, try_join_all};
 
 use super::{
     Carried, CopyError, CopyOutcome, CopyPlan, Planned, PlannedReferrer, Requests,
+    attached::Tagged,
     engine::{Engine, Job},
+    signatures::Union,
+    walk::Walk,
 };
 use crate::{
     content::{Descriptor, Manifest, Reference},
@@ -20,7 +23,10 @@ use crate::{
 
 /// What was found so far for one image.
 #[derive(Default)]
-struct Survey(Mutex<Found>);
+struct Survey {
+    found: Mutex<Found>,
+    walk: Walk,
+}
 
 #[derive(Default)]
 struct Found {
@@ -31,7 +37,7 @@ struct Found {
 
 impl Survey {
     fn lock(&self) -> MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn requests(&self, source: u64, destination: u64) {
@@ -62,7 +68,7 @@ impl Engine {
             false => None,
         };
         let Found { manifests, blobs, requests } =
-            survey.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+            survey.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(CopyPlan {
             source: self.source.name(),
             destination: self.destination.name(),
@@ -99,32 +105,31 @@ impl Engine {
             // What it holds is asked for once.
             survey.requests(0, 1);
         }
-        self.survey_links(top, survey).await?;
+        self.survey_links(top, survey, 0).await?;
         Ok(CopyOutcome::Copied)
     }
 
-    /// Looks for all below a manifest that is not there.
+    /// Looks for all below a manifest that is not there, which is so many levels below the image's own.
     fn survey_links<'a>(
         &'a self,
         manifest: &'a Manifest,
         survey: &'a Survey,
+        depth: usize,
     ) -> BoxFuture<'a, Result<(), CopyError>> {
         Box::pin(async move {
-            let links = manifest
-                .links()
-                .map_err(|source| CopyError::Manifest { digest: manifest.digest.clone(), source })?;
+            let links = survey.walk.links(manifest, depth)?;
             survey.lock().manifests.push(planned(&manifest.descriptor(), Carried::Sent));
             let new =
                 |descriptor: &&Descriptor| self.run.survey(&self.destination.name(), &descriptor.digest);
             let children: Vec<_> = links.manifests.iter().filter(new).collect();
             let blobs: Vec<_> = links.blobs.iter().filter(new).collect();
-            let children = children.into_iter().map(|child| self.survey_child(child, survey));
+            let children = children.into_iter().map(|child| self.survey_child(child, survey, depth + 1));
             let blobs = blobs.into_iter().map(|blob| self.survey_blob(blob, survey));
             try_join(try_join_all(children), try_join_all(blobs)).await.map(|_| ())
         })
     }
 
-    async fn survey_child(&self, child: &Descriptor, survey: &Survey) -> Result<(), CopyError> {
+    async fn survey_child(&self, child: &Descriptor, survey: &Survey, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
         let asks = self.holding().await? == Holding::Something;
         let there = {
@@ -141,7 +146,7 @@ impl Engine {
             self.source.manifest(&reference).await
         };
         let manifest = manifest.map_err(|source| self.unreadable(&child.digest, source))?;
-        self.survey_links(&manifest, survey).await
+        self.survey_links(&manifest, survey, depth).await
     }
 
     async fn survey_blob(&self, blob: &Descriptor, survey: &Survey) -> Result<(), CopyError> {
@@ -200,24 +205,30 @@ impl Engine {
         subject: &Digest,
         survey: &Survey,
     ) -> Result<Vec<PlannedReferrer>, CopyError> {
-        let attached = self.attached(subject).await?;
+        let attached = self.attached(subject, &survey.walk).await?;
         let mut planned = Vec::new();
         for referrer in attached.referrers {
-            let there = attached.there.contains(&referrer.digest);
+            let there = attached.there.contains(&referrer);
             if !there {
-                let reference = Reference::Digest(referrer.digest.clone());
-                self.survey_links(&self.top(&reference).await?, survey).await?;
+                let reference = Reference::Digest(referrer.clone());
+                self.survey_links(&self.top(&reference).await?, survey, 0).await?;
             }
-            planned.push(self.referrer(subject, referrer.digest, there));
+            planned.push(self.referrer(subject, referrer, there));
         }
         for tag in attached.tags {
-            let reference = Reference::Tag(tag);
-            let (manifest, there) = try_join(self.top(&reference), self.head(&reference)).await?;
-            let there = there.as_ref() == Some(&manifest.digest);
-            if !there {
-                self.survey_links(&manifest, survey).await?;
+            let (ours, tagged) = self.tagged(&tag).await?;
+            let (digest, new) = match tagged {
+                Tagged::Equal => (ours.digest, None),
+                Tagged::Other(found, Union::Destination | Union::Neither(_)) => (found, None),
+                Tagged::Absent | Tagged::Other(_, Union::Source) => (ours.digest.clone(), Some(ours)),
+                Tagged::Other(_, Union::Both(merged)) => {
+                    (merged.manifest.digest.clone(), Some(merged.manifest))
+                }
+            };
+            if let Some(manifest) = &new {
+                self.survey_links(manifest, survey, 0).await?;
             }
-            planned.push(self.referrer(subject, manifest.digest, there));
+            planned.push(self.referrer(subject, digest, new.is_none()));
         }
         Ok(planned)
     }

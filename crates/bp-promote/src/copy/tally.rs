@@ -8,7 +8,7 @@ use std::sync::{
 use bp_artifact::{Digest, Emitter};
 use futures_util::StreamExt as _;
 
-use super::{Carried, CopyEvent, Counts, Progress, Side};
+use super::{Carried, CopyEvent, Counts, Kept, Progress, Side};
 use crate::{
     content::Descriptor,
     retry::{Observer, Retry},
@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Tally {
     events: Emitter<CopyEvent>,
     counts: Arc<Mutex<Sums>>,
+    kept: Arc<Mutex<Vec<Kept>>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +35,7 @@ pub(super) struct Sums {
 
 impl Tally {
     pub(super) fn new(events: Emitter<CopyEvent>) -> Self {
-        Tally { events, counts: Arc::default() }
+        Tally { events, counts: Arc::default(), kept: Arc::default() }
     }
 
     pub(super) fn sums(&self) -> Sums {
@@ -55,7 +56,7 @@ impl Tally {
     pub(super) fn found(&self, blob: &Descriptor) {
         self.progress(|progress| {
             progress.blobs_total += 1;
-            progress.bytes_total += blob.size;
+            progress.bytes_total = progress.bytes_total.saturating_add(blob.size);
         });
     }
 
@@ -64,9 +65,11 @@ impl Tally {
         counts.blobs.add(how);
         counts.progress.blobs += 1;
         match how {
-            Carried::Sent => counts.sent += blob.size,
+            Carried::Sent => counts.sent = counts.sent.saturating_add(blob.size),
             // No byte passed by here.
-            Carried::Mounted | Carried::Present => counts.progress.bytes += blob.size,
+            Carried::Mounted | Carried::Present => {
+                counts.progress.bytes = counts.progress.bytes.saturating_add(blob.size);
+            }
         }
         let progress = counts.progress;
         drop(counts);
@@ -82,6 +85,19 @@ impl Tally {
     pub(super) fn referrer(&self, subject: &Digest, digest: &Digest, how: Carried) {
         self.lock().referrers.add(how);
         self.events.emit(CopyEvent::Referrer { subject: subject.clone(), digest: digest.clone(), how });
+    }
+
+    /// A tag at the destination was left as it is. Several images may have it attached.
+    pub(super) fn kept(&self, one: Kept) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.contains(&one) {
+            kept.push(one.clone());
+            self.events.emit(CopyEvent::Kept(one));
+        }
+    }
+
+    pub(super) fn all_kept(&self) -> Vec<Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whom a side tells of its retries.
@@ -109,7 +125,7 @@ impl Passing {
         Box::pin(bytes.inspect(move |piece| {
             if let Ok(piece) = piece {
                 passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                tally.progress(|progress| progress.bytes += piece.len() as u64);
+                tally.progress(|progress| progress.bytes = progress.bytes.saturating_add(piece.len() as u64));
             }
         }))
     }
@@ -123,7 +139,7 @@ impl Drop for Passing {
     fn drop(&mut self) {
         let passed = self.passed.load(Ordering::Relaxed);
         if !self.stored && passed > 0 {
-            self.tally.progress(|progress| progress.bytes -= passed);
+            self.tally.progress(|progress| progress.bytes = progress.bytes.saturating_sub(passed));
         }
     }
 }

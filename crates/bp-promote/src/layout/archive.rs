@@ -33,7 +33,7 @@ impl Archive {
             let entry = entry.map_err(|error| wrong(format!("it is no whole tar archive: {error}")))?;
             let Some(name) = name_of(&entry) else { continue };
             let place = Place { offset: entry.raw_file_position(), size: entry.size() };
-            if place.offset + place.size > length {
+            if place.offset.checked_add(place.size).is_none_or(|end| end > length) {
                 return Err(wrong(format!("it is cut short: {name} ends behind its end")));
             }
             files.insert(name, place);

@@ -189,6 +189,13 @@ impl Destination for OciArchive {
         self.parts.head(reference)
     }
 
+    fn stored_manifest<'a>(
+        &'a self,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
+        self.parts.stored_manifest(digest)
+    }
+
     fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
         self.parts.holding()
     }

@@ -61,6 +61,13 @@ impl Destination for OciLayout {
         Box::pin(async move { Ok(self.find(reference).await?) })
     }
 
+    fn stored_manifest<'a>(
+        &'a self,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
+        Box::pin(async move { Ok(Some(self.read_manifest(&digest.clone().into()).await?)) })
+    }
+
     fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
         // Looking costs nothing here.
         Box::pin(async { Ok(Holding::Something) })

@@ -13,18 +13,20 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::{Registry, Repository};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     challenge::Challenge,
     credentials::{CredentialSource, Login, LoginSecret},
     error::{RegistryError, RequestLine},
-    http::{Answer, Call, Http, full, whole},
+    http::{Answer, Call, Http, full},
     origin::Origin,
 };
+use crate::content::{null_as_default, object};
 
 /// What a token is good for: `repository:shop/web:pull`, several with spaces between them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,7 +92,7 @@ pub(super) struct Authenticator {
 
 impl Authenticator {
     /// A login is fetched again so long before it expires.
-    const MARGIN: Duration = Duration::from_secs(300);
+    const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
     pub(super) fn new(registry: Registry, origin: Origin, source: Arc<dyn CredentialSource>) -> Self {
         // ECR is known to want Basic: no request is wasted to ask.
@@ -172,7 +174,7 @@ impl Authenticator {
                     *token = Some(self.fetch(http, &realm, service.as_deref(), scope).await?);
                 }
                 Ok(token.as_ref().and_then(|token| {
-                    let value = sensitive(&format!("Bearer {}", token.value.expose_secret()))?;
+                    let value = bearer(token.value.expose_secret())?;
                     Some(Authorization { value, id: token.id })
                 }))
             }
@@ -212,7 +214,7 @@ impl Authenticator {
         let mut held = self.login.lock().await;
         let good = held.as_ref().is_some_and(|held| {
             let expires_at = held.login.as_ref().and_then(|login| login.expires_at);
-            let fresh = expires_at.is_none_or(|at| http.time.now() + Self::MARGIN < at);
+            let fresh = expires_at.is_none_or(|at| at.duration_since(http.time.now()) > Self::MARGIN);
             fresh && spent != Some(held.id)
         });
         if !good {
@@ -299,27 +301,43 @@ impl Authenticator {
         if answer.response.status() != http::StatusCode::OK {
             return Err(http.refusal(&call.at, answer).await);
         }
-        let answer = whole(&call.at, answer.response.into_body()).await?;
+        let answer = http.note(&call.at, answer.response.into_body()).await?;
         self.token(http, &answer).ok_or_else(|| RegistryError::Protocol {
             at: call.at,
-            reason: "its token service gives no token".to_owned(),
+            reason: "its token service gives no usable token".to_owned(),
         })
     }
 
     fn token(&self, http: &Http, answer: &[u8]) -> Option<Token> {
         #[derive(Deserialize)]
         struct Answer {
-            token: Option<String>,
-            access_token: Option<String>,
-            expires_in: Option<u64>,
+            #[serde(default, deserialize_with = "null_as_default")]
+            token: String,
+            #[serde(default, deserialize_with = "null_as_default")]
+            access_token: String,
+            #[serde(default)]
+            expires_in: Value,
         }
-        let Answer { token, access_token, expires_in } = serde_json::from_slice(answer).ok()?;
-        let value = token.or(access_token).filter(|token| !token.is_empty())?;
-        // Sixty seconds are the specification's default. A part is kept back for the way.
-        let lifetime = Duration::from_secs(expires_in.unwrap_or(60));
+        let Answer { token, access_token, expires_in } = object(answer).ok()?;
+        let value = [token, access_token].into_iter().find(|token| !token.is_empty())?;
+        // One that no header can carry is no token.
+        bearer(&value)?;
+        let lifetime = lifetime(&expires_in);
+        // A part is kept back for the way.
         let margin = (lifetime / 4).min(Duration::from_secs(30));
-        Some(Token { id: self.next_id(), value: value.into(), until: http.time.now() + (lifetime - margin) })
+        let until = http.time.now().checked_add(lifetime - margin).unwrap_or(Timestamp::MAX);
+        Some(Token { id: self.next_id(), value: value.into(), until })
     }
+}
+
+/// How long a token lives. The specification has seconds as a number, and sixty if there is none; registries write it as
+/// text too, with decimals, as zero for none. A token that lives for years is fetched again all the same.
+fn lifetime(expires_in: &Value) -> Duration {
+    const DEFAULT: f64 = 60.0;
+    const LONGEST: f64 = 24.0 * 3600.0;
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.trim().parse().ok());
+    let seconds = seconds.filter(|seconds| *seconds > 0.0).unwrap_or(DEFAULT);
+    Duration::from_secs_f64(seconds.min(LONGEST))
 }
 
 fn basic(secret: &LoginSecret) -> Option<HeaderValue> {
@@ -330,6 +348,10 @@ fn basic(secret: &LoginSecret) -> Option<HeaderValue> {
         }
         LoginSecret::IdentityToken(_) => None,
     }
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    sensitive(&format!("Bearer {token}"))
 }
 
 fn sensitive(value: &str) -> Option<HeaderValue> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::{Method, StatusCode, header};
+use ::http::{HeaderMap, Method, StatusCode, header};
 use bp_artifact::{Classified as _, Digest, Hasher};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream;
@@ -89,6 +89,7 @@ impl RepositoryClient {
             skip: 0,
             body: None,
             failures: 0,
+            gained: 0,
         };
         reading.open().await?;
         Ok(Box::pin(stream::try_unfold(reading, |reading| async {
@@ -109,12 +110,16 @@ struct Reading {
     /// How many bytes of this answer have been given already.
     skip: u64,
     body: Option<Body>,
-    /// How often in a row it broke off without a byte.
+    /// How often in a row it broke off without having gained much.
     failures: u32,
+    /// How many bytes have been given since it broke off.
+    gained: u64,
 }
 
 impl Reading {
     const FAILURES: u32 = 5;
+    /// Bytes that make a connection worth another one. With less, a blob could be read in as many as it has bytes.
+    const GAIN: u64 = 64 << 10;
 
     async fn open(&mut self) -> Result<(), RegistryError> {
         let mut call = self.call.clone();
@@ -128,7 +133,10 @@ impl Reading {
                 let told = text(response.headers(), header::CONTENT_RANGE);
                 told.and_then(|range| range_start(&range)).unwrap_or(self.at)
             }
-            _ => 0,
+            _ => {
+                self.check_length(response.headers())?;
+                0
+            }
         };
         self.skip = self.at.checked_sub(start).ok_or_else(|| RegistryError::Protocol {
             at: self.call.at.clone(),
@@ -136,6 +144,18 @@ impl Reading {
         })?;
         self.body = Some(response.into_body());
         Ok(())
+    }
+
+    /// A blob of another size is not the one that its descriptor means: that is known before it is read.
+    fn check_length(&self, headers: &HeaderMap) -> Result<(), RegistryError> {
+        let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        match length.filter(|length| *length != self.blob.size) {
+            None => Ok(()),
+            Some(size) => Err(RegistryError::Protocol {
+                at: self.call.at.clone(),
+                reason: format!("its descriptor claims {} bytes, but the blob has {size}", self.blob.size),
+            }),
+        }
     }
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, RegistryError> {
@@ -179,7 +199,7 @@ impl Reading {
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes, RegistryError> {
-        self.failures = 0;
+        self.gained += piece.len() as u64;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&piece);
         }
@@ -214,6 +234,10 @@ impl Reading {
 
     /// Gets ready to go on after a break, unless that is hopeless.
     async fn resume(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        if self.gained >= Self::GAIN {
+            self.failures = 0;
+        }
+        self.gained = 0;
         self.failures += 1;
         if self.failures > Self::FAILURES || !error.is_retryable() {
             return Err(error);

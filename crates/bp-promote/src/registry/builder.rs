@@ -73,6 +73,7 @@ pub struct RegistryClientBuilder {
     certificates: Vec<Vec<u8>>,
     retry: RetryPolicy,
     idle: Option<Duration>,
+    total: Option<Duration>,
     time: TimeSource,
     refuse_gaps: HashSet<Registry>,
     journal: Option<Journal>,
@@ -87,6 +88,7 @@ pub struct RegistryClientBuilder {
 impl RegistryClientBuilder {
     const CONNECT: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(30);
+    const TOTAL: Duration = Duration::from_secs(120);
     /// The answer to a whole upload may take so many times longer: the registry stores it first.
     const ANSWER: u32 = 10;
 
@@ -169,6 +171,13 @@ impl RegistryClientBuilder {
         self
     }
 
+    /// How long a manifest, a page of a list, a token or an error may take to arrive in all, once it has begun; 2 minutes
+    /// by default. Blobs may take longer, as long as they [move](Self::idle_timeout).
+    pub fn answer_timeout(mut self, total: Duration) -> Self {
+        self.total = Some(total);
+        self
+    }
+
     /// Says that `registry` refuses a manifest when it misses a blob or manifest that this refers to, as Amazon ECR is
     /// known to do. A new tag for content that is there then takes one request less: it is just pushed.
     ///
@@ -191,7 +200,8 @@ impl RegistryClientBuilder {
     /// When an endpoint, a certificate or a time-out is wrong, or options exclude each other.
     pub fn build(self) -> Result<RegistryClient, BuildError> {
         let idle = self.idle.unwrap_or(Self::IDLE);
-        if idle.is_zero() {
+        let total = self.total.unwrap_or(Self::TOTAL);
+        if idle.is_zero() || total.is_zero() {
             return Err(BuildError::NoTime);
         }
         let mut endpoints = Endpoints::default();
@@ -222,7 +232,8 @@ impl RegistryClientBuilder {
                 endpoints: Arc::new(endpoints),
                 time: self.time,
                 idle,
-                answer: idle * Self::ANSWER,
+                answer: idle.saturating_mul(Self::ANSWER),
+                total,
             },
             credentials,
             journal: self.journal,
@@ -289,7 +300,10 @@ mod tests {
         assert!(matches!(certificate, Err(BuildError::Certificate { .. })));
         let proxy = RegistryClient::builder().proxy("::").build();
         assert!(matches!(proxy, Err(BuildError::Proxy { .. })), "{proxy:?}");
-        let zero = RegistryClient::builder().idle_timeout(Duration::ZERO).build();
-        assert!(matches!(zero, Err(BuildError::NoTime)));
+        let builder = RegistryClient::builder;
+        for zero in [builder().idle_timeout(Duration::ZERO), builder().answer_timeout(Duration::ZERO)] {
+            assert!(matches!(zero.build(), Err(BuildError::NoTime)));
+        }
+        assert!(builder().idle_timeout(Duration::MAX).answer_timeout(Duration::MAX).build().is_ok());
     }
 }

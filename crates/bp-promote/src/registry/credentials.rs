@@ -1,12 +1,16 @@
 //! Where logins come from: docker's configuration, given ones, Amazon ECR.
 
-use std::{collections::HashMap, error::Error as StdError, fmt, sync::Arc};
+use std::{collections::HashMap, env, error::Error as StdError, fmt, path::PathBuf, sync::Arc};
 
 use bp_artifact::Registry;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures_core::future::BoxFuture;
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+
+use super::helper;
+use crate::content::object;
 
 /// What a registry is told about who asks.
 #[derive(Clone)]
@@ -112,44 +116,57 @@ impl CredentialSource for Anonymous {
     }
 }
 
-/// The logins of docker's `config.json` (in `DOCKER_CONFIG` or `~/.docker`) and its credential helpers.
+/// The logins of docker's `config.json` (in `DOCKER_CONFIG` or `~/.docker`) and its credential helpers, which have a minute
+/// to answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DockerConfig;
 
 impl CredentialSource for DockerConfig {
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>> {
         let server = match registry.as_str() {
-            "docker.io" | "index.docker.io" => "https://index.docker.io/v1/".to_owned(),
-            host => host.to_owned(),
+            "docker.io" | "index.docker.io" => "https://index.docker.io/v1/",
+            host => host,
         };
         Box::pin(async move {
-            // A helper is a program that may take its time.
-            let read = tokio::task::spawn_blocking(move || docker_credential::get_credential(&server)).await;
-            let reason = match read {
-                Ok(Ok(DockerCredential::UsernamePassword(user, password))) => {
-                    return Ok(Some(Login::password(user, password)));
+            let Some(path) = config_file() else { return Ok(None) };
+            let bytes = match tokio::fs::read(&path).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::debug!(%error, path = %path.display(), "docker's configuration cannot be read");
+                    return Ok(None);
                 }
-                Ok(Ok(DockerCredential::IdentityToken(token))) => {
-                    return Ok(Some(Login::identity_token(token)));
-                }
-                Ok(Err(
-                    CredentialRetrievalError::ConfigNotFound
-                    | CredentialRetrievalError::ConfigReadError
-                    | CredentialRetrievalError::NoCredentialConfigured,
-                )) => return Ok(None),
-                // What the helper printed may hold a secret.
-                Ok(Err(CredentialRetrievalError::HelperFailure { helper, stdout, .. })) => {
-                    // The words of every helper for "I know nothing of this registry".
-                    if stdout.contains("credentials not found") {
-                        return Ok(None);
-                    }
-                    format!("the credential helper {helper} failed")
-                }
-                Ok(Err(other)) => other.to_string(),
-                Err(_) => "the credential helper was interrupted".to_owned(),
             };
-            Err(CredentialError::Docker { reason })
+            let found = login_of(&bytes, server).await;
+            found
+                .map_err(|reason| CredentialError::Docker { reason: format!("{}: {reason}", path.display()) })
         })
+    }
+}
+
+fn config_file() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".docker"));
+    Some(env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home)?.join("config.json"))
+}
+
+/// The login for `server` by a configuration: of its own helper, of the configuration itself, of the helper for all.
+async fn login_of(config: &[u8], server: &str) -> Result<Option<Login>, String> {
+    let mut config: Map<String, Value> =
+        object(config).map_err(|error| format!("it is not valid: {error}"))?;
+    let [own, all] = ["credHelpers", "credsStore"].map(|key| config.remove(key).unwrap_or_default());
+    let named = |helper: &Value| helper.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    if let Some(helper) = own.get(server).and_then(named) {
+        return helper::ask(&helper, server).await;
+    }
+    let config = SecretString::from(Value::Object(config).to_string());
+    match docker_credential::get_credential_from_reader(config.expose_secret().as_bytes(), server) {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Login::password(user, password))),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Login::identity_token(token))),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => match named(&all) {
+            Some(helper) => helper::ask(&helper, server).await,
+            None => Ok(None),
+        },
+        Err(CredentialRetrievalError::ConfigReadError) => Err("it is not valid".to_owned()),
+        Err(other) => Err(other.to_string()),
     }
 }
 

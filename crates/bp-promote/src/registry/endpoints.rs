@@ -27,7 +27,7 @@ impl Endpoints {
             host => host,
         };
         let scheme = if is_loopback(registry.host()) { "http" } else { "https" };
-        Url::parse(&format!("{scheme}://{host}/")).expect("a registry's host makes a URL")
+        Url::parse(&format!("{scheme}://{host}/")).expect("a Registry is the valid host of a URL")
     }
 
     /// A URL that a registry gave, by way of the table too.

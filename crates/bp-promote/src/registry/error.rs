@@ -2,11 +2,12 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry, Repository};
+use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry, Repository, Tag};
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::credentials::CredentialError;
+use crate::content::{null_as_default, object};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -29,11 +30,21 @@ impl fmt::Display for RequestLine {
 #[non_exhaustive]
 pub struct ApiError {
     /// `MANIFEST_UNKNOWN`, `DENIED`, or whatever a registry made up.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "shortened")]
     pub code: String,
-    /// In the registry's words.
-    #[serde(default)]
+    /// In the registry's words, of which the first 500 characters are kept.
+    #[serde(default, deserialize_with = "shortened")]
     pub message: String,
+}
+
+fn shortened<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    const MOST: usize = 500;
+    let mut text: String = null_as_default(deserializer)?;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    Ok(text)
 }
 
 /// The errors of an answer.
@@ -41,13 +52,16 @@ pub struct ApiError {
 pub struct ApiErrors(Vec<ApiError>);
 
 impl ApiErrors {
-    /// Reads an error answer; what is not in the specification's form has no errors.
+    /// Reads the first errors of an answer; what is not in the specification's form has none.
     pub(crate) fn read(body: &[u8]) -> Self {
+        const MOST: usize = 5;
         #[derive(Deserialize)]
         struct Answer {
             errors: Vec<ApiError>,
         }
-        ApiErrors(serde_json::from_slice::<Answer>(body).map(|answer| answer.errors).unwrap_or_default())
+        let mut errors = object(body).map(|Answer { errors }| errors).unwrap_or_default();
+        errors.truncate(MOST);
+        ApiErrors(errors)
     }
 
     /// All of them.
@@ -108,8 +122,8 @@ pub enum RegistryError {
         /// Whether other credentials have been fetched since, so that the next attempt may go well.
         renewed: bool,
     },
-    /// The host that the registry redirected to, an object store or a CDN, refused the request. It asks nobody for the
-    /// registry's credentials, which it never gets.
+    /// The host that the registry redirected to, an object store or a CDN, refused the request. The registry's credentials
+    /// are not sent there.
     #[error("{at} was redirected to {host}, which refused it with status {status}")]
     RedirectRefused {
         /// What was asked.
@@ -159,6 +173,16 @@ pub enum RegistryError {
         /// What the registry said.
         errors: ApiErrors,
     },
+    /// The tag that lists referrers was written by somebody else, and may not be moved.
+    #[error("the tag {tag} lists other referrers ({found}) and may not be moved")]
+    ListTaken {
+        /// What was to be done.
+        at: RequestLine,
+        /// The tag.
+        tag: Tag,
+        /// The list that it points to.
+        found: Digest,
+    },
     /// Nothing answers at the registry's address, and nothing did before.
     #[error("{} cannot be reached: is its name right, and may we connect to it?", at.registry)]
     Unreachable {
@@ -200,6 +224,14 @@ pub enum RegistryError {
         at: RequestLine,
         /// What is wrong with it.
         source: ManifestError,
+    },
+    /// The answer is larger, or takes longer, than any that is valid.
+    #[error("{at} exceeded a limit: {limit}")]
+    Limit {
+        /// What was asked.
+        at: RequestLine,
+        /// The limit that the answer exceeded.
+        limit: String,
     },
     /// A tag was answered by a cache in front of the registry, which does not know whether it has moved.
     #[error(
@@ -294,9 +326,10 @@ impl Classified for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             RegistryError::NotFound { .. } => ErrorClass::BadInput,
-            RegistryError::Refused { .. } | RegistryError::Cached { .. } | RegistryError::Realm { .. } => {
-                ErrorClass::Refused
-            }
+            RegistryError::Refused { .. }
+            | RegistryError::Cached { .. }
+            | RegistryError::Realm { .. }
+            | RegistryError::ListTaken { .. } => ErrorClass::Refused,
             RegistryError::Unauthorized { .. }
             | RegistryError::RedirectRefused { .. }
             | RegistryError::Denied { .. }
@@ -308,7 +341,9 @@ impl Classified for RegistryError {
             | RegistryError::Corrupt { .. }
             | RegistryError::Service { .. }
             | RegistryError::Credentials { .. } => ErrorClass::Unavailable,
-            RegistryError::Manifest { .. } | RegistryError::Protocol { .. } => ErrorClass::Unexpected,
+            RegistryError::Manifest { .. } | RegistryError::Protocol { .. } | RegistryError::Limit { .. } => {
+                ErrorClass::Unexpected
+            }
         }
     }
 

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::TimeSource;
+use bp_artifact::{Classified as _, TimeSource};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use jiff::fmt::rfc2822;
 use tokio::time::{Instant, Sleep};
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
@@ -34,8 +34,11 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// What carries requests: reqwest in production, a sandbox in tests.
 pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
-/// Answers larger than this are no manifests, lists or errors.
-const MAX_ANSWER: usize = 16 << 20;
+/// Manifests and pages of lists have at most this many bytes.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
+
+/// Tokens and errors have at most this many.
+pub(super) const MAX_NOTE: usize = 1 << 20;
 
 /// Makes any HTTP service a [`Transport`].
 pub fn transport<S, B>(service: S) -> Transport
@@ -77,27 +80,6 @@ pub(super) fn reqwest_transport(client: reqwest::Client) -> Transport {
 
 pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// All bytes of an answer.
-pub(super) async fn collect(at: &RequestLine, body: Body) -> Result<Bytes, RegistryError> {
-    let broken = |source| match stalled(source) {
-        Ok(idle) => RegistryError::Stalled { at: at.clone(), idle },
-        Err(source) => RegistryError::Transport { at: at.clone(), source },
-    };
-    let whole: BoxFuture<'static, _> = Box::pin(Limited::new(body, MAX_ANSWER).collect());
-    Ok(whole.await.map_err(broken)?.to_bytes())
-}
-
-/// All bytes of an answer, whose JSON must not break off.
-pub(super) async fn whole(at: &RequestLine, body: Body) -> Result<Bytes, RegistryError> {
-    let bytes = collect(at, body).await?;
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
-        Err(error) if error.is_eof() && !bytes.is_empty() => {
-            Err(RegistryError::Transport { at: at.clone(), source: error.into() })
-        }
-        _ => Ok(bytes),
-    }
 }
 
 /// A request before it is sent.
@@ -181,6 +163,8 @@ pub(super) struct Http {
     pub(super) idle: Duration,
     /// How long the answer to an upload may take, once all of it was sent: the registry stores it first.
     pub(super) answer: Duration,
+    /// How long a manifest, list, token or error may take to arrive in all.
+    pub(super) total: Duration,
 }
 
 impl Http {
@@ -255,6 +239,42 @@ impl Http {
         Ok(response.map(|body| Guarded { body, idle, timer: None }.boxed_unsync()))
     }
 
+    /// All bytes of an answer, of which there are at most `most`. They may take a bounded time in all: what trickles
+    /// never stands still.
+    pub(super) async fn collect(
+        &self,
+        at: &RequestLine,
+        body: Body,
+        most: usize,
+    ) -> Result<Bytes, RegistryError> {
+        let collected: BoxFuture<'static, _> = Box::pin(Limited::new(body, most).collect());
+        match tokio::time::timeout(self.total, collected).await {
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(RegistryError::Limit { at: at.clone(), limit: format!("more than {most} bytes") })
+            }
+            Ok(Err(error)) => Err(match stalled(error) {
+                Ok(idle) => RegistryError::Stalled { at: at.clone(), idle },
+                Err(source) => RegistryError::Transport { at: at.clone(), source },
+            }),
+            Err(_) => Err(RegistryError::Limit {
+                at: at.clone(),
+                limit: format!("it took more than {} s to arrive", self.total.as_secs()),
+            }),
+        }
+    }
+
+    /// All bytes of a small answer, whose JSON must not break off.
+    pub(super) async fn note(&self, at: &RequestLine, body: Body) -> Result<Bytes, RegistryError> {
+        let bytes = self.collect(at, body, MAX_NOTE).await?;
+        match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+            Err(error) if error.is_eof() && !bytes.is_empty() => {
+                Err(RegistryError::Transport { at: at.clone(), source: error.into() })
+            }
+            _ => Ok(bytes),
+        }
+    }
+
     /// The error that an answer with another status than the expected ones is.
     pub(super) async fn refusal(&self, at: &RequestLine, answer: Answer) -> RegistryError {
         let (parts, body) = answer.response.into_parts();
@@ -263,10 +283,12 @@ impl Http {
         }
         let body = match at.method {
             Method::HEAD => Bytes::new(),
-            _ => match whole(at, body).await {
+            _ => match self.note(at, body).await {
                 Ok(body) => body,
                 // Only the lost code would have told whether it is for good.
-                Err(error) if parts.status == StatusCode::BAD_REQUEST => return error,
+                Err(error) if parts.status == StatusCode::BAD_REQUEST && error.is_retryable() => {
+                    return error;
+                }
                 // The status tells enough.
                 Err(_) => Bytes::new(),
             },
@@ -365,10 +387,11 @@ impl Pulse {
                 Movement { left: 0, last, .. } => (last, answer),
                 Movement { last, .. } => (last, idle),
             };
-            if since + patience <= now {
+            let end = bp_artifact::time::after(since, patience);
+            if end <= now {
                 return patience;
             }
-            tokio::time::sleep_until(since + patience).await;
+            tokio::time::sleep_until(end).await;
         }
     }
 }

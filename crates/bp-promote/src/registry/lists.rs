@@ -1,29 +1,86 @@
 //! Lists in pages.
 
+use std::collections::HashSet;
+
 use ::http::{Method, header};
 use bp_artifact::{Classified as _, Tag};
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
+use url::Url;
 
 use super::{
     RegistryError, RepositoryClient,
     auth::Scope,
-    http::{Call, collect},
+    http::{Call, MAX_ANSWER},
     origin::origin_of,
-    repository::text,
 };
-use crate::{retry::telling, store::Holding};
+use crate::{
+    content::{null_as_default, object},
+    retry::telling,
+    store::Holding,
+};
 
 #[derive(Deserialize)]
 struct Tags {
-    /// Some registries write `null` for none.
-    tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    tags: Vec<String>,
+}
+
+/// A page of a list.
+pub(super) struct Page<T> {
+    pub(super) list: T,
+    /// Its size in bytes.
+    size: usize,
+    /// The request for the next one.
+    next: Option<Call>,
+}
+
+/// The pages of one list, which must come to an end: what is read is kept until then.
+pub(super) struct Pages {
+    next: Option<Call>,
+    seen: HashSet<Url>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Pages {
+    const PAGES: usize = 10_000;
+    const ENTRIES: usize = 1_000_000;
+    const BYTES: usize = 64 << 20;
+
+    /// The pages of the list that begins with this request.
+    pub(super) fn from(first: Call) -> Self {
+        Pages { seen: HashSet::from([first.url().clone()]), next: Some(first), entries: 0, bytes: 0 }
+    }
+
+    /// The next page that is to be read.
+    pub(super) fn next(&mut self) -> Option<Call> {
+        self.next.take()
+    }
+
+    /// Takes note of a page that was read, which has so many entries.
+    pub(super) fn read<T>(&mut self, at: &Call, page: Page<T>, entries: usize) -> Result<T, RegistryError> {
+        self.entries = self.entries.saturating_add(entries);
+        let next = page.next.as_ref().map_or(0, |next| next.url().as_str().len());
+        self.bytes = self.bytes.saturating_add(page.size).saturating_add(next);
+        let comes_again = page.next.as_ref().is_some_and(|next| !self.seen.insert(next.url().clone()));
+        let limit = if comes_again {
+            "the Link to its next page leads to one that was read before".to_owned()
+        } else if self.entries > Self::ENTRIES {
+            format!("its pages have more than {} entries", Self::ENTRIES)
+        } else if self.bytes > Self::BYTES {
+            format!("its pages have more than {} bytes", Self::BYTES)
+        } else if self.seen.len() > Self::PAGES {
+            format!("it has more than {} pages", Self::PAGES)
+        } else {
+            self.next = page.next;
+            return Ok(page.list);
+        };
+        Err(RegistryError::Limit { at: at.at.clone(), limit })
+    }
 }
 
 impl RepositoryClient {
-    /// A bound for lists whose pages never end.
-    const PAGES: usize = 10_000;
-
     /// All tags of the repository, in the registry's order. Empty when there is no such repository.
     ///
     /// # Errors
@@ -40,19 +97,18 @@ impl RepositoryClient {
 
     /// All tags, or `None` when there is no such repository.
     pub(crate) async fn listed_tags(&self) -> Result<Option<Vec<Tag>>, RegistryError> {
-        let mut call = Some(self.host.call(Method::GET, self.path("tags/list?n=1000")));
+        let mut pages = Pages::from(self.host.call(Method::GET, self.path("tags/list?n=1000")));
         let mut tags = Vec::new();
-        for _ in 0..Self::PAGES {
-            let Some(page) = call.take() else { break };
-            let (list, next) = match self.read_page::<Tags>(&self.pull, &page, "it is no list of tags").await
-            {
-                Ok(read) => read,
+        while let Some(at) = pages.next() {
+            let page = match self.read_page::<Tags>(&self.pull, &at, "it is no list of tags").await {
+                Ok(page) => page,
                 Err(RegistryError::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            call = next;
+            let entries = page.list.tags.len();
+            let list = pages.read(&at, page, entries)?;
             // A name that is no tag cannot be asked for either.
-            tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
+            tags.extend(list.tags.iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         }
         Ok(Some(tags))
     }
@@ -61,17 +117,16 @@ impl RepositoryClient {
     pub(crate) async fn holding(&self) -> Result<Holding, RegistryError> {
         let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
         match self.read_page::<Tags>(&self.push, &call, "it is no list of tags").await {
-            Ok((list, _)) => {
-                let empty = list.tags.is_none_or(|tags| tags.is_empty());
-                Ok(if empty { Holding::NoTags } else { Holding::Something })
-            }
+            Ok(page) if page.list.tags.is_empty() => Ok(Holding::NoTags),
+            Ok(_) => Ok(Holding::Something),
             Err(RegistryError::NotFound { .. }) => Ok(self.nothing()),
             // Who may push need not be allowed to list.
             Err(
                 RegistryError::Denied { .. }
                 | RegistryError::Unauthorized { .. }
                 | RegistryError::Refused { .. }
-                | RegistryError::Protocol { .. },
+                | RegistryError::Protocol { .. }
+                | RegistryError::Limit { .. },
             ) => Ok(Holding::Something),
             Err(error) => Err(error),
         }
@@ -86,27 +141,28 @@ impl RepositoryClient {
         }
     }
 
-    /// A page of a list, and the call for the next one. What breaks off or cannot be read is asked for again: lists have
+    /// A page of a list. What breaks off or cannot be read is asked for again: lists have
     /// no digest that would tell how they were spoilt.
     pub(super) async fn read_page<T: DeserializeOwned>(
         &self,
         scope: &Scope,
         page: &Call,
         otherwise: &str,
-    ) -> Result<(T, Option<Call>), RegistryError> {
+    ) -> Result<Page<T>, RegistryError> {
         let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: otherwise.to_owned() };
         let read = || async {
             let answer = self.client.attempt(self.errand(scope), page, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
-            let body = collect(&page.at, body).await?;
-            let list = serde_json::from_slice(&body).map_err(unreadable)?;
-            Ok((list, text(&parts.headers, header::LINK)))
+            let body = self.client.0.http.collect(&page.at, body, MAX_ANSWER).await?;
+            Ok((object(&body).map_err(unreadable)?, body.len(), parts.headers))
         };
         let worth =
             |error: &RegistryError| error.is_retryable() || matches!(error, RegistryError::Protocol { .. });
-        let (list, link) = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), read).await?;
-        let next = link.as_deref().and_then(next_link).map(|link| self.next_page(page, link));
-        Ok((list, next.transpose()?))
+        let (list, size, headers) =
+            self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), read).await?;
+        let links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
+        let next = links.filter_map(next_link).next().map(|link| self.next_page(page, link));
+        Ok(Page { list, size, next: next.transpose()? })
     }
 
     /// The request for the next page. A list that continues at another host is refused: a private one cannot be read

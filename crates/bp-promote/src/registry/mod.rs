@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 #[cfg_attr(test, allow(unreachable_pub, reason = "only the build of the fuzz targets shows it"))]
 pub mod fuzzing;
+mod helper;
 mod http;
 #[cfg(feature = "ecr")]
 mod layers;
@@ -20,6 +21,7 @@ mod origin;
 mod pace;
 #[cfg(feature = "ecr")]
 mod parts;
+mod platform;
 mod referrers;
 mod repository;
 mod resolver;
@@ -155,7 +157,7 @@ impl Host {
         self.pace.throttled();
         if let Some(after) = retry_after {
             let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-            *pause = (*pause).max(Some(Instant::now() + policy.bounded(*after)));
+            *pause = (*pause).max(Some(bp_artifact::time::deadline(policy.bounded(*after))));
         }
     }
 

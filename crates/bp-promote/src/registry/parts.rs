@@ -2,7 +2,7 @@
 //!
 //! Not proven against AWS itself, only against the sandbox's model of it.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, ops::RangeInclusive};
 
 use aws_sdk_ecr::{
     Client,
@@ -75,6 +75,8 @@ impl RepositoryClient {
     }
 
     const PART: usize = 10 << 20;
+    /// Amazon ECR takes no parts that are smaller, except the last; and one part is held in memory.
+    const PARTS: RangeInclusive<usize> = 5 << 20..=64 << 20;
 
     async fn initiate(&self, client: &Client) -> Result<(String, usize), RegistryError> {
         const ACTION: &str = "ecr:InitiateLayerUpload";
@@ -84,7 +86,10 @@ impl RepositoryClient {
         let answer = call.await.map_err(|error| self.failed(ACTION, error))?;
         let size = answer.part_size().and_then(|size| usize::try_from(size).ok());
         match answer.upload_id() {
-            Some(id) => Ok((id.to_owned(), size.filter(|size| *size > 0).unwrap_or(Self::PART))),
+            Some(id) => {
+                let size = size.unwrap_or(Self::PART).clamp(*Self::PARTS.start(), *Self::PARTS.end());
+                Ok((id.to_owned(), size))
+            }
             None => Err(self.service(ACTION, false, "it names no upload".into())),
         }
     }

@@ -6,17 +6,17 @@ use ::http::{HeaderName, Method};
 use bp_artifact::{Digest, Tag};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{RegistryError, RepositoryClient};
-use crate::content::{Descriptor, Manifest, Reference};
+use super::{RegistryError, RepositoryClient, lists::Pages};
+use crate::content::{Descriptor, Manifest, Reference, null_as_default, object};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 #[derive(Deserialize)]
 struct List {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     manifests: Vec<Descriptor>,
 }
 
@@ -48,14 +48,14 @@ impl RepositoryClient {
     }
 
     async fn listed(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let mut next = Some(self.host.call(Method::GET, self.path(format_args!("referrers/{subject}"))));
+        let mut pages =
+            Pages::from(self.host.call(Method::GET, self.path(format_args!("referrers/{subject}"))));
         let mut found = Vec::new();
-        let mut pages = HashSet::new();
-        while let Some(page) = next.take().filter(|page| pages.insert(page.url().clone())) {
-            let (list, after) = self.read_page::<List>(&self.pull, &page, "it is no index").await?;
+        while let Some(at) = pages.next() {
+            let page = self.read_page::<List>(&self.pull, &at, "it is no index").await?;
             self.host.note_referrers(true);
-            found.extend(list.manifests);
-            next = after;
+            let entries = page.list.manifests.len();
+            found.extend(pages.read(&at, page, entries)?.manifests);
         }
         Ok(found)
     }
@@ -99,15 +99,18 @@ impl RepositoryClient {
         Ok(found)
     }
 
-    /// All tags, listed once for this client and its clones. `None` when who may pull may not list.
+    /// All tags, listed once for this client and its clones. `None` when they cannot be listed.
     async fn known_tags(&self) -> Result<&Option<HashSet<Tag>>, RegistryError> {
         let list = || async {
             match self.tags().await {
                 Ok(tags) => Ok(Some(tags.into_iter().collect())),
+                // Each is asked for then.
                 Err(
                     RegistryError::Denied { .. }
                     | RegistryError::Unauthorized { .. }
-                    | RegistryError::Refused { .. },
+                    | RegistryError::Refused { .. }
+                    | RegistryError::Protocol { .. }
+                    | RegistryError::Limit { .. },
                 ) => Ok(None),
                 Err(error) => Err(error),
             }
@@ -134,27 +137,39 @@ impl RepositoryClient {
             return Ok(());
         }
         // Reading, changing and writing the list is one step, at least within this process.
-        let _held = self.fallback.lock().await;
-        let tag = Reference::Tag(fallback_tag(subject));
-        let mut index: Value = match self.manifest(&tag).await {
-            Ok(found) => serde_json::from_slice(&found.bytes).unwrap_or_default(),
-            Err(RegistryError::NotFound { .. }) => {
-                json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] })
-            }
+        let mut written = self.lists.lock().await;
+        let name = fallback_tag(subject);
+        let tag = Reference::Tag(name.clone());
+        let mut found = None;
+        let mut index: Map<String, Value> = match self.manifest(&tag).await {
+            Ok(list) => object(&found.insert(list).bytes).unwrap_or_default(),
+            Err(RegistryError::NotFound { .. }) => Map::from_iter([
+                ("schemaVersion".to_owned(), json!(2)),
+                ("mediaType".to_owned(), json!(INDEX)),
+                ("manifests".to_owned(), json!([])),
+            ]),
             Err(error) => return Err(error),
         };
+        if let Some(list @ Value::Null) = index.get_mut("manifests") {
+            *list = json!([]);
+        }
         let at = || self.host.call(Method::PUT, self.path(format_args!("manifests/{tag}"))).at;
-        let Some(entries) = index["manifests"].as_array_mut() else {
+        let Some(Value::Array(entries)) = index.get_mut("manifests") else {
             let reason = format!("{tag} is no index, so that referrers cannot be listed there");
             return Err(RegistryError::Protocol { at: at(), reason });
         };
         if entries.iter().any(|entry| entry["digest"] == manifest.digest.as_str()) {
             return Ok(());
         }
+        if let Some(found) = found.filter(|found| self.keeps_lists && !written.contains(&found.digest)) {
+            return Err(RegistryError::ListTaken { at: at(), tag: name, found: found.digest });
+        }
         entries.push(entry(manifest));
-        let bytes = Bytes::from(index.to_string());
+        let bytes = Bytes::from(Value::Object(index).to_string());
         let list = Manifest { media_type: INDEX.to_owned(), digest: Digest::sha256(&bytes), bytes };
-        self.put_manifest(&tag, &list).await
+        self.put_manifest(&tag, &list).await?;
+        written.insert(list.digest);
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{
     Errand, Host, RegistryClient, RegistryError,
     auth::Scope,
-    http::{Body, Call, collect},
+    http::{Body, Call, MAX_ANSWER},
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
@@ -42,8 +42,10 @@ pub struct RepositoryClient {
     pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
     /// All tags, once they have been listed; `None` when that is not allowed.
     pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
-    /// Held while a list of referrers under a fallback tag is changed.
-    pub(super) fallback: Arc<Mutex<()>>,
+    /// The lists of referrers under fallback tags that this client and its clones have written. Held while one changes.
+    pub(super) lists: Arc<Mutex<HashSet<Digest>>>,
+    /// Whether lists that others have written stay as they are.
+    pub(crate) keeps_lists: bool,
     pub(super) observer: Option<Observer>,
 }
 
@@ -61,7 +63,8 @@ impl RepositoryClient {
             repository,
             requests: Arc::default(),
             known_tags: Arc::default(),
-            fallback: Arc::default(),
+            lists: Arc::default(),
+            keeps_lists: false,
             observer: None,
         }
     }
@@ -171,7 +174,7 @@ impl RepositoryClient {
             if let (Reference::Tag(_), Some(age)) = (reference, age(&parts.headers)) {
                 return Err(RegistryError::Cached { at: call.at.clone(), age });
             }
-            let bytes = collect(&call.at, body).await?;
+            let bytes = self.client.0.http.collect(&call.at, body, MAX_ANSWER).await?;
             // A tag's bytes are held against what the registry says of them.
             let told = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
             let expected = match reference {

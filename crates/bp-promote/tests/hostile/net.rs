@@ -1,15 +1,21 @@
 //! A network in memory whose servers a test writes: it records each request as it goes out.
 
 use std::{
+    collections::HashMap,
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bp_artifact::Digest;
 use bp_promote::{Body, RegistryClient, RegistryClientBuilder, RetryPolicy, Transport, transport};
 use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::TryStreamExt as _;
 use http::{Request, Response, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 
 /// One request as a server sees it.
 #[derive(Debug, Clone)]
@@ -110,6 +116,11 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// A body that comes in pieces, or breaks.
+pub(crate) fn pieces(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
+    BodyExt::map_err(StreamBody::new(pieces.map_ok(Frame::data)), Into::into).boxed_unsync()
+}
+
 pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status.try_into().unwrap();
@@ -125,4 +136,37 @@ pub(crate) fn redirect(to: &str) -> Response<Body> {
 
 pub(crate) fn missing() -> Response<Body> {
     answer(404, &[], "")
+}
+
+/// Manifests that a source serves, by digest, and tags that point to them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelf {
+    pub(crate) documents: HashMap<String, (String, Bytes)>,
+    pub(crate) tags: HashMap<String, String>,
+}
+
+impl Shelf {
+    pub(crate) fn put(&mut self, media_type: &str, text: impl Into<Bytes>) -> Digest {
+        let bytes = text.into();
+        let digest = Digest::sha256(&bytes);
+        self.documents.insert(digest.to_string(), (media_type.to_owned(), bytes));
+        digest
+    }
+
+    pub(crate) fn tag(&mut self, name: &str, digest: &Digest) {
+        self.tags.insert(name.to_owned(), digest.to_string());
+    }
+
+    /// The answer to a request for a manifest or blob of this shelf.
+    pub(crate) fn serve(&self, seen: &Seen) -> Response<Body> {
+        let name = seen.path.rsplit('/').next().unwrap_or_default();
+        let digest = self.tags.get(name).map_or(name, String::as_str);
+        match self.documents.get(digest) {
+            Some((media_type, bytes)) => {
+                let headers = [("content-type", media_type.as_str()), ("docker-content-digest", digest)];
+                answer(200, &headers, bytes.clone())
+            }
+            None => missing(),
+        }
+    }
 }

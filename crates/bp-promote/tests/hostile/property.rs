@@ -199,7 +199,7 @@ fn a_login_reaches_its_registry_and_the_token_service_that_this_names() {
             proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
         )
     };
-    let mut runner = runner(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() });
+    let mut runner = runner(ProptestConfig { cases: 1_000, failure_persistence: None, ..Default::default() });
     let (own, services) = (Mutex::new(0), Mutex::new(0));
     let tokens = vec(proptest::option::weighted(0.3, 0..TARGETS.len()), 0..3);
     let cases = (0..REGISTRIES.len(), any::<(bool, bool)>(), moves(), tokens, vec(0..8_usize, 1..4));
@@ -254,5 +254,5 @@ fn a_login_reaches_its_registry_and_the_token_service_that_this_names() {
     });
     done.unwrap();
     let (own, services) = (own.into_inner().unwrap(), services.into_inner().unwrap());
-    assert!(own > 300 && services > 300, "the logins are used: {own} and {services} times");
+    assert!(own > 200 && services > 200, "the logins are used: {own} and {services} times");
 }

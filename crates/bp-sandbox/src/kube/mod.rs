@@ -69,6 +69,8 @@ pub struct Cluster {
     rules: Mutex<Rules>,
     /// The store's version: watches wait for it to change.
     changed: tokio::sync::watch::Sender<u64>,
+    /// Open watches end when this changes.
+    restarted: tokio::sync::watch::Sender<()>,
 }
 
 /// Who may do what.
@@ -105,6 +107,7 @@ impl Cluster {
             world: Mutex::new(world),
             rules: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(0),
+            restarted: tokio::sync::watch::Sender::new(()),
             options,
         };
         cluster.furnish();

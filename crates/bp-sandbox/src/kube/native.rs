@@ -275,6 +275,11 @@ impl Cluster {
         self.write(|world| world.denied_pulls.insert(registry.to_owned()));
     }
 
+    /// Ends every open watch, as an API server that is replaced does.
+    pub fn end_watches(&self) {
+        self.restarted.send_replace(());
+    }
+
     /// Forgets all past changes, as etcd's compaction does: a watch from before now is told 410.
     pub fn compact(&self) {
         self.write(|world| world.store.compact());

@@ -31,6 +31,7 @@ struct Watch {
     version: u64,
     queue: VecDeque<Value>,
     changed: watch::Receiver<u64>,
+    restarted: watch::Receiver<()>,
     ends: Timestamp,
     bookmark: Timestamp,
     over: bool,
@@ -41,10 +42,11 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 /// The streaming answer to a watch.
 pub(super) fn open(cluster: Arc<Cluster>, request: Request) -> Response<Body> {
     let now = cluster.clock.now();
-    let changed = cluster.changed.subscribe();
+    let (changed, restarted) = (cluster.changed.subscribe(), cluster.restarted.subscribe());
     let (ends, bookmark) = (now + request.timeout, now + BOOKMARKS);
+    let queue = VecDeque::new();
     let mut watch =
-        Watch { cluster, request, version: 0, queue: VecDeque::new(), changed, ends, bookmark, over: false };
+        Watch { cluster, request, version: 0, queue, changed, restarted, ends, bookmark, over: false };
     watch.begin();
     let lines = stream::unfold(watch, |mut watch| async move {
         let line = watch.next().await?;
@@ -109,6 +111,7 @@ impl Watch {
                 () = self.cluster.clock.sleep_until(until.max(now + Duration::from_millis(1))) => {}
                 // The sender lives as long as the cluster, which this watch holds.
                 _ = self.changed.changed() => {}
+                _ = self.restarted.changed() => self.over = true,
             }
         }
     }

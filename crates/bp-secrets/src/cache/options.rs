@@ -21,6 +21,9 @@ pub struct CacheOptions {
     pub(super) most_places: usize,
 }
 
+/// What is longer is taken for this, which no process lives to see; clocks end somewhere.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// Options that contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,12 +52,13 @@ impl CacheOptions {
         if most_age < fresh_for {
             return Err(CacheOptionsError::TooOldWhileFresh);
         }
+        let (fresh_for, most_age) = (fresh_for.min(LONGEST), most_age.min(LONGEST));
         Ok(CacheOptions { fresh_for, most_age, ..CacheOptions::default() })
     }
 
     /// How long absence and denial are remembered. Zero: not at all.
     pub fn absent_for(mut self, time: Duration) -> Self {
-        self.absent_for = time;
+        self.absent_for = time.min(LONGEST);
         self
     }
 

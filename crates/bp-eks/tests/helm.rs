@@ -1,0 +1,165 @@
+//! Helm releases with a program in helm's place and a cluster in memory: what is told, and what is left alone when
+//! nothing can be seen. Over a socket, so the model's clock is driven and tokio's is not paused.
+#![cfg(unix)]
+
+mod common;
+
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use bp_artifact::{DeployEvent, ExitCode, Outcome, ResolvedImage, Verdict};
+use bp_eks::{HelmError, HelmRelease, HelmRun, Options};
+use bp_sandbox::{Behaviour, Clock, Effect, Fault};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use common::{World, check_stream};
+
+/// A program that answers as helm does, from files of its directory, and waits for the file `done`.
+fn helm(home: &Path) -> std::path::PathBuf {
+    let program = home.join("helm");
+    let script = format!(
+        "#!/bin/sh\ncd '{}' || exit 1\ncase \"$1 $*\" in\n\
+         'version '*) echo v4.0.0 ;;\n\
+         'history '*) cat history ;;\n\
+         *--revision=1*) cat manifest1 ;;\n\
+         'get '*) cat manifest ;;\n\
+         *'--dry-run=server'*) cat dry-run ;;\n\
+         *) : > \"$1\"; until [ -e done ]; do sleep 0.02; done; exit \"$(cat done)\" ;;\nesac\n",
+        home.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+fn manifest(image: &ResolvedImage) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec: {{ template: {{ spec: {{ containers: [ {{ name: \
+         web, image: \"{}\" }} ] }} }} }}\n",
+        image.reference
+    )
+}
+
+struct Release {
+    world: World,
+    home: tempfile::TempDir,
+    release: HelmRelease,
+    second: ResolvedImage,
+    _driver: JoinHandle<()>,
+}
+
+impl Release {
+    /// Revision 1 is deployed with the first image; the chart would put the second in its place.
+    async fn new(options: Options) -> Self {
+        let clock = Clock::tokio();
+        let driven = clock.clone();
+        let driver = tokio::spawn(async move {
+            loop {
+                driven.advance(Duration::from_millis(200));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let world = World::on(clock, |_| {}).await;
+        let second = world.image("second", Behaviour::default());
+        let home = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
+        file("history", &json!([{ "revision": 1, "status": "deployed" }]).to_string());
+        file("manifest1", &manifest(&world.first));
+        file("manifest", &manifest(&second));
+        file("dry-run", &json!({ "manifest": manifest(&second) }).to_string());
+        let release = HelmRelease::new(world.client.clone(), "shop", "prod", "web", "charts/web", options)
+            .program(helm(home.path()));
+        Release { world, home, release, second, _driver: driver }
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.home.path().join(file).exists()
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.home.path().join(file), text).unwrap();
+    }
+
+    /// Reads the events to the end, and does once, when helm is at work, what it would do.
+    async fn run(
+        &self,
+        mut work: HelmRun,
+        verb: &str,
+        act: impl Fn(&Self),
+    ) -> (Vec<DeployEvent>, Result<Outcome, HelmError>) {
+        let (mut events, mut acted) = (Vec::new(), false);
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                event = work.next_event() => match event {
+                    Some(event) => events.push(event),
+                    None => return (events, work.await),
+                },
+                _ = tick.tick(), if !acted => if self.has(verb) {
+                    acted = true;
+                    act(self);
+                },
+            }
+        }
+    }
+
+    fn apply(&self, image: &ResolvedImage) {
+        let containers = json!([{ "name": "web", "image": image.reference.to_string() }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+        self.world.cluster.patch("helm", "deployments", "prod", "web", &patch);
+    }
+}
+
+#[tokio::test]
+async fn a_release_has_one_target_and_is_planned_and_finished_once() {
+    let it = Release::new(Options::new(Duration::from_secs(60)).unwrap()).await;
+    let id = it.release.id();
+    let (events, outcome) = it
+        .run(it.release.upgrade(&it.second), "upgrade", |it| {
+            it.apply(&it.second);
+            it.write("done", "0");
+        })
+        .await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    check_stream("an upgrade", &id, &events, &outcome);
+    let names_workload = |event: &DeployEvent| matches!(event, DeployEvent::Progress { progress, .. } if progress.stage.starts_with("deployment/web: "));
+    assert!(events.iter().any(names_workload), "{events:?}");
+
+    it.write(
+        "history",
+        &json!([{ "revision": 1, "status": "superseded" }, { "revision": 2, "status": "deployed" }])
+            .to_string(),
+    );
+    it.apply(&it.world.first);
+    let (events, outcome) = it.run(it.release.rollback(None), "rollback", |_| {}).await;
+    check_stream("a rollback", &id, &events, &outcome.unwrap());
+}
+
+#[tokio::test]
+async fn a_release_that_can_no_longer_be_seen_is_not_rolled_back() {
+    let options = Options::new(Duration::from_secs(3)).unwrap().grace(Duration::from_millis(300));
+    let it = Release::new(options).await;
+    let id = it.release.id();
+    // Helm has applied the image, and waits for ever.
+    let (events, outcome) = it
+        .run(it.release.upgrade(&it.second), "upgrade", |it| {
+            it.apply(&it.second);
+            let host = it.world.cluster.host().to_owned();
+            let body =
+                json!({ "kind": "Status", "code": 401, "reason": "Unauthorized", "message": "Unauthorized" });
+            let answer = Effect::Answer { status: 401, headers: Vec::new(), body: body.to_string() };
+            it.world.sandbox.faults().inject(Fault::new(answer).at(host).times(u32::MAX));
+            it.world.cluster.end_watches();
+        })
+        .await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(ExitCode::from(outcome.verdict), ExitCode::Unavailable);
+    for expected in ["revision 2", "continues", "401", "run the same command"] {
+        assert!(outcome.detail.contains(expected), "{}", outcome.detail);
+    }
+    assert!(!outcome.detail.contains("access"), "{}", outcome.detail);
+    check_stream("unobserved", &id, &events, &outcome);
+    assert!(!it.has("rollback"), "nothing was rolled back");
+}

@@ -1,0 +1,306 @@
+//! A change was applied and what becomes of it cannot be seen: neither success nor failure, and never an undo.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{Classified, DeployEvent, ErrorClass, ExitCode, Outcome, Revision, Verdict};
+use bp_eks::{BlueGreen, EksTarget, IngressSwitch, Options, Slots};
+use bp_sandbox::{Behaviour, Effect, Fault};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use common::{World, crash};
+
+const SLOW: Behaviour = Behaviour::Healthy(Duration::from_secs(40));
+
+/// From now on every request is answered so, and open watches are ended.
+fn block(world: &World, effect: Effect) {
+    let host = world.cluster.host().to_owned();
+    world.sandbox.faults().inject(Fault::new(effect).at(host).times(u32::MAX));
+    world.cluster.end_watches();
+}
+
+fn answer(status: u16, message: &str) -> Effect {
+    let reason = match status {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        _ => "TooManyRequests",
+    };
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "code": status, "reason": reason, "message": message,
+    });
+    Effect::Answer { status, headers: Vec::new(), body: body.to_string() }
+}
+
+fn unauthorized() -> Effect {
+    answer(401, "Unauthorized")
+}
+
+/// Everything that may come between, and a word of it that people are told.
+fn blocks() -> [(Effect, &'static str); 5] {
+    let denied = "pods is forbidden: User \"ci\" cannot watch resource \"pods\" in API group \"\" in the namespace \"prod\"";
+    [
+        (unauthorized(), "401"),
+        (answer(403, denied), "\"watch\" on pods"),
+        (answer(429, "the server has received too many requests"), "too many requests"),
+        (Effect::Reset, "reached"),
+        (
+            Effect::Answer { status: 403, headers: Vec::new(), body: "<html>403 Forbidden</html>".into() },
+            "proxy",
+        ),
+    ]
+}
+
+fn check(outcome: &Outcome, applied: &str, why: &str) {
+    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(ExitCode::from(outcome.verdict), ExitCode::Unavailable);
+    let detail = &outcome.detail;
+    for expected in [applied, why, "continues", "to resume"] {
+        assert!(detail.contains(expected), "{expected:?} is not in: {detail}");
+    }
+    assert!(
+        !detail.contains("access entry") && !detail.contains("access-entry"),
+        "it worked before: {detail}"
+    );
+}
+
+async fn events_of(
+    mut work: bp_eks::Rollout,
+    mut each: impl FnMut(&DeployEvent),
+) -> (Vec<DeployEvent>, Result<Outcome, bp_eks::Error>) {
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        each(&event);
+        events.push(event);
+    }
+    (events, work.await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_can_no_longer_be_seen_is_neither_failed_nor_undone_and_a_rerun_resumes() {
+    for (effect, why) in blocks() {
+        let world = World::new().await;
+        let second = world.image("second", SLOW);
+        let work = world.target().deploy(&second);
+        sleep(Duration::from_secs(5)).await;
+        block(&world, effect);
+        let (events, outcome) = events_of(work, |_| {}).await;
+        check(&outcome.unwrap(), "deployment/web", why);
+        let undone = |event: &DeployEvent| {
+            matches!(event, DeployEvent::RollingBack { .. } | DeployEvent::Failing { .. })
+        };
+        assert!(!events.iter().any(undone), "{why}: {events:?}");
+        assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })), "{why}");
+        assert_eq!(world.running_image(), second.reference.to_string(), "{why}");
+
+        world.sandbox.faults().clear();
+        let (events, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
+        assert_eq!(outcome.unwrap().verdict, Verdict::Deployed, "{why}");
+        assert!(!events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: false, .. })), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_denied_read_and_credentials_that_are_renewed_are_nothing() {
+    for (effect, times) in
+        [(answer(403, "pods is forbidden: authorization webhook: timeout"), 1), (unauthorized(), 12)]
+    {
+        let world = World::new().await;
+        let work = world.target().deploy(&world.image("second", SLOW));
+        sleep(Duration::from_secs(5)).await;
+        world.sandbox.faults().inject(Fault::new(effect).on("watch pods").times(times));
+        world.cluster.end_watches();
+        let outcome = work.await.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_change_a_refusal_is_an_error_with_advice() {
+    let world = World::new().await;
+    block(&world, unauthorized());
+    let (_, outcome) = events_of(world.target().deploy(&world.image("second", SLOW)), |_| {}).await;
+    let error = outcome.unwrap_err();
+    assert!(
+        error.to_string().contains("access-entry") || error.to_string().contains("access entry"),
+        "{error}"
+    );
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_can_no_longer_be_seen_has_not_failed() {
+    let world = World::new().await;
+    let broken = world.image("crash", crash());
+    // Once the previous revision is in place again.
+    let (events, outcome) = {
+        let mut undone = false;
+        let work = world.target().deploy(&broken);
+        events_of(work, |event| match event {
+            DeployEvent::RollingBack { .. } => undone = true,
+            DeployEvent::Progress { .. } if undone => {
+                undone = false;
+                block(&world, unauthorized());
+            }
+            _ => {}
+        })
+        .await
+    };
+    let outcome = outcome.unwrap();
+    check(&outcome, "deployment/web", "401");
+    // The same command would deploy what failed.
+    assert!(outcome.detail.contains("run the rollback again"), "{}", outcome.detail);
+    assert!(outcome.failure.is_some(), "why it went back is known: {outcome:?}");
+    assert!(events.iter().any(|event| matches!(event, DeployEvent::RollingBack { .. })));
+    assert_eq!(world.running_image(), world.first.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_answer_is_lost_may_have_been_applied() {
+    let world = World::new().await;
+    let second = world.image("second", SLOW);
+    // The dry runs pass; the change arrives, and nothing comes back from then on.
+    let lost = Fault::new(Effect::LoseAnswer).on("patch deployments").after(3).times(u32::MAX);
+    world.sandbox.faults().inject(lost);
+    let (_, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
+    assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
+    assert!(outcome.changed);
+    assert_eq!(world.running_image(), second.reference.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() {
+    for adopted in [false, true] {
+        let world = World::new().await;
+        let second = if adopted { world.first.clone() } else { world.image("second", Behaviour::default()) };
+        let denied =
+            answer(403, "pods is forbidden: User \"ci\" cannot list resource \"pods\" in API group \"\"");
+        // The watch lists them once.
+        world.sandbox.faults().inject(Fault::new(denied).on("list pods").after(1).times(u32::MAX));
+        let (events, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.verdict, Verdict::Unproven, "{outcome:?}");
+        assert!(outcome.detail.contains("\"list\" on pods"), "{}", outcome.detail);
+        assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_revision_and_a_job_are_unobserved_alike() {
+    let world = World::new().await;
+    let second = world.image("second", SLOW);
+    let revision = Revision { id: "7".into(), image: second.reference.to_string() };
+    let work = world.target().restore(&revision);
+    sleep(Duration::from_secs(5)).await;
+    block(&world, unauthorized());
+    check(&work.await.unwrap(), "deployment/web", "401");
+
+    let world = World::new().await;
+    world.cluster.create(json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "migrate", "namespace": "prod" },
+        "spec": { "template": { "metadata": {}, "spec": { "restartPolicy": "Never", "containers": [
+            { "name": "migrate", "image": world.first.reference.to_string() },
+        ] } } },
+    }));
+    let options = Options::new(Duration::from_secs(300)).unwrap();
+    let (client, job) = (world.client.clone(), "job/migrate".parse().unwrap());
+    let target = EksTarget::new(client, "shop", "prod", job, Some("migrate".into()), options);
+    // As soon as it is made, before anything is watched.
+    let work = target.deploy(&world.image("second", SLOW));
+    let (_, outcome) = events_of(work, |event| {
+        if matches!(event, DeployEvent::Applied { .. }) {
+            block(&world, unauthorized());
+        }
+    })
+    .await;
+    check(&outcome.unwrap(), "job/migrate-", "401");
+}
+
+/// The Deployment as `web-blue` behind a Service, with a staged `web-green`, and an Ingress that leads to blue.
+async fn shop() -> (World, BlueGreen, bp_artifact::ResolvedImage) {
+    let labels = json!({ "app": "web", "slot": "blue" });
+    let world = World::with(|deployment| {
+        deployment["metadata"]["name"] = json!("web-blue");
+        deployment["spec"]["selector"]["matchLabels"] = labels.clone();
+        deployment["spec"]["template"]["metadata"]["labels"] = labels.clone();
+    })
+    .await;
+    let service = |name: &str, selector: &Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "prod" },
+            "spec": { "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }], "selector": selector },
+        })
+    };
+    world.cluster.create(service("web", &labels));
+    let options = Options::new(Duration::from_secs(300)).unwrap().take_over(true);
+    let slots = Slots::of_service("web");
+    let shop = BlueGreen::new(world.client.clone(), "shop", "prod", "web", slots, options)
+        .container(Some("web".into()));
+    let second = world.image("second", Behaviour::default());
+    assert_eq!(shop.stage(&second).await.unwrap().verdict, Verdict::Deployed);
+    for slot in ["blue", "green"] {
+        world.cluster.create(service(&format!("web-{slot}"), &json!({ "app": "web", "slot": slot })));
+    }
+    let backend = json!({ "service": { "name": "web-blue", "port": { "name": "http" } } });
+    world.cluster.create(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "shop", "namespace": "prod" },
+        "spec": { "rules": [{ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } }] },
+    }));
+    sleep(Duration::from_secs(60)).await;
+    (world, shop, second)
+}
+
+fn selected(world: &World) -> Value {
+    world.cluster.object("services", "prod", "web").unwrap()["spec"]["selector"]["slot"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_can_no_longer_be_seen_is_not_taken_back() {
+    for (effect, why) in blocks() {
+        let (world, shop, second) = shop().await;
+        let mut work = shop.bake(Duration::from_secs(30)).switch(&second);
+        let mut events = Vec::new();
+        while let Some(event) = work.next_event().await {
+            if matches!(event, DeployEvent::Applied { .. }) {
+                sleep(Duration::from_secs(1)).await;
+                block(&world, effect.clone());
+            }
+            events.push(event);
+        }
+        let outcome = work.await.unwrap();
+        check(&outcome, "service/web", why);
+        assert_eq!(selected(&world), "green", "{why}");
+        assert!(!events.iter().any(|event| matches!(event, DeployEvent::RollingBack { .. })), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
+    let (world, _, second) = shop().await;
+    let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
+    let pair = ("web-blue", "web-green");
+    let switch = || {
+        IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", pair, options.clone())
+            .container(Some("web".into()))
+            .switch("web-green", Some(&second))
+    };
+    // The answer is lost, and the patch is sent again: its tests fail, for it was applied.
+    world.sandbox.faults().inject(Fault::new(Effect::LoseAnswer).on("patch ingresses"));
+    let outcome = switch().await.unwrap();
+    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+
+    let back = json!({ "spec": { "rules": [{ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": {
+        "service": { "name": "web-blue", "port": { "name": "http" } },
+    } }] } }] } });
+    world.cluster.patch("kubectl", "ingresses", "prod", "shop", &back);
+    world.sandbox.faults().inject(Fault::new(Effect::LoseAnswer).on("patch ingresses"));
+    world.sandbox.faults().inject(Fault::new(Effect::Reset).on("patch ingresses").times(u32::MAX));
+    world.sandbox.faults().inject(Fault::new(Effect::Reset).on("get ingresses").after(1).times(u32::MAX));
+    let outcome = switch().await.unwrap();
+    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
+    assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
+}

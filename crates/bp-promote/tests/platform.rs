@@ -1,0 +1,28 @@
+//! The platform of an image that is not an index.
+
+mod common;
+
+use bp_artifact::{Digest, Repository};
+use bp_promote::StoreError;
+use bp_sandbox::ImageBuilder;
+
+use common::{SRC, World};
+
+#[tokio::test]
+async fn the_configuration_of_a_single_manifest_names_its_platform() {
+    let world = World::plain();
+    let repository: Repository = format!("{SRC}/shop/web").parse().unwrap();
+    let client = world.client.repository(&repository);
+    for platform in ["linux/amd64", "linux/arm64/v8", "windows/amd64"] {
+        let image = ImageBuilder::new().platform(platform).layer([("app", platform)]).build();
+        world.push(&image);
+        let found = client.platform(&image.digest().parse().unwrap()).await.unwrap();
+        assert_eq!(found.map(|platform| platform.to_string()).as_deref(), Some(platform));
+    }
+    assert_eq!(client.requests(), 6, "two for each");
+    let index = ImageBuilder::new().platform("linux/amd64").platform("linux/arm64").build();
+    world.push(&index);
+    assert_eq!(client.platform(&index.digest().parse().unwrap()).await.unwrap(), None);
+    let missing = client.platform(&Digest::sha256("missing")).await;
+    assert!(matches!(missing, Err(StoreError::Registry(_))), "{missing:?}");
+}
