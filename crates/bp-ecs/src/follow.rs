@@ -167,7 +167,7 @@ impl<'a> Follower<'a> {
 
     /// When the present phase has to be over.
     fn end_of_time(&self) -> Instant {
-        self.began + self.deadline
+        bp_artifact::time::after(self.began, self.deadline)
     }
 
     /// Two calls: the service, and the service deployment (listed first, until it is known).
