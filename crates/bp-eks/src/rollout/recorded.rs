@@ -1,4 +1,4 @@
-//! Pods, refusals and errors as clusters wrote them (`tests/recordings`, each with its source), judged as they are and
+//! Pods, refusals and errors as clusters wrote them (`tests/recorded`, each with its source), judged as they are and
 //! with other account ids, regions, digests and repositories. `BP_EKS_RECORDINGS` names a directory with more of them.
 
 use std::{collections::HashSet, fs, path::PathBuf, sync::Arc, time::Duration};
@@ -47,7 +47,7 @@ struct Expected {
 
 /// Name and text of each recording.
 fn texts() -> Vec<(String, String)> {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded");
     let more = std::env::var_os("BP_EKS_RECORDINGS").map(PathBuf::from);
     let entries = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let files = [Some(own), more].into_iter().flatten().flat_map(entries);
