@@ -155,7 +155,7 @@ impl<'f> Follower<'f> {
                         Some((before, since)) if before == now => since,
                         _ => Instant::now(),
                     };
-                    let end = symptom.may_last(ours.grace).map(|time| since + time);
+                    let end = symptom.may_last(ours.grace).map(|time| bp_artifact::time::after(since, time));
                     // What is shown may be over already while a watch does not work.
                     let end = end.filter(|_| self.sight.is_clear());
                     if end.is_some_and(|end| end <= Instant::now()) {

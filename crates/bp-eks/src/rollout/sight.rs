@@ -55,7 +55,7 @@ impl Sight {
     /// When a watch that is refused has been waited for long enough, for `grace`.
     pub(crate) fn ends(&self, grace: Duration) -> Option<Instant> {
         let refused = self.lost.values().filter(|(_, error)| error.is_refusal());
-        refused.map(|(since, _)| *since + grace).min()
+        refused.map(|(since, _)| bp_artifact::time::after(*since, grace)).min()
     }
 
     /// Why nothing can be seen: what was refused first of all.
