@@ -68,19 +68,9 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// The error and its sources, each once: some foreign types repeat their source in their own message.
+/// The error and its sources on one line that is safe to print.
 fn line(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        source = error.source();
-    }
-    bp_artifact::text::single_line(&line)
+    bp_artifact::text::single_line(&bp_artifact::chain(error))
 }
 
 #[cfg(test)]
