@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{Finding, markdown::prose, workspace::Workspace};
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -25,18 +25,11 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
 /// The targets of inline links outside code, with their line numbers.
 fn links(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
-    let mut fenced = false;
-    for (index, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        }
-        if fenced {
-            continue;
-        }
+    for (number, line) in prose(text) {
         // Even pieces between backticks are prose, odd ones code.
         for prose in line.split('`').step_by(2) {
             let targets = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
-            found.extend(targets.map(|target| (index + 1, target)));
+            found.extend(targets.map(|target| (number, target)));
         }
     }
     found

@@ -11,6 +11,7 @@ mod hygiene;
 mod length;
 mod licences;
 mod links;
+mod markdown;
 mod paths;
 mod scenarios;
 mod workspace;

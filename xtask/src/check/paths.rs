@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{Finding, markdown::prose, workspace::Workspace};
 
 /// Where paths of the repository begin. Others are examples of a user's own files.
 const ROOTS: &[&str] =
@@ -24,20 +24,13 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
 
 /// The paths between backticks, outside code blocks, with their line numbers.
 fn named(text: &str) -> Vec<(usize, &str)> {
+    // Odd pieces between backticks are code. A pattern or a command is not one path.
+    let is_path = |code: &&str| {
+        ROOTS.iter().any(|root| code.starts_with(root)) && !code.contains([' ', '*', '<', '{', '$'])
+    };
     let mut found = Vec::new();
-    let mut fenced = false;
-    for (index, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        }
-        if fenced {
-            continue;
-        }
-        // Odd pieces between backticks are code. A pattern or a command is not one path.
-        let is_path = |code: &&str| {
-            ROOTS.iter().any(|root| code.starts_with(root)) && !code.contains([' ', '*', '<', '{', '$'])
-        };
-        found.extend(line.split('`').skip(1).step_by(2).filter(is_path).map(|path| (index + 1, path)));
+    for (number, line) in prose(text) {
+        found.extend(line.split('`').skip(1).step_by(2).filter(is_path).map(|path| (number, path)));
     }
     found
 }
