@@ -12,7 +12,7 @@ use bp_sandbox::{
 };
 use serde_json::json;
 
-use crate::Endpoints;
+use bp_delivery::Endpoints;
 
 /// The example's environments.
 pub const BP_TOML: &str = include_str!("../bp.toml");
@@ -57,7 +57,7 @@ impl World {
         Ok(World { sandbox, served, config })
     }
 
-    /// Where everything listens, for [`Clients`](crate::Clients).
+    /// Where everything listens, for [`Clients`](bp_delivery::Clients).
     pub fn endpoints(&self) -> Endpoints {
         let (id, secret) = ACCESS_KEY;
         Endpoints {

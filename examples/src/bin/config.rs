@@ -3,7 +3,7 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
-use bp_examples::{
+use bp_delivery::{
     Failure, Ui,
     cli::{ConfigArgs, FileArgs},
 };
@@ -36,7 +36,7 @@ enum What {
 }
 
 fn main() -> Process {
-    bp_examples::run(config)
+    bp_delivery::run(config)
 }
 
 async fn config(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::ExitCode;
-use bp_examples::{
+use bp_delivery::{
     Failure, Ui,
     cli::Given,
     delivery::DeliveryArgs,
@@ -22,7 +22,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run_listening(deploy)
+    bp_delivery::run_listening(deploy)
 }
 
 async fn deploy(Args { given, delivery: args, ecs }: Args, ui: Ui) -> Result<ExitCode, Failure> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::ExitCode;
-use bp_examples::{
+use bp_delivery::{
     Failure, Ui,
     delivery::{DeliveryArgs, TakeOverArgs},
     eks::{self, EksArgs},
@@ -21,7 +21,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run(deploy)
+    bp_delivery::run(deploy)
 }
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

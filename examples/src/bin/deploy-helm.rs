@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode as Process};
 
 use bp_artifact::{ExitCode, ResolvedImage};
 use bp_eks::{HelmRelease, HelmRun, ImageKeys};
-use bp_examples::{Failure, Ui, cli::Given, delivery::DeliveryArgs};
+use bp_delivery::{Failure, Ui, cli::Given, delivery::DeliveryArgs};
 
 /// Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest
 #[derive(clap::Args)]
@@ -60,7 +60,7 @@ enum Instead {
 }
 
 fn main() -> Process {
-    bp_examples::run(deploy)
+    bp_delivery::run(deploy)
 }
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode as Process};
 
 use bp_artifact::{ExitCode, Saga};
-use bp_examples::{
+use bp_delivery::{
     Failure, Ui,
     delivery::{DeliveryArgs, TakeOverArgs},
 };
@@ -24,7 +24,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run(deploy)
+    bp_delivery::run(deploy)
 }
 
 async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

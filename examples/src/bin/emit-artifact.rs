@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
 use bp_artifact::{
     Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, time::parse_duration, wait_for,
 };
-use bp_examples::{Clients, Endpoints, Failure, Ui, cli};
+use bp_delivery::{Clients, Endpoints, Failure, Ui, cli};
 
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ struct Args {
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Process {
-    bp_examples::run(emit)
+    bp_delivery::run(emit)
 }
 
 async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

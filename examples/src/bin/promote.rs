@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode as Process};
 
 use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
-use bp_examples::{
+use bp_delivery::{
     Clients, Endpoints, Failure, Ui, cli,
     promotion::{self, CopyArgs, Promotion},
 };
@@ -38,7 +38,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run(promote)
+    bp_delivery::run(promote)
 }
 
 async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

@@ -6,12 +6,10 @@ use bp_artifact::{
     Artifact, EnvironmentConfig, ErrorClass, ExitCode, Receipt, ResolvedImage, Saga, Tag, TimeSource,
     Verdict, Wait, wait_for,
 };
-use bp_examples::{
-    Clients, Endpoints, Failure, Ui,
+use bp_delivery::{Clients, Endpoints, Failure, Ui,
     delivery::Delivery,
-    promotion,
-    world::{World, shop},
-};
+    promotion};
+use bp_examples::world::{World, shop};
 use bp_promote::{CopyOptions, ImageAt, OciLayout, copy};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
@@ -31,7 +29,7 @@ Try next:
 const SPEED: u32 = 20;
 
 fn main() -> Process {
-    bp_examples::run(tour)
+    bp_delivery::run(tour)
 }
 
 async fn tour(_: Args, ui: Ui) -> Result<ExitCode, Failure> {

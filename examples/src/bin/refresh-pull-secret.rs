@@ -4,7 +4,7 @@ use std::{process::ExitCode as Process, time::Duration};
 
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::{PullSecret, RegistryToken};
-use bp_examples::{Failure, Ui, delivery::EnvironmentArgs};
+use bp_delivery::{Failure, Ui, delivery::EnvironmentArgs};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
 ///
@@ -22,7 +22,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run(refresh)
+    bp_delivery::run(refresh)
 }
 
 async fn refresh(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

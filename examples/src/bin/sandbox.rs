@@ -3,10 +3,8 @@
 use std::{path::Path, process::ExitCode as Process};
 
 use bp_artifact::{ErrorClass, ExitCode};
-use bp_examples::{
-    Failure, Ui,
-    world::{ACCESS_KEY, BP_TOML, World},
-};
+use bp_delivery::{Failure, Ui};
+use bp_examples::world::{ACCESS_KEY, BP_TOML, World};
 use serde_json::{Map, Value};
 
 /// Runs the sandbox in the foreground and prints the variables that point these binaries, aws-cli, crane, skopeo and
@@ -23,7 +21,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run(serve)
+    bp_delivery::run(serve)
 }
 
 async fn serve(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

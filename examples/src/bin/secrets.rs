@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode as Process};
 
 use bp_artifact::ExitCode;
-use bp_examples::{
+use bp_delivery::{
     Clients, Endpoints, Failure, Ui,
     cli::{ConfigArgs, Given},
     secrets::{self, Form},
@@ -56,7 +56,7 @@ enum What {
 }
 
 fn main() -> Process {
-    bp_examples::run(run)
+    bp_delivery::run(run)
 }
 
 async fn run(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

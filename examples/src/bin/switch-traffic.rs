@@ -4,7 +4,7 @@ use std::{process::ExitCode as Process, time::Duration};
 
 use bp_artifact::{ExitCode, time::parse_duration};
 use bp_eks::{BlueGreen, IngressSwitch, Slots};
-use bp_examples::{
+use bp_delivery::{
     Failure, Ui,
     cli::Given,
     delivery::{DeliveryArgs, TakeOverArgs},
@@ -73,7 +73,7 @@ impl Step {
 }
 
 fn main() -> Process {
-    bp_examples::run(switch)
+    bp_delivery::run(switch)
 }
 
 async fn switch(args: Args, ui: Ui) -> Result<ExitCode, Failure> {

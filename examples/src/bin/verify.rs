@@ -3,7 +3,7 @@
 use std::process::ExitCode as Process;
 
 use bp_artifact::ExitCode;
-use bp_examples::{
+use bp_delivery::{
     Failure, Ui,
     delivery::{EnvironmentArgs, ImageArgs},
 };
@@ -18,7 +18,7 @@ struct Args {
 }
 
 fn main() -> Process {
-    bp_examples::run(verify)
+    bp_delivery::run(verify)
 }
 
 async fn verify(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
