@@ -11,7 +11,7 @@ use bp_secrets::{Depth, Reference, check};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::{Failure, Ui, delivery::Delivery};
+use crate::{Failure, Ui, delivery::Delivery, program::signal};
 
 /// How to deploy to ECS.
 #[derive(Debug, Clone, Args)]
@@ -96,7 +96,8 @@ impl EcsArgs {
         service: &EcsTarget,
         deployment: Deployment,
     ) -> Result<(Outcome, ExitCode), Failure> {
-        let interrupted = async { drop(tokio::signal::ctrl_c().await) };
+        let mut received = None;
+        let interrupted = async { received = Some(signal().await) };
         match ui.follow_until(deployment, interrupted).await {
             Ok(outcome) => {
                 let code = outcome.verdict.into();
@@ -112,7 +113,15 @@ impl EcsArgs {
                 };
                 Ok((outcome, code))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let failure = Failure::from(error);
+                Err(match received {
+                    Some(signal) if failure.exit_code() == ExitCode::Interrupted => {
+                        failure.ending_with(signal.exit_code())
+                    }
+                    _ => failure,
+                })
+            }
         }
     }
 

@@ -8,12 +8,12 @@ pub mod ecs;
 pub mod eks;
 mod failure;
 mod printer;
-mod program;
+pub mod program;
 pub mod promotion;
 mod render;
 pub mod secrets;
+pub mod verb;
 
 pub use clients::{Clients, Endpoints};
 pub use failure::Failure;
-pub use program::{run, run_listening};
 pub use render::Ui;

@@ -1,63 +1,45 @@
-//! The frame of every binary: arguments, logging, Ctrl-C, the last line, the exit code.
+//! The frame of a program: arguments, logging, signals, the last line, the exit code.
 
 use std::{
-    future::Future,
     panic::{self, AssertUnwindSafe},
     process,
+    time::Duration,
 };
 
 use bp_artifact::{ExitCode, text};
-use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Failure, Ui,
+    Ui,
     cli::OutputArgs,
     printer::{self, Printer, Stream},
+    verb::Verb,
 };
 
-// The command line of a binary: its own arguments, and those that all take. No doc comment here: `--help` opens with
-// that of the binary's own arguments.
+// The command line of a program: the verb's arguments, and those that all take. No doc comment here: `--help` opens with
+// that of the verb.
 #[derive(Parser)]
-#[command(version)]
-struct CommandLine<A: Args> {
+#[command(name = V::NAME, version)]
+struct CommandLine<V: Verb> {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
-    own: A,
+    verb: V,
 }
 
-/// Runs a binary: reads its arguments, calls `body`, and turns its end into the exit code.
+/// The command line of a verb, as its `--help` shows it.
+pub fn command<V: Verb>() -> Command {
+    without_values(CommandLine::<V>::command())
+}
+
+/// Runs a verb as a program of its own: reads its arguments, does its work, and turns the end into the exit code.
 ///
-/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. Ctrl-C drops `body`, which lets running
-/// operations stop at their next safe point and leaves the platform at work: the same command takes it up again.
-pub fn run<A, B, F>(body: B) -> process::ExitCode
-where
-    A: Args,
-    B: FnOnce(A, Ui) -> F,
-    F: Future<Output = Result<ExitCode, Failure>>,
-{
-    start(body, async { drop(tokio::signal::ctrl_c().await) })
-}
-
-/// The same for a body that listens for Ctrl-C itself.
-pub fn run_listening<A, B, F>(body: B) -> process::ExitCode
-where
-    A: Args,
-    B: FnOnce(A, Ui) -> F,
-    F: Future<Output = Result<ExitCode, Failure>>,
-{
-    start(body, std::future::pending())
-}
-
-fn start<A, B, F>(body: B, interrupted: impl Future<Output = ()>) -> process::ExitCode
-where
-    A: Args,
-    B: FnOnce(A, Ui) -> F,
-    F: Future<Output = Result<ExitCode, Failure>>,
-{
+/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. SIGINT and SIGTERM drop the work, which lets
+/// running operations stop at their next safe point and leaves the platform at work: the same command resumes.
+pub fn run<V: Verb>() -> process::ExitCode {
     panic::set_hook(Box::new(printer::panicked));
-    let CommandLine { output, own } = match command_line::<A>() {
+    let CommandLine { output, verb } = match command_line::<V>() {
         Ok(line) => line,
         Err(code) => return code,
     };
@@ -75,23 +57,7 @@ where
             return ExitCode::Unexpected.into();
         }
     };
-    let work = async {
-        tokio::select! {
-            biased;
-            end = body(own, ui.clone()) => match end {
-                Ok(code) => code,
-                Err(failure) => {
-                    ui.error(&failure.to_string());
-                    failure.exit_code()
-                }
-            },
-            () = interrupted => {
-                ui.error("interrupted; what was started goes on by itself, and the same command takes it up again");
-                ExitCode::Interrupted
-            }
-        }
-    };
-    let code = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).unwrap_or_else(|_| {
+    let code = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(verb, &ui)))).unwrap_or_else(|_| {
         ui.error(
             "the program stopped because of the bug above; changes already applied remain, rerun to resume",
         );
@@ -99,13 +65,77 @@ where
     });
     ui.close();
     // Tasks that are still winding down get a moment to reach their safe point.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    runtime.shutdown_timeout(Duration::from_millis(500));
     code.into()
 }
 
+/// The work of a verb up to its end or to a signal.
+async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
+    let signal = async {
+        if V::HANDLES_SIGNALS { std::future::pending().await } else { signal().await }
+    };
+    tokio::select! {
+        biased;
+        end = verb.run(ui.clone()) => match end {
+            Ok(code) => code,
+            Err(failure) => {
+                ui.error(&failure.to_string());
+                failure.exit_code()
+            }
+        },
+        signal = signal => {
+            ui.error("interrupted: changes already applied remain; rerun the same command to resume");
+            signal.exit_code()
+        }
+    }
+}
+
+/// A signal that asks a program to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: somebody pressed Ctrl-C, or a workflow was cancelled.
+    Interrupt,
+    /// SIGTERM: the machine, the container or the build is being stopped.
+    Terminate,
+}
+
+impl Signal {
+    /// How a program ends that ends because of it.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Signal::Interrupt => ExitCode::Interrupted,
+            Signal::Terminate => ExitCode::Terminated,
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM. From the first call on neither ends the process by itself.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub async fn signal() -> Signal {
+    let terminate = async {
+        #[cfg(unix)]
+        if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            && terminate.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        // A process that can listen for no signals ends by them.
+        interrupt = tokio::signal::ctrl_c() => match interrupt {
+            Ok(()) => Signal::Interrupt,
+            Err(_) => std::future::pending().await,
+        },
+        () = terminate => Signal::Terminate,
+    }
+}
+
 /// Reads the command line; on a wrong one, or when help is asked for, prints what clap says and returns the exit code.
-fn command_line<A: Args>() -> Result<CommandLine<A>, process::ExitCode> {
-    let mut command = without_values(CommandLine::<A>::command());
+fn command_line<V: Verb>() -> Result<CommandLine<V>, process::ExitCode> {
+    let mut command = command::<V>();
     let line = command.try_get_matches_from_mut(std::env::args_os());
     line.and_then(|matches| CommandLine::from_arg_matches(&matches)).map_err(|error| {
         let (stream, code) = if error.use_stderr() {

@@ -1,22 +1,20 @@
 //! The whole line on your machine: build, resolve, promote, deploy, prove; then a broken build, and the way back.
 
-use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
+use std::{path::PathBuf, process, time::Duration};
 
 use bp_artifact::{
     Artifact, EnvironmentConfig, ErrorClass, ExitCode, Receipt, ResolvedImage, Saga, Tag, TimeSource,
     Verdict, Wait, wait_for,
 };
-use bp_delivery::{Clients, Endpoints, Failure, Ui,
-    delivery::Delivery,
-    promotion};
+use bp_delivery::{Clients, Endpoints, Failure, Ui, delivery::Delivery, program, promotion, verb::Verb};
 use bp_examples::world::{World, shop};
 use bp_promote::{CopyOptions, ImageAt, OciLayout, copy};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
 
 /// Shows the whole line on this machine, with nothing but Rust: registries, ECS and EKS run in one process
-#[derive(clap::Args)]
-struct Args {}
+#[derive(Debug, clap::Args)]
+struct Quickstart {}
 
 /// What to try after the tour.
 const NEXT: &str = "
@@ -28,34 +26,38 @@ Try next:
 /// The sandbox's time runs this many times as fast as the clock on the wall.
 const SPEED: u32 = 20;
 
-fn main() -> Process {
-    bp_delivery::run(tour)
+fn main() -> process::ExitCode {
+    program::run::<Quickstart>()
 }
 
-async fn tour(_: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let start = Instant::now();
-    let mut tour = Tour::start(ui).await?;
+impl Verb for Quickstart {
+    const NAME: &'static str = "quickstart";
 
-    let good = tour.build("1.0.0", |image| image).await?;
-    tour.promote("staging", &good).await?;
-    tour.deploy("staging", &good, Verdict::Deployed).await?;
-    tour.promote("prod", &good).await?;
-    tour.deploy("prod", &good, Verdict::Deployed).await?;
-    tour.prove("prod", &good).await?;
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let start = Instant::now();
+        let mut tour = Tour::start(ui).await?;
 
-    let broken = tour
-        .build("1.1.0", |image| {
-            image
-                .label("dev.bp-sandbox.behaviour", "exit:78")
-                .label("dev.bp-sandbox.log", "shop: cannot read /app/config.toml: no such file")
-        })
-        .await?;
-    tour.promote("staging", &broken).await?;
-    let failed = tour.deploy("staging", &broken, Verdict::RolledBack).await?;
-    tour.prove("staging", &good).await?;
+        let good = tour.build("1.0.0", |image| image).await?;
+        tour.promote("staging", &good).await?;
+        tour.deploy("staging", &good, Verdict::Deployed).await?;
+        tour.promote("prod", &good).await?;
+        tour.deploy("prod", &good, Verdict::Deployed).await?;
+        tour.prove("prod", &good).await?;
 
-    tour.summary(&good, &broken, &failed, start.elapsed());
-    Ok(ExitCode::Done)
+        let broken = tour
+            .build("1.1.0", |image| {
+                image
+                    .label("dev.bp-sandbox.behaviour", "exit:78")
+                    .label("dev.bp-sandbox.log", "shop: cannot read /app/config.toml: no such file")
+            })
+            .await?;
+        tour.promote("staging", &broken).await?;
+        let failed = tour.deploy("staging", &broken, Verdict::RolledBack).await?;
+        tour.prove("staging", &good).await?;
+
+        tour.summary(&good, &broken, &failed, start.elapsed());
+        Ok(ExitCode::Done)
+    }
 }
 
 /// The world and where the tour is.

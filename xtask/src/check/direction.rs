@@ -13,7 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bp-ecs", &["bp-artifact"]),
     ("bp-eks", &["bp-artifact"]),
     ("bp-delivery", &["bp-artifact", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets"]),
-    ("bp-examples", &["bp-artifact", "bp-delivery", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets", "bp-sandbox"]),
+    (
+        "bp-examples",
+        &["bp-artifact", "bp-delivery", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets", "bp-sandbox"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,51 @@
+//! Deploys the artifact's image to an environment's ECS service and watches it to a verdict.
+
+use bp_artifact::ExitCode;
+use super::Verb;
+use crate::{
+    Failure, Ui,
+    cli::Given,
+    delivery::DeliveryArgs,
+    ecs::{self, EcsArgs},
+};
+
+/// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
+#[derive(Debug, clap::Args)]
+pub struct DeployEcs {
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+    #[command(flatten)]
+    ecs: EcsArgs,
+}
+
+impl Verb for DeployEcs {
+    const NAME: &'static str = "deploy-ecs";
+    const HANDLES_SIGNALS: bool = true;
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let DeployEcs { given, delivery: args, ecs } = self;
+        if ecs.revision.is_some() {
+            given.refuse(&["artifact"], "with --revision")?;
+        }
+        let delivery = args.open().await?;
+        let service = delivery.ecs_with(|options| ecs.options(options)).await?;
+        let deployment = match &ecs.revision {
+            Some(name) => service.restore(&service.revision(name).await?),
+            None => {
+                let image = args.image(&delivery).await?;
+                if ecs.check {
+                    return ecs::look(&ui, &delivery, &service, &image).await;
+                }
+                ecs.give_answer(&service).await?;
+                service.deploy(&image)
+            }
+        };
+        let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
+        ecs.prune(&ui, &service, &outcome).await;
+        ui.ended(outcome);
+        Ok(code)
+    }
+}
+

@@ -1,0 +1,78 @@
+//! Resolves the image that a build has pushed and writes `artifact.json` for the stages after it.
+
+use std::{path::PathBuf, time::Duration};
+
+use bp_artifact::{
+    Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, time::parse_duration, wait_for,
+};
+use super::Verb;
+use crate::{Clients, Endpoints, Failure, Ui, cli};
+
+/// Resolves the image that a build has pushed and writes artifact.json for the stages after it
+#[derive(Debug, clap::Args)]
+pub struct EmitArtifact {
+    #[command(flatten)]
+    given: cli::Given,
+    /// The image as it was pushed: registry/repository:tag
+    #[arg(long, env = "BP_IMAGE")]
+    image: ImageRef,
+    /// Where to write
+    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
+    artifact: PathBuf,
+    /// The commit, where no build system tells it
+    #[arg(long)]
+    commit: Option<CommitSha>,
+    /// The version that people know it by
+    #[arg(long, value_name = "VERSION")]
+    release: Option<String>,
+    /// Assume the role of this environment of bp.toml; else the credentials at hand are used
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    #[command(flatten)]
+    config: cli::ConfigArgs,
+    /// How long to wait for the image to appear: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml with --env, else to 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+}
+
+/// How long to wait where neither a flag nor bp.toml says it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Verb for EmitArtifact {
+    const NAME: &'static str = "emit-artifact";
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        if self.env.is_none() {
+            self.given.refuse(&["config", "overlay", "set"], "without --env")?;
+        }
+        let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
+            Ok(artifact) => artifact,
+            // On a person's machine the commit comes by flag, or not at all.
+            Err(CiError::NotRecognised) => Artifact::default(),
+            Err(error) => return Err(error.into()),
+        };
+        artifact.commit = self.commit.map(|commit| commit.abbreviated()).or(artifact.commit);
+        artifact.version = self.release;
+        artifact.created = Some(TimeSource::system().now());
+
+        let endpoints = Endpoints::from_env()?;
+        let (clients, patience) = match &self.env {
+            Some(name) => {
+                let config = self.config.load(name)?;
+                let environment = config.environment(name)?;
+                (Clients::of(environment, &endpoints).await?, environment.deploy.image_timeout)
+            }
+            None => (Clients::ambient(&endpoints).await, PATIENCE),
+        };
+        let wait = Wait::new(self.deadline.unwrap_or(patience), Duration::from_secs(2))?;
+        let resolver = clients.resolver(self.image.repository().registry())?;
+        let image = wait_for(&*resolver, &self.image, wait).await?;
+
+        artifact.set_image(&image, self.image.tag().cloned());
+        artifact.write(&self.artifact)?;
+        ui.say(format!("{} is {}", self.image, image.digest()));
+        ui.result(&image.reference, &artifact);
+        Ok(ExitCode::Done)
+    }
+}
+

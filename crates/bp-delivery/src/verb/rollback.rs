@@ -1,0 +1,38 @@
+//! Puts every target of a receipt back to the revision that is noted there.
+
+use std::path::PathBuf;
+
+use bp_artifact::{ExitCode, Saga};
+use super::Verb;
+use crate::{
+    Failure, Ui,
+    cli::WaitArgs,
+    delivery::{EnvironmentArgs, TakeOverArgs},
+};
+
+/// Puts every target of a receipt back to the revision that is noted there
+#[derive(Debug, clap::Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    environment: EnvironmentArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    fields: TakeOverArgs,
+    /// The receipt of the deployment to take back
+    #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
+    receipt: PathBuf,
+}
+
+impl Verb for Rollback {
+    const NAME: &'static str = "rollback";
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let delivery = self.environment.open().await?;
+        let delivery = delivery.deadline(self.wait.deadline).take_over(self.fields.take_over);
+        let receipt = ui.follow(Saga::rollback(delivery.targets().await?, self.receipt)).await?;
+        ui.receipt(&receipt);
+        Ok(receipt.rollback_verdict().into())
+    }
+}
+
