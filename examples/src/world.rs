@@ -57,7 +57,7 @@ impl World {
         Ok(World { sandbox, served, config })
     }
 
-    /// Where everything listens, for [`Clients`](bp_delivery::Clients).
+    /// Where everything listens, for [`Session::new`](bp_delivery::Session::new).
     pub fn endpoints(&self) -> Endpoints {
         let (id, secret) = ACCESS_KEY;
         Endpoints {

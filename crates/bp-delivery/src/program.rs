@@ -57,12 +57,13 @@ pub fn run<V: Verb>() -> process::ExitCode {
             return ExitCode::Unexpected.into();
         }
     };
-    let code = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(verb, &ui)))).unwrap_or_else(|_| {
-        ui.error(
+    let code =
+        panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(verb, &ui)))).unwrap_or_else(|_| {
+            ui.error(
             "the program stopped because of the bug above; changes already applied remain, rerun to resume",
         );
-        ExitCode::Unexpected
-    });
+            ExitCode::Unexpected
+        });
     ui.close();
     // Tasks that are still winding down get a moment to reach their safe point.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -71,9 +72,7 @@ pub fn run<V: Verb>() -> process::ExitCode {
 
 /// The work of a verb up to its end or to a signal.
 async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
-    let signal = async {
-        if V::HANDLES_SIGNALS { std::future::pending().await } else { signal().await }
-    };
+    let signal = async { if V::HANDLES_SIGNALS { std::future::pending().await } else { signal().await } };
     tokio::select! {
         biased;
         end = verb.run(ui.clone()) => match end {

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    Artifact, EnvironmentConfig, ImageRef, Operation, Repository, ResolvedImage, Tag, TagSelector,
+    Artifact, EnvironmentConfig, ImageRef, Operation, Registry, Repository, ResolvedImage, Tag, TagSelector,
     TimeSource, write_atomically,
 };
 use bp_promote::{
     CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, PromotionRecord,
     RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
 };
-use clap::Args;
 use serde_json::json;
 
 use crate::{Clients, Endpoints, Failure};
@@ -18,63 +17,51 @@ use crate::{Clients, Endpoints, Failure};
 /// One side of a promotion.
 pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
 
-/// How a promotion goes about it.
-#[derive(Debug, Clone, Default, Args)]
-pub struct CopyArgs {
-    /// Refuse to move a tag that points to something else: the image's tag, and those of its signatures and referrers
-    #[arg(long)]
-    no_clobber: bool,
-    /// Note here what is begun, so that a run that was killed goes on with it
-    #[arg(long, value_name = "FILE", env = "BP_JOURNAL")]
-    journal: Option<PathBuf>,
-    /// Do not hash blobs on the way: the destination hashes them anyway, as the specification asks of registries, and
-    /// refuses what is spoilt. A registry that does not check would keep spoilt bytes under the image's digest. Manifests
-    /// are hashed in any case
-    #[arg(long)]
-    trust_destination: bool,
-    /// Write what was promoted to this file, one JSON object a line: digest, from where to where, what the tag named
-    /// before
-    #[arg(long, value_name = "FILE", env = "BP_RECORD")]
-    record: Option<PathBuf>,
-    /// Attach that to the image in the destination's registry, as a referrer. A registry that refuses it makes the
-    /// command fail after the promotion is done; run it again without this flag, or where referrers are taken
-    #[arg(long)]
-    attach_record: bool,
-    /// Upload to Amazon ECR in parts, so that a journal lets an upload go on where it was; not proven against AWS itself
-    #[arg(long)]
-    ecr_parts: bool,
-    /// Speak plain HTTP with this registry; may be repeated. Loopback needs no word
-    #[arg(long = "plain-http", value_name = "HOST")]
-    plain_http: Vec<bp_artifact::Registry>,
-    /// Trust the certificates of this file (PEM) too
-    #[arg(long, value_name = "FILE", env = "BP_CA_FILE")]
-    ca: Option<PathBuf>,
+/// How a promotion goes about it. By default it takes all that belongs to an image, and never changes its digest.
+#[derive(Debug, Clone)]
+pub struct PromotionOptions {
+    /// How the images are copied.
+    pub copy: CopyOptions,
+    /// What is begun is noted here, so that a run that was killed resumes.
+    pub journal: Option<Journal>,
+    /// Whether uploads to Amazon ECR are sent in parts.
+    pub ecr_parts: bool,
+    /// Registries that are spoken to over plain HTTP.
+    pub plain_http: Vec<Registry>,
+    /// Certificates (PEM) that are trusted too.
+    pub root_certificates: Option<Vec<u8>>,
+    /// The file that the promotion's records are written to.
+    pub record: Option<PathBuf>,
+    /// Whether the records are attached to the images.
+    pub attach_record: bool,
 }
 
-impl CopyArgs {
-    fn apply(&self, mut builder: RegistryClientBuilder) -> Result<RegistryClientBuilder, Failure> {
-        let unreadable =
-            |path: &PathBuf, error| Failure::bad_input(format!("cannot open {}: {error}", path.display()));
-        if let Some(path) = &self.journal {
-            builder = builder.journal(Journal::open(path).map_err(|error| unreadable(path, error))?);
+impl Default for PromotionOptions {
+    fn default() -> Self {
+        PromotionOptions {
+            copy: CopyOptions::default().referrers().keep_digest(),
+            journal: None,
+            ecr_parts: false,
+            plain_http: Vec::new(),
+            root_certificates: None,
+            record: None,
+            attach_record: false,
+        }
+    }
+}
+
+impl PromotionOptions {
+    fn apply(&self, mut builder: RegistryClientBuilder) -> RegistryClientBuilder {
+        if let Some(journal) = &self.journal {
+            builder = builder.journal(journal.clone());
         }
         if self.ecr_parts {
             builder = builder.ecr_parts();
         }
-        if let Some(path) = &self.ca {
-            builder =
-                builder.root_certificates(std::fs::read(path).map_err(|error| unreadable(path, error))?);
+        if let Some(certificates) = &self.root_certificates {
+            builder = builder.root_certificates(certificates.clone());
         }
-        Ok(self.plain_http.iter().cloned().fold(builder, RegistryClientBuilder::plain_http))
-    }
-
-    /// A promotion takes all that belongs to an image, and never changes its digest.
-    fn options(&self) -> CopyOptions {
-        let mut options = CopyOptions::default().referrers().keep_digest();
-        if self.no_clobber {
-            options = options.no_clobber();
-        }
-        if self.trust_destination { options.trust_destination() } else { options }
+        self.plain_http.iter().cloned().fold(builder, RegistryClientBuilder::plain_http)
     }
 }
 
@@ -86,9 +73,7 @@ pub struct Promotion<'a> {
     from: &'a Repository,
     to: &'a Repository,
     client: RegistryClient,
-    options: CopyOptions,
-    record: Option<PathBuf>,
-    attach_record: bool,
+    options: PromotionOptions,
 }
 
 impl<'a> Promotion<'a> {
@@ -99,18 +84,11 @@ impl<'a> Promotion<'a> {
     pub fn new(
         from: Side<'a>,
         to: Side<'a>,
-        args: &CopyArgs,
+        options: PromotionOptions,
         endpoints: &Endpoints,
     ) -> Result<Self, Failure> {
-        let client = args.apply(builder(&[from, to], endpoints)?)?.build()?;
-        Ok(Promotion {
-            from: &from.0.repository,
-            to: &to.0.repository,
-            client,
-            options: args.options(),
-            record: args.record.clone(),
-            attach_record: args.attach_record,
-        })
+        let client = options.apply(builder(&[from, to], endpoints)?).build()?;
+        Ok(Promotion { from: &from.0.repository, to: &to.0.repository, client, options })
     }
 
     /// One image, under `tag` if there is one.
@@ -147,12 +125,12 @@ impl<'a> Promotion<'a> {
 
     /// What would be done.
     pub fn plan(&self, images: Vec<Pair>) -> Operation<CopyEvent, Result<RunPlan, CopyError>> {
-        plan_all(images, self.options.clone())
+        plan_all(images, self.options.copy.clone())
     }
 
     /// Does it.
     pub fn copy(&self, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
-        copy_all(images, self.options.clone())
+        copy_all(images, self.options.copy.clone())
     }
 
     /// Keeps the records of what has arrived, where that was asked for: first in a file, then beside the images.
@@ -164,11 +142,11 @@ impl<'a> Promotion<'a> {
         let records =
             report.images.iter().filter_map(|image| PromotionRecord::of(image, self.from, self.to, at));
         let records: Vec<_> = records.collect();
-        if let Some(path) = &self.record {
+        if let Some(path) = &self.options.record {
             let lines: String = records.iter().map(|record| format!("{}\n", json!(record))).collect();
             write_atomically(path, lines.as_bytes())?;
         }
-        if self.attach_record {
+        if self.options.attach_record {
             let repository = self.client.repository(self.to);
             for record in &records {
                 record.attach(&repository).await.map_err(|error| {
@@ -226,7 +204,7 @@ pub fn promote(
     to: Side<'_>,
     endpoints: &Endpoints,
 ) -> Result<Operation<CopyEvent, Result<CopyReport, CopyError>>, Failure> {
-    let promotion = Promotion::new(from, to, &CopyArgs::default(), endpoints)?;
+    let promotion = Promotion::new(from, to, PromotionOptions::default(), endpoints)?;
     let (source, destination) = promotion.image(image, tag);
-    Ok(copy(source, destination, promotion.options))
+    Ok(copy(source, destination, promotion.options.copy))
 }

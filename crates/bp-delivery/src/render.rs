@@ -9,8 +9,7 @@ use std::{
 };
 
 use bp_artifact::{
-    DeployEvent, Digest, Event, ExitCode, FailureReport, Operation, Outcome, Progress, Receipt, Revision,
-    SagaEvent, TargetReceipt, text,
+    DeployEvent, Event, ExitCode, Operation, Outcome, Receipt, SagaEvent, TargetReceipt, text,
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::{Carried, CopyEvent};
@@ -19,10 +18,51 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    cli::Output,
-    printer::{Printer, Stream, for_bar},
-};
+use crate::printer::{Printer, Stream, for_bar};
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Output {
+    /// Bars on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// Plain lines, as CI logs want them.
+    Lines,
+    /// One JSON object a line on standard output, and nothing else there.
+    Json,
+}
+
+/// An event that people can be shown: its `Display` is an entry of a log.
+pub trait Show: Event + Serialize + Display {
+    /// What it is shown as.
+    fn view(&self) -> View<'_>;
+}
+
+/// What an event is shown as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum View<'a> {
+    /// An entry: the event's `Display`.
+    Entry,
+    /// A bar on a terminal; elsewhere an entry, if `logged`.
+    Bar {
+        /// What the bar is of; a later event moves the same bar.
+        key: &'a str,
+        /// How far it is.
+        position: u64,
+        /// Where its end is.
+        length: u64,
+        /// Beside the bar.
+        message: String,
+        /// Whether it is an entry where no bars are drawn.
+        logged: bool,
+    },
+    /// The entry that ends the bar of this key.
+    End(&'a str),
+    /// Not at all.
+    Nothing,
+}
 
 /// Shows events. Cheap to clone; all clones draw to the same place.
 #[derive(Clone)]
@@ -91,7 +131,7 @@ impl Ui {
 
     /// Takes all bars down.
     pub fn close(&self) {
-        for (_, bar) in self.0.open.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+        for (_, bar) in self.open().drain() {
             bar.finish_and_clear();
         }
     }
@@ -122,7 +162,7 @@ impl Ui {
             };
             match (event, self.0.json) {
                 (Some(event), true) => self.json("event", &event),
-                (Some(event), false) => event.show(self),
+                (Some(event), false) => self.show(&event),
                 (None, _) => break,
             }
         }
@@ -160,74 +200,33 @@ impl Ui {
         self.result(format!("{}: {verdict}{targets}", receipt.image.reference), receipt);
     }
 
-    fn deploy(&self, event: &DeployEvent) {
-        let target = event.target();
-        match event {
-            DeployEvent::Planned { image, current, changes, .. } => {
-                let now = current.as_ref().map_or("nothing", name);
-                match (image, changes) {
-                    (Some(image), true) => self.say(format!("{target}: {now} -> {}", short(image.digest()))),
-                    (Some(image), false) => {
-                        self.say(format!("{target}: {now} runs {} already", short(image.digest())))
-                    }
-                    (None, _) => self.say(format!("{target}: back to {now}")),
+    fn show(&self, event: &impl Show) {
+        match event.view() {
+            View::Entry => self.say(event),
+            View::Bar { key, position, length, message, .. } if self.0.draws => {
+                let bar = self.bar(key, length);
+                bar.set_length(length);
+                bar.set_position(position);
+                bar.set_message(for_bar(&message));
+            }
+            View::Bar { logged: true, .. } => self.say(event),
+            View::End(key) => {
+                if let Some(bar) = self.open().remove(key) {
+                    bar.finish_and_clear();
                 }
+                self.say(event);
             }
-            DeployEvent::Applied { revision, deployment, adopted, .. } => {
-                let what = if *adopted { "follows" } else { "started" };
-                self.say(format!("{target}: {what} {deployment} ({})", name(revision)));
-            }
-            DeployEvent::Progress { progress, .. } => self.progress(target.as_str(), progress),
-            DeployEvent::Notice { message, .. } => self.say(format!("{target}: {message}")),
-            DeployEvent::Log { source, line, left_out, .. } => {
-                if *left_out > 0 {
-                    self.say(format!("{target}: {source}: ({left_out} lines left out)"));
-                }
-                self.say(format!("{target}: {source}: {line}"));
-            }
-            DeployEvent::Failing { failure, .. } => self.failure(target, failure),
-            DeployEvent::RollingBack { to, .. } => {
-                let to = to.as_ref().map_or("the previous revision", name);
-                self.say(format!("{target}: going back to {to}"));
-            }
-            DeployEvent::Finished { outcome } => self.finished(outcome),
-            _ => {}
+            View::Bar { logged: false, .. } | View::Nothing => {}
         }
     }
 
-    fn progress(&self, target: &str, progress: &Progress) {
-        let Progress { desired, running, pending, failed, old, stage } = progress;
-        let mut text = format!("{running}/{desired} running");
-        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old")] {
-            if *count > 0 {
-                text.push_str(&format!(", {count} {word}"));
-            }
-        }
-        if !stage.is_empty() {
-            text.push_str(&format!(" ({stage})"));
-        }
-        if !self.0.draws {
-            return self.say(format!("{target}: {text}"));
-        }
-        let bar = self.bar(target, u64::from(*desired));
-        bar.set_length(u64::from(*desired));
-        bar.set_position(u64::from(*running));
-        bar.set_message(for_bar(&text));
-    }
-
-    /// How far a copy is. Lines of a log would say nothing that the blobs' own lines do not.
-    fn bytes(&self, sent: u64, total: u64) {
-        if self.0.draws {
-            let bar = self.bar("copy", total);
-            bar.set_length(total);
-            bar.set_position(sent);
-            bar.set_message(format!("{} / {}", HumanBytes(sent), HumanBytes(total)));
-        }
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, ProgressBar>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bar of `key`, made when it is first asked for.
     fn bar(&self, key: &str, length: u64) -> ProgressBar {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open();
         let bar = open.entry(key.to_owned()).or_insert_with(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:24.green} {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -237,29 +236,6 @@ impl Ui {
             bar
         });
         bar.clone()
-    }
-
-    fn failure(&self, target: &impl Display, failure: &FailureReport) {
-        self.say(format!("{target}: FAILING: {failure}"));
-        for evidence in &failure.evidence {
-            let message = text::printable(&evidence.message);
-            let lines: Vec<String> =
-                message.lines().map(|line| format!("    {}: {line}", evidence.source)).collect();
-            if !lines.is_empty() {
-                self.say(lines.join("\n"));
-            }
-        }
-        self.say(format!("    what to do: {}", failure.cause.advice()));
-    }
-
-    fn finished(&self, outcome: &Outcome) {
-        if let Some(bar) =
-            self.0.open.lock().unwrap_or_else(PoisonError::into_inner).remove(outcome.target.as_str())
-        {
-            bar.finish_and_clear();
-        }
-        let revision = outcome.revision.as_ref().map(|r| format!(" ({})", name(r))).unwrap_or_default();
-        self.say(format!("{}: {}{revision}", outcome.target, outcome.verdict));
     }
 }
 
@@ -280,76 +256,48 @@ fn not_done(target: &TargetReceipt) -> Option<String> {
     (!told).then(|| format!("\n  {}: {rollback}{verdict} ({detail})", target.target))
 }
 
-/// A digest as a log's line has room for it. Results and files have it whole.
-fn short(digest: &Digest) -> String {
-    format!("{}:{}", digest.algorithm().name(), digest.short())
-}
-
-/// A revision without the account and region of its ARN.
-fn name(revision: &Revision) -> &str {
-    revision.id.rsplit('/').next().unwrap_or(&revision.id)
-}
-
-/// An event that people can be shown.
-pub trait Show: Event + Serialize {
-    /// Shows it.
-    fn show(&self, ui: &Ui);
-}
-
 impl Show for DeployEvent {
-    fn show(&self, ui: &Ui) {
-        ui.deploy(self);
+    fn view(&self) -> View<'_> {
+        match self {
+            DeployEvent::Progress { target, progress } => View::Bar {
+                key: target.as_str(),
+                position: u64::from(progress.running),
+                length: u64::from(progress.desired),
+                message: progress.to_string(),
+                logged: true,
+            },
+            DeployEvent::Finished { outcome } => View::End(outcome.target.as_str()),
+            _ => View::Entry,
+        }
     }
 }
 
 impl Show for CopyEvent {
-    fn show(&self, ui: &Ui) {
+    fn view(&self) -> View<'_> {
         match self {
-            CopyEvent::Resolved { source, destination, digest, present } => {
-                let how = if *present { "there already" } else { "new there" };
-                ui.say(format!("{}: {source} -> {destination}, {how}", short(digest)));
+            CopyEvent::Progress(progress) => View::Bar {
+                key: "copy",
+                position: progress.bytes,
+                length: progress.bytes_total,
+                message: format!("{} of {}", HumanBytes(progress.bytes), HumanBytes(progress.bytes_total)),
+                // The entries of the blobs say the same.
+                logged: false,
+            },
+            CopyEvent::Blob { how, .. } | CopyEvent::Manifest { how, .. } if *how != Carried::Sent => {
+                View::Nothing
             }
-            CopyEvent::Progress(progress) => ui.bytes(progress.bytes, progress.bytes_total),
-            CopyEvent::Blob { digest, size, how: Carried::Sent } => {
-                ui.say(format!("blob {} sent ({size} bytes)", digest.short()))
-            }
-            CopyEvent::Manifest { digest, how: Carried::Sent } => {
-                ui.say(format!("manifest {} sent", digest.short()))
-            }
-            CopyEvent::Retrying { side, reason, pause } => {
-                ui.say(format!("{side:?}: {reason}; again in {pause:?}"))
-            }
-            CopyEvent::Kept(kept) => ui.say(format!(
-                "warning: {}:{} still points to {}; {} was not merged into it: {}",
-                kept.destination,
-                kept.tag,
-                kept.digest.short(),
-                kept.wanted.short(),
-                kept.reason
-            )),
-            CopyEvent::Tagged { tag, digest } => ui.say(format!("{tag} names {}", digest.short())),
-            _ => {}
+            CopyEvent::Referrer { .. } => View::Nothing,
+            _ => View::Entry,
         }
     }
 }
 
 impl Show for SagaEvent {
-    fn show(&self, ui: &Ui) {
+    fn view(&self) -> View<'_> {
         match self {
-            SagaEvent::Noted { receipt, resumed, .. } => {
-                let how = if *resumed { "goes on from" } else { "the way back is noted in" };
-                ui.say(format!("{how} {}", receipt.display()));
-            }
-            SagaEvent::Compensating { failed, .. } => match failed {
-                Some(target) => ui.say(format!("{target} failed: every target goes back")),
-                None => ui.say("every target goes back"),
-            },
-            SagaEvent::NotNoted { message } => {
-                ui.say(format!("warning: a step could not be noted: {message}"))
-            }
-            SagaEvent::Ended { .. } => {}
-            SagaEvent::Target(event) => ui.deploy(event),
-            _ => {}
+            SagaEvent::Target(event) => event.view(),
+            SagaEvent::Ended { .. } => View::Nothing,
+            _ => View::Entry,
         }
     }
 }

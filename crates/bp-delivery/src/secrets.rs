@@ -11,13 +11,13 @@ use bp_secrets::{
         external_secrets::ExternalSecret, kubernetes, lint,
     },
 };
-use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::{Clients, Failure};
 
 /// Who is to read the references.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Form {
     /// `secrets` of a container in an ECS task definition.
     Ecs,

@@ -6,7 +6,7 @@ use bp_artifact::{
     Artifact, EnvironmentConfig, ErrorClass, ExitCode, Receipt, ResolvedImage, Saga, Tag, TimeSource,
     Verdict, Wait, wait_for,
 };
-use bp_delivery::{Clients, Endpoints, Failure, Ui, delivery::Delivery, program, promotion, verb::Verb};
+use bp_delivery::{Delivery, Failure, Session, Ui, program, promotion, verb::Verb};
 use bp_examples::world::{World, shop};
 use bp_promote::{CopyOptions, ImageAt, OciLayout, copy};
 use bp_sandbox::ImageBuilder;
@@ -64,7 +64,7 @@ impl Verb for Quickstart {
 struct Tour {
     ui: Ui,
     world: World,
-    endpoints: Endpoints,
+    session: Session,
     directory: tempfile::TempDir,
     chapter: u32,
 }
@@ -80,7 +80,7 @@ impl Tour {
         let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
         let world = World::start(SPEED).await.map_err(unavailable)?;
         let directory = tempfile::tempdir().map_err(unavailable)?;
-        let mut tour = Tour { endpoints: world.endpoints(), ui, world, directory, chapter: 0 };
+        let mut tour = Tour { session: Session::new(world.endpoints()), ui, world, directory, chapter: 0 };
         tour.chapter("The outside world, in this process");
         for (name, address) in tour.world.served.addresses() {
             tour.ui.say(format!("{address}  {name}"));
@@ -111,7 +111,7 @@ impl Tour {
     ) -> Result<Build, Failure> {
         self.chapter(&format!("Build shop {version} for two platforms, push it to dev, leave artifact.json"));
         let dev = self.environment("dev")?;
-        let clients = Clients::of(&dev, &self.endpoints).await?;
+        let clients = self.session.open(&dev).await?;
         let tag: Tag = version.parse()?;
 
         let layout = self.file(&format!("shop-{version}.oci"));
@@ -119,7 +119,7 @@ impl Tour {
         image.write_layout(&layout, version).map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
         let source = ImageAt::new(OciLayout::open(&layout).await?, tag.clone());
         let pushed = dev.repository.tagged(tag.clone());
-        let registry = promotion::registries(&[(&dev, &clients)], &self.endpoints)?;
+        let registry = promotion::registries(&[(&dev, &clients)], self.session.endpoints())?;
         self.ui.follow(copy(source, registry.image(&pushed), CopyOptions::default())).await?;
 
         // The one place where a tag is looked at. From here on only the digest travels.
@@ -142,9 +142,9 @@ impl Tour {
             "Promote {} from {} to {}: the same bytes, so the same digest",
             build.tag, from.name, to.name
         ));
-        let sides = (Clients::of(&from, &self.endpoints).await?, Clients::of(&to, &self.endpoints).await?);
+        let sides = (self.session.open(&from).await?, self.session.open(&to).await?);
         let (from, to) = ((&from, &sides.0), (&to, &sides.1));
-        let copy = promotion::promote(&build.image, Some(&build.tag), from, to, &self.endpoints)?;
+        let copy = promotion::promote(&build.image, Some(&build.tag), from, to, self.session.endpoints())?;
         let report = self.ui.follow(copy).await?;
         self.ui.say(format!(
             "{} bytes in {} + {} requests",
@@ -155,7 +155,7 @@ impl Tour {
 
     async fn delivery(&self, environment: &str) -> Result<Delivery, Failure> {
         let environment = self.environment(environment)?;
-        let clients = Clients::of(&environment, &self.endpoints).await?;
+        let clients = self.session.open(&environment).await?;
         Ok(Delivery::new(environment, clients, Duration::from_secs(60)).cadence(Duration::from_millis(200)))
     }
 

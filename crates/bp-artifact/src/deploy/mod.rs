@@ -1,6 +1,7 @@
 //! What every deployment shares, whatever it deploys to: target, events, verdict, failure, proof, outcome, and the
 //! recorder of one while it runs ([`run`]).
 
+mod display;
 mod drift;
 mod event;
 mod failure;

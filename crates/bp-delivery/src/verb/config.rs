@@ -1,11 +1,11 @@
 //! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
 
-use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{ConfigArgs, FileArgs},
 };
+use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
 use serde_json::{Value, json};
 
 /// Shows what bp.toml says, all layers taken together, and where each value comes from
@@ -48,7 +48,6 @@ impl Verb for Configuration {
         Ok(ExitCode::Done)
     }
 }
-
 
 fn load(env: Option<&str>, config: &ConfigArgs) -> Result<Config, Failure> {
     if env.is_none() && !config.settings.is_empty() {

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::Verb;
+use crate::{
+    Failure, Ui,
+    cli::{DeliveryArgs, Given},
+};
 use bp_artifact::{ExitCode, ResolvedImage};
 use bp_eks::{HelmRelease, HelmRun, ImageKeys};
-use super::Verb;
-use crate::{Failure, Ui, cli::Given, delivery::DeliveryArgs};
 
 /// Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest
 #[derive(Debug, clap::Args)]
@@ -65,16 +68,22 @@ impl Verb for DeployHelm {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         match &self.instead {
-            Some(Instead::History) => self.given.refuse(&[UPGRADE, &["deadline"]].concat(), "with history")?,
+            Some(Instead::History) => {
+                self.given.refuse(&[UPGRADE, &["deadline"]].concat(), "with history")?
+            }
             Some(Instead::Rollback { .. }) => self.given.refuse(UPGRADE, "with rollback")?,
-            None if self.upgrade.chart.is_none() => return Err(Failure::bad_input("an upgrade needs --chart")),
+            None if self.upgrade.chart.is_none() => {
+                return Err(Failure::bad_input("an upgrade needs --chart"));
+            }
             None => {}
         }
         let delivery = self.delivery.open().await?;
         let eks = delivery.environment.eks()?;
         let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_options()?);
         let release = match self.upgrade.chart.clone() {
-            Some(chart) => HelmRelease::new(client, &eks.cluster, &eks.namespace, self.release, chart, options),
+            Some(chart) => {
+                HelmRelease::new(client, &eks.cluster, &eks.namespace, self.release, chart, options)
+            }
             None => HelmRelease::installed(client, &eks.cluster, &eks.namespace, self.release, options),
         };
         let release = release.program(self.helm);
@@ -91,7 +100,6 @@ impl Verb for DeployHelm {
         Ok(ui.ended(outcome))
     }
 }
-
 
 impl Upgrade {
     fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {

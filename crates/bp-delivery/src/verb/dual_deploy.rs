@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, Saga};
 use super::Verb;
 use crate::{
     Failure, Ui,
-    delivery::{DeliveryArgs, TakeOverArgs},
+    cli::{DeliveryArgs, TakeOverArgs},
 };
+use bp_artifact::{ExitCode, Saga};
 
 /// Deploys the artifact's image to every target of an environment; when one fails, all go back
 #[derive(Debug, clap::Args)]
@@ -31,9 +31,9 @@ impl Verb for DualDeploy {
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let image = self.delivery.image(&delivery).await?;
         let targets = delivery.targets().await?;
-        let receipt = ui.follow(Saga::new(targets, image, self.receipt).supersede(self.supersede).run()).await?;
+        let receipt =
+            ui.follow(Saga::new(targets, image, self.receipt).supersede(self.supersede).run()).await?;
         ui.receipt(&receipt);
         Ok(receipt.verdict.map_or(ExitCode::Unexpected, ExitCode::from))
     }
 }
-

@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::Verb;
+use crate::{Failure, Session, Ui, cli};
 use bp_artifact::{
     Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, time::parse_duration, wait_for,
 };
-use super::Verb;
-use crate::{Clients, Endpoints, Failure, Ui, cli};
 
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
 #[derive(Debug, clap::Args)]
@@ -55,14 +55,14 @@ impl Verb for EmitArtifact {
         artifact.version = self.release;
         artifact.created = Some(TimeSource::system().now());
 
-        let endpoints = Endpoints::from_env()?;
+        let session = Session::from_env()?;
         let (clients, patience) = match &self.env {
             Some(name) => {
                 let config = self.config.load(name)?;
                 let environment = config.environment(name)?;
-                (Clients::of(environment, &endpoints).await?, environment.deploy.image_timeout)
+                (session.open(environment).await?, environment.deploy.image_timeout)
             }
-            None => (Clients::ambient(&endpoints).await, PATIENCE),
+            None => (session.ambient().await, PATIENCE),
         };
         let wait = Wait::new(self.deadline.unwrap_or(patience), Duration::from_secs(2))?;
         let resolver = clients.resolver(self.image.repository().registry())?;
@@ -75,4 +75,3 @@ impl Verb for EmitArtifact {
         Ok(ExitCode::Done)
     }
 }
-

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
 use super::Verb;
 use crate::{
-    Clients, Endpoints, Failure, Ui, cli,
-    promotion::{self, CopyArgs, Promotion},
+    Failure, Session, Ui, cli,
+    cli::CopyArgs,
+    promotion::{self, Promotion},
 };
+use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
 
 /// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
 #[derive(Debug, clap::Args)]
@@ -50,14 +51,15 @@ impl Verb for Promote {
         let to = config.environment(&self.to)?;
         let from = match &self.from {
             Some(name) => config.environment(name)?,
-            None => config
-                .previous(&to.name)
-                .ok_or_else(|| Failure::bad_input(format!("{} is the first environment: say --from", to.name)))?,
+            None => config.previous(&to.name).ok_or_else(|| {
+                Failure::bad_input(format!("{} is the first environment: say --from", to.name))
+            })?,
         };
         let artifact = if some { None } else { Some(Artifact::read(&self.artifact)?) };
-        let endpoints = Endpoints::from_env()?;
-        let (reads, writes) = (Clients::of(from, &endpoints).await?, Clients::of(to, &endpoints).await?);
-        let promotion = Promotion::new((from, &reads), (to, &writes), &self.copy, &endpoints)?;
+        let session = Session::from_env()?;
+        let (reads, writes) = (session.open(from).await?, session.open(to).await?);
+        let promotion =
+            Promotion::new((from, &reads), (to, &writes), self.copy.options()?, session.endpoints())?;
 
         let images = match &artifact {
             Some(artifact) => {
@@ -87,4 +89,3 @@ impl Verb for Promote {
         kept.map(|()| ExitCode::Done)
     }
 }
-

@@ -1,11 +1,11 @@
 //! Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR.
 
-use std::{time::Duration};
+use std::time::Duration;
 
+use super::Verb;
+use crate::{Failure, Ui, cli::EnvironmentArgs};
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::{PullSecret, RegistryToken};
-use super::Verb;
-use crate::{Failure, Ui, delivery::EnvironmentArgs};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
 ///
@@ -55,4 +55,3 @@ impl Verb for RefreshPullSecret {
         Ok(ExitCode::Done)
     }
 }
-

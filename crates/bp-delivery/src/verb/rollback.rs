@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, Saga};
 use super::Verb;
 use crate::{
     Failure, Ui,
-    cli::WaitArgs,
-    delivery::{EnvironmentArgs, TakeOverArgs},
+    cli::{EnvironmentArgs, TakeOverArgs, WaitArgs},
 };
+use bp_artifact::{ExitCode, Saga};
 
 /// Puts every target of a receipt back to the revision that is noted there
 #[derive(Debug, clap::Args)]
@@ -35,4 +34,3 @@ impl Verb for Rollback {
         Ok(receipt.rollback_verdict().into())
     }
 }
-

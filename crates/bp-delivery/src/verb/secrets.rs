@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::ExitCode;
 use super::Verb;
 use crate::{
-    Clients, Endpoints, Failure, Ui,
+    Failure, Session, Ui,
     cli::{ConfigArgs, Given},
     secrets::{self, Form},
 };
+use bp_artifact::ExitCode;
 use bp_secrets::Depth;
 
 /// Checks references to secrets, and writes them as others read them; never shows a value
@@ -59,36 +59,36 @@ enum What {
 impl Verb for Secrets {
     const NAME: &'static str = "secrets";
 
-    
-async fn run(args: Secrets, ui: Ui) -> Result<ExitCode, Failure> {
-    match args.what {
-        What::Check { env, references, describe, policy, config } => {
-            let config = config.load(&env)?;
-            let environment = config.environment(&env)?;
-            let clients = Clients::of(environment, &Endpoints::from_env()?).await?;
-            let bindings = match &references {
-                Some(path) => secrets::of_file(path)?,
-                None => secrets::of_service(environment, &clients).await?,
-            };
-            let depth = if describe { Depth::Describe } else { Depth::Keys };
-            let report = secrets::checked(&bindings, &clients, depth).await;
-            ui.results(secrets::lines(&bindings, &report), &report);
-            if policy {
-                ui.document(&secrets::needs(&report, environment));
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        match self.what {
+            What::Check { env, references, describe, policy, config } => {
+                let config = config.load(&env)?;
+                let environment = config.environment(&env)?;
+                let clients = Session::from_env()?.open(environment).await?;
+                let bindings = match &references {
+                    Some(path) => secrets::of_file(path)?,
+                    None => secrets::of_service(environment, &clients).await?,
+                };
+                let depth = if describe { Depth::Describe } else { Depth::Keys };
+                let report = secrets::checked(&bindings, &clients, depth).await;
+                ui.results(secrets::lines(&bindings, &report), &report);
+                if policy {
+                    ui.document(&secrets::needs(&report, environment));
+                }
+                Ok(secrets::verdict(&report))
             }
-            Ok(secrets::verdict(&report))
-        }
-        What::Print { given, references, form, name, namespace } => {
-            if form == Form::Ecs {
-                given.refuse(&["name", "namespace"], "with --form ecs")?;
+            What::Print { given, references, form, name, namespace } => {
+                if form == Form::Ecs {
+                    given.refuse(&["name", "namespace"], "with --form ecs")?;
+                }
+                let bindings = secrets::of_file(&references)?;
+                let (object, warnings) = secrets::project(form, &name, namespace.as_deref(), &bindings)?;
+                for warning in warnings {
+                    ui.say(format!("warning: {}: {}", warning.name, warning.lint));
+                }
+                ui.document(&object);
+                Ok(ExitCode::Done)
             }
-            let bindings = secrets::of_file(&references)?;
-            let (object, warnings) = secrets::project(form, &name, namespace.as_deref(), &bindings)?;
-            for warning in warnings {
-                ui.say(format!("warning: {}: {}", warning.name, warning.lint));
-            }
-            ui.document(&object);
-            Ok(ExitCode::Done)
         }
     }
 }

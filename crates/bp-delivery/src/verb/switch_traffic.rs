@@ -1,15 +1,14 @@
 //! Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back.
 
-use std::{time::Duration};
+use std::time::Duration;
 
-use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::{BlueGreen, IngressSwitch, Slots};
 use super::Verb;
 use crate::{
     Failure, Ui,
-    cli::Given,
-    delivery::{DeliveryArgs, TakeOverArgs},
+    cli::{DeliveryArgs, Given, TakeOverArgs},
 };
+use bp_artifact::{ExitCode, time::parse_duration};
+use bp_eks::{BlueGreen, IngressSwitch, Slots};
 
 /// Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back
 #[derive(Debug, clap::Args)]
@@ -80,7 +79,8 @@ impl Verb for SwitchTraffic {
         self.step.check(&self.given)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let eks = delivery.environment.eks()?.clone();
-        let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
+        let (client, options) =
+            (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
         if let Step::Ingress { name, from, to } = &self.step {
             let image = self.delivery.image(&delivery).await?;
             let pair = (from.as_str(), to.as_str());
@@ -107,7 +107,6 @@ impl Verb for SwitchTraffic {
         Ok(ui.ended(outcome))
     }
 }
-
 
 /// Both sides of `slot=deployment`.
 fn pair(text: &str) -> Result<(&str, &str), Failure> {

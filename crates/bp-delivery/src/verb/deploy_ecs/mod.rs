@@ -1,13 +1,14 @@
 //! Deploys the artifact's image to an environment's ECS service and watches it to a verdict.
 
-use bp_artifact::ExitCode;
+mod options;
+
+use self::options::EcsArgs;
 use super::Verb;
 use crate::{
     Failure, Ui,
-    cli::Given,
-    delivery::DeliveryArgs,
-    ecs::{self, EcsArgs},
+    cli::{DeliveryArgs, Given},
 };
+use bp_artifact::ExitCode;
 
 /// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ impl Verb for DeployEcs {
             None => {
                 let image = args.image(&delivery).await?;
                 if ecs.check {
-                    return ecs::look(&ui, &delivery, &service, &image).await;
+                    return options::look(&ui, &delivery, &service, &image).await;
                 }
                 ecs.give_answer(&service).await?;
                 service.deploy(&image)
@@ -48,4 +49,3 @@ impl Verb for DeployEcs {
         Ok(code)
     }
 }
-

@@ -1,12 +1,14 @@
 //! Deploys the artifact's image to an environment's EKS workload and watches it to a verdict.
 
-use bp_artifact::ExitCode;
+mod options;
+
+use self::options::EksArgs;
 use super::Verb;
 use crate::{
     Failure, Ui,
-    delivery::{DeliveryArgs, TakeOverArgs},
-    eks::{self, EksArgs},
+    cli::{DeliveryArgs, TakeOverArgs},
 };
+use bp_artifact::ExitCode;
 
 /// Deploys the artifact's image to an environment's EKS workload and watches it to a verdict
 #[derive(Debug, clap::Args)]
@@ -28,11 +30,10 @@ impl Verb for DeployEks {
         let image = self.delivery.image(&delivery).await?;
         if self.eks.dry_run {
             let image = delivery.clients.with_platform(image).await;
-            return eks::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;
+            return options::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;
         }
         let outcome = ui.follow(workload.deploy(&image)).await?;
         ui.result(format!("{}: {}", outcome.target, outcome.verdict), &outcome);
         Ok(outcome.verdict.into())
     }
 }
-

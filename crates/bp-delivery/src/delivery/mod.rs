@@ -1,121 +1,13 @@
-//! What every deploying binary does first: read `bp.toml` and `artifact.json`, and see that the image is there.
+//! From an environment of `bp.toml` to the targets that are deployed to.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod ecs;
 
-use bp_artifact::{Artifact, DigestRef, EnvironmentConfig, ImageRef, ResolvedImage, Target};
+use std::{sync::Arc, time::Duration};
+
+use bp_artifact::{EnvironmentConfig, Target};
 use bp_ecs::{Cluster, EcsTarget, Options};
-use clap::Args;
 
-use crate::{Clients, Endpoints, Failure, cli};
-
-/// The environment to work on.
-#[derive(Debug, Clone, Args)]
-pub struct EnvironmentArgs {
-    /// The environment of bp.toml
-    #[arg(long, value_name = "NAME", env = "BP_ENV")]
-    pub env: String,
-    #[command(flatten)]
-    config: cli::ConfigArgs,
-}
-
-impl EnvironmentArgs {
-    /// Reads `bp.toml` and signs in to the environment.
-    ///
-    /// # Errors
-    /// When the file is missing or wrong, the environment is unknown, or there are no credentials.
-    pub async fn open(&self) -> Result<Delivery, Failure> {
-        let config = self.config.load(&self.env)?;
-        let environment = config.environment(&self.env)?.clone();
-        let clients = Clients::of(&environment, &Endpoints::from_env()?).await?;
-        let deadline = environment.deploy.timeout;
-        Ok(Delivery::new(environment, clients, deadline))
-    }
-}
-
-/// The image to work with.
-#[derive(Debug, Clone, Args)]
-pub struct ImageArgs {
-    #[command(flatten)]
-    given: cli::Given,
-    /// This image, registry/repository@sha256:..., instead of the artifact's
-    #[arg(long)]
-    image: Option<DigestRef>,
-    /// The artifact that the build left
-    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
-    artifact: PathBuf,
-}
-
-impl ImageArgs {
-    /// Refuses an artifact beside an image.
-    ///
-    /// # Errors
-    /// When both flags were given.
-    pub fn check(&self) -> Result<(), Failure> {
-        let both = self.image.as_ref().map(|_| self.given.refuse(&["artifact"], "with --image"));
-        both.unwrap_or(Ok(()))
-    }
-
-    /// The image, seen in the environment's registry: the flag's, else the artifact's.
-    ///
-    /// # Errors
-    /// When neither names an image, or the registry does not have it.
-    pub async fn find(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
-        let environment = &delivery.environment;
-        let wanted: ImageRef = match &self.image {
-            Some(image) => image.clone().into(),
-            None => Artifact::read(&self.artifact)?.image_in(&environment.repository)?,
-        };
-        let resolver = delivery.clients.resolver(wanted.repository().registry())?;
-        match resolver.resolve(&wanted).await {
-            Err(error) if error.is_not_found() => Err(Failure::bad_input(format!(
-                "{}; was it promoted? (promote --to {})",
-                Failure::from(error),
-                environment.name
-            ))),
-            found => Ok(found?),
-        }
-    }
-}
-
-/// Whether to take fields over.
-#[derive(Debug, Clone, Args)]
-pub struct TakeOverArgs {
-    /// On EKS, take the image's field from the tool that created the workload; needed once, for the first deployment
-    #[arg(long)]
-    pub take_over: bool,
-}
-
-/// What to deploy, where, and for how long to watch.
-#[derive(Debug, Clone, Args)]
-pub struct DeliveryArgs {
-    /// Where.
-    #[command(flatten)]
-    pub environment: EnvironmentArgs,
-    /// What.
-    #[command(flatten)]
-    pub image: ImageArgs,
-    #[command(flatten)]
-    wait: cli::WaitArgs,
-}
-
-impl DeliveryArgs {
-    /// Reads `bp.toml` and signs in to the environment.
-    ///
-    /// # Errors
-    /// When flags exclude each other; else as [`EnvironmentArgs::open`].
-    pub async fn open(&self) -> Result<Delivery, Failure> {
-        self.image.check()?;
-        Ok(self.environment.open().await?.deadline(self.wait.deadline))
-    }
-
-    /// The image to deploy, as [`ImageArgs::find`] has it.
-    ///
-    /// # Errors
-    /// As [`ImageArgs::find`].
-    pub async fn image(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
-        self.image.find(delivery).await
-    }
-}
+use crate::{Clients, Failure};
 
 /// One environment, ready to be worked on.
 #[derive(Debug, Clone)]
@@ -183,13 +75,13 @@ impl Delivery {
                 only(service.definition().await?.container_names())?
             }
         };
-        let overlay = crate::ecs::overlay(ecs, &container);
+        let overlay = ecs::overlay(ecs, &container);
         let service = cluster.service(&ecs.service, container, options).overlay(overlay);
         #[cfg(feature = "logs")]
         let service = service.logs(self.clients.logs());
         let service = ecs.also.iter().fold(service, EcsTarget::also);
         match &ecs.definition {
-            Some(file) => Ok(service.base(crate::ecs::definition(file)?)),
+            Some(file) => Ok(service.base(ecs::definition(file)?)),
             None => Ok(service),
         }
     }
