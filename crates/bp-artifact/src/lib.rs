@@ -72,7 +72,7 @@ pub use platform::Platform;
 pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
 #[cfg(feature = "ecr")]
 pub use resolve::ecr::EcrResolver;
-pub use resolve::{ManifestError, Resolve, ResolveError, wait_for};
+pub use resolve::{ManifestError, Missed, Resolve, ResolveError, wait_for, wait_for_with};
 pub use saga::{Saga, SagaError, SagaEvent};
 pub use select::{Glob, TagCandidate, TagSelector};
 pub use time::{TimeSource, Wait, WaitError};

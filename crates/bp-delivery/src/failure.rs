@@ -44,6 +44,12 @@ impl Failure {
         self
     }
 
+    /// The same, with what may be the reason behind it.
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.line = format!("{}; {hint}", self.line);
+        self
+    }
+
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
         self.code

@@ -41,6 +41,7 @@
 pub mod cli;
 mod delivery;
 mod failure;
+mod image;
 #[cfg(feature = "render")]
 mod printer;
 #[cfg(feature = "cli")]
@@ -55,6 +56,7 @@ pub mod verb;
 
 pub use delivery::Delivery;
 pub use failure::Failure;
+pub use image::{patience, wait_for_image};
 #[cfg(feature = "render")]
 pub use render::{Output, Ui};
 pub use session::{Clients, Endpoints, Session};

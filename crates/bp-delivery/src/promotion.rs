@@ -160,19 +160,6 @@ impl<'a> Promotion<'a> {
     }
 }
 
-/// The image that the artifact means, as `from` has it.
-///
-/// # Errors
-/// When the artifact names no image, or that registry does not have it.
-pub async fn image_of(artifact: &Artifact, (from, clients): Side<'_>) -> Result<ResolvedImage, Failure> {
-    if let Some(image) = artifact.resolved() {
-        return Ok(image.moved_to(&from.repository));
-    }
-    // Without a digest its tag is resolved here, once.
-    let tagged = artifact.image_in(&from.repository)?;
-    Ok(clients.resolver(from.registry())?.resolve(&tagged).await?)
-}
-
 /// A client for the registries of some environments, each signed in to with its own role; others by docker's
 /// configuration.
 ///

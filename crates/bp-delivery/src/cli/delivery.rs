@@ -1,12 +1,12 @@
 //! The arguments of deployments: the environment, the image, and for how long to watch.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Artifact, DigestRef, ImageRef, ResolvedImage};
+use bp_artifact::{Artifact, DigestRef, ImageRef, ResolveError, ResolvedImage};
 use clap::Args;
 
-use super::{ConfigArgs, Given, WaitArgs};
-use crate::{Delivery, Failure, Session};
+use super::{ConfigArgs, Given, ImageTimeoutArgs, WaitArgs};
+use crate::{Delivery, Failure, Session, Ui, patience, wait_for_image};
 
 /// The environment to work on.
 #[derive(Debug, Clone, Args)]
@@ -55,25 +55,48 @@ impl ImageArgs {
         both.unwrap_or(Ok(()))
     }
 
-    /// The image, seen in the environment's registry: the flag's, else the artifact's.
+    /// The image as the environment's registry has it now: the flag's, else the artifact's.
     ///
     /// # Errors
     /// When neither names an image, or the registry does not have it.
     pub async fn find(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
-        let environment = &delivery.environment;
-        let wanted: ImageRef = match &self.image {
-            Some(image) => image.clone().into(),
-            None => Artifact::read(&self.artifact)?.image_in(&environment.repository)?,
-        };
+        let wanted = self.wanted(delivery)?;
         let resolver = delivery.clients.resolver(wanted.repository().registry())?;
-        match resolver.resolve(&wanted).await {
-            Err(error) if error.is_not_found() => Err(Failure::bad_input(format!(
-                "{}; was it promoted? (promote --to {})",
-                Failure::from(error),
-                environment.name
-            ))),
-            found => Ok(found?),
-        }
+        resolver.resolve(&wanted).await.map_err(|error| missing(error, delivery))
+    }
+
+    /// The same, waiting until it is there; `ui` shows the wait.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find); when it does not appear in time.
+    pub async fn wait(
+        &self,
+        delivery: &Delivery,
+        timeout: Duration,
+        ui: &Ui,
+    ) -> Result<ResolvedImage, Failure> {
+        let wanted = self.wanted(delivery)?;
+        let resolver = delivery.clients.resolver(wanted.repository().registry())?;
+        let found = wait_for_image(&*resolver, &wanted, patience(timeout)?, |line| ui.say(line)).await;
+        found.map_err(|error| missing(error, delivery))
+    }
+
+    fn wanted(&self, delivery: &Delivery) -> Result<ImageRef, Failure> {
+        Ok(match &self.image {
+            Some(image) => image.clone().into(),
+            None => Artifact::read(&self.artifact)?.image_in(&delivery.environment.repository)?,
+        })
+    }
+}
+
+/// The error, with what may be the reason where the image does not exist.
+fn missing(error: ResolveError, delivery: &Delivery) -> Failure {
+    let hint = error.is_not_found();
+    let failure = Failure::from(error);
+    if hint {
+        failure.hint(format_args!("was it promoted? (promote --to {})", delivery.environment.name))
+    } else {
+        failure
     }
 }
 
@@ -96,6 +119,8 @@ pub struct DeliveryArgs {
     pub image: ImageArgs,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    image_wait: ImageTimeoutArgs,
 }
 
 impl DeliveryArgs {
@@ -108,11 +133,12 @@ impl DeliveryArgs {
         Ok(self.environment.open().await?.deadline(self.wait.deadline))
     }
 
-    /// The image to deploy, as [`ImageArgs::find`] has it.
+    /// The image to deploy, as [`ImageArgs::wait`] has it: waits for it for as long as the flag or `bp.toml` says.
     ///
     /// # Errors
-    /// As [`ImageArgs::find`].
-    pub async fn image(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
-        self.image.find(delivery).await
+    /// As [`ImageArgs::wait`].
+    pub async fn image(&self, delivery: &Delivery, ui: &Ui) -> Result<ResolvedImage, Failure> {
+        let timeout = self.image_wait.image_timeout.unwrap_or(delivery.environment.deploy.image_timeout);
+        self.image.wait(delivery, timeout, ui).await
     }
 }

@@ -32,6 +32,14 @@ pub struct WaitArgs {
     pub deadline: Option<Duration>,
 }
 
+/// How long to wait for the image, besides what `bp.toml` says.
+#[derive(Debug, Clone, Args)]
+pub struct ImageTimeoutArgs {
+    /// How long to wait for the image to appear in the registry: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub image_timeout: Option<Duration>,
+}
+
 /// The flags that the command line has, as opposed to variables and defaults: a pipeline sets variables for all its
 /// steps, and a step that has no use for one ignores it.
 ///

@@ -1,12 +1,13 @@
 //! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
 
+use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
+use serde_json::{Value, json};
+
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{ConfigArgs, FileArgs},
 };
-use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
-use serde_json::{Value, json};
 
 /// Shows what bp.toml says, all layers taken together, and where each value comes from
 #[derive(Debug, clap::Args)]

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use bp_artifact::{ExitCode, ResolvedImage};
+use bp_eks::{HelmRelease, HelmRun, ImageKeys};
+
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given},
 };
-use bp_artifact::{ExitCode, ResolvedImage};
-use bp_eks::{HelmRelease, HelmRun, ImageKeys};
 
 /// Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest
 #[derive(Debug, clap::Args)]
@@ -50,7 +51,8 @@ struct Upgrade {
 }
 
 /// The flags that only an upgrade has a use for.
-const UPGRADE: &[&str] = &["image", "artifact", "chart", "values", "tag", "build-version", "digest-key"];
+const UPGRADE: &[&str] =
+    &["image", "artifact", "image-timeout", "chart", "values", "tag", "build-version", "digest-key"];
 
 #[derive(Debug, clap::Subcommand)]
 enum Instead {
@@ -95,7 +97,9 @@ impl Verb for DeployHelm {
                 return Ok(ExitCode::Done);
             }
             Some(Instead::Rollback { revision }) => ui.follow(release.rollback(revision)).await?,
-            None => ui.follow(self.upgrade.start(release, &self.delivery.image(&delivery).await?)).await?,
+            None => {
+                ui.follow(self.upgrade.start(release, &self.delivery.image(&delivery, &ui).await?)).await?
+            }
         };
         Ok(ui.ended(outcome))
     }

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use bp_artifact::{ExitCode, Saga};
+
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, TakeOverArgs},
 };
-use bp_artifact::{ExitCode, Saga};
 
 /// Deploys the artifact's image to every target of an environment; when one fails, all go back
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ impl Verb for DualDeploy {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
-        let image = self.delivery.image(&delivery).await?;
+        let image = self.delivery.image(&delivery, &ui).await?;
         let targets = delivery.targets().await?;
         let receipt =
             ui.follow(Saga::new(targets, image, self.receipt).supersede(self.supersede).run()).await?;

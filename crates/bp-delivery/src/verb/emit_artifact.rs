@@ -2,11 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource};
+
 use super::Verb;
-use crate::{Failure, Session, Ui, cli};
-use bp_artifact::{
-    Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, time::parse_duration, wait_for,
-};
+use crate::{Failure, Session, Ui, cli, patience, wait_for_image};
 
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
 #[derive(Debug, clap::Args)]
@@ -30,13 +29,12 @@ pub struct EmitArtifact {
     env: Option<String>,
     #[command(flatten)]
     config: cli::ConfigArgs,
-    /// How long to wait for the image to appear: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml with --env, else to 5m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    deadline: Option<Duration>,
+    #[command(flatten)]
+    wait: cli::ImageTimeoutArgs,
 }
 
-/// How long to wait where neither a flag nor bp.toml says it.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long to wait where neither a flag nor bp.toml says it, as without --env.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Verb for EmitArtifact {
     const NAME: &'static str = "emit-artifact";
@@ -56,17 +54,17 @@ impl Verb for EmitArtifact {
         artifact.created = Some(TimeSource::system().now());
 
         let session = Session::from_env()?;
-        let (clients, patience) = match &self.env {
+        let (clients, timeout) = match &self.env {
             Some(name) => {
                 let config = self.config.load(name)?;
                 let environment = config.environment(name)?;
                 (session.open(environment).await?, environment.deploy.image_timeout)
             }
-            None => (session.ambient().await, PATIENCE),
+            None => (session.ambient().await, TIMEOUT),
         };
-        let wait = Wait::new(self.deadline.unwrap_or(patience), Duration::from_secs(2))?;
+        let wait = patience(self.wait.image_timeout.unwrap_or(timeout))?;
         let resolver = clients.resolver(self.image.repository().registry())?;
-        let image = wait_for(&*resolver, &self.image, wait).await?;
+        let image = wait_for_image(&*resolver, &self.image, wait, |line| ui.say(line)).await?;
 
         artifact.set_image(&image, self.image.tag().cloned());
         artifact.write(&self.artifact)?;

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, TagSelector};
+
 use super::Verb;
 use crate::{
-    Failure, Session, Ui, cli,
-    cli::CopyArgs,
-    promotion::{self, Promotion},
+    Failure, Session, Ui,
+    cli::{self, CopyArgs},
+    patience,
+    promotion::Promotion,
+    wait_for_image,
 };
-use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
 
 /// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,8 @@ pub struct Promote {
     #[command(flatten)]
     copy: CopyArgs,
     #[command(flatten)]
+    wait: cli::ImageTimeoutArgs,
+    #[command(flatten)]
     config: cli::ConfigArgs,
     /// The artifact that the build left
     #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
@@ -44,6 +49,9 @@ impl Verb for Promote {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let some = !self.tags.is_empty() || self.all_tags.is_some();
+        if self.dry_run {
+            self.given.refuse(&["image-timeout"], "with --dry-run")?;
+        }
         if some {
             self.given.refuse(&["artifact"], "with --tag or --all-tags")?;
         }
@@ -61,12 +69,26 @@ impl Verb for Promote {
         let promotion =
             Promotion::new((from, &reads), (to, &writes), self.copy.options()?, session.endpoints())?;
 
+        let resolver = reads.resolver(from.registry())?;
+        let timeout = self.wait.image_timeout.unwrap_or(to.deploy.image_timeout);
+        // A look at what would be done does not wait.
+        let find = async |image: &ImageRef| {
+            if self.dry_run {
+                return Ok::<_, Failure>(resolver.resolve(image).await?);
+            }
+            Ok(wait_for_image(&*resolver, image, patience(timeout)?, |line| ui.say(line)).await?)
+        };
         let images = match &artifact {
             Some(artifact) => {
-                let image = promotion::image_of(artifact, (from, &reads)).await?;
-                vec![promotion.image(&image, artifact.image_in(&from.repository)?.tag())]
+                let image = artifact.image_in(&from.repository)?;
+                vec![promotion.image(&find(&image).await?, image.tag())]
             }
-            None => promotion.tags(&self.tags, self.all_tags.as_ref()).await?,
+            None => {
+                for tag in &self.tags {
+                    find(&from.repository.tagged(tag.clone())).await?;
+                }
+                promotion.tags(&self.tags, self.all_tags.as_ref()).await?
+            }
         };
         if self.dry_run {
             let plan = ui.follow(promotion.plan(images)).await?;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::Verb;
-use crate::{Failure, Ui, cli::EnvironmentArgs};
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::{PullSecret, RegistryToken};
+
+use super::Verb;
+use crate::{Failure, Ui, cli::EnvironmentArgs};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
 ///

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use bp_artifact::{ExitCode, Saga};
+
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{EnvironmentArgs, TakeOverArgs, WaitArgs},
 };
-use bp_artifact::{ExitCode, Saga};
 
 /// Puts every target of a receipt back to the revision that is noted there
 #[derive(Debug, clap::Args)]

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
+use bp_artifact::ExitCode;
+use bp_secrets::Depth;
+
 use super::Verb;
 use crate::{
     Failure, Session, Ui,
     cli::{ConfigArgs, Given},
     secrets::{self, Form},
 };
-use bp_artifact::ExitCode;
-use bp_secrets::Depth;
 
 /// Checks references to secrets, and writes them as others read them; never shows a value
 #[derive(Debug, clap::Args)]

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bp_artifact::{ExitCode, time::parse_duration};
+use bp_eks::{BlueGreen, IngressSwitch, Slots};
+
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given, TakeOverArgs},
 };
-use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::{BlueGreen, IngressSwitch, Slots};
 
 /// Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back
 #[derive(Debug, clap::Args)]
@@ -59,14 +60,19 @@ enum Step {
     },
 }
 
+/// The flags that only steps with an image have a use for.
+const IMAGE: &[&str] = &["image", "artifact", "image-timeout"];
+/// The flags that only steps have a use for that change a Deployment.
+const CHANGE: &[&str] = &["deadline", "take-over"];
+
 impl Step {
     /// Refuses the flags that this step has no use for.
     fn check(&self, given: &Given) -> Result<(), Failure> {
         match self {
-            Step::Status => given.refuse(&["image", "artifact", "deadline", "take-over"], "with status"),
+            Step::Status => given.refuse(&[IMAGE, CHANGE].concat(), "with status"),
             Step::Stage | Step::Switch { .. } => Ok(()),
-            Step::Back => given.refuse(&["image", "artifact"], "with back"),
-            Step::CleanUp => given.refuse(&["image", "artifact", "deadline", "take-over"], "with clean-up"),
+            Step::Back => given.refuse(IMAGE, "with back"),
+            Step::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
             Step::Ingress { .. } => given.refuse(&["service", "slots"], "with ingress"),
         }
     }
@@ -82,7 +88,7 @@ impl Verb for SwitchTraffic {
         let (client, options) =
             (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
         if let Step::Ingress { name, from, to } = &self.step {
-            let image = self.delivery.image(&delivery).await?;
+            let image = self.delivery.image(&delivery, &ui).await?;
             let pair = (from.as_str(), to.as_str());
             let ingress = IngressSwitch::new(client, &eks.cluster, &eks.namespace, name, pair, options);
             let work = ingress.container(eks.container.clone()).switch(to, Some(&image));
@@ -95,9 +101,9 @@ impl Verb for SwitchTraffic {
         let shop = BlueGreen::new(client, &eks.cluster, &eks.namespace, &self.service, slots, options)
             .container(eks.container.clone());
         let outcome = match self.step {
-            Step::Stage => ui.follow(shop.stage(&self.delivery.image(&delivery).await?)).await?,
+            Step::Stage => ui.follow(shop.stage(&self.delivery.image(&delivery, &ui).await?)).await?,
             Step::Switch { bake } => {
-                let image = self.delivery.image(&delivery).await?;
+                let image = self.delivery.image(&delivery, &ui).await?;
                 ui.follow(shop.bake(bake.unwrap_or_default()).switch(&image)).await?
             }
             Step::Back => ui.follow(shop.switch_back()).await?,

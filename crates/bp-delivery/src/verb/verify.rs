@@ -1,11 +1,12 @@
 //! Shows how an environment differs from the artifact deployed there. Changes nothing.
 
+use bp_artifact::ExitCode;
+
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{EnvironmentArgs, ImageArgs},
 };
-use bp_artifact::ExitCode;
 
 /// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing
 #[derive(Debug, clap::Args)]

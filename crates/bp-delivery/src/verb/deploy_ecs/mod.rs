@@ -2,13 +2,14 @@
 
 mod options;
 
+use bp_artifact::ExitCode;
+
 use self::options::EcsArgs;
 use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given},
 };
-use bp_artifact::ExitCode;
 
 /// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
 #[derive(Debug, clap::Args)]
@@ -28,17 +29,21 @@ impl Verb for DeployEcs {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let DeployEcs { given, delivery: args, ecs } = self;
         if ecs.revision.is_some() {
-            given.refuse(&["artifact"], "with --revision")?;
+            given.refuse(&["artifact", "image-timeout"], "with --revision")?;
+        }
+        if ecs.check {
+            given.refuse(&["image-timeout"], "with --check")?;
         }
         let delivery = args.open().await?;
         let service = delivery.ecs_with(|options| ecs.options(options)).await?;
         let deployment = match &ecs.revision {
             Some(name) => service.restore(&service.revision(name).await?),
             None => {
-                let image = args.image(&delivery).await?;
                 if ecs.check {
+                    let image = args.image.find(&delivery).await?;
                     return options::look(&ui, &delivery, &service, &image).await;
                 }
+                let image = args.image(&delivery, &ui).await?;
                 ecs.give_answer(&service).await?;
                 service.deploy(&image)
             }
