@@ -52,9 +52,9 @@ pub use artifact::artifact_schema;
 pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, CiError, Source};
 pub use commit::CommitSha;
 pub use config::{
-    AccountId, Config, ConfigError, ConfigLoader, DeployPolicy, EcsConfig, EksConfig, Environment,
-    EnvironmentConfig, Limits, Origin, Project, Region, RoleArn, Setting, Workload, WorkloadKind,
-    config_schema,
+    AccountId, Config, ConfigError, ConfigLoader, DeployPlatform, DeployPolicy, EcsConfig, EksConfig,
+    EksObject, Environment, EnvironmentConfig, FailureLimit, Limits, Origin, Project, Region, ReleaseConfig,
+    RoleArn, ServiceConfig, ServiceName, Setting, Workload, WorkloadKind, config_schema,
 };
 pub use deploy::{
     Cause, Change, Current, DeployEvent, Drift, Evidence, EvidenceKind, FailureReport, Observation,
@@ -73,6 +73,6 @@ pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
 #[cfg(feature = "ecr")]
 pub use resolve::ecr::EcrResolver;
 pub use resolve::{ManifestError, Missed, Resolve, ResolveError, wait_for, wait_for_with};
-pub use saga::{Saga, SagaError, SagaEvent};
+pub use saga::{Saga, SagaError, SagaEvent, Step};
 pub use select::{Glob, TagCandidate, TagSelector};
 pub use time::{TimeSource, Wait, WaitError};
