@@ -61,7 +61,7 @@ async fn the_error_of_a_registry() {
     for output in ["lines", "json"] {
         stage.world.sandbox.faults().clear();
         stage.world.sandbox.faults().inject(answer(403).on("GET manifest").times(u32::MAX));
-        let image = ["--image", "evil.example.com/shop/web:1", "--deadline", "2s", "--output", output];
+        let image = ["--image", "evil.example.com/shop/web:1", "--image-timeout", "2s", "--output", output];
         let mut emit = stage.command("emit-artifact", &image);
         emit.env("BP_REGISTRY_ENDPOINTS", format!("evil.example.com={url}"));
         shown_as_text(&ended(emit).await, &[7]);

@@ -57,7 +57,7 @@ async fn registries_that_are_no_host_of_a_url() {
         "[::1%25lo]:5000",
     ] {
         let image = format!("{host}/web:1");
-        let end = stage.run("emit-artifact", &["--image", &image, "--deadline", "2s"]).await;
+        let end = stage.run("emit-artifact", &["--image", &image, "--image-timeout", "2s"]).await;
         refused(&stage, &end, 2, &[host]);
     }
     stage.edit_config("registry = \"111111111111.dkr", "registry = \"foo.1\"#");
@@ -79,8 +79,9 @@ async fn times_that_are_none() {
         ("soon", "90s, 15m or 1h30m"),
     ] {
         let flag = format!("--deadline={time}");
-        let emit = stage.run("emit-artifact", &[&image[..], &[&flag]].concat()).await;
-        refused(&stage, &emit, 2, &[time, words, "--deadline"]);
+        let image_timeout = format!("--image-timeout={time}");
+        let emit = stage.run("emit-artifact", &[&image[..], &[&image_timeout]].concat()).await;
+        refused(&stage, &emit, 2, &[time, words, "--image-timeout"]);
         refused(&stage, &stage.run("dual-deploy", &["--env", "staging", &flag]).await, 2, &[time, words]);
         let set = format!("deploy.timeout={time}");
         let end = stage.run("dual-deploy", &["--env", "staging", "--set", &set]).await;
@@ -123,7 +124,11 @@ async fn every_binary_explains_itself() {
 async fn what_does_not_exist() {
     let stage = Stage::new().await;
     let deploy = ["--env", "staging"];
-    let missing = format!("{}@sha256:{}", stage.world.config.environments()[1].repository, "0".repeat(64));
+    let missing = format!(
+        "{}@sha256:{}",
+        stage.world.config.environments()[1].services()[0].repository,
+        "0".repeat(64)
+    );
     let end = stage.run("dual-deploy", &["--env", "staging", "--image", &missing]).await;
     refused(&stage, &end, 2, &["does not exist", "promote --to staging"]);
 

@@ -34,7 +34,8 @@ fn seed(stage: &Stage) -> Vec<String> {
 }
 
 fn service(stage: &Stage, name: &str, references: &[String]) {
-    let image = format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().repository);
+    let image =
+        format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().services()[0].repository);
     let secrets: Vec<Value> = references
         .iter()
         .enumerate()

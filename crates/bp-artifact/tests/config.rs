@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use bp_artifact::{
-    Classified, Config, ConfigError, ConfigLoader, ErrorClass, Limits, OnFailure, config_schema,
+    Classified, Config, ConfigError, ConfigLoader, ErrorClass, FailureLimit, Limits, OnFailure, config_schema,
 };
 use tempfile::TempDir;
 
@@ -43,23 +43,26 @@ fn environments_keep_their_order_and_their_own_repository() {
     let names: Vec<&str> = config.environments().iter().map(|e| e.name.as_str()).collect();
     assert_eq!(names, ["dev", "prod"]);
     let (dev, prod) = (&config.environments()[0], &config.environments()[1]);
-    assert_eq!(prod.repository.to_string(), "222222222222.dkr.ecr.eu-west-1.amazonaws.com/live/web");
+    assert_eq!(
+        prod.services()[0].repository.to_string(),
+        "222222222222.dkr.ecr.eu-west-1.amazonaws.com/live/web"
+    );
     assert_eq!(config.next(&dev.name), Some(prod));
     assert_eq!(config.next(&prod.name), None);
     assert_eq!(config.previous(&prod.name), Some(dev));
     assert_eq!(config.previous(&dev.name), None);
-    assert_eq!(dev.ecs().unwrap().container.as_deref(), Some("web"));
-    assert_eq!(prod.eks().unwrap().container, None);
-    assert_eq!(dev.ecs().unwrap().variables["DEPLOY_PLATFORM"], "ecs");
-    assert_eq!(prod.eks().unwrap().variables["DEPLOY_PLATFORM"], "eks");
+    assert_eq!(dev.services()[0].ecs().unwrap().container.as_deref(), Some("web"));
+    assert_eq!(prod.services()[0].eks().unwrap().container, None);
+    assert_eq!(dev.services()[0].ecs().unwrap().variables["DEPLOY_PLATFORM"], "ecs");
+    assert_eq!(prod.services()[0].eks().unwrap().variables["DEPLOY_PLATFORM"], "eks");
     let set = format!("{GOOD}\n[environment.eks.environment]\nDEPLOY_PLATFORM = \"k8s\"\nMODE = \"\"\n");
     let set = Config::parse(&set, "bp.toml").unwrap();
-    let variables = &set.environments()[1].eks().unwrap().variables;
+    let variables = &set.environments()[1].services()[0].eks().unwrap().variables;
     assert_eq!((variables["DEPLOY_PLATFORM"].as_str(), variables["MODE"].as_str()), ("k8s", ""));
-    assert_eq!(dev.deploy.timeout, Duration::from_secs(15 * 60));
-    assert_eq!(prod.deploy.timeout, Duration::from_secs(3600));
+    assert_eq!(dev.services()[0].deploy.timeout, Duration::from_secs(15 * 60));
+    assert_eq!(prod.services()[0].deploy.timeout, Duration::from_secs(3600));
     assert_eq!(
-        dev.eks().unwrap_err().to_string(),
+        dev.services()[0].eks().unwrap_err().to_string(),
         "bp.toml:8:8: the environment dev has no [environment.eks]"
     );
     let unknown = config.environment("stagin").unwrap_err();
@@ -204,11 +207,14 @@ fn limits_policy_and_owner() {
     let text = text.replace("\"1_0\"", "1_0").replacen("repository", "owner = \"team web\"\nrepository", 1);
     let config = Config::parse(&text, "bp.toml").unwrap();
     let (dev, prod) = (&config.environments()[0], &config.environments()[1]);
-    assert_eq!((dev.deploy.on_failure, dev.limits), (OnFailure::RollBack, Limits::default()));
-    assert_eq!(prod.deploy.on_failure, OnFailure::Leave);
-    assert_eq!(prod.limits.failures.map(u32::from), Some(3));
-    assert_eq!(prod.limits.transfers.map(u32::from), Some(10));
-    assert_eq!(dev.tags["Owner"], "team web");
+    assert_eq!(
+        (dev.services()[0].deploy.on_failure, dev.services()[0].limits),
+        (OnFailure::RollBack, Limits::default())
+    );
+    assert_eq!(prod.services()[0].deploy.on_failure, OnFailure::Leave);
+    assert_eq!(prod.services()[0].limits.failures, Some(FailureLimit::Count(3.try_into().unwrap())));
+    assert_eq!(prod.services()[0].limits.transfers.map(u32::from), Some(10));
+    assert_eq!(dev.services()[0].tags["Owner"], "team web");
     let owner = dev.settings().iter().find(|setting| setting.key == "tags.Owner").unwrap();
     assert_eq!(serde_json::to_value(owner).unwrap()["origin"], "bp.toml:5:9");
 }
@@ -230,13 +236,14 @@ fn the_upper_layer_wins_and_says_so() {
         .load()
         .unwrap();
     let dev = config.environment("dev").unwrap();
-    let ecs = dev.ecs().unwrap();
+    let ecs = dev.services()[0].ecs().unwrap();
     assert_eq!(
         (ecs.cluster.as_str(), ecs.service.as_str(), ecs.container.as_deref()),
         ("blue", "web3", Some("main"))
     );
     assert_eq!(dev.region.as_str(), "eu-central-1", "an empty variable is a missing one");
-    let tags: Vec<(&str, &str)> = dev.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let tags: Vec<(&str, &str)> =
+        dev.services()[0].tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(
         tags,
         [
@@ -263,12 +270,12 @@ fn the_upper_layer_wins_and_says_so() {
     // A tag is a setting as others are.
     let (_directory, loader) = files("version = 1\n");
     let tagged = loader.flag("--set", "dev", "tags.Owner", "me").load().unwrap();
-    assert_eq!(tagged.environment("dev").unwrap().tags["Owner"], "me");
+    assert_eq!(tagged.environment("dev").unwrap().services()[0].tags["Owner"], "me");
     // The other environment is as it was.
     let before = Config::parse(GOOD, "bp.toml").unwrap();
     assert_eq!(
-        config.environment("prod").unwrap().eks().unwrap(),
-        before.environment("prod").unwrap().eks().unwrap()
+        config.environment("prod").unwrap().services()[0].eks().unwrap(),
+        before.environment("prod").unwrap().services()[0].eks().unwrap()
     );
 }
 

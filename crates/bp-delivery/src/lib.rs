@@ -8,10 +8,11 @@
 //! # async fn deploy() -> Result<(), Failure> {
 //! let config = Config::load("bp.toml")?;
 //! let environment = config.environment("staging")?;
+//! let service = environment.service(None)?;
 //! let clients = Session::from_env()?.open(environment).await?;
-//! let delivery = Delivery::new(environment.clone(), clients, environment.deploy.timeout);
+//! let delivery = Delivery::new(environment.clone(), service.clone(), clients);
 //!
-//! let image = Artifact::read("artifact.json")?.image_in(&environment.repository)?;
+//! let image = Artifact::read("artifact.json")?.image_of(service)?;
 //! let image = delivery.clients.resolver(image.repository().registry())?.resolve(&image).await?;
 //! let receipt = Saga::new(delivery.targets().await?, image, "receipt.json").run().await?;
 //! # Ok(()) }
@@ -54,7 +55,7 @@ mod session;
 #[cfg(feature = "cli")]
 pub mod verb;
 
-pub use delivery::Delivery;
+pub use delivery::{Delivery, steps};
 pub use failure::Failure;
 pub use image::{patience, wait_for_image};
 #[cfg(feature = "render")]

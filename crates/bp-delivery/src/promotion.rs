@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    Artifact, EnvironmentConfig, ImageRef, Operation, Registry, Repository, ResolvedImage, Tag, TagSelector,
+    EnvironmentConfig, ImageRef, Operation, Registry, Repository, ResolvedImage, Tag, TagSelector,
     TimeSource, write_atomically,
 };
 use bp_promote::{
-    CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, PromotionRecord,
+    CopyError, CopyEvent, CopyOptions, EcrClients, ImageAt, ImageReport, Journal, PromotionRecord,
     RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
 };
 use serde_json::json;
@@ -68,35 +68,42 @@ impl PromotionOptions {
 /// An image and where it goes.
 type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
 
-/// A promotion from one environment to another.
-pub struct Promotion<'a> {
-    from: &'a Repository,
-    to: &'a Repository,
+/// Where an image comes from and where it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'a> {
+    /// The repository that it is read from.
+    pub from: &'a Repository,
+    /// The repository that it goes to.
+    pub to: &'a Repository,
+}
+
+/// Promotions from one environment to another.
+pub struct Promotion {
     client: RegistryClient,
     options: PromotionOptions,
 }
 
-impl<'a> Promotion<'a> {
+impl Promotion {
     /// Gets ready. Opens no connection.
     ///
     /// # Errors
     /// When an endpoint is no URL, or a file cannot be read.
     pub fn new(
-        from: Side<'a>,
-        to: Side<'a>,
+        from: Side<'_>,
+        to: Side<'_>,
         options: PromotionOptions,
         endpoints: &Endpoints,
     ) -> Result<Self, Failure> {
         let client = options.apply(builder(&[from, to], endpoints)?).build()?;
-        Ok(Promotion { from: &from.0.repository, to: &to.0.repository, client, options })
+        Ok(Promotion { client, options })
     }
 
     /// One image, under `tag` if there is one.
-    pub fn image(&self, image: &ResolvedImage, tag: Option<&Tag>) -> Pair {
-        let source: ImageRef = image.moved_to(self.from).reference.into();
+    pub fn image(&self, route: Route<'_>, image: &ResolvedImage, tag: Option<&Tag>) -> Pair {
+        let source: ImageRef = image.moved_to(route.from).reference.into();
         let destination: ImageRef = match tag {
-            Some(tag) => self.to.tagged(tag.clone()),
-            None => self.to.at(image.digest().clone()).into(),
+            Some(tag) => route.to.tagged(tag.clone()),
+            None => route.to.at(image.digest().clone()).into(),
         };
         (self.client.image(&source), self.client.image(&destination))
     }
@@ -106,8 +113,13 @@ impl<'a> Promotion<'a> {
     ///
     /// # Errors
     /// When the tags cannot be listed, or none is left.
-    pub async fn tags(&self, named: &[Tag], rule: Option<&TagSelector>) -> Result<Vec<Pair>, Failure> {
-        let (from, to) = (self.client.repository(self.from), self.client.repository(self.to));
+    pub async fn tags(
+        &self,
+        route: Route<'_>,
+        named: &[Tag],
+        rule: Option<&TagSelector>,
+    ) -> Result<Vec<Pair>, Failure> {
+        let (from, to) = (self.client.repository(route.from), self.client.repository(route.to));
         let mut tags = named.to_vec();
         if let Some(rule) = rule {
             let attached =
@@ -118,7 +130,7 @@ impl<'a> Promotion<'a> {
         tags.sort();
         tags.dedup();
         match tags.is_empty() {
-            true => Err(Failure::bad_input(format!("{} has no such tag", self.from))),
+            true => Err(Failure::bad_input(format!("{} has no such tag", route.from))),
             false => Ok(tags.into_iter().map(|tag| (from.at(tag.clone()), to.at(tag))).collect()),
         }
     }
@@ -133,24 +145,25 @@ impl<'a> Promotion<'a> {
         copy_all(images, self.options.copy.clone())
     }
 
-    /// Keeps the records of what has arrived, where that was asked for: first in a file, then beside the images.
+    /// Keeps the records of what has arrived, where that was asked for: first in a file, then beside the images. `routes`
+    /// are those of the report's images, in their order.
     ///
     /// # Errors
     /// When the file cannot be written, or a registry does not take a record.
-    pub async fn keep_records(&self, report: &RunReport) -> Result<(), Failure> {
+    pub async fn keep_records(&self, report: &RunReport, routes: &[Route<'_>]) -> Result<(), Failure> {
         let at = TimeSource::system().now();
-        let records =
-            report.images.iter().filter_map(|image| PromotionRecord::of(image, self.from, self.to, at));
-        let records: Vec<_> = records.collect();
+        let record =
+            |(image, route): (&ImageReport, &Route<'_>)| PromotionRecord::of(image, route.from, route.to, at);
+        let records: Vec<_> = report.images.iter().zip(routes).filter_map(record).collect();
         if let Some(path) = &self.options.record {
             let lines: String = records.iter().map(|record| format!("{}\n", json!(record))).collect();
             write_atomically(path, lines.as_bytes())?;
         }
         if self.options.attach_record {
-            let repository = self.client.repository(self.to);
             for record in &records {
+                let repository = self.client.repository(&record.destination);
                 record.attach(&repository).await.map_err(|error| {
-                    let image = self.to.at(record.digest.clone());
+                    let image = record.destination.at(record.digest.clone());
                     Failure::from(error)
                         .about(format!("{image} is promoted, but has no record attached to it"))
                 })?;
@@ -178,20 +191,4 @@ fn builder(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryClientBu
         ecr = ecr.with(registry.clone(), clients.ecr(&registry));
     }
     Ok(endpoints.registries()?.ecr(ecr))
-}
-
-/// Copies `image` from one environment to another with all that is attached to it, under `tag` if there is one.
-///
-/// # Errors
-/// When an endpoint is no URL. What goes wrong later is the operation's error.
-pub fn promote(
-    image: &ResolvedImage,
-    tag: Option<&Tag>,
-    from: Side<'_>,
-    to: Side<'_>,
-    endpoints: &Endpoints,
-) -> Result<Operation<CopyEvent, Result<CopyReport, CopyError>>, Failure> {
-    let promotion = Promotion::new(from, to, PromotionOptions::default(), endpoints)?;
-    let (source, destination) = promotion.image(image, tag);
-    Ok(copy(source, destination, promotion.options.copy))
 }

@@ -1,7 +1,7 @@
 //! What a person or a program sees of the events: bars, lines or JSON lines, all from the same stream.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt::Display,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +9,8 @@ use std::{
 };
 
 use bp_artifact::{
-    DeployEvent, Event, ExitCode, Operation, Outcome, Receipt, SagaEvent, TargetReceipt, text,
+    DeployEvent, DigestRef, Event, ExitCode, Operation, Outcome, Receipt, SagaEvent, TargetReceipt, Verdict,
+    text,
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::{Carried, CopyEvent};
@@ -190,14 +191,30 @@ impl Ui {
 
     /// The end of a deployment to several targets.
     pub fn receipt(&self, receipt: &Receipt) {
+        let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
+        self.targets(receipt, &verdict);
+    }
+
+    /// The end of a rollback of several targets.
+    pub fn rollback(&self, receipt: &Receipt) {
+        match receipt.rollback_verdict() {
+            Verdict::Deployed => self.targets(receipt, "rolled back to the previous revisions"),
+            verdict => self.targets(receipt, &verdict.to_string()),
+        }
+    }
+
+    fn targets(&self, receipt: &Receipt, verdict: &str) {
         for target in &receipt.targets {
             if let Some(error) = &target.error {
                 self.say(format!("{}: {error}", target.target));
             }
         }
-        let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
+        let others = receipt.targets.iter().filter_map(|target| target.image.as_ref());
+        let images: BTreeSet<&DigestRef> =
+            others.chain([&receipt.image]).map(|image| &image.reference).collect();
+        let images: Vec<String> = images.into_iter().map(ToString::to_string).collect();
         let targets: String = receipt.targets.iter().filter_map(not_done).collect();
-        self.result(format!("{}: {verdict}{targets}", receipt.image.reference), receipt);
+        self.result(format!("{}: {verdict}{targets}", images.join(", ")), receipt);
     }
 
     fn show(&self, event: &impl Show) {

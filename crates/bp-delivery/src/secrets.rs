@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode};
+use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode, ServiceConfig};
 use bp_ecs::EcsTarget;
 use bp_secrets::{
     CheckReport, Checked, Depth, Place, Reference, check, policy,
@@ -33,10 +33,10 @@ pub enum Form {
 ///
 /// # Errors
 /// When no service is configured, it cannot be asked, or one of its references is none.
-pub async fn of_service(environment: &EnvironmentConfig, clients: &Clients) -> Result<Bindings, Failure> {
-    let service = environment.ecs()?;
-    let options = bp_ecs::Options::new(environment.deploy.timeout)?;
-    let target = EcsTarget::new(clients.ecs(), &service.cluster, &service.service, "", options);
+pub async fn of_service(service: &ServiceConfig, clients: &Clients) -> Result<Bindings, Failure> {
+    let ecs = service.ecs()?;
+    let options = bp_ecs::Options::new(service.deploy.timeout)?;
+    let target = EcsTarget::new(clients.ecs(), &ecs.cluster, &ecs.service, "", options);
     let secrets = target.definition().await?.secrets();
     let binding = |secret: &bp_ecs::SecretReference| -> Result<(String, Reference), Failure> {
         let name = format!("{}.{}", secret.container, secret.name);

@@ -314,13 +314,15 @@ impl Artifact {
 
     /// The image with its digest, when the artifact has it.
     pub fn resolved(&self) -> Option<ResolvedImage> {
-        let image = self.image.as_ref()?;
-        Some(ResolvedImage {
-            reference: image.repository.at(image.digest.clone()?),
-            media_type: image.media_type.clone(),
-            size: image.size,
-            platforms: image.platforms.clone(),
-        })
+        self.image.as_ref()?.resolved()
+    }
+
+    /// The image of a service with its digest, when the artifact has it.
+    pub fn resolved_of(&self, service: &ServiceConfig) -> Option<ResolvedImage> {
+        match &service.name {
+            Some(name) if !self.images.is_empty() => self.images.get(name)?.resolved(),
+            _ => self.resolved(),
+        }
     }
 
     /// Sets the image to what a resolver found.
@@ -337,6 +339,15 @@ impl Artifact {
 }
 
 impl ArtifactImage {
+    fn resolved(&self) -> Option<ResolvedImage> {
+        Some(ResolvedImage {
+            reference: self.repository.at(self.digest.clone()?),
+            media_type: self.media_type.clone(),
+            size: self.size,
+            platforms: self.platforms.clone(),
+        })
+    }
+
     fn of(image: &ResolvedImage, tag: Option<Tag>) -> Self {
         ArtifactImage {
             repository: image.reference.repository().clone(),

@@ -116,10 +116,6 @@ impl Settings {
         self.0.retain(|key, _| keep(key));
     }
 
-    pub(super) fn first(&self) -> Option<&Setting> {
-        self.0.values().next()
-    }
-
     pub(super) fn insert(&mut self, setting: Setting) {
         self.0.insert(setting.key.clone(), setting);
     }

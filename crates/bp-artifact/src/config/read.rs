@@ -152,12 +152,8 @@ impl Place<'_> {
         settings: Settings,
         registry: &Registry,
     ) -> Result<ServiceConfig, ConfigError> {
-        let after = list(settings.text("after")?).iter().map(|name| name.parse());
         Ok(ServiceConfig {
-            after: after.collect::<Result<_, ParseError>>().map_err(|error| {
-                let at = settings.get("after").map_or(Origin::Default, |setting| setting.origin.clone());
-                ConfigError::Invalid { at, reason: error.to_string() }
-            })?,
+            after: after(&settings)?,
             repository: repository(&settings, registry.clone())?,
             ecs: ecs(&settings, &self.name, &origin)?,
             eks: eks(&settings, &self.name, &origin)?,
@@ -238,6 +234,12 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
     }))
+}
+
+fn after(settings: &Settings) -> Result<Vec<ServiceName>, ConfigError> {
+    let Some(setting) = settings.get("after") else { return Ok(Vec::new()) };
+    let names = list(Some(setting.value.clone())).into_iter().map(|name| name.parse());
+    names.collect::<Result<_, ParseError>>().map_err(|error| setting.invalid(error.to_string()))
 }
 
 /// Texts that commas separate.

@@ -290,7 +290,7 @@ mod tests {
                     }
                     compensated(&receipt)
                 } else {
-                    deployed(&receipt)
+                    deployed(receipt.targets.iter())
                 };
                 assert_eq!(cell(joint, back), expected, "{row}, {column}: {receipt:?}");
             }

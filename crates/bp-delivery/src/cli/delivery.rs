@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Artifact, DigestRef, ImageRef, ResolveError, ResolvedImage};
+use bp_artifact::{Artifact, DigestRef, ImageRef, ResolveError, ResolvedImage, ServiceConfig, ServiceName};
 use clap::Args;
 
 use super::{ConfigArgs, Given, ImageTimeoutArgs, WaitArgs};
@@ -19,17 +19,62 @@ pub struct EnvironmentArgs {
 }
 
 impl EnvironmentArgs {
-    /// Reads `bp.toml` and signs in to the environment.
+    /// Reads `bp.toml` and signs in to the environment, for the only service or the one of this name.
     ///
     /// # Errors
-    /// When the file is missing or wrong, the environment is unknown, or there are no credentials.
-    pub async fn open(&self) -> Result<Delivery, Failure> {
+    /// When the file is missing or wrong, the environment or the service is unknown, or there are no credentials.
+    pub async fn open(&self, service: &ServiceArg) -> Result<Delivery, Failure> {
         let config = self.config.load(&self.env)?;
-        let environment = config.environment(&self.env)?.clone();
-        let clients = Session::from_env()?.open(&environment).await?;
-        let deadline = environment.deploy.timeout;
-        Ok(Delivery::new(environment, clients, deadline))
+        let environment = config.environment(&self.env)?;
+        let service = environment.service(service.service.as_ref())?;
+        let clients = Session::from_env()?.open(environment).await?;
+        Ok(Delivery::new(environment.clone(), service.clone(), clients))
     }
+
+    /// Reads `bp.toml` and signs in to the environment, for these services of it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); when there are several services and none is chosen.
+    pub async fn open_services(&self, services: &ServicesArgs) -> Result<Vec<Delivery>, Failure> {
+        self.open_chosen(&services.services, services.all).await
+    }
+
+    /// Reads `bp.toml` and signs in to the environment, for all services of it, or those of these names.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_all(&self, names: &[ServiceName]) -> Result<Vec<Delivery>, Failure> {
+        self.open_chosen(names, true).await
+    }
+
+    async fn open_chosen(&self, names: &[ServiceName], all: bool) -> Result<Vec<Delivery>, Failure> {
+        let config = self.config.load(&self.env)?;
+        let environment = config.environment(&self.env)?;
+        let services = environment.choose(names, all)?;
+        let clients = Session::from_env()?.open(environment).await?;
+        let delivery =
+            |service: &ServiceConfig| Delivery::new(environment.clone(), service.clone(), clients.clone());
+        Ok(services.into_iter().map(delivery).collect())
+    }
+}
+
+/// The service to work on.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServiceArg {
+    /// The service of bp.toml, where it has several
+    #[arg(long, value_name = "NAME", env = "BP_SERVICE")]
+    pub service: Option<ServiceName>,
+}
+
+/// The services to work on.
+#[derive(Debug, Clone, Args)]
+pub struct ServicesArgs {
+    /// A service of bp.toml, where it has several; repeatable
+    #[arg(id = "service", long = "service", value_name = "NAME", env = "BP_SERVICE", value_delimiter = ',')]
+    pub services: Vec<ServiceName>,
+    /// All services of bp.toml
+    #[arg(long, conflicts_with = "service")]
+    pub all: bool,
 }
 
 /// The image to work with.
@@ -46,6 +91,11 @@ pub struct ImageArgs {
 }
 
 impl ImageArgs {
+    /// The image of the flag.
+    pub fn image(&self) -> Option<&DigestRef> {
+        self.image.as_ref()
+    }
+
     /// Refuses an artifact beside an image.
     ///
     /// # Errors
@@ -84,7 +134,7 @@ impl ImageArgs {
     fn wanted(&self, delivery: &Delivery) -> Result<ImageRef, Failure> {
         Ok(match &self.image {
             Some(image) => image.clone().into(),
-            None => Artifact::read(&self.artifact)?.image_in(&delivery.environment.repository)?,
+            None => Artifact::read(&self.artifact)?.image_of(&delivery.service)?,
         })
     }
 }
@@ -114,6 +164,9 @@ pub struct DeliveryArgs {
     /// Where.
     #[command(flatten)]
     pub environment: EnvironmentArgs,
+    /// Which service.
+    #[command(flatten)]
+    pub service: ServiceArg,
     /// What.
     #[command(flatten)]
     pub image: ImageArgs,
@@ -130,7 +183,7 @@ impl DeliveryArgs {
     /// When flags exclude each other; else as [`EnvironmentArgs::open`].
     pub async fn open(&self) -> Result<Delivery, Failure> {
         self.image.check()?;
-        Ok(self.environment.open().await?.deadline(self.wait.deadline))
+        Ok(self.environment.open(&self.service).await?.deadline(self.wait.deadline))
     }
 
     /// The image to deploy, as [`ImageArgs::wait`] has it: waits for it for as long as the flag or `bp.toml` says.
@@ -138,7 +191,7 @@ impl DeliveryArgs {
     /// # Errors
     /// As [`ImageArgs::wait`].
     pub async fn image(&self, delivery: &Delivery, ui: &Ui) -> Result<ResolvedImage, Failure> {
-        let timeout = self.image_wait.image_timeout.unwrap_or(delivery.environment.deploy.image_timeout);
+        let timeout = self.image_wait.image_timeout.unwrap_or(delivery.service.deploy.image_timeout);
         self.image.wait(delivery, timeout, ui).await
     }
 }

@@ -1,22 +1,40 @@
 //! The clients of one environment.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use aws_config::{Region, SdkConfig};
 use bp_artifact::{EcrResolver, PlatformImage, Registry, Resolve, ResolvedImage};
 use bp_eks::Connector;
 use bp_promote::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
+use tokio::sync::Mutex;
 
 use super::Endpoints;
 use crate::Failure;
 
 /// The clients of one environment: in its region, with its role. Made by [`Session::open`](super::Session::open).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Clients {
     pub(super) config: SdkConfig,
     pub(super) endpoints: Endpoints,
+    /// The clusters that are connected to.
+    clusters: Arc<Mutex<BTreeMap<String, kube::Client>>>,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients")
+            .field("config", &self.config)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Clients {
+    pub(super) fn new(config: SdkConfig, endpoints: Endpoints) -> Self {
+        Clients { config, endpoints, clusters: Arc::default() }
+    }
+
     /// Amazon ECR in the region of `registry`, or in the environment's if that is no ECR registry.
     pub fn ecr(&self, registry: &Registry) -> aws_sdk_ecr::Client {
         let mut config = aws_sdk_ecr::config::Builder::from(&self.config);
@@ -84,6 +102,17 @@ impl Clients {
     /// # Errors
     /// When there is no such cluster, EKS cannot be asked, or the kubeconfig is none.
     pub async fn kube(&self, cluster: &str) -> Result<kube::Client, Failure> {
+        // Held while a cluster is connected to: it is asked for once.
+        let mut clusters = self.clusters.lock().await;
+        if let Some(client) = clusters.get(cluster) {
+            return Ok(client.clone());
+        }
+        let client = self.connect(cluster).await?;
+        clusters.insert(cluster.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    async fn connect(&self, cluster: &str) -> Result<kube::Client, Failure> {
         if let Some(file) = &self.endpoints.kubeconfig {
             return Ok(bp_eks::from_kubeconfig(Some(file), None).await?);
         }

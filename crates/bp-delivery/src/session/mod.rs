@@ -73,7 +73,7 @@ impl Session {
             sign_in(&config, &format!("cannot assume {role}"), environment).await?;
         }
         check_account(&config, environment).await?;
-        Ok(Clients { config, endpoints: self.0.endpoints.clone() })
+        Ok(Clients::new(config, self.0.endpoints.clone()))
     }
 
     /// Clients with the credentials and the region of the process's environment, for work that belongs to no environment
@@ -85,7 +85,7 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: changes nothing.
     pub async fn ambient(&self) -> Clients {
-        Clients { config: self.load(None).await, endpoints: self.0.endpoints.clone() }
+        Clients::new(self.load(None).await, self.0.endpoints.clone())
     }
 
     async fn load(&self, region: Option<Region>) -> SdkConfig {

@@ -1,6 +1,8 @@
 //! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
 
-use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
+use bp_artifact::{
+    Config, EnvironmentConfig, ExitCode, Origin, ServiceConfig, ServiceName, Setting, config_schema,
+};
 use serde_json::{Value, json};
 
 use super::Verb;
@@ -67,29 +69,50 @@ fn show(env: Option<&str>, config: &Config, ui: &Ui) -> Result<(), Failure> {
         if !entries.is_empty() {
             entries.push(String::new());
         }
-        entries.push(table(environment));
+        entries.push(table(environment.name.as_str(), environment.origin(), environment.settings()));
+        for (name, service) in named(environment) {
+            entries.push(String::new());
+            let head = format!("{}, service {name}", environment.name);
+            entries.push(table(&head, service.origin(), service.settings()));
+        }
     }
-    let values = environments.iter().map(|e| json!({ "environment": e.name, "settings": e.settings() }));
-    ui.results(entries, &values.collect::<Vec<Value>>());
+    ui.results(entries, &environments.iter().map(value).collect::<Vec<Value>>());
     Ok(())
 }
 
+/// The services that have names.
+fn named(environment: &EnvironmentConfig) -> impl Iterator<Item = (&ServiceName, &ServiceConfig)> {
+    environment.services().iter().filter_map(|service| Some((service.name.as_ref()?, service)))
+}
+
+fn value(environment: &EnvironmentConfig) -> Value {
+    let mut value = json!({ "environment": environment.name, "settings": environment.settings() });
+    let services: Vec<Value> = named(environment)
+        .map(|(name, service)| json!({ "service": name, "settings": service.settings() }))
+        .collect();
+    if !services.is_empty() {
+        value["services"] = services.into();
+    }
+    value
+}
+
 /// The settings in columns: key, value, origin.
-fn table(environment: &EnvironmentConfig) -> String {
-    let rows = environment.settings();
-    let widest =
-        |of: fn(&bp_artifact::Setting) -> &str| rows.iter().map(|row| of(row).len()).max().unwrap_or(0);
+fn table(name: &str, origin: &Origin, rows: &[Setting]) -> String {
+    let widest = |of: fn(&Setting) -> &str| rows.iter().map(|row| of(row).len()).max().unwrap_or(0);
     let (key, value) = (widest(|row| &row.key), widest(|row| &row.value));
-    let head = format!("{}  ({})", environment.name, environment.origin());
-    let row =
-        |row: &bp_artifact::Setting| format!("\n  {:key$}  {:value$}  {}", row.key, row.value, row.origin);
-    rows.iter().map(row).fold(head, |table, row| table + &row)
+    let row = |row: &Setting| format!("\n  {:key$}  {:value$}  {}", row.key, row.value, row.origin);
+    rows.iter().map(row).fold(format!("{name}  ({origin})"), |table, row| table + &row)
 }
 
 fn check(config: &Config, ui: &Ui) {
     let names: Vec<&str> = config.environments().iter().map(|e| e.name.as_str()).collect();
-    ui.result(
-        format!("{}: {}", config.project.name, names.join(" -> ")),
-        &json!({ "project": config.project.name, "environments": names }),
-    );
+    let services: Vec<&str> =
+        config.environments().first().into_iter().flat_map(named).map(|(name, _)| name.as_str()).collect();
+    let mut value = json!({ "project": config.project.name, "environments": names });
+    let mut line = format!("{}: {}", config.project.name, names.join(" -> "));
+    if !services.is_empty() {
+        line.push_str(&format!("; services {}", services.join(", ")));
+        value["services"] = json!(services);
+    }
+    ui.result(line, &value);
 }

@@ -80,7 +80,7 @@ impl Verb for DeployHelm {
             None => {}
         }
         let delivery = self.delivery.open().await?;
-        let eks = delivery.environment.eks()?;
+        let eks = delivery.service.eks()?;
         let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_options()?);
         let release = match self.upgrade.chart.clone() {
             Some(chart) => {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource};
+use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, ServiceName, TimeSource};
 
 use super::Verb;
 use crate::{Failure, Session, Ui, cli, patience, wait_for_image};
@@ -29,6 +29,9 @@ pub struct EmitArtifact {
     env: Option<String>,
     #[command(flatten)]
     config: cli::ConfigArgs,
+    /// The service of bp.toml that the image is of, where it has several; the images of the others stay in the file
+    #[arg(long, value_name = "NAME", env = "BP_SERVICE")]
+    service: Option<ServiceName>,
     #[command(flatten)]
     wait: cli::ImageTimeoutArgs,
 }
@@ -58,7 +61,8 @@ impl Verb for EmitArtifact {
             Some(name) => {
                 let config = self.config.load(name)?;
                 let environment = config.environment(name)?;
-                (session.open(environment).await?, environment.deploy.image_timeout)
+                let service = environment.service(self.service.as_ref())?;
+                (session.open(environment).await?, service.deploy.image_timeout)
             }
             None => (session.ambient().await, TIMEOUT),
         };
@@ -66,7 +70,18 @@ impl Verb for EmitArtifact {
         let resolver = clients.resolver(self.image.repository().registry())?;
         let image = wait_for_image(&*resolver, &self.image, wait, |line| ui.say(line)).await?;
 
-        artifact.set_image(&image, self.image.tag().cloned());
+        let tag = self.image.tag().cloned();
+        match self.service {
+            None => artifact.set_image(&image, tag),
+            Some(service) => {
+                artifact.set_image_of(service, &image, tag);
+                match Artifact::read(&self.artifact) {
+                    Ok(earlier) => artifact.keep_images_of(earlier),
+                    Err(error) if error.is_missing() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
         artifact.write(&self.artifact)?;
         ui.say(format!("{} is {}", self.image, image.digest()));
         ui.result(&image.reference, &artifact);

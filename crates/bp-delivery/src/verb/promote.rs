@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, TagSelector};
+use bp_artifact::{Artifact, ExitCode, ImageRef, ServiceConfig, Tag, TagSelector};
 
 use super::Verb;
 use crate::{
     Failure, Session, Ui,
     cli::{self, CopyArgs},
     patience,
-    promotion::Promotion,
+    promotion::{Promotion, Route},
     wait_for_image,
 };
 
@@ -33,6 +33,8 @@ pub struct Promote {
     /// Show what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    services: cli::ServicesArgs,
     #[command(flatten)]
     copy: CopyArgs,
     #[command(flatten)]
@@ -64,32 +66,42 @@ impl Verb for Promote {
             })?,
         };
         let artifact = if some { None } else { Some(Artifact::read(&self.artifact)?) };
+        let services = to.choose(&self.services.services, self.services.all)?;
         let session = Session::from_env()?;
         let (reads, writes) = (session.open(from).await?, session.open(to).await?);
-        let promotion =
-            Promotion::new((from, &reads), (to, &writes), self.copy.options()?, session.endpoints())?;
+        let mut options = self.copy.options()?;
+        if let Some(transfers) = services.iter().filter_map(|service| service.limits.transfers).min() {
+            options.copy = options.copy.concurrency(transfers.get() as usize);
+        }
+        let promotion = Promotion::new((from, &reads), (to, &writes), options, session.endpoints())?;
 
         let resolver = reads.resolver(from.registry())?;
-        let timeout = self.wait.image_timeout.unwrap_or(to.deploy.image_timeout);
-        // A look at what would be done does not wait.
-        let find = async |image: &ImageRef| {
+        // A plan does not wait.
+        let find = async |image: &ImageRef, service: &ServiceConfig| {
             if self.dry_run {
                 return Ok::<_, Failure>(resolver.resolve(image).await?);
             }
-            Ok(wait_for_image(&*resolver, image, patience(timeout)?, |line| ui.say(line)).await?)
+            let wait = patience(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
+            Ok(wait_for_image(&*resolver, image, wait, |line| ui.say(line)).await?)
         };
-        let images = match &artifact {
-            Some(artifact) => {
-                let image = artifact.image_in(&from.repository)?;
-                vec![promotion.image(&find(&image).await?, image.tag())]
-            }
-            None => {
-                for tag in &self.tags {
-                    find(&from.repository.tagged(tag.clone())).await?;
+        let (mut images, mut routes) = (Vec::new(), Vec::new());
+        for service in services {
+            let source = from.service(service.name.as_ref())?;
+            let route = Route { from: &source.repository, to: &service.repository };
+            match &artifact {
+                Some(artifact) => {
+                    let image = artifact.image_of(source)?;
+                    images.push(promotion.image(route, &find(&image, service).await?, image.tag()));
                 }
-                promotion.tags(&self.tags, self.all_tags.as_ref()).await?
+                None => {
+                    for tag in &self.tags {
+                        find(&route.from.tagged(tag.clone()), service).await?;
+                    }
+                    images.extend(promotion.tags(route, &self.tags, self.all_tags.as_ref()).await?);
+                }
             }
-        };
+            routes.resize(images.len(), route);
+        }
         if self.dry_run {
             let plan = ui.follow(promotion.plan(images)).await?;
             ui.results(plan.to_string().lines(), &plan);
@@ -99,14 +111,16 @@ impl Verb for Promote {
         for (image, error) in report.failed() {
             ui.say(format!("{}: {error}", image.reference));
         }
-        let kept = promotion.keep_records(&report).await;
+        let kept = promotion.keep_records(&report, &routes).await;
         if let (Err(error), true) = (&kept, report.failed().next().is_some()) {
             ui.say(error);
         }
         let report = report.into_result()?;
-        let arrived = report.images.iter().filter_map(|image| image.result.as_ref().ok());
-        let arrived: Vec<String> =
-            arrived.map(|(digest, _)| to.repository.at(digest.clone()).to_string()).collect();
+        let arrived = report.images.iter().zip(&routes).filter_map(|(image, route)| {
+            let (digest, _) = image.result.as_ref().ok()?;
+            Some(route.to.at(digest.clone()).to_string())
+        });
+        let arrived: Vec<String> = arrived.collect();
         ui.results(arrived, &report);
         kept.map(|()| ExitCode::Done)
     }

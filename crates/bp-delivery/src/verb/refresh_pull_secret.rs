@@ -6,7 +6,10 @@ use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::{PullSecret, RegistryToken};
 
 use super::Verb;
-use crate::{Failure, Ui, cli::EnvironmentArgs};
+use crate::{
+    Failure, Ui,
+    cli::{EnvironmentArgs, ServiceArg},
+};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
 ///
@@ -15,6 +18,8 @@ use crate::{Failure, Ui, cli::EnvironmentArgs};
 pub struct RefreshPullSecret {
     #[command(flatten)]
     environment: EnvironmentArgs,
+    #[command(flatten)]
+    service: ServiceArg,
     /// The Secret
     #[arg(long, default_value = "ecr")]
     secret: String,
@@ -27,8 +32,8 @@ impl Verb for RefreshPullSecret {
     const NAME: &'static str = "refresh-pull-secret";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let delivery = self.environment.open().await?;
-        let eks = delivery.environment.eks()?;
+        let delivery = self.environment.open(&self.service).await?;
+        let eks = delivery.service.eks()?;
         let secret = PullSecret::new(
             delivery.clients.kube(&eks.cluster).await?,
             &eks.cluster,

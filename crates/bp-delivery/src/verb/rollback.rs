@@ -28,10 +28,13 @@ impl Verb for Rollback {
     const NAME: &'static str = "rollback";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let delivery = self.environment.open().await?;
-        let delivery = delivery.deadline(self.wait.deadline).take_over(self.fields.take_over);
-        let receipt = ui.follow(Saga::rollback(delivery.targets().await?, self.receipt)).await?;
-        ui.receipt(&receipt);
+        let mut targets = Vec::new();
+        for delivery in self.environment.open_all(&[]).await? {
+            let delivery = delivery.deadline(self.wait.deadline).take_over(self.fields.take_over);
+            targets.extend(delivery.targets().await?);
+        }
+        let receipt = ui.follow(Saga::rollback(targets, self.receipt)).await?;
+        ui.rollback(&receipt);
         Ok(receipt.rollback_verdict().into())
     }
 }

@@ -8,7 +8,7 @@ use bp_secrets::Depth;
 use super::Verb;
 use crate::{
     Failure, Session, Ui,
-    cli::{ConfigArgs, Given},
+    cli::{ConfigArgs, Given, ServiceArg},
     secrets::{self, Form},
 };
 
@@ -36,6 +36,8 @@ enum What {
         #[arg(long)]
         policy: bool,
         #[command(flatten)]
+        service: ServiceArg,
+        #[command(flatten)]
         config: ConfigArgs,
     },
     /// Writes NAME=reference lines as ECS, External Secrets Operator, the CSI driver or Kubernetes read them
@@ -62,13 +64,15 @@ impl Verb for Secrets {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         match self.what {
-            What::Check { env, references, describe, policy, config } => {
+            What::Check { env, references, describe, policy, service, config } => {
                 let config = config.load(&env)?;
                 let environment = config.environment(&env)?;
                 let clients = Session::from_env()?.open(environment).await?;
                 let bindings = match &references {
                     Some(path) => secrets::of_file(path)?,
-                    None => secrets::of_service(environment, &clients).await?,
+                    None => {
+                        secrets::of_service(environment.service(service.service.as_ref())?, &clients).await?
+                    }
                 };
                 let depth = if describe { Depth::Describe } else { Depth::Keys };
                 let report = secrets::checked(&bindings, &clients, depth).await;

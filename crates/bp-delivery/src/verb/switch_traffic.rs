@@ -20,9 +20,9 @@ pub struct SwitchTraffic {
     delivery: DeliveryArgs,
     #[command(flatten)]
     fields: TakeOverArgs,
-    /// The Service whose traffic is switched
-    #[arg(long, default_value = "web")]
-    service: String,
+    /// The Kubernetes Service whose traffic is switched
+    #[arg(long, value_name = "NAME", default_value = "web")]
+    kubernetes_service: String,
     /// The label that tells the two slots apart, beside --slots
     #[arg(long, default_value = "slot", requires = "slots")]
     label: String,
@@ -73,7 +73,7 @@ impl Step {
             Step::Stage | Step::Switch { .. } => Ok(()),
             Step::Back => given.refuse(IMAGE, "with back"),
             Step::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
-            Step::Ingress { .. } => given.refuse(&["service", "slots"], "with ingress"),
+            Step::Ingress { .. } => given.refuse(&["kubernetes-service", "slots"], "with ingress"),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Verb for SwitchTraffic {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.step.check(&self.given)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
-        let eks = delivery.environment.eks()?.clone();
+        let eks = delivery.service.eks()?.clone();
         let (client, options) =
             (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
         if let Step::Ingress { name, from, to } = &self.step {
@@ -96,10 +96,11 @@ impl Verb for SwitchTraffic {
         }
         let slots = match self.slots.as_slice() {
             [one, two] => Slots::new(&self.label, pair(one)?, pair(two)?)?,
-            _ => Slots::of_service(&self.service),
+            _ => Slots::of_service(&self.kubernetes_service),
         };
-        let shop = BlueGreen::new(client, &eks.cluster, &eks.namespace, &self.service, slots, options)
-            .container(eks.container.clone());
+        let shop =
+            BlueGreen::new(client, &eks.cluster, &eks.namespace, &self.kubernetes_service, slots, options)
+                .container(eks.container.clone());
         let outcome = match self.step {
             Step::Stage => ui.follow(shop.stage(&self.delivery.image(&delivery, &ui).await?)).await?,
             Step::Switch { bake } => {
