@@ -8,7 +8,7 @@ use bp_artifact::{
 };
 use bp_promote::{
     CopyError, CopyEvent, CopyOptions, EcrClients, ImageAt, ImageReport, Journal, PromotionRecord,
-    RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
+    RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy_all, plan_all,
 };
 use serde_json::json;
 

@@ -68,7 +68,12 @@ impl Stage {
         for environment in environments {
             self.world.sandbox.registry(environment.registry().as_str()).push(image, "shop/web", tag);
         }
-        let repository = &environments[0].services()[0].repository;
+        self.left(image, tag);
+    }
+
+    /// Leaves `artifact.json` of `image`, which is in no registry yet.
+    pub fn left(&self, image: &Image, tag: &str) {
+        let repository = &self.world.config.environments()[0].services()[0].repository;
         let resolved = resolved(image, repository.at(image.digest().parse().unwrap()));
         let mut artifact = Artifact::default();
         artifact.set_image(&resolved, Some(tag.parse::<Tag>().unwrap()));
