@@ -106,7 +106,7 @@ async fn a_container_that_is_not_healthy() {
     stage.built(&image.build(), "6.6.7");
     for output in ["lines", "json"] {
         let deployed =
-            stage.run("deploy-eks", &["--env", "staging", "--deadline", "4s", "--output", output]).await;
+            stage.run("deploy-eks", &["--env", "staging", "--timeout", "4s", "--output", output]).await;
         shown_as_text(&deployed, &[3]);
     }
 }
@@ -118,7 +118,7 @@ async fn arguments_and_variables() {
         &["--env", HOSTILE][..],
         &["--env", "staging", "--config", HOSTILE],
         &["--env", "staging", "--set", HOSTILE],
-        &["--env", "staging", "--deadline", HOSTILE],
+        &["--env", "staging", "--timeout", HOSTILE],
         &["--env", "staging", "--image", HOSTILE],
         &["--env", "staging", HOSTILE],
         &["--env", "staging", &format!("--{HOSTILE}")],

@@ -78,7 +78,7 @@ async fn times_that_are_none() {
         ("15", "90s, 15m or 1h30m"),
         ("soon", "90s, 15m or 1h30m"),
     ] {
-        let flag = format!("--deadline={time}");
+        let flag = format!("--timeout={time}");
         let image_timeout = format!("--image-timeout={time}");
         let emit = stage.run("emit-artifact", &[&image[..], &[&image_timeout]].concat()).await;
         refused(&stage, &emit, 2, &[time, words, "--image-timeout"]);
@@ -90,7 +90,7 @@ async fn times_that_are_none() {
     // Flags and bp.toml take the same forms.
     let end = stage.run("config", &["show", "--env", "dev", "--set", "deploy.timeout=1h30m"]).await;
     assert_eq!(end.code, 0, "{end:?}");
-    let missing = ["--image", "r.example.com/web@sha256:12", "--deadline", "1h30m"];
+    let missing = ["--image", "r.example.com/web@sha256:12", "--timeout", "1h30m"];
     refused(
         &stage,
         &stage.run("dual-deploy", &[&["--env", "staging"], &missing[..]].concat()).await,
@@ -129,8 +129,9 @@ async fn what_does_not_exist() {
         stage.world.config.environments()[1].services()[0].repository,
         "0".repeat(64)
     );
-    let end = stage.run("dual-deploy", &["--env", "staging", "--image", &missing]).await;
-    refused(&stage, &end, 2, &["does not exist", "promote --to staging"]);
+    let end =
+        stage.run("dual-deploy", &["--env", "staging", "--image", &missing, "--image-timeout", "1s"]).await;
+    refused(&stage, &end, 7, &["does not exist", "promote --to staging"]);
 
     stage.edit_config("container = \"web\"", "container = \"wbe\"");
     refused(&stage, &stage.run("deploy-ecs", &deploy).await, 2, &["\"wbe\"", "web"]);

@@ -100,7 +100,7 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
         stage.world.sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", version);
     }
     let rule = ["--to", "staging", "--all-tags", "semver:>=1.4, <2"];
-    let end = stage.run("promote", &[&rule[..], &["--dry-run"]].concat()).await;
+    let end = stage.run("promote", &[&rule[..], &["--plan"]].concat()).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     assert!(end.stdout.contains("2 of 2 images change"), "{}", end.stdout);
     let staging = stage.world.config.environments()[1].clone();

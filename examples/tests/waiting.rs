@@ -36,8 +36,8 @@ async fn an_image_that_does_not_appear_in_time_ends_with_7_and_changes_nothing()
     // What looks only does not wait.
     for (name, arguments) in [
         ("deploy-ecs", &["--env", "staging", "--check"][..]),
-        ("deploy-eks", &["--env", "staging", "--dry-run"]),
-        ("promote", &["--to", "staging", "--dry-run"]),
+        ("deploy-eks", &["--env", "staging", "--check"]),
+        ("promote", &["--to", "staging", "--plan"]),
         ("verify", &["--env", "staging"]),
     ] {
         let end = stage.run(name, arguments).await;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode, ServiceConfig};
-use bp_ecs::EcsTarget;
+use bp_ecs::Cluster;
 use bp_secrets::{
     CheckReport, Checked, Depth, Place, Reference, check, policy,
     projection::{
@@ -36,7 +36,7 @@ pub enum Form {
 pub async fn of_service(service: &ServiceConfig, clients: &Clients) -> Result<Bindings, Failure> {
     let ecs = service.ecs()?;
     let options = bp_ecs::Options::new(service.deploy.timeout)?;
-    let target = EcsTarget::new(clients.ecs(), &ecs.cluster, &ecs.service, "", options);
+    let target = Cluster::new(clients.ecs(), &ecs.cluster).service(&ecs.service, options);
     let secrets = target.definition().await?.secrets();
     let binding = |secret: &bp_ecs::SecretReference| -> Result<(String, Reference), Failure> {
         let name = format!("{}.{}", secret.container, secret.name);

@@ -54,7 +54,7 @@ fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureRepor
             write!(f, "\n    {}: {line}", evidence.source)?;
         }
     }
-    write!(f, "\n    what to do: {}", failure.cause.advice())
+    write!(f, "\n    what to do: {}", failure.advice())
 }
 
 impl Revision {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn revision(id: &str) -> Revision {
-        Revision { id: id.into(), image: "web:1".into() }
+        Revision::new(id, "web:1")
     }
 
     #[test]

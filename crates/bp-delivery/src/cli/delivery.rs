@@ -183,7 +183,7 @@ impl DeliveryArgs {
     /// When flags exclude each other; else as [`EnvironmentArgs::open`].
     pub async fn open(&self) -> Result<Delivery, Failure> {
         self.image.check()?;
-        Ok(self.environment.open(&self.service).await?.deadline(self.wait.deadline))
+        Ok(self.environment.open(&self.service).await?.deadline(self.wait.timeout))
     }
 
     /// The image to deploy, as [`ImageArgs::wait`] has it: waits for it for as long as the flag or `bp.toml` says.

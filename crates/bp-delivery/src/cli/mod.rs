@@ -24,12 +24,12 @@ pub struct OutputArgs {
     pub output: Output,
 }
 
-/// How long to wait.
+/// How long to watch.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
-    /// When to stop waiting: 90s, 15m, 1h30m; defaults to deploy.timeout of bp.toml
+    /// How long to watch a deployment: 90s, 15m, 1h30m; defaults to deploy.timeout of bp.toml
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub deadline: Option<Duration>,
+    pub timeout: Option<Duration>,
 }
 
 /// How long to wait for the image, besides what `bp.toml` says.

@@ -75,18 +75,16 @@ impl Delivery {
         if let Some(limit) = self.service.limits.failures {
             options = options.fail_after(limits::tasks(limit, &self.clients.ecs(), ecs).await?);
         }
-        let container = match &ecs.container {
+        let service = cluster.service(&ecs.service, options);
+        let first = match &ecs.container {
             Some(container) => container.clone(),
-            None => {
-                let service = cluster.service(&ecs.service, "", options.clone());
-                only(service.definition().await?.container_names())?
-            }
+            None => only(service.definition().await?.container_names())?,
         };
-        let overlay = ecs::overlay(ecs, &container);
-        let service = cluster.service(&ecs.service, container, options).overlay(overlay);
+        let overlay = ecs::overlay(ecs, &first);
+        let service = service.container(first).overlay(overlay);
         #[cfg(feature = "logs")]
         let service = service.logs(self.clients.logs());
-        let service = ecs.also.iter().fold(service, EcsTarget::also);
+        let service = ecs.also.iter().fold(service, EcsTarget::container);
         match &ecs.definition {
             Some(file) => Ok(service.base(ecs::definition(file)?)),
             None => Ok(service),

@@ -70,9 +70,7 @@ impl Verb for DeployHelm {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         match &self.instead {
-            Some(Instead::History) => {
-                self.given.refuse(&[UPGRADE, &["deadline"]].concat(), "with history")?
-            }
+            Some(Instead::History) => self.given.refuse(&[UPGRADE, &["timeout"]].concat(), "with history")?,
             Some(Instead::Rollback { .. }) => self.given.refuse(UPGRADE, "with rollback")?,
             None if self.upgrade.chart.is_none() => {
                 return Err(Failure::bad_input("an upgrade needs --chart"));

@@ -59,7 +59,7 @@ impl DualDeploy {
         delivery: Delivery,
         ui: &Ui,
     ) -> Result<(Delivery, bp_artifact::ResolvedImage), Failure> {
-        let delivery = delivery.deadline(self.wait.deadline).take_over(self.fields.take_over);
+        let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
         let timeout = self.image_wait.image_timeout.unwrap_or(delivery.service.deploy.image_timeout);
         let image = self.image.wait(&delivery, timeout, ui).await?;
         Ok((delivery, image))

@@ -23,7 +23,7 @@ pub struct EmitArtifact {
     commit: Option<CommitSha>,
     /// The version that people know it by
     #[arg(long, value_name = "VERSION")]
-    release: Option<String>,
+    app_version: Option<String>,
     /// Assume the role of this environment of bp.toml; else the credentials at hand are used
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
@@ -53,7 +53,7 @@ impl Verb for EmitArtifact {
             Err(error) => return Err(error.into()),
         };
         artifact.commit = self.commit.map(|commit| commit.abbreviated()).or(artifact.commit);
-        artifact.version = self.release;
+        artifact.version = self.app_version;
         artifact.created = Some(TimeSource::system().now());
 
         let session = Session::from_env()?;

@@ -28,7 +28,26 @@ pub use self::{
     emit_artifact::EmitArtifact, promote::Promote, refresh_pull_secret::RefreshPullSecret,
     rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
 };
-use crate::{Failure, Ui};
+use crate::{Failure, Ui, program};
+
+/// The command line of every verb of this build.
+pub fn commands() -> Vec<clap::Command> {
+    vec![
+        program::command::<Configuration>(),
+        program::command::<DeployEcs>(),
+        program::command::<DeployEks>(),
+        #[cfg(feature = "helm")]
+        program::command::<DeployHelm>(),
+        program::command::<DualDeploy>(),
+        program::command::<EmitArtifact>(),
+        program::command::<Promote>(),
+        program::command::<RefreshPullSecret>(),
+        program::command::<Rollback>(),
+        program::command::<Secrets>(),
+        program::command::<SwitchTraffic>(),
+        program::command::<Verify>(),
+    ]
+}
 
 /// A verb of the command line: its arguments, and the work that they ask for.
 pub trait Verb: clap::Args {

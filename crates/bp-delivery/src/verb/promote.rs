@@ -30,9 +30,9 @@ pub struct Promote {
     /// All tags of the earlier environment, or those that a rule takes: semver:^1.2, glob:release-*
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
     all_tags: Option<TagSelector>,
-    /// Show what would be done, and do nothing
+    /// Only plan: show what would be copied; changes nothing
     #[arg(long)]
-    dry_run: bool,
+    plan: bool,
     #[command(flatten)]
     services: cli::ServicesArgs,
     #[command(flatten)]
@@ -51,8 +51,8 @@ impl Verb for Promote {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let some = !self.tags.is_empty() || self.all_tags.is_some();
-        if self.dry_run {
-            self.given.refuse(&["image-timeout"], "with --dry-run")?;
+        if self.plan {
+            self.given.refuse(&["image-timeout"], "with --plan")?;
         }
         if some {
             self.given.refuse(&["artifact"], "with --tag or --all-tags")?;
@@ -78,7 +78,7 @@ impl Verb for Promote {
         let resolver = reads.resolver(from.registry())?;
         // A plan does not wait.
         let find = async |image: &ImageRef, service: &ServiceConfig| {
-            if self.dry_run {
+            if self.plan {
                 return Ok::<_, Failure>(resolver.resolve(image).await?);
             }
             let wait = patience(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
@@ -102,7 +102,7 @@ impl Verb for Promote {
             }
             routes.resize(images.len(), route);
         }
-        if self.dry_run {
+        if self.plan {
             let plan = ui.follow(promotion.plan(images)).await?;
             ui.results(plan.to_string().lines(), &plan);
             return Ok(ExitCode::Done);

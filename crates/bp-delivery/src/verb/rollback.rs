@@ -30,7 +30,7 @@ impl Verb for Rollback {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let mut targets = Vec::new();
         for delivery in self.environment.open_all(&[]).await? {
-            let delivery = delivery.deadline(self.wait.deadline).take_over(self.fields.take_over);
+            let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
             targets.extend(delivery.targets().await?);
         }
         let receipt = ui.follow(Saga::rollback(targets, self.receipt)).await?;

@@ -63,7 +63,7 @@ enum Step {
 /// The flags that only steps with an image have a use for.
 const IMAGE: &[&str] = &["image", "artifact", "image-timeout"];
 /// The flags that only steps have a use for that change a Deployment.
-const CHANGE: &[&str] = &["deadline", "take-over"];
+const CHANGE: &[&str] = &["timeout", "take-over"];
 
 impl Step {
     /// Refuses the flags that this step has no use for.

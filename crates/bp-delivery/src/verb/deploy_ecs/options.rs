@@ -11,7 +11,7 @@ use crate::{Delivery, Failure, Ui, program::signal};
 /// How to deploy to ECS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EcsArgs {
-    /// Only look: show what would change and whether what it needs is there
+    /// Only check: show the planned changes and whether what they need exists; changes nothing
     #[arg(long, conflicts_with_all = ["revision", "answer", "force"])]
     pub(super) check: bool,
     /// Deploy this earlier revision instead of an image: web:41

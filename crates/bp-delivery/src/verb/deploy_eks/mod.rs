@@ -28,12 +28,12 @@ impl Verb for DeployEks {
     const NAME: &'static str = "deploy-eks";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        if self.eks.dry_run {
-            self.given.refuse(&["image-timeout"], "with --dry-run")?;
+        if self.eks.check {
+            self.given.refuse(&["image-timeout"], "with --check")?;
         }
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let workload = delivery.eks_with(|options| self.eks.options(options)).await?;
-        if self.eks.dry_run {
+        if self.eks.check {
             let image = self.delivery.image.find(&delivery).await?;
             let image = delivery.clients.with_platform(image).await;
             return options::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;

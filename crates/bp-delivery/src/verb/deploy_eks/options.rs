@@ -12,9 +12,9 @@ use crate::{Failure, Ui};
 /// How to roll out on EKS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EksArgs {
-    /// Show what would change and what would fail, as the cluster answers to a dry run, and change nothing
+    /// Only check: show the planned changes and whether what they need exists; changes nothing
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(super) check: bool,
     /// Set an environment variable of the container together with its image, such as DEPLOY_PLATFORM=eks; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     set_env: Vec<(String, String)>,
