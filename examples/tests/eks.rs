@@ -12,7 +12,7 @@ async fn dry_run(stage: &Stage, platform: &str) -> common::Ended {
     let image = bp_sandbox::ImageBuilder::new().platform(platform).layer([("app", platform)]).build();
     stage.world.sandbox.registry(staging.registry().as_str()).push(&image, "shop/web", "single");
     let reference = format!("{}@{}", staging.services()[0].repository, image.digest());
-    stage.run("deploy-eks", &["--env", "staging", "--image", &reference, "--take-over", "--dry-run"]).await
+    stage.run("deploy-eks", &["--env", "staging", "--image", &reference, "--take-over", "--check"]).await
 }
 
 #[tokio::test]

@@ -113,6 +113,12 @@ impl Promotion {
     ///
     /// # Errors
     /// When the tags cannot be listed, or none is left.
+    ///
+    /// # Permissions
+    /// With a rule, those of listing tags at the source.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn tags(
         &self,
         route: Route<'_>,
@@ -150,6 +156,12 @@ impl Promotion {
     ///
     /// # Errors
     /// When the file cannot be written, or a registry does not take a record.
+    ///
+    /// # Permissions
+    /// To attach them, those of a push to the destination.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a file is written whole or not at all, and a record that was not attached is attached by the next run.
     pub async fn keep_records(&self, report: &RunReport, routes: &[Route<'_>]) -> Result<(), Failure> {
         let at = TimeSource::system().now();
         let record =

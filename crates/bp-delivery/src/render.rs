@@ -142,11 +142,17 @@ impl Ui {
     }
 
     /// Shows the events of an operation to its end and gives its report.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the operation, which stops at its next safe point.
     pub async fn follow<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
         self.follow_until(work, std::future::pending()).await
     }
 
     /// The same; when `stop` completes, the operation is asked to stop, and its report says how far it came.
+    ///
+    /// # Cancel safety
+    /// As [`follow`](Self::follow).
     pub async fn follow_until<E: Show, R: Send + 'static>(
         &self,
         mut work: Operation<E, R>,

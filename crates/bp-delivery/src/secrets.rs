@@ -33,6 +33,12 @@ pub enum Form {
 ///
 /// # Errors
 /// When no service is configured, it cannot be asked, or one of its references is none.
+///
+/// # Permissions
+/// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
 pub async fn of_service(service: &ServiceConfig, clients: &Clients) -> Result<Bindings, Failure> {
     let ecs = service.ecs()?;
     let options = bp_ecs::Options::new(service.deploy.timeout)?;
@@ -60,6 +66,12 @@ pub fn of_file(path: &Path) -> Result<Bindings, Failure> {
 }
 
 /// Whether the references hold, as the environment's role sees it.
+///
+/// # Permissions
+/// `secretsmanager:DescribeSecret` or `ssm:GetParameter`; to see keys, those of reading the values.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
 pub async fn checked(bindings: &Bindings, clients: &Clients, depth: Depth) -> CheckReport {
     let references = bindings.references();
     check(&clients.secrets(&references), &references, depth).await

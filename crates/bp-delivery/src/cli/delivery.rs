@@ -23,6 +23,12 @@ impl EnvironmentArgs {
     ///
     /// # Errors
     /// When the file is missing or wrong, the environment or the service is unknown, or there are no credentials.
+    ///
+    /// # Permissions
+    /// Those of [`Session::open`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
     pub async fn open(&self, service: &ServiceArg) -> Result<Delivery, Failure> {
         let config = self.config.load(&self.env)?;
         let environment = config.environment(&self.env)?;
@@ -35,6 +41,12 @@ impl EnvironmentArgs {
     ///
     /// # Errors
     /// As [`open`](Self::open); when there are several services and none is chosen.
+    ///
+    /// # Permissions
+    /// Those of [`Session::open`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
     pub async fn open_services(&self, services: &ServicesArgs) -> Result<Vec<Delivery>, Failure> {
         self.open_chosen(&services.services, services.all).await
     }
@@ -43,6 +55,12 @@ impl EnvironmentArgs {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// # Permissions
+    /// Those of [`Session::open`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
     pub async fn open_all(&self, names: &[ServiceName]) -> Result<Vec<Delivery>, Failure> {
         self.open_chosen(names, true).await
     }
@@ -109,6 +127,12 @@ impl ImageArgs {
     ///
     /// # Errors
     /// When neither names an image, or the registry does not have it.
+    ///
+    /// # Permissions
+    /// Those of [`wait_for_image`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn find(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
         let wanted = self.wanted(delivery)?;
         let resolver = delivery.clients.resolver(wanted.repository().registry())?;
@@ -119,6 +143,12 @@ impl ImageArgs {
     ///
     /// # Errors
     /// As [`find`](Self::find); when it does not appear in time.
+    ///
+    /// # Permissions
+    /// Those of [`wait_for_image`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn wait(
         &self,
         delivery: &Delivery,
@@ -181,6 +211,12 @@ impl DeliveryArgs {
     ///
     /// # Errors
     /// When flags exclude each other; else as [`EnvironmentArgs::open`].
+    ///
+    /// # Permissions
+    /// Those of [`Session::open`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
     pub async fn open(&self) -> Result<Delivery, Failure> {
         self.image.check()?;
         Ok(self.environment.open(&self.service).await?.deadline(self.wait.timeout))
@@ -190,6 +226,12 @@ impl DeliveryArgs {
     ///
     /// # Errors
     /// As [`ImageArgs::wait`].
+    ///
+    /// # Permissions
+    /// Those of [`wait_for_image`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn image(&self, delivery: &Delivery, ui: &Ui) -> Result<ResolvedImage, Failure> {
         let timeout = self.image_wait.image_timeout.unwrap_or(delivery.service.deploy.image_timeout);
         self.image.wait(delivery, timeout, ui).await

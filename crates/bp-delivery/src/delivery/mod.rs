@@ -56,6 +56,12 @@ impl Delivery {
     ///
     /// # Errors
     /// When none is configured, bp.toml names no container and there are several, or its file of a definition is none.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, where bp.toml names no container or a percentage.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn ecs(&self) -> Result<EcsTarget, Failure> {
         self.ecs_with(|options| options).await
     }
@@ -64,6 +70,12 @@ impl Delivery {
     ///
     /// # Errors
     /// As [`ecs`](Self::ecs).
+    ///
+    /// # Permissions
+    /// As [`ecs`](Self::ecs).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn ecs_with(&self, adjust: impl FnOnce(Options) -> Options) -> Result<EcsTarget, Failure> {
         let ecs = self.service.ecs()?;
         let mut options = adjust(Options::new(self.deadline)?);
@@ -95,6 +107,12 @@ impl Delivery {
     ///
     /// # Errors
     /// When none is configured, the cluster cannot be reached, or this build has no Helm.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`; `get` on the workload, where bp.toml has a percentage.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn eks(&self) -> Result<Arc<dyn Target>, Failure> {
         match &self.service.eks()?.object {
             EksObject::Workload(_) => Ok(Arc::new(self.eks_with(|options| options).await?)),
@@ -129,6 +147,12 @@ impl Delivery {
     ///
     /// # Errors
     /// When none is configured, or the cluster cannot be reached.
+    ///
+    /// # Permissions
+    /// As [`eks`](Self::eks).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn eks_with(
         &self,
         change: impl FnOnce(bp_eks::Options) -> bp_eks::Options,
@@ -179,6 +203,12 @@ impl Delivery {
     ///
     /// # Errors
     /// When one cannot be reached.
+    ///
+    /// # Permissions
+    /// As [`ecs`](Self::ecs) and [`eks`](Self::eks).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn targets(&self) -> Result<Vec<Arc<dyn Target>>, Failure> {
         Ok(self.on_platforms().await?.into_iter().map(|(_, target)| target).collect())
     }

@@ -101,6 +101,12 @@ impl Clients {
     ///
     /// # Errors
     /// When there is no such cluster, EKS cannot be asked, or the kubeconfig is none.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
     pub async fn kube(&self, cluster: &str) -> Result<kube::Client, Failure> {
         // Held while a cluster is connected to: it is asked for once.
         let mut clusters = self.clusters.lock().await;
@@ -142,6 +148,12 @@ impl Clients {
 
     /// The image with the platform that its configuration names, if it is not an index: what a dry run holds against the
     /// nodes. As it was where the registry does not let the configuration be read.
+    ///
+    /// # Permissions
+    /// Those of pulling the image.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
     pub async fn with_platform(&self, image: ResolvedImage) -> ResolvedImage {
         if !image.platforms.is_empty() {
             return image;
