@@ -82,6 +82,14 @@ async fn all_services_are_deployed_in_their_order_and_rolled_back_together() {
     assert!(end.stderr.contains("rolling back every target"), "{}", end.stderr);
     assert_eq!(running(&stage), good, "worker went back with web");
 
+    // A share of the pods that are wanted, as a number is.
+    let share = ["--env", "staging", "--service", "web", "--set", "limits.failures=50%"];
+    for name in ["deploy-eks", "deploy-ecs"] {
+        let end = stage.run(name, &share).await;
+        assert_eq!(end.code, 3, "{name}: {}", end.stderr);
+    }
+    assert_eq!(running(&stage), good);
+
     // One service alone leaves the other as it is.
     let end = stage.run("dual-deploy", &["--env", "staging", "--service", "worker"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);

@@ -71,7 +71,8 @@ fn the_documented_flags_are_those_of_the_programs() {
 #[test]
 fn a_flag_means_the_same_in_every_command() {
     // Each is about the object of its own command.
-    let differing = ["--service", "--env", "--image", "--name", "--references", "--tag", "--artifact"];
+    let differing =
+        ["--service", "--env", "--image", "--name", "--references", "--tag", "--artifact", "--receipt"];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {
         let mut own = Vec::new();
