@@ -5,7 +5,7 @@ mod common;
 use std::{num::NonZeroU32, time::Duration};
 
 use bp_artifact::{Cause, DeployEvent, FailureReport, Outcome, ResolvedImage, Target, Verdict};
-use bp_ecs::{EcsTarget, Error, InFlight, OnFailure};
+use bp_ecs::{EcsTarget, Error, InFlight, OnFailure, Options};
 use bp_sandbox::{Behaviour, aws::ecs::NewService};
 use common::{Shop, definition, options, run};
 use serde_json::json;
@@ -269,6 +269,22 @@ async fn the_failure_is_told_long_before_it_is_over() {
     assert_eq!(deployment.await.unwrap().verdict, Verdict::RolledBack);
     // Provisioning and pull take 7 s in the model, the crash 1 s.
     assert!(told.unwrap() < Duration::from_secs(13), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visible_reason_at_the_deadline_is_a_failure_and_is_taken_back() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    let patient = Options::new(Duration::from_secs(60)).unwrap().fail_after(NonZeroU32::MAX);
+    let image = shop.image_that("crash", crashes());
+    let (outcome, report) = fails(&shop, &shop.target_with(patient), &image).await;
+    assert_eq!(
+        (outcome.verdict, report.cause),
+        (Verdict::RolledBack, Cause::ContainerExited),
+        "{outcome:#?}"
+    );
+    assert_eq!(service.definition(), old);
 }
 
 #[tokio::test(start_paused = true)]

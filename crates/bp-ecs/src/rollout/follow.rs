@@ -19,13 +19,17 @@ use tokio::time::Instant;
 use super::{
     ServiceRollout,
     apply::Applied,
-    diagnose::{Stopped, report, timestamp},
+    diagnose::{self, Stopped, report, timestamp},
     judge::{Standing, View, judge},
     patience::Patience,
     service::{Followed, deployment},
 };
 use crate::{error::Error, names::name_of};
 
+/// How long taking back a deployment at its deadline may take to begin.
+const GRACE: Duration = Duration::from_secs(60);
+/// How many tasks that do not start are shown.
+const SHOWN: usize = 5;
 /// How long a new service deployment may take to be listed.
 const LISTING: Duration = Duration::from_secs(15);
 /// Clocks may differ by this much between the parts of ECS.
@@ -179,13 +183,15 @@ impl<'a> Follower<'a> {
                     None
                 }
             };
-            let end = self.end_of_time();
-            if let Some(view) = view.filter(|_| Instant::now() >= end) {
-                return Ok(self.out_of_time(&view).await);
+            let now = Instant::now();
+            if let Some(view) = view.filter(|_| now >= self.end_of_time())
+                && let Some(end) = self.out_of_time(&view).await
+            {
+                return Ok(end);
             }
             let (calm, cluster) = (self.seen.running, &self.target.api.cluster);
-            let next = cluster.next_look(calm, self.target.options.pause(calm)).min(end);
-            tokio::time::sleep_until(next).await;
+            let (next, end) = (cluster.next_look(calm, self.target.options.pause(calm)), self.end_of_time());
+            tokio::time::sleep_until(if now < end { next.min(end) } else { next }).await;
         }
     }
 
@@ -292,12 +298,19 @@ impl<'a> Follower<'a> {
         End { ended: ended.into(), detail, service: view.service.clone(), deadline: self.end_of_time() }
     }
 
-    async fn out_of_time(&mut self, view: &View) -> End {
+    /// The deadline has passed. A deployment with a visible reason has failed and is taken back; one without continues.
+    async fn out_of_time(&mut self, view: &View) -> Option<End> {
         let reason = format!("not done after {} s", self.deadline.as_secs());
         if self.phase == Phase::Deploying && self.run.is_some() {
             self.fail(view, &reason, Cause::NoProgress).await;
         }
-        self.end(view, Ended::DeadlineExceeded, reason)
+        let failure = self.run.as_ref().and_then(|run| run.outcome().failure.as_ref());
+        let is_explained = failure.is_some_and(|f| !matches!(f.cause, Cause::NoProgress | Cause::Unknown));
+        let is_late = Instant::now() >= bp_artifact::time::after(self.end_of_time(), GRACE);
+        if self.phase == Phase::Deploying && is_explained && self.back_to.is_some() && !is_late {
+            return self.go_back(view, reason).await;
+        }
+        Some(self.end(view, Ended::DeadlineExceeded, format!("{reason}; it continues in ECS")))
     }
 
     /// The end of watching a deployment that goes on and can no longer be observed.
@@ -419,10 +432,13 @@ impl<'a> Follower<'a> {
         let mut failure =
             report(&self.stopped, view, self.ours.created_at.and_then(timestamp), reason, otherwise);
         #[cfg(feature = "logs")]
-        if let Some(worst) = super::diagnose::worst(&self.stopped) {
+        if let Some(worst) = diagnose::worst(&self.stopped) {
             // What the program itself said is the most telling.
             let lines = self.target.last_lines(&self.ours.definition, worst).await;
             failure.evidence.splice(0..0, lines);
+        }
+        if otherwise == Cause::NoProgress {
+            failure.evidence.extend(self.not_started().await);
         }
         if let Some(message) = self.blind.clone() {
             let source = "stopped tasks".to_owned();
@@ -432,6 +448,14 @@ impl<'a> Follower<'a> {
             Some(run) => run.failing(failure),
             None => self.reporter.notice(format!("{}, of somebody else, fails: {failure}", self.ours.id)),
         }
+    }
+
+    /// The tasks of ours that are still starting: what a deployment without a failure waits for.
+    async fn not_started(&self) -> Vec<Evidence> {
+        let tasks = self.target.api.tasks(DesiredStatus::Running).await.unwrap_or_default();
+        let ours = tasks.iter().filter(|task| task.started_by.as_deref() == Some(&self.ours.id));
+        let starting = ours.filter(|task| task.last_status.as_deref() != Some("RUNNING"));
+        starting.take(SHOWN).map(diagnose::starting).collect()
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {
