@@ -91,23 +91,34 @@
 //!
 //! The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 
+mod answer;
+mod api;
 mod connect;
+mod error;
 #[cfg(feature = "helm")]
 mod helm;
+mod object;
+mod options;
+mod preflight;
 mod pull_secret;
 mod rollout;
+mod target;
 mod traffic;
+mod workload;
 
 pub use bp_artifact::OnFailure;
 pub use connect::{
     Access, AccessEntry, AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector,
     from_kubeconfig, in_cluster,
 };
+pub use error::{Conflict, Error};
 #[cfg(feature = "helm")]
 pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
+pub use object::ObjectRef;
+pub use options::{LiveLogs, Options};
+pub use preflight::{Finding, Preflight, roles::Lookups};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
-pub use rollout::{
-    Conflict, EksTarget, Error, Finding, LiveLogs, Lookups, ObjectRef, Options, Plan, Preflight, Rollout,
-    RolloutStatus, Stage,
-};
+pub use rollout::plan::Plan;
+pub use target::{EksTarget, Rollout};
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};
+pub use workload::{RolloutStatus, Stage};

@@ -16,7 +16,7 @@ use kube::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::rollout::{Error, ObjectRef};
+use crate::{error::Error, object::ObjectRef};
 
 /// Our name among the owners of the Secret's fields.
 const MANAGER: &str = "bp-eks:pull-secret";

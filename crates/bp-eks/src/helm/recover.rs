@@ -3,10 +3,10 @@
 use bp_artifact::{DeployEvent, Emitter};
 
 use super::{
+    context::{HelmRevision, Release},
     error::HelmError,
     lease::Held,
     program::{Program, words},
-    release::{HelmRevision, Inner},
 };
 
 /// The last revision that was deployed.
@@ -14,7 +14,7 @@ pub(super) fn deployed(history: &[HelmRevision]) -> Option<&HelmRevision> {
     history.iter().rev().find(|revision| revision.status == "deployed")
 }
 
-impl Inner {
+impl Release {
     pub(super) async fn history(&self, helm: &Program) -> Result<Vec<HelmRevision>, HelmError> {
         let arguments = words(["history", &self.release, "--max", "50", "--output", "json"]);
         match helm.json("history", &arguments).await {

@@ -5,18 +5,18 @@ use bp_artifact::{
 };
 
 use super::{
+    context::{HelmRevision, Release},
     error::HelmError,
     lease::Held,
     manifest::{Placed, placed},
     program::{Program, words},
     recover::deployed,
-    release::{HelmRevision, Inner},
     upgrade::Begun,
 };
 
 type Events = Emitter<DeployEvent>;
 
-impl Inner {
+impl Release {
     pub(super) async fn rollback(
         &self,
         revision: Option<u32>,

@@ -7,26 +7,25 @@ use bp_artifact::{
     ResolvedImage, Revision, Verdict,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
-};
+use kube::api::DynamicObject;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    context::Release,
     error::HelmError,
     lease::Held,
     manifest::{Placed, placed},
     program::{Program, Running, words},
     proxy::Proxy,
     recover::deployed,
-    release::Inner,
 };
-use crate::rollout::{
-    ObjectRef,
-    sight::Sight,
-    watch::{Query, watch},
+use crate::{
+    api::{
+        sight::Sight,
+        watch::{Query, watch},
+    },
+    workload,
 };
 
 type Events = Emitter<DeployEvent>;
@@ -51,7 +50,7 @@ enum End {
 /// What was begun, as its outcome if nothing more is seen of it.
 pub(super) type Begun = OnceLock<Outcome>;
 
-impl Inner {
+impl Release {
     pub(super) async fn upgrade(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, HelmError> {
         let mut held = self.take(events).await?;
         let (mut validity, begun) = (held.validity(), Begun::new());
@@ -96,8 +95,8 @@ impl Inner {
 
     /// Helm, with a way to the cluster for as long as the Lease is held.
     pub(super) async fn program(&self, held: Option<&Held>) -> Result<Program, HelmError> {
-        let proxy = Proxy::start(self.client.clone(), held.map(Held::validity)).await?;
-        Program::new(self.program.clone(), self.namespace.clone(), proxy)
+        let proxy = Proxy::start(self.scope.client.clone(), held.map(Held::validity)).await?;
+        Program::new(self.program.clone(), self.scope.namespace.clone(), proxy)
     }
 
     async fn upgrade_held(
@@ -315,18 +314,12 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Option<Outcome>, HelmError> {
         let Some(workload) = &place.workload else { return Ok(None) };
-        let kind = match workload.kind {
-            bp_artifact::WorkloadKind::Deployment => "Deployment",
-            bp_artifact::WorkloadKind::StatefulSet => "StatefulSet",
-            bp_artifact::WorkloadKind::DaemonSet => "DaemonSet",
-            _ => return Ok(None),
-        };
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let resource = (workload::of(workload.kind).resource)();
+        let api = self.scope.dynamic(&resource);
         let itself = Query::fields(&format!("metadata.name={}", workload.name));
         let (seen, mut news) = watch(api, itself, "watch workloads", false);
-        let (object, mut sight) =
-            (ObjectRef::of_workload(&self.cluster, &self.namespace, workload), Sight::default());
+        let object = self.scope.object(workload.kind.name(), &workload.name);
+        let mut sight = Sight::default();
         while !seen.state().iter().any(|object| carries(object, place)) {
             let late = (!sight.is_clear()).then_some(deadline);
             let blind = sight.ends(self.options.grace).or(late);

@@ -3,51 +3,36 @@
 use std::collections::HashSet;
 
 use bp_artifact::{
-    Classified, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Classified, DeployEvent, DigestRef, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
 
 use super::{
-    api::{Manner, is_ours},
-    causes::Recovery,
-    error::Error,
+    WorkloadRollout,
+    api::Manner,
     evidence,
     follow::End,
     judge::{Ours, Picture},
-    live::Live,
-    retry::{Patience, retried},
     survey::{Start, revision_in_place},
-    target::Inner,
-    template::Slot,
+};
+use crate::{
+    api::{
+        Events,
+        manager::is_ours,
+        retry::{Patience, retried},
+        symptom::Recovery,
+    },
+    error::Error,
+    workload::{Live, template::Slot},
 };
 
 /// What to do about an undo that was not seen through.
 const ROLL_BACK: &str = "run the rollback again to resume";
 
-/// What people are told of a change that cannot be seen any more.
-pub(crate) fn unobserved(what: &str, error: &Error) -> String {
-    let why = error.without_advice();
-    format!("{what} and continues; it can no longer be observed: {why}; run the same command to resume")
-}
-
-/// What people are told of a change that was sent and not answered.
-///
-/// # Errors
-/// When it was answered: nothing was changed.
-pub(crate) fn may_be_applied(object: &impl std::fmt::Display, error: Error) -> Result<String, Error> {
-    let Error::Unreachable { .. } = &error else { return Err(error) };
-    let why = error.without_advice();
-    Ok(format!(
-        "the change of {object} may have been applied, and no answer came back: {why}; run the same command to resume"
-    ))
-}
-
-pub(super) type Events = Emitter<DeployEvent>;
-
-impl Inner {
-    pub(super) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
+impl WorkloadRollout {
+    pub(crate) async fn deploy(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, Error> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
-        if start.live.is_job() {
+        if start.live.runs_to_completion() {
             drop(start);
             return self.run_job(image, events, deadline).await;
         }
@@ -129,7 +114,7 @@ impl Inner {
     pub(super) async fn apply(&self, live: &Live, slot: &Slot, image: &str) -> Result<Live, Error> {
         let environment = &self.options.environment;
         let apply =
-            |force| self.cluster.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
+            |force| self.api.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
         match apply(false).await {
             Err(Error::Conflict { conflicts, .. })
                 if self.options.take_over || conflicts.iter().all(|c| is_ours(&c.manager)) =>
@@ -167,7 +152,7 @@ impl Inner {
 
     pub(super) fn not_cancelled(&self, events: &Events) -> Result<(), Error> {
         match events.is_cancelled() {
-            true => Err(Error::Interrupted { workload: self.cluster.workload.clone() }),
+            true => Err(Error::Interrupted { workload: self.api.workload.clone() }),
             false => Ok(()),
         }
     }
@@ -181,16 +166,18 @@ impl Inner {
         start: &mut Start<'_>,
         events: &Events,
     ) -> Result<Option<(Outcome, Picture)>, Error> {
-        let workload = &self.cluster.workload;
+        let workload = &self.api.workload;
         let (verdict, symptom, detail) = match end {
             End::Complete => return Ok(None),
             End::Unobserved(error) => {
                 let what = match &base.revision {
-                    Some(job) if start.live.is_job() => format!("{}/{} was created", workload.kind, job.id),
+                    Some(job) if start.live.runs_to_completion() => {
+                        format!("{}/{} was created", workload.kind, job.id)
+                    }
                     Some(revision) => format!("revision {revision} was applied to {workload}"),
                     None => format!("a change was applied to {workload}"),
                 };
-                (Verdict::Unobserved, None, unobserved(&what, &error))
+                (Verdict::Unobserved, None, error.unobserved(&what))
             }
             End::Failed(symptom) => {
                 (Verdict::FailedInPlace, Some(symptom), "the new pods do not come up".to_owned())
@@ -208,7 +195,7 @@ impl Inner {
         let picture = start.follower.picture().unwrap_or_default();
         let mut failure = None;
         if let Some(symptom) = symptom {
-            let report = evidence::gather(&self.cluster, &picture, symptom).await;
+            let report = evidence::gather(&self.api, &picture, symptom).await;
             events.emit(DeployEvent::Failing { target: self.id.clone(), failure: report.clone() });
             failure = Some(report);
         }
@@ -288,7 +275,7 @@ impl Inner {
                 verdict: Verdict::Unobserved,
                 detail: format!(
                     "revision {previous} was put back in {} and continues; it can no longer be observed: {}; {ROLL_BACK}",
-                    self.cluster.workload,
+                    self.api.workload,
                     error.without_advice()
                 ),
                 ..failed.clone()
@@ -344,7 +331,7 @@ impl Inner {
                 outcome.verdict = Verdict::Unproven;
                 outcome.detail = format!(
                     "the rollout of {} is complete, and what its pods run could not be read: {}",
-                    self.cluster.workload,
+                    self.api.workload,
                     error.without_advice()
                 );
             }
@@ -363,7 +350,7 @@ impl Inner {
     /// # Errors
     /// When it was answered: nothing was changed.
     pub(super) fn may_be_applied(&self, base: Outcome, error: Error) -> Result<Outcome, Error> {
-        let detail = may_be_applied(&self.cluster.workload, error)?;
+        let detail = error.may_be_applied(&self.api.workload)?;
         Ok(Outcome { verdict: Verdict::Unobserved, changed: true, detail, ..base })
     }
 }

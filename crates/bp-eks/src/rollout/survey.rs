@@ -6,20 +6,18 @@ use bp_artifact::{Current, FailureReport, Proof, ResolvedImage, Revision};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::{
-    deploy::Events,
+use super::{WorkloadRollout, evidence, follow::Follower, judge::Picture, proof, watches::Watches};
+use crate::{
+    api::{
+        Events,
+        retry::{Patience, retried},
+    },
     error::Error,
-    evidence,
-    follow::Follower,
-    judge::Picture,
-    live::Live,
-    proof,
-    retry::{Patience, retried},
-    status::RolloutStatus,
-    target::Inner,
-    template::{self, Slot},
-    version::{self, Version},
-    watches::Watches,
+    workload::{
+        Live, RolloutStatus,
+        template::{self, Slot},
+        version::{self, Version},
+    },
 };
 
 /// What a roll-out starts from.
@@ -63,9 +61,9 @@ fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> 
     }
 }
 
-impl Inner {
-    pub(super) fn slot(&self, live: &Live) -> Result<Slot, Error> {
-        template::slot(live.template(), &self.cluster.workload, self.container.as_deref())
+impl WorkloadRollout {
+    pub(crate) fn slot(&self, live: &Live) -> Result<Slot, Error> {
+        template::slot(live.template(), &self.api.workload, self.container.as_deref())
     }
 
     /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
@@ -74,11 +72,11 @@ impl Inner {
         events: &'s Events,
         deadline: Instant,
     ) -> Result<Start<'s>, Error> {
-        let live = self.cluster.workload().await?;
+        let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
-        let watches = Watches::start(&self.cluster, &live, self.options.live_events);
+        let watches = Watches::start(&self.api, &live, self.options.live_events);
         let follower =
-            Follower::start(&self.cluster, &self.id, events, watches, deadline, Duration::ZERO).await?;
+            Follower::start(&self.api, &self.id, events, watches, deadline, Duration::ZERO).await?;
         let seen = follower.picture()?;
         let live = seen.live.unwrap_or(live);
         let previous = stable(&live, &seen.versions, &seen.pods, &slot);
@@ -87,7 +85,7 @@ impl Inner {
 
     /// Refuses where a change would not roll out.
     pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
-        let workload = || self.cluster.workload.clone();
+        let workload = || self.api.workload.clone();
         match () {
             () if live.is_paused() => Err(Error::Paused { workload: workload() }),
             () if live.status(0) == RolloutStatus::OnDelete => Err(Error::OnDelete { workload: workload() }),
@@ -100,12 +98,12 @@ impl Inner {
         let start = self.start(events, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
         match picture.reason(None) {
-            Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),
+            Some(symptom) => Ok(Some(evidence::gather(&self.api, &picture, symptom).await)),
             None => Ok(None),
         }
     }
 
-    pub(super) async fn current(&self) -> Result<Current, Error> {
+    pub(crate) async fn current(&self) -> Result<Current, Error> {
         let (picture, live, slot) = self.read().await?;
         let in_place = revision_in_place(&live, &picture.versions, &slot);
         let rolling_out = (!live.is_settled()).then(|| in_place.clone());
@@ -114,18 +112,18 @@ impl Inner {
     }
 
     /// The revision before the one in place.
-    pub(super) async fn previous(&self) -> Result<Revision, Error> {
+    pub(crate) async fn previous(&self) -> Result<Revision, Error> {
         let (picture, live, slot) = self.read().await?;
-        if live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
+        if live.runs_to_completion() {
+            return Err(Error::NotUndoable { workload: self.api.workload.clone() });
         }
         let find = if live.is_settled() { version::earlier } else { version::stable };
         let version = find(&live, &picture.versions, &picture.pods);
-        let none = || Error::NoPrevious { workload: self.cluster.workload.clone() };
+        let none = || Error::NoPrevious { workload: self.api.workload.clone() };
         version.map(|version| revision_of(version, &slot)).ok_or_else(none)
     }
 
-    pub(super) async fn prove(&self) -> Result<Proof, Error> {
+    pub(crate) async fn prove(&self) -> Result<Proof, Error> {
         let (picture, live, slot) = self.read().await?;
         // With a partition some pods are to keep what they run, and they are asked too.
         let pods = if live.partition() > 0 { picture.pods.iter().collect() } else { picture.new_pods() };
@@ -134,9 +132,9 @@ impl Inner {
 
     /// Everything at once, without warnings.
     pub(super) async fn read(&self) -> Result<(Picture, Live, Slot), Error> {
-        let live = self.cluster.workload().await?;
+        let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
-        let (versions, pods) = tokio::try_join!(self.cluster.versions(&live), self.cluster.list_pods(&live))?;
+        let (versions, pods) = tokio::try_join!(self.api.versions(&live), self.api.list_pods(&live))?;
         let picture = Picture { live: Some(live.clone()), versions, pods, events: Vec::new() };
         Ok((picture, live, slot))
     }
@@ -156,8 +154,7 @@ impl Inner {
         if let Some(live) = &picture.live {
             let patience =
                 Patience::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
-            let read =
-                || async { tokio::try_join!(self.cluster.versions(live), self.cluster.list_pods(live)) };
+            let read = || async { tokio::try_join!(self.api.versions(live), self.api.list_pods(live)) };
             (fresh.versions, fresh.pods) = retried(patience, events, &self.id, read).await?;
         }
         let pods = fresh.new_pods();

@@ -1,27 +1,31 @@
 //! The way back: the image alone where nothing else changed, the whole template where more did.
 
-use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
+use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision, chain};
 use serde_json::Value;
 
 use super::{
-    causes,
-    deploy::Events,
-    error::Error,
-    follow::chain,
-    live::Live,
-    retry::{Patience, retried},
+    WorkloadRollout, diagnose,
     survey::{Start, revision_in_place},
-    target::Inner,
-    template::{self, Slot},
-    version::{self, Version},
+};
+use crate::{
+    api::{
+        Events, pod,
+        retry::{Patience, retried},
+    },
+    error::Error,
+    workload::{
+        Live,
+        template::{self, Slot},
+        version::{self, Version},
+    },
 };
 
-impl Inner {
-    pub(super) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
+impl WorkloadRollout {
+    pub(crate) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let mut start = self.start(events, deadline).await?;
-        if start.live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
+        if start.live.runs_to_completion() {
+            return Err(Error::NotUndoable { workload: self.api.workload.clone() });
         }
         let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
         let same = start.in_place().image == revision.image && wanted.is_none();
@@ -71,12 +75,7 @@ impl Inner {
     /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.
     fn wanted(&self, live: &Live, versions: &[Version], slot: &Slot, revision: &Revision) -> Option<Value> {
         let kept = version::of_image(live, versions, &slot.name, &revision.image, &revision.id)?;
-        let applied = template::with(
-            template::plain(live.template()),
-            slot,
-            &revision.image,
-            &self.options.environment,
-        );
+        let applied = template::with(live.plain_template(), slot, &revision.image, &self.options.environment);
         (kept.template != applied).then(|| kept.template.clone())
     }
 
@@ -87,10 +86,10 @@ impl Inner {
         slot: &Slot,
         revision: &Revision,
     ) -> Result<Live, Error> {
-        let live = self.cluster.workload().await?;
+        let live = self.api.workload().await?;
         match self.wanted(&live, versions, slot, revision) {
             // Refused when somebody wrote in between, most often the controller its status.
-            Some(template) => self.cluster.replace_template(&live, slot, template).await,
+            Some(template) => self.api.replace_template(&live, slot, template).await,
             None => self.apply(&live, slot, &revision.image).await,
         }
     }
@@ -104,12 +103,12 @@ impl Inner {
         }
         for pod in &picture.pods {
             let stuck =
-                causes::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
-            if !stuck || causes::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
+                diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
+            if !stuck || pod::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
-            let message = match self.cluster.delete_pod(pod).await {
+            let message = match self.api.delete_pod(pod).await {
                 Ok(()) => format!(
                     "pod/{name} was deleted: broken as it was, it would have blocked its own replacement"
                 ),
