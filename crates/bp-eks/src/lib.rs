@@ -94,6 +94,7 @@
 mod answer;
 mod api;
 mod connect;
+mod ending;
 mod error;
 #[cfg(feature = "helm")]
 mod helm;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bp_artifact::{
-    Current, DeployEvent, Drift, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target,
-    TargetError, TargetId, Workload,
+    Current, DeployEvent, Drift, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
+    TargetId, Workload, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
 use kube::Client;
@@ -55,12 +55,15 @@ impl EksTarget {
         self.0.id.clone()
     }
 
-    fn spawn<F>(&self, work: impl FnOnce(Arc<WorkloadRollout>, Emitter<DeployEvent>) -> F) -> Rollout
+    fn spawn<F>(&self, work: impl FnOnce(Arc<WorkloadRollout>, Reporter) -> F + Send + 'static) -> Rollout
     where
-        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+        F: Future<Output = Result<Outcome, Error>> + Send,
     {
-        let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| work(inner, events))
+        let rollout = Arc::clone(&self.0);
+        Operation::spawn(|events| async move {
+            let reporter = Reporter::new(&events, rollout.id.clone());
+            work(rollout, reporter).await
+        })
     }
 
     /// Rolls out `image` and watches it to its end: reads the workload, applies exactly our container's image, follows
@@ -86,7 +89,7 @@ impl EksTarget {
     /// Dropping or cancelling the operation stops watching; the roll-out goes on, and nothing is rolled back.
     pub fn deploy(&self, image: &ResolvedImage) -> Rollout {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.deploy(&image, &events).await })
+        self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
     }
 
     /// Puts `revision` back and watches it to its end.
@@ -103,7 +106,7 @@ impl EksTarget {
     /// As [`deploy`](Self::deploy).
     pub fn restore(&self, revision: &Revision) -> Rollout {
         let revision = revision.clone();
-        self.spawn(|inner, events| async move { inner.restore(&revision, &events).await })
+        self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
     }
 
     /// Goes back: to what ran before a roll-out that is under way or has failed, else to the revision that the last one
@@ -118,9 +121,9 @@ impl EksTarget {
     /// # Cancel safety
     /// As [`deploy`](Self::deploy).
     pub fn rollback(&self) -> Rollout {
-        self.spawn(|inner, events| async move {
-            let revision = inner.previous().await?;
-            inner.restore(&revision, &events).await
+        self.spawn(|rollout, reporter| async move {
+            let revision = rollout.previous().await?;
+            rollout.restore(&revision, &reporter).await
         })
     }
 
@@ -237,17 +240,11 @@ impl Target for EksTarget {
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, image) = (Arc::clone(&self.0), image.clone());
-        Operation::spawn(
-            |events| async move { inner.deploy(&image, &events).await.map_err(TargetError::new) },
-        )
+        EksTarget::deploy(self, image).map_err(TargetError::new)
     }
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
-        Operation::spawn(
-            |events| async move { inner.restore(&revision, &events).await.map_err(TargetError::new) },
-        )
+        EksTarget::restore(self, revision).map_err(TargetError::new)
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {

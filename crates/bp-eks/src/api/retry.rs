@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use bp_artifact::{Classified, DeployEvent, Emitter, TargetId};
+use bp_artifact::{Classified, deploy::Reporter};
 use tokio::time::{Instant, sleep};
 
 use super::watch;
@@ -50,14 +50,13 @@ impl OfApi for Error {
 }
 
 /// Calls until it succeeds, fails for a reason that does not pass, or has been tried for long enough. The first failure
-/// is a notice of the target `id`.
+/// is a notice.
 ///
 /// # Errors
 /// The last failure, also when the operation is cancelled.
 pub(crate) async fn retried<T, E, F>(
     patience: Patience,
-    events: &Emitter<DeployEvent>,
-    id: &TargetId,
+    reporter: &Reporter,
     mut call: impl FnMut() -> F,
 ) -> Result<T, E>
 where
@@ -78,12 +77,11 @@ where
         };
         if !std::mem::replace(&mut told, true) {
             let why = error.of_api().map(Error::without_advice).unwrap_or_default();
-            let message = format!("trying again: {why}");
-            events.emit(DeployEvent::Notice { target: id.clone(), message });
+            reporter.notice(format!("trying again: {why}"));
         }
         tokio::select! {
             () = sleep(pause.min(left)) => {}
-            () = events.cancelled() => return Err(error),
+            () = reporter.cancelled() => return Err(error),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bp_artifact::{Classified, ErrorClass};
 
-use crate::error::Error;
+use crate::{error::Error};
 
 /// An error of a Helm release. An upgrade that failed and was rolled back is none: that is a
 /// [`Verdict`](bp_artifact::Verdict).

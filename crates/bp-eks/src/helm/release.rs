@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{
-    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId, TimeSource,
+    Current, DeployEvent, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError, TargetId,
+    TimeSource, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
 use kube::Client;
@@ -131,12 +131,15 @@ impl HelmRelease {
         self.with(|inner| inner.assume_dead_after = Some(time))
     }
 
-    fn spawn<F>(&self, work: impl FnOnce(Arc<Release>, Emitter<DeployEvent>) -> F) -> HelmRun
+    fn spawn<F>(&self, work: impl FnOnce(Arc<Release>, Reporter) -> F + Send + 'static) -> HelmRun
     where
-        F: Future<Output = Result<Outcome, HelmError>> + Send + 'static,
+        F: Future<Output = Result<Outcome, HelmError>> + Send,
     {
-        let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| work(inner, events))
+        let release = Arc::clone(&self.0);
+        Operation::spawn(|events| async move {
+            let reporter = Reporter::new(&events, release.id.clone());
+            work(release, reporter).await
+        })
     }
 
     /// `eks/<cluster>/<namespace>/helm/<release>`.
@@ -165,7 +168,7 @@ impl HelmRelease {
     /// applied. The same call goes on from there.
     pub fn upgrade(&self, image: &ResolvedImage) -> HelmRun {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.upgrade(&image, &events).await })
+        self.spawn(|release, reporter| async move { release.upgrade(&image, &reporter).await })
     }
 
     /// Rolls the release back to `revision`, or to the last one that was deployed before, and waits until it runs.
@@ -179,7 +182,7 @@ impl HelmRelease {
     /// # Cancel safety
     /// As [`upgrade`](Self::upgrade).
     pub fn rollback(&self, revision: Option<u32>) -> HelmRun {
-        self.spawn(move |inner, events| async move { inner.rollback(revision, &events).await })
+        self.spawn(move |release, reporter| async move { release.rollback(revision, &reporter).await })
     }
 
     /// The revisions of the release, the latest last; none when it was never installed.
@@ -207,18 +210,12 @@ impl Target for HelmRelease {
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, image) = (Arc::clone(&self.0), image.clone());
-        Operation::spawn(
-            |events| async move { inner.upgrade(&image, &events).await.map_err(TargetError::new) },
-        )
+        self.upgrade(image).map_err(TargetError::new)
     }
 
     /// Rolls back to the revision of that number.
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, number) = (Arc::clone(&self.0), revision.id.parse().ok());
-        Operation::spawn(move |events| async move {
-            inner.rollback(number, &events).await.map_err(TargetError::new)
-        })
+        self.rollback(revision.id.parse().ok()).map_err(TargetError::new)
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
+use bp_artifact::{Progress, deploy::Reporter};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -43,8 +43,7 @@ pub(super) enum End {
 /// One that follows: the watches, and what was told already.
 pub(super) struct Follower<'f> {
     api: &'f WorkloadApi,
-    id: &'f TargetId,
-    events: &'f Emitter<DeployEvent>,
+    reporter: &'f Reporter,
     pub(super) watches: Watches,
     sight: Sight,
     /// For how long a refusal of a watch is waited out: not at all before anything was changed.
@@ -64,16 +63,14 @@ impl<'f> Follower<'f> {
     /// When the API refuses us for longer than `grace`, or cannot be reached until the deadline.
     pub(super) async fn start(
         api: &'f WorkloadApi,
-        id: &'f TargetId,
-        events: &'f Emitter<DeployEvent>,
+        reporter: &'f Reporter,
         watches: Watches,
         deadline: Instant,
         grace: Duration,
     ) -> Result<Self, Error> {
         let mut follower = Follower {
             api,
-            id,
-            events,
+            reporter,
             watches,
             sight: Sight::default(),
             grace,
@@ -117,7 +114,7 @@ impl<'f> Follower<'f> {
             && picture.runs_to_completion()
         {
             // It may have begun and ended since the last look.
-            self.tails.look(self.api, self.id, self.events, bounds, &picture);
+            self.tails.look(self.api, self.reporter, bounds, &picture);
             patience = LAST_LINES;
         }
         self.tails.end(patience).await;
@@ -151,7 +148,7 @@ impl<'f> Follower<'f> {
                 Judgement::Waiting(Some(progress)) => {
                     self.tell_progress(progress);
                     if let Some(bounds) = logs {
-                        self.tails.look(self.api, self.id, self.events, bounds, &picture);
+                        self.tails.look(self.api, self.reporter, bounds, &picture);
                     }
                 }
                 Judgement::Blocked(progress, symptom) => {
@@ -203,7 +200,7 @@ impl<'f> Follower<'f> {
             news = self.watches.next() => return Ok(Some(self.sight.read(news, &self.api.object()))),
             refused = self.tails.refusal() => return Ok(Some(Told::NoLogs(refused))),
             () = sleep_until(deadline.min(blind)) => Instant::now(),
-            () = self.events.cancelled() => {
+            () = self.reporter.cancelled() => {
                 return Err(Error::Interrupted { workload: self.api.workload.clone() });
             }
         };
@@ -234,7 +231,7 @@ impl<'f> Follower<'f> {
     /// Tells a message once.
     pub(super) fn notice(&mut self, message: String) {
         if self.told.insert(message.clone()) {
-            self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+            self.reporter.notice(message);
         }
     }
 
@@ -250,8 +247,7 @@ impl<'f> Follower<'f> {
                     // The newer kind of events has one time only.
                     let last = event.last_timestamp.as_ref().map(|time| time.0);
                     let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
-                    let target = self.id.clone();
-                    self.events.emit(DeployEvent::Log { target, source, line, at, left_out: 0 });
+                    self.reporter.log(source, line, at, 0);
                 }
             }
         }
@@ -260,7 +256,7 @@ impl<'f> Follower<'f> {
     fn tell_progress(&mut self, progress: Progress) {
         if self.last.as_ref() != Some(&progress) {
             self.last = Some(progress.clone());
-            self.events.emit(DeployEvent::Progress { target: self.id.clone(), progress });
+            self.reporter.progress(progress);
         }
     }
 }

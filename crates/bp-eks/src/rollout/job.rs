@@ -1,15 +1,20 @@
 //! Jobs. A Job's template never changes, so each image is a Job of its own, made after the one that was named; its name
 //! tells the image, so that the same command finds it again.
 
-use bp_artifact::{DeployEvent, Outcome, ResolvedImage, Revision, Verdict, Workload};
+use bp_artifact::{
+    Outcome, ResolvedImage, Revision, Workload,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
 use tokio::time::Instant;
 
-use super::{WorkloadRollout, api::WorkloadApi, follow::Follower, survey::Start, watches::Watches};
+use super::{
+    WorkloadRollout, api::WorkloadApi, conclude::Concluded, follow::Follower, survey::Start, watches::Watches,
+};
 use crate::{
-    api::{
-        Events,
-        retry::{Patience, retried},
-    },
+    api::retry::{Patience, retried},
     error::Error,
     workload::{Live, RolloutStatus, job, template::Slot},
 };
@@ -22,51 +27,45 @@ impl WorkloadRollout {
     pub(super) async fn run_job(
         &self,
         image: &ResolvedImage,
-        events: &Events,
+        reporter: &Reporter,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
         let pattern = self.api.workload().await?;
         let slot = self.slot(&pattern)?;
-        let wanted = image.reference.to_string();
-        let is_it = pattern.has(&slot, &wanted, &self.options.environment);
-        let (live, made) = match is_it && !has_failed(&pattern) {
-            true => (pattern, false),
-            false => {
-                self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-                self.job(&pattern, &slot, image, events, patience).await?
+        let is_it = pattern.has(&slot, &image.reference.to_string(), &self.options.environment);
+        let (live, made) = if is_it && !has_failed(&pattern) {
+            (pattern, false)
+        } else {
+            if reporter.is_cancelled() {
+                return Err(self.interrupted());
             }
+            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            self.job(&pattern, &slot, image, reporter, patience).await?
         };
         let revision = Revision::new(live.metadata().name.clone().unwrap_or_default(), &image.reference);
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: Some(image.reference.clone()),
-            current: None,
-            changes: made,
-        });
-        let cluster = self.api.of(&revision.id);
-        let base = Outcome { image: Some(image.reference.clone()), ..self.outcome(revision.clone(), made) };
+        let mut run = Run::planned(reporter, Intent::deploy(image).changes(made));
+        if !made {
+            run.detail("already in place");
+        }
+        let api = self.api.of(&revision.id);
         let ours = self.ours(&live, &live, &slot);
-        self.tell_applied(&revision, &ours, !made, events);
-        let watches = Watches::start(&cluster, &live, self.options.live_events);
+        run.applied(revision.clone(), format!("generation {}", ours.generation), !made);
+        let watches = Watches::start(&api, &live, self.options.live_events);
         let grace = self.options.grace;
-        let follower = match Follower::start(&cluster, &self.id, events, watches, deadline, grace).await {
+        let follower = match Follower::start(&api, reporter, watches, deadline, grace).await {
             Ok(follower) => follower,
             Err(error @ Error::Interrupted { .. }) => return Err(error),
             Err(error) => {
-                let what = format!("job/{} was created", revision.id);
-                let detail = error.unobserved(&what);
-                return Ok(self.ended(Outcome { verdict: Verdict::Unobserved, detail, ..base }, events));
+                let detail = error.unobserved(&format!("job/{} was created", revision.id));
+                return Ok(run.ended(Ended::Unobserved, detail));
             }
         };
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
         let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
-        match self.conclude(base.clone(), end, &mut start, events).await? {
-            Some((outcome, _)) => Ok(self.ended(outcome, events)),
-            None => {
-                let picture = start.follower.picture()?;
-                Ok(self.finish(base, &picture, Some(image), &start.slot, events).await)
-            }
+        match self.conclude(run, end, &start).await? {
+            Concluded::Complete(run, picture) => Ok(self.proven(run, &picture, &start.slot).await),
+            Concluded::Failed(run, _, how) => Ok(run.ended(Ended::FailedInPlace, how)),
+            Concluded::Over(outcome) => Ok(outcome),
         }
     }
 
@@ -76,7 +75,7 @@ impl WorkloadRollout {
         pattern: &Live,
         slot: &Slot,
         image: &ResolvedImage,
-        events: &Events,
+        reporter: &Reporter,
         patience: Patience,
     ) -> Result<(Live, bool), Error> {
         let name = &self.api.workload.name;
@@ -86,7 +85,7 @@ impl WorkloadRollout {
             let mut object = object.clone();
             object.metadata.name = Some(name.clone());
             let create = || self.api.create(slot, &object);
-            if let Some(live) = retried(patience, events, &self.id, create).await? {
+            if let Some(live) = retried(patience, reporter, create).await? {
                 return Ok((live, true));
             }
             let there = self.api.of(&name).workload().await?;

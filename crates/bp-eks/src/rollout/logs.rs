@@ -6,7 +6,7 @@ use std::{
 };
 
 use backon::BackoffBuilder;
-use bp_artifact::{DeployEvent, TargetId};
+use bp_artifact::deploy::Reporter;
 use futures_util::io::{AsyncBufRead, AsyncBufReadExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{api::WorkloadApi, judge::Picture};
 use crate::{
-    api::{Events, text::Text, watch},
+    api::{text::Text, watch},
     error::Error,
     options::LiveLogs,
 };
@@ -41,8 +41,7 @@ impl Tails {
     pub(super) fn look(
         &mut self,
         cluster: &WorkloadApi,
-        target: &TargetId,
-        events: &Events,
+        reporter: &Reporter,
         bounds: LiveLogs,
         picture: &Picture,
     ) {
@@ -62,8 +61,7 @@ impl Tails {
             for (container, run) in started {
                 if begun.insert(format!("{container} {run}")) {
                     let teller = Teller {
-                        events: events.clone(),
-                        target: target.clone(),
+                        reporter: reporter.clone(),
                         source: format!("pod/{}/{container}", pod.name_any()),
                         bounds,
                     };
@@ -123,21 +121,14 @@ fn run(container: &ContainerStatus) -> Option<String> {
 
 /// Tells what one container writes.
 struct Teller {
-    events: Events,
-    target: TargetId,
+    reporter: Reporter,
     source: String,
     bounds: LiveLogs,
 }
 
 impl Teller {
     fn tell(&self, line: &Line, left_out: u32) {
-        self.events.emit(DeployEvent::Log {
-            target: self.target.clone(),
-            source: self.source.clone(),
-            line: line.text.clone(),
-            at: line.at,
-            left_out,
-        });
+        self.reporter.log(self.source.clone(), line.text.clone(), line.at, left_out);
     }
 }
 

@@ -2,7 +2,9 @@
 //! prove what runs. The same files as in bp-ecs.
 
 pub(crate) mod api;
+mod apply;
 mod blocked;
+mod conclude;
 mod deploy;
 pub(crate) mod diagnose;
 mod drift;
@@ -16,6 +18,7 @@ pub(crate) mod proof;
 mod quota;
 #[cfg(test)]
 mod recorded;
+mod restore;
 mod survey;
 mod undo;
 mod watches;

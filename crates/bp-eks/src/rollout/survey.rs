@@ -2,16 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{Current, FailureReport, Proof, ResolvedImage, Revision};
+use bp_artifact::{
+    Current, FailureReport, Proof, Revision,
+    deploy::{Reporter, run::Run},
+};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::{WorkloadRollout, evidence, follow::Follower, judge::Picture, proof, watches::Watches};
 use crate::{
-    api::{
-        Events,
-        retry::{Patience, retried},
-    },
+    api::retry::{Patience, retried},
     error::Error,
     workload::{
         Live, RolloutStatus,
@@ -69,14 +69,13 @@ impl WorkloadRollout {
     /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
     pub(super) async fn start<'s>(
         &'s self,
-        events: &'s Events,
+        reporter: &'s Reporter,
         deadline: Instant,
     ) -> Result<Start<'s>, Error> {
         let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
         let watches = Watches::start(&self.api, &live, self.options.live_events);
-        let follower =
-            Follower::start(&self.api, &self.id, events, watches, deadline, Duration::ZERO).await?;
+        let follower = Follower::start(&self.api, reporter, watches, deadline, Duration::ZERO).await?;
         let seen = follower.picture()?;
         let live = seen.live.unwrap_or(live);
         let previous = stable(&live, &seen.versions, &seen.pods, &slot);
@@ -94,8 +93,8 @@ impl WorkloadRollout {
     }
 
     /// What keeps the workload's pods from being well now, with the evidence.
-    pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
-        let start = self.start(events, bp_artifact::time::deadline(self.options.deadline)).await?;
+    pub(crate) async fn diagnose(&self, reporter: &Reporter) -> Result<Option<FailureReport>, Error> {
+        let start = self.start(reporter, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
         match picture.reason(None) {
             Some(symptom) => Ok(Some(evidence::gather(&self.api, &picture, symptom).await)),
@@ -143,23 +142,17 @@ impl WorkloadRollout {
     ///
     /// # Errors
     /// When they cannot be read, also after some time.
-    pub(super) async fn proof(
-        &self,
-        picture: &Picture,
-        image: Option<&ResolvedImage>,
-        slot: &Slot,
-        events: &Events,
-    ) -> Result<Proof, Error> {
+    pub(super) async fn proof(&self, picture: &Picture, run: &Run, slot: &Slot) -> Result<Proof, Error> {
         let mut fresh = picture.clone();
         if let Some(live) = &picture.live {
             let patience =
                 Patience::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
             let read = || async { tokio::try_join!(self.api.versions(live), self.api.list_pods(live)) };
-            (fresh.versions, fresh.pods) = retried(patience, events, &self.id, read).await?;
+            (fresh.versions, fresh.pods) = retried(patience, run, read).await?;
         }
         let pods = fresh.new_pods();
         let pods = pods.iter().map(|pod| pod.as_ref());
-        Ok(match image {
+        Ok(match run.image() {
             Some(image) => proof::against(pods, &slot.name, image),
             None => proof::of(pods, &slot.name),
         })

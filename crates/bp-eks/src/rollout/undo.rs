@@ -1,16 +1,22 @@
-//! The way back: the image alone where nothing else changed, the whole template where more did.
+//! Back: the image alone where nothing else changed, the whole template where more did.
 
-use bp_artifact::{DeployEvent, Outcome, Revision, chain};
+use bp_artifact::{
+    Classified, OnFailure, Outcome, Revision, chain,
+    deploy::run::{Ended, Run},
+};
 use serde_json::Value;
 
 use super::{
     WorkloadRollout, diagnose,
+    follow::End,
+    judge::{Ours, Picture},
     survey::{Start, revision_in_place},
 };
 use crate::{
     api::{
-        Events, pod,
+        pod,
         retry::{Patience, retried},
+        symptom::Recovery,
     },
     error::Error,
     workload::{
@@ -20,56 +26,93 @@ use crate::{
     },
 };
 
+/// What to do about an undo that was not seen through.
+const ROLL_BACK: &str = "run the rollback again to resume";
+
 impl WorkloadRollout {
-    pub(crate) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
+    /// Goes back to what was noted before the first change, and follows that to its end.
+    pub(super) async fn undo(
+        &self,
+        mut run: Run,
+        start: &mut Start<'_>,
+        picture: &Picture,
+    ) -> Result<Outcome, Error> {
+        if self.options.on_failure == OnFailure::Leave {
+            return Ok(run.ended(Ended::FailedInPlace, "left as it is, as asked"));
+        }
+        let Some(previous) = start.previous.clone() else {
+            let detail = "it is the first roll-out: there is nothing to go back to";
+            return Ok(run.ended(Ended::FailedInPlace, detail));
+        };
+        self.checkpoint(&run)?;
+        run.rolling_back(Some(previous.clone()));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let mut start = self.start(events, deadline).await?;
-        if start.live.runs_to_completion() {
-            return Err(Error::NotUndoable { workload: self.api.workload.clone() });
-        }
-        let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
-        let same = start.in_place().image == revision.image && wanted.is_none();
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: revision.image.pinned().cloned(),
-            current: Some(start.in_place()),
-            changes: !same,
-        });
-        let image = revision.image.pinned().cloned();
-        let asked = revision.image.resolved();
-        let base = Outcome { image, ..self.outcome(start.in_place(), !same) };
-        if same && start.settled {
-            let picture = start.follower.picture()?;
-            return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
-        }
-        self.check(&start.live)?;
-        let ours = match same {
-            true => self.ours(&start.live, &start.live, &start.slot),
-            false => {
-                self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-                let put_back = || self.put_back(&start.versions, &start.slot, revision);
-                let applied = retried(patience, events, &self.id, put_back).await;
-                self.not_cancelled(events)?;
-                match applied {
-                    Ok(applied) => self.ours(&start.live, &applied, &start.slot),
-                    Err(error) => return Ok(self.ended(self.may_be_applied(base, error)?, events)),
-                }
+        let patience = Patience::after_change(deadline, self.options.grace);
+        let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
+        let applied = match retried(patience, &run, put_back).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                self.checkpoint(&run)?;
+                let why = error.without_advice();
+                let (ended, detail) = match error {
+                    Error::Unreachable { .. } => (
+                        Ended::Unobserved,
+                        format!(
+                            "revision {previous} may have been put back, which could not be observed: {why}; {ROLL_BACK}"
+                        ),
+                    ),
+                    error if error.is_retryable() || error.is_refusal() => (
+                        Ended::FailedInPlace,
+                        format!("revision {previous} could not be put back: {why}; {ROLL_BACK}"),
+                    ),
+                    _ => (Ended::RollbackFailed, format!("revision {previous} could not be put back: {why}")),
+                };
+                return Ok(run.ended(ended, detail));
             }
         };
-        start.follower.is_patient(self.options.grace);
-        self.tell_applied(revision, &ours, same, events);
-        self.unblock(&mut start).await;
-        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
-        let base = Outcome { revision: Some(revision.clone()), ..base };
-        let Some((outcome, _)) = self.conclude(base.clone(), end, &mut start, events).await? else {
-            let picture = start.follower.picture()?;
-            let done =
-                picture.live.as_ref().map(|live| revision_in_place(live, &picture.versions, &start.slot));
-            let base = Outcome { revision: done, detail: String::new(), ..base };
-            return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
+        let before = picture.live.as_ref().unwrap_or(&start.live);
+        let versions = picture.events.iter().filter_map(|event| event.metadata.resource_version.clone());
+        let ours =
+            Ours { grace: None, known: versions.collect(), ..self.ours(before, &applied, &start.slot) };
+        self.unblock(start).await;
+        let (ended, detail) = match start.follower.follow(&ours, deadline, None).await? {
+            End::Complete => {
+                let picture = start.follower.picture()?;
+                let revision = |live: &Live| revision_in_place(live, &picture.versions, &start.slot);
+                run.in_place(picture.live.as_ref().map(revision));
+                (Ended::RolledBack, format!("revision {previous} runs again"))
+            }
+            End::Failed(symptom) => {
+                let detail = format!("the previous revision does not come up: {}", symptom.message);
+                (Ended::RollbackFailed, detail)
+            }
+            End::Paused => (Ended::RollbackFailed, "it was paused while going back".to_owned()),
+            End::Superseded(image) => {
+                (Ended::RollbackFailed, format!("somebody put {image} there while going back"))
+            }
+            End::Gone => (Ended::Gone, "it was deleted while going back".to_owned()),
+            End::Unobserved(error) => (
+                Ended::Unobserved,
+                format!(
+                    "revision {previous} was put back in {} and continues; it can no longer be observed: {}; {ROLL_BACK}",
+                    self.api.workload,
+                    error.without_advice()
+                ),
+            ),
+            End::OutOfTime(Some(symptom))
+                if matches!(symptom.recovery, Recovery::Soon | Recovery::Retried) =>
+            {
+                let detail = format!(
+                    "revision {previous} was put back, and its pods are refused so far; the controller tries on: {}",
+                    symptom.message
+                );
+                (Ended::DeadlineExceeded, detail)
+            }
+            End::OutOfTime(_) => {
+                (Ended::RollbackFailed, "the previous revision is not up by the deadline".to_owned())
+            }
         };
-        Ok(self.ended(outcome, events))
+        Ok(run.ended(ended, detail))
     }
 
     /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.

@@ -18,4 +18,4 @@ pub use blue_green::{
     target::BlueGreen,
 };
 pub use error::TrafficError;
-pub use ingress::IngressSwitch;
+pub use ingress::target::IngressSwitch;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
+use bp_artifact::{Progress, deploy::Reporter};
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
@@ -46,8 +46,7 @@ pub(super) enum End {
 pub(super) struct Follower<'f> {
     object: ObjectRef,
     selector: &'f Labels,
-    id: &'f TargetId,
-    events: &'f Emitter<DeployEvent>,
+    reporter: &'f Reporter,
     service: Store<Service>,
     slices: Store<EndpointSlice>,
     pods: Store<Pod>,
@@ -62,8 +61,7 @@ impl<'f> Follower<'f> {
         namespace: &'f Scope,
         service: &str,
         selector: &'f Labels,
-        id: &'f TargetId,
-        events: &'f Emitter<DeployEvent>,
+        reporter: &'f Reporter,
     ) -> Self {
         let name = format!("metadata.name={service}");
         let of_service = format!("kubernetes.io/service-name={service}");
@@ -77,8 +75,7 @@ impl<'f> Follower<'f> {
         Follower {
             object,
             selector,
-            id,
-            events,
+            reporter,
             service: services,
             slices,
             pods,
@@ -132,7 +129,7 @@ impl<'f> Follower<'f> {
                     (None, Some(_)) => return Ok(End::Arrived(self.picture().serving())),
                     (None, None) => return Ok(self.late()),
                 },
-                () = self.events.cancelled() => {
+                () = self.reporter.cancelled() => {
                     return Err(TrafficError::Interrupted { object: self.object.to_string() });
                 }
             }
@@ -160,14 +157,14 @@ impl<'f> Follower<'f> {
         if let Told::Lost(message) = self.sight.read(news, &self.object)
             && self.told.insert(message.clone())
         {
-            self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+            self.reporter.notice(message);
         }
     }
 
     fn tell(&mut self, progress: Progress) {
         if self.last.as_ref() != Some(&progress) {
             self.last = Some(progress.clone());
-            self.events.emit(DeployEvent::Progress { target: self.id.clone(), progress });
+            self.reporter.progress(progress);
         }
     }
 }

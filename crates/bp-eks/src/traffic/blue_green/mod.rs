@@ -12,15 +12,13 @@ pub(super) mod target;
 
 use std::{fmt, time::Duration};
 
-use bp_artifact::{TargetId, Workload, WorkloadKind};
+use bp_artifact::{TargetId, Workload, WorkloadKind, deploy::run::Run};
 
-use self::slots::{Slot, Slots};
-use super::error::TrafficError;
-use crate::{
-    api::{Events, scope::Scope},
-    options::Options,
-    target::EksTarget,
+use super::{
+    blue_green::slots::{Slot, Slots},
+    error::TrafficError,
 };
+use crate::{api::scope::Scope, options::Options, target::EksTarget};
 
 /// One Service and its two slots.
 #[derive(Clone)]
@@ -52,10 +50,15 @@ impl SlotSwitch {
         format!("service/{}", self.service)
     }
 
-    pub(in crate::traffic) fn not_cancelled(&self, events: &Events) -> Result<(), TrafficError> {
-        match events.is_cancelled() {
-            true => Err(TrafficError::Interrupted { object: self.object() }),
-            false => Ok(()),
-        }
+    /// To be asked before every change.
+    ///
+    /// # Errors
+    /// When the caller asked the operation to stop.
+    pub(in crate::traffic) fn checkpoint(&self, run: &Run) -> Result<(), TrafficError> {
+        run.checkpoint().map_err(|_| self.interrupted())
+    }
+
+    pub(in crate::traffic) fn interrupted(&self) -> TrafficError {
+        TrafficError::Interrupted { object: self.object() }
     }
 }

@@ -1,6 +1,9 @@
 //! Giving the traffic back to a revision that was noted: what a receipt's rollback does.
 
-use bp_artifact::{DeployEvent, Emitter, Outcome, Revision};
+use bp_artifact::{
+    Outcome, Revision,
+    deploy::{Reporter, run::Intent},
+};
 
 use super::{SlotSwitch, state::SWITCHED_BACK_FROM};
 use crate::traffic::error::TrafficError;
@@ -10,7 +13,7 @@ impl SlotSwitch {
     pub(super) async fn restore(
         &self,
         revision: &Revision,
-        events: &Emitter<DeployEvent>,
+        reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
         let survey = self.survey().await?;
         let traffic = &survey.traffic;
@@ -20,12 +23,12 @@ impl SlotSwitch {
         let there = slots
             .into_iter()
             .find(|state| state.image.as_deref() == Some(revision.image.as_str()) && state.available > 0);
-        match (there, &image) {
-            (Some(to), image) => {
-                self.tell_planned(&survey, image.as_ref(), to != &traffic.live, events);
-                self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await
+        match (there, revision.image.resolved()) {
+            (Some(to), _) => {
+                let run = survey.begin(reporter, Intent::restore(revision), to != &traffic.live);
+                self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
             }
-            (None, Some(image)) => self.deploy(image, events).await,
+            (None, Some(image)) => self.deploy(&image, reporter).await,
             (None, None) => Err(TrafficError::NothingToSwitchBack { object: self.object() }),
         }
     }

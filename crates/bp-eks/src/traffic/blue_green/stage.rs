@@ -1,6 +1,12 @@
 //! Bringing an image up in the idle slot, beside what is live.
 
-use bp_artifact::{DeployEvent, Emitter, Outcome, Proof, ResolvedImage, Verdict};
+use bp_artifact::{
+    DeployEvent, Outcome, ResolvedImage, Revision, Verdict,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::ResourceExt;
 use serde_json::json;
@@ -8,10 +14,12 @@ use serde_json::json;
 use super::{
     SlotSwitch,
     slots::{Slot, Slots},
-    state::{SlotState, Survey},
+    state::Survey,
 };
 use crate::{
     api::retry::{Patience, retried},
+    ending::Ending,
+    error::Error,
     options::Options,
     target::Rollout,
     traffic::{
@@ -23,29 +31,29 @@ use crate::{
     workload::template,
 };
 
-type Events = Emitter<DeployEvent>;
-
 impl SlotSwitch {
     pub(super) async fn stage(
         &self,
         image: &ResolvedImage,
-        events: &Events,
+        reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
         balancer::refuse(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let changes = !survey.slot_for(&image.reference).is_up(&image.reference);
-        self.tell_planned(&survey, Some(image), changes, events);
-        let outcome = self.bring(&survey, image, events).await?;
-        Ok(self.finished(outcome, events))
+        let mut run = survey.begin(reporter, Intent::deploy(image), changes);
+        let staged = self.bring(&mut run, &survey, image, true).await?;
+        Ok(staged.close(run))
     }
 
-    /// Brings the image up where it has no traffic, and leads the test Service there.
+    /// Brings the image up where it has no traffic, and leads the test Service there. `reports` says whether the rollout
+    /// there is the change of this operation.
     pub(super) async fn bring(
         &self,
+        run: &mut Run,
         survey: &Survey,
         image: &ResolvedImage,
-        events: &Events,
-    ) -> Result<Outcome, TrafficError> {
+        reports: bool,
+    ) -> Result<Ending, TrafficError> {
         let (live, slot) = (&survey.traffic.live, survey.slot_for(&image.reference));
         let selector = self.slots.selector_of(&slot.slot, &survey.selector);
         let up = slot.is_up(&image.reference);
@@ -54,65 +62,39 @@ impl SlotSwitch {
         if let Some(deployment) = deployment {
             self.check_labels(deployment, &selector)?;
         }
-        let base = self.outcome(survey, slot, image, !up);
-        let staged = match slot == live {
+        run.in_place(Some(Revision::new(slot.slot.name.clone(), &image.reference)));
+        let mut part = Part { reports, made: false };
+        let staged = if slot == live {
             // Nothing is staged beside itself; that it runs is shown all the same.
-            true => {
-                let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
-                self.follow(rollout, events, &mut None).await?
-            }
-            false => self.bring_up(survey, image, events).await?,
+            let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
+            self.follow(run, rollout, &mut part).await?
+        } else {
+            self.bring_up(run, survey, image, &mut part).await?
         };
         if let Some(test) =
             self.test_service.as_deref().filter(|_| slot != live && staged.verdict.is_success())
         {
-            self.insist(events, || self.lead_test_service(test, &survey.service, &selector)).await?;
+            self.insist(run, || self.lead_test_service(test, &survey.service, &selector)).await?;
+        }
+        if staged.changed || !up {
+            run.changed();
+        }
+        if let Some(report) = staged.failure {
+            run.failing(report);
         }
         let name = &slot.slot.name;
-        let (verdict, detail) = match staged.verdict {
+        let detail = match staged.verdict {
             Verdict::FailedInPlace => {
-                let why = format!("{name} does not come up; {} has the traffic, as before", live.slot.name);
-                (Verdict::RolledBack, why)
+                format!("{name} does not come up; {} has the traffic, as before", live.slot.name)
             }
-            Verdict::Deployed if slot == live => {
-                (Verdict::Deployed, format!("{name} has the traffic already"))
-            }
-            Verdict::Deployed => {
-                (Verdict::Deployed, format!("{name} is ready; {} has the traffic", live.slot.name))
-            }
-            other => (other, format!("{name}: {}", staged.detail)),
+            Verdict::Deployed if slot == live => format!("{name} has the traffic already"),
+            Verdict::Deployed => format!("{name} is ready; {} has the traffic", live.slot.name),
+            _ => format!("{name}: {}", staged.detail),
         };
-        let outcome = Outcome {
-            verdict,
-            detail,
-            changed: base.changed || staged.changed,
-            failure: staged.failure,
-            proof: staged.proof,
-            ..base
-        };
-        Ok(outcome)
-    }
-
-    /// An outcome to begin with: `slot` with `image`.
-    pub(super) fn outcome(
-        &self,
-        survey: &Survey,
-        slot: &SlotState,
-        image: &ResolvedImage,
-        changed: bool,
-    ) -> Outcome {
-        let revision = bp_artifact::Revision::new(&slot.slot.name, &image.reference);
-        Outcome {
-            target: self.id.clone(),
-            verdict: Verdict::Deployed,
-            image: Some(image.reference.clone()),
-            changed,
-            revision: Some(revision),
-            previous: Some(survey.traffic.live.revision()),
-            failure: None,
-            proof: Proof::default(),
-            detail: String::new(),
-        }
+        let Some(ended) = Ended::of(staged.verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
+        run.observed(staged.proof);
+        // The live slot has had the traffic all the time.
+        Ok(Ending::Ended(if ended == Ended::FailedInPlace { Ended::RolledBack } else { ended }, detail))
     }
 
     /// Our options for a slot that has no traffic: what fails there is left to be looked at.
@@ -121,14 +103,14 @@ impl SlotSwitch {
     }
 
     /// Calls again while the API server refuses for a reason that may pass.
-    async fn insist<T, F>(&self, events: &Events, call: impl FnMut() -> F) -> Result<T, TrafficError>
+    async fn insist<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
     where
         F: Future<Output = Result<T, TrafficError>>,
     {
         let patience =
             Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
-        let done = retried(patience, events, &self.id, call).await;
-        self.not_cancelled(events)?;
+        let done = retried(patience, run, call).await;
+        self.checkpoint(run)?;
         done
     }
 
@@ -137,57 +119,49 @@ impl SlotSwitch {
     /// The image comes first and the replicas after it, so that nothing of an earlier image is started.
     async fn bring_up(
         &self,
+        run: &Run,
         survey: &Survey,
         image: &ResolvedImage,
-        events: &Events,
+        part: &mut Part,
     ) -> Result<Outcome, TrafficError> {
         let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
         let target = self.target(&idle.slot, self.own());
-        self.not_cancelled(events)?;
-        let mut applied = None;
+        self.checkpoint(run)?;
         if survey.deployments.1.is_none() {
             let made = self.made_after(&survey.deployments.0, &idle.slot, image)?;
-            self.insist(events, || self.namespace.create(&made)).await?;
-            applied = Some(false);
+            self.insist(run, || self.namespace.create(&made)).await?;
+            part.made = true;
         } else if idle.replicas < live.replicas {
             if !idle.has(&image.reference) {
-                let outcome = self.follow(target.deploy(image), events, &mut applied).await?;
+                let outcome = self.follow(run, target.deploy(image), part).await?;
                 if !matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) {
                     return Ok(outcome);
                 }
             }
-            self.not_cancelled(events)?;
-            self.insist(events, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
+            self.checkpoint(run)?;
+            self.insist(run, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
         }
-        self.follow(target.deploy(image), events, &mut applied).await
+        self.follow(run, target.deploy(image), part).await
     }
 
-    /// Tells the events of a rollout, which is a part of our operation, and gives its outcome. `applied` says whether we
-    /// have made the change ourselves that the rollout adopts, and whether that was told: it is told once.
-    async fn follow(
-        &self,
-        mut rollout: Rollout,
-        events: &Events,
-        applied: &mut Option<bool>,
-    ) -> Result<Outcome, TrafficError> {
-        loop {
-            tokio::select! {
-                event = rollout.next_event() => match event {
-                    // Ours ends later.
-                    Some(DeployEvent::Planned { .. } | DeployEvent::Finished { .. }) => {}
-                    Some(DeployEvent::Applied { .. }) if *applied == Some(true) => {}
-                    Some(DeployEvent::Applied { target, revision, deployment, adopted }) => {
-                        let adopted = adopted && applied.is_none();
-                        *applied = Some(true);
-                        events.emit(DeployEvent::Applied { target, revision, deployment, adopted });
-                    }
-                    Some(event) => events.emit(event),
-                    None => break,
-                },
-                () = events.cancelled() => return Err(TrafficError::Interrupted { object: self.object() }),
+    /// Runs a rollout as a part of our operation. That it was applied is reported once.
+    async fn follow(&self, run: &Run, rollout: Rollout, part: &mut Part) -> Result<Outcome, TrafficError> {
+        let rolled_out = run.nested_with(rollout, |event| match event {
+            DeployEvent::Applied { target, revision, deployment, adopted } => {
+                let adopted = adopted && !part.made;
+                std::mem::take(&mut part.reports).then_some(DeployEvent::Applied {
+                    target,
+                    revision,
+                    deployment,
+                    adopted,
+                })
             }
+            event => Some(event),
+        });
+        match rolled_out.await {
+            Err(Error::Interrupted { .. }) => Err(self.interrupted()),
+            rolled_out => Ok(rolled_out?),
         }
-        Ok(rollout.await?)
     }
 
     /// The second Deployment, made after the live one.
@@ -219,6 +193,14 @@ impl SlotSwitch {
             Applied::Stale => Err(TrafficError::Contended { object: object.to_string() }),
         }
     }
+}
+
+/// What the rollouts inside an operation report of their changes.
+struct Part {
+    /// Whether the next change is reported.
+    reports: bool,
+    /// Whether we made the change that the rollout only adopts.
+    made: bool,
 }
 
 /// Whether we made this object.

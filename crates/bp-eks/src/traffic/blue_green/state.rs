@@ -1,6 +1,12 @@
 //! What the cluster says about a pair: who is live, what each slot has, where the traffic came from.
 
-use bp_artifact::{DigestRef, Revision};
+use bp_artifact::{
+    DigestRef, Revision,
+    deploy::{
+        Reporter,
+        run::{Intent, Run},
+    },
+};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::ResourceExt;
 use serde::Serialize;
@@ -110,6 +116,15 @@ pub(super) struct Survey {
 impl Survey {
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.service.annotations().get(key).map(String::as_str)
+    }
+
+    /// Begins an operation on what was read: the live slot is in place, and where to go back to.
+    pub(super) fn begin(&self, reporter: &Reporter, intent: Intent, changes: bool) -> Run {
+        let live = self.traffic.live.revision();
+        let intent = intent.current(Some(live.clone())).previous(Some(live)).changes(changes);
+        let mut run = Run::planned(reporter, intent);
+        run.unchanged();
+        run
     }
 
     /// Where the image is brought up: the live slot if it runs it already, else the idle one.

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use bp_artifact::{
-    Classified, DeployEvent, DigestRef, Emitter, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+    Classified, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
 };
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
@@ -33,8 +37,6 @@ use crate::{
 /// What to do about traffic that was not seen going back.
 const SWITCH_BACK: &str = "run the switch back again to resume";
 
-type Events = Emitter<DeployEvent>;
-
 /// How a patch of the selector ended.
 enum Patched {
     /// It is in place.
@@ -47,13 +49,13 @@ impl SlotSwitch {
     pub(super) async fn switch(
         &self,
         image: &ResolvedImage,
-        events: &Events,
+        reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
         balancer::refuse(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let to = self.staged(&survey, image).await?;
-        self.tell_planned(&survey, Some(image), to != &survey.traffic.live, events);
-        self.turn(&survey, to, SWITCHED_FROM, Some(image), events).await
+        let run = survey.begin(reporter, Intent::deploy(image), to != &survey.traffic.live);
+        self.turn(run, &survey, to, SWITCHED_FROM).await
     }
 
     /// The slot that was staged with this image and can take the traffic.
@@ -75,41 +77,24 @@ impl SlotSwitch {
     pub(super) async fn deploy(
         &self,
         image: &ResolvedImage,
-        events: &Events,
+        reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
         balancer::refuse(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let slot = survey.slot_for(&image.reference);
         let changes = slot != &survey.traffic.live || !slot.is_up(&image.reference);
-        self.tell_planned(&survey, Some(image), changes, events);
-        let staged = self.bring(&survey, image, events).await?;
-        if !staged.verdict.is_success() {
-            return Ok(self.finished(staged, events));
+        let mut run = survey.begin(reporter, Intent::deploy(image), changes);
+        let staged = self.bring(&mut run, &survey, image, false).await?;
+        if !staged.is_success(image) {
+            return Ok(staged.close(run));
         }
-        self.not_cancelled(events)?;
+        self.checkpoint(&run)?;
         let survey = self.survey().await?;
         let to = self.staged(&survey, image).await?;
-        let outcome = self.move_traffic(&survey, to, SWITCHED_FROM, Some(image), events).await?;
-        Ok(self.finished(Outcome { changed: staged.changed || outcome.changed, ..outcome }, events))
+        self.turn(run, &survey, to, SWITCHED_FROM).await
     }
 
-    /// Says what is going to happen, once for each operation.
-    pub(super) fn tell_planned(
-        &self,
-        survey: &Survey,
-        image: Option<&ResolvedImage>,
-        changes: bool,
-        events: &Events,
-    ) {
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: image.map(|image| image.reference.clone()),
-            current: Some(survey.traffic.live.revision()),
-            changes,
-        });
-    }
-
-    pub(super) async fn switch_back(&self, events: &Events) -> Result<Outcome, TrafficError> {
+    pub(super) async fn switch_back(&self, reporter: &Reporter) -> Result<Outcome, TrafficError> {
         let survey = self.survey().await?;
         let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
         let nothing = || TrafficError::NothingToSwitchBack { object: self.object() };
@@ -124,10 +109,8 @@ impl SlotSwitch {
                 (format!("deployment/{}", to.slot.deployment), "it has no ready pod".to_owned());
             return Err(TrafficError::NotReady { object, why });
         }
-        let pinned = to.image.as_deref().and_then(|image| image.parse::<DigestRef>().ok());
-        let image = pinned.map(ResolvedImage::from);
-        self.tell_planned(&survey, image.as_ref(), to != live, events);
-        self.turn(&survey, to, SWITCHED_BACK_FROM, image.as_ref(), events).await
+        let run = survey.begin(reporter, Intent::restore(&to.revision()), to != live);
+        self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
     }
 
     /// What takes the traffic is whole, and is seen to run the image.
@@ -153,129 +136,86 @@ impl SlotSwitch {
         }
     }
 
-    /// Moves the traffic to a slot, which ends the operation.
+    /// Moves the traffic to a slot and sees it through, which ends the operation. `mark` says on the Service which way it
+    /// went.
     pub(super) async fn turn(
         &self,
+        mut run: Run,
         survey: &Survey,
         to: &SlotState,
         mark: &'static str,
-        image: Option<&ResolvedImage>,
-        events: &Events,
-    ) -> Result<Outcome, TrafficError> {
-        let outcome = self.move_traffic(survey, to, mark, image, events).await?;
-        Ok(self.finished(outcome, events))
-    }
-
-    /// Moves the traffic to a slot and sees it through. `mark` says on the Service which way it went.
-    async fn move_traffic(
-        &self,
-        survey: &Survey,
-        to: &SlotState,
-        mark: &'static str,
-        image: Option<&ResolvedImage>,
-        events: &Events,
     ) -> Result<Outcome, TrafficError> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let live = &survey.traffic.live;
         let selector = self.slots.selector_of(&to.slot, &survey.selector);
         let changes = to != live;
-        let base = Outcome {
-            target: self.id.clone(),
-            verdict: Verdict::Unproven,
-            image: image.map(|image| image.reference.clone()),
-            changed: changes,
-            revision: Some(to.revision()),
-            previous: Some(live.revision()),
-            failure: None,
-            proof: bp_artifact::Proof::default(),
-            detail: String::new(),
-        };
+        run.in_place(Some(to.revision()));
         if changes {
-            self.not_cancelled(events)?;
+            self.checkpoint(&run)?;
             let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
             let mark = Some((mark, &live.slot));
             let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
-            let patched = retried(patience, events, &self.id, patch).await;
-            self.not_cancelled(events)?;
+            let patched = retried(patience, &run, patch).await;
+            self.checkpoint(&run)?;
             match patched {
-                Ok(Patched::Done) => {}
+                Ok(Patched::Done) => run.changed(),
                 Ok(Patched::Superseded(selected)) => {
                     let detail = format!("somebody made the Service select {selected}");
-                    let base = Outcome { changed: false, ..base };
-                    return Ok(Outcome { verdict: Verdict::Superseded, detail, ..base });
+                    return Ok(run.ended(Ended::Superseded, detail));
                 }
                 Err(error) => {
                     let detail = may_be_applied(&self.object(), error)?;
-                    return Ok(Outcome { verdict: Verdict::Unobserved, detail, ..base });
+                    run.changed();
+                    return Ok(run.ended(Ended::Unobserved, detail));
                 }
             }
         }
-        events.emit(DeployEvent::Applied {
-            target: self.id.clone(),
-            revision: to.revision(),
-            deployment: format!("selector {}={}", self.slots.label(), to.slot.name),
-            adopted: !changes,
-        });
-        let follower = Follower::start(&self.namespace, &self.service, &selector, &self.id, events);
+        run.applied(to.revision(), format!("selector {}={}", self.slots.label(), to.slot.name), !changes);
+        let follower = Follower::start(&self.namespace, &self.service, &selector, &run);
         let fail_after = self.options.fail_after.get() as usize;
         let bake = if changes { self.bake } else { Duration::ZERO };
-        Ok(match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
+        match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
             End::Arrived(pods) => {
                 let container = self.container_of(survey, to);
                 let pods = pods.iter().map(AsRef::as_ref);
-                let proof = match image {
+                let proof = match run.image() {
                     Some(image) => proof::against(pods, &container, image),
                     None => proof::of(pods, &container),
                 };
-                let verdict = image.map_or(Verdict::Unproven, |image| proof.judge(image));
-                let detail = format!("{} has the traffic", to.slot.name);
-                Outcome { verdict, proof, detail, ..base }
+                run.detail(format!("{} has the traffic", to.slot.name));
+                Ok(run.proven(proof))
             }
             End::Superseded(selected) => {
-                let detail = format!("somebody made the Service select {selected}");
-                Outcome { verdict: Verdict::Superseded, detail, ..base }
+                Ok(run.ended(Ended::Superseded, format!("somebody made the Service select {selected}")))
             }
-            End::Gone => {
-                Outcome { verdict: Verdict::Gone, detail: "the Service was deleted".to_owned(), ..base }
-            }
+            End::Gone => Ok(run.ended(Ended::Gone, "the Service was deleted")),
             End::OutOfTime { ready: true } => {
-                let detail = "the endpoints do not follow the selector".to_owned();
-                Outcome { verdict: Verdict::DeadlineExceeded, detail, ..base }
+                Ok(run.ended(Ended::DeadlineExceeded, "the endpoints do not follow the selector"))
             }
             End::Unobserved(error) => {
                 let what = format!("{} selects {}", self.object(), to.slot.name);
-                Outcome { verdict: Verdict::Unobserved, detail: error.unobserved(&what), ..base }
+                Ok(run.ended(Ended::Unobserved, error.unobserved(&what)))
             }
-            End::OutOfTime { ready: false } => self.take_back(base, survey, to, None, events).await?,
-            End::Failed(symptom) => self.take_back(base, survey, to, symptom, events).await?,
-        })
-    }
-
-    pub(super) fn finished(&self, outcome: Outcome, events: &Events) -> Outcome {
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        outcome
+            End::OutOfTime { ready: false } => self.take_back(run, survey, to, None).await,
+            End::Failed(symptom) => self.take_back(run, survey, to, symptom).await,
+        }
     }
 
     /// The pods that took the traffic fail: their evidence first, then the traffic goes back.
     async fn take_back(
         &self,
-        failed: Outcome,
+        mut run: Run,
         survey: &Survey,
         to: &SlotState,
         symptom: Option<Symptom>,
-        events: &Events,
     ) -> Result<Outcome, TrafficError> {
-        let failure = self.evidence(to, symptom, events).await;
-        events.emit(DeployEvent::Failing { target: self.id.clone(), failure: failure.clone() });
         let live = &survey.traffic.live;
-        let failed = Outcome { verdict: Verdict::FailedInPlace, failure: Some(failure), ..failed };
+        run.failing(self.evidence(to, symptom, &run).await);
         if to == live || self.options.on_failure == OnFailure::Leave {
-            let detail = format!("{} fails and has the traffic", to.slot.name);
-            return Ok(Outcome { detail, ..failed });
+            return Ok(run.ended(Ended::FailedInPlace, format!("{} fails and has the traffic", to.slot.name)));
         }
-        self.not_cancelled(events)?;
-        events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(live.revision()) });
-        let lost = |detail: String| Outcome { verdict: Verdict::RollbackFailed, detail, ..failed.clone() };
+        self.checkpoint(&run)?;
+        run.rolling_back(Some(live.revision()));
         let switched = &self.slots.selector_of(&to.slot, &survey.selector);
         let back = Some((SWITCHED_BACK_FROM, &to.slot));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
@@ -284,52 +224,59 @@ impl SlotSwitch {
             self.patch(&service, switched, &survey.selector, back).await
         };
         let patience = Patience::after_change(deadline, self.options.grace);
-        match retried(patience, events, &self.id, put_back).await {
+        match retried(patience, &run, put_back).await {
             Ok(Patched::Done) => {}
             Ok(Patched::Superseded(selected)) => {
-                return Ok(lost(format!("somebody made the Service select {selected} while going back")));
+                let detail = format!("somebody made the Service select {selected} while going back");
+                return Ok(run.ended(Ended::RollbackFailed, detail));
             }
             Err(error) => {
-                self.not_cancelled(events)?;
+                self.checkpoint(&run)?;
                 let why = error.of_api().map_or_else(|| error.to_string(), Error::without_advice);
                 let detail =
                     format!("the traffic could not be put back to {}: {why}; {SWITCH_BACK}", live.slot.name);
-                return Ok(match error.of_api() {
-                    Some(Error::Unreachable { .. }) => {
-                        Outcome { verdict: Verdict::Unobserved, detail, ..failed }
-                    }
-                    Some(error) if error.is_retryable() || error.is_refusal() => Outcome { detail, ..failed },
-                    _ => lost(detail),
-                });
+                let ended = match error.of_api() {
+                    Some(Error::Unreachable { .. }) => Ended::Unobserved,
+                    Some(error) if error.is_retryable() || error.is_refusal() => Ended::FailedInPlace,
+                    Some(_) | None => Ended::RollbackFailed,
+                };
+                return Ok(run.ended(ended, detail));
             }
         }
-        let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &self.id, events);
+        let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &run);
         // That the old pods have it is all that counts now.
-        Ok(match follower.follow(deadline, Duration::ZERO, self.options.grace, usize::MAX).await? {
-            End::Arrived(_) => Outcome {
-                verdict: Verdict::RolledBack,
-                revision: Some(live.revision()),
-                detail: format!("{} has the traffic again", live.slot.name),
-                ..failed
-            },
-            End::Unobserved(error) => Outcome {
-                verdict: Verdict::Unobserved,
-                detail: format!(
-                    "{} selects {} again; what became of it can no longer be observed: {}; {SWITCH_BACK}",
-                    self.object(),
-                    live.slot.name,
-                    error.without_advice()
+        let (ended, detail) =
+            match follower.follow(deadline, Duration::ZERO, self.options.grace, usize::MAX).await? {
+                End::Arrived(_) => {
+                    run.in_place(Some(live.revision()));
+                    (Ended::RolledBack, format!("{} has the traffic again", live.slot.name))
+                }
+                End::Unobserved(error) => (
+                    Ended::Unobserved,
+                    format!(
+                        "{} selects {} again; what became of it can no longer be observed: {}; {SWITCH_BACK}",
+                        self.object(),
+                        live.slot.name,
+                        error.without_advice()
+                    ),
                 ),
-                ..failed
-            },
-            _ => lost(format!("{} has the traffic again, and no ready pod", live.slot.name)),
-        })
+                End::Failed(_) | End::Superseded(_) | End::Gone | End::OutOfTime { .. } => (
+                    Ended::RollbackFailed,
+                    format!("{} has the traffic again, and no ready pod", live.slot.name),
+                ),
+            };
+        Ok(run.ended(ended, detail))
     }
 
     /// Why the pods of a slot fail.
-    async fn evidence(&self, slot: &SlotState, symptom: Option<Symptom>, events: &Events) -> FailureReport {
+    async fn evidence(
+        &self,
+        slot: &SlotState,
+        symptom: Option<Symptom>,
+        reporter: &Reporter,
+    ) -> FailureReport {
         let target = self.target(&slot.slot, self.options.clone());
-        if let Ok(Some(report)) = target.0.diagnose(events).await {
+        if let Ok(Some(report)) = target.0.diagnose(reporter).await {
             return report;
         }
         match symptom {

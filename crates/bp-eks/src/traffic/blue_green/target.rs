@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bp_artifact::{
-    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId,
+    Current, DeployEvent, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError, TargetId,
+    deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
 use kube::Client;
@@ -94,12 +94,15 @@ impl BlueGreen {
         self.with(|inner| inner.bake = time)
     }
 
-    fn spawn<F>(&self, work: impl FnOnce(Arc<SlotSwitch>, Emitter<DeployEvent>) -> F) -> Switch
+    fn spawn<F>(&self, work: impl FnOnce(Arc<SlotSwitch>, Reporter) -> F + Send + 'static) -> Switch
     where
-        F: Future<Output = Result<Outcome, TrafficError>> + Send + 'static,
+        F: Future<Output = Result<Outcome, TrafficError>> + Send,
     {
-        let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| work(inner, events))
+        let switch = Arc::clone(&self.0);
+        Operation::spawn(|events| async move {
+            let reporter = Reporter::new(&events, switch.id.clone());
+            work(switch, reporter).await
+        })
     }
 
     /// `eks/<cluster>/<namespace>/service/<name>`.
@@ -142,7 +145,7 @@ impl BlueGreen {
     /// Dropping or cancelling the operation stops watching; the roll-out of the idle slot goes on.
     pub fn stage(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.stage(&image, &events).await })
+        self.spawn(|switch, reporter| async move { switch.stage(&image, &reporter).await })
     }
 
     /// Moves all traffic to the slot that was staged with `image`: one patch of the selector, with the version of the
@@ -164,7 +167,7 @@ impl BlueGreen {
     /// Dropping or cancelling the operation before the patch changes nothing, and after it only stops watching.
     pub fn switch(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.switch(&image, &events).await })
+        self.spawn(|switch, reporter| async move { switch.switch(&image, &reporter).await })
     }
 
     /// Moves the traffic back to the slot that it was switched from. Needs no more than one ready pod there, and asks no
@@ -181,7 +184,7 @@ impl BlueGreen {
     /// # Cancel safety
     /// As [`switch`](Self::switch).
     pub fn switch_back(&self) -> Switch {
-        self.spawn(|inner, events| async move { inner.switch_back(&events).await })
+        self.spawn(|switch, reporter| async move { switch.switch_back(&reporter).await })
     }
 
     /// Stages and switches. What fails on the way leaves the traffic where it was, or puts it back there.
@@ -196,7 +199,7 @@ impl BlueGreen {
     /// As [`stage`](Self::stage) and [`switch`](Self::switch).
     pub fn deploy(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.deploy(&image, &events).await })
+        self.spawn(|switch, reporter| async move { switch.deploy(&image, &reporter).await })
     }
 
     /// Ends what is idle: forgets the way back, scales the idle Deployment to nothing and removes the test Service that
@@ -246,18 +249,14 @@ impl Target for BlueGreen {
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, image) = (Arc::clone(&self.0), image.clone());
-        Operation::spawn(
-            |events| async move { inner.deploy(&image, &events).await.map_err(TargetError::new) },
-        )
+        BlueGreen::deploy(self, image).map_err(TargetError::new)
     }
 
     /// Gives the traffic back to the slot that `revision` names, as it was: at once when its pods are still there.
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
-        Operation::spawn(
-            |events| async move { inner.restore(&revision, &events).await.map_err(TargetError::new) },
-        )
+        let revision = revision.clone();
+        let work = self.spawn(|switch, reporter| async move { switch.restore(&revision, &reporter).await });
+        work.map_err(TargetError::new)
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
