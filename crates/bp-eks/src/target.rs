@@ -7,7 +7,6 @@ use bp_artifact::{
     TargetId, Workload, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
-use kube::Client;
 
 use crate::{
     api::scope::Scope,
@@ -25,24 +24,16 @@ pub type Rollout = Operation<DeployEvent, Result<Outcome, Error>>;
 pub struct EksTarget(pub(crate) Arc<WorkloadRollout>);
 
 impl EksTarget {
-    /// The container `container` (or the only one) of `workload` in `namespace` of the cluster that `client` speaks to.
-    /// `cluster` is its name: a part of the target's name, and of messages.
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        workload: Workload,
-        container: Option<String>,
-        options: Options,
-    ) -> Self {
-        let scope = Scope { client, cluster: cluster.into(), namespace: namespace.into() };
-        Self::of(scope, workload, container, options)
-    }
-
     pub(crate) fn of(scope: Scope, workload: Workload, container: Option<String>, options: Options) -> Self {
         let id = scope.target(&workload.to_string());
         let api = WorkloadApi { scope, workload };
         EksTarget(Arc::new(WorkloadRollout { api, id, container, options }))
+    }
+
+    /// The container that gets the image; defaults to the only one.
+    pub fn container(self, name: impl Into<String>) -> Self {
+        let container = Some(name.into());
+        EksTarget(Arc::new(WorkloadRollout { container, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// The same workload as a part of another target, under whose id its events are told.

@@ -10,6 +10,3 @@ pub(crate) mod sight;
 pub(crate) mod symptom;
 pub(crate) mod text;
 pub(crate) mod watch;
-
-/// Where an operation emits what happens.
-pub(crate) type Events = bp_artifact::Emitter<bp_artifact::DeployEvent>;

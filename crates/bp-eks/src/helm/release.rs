@@ -7,7 +7,6 @@ use bp_artifact::{
     TimeSource, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
-use kube::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,10 +24,13 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use bp_eks::{HelmRelease, Options};
+/// use bp_eks::{Cluster, Options};
 ///
 /// let options = Options::new(Duration::from_secs(600))?;
-/// let web = HelmRelease::new(client, "prod", "shop", "web", "charts/web", options)
+/// let shop = Cluster::new(client, "prod").namespace("shop");
+/// let web = shop
+///     .helm("web", options)
+///     .chart("charts/web")
 ///     .values_file("charts/web/prod.yaml")
 ///     .build_version("1.4.2");
 /// let outcome = web.upgrade(&image).await?;
@@ -47,30 +49,7 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 pub struct HelmRelease(pub(super) Arc<Release>);
 
 impl HelmRelease {
-    /// The release `release` in `namespace` of the cluster that `client` speaks to, from `chart`: a directory, an
-    /// archive, or an `oci://` reference.
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        release: impl Into<String>,
-        chart: impl Into<String>,
-        options: Options,
-    ) -> Self {
-        let installed = Self::installed(client, cluster, namespace, release, options);
-        installed.with(|inner| inner.chart = Some(chart.into()))
-    }
-
-    /// A release that is installed, to look at and to roll back; an upgrade needs the chart.
-    pub fn installed(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        release: impl Into<String>,
-        options: Options,
-    ) -> Self {
-        let scope = Scope { client, cluster: cluster.into(), namespace: namespace.into() };
-        let release = release.into();
+    pub(crate) fn of(scope: Scope, release: String, options: Options) -> Self {
         let id = scope.target(&format!("helm/{release}"));
         HelmRelease(Arc::new(Release {
             scope,
@@ -92,6 +71,11 @@ impl HelmRelease {
         let mut inner = Arc::unwrap_or_clone(self.0);
         change(&mut inner);
         HelmRelease(Arc::new(inner))
+    }
+
+    /// The chart of an upgrade: a directory, an archive, or an `oci://` reference.
+    pub fn chart(self, chart: impl Into<String>) -> Self {
+        self.with(|inner| inner.chart = Some(chart.into()))
     }
 
     /// The program to run; `helm` in `PATH` if not said.

@@ -27,7 +27,7 @@ impl WorkloadRollout {
         &self,
         mut run: Run,
         end: End,
-        start: &Start<'_>,
+        start: &mut Start<'_>,
     ) -> Result<Concluded, Error> {
         let workload = &self.api.workload;
         let (symptom, how) = match end {

@@ -12,10 +12,13 @@ use tokio::time::Instant;
 use super::{
     WorkloadRollout,
     conclude::Concluded,
-    judge::Ours,
+    judge::{Ours, Picture},
     survey::{Start, revision_in_place},
 };
-use crate::{error::Error, workload::Live};
+use crate::{
+    error::Error,
+    workload::{Live, template::Slot},
+};
 
 /// A change that is followed to its end.
 pub(super) struct Change {
@@ -43,7 +46,7 @@ impl WorkloadRollout {
         let mut run = Run::planned(reporter, intent);
         run.in_place(Some(in_place.clone()));
         if same && start.settled {
-            return self.already_there(run, &start).await;
+            return Ok(self.already_there(run, start.follower.picture()?, &start.slot).await);
         }
         self.check(&start.live)?;
         let change = if same {
@@ -82,9 +85,9 @@ impl WorkloadRollout {
     }
 
     /// The image is in place and rolled out: that it runs is shown all the same.
-    pub(super) async fn already_there(&self, mut run: Run, start: &Start<'_>) -> Result<Outcome, Error> {
+    pub(super) async fn already_there(&self, mut run: Run, picture: Picture, slot: &Slot) -> Outcome {
         run.detail("already in place");
-        Ok(self.proven(run, &start.follower.picture()?, &start.slot).await)
+        self.proven(run, &picture, slot).await
     }
 
     /// Follows a change to its end. Of one that is complete, the revision is then what the controller made of it.

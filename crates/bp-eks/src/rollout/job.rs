@@ -62,7 +62,7 @@ impl WorkloadRollout {
         };
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
         let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
-        match self.conclude(run, end, &start).await? {
+        match self.conclude(run, end, &mut start).await? {
             Concluded::Complete(run, picture) => Ok(self.proven(run, &picture, &start.slot).await),
             Concluded::Failed(run, _, how) => Ok(run.ended(Ended::FailedInPlace, how)),
             Concluded::Over(outcome) => Ok(outcome),

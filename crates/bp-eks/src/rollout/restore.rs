@@ -23,7 +23,7 @@ impl WorkloadRollout {
         let intent = Intent::restore(revision).current(Some(start.in_place())).changes(!same);
         let run = Run::planned(reporter, intent);
         if same && start.settled {
-            return self.already_there(run, &start).await;
+            return Ok(self.already_there(run, start.follower.picture()?, &start.slot).await);
         }
         self.check(&start.live)?;
         let change = if same {

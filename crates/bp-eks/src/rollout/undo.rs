@@ -116,7 +116,13 @@ impl WorkloadRollout {
     }
 
     /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.
-    fn wanted(&self, live: &Live, versions: &[Version], slot: &Slot, revision: &Revision) -> Option<Value> {
+    pub(super) fn wanted(
+        &self,
+        live: &Live,
+        versions: &[Version],
+        slot: &Slot,
+        revision: &Revision,
+    ) -> Option<Value> {
         let kept = version::of_image(live, versions, &slot.name, revision.image.as_str(), &revision.id)?;
         let applied =
             template::with(live.plain_template(), slot, revision.image.as_str(), &self.options.environment);

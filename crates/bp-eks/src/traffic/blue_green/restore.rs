@@ -17,7 +17,6 @@ impl SlotSwitch {
     ) -> Result<Outcome, TrafficError> {
         let survey = self.survey().await?;
         let traffic = &survey.traffic;
-        let image = revision.image.resolved();
         let mut slots = [&traffic.live, &traffic.idle];
         slots.sort_by_key(|state| state.slot.name != revision.id);
         let there = slots

@@ -7,7 +7,6 @@ use bp_artifact::{
     deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
-use kube::Client;
 
 use super::{SlotSwitch, slots::Slots, state::Traffic};
 use crate::{
@@ -25,10 +24,10 @@ use crate::{
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use bp_eks::{BlueGreen, Options, Slots};
+/// use bp_eks::{Cluster, Options, Slots};
 ///
 /// let options = Options::new(Duration::from_secs(600))?;
-/// let shop = BlueGreen::new(client, "prod", "shop", "web", Slots::of_service("web"), options);
+/// let shop = Cluster::new(client, "prod").namespace("shop").blue_green("web", Slots::of_service("web"), options);
 /// let staged = shop.stage(&image).await?;
 /// if staged.verdict.is_success() {
 ///     // http://web-test.shop.svc answers from the new pods: try them.
@@ -46,17 +45,7 @@ use crate::{
 pub struct BlueGreen(pub(super) Arc<SlotSwitch>);
 
 impl BlueGreen {
-    /// The Service `service` in `namespace` of the cluster that `client` speaks to, called `cluster` in messages.
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        service: impl Into<String>,
-        slots: Slots,
-        options: Options,
-    ) -> Self {
-        let namespace = Scope { client, cluster: cluster.into(), namespace: namespace.into() };
-        let service = service.into();
+    pub(crate) fn of(namespace: Scope, service: String, slots: Slots, options: Options) -> Self {
         let id = namespace.target(&format!("service/{service}"));
         let test_service = Some(format!("{service}-test"));
         let (container, bake) = (None, Duration::ZERO);
@@ -78,9 +67,9 @@ impl BlueGreen {
         BlueGreen(Arc::new(inner))
     }
 
-    /// The container that gets the image; the only one if not said.
-    pub fn container(self, name: Option<String>) -> Self {
-        self.with(|inner| inner.container = name)
+    /// The container that gets the image; defaults to the only one.
+    pub fn container(self, name: impl Into<String>) -> Self {
+        self.with(|inner| inner.container = Some(name.into()))
     }
 
     /// The Service that leads to what is staged; `<service>-test` if not said, and none for `None`.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bp_artifact::{Operation, ResolvedImage, deploy::Reporter};
-use kube::Client;
 
 use super::BackendSwitch;
 use crate::{
@@ -20,10 +19,11 @@ use crate::{
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use bp_eks::{IngressSwitch, Options};
+/// use bp_eks::{Cluster, Options};
 ///
 /// let options = Options::new(Duration::from_secs(60))?;
-/// let shop = IngressSwitch::new(client, "prod", "shop", "shop", ("web-blue", "web-green"), options);
+/// let namespace = Cluster::new(client, "prod").namespace("shop");
+/// let shop = namespace.ingress("shop", ["web-blue", "web-green"], options);
 /// let switched = shop.switch("web-green", Some(&image)).await?;
 /// let back = shop.switch("web-blue", None).await?;
 /// let live = shop.live().await?; // Some("web-blue")
@@ -33,28 +33,16 @@ use crate::{
 pub struct IngressSwitch(Arc<BackendSwitch>);
 
 impl IngressSwitch {
-    /// The backends of `ingress` that lead to one of the two `services`.
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        ingress: impl Into<String>,
-        services: (&str, &str),
-        options: Options,
-    ) -> Self {
-        let namespace = Scope { client, cluster: cluster.into(), namespace: namespace.into() };
-        let ingress = ingress.into();
+    pub(crate) fn of(namespace: Scope, ingress: String, services: [String; 2], options: Options) -> Self {
         let id = namespace.target(&format!("ingress/{ingress}"));
-        let services = [services.0.to_owned(), services.1.to_owned()];
         IngressSwitch(Arc::new(BackendSwitch { namespace, id, ingress, services, container: None, options }))
     }
 
-    /// The container whose digest is shown; the only one if not said.
-    pub fn container(self, name: Option<String>) -> Self {
-        let BackendSwitch { namespace, id, ingress, services, options, .. } = &*self.0;
-        let (namespace, id, ingress) = (namespace.clone(), id.clone(), ingress.clone());
-        let (services, options) = (services.clone(), options.clone());
-        IngressSwitch(Arc::new(BackendSwitch { namespace, id, ingress, services, container: name, options }))
+    /// The container whose digest is shown; defaults to the only one.
+    pub fn container(self, name: impl Into<String>) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.container = Some(name.into());
+        IngressSwitch(Arc::new(inner))
     }
 
     /// Leads every backend that goes to the other Service to the Service `to`, in one JSON patch that tests what it
