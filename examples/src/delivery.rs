@@ -209,11 +209,22 @@ impl Delivery {
         change: impl FnOnce(bp_eks::Options) -> bp_eks::Options,
     ) -> Result<bp_eks::EksTarget, Failure> {
         let eks = self.environment.eks()?;
-        let client = self.clients.kube(&eks.cluster).await?;
-        let options = self.eks_workload_options()?;
-        let (workload, container) = (eks.workload.clone(), eks.container.clone());
-        let (cluster, namespace) = (&eks.cluster, &eks.namespace);
-        Ok(bp_eks::EksTarget::new(client, cluster, namespace, workload, container, change(options)))
+        let options = change(self.eks_workload_options()?);
+        let target = self.eks_namespace().await?.workload(eks.workload.clone(), options);
+        Ok(match &eks.container {
+            Some(name) => target.container(name),
+            None => target,
+        })
+    }
+
+    /// The namespace of the EKS cluster.
+    ///
+    /// # Errors
+    /// As [`eks`](Self::eks).
+    pub async fn eks_namespace(&self) -> Result<bp_eks::Namespace, Failure> {
+        let eks = self.environment.eks()?;
+        Ok(bp_eks::Cluster::new(self.clients.kube(&eks.cluster).await?, &eks.cluster)
+            .namespace(&eks.namespace))
     }
 
     /// How roll-outs on the EKS cluster are to go: with bp.toml's variables.

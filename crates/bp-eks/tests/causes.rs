@@ -104,7 +104,7 @@ async fn what_is_not_there_is_told_apart() {
     let options = || Options::new(Duration::from_secs(60)).unwrap();
     let at = |namespace: &str, workload: &str| {
         let workload = workload.parse().unwrap();
-        bp_eks::EksTarget::new(world.client.clone(), "shop", namespace, workload, None, options())
+        world.namespace_called(namespace).workload(workload, options())
     };
     let error = at("nowhere", "deployment/web").current().await.unwrap_err();
     assert!(matches!(error, Error::NamespaceNotFound { .. }), "{error}");

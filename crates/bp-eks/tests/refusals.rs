@@ -196,7 +196,7 @@ async fn a_stateful_set_that_was_refused_for_a_while_is_not_judged_by_its_old_ev
     sleep(Duration::from_secs(60)).await;
     let options = bp_eks::Options::new(Duration::from_secs(900)).unwrap().take_over(true);
     let workload = "statefulset/db".parse().unwrap();
-    let target = EksTarget::new(world.client.clone(), "shop", "prod", workload, Some("db".into()), options);
+    let target = world.namespace().workload(workload, options).container("db");
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(100)));
     world.cluster.refuse_pods(500, WEBHOOK);
     let work = target.deploy(&second);

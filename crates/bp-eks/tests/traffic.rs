@@ -7,7 +7,7 @@ use std::time::Duration;
 use bp_artifact::{
     Cause, Classified, DeployEvent, ErrorClass, Outcome, ResolvedImage, Revision, Target, Verdict,
 };
-use bp_eks::{BlueGreen, IngressSwitch, OnFailure, Options, Slots, Switch, TrafficError};
+use bp_eks::{BlueGreen, OnFailure, Options, Slots, Switch, TrafficError};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 
@@ -46,8 +46,7 @@ fn options() -> Options {
 }
 
 fn shop_with(world: &World, options: Options) -> BlueGreen {
-    BlueGreen::new(world.client.clone(), "shop", "prod", "web", Slots::of_service("web"), options)
-        .container(Some("web".into()))
+    world.namespace().blue_green("web", Slots::of_service("web"), options).container("web")
 }
 
 fn shop(world: &World) -> BlueGreen {
@@ -343,9 +342,7 @@ async fn owners_strangers_and_wrong_input_are_told_apart() {
     assert!(world.cluster.object("services", "prod", "taken").is_some(), "not ours, so it stays");
 
     world.cluster.create(service("plain", json!({ "app": "web" })));
-    let of = |name: &str| {
-        BlueGreen::new(world.client.clone(), "shop", "prod", name, Slots::of_service("web"), options())
-    };
+    let of = |name: &str| world.namespace().blue_green(name, Slots::of_service("web"), options());
     let error = of("plain").traffic().await.unwrap_err();
     assert!(matches!(error, TrafficError::NoSlot { .. }), "{error}");
     let error = of("nowhere").traffic().await.unwrap_err();
@@ -413,8 +410,7 @@ fn leads_to(world: &World) -> Vec<String> {
 async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
     let (world, second) = ingress_world().await;
     let switch = |options: Options| {
-        IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", ("web-blue", "web-green"), options)
-            .container(Some("web".into()))
+        world.namespace().ingress("shop", ["web-blue", "web-green"], options).container("web")
     };
     let error = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-green", None)).await.1;
     assert!(
@@ -443,15 +439,12 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
 #[tokio::test(start_paused = true)]
 async fn an_ingress_is_not_led_to_what_cannot_answer() {
     let (world, second) = ingress_world().await;
-    let shop = |services| {
-        IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", services, options())
-            .container(Some("web".into()))
-    };
-    let pair = ("web-blue", "web-green");
+    let shop = |services: [&str; 2]| world.namespace().ingress("shop", services, options()).container("web");
+    let pair = ["web-blue", "web-green"];
     for (services, to, image, expected) in [
         (pair, "web-red", None, "web-red is not"),
-        (("web-blue", "web-red"), "web-red", None, "no service/web-red"),
-        (("web-1", "web-2"), "web-2", None, "no backend web-1 or web-2; its backends are api, web-blue"),
+        (["web-blue", "web-red"], "web-red", None, "no service/web-red"),
+        (["web-1", "web-2"], "web-2", None, "no backend web-1 or web-2; its backends are api, web-blue"),
         (pair, "web-green", Some(&world.first), "another digest runs"),
     ] {
         // The first image's platforms are known, so that another digest is a mismatch.
@@ -461,7 +454,7 @@ async fn an_ingress_is_not_led_to_what_cannot_answer() {
     world.cluster.create(service("other-port", json!({ "app": "web", "slot": "green" })));
     let ports = json!({ "spec": { (PORTS): [{ "$patch": "delete", "port": 80 }, { "name": "https", "port": 443 }] } });
     world.cluster.patch("kubectl", "services", "prod", "other-port", &ports);
-    let error = run(shop(("web-blue", "other-port")).switch("other-port", None)).await.1.unwrap_err();
+    let error = run(shop(["web-blue", "other-port"]).switch("other-port", None)).await.1.unwrap_err();
     assert!(error.to_string().contains("it has no port http"), "{error}");
     world.cluster.patch("kubectl", "deployments", "prod", "web-green", &json!({ "spec": { "replicas": 0 } }));
     settle().await;

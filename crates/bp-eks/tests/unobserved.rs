@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use bp_artifact::{Classified, DeployEvent, ErrorClass, ExitCode, Outcome, Revision, Verdict};
-use bp_eks::{BlueGreen, EksTarget, IngressSwitch, Options, Slots};
+use bp_eks::{BlueGreen, Options, Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -207,8 +207,8 @@ async fn a_restored_revision_and_a_job_are_unobserved_alike() {
         ] } } },
     }));
     let options = Options::new(Duration::from_secs(300)).unwrap();
-    let (client, job) = (world.client.clone(), "job/migrate".parse().unwrap());
-    let target = EksTarget::new(client, "shop", "prod", job, Some("migrate".into()), options);
+    let job = "job/migrate".parse().unwrap();
+    let target = world.namespace().workload(job, options).container("migrate");
     // As soon as it is made, before anything is watched.
     let work = target.deploy(&world.image("second", SLOW));
     let (_, outcome) = events_of(work, |event| {
@@ -238,8 +238,7 @@ async fn shop() -> (World, BlueGreen, bp_artifact::ResolvedImage) {
     world.cluster.create(service("web", &labels));
     let options = Options::new(Duration::from_secs(300)).unwrap().take_over(true);
     let slots = Slots::of_service("web");
-    let shop = BlueGreen::new(world.client.clone(), "shop", "prod", "web", slots, options)
-        .container(Some("web".into()));
+    let shop = world.namespace().blue_green("web", slots, options).container("web");
     let second = world.image("second", Behaviour::default());
     assert_eq!(shop.stage(&second).await.unwrap().verdict, Verdict::Deployed);
     for slot in ["blue", "green"] {
@@ -282,10 +281,12 @@ async fn a_switch_that_can_no_longer_be_seen_is_not_taken_back() {
 async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
     let (world, _, second) = shop().await;
     let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
-    let pair = ("web-blue", "web-green");
+    let pair = ["web-blue", "web-green"];
     let switch = || {
-        IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", pair, options.clone())
-            .container(Some("web".into()))
+        world
+            .namespace()
+            .ingress("shop", pair, options.clone())
+            .container("web")
             .switch("web-green", Some(&second))
     };
     // The answer is lost, and the patch is sent again: its tests fail, for it was applied.

@@ -42,7 +42,7 @@ async fn with(kind: &str, spec: Value) -> World {
 fn target(world: &World, workload: &str, options: impl FnOnce(Options) -> Options) -> EksTarget {
     let options = options(Options::new(Duration::from_secs(120)).unwrap().take_over(true));
     let workload = workload.parse().unwrap();
-    EksTarget::new(world.client.clone(), "shop", "prod", workload, Some("web".into()), options)
+    world.namespace().workload(workload, options).container("web")
 }
 
 fn image_of(world: &World, plural: &str) -> String {

@@ -71,13 +71,8 @@ async fn deploy(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
         None => {}
     }
     let delivery = args.delivery.open().await?;
-    let eks = delivery.environment.eks()?;
-    let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_options()?);
-    let release = match args.upgrade.chart.clone() {
-        Some(chart) => HelmRelease::new(client, &eks.cluster, &eks.namespace, args.release, chart, options),
-        None => HelmRelease::installed(client, &eks.cluster, &eks.namespace, args.release, options),
-    };
-    let release = release.program(args.helm);
+    let release =
+        delivery.eks_namespace().await?.helm(args.release, delivery.eks_options()?).program(args.helm);
     let outcome = match args.instead {
         Some(Instead::History) => {
             let history = release.history().await?;
@@ -95,6 +90,9 @@ impl Upgrade {
     fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {
         let keys = ImageKeys { digest: self.digest_key, ..ImageKeys::default() };
         let mut release = self.values.into_iter().fold(release.image_keys(keys), HelmRelease::values_file);
+        if let Some(chart) = self.chart {
+            release = release.chart(chart);
+        }
         if let Some(tag) = self.tag {
             release = release.tag(tag);
         }

@@ -3,7 +3,7 @@
 use std::{process::ExitCode as Process, time::Duration};
 
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
-use bp_eks::{PullSecret, RegistryToken};
+use bp_eks::RegistryToken;
 use bp_examples::{Failure, Ui, delivery::EnvironmentArgs};
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
@@ -28,12 +28,7 @@ fn main() -> Process {
 async fn refresh(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     let delivery = args.environment.open().await?;
     let eks = delivery.environment.eks()?;
-    let secret = PullSecret::new(
-        delivery.clients.kube(&eks.cluster).await?,
-        &eks.cluster,
-        &eks.namespace,
-        &args.secret,
-    );
+    let secret = delivery.eks_namespace().await?.pull_secret(&args.secret);
     let mut expires = secret.expires_at().await?;
     if secret.is_due(args.margin).await? {
         let registry = delivery.environment.registry();

@@ -3,7 +3,7 @@
 use std::{process::ExitCode as Process, time::Duration};
 
 use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::{BlueGreen, IngressSwitch, Slots};
+use bp_eks::Slots;
 use bp_examples::{
     Failure, Ui,
     cli::Given,
@@ -80,20 +80,25 @@ async fn switch(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
     args.step.check(&args.given)?;
     let delivery = args.delivery.open().await?.take_over(args.fields.take_over);
     let eks = delivery.environment.eks()?.clone();
-    let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
+    let (namespace, options) = (delivery.eks_namespace().await?, delivery.eks_workload_options()?);
     if let Step::Ingress { name, from, to } = &args.step {
         let image = args.delivery.image(&delivery).await?;
-        let pair = (from.as_str(), to.as_str());
-        let ingress = IngressSwitch::new(client, &eks.cluster, &eks.namespace, name, pair, options);
-        let work = ingress.container(eks.container.clone()).switch(to, Some(&image));
-        return Ok(ui.ended(ui.follow(work).await?));
+        let ingress = namespace.ingress(name, [from, to], options);
+        let ingress = match &eks.container {
+            Some(container) => ingress.container(container),
+            None => ingress,
+        };
+        return Ok(ui.ended(ui.follow(ingress.switch(to, Some(&image))).await?));
     }
     let slots = match args.slots.as_slice() {
         [one, two] => Slots::new(&args.label, pair(one)?, pair(two)?)?,
         _ => Slots::of_service(&args.service),
     };
-    let shop = BlueGreen::new(client, &eks.cluster, &eks.namespace, &args.service, slots, options)
-        .container(eks.container.clone());
+    let shop = namespace.blue_green(&args.service, slots, options);
+    let shop = match &eks.container {
+        Some(container) => shop.container(container),
+        None => shop,
+    };
     let outcome = match args.step {
         Step::Stage => ui.follow(shop.stage(&args.delivery.image(&delivery).await?)).await?,
         Step::Switch { bake } => {

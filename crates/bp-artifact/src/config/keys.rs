@@ -66,11 +66,7 @@ pub(super) const ENVIRONMENT: &[Key] = &[
     key("ecs.images.*", Kind::Text, "The image of another container, by digest."),
     key("eks.cluster", Kind::Text, "The EKS cluster's name."),
     key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
-    key(
-        "eks.workload",
-        Kind::Form("^(deployment|statefulset|daemonset|job)/[a-z0-9.-]+$"),
-        "The workload, as in deployment/web.",
-    ),
+    key("eks.workload", Kind::Form(super::name::WORKLOAD), "The workload, as in deployment/web."),
     key("eks.container", Kind::Text, "The container in the pod template, when there are several."),
     key("eks.environment.*", Kind::Text, "An environment variable of the container."),
     key("deploy.timeout", Kind::Text, "How long a deployment may take, as in 15m."),

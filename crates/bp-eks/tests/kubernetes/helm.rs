@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use bp_artifact::{Cause, DeployEvent, Verdict};
-use bp_eks::{HelmError, HelmRelease, OnFailure, Options};
+use bp_eks::{Cluster, HelmError, HelmRelease, OnFailure, Options};
 use tokio::time::Instant;
 
 use super::super::real::{EXITS, NEVER_READY, RUNS, RUNS_TOO, Real, image, options};
@@ -44,7 +44,10 @@ async fn real(name: &str) -> Real {
 
 async fn release(real: &Real, chart: &std::path::Path, options: Options) -> HelmRelease {
     let client = real.client("deployer").await;
-    HelmRelease::new(client, "e2e", &real.namespace, "web", chart.display().to_string(), options)
+    Cluster::new(client, "e2e")
+        .namespace(&real.namespace)
+        .helm("web", options)
+        .chart(chart.display().to_string())
         .program(std::env::var("BP_E2E_HELM").expect("BP_E2E_HELM: the program"))
         .values_file(chart.join("prod.yaml"))
         .value("password", "hush-hush")

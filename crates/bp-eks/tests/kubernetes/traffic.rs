@@ -1,7 +1,7 @@
 //! Blue/green and an Ingress' backend on a real kube-apiserver, whose own controller makes the endpoints.
 
 use bp_artifact::{Cause, Outcome, Verdict};
-use bp_eks::{BlueGreen, IngressSwitch, Options, Slots, Switch, TrafficError};
+use bp_eks::{BlueGreen, Cluster, Options, Slots, Switch, TrafficError};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams};
 
@@ -44,7 +44,11 @@ async fn real(name: &str, slots: &[&str]) -> Real {
 
 async fn shop(real: &Real, options: Options) -> BlueGreen {
     let client = real.client("deployer").await;
-    BlueGreen::new(client, "e2e", &real.namespace, "web", Slots::of_service("web"), options)
+    Cluster::new(client, "e2e").namespace(&real.namespace).blue_green(
+        "web",
+        Slots::of_service("web"),
+        options,
+    )
 }
 
 async fn run(work: Switch) -> Result<Outcome, TrafficError> {
@@ -145,9 +149,9 @@ async fn an_ingress_goes_from_one_service_to_the_other() {
     .await;
     let client = real.client("deployer").await;
     let shop = |take_over| {
-        let pair = ("web-blue", "web-green");
+        let pair = ["web-blue", "web-green"];
         let options = options(60).take_over(take_over);
-        IngressSwitch::new(client.clone(), "e2e", &real.namespace, "shop", pair, options)
+        Cluster::new(client.clone(), "e2e").namespace(&real.namespace).ingress("shop", pair, options)
     };
     let error = run(shop(false).switch("web-green", None)).await.unwrap_err();
     assert!(matches!(error, TrafficError::Rollout(bp_eks::Error::Conflict { .. })), "{error}");
