@@ -44,7 +44,7 @@ async fn what_crashes_for_somebody_else_is_waited_for_without_a_failure_of_ours(
     service.update(json!({ "taskDefinition": theirs }));
     let options = Options::new(Duration::from_secs(600)).unwrap().in_flight(InFlight::Wait);
     let (events, ended) = run(shop.target_with(options).deploy(&shop.image("3"))).await;
-    assert_eq!(ended.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(ended.unwrap().verdict(), Verdict::Deployed);
     assert!(!events.iter().any(|event| matches!(event, DeployEvent::Failing { .. })), "{events:?}");
 }
 
@@ -58,7 +58,7 @@ async fn a_forced_deployment_of_the_same_revision_is_followed() {
     let same = service.definition();
     service.update(json!({ "taskDefinition": same, "forceNewDeployment": true }));
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:#?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(outcome.revision.unwrap().id, same);
 }
 
@@ -71,7 +71,7 @@ async fn a_rollback_that_ecs_refuses_to_begin_restores_the_recorded_revision() {
         shop.inject(shop.refuse("ecs:StopServiceDeployment", code, "cannot be stopped", u32::MAX));
         let crashes = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
         let outcome = shop.target().deploy(&shop.image_that("2", crashes)).await.unwrap();
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "{code}: {outcome:#?}");
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{code}: {outcome:#?}");
         assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
         assert_eq!(service.definition(), old, "{code}");
     }
@@ -104,9 +104,9 @@ async fn an_unknown_member_stops_a_new_revision_only() {
     let current = target.current().await.unwrap().stable;
     assert!(target.drift(&image).await.unwrap().is_none());
     let restored = target.restore(&current).await.unwrap();
-    assert_eq!((restored.verdict, restored.changed), (Verdict::Deployed, false));
+    assert_eq!((restored.verdict(), restored.changed), (Verdict::Deployed, false));
     assert!(matches!(target.deploy(&shop.image("2")).await, Err(Error::UnknownFields { .. })));
     let overlaid = target.overlay(Overlay::default().without_member("quantumMode"));
     let outcome = overlaid.deploy(&shop.image("2")).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true));
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true));
 }
