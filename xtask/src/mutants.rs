@@ -48,9 +48,9 @@ const MUTANTS: [Mutant; 3] = [
                 "Some(Status::RollbackSuccessful) => Standing::Done { steady: true },",
             ),
             (
-                "crates/bp-eks/src/rollout/deploy.rs",
-                "verdict: Verdict::RolledBack,",
-                "verdict: Verdict::Deployed,",
+                "crates/bp-artifact/src/deploy/run.rs",
+                "Ended::RolledBack => Verdict::RolledBack,",
+                "Ended::RolledBack => Verdict::Deployed,",
             ),
         ],
         judges: [
@@ -62,9 +62,9 @@ const MUTANTS: [Mutant; 3] = [
     Mutant {
         promise: "a status is of this roll-out, not of the one before",
         edits: &[(
-            "crates/bp-eks/src/rollout/status/deployment.rs",
-            "    if status.observed_generation.unwrap_or_default() < generation {",
-            "    if status.observed_generation.unwrap_or_default() < generation.min(0) {",
+            "crates/bp-eks/src/workload/deployment.rs",
+            "        if status.observed_generation.unwrap_or_default() < generation {",
+            "        if status.observed_generation.unwrap_or_default() < generation.min(0) {",
         )],
         judges: [
             ("unit", "test --workspace --lib"),

@@ -180,8 +180,8 @@ impl Ui {
     /// The end of work on one target, and the exit code that says so.
     pub fn ended(&self, outcome: Outcome) -> ExitCode {
         let detail = if outcome.detail.is_empty() { String::new() } else { format!(" ({})", outcome.detail) };
-        self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict), &outcome);
-        outcome.verdict.into()
+        self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict()), &outcome);
+        outcome.verdict().into()
     }
 
     /// Who has the traffic of a Service.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_eks::config::{BehaviorVersion, Region};
 use bp_artifact::{DigestRef, ResolvedImage};
-use bp_eks::{Connector, EksTarget, Options};
+use bp_eks::{Cluster, Connector, Options};
 use bp_sandbox::{
     Behaviour, Clock, ImageBuilder, Sandbox,
     kube::{ClusterOptions, SECRET_ACCESS_KEY},
@@ -54,13 +54,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Connector::new(aws_sdk_eks::Client::from_conf(config), credentials, "eu-central-1", "shop");
     let client = connector.connect_with(sandbox.transport()).await?;
     let options = Options::new(Duration::from_secs(60))?.take_over(true);
-    let web = EksTarget::new(client, "shop", "shop", "deployment/web".parse()?, Some("web".into()), options);
+    let shop = Cluster::new(client, "shop").namespace("shop");
+    let web = shop.workload("deployment/web".parse()?, options).container("web");
     let mut rollout = web.deploy(&broken);
     while let Some(event) = rollout.next_event().await {
         println!("{}", serde_json::to_string(&event)?);
     }
     let outcome = rollout.await?;
-    println!("{}: {}", outcome.target, outcome.verdict);
+    println!("{}: {}", outcome.target, outcome.verdict());
     println!("what runs is the earlier image: {}", web.prove().await?.judge(&earlier));
     Ok(())
 }

@@ -5,13 +5,14 @@
 //! use std::time::Duration;
 //! use aws_credential_types::provider::SharedCredentialsProvider;
 //! use bp_artifact::{DigestRef, ResolvedImage};
-//! use bp_eks::{Connector, EksTarget, Options};
+//! use bp_eks::{Cluster, Connector, Options};
 //!
 //! # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), Box<dyn std::error::Error>> {
 //! // No kubeconfig, kubectl or AWS CLI; `bp_eks::from_kubeconfig` takes one all the same.
-//! let client = Connector::new(eks, credentials, "eu-central-1", "shop").connect().await?;
+//! let client = Connector::new(eks, credentials, "eu-central-1", "prod").connect().await?;
 //! let options = Options::new(Duration::from_secs(900))?;
-//! let web = EksTarget::new(client, "shop", "web", "deployment/web".parse()?, Some("web".into()), options);
+//! let shop = Cluster::new(client, "prod").namespace("shop");
+//! let web = shop.workload("deployment/web".parse()?, options).container("web");
 //!
 //! let image: DigestRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web@sha256:\
 //!                         44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
@@ -91,23 +92,39 @@
 //!
 //! The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 
+mod answer;
+mod api;
+mod cluster;
 mod connect;
+mod ending;
+mod error;
 #[cfg(feature = "helm")]
 mod helm;
+mod namespace;
+mod object;
+mod options;
+mod preflight;
 mod pull_secret;
 mod rollout;
+mod target;
 mod traffic;
+mod workload;
 
 pub use bp_artifact::OnFailure;
+pub use cluster::Cluster;
 pub use connect::{
     Access, AccessEntry, AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector,
     from_kubeconfig, in_cluster,
 };
+pub use error::{Conflict, Error};
 #[cfg(feature = "helm")]
 pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
+pub use namespace::Namespace;
+pub use object::ObjectRef;
+pub use options::{LiveLogs, Options};
+pub use preflight::{Finding, Preflight, roles::Lookups};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
-pub use rollout::{
-    Conflict, EksTarget, Error, Finding, LiveLogs, Lookups, ObjectRef, Options, Plan, Preflight, Rollout,
-    RolloutStatus, Stage,
-};
+pub use rollout::plan::Plan;
+pub use target::{EksTarget, Rollout};
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};
+pub use workload::{RolloutStatus, Stage};

@@ -10,13 +10,13 @@ use bp_artifact::TimeSource;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use crate::rollout::{Error, ObjectRef};
+use crate::{api::scope::Scope, error::Error, object::ObjectRef};
 
 /// Our name among the owners of the Secret's fields.
 const MANAGER: &str = "bp-eks:pull-secret";
@@ -76,9 +76,9 @@ pub struct Refreshed {
 /// ```no_run
 /// # async fn run(client: kube::Client, token: bp_eks::RegistryToken) -> Result<(), bp_eks::Error> {
 /// use std::time::Duration;
-/// use bp_eks::PullSecret;
+/// use bp_eks::Cluster;
 ///
-/// let secret = PullSecret::new(client, "prod", "shop", "ecr");
+/// let secret = Cluster::new(client, "prod").namespace("shop").pull_secret("ecr");
 /// // ECR's tokens last twelve hours; a job that comes every six renews what would not last until the next time.
 /// if secret.is_due(Duration::from_secs(7 * 3600)).await? {
 ///     let refreshed = secret.refresh(&token).await?;
@@ -88,32 +88,23 @@ pub struct Refreshed {
 /// ```
 #[derive(Clone)]
 pub struct PullSecret {
-    client: Client,
+    scope: Scope,
     name: String,
-    object: ObjectRef,
     time: TimeSource,
 }
 
 impl std::fmt::Debug for PullSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PullSecret")
-            .field("namespace", &self.object.namespace)
+            .field("namespace", &self.scope.namespace)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
 impl PullSecret {
-    /// The Secret `name` in `namespace` of the cluster that `client` speaks to, called `cluster` in messages.
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        name: impl Into<String>,
-    ) -> Self {
-        let name = name.into();
-        let object = ObjectRef::all(&cluster.into(), &namespace.into(), "secret").named(&name);
-        PullSecret { client, name, object, time: TimeSource::system() }
+    pub(crate) fn of(scope: Scope, name: String) -> Self {
+        PullSecret { scope, name, time: TimeSource::system() }
     }
 
     /// Reads the time of day from `time`, for tests.
@@ -123,7 +114,11 @@ impl PullSecret {
     }
 
     fn api(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.object.namespace)
+        self.scope.api()
+    }
+
+    fn object(&self) -> ObjectRef {
+        self.scope.object("secret", &self.name)
     }
 
     /// Until when the Secret that is there works; `None` when there is none, or none of ours.
@@ -138,7 +133,7 @@ impl PullSecret {
     /// Cancel safe: it only reads.
     pub async fn expires_at(&self) -> Result<Option<Timestamp>, Error> {
         let found = self.api().get_metadata_opt(&self.name).await;
-        let found = found.map_err(|e| self.object.error("get secrets", e))?;
+        let found = found.map_err(|e| self.object().error("get secrets", e))?;
         Ok(found.and_then(|secret| secret.annotations().get(EXPIRES)?.parse().ok()))
     }
 
@@ -186,13 +181,13 @@ impl PullSecret {
         let before = self.version().await?;
         let params = PatchParams::apply(MANAGER).force();
         let applied = self.api().patch_metadata(&self.name, &params, &Patch::Apply(&secret)).await;
-        let applied = applied.map_err(|e| self.object.error("patch secrets", e))?;
+        let applied = applied.map_err(|e| self.object().error("patch secrets", e))?;
         Ok(Refreshed { expires_at, changed: before.is_none() || before != applied.resource_version() })
     }
 
     async fn version(&self) -> Result<Option<String>, Error> {
         let found = self.api().get_metadata_opt(&self.name).await;
-        let found = found.map_err(|e| self.object.error("get secrets", e))?;
+        let found = found.map_err(|e| self.object().error("get secrets", e))?;
         Ok(found.and_then(|secret| secret.resource_version()))
     }
 }

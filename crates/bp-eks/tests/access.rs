@@ -2,7 +2,7 @@
 
 mod common;
 
-use bp_eks::{AccessEntry, EksTarget, Error, Options};
+use bp_eks::{AccessEntry, Cluster, Error, Options};
 use serde_json::json;
 
 use common::{World, chain, connector};
@@ -23,14 +23,8 @@ async fn refused(world: &World, caller: Option<&str>) -> String {
     let connector = connector(&world.sandbox, "shop").caller(move || std::future::ready(caller.clone()));
     let client = connector.connect_with(world.sandbox.transport()).await.unwrap();
     let options = Options::new(std::time::Duration::from_secs(60)).unwrap();
-    let target = EksTarget::new(
-        client,
-        "shop",
-        "prod",
-        "deployment/web".parse().unwrap(),
-        Some("web".into()),
-        options,
-    );
+    let namespace = Cluster::new(client, "shop").namespace("prod");
+    let target = namespace.workload("deployment/web".parse().unwrap(), options).container("web");
     let error = target.current().await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
     chain(&error)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bp_artifact::{Classified, ErrorClass};
-use bp_eks::{BlueGreen, Options, PullSecret, RegistryToken, Slots};
+use bp_eks::{Options, PullSecret, RegistryToken, Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn html(code: u16) -> Effect {
 fn secret(world: &World, namespace: &str) -> (PullSecret, RegistryToken) {
     let expires = world.sandbox.clock().now() + Duration::from_secs(12 * 3600);
     let token = RegistryToken::new("registry.example.com", STANDARD.encode("AWS:x"), expires);
-    (PullSecret::new(world.client.clone(), "shop", namespace, "ecr"), token)
+    (world.namespace_called(namespace).pull_secret("ecr"), token)
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn a_missing_namespace_is_named_for_every_object() {
 
     let options = Options::new(Duration::from_secs(60)).unwrap();
     let slots = Slots::of_service("web");
-    let shop = BlueGreen::new(world.client.clone(), "shop", "nowhere", "web", slots, options);
+    let shop = world.namespace_called("nowhere").blue_green("web", slots, options);
     let error = shop.traffic().await.unwrap_err();
     assert!(error.to_string().contains("no namespace \"nowhere\""), "{error}");
     assert_eq!(error.class(), ErrorClass::BadInput);

@@ -5,12 +5,12 @@ mod common;
 use std::time::Duration;
 
 use bp_artifact::{DeployEvent, Operation, Outcome, ResolvedImage, Revision, Target, TargetId, Verdict};
-use bp_eks::{BlueGreen, EksTarget, IngressSwitch, Options, Slots};
-use bp_sandbox::Behaviour;
+use bp_eks::{BlueGreen, Options, Slots};
+use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use common::{World, check_stream, crash};
+use common::{World, check_cancelled, check_stream, crash};
 
 async fn run<E: std::fmt::Debug + Send + 'static>(
     what: &str,
@@ -23,8 +23,9 @@ async fn run<E: std::fmt::Debug + Send + 'static>(
         events.push(event);
     }
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, expected, "{what}: {outcome:?}");
+    assert_eq!(outcome.verdict(), expected, "{what}: {outcome:?}");
     check_stream(what, id, &events, &outcome);
+    assert!(applied(&events) <= 1, "{what}: {events:?}");
     (events, outcome)
 }
 
@@ -51,8 +52,8 @@ async fn a_rollout_of_a_workload_has_one_target_and_is_planned_and_finished_once
             { "name": "migrate", "image": world.first.reference.to_string() },
         ] } } },
     }));
-    let (client, job) = (world.client.clone(), "job/migrate".parse().unwrap());
-    let target = EksTarget::new(client, "shop", "prod", job, Some("migrate".into()), options());
+    let job = "job/migrate".parse().unwrap();
+    let target = world.namespace().workload(job, options()).container("migrate");
     let done = Behaviour::Exits { after: Duration::from_secs(2), code: 0, log: vec![] };
     run("a job", &target.id(), target.deploy(&world.image("done", done)), Verdict::Deployed).await;
 }
@@ -67,8 +68,8 @@ async fn shop() -> (World, BlueGreen) {
     .await;
     world.cluster.create(service("web", &labels));
     let slots = Slots::of_service("web");
-    let shop = BlueGreen::new(world.client.clone(), "shop", "prod", "web", slots, options());
-    (world, shop.container(Some("web".into())))
+    let shop = world.namespace().blue_green("web", slots, options());
+    (world, shop.container("web"))
 }
 
 fn service(name: &str, selector: &Value) -> Value {
@@ -130,13 +131,14 @@ async fn an_ingress_switch_is_planned_and_finished_once() {
         "spec": { "rules": [{ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } }] },
     }));
     sleep(Duration::from_secs(60)).await;
-    let pair = ("web-blue", "web-green");
-    let ingress = IngressSwitch::new(world.client.clone(), "shop", "prod", "shop", pair, options());
-    let ingress = ingress.container(Some("web".into()));
+    let ingress = world.namespace().ingress("shop", ["web-blue", "web-green"], options()).container("web");
     let id: TargetId = TargetId::new("eks/shop/prod/ingress/shop");
     for what in ["a switch", "again"] {
         run(what, &id, ingress.switch("web-green", Some(&second)), Verdict::Deployed).await;
     }
+    check_cancelled("back", &id, ingress.switch("web-blue", None)).await;
+    world.sandbox.faults().inject(Fault::new(Effect::Reset).on("patch ingresses").times(u32::MAX));
+    run("not answered", &id, ingress.switch("web-green", Some(&second)), Verdict::Unobserved).await;
 }
 
 /// The variables come with the image when the second Deployment is made: its pods are not replaced at once.
@@ -145,9 +147,51 @@ async fn the_first_stage_of_a_new_slot_rolls_out_once() {
     let (world, shop) = shop().await;
     let second = world.image("second", Behaviour::default());
     let staged = shop.stage(&second).await.unwrap();
-    assert_eq!((staged.verdict, staged.changed), (Verdict::Deployed, true), "{staged:?}");
+    assert_eq!((staged.verdict(), staged.changed), (Verdict::Deployed, true), "{staged:?}");
     let green = world.cluster.object("deployments", "prod", "web-green").unwrap();
     assert_eq!(green["metadata"]["generation"], 1, "it is as it was made: {green}");
     let env = &green["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!(*env, json!([{ "name": "DEPLOY_PLATFORM", "value": "eks" }]));
+}
+
+const SLOW: Behaviour = Behaviour::Healthy(Duration::from_secs(60));
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_rollout_and_a_cancelled_job_are_planned_and_applied_once() {
+    let world = World::new().await;
+    let target = world.of("web", "web", options());
+    let second = world.image("second", SLOW);
+    check_cancelled("a new image", &target.id(), target.deploy(&second)).await;
+    let first = Revision::new("1", &world.first.reference);
+    check_cancelled("to a revision", &target.id(), target.restore(&first)).await;
+
+    world.cluster.create(json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "migrate", "namespace": "prod" },
+        "spec": { "template": { "metadata": {}, "spec": { "restartPolicy": "Never", "containers": [
+            { "name": "migrate", "image": world.first.reference.to_string() },
+        ] } } },
+    }));
+    let target = world.namespace().workload("job/migrate".parse().unwrap(), options()).container("migrate");
+    let done = Behaviour::Exits { after: Duration::from_secs(60), code: 0, log: vec![] };
+    check_cancelled("a job", &target.id(), target.deploy(&world.image("done", done))).await;
+    let failed = world.image("failed", crash());
+    run("a job that fails", &target.id(), target.deploy(&failed), Verdict::FailedInPlace).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_blue_green_operation_is_planned_and_applied_once() {
+    let (world, shop) = shop().await;
+    let id = shop.id();
+    let second = world.image("second", SLOW);
+    check_cancelled("a stage", &id, shop.stage(&second)).await;
+    run("the same again", &id, shop.stage(&second), Verdict::Deployed).await;
+    check_cancelled("a switch", &id, shop.switch(&second)).await;
+    sleep(Duration::from_secs(60)).await;
+    check_cancelled("back", &id, shop.switch_back()).await;
+    sleep(Duration::from_secs(60)).await;
+    let noted = Revision::new("green", &second.reference);
+    check_cancelled("to a revision", &id, Target::restore(&shop, &noted)).await;
+    sleep(Duration::from_secs(60)).await;
+    let third = world.image("third", Behaviour::default());
+    check_cancelled("stage and switch", &id, shop.deploy(&third)).await;
 }

@@ -12,7 +12,7 @@ use bp_sandbox::{Behaviour, Clock, Effect, Fault};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use common::{World, check_stream};
+use common::{World, check_cancelled, check_stream};
 
 /// A program that answers as helm does, from files of its directory, and waits for the file `done`.
 fn helm(home: &Path) -> std::path::PathBuf {
@@ -67,8 +67,7 @@ impl Release {
         file("manifest1", &manifest(&world.first));
         file("manifest", &manifest(&second));
         file("dry-run", &json!({ "manifest": manifest(&second) }).to_string());
-        let release = HelmRelease::new(world.client.clone(), "shop", "prod", "web", "charts/web", options)
-            .program(helm(home.path()));
+        let release = world.namespace().helm("web", options).chart("charts/web").program(helm(home.path()));
         Release { world, home, release, second, _driver: driver }
     }
 
@@ -121,7 +120,7 @@ async fn a_release_has_one_target_and_is_planned_and_finished_once() {
         })
         .await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
     check_stream("an upgrade", &id, &events, &outcome);
     let names_workload = |event: &DeployEvent| matches!(event, DeployEvent::Progress { progress, .. } if progress.stage.starts_with("deployment/web: "));
     assert!(events.iter().any(names_workload), "{events:?}");
@@ -154,12 +153,40 @@ async fn a_release_that_can_no_longer_be_seen_is_not_rolled_back() {
         })
         .await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
-    assert_eq!(ExitCode::from(outcome.verdict), ExitCode::Unavailable);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(ExitCode::from(outcome.verdict()), ExitCode::Unavailable);
     for expected in ["revision 2", "continues", "401", "run the same command"] {
         assert!(outcome.detail.contains(expected), "{}", outcome.detail);
     }
     assert!(!outcome.detail.contains("access"), "{}", outcome.detail);
     check_stream("unobserved", &id, &events, &outcome);
     assert!(!it.has("rollback"), "nothing was rolled back");
+}
+
+#[tokio::test]
+async fn a_release_that_fails_or_is_cancelled_is_planned_once() {
+    let it = Release::new(Options::new(Duration::from_secs(60)).unwrap()).await;
+    let id = it.release.id();
+    // Helm has not applied anything yet, and waits.
+    check_cancelled("a cancelled upgrade", &id, it.release.upgrade(&it.second)).await;
+
+    let it = Release::new(Options::new(Duration::from_secs(60)).unwrap()).await;
+    let crash = it.world.image("crash", common::crash());
+    it.write("manifest", &manifest(&crash));
+    it.write("dry-run", &json!({ "manifest": manifest(&crash) }).to_string());
+    let (events, outcome) = it
+        .run(it.release.upgrade(&crash), "upgrade", |it| {
+            it.apply(&crash);
+            let failed = [
+                json!({ "revision": 1, "status": "deployed" }),
+                json!({ "revision": 2, "status": "failed" }),
+            ];
+            it.write("history", &json!(failed).to_string());
+            it.write("done", "0");
+        })
+        .await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
+    assert!(outcome.failure.is_some());
+    check_stream("an upgrade that fails", &id, &events, &outcome);
 }

@@ -31,7 +31,7 @@ async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
     while let Some(event) = work.next_event().await {
         events.push(event);
     }
-    (events, work.await.unwrap().verdict)
+    (events, work.await.unwrap().verdict())
 }
 
 fn lines(events: &[DeployEvent]) -> Vec<Told> {
@@ -181,7 +181,7 @@ async fn what_a_job_wrote_is_told_to_its_last_line() {
     }));
     let options = Options::new(Duration::from_secs(300)).unwrap().live_logs(LiveLogs::default());
     let workload = "job/migrate".parse().unwrap();
-    let job = EksTarget::new(world.client.clone(), "shop", "prod", workload, None, options);
+    let job = world.namespace().workload(workload, options);
     let (events, verdict) = end(job.deploy(&image)).await;
     assert_eq!(verdict, Verdict::Deployed);
     assert_eq!(lines(&events), [told("migrate", "migrating", 0), told("migrate", "done", 0)]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bp_artifact::{Classified, ErrorClass, TimeSource};
-use bp_eks::{PullSecret, RegistryToken};
+use bp_eks::RegistryToken;
 use serde_json::{Value, json};
 
 use common::World;
@@ -18,8 +18,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     let world = World::new().await;
     let clock = world.sandbox.clock().clone();
     let now = clock.now();
-    let secret = PullSecret::new(world.client.clone(), "shop", "prod", "ecr")
-        .time_source(TimeSource::from_fn(move || clock.now()));
+    let secret = world.namespace().pull_secret("ecr").time_source(TimeSource::from_fn(move || clock.now()));
     let margin = Duration::from_secs(6 * 3600);
     assert_eq!(secret.expires_at().await.unwrap(), None);
     assert!(secret.is_due(margin).await.unwrap(), "there is none yet");

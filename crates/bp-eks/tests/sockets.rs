@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_eks::config::{BehaviorVersion, Region};
 use bp_artifact::{TimeSource, Verdict};
-use bp_eks::{Connector, EksTarget, Options, from_kubeconfig};
+use bp_eks::{Cluster, Connector, Options, from_kubeconfig};
 use bp_sandbox::{
     Behaviour, Clock, Sandbox,
     kube::{ClusterOptions, SECRET_ACCESS_KEY},
@@ -49,11 +49,12 @@ async fn a_roll_out_over_tls_by_name_and_by_kubeconfig() {
     .unwrap();
     let target = |client| {
         let options = Options::new(Duration::from_secs(20)).unwrap().take_over(true);
-        EksTarget::new(client, "shop", "prod", "deployment/web".parse().unwrap(), None, options)
+        let namespace = Cluster::new(client, "shop").namespace("prod");
+        namespace.workload("deployment/web".parse().unwrap(), options)
     };
     let second = push(&sandbox, "second", Behaviour::default());
     let outcome = target(client).deploy(&second).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
     let server = format!("https://{}", served.address(cluster.host()).unwrap());
     let path = std::env::temp_dir().join(format!("bp-eks-kubeconfig-{}", std::process::id()));

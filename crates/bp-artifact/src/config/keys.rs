@@ -80,11 +80,7 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("ecs.images.*", Kind::Text, "The image of another container, by digest."),
     key("eks.cluster", Kind::Text, "The EKS cluster's name."),
     key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
-    key(
-        "eks.workload",
-        Kind::Form("^(deployment|statefulset|daemonset|job)/[a-z0-9.-]+$"),
-        "The workload, as in deployment/web.",
-    ),
+    key("eks.workload", Kind::Form(super::name::WORKLOAD), "The workload, as in deployment/web."),
     key("eks.release", Kind::Text, "The Helm release that is upgraded, instead of a workload."),
     key("eks.chart", Kind::Text, "The release's chart: a directory, an archive, or oci://..."),
     key("eks.values", Kind::Text, "Files of values for the chart, separated by commas; the later win."),

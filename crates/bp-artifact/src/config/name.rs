@@ -167,28 +167,53 @@ pub struct Workload {
     pub name: String,
 }
 
-/// The kinds of [`Workload`] that roll out an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum WorkloadKind {
-    /// A Deployment.
+/// The one list of the kinds: the enum, their names, what is parsed and the form that editors check derive from it.
+macro_rules! workload_kinds {
+    ($first:literal => $(#[$doc:meta])* $variant:ident $(, $name:literal => $(#[$docs:meta])* $variants:ident)* $(,)?) => {
+        /// The kinds of [`Workload`] that roll out an image.
+        ///
+        /// Not `non_exhaustive`: whatever deploys to a workload has to handle every kind, so a new one does not compile
+        /// until it does.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum WorkloadKind {
+            $(#[$doc])*
+            $variant,
+            $($(#[$docs])* $variants,)*
+        }
+
+        impl WorkloadKind {
+            /// Every kind.
+            pub const ALL: &'static [WorkloadKind] = &[WorkloadKind::$variant $(, WorkloadKind::$variants)*];
+
+            /// Its name, as kubectl takes it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    WorkloadKind::$variant => $first,
+                    $(WorkloadKind::$variants => $name,)*
+                }
+            }
+        }
+
+        /// The form of a workload.
+        pub(super) const WORKLOAD: &str = concat!("^(", $first $(, "|", $name)*, ")/[a-z0-9.-]+$");
+        const UNKNOWN_KIND: &str = concat!("the kind is none of ", $first $(, ", ", $name)*);
+    };
+}
+
+workload_kinds! {
+    "deployment" => /// A Deployment.
     Deployment,
-    /// A StatefulSet.
+    "statefulset" => /// A StatefulSet.
     StatefulSet,
-    /// A DaemonSet.
+    "daemonset" => /// A DaemonSet.
     DaemonSet,
-    /// A Job, after which one is made for each image.
+    "job" => /// A Job, after which one is made for each image.
     Job,
 }
 
 impl fmt::Display for WorkloadKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WorkloadKind::Deployment => "deployment",
-            WorkloadKind::StatefulSet => "statefulset",
-            WorkloadKind::DaemonSet => "daemonset",
-            WorkloadKind::Job => "job",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -198,13 +223,8 @@ impl FromStr for Workload {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let wrong = |reason| ParseError::new("a workload", text, reason);
         let (kind, name) = text.split_once('/').ok_or_else(|| wrong("expected deployment/<name>"))?;
-        let kind = match kind {
-            "deployment" => WorkloadKind::Deployment,
-            "statefulset" => WorkloadKind::StatefulSet,
-            "daemonset" => WorkloadKind::DaemonSet,
-            "job" => WorkloadKind::Job,
-            _ => return Err(wrong("the kind is none of deployment, statefulset, daemonset, job")),
-        };
+        let kind = WorkloadKind::ALL.iter().copied().find(|known| known.name() == kind);
+        let kind = kind.ok_or_else(|| wrong(UNKNOWN_KIND))?;
         if !is_dns_name(name) {
             return Err(wrong("the name is lower-case letters, digits, dashes and dots"));
         }

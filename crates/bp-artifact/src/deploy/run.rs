@@ -98,6 +98,26 @@ impl From<Ended> for Verdict {
     }
 }
 
+impl Ended {
+    /// The end that a verdict is; `None` for [`Verdict::Deployed`].
+    pub fn of(verdict: Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Deployed => None,
+            Verdict::Unproven => Some(Ended::Unproven),
+            Verdict::DigestMismatch => Some(Ended::DigestMismatch),
+            Verdict::RolledBack => Some(Ended::RolledBack),
+            Verdict::RollbackFailed => Some(Ended::RollbackFailed),
+            Verdict::FailedInPlace => Some(Ended::FailedInPlace),
+            Verdict::Stopped => Some(Ended::Stopped),
+            Verdict::Superseded => Some(Ended::Superseded),
+            Verdict::Gone => Some(Ended::Gone),
+            Verdict::AwaitingApproval => Some(Ended::AwaitingApproval),
+            Verdict::DeadlineExceeded => Some(Ended::DeadlineExceeded),
+            Verdict::Unobserved => Some(Ended::Unobserved),
+        }
+    }
+}
+
 /// The caller asked the work to stop. What was applied stays applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
@@ -189,6 +209,11 @@ impl Run {
         self.outcome.changed = true;
     }
 
+    /// Nothing was changed so far, whatever was planned.
+    pub fn unchanged(&mut self) {
+        self.outcome.changed = false;
+    }
+
     /// It fails. Reported at once, before anything is undone, and once: a report of an operation inside this one counts.
     pub fn failing(&mut self, report: FailureReport) {
         self.report(&report);
@@ -224,12 +249,26 @@ impl Run {
 
     /// Runs another operation as a part of this one: its events appear under this operation's target, without its
     /// plan, its change and its end. When this operation is cancelled, so is the other.
-    pub async fn nested<R: Send + 'static>(&self, mut inner: Operation<DeployEvent, R>) -> R {
+    pub async fn nested<R: Send + 'static>(&self, inner: Operation<DeployEvent, R>) -> R {
+        let without_change = |event| match event {
+            DeployEvent::Applied { .. } => None,
+            event => Some(event),
+        };
+        self.nested_with(inner, without_change).await
+    }
+
+    /// The same with events as `adapt` returns them, `None` for one that is left out. Where the change of this operation
+    /// is made by the other one, it keeps that one's [`DeployEvent::Applied`].
+    pub async fn nested_with<R: Send + 'static>(
+        &self,
+        mut inner: Operation<DeployEvent, R>,
+        mut adapt: impl FnMut(DeployEvent) -> Option<DeployEvent>,
+    ) -> R {
         let mut cancelled = false;
         loop {
             tokio::select! {
                 event = inner.next_event() => match event {
-                    Some(event) => self.forward(event),
+                    Some(event) => adapt(event).into_iter().for_each(|event| self.forward(event)),
                     None => return inner.await,
                 },
                 () = self.cancelled(), if !cancelled => {
@@ -242,7 +281,10 @@ impl Run {
 
     fn forward(&self, event: DeployEvent) {
         match event {
-            DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {}
+            DeployEvent::Planned { .. } | DeployEvent::Finished { .. } => {}
+            DeployEvent::Applied { revision, deployment, adopted, .. } => {
+                self.reporter.emit(|target| DeployEvent::Applied { target, revision, deployment, adopted });
+            }
             DeployEvent::Progress { progress, .. } => self.progress(progress),
             DeployEvent::Notice { message, .. } => self.notice(message),
             DeployEvent::Log { source, line, at, left_out, .. } => self.log(source, line, at, left_out),

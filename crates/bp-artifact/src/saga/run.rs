@@ -152,7 +152,8 @@ impl Run {
             }
             // Who rolled itself back is back.
             if entry.verdict() == Some(Verdict::RolledBack) {
-                entry.restored = Some(unchanged(&entry.target, &entry.previous));
+                let seen = entry.outcome.as_ref().map(|outcome| outcome.proof.clone()).unwrap_or_default();
+                entry.restored = Some(unchanged(&entry.target, &entry.previous, seen));
                 continue;
             }
             let target = self.targets.iter().find(|target| target.id() == entry.target);
@@ -324,7 +325,10 @@ fn restore(
             () = stop.cancelled() => false,
         };
         match is_back {
-            true => (id.clone(), Ok(unchanged(&id, &previous))),
+            true => {
+                let seen = target.prove().await.unwrap_or_default();
+                (id.clone(), Ok(unchanged(&id, &previous, seen)))
+            }
             false => watch(id, target.restore(&previous), events, stop).await,
         }
     })
@@ -337,33 +341,27 @@ fn is_back(current: &Current, previous: &Revision) -> bool {
     current.rolling_out.is_none() && (stable.id == previous.id || stable.image == previous.image)
 }
 
-/// The outcome of going back where nothing had to be done.
-fn unchanged(target: &TargetId, previous: &Revision) -> Outcome {
+/// The outcome of going back where nothing had to be done: what is seen running says how far that is proven.
+fn unchanged(target: &TargetId, previous: &Revision, proof: Proof) -> Outcome {
+    let verdict = previous.image.resolved().map_or(Verdict::Unproven, |image| proof.judge(&image));
     Outcome {
-        target: target.clone(),
-        verdict: Verdict::Deployed,
+        verdict,
+        proof,
         image: previous.image.pinned().cloned(),
-        changed: false,
         revision: Some(previous.clone()),
-        previous: None,
-        failure: None,
-        proof: Proof::default(),
         detail: "the previous revision was in place".into(),
+        ..Outcome::unproven(target.clone())
     }
 }
 
 /// The outcome of a target that ended in an error. Whether anything was changed is not known, so it may have been.
 fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcome {
     Outcome {
-        target: entry.target.clone(),
         verdict,
-        image: None,
         changed: true,
-        revision: None,
         previous: Some(entry.previous.clone()),
-        failure: None,
-        proof: Proof::default(),
         detail: chain(error),
+        ..Outcome::unproven(entry.target.clone())
     }
 }
 

@@ -170,22 +170,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Digest, ExitCode, FailureReport, Proof, Repository, Revision, TargetId};
+    use crate::{Digest, ExitCode, FailureReport, Repository, Revision, TargetId};
 
     const ADR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/adr/0007-deployments-are-a-saga.md");
 
     fn outcome(verdict: Verdict) -> Outcome {
-        Outcome {
-            target: TargetId::new("t"),
-            verdict,
-            image: None,
-            changed: true,
-            revision: None,
-            previous: None,
-            failure: None,
-            proof: Proof::default(),
-            detail: String::new(),
-        }
+        Outcome { verdict, changed: true, ..Outcome::unproven(TargetId::new("t")) }
     }
 
     fn entry() -> TargetReceipt {

@@ -122,11 +122,8 @@ impl Delivery {
 
     #[cfg(feature = "helm")]
     async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
-        let eks = self.service.eks()?;
-        let client = self.clients.kube(&eks.cluster).await?;
-        let (name, chart) = (&release.name, &release.chart);
-        let mut target =
-            bp_eks::HelmRelease::new(client, &eks.cluster, &eks.namespace, name, chart, self.eks_options()?);
+        let namespace = self.eks_namespace().await?;
+        let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
         target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
         if let Some(digest) = release.digest_key.clone() {
             target = target.image_keys(bp_eks::ImageKeys { digest, ..bp_eks::ImageKeys::default() });
@@ -163,14 +160,32 @@ impl Delivery {
                 "eks.release names a Helm release, not a workload: use dual-deploy or deploy-helm",
             ));
         };
-        let client = self.clients.kube(&eks.cluster).await?;
         let mut options = self.eks_workload_options()?;
         if let Some(limit) = self.service.limits.failures {
+            let client = self.clients.kube(&eks.cluster).await?;
             options = options.fail_after(limits::pods(limit, &client, &eks.namespace, workload).await?);
         }
-        let (workload, container) = (workload.clone(), eks.container.clone());
-        let (cluster, namespace) = (&eks.cluster, &eks.namespace);
-        Ok(bp_eks::EksTarget::new(client, cluster, namespace, workload, container, change(options)))
+        let target = self.eks_namespace().await?.workload(workload.clone(), change(options));
+        Ok(match &eks.container {
+            Some(name) => target.container(name),
+            None => target,
+        })
+    }
+
+    /// The namespace of the EKS cluster.
+    ///
+    /// # Errors
+    /// When none is configured, or the cluster cannot be reached.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn eks_namespace(&self) -> Result<bp_eks::Namespace, Failure> {
+        let eks = self.service.eks()?;
+        let client = self.clients.kube(&eks.cluster).await?;
+        Ok(bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace))
     }
 
     /// How rollouts on the EKS cluster are to go: with bp.toml's variables.

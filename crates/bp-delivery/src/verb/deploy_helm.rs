@@ -78,15 +78,8 @@ impl Verb for DeployHelm {
             None => {}
         }
         let delivery = self.delivery.open().await?;
-        let eks = delivery.service.eks()?;
-        let (client, options) = (delivery.clients.kube(&eks.cluster).await?, delivery.eks_options()?);
-        let release = match self.upgrade.chart.clone() {
-            Some(chart) => {
-                HelmRelease::new(client, &eks.cluster, &eks.namespace, self.release, chart, options)
-            }
-            None => HelmRelease::installed(client, &eks.cluster, &eks.namespace, self.release, options),
-        };
-        let release = release.program(self.helm);
+        let release =
+            delivery.eks_namespace().await?.helm(self.release, delivery.eks_options()?).program(self.helm);
         let outcome = match self.instead {
             Some(Instead::History) => {
                 let history = release.history().await?;
@@ -107,6 +100,9 @@ impl Upgrade {
     fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {
         let keys = ImageKeys { digest: self.digest_key, ..ImageKeys::default() };
         let mut release = self.values.into_iter().fold(release.image_keys(keys), HelmRelease::values_file);
+        if let Some(chart) = self.chart {
+            release = release.chart(chart);
+        }
         if let Some(tag) = self.tag {
             release = release.tag(tag);
         }

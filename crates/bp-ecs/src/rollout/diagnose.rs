@@ -153,6 +153,26 @@ pub(crate) fn report(
     report
 }
 
+/// A task that has not started yet.
+pub(crate) fn starting(task: &Task) -> Evidence {
+    let status = task.last_status.as_deref().unwrap_or("no status");
+    let waits = task.containers().iter().find(|c| c.last_status.as_deref() != Some("RUNNING"));
+    let container = waits.map(|c| {
+        let reason = c.reason.as_deref().unwrap_or_default();
+        format!(
+            ", container {} {} {reason}",
+            c.name.as_deref().unwrap_or_default(),
+            c.last_status.as_deref().unwrap_or_default()
+        )
+    });
+    Evidence {
+        kind: EvidenceKind::Task,
+        source: format!("task {}", name_of(task.task_arn.as_deref().unwrap_or_default())),
+        message: format!("{status}{}", container.unwrap_or_default()).trim_end().to_owned(),
+        at: task.created_at.and_then(timestamp),
+    }
+}
+
 /// The service's events since the deployment began, the newest first. Earlier ones are of other deployments.
 fn events(service: &Service, since: Option<Timestamp>) -> Vec<Evidence> {
     let source = format!("service {}", service.service_name.as_deref().unwrap_or_default());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bp_artifact::{Classified, ErrorClass};
 
-use crate::rollout::Error;
+use crate::error::Error;
 
 /// An error of a Helm release. An upgrade that failed and was rolled back is none: that is a
 /// [`Verdict`](bp_artifact::Verdict).
@@ -36,7 +36,7 @@ pub enum HelmError {
         /// In helm's words.
         message: String,
     },
-    /// An upgrade of [`HelmRelease::installed`](crate::HelmRelease::installed). Nothing was changed.
+    /// An upgrade without a [chart](crate::HelmRelease::chart). Nothing was changed.
     #[error("the upgrade of the release {release:?} needs its chart")]
     NoChart {
         /// The release.

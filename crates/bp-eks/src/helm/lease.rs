@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::error::HelmError;
-use crate::rollout::ObjectRef;
+use crate::object::ObjectRef;
 
 /// Which revision of the release the holder was making.
 const REVISION: &str = "bp-eks/helm-revision";
@@ -214,7 +214,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rollout::ObjectRef;
+    use crate::object::ObjectRef;
 
     /// A Lease that we hold, whose every renewal is answered so.
     fn held(status: u16) -> Held {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::HelmError;
+use crate::workload;
 
 /// A container in a workload of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +43,9 @@ fn containers(object: &Value) -> Vec<Placed> {
         "cronjob" => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
         _ => &object["spec"]["template"]["spec"],
     };
+    let workload: Option<Workload> = format!("{kind}/{name}").parse().ok();
     // Jobs of a chart run once, and helm itself waits for those that are hooks.
-    let rolls_out = matches!(kind.as_str(), "deployment" | "statefulset" | "daemonset");
-    let workload: Option<Workload> = format!("{kind}/{name}").parse().ok().filter(|_| rolls_out);
+    let workload = workload.filter(|workload| !workload::of(workload.kind).runs_to_completion);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
     all.map(|Container { name, image }| Placed { workload: workload.clone(), container: name, image })

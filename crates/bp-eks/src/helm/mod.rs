@@ -5,6 +5,7 @@
 //! appears in its arguments or environment, and a Lease that has run out proves that no helm of ours is at work any
 //! more, on whatever machine it was started.
 
+mod context;
 mod error;
 mod lease;
 mod manifest;
@@ -15,5 +16,6 @@ mod release;
 mod rollback;
 mod upgrade;
 
+pub use context::{HelmRevision, ImageKeys};
 pub use error::HelmError;
-pub use release::{HelmRelease, HelmRevision, HelmRun, ImageKeys};
+pub use release::{HelmRelease, HelmRun};

@@ -1,12 +1,12 @@
 //! A release that was left pending: freed when its owner is proven dead, and only then.
 
-use bp_artifact::{DeployEvent, Emitter};
+use bp_artifact::deploy::Reporter;
 
 use super::{
+    context::{HelmRevision, Release},
     error::HelmError,
     lease::Held,
     program::{Program, words},
-    release::{HelmRevision, Inner},
 };
 
 /// The last revision that was deployed.
@@ -14,7 +14,7 @@ pub(super) fn deployed(history: &[HelmRevision]) -> Option<&HelmRevision> {
     history.iter().rev().find(|revision| revision.status == "deployed")
 }
 
-impl Inner {
+impl Release {
     pub(super) async fn history(&self, helm: &Program) -> Result<Vec<HelmRevision>, HelmError> {
         let arguments = words(["history", &self.release, "--max", "50", "--output", "json"]);
         match helm.json("history", &arguments).await {
@@ -32,7 +32,7 @@ impl Inner {
         &self,
         helm: &Program,
         held: &Held,
-        events: &Emitter<DeployEvent>,
+        reporter: &Reporter,
     ) -> Result<Vec<HelmRevision>, HelmError> {
         let history = self.history(helm).await?;
         let Some(last) = history.last().filter(|last| last.status.starts_with("pending-")) else {
@@ -53,7 +53,7 @@ impl Inner {
         let (revision, status) = (last.revision, &last.status);
         let message =
             format!("revision {revision} is {status}, and {why}; the records go back to {back} first");
-        events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+        reporter.notice(message);
         let back = back.to_string();
         let ended = helm.run(&words(["rollback", &self.release, &back, "--no-hooks"])).await?;
         if !ended.success {

@@ -1,21 +1,20 @@
 //! A Helm release as a place to deploy to.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{
-    Current, DeployEvent, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId, TimeSource, Workload,
+    Current, DeployEvent, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError, TargetId,
+    TimeSource, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
-use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    context::{HelmRevision, ImageKeys, Release, put},
     error::HelmError,
-    lease::{self, Terms},
 };
-use crate::rollout::{EksTarget, ObjectRef, Options};
+use crate::{api::scope::Scope, options::Options};
 
 /// What work on a release tells and ends in.
 pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
@@ -25,10 +24,13 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use bp_eks::{HelmRelease, Options};
+/// use bp_eks::{Cluster, Options};
 ///
 /// let options = Options::new(Duration::from_secs(600))?;
-/// let web = HelmRelease::new(client, "prod", "shop", "web", "charts/web", options)
+/// let shop = Cluster::new(client, "prod").namespace("shop");
+/// let web = shop
+///     .helm("web", options)
+///     .chart("charts/web")
 ///     .values_file("charts/web/prod.yaml")
 ///     .build_version("1.4.2");
 /// let outcome = web.upgrade(&image).await?;
@@ -44,101 +46,13 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
-pub struct HelmRelease(pub(super) Arc<Inner>);
-
-#[derive(Clone)]
-pub(super) struct Inner {
-    pub(super) client: Client,
-    pub(super) cluster: String,
-    pub(super) namespace: String,
-    pub(super) release: String,
-    pub(super) chart: Option<String>,
-    pub(super) options: Options,
-    pub(super) program: PathBuf,
-    pub(super) values_files: Vec<PathBuf>,
-    pub(super) values: Value,
-    pub(super) keys: ImageKeys,
-    pub(super) tag: Option<String>,
-    pub(super) assume_dead_after: Option<Duration>,
-    pub(super) time: TimeSource,
-    pub(super) id: TargetId,
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HelmRelease")
-            .field("id", &self.id)
-            .field("chart", &self.chart)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a chart's values take the image, each as keys with dots between.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageKeys {
-    /// The repository; `image.repository` if not said.
-    pub repository: String,
-    /// The digest; `image.digest` if not said.
-    pub digest: String,
-    /// The tag, for charts that show it beside the digest; `image.tag` if not said.
-    pub tag: String,
-}
-
-impl Default for ImageKeys {
-    fn default() -> Self {
-        let key = |name: &str| format!("image.{name}");
-        ImageKeys { repository: key("repository"), digest: key("digest"), tag: key("tag") }
-    }
-}
-
-/// One revision of a release, as helm's history has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct HelmRevision {
-    /// Its number.
-    pub revision: u32,
-    /// `deployed`, `superseded`, `failed`, `pending-upgrade` and so on.
-    pub status: String,
-    /// The chart with its version.
-    #[serde(default)]
-    pub chart: String,
-    /// When it was written last.
-    #[serde(default)]
-    pub updated: Option<jiff::Timestamp>,
-    /// What helm says of it.
-    #[serde(default)]
-    pub description: String,
-}
+pub struct HelmRelease(pub(super) Arc<Release>);
 
 impl HelmRelease {
-    /// The release `release` in `namespace` of the cluster that `client` speaks to, from `chart`: a directory, an
-    /// archive, or an `oci://` reference.
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        release: impl Into<String>,
-        chart: impl Into<String>,
-        options: Options,
-    ) -> Self {
-        let installed = Self::installed(client, cluster, namespace, release, options);
-        installed.with(|inner| inner.chart = Some(chart.into()))
-    }
-
-    /// A release that is installed, to look at and to roll back; an upgrade needs the chart.
-    pub fn installed(
-        client: Client,
-        cluster: impl Into<String>,
-        namespace: impl Into<String>,
-        release: impl Into<String>,
-        options: Options,
-    ) -> Self {
-        let (cluster, namespace, release) = (cluster.into(), namespace.into(), release.into());
-        let id = TargetId::new(format!("eks/{cluster}/{namespace}/helm/{release}"));
-        HelmRelease(Arc::new(Inner {
-            client,
-            cluster,
-            namespace,
+    pub(crate) fn of(scope: Scope, release: String, options: Options) -> Self {
+        let id = scope.target(&format!("helm/{release}"));
+        HelmRelease(Arc::new(Release {
+            scope,
             release,
             chart: None,
             options,
@@ -153,10 +67,15 @@ impl HelmRelease {
         }))
     }
 
-    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
+    fn with(self, change: impl FnOnce(&mut Release)) -> Self {
         let mut inner = Arc::unwrap_or_clone(self.0);
         change(&mut inner);
         HelmRelease(Arc::new(inner))
+    }
+
+    /// The chart of an upgrade: a directory, an archive, or an `oci://` reference.
+    pub fn chart(self, chart: impl Into<String>) -> Self {
+        self.with(|inner| inner.chart = Some(chart.into()))
     }
 
     /// The program to run; `helm` in `PATH` if not said.
@@ -196,12 +115,15 @@ impl HelmRelease {
         self.with(|inner| inner.assume_dead_after = Some(time))
     }
 
-    fn spawn<F>(&self, work: impl FnOnce(Arc<Inner>, Emitter<DeployEvent>) -> F) -> HelmRun
+    fn spawn<F>(&self, work: impl FnOnce(Arc<Release>, Reporter) -> F + Send + 'static) -> HelmRun
     where
-        F: Future<Output = Result<Outcome, HelmError>> + Send + 'static,
+        F: Future<Output = Result<Outcome, HelmError>> + Send,
     {
-        let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| work(inner, events))
+        let release = Arc::clone(&self.0);
+        Operation::spawn(|events| async move {
+            let reporter = Reporter::new(&events, release.id.clone());
+            work(release, reporter).await
+        })
     }
 
     /// `eks/<cluster>/<namespace>/helm/<release>`.
@@ -230,7 +152,7 @@ impl HelmRelease {
     /// applied. The same call goes on from there.
     pub fn upgrade(&self, image: &ResolvedImage) -> HelmRun {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.upgrade(&image, &events).await })
+        self.spawn(|release, reporter| async move { release.upgrade(&image, &reporter).await })
     }
 
     /// Rolls the release back to `revision`, or to the last one that was deployed before, and waits until it runs.
@@ -244,7 +166,7 @@ impl HelmRelease {
     /// # Cancel safety
     /// As [`upgrade`](Self::upgrade).
     pub fn rollback(&self, revision: Option<u32>) -> HelmRun {
-        self.spawn(move |inner, events| async move { inner.rollback(revision, &events).await })
+        self.spawn(move |release, reporter| async move { release.rollback(revision, &reporter).await })
     }
 
     /// The revisions of the release, the latest last; none when it was never installed.
@@ -262,62 +184,6 @@ impl HelmRelease {
     }
 }
 
-impl Inner {
-    pub(super) fn terms(&self) -> Terms {
-        let name = lease::name(&self.release);
-        Terms {
-            api: Api::namespaced(self.client.clone(), &self.namespace),
-            object: ObjectRef::all(&self.cluster, &self.namespace, "lease").named(name),
-            release: self.release.clone(),
-            time: self.time.clone(),
-        }
-    }
-
-    /// A name for this run, for people who are told that they have to wait for it.
-    pub(super) fn holder(&self) -> String {
-        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "bp".to_owned());
-        format!("{host}-{}-{:08x}", std::process::id(), fastrand::u32(..))
-    }
-
-    /// A workload of the release, to be watched and never written.
-    pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
-        self.target_for(workload, container, self.options.deadline)
-    }
-
-    /// The same, watched for at most so long.
-    pub(super) fn target_for(&self, workload: &Workload, container: &str, time: Duration) -> EksTarget {
-        let (client, cluster, namespace) =
-            (self.client.clone(), self.cluster.clone(), self.namespace.clone());
-        let options = Options { deadline: time, ..self.options.clone().adopt_only() };
-        EksTarget::new(client, cluster, namespace, workload.clone(), Some(container.to_owned()), options)
-            .part_of(&self.id)
-    }
-
-    /// The values that are given over those of the files.
-    pub(super) fn values_for(&self, image: &ResolvedImage) -> Value {
-        let mut values = self.values.clone();
-        let reference = &image.reference;
-        put(&mut values, &self.keys.repository, reference.repository().to_string().into());
-        put(&mut values, &self.keys.digest, reference.digest().to_string().into());
-        if let Some(tag) = &self.tag {
-            put(&mut values, &self.keys.tag, tag.clone().into());
-        }
-        values
-    }
-}
-
-/// Puts a value at keys with dots between.
-fn put(values: &mut Value, key: &str, value: Value) {
-    let mut at = values;
-    for part in key.split('.') {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        at = &mut at[part];
-    }
-    *at = value;
-}
-
 impl Target for HelmRelease {
     fn id(&self) -> TargetId {
         HelmRelease::id(self)
@@ -328,42 +194,15 @@ impl Target for HelmRelease {
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, image) = (Arc::clone(&self.0), image.clone());
-        Operation::spawn(
-            |events| async move { inner.upgrade(&image, &events).await.map_err(TargetError::new) },
-        )
+        self.upgrade(image).map_err(TargetError::new)
     }
 
     /// Rolls back to the revision of that number.
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, number) = (Arc::clone(&self.0), revision.id.parse().ok());
-        Operation::spawn(move |events| async move {
-            inner.rollback(number, &events).await.map_err(TargetError::new)
-        })
+        self.rollback(revision.id.parse().ok()).map_err(TargetError::new)
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
         Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn values_are_put_by_their_keys() {
-        let mut values = json!({ "image": { "pullPolicy": "Always" }, "flat": 1 });
-        put(&mut values, "image.digest", "sha256:1".into());
-        put(&mut values, "flat.deep", true.into());
-        put(&mut values, "buildVersion", "1.2".into());
-        assert_eq!(
-            values,
-            json!({
-                "image": { "pullPolicy": "Always", "digest": "sha256:1" }, "flat": { "deep": true }, "buildVersion": "1.2",
-            })
-        );
     }
 }

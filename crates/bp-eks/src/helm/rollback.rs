@@ -1,37 +1,37 @@
 //! Going back to an earlier revision, and what a release runs now.
 
 use bp_artifact::{
-    Current, DeployEvent, DigestRef, Emitter, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Current, Outcome, Proof, Revision,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
 };
 
 use super::{
+    context::{HelmRevision, Release},
     error::HelmError,
     lease::Held,
     manifest::{Placed, placed},
     program::{Program, words},
     recover::deployed,
-    release::{HelmRevision, Inner},
     upgrade::Begun,
 };
+use crate::ending::Ending;
 
-type Events = Emitter<DeployEvent>;
-
-impl Inner {
+impl Release {
     pub(super) async fn rollback(
         &self,
         revision: Option<u32>,
-        events: &Events,
+        reporter: &Reporter,
     ) -> Result<Outcome, HelmError> {
-        let mut held = self.take(events).await?;
-        let (mut validity, begun) = (held.validity(), Begun::new());
+        let mut held = self.take(reporter).await?;
+        let (mut validity, mut begun) = (held.validity(), Begun::default());
         let ended = tokio::select! {
-            ended = self.rollback_held(&mut held, revision, events, &begun) => ended,
-            why = validity.lost() => self.lost(begun, why),
+            ended = self.rollback_held(&mut held, revision, reporter, &mut begun) => ended,
+            why = validity.lost() => self.lost(&begun, why),
         };
-        held.release().await;
-        let outcome = ended?;
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        Ok(outcome)
+        self.close(&held, begun, ended).await
     }
 
     /// Runs `helm rollback` and waits until the workloads are up.
@@ -39,7 +39,7 @@ impl Inner {
         &self,
         helm: &Program,
         revision: &str,
-        events: &Events,
+        reporter: &Reporter,
     ) -> Result<Result<(), String>, HelmError> {
         let timeout = format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
         let mut running =
@@ -49,7 +49,7 @@ impl Inner {
                 let ended = ended?;
                 Ok(if ended.success { Ok(()) } else { Err(ended.message) })
             }
-            () = events.cancelled() => {
+            () = reporter.cancelled() => {
                 running.stop().await;
                 Err(self.interrupted())
             }
@@ -60,12 +60,12 @@ impl Inner {
         &self,
         held: &mut Held,
         revision: Option<u32>,
-        events: &Events,
-        begun: &Begun,
-    ) -> Result<Outcome, HelmError> {
+        reporter: &Reporter,
+        begun: &mut Begun,
+    ) -> Result<Ending, HelmError> {
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
-        let history = self.free(&helm, held, events).await?;
+        let history = self.free(&helm, held, reporter).await?;
         let current = deployed(&history);
         let last = history.last().map_or(0, |last| last.revision);
         // What was deployed once: helm calls it superseded.
@@ -85,46 +85,30 @@ impl Inner {
             current.is_some_and(|c| c.revision == last) && self.manifest(&helm, None).await? == manifest;
         let image = main_image(&placed(&manifest, "get manifest")?);
         let to = Revision::new(wanted.to_string(), image.as_str());
-        let pinned = image.parse::<DigestRef>().ok();
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: pinned.clone(),
-            current: current.map(|c| Revision::new(c.revision.to_string(), "")),
-            changes: !same,
-        });
-        let base = Outcome {
-            target: self.id.clone(),
-            verdict: Verdict::Unproven,
-            image: pinned.clone(),
-            changed: !same,
-            revision: Some(to.clone()),
-            previous: current.map(|c| Revision::new(c.revision.to_string(), "")),
-            failure: None,
-            proof: Proof::default(),
-            detail: String::new(),
-        };
+        let current = current.map(|current| Revision::new(current.revision.to_string(), ""));
+        let intent = Intent::restore(&to).current(current.clone()).previous(current).changes(!same);
+        let run = begun.run.insert(Run::planned(reporter, intent));
+        run.in_place(Some(to.clone()));
         if !same {
             held.note(last + 1).await?;
-            begun.get_or_init(|| base.clone());
-            if let Err(detail) = self.roll_back_to(&helm, &to.id, events).await? {
+            begun.started = true;
+            if let Err(detail) = self.roll_back_to(&helm, &to.id, reporter).await? {
                 return Ok(match helm.trouble() {
-                    Some(why) => self.unobserved(base, &why),
-                    None => Outcome { verdict: Verdict::FailedInPlace, detail, ..base },
+                    Some(why) => self.unobserved(run, &why),
+                    None => Ending::Ended(Ended::FailedInPlace, detail),
                 });
             }
         }
-        let proof = self.proof_of(&placed(&manifest, "get manifest")?, &image).await;
-        Ok(match (proof, &pinned) {
-            (Ok(proof), Some(image)) => {
-                Outcome { verdict: proof.judge(&ResolvedImage::from(image.clone())), proof, ..base }
-            }
-            (Ok(proof), None) => Outcome { proof, detail: "its image names no digest".to_owned(), ..base },
-            (Err(HelmError::Rollout(error)), _) => {
+        match self.proof_of(&placed(&manifest, "get manifest")?, &image).await {
+            Ok(proof) if to.image.pinned().is_some() => Ok(Ending::Proven(proof, String::new())),
+            Ok(proof) => Ok(Ending::Proven(proof, "its image names no digest".to_owned())),
+            Err(HelmError::Rollout(error)) => {
                 let why = error.without_advice();
-                Outcome { detail: format!("what the pods run could not be read: {why}"), ..base }
+                let detail = format!("what the pods run could not be read: {why}");
+                Ok(Ending::Ended(Ended::Unproven, detail))
             }
-            (Err(error), _) => return Err(error),
-        })
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn current(&self) -> Result<Current, HelmError> {

@@ -1,35 +1,37 @@
 //! The order of things: lease, free, dry run, upgrade and watch, check; and back when it fails.
 
-use std::{sync::OnceLock, time::Duration};
+use std::time::Duration;
 
 use bp_artifact::{
-    Cause, Classified, DeployEvent, Emitter, FailureReport, OnFailure, Outcome, Progress, Proof,
-    ResolvedImage, Revision, Verdict,
+    Cause, Classified, DeployEvent, FailureReport, OnFailure, Outcome, Progress, Proof, ResolvedImage,
+    Revision, Verdict,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
-};
+use kube::api::DynamicObject;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    context::Release,
     error::HelmError,
     lease::Held,
     manifest::{Placed, placed},
     program::{Program, Running, words},
     proxy::Proxy,
     recover::deployed,
-    release::Inner,
 };
-use crate::rollout::{
-    ObjectRef,
-    sight::Sight,
-    watch::{Query, watch},
+use crate::{
+    api::{
+        sight::Sight,
+        watch::{Query, watch},
+    },
+    ending::Ending,
+    workload,
 };
-
-type Events = Emitter<DeployEvent>;
 
 /// What an upgrade would do.
 struct Plan {
@@ -48,45 +50,68 @@ enum End {
     Unobserved(String),
 }
 
-/// What was begun, as its outcome if nothing more is seen of it.
-pub(super) type Begun = OnceLock<Outcome>;
+/// An operation on a release, outside of what is dropped with a lease that is lost.
+#[derive(Default)]
+pub(super) struct Begun {
+    pub(super) run: Option<Run>,
+    /// Whether helm was started.
+    pub(super) started: bool,
+}
 
-impl Inner {
-    pub(super) async fn upgrade(&self, image: &ResolvedImage, events: &Events) -> Result<Outcome, HelmError> {
-        let mut held = self.take(events).await?;
-        let (mut validity, begun) = (held.validity(), Begun::new());
+impl Release {
+    pub(super) async fn upgrade(
+        &self,
+        image: &ResolvedImage,
+        reporter: &Reporter,
+    ) -> Result<Outcome, HelmError> {
+        let mut held = self.take(reporter).await?;
+        let (mut validity, mut begun) = (held.validity(), Begun::default());
         let ended = tokio::select! {
-            ended = self.upgrade_held(&mut held, image, events, &begun) => ended,
-            why = validity.lost() => self.lost(begun, why),
+            ended = self.upgrade_held(&mut held, image, reporter, &mut begun) => ended,
+            why = validity.lost() => self.lost(&begun, why),
         };
+        self.close(&held, begun, ended).await
+    }
+
+    /// Lets go of the Lease, and closes the operation.
+    pub(super) async fn close(
+        &self,
+        held: &Held,
+        begun: Begun,
+        ended: Result<Ending, HelmError>,
+    ) -> Result<Outcome, HelmError> {
         held.release().await;
-        let outcome = ended?;
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
-        Ok(outcome)
+        let ending = ended?;
+        Ok(ending.close(begun.run.ok_or_else(|| self.lease_lost())?))
     }
 
     /// The end of work whose Lease is lost. Where it only could not be renewed, what was begun goes on unobserved.
-    pub(super) fn lost(&self, begun: Begun, why: Option<String>) -> Result<Outcome, HelmError> {
-        let lost = || HelmError::LeaseLost { release: self.release.clone() };
-        let (begun, why) = begun.into_inner().zip(why).ok_or_else(lost)?;
-        Ok(self.unobserved(begun, &format!("its lease could not be renewed, so helm was stopped: {why}")))
+    pub(super) fn lost(&self, begun: &Begun, why: Option<String>) -> Result<Ending, HelmError> {
+        let started = begun.run.as_ref().filter(|_| begun.started);
+        let (run, why) = started.zip(why).ok_or_else(|| self.lease_lost())?;
+        Ok(self.unobserved(run, &format!("its lease could not be renewed, so helm was stopped: {why}")))
     }
 
-    pub(super) fn unobserved(&self, begun: Outcome, why: &str) -> Outcome {
-        let revision = begun.revision.as_ref().map(|revision| revision.id.clone()).unwrap_or_default();
+    fn lease_lost(&self) -> HelmError {
+        HelmError::LeaseLost { release: self.release.clone() }
+    }
+
+    pub(super) fn unobserved(&self, run: &Run, why: &str) -> Ending {
+        let revision =
+            run.outcome().revision.as_ref().map(|revision| revision.id.clone()).unwrap_or_default();
         let detail = format!(
             "revision {revision} of the release {} was begun, and what it applied continues; it can no longer be observed: \
              {why}; run the same command to resume",
             self.release
         );
-        Outcome { verdict: Verdict::Unobserved, detail, ..begun }
+        Ending::Ended(Ended::Unobserved, detail)
     }
 
-    pub(super) async fn take(&self, events: &Events) -> Result<Held, HelmError> {
+    pub(super) async fn take(&self, reporter: &Reporter) -> Result<Held, HelmError> {
         let holder = self.holder();
         tokio::select! {
             held = self.terms().take(&holder) => held,
-            () = events.cancelled() => Err(self.interrupted()),
+            () = reporter.cancelled() => Err(self.interrupted()),
         }
     }
 
@@ -96,21 +121,21 @@ impl Inner {
 
     /// Helm, with a way to the cluster for as long as the Lease is held.
     pub(super) async fn program(&self, held: Option<&Held>) -> Result<Program, HelmError> {
-        let proxy = Proxy::start(self.client.clone(), held.map(Held::validity)).await?;
-        Program::new(self.program.clone(), self.namespace.clone(), proxy)
+        let proxy = Proxy::start(self.scope.client.clone(), held.map(Held::validity)).await?;
+        Program::new(self.program.clone(), self.scope.namespace.clone(), proxy)
     }
 
     async fn upgrade_held(
         &self,
         held: &mut Held,
         image: &ResolvedImage,
-        events: &Events,
-        begun: &Begun,
-    ) -> Result<Outcome, HelmError> {
+        reporter: &Reporter,
+        begun: &mut Begun,
+    ) -> Result<Ending, HelmError> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
-        let history = self.free(&helm, held, events).await?;
+        let history = self.free(&helm, held, reporter).await?;
         let before = match deployed(&history) {
             Some(revision) => Some((revision.revision, self.manifest(&helm, Some(revision.revision)).await?)),
             None => None,
@@ -122,58 +147,40 @@ impl Inner {
         let in_place = before
             .as_ref()
             .is_some_and(|(number, manifest)| *number == last && manifest.trim() == plan.manifest.trim());
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: Some(image.reference.clone()),
-            current: previous.clone(),
-            changes: !in_place,
-        });
+        let intent = Intent::deploy(image).current(previous.clone()).previous(previous).changes(!in_place);
+        let run = begun.run.insert(Run::planned(reporter, intent));
         let number = if in_place { last } else { last + 1 };
         let ours = Revision::new(number.to_string(), &image.reference);
-        let base = Outcome {
-            target: self.id.clone(),
-            verdict: Verdict::FailedInPlace,
-            image: Some(image.reference.clone()),
-            changed: !in_place,
-            revision: Some(ours.clone()),
-            previous,
-            failure: None,
-            proof: Proof::default(),
-            detail: String::new(),
+        run.in_place(Some(ours.clone()));
+        run.checkpoint().map_err(|_| self.interrupted())?;
+        let running = if in_place {
+            None
+        } else {
+            held.note(number).await?;
+            Some(helm.start(&self.arguments(&helm, image, false)?)?)
         };
-        if events.is_cancelled() {
-            return Err(self.interrupted());
-        }
-        let running = match in_place {
-            true => None,
-            false => {
-                held.note(number).await?;
-                Some(helm.start(&self.arguments(&helm, image, false)?)?)
-            }
-        };
-        begun.get_or_init(|| base.clone());
-        events.emit(DeployEvent::Applied {
-            target: self.id.clone(),
-            revision: ours,
-            deployment: format!("helm revision {number}"),
-            adopted: in_place,
-        });
-        let end = self.follow(running, &helm, &plan.places, image, events, deadline).await?;
-        match end {
-            End::Up(outcomes, unseen) => self.proven(base, outcomes, unseen, &helm, image).await,
-            End::Unobserved(why) => Ok(self.unobserved(base, &why)),
+        begun.started = true;
+        run.applied(ours, format!("helm revision {number}"), in_place);
+        match self.follow(running, &helm, &plan.places, image, run, deadline).await? {
+            End::Up(outcomes, unseen) => self.proven(run, outcomes, unseen, &helm, image).await,
+            End::Unobserved(why) => Ok(self.unobserved(run, &why)),
             End::Failed(report, message) => {
                 let history = match (self.history(&helm).await, helm.trouble()) {
                     (Ok(history), _) => history,
-                    (Err(_), Some(why)) => return Ok(self.unobserved(base, &why)),
+                    (Err(_), Some(why)) => return Ok(self.unobserved(run, &why)),
                     (Err(error), None) => return Err(error),
                 };
                 // Refused before helm wrote anything down: nothing has changed.
                 if history.last().is_none_or(|last| last.revision < number) {
                     return Err(HelmError::Failed { verb: "upgrade", message });
                 }
-                let failed = self.evidence(base, report, message, &plan.places, events).await;
-                self.go_back(failed, &helm, held, number, events).await
+                let report = match report {
+                    // The workload's own watch has reported it.
+                    Some(report) => report,
+                    None => self.evidence(&message, &plan.places, run).await,
+                };
+                run.failing(report);
+                self.go_back(run, message, &helm, held, number).await
             }
         }
     }
@@ -239,11 +246,11 @@ impl Inner {
         program: &Program,
         places: &[Placed],
         image: &ResolvedImage,
-        events: &Events,
+        run: &Run,
         deadline: Instant,
     ) -> Result<End, HelmError> {
         let mut watching: FuturesUnordered<_> =
-            places.iter().map(|place| self.watch(place, image, events, deadline)).collect();
+            places.iter().map(|place| self.watch(place, image, run, deadline)).collect();
         let mut outcomes = Vec::new();
         let mut unseen = None;
         let helm_waits = running.is_some();
@@ -267,11 +274,11 @@ impl Inner {
                     (!ended.success).then_some((None, ended.message))
                 }
                 Some(watched) = watching.next() => match watched {
-                    Ok(Some(outcome)) if matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) => {
+                    Ok(Some(outcome)) if matches!(outcome.verdict(), Verdict::Deployed | Verdict::Unproven) => {
                         outcomes.push(outcome);
                         None
                     }
-                    Ok(Some(outcome)) if outcome.verdict == Verdict::Unobserved => {
+                    Ok(Some(outcome)) if outcome.verdict() == Verdict::Unobserved => {
                         unseen = Some(outcome.detail);
                         None
                     }
@@ -289,7 +296,7 @@ impl Inner {
                     }
                 },
                 () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "it is not done by the deadline".into())),
-                () = events.cancelled() => {
+                () = run.cancelled() => {
                     if let Some(running) = running.take() {
                         running.stop().await;
                     }
@@ -311,22 +318,16 @@ impl Inner {
         &self,
         place: &Placed,
         image: &ResolvedImage,
-        events: &Events,
+        run: &Run,
         deadline: Instant,
     ) -> Result<Option<Outcome>, HelmError> {
         let Some(workload) = &place.workload else { return Ok(None) };
-        let kind = match workload.kind {
-            bp_artifact::WorkloadKind::Deployment => "Deployment",
-            bp_artifact::WorkloadKind::StatefulSet => "StatefulSet",
-            bp_artifact::WorkloadKind::DaemonSet => "DaemonSet",
-            _ => return Ok(None),
-        };
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let resource = (workload::of(workload.kind).resource)();
+        let api = self.scope.dynamic(&resource);
         let itself = Query::fields(&format!("metadata.name={}", workload.name));
         let (seen, mut news) = watch(api, itself, "watch workloads", false);
-        let (object, mut sight) =
-            (ObjectRef::of_workload(&self.cluster, &self.namespace, workload), Sight::default());
+        let object = self.scope.object(workload.kind.name(), &workload.name);
+        let mut sight = Sight::default();
         while !seen.state().iter().any(|object| carries(object, place)) {
             let late = (!sight.is_clear()).then_some(deadline);
             let blind = sight.ends(self.options.grace).or(late);
@@ -344,128 +345,104 @@ impl Inner {
             }
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let mut rollout = self.target_for(workload, &place.container, left).deploy(image);
-        while let Some(event) = rollout.next_event().await {
-            events.emit(match event {
-                DeployEvent::Planned { .. } | DeployEvent::Applied { .. } | DeployEvent::Finished { .. } => {
-                    continue;
-                }
-                // The release may have several.
-                DeployEvent::Progress { target, progress } => {
-                    let stage = format!("{workload}: {}", progress.stage);
-                    DeployEvent::Progress { target, progress: Progress { stage, ..progress } }
-                }
-                DeployEvent::Notice { target, message } => {
-                    DeployEvent::Notice { target, message: format!("{workload}: {message}") }
-                }
-                event => event,
-            });
+        let rollout = self.target_for(workload, &place.container, left).deploy(image);
+        // The release may have several.
+        let of = |text: &str| format!("{workload}: {text}");
+        let outcome = run.nested_with(rollout, |event| match event {
+            DeployEvent::Applied { .. } => None,
+            DeployEvent::Progress { target, progress } => {
+                let stage = of(&progress.stage);
+                Some(DeployEvent::Progress { target, progress: Progress { stage, ..progress } })
+            }
+            DeployEvent::Notice { target, message } => {
+                Some(DeployEvent::Notice { target, message: of(&message) })
+            }
+            event => Some(event),
+        });
+        let mut outcome = outcome.await?;
+        // An outcome that was not observed says already which workload it is about.
+        if outcome.verdict() != Verdict::Unobserved {
+            outcome.detail = format!("{workload}: {}", outcome.verdict());
         }
-        let outcome = rollout.await?;
-        let detail = match outcome.verdict {
-            // That says already which workload it is about.
-            Verdict::Unobserved => outcome.detail,
-            verdict => format!("{workload}: {verdict}"),
-        };
-        Ok(Some(Outcome { detail, ..outcome }))
+        Ok(Some(outcome))
     }
 
     /// The release's manifest carries the digest, and the pods are seen to run it.
     async fn proven(
         &self,
-        base: Outcome,
+        run: &mut Run,
         outcomes: Vec<Outcome>,
         unseen: Option<String>,
         helm: &Program,
         image: &ResolvedImage,
-    ) -> Result<Outcome, HelmError> {
+    ) -> Result<Ending, HelmError> {
         let manifest = self.manifest(helm, None).await;
         let trouble = helm.trouble().filter(|_| manifest.is_err());
         if let Some(why) = unseen.or(trouble) {
             let detail = format!("helm reports success, and what the pods run could not be read: {why}");
-            return Ok(Outcome { verdict: Verdict::Unproven, detail, ..base });
+            return Ok(Ending::Ended(Ended::Unproven, detail));
         }
         let places = placed(&manifest?, "get manifest")?;
         if !places.iter().any(|place| place.is(image.digest())) {
             let detail =
                 format!("the chart ignores {}: the release's manifest has another image", self.keys.digest);
-            return Ok(Outcome { verdict: Verdict::DigestMismatch, detail, ..base });
+            return Ok(Ending::Ended(Ended::DigestMismatch, detail));
         }
-        let mut verdict = if outcomes.is_empty() { Verdict::Unproven } else { Verdict::Deployed };
-        for outcome in &outcomes {
-            match outcome.proof.judge(image) {
-                Verdict::Deployed => {}
-                worse if verdict == Verdict::Deployed => verdict = worse,
-                _ => {}
+        // One workload that is not proven is enough.
+        let worse = outcomes.iter().find_map(|outcome| Ended::of(outcome.proof.judge(image)));
+        let proof = Proof::of(outcomes.into_iter().flat_map(|outcome| outcome.proof.observations));
+        Ok(match worse {
+            Some(worse) => {
+                run.observed(proof);
+                Ending::Ended(worse, String::new())
             }
-        }
-        let proof = Proof { observations: outcomes.into_iter().flat_map(|o| o.proof.observations).collect() };
-        Ok(Outcome { verdict, proof, ..base })
+            None => Ending::Proven(proof, String::new()),
+        })
     }
 
-    /// A failure with what is known of it, told before anything is torn down.
-    async fn evidence(
-        &self,
-        base: Outcome,
-        report: Option<FailureReport>,
-        message: String,
-        places: &[Placed],
-        events: &Events,
-    ) -> Outcome {
-        if let Some(report) = report {
-            // The workload's own watch has told it.
-            return Outcome { failure: Some(report), detail: message, ..base };
-        }
-        let mut found = None;
+    /// What is known of a failure of which no workload has reported anything yet.
+    async fn evidence(&self, message: &str, places: &[Placed], reporter: &Reporter) -> FailureReport {
         for place in places {
             let Some(workload) = &place.workload else { continue };
             let target = self.target(workload, &place.container);
-            if let Ok(Some(report)) = target.0.diagnose(events).await {
-                found = Some(report);
-                break;
+            if let Ok(Some(report)) = target.0.diagnose(reporter).await {
+                return report;
             }
         }
-        let report = found.unwrap_or_else(|| FailureReport::new(Cause::Unknown, format!("helm: {message}")));
-        events.emit(DeployEvent::Failing { target: self.id.clone(), failure: report.clone() });
-        Outcome { failure: Some(report), detail: message, ..base }
+        FailureReport::new(Cause::Unknown, format!("helm: {message}"))
     }
 
     /// Back to the revision that was deployed before; `number` is ours.
     async fn go_back(
         &self,
-        failed: Outcome,
+        run: &mut Run,
+        message: String,
         helm: &Program,
         held: &mut Held,
         number: u32,
-        events: &Events,
-    ) -> Result<Outcome, HelmError> {
+    ) -> Result<Ending, HelmError> {
         if self.options.on_failure == OnFailure::Leave {
-            return Ok(failed);
+            return Ok(Ending::Ended(Ended::FailedInPlace, message));
         }
-        let Some(previous) = failed.previous.clone() else {
+        let Some(previous) = run.outcome().previous.clone() else {
             let detail = "it is the first revision: there is nothing to go back to".to_owned();
-            return Ok(Outcome { detail, ..failed });
+            return Ok(Ending::Ended(Ended::FailedInPlace, detail));
         };
-        if events.is_cancelled() {
-            return Err(self.interrupted());
-        }
-        events.emit(DeployEvent::RollingBack { target: self.id.clone(), to: Some(previous.clone()) });
+        run.checkpoint().map_err(|_| self.interrupted())?;
+        run.rolling_back(Some(previous.clone()));
         held.note(number + 1).await?;
-        let ended = self.roll_back_to(helm, &previous.id, events).await?;
-        Ok(match ended {
-            Ok(()) => Outcome {
-                verdict: Verdict::RolledBack,
-                revision: Some(Revision::new((number + 1).to_string(), previous.image)),
-                detail: format!("revision {} runs again", previous.id),
-                ..failed
-            },
-            Err(detail) => match helm.trouble() {
-                Some(why) => {
-                    let revision = Some(Revision::new((number + 1).to_string(), previous.image));
-                    self.unobserved(Outcome { revision, ..failed }, &why)
-                }
-                None => Outcome { verdict: Verdict::RollbackFailed, detail, ..failed },
-            },
+        let ended = self.roll_back_to(helm, &previous.id, run).await?;
+        let back = Revision::new((number + 1).to_string(), previous.image);
+        Ok(match (ended, helm.trouble()) {
+            (Ok(()), _) => {
+                run.in_place(Some(back));
+                Ending::Ended(Ended::RolledBack, format!("revision {} runs again", previous.id))
+            }
+            (Err(_), Some(why)) => {
+                run.in_place(Some(back));
+                self.unobserved(run, &why)
+            }
+            (Err(detail), None) => Ending::Ended(Ended::RollbackFailed, detail),
         })
     }
 }

@@ -2,13 +2,19 @@
 
 use bp_artifact::{Change, Drift, ResolvedImage};
 
-use super::{error::Error, live::Live, proof, status::RolloutStatus, target::Inner};
+use super::{WorkloadRollout, proof};
+use crate::{
+    error::Error,
+    workload::{Live, RolloutStatus},
+};
 
-impl Inner {
-    pub(super) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
+impl WorkloadRollout {
+    pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
         let (picture, live, slot) = self.read().await?;
-        let everything =
-            picture.pods.iter().filter(|pod| live.partition() > 0 || !live.is_job() && is_owned(pod));
+        let everything = picture
+            .pods
+            .iter()
+            .filter(|pod| live.partition() > 0 || !live.runs_to_completion() && is_owned(pod));
         let proof = proof::against(everything.map(AsRef::as_ref), &slot.name, image);
         let mut drift = Drift::of_proof(self.id.clone(), image, proof);
         let wanted = image.reference.to_string();

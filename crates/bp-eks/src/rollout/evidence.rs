@@ -11,12 +11,10 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{
-    api::Cluster,
-    causes::{self, Symptom},
-    judge::Picture,
-    live::{Condition, Live},
-    text::Text,
+use super::{api::WorkloadApi, diagnose, judge::Picture};
+use crate::{
+    api::{symptom::Symptom, text::Text},
+    workload::{Condition, Live},
 };
 
 /// As many pods are looked at: the others tell the same.
@@ -27,11 +25,11 @@ const LINES: i64 = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The report of `symptom`, with what the pods, their events and their logs say.
-pub(super) async fn gather(cluster: &Cluster, picture: &Picture, symptom: Symptom) -> FailureReport {
+pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Symptom) -> FailureReport {
     let mut pods = picture.new_pods();
     // Those that fail come first, and among them those that fail for the reason reported.
     pods.sort_by_key(|pod| {
-        let found = causes::of_pod(pod, picture.warnings(&pod.metadata.uid));
+        let found = diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid));
         (found.as_ref().map(|s| s.cause) != Some(symptom.cause), found.is_none())
     });
     pods.truncate(PODS);
@@ -53,15 +51,15 @@ pub(super) async fn gather(cluster: &Cluster, picture: &Picture, symptom: Sympto
 fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
     let logs = evidence.iter().filter(|e| e.kind == EvidenceKind::Log);
     let told = |line: &str| match () {
-        () if causes::is_format_error(line) => Some((Cause::WrongArchitecture, line.to_owned())),
-        () if causes::is_identity_error(line) => Some((Cause::PermissionMissing, line.to_owned())),
+        () if diagnose::is_format_error(line) => Some((Cause::WrongArchitecture, line.to_owned())),
+        () if diagnose::is_identity_error(line) => Some((Cause::PermissionMissing, line.to_owned())),
         () => None,
     };
     logs.flat_map(|log| log.message.lines()).find_map(told)
 }
 
 /// The conditions of the workload that say that something is wrong.
-fn workload(cluster: &Cluster, picture: &Picture) -> Vec<Evidence> {
+fn workload(cluster: &WorkloadApi, picture: &Picture) -> Vec<Evidence> {
     let conditions = picture.live.iter().flat_map(Live::bad_conditions);
     let evidence = |Condition { text, at }| Evidence {
         kind: EvidenceKind::Deployment,
@@ -72,7 +70,7 @@ fn workload(cluster: &Cluster, picture: &Picture) -> Vec<Evidence> {
     conditions.map(evidence).collect()
 }
 
-async fn look_at(cluster: &Cluster, picture: &Picture, pod: &Pod) -> Vec<Evidence> {
+async fn look_at(cluster: &WorkloadApi, picture: &Picture, pod: &Pod) -> Vec<Evidence> {
     let mut evidence = vec![state(pod)];
     let status = pod.status.as_ref();
     let inits = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
@@ -159,7 +157,7 @@ fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evide
 }
 
 /// The end of what a container wrote before it ended.
-async fn log(cluster: &Cluster, pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
+async fn log(cluster: &WorkloadApi, pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
     let previous = container.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
     let asked = cluster.log(pod, &container.name, previous, LINES);
     let message = tokio::time::timeout(PATIENCE, asked).await.ok()??;

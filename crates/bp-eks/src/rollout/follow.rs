@@ -2,19 +2,24 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use bp_artifact::{DeployEvent, Emitter, Progress, TargetId};
+use bp_artifact::{Progress, deploy::Reporter};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api::Cluster,
-    causes::Symptom,
-    error::Error,
+    api::WorkloadApi,
     judge::{Judgement, Ours, Picture, is_warning},
-    live::Live,
-    logs::{LiveLogs, Tails},
-    sight::{Sight, Told},
-    text::Text,
+    logs::Tails,
     watches::Watches,
+};
+use crate::{
+    api::{
+        sight::{Sight, Told},
+        symptom::Symptom,
+        text::Text,
+    },
+    error::Error,
+    options::LiveLogs,
+    workload::Live,
 };
 
 /// How a roll-out ended.
@@ -37,9 +42,8 @@ pub(super) enum End {
 
 /// One that follows: the watches, and what was told already.
 pub(super) struct Follower<'f> {
-    cluster: &'f Cluster,
-    id: &'f TargetId,
-    events: &'f Emitter<DeployEvent>,
+    api: &'f WorkloadApi,
+    reporter: &'f Reporter,
     pub(super) watches: Watches,
     sight: Sight,
     /// For how long a refusal of a watch is waited out: not at all before anything was changed.
@@ -58,17 +62,15 @@ impl<'f> Follower<'f> {
     /// # Errors
     /// When the API refuses us for longer than `grace`, or cannot be reached until the deadline.
     pub(super) async fn start(
-        cluster: &'f Cluster,
-        id: &'f TargetId,
-        events: &'f Emitter<DeployEvent>,
+        api: &'f WorkloadApi,
+        reporter: &'f Reporter,
         watches: Watches,
         deadline: Instant,
         grace: Duration,
     ) -> Result<Self, Error> {
         let mut follower = Follower {
-            cluster,
-            id,
-            events,
+            api,
+            reporter,
             watches,
             sight: Sight::default(),
             grace,
@@ -81,8 +83,8 @@ impl<'f> Follower<'f> {
                 Some(told) => follower.tell(&told),
                 None => {
                     return Err(follower.sight.take().unwrap_or_else(|| Error::Unreachable {
-                        operation: cluster.names().watch,
-                        cluster: cluster.name.clone(),
+                        operation: api.calls().watch,
+                        cluster: api.scope.cluster.clone(),
                         source: "no answer by the deadline".into(),
                     }));
                 }
@@ -109,10 +111,10 @@ impl<'f> Follower<'f> {
         let end = self.look_on(ours, deadline, logs).await;
         let mut patience = Duration::ZERO;
         if let (Some(bounds), Ok(picture)) = (logs, self.picture())
-            && picture.is_of_job()
+            && picture.runs_to_completion()
         {
             // It may have begun and ended since the last look.
-            self.tails.look(self.cluster, self.id, self.events, bounds, &picture);
+            self.tails.look(self.api, self.reporter, bounds, &picture);
             patience = LAST_LINES;
         }
         self.tails.end(patience).await;
@@ -146,7 +148,7 @@ impl<'f> Follower<'f> {
                 Judgement::Waiting(Some(progress)) => {
                     self.tell_progress(progress);
                     if let Some(bounds) = logs {
-                        self.tails.look(self.cluster, self.id, self.events, bounds, &picture);
+                        self.tails.look(self.api, self.reporter, bounds, &picture);
                     }
                 }
                 Judgement::Blocked(progress, symptom) => {
@@ -185,7 +187,7 @@ impl<'f> Follower<'f> {
 
     /// What is known now.
     pub(super) fn picture(&self) -> Result<Picture, Error> {
-        self.watches.picture(self.cluster)
+        self.watches.picture(self.api)
     }
 
     /// The next news, or `None` when the time is over.
@@ -195,11 +197,11 @@ impl<'f> Follower<'f> {
     async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
         let blind = self.sight.ends(self.grace).unwrap_or(deadline);
         let time = tokio::select! {
-            news = self.watches.next() => return Ok(Some(self.sight.read(news, &self.cluster.object()))),
+            news = self.watches.next() => return Ok(Some(self.sight.read(news, &self.api.object()))),
             refused = self.tails.refusal() => return Ok(Some(Told::NoLogs(refused))),
             () = sleep_until(deadline.min(blind)) => Instant::now(),
-            () = self.events.cancelled() => {
-                return Err(Error::Interrupted { workload: self.cluster.workload.clone() });
+            () = self.reporter.cancelled() => {
+                return Err(Error::Interrupted { workload: self.api.workload.clone() });
             }
         };
         match self.sight.ends(self.grace).filter(|end| *end <= time).and_then(|_| self.sight.take()) {
@@ -229,7 +231,7 @@ impl<'f> Follower<'f> {
     /// Tells a message once.
     pub(super) fn notice(&mut self, message: String) {
         if self.told.insert(message.clone()) {
-            self.events.emit(DeployEvent::Notice { target: self.id.clone(), message });
+            self.reporter.notice(message);
         }
     }
 
@@ -245,8 +247,7 @@ impl<'f> Follower<'f> {
                     // The newer kind of events has one time only.
                     let last = event.last_timestamp.as_ref().map(|time| time.0);
                     let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
-                    let target = self.id.clone();
-                    self.events.emit(DeployEvent::Log { target, source, line, at, left_out: 0 });
+                    self.reporter.log(source, line, at, 0);
                 }
             }
         }
@@ -255,13 +256,7 @@ impl<'f> Follower<'f> {
     fn tell_progress(&mut self, progress: Progress) {
         if self.last.as_ref() != Some(&progress) {
             self.last = Some(progress.clone());
-            self.events.emit(DeployEvent::Progress { target: self.id.clone(), progress });
+            self.reporter.progress(progress);
         }
     }
-}
-
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -6,13 +6,14 @@ use bp_artifact::{Cause, Progress};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
-use super::{
-    causes::{self, Symptom},
-    live::Live,
-    status::RolloutStatus,
-    template::Slot,
-    text::Text,
-    version::{self, Version},
+use super::diagnose;
+use crate::{
+    api::{pod, symptom::Symptom, text::Text},
+    workload::{
+        Live, RolloutStatus,
+        template::Slot,
+        version::{self, Version},
+    },
 };
 
 /// The roll-out that is followed.
@@ -71,18 +72,18 @@ impl Picture {
     /// The pods of our template that are still meant to run, in the order of their names; of a Job all, those that
     /// failed too.
     pub(super) fn new_pods(&self) -> Vec<&Arc<Pod>> {
-        self.pods_of_template().filter(|pod| !is_over(pod) || self.is_of_job()).collect()
+        self.pods_of_template().filter(|pod| !is_over(pod) || self.runs_to_completion()).collect()
     }
 
-    pub(super) fn is_of_job(&self) -> bool {
-        self.live.as_ref().is_some_and(Live::is_job)
+    pub(super) fn runs_to_completion(&self) -> bool {
+        self.live.as_ref().is_some_and(Live::runs_to_completion)
     }
 
     /// All pods of our template.
     pub(super) fn pods_of_template(&self) -> impl Iterator<Item = &Arc<Pod>> {
         let live = self.live.as_ref();
         let new = live.and_then(|live| version::new(live, &self.versions));
-        let uid = live.filter(|live| live.is_job()).map(Live::uid);
+        let uid = live.filter(|live| live.runs_to_completion()).map(Live::uid);
         let made = move |pod: &&Arc<Pod>| match (uid, new) {
             (Some(uid), _) => version::is_owned(&***pod, uid),
             (None, Some(version)) => version.made(pod),
@@ -108,7 +109,7 @@ impl Picture {
     /// What keeps each new pod from coming up.
     pub(super) fn symptoms(&self) -> Vec<Symptom> {
         let pods = self.new_pods();
-        pods.into_iter().filter_map(|pod| causes::of_pod(pod, self.warnings(&pod.metadata.uid))).collect()
+        pods.into_iter().filter_map(|pod| diagnose::of_pod(pod, self.warnings(&pod.metadata.uid))).collect()
     }
 
     /// The best reason for a rollout that does not come to its end: final ones first, then the most frequent.
@@ -180,7 +181,9 @@ impl Picture {
         let mut fatal = self.symptoms();
         // How often a Job's pods may end is for its backoffLimit to say.
         let tried_again = |cause| matches!(cause, Cause::ContainerExited | Cause::OutOfMemory);
-        fatal.retain(|symptom| symptom.is_final() && !(self.is_of_job() && tried_again(symptom.cause)));
+        fatal.retain(|symptom| {
+            symptom.is_final() && !(self.runs_to_completion() && tried_again(symptom.cause))
+        });
         let alike = |symptom: &Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
         let worst = fatal.iter().rev().max_by_key(|symptom| alike(symptom))?;
         (fatal.len() == pods || alike(worst) >= ours.fail_after).then(|| worst.clone())
@@ -204,9 +207,9 @@ impl Picture {
     fn failed_starts(&self, pod: &Pod) -> u32 {
         let Some(status) = &pod.status else { return 0 };
         let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
-        let failed = status.phase.text() == "Failed" && !causes::was_taken_off(pod);
+        let failed = status.phase.text() == "Failed" && !pod::was_taken_off(pod);
         let stuck =
-            causes::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
+            diagnose::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
         let restarts: u32 = restarts.sum();
         restarts.max(u32::from(failed || stuck))
     }
@@ -215,7 +218,7 @@ impl Picture {
         let counts = live.counts();
         let count = |n: i32| n.max(0) as u32;
         let new = self.new_pods();
-        let running = new.iter().filter(|pod| causes::is_ready(pod)).count() as u32;
+        let running = new.iter().filter(|pod| pod::is_ready(pod)).count() as u32;
         let failed = self.symptoms().iter().filter(|symptom| symptom.is_final()).count() as u32;
         Progress {
             desired: count(counts.desired),
@@ -258,6 +261,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::workload::of;
 
     fn ours() -> Ours {
         Ours {
@@ -300,14 +304,17 @@ mod tests {
         };
         Picture {
             live: Some(read(WorkloadKind::Deployment, deployment)),
-            versions: vec![Version::read(Arc::new(serde_json::from_value(set).unwrap()))],
+            versions: vec![Version::read(
+                of(WorkloadKind::Deployment),
+                Arc::new(serde_json::from_value(set).unwrap()),
+            )],
             pods: pods.iter().enumerate().map(pod).collect(),
             events: vec![],
         }
     }
 
     fn read(kind: WorkloadKind, json: Value) -> Live {
-        Live::read(kind, Arc::new(serde_json::from_value(json).unwrap())).unwrap()
+        Live::read(of(kind), Arc::new(serde_json::from_value(json).unwrap())).unwrap()
     }
 
     fn change(picture: &mut Picture, change: impl FnOnce(&mut Value)) {

@@ -2,12 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    num::{NonZeroU32, NonZeroUsize},
     time::Duration,
 };
 
 use backon::BackoffBuilder;
-use bp_artifact::{DeployEvent, TargetId};
+use bp_artifact::deploy::Reporter;
 use futures_util::io::{AsyncBufRead, AsyncBufReadExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
@@ -17,61 +16,15 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{api::Cluster, deploy::Events, error::Error, judge::Picture, text::Text, watch};
+use super::{api::WorkloadApi, judge::Picture};
+use crate::{
+    api::{text::Text, watch},
+    error::Error,
+    options::LiveLogs,
+};
 
 /// A window of the pace.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Which logs are followed while a roll-out goes on, and how much of them is told at most.
-///
-/// Every container of the new pods is followed, init containers and side-cars too, from its start to its end, and again
-/// when it is started again. What exceeds the bounds is left out, and [`DeployEvent::Log`] says how many lines that were.
-///
-/// ```
-/// use std::{num::NonZeroU32, time::Duration};
-/// use bp_eks::{LiveLogs, Options};
-///
-/// let logs = LiveLogs::default().lines_per_second(NonZeroU32::MIN);
-/// let options = Options::new(Duration::from_secs(900))?.live_logs(logs);
-/// # Ok::<(), bp_artifact::WaitError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveLogs {
-    pods: NonZeroUsize,
-    lines: NonZeroU32,
-    length: NonZeroUsize,
-}
-
-impl Default for LiveLogs {
-    /// Three pods; of each container 20 lines in a second, of 1,000 characters each.
-    fn default() -> Self {
-        LiveLogs {
-            pods: NonZeroUsize::MIN.saturating_add(2),
-            lines: NonZeroU32::MIN.saturating_add(19),
-            length: NonZeroUsize::MIN.saturating_add(999),
-        }
-    }
-}
-
-impl LiveLogs {
-    /// Follows at most so many pods at a time, the first to start. One that is gone makes room for another.
-    pub fn pods(mut self, most: NonZeroUsize) -> Self {
-        self.pods = most;
-        self
-    }
-
-    /// Tells at most so many lines of a container in a second; and of what it had written before it was followed.
-    pub fn lines_per_second(mut self, most: NonZeroU32) -> Self {
-        self.lines = most;
-        self
-    }
-
-    /// Shortens longer lines to so many characters.
-    pub fn line_length(mut self, most: NonZeroUsize) -> Self {
-        self.length = most;
-        self
-    }
-}
 
 /// The logs that are followed. Dropped, it ends them all.
 #[derive(Default)]
@@ -87,9 +40,8 @@ impl Tails {
     /// Follows what has started since.
     pub(super) fn look(
         &mut self,
-        cluster: &Cluster,
-        target: &TargetId,
-        events: &Events,
+        cluster: &WorkloadApi,
+        reporter: &Reporter,
         bounds: LiveLogs,
         picture: &Picture,
     ) {
@@ -109,8 +61,7 @@ impl Tails {
             for (container, run) in started {
                 if begun.insert(format!("{container} {run}")) {
                     let teller = Teller {
-                        events: events.clone(),
-                        target: target.clone(),
+                        reporter: reporter.clone(),
                         source: format!("pod/{}/{container}", pod.name_any()),
                         bounds,
                     };
@@ -170,21 +121,14 @@ fn run(container: &ContainerStatus) -> Option<String> {
 
 /// Tells what one container writes.
 struct Teller {
-    events: Events,
-    target: TargetId,
+    reporter: Reporter,
     source: String,
     bounds: LiveLogs,
 }
 
 impl Teller {
     fn tell(&self, line: &Line, left_out: u32) {
-        self.events.emit(DeployEvent::Log {
-            target: self.target.clone(),
-            source: self.source.clone(),
-            line: line.text.clone(),
-            at: line.at,
-            left_out,
-        });
+        self.reporter.log(self.source.clone(), line.text.clone(), line.at, left_out);
     }
 }
 
@@ -192,7 +136,7 @@ impl Teller {
 ///
 /// # Errors
 /// When logs may not be read.
-async fn tail(cluster: Cluster, pod: String, container: String, teller: Teller) -> Result<(), Error> {
+async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Teller) -> Result<(), Error> {
     let mut pauses = watch::pauses().build();
     let mut last = None;
     loop {

@@ -1,50 +1,50 @@
-//! An image to a workload, and a verdict with its cause.
+//! One rollout, step by step: read what is there, apply the change, follow it, judge it, say why it fails, go back, and
+//! prove what runs. The same files as in bp-ecs.
 
-mod api;
+pub(crate) mod api;
+mod apply;
 mod blocked;
-pub(crate) mod causes;
+mod conclude;
 mod deploy;
+pub(crate) mod diagnose;
 mod drift;
-mod error;
 mod evidence;
 mod follow;
 mod job;
 mod judge;
-mod live;
 mod logs;
-mod names;
-mod object;
-mod options;
-mod plan;
-mod preflight;
+pub(crate) mod plan;
 pub(crate) mod proof;
-mod pulls;
 mod quota;
 #[cfg(test)]
 mod recorded;
-mod refusals;
-pub(crate) mod retry;
-mod roles;
-pub(crate) mod sight;
-mod status;
+mod restore;
 mod survey;
-mod target;
-pub(crate) mod template;
-pub(crate) mod text;
 mod undo;
-pub(crate) mod version;
-pub(crate) mod watch;
 mod watches;
 
-pub(crate) use api::is_ours;
-pub(crate) use deploy::{may_be_applied, unobserved};
-pub use error::{Conflict, Error};
-pub use logs::LiveLogs;
-pub use object::ObjectRef;
-pub(crate) use object::conflicts;
-pub use options::Options;
-pub use plan::Plan;
-pub use preflight::{Finding, Preflight};
-pub use roles::Lookups;
-pub use status::{RolloutStatus, Stage};
-pub use target::{EksTarget, Rollout};
+use std::fmt;
+
+use bp_artifact::TargetId;
+
+use crate::{options::Options, rollout::api::WorkloadApi};
+
+/// One container of one workload, and how it is rolled out.
+#[derive(Clone)]
+pub(crate) struct WorkloadRollout {
+    pub(crate) api: WorkloadApi,
+    pub(crate) id: TargetId,
+    pub(crate) container: Option<String>,
+    pub(crate) options: Options,
+}
+
+impl fmt::Debug for WorkloadRollout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WorkloadRollout { id, container, options, .. } = self;
+        f.debug_struct("EksTarget")
+            .field("id", id)
+            .field("container", container)
+            .field("options", options)
+            .finish_non_exhaustive()
+    }
+}

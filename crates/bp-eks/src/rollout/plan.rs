@@ -3,13 +3,11 @@
 use bp_artifact::{Change, ResolvedImage};
 use serde_json::json;
 
-use super::{
-    api::{Manner, is_ours},
+use super::{WorkloadRollout, api::Manner, survey::Start};
+use crate::{
+    api::manager::is_ours,
     error::{Conflict, Error},
-    live::Live,
-    survey::Start,
-    target::Inner,
-    template::Slot,
+    workload::{Live, template::Slot},
 };
 
 /// What a roll-out would change: the answer to a server-side dry run, defaults and admission webhooks included.
@@ -25,11 +23,11 @@ pub struct Plan {
     pub is_refused: bool,
 }
 
-impl Inner {
-    pub(super) async fn plan(&self, image: &ResolvedImage) -> Result<Plan, Error> {
-        let live = self.cluster.workload().await?;
+impl WorkloadRollout {
+    pub(crate) async fn plan(&self, image: &ResolvedImage) -> Result<Plan, Error> {
+        let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
-        if live.is_job() {
+        if live.runs_to_completion() {
             let from = json!({ "image": live.image(&slot.name) });
             let changes = Change::between(&from, &json!({ "image": image.reference.to_string() }));
             return Ok(Plan { changes, ..Plan::default() });
@@ -41,7 +39,7 @@ impl Inner {
     async fn dry_run(&self, live: &Live, slot: &Slot, image: &str) -> Result<Plan, Error> {
         let ask = |force| {
             let manner = Manner { force, dry_run: true };
-            self.cluster.apply(live, slot, image, &self.options.environment, manner)
+            self.api.apply(live, slot, image, &self.options.environment, manner)
         };
         let (answer, conflicts) = match ask(false).await {
             Err(Error::Conflict { conflicts, .. }) => (ask(true).await?, conflicts),

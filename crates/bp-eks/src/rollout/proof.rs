@@ -4,7 +4,10 @@ use bp_artifact::{Digest, DigestRef, Observation, Proof, ResolvedImage};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{causes::is_ready, template, text::Text};
+use crate::{
+    api::{pod, text::Text},
+    workload::template,
+};
 
 /// What `container` runs in each ready pod of `pods`, and what it ran in those that have done their work.
 pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Proof {
@@ -21,7 +24,7 @@ pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Pr
 }
 
 fn counts(pod: &Pod) -> bool {
-    is_ready(pod) || pod.status.as_ref().is_some_and(|status| status.phase.text() == "Succeeded")
+    pod::is_ready(pod) || pod.status.as_ref().is_some_and(|status| status.phase.text() == "Succeeded")
 }
 
 /// The same, to be judged against `image`: a pod that is pinned to `image` and reports a digest that we do not know is

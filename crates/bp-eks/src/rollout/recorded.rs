@@ -7,13 +7,11 @@ use bp_artifact::{Cause, Classified, WorkloadKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    causes::Recovery,
-    judge::{Judgement, Ours, Picture},
-    live::Live,
+use super::judge::{Judgement, Ours, Picture};
+use crate::{
+    api::symptom::Recovery,
     object::ObjectRef,
-    template::Slot,
-    version::Version,
+    workload::{Live, of, template::Slot, version::Version},
 };
 
 #[derive(Debug, Deserialize)]
@@ -110,10 +108,13 @@ impl Recording {
             Arc::new(serde_json::from_value(event).unwrap())
         };
         let live =
-            Live::read(WorkloadKind::Deployment, Arc::new(serde_json::from_value(deployment).unwrap()));
+            Live::read(of(WorkloadKind::Deployment), Arc::new(serde_json::from_value(deployment).unwrap()));
         Picture {
             live: Some(live.unwrap()),
-            versions: vec![Version::read(Arc::new(serde_json::from_value(set).unwrap()))],
+            versions: vec![Version::read(
+                of(WorkloadKind::Deployment),
+                Arc::new(serde_json::from_value(set).unwrap()),
+            )],
             pods: self.pods.iter().enumerate().map(pod).collect(),
             events: self.events.iter().map(event).collect(),
         }

@@ -2,24 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{Current, FailureReport, Proof, ResolvedImage, Revision};
+use bp_artifact::{
+    Current, FailureReport, Proof, Revision,
+    deploy::{Reporter, run::Run},
+};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::{
-    deploy::Events,
+use super::{WorkloadRollout, evidence, follow::Follower, judge::Picture, proof, watches::Watches};
+use crate::{
+    api::retry::{Patience, retried},
     error::Error,
-    evidence,
-    follow::Follower,
-    judge::Picture,
-    live::Live,
-    proof,
-    retry::{Patience, retried},
-    status::RolloutStatus,
-    target::Inner,
-    template::{self, Slot},
-    version::{self, Version},
-    watches::Watches,
+    workload::{
+        Live, RolloutStatus,
+        template::{self, Slot},
+        version::{self, Version},
+    },
 };
 
 /// What a roll-out starts from.
@@ -63,22 +61,21 @@ fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> 
     }
 }
 
-impl Inner {
-    pub(super) fn slot(&self, live: &Live) -> Result<Slot, Error> {
-        template::slot(live.template(), &self.cluster.workload, self.container.as_deref())
+impl WorkloadRollout {
+    pub(crate) fn slot(&self, live: &Live) -> Result<Slot, Error> {
+        template::slot(live.template(), &self.api.workload, self.container.as_deref())
     }
 
     /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
     pub(super) async fn start<'s>(
         &'s self,
-        events: &'s Events,
+        reporter: &'s Reporter,
         deadline: Instant,
     ) -> Result<Start<'s>, Error> {
-        let live = self.cluster.workload().await?;
+        let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
-        let watches = Watches::start(&self.cluster, &live, self.options.live_events);
-        let follower =
-            Follower::start(&self.cluster, &self.id, events, watches, deadline, Duration::ZERO).await?;
+        let watches = Watches::start(&self.api, &live, self.options.live_events);
+        let follower = Follower::start(&self.api, reporter, watches, deadline, Duration::ZERO).await?;
         let seen = follower.picture()?;
         let live = seen.live.unwrap_or(live);
         let previous = stable(&live, &seen.versions, &seen.pods, &slot);
@@ -87,7 +84,7 @@ impl Inner {
 
     /// Refuses where a change would not roll out.
     pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
-        let workload = || self.cluster.workload.clone();
+        let workload = || self.api.workload.clone();
         match () {
             () if live.is_paused() => Err(Error::Paused { workload: workload() }),
             () if live.status(0) == RolloutStatus::OnDelete => Err(Error::OnDelete { workload: workload() }),
@@ -96,16 +93,16 @@ impl Inner {
     }
 
     /// What keeps the workload's pods from being well now, with the evidence.
-    pub(crate) async fn diagnose(&self, events: &Events) -> Result<Option<FailureReport>, Error> {
-        let start = self.start(events, bp_artifact::time::deadline(self.options.deadline)).await?;
+    pub(crate) async fn diagnose(&self, reporter: &Reporter) -> Result<Option<FailureReport>, Error> {
+        let start = self.start(reporter, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
         match picture.reason(None) {
-            Some(symptom) => Ok(Some(evidence::gather(&self.cluster, &picture, symptom).await)),
+            Some(symptom) => Ok(Some(evidence::gather(&self.api, &picture, symptom).await)),
             None => Ok(None),
         }
     }
 
-    pub(super) async fn current(&self) -> Result<Current, Error> {
+    pub(crate) async fn current(&self) -> Result<Current, Error> {
         let (picture, live, slot) = self.read().await?;
         let in_place = revision_in_place(&live, &picture.versions, &slot);
         let rolling_out = (!live.is_settled()).then(|| in_place.clone());
@@ -114,18 +111,18 @@ impl Inner {
     }
 
     /// The revision before the one in place.
-    pub(super) async fn previous(&self) -> Result<Revision, Error> {
+    pub(crate) async fn previous(&self) -> Result<Revision, Error> {
         let (picture, live, slot) = self.read().await?;
-        if live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
+        if live.runs_to_completion() {
+            return Err(Error::NotUndoable { workload: self.api.workload.clone() });
         }
         let find = if live.is_settled() { version::earlier } else { version::stable };
         let version = find(&live, &picture.versions, &picture.pods);
-        let none = || Error::NoPrevious { workload: self.cluster.workload.clone() };
+        let none = || Error::NoPrevious { workload: self.api.workload.clone() };
         version.map(|version| revision_of(version, &slot)).ok_or_else(none)
     }
 
-    pub(super) async fn prove(&self) -> Result<Proof, Error> {
+    pub(crate) async fn prove(&self) -> Result<Proof, Error> {
         let (picture, live, slot) = self.read().await?;
         // With a partition some pods are to keep what they run, and they are asked too.
         let pods = if live.partition() > 0 { picture.pods.iter().collect() } else { picture.new_pods() };
@@ -134,9 +131,9 @@ impl Inner {
 
     /// Everything at once, without warnings.
     pub(super) async fn read(&self) -> Result<(Picture, Live, Slot), Error> {
-        let live = self.cluster.workload().await?;
+        let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
-        let (versions, pods) = tokio::try_join!(self.cluster.versions(&live), self.cluster.list_pods(&live))?;
+        let (versions, pods) = tokio::try_join!(self.api.versions(&live), self.api.list_pods(&live))?;
         let picture = Picture { live: Some(live.clone()), versions, pods, events: Vec::new() };
         Ok((picture, live, slot))
     }
@@ -145,24 +142,17 @@ impl Inner {
     ///
     /// # Errors
     /// When they cannot be read, also after some time.
-    pub(super) async fn proof(
-        &self,
-        picture: &Picture,
-        image: Option<&ResolvedImage>,
-        slot: &Slot,
-        events: &Events,
-    ) -> Result<Proof, Error> {
+    pub(super) async fn proof(&self, picture: &Picture, run: &Run, slot: &Slot) -> Result<Proof, Error> {
         let mut fresh = picture.clone();
         if let Some(live) = &picture.live {
             let patience =
                 Patience::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
-            let read =
-                || async { tokio::try_join!(self.cluster.versions(live), self.cluster.list_pods(live)) };
-            (fresh.versions, fresh.pods) = retried(patience, events, &self.id, read).await?;
+            let read = || async { tokio::try_join!(self.api.versions(live), self.api.list_pods(live)) };
+            (fresh.versions, fresh.pods) = retried(patience, run, read).await?;
         }
         let pods = fresh.new_pods();
         let pods = pods.iter().map(|pod| pod.as_ref());
-        Ok(match image {
+        Ok(match run.image() {
             Some(image) => proof::against(pods, &slot.name, image),
             None => proof::of(pods, &slot.name),
         })

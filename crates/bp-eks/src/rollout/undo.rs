@@ -1,82 +1,131 @@
-//! The way back: the image alone where nothing else changed, the whole template where more did.
+//! Back: the image alone where nothing else changed, the whole template where more did.
 
-use bp_artifact::{DeployEvent, Outcome, Revision};
+use bp_artifact::{
+    Classified, OnFailure, Outcome, Revision, chain,
+    deploy::run::{Ended, Run},
+};
 use serde_json::Value;
 
 use super::{
-    causes,
-    deploy::Events,
-    error::Error,
-    follow::chain,
-    live::Live,
-    retry::{Patience, retried},
+    WorkloadRollout, diagnose,
+    follow::End,
+    judge::{Ours, Picture},
     survey::{Start, revision_in_place},
-    target::Inner,
-    template::{self, Slot},
-    version::{self, Version},
+};
+use crate::{
+    api::{
+        pod,
+        retry::{Patience, retried},
+        symptom::Recovery,
+    },
+    error::Error,
+    workload::{
+        Live,
+        template::{self, Slot},
+        version::{self, Version},
+    },
 };
 
-impl Inner {
-    pub(super) async fn restore(&self, revision: &Revision, events: &Events) -> Result<Outcome, Error> {
+/// What to do about an undo that was not seen through.
+const ROLL_BACK: &str = "run the rollback again to resume";
+
+impl WorkloadRollout {
+    /// Goes back to what was noted before the first change, and follows that to its end.
+    pub(super) async fn undo(
+        &self,
+        mut run: Run,
+        start: &mut Start<'_>,
+        picture: &Picture,
+    ) -> Result<Outcome, Error> {
+        if self.options.on_failure == OnFailure::Leave {
+            return Ok(run.ended(Ended::FailedInPlace, "left as it is, as asked"));
+        }
+        let Some(previous) = start.previous.clone() else {
+            let detail = "it is the first roll-out: there is nothing to go back to";
+            return Ok(run.ended(Ended::FailedInPlace, detail));
+        };
+        self.checkpoint(&run)?;
+        run.rolling_back(Some(previous.clone()));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let mut start = self.start(events, deadline).await?;
-        if start.live.is_job() {
-            return Err(Error::NotUndoable { workload: self.cluster.workload.clone() });
-        }
-        let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
-        let same = start.in_place().image == revision.image && wanted.is_none();
-        events.emit(DeployEvent::Planned {
-            target: self.id.clone(),
-            image: revision.image.pinned().cloned(),
-            current: Some(start.in_place()),
-            changes: !same,
-        });
-        let image = revision.image.pinned().cloned();
-        let asked = revision.image.resolved();
-        let base = Outcome { image, ..self.outcome(start.in_place(), !same) };
-        if same && start.settled {
-            let picture = start.follower.picture()?;
-            return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
-        }
-        self.check(&start.live)?;
-        let ours = match same {
-            true => self.ours(&start.live, &start.live, &start.slot),
-            false => {
-                self.not_cancelled(events)?;
-                let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-                let put_back = || self.put_back(&start.versions, &start.slot, revision);
-                let applied = retried(patience, events, &self.id, put_back).await;
-                self.not_cancelled(events)?;
-                match applied {
-                    Ok(applied) => self.ours(&start.live, &applied, &start.slot),
-                    Err(error) => return Ok(self.ended(self.may_be_applied(base, error)?, events)),
-                }
+        let patience = Patience::after_change(deadline, self.options.grace);
+        let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
+        let applied = match retried(patience, &run, put_back).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                self.checkpoint(&run)?;
+                let why = error.without_advice();
+                let (ended, detail) = match error {
+                    Error::Unreachable { .. } => (
+                        Ended::Unobserved,
+                        format!(
+                            "revision {previous} may have been put back, which could not be observed: {why}; {ROLL_BACK}"
+                        ),
+                    ),
+                    error if error.is_retryable() || error.is_refusal() => (
+                        Ended::FailedInPlace,
+                        format!("revision {previous} could not be put back: {why}; {ROLL_BACK}"),
+                    ),
+                    _ => (Ended::RollbackFailed, format!("revision {previous} could not be put back: {why}")),
+                };
+                return Ok(run.ended(ended, detail));
             }
         };
-        start.follower.is_patient(self.options.grace);
-        self.tell_applied(revision, &ours, same, events);
-        self.unblock(&mut start).await;
-        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
-        let base = Outcome { revision: Some(revision.clone()), ..base };
-        let Some((outcome, _)) = self.conclude(base.clone(), end, &mut start, events).await? else {
-            let picture = start.follower.picture()?;
-            let done =
-                picture.live.as_ref().map(|live| revision_in_place(live, &picture.versions, &start.slot));
-            let base = Outcome { revision: done, detail: String::new(), ..base };
-            return Ok(self.finish(base, &picture, asked.as_ref(), &start.slot, events).await);
+        let before = picture.live.as_ref().unwrap_or(&start.live);
+        let versions = picture.events.iter().filter_map(|event| event.metadata.resource_version.clone());
+        let ours =
+            Ours { grace: None, known: versions.collect(), ..self.ours(before, &applied, &start.slot) };
+        self.unblock(start).await;
+        let (ended, detail) = match start.follower.follow(&ours, deadline, None).await? {
+            End::Complete => {
+                let picture = start.follower.picture()?;
+                let revision = |live: &Live| revision_in_place(live, &picture.versions, &start.slot);
+                run.in_place(picture.live.as_ref().map(revision));
+                (Ended::RolledBack, format!("revision {previous} runs again"))
+            }
+            End::Failed(symptom) => {
+                let detail = format!("the previous revision does not come up: {}", symptom.message);
+                (Ended::RollbackFailed, detail)
+            }
+            End::Paused => (Ended::RollbackFailed, "it was paused while going back".to_owned()),
+            End::Superseded(image) => {
+                (Ended::RollbackFailed, format!("somebody put {image} there while going back"))
+            }
+            End::Gone => (Ended::Gone, "it was deleted while going back".to_owned()),
+            End::Unobserved(error) => (
+                Ended::Unobserved,
+                format!(
+                    "revision {previous} was put back in {} and continues; it can no longer be observed: {}; {ROLL_BACK}",
+                    self.api.workload,
+                    error.without_advice()
+                ),
+            ),
+            End::OutOfTime(Some(symptom))
+                if matches!(symptom.recovery, Recovery::Soon | Recovery::Retried) =>
+            {
+                let detail = format!(
+                    "revision {previous} was put back, and its pods are refused so far; the controller tries on: {}",
+                    symptom.message
+                );
+                (Ended::DeadlineExceeded, detail)
+            }
+            End::OutOfTime(_) => {
+                (Ended::RollbackFailed, "the previous revision is not up by the deadline".to_owned())
+            }
         };
-        Ok(self.ended(outcome, events))
+        Ok(run.ended(ended, detail))
     }
 
     /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.
-    fn wanted(&self, live: &Live, versions: &[Version], slot: &Slot, revision: &Revision) -> Option<Value> {
+    pub(super) fn wanted(
+        &self,
+        live: &Live,
+        versions: &[Version],
+        slot: &Slot,
+        revision: &Revision,
+    ) -> Option<Value> {
         let kept = version::of_image(live, versions, &slot.name, revision.image.as_str(), &revision.id)?;
-        let applied = template::with(
-            template::plain(live.template()),
-            slot,
-            revision.image.as_str(),
-            &self.options.environment,
-        );
+        let applied =
+            template::with(live.plain_template(), slot, revision.image.as_str(), &self.options.environment);
         (kept.template != applied).then(|| kept.template.clone())
     }
 
@@ -87,10 +136,10 @@ impl Inner {
         slot: &Slot,
         revision: &Revision,
     ) -> Result<Live, Error> {
-        let live = self.cluster.workload().await?;
+        let live = self.api.workload().await?;
         match self.wanted(&live, versions, slot, revision) {
             // Refused when somebody wrote in between, most often the controller its status.
-            Some(template) => self.cluster.replace_template(&live, slot, template).await,
+            Some(template) => self.api.replace_template(&live, slot, template).await,
             None => self.apply(&live, slot, revision.image.as_str()).await,
         }
     }
@@ -104,12 +153,12 @@ impl Inner {
         }
         for pod in &picture.pods {
             let stuck =
-                causes::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
-            if !stuck || causes::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
+                diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
+            if !stuck || pod::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
-            let message = match self.cluster.delete_pod(pod).await {
+            let message = match self.api.delete_pod(pod).await {
                 Ok(()) => format!(
                     "pod/{name} was deleted: broken as it was, it would have blocked its own replacement"
                 ),

@@ -6,14 +6,11 @@ use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::core::DynamicObject;
 
-use super::{
-    api::Cluster,
+use super::{api::WorkloadApi, judge::Picture};
+use crate::{
+    api::watch::{News, Query, Store, nothing, watch},
     error::Error,
-    judge::Picture,
-    live::Live,
-    names,
-    version::Version,
-    watch::{News, Query, Store, nothing, watch},
+    workload::{Live, version::Version},
 };
 
 /// The watches, and what they have seen.
@@ -27,13 +24,15 @@ pub(super) struct Watches {
 
 impl Watches {
     /// Starts to watch what belongs to `live`; of events the warnings, or all of them.
-    pub(super) fn start(cluster: &Cluster, live: &Live, all_events: bool) -> Self {
+    pub(super) fn start(cluster: &WorkloadApi, live: &Live, all_events: bool) -> Self {
         let name = live.metadata().name.clone().unwrap_or_default();
-        let (called, labels) = (cluster.names(), Query::labels(&live.selector()));
+        let labels = Query::labels(&live.selector());
         let itself = Query::fields(&format!("metadata.name={name}"));
-        let (workload, one) = watch(cluster.workloads(), itself, called.watch, false);
-        let (versions, two) = match names::versions(cluster.workload.kind) {
-            Some(resource) => watch(cluster.dynamic(&resource), labels.clone(), called.watch_versions, false),
+        let (workload, one) = watch(cluster.workloads(), itself, cluster.calls().watch, false);
+        let (versions, two) = match cluster.kind().versions.resource() {
+            Some((resource, calls)) => {
+                watch(cluster.scope.dynamic(&resource), labels.clone(), calls.watch, false)
+            }
             None => nothing(),
         };
         let (pods, three) = watch(cluster.pods(), labels, "watch pods", false);
@@ -60,11 +59,12 @@ impl Watches {
     ///
     /// # Errors
     /// When the workload is not what its kind says.
-    pub(super) fn picture(&self, cluster: &Cluster) -> Result<Picture, Error> {
+    pub(super) fn picture(&self, cluster: &WorkloadApi) -> Result<Picture, Error> {
         let live = self.workload.state().into_iter().next();
+        let versions = self.versions.state().into_iter();
         Ok(Picture {
-            live: live.map(|object| cluster.read(cluster.names().watch, object)).transpose()?,
-            versions: self.versions.state().into_iter().map(Version::read).collect(),
+            live: live.map(|object| cluster.read(cluster.calls().watch, object)).transpose()?,
+            versions: versions.map(|object| Version::read(cluster.kind(), object)).collect(),
             pods: self.pods(),
             events: self.events.state(),
         })

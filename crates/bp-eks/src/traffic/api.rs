@@ -1,7 +1,9 @@
 //! The calls to the Kubernetes API that concern Services and what stands behind them.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
+use backon::ExponentialBuilder;
+use bp_artifact::{DeployEvent, Operation, Outcome};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
@@ -9,7 +11,7 @@ use k8s_openapi::api::{
     networking::v1::Ingress,
 };
 use kube::{
-    Api, Client, Resource,
+    Api, Resource,
     api::{ListParams, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
@@ -18,32 +20,21 @@ use serde_json::{Value, json};
 
 use super::{
     error::TrafficError,
-    slots::{Labels, shown},
+    labels::{Labels, shown},
 };
-use crate::rollout::{Error, ObjectRef, conflicts, is_ours};
+use crate::{
+    answer::conflicts,
+    api::{manager::is_ours, scope::Scope},
+    error::Error,
+    object::ObjectRef,
+};
 
 /// Our name among the owners of what concerns traffic.
 pub(super) const MANAGER: &str = "bp-eks:traffic";
 /// Marks what we made.
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bp-eks");
 
-/// One namespace of a cluster.
-#[derive(Clone)]
-pub(super) struct Namespace {
-    pub(super) client: Client,
-    pub(super) cluster: String,
-    pub(super) name: String,
-}
-
-impl Namespace {
-    pub(super) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client.clone(), &self.name)
-    }
-
+impl Scope {
     pub(super) fn services(&self) -> Api<Service> {
         self.api()
     }
@@ -58,16 +49,6 @@ impl Namespace {
 
     fn deployments(&self) -> Api<Deployment> {
         self.api()
-    }
-
-    /// The object of this kind and name, as errors name it.
-    pub(super) fn object(&self, kind: &str, name: &str) -> ObjectRef {
-        self.all(kind).named(name)
-    }
-
-    /// All objects of this kind.
-    pub(super) fn all(&self, kind: &str) -> ObjectRef {
-        ObjectRef::all(&self.cluster, &self.name, kind)
     }
 
     /// Reads an object that has to exist.
@@ -164,10 +145,33 @@ impl Namespace {
     }
 }
 
+/// What a switch tells and ends in.
+pub type Switch = Operation<DeployEvent, Result<Outcome, TrafficError>>;
+
 /// How an apply with a precondition ended.
 pub(super) enum Applied<K> {
     /// It is in place.
     Done(K),
     /// Somebody wrote in between.
     Stale,
+}
+
+/// What people are told of a change that was sent and not answered.
+///
+/// # Errors
+/// When it was answered: nothing was changed.
+pub(super) fn may_be_applied(object: &str, error: TrafficError) -> Result<String, TrafficError> {
+    match error {
+        TrafficError::Rollout(error) => Ok(error.may_be_applied(&object)?),
+        error => Err(error),
+    }
+}
+
+/// Between tries of a patch that somebody else came before: the controllers write often, but not for long.
+pub(super) fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_millis(500))
+        .with_max_times(6)
+        .with_jitter()
 }

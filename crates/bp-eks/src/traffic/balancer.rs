@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressClass};
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    api::{ApiResource, GroupVersionKind, ListParams},
 };
 use serde_json::Value;
 
-use super::{api::Namespace, error::TrafficError};
+use super::error::TrafficError;
+use crate::api::scope::Scope;
 
 /// Controllers that make Application Load Balancers: the add-on's, and that of EKS Auto Mode.
 const CONTROLLERS: [&str; 2] = ["ingress.k8s.aws/alb", "eks.amazonaws.com/alb"];
@@ -22,7 +23,7 @@ const ANNOTATION: &str = "alb.ingress.kubernetes.io/";
 const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
 
 /// Refuses when a load balancer knows the Service's pods.
-pub(super) async fn refuse(namespace: &Namespace, service: &str) -> Result<(), TrafficError> {
+pub(super) async fn refuse(namespace: &Scope, service: &str) -> Result<(), TrafficError> {
     let listed = namespace.api::<Ingress>().list(&ListParams::default()).await;
     let mut ingresses = listed.map_err(|e| namespace.all("ingress").error("list ingresses", e))?.items;
     ingresses.retain(|ingress| refers(ingress, service));
@@ -43,7 +44,7 @@ pub(super) async fn refuse(namespace: &Namespace, service: &str) -> Result<(), T
 }
 
 /// The classes of Ingresses, each with its controller. Who may not read them judges by annotation and name.
-async fn classes(namespace: &Namespace) -> Result<BTreeMap<String, String>, TrafficError> {
+async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficError> {
     let listed = Api::<IngressClass>::all(namespace.client.clone()).list(&ListParams::default()).await;
     let classes = match listed {
         Ok(list) => list.items,
@@ -56,14 +57,13 @@ async fn classes(namespace: &Namespace) -> Result<BTreeMap<String, String>, Traf
 
 /// The target group bindings that name the Service. A cluster without the controller does not know the kind.
 async fn bindings(
-    namespace: &Namespace,
+    namespace: &Scope,
     group: &str,
     version: &str,
     service: &str,
 ) -> Result<Vec<String>, TrafficError> {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, "TargetGroupBinding"));
-    let api: Api<DynamicObject> = Api::namespaced_with(namespace.client.clone(), &namespace.name, &kind);
-    let listed = match api.list(&ListParams::default()).await {
+    let listed = match namespace.dynamic(&kind).list(&ListParams::default()).await {
         Ok(list) => list.items,
         // Of a kind that it does not know, the server says so in plain text.
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),

@@ -2,7 +2,7 @@
 
 use bp_artifact::{Classified, DigestRef, ErrorClass};
 
-use crate::rollout::{Error, retry::OfApi};
+use crate::{api::retry::OfApi, error::Error};
 
 /// An error of a switch of traffic. A switch that failed and was taken back is none: that is a
 /// [`Verdict`](bp_artifact::Verdict).

@@ -5,21 +5,17 @@
 //! command.
 
 mod api;
-mod arrival;
 mod balancer;
-mod cleanup;
+mod blue_green;
 mod error;
-mod follow;
-mod green;
 mod ingress;
-mod restore;
-mod slots;
-mod stage;
-mod state;
-mod switch;
+mod labels;
 
+pub use api::Switch;
+pub use blue_green::{
+    slots::{Slot, Slots},
+    state::{SlotState, Traffic},
+    target::BlueGreen,
+};
 pub use error::TrafficError;
-pub use green::{BlueGreen, Switch};
-pub use ingress::IngressSwitch;
-pub use slots::{Slot, Slots};
-pub use state::{SlotState, Traffic};
+pub use ingress::target::IngressSwitch;

@@ -6,8 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_eks::config::{BehaviorVersion, Region};
-use bp_artifact::{DeployEvent, DigestRef, Outcome, PlatformImage, ResolvedImage, TargetId, TimeSource};
-use bp_eks::{Connector, EksTarget, Error, Options};
+use bp_artifact::{
+    Classified, DeployEvent, DigestRef, ErrorClass, Operation, Outcome, PlatformImage, ResolvedImage,
+    TargetId, TimeSource,
+};
+use bp_eks::{Cluster as EksCluster, Connector, EksTarget, Error, Namespace, Options};
 use bp_sandbox::{
     Behaviour, Clock, ImageBuilder, Sandbox,
     kube::{Cluster, ClusterOptions, SECRET_ACCESS_KEY},
@@ -116,7 +119,15 @@ impl World {
 
     pub(crate) fn of(&self, name: &str, container: &str, options: Options) -> EksTarget {
         let workload = format!("deployment/{name}").parse().unwrap();
-        EksTarget::new(self.client.clone(), "shop", "prod", workload, Some(container.to_owned()), options)
+        self.namespace().workload(workload, options).container(container)
+    }
+
+    pub(crate) fn namespace(&self) -> Namespace {
+        self.namespace_called("prod")
+    }
+
+    pub(crate) fn namespace_called(&self, name: &str) -> Namespace {
+        EksCluster::new(self.client.clone(), "shop").namespace(name)
     }
 
     pub(crate) fn running_image(&self) -> String {
@@ -156,6 +167,33 @@ pub(crate) fn check_stream(what: &str, id: &TargetId, events: &[DeployEvent], ou
     assert_eq!(finished, [events.len() - 1], "{what}: {events:?}");
     let Some(DeployEvent::Finished { outcome: told }) = events.last() else { panic!("{what}") };
     assert_eq!((&**told, &outcome.target), (outcome, id), "{what}");
+}
+
+/// Cancels an operation when its change was applied. It has one target, is planned and applied once, and has a `Finished` as
+/// its end exactly when it still came to one.
+pub(crate) async fn check_cancelled<E: Classified + std::fmt::Debug + Send + 'static>(
+    what: &str,
+    id: &TargetId,
+    mut work: Operation<DeployEvent, Result<Outcome, E>>,
+) {
+    let mut events = Vec::new();
+    while let Some(event) = work.next_event().await {
+        if matches!(event, DeployEvent::Applied { .. }) {
+            work.cancel();
+        }
+        events.push(event);
+    }
+    let count = |is: fn(&DeployEvent) -> bool| events.iter().filter(|event| is(event)).count();
+    assert_eq!(count(|event| matches!(event, DeployEvent::Applied { .. })), 1, "{what}: {events:?}");
+    match work.await {
+        Ok(outcome) => check_stream(what, id, &events, &outcome),
+        Err(error) => {
+            assert_eq!(error.class(), ErrorClass::Interrupted, "{what}: {error:?}");
+            assert!(events.iter().all(|event| event.target() == id), "{what}: {events:?}");
+            assert_eq!(count(|event| matches!(event, DeployEvent::Planned { .. })), 1, "{what}: {events:?}");
+            assert_eq!(count(|event| matches!(event, DeployEvent::Finished { .. })), 0, "{what}: {events:?}");
+        }
+    }
 }
 
 /// An error and its sources in one line.

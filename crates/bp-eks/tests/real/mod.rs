@@ -10,7 +10,7 @@ use std::{
 };
 
 use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage};
-use bp_eks::{EksTarget, Error, Options, from_kubeconfig};
+use bp_eks::{Cluster, EksTarget, Error, Options, from_kubeconfig};
 use tokio::process::{Child, Command};
 
 /// What the node does with an image whose digest begins so.
@@ -101,9 +101,8 @@ impl Real {
     }
 
     pub(crate) async fn target_of(&self, user: &str, workload: &str, options: Options) -> EksTarget {
-        let container = Some("web".to_owned());
-        let client = self.client(user).await;
-        EksTarget::new(client, "e2e", &self.namespace, workload.parse().unwrap(), container, options)
+        let namespace = Cluster::new(self.client(user).await, "e2e").namespace(&self.namespace);
+        namespace.workload(workload.parse().unwrap(), options).container("web")
     }
 
     /// The images of the pods that are ready and stay.

@@ -95,14 +95,14 @@ impl EcsArgs {
         let interrupted = async { received = Some(signal().await) };
         match ui.follow_until(deployment, interrupted).await {
             Ok(outcome) => {
-                let code = outcome.verdict.into();
+                let code = outcome.verdict().into();
                 Ok((outcome, code))
             }
             Err(error @ Error::Interrupted { .. }) if self.rollback_on_cancel => {
                 let Some(begun) = service.current().await?.rolling_out else { return Err(error.into()) };
                 ui.say(format!("interrupted: {begun} is taken back"));
                 let outcome = ui.follow(service.rollback()).await?;
-                let code = match outcome.verdict {
+                let code = match outcome.verdict() {
                     Verdict::Deployed | Verdict::Unproven => ExitCode::RolledBack,
                     verdict => verdict.into(),
                 };
@@ -122,7 +122,7 @@ impl EcsArgs {
 
     /// Puts old revisions away after a success, when that was asked for. That it cannot is a warning.
     pub(super) async fn prune(&self, ui: &Ui, service: &EcsTarget, outcome: &Outcome) {
-        let Some(keep) = self.keep_revisions.filter(|_| outcome.verdict.is_success()) else { return };
+        let Some(keep) = self.keep_revisions.filter(|_| outcome.verdict().is_success()) else { return };
         match service.prune(keep, &[]).await {
             Ok(pruned) => ui.say(format!("{} old revisions put away", pruned.deregistered.len())),
             Err(error) => ui.say(format!("warning: old revisions stay: {}", Failure::from(error))),

@@ -1,0 +1,87 @@
+//! Calls that are tried again while the API server, or the way to it, does not work.
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use bp_artifact::{Classified, deploy::Reporter};
+use tokio::time::{Instant, sleep};
+
+use super::watch;
+use crate::error::Error;
+
+/// Until when a call is tried again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// While it fails for a reason that may pass.
+    pub(crate) until: Instant,
+    /// While the credentials are refused or the verb is denied, which worked before.
+    pub(crate) refused_until: Option<Instant>,
+}
+
+impl Patience {
+    /// For a call before anything was changed: a denial is final.
+    pub(crate) fn until(until: Instant) -> Self {
+        Patience { until, refused_until: None }
+    }
+
+    /// For a call after something was changed: denials, too, are waited out for `grace`.
+    pub(crate) fn after_change(until: Instant, grace: Duration) -> Self {
+        Patience { until, refused_until: Some(until.min(bp_artifact::time::deadline(grace))) }
+    }
+
+    fn end(&self, error: &Error) -> Option<Instant> {
+        if error.is_refusal() {
+            return self.refused_until;
+        }
+        error.is_retryable().then_some(self.until)
+    }
+}
+
+/// An error that may be one of the Kubernetes API.
+pub(crate) trait OfApi {
+    /// The API's error.
+    fn of_api(&self) -> Option<&Error>;
+}
+
+impl OfApi for Error {
+    fn of_api(&self) -> Option<&Error> {
+        Some(self)
+    }
+}
+
+/// Calls until it succeeds, fails for a reason that does not pass, or has been tried for long enough. The first failure
+/// is a notice.
+///
+/// # Errors
+/// The last failure, also when the operation is cancelled.
+pub(crate) async fn retried<T, E, F>(
+    patience: Patience,
+    reporter: &Reporter,
+    mut call: impl FnMut() -> F,
+) -> Result<T, E>
+where
+    E: OfApi,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut pauses = watch::pauses().build();
+    let mut told = false;
+    loop {
+        let error = match call().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let end = error.of_api().and_then(|error| patience.end(error));
+        let left = end.and_then(|end| end.checked_duration_since(Instant::now()));
+        let Some((left, pause)) = left.filter(|left| !left.is_zero()).zip(pauses.next()) else {
+            return Err(error);
+        };
+        if !std::mem::replace(&mut told, true) {
+            let why = error.of_api().map(Error::without_advice).unwrap_or_default();
+            reporter.notice(format!("trying again: {why}"));
+        }
+        tokio::select! {
+            () = sleep(pause.min(left)) => {}
+            () = reporter.cancelled() => return Err(error),
+        }
+    }
+}

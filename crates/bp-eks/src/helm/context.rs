@@ -1,0 +1,148 @@
+//! What every step of work on a release needs.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use bp_artifact::{ResolvedImage, TargetId, TimeSource, Workload};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::lease::{self, Terms};
+use crate::{api::scope::Scope, options::Options, target::EksTarget};
+
+/// One release of a chart.
+#[derive(Clone)]
+pub(super) struct Release {
+    pub(super) scope: Scope,
+    pub(super) release: String,
+    pub(super) chart: Option<String>,
+    pub(super) options: Options,
+    pub(super) program: PathBuf,
+    pub(super) values_files: Vec<PathBuf>,
+    pub(super) values: Value,
+    pub(super) keys: ImageKeys,
+    pub(super) tag: Option<String>,
+    pub(super) assume_dead_after: Option<Duration>,
+    pub(super) time: TimeSource,
+    pub(super) id: TargetId,
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelmRelease")
+            .field("id", &self.id)
+            .field("chart", &self.chart)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a chart's values take the image, each as keys with dots between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageKeys {
+    /// The repository; `image.repository` if not said.
+    pub repository: String,
+    /// The digest; `image.digest` if not said.
+    pub digest: String,
+    /// The tag, for charts that show it beside the digest; `image.tag` if not said.
+    pub tag: String,
+}
+
+impl Default for ImageKeys {
+    fn default() -> Self {
+        let key = |name: &str| format!("image.{name}");
+        ImageKeys { repository: key("repository"), digest: key("digest"), tag: key("tag") }
+    }
+}
+
+/// One revision of a release, as helm's history has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HelmRevision {
+    /// Its number.
+    pub revision: u32,
+    /// `deployed`, `superseded`, `failed`, `pending-upgrade` and so on.
+    pub status: String,
+    /// The chart with its version.
+    #[serde(default)]
+    pub chart: String,
+    /// When it was written last.
+    #[serde(default)]
+    pub updated: Option<jiff::Timestamp>,
+    /// What helm says of it.
+    #[serde(default)]
+    pub description: String,
+}
+
+impl Release {
+    pub(super) fn terms(&self) -> Terms {
+        let name = lease::name(&self.release);
+        Terms {
+            api: self.scope.api(),
+            object: self.scope.object("lease", &name),
+            release: self.release.clone(),
+            time: self.time.clone(),
+        }
+    }
+
+    /// A name for this run, for people who are told that they have to wait for it.
+    pub(super) fn holder(&self) -> String {
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "bp".to_owned());
+        format!("{host}-{}-{:08x}", std::process::id(), fastrand::u32(..))
+    }
+
+    /// A workload of the release, to be watched and never written.
+    pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
+        self.target_for(workload, container, self.options.deadline)
+    }
+
+    /// The same, watched for at most so long.
+    pub(super) fn target_for(&self, workload: &Workload, container: &str, time: Duration) -> EksTarget {
+        let options = Options { deadline: time, ..self.options.clone().adopt_only() };
+        EksTarget::of(self.scope.clone(), workload.clone(), Some(container.to_owned()), options)
+            .part_of(&self.id)
+    }
+
+    /// The values that are given over those of the files.
+    pub(super) fn values_for(&self, image: &ResolvedImage) -> Value {
+        let mut values = self.values.clone();
+        let reference = &image.reference;
+        put(&mut values, &self.keys.repository, reference.repository().to_string().into());
+        put(&mut values, &self.keys.digest, reference.digest().to_string().into());
+        if let Some(tag) = &self.tag {
+            put(&mut values, &self.keys.tag, tag.clone().into());
+        }
+        values
+    }
+}
+
+/// Puts a value at keys with dots between.
+pub(super) fn put(values: &mut Value, key: &str, value: Value) {
+    let mut at = values;
+    for part in key.split('.') {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[part];
+    }
+    *at = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_put_by_their_keys() {
+        let mut values = json!({ "image": { "pullPolicy": "Always" }, "flat": 1 });
+        put(&mut values, "image.digest", "sha256:1".into());
+        put(&mut values, "flat.deep", true.into());
+        put(&mut values, "buildVersion", "1.2".into());
+        assert_eq!(
+            values,
+            json!({
+                "image": { "pullPolicy": "Always", "digest": "sha256:1" }, "flat": { "deep": true }, "buildVersion": "1.2",
+            })
+        );
+    }
+}

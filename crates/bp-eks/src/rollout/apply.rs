@@ -1,0 +1,95 @@
+//! The change: applied server-side, again while the API server refuses for a reason that may pass.
+
+use std::collections::HashSet;
+
+use bp_artifact::{Revision, deploy::run::Run};
+use tokio::time::Instant;
+
+use super::{WorkloadRollout, api::Manner, deploy::Change, judge::Ours, survey::Start};
+use crate::{
+    api::{
+        manager::is_ours,
+        retry::{Patience, retried},
+    },
+    error::Error,
+    workload::{Live, template::Slot},
+};
+
+impl WorkloadRollout {
+    /// To be asked before every change.
+    ///
+    /// # Errors
+    /// When the caller asked the operation to stop.
+    pub(super) fn checkpoint(&self, run: &Run) -> Result<(), Error> {
+        run.checkpoint().map_err(|_| self.interrupted())
+    }
+
+    pub(super) fn interrupted(&self) -> Error {
+        Error::Interrupted { workload: self.api.workload.clone() }
+    }
+
+    /// Makes a change. One that was sent and not answered may have been made: then the inner result says so.
+    ///
+    /// # Errors
+    /// When it was refused, or the operation is cancelled.
+    pub(super) async fn make<T, F>(
+        &self,
+        run: &Run,
+        deadline: Instant,
+        call: impl FnMut() -> F,
+    ) -> Result<Result<T, String>, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.checkpoint(run)?;
+        let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+        let made = retried(patience, run, call).await;
+        self.checkpoint(run)?;
+        match made {
+            Ok(made) => Ok(Ok(made)),
+            Err(error) => error.may_be_applied(&self.api.workload).map(Err),
+        }
+    }
+
+    /// Applies the image. Fields are taken from their owners if those are us under our other name (an undo writes the
+    /// whole template), or if it was allowed.
+    pub(super) async fn apply(&self, live: &Live, slot: &Slot, image: &str) -> Result<Live, Error> {
+        let environment = &self.options.environment;
+        let apply =
+            |force| self.api.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
+        match apply(false).await {
+            Err(Error::Conflict { conflicts, .. })
+                if self.options.take_over || conflicts.iter().all(|c| is_ours(&c.manager)) =>
+            {
+                apply(true).await
+            }
+            other => other,
+        }
+    }
+
+    /// The rollout that is in place already.
+    pub(super) fn adopted(&self, start: &Start<'_>, revision: Revision) -> Change {
+        Change { adopted: true, ..self.made(start, &start.live, revision) }
+    }
+
+    /// The rollout that `applied` began.
+    pub(super) fn made(&self, start: &Start<'_>, applied: &Live, revision: Revision) -> Change {
+        Change { revision, ours: self.ours(&start.live, applied, &start.slot), adopted: false }
+    }
+
+    /// The rollout that `applied` began, on what was there `before`.
+    pub(super) fn ours(&self, before: &Live, applied: &Live, slot: &Slot) -> Ours {
+        Ours {
+            uid: applied.uid().to_owned(),
+            generation: applied.generation(),
+            slot: slot.clone(),
+            image: applied.image(&slot.name).to_owned(),
+            since: applied.written_by_us(),
+            stalled_before: before.stalled().and_then(|(_, since)| since),
+            fail_after: self.options.fail_after.get() as usize,
+            circuit_breaker: self.options.circuit_breaker,
+            grace: Some(self.options.grace),
+            known: HashSet::new(),
+        }
+    }
+}

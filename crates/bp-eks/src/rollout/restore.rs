@@ -1,0 +1,44 @@
+//! A revision that was noted, put back on request.
+
+use bp_artifact::{
+    Outcome, Revision,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
+
+use super::{WorkloadRollout, conclude::Concluded};
+use crate::error::Error;
+
+impl WorkloadRollout {
+    pub(crate) async fn restore(&self, revision: &Revision, reporter: &Reporter) -> Result<Outcome, Error> {
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
+        let mut start = self.start(reporter, deadline).await?;
+        if start.live.runs_to_completion() {
+            return Err(Error::NotUndoable { workload: self.api.workload.clone() });
+        }
+        let wanted = self.wanted(&start.live, &start.versions, &start.slot, revision);
+        let same = start.in_place().image == revision.image && wanted.is_none();
+        let intent = Intent::restore(revision).current(Some(start.in_place())).changes(!same);
+        let run = Run::planned(reporter, intent);
+        if same && start.settled {
+            return Ok(self.already_there(run, start.follower.picture()?, &start.slot).await);
+        }
+        self.check(&start.live)?;
+        let change = if same {
+            self.adopted(&start, revision.clone())
+        } else {
+            let put_back = || self.put_back(&start.versions, &start.slot, revision);
+            match self.make(&run, deadline, put_back).await? {
+                Ok(applied) => self.made(&start, &applied, revision.clone()),
+                Err(unanswered) => return Ok(run.ended(Ended::Unobserved, unanswered)),
+            }
+        };
+        match self.see_through(run, &mut start, change, deadline).await? {
+            Concluded::Complete(run, picture) => Ok(self.proven(run, &picture, &start.slot).await),
+            Concluded::Failed(run, _, how) => Ok(run.ended(Ended::FailedInPlace, how)),
+            Concluded::Over(outcome) => Ok(outcome),
+        }
+    }
+}

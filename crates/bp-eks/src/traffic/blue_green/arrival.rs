@@ -1,0 +1,174 @@
+//! Whether the traffic has arrived where it was switched to: a pure function of what the watches show.
+
+use std::sync::Arc;
+
+use bp_artifact::Progress;
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+
+use crate::{
+    api::{pod, symptom::Symptom},
+    rollout::diagnose,
+    traffic::labels::{Labels, shown},
+};
+
+/// What the watches show at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Picture {
+    pub(super) service: Option<Arc<Service>>,
+    pub(super) slices: Vec<Arc<EndpointSlice>>,
+    /// The pods of the slot that the traffic is switched to.
+    pub(super) pods: Vec<Arc<Pod>>,
+}
+
+/// What it means.
+#[derive(Debug, PartialEq)]
+pub(super) enum Arrival {
+    /// The endpoints do not follow yet.
+    Waiting(Progress),
+    /// Every ready pod of the slot has the traffic, and nobody else.
+    Arrived(Progress),
+    /// The pods that have the traffic fail.
+    Failing(Symptom),
+    /// Somebody made the Service select something else.
+    Superseded(String),
+    /// The Service was deleted.
+    Gone,
+}
+
+impl Picture {
+    /// The pods that are meant to run, with their failures.
+    fn living(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none())
+    }
+
+    /// The names of the pods that ready endpoints stand for.
+    fn endpoints(&self) -> Vec<&str> {
+        let endpoints = self.slices.iter().flat_map(|slice| &slice.endpoints);
+        endpoints
+            // Unknown counts as ready: so says the API.
+            .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true))
+            .filter_map(|e| e.target_ref.as_ref()?.name.as_deref())
+            .collect()
+    }
+
+    /// The pods of the slot that have the traffic.
+    pub(super) fn serving(&self) -> Vec<Arc<Pod>> {
+        let endpoints = self.endpoints();
+        let serves = |pod: &&Arc<Pod>| pod.metadata.name.as_deref().is_some_and(|n| endpoints.contains(&n));
+        self.living().filter(serves).cloned().collect()
+    }
+
+    /// What this means for a switch to `selector`; so many pods that fail for the same reason are enough.
+    pub(super) fn judge(&self, selector: &Labels, fail_after: usize) -> Arrival {
+        let Some(service) = &self.service else { return Arrival::Gone };
+        if service.metadata.deletion_timestamp.is_some() {
+            return Arrival::Gone;
+        }
+        let selected = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+        if selected != *selector {
+            return Arrival::Superseded(shown(&selected));
+        }
+        let symptoms: Vec<Symptom> =
+            self.living().filter_map(|pod| diagnose::of_pod(pod, std::iter::empty())).collect();
+        let fatal: Vec<&Symptom> = symptoms.iter().filter(|symptom| symptom.is_final()).collect();
+        let alike = |symptom: &&Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
+        if let Some(worst) = fatal.iter().copied().max_by_key(alike)
+            && (fatal.len() == self.living().count() || alike(&worst) >= fail_after)
+        {
+            return Arrival::Failing(worst.clone());
+        }
+        let (ours, all) = (self.serving().len(), self.endpoints().len());
+        let ready = self.living().filter(|pod| pod::is_ready(pod)).count();
+        let arrived = ours > 0 && ours == all && ours == ready;
+        let progress = Progress {
+            desired: self.living().count() as u32,
+            running: ours as u32,
+            pending: ready.saturating_sub(ours) as u32,
+            failed: fatal.len() as u32,
+            old: (all - ours) as u32,
+            stage: if arrived { "the traffic has arrived" } else { "the endpoints are following" }.to_owned(),
+        };
+        if arrived { Arrival::Arrived(progress) } else { Arrival::Waiting(progress) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bp_artifact::Cause;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(name: &str, ready: bool) -> Value {
+        let status = if ready { "True" } else { "False" };
+        json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": status }] } })
+    }
+
+    fn crashing(name: &str) -> Value {
+        let mut pod = pod(name, false);
+        pod["status"]["containerStatuses"] = json!([{
+            "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 3, "reason": "Error" } },
+        }]);
+        pod
+    }
+
+    fn picture(slot: &str, endpoints: &[(&str, Value)], pods: Vec<Value>) -> Picture {
+        let endpoint = |(pod, ready): &(&str, Value)| json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "name": pod } });
+        let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
+        let service = json!({ "metadata": { "name": "web" }, "spec": { "selector": { "slot": slot } } });
+        let slice = json!({ "metadata": {}, "addressType": "IPv4", "endpoints": endpoints });
+        let read = |pod: Value| Arc::new(serde_json::from_value(pod).unwrap());
+        Picture {
+            service: Some(Arc::new(serde_json::from_value(service).unwrap())),
+            slices: vec![Arc::new(serde_json::from_value(slice).unwrap())],
+            pods: pods.into_iter().map(read).collect(),
+        }
+    }
+
+    fn green() -> Labels {
+        [("slot".to_owned(), "green".to_owned())].into()
+    }
+
+    #[test]
+    fn it_has_arrived_when_all_ready_pods_have_it_and_nobody_else() {
+        let yes = || json!(true);
+        for (endpoints, pods, arrived) in [
+            (vec![("g1", yes()), ("g2", yes())], vec![pod("g1", true), pod("g2", true)], true),
+            // Unknown readiness counts as ready.
+            (vec![("g1", json!(null))], vec![pod("g1", true)], true),
+            // A pod of the slot that is not ready is nobody's business.
+            (vec![("g1", yes()), ("g2", json!(false))], vec![pod("g1", true), pod("g2", false)], true),
+            (vec![("b1", yes()), ("g1", yes())], vec![pod("g1", true)], false),
+            (vec![("b1", yes())], vec![pod("g1", true)], false),
+            (vec![("g1", yes())], vec![pod("g1", true), pod("g2", true)], false),
+            (vec![], vec![pod("g1", false)], false),
+            (vec![], vec![], false),
+        ] {
+            let found = picture("green", &endpoints, pods).judge(&green(), 2);
+            assert_eq!(matches!(found, Arrival::Arrived(_)), arrived, "{endpoints:?} {found:?}");
+            assert!(matches!(found, Arrival::Arrived(_) | Arrival::Waiting(_)));
+        }
+    }
+
+    #[test]
+    fn others_and_failures_end_it() {
+        let found = picture("blue", &[], vec![]).judge(&green(), 2);
+        assert_eq!(found, Arrival::Superseded("slot=blue".into()));
+        assert_eq!(Picture::default().judge(&green(), 2), Arrival::Gone);
+        let found = picture("green", &[], vec![crashing("g1"), crashing("g2"), pod("g3", true)]);
+        let Arrival::Failing(symptom) = found.judge(&green(), 2) else { panic!() };
+        assert_eq!((symptom.cause, symptom.exit_code), (Cause::ContainerExited, Some(3)));
+        // One of three may be bad luck; one of one is not.
+        let one = picture("green", &[("g2", json!(true))], vec![crashing("g1"), pod("g2", true)]);
+        assert!(matches!(one.judge(&green(), 2), Arrival::Arrived(_)));
+        assert!(matches!(
+            picture("green", &[], vec![crashing("g1")]).judge(&green(), 2),
+            Arrival::Failing(_)
+        ));
+    }
+}

@@ -1,0 +1,170 @@
+//! Following the traffic: three watches, until it has arrived and stayed for as long as was asked.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use bp_artifact::{Progress, deploy::Reporter};
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::arrival::{Arrival, Picture};
+use crate::{
+    api::{
+        scope::Scope,
+        sight::{Sight, Told},
+        symptom::Symptom,
+        watch::{News, Query, Store, watch},
+    },
+    error::Error,
+    object::ObjectRef,
+    traffic::{
+        error::TrafficError,
+        labels::{Labels, shown},
+    },
+};
+
+/// How it ended.
+pub(super) enum End {
+    /// These pods have the traffic.
+    Arrived(Vec<Arc<Pod>>),
+    /// The pods that have the traffic fail.
+    Failed(Option<Symptom>),
+    /// Somebody switched it elsewhere.
+    Superseded(String),
+    /// The Service was deleted.
+    Gone,
+    /// The time is over. Whether the slot has a ready pod.
+    OutOfTime { ready: bool },
+    /// Nothing can be seen of it any more.
+    Unobserved(Error),
+}
+
+/// One that follows the traffic of `service` to the pods that `selector` finds.
+pub(super) struct Follower<'f> {
+    object: ObjectRef,
+    selector: &'f Labels,
+    reporter: &'f Reporter,
+    service: Store<Service>,
+    slices: Store<EndpointSlice>,
+    pods: Store<Pod>,
+    changes: BoxStream<'static, News>,
+    sight: Sight,
+    last: Option<Progress>,
+    told: HashSet<String>,
+}
+
+impl<'f> Follower<'f> {
+    pub(super) fn start(
+        namespace: &'f Scope,
+        service: &str,
+        selector: &'f Labels,
+        reporter: &'f Reporter,
+    ) -> Self {
+        let name = format!("metadata.name={service}");
+        let of_service = format!("kubernetes.io/service-name={service}");
+        let labels = shown(selector);
+        let (services, one) = watch(namespace.services(), Query::fields(&name), "watch services", false);
+        let (slices, two) =
+            watch(namespace.slices(), Query::labels(&of_service), "watch endpointslices", false);
+        let (pods, three) = watch(namespace.pods(), Query::labels(&labels), "watch pods", false);
+        let changes = stream::select_all([one, two, three]).boxed();
+        let object = namespace.object("service", service);
+        Follower {
+            object,
+            selector,
+            reporter,
+            service: services,
+            slices,
+            pods,
+            changes,
+            sight: Sight::default(),
+            last: None,
+            told: HashSet::new(),
+        }
+    }
+
+    /// Follows until the traffic has been there for `bake`, or until the deadline; reads that are refused are waited for
+    /// as long as `grace`.
+    pub(super) async fn follow(
+        mut self,
+        deadline: Instant,
+        bake: Duration,
+        grace: Duration,
+        fail_after: usize,
+    ) -> Result<End, TrafficError> {
+        let mut baked: Option<Instant> = None;
+        loop {
+            let picture = self.picture();
+            // What is shown while a watch does not work may be over.
+            if self.is_ready() && self.sight.is_clear() {
+                match picture.judge(self.selector, fail_after) {
+                    Arrival::Arrived(progress) => {
+                        let until = *baked.get_or_insert_with(|| bp_artifact::time::deadline(bake));
+                        self.tell(progress);
+                        if until <= Instant::now() {
+                            return Ok(End::Arrived(picture.serving()));
+                        }
+                    }
+                    // Nobody answers any more.
+                    Arrival::Waiting(progress) if baked.is_some() && progress.running == 0 => {
+                        return Ok(End::Failed(None));
+                    }
+                    Arrival::Waiting(progress) => self.tell(progress),
+                    Arrival::Failing(symptom) => return Ok(End::Failed(Some(symptom))),
+                    Arrival::Superseded(selected) => return Ok(End::Superseded(selected)),
+                    Arrival::Gone => return Ok(End::Gone),
+                }
+            }
+            let end = baked.map_or(deadline, |until| until.max(Instant::now()));
+            let end = if self.sight.is_clear() { end } else { end.max(deadline) };
+            let blind = self.sight.ends(grace).unwrap_or(end);
+            tokio::select! {
+                news = self.changes.next() => self.hear(news),
+                () = sleep_until(end.min(blind)) => match (self.sight.take(), baked) {
+                    (Some(error), _) => return Ok(End::Unobserved(error)),
+                    // The pods may be fewer for a moment; those that are there have the traffic.
+                    (None, Some(_)) => return Ok(End::Arrived(self.picture().serving())),
+                    (None, None) => return Ok(self.late()),
+                },
+                () = self.reporter.cancelled() => {
+                    return Err(TrafficError::Interrupted { object: self.object.to_string() });
+                }
+            }
+        }
+    }
+
+    fn late(&self) -> End {
+        let ready = self.picture().pods.iter().any(|pod| crate::api::pod::is_ready(pod));
+        End::OutOfTime { ready }
+    }
+
+    fn picture(&self) -> Picture {
+        Picture {
+            service: self.service.state().into_iter().next(),
+            slices: self.slices.state(),
+            pods: self.pods.state(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.service.is_ready() && self.slices.is_ready() && self.pods.is_ready()
+    }
+
+    fn hear(&mut self, news: Option<News>) {
+        if let Told::Lost(message) = self.sight.read(news, &self.object)
+            && self.told.insert(message.clone())
+        {
+            self.reporter.notice(message);
+        }
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        if self.last.as_ref() != Some(&progress) {
+            self.last = Some(progress.clone());
+            self.reporter.progress(progress);
+        }
+    }
+}

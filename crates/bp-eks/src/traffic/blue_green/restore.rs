@@ -1,0 +1,34 @@
+//! Giving the traffic back to a revision that was noted: what a receipt's rollback does.
+
+use bp_artifact::{
+    Outcome, Revision,
+    deploy::{Reporter, run::Intent},
+};
+
+use super::{SlotSwitch, state::SWITCHED_BACK_FROM};
+use crate::traffic::error::TrafficError;
+
+impl SlotSwitch {
+    /// At once when a slot still runs the revision's image; else the image is staged and switched to.
+    pub(super) async fn restore(
+        &self,
+        revision: &Revision,
+        reporter: &Reporter,
+    ) -> Result<Outcome, TrafficError> {
+        let survey = self.survey().await?;
+        let traffic = &survey.traffic;
+        let mut slots = [&traffic.live, &traffic.idle];
+        slots.sort_by_key(|state| state.slot.name != revision.id);
+        let there = slots
+            .into_iter()
+            .find(|state| state.image.as_deref() == Some(revision.image.as_str()) && state.available > 0);
+        match (there, revision.image.resolved()) {
+            (Some(to), _) => {
+                let run = survey.begin(reporter, Intent::restore(revision), to != &traffic.live);
+                self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
+            }
+            (None, Some(image)) => self.deploy(&image, reporter).await,
+            (None, None) => Err(TrafficError::NothingToSwitchBack { object: self.object() }),
+        }
+    }
+}

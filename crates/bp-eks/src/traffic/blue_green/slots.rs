@@ -1,0 +1,141 @@
+//! The two slots of a blue/green pair, and how a Service's selector names one of them.
+
+use serde::Serialize;
+
+use crate::traffic::{
+    error::TrafficError,
+    labels::{Labels, shown},
+};
+
+/// One of the two: the Deployment, and the label's value that its pods carry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Slot {
+    /// The label's value: `blue`.
+    pub name: String,
+    /// The Deployment: `web-blue`.
+    pub deployment: String,
+}
+
+/// A pair of slots that take turns: two Deployments whose pods differ in one label.
+///
+/// ```
+/// use bp_eks::Slots;
+///
+/// let slots = Slots::of_service("web"); // label `slot`: web-blue and web-green
+/// let other = Slots::new("version", ("v1", "shop-v1"), ("v2", "shop-v2"))?;
+/// assert!(Slots::new("slot", ("blue", "web"), ("blue", "web-2")).is_err());
+/// # Ok::<(), bp_eks::TrafficError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slots {
+    label: String,
+    pair: [Slot; 2],
+}
+
+impl Slots {
+    /// Slots that `label` tells apart, each as the label's value and the Deployment's name.
+    ///
+    /// # Errors
+    /// When one of the names is empty, or the two slots do not differ in both.
+    pub fn new(
+        label: impl Into<String>,
+        first: (&str, &str),
+        second: (&str, &str),
+    ) -> Result<Self, TrafficError> {
+        let label = label.into();
+        if [&*label, first.0, first.1, second.0, second.1].contains(&"") {
+            return Err(TrafficError::InvalidSlots("a label, slot or Deployment has no name".to_owned()));
+        }
+        if first.0 == second.0 || first.1 == second.1 {
+            let (one, two) = (format!("{}={}", first.0, first.1), format!("{}={}", second.0, second.1));
+            let why = format!("{one} and {two} must differ in slot and Deployment");
+            return Err(TrafficError::InvalidSlots(why));
+        }
+        let slot = |(name, deployment): (&str, &str)| Slot {
+            name: name.to_owned(),
+            deployment: deployment.to_owned(),
+        };
+        Ok(Slots { label, pair: [slot(first), slot(second)] })
+    }
+
+    /// What most people use: the label `slot` with the values `blue` and `green`, and the Deployments
+    /// `<service>-blue` and `<service>-green`.
+    pub fn of_service(service: &str) -> Self {
+        let slot = |name: &str| Slot { name: name.to_owned(), deployment: format!("{service}-{name}") };
+        Slots { label: "slot".to_owned(), pair: [slot("blue"), slot("green")] }
+    }
+
+    /// The label that tells the slots apart.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Both slots.
+    pub fn pair(&self) -> &[Slot; 2] {
+        &self.pair
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&Slot> {
+        self.pair.iter().find(|slot| slot.name == name)
+    }
+
+    pub(super) fn other(&self, slot: &Slot) -> &Slot {
+        if self.pair[0] == *slot { &self.pair[1] } else { &self.pair[0] }
+    }
+
+    /// The slot that a Service with this selector sends its traffic to.
+    pub(super) fn selected(&self, service: &str, selector: &Labels) -> Result<&Slot, TrafficError> {
+        let Some(value) = selector.get(&self.label) else {
+            return Err(TrafficError::NoSlot {
+                service: service.to_owned(),
+                label: self.label.clone(),
+                selector: shown(selector),
+            });
+        };
+        self.find(value).ok_or_else(|| TrafficError::UnknownSlot {
+            service: service.to_owned(),
+            selected: format!("{}={value}", self.label),
+            known: self.pair.iter().map(|slot| slot.name.clone()).collect(),
+        })
+    }
+
+    /// The same selector for another slot.
+    pub(super) fn selector_of(&self, slot: &Slot, selector: &Labels) -> Labels {
+        let mut selector = selector.clone();
+        selector.insert(self.label.clone(), slot.name.clone());
+        selector
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_selector_says_who_is_live() {
+        let slots = Slots::of_service("web");
+        let blue = labels(&[("app", "web"), ("slot", "blue")]);
+        let live = slots.selected("web", &blue).unwrap();
+        assert_eq!((live.name.as_str(), slots.other(live).deployment.as_str()), ("blue", "web-green"));
+        let green = slots.selector_of(slots.other(live), &blue);
+        assert_eq!(shown(&green), "app=web,slot=green");
+        assert!(selects(&green, &labels(&[("app", "web"), ("slot", "green"), ("x", "y")])));
+        assert!(!selects(&green, &blue));
+    }
+
+    #[test]
+    fn a_service_that_selects_neither_slot_is_refused_with_what_it_selects() {
+        let slots = Slots::of_service("web");
+        let error = slots.selected("web", &labels(&[("app", "web")])).unwrap_err().to_string();
+        assert!(error.contains("app=web") && error.contains("\"slot\""), "{error}");
+        let error = slots.selected("web", &labels(&[("slot", "red")])).unwrap_err().to_string();
+        assert!(error.contains("slot=red") && error.contains("blue, green"), "{error}");
+        assert!(Slots::new("", ("a", "b"), ("c", "d")).is_err());
+        assert!(Slots::new("slot", ("blue", "web"), ("green", "web")).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! Bringing an image up in the idle slot, beside what is live.
+
+use bp_artifact::{
+    DeployEvent, Outcome, ResolvedImage, Revision, Verdict,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{
+    SlotSwitch,
+    slots::{Slot, Slots},
+    state::Survey,
+};
+use crate::{
+    api::retry::{Patience, retried},
+    ending::Ending,
+    error::Error,
+    options::Options,
+    target::Rollout,
+    traffic::{
+        api::{Applied, MANAGED_BY},
+        balancer,
+        error::TrafficError,
+        labels::Labels,
+    },
+    workload::template,
+};
+
+impl SlotSwitch {
+    pub(super) async fn stage(
+        &self,
+        image: &ResolvedImage,
+        reporter: &Reporter,
+    ) -> Result<Outcome, TrafficError> {
+        balancer::refuse(&self.namespace, &self.service).await?;
+        let survey = self.survey().await?;
+        let changes = !survey.slot_for(&image.reference).is_up(&image.reference);
+        let mut run = survey.begin(reporter, Intent::deploy(image), changes);
+        let staged = self.bring(&mut run, &survey, image, true).await?;
+        Ok(staged.close(run))
+    }
+
+    /// Brings the image up where it has no traffic, and leads the test Service there. `reports` says whether the rollout
+    /// there is the change of this operation.
+    pub(super) async fn bring(
+        &self,
+        run: &mut Run,
+        survey: &Survey,
+        image: &ResolvedImage,
+        reports: bool,
+    ) -> Result<Ending, TrafficError> {
+        let (live, slot) = (&survey.traffic.live, survey.slot_for(&image.reference));
+        let selector = self.slots.selector_of(&slot.slot, &survey.selector);
+        let up = slot.is_up(&image.reference);
+        let deployment =
+            if slot == live { Some(&survey.deployments.0) } else { survey.deployments.1.as_ref() };
+        if let Some(deployment) = deployment {
+            self.check_labels(deployment, &selector)?;
+        }
+        run.in_place(Some(Revision::new(slot.slot.name.clone(), &image.reference)));
+        let mut part = Part { reports, made: false };
+        let staged = if slot == live {
+            // Nothing is staged beside itself; that it runs is shown all the same.
+            let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
+            self.follow(run, rollout, &mut part).await?
+        } else {
+            self.bring_up(run, survey, image, &mut part).await?
+        };
+        if let Some(test) =
+            self.test_service.as_deref().filter(|_| slot != live && staged.verdict().is_success())
+        {
+            self.insist(run, || self.lead_test_service(test, &survey.service, &selector)).await?;
+        }
+        let verdict = staged.verdict();
+        if staged.changed || !up {
+            run.changed();
+        }
+        if let Some(report) = staged.failure {
+            run.failing(report);
+        }
+        let name = &slot.slot.name;
+        let detail = match verdict {
+            Verdict::FailedInPlace => {
+                format!("{name} does not come up; {} has the traffic, as before", live.slot.name)
+            }
+            Verdict::Deployed if slot == live => format!("{name} has the traffic already"),
+            Verdict::Deployed => format!("{name} is ready; {} has the traffic", live.slot.name),
+            _ => format!("{name}: {}", staged.detail),
+        };
+        let Some(ended) = Ended::of(verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
+        run.observed(staged.proof);
+        // The live slot has had the traffic all the time.
+        Ok(Ending::Ended(if ended == Ended::FailedInPlace { Ended::RolledBack } else { ended }, detail))
+    }
+
+    /// Our options for a slot that has no traffic: what fails there is left to be looked at.
+    fn own(&self) -> Options {
+        self.options.clone().on_failure(bp_artifact::OnFailure::Leave)
+    }
+
+    /// Calls again while the API server refuses for a reason that may pass.
+    async fn insist<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
+    where
+        F: Future<Output = Result<T, TrafficError>>,
+    {
+        let patience =
+            Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+        let done = retried(patience, run, call).await;
+        self.checkpoint(run)?;
+        done
+    }
+
+    /// The idle slot with this image and as many replicas as the live one.
+    ///
+    /// The image comes first and the replicas after it, so that nothing of an earlier image is started.
+    async fn bring_up(
+        &self,
+        run: &Run,
+        survey: &Survey,
+        image: &ResolvedImage,
+        part: &mut Part,
+    ) -> Result<Outcome, TrafficError> {
+        let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
+        let target = self.target(&idle.slot, self.own());
+        self.checkpoint(run)?;
+        if survey.deployments.1.is_none() {
+            let made = self.made_after(&survey.deployments.0, &idle.slot, image)?;
+            self.insist(run, || self.namespace.create(&made)).await?;
+            part.made = true;
+        } else if idle.replicas < live.replicas {
+            if !idle.has(&image.reference) {
+                let outcome = self.follow(run, target.deploy(image), part).await?;
+                if !matches!(outcome.verdict(), Verdict::Deployed | Verdict::Unproven) {
+                    return Ok(outcome);
+                }
+            }
+            self.checkpoint(run)?;
+            self.insist(run, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
+        }
+        self.follow(run, target.deploy(image), part).await
+    }
+
+    /// Runs a rollout as a part of our operation. That it was applied is reported once.
+    async fn follow(&self, run: &Run, rollout: Rollout, part: &mut Part) -> Result<Outcome, TrafficError> {
+        let rolled_out = run.nested_with(rollout, |event| match event {
+            DeployEvent::Applied { target, revision, deployment, adopted } => {
+                let adopted = adopted && !part.made;
+                std::mem::take(&mut part.reports).then_some(DeployEvent::Applied {
+                    target,
+                    revision,
+                    deployment,
+                    adopted,
+                })
+            }
+            event => Some(event),
+        });
+        match rolled_out.await {
+            Err(Error::Interrupted { .. }) => Err(self.interrupted()),
+            rolled_out => Ok(rolled_out?),
+        }
+    }
+
+    /// The second Deployment, made after the live one.
+    fn made_after(
+        &self,
+        live: &Deployment,
+        slot: &Slot,
+        image: &ResolvedImage,
+    ) -> Result<Deployment, TrafficError> {
+        made_after(live, &self.slots, slot, self.container.as_deref(), image, &self.options.environment)
+    }
+
+    /// Makes the test Service, or leads the one that we made to the slot.
+    async fn lead_test_service(
+        &self,
+        name: &str,
+        service: &Service,
+        selector: &Labels,
+    ) -> Result<(), TrafficError> {
+        let there = self.namespace.services().get_opt(name).await;
+        let object = self.namespace.object("service", name);
+        let there = there.map_err(|e| object.error("get services", e))?;
+        if there.is_some_and(|service| !is_ours(&service)) {
+            return Err(TrafficError::NotOurs { service: name.to_owned() });
+        }
+        let config = test_service(name, service, selector);
+        match self.namespace.apply::<Service>("patch services", &object, &config, false).await? {
+            Applied::Done(_) => Ok(()),
+            Applied::Stale => Err(TrafficError::Contended { object: object.to_string() }),
+        }
+    }
+}
+
+/// What the rollouts inside an operation report of their changes.
+struct Part {
+    /// Whether the next change is reported.
+    reports: bool,
+    /// Whether we made the change that the rollout only adopts.
+    made: bool,
+}
+
+/// Whether we made this object.
+pub(super) fn is_ours(object: &Service) -> bool {
+    object.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1)
+}
+
+/// A Service like `live`, for inside the cluster only. It goes with the live one.
+fn test_service(name: &str, live: &Service, selector: &Labels) -> serde_json::Value {
+    let spec = live.spec.clone().unwrap_or_default();
+    let ports: Vec<_> = spec
+        .ports
+        .into_iter()
+        .flatten()
+        .map(|port| k8s_openapi::api::core::v1::ServicePort { node_port: None, ..port })
+        .collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "labels": { (MANAGED_BY.0): MANAGED_BY.1 },
+            "ownerReferences": [{
+                "apiVersion": "v1", "kind": "Service", "name": live.name_any(), "uid": live.metadata.uid,
+            }],
+        },
+        "spec": { "type": "ClusterIP", "ports": ports, "selector": selector },
+    })
+}
+
+/// A Deployment like the live one, for another slot and with another image.
+fn made_after(
+    live: &Deployment,
+    slots: &Slots,
+    slot: &Slot,
+    container: Option<&str>,
+    image: &ResolvedImage,
+    environment: &[(String, String)],
+) -> Result<Deployment, TrafficError> {
+    let mut spec = live.spec.clone().unwrap_or_default();
+    let (label, value) = (slots.label().to_owned(), slot.name.clone());
+    let workload = format!("deployment/{}", live.name_any());
+    if let (Ok(workload), Ok(json)) = (workload.parse(), serde_json::to_value(&spec.template)) {
+        let container = template::slot(&json, &workload, container)?;
+        let changed = template::with(json, &container, &image.reference.to_string(), environment);
+        spec.template = serde_json::from_value(changed).unwrap_or(spec.template);
+    }
+    let of_pods = spec.template.metadata.get_or_insert_default();
+    of_pods.labels.get_or_insert_default().insert(label.clone(), value.clone());
+    spec.selector.match_labels.get_or_insert_default().insert(label.clone(), value.clone());
+    let mut labels = live.metadata.labels.clone().unwrap_or_default();
+    labels.entry(label).and_modify(|there| *there = value);
+    let mut made = Deployment { spec: Some(spec), ..Deployment::default() };
+    made.metadata.name = Some(slot.deployment.clone());
+    made.metadata.labels = Some(labels);
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_deployment_differs_in_slot_and_image_alone() {
+        let live: Deployment = serde_json::from_value(json!({
+            "metadata": {
+                "name": "web-blue", "namespace": "shop", "uid": "1", "resourceVersion": "7",
+                "labels": { "app": "web", "slot": "blue" },
+                "annotations": { "deployment.kubernetes.io/revision": "4" },
+            },
+            "spec": {
+                "replicas": 3,
+                "selector": { "matchLabels": { "app": "web", "slot": "blue" } },
+                "template": {
+                    "metadata": { "labels": { "app": "web", "slot": "blue" } },
+                    "spec": { "containers": [{ "name": "web", "image": "a" }, { "name": "proxy", "image": "p" }] },
+                },
+            },
+        }))
+        .unwrap();
+        let image = format!("r.example.com/web@{}", bp_artifact::Digest::sha256("b"));
+        let image = ResolvedImage::from(image.parse::<bp_artifact::DigestRef>().unwrap());
+        let slots = Slots::of_service("web");
+        let made = made_after(&live, &slots, &slots.pair()[1], Some("web"), &image, &[]).unwrap();
+        let expected = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": { "name": "web-green", "labels": { "app": "web", "slot": "green" } },
+            "spec": {
+                "replicas": 3,
+                "selector": { "matchLabels": { "app": "web", "slot": "green" } },
+                "template": {
+                    "metadata": { "labels": { "app": "web", "slot": "green" } },
+                    "spec": { "containers": [
+                        { "name": "web", "image": image.reference.to_string() }, { "name": "proxy", "image": "p" },
+                    ] },
+                },
+            },
+        });
+        assert_eq!(serde_json::to_value(&made).unwrap(), expected);
+        assert!(made_after(&live, &slots, &slots.pair()[1], None, &image, &[]).is_err(), "which container?");
+    }
+}

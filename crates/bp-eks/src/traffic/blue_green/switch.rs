@@ -1,0 +1,357 @@
+//! The switch: one patch, its precondition, and the way to see it through.
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use bp_artifact::{
+    Classified, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
+use k8s_openapi::api::core::v1::Service;
+use serde_json::json;
+
+use super::{
+    SlotSwitch,
+    follow::{End, Follower},
+    slots::Slot,
+    state::{SWITCHED_BACK_FROM, SWITCHED_FROM, SlotState, Survey},
+};
+use crate::{
+    api::{
+        retry::{OfApi, Patience, retried},
+        symptom::Symptom,
+    },
+    error::Error,
+    rollout::proof,
+    traffic::{
+        api::{Applied, may_be_applied, pauses},
+        balancer,
+        error::TrafficError,
+        labels::Labels,
+    },
+};
+
+/// What to do about traffic that was not seen going back.
+const SWITCH_BACK: &str = "run the switch back again to resume";
+
+/// How a patch of the selector ended.
+enum Patched {
+    /// It is in place.
+    Done,
+    /// Somebody else switched first; what the Service selects now.
+    Superseded(String),
+}
+
+impl SlotSwitch {
+    pub(super) async fn switch(
+        &self,
+        image: &ResolvedImage,
+        reporter: &Reporter,
+    ) -> Result<Outcome, TrafficError> {
+        balancer::refuse(&self.namespace, &self.service).await?;
+        let survey = self.survey().await?;
+        let to = self.staged(&survey, image).await?;
+        let run = survey.begin(reporter, Intent::deploy(image), to != &survey.traffic.live);
+        self.turn(run, &survey, to, SWITCHED_FROM).await
+    }
+
+    /// The slot that was staged with this image and can take the traffic.
+    async fn staged<'s>(
+        &self,
+        survey: &'s Survey,
+        image: &ResolvedImage,
+    ) -> Result<&'s SlotState, TrafficError> {
+        let Some(to) = survey.with_image(&image.reference) else {
+            let image = image.reference.clone();
+            return Err(TrafficError::NotStaged { service: self.service.clone(), image });
+        };
+        if to != &survey.traffic.live {
+            self.check_ready(survey, to, image).await?;
+        }
+        Ok(to)
+    }
+
+    pub(super) async fn deploy(
+        &self,
+        image: &ResolvedImage,
+        reporter: &Reporter,
+    ) -> Result<Outcome, TrafficError> {
+        balancer::refuse(&self.namespace, &self.service).await?;
+        let survey = self.survey().await?;
+        let slot = survey.slot_for(&image.reference);
+        let changes = slot != &survey.traffic.live || !slot.is_up(&image.reference);
+        let mut run = survey.begin(reporter, Intent::deploy(image), changes);
+        let staged = self.bring(&mut run, &survey, image, false).await?;
+        if !staged.is_success(image) {
+            return Ok(staged.close(run));
+        }
+        self.checkpoint(&run)?;
+        let survey = self.survey().await?;
+        let to = self.staged(&survey, image).await?;
+        self.turn(run, &survey, to, SWITCHED_FROM).await
+    }
+
+    pub(super) async fn switch_back(&self, reporter: &Reporter) -> Result<Outcome, TrafficError> {
+        let survey = self.survey().await?;
+        let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
+        let nothing = || TrafficError::NothingToSwitchBack { object: self.object() };
+        let to = match (survey.annotation(SWITCHED_FROM), survey.annotation(SWITCHED_BACK_FROM)) {
+            (Some(from), _) if from == idle.slot.name => idle,
+            // An earlier run has done it.
+            (_, Some(from)) if from == idle.slot.name => live,
+            _ => return Err(nothing()),
+        };
+        if to.available == 0 {
+            let (object, why) =
+                (format!("deployment/{}", to.slot.deployment), "it has no ready pod".to_owned());
+            return Err(TrafficError::NotReady { object, why });
+        }
+        let run = survey.begin(reporter, Intent::restore(&to.revision()), to != live);
+        self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
+    }
+
+    /// What takes the traffic is whole, and is seen to run the image.
+    async fn check_ready(
+        &self,
+        survey: &Survey,
+        to: &SlotState,
+        image: &ResolvedImage,
+    ) -> Result<(), TrafficError> {
+        let not_ready = |why: String| {
+            let object = format!("deployment/{}", to.slot.deployment);
+            Err(TrafficError::NotReady { object, why })
+        };
+        if let Some(deployment) = &survey.deployments.1 {
+            self.check_labels(deployment, &self.slots.selector_of(&to.slot, &survey.selector))?;
+        }
+        if !to.complete || to.available == 0 {
+            return not_ready(format!("{} of {} replicas are available", to.available, to.replicas));
+        }
+        match self.target(&to.slot, self.options.clone()).prove().await?.judge(image) {
+            Verdict::Deployed => Ok(()),
+            other => not_ready(other.to_string()),
+        }
+    }
+
+    /// Moves the traffic to a slot and sees it through, which ends the operation. `mark` says on the Service which way it
+    /// went.
+    pub(super) async fn turn(
+        &self,
+        mut run: Run,
+        survey: &Survey,
+        to: &SlotState,
+        mark: &'static str,
+    ) -> Result<Outcome, TrafficError> {
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
+        let live = &survey.traffic.live;
+        let selector = self.slots.selector_of(&to.slot, &survey.selector);
+        let changes = to != live;
+        run.in_place(Some(to.revision()));
+        if changes {
+            self.checkpoint(&run)?;
+            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            let mark = Some((mark, &live.slot));
+            let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
+            let patched = retried(patience, &run, patch).await;
+            self.checkpoint(&run)?;
+            match patched {
+                Ok(Patched::Done) => run.changed(),
+                Ok(Patched::Superseded(selected)) => {
+                    let detail = format!("somebody made the Service select {selected}");
+                    return Ok(run.ended(Ended::Superseded, detail));
+                }
+                Err(error) => {
+                    let detail = may_be_applied(&self.object(), error)?;
+                    run.changed();
+                    return Ok(run.ended(Ended::Unobserved, detail));
+                }
+            }
+        }
+        run.applied(to.revision(), format!("selector {}={}", self.slots.label(), to.slot.name), !changes);
+        let follower = Follower::start(&self.namespace, &self.service, &selector, &run);
+        let fail_after = self.options.fail_after.get() as usize;
+        let bake = if changes { self.bake } else { Duration::ZERO };
+        match follower.follow(deadline, bake, self.options.grace, fail_after).await? {
+            End::Arrived(pods) => {
+                let container = self.container_of(survey, to);
+                let pods = pods.iter().map(AsRef::as_ref);
+                let proof = match run.image() {
+                    Some(image) => proof::against(pods, &container, image),
+                    None => proof::of(pods, &container),
+                };
+                run.detail(format!("{} has the traffic", to.slot.name));
+                Ok(run.proven(proof))
+            }
+            End::Superseded(selected) => {
+                Ok(run.ended(Ended::Superseded, format!("somebody made the Service select {selected}")))
+            }
+            End::Gone => Ok(run.ended(Ended::Gone, "the Service was deleted")),
+            End::OutOfTime { ready: true } => {
+                Ok(run.ended(Ended::DeadlineExceeded, "the endpoints do not follow the selector"))
+            }
+            End::Unobserved(error) => {
+                let what = format!("{} selects {}", self.object(), to.slot.name);
+                Ok(run.ended(Ended::Unobserved, error.unobserved(&what)))
+            }
+            End::OutOfTime { ready: false } => self.take_back(run, survey, to, None).await,
+            End::Failed(symptom) => self.take_back(run, survey, to, symptom).await,
+        }
+    }
+
+    /// The pods that took the traffic fail: their evidence first, then the traffic goes back.
+    async fn take_back(
+        &self,
+        mut run: Run,
+        survey: &Survey,
+        to: &SlotState,
+        symptom: Option<Symptom>,
+    ) -> Result<Outcome, TrafficError> {
+        let live = &survey.traffic.live;
+        run.failing(self.evidence(to, symptom, &run).await);
+        if to == live || self.options.on_failure == OnFailure::Leave {
+            return Ok(run.ended(Ended::FailedInPlace, format!("{} fails and has the traffic", to.slot.name)));
+        }
+        self.checkpoint(&run)?;
+        run.rolling_back(Some(live.revision()));
+        let switched = &self.slots.selector_of(&to.slot, &survey.selector);
+        let back = Some((SWITCHED_BACK_FROM, &to.slot));
+        let deadline = bp_artifact::time::deadline(self.options.deadline);
+        let put_back = || async move {
+            let service = self.namespace.service(&self.service).await?;
+            self.patch(&service, switched, &survey.selector, back).await
+        };
+        let patience = Patience::after_change(deadline, self.options.grace);
+        match retried(patience, &run, put_back).await {
+            Ok(Patched::Done) => {}
+            Ok(Patched::Superseded(selected)) => {
+                let detail = format!("somebody made the Service select {selected} while going back");
+                return Ok(run.ended(Ended::RollbackFailed, detail));
+            }
+            Err(error) => {
+                self.checkpoint(&run)?;
+                let why = error.of_api().map_or_else(|| error.to_string(), Error::without_advice);
+                let detail =
+                    format!("the traffic could not be put back to {}: {why}; {SWITCH_BACK}", live.slot.name);
+                let ended = match error.of_api() {
+                    Some(Error::Unreachable { .. }) => Ended::Unobserved,
+                    Some(error) if error.is_retryable() || error.is_refusal() => Ended::FailedInPlace,
+                    Some(_) | None => Ended::RollbackFailed,
+                };
+                return Ok(run.ended(ended, detail));
+            }
+        }
+        let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &run);
+        // That the old pods have it is all that counts now.
+        let (ended, detail) =
+            match follower.follow(deadline, Duration::ZERO, self.options.grace, usize::MAX).await? {
+                End::Arrived(_) => {
+                    run.in_place(Some(live.revision()));
+                    (Ended::RolledBack, format!("{} has the traffic again", live.slot.name))
+                }
+                End::Unobserved(error) => (
+                    Ended::Unobserved,
+                    format!(
+                        "{} selects {} again; what became of it can no longer be observed: {}; {SWITCH_BACK}",
+                        self.object(),
+                        live.slot.name,
+                        error.without_advice()
+                    ),
+                ),
+                End::Failed(_) | End::Superseded(_) | End::Gone | End::OutOfTime { .. } => (
+                    Ended::RollbackFailed,
+                    format!("{} has the traffic again, and no ready pod", live.slot.name),
+                ),
+            };
+        Ok(run.ended(ended, detail))
+    }
+
+    /// Why the pods of a slot fail.
+    async fn evidence(
+        &self,
+        slot: &SlotState,
+        symptom: Option<Symptom>,
+        reporter: &Reporter,
+    ) -> FailureReport {
+        let target = self.target(&slot.slot, self.options.clone());
+        if let Ok(Some(report)) = target.0.diagnose(reporter).await {
+            return report;
+        }
+        match symptom {
+            Some(symptom) => FailureReport::new(symptom.cause, symptom.message)
+                .in_container(symptom.container, symptom.exit_code),
+            None => {
+                let message = format!("no pod of {} is ready to answer", slot.slot.deployment);
+                FailureReport::new(bp_artifact::Cause::HealthCheckFailed, message)
+            }
+        }
+    }
+
+    /// Applies a selector, if the Service still selects what was read. A version that has moved on for other reasons
+    /// is read again.
+    async fn patch(
+        &self,
+        service: &Service,
+        from: &Labels,
+        to: &Labels,
+        mark: Option<(&str, &Slot)>,
+    ) -> Result<Patched, TrafficError> {
+        let mut pauses = pauses().build();
+        let mut version = service.metadata.resource_version.clone();
+        loop {
+            let config = self.config(version.as_deref(), to, mark);
+            let object = self.namespace.object("service", &self.service);
+            let take_over = self.options.take_over;
+            let applied = self.namespace.apply::<Service>("patch services", &object, &config, take_over);
+            if let Applied::Done(_) = applied.await? {
+                return Ok(Patched::Done);
+            }
+            let Some(pause) = pauses.next() else {
+                return Err(TrafficError::Contended { object: self.object() });
+            };
+            tokio::time::sleep(pause).await;
+            let service = self.namespace.service(&self.service).await?;
+            let selected = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+            // An earlier try of ours, whose answer was lost.
+            if selected == *to {
+                return Ok(Patched::Done);
+            }
+            if selected != *from {
+                return Ok(Patched::Superseded(crate::traffic::labels::shown(&selected)));
+            }
+            version = service.metadata.resource_version;
+        }
+    }
+
+    /// What we say of the Service: its selector, and which way it went.
+    pub(super) fn config(
+        &self,
+        version: Option<&str>,
+        selector: &Labels,
+        mark: Option<(&str, &Slot)>,
+    ) -> serde_json::Value {
+        let annotations: Labels =
+            mark.into_iter().map(|(key, slot)| (key.to_owned(), slot.name.clone())).collect();
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": self.service, "resourceVersion": version, "annotations": annotations },
+            "spec": { "selector": selector },
+        })
+    }
+
+    /// The name of the container that has the image.
+    fn container_of(&self, survey: &Survey, to: &SlotState) -> String {
+        if let Some(container) = &self.container {
+            return container.clone();
+        }
+        let deployment = match to == &survey.traffic.live {
+            true => Some(&survey.deployments.0),
+            false => survey.deployments.1.as_ref(),
+        };
+        let pod = deployment.and_then(|d| d.spec.as_ref()?.template.spec.as_ref());
+        pod.and_then(|pod| pod.containers.first()).map(|c| c.name.clone()).unwrap_or_default()
+    }
+}

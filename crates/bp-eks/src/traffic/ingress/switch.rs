@@ -1,0 +1,217 @@
+//! The switch: one JSON patch that tests what it replaces.
+
+use std::collections::BTreeMap;
+
+use backon::BackoffBuilder;
+use bp_artifact::{
+    DigestRef, Outcome, ResolvedImage, Revision, Verdict,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
+use k8s_openapi::api::{
+    core::v1::Pod,
+    networking::v1::{Ingress, IngressServiceBackend},
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{
+    BackendSwitch,
+    routes::{Route, has_port, is_bare, owners, pointers},
+};
+use crate::{
+    api::{
+        pod,
+        retry::{Patience, retried},
+    },
+    error::Error,
+    rollout::proof,
+    traffic::{
+        api::{MANAGER, may_be_applied, pauses},
+        balancer,
+        error::TrafficError,
+    },
+    workload::template,
+};
+
+/// What stands behind a Service.
+struct Behind {
+    pods: Vec<Pod>,
+    container: String,
+    /// The image as the pods' specification has it.
+    asked: String,
+}
+
+impl BackendSwitch {
+    fn object(&self) -> String {
+        format!("ingress/{}", self.ingress)
+    }
+
+    pub(super) async fn switch(
+        &self,
+        to: &str,
+        image: Option<ResolvedImage>,
+        reporter: &Reporter,
+    ) -> Result<Outcome, TrafficError> {
+        if !self.services.iter().any(|service| service == to) {
+            let known = self.services.join(" or ");
+            return Err(TrafficError::InvalidSlots(format!("{to} is not {known}")));
+        }
+        let ingress = self.namespace.ingress(&self.ingress).await?;
+        let routes = self.routes(&ingress)?;
+        let (there, away): (Vec<&Route>, Vec<&Route>) = routes.iter().partition(|route| route.service == to);
+        let behind = self.behind(to, away.iter().chain(&there).map(|route| &route.backend)).await?;
+        let before = away.first().map(|route| route.service.clone());
+        let image = image.or_else(|| behind.asked.parse::<DigestRef>().ok().map(ResolvedImage::from));
+        let proof = match &image {
+            Some(image) => proof::against(behind.pods.iter(), &behind.container, image),
+            None => proof::of(behind.pods.iter(), &behind.container),
+        };
+        let mismatch = image.as_ref().is_some_and(|image| proof.judge(image) == Verdict::DigestMismatch);
+        let asked = Revision::new(to, behind.asked.as_str());
+        let current = Some(Revision::new(before.as_deref().unwrap_or(to), ""));
+        let intent = match &image {
+            Some(image) => Intent::deploy(image),
+            None => Intent::restore(&asked),
+        };
+        let intent = intent.current(current.clone()).previous(current).changes(!away.is_empty());
+        let mut run = Run::planned(reporter, intent);
+        run.in_place(Some(asked.clone()));
+        if !away.is_empty() {
+            if mismatch {
+                let (object, why) = (format!("service/{to}"), Verdict::DigestMismatch.to_string());
+                return Err(TrafficError::NotReady { object, why });
+            }
+            self.check_owner(&ingress)?;
+            self.checkpoint(&run)?;
+            let patience =
+                Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+            if let Err(error) = retried(patience, &run, || self.patch(&away, to)).await {
+                self.checkpoint(&run)?;
+                return Ok(run.ended(Ended::Unobserved, may_be_applied(&self.object(), error)?));
+            }
+            run.applied(asked, format!("backend {to}"), false);
+            if balancer::is_alb(&ingress, &BTreeMap::new()) {
+                run.notice(
+                    "the load balancer follows when its controller has registered the new targets: keep the other \
+                     Deployment up until they are healthy",
+                );
+            }
+        }
+        run.detail(format!("{to} has the traffic of {} backends", routes.len()));
+        Ok(run.proven(proof))
+    }
+
+    /// To be asked before every change.
+    ///
+    /// # Errors
+    /// When the caller asked the operation to stop.
+    fn checkpoint(&self, run: &Run) -> Result<(), TrafficError> {
+        run.checkpoint().map_err(|_| TrafficError::Interrupted { object: self.object() })
+    }
+
+    /// The backends that lead to one of our Services.
+    pub(super) fn routes(&self, ingress: &Ingress) -> Result<Vec<Route>, TrafficError> {
+        let routes: Vec<Route> = pointers(ingress)
+            .filter(|(_, backend)| self.services.contains(&backend.name))
+            .map(|(pointer, backend)| Route {
+                pointer,
+                service: backend.name.clone(),
+                backend: backend.clone(),
+            })
+            .collect();
+        if routes.is_empty() {
+            return Err(TrafficError::NoSuchBackend {
+                ingress: self.ingress.clone(),
+                wanted: self.services.join(" or "),
+                found: pointers(ingress).map(|(_, backend)| backend.name.clone()).collect(),
+            });
+        }
+        Ok(routes)
+    }
+
+    /// The ready pods behind a Service, which must have every port that the backends name.
+    async fn behind<'b>(
+        &self,
+        service: &str,
+        mut backends: impl Iterator<Item = &'b IngressServiceBackend>,
+    ) -> Result<Behind, TrafficError> {
+        let found = self.namespace.service(service).await?;
+        let not_ready = |why: String| TrafficError::NotReady { object: format!("service/{service}"), why };
+        if let Some(missing) = backends.find(|backend| !has_port(&found, backend)) {
+            let port = missing.port.as_ref().map(|port| match (&port.name, port.number) {
+                (Some(name), _) => name.clone(),
+                (None, number) => number.unwrap_or_default().to_string(),
+            });
+            return Err(not_ready(format!("it has no port {}", port.unwrap_or_default())));
+        }
+        let selector = found.spec.and_then(|spec| spec.selector).unwrap_or_default();
+        if selector.is_empty() {
+            return Err(not_ready("it selects no pods".to_owned()));
+        }
+        let mut pods = self.namespace.pods_of(&selector).await?;
+        pods.retain(|pod| pod::is_ready(pod) && pod.metadata.deletion_timestamp.is_none());
+        let Some(pod) = pods.first().and_then(|pod| pod.spec.as_ref()) else {
+            return Err(not_ready("it has no ready pod".to_owned()));
+        };
+        let only = || pod.containers.first().map(|container| container.name.clone());
+        let container = self.container.clone().or_else(only).unwrap_or_default();
+        let asked = template::pod_image(pod, &container).unwrap_or_default().to_owned();
+        Ok(Behind { pods, container, asked })
+    }
+
+    /// Refuses rules that belong to somebody else, unless they may be taken over.
+    fn check_owner(&self, ingress: &Ingress) -> Result<(), TrafficError> {
+        let conflicts = owners(ingress);
+        match conflicts.is_empty() || self.options.take_over {
+            true => Ok(()),
+            false => Err(Error::Conflict {
+                object: Box::new(self.namespace.object("ingress", &self.ingress)),
+                conflicts,
+            }
+            .into()),
+        }
+    }
+
+    /// Replaces the names, each tested first. An Ingress that has changed in between is not touched.
+    async fn patch(&self, routes: &[&Route], to: &str) -> Result<(), TrafficError> {
+        let steps = routes.iter().flat_map(|route| {
+            let (path, from) = (&route.pointer, &route.service);
+            [
+                json!({ "op": "test", "path": path, "value": from }),
+                json!({ "op": "replace", "path": path, "value": to }),
+            ]
+        });
+        let steps: Value = steps.collect();
+        let steps = serde_json::from_value(steps).expect("steps of a JSON patch");
+        let patch = Patch::Json::<()>(steps);
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let mut pauses = pauses().build();
+        loop {
+            match self.namespace.api::<Ingress>().patch(&self.ingress, &params, &patch).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 409 => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(TrafficError::Contended { object: self.object() }),
+                },
+                // A test that fails, of which the server says no more: somebody led a backend elsewhere since we looked.
+                Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
+                    // Or we did, and the answer was lost.
+                    let ingress = self.namespace.ingress(&self.ingress).await?;
+                    let done = self.routes(&ingress)?.iter().all(|route| route.service == to);
+                    return if done {
+                        Ok(())
+                    } else {
+                        Err(TrafficError::Contended { object: self.object() })
+                    };
+                }
+                Err(e) => {
+                    let object = self.namespace.object("ingress", &self.ingress);
+                    return Err(object.error("patch ingresses", e).into());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A Job, by its conditions, as `kubectl wait` reads them: complete, failed, or at work; and a new one made after it.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::core::{ApiResource, DynamicObject, ObjectMeta};
+use serde_json::Value;
+
+use super::{
+    kind::{Counts, Kind, RolloutStatus, Stage, State, Versions, calls},
+    live::Live,
+    template::{self, Slot},
+};
+use crate::api::text::Text;
+
+pub(super) static KIND: Kind = Kind {
+    resource: || ApiResource::erase::<Job>(&()),
+    calls: calls!("jobs"),
+    versions: Versions::None,
+    writes: &[("create", true)],
+    runs_to_completion: true,
+    deletes_pods: false,
+    read: |json| Ok(Box::new(serde_json::from_value::<Job>(json)?)),
+};
+
+/// Labels that tie a template's pods to one Job.
+const OWN_LABELS: [&str; 4] =
+    ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
+/// The longest name that still is a label's value, as the controller makes it one.
+const LONGEST: usize = 63;
+
+impl RolloutStatus {
+    /// How far a Job is. Its template never changes, so there are no generations to tell apart.
+    pub fn of_job(job: &Job) -> Self {
+        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut holding = conditions.filter(|condition| condition.status.text() == "True");
+        let end = holding.find(|condition| matches!(condition.type_.text(), "Complete" | "Failed"));
+        match end {
+            Some(end) if end.type_.text() == "Complete" => RolloutStatus::Complete,
+            Some(end) => RolloutStatus::Failed(format!("{}: {}", end.reason.text(), end.message.text())),
+            None => RolloutStatus::Progressing(Stage::Working),
+        }
+    }
+}
+
+impl State for Job {
+    fn status(&self, _: i64) -> RolloutStatus {
+        RolloutStatus::of_job(self)
+    }
+
+    fn counts(&self) -> Counts {
+        let spec = self.spec.clone().unwrap_or_default();
+        let active = self.status.as_ref().and_then(|status| status.active).unwrap_or_default();
+        let desired = spec.completions.or(spec.parallelism).unwrap_or(1);
+        Counts { desired, total: active, updated: active }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default()
+    }
+}
+
+/// `migrate-44136fa355`, and `migrate-44136fa355-2` after one that failed.
+pub(crate) fn name_of(pattern: &str, hex: &str, attempt: usize) -> String {
+    let number = if attempt > 1 { format!("-{attempt}") } else { String::new() };
+    let hash = &hex[..10];
+    let room = LONGEST - hash.len() - 1 - number.len();
+    let stem = pattern.get(..room).unwrap_or(pattern).trim_end_matches(['-', '.']);
+    format!("{stem}-{hash}{number}")
+}
+
+/// A new Job with the pattern's labels, annotations and specification, without what ties those to the pattern.
+pub(crate) fn made_after(
+    pattern: &Live,
+    slot: &Slot,
+    image: &str,
+    environment: &[(String, String)],
+) -> DynamicObject {
+    let mut labels = pattern.metadata().labels.clone();
+    for label in OWN_LABELS {
+        labels.as_mut().and_then(|labels| labels.remove(label));
+    }
+    let mut annotations = pattern.metadata().annotations.clone();
+    annotations.as_mut().and_then(|all| all.remove("kubectl.kubernetes.io/last-applied-configuration"));
+    let mut spec = pattern.spec().clone();
+    if let Some(spec) = spec.as_object_mut() {
+        for field in ["selector", "manualSelector", "suspend"] {
+            spec.remove(field);
+        }
+    }
+    if let Some(labels) = spec["template"]["metadata"]["labels"].as_object_mut() {
+        OWN_LABELS.iter().for_each(|label| drop(labels.remove(*label)));
+    }
+    spec["template"] = template::with(spec["template"].take(), slot, image, environment);
+    let mut data = Value::Object(serde_json::Map::new());
+    data["spec"] = spec;
+    DynamicObject {
+        types: pattern.object.types.clone(),
+        metadata: ObjectMeta {
+            namespace: pattern.metadata().namespace.clone(),
+            labels,
+            annotations,
+            ..ObjectMeta::default()
+        },
+        data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn by_its_conditions() {
+        let working = RolloutStatus::Progressing(Stage::Working);
+        let failed = RolloutStatus::Failed("BackoffLimitExceeded: said".into());
+        for (conditions, expected) in [
+            (json!([]), working.clone()),
+            (json!([{ "type": "Suspended", "status": "True" }]), working.clone()),
+            // The pods are still ending.
+            (json!([{ "type": "FailureTarget", "status": "True" }]), working.clone()),
+            (json!([{ "type": "SuccessCriteriaMet", "status": "True" }]), working.clone()),
+            (json!([{ "type": "Complete", "status": "False" }]), working),
+            (
+                json!([{ "type": "SuccessCriteriaMet", "status": "True" }, { "type": "Complete", "status": "True" }]),
+                RolloutStatus::Complete,
+            ),
+            (
+                json!([{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "said" }]),
+                failed,
+            ),
+        ] {
+            let job: Job = serde_json::from_value(json!({ "status": { "conditions": conditions } })).unwrap();
+            assert_eq!(job.status(0), expected, "{conditions}");
+        }
+        assert_eq!(Job::default().status(0), RolloutStatus::Progressing(Stage::Working));
+    }
+
+    #[test]
+    fn the_name_tells_pattern_image_and_attempt() {
+        let hex = "44136fa355b3678a";
+        assert_eq!(name_of("migrate", hex, 1), "migrate-44136fa355");
+        assert_eq!(name_of("migrate", hex, 12), "migrate-44136fa355-12");
+        let long = format!("{}-x", "m".repeat(50));
+        let name = name_of(&long, hex, 2);
+        assert!(name.len() <= LONGEST && name.ends_with("m-44136fa355-2"), "{name}");
+    }
+
+    #[test]
+    fn a_new_job_has_nothing_of_the_old_ones_identity() {
+        let pattern = json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": { "name": "migrate", "namespace": "shop", "uid": "1", "labels": { "app": "web", "job-name": "migrate" } },
+            "spec": {
+                "backoffLimit": 2, "suspend": true,
+                "selector": { "matchLabels": { "batch.kubernetes.io/controller-uid": "1" } },
+                "template": {
+                    "metadata": { "labels": { "app": "web", "batch.kubernetes.io/controller-uid": "1" } },
+                    "spec": { "restartPolicy": "Never", "containers": [{ "name": "migrate", "image": "a" }] },
+                },
+            },
+            "status": { "failed": 1 },
+        });
+        let pattern = Live::read(&KIND, Arc::new(serde_json::from_value(pattern).unwrap())).unwrap();
+        let slot = Slot { list: "containers", name: "migrate".into() };
+        let made = serde_json::to_value(made_after(&pattern, &slot, "b", &[])).unwrap();
+        assert_eq!(
+            made,
+            json!({
+                "apiVersion": "batch/v1", "kind": "Job",
+                "metadata": { "namespace": "shop", "labels": { "app": "web" } },
+                "spec": { "backoffLimit": 2, "template": {
+                    "metadata": { "labels": { "app": "web" } },
+                    "spec": { "restartPolicy": "Never", "containers": [{ "name": "migrate", "image": "b" }] },
+                } },
+            })
+        );
+    }
+}

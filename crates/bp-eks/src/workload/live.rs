@@ -1,0 +1,149 @@
+//! The workload as it is in the cluster, whatever its kind.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{DynamicObject, ObjectMeta, Selector};
+use serde_json::Value;
+
+use super::{
+    kind::{Counts, Kind, RolloutStatus, State},
+    template::{self, Slot},
+};
+use crate::api::{manager, text::Text};
+
+/// A workload as the API answered. Its JSON is kept whole: what we do not know is written back as it was.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) object: Arc<DynamicObject>,
+    pub(crate) kind: &'static Kind,
+    state: Arc<dyn State>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
+    }
+}
+
+/// A condition of a workload that says that something is wrong.
+pub(crate) struct Condition {
+    pub(crate) text: String,
+    pub(crate) at: Option<Timestamp>,
+}
+
+impl Live {
+    pub(crate) fn read(kind: &'static Kind, object: Arc<DynamicObject>) -> Result<Self, serde_json::Error> {
+        let state = (kind.read)(serde_json::to_value(&*object)?)?;
+        Ok(Live { object, kind, state: state.into() })
+    }
+
+    pub(crate) fn metadata(&self) -> &ObjectMeta {
+        &self.object.metadata
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.metadata().uid.text()
+    }
+
+    pub(crate) fn generation(&self) -> i64 {
+        self.metadata().generation.unwrap_or_default()
+    }
+
+    pub(crate) fn spec(&self) -> &Value {
+        &self.object.data["spec"]
+    }
+
+    pub(crate) fn template(&self) -> &Value {
+        &self.spec()["template"]
+    }
+
+    /// The image of a container in the template.
+    pub(crate) fn image(&self, container: &str) -> &str {
+        template::image(self.template(), container).unwrap_or_default()
+    }
+
+    /// Whether the template has this image and these variables.
+    pub(crate) fn has(&self, slot: &Slot, image: &str, environment: &[(String, String)]) -> bool {
+        self.image(&slot.name) == image && template::has_environment(self.template(), slot, environment)
+    }
+
+    /// The selector as the API takes it in a query.
+    pub(crate) fn selector(&self) -> String {
+        let selector = self.spec()["selector"].clone();
+        let selector: LabelSelector = serde_json::from_value(selector).unwrap_or_default();
+        // A selector is validated by the API; one that cannot be read selects by its labels at least.
+        let labels = selector.match_labels.clone().unwrap_or_default();
+        Selector::try_from(selector).unwrap_or_else(|_| Selector::from_iter(labels)).to_string()
+    }
+
+    /// The template, without what its controller adds to its copies of it.
+    pub(crate) fn plain_template(&self) -> Value {
+        template::plain(self.template(), self.kind)
+    }
+
+    /// How far the roll-out of `generation` is.
+    pub(crate) fn status(&self, generation: i64) -> RolloutStatus {
+        self.state.status(generation)
+    }
+
+    /// Whether the template in place is rolled out.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.status(self.generation()) == RolloutStatus::Complete
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.is_paused()
+    }
+
+    pub(crate) fn runs_to_completion(&self) -> bool {
+        self.kind.runs_to_completion
+    }
+
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.state.is_ordered()
+    }
+
+    pub(crate) fn partition(&self) -> i32 {
+        self.state.partition()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.state.counts()
+    }
+
+    pub(crate) fn stalled(&self) -> Option<(String, Option<Timestamp>)> {
+        self.state.stalled()
+    }
+
+    pub(crate) fn takes_pods_away_first(&self) -> bool {
+        self.state.takes_pods_away_first()
+    }
+
+    /// The conditions that say that something is wrong.
+    pub(crate) fn bad_conditions(&self) -> Vec<Condition> {
+        let conditions = self.object.data["status"]["conditions"].as_array().into_iter().flatten();
+        let bad = |condition: &&Value| {
+            let is_bad_when_true =
+                matches!(condition["type"].as_str(), Some("ReplicaFailure" | "Failed" | "FailureTarget"));
+            is_bad_when_true == (condition["status"] == "True") && condition["type"] != "Suspended"
+        };
+        let read = |condition: &Value| {
+            let text = |field: &str| condition[field].as_str().unwrap_or_default();
+            let (kind, status) = (text("type"), text("status"));
+            Condition {
+                text: format!("{kind} is {status}: {}: {}", text("reason"), text("message")),
+                at: text("lastTransitionTime").parse().ok(),
+            }
+        };
+        conditions.filter(bad).map(read).collect()
+    }
+
+    /// When we last wrote to it, by the API server's clock.
+    pub(crate) fn written_by_us(&self) -> Option<Timestamp> {
+        let entries = self.metadata().managed_fields.iter().flatten();
+        let ours = entries.filter(|entry| entry.manager.as_deref().is_some_and(manager::is_ours));
+        ours.filter_map(|entry| entry.time.as_ref().map(|time| time.0)).max()
+    }
+}

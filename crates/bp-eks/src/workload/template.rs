@@ -1,0 +1,178 @@
+//! Pod templates as JSON: which container is meant, which image and variables it has. Fields that we do not know stay.
+
+use bp_artifact::Workload;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Value, json};
+
+use super::kind::{Kind, Versions};
+use crate::error::Error;
+
+/// A container of a pod template, found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// `containers` or `initContainers`.
+    pub(crate) list: &'static str,
+    pub(crate) name: String,
+}
+
+const LISTS: [&str; 2] = ["containers", "initContainers"];
+
+fn containers<'t>(template: &'t Value, list: &str) -> impl Iterator<Item = &'t Value> {
+    template["spec"][list].as_array().into_iter().flatten()
+}
+
+fn names(template: &Value, list: &str) -> Vec<String> {
+    containers(template, list).filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
+}
+
+/// The container `name`, or the only one there is. Side-cars are init containers to the API; they are found too.
+pub(crate) fn slot(template: &Value, workload: &Workload, name: Option<&str>) -> Result<Slot, Error> {
+    let [main, inits] = LISTS.map(|list| names(template, list));
+    let Some(name) = name else {
+        return match main.as_slice() {
+            [only] => Ok(Slot { list: "containers", name: only.clone() }),
+            _ => Err(Error::ContainerNotNamed { workload: workload.clone(), containers: main }),
+        };
+    };
+    let found = LISTS.into_iter().find(|list| names(template, list).iter().any(|found| found == name));
+    found.map(|list| Slot { list, name: name.to_owned() }).ok_or_else(|| Error::ContainerNotFound {
+        workload: workload.clone(),
+        container: name.to_owned(),
+        containers: main.into_iter().chain(inits).collect(),
+    })
+}
+
+fn container<'t>(template: &'t Value, name: &str) -> Option<&'t Value> {
+    LISTS.into_iter().flat_map(|list| containers(template, list)).find(|c| c["name"] == name)
+}
+
+/// The image of a container, init containers included.
+pub(crate) fn image<'t>(template: &'t Value, name: &str) -> Option<&'t str> {
+    container(template, name)?["image"].as_str()
+}
+
+/// The same of a pod.
+pub(crate) fn pod_image<'s>(spec: &'s PodSpec, name: &str) -> Option<&'s str> {
+    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.into_iter().find(|c| c.name == name).and_then(|c| c.image.as_deref())
+}
+
+/// Whether the container has these variables with these values.
+pub(crate) fn has_environment(template: &Value, slot: &Slot, environment: &[(String, String)]) -> bool {
+    let Some(container) = container(template, &slot.name) else { return false };
+    let set: Vec<&Value> = container["env"].as_array().into_iter().flatten().collect();
+    environment.iter().all(|(name, value)| set.iter().any(|e| e["name"] == *name && e["value"] == *value))
+}
+
+/// What is applied to a container: its name, the image, and the variables.
+pub(crate) fn patch(slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
+    let mut container = json!({ "name": slot.name, "image": image });
+    if !environment.is_empty() {
+        let pair = |(name, value): &(String, String)| json!({ "name": name, "value": value });
+        container["env"] = environment.iter().map(pair).collect();
+    }
+    container
+}
+
+/// The template with another image and variables in one container.
+pub(crate) fn with(mut template: Value, slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
+    let list = template["spec"][slot.list].as_array_mut();
+    if let Some(container) = list.into_iter().flatten().find(|c| c["name"] == slot.name) {
+        container["image"] = json!(image);
+        for (name, value) in environment {
+            if !container["env"].is_array() {
+                container["env"] = json!([]);
+            }
+            let entry = json!({ "name": name, "value": value });
+            if let Some(list) = container["env"].as_array_mut() {
+                match list.iter_mut().find(|e| e["name"] == *name) {
+                    Some(found) => *found = entry,
+                    None => list.push(entry),
+                }
+            }
+        }
+    }
+    template
+}
+
+/// A template without what the controller of its kind adds to its copies of it: a hash, a directive, and fields that are
+/// null.
+pub(crate) fn plain(template: &Value, kind: &Kind) -> Value {
+    let mut plain = without_nulls(template);
+    if let Some(map) = plain.as_object_mut() {
+        map.remove("$patch");
+    }
+    if let (Some(labels), Versions::ReplicaSets { hash, .. }) =
+        (plain["metadata"]["labels"].as_object_mut(), &kind.versions)
+    {
+        labels.remove(*hash);
+    }
+    without_nulls(&plain)
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload() -> Workload {
+        "deployment/web".parse().unwrap()
+    }
+
+    fn template(containers: &[&str], inits: &[&str]) -> Value {
+        let list = |names: &[&str]| names.iter().map(|name| json!({ "name": name })).collect::<Value>();
+        json!({ "spec": { "containers": list(containers), "initContainers": list(inits) } })
+    }
+
+    #[test]
+    fn a_container_is_found_by_name_and_the_only_one_without() {
+        let two = template(&["web", "proxy"], &["migrate"]);
+        assert_eq!(slot(&two, &workload(), Some("proxy")).unwrap().list, "containers");
+        assert_eq!(slot(&two, &workload(), Some("migrate")).unwrap().list, "initContainers");
+        assert_eq!(slot(&template(&["web"], &["migrate"]), &workload(), None).unwrap().name, "web");
+        assert_eq!(
+            slot(&two, &workload(), Some("api")).unwrap_err().to_string(),
+            "deployment/web has no container \"api\"; it has web, proxy, migrate"
+        );
+        assert_eq!(
+            slot(&two, &workload(), None).unwrap_err().to_string(),
+            "deployment/web has several containers, so name the one to deploy: web, proxy"
+        );
+    }
+
+    #[test]
+    fn image_and_variables_are_put_in_and_all_else_stays() {
+        let slot = Slot { list: "containers", name: "web".into() };
+        let before = json!({ "spec": { "containers": [
+            { "name": "web", "image": "a", "env": [{ "name": "A", "value": "1" }], "fieldOfNextYear": 7 },
+        ] } });
+        let environment = [("A".to_owned(), "2".to_owned()), ("B".to_owned(), "3".to_owned())];
+        assert!(!has_environment(&before, &slot, &environment));
+        let after = with(before, &slot, "b", &environment);
+        assert!(has_environment(&after, &slot, &environment));
+        assert_eq!(image(&after, "web"), Some("b"));
+        assert_eq!(after["spec"]["containers"][0]["fieldOfNextYear"], 7);
+        assert_eq!(patch(&slot, "b", &[]), json!({ "name": "web", "image": "b" }));
+    }
+
+    #[test]
+    fn a_controllers_copy_is_compared_without_what_it_added() {
+        let copy = json!({ "$patch": "replace", "metadata": { "creationTimestamp": null, "labels": {
+            "app": "web", "pod-template-hash": "1",
+        } }, "spec": {} });
+        assert_eq!(
+            plain(&copy, super::super::of(workload().kind)),
+            json!({ "metadata": { "labels": { "app": "web" } }, "spec": {} })
+        );
+    }
+}
