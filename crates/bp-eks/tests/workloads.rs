@@ -169,7 +169,7 @@ async fn a_quota_that_stops_a_stateful_set_is_found_in_its_events() {
     }));
     let target = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
     let outcome = deploy(&target, &world.image("second", Behaviour::default())).await.1.unwrap();
-    let failure = outcome.failure.unwrap();
+    let failure = outcome.failure.as_ref().unwrap();
     assert_eq!(
         (outcome.verdict(), failure.cause),
         (Verdict::FailedInPlace, Cause::QuotaExceeded),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::{BlueGreen, IngressSwitch, Slots};
+use bp_eks::Slots;
 
 use super::Verb;
 use crate::{
@@ -85,22 +85,25 @@ impl Verb for SwitchTraffic {
         self.step.check(&self.given)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let eks = delivery.service.eks()?.clone();
-        let (client, options) =
-            (delivery.clients.kube(&eks.cluster).await?, delivery.eks_workload_options()?);
+        let (namespace, options) = (delivery.eks_namespace().await?, delivery.eks_workload_options()?);
         if let Step::Ingress { name, from, to } = &self.step {
             let image = self.delivery.image(&delivery, &ui).await?;
-            let pair = (from.as_str(), to.as_str());
-            let ingress = IngressSwitch::new(client, &eks.cluster, &eks.namespace, name, pair, options);
-            let work = ingress.container(eks.container.clone()).switch(to, Some(&image));
-            return Ok(ui.ended(ui.follow(work).await?));
+            let ingress = namespace.ingress(name, [from, to], options);
+            let ingress = match &eks.container {
+                Some(container) => ingress.container(container),
+                None => ingress,
+            };
+            return Ok(ui.ended(ui.follow(ingress.switch(to, Some(&image))).await?));
         }
         let slots = match self.slots.as_slice() {
             [one, two] => Slots::new(&self.label, pair(one)?, pair(two)?)?,
             _ => Slots::of_service(&self.kubernetes_service),
         };
-        let shop =
-            BlueGreen::new(client, &eks.cluster, &eks.namespace, &self.kubernetes_service, slots, options)
-                .container(eks.container.clone());
+        let shop = namespace.blue_green(&self.kubernetes_service, slots, options);
+        let shop = match &eks.container {
+            Some(container) => shop.container(container),
+            None => shop,
+        };
         let outcome = match self.step {
             Step::Stage => ui.follow(shop.stage(&self.delivery.image(&delivery, &ui).await?)).await?,
             Step::Switch { bake } => {
