@@ -72,7 +72,7 @@ async fn an_image_for_other_machines_is_not_taken_for_a_missing_one() {
     world.sandbox.registry(REGISTRY).push(&image, "shop/web", "arm");
     let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
     let outcome = deploy(&world.target(), &ResolvedImage::from(reference)).await.1.unwrap();
-    assert_eq!(outcome.failure.unwrap().cause, Cause::WrongArchitecture);
+    assert_eq!(outcome.failure.as_ref().unwrap().cause, Cause::WrongArchitecture);
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
 }
 
@@ -135,7 +135,7 @@ async fn a_program_without_its_aws_role_is_told_by_its_log() {
     let log = vec!["booting".to_owned(), line.to_owned()];
     let image = world.image("role", Behaviour::Exits { after: Duration::from_secs(1), code: 1, log });
     let outcome = deploy(&world.target(), &image).await.1.unwrap();
-    let failure = outcome.failure.unwrap();
+    let failure = outcome.failure.as_ref().unwrap();
     assert_eq!(
         (outcome.verdict(), failure.cause),
         (Verdict::RolledBack, Cause::PermissionMissing),

@@ -169,7 +169,7 @@ mod kubernetes {
             .await;
         let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
-        let failure = outcome.failure.unwrap();
+        let failure = outcome.failure.as_ref().unwrap();
         assert_eq!((outcome.verdict(), failure.cause), (Verdict::FailedInPlace, Cause::AdmissionRefused));
         assert!(failure.message.contains("violates PodSecurity"), "{failure}");
         real.leave().await;

@@ -100,7 +100,11 @@ async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
     world.cluster.deny("delete", "pods");
     let target = target(&world, "statefulset/web", |options| options);
     let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
-    assert_eq!(outcome.unwrap().verdict(), Verdict::RollbackFailed, "the controller waits for the broken pod");
+    assert_eq!(
+        outcome.unwrap().verdict(),
+        Verdict::RollbackFailed,
+        "the controller waits for the broken pod"
+    );
     let told = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("kubectl delete pod web-1"));
     assert!(events.iter().any(told), "{events:?}");
 }
@@ -165,8 +169,12 @@ async fn a_quota_that_stops_a_stateful_set_is_found_in_its_events() {
     }));
     let target = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
     let outcome = deploy(&target, &world.image("second", Behaviour::default())).await.1.unwrap();
-    let failure = outcome.failure.unwrap();
-    assert_eq!((outcome.verdict(), failure.cause), (Verdict::FailedInPlace, Cause::QuotaExceeded), "{failure}");
+    let failure = outcome.failure.as_ref().unwrap();
+    assert_eq!(
+        (outcome.verdict(), failure.cause),
+        (Verdict::FailedInPlace, Cause::QuotaExceeded),
+        "{failure}"
+    );
 }
 
 fn done() -> Behaviour {

@@ -143,8 +143,8 @@ pub(super) fn is_lost(entry: &TargetReceipt) -> bool {
 }
 
 /// How targets of which none put the others back ended together.
-pub(super) fn deployed(receipt: &Receipt) -> Joint {
-    let ends = || receipt.targets.iter().map(End::of);
+pub(super) fn deployed<'a>(entries: impl Iterator<Item = &'a TargetReceipt> + Clone) -> Joint {
+    let ends = || entries.clone().map(End::of);
     let last = ends().max().unwrap_or(End::Deployed);
     Joint { verdict: last.rule().verdict, open: ends().any(|end| end.rule().stays_open) }
 }
@@ -280,7 +280,7 @@ mod tests {
                     }
                     compensated(&receipt)
                 } else {
-                    deployed(&receipt)
+                    deployed(receipt.targets.iter())
                 };
                 assert_eq!(cell(joint, back), expected, "{row}, {column}: {receipt:?}");
             }

@@ -93,7 +93,8 @@ impl Fake {
 
     fn outcome(&self, verdict: Verdict, changed: bool) -> Outcome {
         let revision = revision(&self.platform().stable);
-        let outcome = json!({ "target": self.id, "verdict": verdict, "changed": changed, "revision": revision });
+        let outcome =
+            json!({ "target": self.id, "verdict": verdict, "changed": changed, "revision": revision });
         serde_json::from_value(outcome).unwrap()
     }
 

@@ -83,7 +83,11 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
     let shop = shop(&real, options(60)).await;
     let switched = run(shop.switch(&image(RUNS_TOO))).await.unwrap();
     let now = endpoints(&real, "web").await;
-    assert_eq!((switched.verdict(), switched.proof.observations.len()), (Verdict::Deployed, 2), "{switched:?}");
+    assert_eq!(
+        (switched.verdict(), switched.proof.observations.len()),
+        (Verdict::Deployed, 2),
+        "{switched:?}"
+    );
     assert!(now.len() == 2 && now.iter().all(|pod| pod.starts_with("web-green")), "when we say so: {now:?}");
     let again = run(shop.switch(&image(RUNS_TOO))).await.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
