@@ -122,7 +122,7 @@ impl Delivery {
 
     #[cfg(feature = "helm")]
     async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
-        let namespace = self.eks_namespace().await?;
+        let namespace = self.namespace().await?;
         let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
         target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
         if let Some(digest) = release.digest_key.clone() {
@@ -160,16 +160,14 @@ impl Delivery {
                 "eks.release names a Helm release, not a workload: use dual-deploy or deploy-helm",
             ));
         };
+        let client = self.clients.kube(&eks.cluster).await?;
         let mut options = self.eks_workload_options()?;
         if let Some(limit) = self.service.limits.failures {
-            let client = self.clients.kube(&eks.cluster).await?;
             options = options.fail_after(limits::pods(limit, &client, &eks.namespace, workload).await?);
         }
-        let target = self.eks_namespace().await?.workload(workload.clone(), change(options));
-        Ok(match &eks.container {
-            Some(name) => target.container(name),
-            None => target,
-        })
+        let namespace = bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace);
+        let target = namespace.workload(workload.clone(), change(options));
+        Ok(eks.container.iter().fold(target, bp_eks::EksTarget::container))
     }
 
     /// The namespace of the EKS cluster.
@@ -182,7 +180,7 @@ impl Delivery {
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
-    pub async fn eks_namespace(&self) -> Result<bp_eks::Namespace, Failure> {
+    pub async fn namespace(&self) -> Result<bp_eks::Namespace, Failure> {
         let eks = self.service.eks()?;
         let client = self.clients.kube(&eks.cluster).await?;
         Ok(bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace))

@@ -78,8 +78,8 @@ impl Verb for DeployHelm {
             None => {}
         }
         let delivery = self.delivery.open().await?;
-        let release =
-            delivery.eks_namespace().await?.helm(self.release, delivery.eks_options()?).program(self.helm);
+        let release = delivery.namespace().await?.helm(self.release, delivery.eks_options()?);
+        let release = self.upgrade.chart.iter().fold(release.program(self.helm), HelmRelease::chart);
         let outcome = match self.instead {
             Some(Instead::History) => {
                 let history = release.history().await?;
@@ -100,9 +100,6 @@ impl Upgrade {
     fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {
         let keys = ImageKeys { digest: self.digest_key, ..ImageKeys::default() };
         let mut release = self.values.into_iter().fold(release.image_keys(keys), HelmRelease::values_file);
-        if let Some(chart) = self.chart {
-            release = release.chart(chart);
-        }
         if let Some(tag) = self.tag {
             release = release.tag(tag);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
-use bp_eks::RegistryToken;
+use bp_eks::{PullSecret, RegistryToken};
 
 use super::Verb;
 use crate::{
@@ -34,7 +34,7 @@ impl Verb for RefreshPullSecret {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         let delivery = self.environment.open(&self.service).await?;
         let eks = delivery.service.eks()?;
-        let secret = delivery.eks_namespace().await?.pull_secret(&self.secret);
+        let secret = delivery.namespace().await?.pull_secret(&self.secret);
         let mut expires = secret.expires_at().await?;
         if secret.is_due(self.margin).await? {
             let registry = delivery.environment.registry();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::Slots;
+use bp_eks::{BlueGreen, IngressSwitch, Slots};
 
 use super::Verb;
 use crate::{
@@ -85,14 +85,11 @@ impl Verb for SwitchTraffic {
         self.step.check(&self.given)?;
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
         let eks = delivery.service.eks()?.clone();
-        let (namespace, options) = (delivery.eks_namespace().await?, delivery.eks_workload_options()?);
+        let (namespace, options) = (delivery.namespace().await?, delivery.eks_workload_options()?);
         if let Step::Ingress { name, from, to } = &self.step {
             let image = self.delivery.image(&delivery, &ui).await?;
             let ingress = namespace.ingress(name, [from, to], options);
-            let ingress = match &eks.container {
-                Some(container) => ingress.container(container),
-                None => ingress,
-            };
+            let ingress = eks.container.iter().fold(ingress, IngressSwitch::container);
             return Ok(ui.ended(ui.follow(ingress.switch(to, Some(&image))).await?));
         }
         let slots = match self.slots.as_slice() {
@@ -100,10 +97,7 @@ impl Verb for SwitchTraffic {
             _ => Slots::of_service(&self.kubernetes_service),
         };
         let shop = namespace.blue_green(&self.kubernetes_service, slots, options);
-        let shop = match &eks.container {
-            Some(container) => shop.container(container),
-            None => shop,
-        };
+        let shop = eks.container.iter().fold(shop, BlueGreen::container);
         let outcome = match self.step {
             Step::Stage => ui.follow(shop.stage(&self.delivery.image(&delivery, &ui).await?)).await?,
             Step::Switch { bake } => {
