@@ -3,6 +3,7 @@
 //! A check is a function from the workspace to its findings; each has a file of its own and one line in [`CHECKS`].
 
 mod absent;
+mod circles;
 mod direction;
 mod documented;
 mod features;
@@ -38,6 +39,12 @@ const CHECKS: &[Check] = &[
         proves: "the crates depend on each other only as the design says",
         slow: false,
         run: direction::check,
+    },
+    Check {
+        name: "circles",
+        proves: "the files of a crate import each other in one direction",
+        slow: false,
+        run: circles::check,
     },
     Check {
         name: "absent",
