@@ -63,7 +63,7 @@ mod store;
 
 pub use content::{Descriptor, Links, Manifest, Reference};
 pub use copy::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts, ImageAt,
+    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts,
     ImageReport, Kept, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply,
     apply_all, copy, copy_all, plan, plan_all,
 };
@@ -81,4 +81,4 @@ pub use registry::{
     RequestLine, Transport, transport,
 };
 pub use retry::{Observer, Retry, RetryPolicy};
-pub use store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored};
+pub use store::{BlobStream, Destination, Holding, ImageAt, PutError, Source, StoreError, Stored};

@@ -7,11 +7,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyReport, ImageAt, RunReport,
-    run::{self, Batch, IMAGES, Images, Run},
-    start,
+    batch::{self, Batch, IMAGES, Images},
+    error::CopyError,
+    event::{Carried, CopyEvent},
+    options::CopyOptions,
+    report::{CopyOutcome, CopyReport, RunReport},
+    run::Run,
 };
-use crate::store::{Destination, Source};
+use crate::store::{Destination, ImageAt, Source};
 
 /// What a copy would do. It can be kept as JSON and [applied](apply) later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,7 +228,7 @@ pub fn apply<S: Source, D: Destination>(
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
     let options = if plan.referrers.is_some() { options.referrers() } else { options };
-    start(pinned(plan, source), destination, options, Some(plan.found.clone()))
+    batch::copy_one(pinned(plan, source), destination, options, Some(plan.found.clone()))
 }
 
 /// Does what was planned for several images: as [`apply`] for each of them. `images` are those that the plan was made
@@ -250,7 +253,7 @@ pub fn apply_all<S: Source, D: Destination>(
         (pinned(plan, source), destination, Some(plan.found.clone()))
     };
     let images: Images<S, D> = plan.images.iter().zip(images).map(planned).collect();
-    run::start(images, options)
+    batch::copy_all(images, options)
 }
 
 /// The image that the plan is about, whatever its name names by now.

@@ -21,9 +21,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     challenge::Challenge,
-    credentials::{CredentialSource, Login, LoginSecret},
+    credentials::CredentialSource,
     error::{RegistryError, RequestLine},
     http::{Answer, Call, Http, full},
+    login::{Login, LoginSecret},
     origin::Origin,
 };
 use crate::content::{null_as_default, object};

@@ -10,7 +10,7 @@ use bp_artifact::{Classified, ErrorClass, Registry, TimeSource};
 use url::Url;
 
 use super::{
-    RegistryClient, Shared,
+    client::{RegistryClient, Shared},
     credentials::{CredentialSource, DockerConfig},
     endpoints::Endpoints,
     http::{Http, Transport, reqwest_transport},
@@ -83,6 +83,13 @@ pub struct RegistryClientBuilder {
     ecr: super::EcrClients,
     #[cfg(feature = "ecr")]
     ecr_parts: bool,
+}
+
+impl RegistryClient {
+    /// Starts to describe a client.
+    pub fn builder() -> RegistryClientBuilder {
+        RegistryClientBuilder::default()
+    }
 }
 
 impl RegistryClientBuilder {

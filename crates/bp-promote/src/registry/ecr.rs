@@ -8,7 +8,10 @@ use bp_artifact::{Registry, aws::AwsError};
 use futures_core::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::credentials::{CredentialError, CredentialSource, Login};
+use super::{
+    credentials::{CredentialError, CredentialSource},
+    login::Login,
+};
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
 

@@ -151,7 +151,7 @@ impl RepositoryClient {
     ) -> Result<Page<T>, RegistryError> {
         let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: otherwise.to_owned() };
         let read = || async {
-            let answer = self.client.attempt(self.errand(scope), page, Bytes::new(), &[200]);
+            let answer = self.client.attempt(self.context(scope), page, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
             let body = self.client.0.http.collect(&page.at, body, MAX_ANSWER).await?;
             Ok((object(&body).map_err(unreadable)?, body.len(), parts.headers))

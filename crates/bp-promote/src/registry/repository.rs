@@ -10,20 +10,22 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
-use bp_artifact::{Classified as _, Digest, ManifestError, Repository, Tag};
+use bp_artifact::{Classified as _, Digest, ImageRef, ManifestError, Repository, Tag};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
-    Errand, Host, RegistryClient, RegistryError,
     auth::Scope,
+    client::{RegistryClient, RequestContext},
+    error::RegistryError,
+    host::Host,
     http::{Body, Call, MAX_ANSWER},
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
-    copy::ImageAt,
     retry::{Observer, telling},
+    store::ImageAt,
 };
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -49,8 +51,20 @@ pub struct RepositoryClient {
     pub(super) observer: Option<Observer>,
 }
 
+impl RegistryClient {
+    /// The client for one repository.
+    pub fn repository(&self, repository: &Repository) -> RepositoryClient {
+        RepositoryClient::new(self.clone(), repository.clone())
+    }
+
+    /// The image that `image` names, as a side of a [`copy`](crate::copy).
+    pub fn image(&self, image: &ImageRef) -> ImageAt<RepositoryClient> {
+        ImageAt::new(self.repository(image.repository()), Reference::from_image(image))
+    }
+}
+
 impl RepositoryClient {
-    pub(super) fn new(client: RegistryClient, repository: Repository) -> Self {
+    fn new(client: RegistryClient, repository: Repository) -> Self {
         #[cfg(feature = "ecr")]
         let layers = client.0.ecr.of(repository.registry());
         RepositoryClient {
@@ -94,8 +108,8 @@ impl RepositoryClient {
         }
     }
 
-    pub(super) fn errand<'a>(&'a self, scope: &'a Scope) -> Errand<'a> {
-        Errand { host: &self.host, scope, requests: &self.requests, observer: self.observer.as_ref() }
+    pub(super) fn context<'a>(&'a self, scope: &'a Scope) -> RequestContext<'a> {
+        RequestContext { host: &self.host, scope, requests: &self.requests, observer: self.observer.as_ref() }
     }
 
     pub(super) fn path(&self, rest: impl fmt::Display) -> String {
@@ -108,7 +122,7 @@ impl RepositoryClient {
         call: &Call,
         expected: &'static [u16],
     ) -> Result<Response<Body>, RegistryError> {
-        self.client.send(self.errand(scope), call, expected).await
+        self.client.send(self.context(scope), call, expected).await
     }
 
     /// What `reference` names now, without reading it. `None` when it names nothing.
@@ -169,7 +183,7 @@ impl RepositoryClient {
         reference: &'a Reference,
     ) -> BoxFuture<'a, Result<Manifest, RegistryError>> {
         Box::pin(async move {
-            let answer = self.client.attempt(self.errand(&self.pull), call, Bytes::new(), &[200]);
+            let answer = self.client.attempt(self.context(&self.pull), call, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
             if let (Reference::Tag(_), Some(age)) = (reference, age(&parts.headers)) {
                 return Err(RegistryError::Cached { at: call.at.clone(), age });
@@ -230,7 +244,7 @@ impl RepositoryClient {
         let call = call.header(header::CONTENT_TYPE, &manifest.media_type);
         let put = || {
             let bytes = manifest.bytes.clone();
-            self.client.attempt(self.errand(&self.push), &call, bytes, &[200, 201, 202])
+            self.client.attempt(self.context(&self.push), &call, bytes, &[200, 201, 202])
         };
         let response = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), put).await?;
         let told = text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());

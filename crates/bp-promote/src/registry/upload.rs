@@ -77,7 +77,7 @@ impl RepositoryClient {
         // Why the source ended, if it did: the transport only tells that the request's body did.
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
         let body = body_of(stream, Arc::clone(&broken));
-        let sent = self.client.stream(self.errand(&self.push), call, body, expected).await;
+        let sent = self.client.stream(self.context(&self.push), call, body, expected).await;
         let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (sent, broken) {
             (_, Some(error)) => Err(PutError::Source(error)),
