@@ -81,4 +81,4 @@ pub use registry::{
     RequestLine, Transport, transport,
 };
 pub use retry::{Observer, Retry, RetryPolicy};
-pub use store::{BlobStream, Destination, Holding, ImageAt, PutError, Source, StoreError, Stored};
+pub use store::{BlobStream, Capabilities, Destination, ImageAt, PutError, RepositoryState, RequestCounter, RunContext, Source, StoreError, Stored, TagList};

@@ -114,7 +114,7 @@ fn strict() -> World {
     let client = bp_promote::RegistryClient::builder()
         .transport(bp_promote::transport(sandbox.transport()))
         .credentials(bp_promote::Anonymous)
-        .refuses_gaps(DST.parse().unwrap())
+        .validates_references(DST.parse().unwrap())
         .build()
         .unwrap();
     World { sandbox, client }

@@ -3,6 +3,7 @@
 mod attached;
 mod batch;
 mod blobs;
+mod counted;
 mod engine;
 mod error;
 mod event;

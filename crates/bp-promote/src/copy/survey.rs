@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     content::{Descriptor, Manifest, Reference},
-    store::Holding,
+    store::RepositoryState,
 };
 
 /// What was found so far for one image.
@@ -131,7 +131,7 @@ impl Engine {
 
     async fn survey_child(&self, child: &Descriptor, survey: &Survey, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
-        let asks = self.holding().await? == Holding::Something;
+        let asks = self.state().await? == RepositoryState::Tagged;
         let there = {
             let _permit = self.run.lookups.acquire().await;
             asks && self.head(&reference).await?.is_some()
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     async fn survey_blob(&self, blob: &Descriptor, survey: &Survey) -> Result<(), CopyError> {
-        let asks = self.holding().await? != Holding::Nothing;
+        let asks = self.state().await? != RepositoryState::Empty;
         let there = asks && {
             let _permit = self.run.lookups.acquire().await;
             let there = self.destination.has_blob(blob).await;

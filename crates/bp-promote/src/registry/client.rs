@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ::http::Response;
@@ -25,6 +22,7 @@ use super::{
 use crate::{
     journal::Journal,
     retry::{Observer, RetryPolicy},
+    store::RequestCounter,
 };
 
 /// A client for all registries that a delivery talks to. Cheap to clone; clones share connections, logins and tokens.
@@ -52,8 +50,8 @@ pub(super) struct Shared {
     pub(super) ecr: EcrClients,
     #[cfg(feature = "ecr")]
     pub(super) ecr_parts: bool,
-    /// Registries that the caller knows to refuse manifests whose content is missing.
-    pub(super) refuse_gaps: HashSet<Registry>,
+    /// Registries that the caller knows to reject manifests whose content is missing.
+    pub(super) validates_references: HashSet<Registry>,
 }
 
 impl RegistryClient {
@@ -62,8 +60,8 @@ impl RegistryClient {
         let shared = &self.0;
         let host = hosts.entry(registry.clone()).or_insert_with(|| {
             let base = shared.http.endpoints.base(registry);
-            let complete = registry.ecr().is_some() || shared.refuse_gaps.contains(registry);
-            Arc::new(Host::new(registry.clone(), base, Arc::clone(&shared.credentials), complete))
+            let validates = registry.ecr().is_some() || shared.validates_references.contains(registry);
+            Arc::new(Host::new(registry.clone(), base, Arc::clone(&shared.credentials), validates))
         });
         Arc::clone(host)
     }
@@ -161,13 +159,13 @@ impl RegistryClient {
 pub(super) struct RequestContext<'a> {
     pub(super) host: &'a Host,
     pub(super) scope: &'a Scope,
-    pub(super) requests: &'a AtomicU64,
+    pub(super) requests: &'a RequestCounter,
     pub(super) observer: Option<&'a Observer>,
 }
 
 impl RequestContext<'_> {
     pub(super) fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.requests.add();
     }
 }
 

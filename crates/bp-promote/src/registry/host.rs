@@ -38,8 +38,8 @@ pub(super) struct Host {
     pause: Mutex<Option<Instant>>,
     /// Whether it has the referrers API, once that is known.
     referrers: Mutex<Option<bool>>,
-    /// Whether it is known to refuse manifests whose content is missing.
-    pub(super) refuses_gaps: bool,
+    /// Whether it is known to reject manifests whose content is missing.
+    pub(super) validates_references: bool,
 }
 
 impl Host {
@@ -50,7 +50,7 @@ impl Host {
         registry: Registry,
         base: Url,
         credentials: Arc<dyn CredentialSource>,
-        refuses_gaps: bool,
+        validates_references: bool,
     ) -> Self {
         let origin = Origin::of(&base);
         Host {
@@ -63,7 +63,7 @@ impl Host {
             silent_since: Mutex::default(),
             pause: Mutex::default(),
             referrers: Mutex::default(),
-            refuses_gaps,
+            validates_references,
         }
     }
 

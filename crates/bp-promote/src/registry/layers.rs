@@ -2,16 +2,15 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use aws_sdk_ecr::{Client, types::LayerAvailability};
 use bp_artifact::{Digest, Repository};
 use tokio::sync::oneshot;
+
+use crate::store::RequestCounter;
 
 /// Gathers the questions of a moment into one BatchCheckLayerAvailability.
 pub(super) struct LayerChecks {
@@ -40,7 +39,7 @@ impl LayerChecks {
     }
 
     /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
-    pub(super) async fn has(self: &Arc<Self>, digest: &Digest, requests: &Arc<AtomicU64>) -> Option<bool> {
+    pub(super) async fn has(self: &Arc<Self>, digest: &Digest, requests: &RequestCounter) -> Option<bool> {
         let (answer, answered) = oneshot::channel();
         let waiting = {
             let mut waiting = self.lock();
@@ -48,7 +47,7 @@ impl LayerChecks {
             waiting.len()
         };
         // The call is made on a task of its own: who asked first may be gone before the others have their answer.
-        let (checks, requests) = (Arc::clone(self), Arc::clone(requests));
+        let (checks, requests) = (Arc::clone(self), requests.clone());
         match waiting {
             1 => drop(tokio::spawn(async move {
                 tokio::time::sleep(Self::MOMENT).await;
@@ -60,7 +59,7 @@ impl LayerChecks {
         answered.await.ok()
     }
 
-    async fn ask(&self, requests: &AtomicU64) {
+    async fn ask(&self, requests: &RequestCounter) {
         let questions = {
             let mut waiting = self.lock();
             let most = waiting.len().min(Self::MOST);
@@ -69,7 +68,7 @@ impl LayerChecks {
         if questions.is_empty() {
             return;
         }
-        requests.fetch_add(1, Ordering::Relaxed);
+        requests.add();
         let account = self.repository.registry().ecr().map(|(account, _)| account.to_owned());
         let call = self.client.batch_check_layer_availability().set_registry_id(account);
         let call = call.repository_name(self.repository.path());

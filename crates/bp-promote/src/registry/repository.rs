@@ -3,10 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
@@ -25,7 +22,7 @@ use super::{
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
     retry::{Observer, telling},
-    store::ImageAt,
+    store::{ImageAt, RequestCounter, RunContext},
 };
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -38,7 +35,7 @@ pub struct RepositoryClient {
     pub(super) repository: Repository,
     pub(super) pull: Scope,
     pub(super) push: Scope,
-    pub(super) requests: Arc<AtomicU64>,
+    pub(super) requests: RequestCounter,
     /// Which blobs are here, as Amazon ECR's own API tells.
     #[cfg(feature = "ecr")]
     pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
@@ -47,7 +44,7 @@ pub struct RepositoryClient {
     /// The lists of referrers under fallback tags that this client and its clones have written. Held while one changes.
     pub(super) lists: Arc<Mutex<HashSet<Digest>>>,
     /// Whether lists that others have written stay as they are.
-    pub(crate) keeps_lists: bool,
+    pub(super) keeps_lists: bool,
     pub(super) observer: Option<Observer>,
 }
 
@@ -75,7 +72,7 @@ impl RepositoryClient {
             push: Scope::push(&repository),
             client,
             repository,
-            requests: Arc::default(),
+            requests: RequestCounter::default(),
             known_tags: Arc::default(),
             lists: Arc::default(),
             keeps_lists: false,
@@ -95,15 +92,16 @@ impl RepositoryClient {
 
     /// How many requests this client and its clones have sent, those for tokens left out.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.get()
     }
 
-    /// The same client with its own count of requests, whose retries are told to `observer`.
-    pub(crate) fn observed(&self, observer: Observer) -> Self {
+    /// The same client for one run, which counts its requests and is notified of its retries.
+    pub(super) fn in_run(&self, run: &RunContext) -> Self {
         RepositoryClient {
-            requests: Arc::default(),
+            requests: run.requests().clone(),
             known_tags: Arc::default(),
-            observer: Some(observer),
+            keeps_lists: run.keeps_tags(),
+            observer: Some(Arc::clone(run.observer())),
             ..self.clone()
         }
     }
@@ -256,19 +254,13 @@ impl RepositoryClient {
         }
     }
 
-    /// Whether the registry is known to refuse manifests when something is missing that they refer to: Amazon ECR is,
-    /// others are when the caller [says so](super::RegistryClientBuilder::refuses_gaps).
-    pub(crate) fn refuses_gaps(&self) -> bool {
-        self.host.refuses_gaps
-    }
-
     /// Stores a manifest under a tag if all that it refers to is there.
-    pub(crate) async fn put_if_whole(
+    pub(super) async fn put_if_complete(
         &self,
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<bool, RegistryError> {
-        if !self.refuses_gaps() {
+        if !self.host.validates_references {
             return Ok(false);
         }
         match self.put_while(RegistryError::is_retryable, reference, manifest).await {

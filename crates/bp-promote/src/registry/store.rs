@@ -8,8 +8,10 @@ use futures_core::future::BoxFuture;
 use super::repository::RepositoryClient;
 use crate::{
     content::{Descriptor, Manifest, Reference},
-    retry::Observer,
-    store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored},
+    store::{
+        BlobStream, Capabilities, Destination, PutError, RepositoryState, RunContext, Source, StoreError, Stored,
+        TagList,
+    },
 };
 
 impl Source for RepositoryClient {
@@ -41,12 +43,8 @@ impl Source for RepositoryClient {
         Box::pin(async move { Ok(self.attached_tags(subject).await?) })
     }
 
-    fn requests(&self) -> u64 {
-        self.requests()
-    }
-
-    fn observe(&mut self, observer: Observer) {
-        *self = self.observed(observer);
+    fn begin(&mut self, run: &RunContext) {
+        *self = self.in_run(run);
     }
 }
 
@@ -70,43 +68,35 @@ impl Destination for RepositoryClient {
         Box::pin(async move { Ok(Some(self.manifest(&digest.clone().into()).await?)) })
     }
 
-    fn never_move_tags(&mut self) {
-        self.keeps_lists = true;
+    /// Every registry checks digests, as the distribution specification asks.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new().checks_digests(true).validates_references(self.host.validates_references)
     }
 
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
-        Box::pin(async move { Ok(self.holding().await?) })
+    fn state(&self) -> BoxFuture<'_, Result<RepositoryState, StoreError>> {
+        Box::pin(async move { Ok(self.state().await?) })
     }
 
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
+    fn tags(&self) -> BoxFuture<'_, Result<TagList, StoreError>> {
         Box::pin(async move {
-            Ok(match (self.listed_tags().await?, self.nothing()) {
-                (Some(tags), _) => Some(tags.into_iter().collect()),
-                (None, Holding::Nothing) => None,
-                (None, _) => Some(HashSet::new()),
+            Ok(match (self.listed_tags().await?, self.state_without_tags()) {
+                (Some(tags), _) => TagList::Tags(tags.into_iter().collect()),
+                (None, RepositoryState::Empty) => TagList::NoRepository,
+                (None, RepositoryState::Untagged | RepositoryState::Tagged) => TagList::Tags(HashSet::new()),
             })
         })
     }
 
-    fn refuses_gaps(&self) -> bool {
-        self.refuses_gaps()
-    }
-
-    fn publish_if_whole<'a>(
+    fn publish_if_complete<'a>(
         &'a self,
         reference: &'a Reference,
         manifest: &'a Manifest,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.put_if_whole(reference, manifest).await?) })
+        Box::pin(async move { Ok(self.put_if_complete(reference, manifest).await?) })
     }
 
     fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move { Ok(self.has_blob(&blob.digest).await?) })
-    }
-
-    /// As the distribution specification asks of every registry.
-    fn checks_digests(&self) -> bool {
-        true
     }
 
     fn put_blob<'a>(
@@ -142,11 +132,7 @@ impl Destination for RepositoryClient {
         Box::pin(async move { Ok(self.put_manifest(reference, manifest).await?) })
     }
 
-    fn requests(&self) -> u64 {
-        self.requests()
-    }
-
-    fn observe(&mut self, observer: Observer) {
-        *self = self.observed(observer);
+    fn begin(&mut self, run: &RunContext) {
+        *self = self.in_run(run);
     }
 }
