@@ -95,12 +95,14 @@ impl Authenticator {
     /// A login is fetched again so long before it expires.
     const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-    pub(super) fn new(registry: Registry, origin: Origin, source: Arc<dyn CredentialSource>) -> Self {
-        // ECR is known to want Basic: no request is wasted to ask.
-        let scheme = match registry.ecr() {
-            Some(_) => Scheme::Challenged(Challenge::Basic),
-            None => Scheme::Unknown,
-        };
+    /// `known` is the challenge of the registry, where it need not be asked for that.
+    pub(super) fn new(
+        registry: Registry,
+        origin: Origin,
+        source: Arc<dyn CredentialSource>,
+        known: Option<Challenge>,
+    ) -> Self {
+        let scheme = known.map_or(Scheme::Unknown, Scheme::Challenged);
         Authenticator {
             registry,
             origin,

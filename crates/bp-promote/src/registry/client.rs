@@ -18,6 +18,7 @@ use super::{
     error::RegistryError,
     host::Host,
     http::{Body, Call, Http, full},
+    providers::profile_of,
 };
 use crate::{
     journal::Journal,
@@ -60,8 +61,9 @@ impl RegistryClient {
         let shared = &self.0;
         let host = hosts.entry(registry.clone()).or_insert_with(|| {
             let base = shared.http.endpoints.base(registry);
-            let validates = registry.ecr().is_some() || shared.validates_references.contains(registry);
-            Arc::new(Host::new(registry.clone(), base, Arc::clone(&shared.credentials), validates))
+            let mut profile = profile_of(registry);
+            profile.validates_references |= shared.validates_references.contains(registry);
+            Arc::new(Host::new(registry.clone(), base, Arc::clone(&shared.credentials), profile))
         });
         Arc::clone(host)
     }

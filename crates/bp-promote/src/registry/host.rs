@@ -20,6 +20,7 @@ use super::{
     http::{Answer, Call, Http, cannot_connect},
     origin::Origin,
     pace::Pace,
+    profile::RegistryProfile,
 };
 use crate::retry::RetryPolicy;
 
@@ -50,12 +51,13 @@ impl Host {
         registry: Registry,
         base: Url,
         credentials: Arc<dyn CredentialSource>,
-        validates_references: bool,
+        profile: RegistryProfile,
     ) -> Self {
+        let RegistryProfile { challenge, quotas, validates_references } = profile;
         let origin = Origin::of(&base);
         Host {
-            auth: Authenticator::new(registry.clone(), origin.clone(), credentials),
-            pace: Pace::new(registry.ecr().is_some()),
+            auth: Authenticator::new(registry.clone(), origin.clone(), credentials, challenge),
+            pace: Pace::new(quotas),
             registry,
             base,
             origin,

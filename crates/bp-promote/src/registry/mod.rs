@@ -6,7 +6,6 @@ mod builder;
 mod challenge;
 mod client;
 mod credentials;
-#[cfg(feature = "ecr")]
 mod ecr;
 mod endpoints;
 mod error;
@@ -16,15 +15,13 @@ pub mod fuzzing;
 mod helper;
 mod host;
 mod http;
-#[cfg(feature = "ecr")]
-mod layers;
 mod lists;
 mod login;
 mod origin;
 mod pace;
-#[cfg(feature = "ecr")]
-mod parts;
 mod platform;
+mod profile;
+mod providers;
 mod referrers;
 mod repository;
 mod resolver;

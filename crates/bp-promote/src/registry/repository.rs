@@ -38,7 +38,7 @@ pub struct RepositoryClient {
     pub(super) requests: RequestCounter,
     /// Which blobs are here, as Amazon ECR's own API tells.
     #[cfg(feature = "ecr")]
-    pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
+    pub(super) layers: Option<Arc<super::ecr::LayerChecks>>,
     /// All tags, once they have been listed; `None` when that is not allowed.
     pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
     /// The lists of referrers under fallback tags that this client and its clones have written. Held while one changes.
@@ -66,7 +66,7 @@ impl RepositoryClient {
         let layers = client.0.ecr.of(repository.registry());
         RepositoryClient {
             #[cfg(feature = "ecr")]
-            layers: layers.map(|ecr| super::layers::LayerChecks::new(ecr.clone(), repository.clone())),
+            layers: layers.map(|ecr| super::ecr::LayerChecks::new(ecr.clone(), repository.clone())),
             host: client.host(repository.registry()),
             pull: Scope::pull(&repository),
             push: Scope::push(&repository),

@@ -14,10 +14,10 @@ use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 
-use super::{RegistryError, RepositoryClient, session::skip};
 use crate::{
     content::Descriptor,
     journal::Upload,
+    registry::{error::RegistryError, repository::RepositoryClient, session::skip},
     store::{BlobStream, PutError, StoreError, Stored},
 };
 
@@ -36,13 +36,13 @@ struct Parts<'a> {
 
 impl RepositoryClient {
     /// The client of Amazon ECR, when the blob is to go there in parts.
-    pub(super) fn parts_for(&self, blob: &Descriptor) -> Option<&Client> {
+    pub(in crate::registry) fn parts_for(&self, blob: &Descriptor) -> Option<&Client> {
         let wanted = self.client.0.ecr_parts && blob.size > 0;
         self.client.0.ecr.of(self.repository.registry()).filter(|_| wanted)
     }
 
     /// Stores a blob in parts. One part is held in memory.
-    pub(super) async fn put_in_parts(
+    pub(in crate::registry) async fn put_in_parts(
         &self,
         blob: &Descriptor,
         client: &Client,

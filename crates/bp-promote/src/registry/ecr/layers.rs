@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::store::RequestCounter;
 
 /// Gathers the questions of a moment into one BatchCheckLayerAvailability.
-pub(super) struct LayerChecks {
+pub(in crate::registry) struct LayerChecks {
     client: Client,
     repository: Repository,
     waiting: Mutex<Vec<Question>>,
@@ -30,7 +30,7 @@ impl LayerChecks {
     /// How long the first question waits for others.
     const MOMENT: Duration = Duration::from_millis(10);
 
-    pub(super) fn new(client: Client, repository: Repository) -> Arc<Self> {
+    pub(in crate::registry) fn new(client: Client, repository: Repository) -> Arc<Self> {
         Arc::new(LayerChecks { client, repository, waiting: Mutex::default() })
     }
 
@@ -39,7 +39,7 @@ impl LayerChecks {
     }
 
     /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
-    pub(super) async fn has(self: &Arc<Self>, digest: &Digest, requests: &RequestCounter) -> Option<bool> {
+    pub(in crate::registry) async fn has(self: &Arc<Self>, digest: &Digest, requests: &RequestCounter) -> Option<bool> {
         let (answer, answered) = oneshot::channel();
         let waiting = {
             let mut waiting = self.lock();
