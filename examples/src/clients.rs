@@ -12,7 +12,8 @@ use bp_artifact::{
 };
 use bp_eks::Connector;
 use bp_promote::{
-    CredentialSource, DockerConfig, EcrClients, RegistryClient, RegistryClientBuilder, RegistryResolver,
+    RegistryClient,
+    registry::{CredentialSource, DockerConfig, EcrClients, RegistryClientBuilder, RegistryResolver},
 };
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
 

@@ -7,8 +7,11 @@ use bp_artifact::{
     TimeSource, write_atomically,
 };
 use bp_promote::{
-    CopyError, CopyEvent, CopyOptions, CopyReport, EcrClients, ImageAt, Journal, PromotionRecord,
-    RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy, copy_all, plan_all,
+    CopyError, CopyOptions, CopyReport, Journal, PromotionRecord, RegistryClient, copy,
+    copy::{CopyEvent, RunPlan, RunReport, plan_all},
+    copy_all,
+    registry::{EcrClients, RegistryClientBuilder, RepositoryClient},
+    store::ImageAt,
 };
 use clap::Args;
 use serde_json::json;

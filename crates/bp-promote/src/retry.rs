@@ -65,9 +65,9 @@ pub(crate) trait Transient: Classified {
     fn retry_after(&self) -> Option<Duration>;
 }
 
-impl Transient for crate::RegistryError {
+impl Transient for crate::registry::RegistryError {
     fn retry_after(&self) -> Option<Duration> {
-        crate::RegistryError::retry_after(self)
+        crate::registry::RegistryError::retry_after(self)
     }
 }
 

@@ -374,6 +374,7 @@ impl RequestCounter {
 
 /// An image in a source or destination.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ImageAt<S> {
     /// Where.
     pub store: S,

@@ -5,7 +5,11 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use bp_artifact::{Classified as _, ErrorClass, ImageRef};
-use bp_promote::{CopyError, CopyEvent, CopyOptions, CredentialError, CredentialSource, Login, Side, copy};
+use bp_promote::{
+    CopyError, CopyOptions, copy,
+    copy::{CopyEvent, Side},
+    registry::{CredentialError, CredentialSource, Login},
+};
 use bp_sandbox::{
     Effect, Fault,
     registry::{Auth, Registry, RegistryOptions},
@@ -228,7 +232,7 @@ async fn where_anybody_gets_a_token_to_pull_no_login_is_needed() {
 #[tokio::test(start_paused = true)]
 async fn wrong_and_missing_credentials_are_told_once() {
     let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw"));
-    for credentials in [login(SRC, "ci", "wrong"), bp_promote::Logins::new()] {
+    for credentials in [login(SRC, "ci", "wrong"), bp_promote::registry::Logins::new()] {
         let world = World::with(options(), RegistryOptions::default(), credentials);
         world.push(&single());
         let error = world.copy().await.unwrap_err();

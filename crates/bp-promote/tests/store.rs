@@ -9,8 +9,13 @@ use std::{
 
 use bp_artifact::{Digest, Repository, Tag};
 use bp_promote::{
-    BlobStream, CopyError, CopyOptions, CopyOutcome, Descriptor, Destination, ImageAt, Manifest, PutError,
-    Reference, RequestCounter, RunContext, Source, StoreError, Stored, copy,
+    CopyError, CopyOptions,
+    content::{Descriptor, Manifest, Reference},
+    copy,
+    copy::CopyOutcome,
+    store::{
+        BlobStream, Destination, ImageAt, PutError, RequestCounter, RunContext, Source, StoreError, Stored,
+    },
 };
 use bytes::Bytes;
 use common::*;

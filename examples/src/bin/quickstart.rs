@@ -12,7 +12,7 @@ use bp_examples::{
     promotion,
     world::{World, shop},
 };
-use bp_promote::{CopyOptions, ImageAt, OciLayout, copy};
+use bp_promote::{CopyOptions, OciLayout, copy, store::ImageAt};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
 

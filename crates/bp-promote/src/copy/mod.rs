@@ -36,7 +36,7 @@ use crate::store::{Destination, ImageAt, Source};
 /// is there.
 ///
 /// ```no_run
-/// use bp_promote::{CopyOptions, OciLayout, ImageAt, RegistryClient, copy};
+/// use bp_promote::{CopyOptions, OciLayout, RegistryClient, copy, store::ImageAt};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = RegistryClient::builder().build()?;

@@ -51,6 +51,7 @@ pub struct CopyPlan {
 
 /// One piece of content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Planned {
     /// Which.
     pub digest: Digest,
@@ -62,6 +63,7 @@ pub struct Planned {
 
 /// One manifest that is attached to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PlannedReferrer {
     /// What it is attached to.
     pub subject: Digest,
@@ -73,6 +75,7 @@ pub struct PlannedReferrer {
 
 /// Requests, by side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Requests {
     /// To where it is read.
     pub source: u64,

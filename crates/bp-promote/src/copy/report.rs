@@ -144,6 +144,7 @@ fn outcome<S: serde::Serializer>(
 /// What a copy came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum CopyOutcome {
     /// The destination had it under this name: nothing was changed.
     Unchanged,
@@ -173,6 +174,7 @@ pub struct Kept {
 /// How content came to the destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Counts {
     /// Sent.
     pub sent: u64,

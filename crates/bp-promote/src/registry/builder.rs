@@ -298,8 +298,8 @@ mod tests {
             assert!(matches!(build(wrong), Err(BuildError::Endpoint { .. })), "{wrong}");
         }
         let both = RegistryClient::builder()
-            .transport(crate::transport(tower::service_fn(|_| async {
-                Err::<http::Response<crate::Body>, std::io::Error>(std::io::ErrorKind::Other.into())
+            .transport(crate::registry::transport(tower::service_fn(|_| async {
+                Err::<http::Response<crate::registry::Body>, std::io::Error>(std::io::ErrorKind::Other.into())
             })))
             .proxy("http://proxy.example.com:3128");
         assert!(matches!(both.build(), Err(BuildError::TwoTransports)));

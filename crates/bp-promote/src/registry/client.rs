@@ -29,7 +29,7 @@ use crate::{
 /// A client for all registries that a delivery talks to. Cheap to clone; clones share connections, logins and tokens.
 ///
 /// ```no_run
-/// use bp_promote::{Chain, DockerConfig, RegistryClient};
+/// use bp_promote::{RegistryClient, registry::{Chain, DockerConfig}};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = RegistryClient::builder().credentials(DockerConfig).build()?;

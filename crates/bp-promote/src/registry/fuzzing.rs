@@ -10,7 +10,7 @@ use bp_artifact::{Digest, ImageRef, Registry, Repository, Tag};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{blob::range_start, challenge::Challenge, lists::next_link, session::has_bytes};
-use crate::Manifest;
+use crate::content::Manifest;
 
 /// Whatever bytes a registry gives for a manifest: they keep their digest, and each link comes once.
 pub fn manifest(bytes: &[u8]) {

@@ -10,7 +10,7 @@ mod ecr;
 mod endpoints;
 mod error;
 #[cfg(any(fuzzing, test))]
-#[cfg_attr(test, allow(unreachable_pub, reason = "only the build of the fuzz targets shows it"))]
+#[doc(hidden)]
 pub mod fuzzing;
 mod helper;
 mod host;

@@ -1,10 +1,6 @@
 //! One repository: its manifests.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
 use bp_artifact::{Classified as _, Digest, ImageRef, ManifestError, Repository, Tag};
@@ -54,7 +50,7 @@ impl RegistryClient {
         RepositoryClient::new(self.clone(), repository.clone())
     }
 
-    /// The image that `image` names, as a side of a [`copy`](crate::copy).
+    /// The image that `image` names, as a side of a [`copy`](crate::copy()).
     pub fn image(&self, image: &ImageRef) -> ImageAt<RepositoryClient> {
         ImageAt::new(self.repository(image.repository()), Reference::from_image(image))
     }
@@ -85,7 +81,7 @@ impl RepositoryClient {
         &self.repository
     }
 
-    /// The image `reference` here, as a side of a [`copy`](crate::copy).
+    /// The image `reference` here, as a side of a [`copy`](crate::copy()).
     pub fn at(&self, reference: impl Into<Reference>) -> ImageAt<Self> {
         ImageAt::new(self.clone(), reference)
     }

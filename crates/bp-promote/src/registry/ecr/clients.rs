@@ -16,7 +16,7 @@ use crate::registry::{
 const OPERATION: &str = "ecr:GetAuthorizationToken";
 
 /// The clients of registries of Amazon ECR, each with its own role, so that source and destination may be in different
-/// accounts and regions. They give the logins and, [told to the client](crate::RegistryClientBuilder::ecr), say which
+/// accounts and regions. They give the logins and, [told to the client](crate::registry::RegistryClientBuilder::ecr), say which
 /// layers are there: up to a hundred with one call.
 ///
 /// # Permissions
