@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub use self::options::{CacheOptions, CacheOptionsError};
 use self::state::{Answer, Found, State};
-use crate::{Description, Error, ErrorKind, Fetched, Reference, Store, Stored, json};
+use crate::{json, error::{Error, ErrorKind}, reference::Reference, store::{Description, Store}, value::{Fetched, Stored}};
 
 /// A cache in front of a store, itself a store. Cheap to clone; all clones are the same cache.
 ///
@@ -30,7 +30,7 @@ use crate::{Description, Error, ErrorKind, Fetched, Reference, Store, Stored, js
 /// - *Bounded*: the values least recently used go when there are too many bytes or places.
 ///
 /// ```no_run
-/// use bp_secrets::{Cache, CacheOptions, SecretsManager, Store as _};
+/// use bp_secrets::{Cache, SecretsManager, Store as _, cache::CacheOptions};
 ///
 /// # async fn example(config: aws_types::SdkConfig) -> Result<(), Box<dyn std::error::Error>> {
 /// let store = SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config));

@@ -142,6 +142,7 @@ impl<'a> Reader<'_, 'a> {
                     self.depth += 1;
                     self.at += 3;
                 }
+                (Token::Name("mod"), Some(Token::Name(_)), _) => self.at += 2,
                 (Token::Name("use"), Some(next), _) if next != Token::Sign('<') => {
                     let is_public = matches!(self.before(), Some(Token::Name("pub") | Token::Sign(')')));
                     self.at += 1;
