@@ -44,6 +44,7 @@ mod reference;
 mod resolve;
 mod saga;
 mod select;
+pub mod sync;
 pub mod text;
 pub mod time;
 

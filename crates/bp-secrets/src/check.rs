@@ -5,7 +5,15 @@ use std::collections::BTreeSet;
 use futures_util::future::join;
 use serde::Serialize;
 
-use crate::{projection::Renderer, error::Error, lint::Lint, permissions::{AccountScope, Grant, grants}, reference::{Reference, SecretVersion}, store::{Description, Store}, value::Fetched};
+use crate::{
+    error::Error,
+    lint::Lint,
+    permissions::{AccountScope, Grant, grants},
+    projection::Renderer,
+    reference::{Reference, SecretVersion},
+    store::{Description, Store},
+    value::Fetched,
+};
 
 /// How much a check may look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -6,7 +6,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{error::{Error, ErrorKind}, reference::Reference, value::{Fetched, Kind, SecretValue, Stored}};
+use crate::{
+    error::{Error, ErrorKind},
+    reference::Reference,
+    value::{Fetched, Kind, SecretValue, Stored},
+};
 
 /// What `reference` stands for in the whole value that was stored.
 pub(crate) fn pick(reference: &Reference, stored: &Stored) -> Result<Fetched, Error> {

@@ -103,7 +103,9 @@ pub fn policy(grants: &[Grant]) -> Value {
 pub(crate) fn resource(reference: &Reference, scope: Option<&AccountScope>) -> String {
     let (partition, region, account) = match (reference.arn(), scope) {
         (Some(arn), _) => (arn.partition(), arn.region(), arn.account()),
-        (None, Some(AccountScope { region, account })) => (region.partition(), region.as_str(), account.as_str()),
+        (None, Some(AccountScope { region, account })) => {
+            (region.partition(), region.as_str(), account.as_str())
+        }
         (None, None) => ("*", "*", "*"),
     };
     match reference {

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Carried, CopyError, CopyEvent, Side, engine::Engine, tally::Passing};
 use crate::{
     content::Descriptor,
-    store::{RepositoryState, PutError, Stored},
+    store::{PutError, RepositoryState, Stored},
 };
 
 impl Engine {
@@ -82,10 +82,11 @@ impl Engine {
             if let Some(data) = blob.inline() {
                 return Ok(passing.count(Box::pin(stream::once(async { Ok(data) }))));
             }
-            let bytes = match self.run.options.trust_destination && self.destination.capabilities().checks_digests {
-                true => self.source.unhashed_blob(blob).await,
-                false => self.source.blob(blob).await,
-            };
+            let bytes =
+                match self.run.options.trust_destination && self.destination.capabilities().checks_digests {
+                    true => self.source.unhashed_blob(blob).await,
+                    false => self.source.blob(blob).await,
+                };
             bytes.map(|bytes| passing.count(bytes))
         };
         let stored = self.destination.put_blob(blob, mount, Box::pin(bytes)).await?;

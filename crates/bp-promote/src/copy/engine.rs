@@ -3,10 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use bp_artifact::{Digest, Tag};
+use bp_artifact::{Digest, Tag, sync::lock};
 use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
@@ -251,7 +251,7 @@ impl Engine {
         work: impl Future<Output = Result<(), CopyError>>,
     ) -> Result<(), CopyError> {
         let cell = {
-            let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut carried = lock(&self.carried);
             Arc::clone(carried.entry(digest.clone()).or_default())
         };
         cell.get_or_try_init(|| work).await.copied()

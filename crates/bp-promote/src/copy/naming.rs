@@ -13,7 +13,8 @@ impl Engine {
     /// incomplete, its answer tells whether everything exists there.
     pub(super) fn names_first(&self, to: &Reference) -> bool {
         self.destination.capabilities().validates_references
-            && !self.run.options.referrers && matches!(to, Reference::Tag(_))
+            && !self.run.options.referrers
+            && matches!(to, Reference::Tag(_))
     }
 
     /// Names what may be there already, where that is tried first.

@@ -2,10 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use bp_artifact::{Digest, Emitter, Registry, Repository};
+use bp_artifact::{Digest, Emitter, Registry, Repository, sync::lock};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::{event::CopyEvent, options::CopyOptions, tally::Tally};
@@ -43,13 +43,13 @@ impl Run {
 
     /// Whether this is the first time that somebody looks for it there.
     pub(super) fn survey(&self, destination: &str, digest: &Digest) -> bool {
-        let mut surveyed = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut surveyed = lock(&self.surveyed);
         surveyed.insert((destination.to_owned(), digest.clone()))
     }
 
     /// Where this run puts the blob first in this registry.
     pub(super) fn landing(&self, registry: &Registry, blob: &Digest) -> Landing {
-        let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut landed = lock(&self.landed);
         Arc::clone(landed.entry((registry.clone(), blob.clone())).or_default())
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bp_artifact::Digest;
+use bp_artifact::{Digest, sync::lock};
 use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 
@@ -37,7 +37,7 @@ struct Found {
 
 impl Survey {
     fn lock(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.found)
     }
 
     fn requests(&self, source: u64, destination: u64) {

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Registry, Repository};
+use bp_artifact::{Registry, Repository, sync::lock};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
@@ -116,7 +116,7 @@ impl Authenticator {
     }
 
     fn scheme(&self) -> MutexGuard<'_, Scheme> {
-        self.scheme.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.scheme)
     }
 
     fn next_id(&self) -> u64 {
@@ -169,7 +169,7 @@ impl Authenticator {
             }
             Scheme::Challenged(Challenge::Bearer { realm, service }) => {
                 let slot = {
-                    let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut tokens = lock(&self.tokens);
                     Arc::clone(tokens.entry(scope.clone()).or_default())
                 };
                 let mut token = slot.lock().await;
@@ -198,7 +198,7 @@ impl Authenticator {
             Scheme::Challenged(Challenge::Basic) => Ok(self.login(http, Some(used.id)).await?.id != used.id),
             Scheme::Challenged(Challenge::Bearer { .. }) => {
                 let slot = {
-                    let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                    let tokens = lock(&self.tokens);
                     tokens.get(scope).cloned()
                 };
                 if let Some(slot) = slot {

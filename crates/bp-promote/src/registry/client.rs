@@ -2,11 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use ::http::Response;
-use bp_artifact::Registry;
+use bp_artifact::{Registry, sync::lock};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 
@@ -57,7 +57,7 @@ pub(super) struct Shared {
 
 impl RegistryClient {
     pub(super) fn host(&self, registry: &Registry) -> Arc<Host> {
-        let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.0.hosts);
         let shared = &self.0;
         let host = hosts.entry(registry.clone()).or_insert_with(|| {
             let base = shared.http.endpoints.base(registry);

@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use ::http::Method;
-use bp_artifact::Registry;
+use bp_artifact::{Registry, sync::lock};
 use tokio::time::Instant;
 use url::Url;
 
@@ -89,18 +89,18 @@ impl Host {
     }
 
     pub(super) async fn wait_for_pause(&self) {
-        let until = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *lock(&self.pause);
         if let Some(until) = until.filter(|until| *until > Instant::now()) {
             tokio::time::sleep_until(until).await;
         }
     }
 
     pub(super) fn has_referrers(&self) -> Option<bool> {
-        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.referrers)
     }
 
     pub(super) fn note_referrers(&self, has: bool) {
-        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(has);
+        *lock(&self.referrers) = Some(has);
     }
 
     /// When the registry throttles one request, all others slow down, and wait as long as it asks for.
@@ -108,7 +108,7 @@ impl Host {
         let RegistryError::RateLimited { retry_after, .. } = error else { return };
         self.pace.throttled();
         if let Some(after) = retry_after {
-            let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pause = lock(&self.pause);
             *pause = (*pause).max(Some(bp_artifact::time::deadline(policy.bounded(*after))));
         }
     }
@@ -124,7 +124,7 @@ impl Host {
                 if !self.answered.load(Ordering::Relaxed) && cannot_connect(&*source) =>
             {
                 let now = Instant::now();
-                let mut silent = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut silent = lock(&self.silent_since);
                 match now.duration_since(*silent.get_or_insert(now)) >= Self::PATIENCE {
                     true => Err(RegistryError::Unreachable { at, source }),
                     false => Err(RegistryError::Transport { at, source }),

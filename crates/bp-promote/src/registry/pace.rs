@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
+
+use bp_artifact::sync::lock;
 
 use http::Method;
 use tokio::{sync::Notify, time::Instant};
@@ -55,7 +57,7 @@ impl Pace {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Waits for a turn.
@@ -114,7 +116,7 @@ impl Budgets {
     /// Takes one, and tells when it may be used.
     fn take(&self, quota: Quota) -> Instant {
         let now = Instant::now();
-        let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full = lock(&self.0);
         // When the budget will be whole again, and no sooner than now.
         let whole = full.entry(quota).or_insert(now);
         *whole = (*whole).max(now) + Duration::from_secs(1) / quota.rate;

@@ -9,8 +9,8 @@ use super::repository::RepositoryClient;
 use crate::{
     content::{Descriptor, Manifest, Reference},
     store::{
-        BlobStream, Capabilities, Destination, PutError, RepositoryState, RunContext, Source, StoreError, Stored,
-        TagList,
+        BlobStream, Capabilities, Destination, PutError, RepositoryState, RunContext, Source, StoreError,
+        Stored, TagList,
     },
 };
 

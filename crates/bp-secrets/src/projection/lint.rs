@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Binding, Bindings, ascp::is_plain};
-use crate::{lint::Lint, reference::{Arn, ParameterVersion, Reference, suffix}, value::Kind};
+use crate::{
+    lint::Lint,
+    reference::{Arn, ParameterVersion, Reference, suffix},
+    value::Kind,
+};
 
 /// Who turns the references into values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

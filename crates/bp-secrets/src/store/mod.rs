@@ -17,7 +17,12 @@ pub use self::parameter_store::ParameterStore;
 pub use self::secrets_manager::SecretsManager;
 #[cfg(any(feature = "secretsmanager", feature = "ssm"))]
 pub use self::stores::Stores;
-use crate::{json, error::{Error, ErrorKind}, reference::Reference, value::{Fetched, Stored}};
+use crate::{
+    error::{Error, ErrorKind},
+    json,
+    reference::Reference,
+    value::{Fetched, Stored},
+};
 
 /// What is known of a secret or parameter without reading its value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,11 @@ use aws_sdk_ssm::{
 
 use bp_artifact::aws::{AwsError, AwsErrorKind};
 
-use crate::{error::{Error, ErrorKind, Source}, permissions::{Grant, resource}, reference::Reference};
+use crate::{
+    error::{Error, ErrorKind, Source},
+    permissions::{Grant, resource},
+    reference::Reference,
+};
 
 /// Why a call failed, before it is said of a reference.
 #[derive(Debug, Clone)]

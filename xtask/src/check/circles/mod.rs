@@ -111,8 +111,10 @@ mod tests {
         let messages = messages(&ROUND, &[]);
         assert_eq!(
             messages,
-            ["crates/x: 3 files import each other in a circle\n    a.rs -> b.rs: B\n    a.rs -> c.rs: C\n    \
-              b.rs -> c.rs: c\n    c.rs -> a.rs: A"]
+            [
+                "crates/x: 3 files import each other in a circle\n    a.rs -> b.rs: B\n    a.rs -> c.rs: C\n    \
+              b.rs -> c.rs: c\n    c.rs -> a.rs: A"
+            ]
         );
     }
 

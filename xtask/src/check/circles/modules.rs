@@ -157,7 +157,8 @@ impl<'a> Reader<'_, 'a> {
                     scan.names.insert(first);
                     let mut path = vec![first.to_owned()];
                     self.at += 1;
-                    while let (Some(Token::Colons), Some(Token::Name(name))) = (self.token(0), self.token(1)) {
+                    while let (Some(Token::Colons), Some(Token::Name(name))) = (self.token(0), self.token(1))
+                    {
                         path.push(name.to_owned());
                         self.at += 2;
                     }
@@ -275,7 +276,10 @@ mod tests {
     fn paths_in_the_code_count_and_those_in_comments_and_tests_do_not() {
         let arrows = read(&[
             ("lib.rs", "mod a; mod b; mod c; pub fn f() { b::g::<a>() }"),
-            ("a.rs", "//! crate::b::X\nfn f() { super::c::h() }\n#[cfg(test)] mod tests { use crate::b::X; }"),
+            (
+                "a.rs",
+                "//! crate::b::X\nfn f() { super::c::h() }\n#[cfg(test)] mod tests { use crate::b::X; }",
+            ),
             ("b.rs", "mod inline { pub(in crate::a) fn f() { super::super::a::f(); super::g() } } fn g() {}"),
             ("c.rs", "struct S { b: u8 }"),
             ("bin/tool.rs", "use crate::a;"),

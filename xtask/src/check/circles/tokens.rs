@@ -123,16 +123,7 @@ fn is_test_attribute(tokens: &[Token<'_>]) -> bool {
     matches!(
         tokens,
         [Sign('#'), Sign('['), Name("cfg"), Sign('('), Name("test"), Sign(')'), ..]
-            | [
-                Sign('#'),
-                Sign('['),
-                Name("cfg"),
-                Sign('('),
-                Name("all"),
-                Sign('('),
-                Name("test"),
-                ..
-            ]
+            | [Sign('#'), Sign('['), Name("cfg"), Sign('('), Name("all"), Sign('('), Name("test"), ..]
     )
 }
 
@@ -152,9 +143,8 @@ fn attribute(tokens: &[Token<'_>]) -> usize {
 
 /// The length of the item at the start of `tokens`: up to its `;`, or to the end of its block.
 fn item(tokens: &[Token<'_>]) -> usize {
-    let is_visibility =
-        |token: &&Token<'_>| matches!(token, Token::Name("pub" | "crate" | "super") | Token::Sign('(' | ')'));
-    let is_import = tokens.iter().find(|token| !is_visibility(token)) == Some(&Token::Name("use"));
+    let is_import =
+        tokens.iter().take_while(|token| **token != Token::Colons).any(|t| *t == Token::Name("use"));
     let mut depth = 0;
     for (index, token) in tokens.iter().enumerate() {
         match token {

@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use aws_sdk_ecr::{Client, types::LayerAvailability};
-use bp_artifact::{Digest, Repository};
+use bp_artifact::{Digest, Repository, sync::lock};
 use tokio::sync::oneshot;
 
 use crate::store::RequestCounter;
@@ -35,11 +35,15 @@ impl LayerChecks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
-    pub(in crate::registry) async fn has(self: &Arc<Self>, digest: &Digest, requests: &RequestCounter) -> Option<bool> {
+    pub(in crate::registry) async fn has(
+        self: &Arc<Self>,
+        digest: &Digest,
+        requests: &RequestCounter,
+    ) -> Option<bool> {
         let (answer, answered) = oneshot::channel();
         let waiting = {
             let mut waiting = self.lock();

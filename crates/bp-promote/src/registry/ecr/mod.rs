@@ -22,7 +22,11 @@ use super::{
 /// The profile of its registries.
 pub(super) fn profile(registry: &Registry) -> Option<RegistryProfile> {
     registry.ecr()?;
-    Some(RegistryProfile { challenge: Some(Challenge::Basic), quotas: Some(quota), validates_references: true })
+    Some(RegistryProfile {
+        challenge: Some(Challenge::Basic),
+        quotas: Some(quota),
+        validates_references: true,
+    })
 }
 
 /// The published default quotas for one account and region, by the API action that a request counts as.
