@@ -4,11 +4,15 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{Classified as _, ErrorClass, ImageRef};
+use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
 use bp_promote::{
-    CopyError, CopyOptions, copy,
+    CopyError, CopyOptions, RegistryClient,
+    content::Descriptor,
+    copy,
     copy::{CopyEvent, Side},
-    registry::{CredentialError, CredentialSource, Login},
+    registry::{Anonymous, CredentialError, CredentialSource, Login, RegistryError, transport},
+    retry::RetryPolicy,
+    store::StoreError,
 };
 use bp_sandbox::{
     Effect, Fault,
@@ -16,6 +20,7 @@ use bp_sandbox::{
 };
 use common::*;
 use futures_core::future::BoxFuture;
+use futures_util::TryStreamExt as _;
 use tokio::time::Instant;
 
 fn throttled(seconds: u64) -> Effect {
@@ -110,6 +115,28 @@ async fn a_blob_that_breaks_off_goes_on_where_it_was() {
         if report.source_requests > 3 {
             assert_eq!(read == total, ranges, "{read} of {total}, largest {size}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_is_resumed_as_often_as_the_retry_policy_allows() {
+    for retries in [0, 2] {
+        let world = World::plain();
+        let image = large(1 << 20);
+        world.push(&image);
+        world.sandbox.faults().inject(Fault::new(Effect::CutBody(10)).at(SRC).on("GET blob").times(100));
+        let client = RegistryClient::builder()
+            .transport(transport(world.sandbox.transport()))
+            .credentials(Anonymous)
+            .retry(RetryPolicy::new(retries))
+            .build()
+            .unwrap();
+        let repository = client.repository(&format!("{SRC}/shop/web").parse().unwrap());
+        let layer = image.blobs().iter().max_by_key(|blob| blob.len()).unwrap().clone();
+        let layer = Descriptor::of("", Digest::sha256(&layer), layer.len() as u64);
+        let read = repository.blob(&layer).await.unwrap().try_collect::<Vec<_>>().await;
+        assert!(matches!(read, Err(StoreError::Registry(RegistryError::Transport { .. }))), "{read:?}");
+        assert_eq!(world.sandbox.ledger().count_of("GET blob"), 1 + retries);
     }
 }
 
