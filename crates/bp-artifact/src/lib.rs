@@ -37,6 +37,7 @@ mod document;
 mod error;
 mod exit;
 mod image;
+pub mod media_type;
 mod operation;
 mod parse;
 mod platform;

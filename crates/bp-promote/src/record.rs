@@ -1,6 +1,9 @@
 //! What was promoted: a record that stays beside the image.
 
-use bp_artifact::{Digest, Repository};
+use bp_artifact::{
+    Digest, Repository,
+    media_type::{OCI_EMPTY, OCI_MANIFEST},
+};
 use bytes::Bytes;
 use futures_util::stream;
 use jiff::Timestamp;
@@ -18,9 +21,6 @@ use crate::{
 const SOURCE: &str = "dev.bp-promote.source";
 const DESTINATION: &str = "dev.bp-promote.destination";
 const REFERENCE: &str = "dev.bp-promote.reference";
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Which image was carried from where to where, and what was there before: the way back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl PromotionRecord {
         let subject = repository.manifest(&subject).await?.descriptor();
         let record = Bytes::from(json!(self).to_string());
         let layer = Descriptor::of(Self::MEDIA_TYPE, Digest::sha256(&record), record.len() as u64);
-        let config = Descriptor::of(EMPTY, Digest::sha256("{}"), 2);
+        let config = Descriptor::of(OCI_EMPTY, Digest::sha256("{}"), 2);
         for (blob, bytes) in [(&layer, record), (&config, Bytes::from_static(b"{}"))] {
             if repository.has_blob(&blob.digest).await? {
                 continue;
@@ -107,7 +107,7 @@ impl PromotionRecord {
             })?;
         }
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": Self::MEDIA_TYPE,
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": Self::MEDIA_TYPE,
             "config": config, "layers": [layer], "subject": subject,
             "annotations": {
                 "org.opencontainers.image.created": self.at,
@@ -117,7 +117,8 @@ impl PromotionRecord {
             },
         });
         let bytes = Bytes::from(manifest.to_string());
-        let manifest = Manifest { media_type: MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
+        let manifest =
+            Manifest { media_type: OCI_MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
         repository.put_referrer(&self.digest, &manifest).await?;
         Ok(manifest.digest)
     }

@@ -18,17 +18,9 @@ use crate::{
     aws::{AwsError, AwsErrorKind},
     digest::Digest,
     image::ResolvedImage,
+    media_type,
     reference::{ImageRef, Repository},
 };
-
-/// The manifests that run, and their indexes. Without indexes in this list a registry may answer with one platform of
-/// them, under another digest.
-const ACCEPTED: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
 
 /// Resolves images of Amazon ECR, in one call of BatchGetImage.
 ///
@@ -105,7 +97,7 @@ impl EcrResolver {
             .registry_id(account)
             .repository_name(repository.path())
             .image_ids(identifier(image))
-            .set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()))
+            .set_accepted_media_types(Some(media_type::IMAGES.map(str::to_owned).to_vec()))
             .send()
             .await
             .map_err(|error| failed(repository, "ecr:BatchGetImage", error))?;

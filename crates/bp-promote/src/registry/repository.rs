@@ -131,7 +131,7 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn head(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
         let call = self.host.call(Method::HEAD, self.path(format_args!("manifests/{reference}")));
-        let call = call.header(header::ACCEPT, ACCEPT);
+        let call = call.header(header::ACCEPT, &ACCEPT);
         let headers = match self.send(&self.pull, &call, &[200]).await {
             Ok(response) => response.headers().clone(),
             Err(RegistryError::NotFound { .. }) => return Ok(None),
@@ -166,7 +166,7 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
         let call = self.host.call(Method::GET, self.path(format_args!("manifests/{reference}")));
-        let call = call.header(header::ACCEPT, ACCEPT);
+        let call = call.header(header::ACCEPT, &ACCEPT);
         let read = || self.read_manifest(&call, reference);
         self.client.0.retry.run(self.observer.as_ref(), read).await
     }
