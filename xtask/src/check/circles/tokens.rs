@@ -143,8 +143,9 @@ fn attribute(tokens: &[Token<'_>]) -> usize {
 
 /// The length of the item at the start of `tokens`: up to its `;`, or to the end of its block.
 fn item(tokens: &[Token<'_>]) -> usize {
-    let is_import =
-        tokens.iter().take_while(|token| **token != Token::Colons).any(|t| *t == Token::Name("use"));
+    let is_visibility =
+        |token: &&Token<'_>| matches!(token, Token::Name("pub" | "crate" | "super") | Token::Sign('(' | ')'));
+    let is_import = tokens.iter().find(|token| !is_visibility(token)) == Some(&Token::Name("use"));
     let mut depth = 0;
     for (index, token) in tokens.iter().enumerate() {
         match token {
