@@ -7,6 +7,7 @@ mod circles;
 mod direction;
 mod documented;
 mod features;
+mod finding;
 mod fuzz;
 mod hygiene;
 mod length;
@@ -17,12 +18,15 @@ mod paths;
 mod scenarios;
 mod workspace;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use self::{
+    finding::{Finding, Severity},
+    workspace::Workspace,
+};
 use crate::report;
-use workspace::Workspace;
 
 /// A check: its name, what it proves, and how.
 struct Check {
@@ -102,38 +106,6 @@ const CHECKS: &[Check] = &[
         run: features::check,
     },
 ];
-
-/// What a check found.
-struct Finding {
-    severity: Severity,
-    message: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Severity {
-    Warning,
-    Failure,
-}
-
-impl Finding {
-    fn failure(message: impl Into<String>) -> Self {
-        Finding { severity: Severity::Failure, message: message.into() }
-    }
-
-    fn warning(message: impl Into<String>) -> Self {
-        Finding { severity: Severity::Warning, message: message.into() }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = match self.severity {
-            Severity::Warning => "warning",
-            Severity::Failure => "failure",
-        };
-        write!(f, "  {label}: {}", self.message)
-    }
-}
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -6,8 +6,9 @@ use super::{
     AccountId, Config, ConfigError, DeployPolicy, EcsConfig, EksConfig, Environment, EnvironmentConfig,
     Limits, Project, Region, RoleArn,
     keys::{LEAVE, ROLL_BACK},
-    layer::{FileLayer, Origin, Setting, Settings},
+    layer::{FileLayer, Setting, Settings},
     name::is_dns_name,
+    origin::Origin,
 };
 use crate::{
     deploy::OnFailure,
