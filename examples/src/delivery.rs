@@ -176,18 +176,16 @@ impl Delivery {
             options = options.fail_after(tasks);
         }
         let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
-        let container = match &ecs.container {
+        let service = cluster.service(&ecs.service, options);
+        let first = match &ecs.container {
             Some(container) => container.clone(),
-            None => {
-                let service = cluster.service(&ecs.service, "", options.clone());
-                only(service.definition().await?.container_names())?
-            }
+            None => only(service.definition().await?.container_names())?,
         };
-        let overlay = crate::ecs::overlay(ecs, &container);
-        let service = cluster.service(&ecs.service, container, options).overlay(overlay);
+        let overlay = crate::ecs::overlay(ecs, &first);
+        let service = service.container(first).overlay(overlay);
         #[cfg(feature = "logs")]
         let service = service.logs(self.clients.logs());
-        let service = ecs.also.iter().fold(service, EcsTarget::also);
+        let service = ecs.also.iter().fold(service, EcsTarget::container);
         match &ecs.definition {
             Some(file) => Ok(service.base(crate::ecs::definition(file)?)),
             None => Ok(service),

@@ -249,7 +249,7 @@ impl Ui {
                 self.say(lines.join("\n"));
             }
         }
-        self.say(format!("    what to do: {}", failure.cause.advice()));
+        self.say(format!("    what to do: {}", failure.advice()));
     }
 
     fn finished(&self, outcome: &Outcome) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode};
-use bp_ecs::EcsTarget;
+use bp_ecs::Cluster;
 use bp_secrets::{
     CheckReport, Depth, Reference, check,
     check::Checked,
@@ -38,7 +38,7 @@ pub enum Form {
 pub async fn of_service(environment: &EnvironmentConfig, clients: &Clients) -> Result<Bindings, Failure> {
     let service = environment.ecs()?;
     let options = bp_ecs::Options::new(environment.deploy.timeout)?;
-    let target = EcsTarget::new(clients.ecs(), &service.cluster, &service.service, "", options);
+    let target = Cluster::new(clients.ecs(), &service.cluster).service(&service.service, options);
     let secrets = target.definition().await?.secrets();
     let binding = |secret: &bp_ecs::SecretReference| -> Result<(String, Reference), Failure> {
         let name = format!("{}.{}", secret.container, secret.name);

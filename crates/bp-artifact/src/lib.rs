@@ -60,8 +60,8 @@ pub use config::{
 };
 pub use deploy::{
     Cause, Change, Current, DeployEvent, Drift, Evidence, EvidenceKind, FailureReport, Observation,
-    OnFailure, Outcome, Progress, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId,
-    TargetReceipt, Verdict,
+    OnFailure, Outcome, Progress, Proof, Receipt, ReceiptState, Revision, RunningImage, Target, TargetError,
+    TargetId, TargetReceipt, Verdict,
 };
 pub use digest::{Algorithm, Digest, Hasher};
 pub use document::{DocumentError, Location, write_atomically};

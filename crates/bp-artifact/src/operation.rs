@@ -127,6 +127,18 @@ impl<E: Event, R: Send + 'static> Operation<E, R> {
     }
 }
 
+impl<E: Event, T: Send + 'static, F: Send + 'static> Operation<E, Result<T, F>> {
+    /// The same operation, whose error is turned into another.
+    pub fn map_err<G: Send + 'static>(
+        self,
+        map: impl FnOnce(F) -> G + Send + 'static,
+    ) -> Operation<E, Result<T, G>> {
+        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        let task = tokio::spawn(async move { self.await.map_err(map) });
+        Operation { shared, cancel, task }
+    }
+}
+
 impl<E, R> Stream for Operation<E, R> {
     type Item = E;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_ecs::config::{BehaviorVersion, Region};
 use bp_artifact::{DigestRef, ResolvedImage};
-use bp_ecs::{EcsTarget, Options};
+use bp_ecs::{Cluster, Options};
 use bp_sandbox::{Behaviour, Clock, ImageBuilder, Sandbox, registry::RegistryOptions};
 use serde_json::json;
 
@@ -45,7 +45,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // What a deploying program does.
     let options = Options::new(Duration::from_secs(60))?.cadence(Duration::from_millis(200))?;
-    let web = EcsTarget::new(aws_sdk_ecs::Client::from_conf(config), "shop", "web", "web", options);
+    let web =
+        Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options).container("web");
     let mut deployment = web.deploy(&broken);
     while let Some(event) = deployment.next_event().await {
         println!("{}", serde_json::to_string(&event)?);

@@ -48,7 +48,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         say(json!({ "event": "updated", "revision": registered.arn() }));
         return Ok(());
     }
-    let mut deployment = shop.service(service, container, Options::new(LIMIT)?).deploy(&image.into());
+    let target = shop.service(service, Options::new(LIMIT)?).container(container);
+    let mut deployment = target.deploy(&image.into());
     while let Some(event) = deployment.next_event().await {
         say(serde_json::to_value(&event)?);
     }

@@ -81,6 +81,14 @@ pub enum Error {
         /// The names that are there.
         containers: Vec<String>,
     },
+    /// Several containers, and none was named.
+    #[error("{definition} has the containers {}: name the one to deploy to", list(containers))]
+    ContainerNotNamed {
+        /// Where they were looked for.
+        definition: String,
+        /// The names that are there.
+        containers: Vec<String>,
+    },
     /// No such task definition.
     #[error("there is no task definition {definition:?}")]
     DefinitionNotFound {
@@ -210,6 +218,7 @@ impl Classified for Error {
             | Error::ServiceNotFound { .. }
             | Error::ContainerNotFound { .. }
             | Error::ContainerAmbiguous { .. }
+            | Error::ContainerNotNamed { .. }
             | Error::DefinitionNotFound { .. }
             | Error::MalformedDefinition { .. }
             | Error::Refused { .. } => ErrorClass::BadInput,

@@ -3,11 +3,12 @@
 //! ```no_run
 //! use std::time::Duration;
 //! use bp_artifact::{DigestRef, ResolvedImage};
-//! use bp_ecs::{EcsTarget, Options};
+//! use bp_ecs::{Cluster, Options};
 //!
 //! # async fn run(config: &aws_sdk_ecs::config::Config) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = aws_sdk_ecs::Client::from_conf(config.clone());
-//! let web = EcsTarget::new(client, "shop", "web", "web", Options::new(Duration::from_secs(900))?);
+//! let options = Options::new(Duration::from_secs(900))?;
+//! let web = Cluster::new(client, "shop").service("web", options).container("web");
 //!
 //! let image: DigestRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web@sha256:\
 //!                         44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
@@ -88,32 +89,24 @@
 //! None is on by default.
 
 mod api;
-mod apply;
-mod batch;
 mod cluster;
 mod definition;
-mod deploy;
-mod diagnose;
-mod drift;
 mod error;
-mod follow;
-mod judge;
-mod limits;
-#[cfg(feature = "logs")]
-mod logs;
+mod names;
 mod options;
-mod patience;
 mod preflight;
-mod prove;
 mod prune;
-mod survey;
+mod rollout;
 mod target;
 
-pub use bp_artifact::{Change, OnFailure};
+pub use bp_artifact::{
+    Change, OnFailure,
+    deploy::preflight::{Finding, Preflight, Presence, SecretReference},
+};
 pub use cluster::Cluster;
-pub use definition::{ContainerOverlay, Overlay, SecretReference, TaskDefinition};
+pub use definition::{ContainerOverlay, Overlay, TaskDefinition};
 pub use error::Error;
 pub use options::{InFlight, Options};
-pub use preflight::{Finding, Lookups, Preflight, Presence};
+pub use preflight::Lookups;
 pub use prune::{Kept, Pruned};
 pub use target::{Approval, Deployment, EcsTarget};

@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::types::{SortOrder, TaskDefinitionStatus};
 
-use crate::{
-    api::Api,
-    error::Error,
-    target::{EcsTarget, Inner, name_of},
-};
+use crate::{api::Api, error::Error, names::name_of, rollout::ServiceRollout, target::EcsTarget};
 
 /// What was deregistered, and what of the old ones was kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,11 +43,11 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it deregisters one by one, and a further run goes on.
     pub async fn prune(&self, keep: usize, also: &[String]) -> Result<Pruned, Error> {
-        self.0.prune(keep, also).await
+        self.0.with_containers().await?.prune(keep, also).await
     }
 }
 
-impl Inner {
+impl ServiceRollout {
     async fn prune(&self, keep: usize, also: &[String]) -> Result<Pruned, Error> {
         let current = self.current().await?;
         let family = self.api.definition(&current.stable.id).await?.family().to_owned();

@@ -2,20 +2,21 @@
 
 use std::{pin::pin, sync::Arc};
 
-use aws_sdk_ecs::{Client, types::DeploymentLifecycleHookAction};
+use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
-    Current, DeployEvent, DigestRef, Drift, Emitter, Operation, Outcome, Proof, ResolvedImage, Revision,
-    Target, TargetError, TargetId,
+    Current, DeployEvent, DigestRef, Drift, Operation, Outcome, Proof, ResolvedImage, Revision, Target,
+    TargetError, TargetId, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
 use futures_util::future::{Either, select};
 
 use crate::{
-    api::Api,
-    cluster::{Cluster, Shared},
+    api::{Api, Shared},
     definition::{Overlay, TaskDefinition},
     error::Error,
+    names::name_of,
     options::Options,
+    rollout::ServiceRollout,
 };
 
 /// What a deployment tells and ends in.
@@ -23,22 +24,7 @@ pub type Deployment = Operation<DeployEvent, Result<Outcome, Error>>;
 
 /// One container of one ECS service: where an image is deployed to. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct EcsTarget(pub(crate) Arc<Inner>);
-
-#[derive(Debug, Clone)]
-pub(crate) struct Inner {
-    pub(crate) api: Api,
-    pub(crate) id: TargetId,
-    pub(crate) container: String,
-    /// Further containers that run the same image.
-    pub(crate) also: Vec<String>,
-    /// What new revisions are made of, when it is not what the service runs.
-    pub(crate) base: Option<TaskDefinition>,
-    pub(crate) overlay: Overlay,
-    pub(crate) options: Options,
-    #[cfg(feature = "logs")]
-    pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,
-}
+pub struct EcsTarget(pub(crate) Arc<ServiceRollout>);
 
 /// An answer to a deployment that [awaits approval](bp_artifact::Verdict::AwaitingApproval).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,26 +36,13 @@ pub enum Approval {
 }
 
 impl EcsTarget {
-    /// The container `container` of `service` in `cluster` (names or ARNs), reached through `client`. Several services
-    /// of one run come from one [`Cluster`].
-    pub fn new(
-        client: Client,
-        cluster: impl Into<String>,
-        service: impl Into<String>,
-        container: impl Into<String>,
-        options: Options,
-    ) -> Self {
-        Cluster::new(client, cluster).service(service, container, options)
-    }
-
-    pub(crate) fn of(cluster: Arc<Shared>, service: String, container: String, options: Options) -> Self {
+    pub(crate) fn of(cluster: Arc<Shared>, service: String, options: Options) -> Self {
         let id = TargetId::new(format!("ecs/{}/{}", name_of(&cluster.name), name_of(&service)));
         let api = Api::new(cluster, service, options.deadline);
-        EcsTarget(Arc::new(Inner {
+        EcsTarget(Arc::new(ServiceRollout {
             api,
             id,
-            container,
-            also: Vec::new(),
+            containers: Vec::new(),
             base: None,
             overlay: Overlay::default(),
             options,
@@ -78,25 +51,26 @@ impl EcsTarget {
         }))
     }
 
-    pub(crate) fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut ServiceRollout)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }
 
-    /// Deploys the image to this container too, as to a worker that runs the same program.
-    pub fn also(self, container: impl Into<String>) -> Self {
-        self.change(|inner| inner.also.push(container.into()))
+    /// Deploys the image to this container; the definition's only one if none is named. Called again, to that one too, as
+    /// to a worker that runs the same program; the first one's failures count first.
+    pub fn container(self, name: impl Into<String>) -> Self {
+        self.change(|rollout| rollout.containers.push(name.into()))
     }
 
     /// Lays `overlay` over every definition that is deployed.
     pub fn overlay(self, overlay: Overlay) -> Self {
-        self.change(|inner| inner.overlay = overlay)
+        self.change(|rollout| rollout.overlay = overlay)
     }
 
     /// Makes new revisions of `definition`, as from a file, instead of what the service runs. Its images are replaced,
     /// and its ARN, if it has one, means nothing.
     pub fn base(self, definition: TaskDefinition) -> Self {
-        self.change(|inner| inner.base = Some(definition.unregistered()))
+        self.change(|rollout| rollout.base = Some(definition.unregistered()))
     }
 
     /// `ecs/<cluster>/<service>`.
@@ -104,21 +78,16 @@ impl EcsTarget {
         self.0.id.clone()
     }
 
-    fn spawn<F>(&self, work: impl FnOnce(Arc<Inner>, Emitter<DeployEvent>) -> F) -> Deployment
+    fn spawn<F>(&self, work: impl FnOnce(Arc<ServiceRollout>, Reporter) -> F + Send + 'static) -> Deployment
     where
-        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+        F: Future<Output = Result<Outcome, Error>> + Send,
     {
-        let inner = Arc::clone(&self.0);
-        Operation::spawn(|events| {
-            let at_work = inner.api.cluster.at_work();
-            let work = work(inner, events.clone());
-            until_cancelled(
-                async move {
-                    let _at_work = at_work;
-                    work.await
-                },
-                events,
-            )
+        let rollout = Arc::clone(&self.0);
+        Operation::spawn(|events| async move {
+            let _at_work = rollout.api.cluster.at_work();
+            let reporter = Reporter::new(&events, rollout.id.clone());
+            let work = async { work(rollout.with_containers().await?, reporter.clone()).await };
+            until_cancelled(work, &reporter).await
         })
     }
 
@@ -144,7 +113,7 @@ impl EcsTarget {
     /// the next run finishes the work.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         let image = image.clone();
-        self.spawn(|inner, events| async move { inner.deploy(&image, &events).await })
+        self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
     }
 
     /// Follows the deployment under way, or reports the last one, and changes nothing.
@@ -158,7 +127,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub fn watch(&self) -> Deployment {
-        self.spawn(|inner, events| async move { inner.watch(&events).await })
+        self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await })
     }
 
     /// Puts `revision` back and watches it to its end. A rollback of ECS's own to that revision is followed.
@@ -175,7 +144,7 @@ impl EcsTarget {
     /// As [`deploy`](Self::deploy).
     pub fn restore(&self, revision: &Revision) -> Deployment {
         let revision = revision.clone();
-        self.spawn(|inner, events| async move { inner.restore(&revision, &events).await })
+        self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
     }
 
     /// Goes back: to the last stable revision while a deployment is under way or has failed in place, else to the one
@@ -190,9 +159,9 @@ impl EcsTarget {
     /// # Cancel safety
     /// As [`deploy`](Self::deploy).
     pub fn rollback(&self) -> Deployment {
-        self.spawn(|inner, events| async move {
-            let revision = inner.previous().await?;
-            inner.restore(&revision, &events).await
+        self.spawn(|rollout, reporter| async move {
+            let revision = rollout.previous().await?;
+            rollout.restore(&revision, &reporter).await
         })
     }
 
@@ -242,7 +211,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn wanted(&self, image: &DigestRef) -> Result<TaskDefinition, Error> {
-        self.0.wanted(&self.definition().await?, image)
+        self.0.with_containers().await?.wanted(&self.definition().await?, image)
     }
 
     /// A revision by its name, to be [restored](Self::restore): `web:41`, or an ARN. A family alone is its latest.
@@ -256,7 +225,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn revision(&self, definition: &str) -> Result<Revision, Error> {
-        self.0.revision(definition).await
+        self.0.with_containers().await?.revision(definition).await
     }
 
     /// What runs now, and what to go back to.
@@ -271,7 +240,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn current(&self) -> Result<Current, Error> {
-        self.0.current().await
+        self.0.with_containers().await?.current().await
     }
 
     /// The digests that our container's running tasks report, to be [judged](Proof::judge) against an image. Tasks of
@@ -287,7 +256,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn prove(&self) -> Result<Proof, Error> {
-        self.0.prove().await
+        self.0.with_containers().await?.prove().await
     }
 }
 
@@ -304,7 +273,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
-        self.0.drift(image).await
+        self.0.with_containers().await?.drift(image).await
     }
 }
 
@@ -314,33 +283,23 @@ impl Target for EcsTarget {
     }
 
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
-        Box::pin(async { self.0.current().await.map_err(TargetError::new) })
+        Box::pin(async { EcsTarget::current(self).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, image) = (Arc::clone(&self.0), image.clone());
-        Operation::spawn(|events| async move {
-            let _at_work = inner.api.cluster.at_work();
-            let work = inner.deploy(&image, &events);
-            until_cancelled(work, events.clone()).await.map_err(TargetError::new)
-        })
+        EcsTarget::deploy(self, image).map_err(TargetError::new)
     }
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        let (inner, revision) = (Arc::clone(&self.0), revision.clone());
-        Operation::spawn(|events| async move {
-            let _at_work = inner.api.cluster.at_work();
-            let work = inner.restore(&revision, &events);
-            until_cancelled(work, events.clone()).await.map_err(TargetError::new)
-        })
+        EcsTarget::restore(self, revision).map_err(TargetError::new)
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {
-        Box::pin(async { self.0.prove().await.map_err(TargetError::new) })
+        Box::pin(async { EcsTarget::prove(self).await.map_err(TargetError::new) })
     }
 
     fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
-        Box::pin(async { self.0.drift(image).await.map_err(TargetError::new) })
+        Box::pin(async { EcsTarget::drift(self, image).await.map_err(TargetError::new) })
     }
 }
 
@@ -348,16 +307,11 @@ impl Target for EcsTarget {
 /// a registration that went through is reused by the next run, a deployment that began is adopted.
 async fn until_cancelled(
     work: impl Future<Output = Result<Outcome, Error>>,
-    events: Emitter<DeployEvent>,
+    reporter: &Reporter,
 ) -> Result<Outcome, Error> {
     // The work comes first: where it sees the cancellation by itself it can say what goes on.
-    match select(pin!(work), pin!(events.cancelled())).await {
+    match select(pin!(work), pin!(reporter.cancelled())).await {
         Either::Left((report, _)) => report,
         Either::Right(_) => Err(Error::Interrupted { deployment: None }),
     }
-}
-
-/// The last part of an ARN's resource, or a plain name.
-pub(crate) fn name_of(text: &str) -> &str {
-    text.rsplit('/').next().unwrap_or(text)
 }

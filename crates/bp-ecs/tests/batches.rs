@@ -29,7 +29,7 @@ async fn described(count: usize) -> (usize, usize) {
     let new = shop.image("2");
     let cluster = Cluster::new(shop.client(), "shop");
     let deployments: Vec<_> =
-        names.iter().map(|name| cluster.service(name, "web", options()).deploy(&new)).collect();
+        names.iter().map(|name| cluster.service(name, options()).container("web").deploy(&new)).collect();
     for outcome in join_all(deployments.into_iter().map(IntoFuture::into_future)).await {
         assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
     }
@@ -54,7 +54,7 @@ async fn one_service_that_is_gone_spoils_nothing_for_the_others() {
     let mut all = names.clone();
     all.push("nope".to_owned());
     let deployments: Vec<_> =
-        all.iter().map(|name| cluster.service(name, "web", options()).deploy(&new)).collect();
+        all.iter().map(|name| cluster.service(name, options()).container("web").deploy(&new)).collect();
     let ends = join_all(deployments.into_iter().map(IntoFuture::into_future)).await;
     assert!(ends[..3].iter().all(|end| end.as_ref().unwrap().verdict.is_success()));
     assert!(ends[3].as_ref().unwrap_err().to_string().contains("no service \"nope\""));

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use bp_artifact::{Change, Classified, ErrorClass, ExitCode, Saga, Target, Verdict};
-use bp_ecs::{Cluster, ContainerOverlay, EcsTarget, Error, Overlay, TaskDefinition};
+use bp_ecs::{Cluster, ContainerOverlay, Error, Overlay, TaskDefinition};
 use bp_sandbox::Behaviour;
 use common::{Shop, definition, options, reference};
 use serde_json::{Value, json};
@@ -54,12 +54,12 @@ async fn several_containers_run_the_image_and_all_are_proven() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
-    let outcome = shop.target().also("proxy").deploy(&new).await.unwrap();
+    let outcome = shop.target().container("proxy").deploy(&new).await.unwrap();
     assert_eq!(outcome.verdict, Verdict::Deployed);
     shop.drained().await;
     assert!(service.running().iter().all(|c| c.digest == new.digest().as_str()), "{:?}", service.running());
     assert_eq!(outcome.proof.observations.len(), 2 * (1 + 2), "two containers: the revision and two tasks");
-    let error = shop.target().also("worker").deploy(&new).await.unwrap_err();
+    let error = shop.target().container("worker").deploy(&new).await.unwrap_err();
     assert!(error.to_string().ends_with("no container \"worker\"; it has web, proxy"), "{error}");
 }
 
@@ -96,7 +96,10 @@ async fn a_file_that_brings_our_container_for_the_first_time() {
     shop.web(&old).create();
     let mut json = definition(&old);
     json["containerDefinitions"][0]["name"] = json!("app");
-    let target = EcsTarget::new(shop.client(), "shop", "web", "app", options()).base(file(json).unwrap());
+    let target = Cluster::new(shop.client(), "shop")
+        .service("web", options())
+        .container("app")
+        .base(file(json).unwrap());
     let outcome = target.deploy(&new).await.unwrap();
     assert_eq!(outcome.verdict, Verdict::Deployed);
     assert!(outcome.previous.unwrap().id.ends_with("web:1"));
@@ -126,7 +129,8 @@ async fn two_services_of_one_family_share_the_new_revision() {
         shop.ecs.new_service("shop", name).task_definition("web:1").create();
     }
     let cluster = Cluster::new(shop.client(), "shop");
-    let targets = names.map(|name| -> Arc<dyn Target> { Arc::new(cluster.service(name, "web", options())) });
+    let targets =
+        names.map(|name| -> Arc<dyn Target> { Arc::new(cluster.service(name, options()).container("web")) });
     let home = std::env::temp_dir().join(format!("bp-ecs-family-{}.json", std::process::id()));
     let receipt = Saga::new(targets.to_vec(), new.clone(), &home).run().await.unwrap();
     std::fs::remove_file(home).unwrap();
@@ -170,7 +174,7 @@ async fn an_earlier_revision_is_deployed_by_its_name() {
     let target = shop.target();
     target.deploy(&new).await.unwrap();
     let earlier = target.revision("web:1").await.unwrap();
-    assert_eq!(earlier.image, old.reference.to_string());
+    assert!(earlier.image.is(&old.reference));
     let outcome = target.restore(&earlier).await.unwrap();
     assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true));
     assert!(service.definition().ends_with("web:1"));

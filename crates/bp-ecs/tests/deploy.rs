@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_ecs::config::{BehaviorVersion, Region, retry::RetryConfig};
 use bp_artifact::{Classified, DeployEvent, Digest, ErrorClass, ResolvedImage, Target, Verdict};
-use bp_ecs::{EcsTarget, Error, Options};
+use bp_ecs::{Cluster, EcsTarget, Error, Options};
 use bp_sandbox::{Effect, Fault};
 use common::{HOST, Shop, definition, options, run};
 use serde_json::json;
@@ -168,7 +168,7 @@ async fn refused(shop: &Shop, target: &EcsTarget, image: &ResolvedImage) -> (Str
 async fn a_wrong_container_name_lists_the_containers_and_changes_nothing() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
-    let target = EcsTarget::new(shop.client(), "shop", "web", "wbe", options());
+    let target = Cluster::new(shop.client(), "shop").service("web", options()).container("wbe");
     let (message, class) = refused(&shop, &target, &shop.image("2")).await;
     assert!(message.ends_with("has no container \"wbe\"; it has web, proxy"), "{message}");
     assert_eq!(class, ErrorClass::BadInput);
@@ -182,7 +182,7 @@ async fn an_unknown_cluster_and_an_unknown_service_are_told_apart() {
     for (cluster, service, part) in
         [("nope", "web", "no ECS cluster \"nope\""), ("shop", "nope", "\"shop\" has no service \"nope\"")]
     {
-        let target = EcsTarget::new(shop.client(), cluster, service, "web", options());
+        let target = Cluster::new(shop.client(), cluster).service(service, options()).container("web");
         let (message, class) = refused(&shop, &target, &image).await;
         assert!(message.contains(part), "{message}");
         assert_eq!(class, ErrorClass::BadInput);
@@ -248,7 +248,9 @@ async fn no_credentials_and_no_network_are_one_clear_line_each() {
         .retry_config(RetryConfig::disabled())
         .http_client(shop.sandbox.http_client())
         .build();
-    let stranger = EcsTarget::new(aws_sdk_ecs::Client::from_conf(config), "shop", "web", "web", options());
+    let stranger = Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop")
+        .service("web", options())
+        .container("web");
     let error = stranger.deploy(&image).await.unwrap_err();
     assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
 
@@ -318,7 +320,7 @@ async fn the_trait_is_the_same_target() {
     let target: Box<dyn Target> = Box::new(shop.target());
     assert_eq!(target.id().as_str(), "ecs/shop/web");
     let current = target.current().await.unwrap();
-    assert!(current.stable.image.starts_with(HOST) && current.rolling_out.is_none());
+    assert!(current.stable.image.as_str().starts_with(HOST) && current.rolling_out.is_none());
     let outcome = target.deploy(&shop.image("2")).await.unwrap();
     assert_eq!(outcome.verdict, Verdict::Deployed);
     let restored = target.restore(&current.stable).await.unwrap();

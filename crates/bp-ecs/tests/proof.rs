@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use bp_artifact::{DeployEvent, Digest, Outcome, PlatformImage, ResolvedImage, Verdict};
-use bp_ecs::EcsTarget;
+use bp_ecs::Cluster;
 use common::{Shop, options, reference, run};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -89,7 +89,7 @@ impl Replay {
         let shop = Shop::new();
         let client = shop.client_over(self.into_shared());
         let (events, outcome) =
-            run(EcsTarget::new(client, "shop", "web", "web", options()).deploy(image)).await;
+            run(Cluster::new(client, "shop").service("web", options()).container("web").deploy(image)).await;
         (events, outcome.unwrap())
     }
 

@@ -12,7 +12,7 @@ mod aws {
         config::{BehaviorVersion, Region},
     };
     use bp_artifact::{Digest, DigestRef};
-    use bp_ecs::{Cluster, ContainerOverlay, EcsTarget, Error, Options, Overlay, TaskDefinition};
+    use bp_ecs::{Cluster, ContainerOverlay, Error, Options, Overlay, TaskDefinition};
     use serde_json::json;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,7 +89,7 @@ mod aws {
         let ecs = client();
         ecs.create_cluster().cluster_name("e2e-named").send().await.expect("create-cluster");
         let options = Options::new(Duration::from_secs(60)).expect("options");
-        let web = EcsTarget::new(ecs.clone(), "e2e-named", "web", "web", options);
+        let web = Cluster::new(ecs.clone(), "e2e-named").service("web", options).container("web");
         let error = web.definition().await.expect_err("no service");
         assert!(matches!(error, Error::ServiceNotFound { .. }), "{error}");
         let error = web.revision("no-such-family").await.expect_err("no definition");
@@ -119,8 +119,12 @@ mod aws {
             .await
             .expect("create-service");
         let options = Options::new(Duration::from_secs(60)).expect("options");
-        let error =
-            cluster.service("web", "web", options).deploy(&image("2").into()).await.expect_err("refused");
+        let error = cluster
+            .service("web", options)
+            .container("web")
+            .deploy(&image("2").into())
+            .await
+            .expect_err("refused");
         assert!(error.to_string().contains("CODE_DEPLOY"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use bp_artifact::{DeployEvent, Verdict};
-use bp_ecs::{EcsTarget, Error};
+use bp_ecs::{Cluster, Error};
 use common::{Shop, options, run};
 
 /// A network that goes dead at one request, before or after it was handled: what a killed process leaves.
@@ -70,7 +70,8 @@ async fn killed_at_any_call_and_run_again() {
             let left = Arc::new(AtomicUsize::new(at));
             let dying = Dying { inner: shop.sandbox.transport(), left: Arc::clone(&left), handled };
             let client = shop.client_over(dying.into_shared());
-            let mut killed = EcsTarget::new(client, "shop", "web", "web", options()).deploy(&new);
+            let mut killed =
+                Cluster::new(client, "shop").service("web", options()).container("web").deploy(&new);
             // Polled until it has gone quiet, then dropped where it is.
             let moment = Duration::from_millis(50);
             let mut ended = false;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_ecs::config::{BehaviorVersion, Region};
 use bp_artifact::{Cause, DeployEvent, ResolvedImage, Verdict};
-use bp_ecs::{EcsTarget, Options};
+use bp_ecs::{Cluster, EcsTarget, Options};
 use bp_sandbox::{Behaviour, Clock, ImageBuilder, Sandbox, Served, registry::RegistryOptions};
 use common::{ACCOUNT, HOST, REGION, reference, run};
 
@@ -40,7 +40,7 @@ impl World {
             .build();
         let options = Options::new(Duration::from_secs(60)).unwrap();
         let options = options.cadence(Duration::from_millis(50)).unwrap();
-        EcsTarget::new(aws_sdk_ecs::Client::from_conf(config), "shop", "web", "web", options)
+        Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options).container("web")
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use bp_artifact::{Cause, Classified, DeployEvent, ErrorClass, Outcome, Target, Verdict};
-use bp_ecs::{Deployment, EcsTarget, Error, InFlight, Options};
+use bp_ecs::{Cluster, Deployment, Error, InFlight, Options};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use common::{Shop, definition, options, run};
 use tokio::time::Instant;
@@ -310,6 +310,7 @@ async fn the_trait_says_the_same() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.deny("ecs:DescribeServiceDeployments"));
-    let target: Box<dyn Target> = Box::new(EcsTarget::new(shop.client(), "shop", "web", "web", options()));
+    let target: Box<dyn Target> =
+        Box::new(Cluster::new(shop.client(), "shop").service("web", options()).container("web"));
     assert_eq!(target.deploy(&shop.image("2")).await.unwrap().verdict, Verdict::Unobserved);
 }

@@ -92,10 +92,10 @@ async fn the_first_roll_out_has_nothing_to_go_back_to() {
 #[tokio::test(start_paused = true)]
 async fn a_tag_that_ran_before_is_put_back_and_stays_unproven() {
     let world = World::new().await;
-    let revision = Revision { id: "1".into(), image: format!("{REGISTRY}/shop/web:first") };
+    let revision = Revision::new("1", format!("{REGISTRY}/shop/web:first"));
     let outcome = world.target().restore(&revision).await.unwrap();
     assert_eq!((outcome.verdict, outcome.changed), (Verdict::Unproven, true), "{outcome:?}");
-    assert_eq!(world.running_image(), revision.image);
+    assert_eq!(revision.image, world.running_image());
 }
 
 #[tokio::test(start_paused = true)]

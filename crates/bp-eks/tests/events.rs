@@ -42,7 +42,7 @@ async fn a_rollout_of_a_workload_has_one_target_and_is_planned_and_finished_once
     run("the same image", &id, target.deploy(&second), Verdict::Deployed).await;
     run("back", &id, target.rollback(), Verdict::Deployed).await;
     run("one that fails", &id, target.deploy(&world.image("crash", crash())), Verdict::RolledBack).await;
-    let first = Revision { id: "1".into(), image: world.first.reference.to_string() };
+    let first = Revision::new("1", &world.first.reference);
     run("to a revision", &id, target.restore(&first), Verdict::Deployed).await;
 
     world.cluster.create(json!({
@@ -112,7 +112,7 @@ async fn a_stage_and_a_switch_have_the_services_target_and_are_planned_and_finis
     assert_eq!(changes, Some((true, Some(fourth.reference.clone()))));
     run("the same again", &id, shop.deploy(&fourth), Verdict::Deployed).await;
     run("of what fails", &id, shop.deploy(&world.image("crash", crash())), Verdict::RolledBack).await;
-    let lost = Revision { id: "blue".into(), image: second.reference.to_string() };
+    let lost = Revision::new("blue", &second.reference);
     run("to a revision", &id, Target::restore(&shop, &lost), Verdict::Deployed).await;
 }
 

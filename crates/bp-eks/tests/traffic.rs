@@ -364,7 +364,7 @@ async fn as_a_target_it_goes_back_to_what_was_noted() {
     let shop = shop(&world);
     let target: &dyn Target = &shop;
     let noted = target.current().await.unwrap().stable;
-    assert_eq!(noted, Revision { id: "blue".into(), image: world.first.reference.to_string() });
+    assert_eq!(noted, Revision::new("blue", &world.first.reference));
     let second = world.image("second", Behaviour::default());
     assert_eq!(target.deploy(&second).await.unwrap().verdict, Verdict::Deployed);
     assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::Deployed);
@@ -377,8 +377,8 @@ async fn as_a_target_it_goes_back_to_what_was_noted() {
     }
     target.restore(&noted).await.unwrap();
     settle().await;
-    assert_eq!(served(&world, "web"), vec![noted.image.clone(); 3]);
-    let lost = Revision { id: "blue".into(), image: "r.example.com/web:1.0".into() };
+    assert_eq!(served(&world, "web"), vec![noted.image.to_string(); 3]);
+    let lost = Revision::new("blue", "r.example.com/web:1.0");
     assert!(target.restore(&lost).await.unwrap_err().to_string().contains("nothing to switch back to"));
 }
 

@@ -193,7 +193,7 @@ async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() 
 async fn a_restored_revision_and_a_job_are_unobserved_alike() {
     let world = World::new().await;
     let second = world.image("second", SLOW);
-    let revision = Revision { id: "7".into(), image: second.reference.to_string() };
+    let revision = Revision::new("7", &second.reference);
     let work = world.target().restore(&revision);
     sleep(Duration::from_secs(5)).await;
     block(&world, unauthorized());

@@ -1,20 +1,27 @@
 //! What every deployment shares, whatever it deploys to: target, events, verdict, failure, proof, outcome, and the
 //! recorder of one while it runs ([`run`]).
 
+mod cause;
 mod drift;
 mod event;
 mod failure;
 mod origin;
 mod outcome;
+pub mod preflight;
 mod receipt;
+mod reporter;
+mod revision;
 pub mod run;
 mod target;
 mod verdict;
 
+pub use cause::Cause;
 pub use drift::{Change, Drift};
 pub use event::{DeployEvent, Progress};
-pub use failure::{Cause, Evidence, EvidenceKind, FailureReport};
+pub use failure::{Evidence, EvidenceKind, FailureReport};
 pub use outcome::{Observation, Outcome, Proof};
 pub use receipt::{Receipt, ReceiptState, TargetReceipt};
-pub use target::{Current, OnFailure, Revision, Target, TargetError, TargetId};
+pub use reporter::Reporter;
+pub use revision::{Revision, RunningImage};
+pub use target::{Current, OnFailure, Target, TargetError, TargetId};
 pub use verdict::Verdict;

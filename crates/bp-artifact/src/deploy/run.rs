@@ -1,14 +1,12 @@
 //! Record one deployment to one target while it runs: its events under one id, and the outcome under construction.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use jiff::Timestamp;
-
-use super::{DeployEvent, FailureReport, Outcome, Progress, Proof, Revision, TargetId, Verdict};
-use crate::{
-    image::ResolvedImage,
-    operation::{Emitter, Operation},
+use std::{
+    ops::Deref,
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, Verdict};
+use crate::{image::ResolvedImage, operation::Operation};
 
 /// What a deployment is about to do, known once its target was read.
 #[derive(Debug, Clone)]
@@ -32,8 +30,7 @@ impl Intent {
 
     /// A return to `revision`: its image is what the proof is judged against, when it names a digest.
     pub fn restore(revision: &Revision) -> Self {
-        let image = revision.image.parse::<crate::DigestRef>().ok().map(ResolvedImage::from);
-        Intent { image, current: None, previous: None, changes: true }
+        Intent { image: revision.image.resolved(), current: None, previous: None, changes: true }
     }
 
     /// The revision in place now.
@@ -113,13 +110,14 @@ pub struct Cancelled;
 ///
 /// ```
 /// use bp_artifact::{Digest, DigestRef, Operation, Proof, Observation, ResolvedImage, TargetId, Verdict};
-/// use bp_artifact::deploy::run::{Intent, Run};
+/// use bp_artifact::deploy::{Reporter, run::{Intent, Run}};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bp_artifact::ParseError> {
 /// let digest = Digest::sha256("x");
 /// let image = ResolvedImage::from(format!("registry.example.com/web@{digest}").parse::<DigestRef>()?);
 /// let work = Operation::spawn(move |events| async move {
-///     let run = Run::planned(&events, TargetId::new("ecs/shop/web"), Intent::deploy(&image));
+///     let reporter = Reporter::new(&events, TargetId::new("ecs/shop/web"));
+///     let run = Run::planned(&reporter, Intent::deploy(&image));
 ///     run.proven(Proof::of([Observation::new("task/1", "web", Some(digest))]))
 /// });
 /// assert_eq!(work.await.verdict, Verdict::Deployed);
@@ -128,31 +126,37 @@ pub struct Cancelled;
 #[must_use = "a run has no outcome until it is ended"]
 #[derive(Debug)]
 pub struct Run {
-    events: Emitter<DeployEvent>,
+    reporter: Reporter,
     image: Option<ResolvedImage>,
     outcome: Outcome,
     /// Whether a failure was reported, by this operation or by one inside it.
     reported: AtomicBool,
 }
 
+/// What a run reports besides its own steps: progress, notices and log lines.
+impl Deref for Run {
+    type Target = Reporter;
+
+    fn deref(&self) -> &Reporter {
+        &self.reporter
+    }
+}
+
 impl Run {
     /// Begins: emits [`DeployEvent::Planned`].
-    pub fn planned(events: &Emitter<DeployEvent>, target: TargetId, intent: Intent) -> Self {
+    pub fn planned(reporter: &Reporter, intent: Intent) -> Self {
         let Intent { image, current, previous, changes } = intent;
-        events.emit(DeployEvent::Planned {
-            target: target.clone(),
-            image: image.as_ref().map(|image| image.reference.clone()),
-            current: current.clone(),
-            changes,
-        });
+        let asked = image.as_ref().map(|image| image.reference.clone());
+        let target = reporter.target().clone();
         let outcome = Outcome {
-            image: image.as_ref().map(|image| image.reference.clone()),
+            image: asked.clone(),
             changed: changes,
-            revision: current,
+            revision: current.clone(),
             previous,
             ..Outcome::unproven(target)
         };
-        Run { events: events.clone(), image, outcome, reported: AtomicBool::new(false) }
+        reporter.emit(|target| DeployEvent::Planned { target, image: asked, current, changes });
+        Run { reporter: reporter.clone(), image, outcome, reported: AtomicBool::new(false) }
     }
 
     /// The outcome as it stands: [`Verdict::Unproven`] until it ends.
@@ -160,9 +164,9 @@ impl Run {
         &self.outcome
     }
 
-    /// The target of the operation.
-    pub fn target(&self) -> &TargetId {
-        &self.outcome.target
+    /// The image whose digest has to be proven, when one is known.
+    pub fn image(&self) -> Option<&ResolvedImage> {
+        self.image.as_ref()
     }
 
     /// To be asked before every change.
@@ -170,36 +174,19 @@ impl Run {
     /// # Errors
     /// When the caller asked the operation to stop.
     pub fn checkpoint(&self) -> Result<(), Cancelled> {
-        if self.events.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
     /// The change was made, or a deployment in progress is followed.
     pub fn applied(&mut self, revision: Revision, deployment: impl Into<String>, adopted: bool) {
         self.outcome.revision = Some(revision.clone());
-        let target = self.target().clone();
-        self.events.emit(DeployEvent::Applied { target, revision, deployment: deployment.into(), adopted });
+        let deployment = deployment.into();
+        self.reporter.emit(|target| DeployEvent::Applied { target, revision, deployment, adopted });
     }
 
-    /// How far it is.
-    pub fn progress(&self, progress: Progress) {
-        self.events.emit(DeployEvent::Progress { target: self.target().clone(), progress });
-    }
-
-    /// Something that the platform said.
-    pub fn notice(&self, message: impl Into<String>) {
-        self.events.emit(DeployEvent::Notice { target: self.target().clone(), message: message.into() });
-    }
-
-    /// A line of a container's log, with the number of lines left out before it.
-    pub fn log(
-        &self,
-        source: impl Into<String>,
-        line: impl Into<String>,
-        at: Option<Timestamp>,
-        left_out: u32,
-    ) {
-        let (target, source, line) = (self.target().clone(), source.into(), line.into());
-        self.events.emit(DeployEvent::Log { target, source, line, at, left_out });
+    /// The target differs from what was in place before: a change was sent, or an earlier run made it.
+    pub fn changed(&mut self) {
+        self.outcome.changed = true;
     }
 
     /// It fails. Reported at once, before anything is undone, and once: a report of an operation inside this one counts.
@@ -210,13 +197,19 @@ impl Run {
 
     fn report(&self, report: &FailureReport) {
         if !self.reported.swap(true, Ordering::Relaxed) {
-            self.events.emit(DeployEvent::Failing { target: self.target().clone(), failure: report.clone() });
+            let failure = report.clone();
+            self.reporter.emit(|target| DeployEvent::Failing { target, failure });
         }
+    }
+
+    /// What was reported as a failure was none of this operation: it ended well after all.
+    pub fn recovered(&mut self) {
+        self.outcome.failure = None;
     }
 
     /// The previous revision is being restored.
     pub fn rolling_back(&mut self, to: Option<Revision>) {
-        self.events.emit(DeployEvent::RollingBack { target: self.target().clone(), to });
+        self.reporter.emit(|target| DeployEvent::RollingBack { target, to });
     }
 
     /// The revision that is in place now.
@@ -239,7 +232,7 @@ impl Run {
                     Some(event) => self.forward(event),
                     None => return inner.await,
                 },
-                () = self.events.cancelled(), if !cancelled => {
+                () = self.cancelled(), if !cancelled => {
                     cancelled = true;
                     inner.cancel();
                 }
@@ -255,7 +248,7 @@ impl Run {
             DeployEvent::Log { source, line, at, left_out, .. } => self.log(source, line, at, left_out),
             DeployEvent::Failing { failure, .. } => self.report(&failure),
             DeployEvent::RollingBack { to, .. } => {
-                self.events.emit(DeployEvent::RollingBack { target: self.target().clone(), to });
+                self.reporter.emit(|target| DeployEvent::RollingBack { target, to });
             }
         }
     }
@@ -279,9 +272,10 @@ impl Run {
     }
 
     fn finish(self, verdict: Verdict) -> Outcome {
-        let Run { events, mut outcome, .. } = self;
+        let Run { reporter, mut outcome, .. } = self;
         outcome.verdict = verdict;
-        events.emit(DeployEvent::Finished { outcome: Box::new(outcome.clone()) });
+        let finished = Box::new(outcome.clone());
+        reporter.emit(|_| DeployEvent::Finished { outcome: finished });
         outcome
     }
 }
@@ -289,7 +283,11 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, Digest, DigestRef, Observation};
+    use crate::{Cause, Digest, DigestRef, Emitter, Observation, TargetId};
+
+    fn planned(events: &Emitter<DeployEvent>, target: &str, intent: Intent) -> Run {
+        Run::planned(&Reporter::new(events, TargetId::new(target)), intent)
+    }
 
     fn image() -> ResolvedImage {
         let image = format!("registry.example.com/web@{}", Digest::sha256("x"));
@@ -297,7 +295,7 @@ mod tests {
     }
 
     fn revision(id: &str) -> Revision {
-        Revision { id: id.into(), image: image().reference.to_string() }
+        Revision::new(id, &image().reference)
     }
 
     fn kinds(events: &[DeployEvent]) -> Vec<String> {
@@ -316,7 +314,7 @@ mod tests {
 
     fn inner() -> Operation<DeployEvent, Outcome> {
         Operation::spawn(|events| async move {
-            let mut run = Run::planned(&events, TargetId::new("inner"), Intent::deploy(&image()));
+            let mut run = planned(&events, "inner", Intent::deploy(&image()));
             run.applied(revision("2"), "generation 2", false);
             run.notice("pulling");
             run.failing(FailureReport::new(Cause::ImageNotFound, "no such image"));
@@ -333,7 +331,7 @@ mod tests {
             (vec![Observation::new("task/1", "web", Some(Digest::sha256("x")))], Verdict::Deployed),
         ] {
             let work = Operation::spawn(|events| async move {
-                let run = Run::planned(&events, TargetId::new("outer"), Intent::deploy(&image()));
+                let run = planned(&events, "outer", Intent::deploy(&image()));
                 assert_eq!(run.outcome().verdict, Verdict::Unproven);
                 run.proven(Proof::of(seen))
             });
@@ -344,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_nested_operation_appears_under_the_id_of_the_outer_one() {
         let work = Operation::spawn(|events| async move {
-            let mut run = Run::planned(&events, TargetId::new("outer"), Intent::deploy(&image()));
+            let mut run = planned(&events, "outer", Intent::deploy(&image()));
             let staged = run.nested(inner()).await;
             run.failing(staged.failure.unwrap());
             run.ended(Ended::FailedInPlace, "the new slot does not come up")
@@ -360,7 +358,7 @@ mod tests {
         let waiting: Operation<DeployEvent, ()> =
             Operation::spawn(|events| async move { events.cancelled().await });
         let work = Operation::spawn(|events| async move {
-            let run = Run::planned(&events, TargetId::new("outer"), Intent::deploy(&image()));
+            let run = planned(&events, "outer", Intent::deploy(&image()));
             run.nested(waiting).await;
             run.checkpoint()
         });
@@ -370,10 +368,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_restored_revision_is_judged_by_its_own_image() {
-        let tagged = Revision { id: "1".into(), image: "registry.example.com/web:1".into() };
+        let tagged = Revision::new("1", "registry.example.com/web:1");
         for (to, verdict) in [(revision("1"), Verdict::Deployed), (tagged, Verdict::Unproven)] {
             let work = Operation::spawn(move |events| async move {
-                let run = Run::planned(&events, TargetId::new("outer"), Intent::restore(&to).changes(false));
+                let run = planned(&events, "outer", Intent::restore(&to).changes(false));
                 run.proven(Proof::of([Observation::new("task/1", "web", Some(Digest::sha256("x")))]))
             });
             let outcome: Outcome = work.await;

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt};
 use futures_core::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{DeployEvent, Drift, Outcome, Proof};
+use super::{DeployEvent, Drift, Outcome, Proof, Revision};
 use crate::{
     error::{Classified, ErrorClass},
     image::ResolvedImage,
@@ -33,21 +33,6 @@ impl TargetId {
 impl fmt::Display for TargetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// A state that a target can be put back to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Revision {
-    /// The platform's name for it: a task definition's ARN, a Deployment's revision number.
-    pub id: String,
-    /// The image that it runs in the deployed container, as written there. Older revisions may carry a tag.
-    pub image: String,
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.id)
     }
 }
 

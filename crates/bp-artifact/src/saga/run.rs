@@ -313,7 +313,7 @@ fn unchanged(target: &TargetId, previous: &Revision) -> Outcome {
     Outcome {
         target: target.clone(),
         verdict: Verdict::Deployed,
-        image: previous.image.parse().ok(),
+        image: previous.image.pinned().cloned(),
         changed: false,
         revision: Some(previous.clone()),
         previous: None,

@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn entry() -> TargetReceipt {
-        TargetReceipt::noted(TargetId::new("t"), Revision { id: "1".into(), image: "x".into() })
+        TargetReceipt::noted(TargetId::new("t"), Revision::new("1", "x"))
     }
 
     fn receipt(targets: Vec<TargetReceipt>) -> Receipt {

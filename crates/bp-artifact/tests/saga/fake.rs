@@ -55,7 +55,7 @@ fn error(class: ErrorClass) -> TargetError {
 }
 
 pub(crate) fn revision(image: &str) -> Revision {
-    Revision { id: format!("rev-{image}"), image: image.to_owned() }
+    Revision::new(format!("rev-{image}"), image)
 }
 
 impl Fake {
@@ -176,7 +176,7 @@ impl Fake {
         }
         {
             let mut platform = self.platform();
-            platform.stable = to.image;
+            platform.stable = to.image.to_string();
             platform.rolling_out = None;
         }
         Ok(self.outcome(Verdict::Deployed, true))

@@ -6,8 +6,7 @@ mod normal;
 mod overlay;
 mod wire;
 
-use bp_artifact::DigestRef;
-use serde::Serialize;
+use bp_artifact::{DigestRef, deploy::preflight::SecretReference};
 use serde_json::{Map, Value};
 
 pub use self::overlay::{ContainerOverlay, Overlay};
@@ -78,18 +77,6 @@ pub struct TaskDefinition {
     arn: Option<String>,
     /// The input of RegisterTaskDefinition.
     input: Map<String, Value>,
-}
-
-/// A secret that a container refers to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretReference {
-    /// The container.
-    pub container: String,
-    /// The environment variable, or the option of the log driver.
-    pub name: String,
-    /// The reference: an ARN or a parameter's name, with key, stage and version as ECS writes them.
-    pub value_from: String,
 }
 
 impl TaskDefinition {
@@ -183,6 +170,14 @@ impl TaskDefinition {
         self.containers().iter().filter_map(|c| c["name"].as_str()).map(str::to_owned).collect()
     }
 
+    /// Its only container.
+    pub(crate) fn only_container(&self) -> Result<String, Error> {
+        match <[String; 1]>::try_from(self.container_names()) {
+            Ok([container]) => Ok(container),
+            Err(containers) => Err(Error::ContainerNotNamed { definition: self.source.clone(), containers }),
+        }
+    }
+
     /// Where `container` is: the one place that decides which container a name means.
     fn position(&self, container: &str) -> Result<usize, Error> {
         let mut found = self.containers().iter().enumerate().filter(|(_, c)| c["name"] == container);
@@ -234,11 +229,8 @@ impl TaskDefinition {
     pub fn secrets(&self) -> Vec<SecretReference> {
         let refer = |container: &Value, list: &Value| -> Vec<SecretReference> {
             let secret = |secret: &Value| {
-                Some(SecretReference {
-                    container: container["name"].as_str()?.to_owned(),
-                    name: secret["name"].as_str()?.to_owned(),
-                    value_from: secret["valueFrom"].as_str()?.to_owned(),
-                })
+                let (name, value_from) = (secret["name"].as_str()?, secret["valueFrom"].as_str()?);
+                Some(SecretReference::new(container["name"].as_str()?, name, value_from))
             };
             list.as_array().into_iter().flatten().filter_map(secret).collect()
         };

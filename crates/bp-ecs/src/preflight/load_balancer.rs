@@ -3,7 +3,9 @@
 use aws_sdk_elasticloadbalancingv2::{Client, error::ProvideErrorMetadata, types::TargetTypeEnum};
 use serde_json::Value;
 
-use super::{Finding, Presence, failed};
+use bp_artifact::deploy::preflight::{Finding, Presence};
+
+use super::failed;
 use crate::definition::TaskDefinition;
 
 pub(super) async fn look(client: &Client, subject: String, arn: &str, wanted: &TaskDefinition) -> Finding {

@@ -2,7 +2,9 @@
 
 use aws_sdk_cloudwatchlogs::Client;
 
-use super::{Finding, Presence, failed};
+use bp_artifact::deploy::preflight::{Finding, Presence};
+
+use super::failed;
 
 pub(super) async fn look(client: &Client, subject: String, group: &str) -> Finding {
     match client.describe_log_groups().log_group_name_prefix(group).limit(50).send().await {

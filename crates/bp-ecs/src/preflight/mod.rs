@@ -1,5 +1,6 @@
 //! Preflight: what a deployment needs, looked up before anything is changed.
 
+pub(crate) mod limits;
 #[cfg(feature = "elbv2")]
 mod load_balancer;
 #[cfg(feature = "logs")]
@@ -10,80 +11,17 @@ mod role;
 
 use std::fmt;
 
-use bp_artifact::{Change, ImageRef, Platform, Resolve, ResolvedImage, TargetId};
-use serde::Serialize;
-
-use crate::{
-    definition::{SecretReference, TaskDefinition},
-    error::Error,
-    limits,
-    survey::Survey,
-    target::{EcsTarget, Inner},
+use bp_artifact::{
+    ImageRef, Platform, Resolve, ResolvedImage,
+    deploy::preflight::{Finding, Preflight, Presence},
 };
 
-/// What a deployment would change, and whether what it needs is there. Nothing was changed to find out.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Preflight {
-    /// Where.
-    pub target: TargetId,
-    /// What the new revision would change. Empty: nothing.
-    pub changes: Vec<Change>,
-    /// What was looked up.
-    pub findings: Vec<Finding>,
-    /// Every secret that the new revision refers to, for somebody who can read them to check.
-    pub secrets: Vec<SecretReference>,
-}
-
-impl Preflight {
-    /// Whether nothing is known to be missing. What could not be looked up is not known.
-    pub fn is_ready(&self) -> bool {
-        self.findings.iter().all(|finding| finding.state != Presence::Missing)
-    }
-}
-
-/// One thing that a deployment needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Finding {
-    /// What: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `target group …`.
-    pub subject: String,
-    /// Whether it is there.
-    pub state: Presence,
-    /// Why not, or what to know about it.
-    pub message: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            Presence::Present => "ok",
-            Presence::Missing => "MISSING",
-            Presence::Unknown => "unknown",
-        };
-        write!(f, "{state}: {}", self.subject)?;
-        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
-    }
-}
-
-/// Whether something is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Presence {
-    /// It is there and fits.
-    Present,
-    /// It is not there, or does not fit: the deployment would fail.
-    Missing,
-    /// Nobody could look: no lookup was given, or it is not allowed.
-    Unknown,
-}
-
-impl Finding {
-    fn new(subject: impl Into<String>, state: Presence, message: impl Into<String>) -> Self {
-        Finding { subject: subject.into(), state, message: message.into() }
-    }
-}
+use crate::{
+    definition::TaskDefinition,
+    error::Error,
+    rollout::{ServiceRollout, Survey},
+    target::EcsTarget,
+};
 
 /// Where preflight looks besides ECS. What is not given is not looked up.
 #[derive(Clone, Default)]
@@ -147,11 +85,11 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
-        self.0.preflight(image, lookups).await
+        self.0.with_containers().await?.preflight(image, lookups).await
     }
 }
 
-impl Inner {
+impl ServiceRollout {
     async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
         let survey = self.survey().await?;
         let current = self.api.definition(&survey.definition).await?;
@@ -169,12 +107,8 @@ impl Inner {
         for group in survey.service.load_balancers().iter().filter_map(|lb| lb.target_group_arn()) {
             findings.push(lookups.target_group(group, &wanted).await);
         }
-        Ok(Preflight {
-            target: self.id.clone(),
-            changes: current.changes(&wanted),
-            findings,
-            secrets: wanted.secrets(),
-        })
+        let found = Preflight::new(self.id.clone(), findings);
+        Ok(found.changes(current.changes(&wanted)).secrets(wanted.secrets()))
     }
 }
 

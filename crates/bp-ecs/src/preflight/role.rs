@@ -2,8 +2,10 @@
 
 use aws_sdk_iam::{Client, error::ProvideErrorMetadata};
 
-use super::{Finding, Presence, failed};
-use crate::target::name_of;
+use bp_artifact::deploy::preflight::{Finding, Presence};
+
+use super::failed;
+use crate::names::name_of;
 
 /// Who assumes the roles of a task.
 const TASKS: &str = "ecs-tasks.amazonaws.com";

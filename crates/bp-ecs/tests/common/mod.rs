@@ -10,7 +10,7 @@ use aws_sdk_ecs::{
     config::{BehaviorVersion, Region, SharedHttpClient, retry::RetryConfig},
 };
 use bp_artifact::{DeployEvent, Outcome, ResolvedImage};
-use bp_ecs::{Deployment, EcsTarget, Error, Options};
+use bp_ecs::{Cluster, Deployment, EcsTarget, Error, Options};
 use bp_sandbox::{
     Behaviour, Effect, Fault, ImageBuilder, Sandbox,
     aws::ecs::{EcsHandle, NewService, ServiceHandle},
@@ -94,7 +94,7 @@ impl Shop {
     }
 
     pub(crate) fn target_with(&self, options: Options) -> EcsTarget {
-        EcsTarget::new(self.client(), "shop", "web", "web", options)
+        Cluster::new(self.client(), "shop").service("web", options).container("web")
     }
 
     /// Until the tasks of earlier deployments have gone, which comes after a deployment is over.

@@ -84,12 +84,12 @@ impl Inner {
         let same =
             current.is_some_and(|c| c.revision == last) && self.manifest(&helm, None).await? == manifest;
         let image = main_image(&placed(&manifest, "get manifest")?);
-        let to = Revision { id: wanted.to_string(), image: image.clone() };
+        let to = Revision::new(wanted.to_string(), image.as_str());
         let pinned = image.parse::<DigestRef>().ok();
         events.emit(DeployEvent::Planned {
             target: self.id.clone(),
             image: pinned.clone(),
-            current: current.map(|c| Revision { id: c.revision.to_string(), image: String::new() }),
+            current: current.map(|c| Revision::new(c.revision.to_string(), "")),
             changes: !same,
         });
         let base = Outcome {
@@ -98,7 +98,7 @@ impl Inner {
             image: pinned.clone(),
             changed: !same,
             revision: Some(to.clone()),
-            previous: current.map(|c| Revision { id: c.revision.to_string(), image: String::new() }),
+            previous: current.map(|c| Revision::new(c.revision.to_string(), "")),
             failure: None,
             proof: Proof::default(),
             detail: String::new(),
@@ -135,7 +135,7 @@ impl Inner {
         };
         let manifest = self.manifest(&helm, Some(stable.revision)).await?;
         let image = main_image(&placed(&manifest, "get manifest")?);
-        Ok(Current { stable: Revision { id: stable.revision.to_string(), image }, rolling_out: None })
+        Ok(Current { stable: Revision::new(stable.revision.to_string(), image), rolling_out: None })
     }
 
     pub(super) async fn prove(&self) -> Result<Proof, HelmError> {

@@ -129,7 +129,7 @@ impl Inner {
             changes: !in_place,
         });
         let number = if in_place { last } else { last + 1 };
-        let ours = Revision { id: number.to_string(), image: image.reference.to_string() };
+        let ours = Revision::new(number.to_string(), &image.reference);
         let base = Outcome {
             target: self.id.clone(),
             verdict: Verdict::FailedInPlace,
@@ -455,13 +455,13 @@ impl Inner {
         Ok(match ended {
             Ok(()) => Outcome {
                 verdict: Verdict::RolledBack,
-                revision: Some(Revision { id: (number + 1).to_string(), image: previous.image }),
+                revision: Some(Revision::new((number + 1).to_string(), previous.image)),
                 detail: format!("revision {} runs again", previous.id),
                 ..failed
             },
             Err(detail) => match helm.trouble() {
                 Some(why) => {
-                    let revision = Some(Revision { id: (number + 1).to_string(), image: previous.image });
+                    let revision = Some(Revision::new((number + 1).to_string(), previous.image));
                     self.unobserved(Outcome { revision, ..failed }, &why)
                 }
                 None => Outcome { verdict: Verdict::RollbackFailed, detail, ..failed },
@@ -488,5 +488,5 @@ fn revision(number: u32, manifest: &str, plan: &Plan) -> Result<Revision, HelmEr
         plan.places.iter().any(|p| p.workload == place.workload && p.container == place.container)
     };
     let image = all.iter().find(ours).map(|place| place.image.clone()).unwrap_or_default();
-    Ok(Revision { id: number.to_string(), image })
+    Ok(Revision::new(number.to_string(), image))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bp_artifact::{
-    Classified, DeployEvent, DigestRef, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
+    Classified, DeployEvent, Emitter, OnFailure, Outcome, Proof, ResolvedImage, Revision, Verdict,
 };
 
 use super::{
@@ -52,8 +52,9 @@ impl Inner {
             return self.run_job(image, events, deadline).await;
         }
         let in_place = start.in_place();
-        let same_image = in_place.image.parse::<DigestRef>().is_ok_and(|there| there == image.reference);
-        let same = same_image && start.live.has(&start.slot, &in_place.image, &self.options.environment);
+        let same_image = in_place.image.is(&image.reference);
+        let same =
+            same_image && start.live.has(&start.slot, in_place.image.as_str(), &self.options.environment);
         events.emit(DeployEvent::Planned {
             target: self.id.clone(),
             image: Some(image.reference.clone()),
@@ -84,7 +85,7 @@ impl Inner {
                 let apply = || self.apply(&start.live, &start.slot, &wanted);
                 let applied = retried(patience, events, &self.id, apply).await;
                 self.not_cancelled(events)?;
-                let revision = Revision { id: start.next_number(), image: wanted.clone() };
+                let revision = Revision::new(start.next_number(), &image.reference);
                 match applied {
                     Ok(applied) => (revision, self.ours(&start.live, &applied, &start.slot)),
                     Err(error) => {

@@ -36,12 +36,9 @@ pub(super) async fn gather(cluster: &Cluster, picture: &Picture, symptom: Sympto
     });
     pods.truncate(PODS);
     let looked = join_all(pods.iter().map(|pod| look_at(cluster, picture, pod))).await;
-    let mut report = FailureReport {
-        container: symptom.container,
-        exit_code: symptom.exit_code,
-        evidence: workload(cluster, picture),
-        ..FailureReport::new(symptom.cause, symptom.message)
-    };
+    let report = FailureReport::new(symptom.cause, symptom.message);
+    let mut report = report.in_container(symptom.container, symptom.exit_code);
+    report.evidence = workload(cluster, picture);
     report.evidence.extend(looked.into_iter().flatten());
     if report.cause == Cause::ContainerExited
         && let Some((cause, line)) = told_by_log(&report.evidence)

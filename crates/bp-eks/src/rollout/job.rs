@@ -48,7 +48,7 @@ impl Inner {
                 self.job(&pattern, &slot, image, events, patience).await?
             }
         };
-        let revision = Revision { id: live.metadata().name.clone().unwrap_or_default(), image: wanted };
+        let revision = Revision::new(live.metadata().name.clone().unwrap_or_default(), &image.reference);
         events.emit(DeployEvent::Planned {
             target: self.id.clone(),
             image: Some(image.reference.clone()),

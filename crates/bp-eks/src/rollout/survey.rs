@@ -48,11 +48,11 @@ impl Start<'_> {
 }
 
 pub(super) fn revision_in_place(live: &Live, versions: &[Version], slot: &Slot) -> Revision {
-    Revision { id: version::in_place(live, versions).to_string(), image: live.image(&slot.name).to_owned() }
+    Revision::new(version::in_place(live, versions).to_string(), live.image(&slot.name))
 }
 
 fn revision_of(version: &Version, slot: &Slot) -> Revision {
-    Revision { id: version.number().to_string(), image: version.image(&slot.name).to_owned() }
+    Revision::new(version.number().to_string(), version.image(&slot.name))
 }
 
 /// What to go back to: what is rolled out, or else what ran before the roll-out under way.

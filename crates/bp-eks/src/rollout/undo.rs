@@ -1,6 +1,6 @@
 //! The way back: the image alone where nothing else changed, the whole template where more did.
 
-use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage, Revision};
+use bp_artifact::{DeployEvent, Outcome, Revision};
 use serde_json::Value;
 
 use super::{
@@ -27,12 +27,12 @@ impl Inner {
         let same = start.in_place().image == revision.image && wanted.is_none();
         events.emit(DeployEvent::Planned {
             target: self.id.clone(),
-            image: revision.image.parse().ok(),
+            image: revision.image.pinned().cloned(),
             current: Some(start.in_place()),
             changes: !same,
         });
-        let image = revision.image.parse::<DigestRef>().ok();
-        let asked = image.clone().map(ResolvedImage::from);
+        let image = revision.image.pinned().cloned();
+        let asked = revision.image.resolved();
         let base = Outcome { image, ..self.outcome(start.in_place(), !same) };
         if same && start.settled {
             let picture = start.follower.picture()?;
@@ -70,11 +70,11 @@ impl Inner {
 
     /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.
     fn wanted(&self, live: &Live, versions: &[Version], slot: &Slot, revision: &Revision) -> Option<Value> {
-        let kept = version::of_image(live, versions, &slot.name, &revision.image, &revision.id)?;
+        let kept = version::of_image(live, versions, &slot.name, revision.image.as_str(), &revision.id)?;
         let applied = template::with(
             template::plain(live.template()),
             slot,
-            &revision.image,
+            revision.image.as_str(),
             &self.options.environment,
         );
         (kept.template != applied).then(|| kept.template.clone())
@@ -91,7 +91,7 @@ impl Inner {
         match self.wanted(&live, versions, slot, revision) {
             // Refused when somebody wrote in between, most often the controller its status.
             Some(template) => self.cluster.replace_template(&live, slot, template).await,
-            None => self.apply(&live, slot, &revision.image).await,
+            None => self.apply(&live, slot, revision.image.as_str()).await,
         }
     }
 

@@ -172,8 +172,7 @@ impl Inner {
             None => proof::of(behind.pods.iter(), &behind.container),
         };
         let verdict = image.as_ref().map_or(Verdict::Unproven, |image| proof.judge(image));
-        let revision =
-            |service: &str, image: &str| Revision { id: service.to_owned(), image: image.to_owned() };
+        let revision = |service: &str, image: &str| Revision::new(service, image);
         let current = revision(before.as_deref().unwrap_or(to), "");
         let reference = image.as_ref().map(|image| image.reference.clone());
         events.emit(DeployEvent::Planned {

@@ -1,6 +1,6 @@
 //! Giving the traffic back to a revision that was noted: what a receipt's rollback does.
 
-use bp_artifact::{DeployEvent, DigestRef, Emitter, Outcome, ResolvedImage, Revision};
+use bp_artifact::{DeployEvent, Emitter, Outcome, Revision};
 
 use super::{error::TrafficError, green::Inner, state::SWITCHED_BACK_FROM};
 
@@ -13,12 +13,12 @@ impl Inner {
     ) -> Result<Outcome, TrafficError> {
         let survey = self.survey().await?;
         let traffic = &survey.traffic;
-        let image = revision.image.parse::<DigestRef>().ok().map(ResolvedImage::from);
+        let image = revision.image.resolved();
         let mut slots = [&traffic.live, &traffic.idle];
         slots.sort_by_key(|state| state.slot.name != revision.id);
         let there = slots
             .into_iter()
-            .find(|state| state.image.as_deref() == Some(&revision.image) && state.available > 0);
+            .find(|state| state.image.as_deref() == Some(revision.image.as_str()) && state.available > 0);
         match (there, &image) {
             (Some(to), image) => {
                 self.tell_planned(&survey, image.as_ref(), to != &traffic.live, events);

@@ -97,8 +97,7 @@ impl Inner {
         image: &ResolvedImage,
         changed: bool,
     ) -> Outcome {
-        let revision =
-            bp_artifact::Revision { id: slot.slot.name.clone(), image: image.reference.to_string() };
+        let revision = bp_artifact::Revision::new(&slot.slot.name, &image.reference);
         Outcome {
             target: self.id.clone(),
             verdict: Verdict::Deployed,

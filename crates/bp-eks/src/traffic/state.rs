@@ -70,7 +70,7 @@ impl SlotState {
     }
 
     pub(super) fn revision(&self) -> Revision {
-        Revision { id: self.slot.name.clone(), image: self.image.clone().unwrap_or_default() }
+        Revision::new(&self.slot.name, self.image.clone().unwrap_or_default())
     }
 
     /// Whether the image is up already, every replica available.

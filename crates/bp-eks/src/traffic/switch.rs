@@ -329,11 +329,8 @@ impl Inner {
             return report;
         }
         match symptom {
-            Some(symptom) => FailureReport {
-                container: symptom.container,
-                exit_code: symptom.exit_code,
-                ..FailureReport::new(symptom.cause, symptom.message)
-            },
+            Some(symptom) => FailureReport::new(symptom.cause, symptom.message)
+                .in_container(symptom.container, symptom.exit_code),
             None => {
                 let message = format!("no pod of {} is ready to answer", slot.slot.deployment);
                 FailureReport::new(bp_artifact::Cause::HealthCheckFailed, message)

@@ -7,21 +7,24 @@ use aws_sdk_ecs::{
     types::{DesiredStatus, Service},
 };
 use bp_artifact::{
-    Cause, Classified, DeployEvent, Emitter, Evidence, EvidenceKind, FailureReport, Progress, Revision,
-    Verdict,
+    Cause, Classified, Evidence, EvidenceKind, Progress, Revision,
+    deploy::{
+        Reporter,
+        run::{Ended, Run},
+    },
 };
 use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
-use crate::{
+use super::{
+    ServiceRollout,
     apply::Applied,
-    diagnose::{Stopped, report},
-    error::Error,
-    judge::{Standing, View, judge, number_of},
+    diagnose::{Stopped, report, timestamp},
+    judge::{Standing, View, judge},
     patience::Patience,
-    survey::{Followed, deployment},
-    target::{Inner, name_of},
+    service::{Followed, deployment},
 };
+use crate::{error::Error, names::name_of};
 
 /// How long a new service deployment may take to be listed.
 const LISTING: Duration = Duration::from_secs(15);
@@ -31,8 +34,8 @@ const SLACK: i64 = 60;
 /// How it ended.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(crate) verdict: Verdict,
-    pub(crate) failure: Option<FailureReport>,
+    /// `None` when ECS calls it successful, which is still to be proven.
+    pub(crate) ended: Option<Ended>,
     /// The platform's own word.
     pub(crate) detail: String,
     /// The service as it was seen last.
@@ -54,8 +57,10 @@ enum Phase {
 
 /// Follows one deployment.
 pub(crate) struct Follower<'a> {
-    target: &'a Inner,
-    events: &'a Emitter<DeployEvent>,
+    target: &'a ServiceRollout,
+    reporter: Reporter,
+    /// Our own run. A deployment of somebody else's, which we wait for, has none.
+    run: Option<&'a mut Run>,
     ours: Followed,
     /// Whether it was under way when we came.
     adopted: bool,
@@ -65,7 +70,8 @@ pub(crate) struct Follower<'a> {
     began: Instant,
     /// The caller's deadline, and the time that the service's own strategy asks for on top.
     deadline: Duration,
-    failure: Option<FailureReport>,
+    /// Whether it was seen to fail.
+    failed: bool,
     stopped: Vec<Stopped>,
     /// Why the stopped tasks could not be read.
     blind: Option<String>,
@@ -84,24 +90,37 @@ struct Seen {
 
 impl<'a> Follower<'a> {
     /// Follows `ours`. `service` is what was seen before it began: its events are old.
-    pub(crate) fn new(
-        target: &'a Inner,
-        events: &'a Emitter<DeployEvent>,
+    pub(crate) fn of(
+        target: &'a ServiceRollout,
+        run: &'a mut Run,
         ours: Followed,
         service: &Service,
         back_to: Option<Revision>,
     ) -> Self {
+        let back_to = back_to.filter(|revision| revision.id != ours.definition);
+        let reporter = Reporter::clone(run);
+        Follower { run: Some(run), back_to, ..Self::of_others(target, &reporter, ours, service) }
+    }
+
+    /// Follows a deployment of somebody else's.
+    pub(crate) fn of_others(
+        target: &'a ServiceRollout,
+        reporter: &Reporter,
+        ours: Followed,
+        service: &Service,
+    ) -> Self {
         let newest_event = service.events().first().and_then(|e| e.id.clone());
         Follower {
             target,
-            events,
-            back_to: back_to.filter(|revision| revision.id != ours.definition),
+            reporter: reporter.clone(),
+            run: None,
+            back_to: None,
             ours,
             adopted: false,
             phase: Phase::Deploying,
             began: Instant::now(),
             deadline: target.options.deadline.saturating_add(baking(service)),
-            failure: None,
+            failed: false,
             stopped: Vec::new(),
             blind: None,
             stop_refused: false,
@@ -131,8 +150,8 @@ impl<'a> Follower<'a> {
     }
 
     async fn until_cancelled(&mut self) -> Result<End, Error> {
-        let (events, deployment) = (self.events, Some(self.ours.id.clone()));
-        match select(pin!(self.follow()), pin!(events.cancelled())).await {
+        let (reporter, deployment) = (self.reporter.clone(), Some(self.ours.id.clone()));
+        match select(pin!(self.follow()), pin!(reporter.cancelled())).await {
             Either::Left((end, _)) => end,
             Either::Right(_) => Err(Error::Interrupted { deployment }),
         }
@@ -176,7 +195,7 @@ impl<'a> Follower<'a> {
         let service = api.find_service().await?;
         if service.is_some() && self.ours.arn.is_none() {
             let after = self.ours.created_at.map(|at| DateTime::from_secs(at.secs() - SLACK));
-            let number = number_of(&self.ours.id);
+            let number = name_of(&self.ours.id);
             let mut listed = api.deployments(&[], after).await?.into_iter();
             let ours = listed.find(|d| d.target_service_revision_arn.as_deref().map(name_of) == Some(number));
             self.ours.arn = ours.and_then(|d| d.service_deployment_arn);
@@ -198,7 +217,7 @@ impl<'a> Follower<'a> {
             Standing::Going | Standing::Unknown(_) => self.go_on(view, moved).await,
             Standing::Done { steady } => Some(self.done(view, steady)),
             Standing::Failed(reason) if self.phase == Phase::Restoring => {
-                Some(self.end(view, Verdict::RollbackFailed, reason))
+                Some(self.end(view, Ended::RollbackFailed, reason))
             }
             Standing::Failed(reason) => {
                 self.fail(view, &reason, Cause::Unknown).await;
@@ -211,39 +230,38 @@ impl<'a> Follower<'a> {
             }
             Standing::RolledBack { reason } => {
                 self.fail(view, &reason, Cause::Unknown).await;
-                Some(self.end(view, Verdict::RolledBack, reason))
+                Some(self.end(view, Ended::RolledBack, reason))
             }
             Standing::RollbackFailed { reason } => {
                 self.fail(view, &reason, Cause::Unknown).await;
-                Some(self.end(view, Verdict::RollbackFailed, reason))
+                Some(self.end(view, Ended::RollbackFailed, reason))
             }
-            Standing::Stopped { reason } => Some(self.end(view, Verdict::Stopped, reason)),
+            Standing::Stopped { reason } => Some(self.end(view, Ended::Stopped, reason)),
             Standing::Superseded { by } => {
-                Some(self.end(view, Verdict::Superseded, format!("{by} took its place")))
+                Some(self.end(view, Ended::Superseded, format!("{by} took its place")))
             }
             Standing::Gone { status } => {
-                Some(self.end(view, Verdict::Gone, format!("the service is {status}")))
+                Some(self.end(view, Ended::Gone, format!("the service is {status}")))
             }
             Standing::AwaitingApproval { hook, stage, expires, otherwise } => {
                 let (expires, otherwise) =
                     (expires.unwrap_or_else(|| "no time".into()), otherwise.unwrap_or_else(|| "?".into()));
                 let detail = format!("{stage}: hook {hook} awaits an answer; at {expires} it is {otherwise}");
-                Some(self.end(view, Verdict::AwaitingApproval, detail))
+                Some(self.end(view, Ended::AwaitingApproval, detail))
             }
         }
     }
 
     fn done(&mut self, view: &View, steady: bool) -> End {
-        let verdict = match self.phase {
-            Phase::Deploying => Verdict::Deployed,
-            Phase::RollingBack | Phase::Restoring => Verdict::RolledBack,
+        let ended = match self.phase {
+            Phase::Deploying => None,
+            Phase::RollingBack | Phase::Restoring => Some(Ended::RolledBack),
         };
-        self.end(view, verdict, if steady { "steady" } else { "successful" }.into())
+        self.end(view, ended, if steady { "steady" } else { "successful" }.into())
     }
 
-    fn end(&mut self, view: &View, verdict: Verdict, detail: String) -> End {
-        let (failure, deadline) = (self.failure.take(), self.end_of_time());
-        End { verdict, failure, detail, service: view.service.clone(), deadline }
+    fn end(&self, view: &View, ended: impl Into<Option<Ended>>, detail: String) -> End {
+        End { ended: ended.into(), detail, service: view.service.clone(), deadline: self.end_of_time() }
     }
 
     async fn out_of_time(&mut self, view: &View) -> End {
@@ -251,16 +269,16 @@ impl<'a> Follower<'a> {
         if self.phase == Phase::Deploying {
             self.fail(view, &reason, Cause::NoProgress).await;
         }
-        self.end(view, Verdict::DeadlineExceeded, reason)
+        self.end(view, Ended::DeadlineExceeded, reason)
     }
 
     /// The end of watching a deployment that goes on and can no longer be observed.
     fn out_of_sight(&mut self, error: &Error) -> End {
         let (id, definition) = (&self.ours.id, name_of(&self.ours.definition));
         let begun = if self.adopted { "followed" } else { "started" };
-        let state = match (self.phase, &self.failure) {
-            (Phase::Deploying, None) => format!("{begun} {id} ({definition}), which continues in ECS"),
-            (Phase::Deploying, Some(_)) => {
+        let state = match (self.phase, self.failed) {
+            (Phase::Deploying, false) => format!("{begun} {id} ({definition}), which continues in ECS"),
+            (Phase::Deploying, true) => {
                 format!("{begun} {id} ({definition}), which fails and may not have been rolled back")
             }
             (Phase::RollingBack, _) => {
@@ -274,8 +292,7 @@ impl<'a> Follower<'a> {
         let detail = format!(
             "{state}; it could not be observed any longer: {why}; run the same command again to resume"
         );
-        let (failure, deadline) = (self.failure.take(), self.end_of_time());
-        End { verdict: Verdict::Unobserved, failure, detail, service: None, deadline }
+        End { ended: Some(Ended::Unobserved), detail, service: None, deadline: self.end_of_time() }
     }
 
     /// Progress and new events. Whether anything moved that may be a failure.
@@ -288,7 +305,7 @@ impl<'a> Follower<'a> {
             .collect();
         for event in new.iter().rev() {
             let message = event.message.clone().unwrap_or_default();
-            self.events.emit(DeployEvent::Notice { target: self.target.id.clone(), message });
+            self.reporter.notice(message);
         }
         let mine = deployment(service, &self.ours.id);
         let running = mine.map_or(0, |d| d.running_count);
@@ -302,7 +319,7 @@ impl<'a> Follower<'a> {
             old: count(service.running_count - running),
             stage: self.stage(view).or(state).unwrap_or_default(),
         };
-        self.events.emit(DeployEvent::Progress { target: self.target.id.clone(), progress });
+        self.reporter.progress(progress);
         let breaker = view.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
         let failures = (mine.map_or(0, |d| d.failed_tasks), breaker.map_or(0, |b| b.failure_count));
         let moved = !new.is_empty() || failures != self.seen.failures;
@@ -333,7 +350,7 @@ impl<'a> Follower<'a> {
         let reason = format!("{needed} tasks stopped for the same reason");
         match self.phase {
             Phase::RollingBack => return None,
-            Phase::Deploying if self.failure.is_some() => return self.go_back(view, reason).await,
+            Phase::Deploying if self.failed => return self.go_back(view, reason).await,
             Phase::Deploying | Phase::Restoring => {}
         }
         if moved {
@@ -344,7 +361,7 @@ impl<'a> Follower<'a> {
             return None;
         }
         if self.phase == Phase::Restoring {
-            return Some(self.end(view, Verdict::RollbackFailed, reason));
+            return Some(self.end(view, Ended::RollbackFailed, reason));
         }
         self.fail(view, "", Cause::Unknown).await;
         self.go_back(view, reason).await
@@ -355,7 +372,7 @@ impl<'a> Follower<'a> {
         match self.target.api.tasks(DesiredStatus::Stopped).await {
             Ok(tasks) => {
                 let ours = tasks.iter().filter(|t| t.started_by.as_deref() == Some(&self.ours.id));
-                self.stopped = ours.filter_map(|t| Stopped::of(t, &self.target.container)).collect();
+                self.stopped = ours.filter_map(|t| Stopped::of(t, self.target.container())).collect();
                 self.blind = None;
             }
             Err(error) => self.blind = Some(error.to_string()),
@@ -364,13 +381,15 @@ impl<'a> Follower<'a> {
 
     /// Reports the failure, once, with what can be seen before anything is torn down.
     async fn fail(&mut self, view: &View, reason: &str, otherwise: Cause) {
-        if self.failure.is_some() {
+        if self.failed {
             return;
         }
+        self.failed = true;
         self.read_stopped().await;
-        let mut failure = report(&self.stopped, view, reason, otherwise);
+        let mut failure =
+            report(&self.stopped, view, self.ours.created_at.and_then(timestamp), reason, otherwise);
         #[cfg(feature = "logs")]
-        if let Some(worst) = crate::diagnose::worst(&self.stopped) {
+        if let Some(worst) = super::diagnose::worst(&self.stopped) {
             // What the program itself said is the most telling.
             let lines = self.target.last_lines(&self.ours.definition, worst).await;
             failure.evidence.splice(0..0, lines);
@@ -379,16 +398,19 @@ impl<'a> Follower<'a> {
             let source = "stopped tasks".to_owned();
             failure.evidence.push(Evidence { kind: EvidenceKind::Task, source, message, at: None });
         }
-        let target = self.target.id.clone();
-        self.events.emit(DeployEvent::Failing { target, failure: failure.clone() });
-        self.failure = Some(failure);
+        match &mut self.run {
+            Some(run) => run.failing(failure),
+            None => self.reporter.notice(format!("{}, of somebody else, fails: {failure}", self.ours.id)),
+        }
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {
         if self.phase == Phase::Deploying {
             self.phase = Phase::RollingBack;
             self.began = Instant::now();
-            self.events.emit(DeployEvent::RollingBack { target: self.target.id.clone(), to });
+            if let Some(run) = &mut self.run {
+                run.rolling_back(to);
+            }
         }
     }
 
@@ -396,7 +418,7 @@ impl<'a> Follower<'a> {
     /// after the next look.
     async fn go_back(&mut self, view: &View, reason: String) -> Option<End> {
         let Some(to) = self.back_to.clone() else {
-            return Some(self.end(view, Verdict::FailedInPlace, reason));
+            return Some(self.end(view, Ended::FailedInPlace, reason));
         };
         let may_pass = |error: &Error| error.is_retryable() || matches!(error, Error::NoCredentials { .. });
         let target = self.target;
@@ -412,7 +434,7 @@ impl<'a> Follower<'a> {
                     return None;
                 }
                 Err(error) if may_pass(&error) => return None,
-                Err(error) => return Some(self.end(view, Verdict::RollbackFailed, error.in_one_line())),
+                Err(error) => return Some(self.end(view, Ended::RollbackFailed, error.in_one_line())),
             }
         }
         let service = view.service.as_ref()?;
@@ -425,13 +447,13 @@ impl<'a> Follower<'a> {
             }
             Ok(Applied::Unknown(why)) => {
                 let detail = format!("{reason}; {why}; run the same command again to resume");
-                Some(self.end(view, Verdict::Unobserved, detail))
+                Some(self.end(view, Ended::Unobserved, detail))
             }
             Err(error) if may_pass(&error) => {
                 self.stop_refused = true;
                 None
             }
-            Err(error) => Some(self.end(view, Verdict::RollbackFailed, error.in_one_line())),
+            Err(error) => Some(self.end(view, Ended::RollbackFailed, error.in_one_line())),
         }
     }
 }

@@ -2,15 +2,10 @@
 
 use bp_artifact::{Change, Drift, ResolvedImage};
 
-use crate::{
-    error::Error,
-    judge::primary,
-    prove::Scope,
-    survey::Survey,
-    target::{Inner, name_of},
-};
+use super::{ServiceRollout, proof::Scope, service::primary, survey::Survey};
+use crate::{error::Error, names::name_of};
 
-impl Inner {
+impl ServiceRollout {
     /// Reads what is there; what is to be there is what a deployment of `image` would bring.
     pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
         let survey = self.survey().await?;

@@ -1,20 +1,16 @@
 //! What is there before anything is changed: the service, a deployment under way, the revision to go back to.
 
-use aws_sdk_ecs::{
-    primitives::DateTime,
-    types::{
-        Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentBrief,
-        ServiceDeploymentStatus as Status,
-    },
+use aws_sdk_ecs::types::{
+    Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentBrief,
+    ServiceDeploymentStatus as Status,
 };
 use bp_artifact::{Current, Revision};
 
-use crate::{
-    definition::TaskDefinition,
-    error::Error,
-    judge::{number_of, primary},
-    target::{Inner, name_of},
+use super::{
+    ServiceRollout,
+    service::{Followed, deployment, primary},
 };
+use crate::{definition::TaskDefinition, error::Error, names::name_of};
 
 /// The statuses of a service deployment that is not over.
 const UNDER_WAY: [Status; 5] = [
@@ -24,31 +20,6 @@ const UNDER_WAY: [Status; 5] = [
     Status::RollbackRequested,
     Status::RollbackInProgress,
 ];
-
-/// A deployment to follow: ours, or one that we found.
-#[derive(Debug, Clone)]
-pub(crate) struct Followed {
-    /// `ecs-svc/<number>`.
-    pub(crate) id: String,
-    /// The ARN of the definition that it brings.
-    pub(crate) definition: String,
-    pub(crate) created_at: Option<DateTime>,
-    /// The service deployment, once it is listed.
-    pub(crate) arn: Option<String>,
-}
-
-impl Followed {
-    /// The primary deployment of a service.
-    pub(crate) fn primary(service: &Service) -> Option<Followed> {
-        let primary = primary(service)?;
-        Some(Followed {
-            id: primary.id.clone()?,
-            definition: primary.task_definition.clone()?,
-            created_at: primary.created_at,
-            arn: None,
-        })
-    }
-}
 
 /// What was found.
 #[derive(Debug)]
@@ -69,7 +40,7 @@ impl Survey {
     }
 }
 
-impl Inner {
+impl ServiceRollout {
     /// Reads the service and what is under way there. Two calls when all is calm.
     pub(crate) async fn survey(&self) -> Result<Survey, Error> {
         let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
@@ -112,7 +83,7 @@ impl Inner {
             None => None,
         };
         // Else it is too young to be listed.
-        let is_over = left.is_some_and(|revision| name_of(&revision) == number_of(&current.id));
+        let is_over = left.is_some_and(|revision| name_of(&revision) == name_of(&current.id));
         Ok((!is_over).then_some(current))
     }
 
@@ -164,12 +135,12 @@ impl Inner {
 
     /// A definition that brings our container for the first time replaces one that runs no image of ours.
     pub(crate) fn as_revision(&self, definition: &TaskDefinition) -> Result<Revision, Error> {
-        let image = match definition.image(&self.container) {
+        let image = match definition.image(self.container()) {
             Ok(image) => image.to_owned(),
             Err(Error::ContainerNotFound { .. }) if self.base.is_some() => String::new(),
             Err(error) => return Err(error),
         };
-        Ok(Revision { id: definition.arn().unwrap_or_default().to_owned(), image })
+        Ok(Revision::new(definition.arn().unwrap_or_default(), image))
     }
 
     /// The definition of the last deployment that came to its end: never what merely runs now.
@@ -220,7 +191,7 @@ impl Inner {
         }
         for brief in self.api.deployments(&[Status::Successful], None).await? {
             let revision = brief.target_service_revision_arn.as_deref().unwrap_or_default();
-            let current = primary(&survey.service).and_then(|p| p.id.as_deref()).map(number_of);
+            let current = primary(&survey.service).and_then(|p| p.id.as_deref()).map(name_of);
             if current != Some(name_of(revision)) {
                 continue;
             }
@@ -242,9 +213,4 @@ impl Inner {
         };
         Ok(Current { stable, rolling_out })
     }
-}
-
-/// The deployment with this id, while the service shows it.
-pub(crate) fn deployment<'a>(service: &'a Service, id: &str) -> Option<&'a Deployment> {
-    service.deployments().iter().find(|d| d.id.as_deref() == Some(id))
 }

@@ -1,11 +1,11 @@
 //! What a look at the service means for the deployment that we follow. Pure: no calls.
 
 use aws_sdk_ecs::types::{
-    Deployment, DeploymentLifecycleHookStatus, DeploymentRolloutState as Rollout, Service, ServiceDeployment,
+    DeploymentLifecycleHookStatus, DeploymentRolloutState as Rollout, Service, ServiceDeployment,
     ServiceDeploymentRollbackMonitorsStatus as Monitor, ServiceDeploymentStatus as Status,
 };
 
-use crate::survey::{Followed, deployment};
+use super::service::{Followed, deployment, primary};
 
 /// What one look has seen.
 #[derive(Debug, Clone)]
@@ -44,16 +44,6 @@ pub(crate) enum Standing {
     Gone { status: String },
     /// It waits for an answer.
     AwaitingApproval { hook: String, stage: String, expires: Option<String>, otherwise: Option<String> },
-}
-
-/// The deployment that is `PRIMARY`.
-pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
-    service.deployments().iter().find(|d| d.status.as_deref() == Some("PRIMARY"))
-}
-
-/// `123` of `ecs-svc/123`.
-pub(crate) fn number_of(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
 }
 
 /// Reads the standing of `ours` from a view.
@@ -134,6 +124,8 @@ fn awaited(deployment: &ServiceDeployment) -> Option<Standing> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ecs::types::Deployment;
+
     use super::*;
 
     fn ours() -> Followed {

@@ -6,12 +6,8 @@ use aws_sdk_ecs::types::{Deployment, DesiredStatus, Service, Task};
 use bp_artifact::{Digest, Observation, Proof};
 use tokio::time::Instant;
 
-use crate::{
-    error::Error,
-    judge::{number_of, primary},
-    patience::Patience,
-    target::{Inner, name_of},
-};
+use super::{ServiceRollout, patience::Patience, service::primary};
+use crate::{error::Error, names::name_of};
 
 /// How long the tasks of a deployment that is over may take to be listed with their digests.
 const LISTING: Duration = Duration::from_secs(30);
@@ -37,7 +33,7 @@ pub(crate) enum Scope {
     All,
 }
 
-impl Inner {
+impl ServiceRollout {
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
         let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
         let settled = service.deployments().len() <= 1 || self.under_way(&service).await?.is_none();
@@ -94,12 +90,12 @@ impl Inner {
 
     /// The container's name, if it is one of ours.
     fn ours(&self, name: &str) -> Option<&String> {
-        self.containers().find(|container| *container == name)
+        self.containers.iter().find(|container| *container == name)
     }
 
     /// What the primary service revision resolved our containers' images to, as far as it tells.
     async fn resolved(&self, service: &Service) -> Result<Vec<Observation>, Error> {
-        let number = primary(service).and_then(|p| p.id.as_deref()).map(number_of).unwrap_or_default();
+        let number = primary(service).and_then(|p| p.id.as_deref()).map(name_of).unwrap_or_default();
         let arns = service.current_service_revisions().iter().filter_map(|r| r.arn.as_deref());
         let Some(arn) = arns.into_iter().find(|arn| name_of(arn) == number) else { return Ok(Vec::new()) };
         let Some(revision) = self.api.revision(arn).await? else { return Ok(Vec::new()) };

@@ -1,5 +1,10 @@
 //! The calls, one function each: the only place that talks to the SDK.
 
+mod batch;
+mod shared;
+
+pub(crate) use shared::Shared;
+
 use std::{sync::Arc, time::Duration};
 
 use aws_sdk_ecs::{
@@ -19,10 +24,9 @@ use bp_artifact::Classified;
 use serde_json::Value;
 
 use crate::{
-    cluster::Shared,
     definition::{Capture, TaskDefinition},
     error::Error,
-    target::name_of,
+    names::name_of,
 };
 
 /// How many tasks and service deployments one call takes.
@@ -161,7 +165,7 @@ impl Api {
         self.read(OPERATION, definition.family(), capture)
     }
 
-    /// `ecs:UpdateService`, sending only what is ours: the definition. Once: see [`apply`](crate::apply).
+    /// `ecs:UpdateService`, sending only what is ours: the definition. Once: see [`apply`](crate::rollout).
     pub(crate) async fn update(&self, definition: &str, force: bool) -> Result<Service, Error> {
         const OPERATION: &str = "ecs:UpdateService";
         let call = self.client().update_service().cluster(&self.cluster.name).service(&self.service);

@@ -6,11 +6,8 @@ use aws_sdk_cloudwatchlogs::Client;
 use bp_artifact::{Evidence, EvidenceKind};
 use jiff::Timestamp;
 
-use crate::{
-    definition::TaskDefinition,
-    diagnose::Stopped,
-    target::{EcsTarget, Inner},
-};
+use super::{ServiceRollout, diagnose::Stopped};
+use crate::{definition::TaskDefinition, target::EcsTarget};
 
 /// How many lines a report carries.
 const LINES: i32 = 20;
@@ -29,11 +26,11 @@ impl EcsTarget {
     /// # Permissions
     /// `logs:GetLogEvents`. Without it, and when it does not answer in some seconds, the report says so.
     pub fn logs(self, client: Client) -> Self {
-        self.change(|inner| inner.logs = Some(client))
+        self.change(|rollout| rollout.logs = Some(client))
     }
 }
 
-impl Inner {
+impl ServiceRollout {
     /// The last lines of the container at fault, if its log can be read at all.
     pub(crate) async fn last_lines(&self, definition: &str, stopped: &Stopped) -> Option<Evidence> {
         let client = self.logs.as_ref()?;

@@ -6,13 +6,12 @@ use aws_sdk_ecs::types::Service;
 use bp_artifact::Classified;
 use tokio::time::Instant;
 
-use crate::{
-    error::Error,
-    judge::primary,
+use super::{
+    ServiceRollout,
     patience::Patience,
-    survey::Followed,
-    target::{Inner, name_of},
+    service::{Followed, primary},
 };
+use crate::{error::Error, names::name_of};
 
 /// How long after a request without an answer the deployment may take to be shown.
 const SHOWN: Duration = Duration::from_secs(10);
@@ -26,7 +25,7 @@ pub(crate) enum Applied {
     Unknown(String),
 }
 
-impl Inner {
+impl ServiceRollout {
     /// Deploys `definition` to the service, which was `before`.
     ///
     /// UpdateService is not idempotent when it is forced: an answer that was lost may have been a deployment. So the SDK

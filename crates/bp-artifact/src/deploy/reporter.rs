@@ -1,0 +1,65 @@
+//! Report what happens at one target.
+
+use jiff::Timestamp;
+
+use super::{DeployEvent, Progress, TargetId};
+use crate::operation::Emitter;
+
+/// Emits the events of one target, all under its id. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    target: TargetId,
+    events: Emitter<DeployEvent>,
+}
+
+impl Reporter {
+    /// Reports what happens at `target` to `events`.
+    pub fn new(events: &Emitter<DeployEvent>, target: TargetId) -> Self {
+        Reporter { target, events: events.clone() }
+    }
+
+    /// The target.
+    pub fn target(&self) -> &TargetId {
+        &self.target
+    }
+
+    /// How far it is.
+    pub fn progress(&self, progress: Progress) {
+        self.emit(|target| DeployEvent::Progress { target, progress });
+    }
+
+    /// Something that the platform said.
+    pub fn notice(&self, message: impl Into<String>) {
+        let message = message.into();
+        self.emit(|target| DeployEvent::Notice { target, message });
+    }
+
+    /// A line of a container's log, with the number of lines left out before it.
+    pub fn log(
+        &self,
+        source: impl Into<String>,
+        line: impl Into<String>,
+        at: Option<Timestamp>,
+        left_out: u32,
+    ) {
+        let (source, line) = (source.into(), line.into());
+        self.emit(|target| DeployEvent::Log { target, source, line, at, left_out });
+    }
+
+    /// Whether the caller asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.events.is_cancelled()
+    }
+
+    /// Completes when the caller asks to stop.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn cancelled(&self) {
+        self.events.cancelled().await;
+    }
+
+    pub(super) fn emit(&self, event: impl FnOnce(TargetId) -> DeployEvent) {
+        self.events.emit(event(self.target.clone()));
+    }
+}

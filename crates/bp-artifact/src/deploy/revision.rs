@@ -1,0 +1,140 @@
+//! A state that a target can be put back to, and the image that it runs.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{image::ResolvedImage, reference::DigestRef};
+
+/// A state that a target can be put back to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Revision {
+    /// The platform's name for it: a task definition's ARN, a Deployment's revision number.
+    pub id: String,
+    /// The image that it runs in the deployed container.
+    pub image: RunningImage,
+}
+
+impl Revision {
+    /// The revision `id`, which runs `image`.
+    pub fn new(id: impl Into<String>, image: impl Into<RunningImage>) -> Self {
+        Revision { id: id.into(), image: image.into() }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)
+    }
+}
+
+/// An image as a platform's object names it, kept as it is written there and parsed once. Older revisions may carry a
+/// tag instead of a digest, or both; what runs no image of ours yet has none.
+///
+/// ```
+/// use bp_artifact::{Digest, RunningImage};
+///
+/// let text = format!("registry.example.com/web:1.4@{}", Digest::sha256("x"));
+/// let pinned = RunningImage::from(text.clone());
+/// assert_eq!(pinned.as_str(), text);
+/// assert_eq!(pinned.pinned().unwrap().digest(), &Digest::sha256("x"));
+/// assert_eq!(RunningImage::from("registry.example.com/web:1.4").pinned(), None);
+/// ```
+#[derive(Clone, Default)]
+pub struct RunningImage {
+    text: String,
+    pinned: Option<DigestRef>,
+}
+
+impl RunningImage {
+    /// The image as it is written there.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The reference by digest, if it names a digest.
+    pub fn pinned(&self) -> Option<&DigestRef> {
+        self.pinned.as_ref()
+    }
+
+    /// The image to judge a proof against, if it names a digest: without platforms, which only a registry knows.
+    pub fn resolved(&self) -> Option<ResolvedImage> {
+        self.pinned.clone().map(ResolvedImage::from)
+    }
+
+    /// Whether it is exactly this image.
+    pub fn is(&self, image: &DigestRef) -> bool {
+        self.pinned.as_ref() == Some(image)
+    }
+}
+
+impl From<String> for RunningImage {
+    fn from(text: String) -> Self {
+        let pinned = text.parse().ok();
+        RunningImage { text, pinned }
+    }
+}
+
+impl From<&str> for RunningImage {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<&DigestRef> for RunningImage {
+    fn from(image: &DigestRef) -> Self {
+        RunningImage { text: image.to_string(), pinned: Some(image.clone()) }
+    }
+}
+
+/// As written: the same digest under two spellings is two images, since restoring has to write the right one.
+impl PartialEq for RunningImage {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for RunningImage {}
+
+impl PartialEq<str> for RunningImage {
+    fn eq(&self, other: &str) -> bool {
+        self.text == other
+    }
+}
+
+impl PartialEq<String> for RunningImage {
+    fn eq(&self, other: &String) -> bool {
+        self.text == *other
+    }
+}
+
+impl std::hash::Hash for RunningImage {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl fmt::Debug for RunningImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl fmt::Display for RunningImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for RunningImage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunningImage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(RunningImage::from)
+    }
+}

@@ -1,0 +1,214 @@
+//! The order of a deployment: survey, plan, register, update, follow, prove.
+
+use aws_sdk_ecs::types::Service;
+use bp_artifact::{
+    DigestRef, OnFailure, Outcome, ResolvedImage, Revision,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
+use tokio::time::Instant;
+
+use super::{
+    ServiceRollout,
+    apply::Applied,
+    follow::{End, Follower},
+    proof::Scope,
+    service::Followed,
+    survey::Survey,
+};
+use crate::{definition::TaskDefinition, error::Error, options::InFlight, preflight::limits};
+
+/// What a deployment starts from, once nothing of somebody else's is in its way.
+struct Start {
+    survey: Survey,
+    /// The definition of the primary deployment.
+    current: TaskDefinition,
+    /// A deployment under way that brings what we bring.
+    adopted: Option<Followed>,
+    previous: Revision,
+}
+
+impl ServiceRollout {
+    pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
+        let start = self.start(&image.reference, reporter).await?;
+        let deadline = self.deadline();
+        let Start { survey, current, adopted, previous } = &start;
+        let wanted = self.wanted(current, &image.reference)?;
+        limits::check(&survey.service, &wanted)?;
+        let unchanged = wanted.is_same(current) && survey.is_settled() && !self.options.force;
+        let revision = |definition: &str| Some(Revision::new(definition, &image.reference));
+        let previous = Some(previous.clone());
+        let intent = Intent::deploy(image).current(previous.clone()).previous(previous.clone());
+        let mut run = Run::planned(reporter, intent.changes(!unchanged && adopted.is_none()));
+        run.in_place(revision(&survey.definition));
+        if unchanged {
+            run.detail("already deployed");
+            return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
+        }
+        not_cancelled(reporter)?;
+        let (ours, service, adopted) = match adopted.clone() {
+            Some(followed) => (followed, survey.service.clone(), true),
+            None => match self.begin(&wanted, &start, deadline, reporter).await? {
+                (_, Applied::Begun(ours, service)) => (ours, *service, false),
+                (registered, Applied::Unknown(why)) => {
+                    run.in_place(revision(&registered));
+                    return Ok(unobserved(run, &why));
+                }
+            },
+        };
+        run.changed();
+        run.applied(Revision::new(&ours.definition, &image.reference), &ours.id, adopted);
+        let back_to = previous.clone().filter(|_| self.options.on_failure == OnFailure::RollBack);
+        let end = Follower::of(self, &mut run, ours, &service, back_to).adopted(adopted).run().await?;
+        if end.ended == Some(Ended::RolledBack) {
+            run.in_place(previous);
+        }
+        Ok(self.conclude(run, end).await)
+    }
+
+    /// When the work that begins now has to be done.
+    pub(super) fn deadline(&self) -> Instant {
+        bp_artifact::time::deadline(self.options.deadline)
+    }
+
+    /// Reads what is there and gets past a deployment under way, as the policy says.
+    async fn start(&self, image: &DigestRef, reporter: &Reporter) -> Result<Start, Error> {
+        loop {
+            let survey = self.survey().await?;
+            let current = self.api.definition(&survey.definition).await?;
+            let previous = if survey.is_settled() {
+                self.as_revision(&current)?
+            } else {
+                self.revision(&self.stable(&survey).await?).await?
+            };
+            let Some(followed) = survey.in_flight.clone() else {
+                return Ok(Start { survey, current, adopted: None, previous });
+            };
+            let brought = if followed.definition == survey.definition {
+                current.clone()
+            } else {
+                self.api.definition(&followed.definition).await?
+            };
+            let same = brought.is_same(&self.wanted(&current, image)?);
+            match self.options.in_flight {
+                InFlight::AdoptIfSameTarget | InFlight::Supersede | InFlight::Wait if same => {
+                    return Ok(Start { survey, current, adopted: Some(followed), previous });
+                }
+                InFlight::Supersede => return Ok(Start { survey, current, adopted: None, previous }),
+                // Nothing of ours is changed yet: an error stays one.
+                InFlight::Wait => {
+                    Follower::of_others(self, reporter, followed, &survey.service).wait().await?;
+                }
+                InFlight::Fail | InFlight::AdoptIfSameTarget => {
+                    return Err(Error::InFlight {
+                        service: self.api.service.clone(),
+                        deployment: followed.id,
+                        definition: followed.definition,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Registers or reuses, and updates the service. Gives the definition that is deployed.
+    async fn begin(
+        &self,
+        wanted: &TaskDefinition,
+        start: &Start,
+        deadline: Instant,
+        reporter: &Reporter,
+    ) -> Result<(String, Applied), Error> {
+        let registered = if wanted.is_same(&start.current) {
+            start.survey.definition.clone()
+        } else {
+            self.api.register(wanted).await?.arn().unwrap_or_default().to_owned()
+        };
+        not_cancelled(reporter)?;
+        // A failed deployment of the same definition keeps its id, and its failure, unless it is forced.
+        let force = self.options.force || (start.survey.failed && registered == start.survey.definition);
+        let applied = self.apply(&start.survey.service, &registered, force, deadline).await?;
+        Ok((registered, applied))
+    }
+
+    /// Follows the deployment under way, or judges the last one.
+    pub(crate) async fn watch(&self, reporter: &Reporter) -> Result<Outcome, Error> {
+        let survey = self.survey().await?;
+        let stable = self.revision(&self.stable(&survey).await?).await?;
+        let followed = self.latest(&survey).await?;
+        let brought = match &followed {
+            Some(followed) => self.revision(&followed.definition).await?,
+            None => stable.clone(),
+        };
+        let previous = (brought != stable).then(|| stable.clone());
+        let intent = Intent::restore(&brought).current(Some(brought.clone())).previous(previous);
+        let mut run = Run::planned(reporter, intent.changes(false));
+        let Some(followed) = followed else {
+            run.detail("nothing is under way");
+            return Ok(self.prove_end(run, Some(&survey.service), self.deadline()).await);
+        };
+        let end = Follower::of(self, &mut run, followed, &survey.service, None).adopted(true).run().await?;
+        if end.ended == Some(Ended::RolledBack) {
+            run.in_place(Some(stable));
+        }
+        Ok(self.conclude(run, end).await)
+    }
+
+    /// Ends the run: after a success the proof decides; after a rollback it informs.
+    pub(super) async fn conclude(&self, mut run: Run, end: End) -> Outcome {
+        let End { ended, detail, service, deadline } = end;
+        let Some(ended) = ended else {
+            run.detail(detail);
+            return self.prove_end(run, service.as_ref(), deadline).await;
+        };
+        if let Some(service) = service.filter(|_| ended == Ended::RolledBack)
+            && let Ok(running) = self.running(&service, Scope::Primary).await
+        {
+            run.observed(running.proof);
+        }
+        run.ended(ended, detail)
+    }
+
+    /// Ends a run that ECS calls successful by what is seen running. What cannot be observed is unproven.
+    pub(super) async fn prove_end(
+        &self,
+        mut run: Run,
+        service: Option<&Service>,
+        deadline: Instant,
+    ) -> Outcome {
+        let mut detail = run.outcome().detail.clone();
+        let mut add = |text: &str| detail = format!("{detail}; {text}");
+        let proven = match service {
+            Some(service) => self.proven(service, deadline).await,
+            None => Err(self.api.not_found()),
+        };
+        let running = match proven {
+            Ok(running) => running,
+            Err(error) => {
+                add(&format!("the running digest could not be observed: {}", error.in_one_line()));
+                return run.ended(Ended::Unproven, detail);
+            }
+        };
+        if let Some(note) = running.note() {
+            add(&note);
+            run.notice(note);
+        }
+        if let Some(missing) = &running.missing {
+            add(missing);
+        }
+        run.detail(detail);
+        run.proven(running.proof)
+    }
+}
+
+/// To be asked before every change.
+pub(super) fn not_cancelled(reporter: &Reporter) -> Result<(), Error> {
+    if reporter.is_cancelled() { Err(Error::Interrupted { deployment: None }) } else { Ok(()) }
+}
+
+/// The outcome of a change that may have been applied and was never seen.
+pub(super) fn unobserved(mut run: Run, why: &str) -> Outcome {
+    run.changed();
+    run.ended(Ended::Unobserved, format!("{why}; run the same command again to resume"))
+}

@@ -1,0 +1,214 @@
+//! Why tasks stopped, in the words that ECS and EKS share.
+
+use aws_sdk_ecs::types::{Container, Service, Task, TaskStopCode};
+use bp_artifact::{Cause, Evidence, EvidenceKind, FailureReport};
+use jiff::Timestamp;
+
+use super::{
+    judge::View,
+    reasons::{self, Reading},
+};
+use crate::names::name_of;
+
+/// How much evidence of one kind a report carries.
+const SHOWN: usize = 5;
+
+/// A task that stopped through its own fault.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopped {
+    pub(crate) task: String,
+    at: Option<Timestamp>,
+    pub(crate) cause: Cause,
+    object: Option<String>,
+    pub(crate) container: Option<String>,
+    exit_code: Option<i32>,
+    message: String,
+}
+
+impl Stopped {
+    /// Reads a stopped or stopping task. `None` when somebody or something else ended it: the scheduler making room,
+    /// a person, Spot, failing hardware.
+    pub(crate) fn of(task: &Task, ours: &str) -> Option<Stopped> {
+        let reason = task.stopped_reason.as_deref().unwrap_or_default();
+        let failing = culprit(task, ours);
+        let said = failing.and_then(|c| c.reason.as_deref()).filter(|r| !r.is_empty());
+        let exit_code = failing.and_then(|c| c.exit_code);
+        let by_task = || reasons::read(reason);
+        let by_container = || said.and_then(reasons::read);
+        let exited = || exit_code.map(|_| Reading { cause: Cause::ContainerExited, object: None });
+        let unknown = || Reading { cause: Cause::Unknown, object: None };
+        let Reading { cause, object } = match &task.stop_code {
+            Some(
+                TaskStopCode::UserInitiated
+                | TaskStopCode::SpotInterruption
+                | TaskStopCode::TerminationNotice
+                | TaskStopCode::InfrastructureHealth,
+            ) => return None,
+            Some(TaskStopCode::EssentialContainerExited) => {
+                by_container().or_else(exited).unwrap_or_else(unknown)
+            }
+            Some(TaskStopCode::TaskFailedToStart) => by_task().or_else(by_container).unwrap_or_else(unknown),
+            // The scheduler says why when a task failed, and "Scaling activity" when it made room.
+            Some(_) => by_task()?,
+            // Not every answer has a code: then a program that ended by itself is the only failure to be seen.
+            None => by_task().or_else(by_container).or_else(|| exited().filter(|_| is_own(exit_code)))?,
+        };
+        let message = match (said, exit_code) {
+            (Some(said), _) => said.to_owned(),
+            (None, Some(code)) if cause == Cause::ContainerExited => format!("{reason} (exit code {code})"),
+            _ => reason.to_owned(),
+        };
+        let blamed = matches!(cause, Cause::ContainerExited | Cause::OutOfMemory) || said.is_some();
+        Some(Stopped {
+            task: name_of(task.task_arn.as_deref().unwrap_or_default()).to_owned(),
+            at: task.stopping_at.or(task.stopped_at).and_then(timestamp),
+            cause,
+            object,
+            container: failing.filter(|_| blamed).and_then(|c| c.name.clone()),
+            exit_code: exit_code.filter(|_| blamed),
+            message,
+        })
+    }
+
+    fn evidence(&self) -> Evidence {
+        let container = self.container.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        Evidence {
+            kind: EvidenceKind::Task,
+            source: format!("task {}{container}", self.task),
+            message: self.message.clone(),
+            at: self.at,
+        }
+    }
+}
+
+/// The container that ended the task. One that ran and ended by itself comes before one that says why it never started:
+/// side-cars that AWS injects do not end a task.
+fn culprit<'a>(task: &'a Task, ours: &str) -> Option<&'a Container> {
+    let by = |blame: &dyn Fn(&&Container) -> bool| {
+        let mut found = task.containers().iter().filter(|c| blame(c));
+        let first = found.clone().next();
+        found.find(|c| c.name.as_deref() == Some(ours)).or(first)
+    };
+    let says = |c: &&Container| c.reason.as_deref().is_some_and(|reason| !reason.is_empty());
+    let ran = |c: &&Container| c.exit_code.is_some();
+    by(&|c| says(c) && ran(c))
+        .or_else(|| by(&|c| is_own(c.exit_code)))
+        .or_else(|| by(&|c| matches!(c.exit_code, Some(0 | 137))))
+        .or_else(|| by(&says))
+        .or_else(|| by(&ran))
+}
+
+/// Whether it is a program's own exit code of a failure: 143 and 137 are what the others get when the task is torn down.
+fn is_own(exit_code: Option<i32>) -> bool {
+    exit_code.is_some_and(|code| !matches!(code, 0 | 137 | 143))
+}
+
+/// One of the tasks that failed as most did.
+pub(crate) fn worst(stopped: &[Stopped]) -> Option<&Stopped> {
+    let count = |cause: Cause| stopped.iter().filter(|s| s.cause == cause).count();
+    stopped.iter().max_by_key(|s| (s.cause != Cause::Unknown, count(s.cause)))
+}
+
+/// The report of a failure, of what belongs to the deployment: ECS' own reason where it names a cause, else the class of
+/// most stopped tasks, else an alarm, else an event; else `otherwise`.
+pub(crate) fn report(
+    stopped: &[Stopped],
+    view: &View,
+    since: Option<Timestamp>,
+    reason: &str,
+    otherwise: Cause,
+) -> FailureReport {
+    let alarms = view.deployment.as_ref().and_then(|d| d.alarms.as_ref());
+    let alarms = alarms.map(|a| a.triggered_alarm_names()).unwrap_or_default();
+    let events: Vec<Evidence> =
+        view.service.as_ref().map(|service| events(service, since)).unwrap_or_default();
+    let told = || events.iter().find_map(|event| Some((reasons::read(&event.message)?, &event.message)));
+    let of =
+        |reading: Reading, message: &str| FailureReport::new(reading.cause, message).about(reading.object);
+    let mut report = if let Some(reading) = reasons::read(reason) {
+        of(reading, reason)
+    } else if let Some(worst) = worst(stopped) {
+        let report = FailureReport::new(worst.cause, &worst.message).about(worst.object.clone());
+        report.in_container(worst.container.clone(), worst.exit_code)
+    } else if !alarms.is_empty() {
+        FailureReport::new(Cause::AlarmTriggered, alarms.join(", ")).about(Some(alarms.join(", ")))
+    } else if let Some((reading, message)) = told() {
+        of(reading, message)
+    } else {
+        FailureReport::new(otherwise, reason)
+    };
+    report.evidence.extend(stopped.iter().take(SHOWN).map(Stopped::evidence));
+    if !reason.is_empty() {
+        let source = view.deployment.as_ref().and_then(|d| d.service_deployment_arn.clone());
+        report.evidence.push(Evidence {
+            kind: EvidenceKind::Deployment,
+            source: source.unwrap_or_else(|| "deployment".to_owned()),
+            message: reason.to_owned(),
+            at: None,
+        });
+    }
+    report.evidence.extend(events.into_iter().take(SHOWN));
+    report
+}
+
+/// The service's events since the deployment began, the newest first. Earlier ones are of other deployments.
+fn events(service: &Service, since: Option<Timestamp>) -> Vec<Evidence> {
+    let source = format!("service {}", service.service_name.as_deref().unwrap_or_default());
+    let events = service.events().iter().map(|event| Evidence {
+        kind: EvidenceKind::Event,
+        source: source.clone(),
+        message: event.message.clone().unwrap_or_default(),
+        at: event.created_at.and_then(timestamp),
+    });
+    events.filter(|event| since.zip(event.at).is_none_or(|(since, at)| at >= since)).collect()
+}
+
+pub(crate) fn timestamp(at: aws_sdk_ecs::primitives::DateTime) -> Option<Timestamp> {
+    Timestamp::new(at.secs(), at.subsec_nanos() as i32).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(code: TaskStopCode, containers: &[(&str, Option<i32>, &str)]) -> Task {
+        let containers = containers.iter().map(|(name, exit, reason)| {
+            Container::builder().name(*name).set_exit_code(*exit).reason(*reason).build()
+        });
+        let reason = "Essential container in task exited";
+        Task::builder()
+            .stop_code(code)
+            .stopped_reason(reason)
+            .set_containers(Some(containers.collect()))
+            .build()
+    }
+
+    #[test]
+    fn the_container_at_fault_is_named_and_not_the_one_torn_down() {
+        let exited = TaskStopCode::EssentialContainerExited;
+        for (containers, name, code, cause) in [
+            (vec![("proxy", Some(143), ""), ("web", Some(3), "")], "web", 3, Cause::ContainerExited),
+            (vec![("proxy", Some(1), ""), ("web", Some(143), "")], "proxy", 1, Cause::ContainerExited),
+            (vec![("proxy", Some(143), ""), ("web", Some(0), "")], "web", 0, Cause::ContainerExited),
+            (
+                vec![("proxy", Some(143), ""), ("web", Some(137), "OutOfMemoryError: killed")],
+                "web",
+                137,
+                Cause::OutOfMemory,
+            ),
+        ] {
+            let stopped = Stopped::of(&task(exited.clone(), &containers), "web").unwrap();
+            assert_eq!((stopped.container.as_deref(), stopped.exit_code), (Some(name), Some(code)));
+            assert_eq!(stopped.cause, cause);
+        }
+    }
+
+    #[test]
+    fn what_others_end_is_no_failure() {
+        for code in
+            [TaskStopCode::SpotInterruption, TaskStopCode::TerminationNotice, TaskStopCode::UserInitiated]
+        {
+            assert!(Stopped::of(&task(code, &[("web", Some(143), "")]), "web").is_none());
+        }
+    }
+}

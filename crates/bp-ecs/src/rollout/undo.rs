@@ -1,0 +1,65 @@
+//! Putting a revision back.
+
+use aws_sdk_ecs::types::ServiceDeploymentStatus;
+use bp_artifact::{
+    Outcome, Revision,
+    deploy::{
+        Reporter,
+        run::{Ended, Intent, Run},
+    },
+};
+
+use super::{
+    ServiceRollout,
+    apply::Applied,
+    deploy::{not_cancelled, unobserved},
+    follow::Follower,
+    service::Followed,
+    survey::Survey,
+};
+use crate::{error::Error, preflight::limits};
+
+impl ServiceRollout {
+    pub(crate) async fn restore(&self, revision: &Revision, reporter: &Reporter) -> Result<Outcome, Error> {
+        let survey = self.survey().await?;
+        let there = survey.is_settled() && survey.definition == revision.id;
+        let current = self.revision(&survey.definition).await?;
+        let intent = Intent::restore(revision).current(Some(current)).changes(!there);
+        let mut run = Run::planned(reporter, intent);
+        run.in_place(Some(revision.clone()));
+        run.detail("in place");
+        let deadline = self.deadline();
+        if there {
+            return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
+        }
+        limits::check(&survey.service, &self.api.definition(&revision.id).await?)?;
+        not_cancelled(reporter)?;
+        // ECS may be on its way there: then its rollback is followed, and its success is ours.
+        let (ours, service, adopted) = match self.rolling_back_to(&survey, revision).await? {
+            Some(followed) => (followed, survey.service, true),
+            None => {
+                let force = survey.failed && survey.definition == revision.id;
+                match self.apply(&survey.service, &revision.id, force, deadline).await? {
+                    Applied::Begun(ours, service) => (ours, *service, false),
+                    Applied::Unknown(why) => return Ok(unobserved(run, &why)),
+                }
+            }
+        };
+        run.applied(revision.clone(), &ours.id, adopted);
+        let mut end = Follower::of(self, &mut run, ours, &service, None).adopted(adopted).run().await?;
+        if adopted && end.ended == Some(Ended::RolledBack) {
+            end.ended = None;
+            run.recovered();
+        }
+        Ok(self.conclude(run, end).await)
+    }
+
+    /// The deployment under way, if it is being rolled back to this revision.
+    async fn rolling_back_to(&self, survey: &Survey, revision: &Revision) -> Result<Option<Followed>, Error> {
+        let Some(followed) = &survey.in_flight else { return Ok(None) };
+        let Some(arn) = &followed.arn else { return Ok(None) };
+        let status = self.api.deployment(arn).await?.and_then(|deployment| deployment.status);
+        let going_back = status == Some(ServiceDeploymentStatus::RollbackInProgress);
+        Ok((going_back && survey.definition == revision.id).then(|| followed.clone()))
+    }
+}
