@@ -33,7 +33,7 @@ pub struct Warning {
     pub lint: Lint,
 }
 
-/// Looks at the references alone; what their values do is told by [`Lint::of`] and by a [`check`](crate::check).
+/// Looks at the references alone; what their values do is told by [`Lint::of`] and by a [`check`](crate::check()).
 ///
 /// ```
 /// use bp_secrets::projection::{Renderer, env, lint};
