@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use aws_sdk_ecs::{
     primitives::DateTime,
-    types::{DesiredStatus, Service},
+    types::{Deployment, DesiredStatus, Service, ServiceDeployment},
 };
 use bp_artifact::{
     Cause, Classified, Evidence, EvidenceKind, Progress, Revision,
@@ -133,6 +133,11 @@ impl<'a> Follower<'a> {
         Follower { adopted, ..self }
     }
 
+    /// The same, at most until then.
+    pub(crate) fn until(self, deadline: Instant) -> Self {
+        Follower { deadline: deadline.saturating_duration_since(self.began), ..self }
+    }
+
     /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone: then, also
     /// in the middle of a call, says what goes on. What can no longer be observed is an end too: the deployment
     /// continues without us.
@@ -214,6 +219,15 @@ impl<'a> Follower<'a> {
         let standing = judge(&self.ours, view);
         tracing::debug!(deployment = %self.ours.id, ?standing, "looked");
         match standing {
+            // Nothing is done about what belongs to somebody else, and it may pause and fail as long as it likes.
+            Standing::Going
+            | Standing::Unknown(_)
+            | Standing::AwaitingApproval { .. }
+            | Standing::RollingBack { .. }
+                if self.run.is_none() =>
+            {
+                None
+            }
             Standing::Going | Standing::Unknown(_) => self.go_on(view, moved).await,
             Standing::Done { steady } => Some(self.done(view, steady)),
             Standing::Failed(reason) if self.phase == Phase::Restoring => {
@@ -237,6 +251,7 @@ impl<'a> Follower<'a> {
                 Some(self.end(view, Ended::RollbackFailed, reason))
             }
             Standing::Stopped { reason } => Some(self.end(view, Ended::Stopped, reason)),
+            Standing::Superseded { .. } if self.is_replaced_by_its_like(view) => None,
             Standing::Superseded { by } => {
                 Some(self.end(view, Ended::Superseded, format!("{by} took its place")))
             }
@@ -250,6 +265,19 @@ impl<'a> Follower<'a> {
                 Some(self.end(view, Ended::AwaitingApproval, detail))
             }
         }
+    }
+
+    /// Whether somebody started a deployment of the same definition in place of ours, as a forced one: it is followed.
+    fn is_replaced_by_its_like(&mut self, view: &View) -> bool {
+        let like = view.service.as_ref().and_then(Followed::primary);
+        let Some(like) =
+            like.filter(|like| self.phase != Phase::RollingBack && like.definition == self.ours.definition)
+        else {
+            return false;
+        };
+        self.reporter.notice(format!("{} of the same revision took the place of {}", like.id, self.ours.id));
+        (self.ours, self.stopped) = (like, Vec::new());
+        true
     }
 
     fn done(&mut self, view: &View, steady: bool) -> End {
@@ -266,7 +294,7 @@ impl<'a> Follower<'a> {
 
     async fn out_of_time(&mut self, view: &View) -> End {
         let reason = format!("not done after {} s", self.deadline.as_secs());
-        if self.phase == Phase::Deploying {
+        if self.phase == Phase::Deploying && self.run.is_some() {
             self.fail(view, &reason, Cause::NoProgress).await;
         }
         self.end(view, Ended::DeadlineExceeded, reason)
@@ -346,7 +374,9 @@ impl<'a> Follower<'a> {
 
     /// It goes on: but have enough tasks of one class failed?
     async fn go_on(&mut self, view: &View, moved: bool) -> Option<End> {
-        let needed = self.target.options.fail_after.get() as usize;
+        let at_least = self.target.options.fail_after.get();
+        let mine = view.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
+        let needed = needed(at_least, mine, view.deployment.as_ref()) as usize;
         let reason = format!("{needed} tasks stopped for the same reason");
         match self.phase {
             Phase::RollingBack => return None,
@@ -428,13 +458,15 @@ impl<'a> Follower<'a> {
                     self.enter_rollback(Some(to));
                     return None;
                 }
+                Err(error) if may_pass(&error) => return None,
                 // Too late, not possible here, or not allowed: the next look tells whether ECS went back by itself.
-                Ok(false) | Err(Error::AccessDenied { .. }) => {
+                refused => {
+                    if let Err(error) = refused {
+                        tracing::warn!(%error, "cannot stop the deployment; restoring the recorded revision");
+                    }
                     self.stop_refused = true;
                     return None;
                 }
-                Err(error) if may_pass(&error) => return None,
-                Err(error) => return Some(self.end(view, Ended::RollbackFailed, error.in_one_line())),
             }
         }
         let service = view.service.as_ref()?;
@@ -458,6 +490,19 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// How many tasks have to stop for the same reason: a few while none runs, and as many as run once they do, but no more
+/// than ECS' own circuit breaker takes.
+fn needed(at_least: u32, mine: Option<&Deployment>, service: Option<&ServiceDeployment>) -> u32 {
+    let count = |n: i32| u32::try_from(n).unwrap_or(0);
+    let (running, desired) = mine.map_or((0, 0), |d| (count(d.running_count), count(d.desired_count)));
+    let breaker = service.and_then(|deployment| deployment.deployment_circuit_breaker.as_ref());
+    let limit = match breaker.map_or(0, |breaker| count(breaker.threshold)) {
+        0 => desired.div_ceil(2).clamp(3, 200),
+        threshold => threshold,
+    };
+    at_least.max(running.min(limit))
+}
+
 /// The time that the service's strategy lets a revision bake, besides what its tasks take.
 fn baking(service: &Service) -> Duration {
     let Some(configuration) = &service.deployment_configuration else { return Duration::ZERO };
@@ -469,4 +514,30 @@ fn baking(service: &Service) -> Duration {
         steps * minutes(linear.step_bake_time_in_minutes)
     });
     Duration::from_secs(60 * (minutes(configuration.bake_time_in_minutes) + canary + linear))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::types::ServiceDeploymentCircuitBreaker as Breaker;
+
+    use super::*;
+
+    #[test]
+    fn few_failures_among_many_running_tasks_are_not_a_failed_deployment() {
+        for (running, desired, threshold, expected) in [
+            (0, 0, None, 2),
+            (0, 1, Some(3), 2),
+            (1, 1, Some(3), 2),
+            (4, 4, Some(3), 3),
+            (110, 150, Some(75), 75),
+            (110, 150, None, 75),
+            (30, 150, Some(75), 30),
+        ] {
+            let mine = Deployment::builder().running_count(running).desired_count(desired).build();
+            let breaker = threshold.map(|threshold| Breaker::builder().threshold(threshold).build());
+            let service = ServiceDeployment::builder().set_deployment_circuit_breaker(breaker).build();
+            assert_eq!(needed(2, Some(&mine), Some(&service)), expected, "{running} of {desired}");
+        }
+        assert_eq!(needed(2, None, None), 2);
+    }
 }
