@@ -13,7 +13,7 @@ use bp_artifact::{
     text,
 };
 use bp_eks::{SlotState, Traffic};
-use bp_promote::{Carried, CopyEvent};
+use bp_promote::copy::{Carried, CopyEvent};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -274,7 +274,7 @@ struct Line<'a, T: Serialize> {
 fn not_done(target: &TargetReceipt) -> Option<String> {
     let outcome = target.restored.as_ref().or(target.outcome.as_ref())?;
     let rollback = if target.restored.is_some() { "rollback: " } else { "" };
-    let Outcome { verdict, detail, .. } = outcome;
+    let (verdict, detail) = (outcome.verdict(), &outcome.detail);
     let told = verdict.is_success() || detail.is_empty() || target.error.is_some();
     (!told).then(|| format!("\n  {}: {rollback}{verdict} ({detail})", target.target))
 }
