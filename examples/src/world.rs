@@ -1,10 +1,13 @@
 //! The outside world of `examples/bp.toml`: three accounts with a registry each, and in staging and prod an ECS and an
 //! EKS cluster that already run an earlier version of the shop.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use aws_credential_types::Credentials;
-use bp_artifact::{Config, EksConfig, EnvironmentConfig};
+use bp_artifact::{Config, EksObject, EnvironmentConfig, ServiceConfig};
 use bp_sandbox::{
     Clock, Image, ImageBuilder, Sandbox, Served,
     kube::{ClusterOptions, SECRET_ACCESS_KEY},
@@ -12,10 +15,13 @@ use bp_sandbox::{
 };
 use serde_json::json;
 
-use crate::Endpoints;
+use bp_delivery::Endpoints;
 
-/// The example's environments.
+/// The example's services and environments.
 pub const BP_TOML: &str = include_str!("../bp.toml");
+
+/// The same environments with one service, in the form without `[[service]]`.
+pub const ONE_SERVICE: &str = include_str!("../one-service.toml");
 
 /// The access key that the sandbox takes. It is no secret: the sandbox takes any.
 pub const ACCESS_KEY: (&str, &str) = ("AKIABPSANDBOX0000000", SECRET_ACCESS_KEY);
@@ -37,19 +43,30 @@ impl World {
     /// When a port cannot be bound.
     pub async fn start(rate: u32) -> std::io::Result<Self> {
         let config = Config::parse(BP_TOML, "examples/bp.toml").expect("the example's own file is right");
+        Self::of(config, rate).await
+    }
+
+    /// The same for other environments than the example's.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub async fn of(config: Config, rate: u32) -> std::io::Result<Self> {
         let mut builder = Sandbox::builder().clock(Clock::accelerated(rate));
         for environment in config.environments() {
             builder = builder.registry(environment.registry().as_str(), RegistryOptions::ecr());
-            if let (Ok(eks), Some(account)) = (environment.eks(), &environment.account) {
+            if let Some(account) = &environment.account {
                 let options =
                     ClusterOptions::default().account(account.as_str()).region(environment.region.as_str());
-                builder = builder.cluster(&eks.cluster, options);
+                for cluster in clusters(environment) {
+                    builder = builder.cluster(cluster, options.clone());
+                }
             }
         }
         let sandbox = builder.build();
-        let earlier = shop("0.9.0").build();
         for environment in config.environments() {
-            furnish(&sandbox, environment, &config.project.repository, &earlier);
+            for service in environment.services() {
+                furnish(&sandbox, environment, service);
+            }
         }
         // All that has been rolled out by now.
         sandbox.clock().advance(Duration::from_secs(600));
@@ -57,7 +74,7 @@ impl World {
         Ok(World { sandbox, served, config })
     }
 
-    /// Where everything listens, for [`Clients`](crate::Clients).
+    /// Where everything listens, for [`Session::new`](bp_delivery::Session::new).
     pub fn endpoints(&self) -> Endpoints {
         let (id, secret) = ACCESS_KEY;
         Endpoints {
@@ -76,14 +93,13 @@ impl World {
 
     /// The clusters' names, with a kubeconfig for each.
     pub fn kubeconfigs(&self) -> Vec<(String, String)> {
-        let clusters = self.config.environments().iter().filter_map(|e| e.eks().ok());
-        let kubeconfig = |eks: &EksConfig| {
-            let cluster = self.sandbox.cluster(&eks.cluster);
+        let kubeconfig = |name: &str| {
+            let cluster = self.sandbox.cluster(name);
             let address = self.served.address(cluster.host())?;
             let server = format!("https://{address}");
-            Some((eks.cluster.clone(), cluster.kubeconfig(&server, self.sandbox.ca_pem())))
+            Some((name.to_owned(), cluster.kubeconfig(&server, self.sandbox.ca_pem())))
         };
-        clusters.filter_map(kubeconfig).collect()
+        self.config.environments().iter().flat_map(clusters).filter_map(kubeconfig).collect()
     }
 
     fn url(&self, endpoint: &str) -> Option<String> {
@@ -93,6 +109,11 @@ impl World {
 
 /// One version of the shop: real files in a real image, for two platforms.
 pub fn shop(version: &str) -> ImageBuilder {
+    version_of("shop", version)
+}
+
+/// One version of a service of the shop.
+pub fn version_of(service: &str, version: &str) -> ImageBuilder {
     ImageBuilder::new()
         .platform("linux/amd64")
         .platform("linux/arm64")
@@ -100,17 +121,28 @@ pub fn shop(version: &str) -> ImageBuilder {
             ("app/serve.sh", include_str!("../shop/serve.sh")),
             ("app/site/index.html", include_str!("../shop/site/index.html")),
         ])
-        .layer([("app/VERSION", version)])
+        .layer([("app/VERSION", version), ("app/SERVICE", service)])
         .entrypoint(["/bin/sh", "/app/serve.sh"])
         .label("org.opencontainers.image.version", version)
 }
 
-/// Puts into one environment what was there before we came.
-fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, repository: &str, earlier: &Image) {
+/// The names of the environment's EKS clusters.
+fn clusters(environment: &EnvironmentConfig) -> BTreeSet<&str> {
+    let eks = environment.services().iter().filter_map(|service| service.eks().ok());
+    eks.map(|eks| eks.cluster.as_str()).collect()
+}
+
+/// Puts into one environment what there was of a service before we came.
+fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, service: &ServiceConfig) {
+    let earlier = match &service.name {
+        Some(name) => version_of(name.as_str(), "0.9.0"),
+        None => shop("0.9.0"),
+    };
+    let earlier: Image = earlier.build();
     let registry = sandbox.registry(environment.registry().as_str());
-    registry.push(earlier, repository, "0.9.0");
-    let running = format!("{}@{}", environment.repository, earlier.digest());
-    if let (Ok(ecs), Some(account)) = (environment.ecs(), &environment.account) {
+    registry.push(&earlier, service.repository.path(), "0.9.0");
+    let running = format!("{}@{}", service.repository, earlier.digest());
+    if let (Ok(ecs), Some(account)) = (service.ecs(), &environment.account) {
         let definition = json!({
             "family": ecs.service,
             "networkMode": "awsvpc",
@@ -119,7 +151,7 @@ fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, repository: &str,
             "memory": "512",
             "executionRoleArn": format!("arn:aws:iam::{account}:role/shop-web-execution"),
             "containerDefinitions": [{
-                "name": ecs.container,
+                "name": ecs.container.as_deref().unwrap_or("web"),
                 "image": running,
                 "essential": true,
                 "portMappings": [{ "containerPort": 8080, "protocol": "tcp" }],
@@ -135,11 +167,12 @@ fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, repository: &str,
             .circuit_breaker()
             .create();
     }
-    if let Ok(eks) = environment.eks() {
+    if let Ok(eks) = service.eks() {
+        let EksObject::Workload(workload) = &eks.object else { return };
         let container = eks.container.as_deref().unwrap_or("web");
-        let (cluster, namespace, name) = (sandbox.cluster(&eks.cluster), &eks.namespace, &eks.workload.name);
+        let (cluster, namespace, name) = (sandbox.cluster(&eks.cluster), &eks.namespace, &workload.name);
         // Made by kubectl with a tag, as so many are; then bp-eks took the image over, by digest.
-        cluster.deployment(namespace, name, &[(container, &format!("{}:0.9.0", environment.repository))]);
+        cluster.deployment(namespace, name, &[(container, &format!("{}:0.9.0", service.repository))]);
         cluster.apply(
             &format!("bp-eks:{container}"),
             &json!({

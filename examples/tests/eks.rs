@@ -11,8 +11,8 @@ async fn dry_run(stage: &Stage, platform: &str) -> common::Ended {
     let staging = stage.world.config.environments()[1].clone();
     let image = bp_sandbox::ImageBuilder::new().platform(platform).layer([("app", platform)]).build();
     stage.world.sandbox.registry(staging.registry().as_str()).push(&image, "shop/web", "single");
-    let reference = format!("{}@{}", staging.repository, image.digest());
-    stage.run("deploy-eks", &["--env", "staging", "--image", &reference, "--take-over", "--dry-run"]).await
+    let reference = format!("{}@{}", staging.services()[0].repository, image.digest());
+    stage.run("deploy-eks", &["--env", "staging", "--image", &reference, "--take-over", "--check"]).await
 }
 
 #[tokio::test]

@@ -20,15 +20,19 @@ async fn flags_without_effect_are_refused() {
         ("rollback", &["--artifact", "artifact.json"], "--artifact"),
         ("refresh-pull-secret", &["--image", IMAGE], "--image"),
         ("refresh-pull-secret", &["--artifact", "artifact.json"], "--artifact"),
-        ("refresh-pull-secret", &["--deadline", "5m"], "--deadline"),
+        ("refresh-pull-secret", &["--timeout", "5m"], "--timeout"),
         ("refresh-pull-secret", &["--take-over"], "--take-over"),
-        ("verify", &["--deadline", "5m"], "--deadline"),
+        ("verify", &["--timeout", "5m"], "--timeout"),
         ("verify", &["--take-over"], "--take-over"),
         ("verify", &["--image", IMAGE, "--artifact", "artifact.json"], "--artifact"),
         ("dual-deploy", &["--image", IMAGE, "--artifact", "artifact.json"], "--artifact"),
         ("deploy-eks", &["--image", IMAGE, "--artifact", "artifact.json"], "--artifact"),
         ("deploy-eks", &["--log-pods", "2"], "--logs"),
         ("deploy-ecs", &["--take-over"], "--take-over"),
+        ("deploy-ecs", &["--check", "--image-timeout", "1s"], "--image-timeout"),
+        ("deploy-eks", &["--check", "--image-timeout", "1s"], "--image-timeout"),
+        ("switch-traffic", &["--image-timeout", "1s", "back"], "--image-timeout"),
+        ("verify", &["--image-timeout", "1s"], "--image-timeout"),
         ("deploy-ecs", &["--revision", "shop-web:1", "--image", IMAGE], "--image"),
         ("deploy-ecs", &["--revision", "shop-web:1", "--artifact", "artifact.json"], "--artifact"),
         ("deploy-ecs", &["--revision", "shop-web:1", "--force"], "--force"),
@@ -36,9 +40,13 @@ async fn flags_without_effect_are_refused() {
         ("switch-traffic", &["--label", "colour", "status"], "--slots"),
         ("switch-traffic", &["--image", IMAGE, "status"], "--image"),
         ("switch-traffic", &["--artifact", "artifact.json", "back"], "--artifact"),
-        ("switch-traffic", &["--deadline", "5m", "clean-up"], "--deadline"),
+        ("switch-traffic", &["--timeout", "5m", "clean-up"], "--timeout"),
         ("switch-traffic", &["--take-over", "clean-up"], "--take-over"),
-        ("switch-traffic", &["--service", "web", "ingress", "shop", "web", "web-2"], "--service"),
+        (
+            "switch-traffic",
+            &["--kubernetes-service", "web", "ingress", "shop", "web", "web-2"],
+            "--kubernetes-service",
+        ),
     ] {
         let end = stage.run(name, &[&env[..], arguments].concat()).await;
         refused(&stage, name, &end, flag);
@@ -69,7 +77,7 @@ async fn variables_of_a_pipeline_disturb_no_step() {
     let stage = Stage::new().await;
     let image = format!(
         "{}@{}",
-        stage.world.config.environments()[1].repository,
+        stage.world.config.environments()[1].services()[0].repository,
         bp_artifact::Artifact::read(stage.path("artifact.json")).unwrap().resolved().unwrap().digest()
     );
     for (name, arguments) in [
@@ -77,7 +85,7 @@ async fn variables_of_a_pipeline_disturb_no_step() {
         ("deploy-ecs", &["--env", "staging", "--revision", "shop-web:1"]),
         ("promote", &["--to", "staging", "--tag", "1.0.0"]),
         ("config", &["check"]),
-        ("switch-traffic", &["--env", "staging", "--service", "none", "status"]),
+        ("switch-traffic", &["--env", "staging", "--kubernetes-service", "none", "status"]),
         ("refresh-pull-secret", &["--env", "staging"]),
     ] {
         let mut command = stage.command(name, arguments);

@@ -61,7 +61,7 @@ async fn the_error_of_a_registry() {
     for output in ["lines", "json"] {
         stage.world.sandbox.faults().clear();
         stage.world.sandbox.faults().inject(answer(403).on("GET manifest").times(u32::MAX));
-        let image = ["--image", "evil.example.com/shop/web:1", "--deadline", "2s", "--output", output];
+        let image = ["--image", "evil.example.com/shop/web:1", "--image-timeout", "2s", "--output", output];
         let mut emit = stage.command("emit-artifact", &image);
         emit.env("BP_REGISTRY_ENDPOINTS", format!("evil.example.com={url}"));
         shown_as_text(&ended(emit).await, &[7]);
@@ -106,7 +106,7 @@ async fn a_container_that_is_not_healthy() {
     stage.built(&image.build(), "6.6.7");
     for output in ["lines", "json"] {
         let deployed =
-            stage.run("deploy-eks", &["--env", "staging", "--deadline", "4s", "--output", output]).await;
+            stage.run("deploy-eks", &["--env", "staging", "--timeout", "4s", "--output", output]).await;
         shown_as_text(&deployed, &[3]);
     }
 }
@@ -118,7 +118,7 @@ async fn arguments_and_variables() {
         &["--env", HOSTILE][..],
         &["--env", "staging", "--config", HOSTILE],
         &["--env", "staging", "--set", HOSTILE],
-        &["--env", "staging", "--deadline", HOSTILE],
+        &["--env", "staging", "--timeout", HOSTILE],
         &["--env", "staging", "--image", HOSTILE],
         &["--env", "staging", HOSTILE],
         &["--env", "staging", &format!("--{HOSTILE}")],

@@ -57,7 +57,7 @@ async fn registries_that_are_no_host_of_a_url() {
         "[::1%25lo]:5000",
     ] {
         let image = format!("{host}/web:1");
-        let end = stage.run("emit-artifact", &["--image", &image, "--deadline", "2s"]).await;
+        let end = stage.run("emit-artifact", &["--image", &image, "--image-timeout", "2s"]).await;
         refused(&stage, &end, 2, &[host]);
     }
     stage.edit_config("registry = \"111111111111.dkr", "registry = \"foo.1\"#");
@@ -78,9 +78,10 @@ async fn times_that_are_none() {
         ("15", "90s, 15m or 1h30m"),
         ("soon", "90s, 15m or 1h30m"),
     ] {
-        let flag = format!("--deadline={time}");
-        let emit = stage.run("emit-artifact", &[&image[..], &[&flag]].concat()).await;
-        refused(&stage, &emit, 2, &[time, words, "--deadline"]);
+        let flag = format!("--timeout={time}");
+        let image_timeout = format!("--image-timeout={time}");
+        let emit = stage.run("emit-artifact", &[&image[..], &[&image_timeout]].concat()).await;
+        refused(&stage, &emit, 2, &[time, words, "--image-timeout"]);
         refused(&stage, &stage.run("dual-deploy", &["--env", "staging", &flag]).await, 2, &[time, words]);
         let set = format!("deploy.timeout={time}");
         let end = stage.run("dual-deploy", &["--env", "staging", "--set", &set]).await;
@@ -89,7 +90,7 @@ async fn times_that_are_none() {
     // Flags and bp.toml take the same forms.
     let end = stage.run("config", &["show", "--env", "dev", "--set", "deploy.timeout=1h30m"]).await;
     assert_eq!(end.code, 0, "{end:?}");
-    let missing = ["--image", "r.example.com/web@sha256:12", "--deadline", "1h30m"];
+    let missing = ["--image", "r.example.com/web@sha256:12", "--timeout", "1h30m"];
     refused(
         &stage,
         &stage.run("dual-deploy", &[&["--env", "staging"], &missing[..]].concat()).await,
@@ -123,9 +124,14 @@ async fn every_binary_explains_itself() {
 async fn what_does_not_exist() {
     let stage = Stage::new().await;
     let deploy = ["--env", "staging"];
-    let missing = format!("{}@sha256:{}", stage.world.config.environments()[1].repository, "0".repeat(64));
-    let end = stage.run("dual-deploy", &["--env", "staging", "--image", &missing]).await;
-    refused(&stage, &end, 2, &["does not exist", "promote --to staging"]);
+    let missing = format!(
+        "{}@sha256:{}",
+        stage.world.config.environments()[1].services()[0].repository,
+        "0".repeat(64)
+    );
+    let end =
+        stage.run("dual-deploy", &["--env", "staging", "--image", &missing, "--image-timeout", "1s"]).await;
+    refused(&stage, &end, 7, &["does not exist", "promote --to staging"]);
 
     stage.edit_config("container = \"web\"", "container = \"wbe\"");
     refused(&stage, &stage.run("deploy-ecs", &deploy).await, 2, &["\"wbe\"", "web"]);

@@ -26,14 +26,14 @@ async fn build_promote_deploy_verify_roll_back() {
     let dev = stage.world.config.environments()[0].clone();
     stage.world.sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", "2.0.0");
 
-    let pushed = format!("{}:2.0.0", dev.repository);
+    let pushed = format!("{}:2.0.0", dev.services()[0].repository);
     let mut emit = stage.command("emit-artifact", &["--image", &pushed]);
     emit.env("CODEBUILD_BUILD_ID", "shop:1")
         .env("CODEBUILD_RESOLVED_SOURCE_VERSION", "0123456789abcdef0123456789abcdef01234567");
     let end = common::ended(emit).await;
     assert_eq!(
         (end.code, end.stdout.trim()),
-        (0, format!("{}@{}", dev.repository, image.digest()).as_str()),
+        (0, format!("{}@{}", dev.services()[0].repository, image.digest()).as_str()),
         "{}",
         end.stderr
     );
@@ -100,7 +100,7 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
         stage.world.sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", version);
     }
     let rule = ["--to", "staging", "--all-tags", "semver:>=1.4, <2"];
-    let end = stage.run("promote", &[&rule[..], &["--dry-run"]].concat()).await;
+    let end = stage.run("promote", &[&rule[..], &["--plan"]].concat()).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     assert!(end.stdout.contains("2 of 2 images change"), "{}", end.stdout);
     let staging = stage.world.config.environments()[1].clone();
@@ -112,9 +112,11 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
     assert_eq!((end.code, end.stdout.lines().count()), (0, 2), "{}", end.stderr);
     assert!(tags().contains_key("1.4.0") && tags().contains_key("1.5.0") && !tags().contains_key("2.0.0"));
 
-    let end = stage.run("promote", &["--to", "staging", "--tag", "1.4.0", "--tag", "9.9.9"]).await;
-    assert_eq!(end.code, 2, "{}", end.stderr);
-    assert!(end.stderr.contains("has no 9.9.9"), "{}", end.stderr);
+    let end = stage
+        .run("promote", &["--to", "staging", "--tag", "1.4.0", "--tag", "9.9.9", "--image-timeout", "1s"])
+        .await;
+    assert_eq!(end.code, 7, "{}", end.stderr);
+    assert!(end.stderr.contains("shop/web:9.9.9 not found after 1 s"), "{}", end.stderr);
 }
 
 #[tokio::test]

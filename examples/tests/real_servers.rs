@@ -214,7 +214,7 @@ container = "web"
     #[ignore = "needs the servers of cargo xtask e2e"]
     async fn the_binaries_deploy_prove_fail_and_go_back() {
         let (stage, _served) = Stage::new().await;
-        let deadline = ["--deadline", "3m"];
+        let deadline = ["--timeout", "3m"];
         let deploy =
             |more: &[&str]| stage.run(0, env!("CARGO_BIN_EXE_deploy-eks"), &[&deadline[..], more].concat());
         let first = stage.built("a12", "0");

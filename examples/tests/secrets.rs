@@ -34,7 +34,8 @@ fn seed(stage: &Stage) -> Vec<String> {
 }
 
 fn service(stage: &Stage, name: &str, references: &[String]) {
-    let image = format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().repository);
+    let image =
+        format!("{}:0.9.0", stage.world.config.environment("staging").unwrap().services()[0].repository);
     let secrets: Vec<Value> = references
         .iter()
         .enumerate()
@@ -187,9 +188,9 @@ async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
         run(&[0], "secrets", &[&["print", "--form", form], &file[..]].concat()).await;
     }
     run(&[0], "config", &[&["show"], &target[..]].concat()).await;
-    run(&[3], "deploy-ecs", &with(&["--deadline", "2m"])).await;
-    run(&[3], "deploy-eks", &with(&["--deadline", "2m"])).await;
-    run(&[3], "dual-deploy", &with(&["--deadline", "2m"])).await;
+    run(&[3], "deploy-ecs", &with(&["--timeout", "2m"])).await;
+    run(&[3], "deploy-eks", &with(&["--timeout", "2m"])).await;
+    run(&[3], "dual-deploy", &with(&["--timeout", "2m"])).await;
     run(&[0], "promote", &["--to", "prod"]).await;
     run(&[0, 6], "verify", &with(&[])).await;
     run(&[0], "rollback", &with(&[])).await;
@@ -198,7 +199,7 @@ async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
     secrets.deny("shop/token", "secretsmanager:GetSecretValue");
     secrets.delete("shop/db");
     run(&[2], "secrets", &[&["check"], &target[..]].concat()).await;
-    run(&[2, 3, 4, 5, 7], "deploy-ecs", &with(&["--deadline", "30s"])).await;
+    run(&[2, 3, 4, 5, 7], "deploy-ecs", &with(&["--timeout", "30s"])).await;
 
     let logged: usize = ends.iter().map(|end| end.stderr.len()).sum();
     assert!(logged > 100_000, "the log was on: {logged} bytes");

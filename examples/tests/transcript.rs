@@ -20,11 +20,11 @@ const STORIES: &[Story] = &[
         &[
             "emit-artifact --image 111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.0.0 --commit \
              1a2b3c4d5e6f708192a3b4c5d6e7f80912345678",
-            "promote --to staging --from dev --dry-run",
+            "promote --to staging --from dev --plan",
             "promote --to staging --from dev --record record.json",
             "promote --to staging --from dev",
             "deploy-ecs --env staging --check",
-            "deploy-eks --env staging --dry-run",
+            "deploy-eks --env staging --check",
             "dual-deploy --env staging --receipt receipt.json",
             "dual-deploy --env staging --receipt receipt.json",
             "verify --env staging",

@@ -75,6 +75,11 @@ impl Digest {
         &self.hex()[..12]
     }
 
+    /// The algorithm and the first twelve hex digits, for lines of a log: `sha256:44136fa355b3`. Never an identity.
+    pub fn abbreviated(&self) -> String {
+        format!("{}:{}", self.algorithm().name(), self.short())
+    }
+
     /// The whole digest as text.
     pub fn as_str(&self) -> &str {
         &self.0

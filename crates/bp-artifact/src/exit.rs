@@ -35,8 +35,10 @@ pub enum ExitCode {
     Superseded = 8,
     /// 9: awaiting approval.
     AwaitingApproval = 9,
-    /// 130: interrupted.
+    /// 130: interrupted by SIGINT.
     Interrupted = 130,
+    /// 143: interrupted by SIGTERM.
+    Terminated = 143,
 }
 
 impl From<Verdict> for ExitCode {

@@ -18,6 +18,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `aws` | [`aws`]: one reading of the errors of all AWS SDK calls |
+//! | `command` | [`check::CommandCheck`] |
 //! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
 //! | `schema` | the JSON Schema of `artifact.json`, made of the types |
 //!
@@ -29,6 +30,7 @@
 mod artifact;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod check;
 mod commit;
 mod config;
 pub mod deploy;
@@ -52,9 +54,9 @@ pub use artifact::artifact_schema;
 pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, CiError, Source};
 pub use commit::CommitSha;
 pub use config::{
-    AccountId, Config, ConfigError, ConfigLoader, DeployPolicy, EcsConfig, EksConfig, Environment,
-    EnvironmentConfig, Limits, Origin, Project, Region, RoleArn, Setting, Workload, WorkloadKind,
-    config_schema,
+    AccountId, Config, ConfigError, ConfigLoader, DeployPlatform, DeployPolicy, EcsConfig, EksConfig,
+    EksObject, Environment, EnvironmentConfig, FailureLimit, Limits, Origin, Project, Region, ReleaseConfig,
+    RoleArn, ServiceConfig, ServiceName, Setting, Workload, WorkloadKind, config_schema,
 };
 pub use deploy::{
     Cause, Change, Current, DeployEvent, Drift, Evidence, EvidenceKind, FailureReport, Observation,
@@ -72,7 +74,7 @@ pub use platform::Platform;
 pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
 #[cfg(feature = "ecr")]
 pub use resolve::ecr::EcrResolver;
-pub use resolve::{ManifestError, Resolve, ResolveError, wait_for};
-pub use saga::{Saga, SagaError, SagaEvent};
+pub use resolve::{ManifestError, Missed, Resolve, ResolveError, wait_for, wait_for_with};
+pub use saga::{Saga, SagaError, SagaEvent, Step};
 pub use select::{Glob, TagCandidate, TagSelector};
 pub use time::{TimeSource, Wait, WaitError};

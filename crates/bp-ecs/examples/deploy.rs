@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string(&event)?);
     }
     let outcome = deployment.await?;
-    println!("{}: {}", outcome.target, outcome.verdict);
+    println!("{}: {}", outcome.target, outcome.verdict());
     println!("what runs is the earlier image: {}", web.prove().await?.judge(&earlier));
     Ok(())
 }

@@ -31,7 +31,7 @@ async fn described(count: usize) -> (usize, usize) {
     let deployments: Vec<_> =
         names.iter().map(|name| cluster.service(name, options()).container("web").deploy(&new)).collect();
     for outcome in join_all(deployments.into_iter().map(IntoFuture::into_future)).await {
-        assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     }
     (shop.calls("ecs:DescribeServices"), shop.calls("ecs:DescribeServiceDeployments"))
 }
@@ -56,7 +56,7 @@ async fn one_service_that_is_gone_spoils_nothing_for_the_others() {
     let deployments: Vec<_> =
         all.iter().map(|name| cluster.service(name, options()).container("web").deploy(&new)).collect();
     let ends = join_all(deployments.into_iter().map(IntoFuture::into_future)).await;
-    assert!(ends[..3].iter().all(|end| end.as_ref().unwrap().verdict.is_success()));
+    assert!(ends[..3].iter().all(|end| end.as_ref().unwrap().verdict().is_success()));
     assert!(ends[3].as_ref().unwrap_err().to_string().contains("no service \"nope\""));
 }
 

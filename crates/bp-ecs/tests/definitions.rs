@@ -43,7 +43,7 @@ async fn an_overlay_is_registered_with_the_image_and_an_equal_one_is_reused() {
     );
     for registered in [1, 1] {
         let outcome = target.deploy(&new).await.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{:?}", outcome.failure);
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{:?}", outcome.failure);
         assert_eq!(shop.calls("ecs:RegisterTaskDefinition"), registered);
     }
     assert!(target.definition().await.unwrap().is_same(&wanted));
@@ -55,7 +55,7 @@ async fn several_containers_run_the_image_and_all_are_proven() {
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
     let outcome = shop.target().container("proxy").deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     shop.drained().await;
     assert!(service.running().iter().all(|c| c.digest == new.digest().as_str()), "{:?}", service.running());
     assert_eq!(outcome.proof.observations.len(), 2 * (1 + 2), "two containers: the revision and two tasks");
@@ -77,7 +77,7 @@ async fn a_definition_from_a_file_is_deployed_whole() {
     containers.push(json!({ "name": "cron", "image": old.reference.to_string(), "essential": false }));
     let target = shop.target().base(file(described).unwrap());
     let outcome = target.deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     let registered = shop.ecs.definition(&service.definition()).unwrap();
     let containers = &registered["taskDefinition"]["containerDefinitions"];
     assert_eq!(containers[0]["image"], json!(new.reference.to_string()));
@@ -101,7 +101,7 @@ async fn a_file_that_brings_our_container_for_the_first_time() {
         .container("app")
         .base(file(json).unwrap());
     let outcome = target.deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert!(outcome.previous.unwrap().id.ends_with("web:1"));
 }
 
@@ -146,7 +146,7 @@ async fn throttled_registrations_are_tried_again_and_made_once() {
     shop.inject(shop.refuse("ecs:RegisterTaskDefinition", "ThrottlingException", "Rate exceeded", 3));
     let start = tokio::time::Instant::now();
     let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert_eq!(shop.ecs.revisions("web"), 2);
     assert!(start.elapsed().as_secs() >= 1 + 2 + 4, "with growing pauses");
 }
@@ -176,7 +176,7 @@ async fn an_earlier_revision_is_deployed_by_its_name() {
     let earlier = target.revision("web:1").await.unwrap();
     assert!(earlier.image.is(&old.reference));
     let outcome = target.restore(&earlier).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true));
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true));
     assert!(service.definition().ends_with("web:1"));
     let error = target.revision("web:9").await.unwrap_err();
     assert_eq!(error.to_string(), "there is no task definition \"web:9\"");
@@ -210,7 +210,7 @@ async fn what_ecs_anywhere_can_do_is_deployed() {
         .with("launchType", json!("EXTERNAL"))
         .create();
     let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +268,7 @@ async fn old_revisions_are_put_away_and_never_one_in_use() {
     let again = shop.target().prune(1, &["web:3".to_owned()]).await.unwrap();
     assert!(again.deregistered.is_empty(), "{again:?}");
     // What is kept can be gone back to.
-    assert_eq!(shop.target().rollback().await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(shop.target().rollback().await.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]

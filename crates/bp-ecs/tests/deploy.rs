@@ -22,7 +22,7 @@ async fn a_new_image_is_deployed_and_proven() {
     let (events, outcome) = run(shop.target().deploy(&new)).await;
     let outcome = outcome.unwrap();
 
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert!(outcome.changed);
     assert_eq!(outcome.previous.as_ref().unwrap().id, before);
     assert_eq!(outcome.revision.as_ref().unwrap().id, service.definition());
@@ -74,7 +74,7 @@ async fn nothing_to_do_changes_nothing_and_still_proves_the_digest() {
     let image = shop.image("1");
     shop.web(&image).create();
     let outcome = shop.target().deploy(&image).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, false));
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, false));
     assert!(!outcome.proof.is_empty());
     assert_eq!(shop.calls("ecs:RegisterTaskDefinition") + shop.calls("ecs:UpdateService"), 0);
 }
@@ -86,7 +86,7 @@ async fn a_forced_deployment_replaces_the_tasks_of_the_same_revision() {
     let service = shop.web(&image).create();
     let before = service.running();
     let outcome = shop.target_with(options().force(true)).deploy(&image).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true));
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true));
     assert_eq!(shop.ecs.revisions("web"), 1);
     shop.drained().await;
     assert!(service.running().iter().all(|now| before.iter().all(|then| then.task != now.task)));
@@ -112,7 +112,7 @@ async fn desired_count_zero_is_unproven_and_not_success() {
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).desired(0).create();
     let outcome = shop.target().deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unproven);
+    assert_eq!(outcome.verdict(), Verdict::Unproven);
     assert!(outcome.proof.is_empty());
 }
 
@@ -154,7 +154,7 @@ async fn more_tasks_than_fit_on_one_page_are_all_proven() {
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).desired(130).create();
     let outcome = shop.target().deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert_eq!(outcome.proof.observations.len(), 131);
 }
 
@@ -285,7 +285,7 @@ async fn throttling_while_watching_is_waited_out() {
     let slow = shop.refuse("ecs:DescribeServices", "ThrottlingException", "Rate exceeded", 4);
     shop.inject(slow.after(2));
     let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +304,7 @@ async fn terraform_and_autoscaling_keep_what_is_theirs() {
     let deployment = shop.target().deploy(&shop.image("2"));
     tokio::time::sleep(Duration::from_secs(2)).await;
     service.update(json!({ "desiredCount": 5 }));
-    assert_eq!(deployment.await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deployment.await.unwrap().verdict(), Verdict::Deployed);
     let after = service.view();
     assert_eq!(after["desiredCount"], 5);
     for field in ["networkConfiguration", "healthCheckGracePeriodSeconds", "deploymentConfiguration", "tags"]
@@ -322,9 +322,9 @@ async fn the_trait_is_the_same_target() {
     let current = target.current().await.unwrap();
     assert!(current.stable.image.as_str().starts_with(HOST) && current.rolling_out.is_none());
     let outcome = target.deploy(&shop.image("2")).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     let restored = target.restore(&current.stable).await.unwrap();
-    assert_eq!(restored.verdict, Verdict::Deployed);
+    assert_eq!(restored.verdict(), Verdict::Deployed);
     assert_eq!(restored.revision, Some(current.stable));
 }
 
@@ -352,7 +352,7 @@ async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
     shop.web(&old).create();
     let target = shop.target_with(Options::new(Duration::MAX).unwrap());
     let outcome = target.deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     let outcome = target.restore(outcome.previous.as_ref().unwrap()).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
 }

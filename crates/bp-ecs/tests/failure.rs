@@ -5,7 +5,7 @@ mod common;
 use std::{num::NonZeroU32, time::Duration};
 
 use bp_artifact::{Cause, DeployEvent, FailureReport, Outcome, ResolvedImage, Target, Verdict};
-use bp_ecs::{EcsTarget, Error, InFlight, OnFailure};
+use bp_ecs::{EcsTarget, Error, InFlight, OnFailure, Options};
 use bp_sandbox::{Behaviour, aws::ecs::NewService};
 use common::{Shop, definition, options, run};
 use serde_json::json;
@@ -37,7 +37,7 @@ async fn rolls_back(service: NewService, shop: &Shop, image: &ResolvedImage) -> 
     let service = service.create();
     let (old, running) = (service.definition(), service.running());
     let (outcome, report) = fails(shop, &shop.target(), image).await;
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:#?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:#?}");
     assert_eq!(outcome.revision.unwrap().id, old);
     assert_eq!(service.definition(), old);
     assert_eq!(service.running(), running, "the old tasks were never touched");
@@ -76,8 +76,9 @@ async fn a_secret_that_is_not_there_is_found_before_two_minutes_pass() {
         service.update(json!({ "taskDefinition": arn }));
         let (_, outcome) = run(shop.target().deploy(&shop.image("2"))).await;
         let outcome = outcome.unwrap();
+        let verdict = outcome.verdict();
         let report = outcome.failure.unwrap();
-        assert_eq!((outcome.verdict, report.cause), (Verdict::RolledBack, Cause::SecretMissing));
+        assert_eq!((verdict, report.cause), (Verdict::RolledBack, Cause::SecretMissing));
         assert!(report.message.contains(part), "{report}");
         assert!(start.elapsed() < Duration::from_secs(120));
     }
@@ -146,7 +147,7 @@ async fn the_side_car_that_fails_is_named_and_not_ours() {
     });
     shop.service().update(json!({ "taskDefinition": arn }));
     let outcome = shop.target().deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(outcome.failure.unwrap().container.as_deref(), Some("proxy"));
 }
 
@@ -156,7 +157,7 @@ async fn we_are_faster_than_the_circuit_breaker() {
     let service = shop.web(&shop.image("1")).circuit_breaker().desired(10).create();
     let image = shop.image_that("crash", crashes());
     let (outcome, _) = fails(&shop, &shop.target(), &image).await;
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     let newest = &service.deployments()[0];
     assert_eq!(newest["status"], "ROLLBACK_SUCCESSFUL");
 }
@@ -169,7 +170,7 @@ async fn a_rollback_by_the_circuit_breaker_is_never_a_success() {
     let image = shop.image_that("crash", crashes());
     let patient = options().fail_after(NonZeroU32::MAX);
     let (outcome, report) = fails(&shop, &shop.target_with(patient), &image).await;
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(report.cause, Cause::ContainerExited);
     assert_eq!(service.definition(), old);
     assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0, "ECS did it by itself");
@@ -185,7 +186,7 @@ async fn a_circuit_breaker_without_rollback_is_followed_by_ours() {
     let image = shop.image_that("crash", crashes());
     let patient = options().fail_after(NonZeroU32::MAX);
     let (outcome, _) = fails(&shop, &shop.target_with(patient), &image).await;
-    assert_eq!((outcome.verdict, service.definition()), (Verdict::RolledBack, old));
+    assert_eq!((outcome.verdict(), service.definition()), (Verdict::RolledBack, old));
     assert_eq!(shop.calls("ecs:UpdateService"), 2);
 }
 
@@ -197,7 +198,7 @@ async fn a_failure_that_is_to_be_left_is_left() {
     let image = shop.image_that("crash", crashes());
     let target = shop.target_with(options().on_failure(OnFailure::Leave));
     let (outcome, _) = fails(&shop, &target, &image).await;
-    assert_eq!(outcome.verdict, Verdict::FailedInPlace);
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace);
     assert_ne!(service.definition(), old);
     assert_eq!(outcome.revision.unwrap().id, service.definition());
 }
@@ -210,7 +211,7 @@ async fn where_ecs_may_not_be_asked_to_go_back_we_deploy_the_noted_revision() {
     shop.inject(shop.deny("ecs:StopServiceDeployment"));
     let image = shop.image_that("crash", crashes());
     let (outcome, _) = fails(&shop, &shop.target(), &image).await;
-    assert_eq!((outcome.verdict, service.definition()), (Verdict::RolledBack, old));
+    assert_eq!((outcome.verdict(), service.definition()), (Verdict::RolledBack, old));
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +222,7 @@ async fn a_rollback_that_fails_too() {
     shop.inject(shop.deny("ecs:UpdateService").after(1));
     let image = shop.image_that("crash", crashes());
     let (outcome, report) = fails(&shop, &shop.target(), &image).await;
-    assert_eq!(outcome.verdict, Verdict::RollbackFailed);
+    assert_eq!(outcome.verdict(), Verdict::RollbackFailed);
     assert_eq!(report.cause, Cause::ContainerExited, "the first failure is kept");
     assert!(outcome.detail.contains("ecs:UpdateService"), "{}", outcome.detail);
     assert_eq!(outcome.revision.unwrap().id, service.definition());
@@ -239,7 +240,7 @@ async fn a_previous_revision_that_no_longer_starts() {
     shop.web(&old).with("deploymentConfiguration", narrow).create();
     shop.sandbox.script(old.digest().as_str(), crashes());
     let (outcome, _) = fails(&shop, &shop.target(), &shop.image_that("crash", crashes())).await;
-    assert_eq!(outcome.verdict, Verdict::RollbackFailed);
+    assert_eq!(outcome.verdict(), Verdict::RollbackFailed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +250,7 @@ async fn stopped_tasks_that_may_not_be_read_do_not_hide_the_failure() {
     shop.inject(shop.deny("ecs:DescribeTasks"));
     let image = shop.image_that("crash", crashes());
     let (outcome, report) = fails(&shop, &shop.target(), &image).await;
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert!(report.evidence.iter().any(|e| e.message.contains("ecs:DescribeTasks")), "{report:#?}");
 }
 
@@ -266,9 +267,25 @@ async fn the_failure_is_told_long_before_it_is_over() {
             told = Some(start.elapsed());
         }
     }
-    assert_eq!(deployment.await.unwrap().verdict, Verdict::RolledBack);
+    assert_eq!(deployment.await.unwrap().verdict(), Verdict::RolledBack);
     // Provisioning and pull take 7 s in the model, the crash 1 s.
     assert!(told.unwrap() < Duration::from_secs(13), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visible_reason_at_the_deadline_is_a_failure_and_is_taken_back() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    let patient = Options::new(Duration::from_secs(60)).unwrap().fail_after(NonZeroU32::MAX);
+    let image = shop.image_that("crash", crashes());
+    let (outcome, report) = fails(&shop, &shop.target_with(patient), &image).await;
+    assert_eq!(
+        (outcome.verdict(), report.cause),
+        (Verdict::RolledBack, Cause::ContainerExited),
+        "{outcome:#?}"
+    );
+    assert_eq!(service.definition(), old);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +295,7 @@ async fn without_a_circuit_breaker_the_deadline_ends_it() {
     let image = shop.image_that("slow", Behaviour::Healthy(Duration::from_secs(7200)));
     let start = Instant::now();
     let (outcome, report) = fails(&shop, &shop.target(), &image).await;
-    assert_eq!((outcome.verdict, report.cause), (Verdict::DeadlineExceeded, Cause::NoProgress));
+    assert_eq!((outcome.verdict(), report.cause), (Verdict::DeadlineExceeded, Cause::NoProgress));
     let late = start.elapsed() - Duration::from_secs(600);
     assert!(late < Duration::from_secs(6), "{late:?}");
 }
@@ -291,7 +308,7 @@ async fn an_unknown_status_is_waited_for_and_never_success() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     service.show_status("CONTEMPLATING");
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::DeadlineExceeded);
+    assert_eq!(outcome.verdict(), Verdict::DeadlineExceeded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +319,7 @@ async fn spot_interruptions_are_no_failure() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     service.stop_tasks(4, "SpotInterruption", "Your Spot Task was interrupted.");
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:#?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +331,7 @@ async fn an_alarm_that_guards_the_deployment() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     service.alarm("5xx");
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     let report = outcome.failure.unwrap();
     assert_eq!((report.cause, report.message.as_str()), (Cause::AlarmTriggered, "5xx"));
 }
@@ -328,7 +345,7 @@ async fn another_deployer_takes_our_place() {
     let theirs = shop.ecs.register(definition(&shop.image("3")));
     service.update(json!({ "taskDefinition": theirs }));
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Superseded);
+    assert_eq!(outcome.verdict(), Verdict::Superseded);
     assert_eq!(service.definition(), theirs, "we leave theirs alone");
     assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0);
 }
@@ -341,7 +358,7 @@ async fn somebody_stops_it_or_rolls_it_back() {
         let deployment = shop.target().deploy(&shop.image("2"));
         tokio::time::sleep(Duration::from_secs(4)).await;
         service.stop_deployment(stop);
-        assert_eq!(deployment.await.unwrap().verdict, verdict);
+        assert_eq!(deployment.await.unwrap().verdict(), verdict);
     }
 }
 
@@ -352,7 +369,7 @@ async fn the_service_is_deleted_meanwhile() {
     let deployment = shop.target().deploy(&shop.image("2"));
     tokio::time::sleep(Duration::from_secs(4)).await;
     service.delete();
-    assert_eq!(deployment.await.unwrap().verdict, Verdict::Gone);
+    assert_eq!(deployment.await.unwrap().verdict(), Verdict::Gone);
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,7 +395,7 @@ async fn another_deployment_under_way_is_treated_as_the_policy_says() {
             }
             Some(verdict) => {
                 let outcome = result.unwrap();
-                assert_eq!(outcome.verdict, verdict, "{policy:?}");
+                assert_eq!(outcome.verdict(), verdict, "{policy:?}");
                 let previous = if policy == InFlight::Wait { "web:2" } else { "web:1" };
                 assert!(outcome.previous.unwrap().id.ends_with(previous), "{policy:?}");
             }
@@ -394,7 +411,7 @@ async fn going_back_by_hand() {
     assert!(matches!(shop.target().rollback().await, Err(Error::NoPrevious { .. })));
     shop.target().deploy(&shop.image("2")).await.unwrap();
     let outcome = shop.target().rollback().await.unwrap();
-    assert_eq!((outcome.verdict, outcome.revision.unwrap().id), (Verdict::Deployed, old.clone()));
+    assert_eq!((outcome.verdict(), outcome.revision.unwrap().id), (Verdict::Deployed, old.clone()));
     assert_eq!(service.definition(), old);
 }
 
@@ -406,7 +423,7 @@ async fn going_back_during_a_failing_deployment_goes_to_the_stable_revision() {
     let leave = options().on_failure(OnFailure::Leave);
     shop.target_with(leave).deploy(&shop.image_that("crash", crashes())).await.unwrap();
     let outcome = shop.target().rollback().await.unwrap();
-    assert_eq!((outcome.verdict, service.definition()), (Verdict::Deployed, old));
+    assert_eq!((outcome.verdict(), service.definition()), (Verdict::Deployed, old));
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +437,7 @@ async fn restoring_while_ecs_is_already_going_back_follows_that() {
     service.stop_deployment("ROLLBACK");
     tokio::time::sleep(Duration::from_secs(2)).await;
     let outcome = Target::restore(&shop.target(), &stable).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert_eq!(service.definition(), stable.id);
     assert_eq!(shop.calls("ecs:UpdateService"), 1);
 }
@@ -436,7 +453,7 @@ async fn restoring_a_revision_with_a_tag_is_unproven() {
     let stable = shop.target().current().await.unwrap().stable;
     shop.target().deploy(&new).await.unwrap();
     let outcome = shop.target().restore(&stable).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.image), (Verdict::Unproven, None));
+    assert_eq!((outcome.verdict(), outcome.image), (Verdict::Unproven, None));
     assert!(!outcome.proof.is_empty(), "what runs is shown all the same");
 }
 
@@ -446,7 +463,7 @@ async fn restoring_what_is_there_changes_nothing() {
     shop.web(&shop.image("1")).create();
     let stable = shop.target().current().await.unwrap().stable;
     let outcome = shop.target().restore(&stable).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, false));
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, false));
     assert_eq!(shop.calls("ecs:UpdateService"), 0);
 }
 
@@ -458,7 +475,7 @@ async fn watching_after_the_end_still_tells_a_rollback_from_a_success() {
     shop.target().deploy(&image).await.unwrap();
     tokio::time::sleep(Duration::from_secs(300)).await;
     let outcome = shop.target().watch().await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
     assert_eq!(outcome.image.unwrap(), image.reference);
 }

@@ -34,7 +34,7 @@ async fn failing(prepare: impl FnOnce(&Shop)) -> FailureReport {
     let target = shop.target().logs(aws_sdk_cloudwatchlogs::Client::from_conf(config));
     let (events, outcome) = run(target.deploy(&new)).await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     let told = events.into_iter().find_map(|event| match event {
         DeployEvent::Failing { failure, .. } => Some(failure),
         _ => None,

@@ -218,7 +218,7 @@ fn notices(events: &[DeployEvent]) -> Vec<&str> {
 async fn a_successful_deployment_whose_old_tasks_still_drain_is_deployed() {
     let start = Instant::now();
     let (events, outcome) = Replay::new(both).deploy(&image("new")).await;
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:#?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(units(&outcome), ["service-revision/200", "task/n1", "task/n2"]);
     assert!(start.elapsed() < ROLLOUT + Duration::from_secs(10), "the old tasks are not waited for");
     // Reported, not judged.
@@ -234,7 +234,7 @@ async fn a_foreign_digest_in_a_task_of_ours_is_a_mismatch_all_the_same() {
         tasks
     };
     let (_, outcome) = Replay::new(tasks).deploy(&image("new")).await;
-    assert_eq!(outcome.verdict, Verdict::DigestMismatch);
+    assert_eq!(outcome.verdict(), Verdict::DigestMismatch);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ async fn tasks_that_are_not_listed_yet_are_waited_for() {
     };
     for tasks in [nothing, only_old, one_of_two, no_digest] {
         let (_, outcome) = Replay::new(tasks).deploy(&image("new")).await;
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:#?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
         assert_eq!(units(&outcome), ["service-revision/200", "task/n1", "task/n2"]);
     }
 }
@@ -270,7 +270,7 @@ async fn tasks_that_never_appear_are_unproven_after_a_while() {
     let start = Instant::now();
     let only_old: Tasks = |since| both(since).split_off(2);
     let (_, outcome) = Replay::new(only_old).deploy(&image("new")).await;
-    assert_eq!(outcome.verdict, Verdict::Unproven);
+    assert_eq!(outcome.verdict(), Verdict::Unproven);
     assert!(outcome.proof.is_empty(), "{outcome:#?}");
     assert!(outcome.detail.contains("0 of 2 tasks of ecs-svc/200"), "{}", outcome.detail);
     let waited = start.elapsed() - ROLLOUT;
@@ -287,7 +287,7 @@ async fn tasks_that_do_not_say_who_started_them_are_told_apart_by_their_definiti
         tasks
     };
     let (_, outcome) = Replay::new(tasks).deploy(&image("new")).await;
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:#?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(outcome.proof.observations.len(), 3);
 }
 
@@ -295,7 +295,7 @@ async fn tasks_that_do_not_say_who_started_them_are_told_apart_by_their_definiti
 async fn after_a_rollback_the_tasks_of_the_restored_deployment_are_shown() {
     let replay = Replay { end: "ROLLBACK_SUCCESSFUL", ..Replay::new(both) };
     let (_, outcome) = replay.deploy(&image("new")).await;
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(units(&outcome), ["service-revision/100", "task/o1", "task/o2"]);
 }
 
@@ -304,14 +304,14 @@ async fn while_old_tasks_drain_nothing_is_under_way() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let (two, three) = (shop.image("2"), shop.image("3"));
-    assert_eq!(shop.target().deploy(&two).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(shop.target().deploy(&two).await.unwrap().verdict(), Verdict::Deployed);
     let state = |shop: &Shop| shop.service().view()["deployments"][0]["rolloutState"].clone();
     assert_eq!(state(&shop), "IN_PROGRESS", "SUCCESSFUL comes first");
 
     let current = shop.target().current().await.unwrap();
     assert!(current.rolling_out.is_none() && current.stable.id.ends_with("web:2"), "{current:?}");
     let again = shop.target().deploy(&two).await.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     assert!(again.detail.contains("2 tasks of earlier deployments"), "{}", again.detail);
     let proof = shop.target().prove().await.unwrap();
     assert_eq!((proof.judge(&two), proof.observations.len()), (Verdict::Deployed, 3));
@@ -325,7 +325,7 @@ async fn while_old_tasks_drain_nothing_is_under_way() {
 
     // The next image is not refused because of it.
     let outcome = shop.target().deploy(&three).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert!(outcome.previous.unwrap().id.ends_with("web:2"));
     assert_eq!(shop.calls("ecs:UpdateService"), 2);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -343,5 +343,5 @@ async fn in_the_middle_of_a_rollout_every_task_counts() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     let proof = shop.target().prove().await.unwrap();
     assert_eq!(proof.judge(&two), Verdict::DigestMismatch, "the old ones serve");
-    assert_eq!(deployment.await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deployment.await.unwrap().verdict(), Verdict::Deployed);
 }

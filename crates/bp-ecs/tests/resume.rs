@@ -81,7 +81,7 @@ async fn killed_at_any_call_and_run_again() {
             drop(killed);
             let (events, outcome) = run(shop.target().deploy(&new)).await;
             let outcome = outcome.unwrap();
-            assert_eq!(outcome.verdict, Verdict::Deployed, "killed at call {at}, handled {handled}");
+            assert_eq!(outcome.verdict(), Verdict::Deployed, "killed at call {at}, handled {handled}");
             assert_eq!(
                 shop.ecs.revisions("web"),
                 2,
@@ -115,7 +115,7 @@ async fn a_deployment_that_a_killed_run_left_is_adopted() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     drop(killed);
     let (events, outcome) = run(shop.target().deploy(&new)).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
     assert_eq!(shop.calls("ecs:UpdateService"), 1);
     assert!(matches!(&events[0], DeployEvent::Planned { changes: false, .. }));
@@ -130,7 +130,7 @@ async fn one_that_is_too_young_to_be_listed_is_adopted_too() {
     while !matches!(killed.next_event().await, Some(DeployEvent::Applied { .. })) {}
     drop(killed);
     let outcome = shop.target().deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert_eq!(shop.calls("ecs:UpdateService"), 1);
 }
 
@@ -170,7 +170,7 @@ async fn two_runs_at_once_register_once_and_agree() {
     let new = shop.image("2");
     let target = shop.target();
     let (one, two) = tokio::join!(target.deploy(&new), target.deploy(&new));
-    assert_eq!((one.unwrap().verdict, two.unwrap().verdict), (Verdict::Deployed, Verdict::Deployed));
+    assert_eq!((one.unwrap().verdict(), two.unwrap().verdict()), (Verdict::Deployed, Verdict::Deployed));
     assert_eq!(shop.ecs.revisions("web"), 2);
 }
 
@@ -179,12 +179,12 @@ async fn watching_changes_nothing() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let idle = shop.target().watch().await.unwrap();
-    assert_eq!((idle.verdict, idle.changed), (Verdict::Deployed, false));
+    assert_eq!((idle.verdict(), idle.changed), (Verdict::Deployed, false));
     let killed = shop.target().deploy(&shop.image("2"));
     tokio::time::sleep(Duration::from_secs(4)).await;
     drop(killed);
     let watched = shop.target().watch().await.unwrap();
-    assert_eq!(watched.verdict, Verdict::Deployed);
+    assert_eq!(watched.verdict(), Verdict::Deployed);
     assert_eq!(watched.revision.unwrap().id, service.definition());
     assert!(watched.previous.unwrap().id.ends_with("web:1"));
     assert_eq!(shop.calls("ecs:UpdateService"), 1);

@@ -54,11 +54,11 @@ async fn a_deployment_and_a_failing_one_over_sockets() {
     ecs.new_service("shop", "web").task_definition(common::definition(&old)).create();
 
     let outcome = world.target().deploy(&new).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
 
     let (events, outcome) = run(world.target().deploy(&broken)).await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().position(wanted).unwrap();
     let failing = position(|event| matches!(event, DeployEvent::Failing { .. }));

@@ -60,7 +60,7 @@ async fn every_strategy_is_followed_through_its_stages_and_its_bake_time() {
         while let Some(event) = deployment.next_event().await {
             events.push(event);
         }
-        assert_eq!(deployment.await.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(deployment.await.unwrap().verdict(), Verdict::Deployed);
         assert!(start.elapsed() >= Duration::from_secs(least), "not before the bake time is over");
         let stages = stages(&events);
         for stage in ["SCALE_UP", "BAKE_TIME, 100% of traffic"] {
@@ -81,7 +81,7 @@ async fn every_strategy_goes_back_when_tasks_fail() {
         let (old, running) = (service.definition(), service.running());
         let image = shop.image_that("oom", Behaviour::OutOfMemory(Duration::from_secs(1)));
         let outcome = shop.target_with(hour()).deploy(&image).await.unwrap();
-        assert_eq!(outcome.verdict, Verdict::RolledBack);
+        assert_eq!(outcome.verdict(), Verdict::RolledBack);
         assert_eq!(outcome.failure.unwrap().cause, Cause::OutOfMemory);
         assert_eq!((service.definition(), service.running()), (old, running));
     }
@@ -104,14 +104,14 @@ async fn a_pause_awaits_approval_and_going_on_is_an_answer_and_a_second_run() {
     let service = with(&shop, paused("POST_TEST_TRAFFIC_SHIFT", "ROLLBACK")).create();
     let (target, new) = (shop.target_with(hour()), shop.image("2"));
     let waiting = target.deploy(&new).await.unwrap();
-    assert_eq!(waiting.verdict, Verdict::AwaitingApproval);
+    assert_eq!(waiting.verdict(), Verdict::AwaitingApproval);
     assert!(waiting.detail.contains("POST_TEST_TRAFFIC_SHIFT") && waiting.detail.contains("ROLLBACK"));
     assert!(waiting.previous.unwrap().id.ends_with("web:1"));
     // Asked again it still waits, and nothing is begun anew.
-    assert_eq!(target.deploy(&new).await.unwrap().verdict, Verdict::AwaitingApproval);
+    assert_eq!(target.deploy(&new).await.unwrap().verdict(), Verdict::AwaitingApproval);
     target.approve(Approval::Continue).await.unwrap();
     let (events, outcome) = run(target.deploy(&new)).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
     assert!(service.definition().ends_with("web:2"));
     assert_eq!(shop.calls("ecs:UpdateService"), 1);
@@ -122,10 +122,10 @@ async fn the_answer_no_rolls_back() {
     let shop = Shop::new();
     let service = with(&shop, paused("PRE_SCALE_UP", "CONTINUE")).create();
     let (target, new) = (shop.target_with(hour()), shop.image("2"));
-    assert_eq!(target.deploy(&new).await.unwrap().verdict, Verdict::AwaitingApproval);
+    assert_eq!(target.deploy(&new).await.unwrap().verdict(), Verdict::AwaitingApproval);
     target.approve(Approval::RollBack).await.unwrap();
     let outcome = target.watch().await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert!(service.definition().ends_with("web:1"));
     assert!(matches!(target.approve(Approval::Continue).await, Err(Error::NotAwaitingApproval { .. })));
 }
@@ -136,11 +136,11 @@ async fn an_approval_that_nobody_gives_times_out_as_it_was_told_to() {
         let shop = Shop::new();
         with(&shop, paused("POST_SCALE_UP", action)).create();
         let (target, new) = (shop.target_with(hour()), shop.image("2"));
-        assert_eq!(target.deploy(&new).await.unwrap().verdict, Verdict::AwaitingApproval);
+        assert_eq!(target.deploy(&new).await.unwrap().verdict(), Verdict::AwaitingApproval);
         tokio::time::sleep(Duration::from_secs(30 * 60 - 20)).await;
-        assert_eq!(target.deploy(&new).await.unwrap().verdict, Verdict::AwaitingApproval);
+        assert_eq!(target.deploy(&new).await.unwrap().verdict(), Verdict::AwaitingApproval);
         tokio::time::sleep(Duration::from_secs(25)).await;
-        assert_eq!(target.watch().await.unwrap().verdict, verdict, "{action}");
+        assert_eq!(target.watch().await.unwrap().verdict(), verdict, "{action}");
     }
 }
 
@@ -156,7 +156,7 @@ async fn an_alarm_in_the_bake_time_rolls_back() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     service.alarm("5xx");
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(outcome.failure.unwrap().cause, Cause::AlarmTriggered);
 }
 
@@ -166,5 +166,5 @@ async fn the_bake_time_of_the_service_is_not_taken_from_the_deadline() {
     with(&shop, json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 30 })).create();
     let short = Options::new(Duration::from_secs(300)).unwrap();
     let outcome = shop.target_with(short).deploy(&shop.image("2")).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
 }

@@ -63,7 +63,7 @@ async fn losing_sight_is_neither_failure_nor_success_and_the_same_call_resumes()
         let new = shop.image("2");
         let start = Instant::now();
         let (events, outcome) = lose_sight(&shop, shop.target_with(brief()).deploy(&new), fault).await;
-        assert_eq!(outcome.verdict, Verdict::Unobserved, "{why}: {outcome:#?}");
+        assert_eq!(outcome.verdict(), Verdict::Unobserved, "{why}: {outcome:#?}");
         assert!(outcome.failure.is_none() && outcome.changed, "{why}");
         assert_eq!(outcome.previous.unwrap().id, before);
         for part in [why, &format!("started {} (web:2)", number(&shop)), "continues", "same command"] {
@@ -81,7 +81,7 @@ async fn losing_sight_is_neither_failure_nor_success_and_the_same_call_resumes()
         assert!(lasts.contains(&start.elapsed().as_secs()), "{why}: {:?}", start.elapsed());
 
         shop.sandbox.faults().clear();
-        assert_eq!(shop.target().deploy(&new).await.unwrap().verdict, Verdict::Deployed, "{why}");
+        assert_eq!(shop.target().deploy(&new).await.unwrap().verdict(), Verdict::Deployed, "{why}");
         assert!(service.definition().ends_with("web:2"));
         let changes = ["ecs:UpdateService", "ecs:StopServiceDeployment", "ecs:RegisterTaskDefinition"];
         assert_eq!(changes.map(|operation| shop.calls(operation)), [1, 0, 1], "{why}");
@@ -95,7 +95,7 @@ async fn one_that_is_still_under_way_is_adopted_by_the_next_run() {
     let slow = shop.image_that("2", Behaviour::Healthy(Duration::from_secs(300)));
     let (_, outcome) =
         lose_sight(&shop, shop.target().deploy(&slow), shop.deny("ecs:DescribeServices")).await;
-    assert_eq!(outcome.verdict, Verdict::Unobserved);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved);
     shop.sandbox.faults().clear();
     // And lost once more: this run did not start it.
     let fault = shop.deny("ecs:DescribeServiceDeployments");
@@ -103,7 +103,7 @@ async fn one_that_is_still_under_way_is_adopted_by_the_next_run() {
     assert!(outcome.detail.contains(&format!("followed {}", number(&shop))), "{}", outcome.detail);
     shop.sandbox.faults().clear();
     let (events, outcome) = run(shop.target().deploy(&slow)).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
     assert_eq!(shop.calls("ecs:UpdateService"), 1);
 }
@@ -114,7 +114,7 @@ async fn credentials_that_are_refreshed_in_time_are_no_loss() {
     shop.web(&shop.image("1")).create();
     let fault = expired(&shop).times(5);
     let (_, outcome) = lose_sight(&shop, shop.target().deploy(&shop.image("2")), fault).await;
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert!(shop.sandbox.faults().is_empty());
 }
 
@@ -133,7 +133,7 @@ async fn an_answer_that_was_lost_is_looked_for_before_anything_is_sent_again() {
             let image = shop.image(if force { "1" } else { "2" });
             shop.inject(Fault::new(effect.clone()).on("ecs:UpdateService"));
             let (events, outcome) = run(shop.target_with(options().force(force)).deploy(&image)).await;
-            assert_eq!(outcome.unwrap().verdict, Verdict::Deployed, "{effect:?}, force {force}");
+            assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed, "{effect:?}, force {force}");
             assert_eq!(shop.calls("ecs:UpdateService"), updates, "{effect:?}, force {force}");
             assert_eq!(service.deployments().len(), 2, "{effect:?}, force {force}: one deployment");
             assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: false, .. })));
@@ -153,13 +153,13 @@ async fn a_change_that_may_have_been_applied_is_unobserved_and_resumed() {
         run(shop.target().deploy(&new)).await
     };
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unobserved);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved);
     assert!(outcome.changed && outcome.revision.unwrap().id.ends_with("web:2"));
     for part in ["ecs:UpdateService to web:2 was sent", "could not be observed", "same command"] {
         assert!(outcome.detail.contains(part), "{part}: {}", outcome.detail);
     }
     shop.sandbox.faults().clear();
-    assert_eq!(shop.target().deploy(&new).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(shop.target().deploy(&new).await.unwrap().verdict(), Verdict::Deployed);
     assert_eq!(shop.calls("ecs:UpdateService"), 1);
 }
 
@@ -184,7 +184,7 @@ async fn before_the_change_errors_stay_errors() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.refuse("ecs:UpdateService", "ThrottlingException", "Rate exceeded", 3));
-    assert_eq!(shop.target().deploy(&shop.image("2")).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(shop.target().deploy(&shop.image("2")).await.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +197,7 @@ async fn a_proof_that_may_not_be_read_leaves_a_success_unproven() {
         for changed in [true, false] {
             let (events, outcome) = run(shop.target().deploy(&new)).await;
             let outcome = outcome.unwrap();
-            assert_eq!((outcome.verdict, outcome.changed), (Verdict::Unproven, changed), "{operation}");
+            assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Unproven, changed), "{operation}");
             assert!(outcome.detail.contains(&format!("the permission {operation}")), "{}", outcome.detail);
             assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
         }
@@ -208,7 +208,7 @@ async fn a_proof_that_may_not_be_read_leaves_a_success_unproven() {
     shop.web(&shop.image("1")).create();
     shop.inject(shop.deny("ecs:DescribeServiceRevisions"));
     let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 2));
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +216,7 @@ async fn a_proof_that_is_throttled_is_waited_for() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.refuse("ecs:ListTasks", "ThrottlingException", "Rate exceeded", 30));
-    assert_eq!(shop.target().deploy(&shop.image("2")).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(shop.target().deploy(&shop.image("2")).await.unwrap().verdict(), Verdict::Deployed);
     assert!(shop.sandbox.faults().is_empty());
 }
 
@@ -236,7 +236,7 @@ async fn a_failure_that_was_seen_is_kept_when_its_rollback_is_not() {
     }
     shop.inject(expired(&shop));
     let outcome = deployment.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unobserved);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved);
     assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
     for part in [&format!("{ours} (web:2) failed"), "roll it back", "no valid AWS credentials"] {
         assert!(outcome.detail.contains(part), "{part}: {}", outcome.detail);
@@ -252,7 +252,7 @@ async fn going_back_by_an_update_whose_answer_is_lost_is_followed() {
     shop.inject(Fault::new(Effect::LoseAnswer).on("ecs:UpdateService").after(1));
     let crash = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
     let outcome = shop.target().deploy(&shop.image_that("crash", crash)).await.unwrap();
-    assert_eq!((outcome.verdict, service.definition()), (Verdict::RolledBack, old));
+    assert_eq!((outcome.verdict(), service.definition()), (Verdict::RolledBack, old));
     assert_eq!(shop.calls("ecs:UpdateService"), 2);
 }
 
@@ -265,11 +265,11 @@ async fn a_restore_that_is_lost_is_unobserved_and_resumed() {
     shop.drained().await;
     let restore = shop.target().restore(&stable);
     let (_, outcome) = lose_sight(&shop, restore, expired(&shop)).await;
-    assert_eq!(outcome.verdict, Verdict::Unobserved);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved);
     assert!(outcome.detail.contains(&format!("started {} (web:1)", number(&shop))), "{}", outcome.detail);
     shop.sandbox.faults().clear();
     let target: Box<dyn Target> = Box::new(shop.target());
-    assert_eq!(target.restore(&stable).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(target.restore(&stable).await.unwrap().verdict(), Verdict::Deployed);
     assert_eq!(service.definition(), stable.id);
     assert_eq!(service.deployments().len(), 3, "nothing was begun anew");
 }
@@ -299,8 +299,8 @@ async fn the_deadline_is_the_same_end_whether_it_is_met_watching_or_throttled() 
         let operation = if throttled { "ecs:DescribeServices" } else { "none" };
         let fault = shop.refuse(operation, "ThrottlingException", "Rate exceeded", u32::MAX);
         let (_, outcome) = lose_sight(&shop, shop.target_with(brief()).deploy(&image), fault).await;
-        let code = bp_artifact::ExitCode::from(outcome.verdict);
-        assert_eq!(code, bp_artifact::ExitCode::Unavailable, "throttled {throttled}: {}", outcome.verdict);
+        let code = bp_artifact::ExitCode::from(outcome.verdict());
+        assert_eq!(code, bp_artifact::ExitCode::Unavailable, "throttled {throttled}: {}", outcome.verdict());
         assert_eq!(shop.calls("ecs:StopServiceDeployment") + shop.calls("ecs:UpdateService"), 1);
     }
 }
@@ -312,5 +312,5 @@ async fn the_trait_says_the_same() {
     shop.inject(shop.deny("ecs:DescribeServiceDeployments"));
     let target: Box<dyn Target> =
         Box::new(Cluster::new(shop.client(), "shop").service("web", options()).container("web"));
-    assert_eq!(target.deploy(&shop.image("2")).await.unwrap().verdict, Verdict::Unobserved);
+    assert_eq!(target.deploy(&shop.image("2")).await.unwrap().verdict(), Verdict::Unobserved);
 }

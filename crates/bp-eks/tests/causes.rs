@@ -19,7 +19,7 @@ async fn with_template(spec: Value) -> Outcome {
     let image = world.image("second", Behaviour::default());
     let target = world.target_with(|options| options.take_over(true).on_failure(OnFailure::Leave));
     let outcome = deploy(&target, &image).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{outcome:?}");
     outcome
 }
 
@@ -59,7 +59,7 @@ async fn a_used_up_quota_is_found() {
     }));
     let image = world.image("second", Behaviour::default());
     let outcome = deploy(&world.target(), &image).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     let failure = outcome.failure.unwrap();
     assert_eq!(failure.cause, Cause::QuotaExceeded);
     assert!(failure.message.contains("exceeded quota: pods"), "{failure}");
@@ -72,8 +72,8 @@ async fn an_image_for_other_machines_is_not_taken_for_a_missing_one() {
     world.sandbox.registry(REGISTRY).push(&image, "shop/web", "arm");
     let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse().unwrap();
     let outcome = deploy(&world.target(), &ResolvedImage::from(reference)).await.1.unwrap();
-    assert_eq!(outcome.failure.unwrap().cause, Cause::WrongArchitecture);
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.failure.as_ref().unwrap().cause, Cause::WrongArchitecture);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +84,7 @@ async fn the_first_roll_out_has_nothing_to_go_back_to() {
     world.cluster.deployment("prod", "new", &[("web", image.as_str())]);
     let target = world.of("new", "web", Options::new(Duration::from_secs(300)).unwrap());
     let outcome = target.deploy(&broken).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::FailedInPlace, false), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::FailedInPlace, false), "{outcome:?}");
     assert_eq!(outcome.previous, None);
     assert!(matches!(target.rollback().await, Err(Error::NoPrevious { .. })));
 }
@@ -94,7 +94,7 @@ async fn a_tag_that_ran_before_is_put_back_and_stays_unproven() {
     let world = World::new().await;
     let revision = Revision::new("1", format!("{REGISTRY}/shop/web:first"));
     let outcome = world.target().restore(&revision).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Unproven, true), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Unproven, true), "{outcome:?}");
     assert_eq!(revision.image, world.running_image());
 }
 
@@ -135,9 +135,9 @@ async fn a_program_without_its_aws_role_is_told_by_its_log() {
     let log = vec!["booting".to_owned(), line.to_owned()];
     let image = world.image("role", Behaviour::Exits { after: Duration::from_secs(1), code: 1, log });
     let outcome = deploy(&world.target(), &image).await.1.unwrap();
-    let failure = outcome.failure.unwrap();
+    let failure = outcome.failure.as_ref().unwrap();
     assert_eq!(
-        (outcome.verdict, failure.cause),
+        (outcome.verdict(), failure.cause),
         (Verdict::RolledBack, Cause::PermissionMissing),
         "{failure}"
     );

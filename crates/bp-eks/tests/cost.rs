@@ -16,7 +16,7 @@ async fn cost(replicas: usize) -> BTreeMap<String, usize> {
     let second = world.image("second", Behaviour::default());
     world.sandbox.ledger().clear();
     let outcome = deploy(&world.target(), &second).await.1.unwrap();
-    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, replicas));
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, replicas));
     let mut cost = BTreeMap::new();
     for operation in world.sandbox.ledger().operations(world.cluster.host()) {
         *cost.entry(operation).or_default() += 1;

@@ -23,7 +23,7 @@ async fn run<E: std::fmt::Debug + Send + 'static>(
         events.push(event);
     }
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, expected, "{what}: {outcome:?}");
+    assert_eq!(outcome.verdict(), expected, "{what}: {outcome:?}");
     check_stream(what, id, &events, &outcome);
     assert!(applied(&events) <= 1, "{what}: {events:?}");
     (events, outcome)
@@ -147,7 +147,7 @@ async fn the_first_stage_of_a_new_slot_rolls_out_once() {
     let (world, shop) = shop().await;
     let second = world.image("second", Behaviour::default());
     let staged = shop.stage(&second).await.unwrap();
-    assert_eq!((staged.verdict, staged.changed), (Verdict::Deployed, true), "{staged:?}");
+    assert_eq!((staged.verdict(), staged.changed), (Verdict::Deployed, true), "{staged:?}");
     let green = world.cluster.object("deployments", "prod", "web-green").unwrap();
     assert_eq!(green["metadata"]["generation"], 1, "it is as it was made: {green}");
     let env = &green["spec"]["template"]["spec"]["containers"][0]["env"];

@@ -120,7 +120,7 @@ async fn a_release_has_one_target_and_is_planned_and_finished_once() {
         })
         .await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
     check_stream("an upgrade", &id, &events, &outcome);
     let names_workload = |event: &DeployEvent| matches!(event, DeployEvent::Progress { progress, .. } if progress.stage.starts_with("deployment/web: "));
     assert!(events.iter().any(names_workload), "{events:?}");
@@ -153,8 +153,8 @@ async fn a_release_that_can_no_longer_be_seen_is_not_rolled_back() {
         })
         .await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
-    assert_eq!(ExitCode::from(outcome.verdict), ExitCode::Unavailable);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(ExitCode::from(outcome.verdict()), ExitCode::Unavailable);
     for expected in ["revision 2", "continues", "401", "run the same command"] {
         assert!(outcome.detail.contains(expected), "{}", outcome.detail);
     }
@@ -186,7 +186,7 @@ async fn a_release_that_fails_or_is_cancelled_is_planned_once() {
         })
         .await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert!(outcome.failure.is_some());
     check_stream("an upgrade that fails", &id, &events, &outcome);
 }

@@ -31,7 +31,7 @@ async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
     while let Some(event) = work.next_event().await {
         events.push(event);
     }
-    (events, work.await.unwrap().verdict)
+    (events, work.await.unwrap().verdict())
 }
 
 fn lines(events: &[DeployEvent]) -> Vec<Told> {

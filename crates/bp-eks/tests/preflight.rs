@@ -286,7 +286,7 @@ async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_ima
     assert_eq!(world.running_image(), world.first.reference.to_string(), "nothing was changed");
 
     let (events, outcome) = deploy(&target, &second).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     let applied = events.iter().position(|e| matches!(e, bp_artifact::DeployEvent::Applied { .. })).unwrap();
     let shown = events[..applied].iter().any(
         |e| matches!(e, bp_artifact::DeployEvent::Notice { message, .. } if message.contains("DEPLOY_PLATFORM")),

@@ -40,16 +40,16 @@ mod kubernetes {
         let running = real.running().await;
         let said = kubectl.unwrap().wait_with_output().await.unwrap();
         assert!(said.status.success(), "{said:?}");
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
         assert_eq!(outcome.proof.observations.len(), 3, "{outcome:?}");
         assert_eq!(outcome.previous.unwrap().image, image(RUNS).reference.to_string());
         assert_eq!(running, vec![image(READY_LATER).reference.to_string(); 3], "it is done when we say so");
 
         let (_, again) = deploy(&target, &image(READY_LATER)).await;
         let again = again.unwrap();
-        assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+        assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
         let back = target.rollback().await.unwrap();
-        assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+        assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
         assert_eq!(real.running().await.len(), 3);
         real.leave().await;
     }
@@ -87,7 +87,7 @@ mod kubernetes {
             let failure = failing.unwrap_or_else(|| panic!("{beginning}: {outcome:?}"));
             assert_eq!((failure.cause, failure.exit_code), (cause, exit), "{beginning}: {failure}");
             assert!(!failure.evidence.is_empty(), "{beginning}");
-            assert_eq!(outcome.verdict, Verdict::RolledBack, "{beginning}: {}", outcome.detail);
+            assert_eq!(outcome.verdict(), Verdict::RolledBack, "{beginning}: {}", outcome.detail);
             assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3], "{beginning}");
             // And what kubectl says at last is of our undo, as if all were well.
             assert!(kubectl.unwrap().wait().await.unwrap().success(), "{beginning}");
@@ -102,7 +102,7 @@ mod kubernetes {
         real.patch("deployment", r#"{"spec":{"progressDeadlineSeconds":6}}"#).await;
         let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
         let outcome = deploy(&target, &image(NEVER_READY)).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{outcome:?}");
         let failure = outcome.failure.unwrap();
         assert_eq!(failure.cause, Cause::HealthCheckFailed, "{failure}");
         assert!(failure.message.contains("probe failed"), "{failure}");
@@ -150,7 +150,7 @@ mod kubernetes {
             let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
             let failure = outcome.failure.as_ref().unwrap_or_else(|| panic!("{name}: {outcome:?}"));
             assert_eq!(
-                (outcome.verdict, failure.cause),
+                (outcome.verdict(), failure.cause),
                 (Verdict::FailedInPlace, cause),
                 "{name}: {failure}"
             );
@@ -169,8 +169,8 @@ mod kubernetes {
             .await;
         let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
-        let failure = outcome.failure.unwrap();
-        assert_eq!((outcome.verdict, failure.cause), (Verdict::FailedInPlace, Cause::AdmissionRefused));
+        let failure = outcome.failure.as_ref().unwrap();
+        assert_eq!((outcome.verdict(), failure.cause), (Verdict::FailedInPlace, Cause::AdmissionRefused));
         assert!(failure.message.contains("violates PodSecurity"), "{failure}");
         real.leave().await;
 
@@ -202,8 +202,8 @@ mod kubernetes {
         assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
 
         let bold = real.target("deployment/web", options(60)).await;
-        assert_eq!(deploy(&bold, &image(RUNS_TOO)).await.1.unwrap().verdict, Verdict::Deployed);
-        assert_eq!(deploy(&modest, &image("a13")).await.1.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(deploy(&bold, &image(RUNS_TOO)).await.1.unwrap().verdict(), Verdict::Deployed);
+        assert_eq!(deploy(&modest, &image("a13")).await.1.unwrap().verdict(), Verdict::Deployed);
         real.leave().await;
     }
 
@@ -239,7 +239,7 @@ mod kubernetes {
             }
         }
         let outcome = work.await.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Superseded, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Superseded, "{outcome:?}");
         assert!(outcome.detail.contains(&image(RUNS_TOO).reference.to_string()), "{}", outcome.detail);
 
         let mut work = target.deploy(&image(NEVER_READY));
@@ -248,7 +248,7 @@ mod kubernetes {
                 real.admin(&["rollout", "pause", "deployment/web"]).await;
             }
         }
-        assert_eq!(work.await.unwrap().verdict, Verdict::Stopped);
+        assert_eq!(work.await.unwrap().verdict(), Verdict::Stopped);
         let error = deploy(&target, &image(RUNS)).await.1.unwrap_err();
         assert!(matches!(error, Error::Paused { .. }), "{error}");
         real.admin(&["rollout", "resume", "deployment/web"]).await;
@@ -259,7 +259,7 @@ mod kubernetes {
                 real.admin(&["delete", "deployment", "web", "--wait=false"]).await;
             }
         }
-        assert_eq!(work.await.unwrap().verdict, Verdict::Gone);
+        assert_eq!(work.await.unwrap().verdict(), Verdict::Gone);
         real.leave().await;
     }
 
@@ -276,7 +276,7 @@ mod kubernetes {
         }
         drop(work);
         let (events, outcome) = deploy(&target, &image(READY_LATER)).await;
-        assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
         assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })), "{events:?}");
         real.leave().await;
     }
@@ -287,7 +287,7 @@ mod kubernetes {
         let real = Real::with("imageid", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let outcome = deploy(&target, &image("0dd")).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Unproven, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Unproven, "{outcome:?}");
         real.leave().await;
     }
 
@@ -297,14 +297,14 @@ mod kubernetes {
         let real = Real::with("stateful", &stateful_set(RUNS)).await;
         let target = real.target("statefulset/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
         assert_eq!((outcome.proof.observations.len(), outcome.revision.unwrap().id), (3, "2".to_owned()));
         assert!(real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
 
         // One broken pod blocks the controller, which would not even go back without help.
         let (events, outcome) = deploy(&target, &image(EXITS)).await;
         let outcome = outcome.unwrap();
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
         assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
         let deleted = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("web-2 was deleted"));
         assert!(events.iter().any(deleted), "{events:?}");
@@ -322,12 +322,12 @@ mod kubernetes {
         assert!(!real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
         // Ours mends what was left there.
         let outcome = deploy(&target, &image(RUNS)).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
         real.patch("statefulset", r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":2}}}}"#).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
         assert_eq!(
-            (outcome.verdict, outcome.proof.observations.len()),
+            (outcome.verdict(), outcome.proof.observations.len()),
             (Verdict::Deployed, 1),
             "{outcome:?}"
         );
@@ -352,13 +352,13 @@ mod kubernetes {
         let target = real.target("daemonset/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
         assert_eq!(
-            (outcome.verdict, outcome.proof.observations.len()),
+            (outcome.verdict(), outcome.proof.observations.len()),
             (Verdict::Deployed, 2),
             "{outcome:?}"
         );
         assert!(real.rollout_status("daemonset/web", 5).wait().await.unwrap().success());
         let outcome = deploy(&target, &image("404")).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
         assert_eq!(outcome.failure.unwrap().cause, Cause::ImageNotFound);
         assert_eq!(real.running().await, vec![image(RUNS_TOO).reference.to_string(); 2]);
         real.leave().await;
@@ -371,14 +371,14 @@ mod kubernetes {
         real.apply(&job(RUNS)).await;
         let target = real.target("job/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
-        assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+        assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
         let made = outcome.revision.unwrap().id;
         assert_eq!(made, "web-a120000000");
         let again = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
-        assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false), "{again:?}");
+        assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");
 
         let outcome = deploy(&target, &image(EXITS)).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{outcome:?}");
         let failure = outcome.failure.unwrap();
         assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
         // The one that failed stays to be looked at.
@@ -409,7 +409,7 @@ mod kubernetes {
         );
         assert_eq!(plan.conflicts[0].manager, "kubectl-client-side-apply");
         assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
-        assert_eq!(deploy(&target, &image(RUNS_TOO)).await.1.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(deploy(&target, &image(RUNS_TOO)).await.1.unwrap().verdict(), Verdict::Deployed);
         assert!(target.plan(&image(RUNS_TOO)).await.unwrap().changes.is_empty());
         real.leave().await;
     }

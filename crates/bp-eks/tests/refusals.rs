@@ -75,7 +75,7 @@ async fn pods_that_are_refused_for_a_while_are_waited_for() {
             }
         }
         let outcome = work.await.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{message}: {outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{message}: {outcome:?}");
         assert_eq!(reasons, 1, "{message}: the reason is reported while it lasts, once");
     }
 }
@@ -102,7 +102,7 @@ async fn pods_that_stay_refused_fail_after_the_grace_period_and_the_undo_waits_o
     sleep(Duration::from_secs(20)).await;
     world.cluster.admit_pods();
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ async fn an_undo_whose_pods_stay_refused_is_late_and_has_not_failed() {
     .await;
     world.cluster.refuse_pods(500, WEBHOOK);
     let outcome = outcome(&world.target(), &world.image("second", Behaviour::default())).await;
-    assert_eq!(outcome.verdict, Verdict::DeadlineExceeded, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::DeadlineExceeded, "{outcome:?}");
     assert!(outcome.failure.is_some() && outcome.detail.contains("mpod.elbv2.k8s.aws"), "{outcome:?}");
     assert_eq!(world.running_image(), world.first.reference.to_string(), "the previous template is in place");
 }
@@ -124,7 +124,7 @@ async fn a_quota_that_the_rollout_frees_itself_is_waited_for() {
     quota(&world, 4);
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(20)));
     let outcome = outcome(&world.target(), &second).await;
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +135,7 @@ async fn a_quota_that_somebody_frees_and_a_service_account_made_later_are_waited
     sleep(Duration::from_secs(3)).await;
     world.cluster.delete("resourcequotas", "prod", "pods");
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
     let account = json!({ "spec": { "template": { "spec": { "serviceAccountName": "web" } } } });
     let world = World::new().await;
@@ -146,7 +146,7 @@ async fn a_quota_that_somebody_frees_and_a_service_account_made_later_are_waited
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "web", "namespace": "prod" },
     }));
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn what_waiting_cannot_change_is_final_at_first_sight() {
         let outcome = outcome(&world.target(), &world.image("second", Behaviour::default())).await;
         assert_eq!(outcome.failure.as_ref().map(|f| f.cause), Some(Cause::AdmissionRefused), "{message}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{message}: {:?}", begun.elapsed());
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "{message}: {outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{message}: {outcome:?}");
     }
 }
 
@@ -203,7 +203,7 @@ async fn a_stateful_set_that_was_refused_for_a_while_is_not_judged_by_its_old_ev
     sleep(Duration::from_secs(15)).await;
     world.cluster.admit_pods();
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +213,7 @@ async fn our_own_change_is_tried_again_while_it_is_refused_for_a_while() {
         let second = world.image("second", Behaviour::default());
         world.sandbox.faults().inject(Fault::new(status(code, message)).on("patch deployments").times(12));
         let outcome = outcome(&world.target(), &second).await;
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{message}: {outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{message}: {outcome:?}");
     }
 }
 
@@ -242,7 +242,7 @@ async fn an_undo_that_is_refused_for_a_while_is_tried_again() {
         let fault = Fault::new(status(code, message)).on("patch deployments").after(4).times(25);
         world.sandbox.faults().inject(fault);
         let outcome = outcome(&world.target(), &broken).await;
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "{message}: {outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{message}: {outcome:?}");
         assert_eq!(outcome.failure.map(|f| f.cause), Some(Cause::ContainerExited));
     }
 }
@@ -254,7 +254,7 @@ async fn an_undo_that_stays_refused_for_a_passing_reason_leaves_the_revision_in_
     let fault = Fault::new(status(500, WEBHOOK)).on("patch deployments").after(4).times(u32::MAX);
     world.sandbox.faults().inject(fault);
     let outcome = outcome(&world.target(), &broken).await;
-    assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{outcome:?}");
     assert!(outcome.detail.contains("webhook \"mpod.elbv2.k8s.aws\""), "{}", outcome.detail);
     let deployment: Value = world.cluster.object("deployments", "prod", "web").unwrap();
     assert_eq!(

@@ -17,7 +17,7 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
     let second = world.image("second", Behaviour::default());
     let (events, outcome) = deploy(&world.target(), &second).await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
     assert_eq!(outcome.proof.observations.len(), 3);
     assert!(outcome.proof.observations.iter().all(|o| o.digest.as_ref() == Some(second.digest())));
     assert_eq!(outcome.revision.as_ref().unwrap().id, "2");
@@ -46,10 +46,10 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
     ledger.clear();
     let (_, again) = deploy(&target, &second).await;
     let again = again.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     assert_eq!(ledger.count_of("patch deployments"), 0);
     let third = world.image("third", Behaviour::default());
-    assert_eq!(deploy(&target, &third).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deploy(&target, &third).await.1.unwrap().verdict(), Verdict::Deployed);
     assert_eq!(target.prove().await.unwrap().judge(&third), Verdict::Deployed);
 }
 
@@ -102,7 +102,7 @@ async fn each_failure_is_told_with_its_cause_and_then_undone() {
         let back = events.iter().position(|e| matches!(e, DeployEvent::RollingBack { .. })).unwrap();
         assert!(failing < back, "{name}: the failure is told before anything is undone");
         // A pull that is refused for good cannot bring the old pods down: they run all the while.
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "{name}: {}", outcome.detail);
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{name}: {}", outcome.detail);
         assert_eq!(world.running_image(), world.first.reference.to_string(), "{name}");
         assert_eq!(outcome.revision.as_ref().unwrap().id, "3", "{name}: an undo is a revision of its own");
         if name == "crash" {
@@ -123,16 +123,16 @@ async fn without_undo_the_failed_revision_stays() {
     let image = world.image("crash", crash());
     let target = world.target_with(|options| options.take_over(true).on_failure(OnFailure::Leave));
     let outcome = deploy(&target, &image).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::FailedInPlace);
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace);
     assert_eq!(world.running_image(), image.reference.to_string());
     // The way back is still known, although the failed revision is the current one.
     let current = target.current().await.unwrap();
     assert_eq!(current.stable.image, world.first.reference.to_string());
     let restored = target.restore(&current.stable).await.unwrap();
-    assert_eq!(restored.verdict, Verdict::Deployed, "{restored:?}");
+    assert_eq!(restored.verdict(), Verdict::Deployed, "{restored:?}");
     // The restored revision has a new number; asked for by its old one it is found again and nothing changes.
     let again = target.restore(&current.stable).await.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +146,7 @@ async fn others_may_supersede_or_delete_and_scaling_is_neither() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     world.cluster.patch("kubectl-edit", "deployments", "prod", "web", &other);
     let outcome = rollout.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Superseded);
+    assert_eq!(outcome.verdict(), Verdict::Superseded);
     assert!(outcome.detail.contains("r.example.com/x:1"), "{}", outcome.detail);
     assert_eq!(world.running_image(), "r.example.com/x:1", "theirs stays");
 
@@ -154,7 +154,7 @@ async fn others_may_supersede_or_delete_and_scaling_is_neither() {
     let rollout = world.target().deploy(&world.image("slow", Behaviour::Healthy(Duration::from_secs(40))));
     tokio::time::sleep(Duration::from_secs(5)).await;
     world.cluster.delete("deployments", "prod", "web");
-    assert_eq!(rollout.await.unwrap().verdict, Verdict::Gone);
+    assert_eq!(rollout.await.unwrap().verdict(), Verdict::Gone);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,11 +164,11 @@ async fn merely_slow_is_late_and_goes_on() {
     let options = Options::new(Duration::from_secs(20)).unwrap().take_over(true);
     let target = world.of("web", "web", options);
     let outcome = deploy(&target, &slow).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::DeadlineExceeded, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::DeadlineExceeded, "{outcome:?}");
     assert_eq!(world.running_image(), slow.reference.to_string());
     // The same command later adopts it.
     let (events, outcome) = deploy(&world.target(), &slow).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
 }
 
@@ -181,7 +181,7 @@ async fn killed_at_any_moment_the_next_run_finishes() {
         tokio::time::sleep(Duration::from_millis(moment)).await;
         drop(work);
         let outcome = deploy(&world.target(), &second).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "after {moment} ms");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "after {moment} ms");
         assert_eq!(world.cluster.objects("replicasets", "prod").len(), 2, "nothing is doubled");
 
         // Killed while it fails, the way back is to the first image still.
@@ -191,7 +191,7 @@ async fn killed_at_any_moment_the_next_run_finishes() {
         tokio::time::sleep(Duration::from_millis(moment)).await;
         drop(work);
         let outcome = deploy(&world.target(), &broken).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::RolledBack, "after {moment} ms: {outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "after {moment} ms: {outcome:?}");
         assert_eq!(world.running_image(), world.first.reference.to_string());
     }
 }
@@ -229,7 +229,7 @@ async fn who_may_not_is_told_why() {
     world.cluster.allow("patch", "deployments");
     // Warnings are evidence, not a need.
     world.cluster.deny("list", "events");
-    assert_eq!(deploy(&world.target(), &second).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deploy(&world.target(), &second).await.1.unwrap().verdict(), Verdict::Deployed);
 
     let unknown = connector(&world.sandbox, "shopp");
     let error = unknown.connect_with(world.sandbox.transport()).await.err().unwrap();
@@ -271,7 +271,7 @@ async fn a_cut_or_expired_watch_goes_on() {
     let work = world.target().deploy(&second);
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.cluster.compact();
-    assert_eq!(work.await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(work.await.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,7 +279,7 @@ async fn no_replicas_prove_nothing_and_the_other_container_keeps_its_image() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(0)).await;
     let second = world.image("second", Behaviour::default());
     let outcome = deploy(&world.target(), &second).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unproven);
+    assert_eq!(outcome.verdict(), Verdict::Unproven);
 
     // The same manager for another container: the first one's image must not be taken away.
     let third = world.image("third", Behaviour::default());
@@ -311,7 +311,7 @@ async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after
     let refused = world.sandbox.ledger().count(|entry| entry.status == Some(500));
     assert!((10..200).contains(&refused), "{refused}: it tries again, and does not hammer");
     world.sandbox.faults().clear();
-    assert_eq!(work.await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(work.await.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -319,9 +319,9 @@ async fn a_roll_back_by_hand_goes_to_the_revision_before_and_there_and_back_agai
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let target = world.target();
-    assert_eq!(deploy(&target, &second).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deploy(&target, &second).await.1.unwrap().verdict(), Verdict::Deployed);
     let back = target.rollback().await.unwrap();
-    assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+    assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
     assert_eq!(world.running_image(), world.first.reference.to_string());
     target.rollback().await.unwrap();
     assert_eq!(world.running_image(), second.reference.to_string());
@@ -339,7 +339,7 @@ async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
     world.cluster.patch("hpa", "deployments", "prod", "web", &json!({ "spec": { "replicas": 4 } }));
     let second = world.image("second", Behaviour::default());
     let outcome = deploy(&world.target(), &second).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(outcome.failure.unwrap().cause, Cause::SecretMissing);
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();
     assert!(deployment["spec"]["template"]["spec"]["containers"][0]["env"].is_null(), "the setting is gone");
@@ -348,7 +348,7 @@ async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
     // The image was written with the template; it is ours still.
     let third = world.image("third", Behaviour::default());
     let target = world.target_with(|options| options);
-    assert_eq!(deploy(&target, &third).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deploy(&target, &third).await.1.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,10 +358,10 @@ async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
     let target = world.of("web", "web", options);
     let second = world.image("second", Behaviour::default());
     let outcome = deploy(&target, &second).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed);
+    assert_eq!(outcome.verdict(), Verdict::Deployed);
     let back = target.restore(outcome.previous.as_ref().unwrap()).await.unwrap();
-    assert_eq!(back.verdict, Verdict::Deployed);
+    assert_eq!(back.verdict(), Verdict::Deployed);
     // One that fails is undone within a deadline of its own.
     let outcome = deploy(&target, &world.image("crash", crash())).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack);
+    assert_eq!(outcome.verdict(), Verdict::RolledBack);
 }

@@ -54,7 +54,7 @@ async fn a_roll_out_over_tls_by_name_and_by_kubeconfig() {
     };
     let second = push(&sandbox, "second", Behaviour::default());
     let outcome = target(client).deploy(&second).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
     let server = format!("https://{}", served.address(cluster.host()).unwrap());
     let path = std::env::temp_dir().join(format!("bp-eks-kubeconfig-{}", std::process::id()));

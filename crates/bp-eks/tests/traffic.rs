@@ -92,7 +92,7 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
 
     // The second Deployment does not exist: it is made after the first.
     let staged = run(shop.stage(&second)).await.1.unwrap();
-    assert_eq!((staged.verdict, staged.changed), (Verdict::Deployed, true), "{staged:?}");
+    assert_eq!((staged.verdict(), staged.changed), (Verdict::Deployed, true), "{staged:?}");
     assert_eq!(staged.proof.observations.len(), 3);
     settle().await;
     assert_eq!(served(&world, "web"), vec![first_ref.clone(); 3], "the live one is not touched");
@@ -101,7 +101,7 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
     world.sandbox.ledger().clear();
     let (events, switched) = run(shop.switch(&second)).await;
     let switched = switched.unwrap();
-    assert_eq!((switched.verdict, switched.changed), (Verdict::Deployed, true), "{switched:?}");
+    assert_eq!((switched.verdict(), switched.changed), (Verdict::Deployed, true), "{switched:?}");
     assert_eq!(switched.previous.as_ref().unwrap().id, "blue");
     assert_eq!(switched.proof.observations.len(), 3, "the pods that have the traffic");
     assert!(matches!(events.first(), Some(DeployEvent::Planned { changes: true, .. })));
@@ -111,14 +111,14 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
     assert_eq!(world.sandbox.ledger().count_of("patch services"), 2);
 
     let back = run(shop.switch_back()).await.1.unwrap();
-    assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+    assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
     assert_eq!(served(&world, "web"), vec![first_ref; 3]);
     let again = run(shop.switch_back()).await.1.unwrap();
     assert_eq!((again.changed, selected(&world)), (false, "blue".into()), "not there and back again");
 
-    assert_eq!(run(shop.switch(&second)).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(run(shop.switch(&second)).await.1.unwrap().verdict(), Verdict::Deployed);
     let again = run(shop.switch(&second)).await.1.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
 
     let left = shop.clean_up().await.unwrap();
     assert_eq!((left.live.slot.name.as_str(), left.idle.replicas, left.switched_from), ("green", 0, None));
@@ -130,7 +130,7 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
     // And the other way round, into the slot that was scaled down.
     let third = world.image("third", Behaviour::default());
     let outcome = run(shop.deploy(&third)).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
     assert_eq!(
         (selected(&world).as_str(), served(&world, "web")),
         ("blue", vec![third.reference.to_string(); 3])
@@ -143,7 +143,7 @@ async fn what_does_not_come_up_gets_no_traffic() {
     let broken = world.image("crash", crash());
     let (events, outcome) = run(shop(&world).deploy(&broken)).await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     let failure = outcome.failure.unwrap();
     assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)));
     assert!(failure.evidence.iter().any(|e| e.message.contains("no DATABASE_URL")), "the log is kept");
@@ -181,10 +181,10 @@ async fn what_fails_under_traffic_loses_it_again() {
         assert!(failure.evidence.iter().any(|e| e.message.contains("pool exhausted")));
         match policy {
             OnFailure::RollBack => {
-                assert_eq!((outcome.verdict, selected(&world)), (Verdict::RolledBack, "blue".into()));
+                assert_eq!((outcome.verdict(), selected(&world)), (Verdict::RolledBack, "blue".into()));
                 assert_eq!(served(&world, "web"), vec![world.first.reference.to_string(); 3]);
             }
-            _ => assert_eq!((outcome.verdict, selected(&world)), (Verdict::FailedInPlace, "green".into())),
+            _ => assert_eq!((outcome.verdict(), selected(&world)), (Verdict::FailedInPlace, "green".into())),
         }
     }
 }
@@ -224,7 +224,7 @@ async fn a_service_behind_a_load_balancer_is_refused_with_the_reason() {
         let second = world.image("second", Behaviour::default());
         let ended = run(shop(&world).deploy(&second)).await.1;
         match (ended, refused) {
-            (Ok(outcome), None) => assert_eq!(outcome.verdict, Verdict::Deployed),
+            (Ok(outcome), None) => assert_eq!(outcome.verdict(), Verdict::Deployed),
             (Err(error @ TrafficError::BehindLoadBalancer { .. }), Some(by)) => {
                 assert!(error.to_string().contains(by) && error.class() == ErrorClass::Refused, "{error}");
                 assert!(
@@ -251,7 +251,7 @@ async fn killed_at_any_moment_the_next_run_finishes() {
         tokio::time::sleep(Duration::from_millis(moment)).await;
         drop(work);
         let outcome = run(shop(&world).deploy(&second)).await.1.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "after {moment} ms: {outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "after {moment} ms: {outcome:?}");
         assert_eq!(
             (selected(&world).as_str(), served(&world, "web").len()),
             ("green", 3),
@@ -280,7 +280,7 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
             .times(times)
     };
     world.sandbox.faults().inject(stale(2));
-    assert_eq!(run(shop(&world).switch(&second)).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(run(shop(&world).switch(&second)).await.1.unwrap().verdict(), Verdict::Deployed);
 
     // Again and again: said so, and nothing is switched.
     world.sandbox.faults().inject(stale(100));
@@ -311,13 +311,13 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
         &json!({ "spec": { "selector": { "slot": "blue" } } }),
     );
     let outcome = work.await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Superseded, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Superseded, "{outcome:?}");
     assert_eq!(selected(&world), "blue", "theirs stays");
 
     let work = shop.switch(&second);
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.cluster.delete("services", "prod", "web");
-    assert_eq!(work.await.unwrap().verdict, Verdict::Gone);
+    assert_eq!(work.await.unwrap().verdict(), Verdict::Gone);
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,14 +363,14 @@ async fn as_a_target_it_goes_back_to_what_was_noted() {
     let noted = target.current().await.unwrap().stable;
     assert_eq!(noted, Revision::new("blue", &world.first.reference));
     let second = world.image("second", Behaviour::default());
-    assert_eq!(target.deploy(&second).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(target.deploy(&second).await.unwrap().verdict(), Verdict::Deployed);
     assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::Deployed);
     let restored = target.restore(&noted).await.unwrap();
     assert_eq!((restored.revision, selected(&world)), (Some(noted.clone()), "blue".into()));
     // Long after, when both slots have moved on: it is staged again.
     for tag in ["third", "fourth"] {
         let image = world.image(tag, Behaviour::default());
-        assert_eq!(target.deploy(&image).await.unwrap().verdict, Verdict::Deployed);
+        assert_eq!(target.deploy(&image).await.unwrap().verdict(), Verdict::Deployed);
     }
     target.restore(&noted).await.unwrap();
     settle().await;
@@ -421,7 +421,7 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
     assert_eq!(shop.live().await.unwrap().as_deref(), Some("web-blue"));
     let (events, outcome) = run(shop.switch("web-green", Some(&second))).await;
     let outcome = outcome.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
     assert_eq!(outcome.previous.unwrap().id, "web-blue");
     assert_eq!(leads_to(&world), ["api", "web-green"], "only our backend");
     assert!(
@@ -430,7 +430,7 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
             .any(|e| matches!(e, DeployEvent::Notice { message, .. } if message.contains("healthy")))
     );
     let again = run(shop.switch("web-green", Some(&second))).await.1.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     // Ours by now: no take-over.
     let back = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-blue", None)).await.1;
     assert_eq!((back.unwrap().changed, leads_to(&world)[1].as_str()), (true, "web-blue"));
@@ -482,5 +482,5 @@ async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
     let second = world.image("second", Behaviour::default());
     run(shop.stage(&second)).await.1.unwrap();
     run(shop.switch(&second)).await.1.unwrap();
-    assert_eq!(run(shop.switch_back()).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(run(shop.switch_back()).await.1.unwrap().verdict(), Verdict::Deployed);
 }

@@ -54,8 +54,8 @@ fn blocks() -> [(Effect, &'static str); 5] {
 }
 
 fn check(outcome: &Outcome, applied: &str, why: &str) {
-    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
-    assert_eq!(ExitCode::from(outcome.verdict), ExitCode::Unavailable);
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(ExitCode::from(outcome.verdict()), ExitCode::Unavailable);
     let detail = &outcome.detail;
     for expected in [applied, why, "continues", "to resume"] {
         assert!(detail.contains(expected), "{expected:?} is not in: {detail}");
@@ -97,7 +97,7 @@ async fn a_rollout_that_can_no_longer_be_seen_is_neither_failed_nor_undone_and_a
 
         world.sandbox.faults().clear();
         let (events, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
-        assert_eq!(outcome.unwrap().verdict, Verdict::Deployed, "{why}");
+        assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed, "{why}");
         assert!(!events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: false, .. })), "{why}");
     }
 }
@@ -113,7 +113,7 @@ async fn one_denied_read_and_credentials_that_are_renewed_are_nothing() {
         world.sandbox.faults().inject(Fault::new(effect).on("watch pods").times(times));
         world.cluster.end_watches();
         let outcome = work.await.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
     }
 }
 
@@ -166,7 +166,7 @@ async fn a_change_whose_answer_is_lost_may_have_been_applied() {
     world.sandbox.faults().inject(lost);
     let (_, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
     assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
     assert!(outcome.changed);
     assert_eq!(world.running_image(), second.reference.to_string());
@@ -183,7 +183,7 @@ async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() 
         world.sandbox.faults().inject(Fault::new(denied).on("list pods").after(1).times(u32::MAX));
         let (events, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
         let outcome = outcome.unwrap();
-        assert_eq!(outcome.verdict, Verdict::Unproven, "{outcome:?}");
+        assert_eq!(outcome.verdict(), Verdict::Unproven, "{outcome:?}");
         assert!(outcome.detail.contains("\"list\" on pods"), "{}", outcome.detail);
         assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
     }
@@ -240,7 +240,7 @@ async fn shop() -> (World, BlueGreen, bp_artifact::ResolvedImage) {
     let slots = Slots::of_service("web");
     let shop = world.namespace().blue_green("web", slots, options).container("web");
     let second = world.image("second", Behaviour::default());
-    assert_eq!(shop.stage(&second).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(shop.stage(&second).await.unwrap().verdict(), Verdict::Deployed);
     for slot in ["blue", "green"] {
         world.cluster.create(service(&format!("web-{slot}"), &json!({ "app": "web", "slot": slot })));
     }
@@ -292,7 +292,7 @@ async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
     // The answer is lost, and the patch is sent again: its tests fail, for it was applied.
     world.sandbox.faults().inject(Fault::new(Effect::LoseAnswer).on("patch ingresses"));
     let outcome = switch().await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
 
     let back = json!({ "spec": { "rules": [{ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": {
         "service": { "name": "web-blue", "port": { "name": "http" } },
@@ -302,6 +302,6 @@ async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
     world.sandbox.faults().inject(Fault::new(Effect::Reset).on("patch ingresses").times(u32::MAX));
     world.sandbox.faults().inject(Fault::new(Effect::Reset).on("get ingresses").after(1).times(u32::MAX));
     let outcome = switch().await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Unobserved, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Unobserved, "{outcome:?}");
     assert!(outcome.detail.contains("may have been applied"), "{}", outcome.detail);
 }

@@ -70,13 +70,13 @@ async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
     let second = world.image("second", Behaviour::default());
     let target = target(&world, "statefulset/web", |options| options);
     let outcome = deploy(&target, &second).await.1.unwrap();
-    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 3), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 3), "{outcome:?}");
     assert_eq!((outcome.revision.unwrap().id.as_str(), outcome.previous.unwrap().id.as_str()), ("2", "1"));
     assert_eq!(running(&world, "StatefulSet"), all(&second, 3), "it is done when we say so");
     let again = deploy(&target, &second).await.1.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     let back = target.rollback().await.unwrap();
-    assert_eq!(back.verdict, Verdict::Deployed, "{back:?}");
+    assert_eq!(back.verdict(), Verdict::Deployed, "{back:?}");
     assert_eq!(image_of(&world, "statefulsets"), world.first.reference.to_string());
 }
 
@@ -86,7 +86,7 @@ async fn a_broken_pod_of_a_stateful_set_does_not_block_its_own_undo() {
     let target = target(&world, "statefulset/web", |options| options);
     let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     let failure = outcome.failure.unwrap();
     assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
     let told = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("web-2 was deleted"));
@@ -100,7 +100,11 @@ async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
     world.cluster.deny("delete", "pods");
     let target = target(&world, "statefulset/web", |options| options);
     let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::RollbackFailed, "the controller waits for the broken pod");
+    assert_eq!(
+        outcome.unwrap().verdict(),
+        Verdict::RollbackFailed,
+        "the controller waits for the broken pod"
+    );
     let told = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("kubectl delete pod web-1"));
     assert!(events.iter().any(told), "{events:?}");
 }
@@ -110,11 +114,11 @@ async fn the_next_image_mends_what_a_failed_one_left_stuck() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     let leave = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
     let outcome = deploy(&leave, &world.image("crash", crash())).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::FailedInPlace);
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace);
     let current = leave.current().await.unwrap();
     assert_eq!(current.stable.image, world.first.reference.to_string(), "the controller's current revision");
     let second = world.image("second", Behaviour::default());
-    assert_eq!(deploy(&leave, &second).await.1.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(deploy(&leave, &second).await.1.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +130,7 @@ async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
     let second = world.image("second", Behaviour::default());
     let target = target(&world, "statefulset/web", |options| options);
     let outcome = deploy(&target, &second).await.1.unwrap();
-    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 1), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 1), "{outcome:?}");
     assert!(outcome.detail.contains("partition 2"), "{}", outcome.detail);
     assert_eq!(
         running(&world, "StatefulSet").iter().filter(|i| **i == second.reference.to_string()).count(),
@@ -149,9 +153,9 @@ async fn a_daemon_set_is_rolled_out_node_by_node_and_undone() {
     let second = world.image("second", Behaviour::default());
     let target = target(&world, "daemonset/web", |options| options);
     let outcome = deploy(&target, &second).await.1.unwrap();
-    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, 2), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 2), "{outcome:?}");
     let outcome = deploy(&target, &world.image("crash", crash())).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(running(&world, "DaemonSet"), all(&second, 2));
 }
 
@@ -165,8 +169,12 @@ async fn a_quota_that_stops_a_stateful_set_is_found_in_its_events() {
     }));
     let target = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
     let outcome = deploy(&target, &world.image("second", Behaviour::default())).await.1.unwrap();
-    let failure = outcome.failure.unwrap();
-    assert_eq!((outcome.verdict, failure.cause), (Verdict::FailedInPlace, Cause::QuotaExceeded), "{failure}");
+    let failure = outcome.failure.as_ref().unwrap();
+    assert_eq!(
+        (outcome.verdict(), failure.cause),
+        (Verdict::FailedInPlace, Cause::QuotaExceeded),
+        "{failure}"
+    );
 }
 
 fn done() -> Behaviour {
@@ -179,10 +187,10 @@ async fn each_image_is_a_job_of_its_own_and_is_run_once() {
     let second = world.image("second", done());
     let target = target(&world, "job/web", |options| options);
     let outcome = deploy(&target, &second).await.1.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
     assert_eq!(outcome.proof.observations[0].digest.as_ref(), Some(second.digest()));
     let again = deploy(&target, &second).await.1.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false), "{again:?}");
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");
     assert_eq!(world.cluster.objects("jobs", "prod").len(), 2, "the pattern and one");
     assert_eq!(image_of(&world, "jobs"), world.first.reference.to_string(), "the pattern stays as it is");
     assert!(matches!(target.rollback().await, Err(Error::NotUndoable { .. })));
@@ -194,7 +202,7 @@ async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_anoth
     let broken = world.image("crash", crash());
     let target = target(&world, "job/web", |options| options);
     let outcome = deploy(&target, &broken).await.1.unwrap();
-    assert_eq!(outcome.verdict, Verdict::FailedInPlace, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{outcome:?}");
     let failure = outcome.failure.unwrap();
     assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
     let log = failure.evidence.iter().any(|e| e.message.contains("no DATABASE_URL"));
@@ -221,7 +229,7 @@ async fn a_killed_run_of_a_job_is_taken_up() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     drop(work);
     let (events, outcome) = deploy(&target, &slow).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
     assert_eq!(world.cluster.objects("jobs", "prod").len(), 2);
 }

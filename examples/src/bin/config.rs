@@ -1,95 +1,9 @@
 //! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
 
-use std::process::ExitCode as Process;
+use std::process::ExitCode;
 
-use bp_artifact::{Config, EnvironmentConfig, ExitCode, config_schema};
-use bp_examples::{
-    Failure, Ui,
-    cli::{ConfigArgs, FileArgs},
-};
-use serde_json::{Value, json};
+use bp_delivery::{program, verb::Configuration};
 
-/// Shows what bp.toml says, all layers taken together, and where each value comes from
-#[derive(clap::Args)]
-struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(clap::Subcommand)]
-enum What {
-    /// Shows an environment's settings and where each comes from; without --env those of all environments
-    Show {
-        /// The environment of bp.toml
-        #[arg(long, value_name = "NAME", env = "BP_ENV")]
-        env: Option<String>,
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-    /// Checks every environment with what is laid over it; ends with 2 at the first mistake
-    Check {
-        #[command(flatten)]
-        files: FileArgs,
-    },
-    /// Prints the JSON Schema of bp.toml, for editors
-    Schema,
-}
-
-fn main() -> Process {
-    bp_examples::run(config)
-}
-
-async fn config(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    match args.what {
-        What::Show { env, config } => show(env.as_deref(), &load(env.as_deref(), &config)?, &ui)?,
-        What::Check { files } => check(&files.load()?, &ui),
-        What::Schema => {
-            ui.document(&config_schema());
-        }
-    }
-    Ok(ExitCode::Done)
-}
-
-fn load(env: Option<&str>, config: &ConfigArgs) -> Result<Config, Failure> {
-    if env.is_none() && !config.settings.is_empty() {
-        return Err(Failure::bad_input("--set is about one environment: say --env"));
-    }
-    Ok(config.load(env.unwrap_or_default())?)
-}
-
-fn show(env: Option<&str>, config: &Config, ui: &Ui) -> Result<(), Failure> {
-    let environments = match env {
-        Some(name) => std::slice::from_ref(config.environment(name)?),
-        None => config.environments(),
-    };
-    let mut entries = Vec::new();
-    for environment in environments {
-        if !entries.is_empty() {
-            entries.push(String::new());
-        }
-        entries.push(table(environment));
-    }
-    let values = environments.iter().map(|e| json!({ "environment": e.name, "settings": e.settings() }));
-    ui.results(entries, &values.collect::<Vec<Value>>());
-    Ok(())
-}
-
-/// The settings in columns: key, value, origin.
-fn table(environment: &EnvironmentConfig) -> String {
-    let rows = environment.settings();
-    let widest =
-        |of: fn(&bp_artifact::Setting) -> &str| rows.iter().map(|row| of(row).len()).max().unwrap_or(0);
-    let (key, value) = (widest(|row| &row.key), widest(|row| &row.value));
-    let head = format!("{}  ({})", environment.name, environment.origin());
-    let row =
-        |row: &bp_artifact::Setting| format!("\n  {:key$}  {:value$}  {}", row.key, row.value, row.origin);
-    rows.iter().map(row).fold(head, |table, row| table + &row)
-}
-
-fn check(config: &Config, ui: &Ui) {
-    let names: Vec<&str> = config.environments().iter().map(|e| e.name.as_str()).collect();
-    ui.result(
-        format!("{}: {}", config.project.name, names.join(" -> ")),
-        &json!({ "project": config.project.name, "environments": names }),
-    );
+fn main() -> ExitCode {
+    program::run::<Configuration>()
 }

@@ -1,76 +1,9 @@
 //! Resolves the image that a build has pushed and writes `artifact.json` for the stages after it.
 
-use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
+use std::process::ExitCode;
 
-use bp_artifact::{
-    Artifact, CiError, CommitSha, ExitCode, ImageRef, TimeSource, Wait, time::parse_duration, wait_for,
-};
-use bp_examples::{Clients, Endpoints, Failure, Ui, cli};
+use bp_delivery::{program, verb::EmitArtifact};
 
-/// Resolves the image that a build has pushed and writes artifact.json for the stages after it
-#[derive(clap::Args)]
-struct Args {
-    #[command(flatten)]
-    given: cli::Given,
-    /// The image as it was pushed: registry/repository:tag
-    #[arg(long, env = "BP_IMAGE")]
-    image: ImageRef,
-    /// Where to write
-    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
-    artifact: PathBuf,
-    /// The commit, where no build system tells it
-    #[arg(long)]
-    commit: Option<CommitSha>,
-    /// The version that people know it by
-    #[arg(long, value_name = "VERSION")]
-    release: Option<String>,
-    /// Assume the role of this environment of bp.toml; else the credentials at hand are used
-    #[arg(long, value_name = "NAME")]
-    env: Option<String>,
-    #[command(flatten)]
-    config: cli::ConfigArgs,
-    /// How long to wait for the image to appear: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml with --env, else to 5m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    deadline: Option<Duration>,
-}
-
-/// How long to wait where neither a flag nor bp.toml says it.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-fn main() -> Process {
-    bp_examples::run(emit)
-}
-
-async fn emit(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    if args.env.is_none() {
-        args.given.refuse(&["config", "overlay", "set"], "without --env")?;
-    }
-    let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
-        Ok(artifact) => artifact,
-        // On a person's machine the commit comes by flag, or not at all.
-        Err(CiError::NotRecognised) => Artifact::default(),
-        Err(error) => return Err(error.into()),
-    };
-    artifact.commit = args.commit.map(|commit| commit.abbreviated()).or(artifact.commit);
-    artifact.version = args.release;
-    artifact.created = Some(TimeSource::system().now());
-
-    let endpoints = Endpoints::from_env()?;
-    let (clients, patience) = match &args.env {
-        Some(name) => {
-            let config = args.config.load(name)?;
-            let environment = config.environment(name)?;
-            (Clients::of(environment, &endpoints).await?, environment.deploy.image_timeout)
-        }
-        None => (Clients::ambient(&endpoints).await, PATIENCE),
-    };
-    let wait = Wait::new(args.deadline.unwrap_or(patience), Duration::from_secs(2))?;
-    let resolver = clients.resolver(args.image.repository().registry())?;
-    let image = wait_for(&*resolver, &args.image, wait).await?;
-
-    artifact.set_image(&image, args.image.tag().cloned());
-    artifact.write(&args.artifact)?;
-    ui.say(format!("{} is {}", args.image, image.digest()));
-    ui.result(&image.reference, &artifact);
-    Ok(ExitCode::Done)
+fn main() -> ExitCode {
+    program::run::<EmitArtifact>()
 }

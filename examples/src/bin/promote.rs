@@ -1,88 +1,9 @@
 //! Copies the artifact's image, or tags of your choice, to an environment's registry, byte for byte.
 
-use std::{path::PathBuf, process::ExitCode as Process};
+use std::process::ExitCode;
 
-use bp_artifact::{Artifact, ExitCode, Tag, TagSelector};
-use bp_examples::{
-    Clients, Endpoints, Failure, Ui, cli,
-    promotion::{self, CopyArgs, Promotion},
-};
+use bp_delivery::{program, verb::Promote};
 
-/// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
-#[derive(clap::Args)]
-struct Args {
-    #[command(flatten)]
-    given: cli::Given,
-    /// The environment of bp.toml to promote to
-    #[arg(long, value_name = "NAME", env = "BP_ENV")]
-    to: String,
-    /// The environment to promote from; the one before, if not given
-    #[arg(long, value_name = "NAME")]
-    from: Option<String>,
-    /// This tag of the earlier environment instead of the artifact's image; may be repeated
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<Tag>,
-    /// All tags of the earlier environment, or those that a rule takes: semver:^1.2, glob:release-*
-    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
-    all_tags: Option<TagSelector>,
-    /// Show what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    copy: CopyArgs,
-    #[command(flatten)]
-    config: cli::ConfigArgs,
-    /// The artifact that the build left
-    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
-    artifact: PathBuf,
-}
-
-fn main() -> Process {
-    bp_examples::run(promote)
-}
-
-async fn promote(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let some = !args.tags.is_empty() || args.all_tags.is_some();
-    if some {
-        args.given.refuse(&["artifact"], "with --tag or --all-tags")?;
-    }
-    let config = args.config.load(&args.to)?;
-    let to = config.environment(&args.to)?;
-    let from = match &args.from {
-        Some(name) => config.environment(name)?,
-        None => config
-            .previous(&to.name)
-            .ok_or_else(|| Failure::bad_input(format!("{} is the first environment: say --from", to.name)))?,
-    };
-    let artifact = if some { None } else { Some(Artifact::read(&args.artifact)?) };
-    let endpoints = Endpoints::from_env()?;
-    let (reads, writes) = (Clients::of(from, &endpoints).await?, Clients::of(to, &endpoints).await?);
-    let promotion = Promotion::new((from, &reads), (to, &writes), &args.copy, &endpoints)?;
-
-    let images = match &artifact {
-        Some(artifact) => {
-            let image = promotion::image_of(artifact, (from, &reads)).await?;
-            vec![promotion.image(&image, artifact.image_in(&from.repository)?.tag())]
-        }
-        None => promotion.tags(&args.tags, args.all_tags.as_ref()).await?,
-    };
-    if args.dry_run {
-        let plan = ui.follow(promotion.plan(images)).await?;
-        ui.results(plan.to_string().lines(), &plan);
-        return Ok(ExitCode::Done);
-    }
-    let report = ui.follow(promotion.copy(images)).await;
-    for (image, error) in report.failed() {
-        ui.say(format!("{}: {error}", image.reference));
-    }
-    let kept = promotion.keep_records(&report).await;
-    if let (Err(error), true) = (&kept, report.failed().next().is_some()) {
-        ui.say(error);
-    }
-    let report = report.into_result()?;
-    let arrived = report.images.iter().filter_map(|image| image.result.as_ref().ok());
-    let arrived: Vec<String> =
-        arrived.map(|(digest, _)| to.repository.at(digest.clone()).to_string()).collect();
-    ui.results(arrived, &report);
-    kept.map(|()| ExitCode::Done)
+fn main() -> ExitCode {
+    program::run::<Promote>()
 }

@@ -1,24 +1,25 @@
 //! The whole line on your machine: build, resolve, promote, deploy, prove; then a broken build, and the way back.
 
-use std::{path::PathBuf, process::ExitCode as Process, time::Duration};
+use std::{path::PathBuf, process, time::Duration};
 
 use bp_artifact::{
-    Artifact, EnvironmentConfig, ErrorClass, ExitCode, Receipt, ResolvedImage, Saga, Tag, TimeSource,
-    Verdict, Wait, wait_for,
+    Artifact, EnvironmentConfig, ErrorClass, ExitCode, Receipt, ResolvedImage, Saga, ServiceConfig, Tag,
+    TimeSource, Verdict, Wait, wait_for,
 };
-use bp_examples::{
-    Clients, Endpoints, Failure, Ui,
-    delivery::Delivery,
-    promotion,
-    world::{World, shop},
+use bp_delivery::{
+    Delivery, Failure, Session, Ui, program,
+    promotion::{self, Promotion, PromotionOptions, Route},
+    steps,
+    verb::Verb,
 };
+use bp_examples::world::{World, version_of};
 use bp_promote::{CopyOptions, ImageAt, OciLayout, copy};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
 
 /// Shows the whole line on this machine, with nothing but Rust: registries, ECS and EKS run in one process
-#[derive(clap::Args)]
-struct Args {}
+#[derive(Debug, clap::Args)]
+struct Quickstart {}
 
 /// What to try after the tour.
 const NEXT: &str = "
@@ -30,48 +31,53 @@ Try next:
 /// The sandbox's time runs this many times as fast as the clock on the wall.
 const SPEED: u32 = 20;
 
-fn main() -> Process {
-    bp_examples::run(tour)
+fn main() -> process::ExitCode {
+    program::run::<Quickstart>()
 }
 
-async fn tour(_: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let start = Instant::now();
-    let mut tour = Tour::start(ui).await?;
+impl Verb for Quickstart {
+    const NAME: &'static str = "quickstart";
 
-    let good = tour.build("1.0.0", |image| image).await?;
-    tour.promote("staging", &good).await?;
-    tour.deploy("staging", &good, Verdict::Deployed).await?;
-    tour.promote("prod", &good).await?;
-    tour.deploy("prod", &good, Verdict::Deployed).await?;
-    tour.prove("prod", &good).await?;
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let start = Instant::now();
+        let mut tour = Tour::start(ui).await?;
 
-    let broken = tour
-        .build("1.1.0", |image| {
-            image
-                .label("dev.bp-sandbox.behaviour", "exit:78")
-                .label("dev.bp-sandbox.log", "shop: cannot read /app/config.toml: no such file")
-        })
-        .await?;
-    tour.promote("staging", &broken).await?;
-    let failed = tour.deploy("staging", &broken, Verdict::RolledBack).await?;
-    tour.prove("staging", &good).await?;
+        let good = tour.build("1.0.0", |_, image| image).await?;
+        tour.promote("staging", &good).await?;
+        tour.deploy("staging", &good, Verdict::Deployed).await?;
+        tour.promote("prod", &good).await?;
+        tour.deploy("prod", &good, Verdict::Deployed).await?;
+        tour.prove("prod", &good).await?;
 
-    tour.summary(&good, &broken, &failed, start.elapsed());
-    Ok(ExitCode::Done)
+        let broken = tour
+            .build("1.1.0", |service, image| match service {
+                "web" => image
+                    .label("dev.bp-sandbox.behaviour", "exit:78")
+                    .label("dev.bp-sandbox.log", "shop: cannot read /app/config.toml: no such file"),
+                _ => image,
+            })
+            .await?;
+        tour.promote("staging", &broken).await?;
+        let failed = tour.deploy("staging", &broken, Verdict::RolledBack).await?;
+        tour.prove("staging", &good).await?;
+
+        tour.summary(&good, &broken, &failed, start.elapsed());
+        Ok(ExitCode::Done)
+    }
 }
 
 /// The world and where the tour is.
 struct Tour {
     ui: Ui,
     world: World,
-    endpoints: Endpoints,
+    session: Session,
     directory: tempfile::TempDir,
     chapter: u32,
 }
 
-/// What a build left.
+/// What a build left: an image of each service.
 struct Build {
-    image: ResolvedImage,
+    artifact: Artifact,
     tag: Tag,
 }
 
@@ -80,12 +86,12 @@ impl Tour {
         let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
         let world = World::start(SPEED).await.map_err(unavailable)?;
         let directory = tempfile::tempdir().map_err(unavailable)?;
-        let mut tour = Tour { endpoints: world.endpoints(), ui, world, directory, chapter: 0 };
+        let mut tour = Tour { session: Session::new(world.endpoints()), ui, world, directory, chapter: 0 };
         tour.chapter("The outside world, in this process");
         for (name, address) in tour.world.served.addresses() {
             tour.ui.say(format!("{address}  {name}"));
         }
-        tour.ui.say(format!("Its time runs {SPEED} times as fast as yours. In staging and prod, shop 0.9.0 runs on ECS and EKS."));
+        tour.ui.say(format!("Its time runs {SPEED} times as fast as yours. In staging and prod, web 0.9.0 runs on ECS and EKS, and worker 0.9.0 on ECS."));
         Ok(tour)
     }
 
@@ -103,38 +109,40 @@ impl Tour {
         self.directory.path().join(name)
     }
 
-    /// What a build does: make the image, push it, leave `artifact.json`.
+    /// What a build does: make the images, push them, leave `artifact.json`.
     async fn build(
         &mut self,
         version: &str,
-        change: impl Fn(ImageBuilder) -> ImageBuilder,
+        change: impl Fn(&str, ImageBuilder) -> ImageBuilder,
     ) -> Result<Build, Failure> {
         self.chapter(&format!("Build shop {version} for two platforms, push it to dev, leave artifact.json"));
         let dev = self.environment("dev")?;
-        let clients = Clients::of(&dev, &self.endpoints).await?;
+        let clients = self.session.open(&dev).await?;
         let tag: Tag = version.parse()?;
-
-        let layout = self.file(&format!("shop-{version}.oci"));
-        let image = change(shop(version)).build();
-        image.write_layout(&layout, version).map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
-        let source = ImageAt::new(OciLayout::open(&layout).await?, tag.clone());
-        let pushed = dev.repository.tagged(tag.clone());
-        let registry = promotion::registries(&[(&dev, &clients)], &self.endpoints)?;
-        self.ui.follow(copy(source, registry.image(&pushed), CopyOptions::default())).await?;
-
-        // The one place where a tag is looked at. From here on only the digest travels.
-        let wait = Wait::new(Duration::from_secs(10), Duration::from_millis(200))?;
-        let image = wait_for(&*clients.resolver(dev.registry())?, &pushed, wait).await?;
         let mut artifact = Artifact::default();
         artifact.version = Some(version.to_owned());
         artifact.created = Some(TimeSource::system().now());
-        artifact.set_image(&image, Some(tag.clone()));
+        for service in dev.services() {
+            let Some(name) = &service.name else { continue };
+            let layout = self.file(&format!("{name}-{version}.oci"));
+            let image = change(name.as_str(), version_of(name.as_str(), version)).build();
+            image.write_layout(&layout, version).map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
+            let source = ImageAt::new(OciLayout::open(&layout).await?, tag.clone());
+            let pushed = service.repository.tagged(tag.clone());
+            let registry = promotion::registries(&[(&dev, &clients)], self.session.endpoints())?;
+            self.ui.follow(copy(source, registry.image(&pushed), CopyOptions::default())).await?;
+
+            // The one place where a tag is resolved. From here on only the digest travels.
+            let wait = Wait::new(Duration::from_secs(10), Duration::from_millis(200))?;
+            let image = wait_for(&*clients.resolver(dev.registry())?, &pushed, wait).await?;
+            self.ui.say(format!("artifact.json: {name} is {}", image.reference));
+            artifact.set_image_of(name.clone(), &image, Some(tag.clone()));
+        }
         artifact.write(self.file("artifact.json"))?;
-        self.ui.say(format!("artifact.json: {}", image.reference));
-        Ok(Build { image, tag })
+        Ok(Build { artifact, tag })
     }
 
-    /// Copies the artifact's image to `to` from the environment before it.
+    /// Copies the artifact's images to `to` from the environment before it.
     async fn promote(&mut self, to: &str, build: &Build) -> Result<(), Failure> {
         let to = self.environment(to)?;
         let from = self.world.config.previous(&to.name).unwrap_or(&to).clone();
@@ -142,10 +150,17 @@ impl Tour {
             "Promote {} from {} to {}: the same bytes, so the same digest",
             build.tag, from.name, to.name
         ));
-        let sides = (Clients::of(&from, &self.endpoints).await?, Clients::of(&to, &self.endpoints).await?);
+        let sides = (self.session.open(&from).await?, self.session.open(&to).await?);
+        let options = PromotionOptions::default();
         let (from, to) = ((&from, &sides.0), (&to, &sides.1));
-        let copy = promotion::promote(&build.image, Some(&build.tag), from, to, &self.endpoints)?;
-        let report = self.ui.follow(copy).await?;
+        let promotion = Promotion::new(from, to, options, self.session.endpoints())?;
+        let mut images = Vec::new();
+        for (source, service) in from.0.services().iter().zip(to.0.services()) {
+            let route = Route { from: &source.repository, to: &service.repository };
+            let image = resolved(&build.artifact, source)?;
+            images.push(promotion.image(route, &image, Some(&build.tag)));
+        }
+        let report = self.ui.follow(promotion.copy(images)).await.into_result()?;
         self.ui.say(format!(
             "{} bytes in {} + {} requests",
             report.bytes, report.source_requests, report.destination_requests
@@ -153,24 +168,36 @@ impl Tour {
         Ok(())
     }
 
-    async fn delivery(&self, environment: &str) -> Result<Delivery, Failure> {
+    /// The services of an environment, each with its image there.
+    async fn services(
+        &self,
+        environment: &str,
+        build: &Build,
+    ) -> Result<Vec<(Delivery, ResolvedImage)>, Failure> {
         let environment = self.environment(environment)?;
-        let clients = Clients::of(&environment, &self.endpoints).await?;
-        Ok(Delivery::new(environment, clients, Duration::from_secs(60)).cadence(Duration::from_millis(200)))
+        let clients = self.session.open(&environment).await?;
+        let service = |service: &ServiceConfig| {
+            let image = resolved(&build.artifact, service)?.moved_to(&service.repository);
+            let delivery = Delivery::new(environment.clone(), service.clone(), clients.clone());
+            Ok((delivery.deadline(Some(Duration::from_secs(60))).cadence(Duration::from_millis(200)), image))
+        };
+        environment.services().iter().map(service).collect()
     }
 
-    /// Deploys to ECS and EKS together, and expects `verdict`.
+    /// Deploys all services to ECS and EKS together, and expects `verdict`.
     async fn deploy(
         &mut self,
         environment: &str,
         build: &Build,
         verdict: Verdict,
     ) -> Result<Receipt, Failure> {
-        self.chapter(&format!("Deploy {} to ECS and EKS in {environment}", build.tag));
-        let delivery = self.delivery(environment).await?;
-        let image = build.image.moved_to(&delivery.environment.repository);
+        self.chapter(&format!(
+            "Deploy {} in {environment}: worker to ECS, then web to ECS and EKS",
+            build.tag
+        ));
+        let steps = steps(&self.services(environment, build).await?).await?;
         let receipt = self.file(&format!("receipt-{environment}.json"));
-        let receipt = self.ui.follow(Saga::new(delivery.targets().await?, image, receipt).run()).await?;
+        let receipt = self.ui.follow(Saga::of(steps, receipt).run()).await?;
         match receipt.verdict {
             Some(found) if found == verdict => Ok(receipt),
             found => {
@@ -185,19 +212,22 @@ impl Tour {
     /// Shows what runs.
     async fn prove(&mut self, environment: &str, build: &Build) -> Result<(), Failure> {
         self.chapter(&format!("What runs in {environment}?"));
-        let delivery = self.delivery(environment).await?;
-        let image = build.image.moved_to(&delivery.environment.repository);
-        for target in delivery.targets().await? {
-            let proof = target.prove().await?;
-            let verdict = proof.judge(&image);
-            self.ui.say(format!(
-                "{}: {verdict}: seen {} times: {}",
-                target.id(),
-                proof.observations.len(),
-                image.digest()
-            ));
-            if verdict != Verdict::Deployed {
-                return Err(Failure::unexpected(format!("the tour expected {} in {environment}", build.tag)));
+        for (delivery, image) in self.services(environment, build).await? {
+            for target in delivery.targets().await? {
+                let proof = target.prove().await?;
+                let verdict = proof.judge(&image);
+                self.ui.say(format!(
+                    "{}: {verdict}: seen {} times: {}",
+                    target.id(),
+                    proof.observations.len(),
+                    image.digest()
+                ));
+                if verdict != Verdict::Deployed {
+                    return Err(Failure::unexpected(format!(
+                        "the tour expected {} in {environment}",
+                        build.tag
+                    )));
+                }
             }
         }
         Ok(())
@@ -208,23 +238,33 @@ impl Tour {
         let ledger = self.world.sandbox.ledger();
         self.ui.say(format!("In {:.1} s and {} requests:", took.as_secs_f64(), ledger.count(|_| true)));
         self.ui.say(format!(
-            "- shop {} went from dev to prod as {}, and was seen running there on ECS and EKS;",
-            good.tag,
-            good.image.digest()
+            "- two services of shop {} went from dev to prod by digest, and were seen running there on ECS and EKS;",
+            good.tag
         ));
-        self.ui.say(format!("- shop {} was promoted to staging and failed there:", broken.tag));
+        self.ui.say(format!("- shop {} was promoted to staging, and its web failed there:", broken.tag));
         for target in &failed.targets {
             let why = target.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
             self.ui.say(format!(
                 "    {}: {}",
                 target.target,
-                why.map_or("put back with the others".into(), ToString::to_string)
+                why.map_or("rolled back with the others".into(), ToString::to_string)
             ));
         }
-        self.ui.say(format!("- both targets in staging run {} again.", good.tag));
+        self.ui.say(format!("- all targets in staging run {} again.", good.tag));
         for line in NEXT.lines() {
             self.ui.say(line);
         }
-        self.ui.results(["", good.image.reference.to_string().as_str()], failed);
+        let images: Vec<String> = good
+            .artifact
+            .images
+            .values()
+            .filter_map(|image| Some(format!("{}@{}", image.repository, image.digest.as_ref()?)))
+            .collect();
+        self.ui.results([String::new(), images.join("\n")], failed);
     }
+}
+
+/// The service's image as the build left it.
+fn resolved(artifact: &Artifact, service: &ServiceConfig) -> Result<ResolvedImage, Failure> {
+    artifact.resolved_of(service).ok_or_else(|| Failure::unexpected("the build left no image with a digest"))
 }

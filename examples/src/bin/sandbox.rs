@@ -1,12 +1,10 @@
 //! Runs the sandbox in the foreground and prints the variables that point clients at it.
 
-use std::{path::Path, process::ExitCode as Process};
+use std::{path::Path, process};
 
 use bp_artifact::{ErrorClass, ExitCode};
-use bp_examples::{
-    Failure, Ui,
-    world::{ACCESS_KEY, BP_TOML, World},
-};
+use bp_delivery::{Failure, Ui, program, verb::Verb};
+use bp_examples::world::{ACCESS_KEY, BP_TOML, World};
 use serde_json::{Map, Value};
 
 /// Runs the sandbox in the foreground and prints the variables that point these binaries, aws-cli, crane, skopeo and
@@ -15,35 +13,40 @@ use serde_json::{Map, Value};
 /// It plays the accounts of examples/bp.toml: three registries, and in staging and prod an ECS and an EKS cluster that
 /// run version 0.9.0 of the shop. Everything listens on free loopback ports; nothing leaves this machine, and nothing
 /// stays when it ends.
-#[derive(clap::Args)]
-struct Args {
+#[derive(Debug, clap::Args)]
+struct Serve {
     /// How many times as fast as the clock on the wall its deployments go
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     speed: u32,
 }
 
-fn main() -> Process {
-    bp_examples::run(serve)
+fn main() -> process::ExitCode {
+    program::run::<Serve>()
 }
 
-async fn serve(args: Args, ui: Ui) -> Result<ExitCode, Failure> {
-    let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
-    let mut world = World::start(args.speed).await.map_err(unavailable)?;
-    let directory = tempfile::tempdir().map_err(unavailable)?;
-    let variables = variables(&world, directory.path()).map_err(unavailable)?;
+impl Verb for Serve {
+    const NAME: &'static str = "sandbox";
+    const HANDLES_SIGNALS: bool = true;
 
-    let exports = variables.iter().map(|(name, value)| format!("export {name}={value}"));
-    let values = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
-    ui.results(exports, &values.collect::<Map<_, _>>());
-    for (host, url) in world.registries() {
-        ui.say(format!("# {host} is at {url}"));
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let unavailable = |error: std::io::Error| Failure::new(ErrorClass::Unavailable, &error);
+        let mut world = World::start(self.speed).await.map_err(unavailable)?;
+        let directory = tempfile::tempdir().map_err(unavailable)?;
+        let variables = variables(&world, directory.path()).map_err(unavailable)?;
+
+        let exports = variables.iter().map(|(name, value)| format!("export {name}={value}"));
+        let values = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
+        ui.results(exports, &values.collect::<Map<_, _>>());
+        for (host, url) in world.registries() {
+            ui.say(format!("# {host} is at {url}"));
+        }
+        ui.say("# Paste the lines above into another terminal. Ctrl-C ends the sandbox.");
+        tokio::select! {
+            () = world.served.forever() => {}
+            _ = program::signal() => {}
+        }
+        Ok(ExitCode::Done)
     }
-    ui.say("# Paste the lines above into another terminal. Ctrl-C ends the sandbox.");
-    tokio::select! {
-        () = world.served.forever() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    Ok(ExitCode::Done)
 }
 
 /// What points clients here. The files go to `directory`.

@@ -4,7 +4,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use bp_artifact::{Artifact, ResolvedImage, Tag};
-use bp_examples::world::{ACCESS_KEY, BP_TOML, World, shop};
+use bp_examples::world::{ACCESS_KEY, BP_TOML, ONE_SERVICE, World, shop, version_of};
 use bp_sandbox::Image;
 use tokio::process::{Child, Command};
 
@@ -25,12 +25,41 @@ pub struct Ended {
 impl Stage {
     /// A world whose time runs fast, where shop 1.0.0 has been built and `artifact.json` tells of it.
     pub async fn new() -> Self {
-        let world = World::start(50).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let stage = Stage { world, directory };
-        stage.write("bp.toml", BP_TOML);
+        let stage = Self::of(ONE_SERVICE).await;
         stage.built(&shop("1.0.0").build(), "1.0.0");
         stage
+    }
+
+    /// The same with the two services of the example, of which version 1.0.0 has been built.
+    pub async fn of_services() -> Self {
+        let stage = Self::of(BP_TOML).await;
+        stage.built_services(|service| version_of(service, "1.0.0").build(), "1.0.0");
+        stage
+    }
+
+    async fn of(text: &str) -> Self {
+        let config = bp_artifact::Config::parse(text, "bp.toml").unwrap();
+        let world = World::of(config, 50).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let stage = Stage { world, directory };
+        stage.write("bp.toml", text);
+        stage
+    }
+
+    /// Puts an image of each service into every registry, and leaves `artifact.json`.
+    pub fn built_services(&self, image: impl Fn(&str) -> Image, tag: &str) {
+        let mut artifact = Artifact::default();
+        for service in self.world.config.environments()[0].services() {
+            let name = service.name.clone().unwrap();
+            let image = image(name.as_str());
+            for environment in self.world.config.environments() {
+                let registry = self.world.sandbox.registry(environment.registry().as_str());
+                registry.push(&image, service.repository.path(), tag);
+            }
+            let resolved = resolved(&image, service.repository.at(image.digest().parse().unwrap()));
+            artifact.set_image_of(name, &resolved, Some(tag.parse().unwrap()));
+        }
+        artifact.write(self.path("artifact.json")).unwrap();
     }
 
     /// Puts `image` into every registry, and leaves `artifact.json`.
@@ -39,13 +68,13 @@ impl Stage {
         for environment in environments {
             self.world.sandbox.registry(environment.registry().as_str()).push(image, "shop/web", tag);
         }
-        let (media_type, bytes) = image
-            .manifests()
-            .iter()
-            .find(|(_, bytes)| bp_artifact::Digest::sha256(bytes).as_str() == image.digest())
-            .unwrap();
-        let reference = environments[0].repository.at(image.digest().parse().unwrap());
-        let resolved = ResolvedImage::from_manifest(reference, Some(media_type), bytes).unwrap();
+        self.left(image, tag);
+    }
+
+    /// Leaves `artifact.json` of `image`, which is in no registry yet.
+    pub fn left(&self, image: &Image, tag: &str) {
+        let repository = &self.world.config.environments()[0].services()[0].repository;
+        let resolved = resolved(image, repository.at(image.digest().parse().unwrap()));
         let mut artifact = Artifact::default();
         artifact.set_image(&resolved, Some(tag.parse::<Tag>().unwrap()));
         artifact.write(self.path("artifact.json")).unwrap();
@@ -124,6 +153,15 @@ impl Stage {
             .collect();
         (ecs, self.world.sandbox.cluster(cluster).running("shop", "web"))
     }
+}
+
+fn resolved(image: &Image, reference: bp_artifact::DigestRef) -> ResolvedImage {
+    let (media_type, bytes) = image
+        .manifests()
+        .iter()
+        .find(|(_, bytes)| bp_artifact::Digest::sha256(bytes).as_str() == image.digest())
+        .unwrap();
+    ResolvedImage::from_manifest(reference, Some(media_type), bytes).unwrap()
 }
 
 pub async fn ended(mut command: Command) -> Ended {

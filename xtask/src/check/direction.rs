@@ -12,7 +12,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bp-promote", &["bp-artifact"]),
     ("bp-ecs", &["bp-artifact"]),
     ("bp-eks", &["bp-artifact"]),
-    ("bp-examples", &["bp-artifact", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets", "bp-sandbox"]),
+    ("bp-delivery", &["bp-artifact", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets"]),
+    (
+        "bp-examples",
+        &["bp-artifact", "bp-delivery", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets", "bp-sandbox"],
+    ),
     ("xtask", &[]),
 ];
 

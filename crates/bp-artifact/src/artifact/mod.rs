@@ -7,7 +7,7 @@ mod projection;
 pub use buildx::BuildxError;
 pub use ci::CiError;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     commit::CommitSha,
+    config::{ServiceConfig, ServiceName},
     digest::Digest,
     document::{self, DocumentError, Location, Schema},
     error::{Classified, ErrorClass},
@@ -48,6 +49,9 @@ pub struct Artifact {
     /// The image. `None` in the older form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ArtifactImage>,
+    /// The images of several services, by the services' names in `bp.toml`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ServiceName, ArtifactImage>,
     /// What it was built from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -160,6 +164,7 @@ impl Default for Artifact {
             schema: current_schema(),
             commit: None,
             image: None,
+            images: BTreeMap::new(),
             source: None,
             build: None,
             version: None,
@@ -209,11 +214,13 @@ impl Artifact {
         {
             return Some(format!("commit_sha is {short}, but source.commit is {whole}"));
         }
+        let is_empty = |image: &ArtifactImage| image.tag.is_none() && image.digest.is_none();
+        if let Some((name, _)) = self.images.iter().find(|(_, image)| is_empty(image)) {
+            return Some(format!("the image of {name} has neither tag nor digest"));
+        }
         match &self.image {
-            Some(image) if image.tag.is_none() && image.digest.is_none() => {
-                Some("the image has neither tag nor digest".into())
-            }
-            None if self.commit.is_none() && whole.is_none() => {
+            Some(image) if is_empty(image) => Some("the image has neither tag nor digest".into()),
+            None if self.commit.is_none() && whole.is_none() && self.images.is_empty() => {
                 Some("it names neither an image nor a commit_sha".into())
             }
             _ => None,
@@ -272,33 +279,87 @@ impl Artifact {
         Ok(self.image_ref(Some(repository))?.moved_to(repository))
     }
 
+    /// The image of a service as the service's environment has it, as [`image_in`](Self::image_in) for one image.
+    ///
+    /// A service with a name has an image of its own in [`images`](Self::images). In an artifact without those it is the
+    /// only image, if that is of the service's repository; and in the older form the commit's in the service's repository.
+    ///
+    /// # Errors
+    /// When the artifact has no image for the service.
+    pub fn image_of(&self, service: &ServiceConfig) -> Result<ImageRef, ArtifactError> {
+        let Some(name) = &service.name else { return self.image_in(&service.repository) };
+        if let Some(image) = self.images.get(name) {
+            let image = image.reference().ok_or(ArtifactError::NothingToDeploy)?;
+            return Ok(image.moved_to(&service.repository));
+        }
+        let is_its = |image: &ArtifactImage| image.repository.path() == service.repository.path();
+        if self.images.is_empty() && self.image.as_ref().is_none_or(is_its) {
+            return self.image_in(&service.repository);
+        }
+        Err(ArtifactError::NoImageOfService {
+            service: name.clone(),
+            known: self.images.keys().cloned().collect(),
+        })
+    }
+
+    /// Takes over the images of other services from an artifact of the same commit, as when several builds write one file.
+    pub fn keep_images_of(&mut self, earlier: Artifact) {
+        if self.commit == earlier.commit {
+            let own = std::mem::take(&mut self.images);
+            self.images = earlier.images;
+            self.images.extend(own);
+            self.image = self.image.take().or(earlier.image);
+        }
+    }
+
     /// The image with its digest, when the artifact has it.
     pub fn resolved(&self) -> Option<ResolvedImage> {
-        let image = self.image.as_ref()?;
-        Some(ResolvedImage {
-            reference: image.repository.at(image.digest.clone()?),
-            media_type: image.media_type.clone(),
-            size: image.size,
-            platforms: image.platforms.clone(),
-        })
+        self.image.as_ref()?.resolved()
+    }
+
+    /// The image of a service with its digest, when the artifact has it.
+    pub fn resolved_of(&self, service: &ServiceConfig) -> Option<ResolvedImage> {
+        match &service.name {
+            Some(name) if !self.images.is_empty() => self.images.get(name)?.resolved(),
+            _ => self.resolved(),
+        }
     }
 
     /// Sets the image to what a resolver found.
     pub fn set_image(&mut self, image: &ResolvedImage, tag: Option<Tag>) {
         let rest = self.image.take().map(|image| image.rest).unwrap_or_default();
-        self.image = Some(ArtifactImage {
+        self.image = Some(ArtifactImage { rest, ..ArtifactImage::of(image, tag) });
+    }
+
+    /// Sets the image of a service to what a resolver found.
+    pub fn set_image_of(&mut self, service: ServiceName, image: &ResolvedImage, tag: Option<Tag>) {
+        let rest = self.images.remove(&service).map(|image| image.rest).unwrap_or_default();
+        self.images.insert(service, ArtifactImage { rest, ..ArtifactImage::of(image, tag) });
+    }
+}
+
+impl ArtifactImage {
+    fn resolved(&self) -> Option<ResolvedImage> {
+        Some(ResolvedImage {
+            reference: self.repository.at(self.digest.clone()?),
+            media_type: self.media_type.clone(),
+            size: self.size,
+            platforms: self.platforms.clone(),
+        })
+    }
+
+    fn of(image: &ResolvedImage, tag: Option<Tag>) -> Self {
+        ArtifactImage {
             repository: image.reference.repository().clone(),
             tag,
             digest: Some(image.digest().clone()),
             media_type: image.media_type.clone(),
             size: image.size,
             platforms: image.platforms.clone(),
-            rest,
-        });
+            rest: Map::new(),
+        }
     }
-}
 
-impl ArtifactImage {
     fn named(repository: Repository, tag: Option<Tag>) -> Self {
         ArtifactImage {
             repository,
@@ -346,9 +407,27 @@ pub enum ArtifactError {
     /// The image has no digest, which other tools need.
     #[error("the artifact names its image without a digest: resolve it first")]
     NotResolved,
+    /// The artifact has images of services, and none of this one.
+    #[error(
+        "the artifact has no image of the service {service}, only of {}: write it with emit-artifact --service {service}",
+        names(known)
+    )]
+    NoImageOfService {
+        /// The service.
+        service: ServiceName,
+        /// The services whose images it has.
+        known: Vec<ServiceName>,
+    },
     /// Neither an image nor a commit.
     #[error("the artifact names neither an image nor a commit: write one with emit-artifact")]
     NothingToDeploy,
+}
+
+fn names(services: &[ServiceName]) -> String {
+    if services.is_empty() {
+        return "another repository".to_owned();
+    }
+    services.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 impl Classified for ArtifactError {

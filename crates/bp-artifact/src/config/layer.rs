@@ -9,8 +9,8 @@ use toml::{
 };
 
 use super::{
-    ConfigError, Environment,
-    keys::{self, ENVIRONMENT, Key, Kind, NAME, PROJECT},
+    ConfigError, Environment, ServiceName,
+    keys::{DEPLOYED, ENVIRONMENT, Key, Keys, Kind, NAME, SERVICE_NAME},
 };
 use crate::{document::Location, parse::ParseError};
 
@@ -85,6 +85,37 @@ impl Settings {
         })
     }
 
+    /// Takes the settings of a section out, under their names in it.
+    pub(super) fn take_section(&mut self, section: &str) -> Settings {
+        let prefix = format!("{section}.");
+        let (taken, kept) =
+            std::mem::take(&mut self.0).into_iter().partition(|(key, _)| key.starts_with(&prefix));
+        self.0 = kept;
+        let taken: BTreeMap<String, Setting> = taken;
+        Settings(
+            taken
+                .into_iter()
+                .map(|(key, setting)| {
+                    (
+                        key[prefix.len()..].to_owned(),
+                        Setting { key: key[prefix.len()..].to_owned(), ..setting },
+                    )
+                })
+                .collect(),
+        )
+    }
+
+    /// Takes what `lower` has and this has not.
+    pub(super) fn underlay(&mut self, lower: &Settings) {
+        for setting in lower.0.values() {
+            self.insert_if_missing(&setting.key, &setting.value, setting.origin.clone());
+        }
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|key, _| keep(key));
+    }
+
     pub(super) fn insert(&mut self, setting: Setting) {
         self.0.insert(setting.key.clone(), setting);
     }
@@ -120,16 +151,25 @@ impl Settings {
     }
 }
 
-/// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`. Empty ones are taken for missing.
-pub(super) fn variables(environment: &Environment, variable: &dyn Fn(&str) -> Option<String>) -> Settings {
+/// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`, and for a service
+/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`. Empty ones are taken for missing.
+pub(super) fn variables<'a>(
+    environment: &Environment,
+    services: impl Iterator<Item = &'a ServiceName>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Settings {
     let screaming = |text: &str| text.to_ascii_uppercase().replace(['-', '.'], "_");
     let mut settings = Settings::default();
-    for key in ENVIRONMENT.iter().filter(|key| !key.name.ends_with('*')) {
-        let name = format!("BP_{}_{}", screaming(environment.as_str()), screaming(key.name));
+    let mut read = |key: String| {
+        let name = format!("BP_{}_{}", screaming(environment.as_str()), screaming(&key));
         if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
-            let origin = Origin::Variable(name);
-            settings.insert(Setting { key: key.name.to_owned(), value, origin });
+            settings.insert(Setting { key, value, origin: Origin::Variable(name) });
         }
+    };
+    let single = |key: &&Key| !key.name.ends_with('*');
+    ENVIRONMENT.iter().chain(DEPLOYED).filter(single).for_each(|key| read(key.name.to_owned()));
+    for service in services {
+        DEPLOYED.iter().filter(single).for_each(|key| read(format!("service.{service}.{}", key.name)));
     }
     settings
 }
@@ -137,6 +177,7 @@ pub(super) fn variables(environment: &Environment, variable: &dyn Fn(&str) -> Op
 /// A file as it is written: a part of the project and of environments.
 pub(super) struct FileLayer {
     pub(super) project: Settings,
+    pub(super) services: Vec<(ServiceName, Origin, Settings)>,
     pub(super) environments: Vec<(Environment, Origin, Settings)>,
     /// Where the file ends: the place of what is missing in it.
     pub(super) end: Origin,
@@ -168,8 +209,12 @@ pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
         // Some messages of the parser go over several lines.
         at.invalid(offset, error.message().replace('\n', "; "))
     })?;
-    let mut layer =
-        FileLayer { project: Settings::default(), environments: Vec::new(), end: at.origin(text.len()) };
+    let mut layer = FileLayer {
+        project: Settings::default(),
+        services: Vec::new(),
+        environments: Vec::new(),
+        end: at.origin(text.len()),
+    };
     let mut versioned = false;
     for (key, value) in document.get_ref() {
         match (key.get_ref().as_ref(), value.get_ref()) {
@@ -179,54 +224,68 @@ pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
                 return Err(at.invalid(value.span().start, reason));
             }
             ("project", DeValue::Table(table)) => {
-                flatten(&at, table, "", &PROJECT.iter().collect::<Vec<_>>(), &mut layer.project)?;
+                flatten(&at, table, "", &Keys::project(), &mut layer.project)?;
+            }
+            ("service", DeValue::Array(tables)) => {
+                let kind = Named { table: "service", keys: Keys::service().named(&SERVICE_NAME) };
+                for table in tables.iter() {
+                    layer.services.push(kind.read(&at, table, &layer.services)?);
+                }
             }
             ("environment", DeValue::Array(tables)) => {
+                let kind = Named { table: "environment", keys: Keys::environment().named(&NAME) };
                 for table in tables.iter() {
-                    layer.environments.push(environment(&at, table, &layer.environments)?);
+                    layer.environments.push(kind.read(&at, table, &layer.environments)?);
                 }
             }
             ("project", _) => return Err(at.invalid(value.span().start, "expected a table [project]")),
-            ("environment", _) => {
-                return Err(
-                    at.invalid(key.span().start, "expected tables [[environment]], in double brackets")
-                );
+            (name @ ("environment" | "service"), _) => {
+                let reason = format!("expected tables [[{name}]], in double brackets");
+                return Err(at.invalid(key.span().start, reason));
             }
             (key_, _) => {
-                let reason = format!("unknown key `{key_}`, expected one of version, project, environment");
+                let reason =
+                    format!("unknown key `{key_}`, expected one of version, project, service, environment");
                 return Err(at.invalid(key.span().start, reason));
             }
         }
     }
-    match versioned {
-        true => Ok(layer),
-        false => Err(at.invalid(0, format!("the first line must be version = {VERSION}"))),
+    if versioned {
+        Ok(layer)
+    } else {
+        Err(at.invalid(0, format!("the first line must be version = {VERSION}")))
     }
 }
 
-fn environment(
-    at: &Text<'_>,
-    value: &Spanned<DeValue<'_>>,
-    earlier: &[(Environment, Origin, Settings)],
-) -> Result<(Environment, Origin, Settings), ConfigError> {
-    let DeValue::Table(table) = value.get_ref() else {
-        return Err(at.invalid(value.span().start, "expected a table [[environment]]"));
-    };
-    let mut settings = Settings::default();
-    let keys: Vec<&Key> = std::iter::once(&NAME).chain(ENVIRONMENT).collect();
-    flatten(at, table, "", &keys, &mut settings)?;
-    let name: Environment = settings
-        .parse("name")?
-        .ok_or_else(|| at.invalid(value.span().start, "the environment has no `name`"))?;
-    let origin = settings.get("name").map_or(Origin::Default, |setting| setting.origin.clone());
-    if earlier.iter().any(|(other, ..)| *other == name) {
-        return Err(ConfigError::Invalid {
-            at: origin,
-            reason: format!("the environment {name} is there twice"),
-        });
+/// Tables with names: `[[environment]]`, `[[service]]`.
+struct Named {
+    table: &'static str,
+    keys: Keys,
+}
+
+impl Named {
+    fn read<N: FromStr<Err = ParseError> + PartialEq + fmt::Display>(
+        &self,
+        at: &Text<'_>,
+        value: &Spanned<DeValue<'_>>,
+        earlier: &[(N, Origin, Settings)],
+    ) -> Result<(N, Origin, Settings), ConfigError> {
+        let what = self.table;
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(at.invalid(value.span().start, format!("expected a table [[{what}]]")));
+        };
+        let mut settings = Settings::default();
+        flatten(at, table, "", &self.keys, &mut settings)?;
+        let missing = || at.invalid(value.span().start, format!("the {what} has no `name`"));
+        let name: N = settings.parse("name")?.ok_or_else(missing)?;
+        let origin = settings.get("name").map_or(Origin::Default, |setting| setting.origin.clone());
+        if earlier.iter().any(|(other, ..)| *other == name) {
+            let reason = format!("the {what} {name} is there twice");
+            return Err(ConfigError::Invalid { at: origin, reason });
+        }
+        settings.0.remove("name");
+        Ok((name, origin, settings))
     }
-    settings.0.remove("name");
-    Ok((name, origin, settings))
 }
 
 /// Reads the values of a table and of the tables below it; their keys are joined with dots.
@@ -234,24 +293,25 @@ fn flatten(
     at: &Text<'_>,
     table: &DeTable<'_>,
     prefix: &str,
-    keys: &[&Key],
+    keys: &Keys,
     settings: &mut Settings,
 ) -> Result<(), ConfigError> {
     for (key, value) in table {
         let path = format!("{prefix}{}", key.get_ref());
         let start = value.span().start;
-        let value = match (keys::find(keys, &path), value.get_ref()) {
-            (None, DeValue::Table(below)) if is_section(keys, &path) => {
+        let value = match (keys.find(&path), value.get_ref()) {
+            (None, DeValue::Table(below)) if keys.has_below(&path) => {
                 flatten(at, below, &format!("{path}."), keys, settings)?;
                 continue;
             }
             (None, _) => {
-                let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
-                let reason = format!("unknown key `{path}`, expected one of {}", known.join(", "));
+                let reason = format!("unknown key `{path}`, expected one of {}", keys.names());
                 return Err(at.invalid(key.span().start, reason));
             }
             (_, DeValue::String(text)) => text.to_string(),
-            (Some(Key { kind: Kind::Count, .. }), DeValue::Integer(number)) => digits(number),
+            (Some(Key { kind: Kind::Count | Kind::CountOrPercent, .. }), DeValue::Integer(number)) => {
+                digits(number)
+            }
             (Some(Key { kind: Kind::Count, .. }), other) => {
                 let reason = format!("`{path}` is a number, found {}", kind(other));
                 return Err(at.invalid(start, reason));
@@ -264,10 +324,6 @@ fn flatten(
         settings.insert(Setting { key: path, value, origin: at.origin(start) });
     }
     Ok(())
-}
-
-fn is_section(keys: &[&Key], path: &str) -> bool {
-    keys.iter().any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// A number as it is read again: numbers of another base keep their prefix, and are refused.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, ConfigError,
-    keys::{self, ENVIRONMENT},
+    keys::Keys,
     layer::{self, Origin, Setting},
     read,
 };
@@ -73,12 +73,13 @@ impl ConfigLoader {
         for path in &self.overlays {
             read::overlay(&mut base, read_layer(path)?)?;
         }
+        let services: Vec<_> = base.services.iter().map(|(name, ..)| name.clone()).collect();
         for (name, _, settings) in &mut base.environments {
             if let Some(variable) = &self.variable {
-                settings.overlay(layer::variables(name, variable));
+                settings.overlay(layer::variables(name, services.iter(), variable));
             }
             for (_, flag) in self.flags.iter().filter(|(environment, _)| environment == name.as_str()) {
-                if keys::find(&ENVIRONMENT.iter().collect::<Vec<_>>(), &flag.key).is_none() {
+                if Keys::environment().find(&flag.key).is_none() {
                     return Err(flag.invalid(format!("there is no setting {:?}", flag.key)));
                 }
                 settings.insert(flag.clone());

@@ -7,6 +7,7 @@ mod loader;
 mod name;
 mod read;
 mod schema;
+mod services;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use std::{
 pub use error::ConfigError;
 pub use layer::{Origin, Setting};
 pub use loader::ConfigLoader;
-pub use name::{AccountId, Environment, Region, RoleArn, Workload, WorkloadKind};
+pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use schema::config_schema;
 
 use crate::{
@@ -64,7 +65,7 @@ use crate::{
 ///
 /// let staging = config.environment("staging")?;
 /// assert_eq!(
-///     staging.repository.to_string(),
+///     staging.services()[0].repository.to_string(),
 ///     "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web",
 /// );
 /// assert_eq!(config.next(&staging.name).unwrap().name.as_str(), "prod");
@@ -84,14 +85,12 @@ pub struct Config {
 pub struct Project {
     /// The project's name.
     pub name: String,
-    /// The path of the image's repository, below each environment's registry.
-    pub repository: String,
 }
 
-/// One environment: where its registry, cluster and services are.
+/// An environment: where its account and registry are, and what is deployed there.
 ///
 /// ```
-/// use bp_artifact::{Config, Origin};
+/// use bp_artifact::Config;
 ///
 /// let text = "version = 1\n[project]\nname = \"shop\"\nrepository = \"shop/web\"\n[[environment]]\nname = \"dev\"\n\
 ///             region = \"eu-central-1\"\nregistry = \"registry.example.com\"\n";
@@ -111,18 +110,36 @@ pub struct EnvironmentConfig {
     pub region: Region,
     /// The role to assume.
     pub role: Option<RoleArn>,
+    registry: Registry,
+    services: Vec<ServiceConfig>,
+    settings: Vec<Setting>,
+    origin: Origin,
+    file: String,
+}
+
+/// A service in an environment: its image's repository, and where it is deployed to.
+///
+/// A file without `[[service]]` has one service in each environment, which has no name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceConfig {
+    /// Its name. `None` in a file without `[[service]]`.
+    pub name: Option<ServiceName>,
     /// Registry and path of the image's repository in this environment.
     pub repository: Repository,
+    /// The services that are deployed before this one.
+    pub after: Vec<ServiceName>,
     /// How deployments go here.
     pub deploy: DeployPolicy,
     /// How much at a time, and how much may fail.
     pub limits: Limits,
-    /// The tags of everything that is created here: Project, App, Environment, Owner (where one is named), ManagedBy,
-    /// and what the file adds.
+    /// The tags of everything that is created for it here: Project, App, Environment, Service (of one with a name), Owner
+    /// (where one is named), ManagedBy, and what the file adds.
     pub tags: BTreeMap<String, String>,
     ecs: Option<EcsConfig>,
     eks: Option<EksConfig>,
     settings: Vec<Setting>,
+    environment: Environment,
     origin: Origin,
 }
 
@@ -136,6 +153,47 @@ pub struct DeployPolicy {
     pub image_timeout: Duration,
     /// What to do when a deployment fails. Go back, unless the file says `leave`.
     pub on_failure: OnFailure,
+    /// Which platform is deployed to first. `None`: both at once.
+    pub first: Option<DeployPlatform>,
+}
+
+/// A platform that images are deployed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeployPlatform {
+    /// Amazon ECS.
+    Ecs,
+    /// Kubernetes on Amazon EKS.
+    Eks,
+}
+
+/// How many tasks or pods may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureLimit {
+    /// So many.
+    Count(NonZeroU32),
+    /// So many in a hundred of those that are wanted, from 1 to 100.
+    Percent(NonZeroU32),
+}
+
+impl FailureLimit {
+    /// How many of `wanted` that are: at least one.
+    ///
+    /// ```
+    /// use bp_artifact::FailureLimit;
+    ///
+    /// let quarter = FailureLimit::Percent(25.try_into()?);
+    /// assert_eq!((quarter.of(10).get(), quarter.of(1).get()), (2, 1));
+    /// # Ok::<(), std::num::TryFromIntError>(())
+    /// ```
+    pub fn of(self, wanted: u32) -> NonZeroU32 {
+        match self {
+            FailureLimit::Count(count) => count,
+            FailureLimit::Percent(percent) => {
+                let count = u64::from(wanted) * u64::from(percent.get()) / 100;
+                u32::try_from(count).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+            }
+        }
+    }
 }
 
 /// How much at a time, and how much may fail. `None`: what the library that is asked holds for right.
@@ -143,7 +201,7 @@ pub struct DeployPolicy {
 #[non_exhaustive]
 pub struct Limits {
     /// How many tasks or pods may fail before a deployment is given up.
-    pub failures: Option<NonZeroU32>,
+    pub failures: Option<FailureLimit>,
     /// How many blobs a promotion to here carries at a time.
     pub transfers: Option<NonZeroU32>,
 }
@@ -176,7 +234,7 @@ pub struct EcsConfig {
     pub images: BTreeMap<String, DigestRef>,
 }
 
-/// A workload on Amazon EKS, and the container in it that runs the image.
+/// A workload or a Helm release on Amazon EKS, and the container that runs the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EksConfig {
@@ -184,12 +242,35 @@ pub struct EksConfig {
     pub cluster: String,
     /// The namespace.
     pub namespace: String,
-    /// The workload.
-    pub workload: Workload,
+    /// What is deployed to.
+    pub object: EksObject,
     /// The container's name in the pod template. May be left out when there is one container only.
     pub container: Option<String>,
     /// Environment variables of the container. `DEPLOY_PLATFORM` is `eks`, unless the file says otherwise.
     pub variables: BTreeMap<String, String>,
+}
+
+/// What an image is deployed to on Amazon EKS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EksObject {
+    /// A workload, whose image is set.
+    Workload(Workload),
+    /// A Helm release, which is upgraded.
+    Release(ReleaseConfig),
+}
+
+/// A Helm release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReleaseConfig {
+    /// Its name.
+    pub name: String,
+    /// The chart: a directory, an archive, or `oci://...`.
+    pub chart: String,
+    /// Files of values; the later win.
+    pub values: Vec<PathBuf>,
+    /// Where the chart's values take the digest, when that is not `image.digest`.
+    pub digest_key: Option<String>,
 }
 
 impl Config {
@@ -246,15 +327,71 @@ impl Config {
 impl EnvironmentConfig {
     /// The registry's host.
     pub fn registry(&self) -> &Registry {
-        self.repository.registry()
+        &self.registry
+    }
+
+    /// The services, in the order of the file.
+    pub fn services(&self) -> &[ServiceConfig] {
+        &self.services
+    }
+
+    /// The services of these names; without names, all or else the only one.
+    ///
+    /// # Errors
+    /// When one is unknown, or none is named and there are several.
+    pub fn choose(&self, names: &[ServiceName], all: bool) -> Result<Vec<&ServiceConfig>, ConfigError> {
+        let known = || self.services.iter().filter_map(|service| service.name.clone()).collect::<Vec<_>>();
+        if names.is_empty() {
+            return match self.services.as_slice() {
+                [_, _, ..] if !all => {
+                    Err(ConfigError::NoServiceChosen { file: self.file.clone(), known: known() })
+                }
+                services => Ok(services.iter().collect()),
+            };
+        }
+        if let Some(asked) = names.iter().find(|name| !known().contains(name)) {
+            let asked = asked.to_string();
+            return Err(ConfigError::UnknownService { file: self.file.clone(), asked, known: known() });
+        }
+        let is_chosen =
+            |service: &&ServiceConfig| service.name.as_ref().is_some_and(|name| names.contains(name));
+        Ok(self.services.iter().filter(is_chosen).collect())
+    }
+
+    /// The service of this name; without a name, the only one.
+    ///
+    /// # Errors
+    /// When it is unknown, or none is named and there are several.
+    pub fn service(&self, name: Option<&ServiceName>) -> Result<&ServiceConfig, ConfigError> {
+        let names: Vec<ServiceName> = name.into_iter().cloned().collect();
+        match self.choose(&names, false)?.as_slice() {
+            [service] => Ok(service),
+            services => {
+                let chosen = services.iter().filter_map(|service| service.name.clone()).collect();
+                Err(ConfigError::SeveralServices { chosen })
+            }
+        }
     }
 
     /// Every setting of this environment, also those by default, with where it comes from; in the order of their keys.
+    /// With `[[service]]`, those that the environment itself has: [`ServiceConfig::settings`] has the others.
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
     /// Where the environment is.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+impl ServiceConfig {
+    /// Every setting of this service here, also those by default, with where it comes from; in the order of their keys.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// Where the service is, or the environment of one without a name.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -264,7 +401,7 @@ impl EnvironmentConfig {
         self.ecs.is_some()
     }
 
-    /// Whether an EKS workload is configured.
+    /// Whether a workload or release on EKS is configured.
     pub fn has_eks(&self) -> bool {
         self.eks.is_some()
     }
@@ -277,7 +414,7 @@ impl EnvironmentConfig {
         self.ecs.as_ref().ok_or_else(|| self.missing("ecs"))
     }
 
-    /// The EKS workload.
+    /// The workload or release on EKS.
     ///
     /// # Errors
     /// When none is configured.
@@ -286,6 +423,11 @@ impl EnvironmentConfig {
     }
 
     fn missing(&self, section: &'static str) -> ConfigError {
-        ConfigError::MissingSection { at: self.origin.clone(), environment: self.name.clone(), section }
+        ConfigError::MissingSection {
+            at: self.origin.clone(),
+            environment: self.environment.clone(),
+            service: self.name.clone(),
+            section,
+        }
     }
 }

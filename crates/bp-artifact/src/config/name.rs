@@ -8,6 +8,10 @@ use crate::parse::{ParseError, serde_as_text};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Environment(String);
 
+/// The name of a service of the project: `web`, `worker`. Lower-case letters, digits and dashes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceName(String);
+
 /// The number of an AWS account: twelve digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(String);
@@ -21,6 +25,13 @@ pub struct Region(String);
 pub struct RoleArn(String);
 
 impl Environment {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ServiceName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -57,20 +68,30 @@ impl FromStr for Environment {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let good = text.bytes().all(word)
-            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-            && !text.ends_with('-')
-            && text.len() <= 63;
-        match good {
-            true => Ok(Environment(text.to_owned())),
-            false => Err(ParseError::new(
-                "the name of an environment",
-                text,
-                "expected lower-case letters, digits and dashes, as in staging",
-            )),
-        }
+        let error = || not_a_name("the name of an environment", text, "staging");
+        if is_name(text) { Ok(Environment(text.to_owned())) } else { Err(error()) }
     }
+}
+
+impl FromStr for ServiceName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let error = || not_a_name("the name of a service", text, "web");
+        if is_name(text) { Ok(ServiceName(text.to_owned())) } else { Err(error()) }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    text.bytes().all(word)
+        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.len() <= 63
+}
+
+fn not_a_name(what: &'static str, text: &str, example: &str) -> ParseError {
+    ParseError::new(what, text, format!("expected lower-case letters, digits and dashes, as in {example}"))
 }
 
 impl FromStr for AccountId {
@@ -228,6 +249,12 @@ impl fmt::Display for Environment {
     }
 }
 
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -252,7 +279,7 @@ impl fmt::Display for Workload {
     }
 }
 
-serde_as_text!(Environment, AccountId, Region, RoleArn, Workload);
+serde_as_text!(Environment, ServiceName, AccountId, Region, RoleArn, Workload);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,15 @@
 //! From layers of settings to a checked [`Config`].
 
-use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use super::{
-    AccountId, Config, ConfigError, DeployPolicy, EcsConfig, EksConfig, Environment, EnvironmentConfig,
-    Limits, Project, Region, RoleArn,
+    AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
+    Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
+    ServiceConfig, ServiceName, Workload,
     keys::{LEAVE, ROLL_BACK},
     layer::{FileLayer, Origin, Setting, Settings},
     name::is_dns_name,
+    services,
 };
 use crate::{
     deploy::OnFailure,
@@ -16,14 +18,23 @@ use crate::{
     time::parse_duration,
 };
 
-/// Lays an overlay over the base. It may not add environments: their order is the base's.
+/// Lays an overlay over the base. It may not add environments or services: their order is the base's.
 pub(super) fn overlay(base: &mut FileLayer, upper: FileLayer) -> Result<(), ConfigError> {
     base.project.overlay(upper.project);
-    for (name, origin, settings) in upper.environments {
-        match base.environments.iter_mut().find(|(known, ..)| *known == name) {
+    overlay_named(&mut base.services, upper.services, "service")?;
+    overlay_named(&mut base.environments, upper.environments, "environment")
+}
+
+fn overlay_named<N: PartialEq + fmt::Display>(
+    base: &mut [(N, Origin, Settings)],
+    upper: Vec<(N, Origin, Settings)>,
+    what: &str,
+) -> Result<(), ConfigError> {
+    for (name, origin, settings) in upper {
+        match base.iter_mut().find(|(known, ..)| *known == name) {
             Some((.., below)) => below.overlay(settings),
             None => {
-                let reason = format!("the environment {name} is not in the file that this one is laid over");
+                let reason = format!("the {what} {name} is not in the file that this one is laid over");
                 return Err(ConfigError::Invalid { at: origin, reason });
             }
         }
@@ -33,90 +44,136 @@ pub(super) fn overlay(base: &mut FileLayer, upper: FileLayer) -> Result<(), Conf
 
 pub(super) fn config(file: &str, layer: FileLayer) -> Result<Config, ConfigError> {
     let missing = |reason: &str| ConfigError::Invalid { at: layer.end.clone(), reason: reason.to_owned() };
-    let project = Project {
-        name: layer.project.text("name")?.ok_or_else(|| missing("[project] has no `name`"))?,
-        repository: layer
-            .project
-            .text("repository")?
-            .ok_or_else(|| missing("[project] has no `repository`"))?,
-    };
+    let project =
+        Project { name: layer.project.text("name")?.ok_or_else(|| missing("[project] has no `name`"))? };
+    if layer.services.is_empty() && layer.project.text("repository")?.is_none() {
+        return Err(missing("[project] has no `repository`"));
+    }
     if layer.environments.is_empty() {
         return Err(missing("it has no [[environment]]"));
     }
+    services::check_order(&layer.services)?;
     let mut environments = Vec::with_capacity(layer.environments.len());
-    for (name, origin, mut settings) in layer.environments {
-        inherit(&mut settings, &layer.project, &project, &name);
-        environments.push(environment(name, origin, settings)?);
+    for (name, origin, settings) in layer.environments {
+        let place = Place { file, project: &layer.project, services: &layer.services, name, origin };
+        environments.push(place.environment(settings)?);
     }
     Ok(Config { file: file.to_owned(), project, environments })
 }
 
-/// What an environment has from its project, and what holds when nobody says anything.
-fn inherit(settings: &mut Settings, from: &Settings, project: &Project, name: &Environment) {
-    if let Some(repository) = from.get("repository") {
-        settings.insert_if_missing("repository", &repository.value, repository.origin.clone());
-    }
-    for (_, tag) in from.section("tags") {
-        settings.insert_if_missing(&tag.key, &tag.value, tag.origin.clone());
-    }
-    if let Some(owner) = from.get("owner") {
-        settings.insert_if_missing("tags.Owner", &owner.value, owner.origin.clone());
-    }
-    let app = project.repository.rsplit('/').next().unwrap_or_default();
-    let origin = |key| from.get(key).map_or(Origin::Default, |setting| setting.origin.clone());
-    for (key, value, origin) in [
-        ("tags.Project", project.name.as_str(), origin("name")),
-        ("tags.App", app, origin("repository")),
-        ("tags.Environment", name.as_str(), Origin::Default),
-        ("tags.ManagedBy", "bp", Origin::Default),
-        ("deploy.timeout", "15m", Origin::Default),
-        ("deploy.image-timeout", "5m", Origin::Default),
-        ("deploy.on-failure", ROLL_BACK, Origin::Default),
-    ] {
-        settings.insert_if_missing(key, value, origin);
-    }
-    // The same image runs on both platforms, and may want to know where.
-    for platform in ["ecs", "eks"] {
-        if settings.has_section(platform) {
-            let key = format!("{platform}.environment.DEPLOY_PLATFORM");
-            settings.insert_if_missing(&key, platform, Origin::Default);
-        }
-    }
-}
-
-fn environment(
+/// An environment that is read.
+struct Place<'a> {
+    file: &'a str,
+    project: &'a Settings,
+    services: &'a [(ServiceName, Origin, Settings)],
     name: Environment,
     origin: Origin,
-    settings: Settings,
-) -> Result<EnvironmentConfig, ConfigError> {
-    let account: Option<AccountId> = settings.parse("account")?;
-    let region: Region = required(&settings, "region", &name, &origin)?;
-    let role: Option<RoleArn> = settings.parse("role")?;
-    let registry: Registry = required(&settings, "registry", &name, &origin)?;
-    check_role(&settings, account.as_ref(), role.as_ref())?;
-    check_registry(&settings, &region, &registry)?;
-    let repository = repository(&settings, registry)?;
-    Ok(EnvironmentConfig {
-        ecs: ecs(&settings, &name, &origin)?,
-        eks: eks(&settings, &name, &origin)?,
-        deploy: DeployPolicy {
-            timeout: duration(&settings, "deploy.timeout")?,
-            image_timeout: duration(&settings, "deploy.image-timeout")?,
-            on_failure: on_failure(&settings)?,
-        },
-        limits: Limits {
-            failures: count(&settings, "limits.failures")?,
-            transfers: count(&settings, "limits.transfers")?,
-        },
-        tags: tags(&settings)?,
-        name,
-        account,
-        region,
-        role,
-        repository,
-        settings: settings.into_list(),
-        origin,
-    })
+}
+
+impl Place<'_> {
+    fn environment(self, mut settings: Settings) -> Result<EnvironmentConfig, ConfigError> {
+        let account: Option<AccountId> = settings.parse("account")?;
+        let region: Region = required(&settings, "region", &self.name, &self.origin)?;
+        let role: Option<RoleArn> = settings.parse("role")?;
+        let registry: Registry = required(&settings, "registry", &self.name, &self.origin)?;
+        check_role(&settings, account.as_ref(), role.as_ref())?;
+        check_registry(&settings, &region, &registry)?;
+        let services = if self.services.is_empty() {
+            services::check_none(&settings)?;
+            self.inherit(&mut settings, None);
+            vec![self.service(None, self.origin.clone(), settings.clone(), &registry)?]
+        } else {
+            let own = services::split(&mut settings, self.services)?;
+            let mut services = Vec::with_capacity(own.len());
+            for ((name, origin, _), mut of_service) in self.services.iter().zip(own) {
+                self.inherit(&mut of_service, Some(name));
+                services.push(self.service(Some(name.clone()), origin.clone(), of_service, &registry)?);
+            }
+            services::check_targets(&services)?;
+            services
+        };
+        Ok(EnvironmentConfig {
+            name: self.name,
+            account,
+            region,
+            role,
+            registry,
+            services,
+            settings: settings.into_list(),
+            origin: self.origin,
+            file: self.file.to_owned(),
+        })
+    }
+
+    /// What a service has from the project, and what holds when nobody says anything.
+    fn inherit(&self, settings: &mut Settings, service: Option<&ServiceName>) {
+        if let Some(repository) = self.project.get("repository") {
+            settings.insert_if_missing("repository", &repository.value, repository.origin.clone());
+        }
+        for (_, tag) in self.project.section("tags") {
+            settings.insert_if_missing(&tag.key, &tag.value, tag.origin.clone());
+        }
+        if let Some(owner) = self.project.get("owner") {
+            settings.insert_if_missing("tags.Owner", &owner.value, owner.origin.clone());
+        }
+        let of = |setting: Option<&Setting>| {
+            setting.map_or((String::new(), Origin::Default), |s| (s.value.clone(), s.origin.clone()))
+        };
+        let (repository, repository_origin) = of(settings.get("repository"));
+        let (project, project_origin) = of(self.project.get("name"));
+        let app = repository.rsplit('/').next().unwrap_or_default();
+        if let Some(service) = service {
+            settings.insert_if_missing("tags.Service", service.as_str(), Origin::Default);
+        }
+        for (key, value, origin) in [
+            ("tags.Project", project.as_str(), project_origin),
+            ("tags.App", app, repository_origin),
+            ("tags.Environment", self.name.as_str(), Origin::Default),
+            ("tags.ManagedBy", "bp", Origin::Default),
+            ("deploy.timeout", "15m", Origin::Default),
+            ("deploy.image-timeout", "5m", Origin::Default),
+            ("deploy.on-failure", ROLL_BACK, Origin::Default),
+        ] {
+            settings.insert_if_missing(key, value, origin);
+        }
+        // The same image runs on both platforms, and may want to know where.
+        for platform in ["ecs", "eks"] {
+            if settings.has_section(platform) {
+                let key = format!("{platform}.environment.DEPLOY_PLATFORM");
+                settings.insert_if_missing(&key, platform, Origin::Default);
+            }
+        }
+    }
+
+    fn service(
+        &self,
+        name: Option<ServiceName>,
+        origin: Origin,
+        settings: Settings,
+        registry: &Registry,
+    ) -> Result<ServiceConfig, ConfigError> {
+        Ok(ServiceConfig {
+            after: after(&settings)?,
+            repository: repository(&settings, registry.clone())?,
+            ecs: ecs(&settings, &self.name, &origin)?,
+            eks: eks(&settings, &self.name, &origin)?,
+            deploy: DeployPolicy {
+                timeout: duration(&settings, "deploy.timeout")?,
+                image_timeout: duration(&settings, "deploy.image-timeout")?,
+                on_failure: on_failure(&settings)?,
+                first: first(&settings)?,
+            },
+            limits: Limits {
+                failures: failures(&settings)?,
+                transfers: count(&settings, "limits.transfers")?,
+            },
+            tags: tags(&settings)?,
+            name,
+            settings: settings.into_list(),
+            environment: self.name.clone(),
+            origin,
+        })
+    }
 }
 
 fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
@@ -155,7 +212,7 @@ fn check_registry(settings: &Settings, region: &Region, registry: &Registry) -> 
 }
 
 fn repository(settings: &Settings, registry: Registry) -> Result<Repository, ConfigError> {
-    let Some(setting) = settings.get("repository") else { unreachable!("inherited from the project") };
+    let Some(setting) = settings.get("repository") else { unreachable!("it was looked for before") };
     Repository::new(registry, &setting.value).map_err(|error| setting.invalid(error.to_string()))
 }
 
@@ -177,6 +234,12 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
     }))
+}
+
+fn after(settings: &Settings) -> Result<Vec<ServiceName>, ConfigError> {
+    let Some(setting) = settings.get("after") else { return Ok(Vec::new()) };
+    let names = list(Some(setting.value.clone())).into_iter().map(|name| name.parse());
+    names.collect::<Result<_, ParseError>>().map_err(|error| setting.invalid(error.to_string()))
 }
 
 /// Texts that commas separate.
@@ -212,10 +275,52 @@ fn eks(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
     Ok(Some(EksConfig {
         cluster: text("eks.cluster")?,
         namespace,
-        workload: required(settings, "eks.workload", name, origin)?,
+        object: object(settings, name, origin)?,
         container: settings.text("eks.container")?,
         variables: names(settings, "eks.environment"),
     }))
+}
+
+/// The workload, or the release with its chart.
+fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<EksObject, ConfigError> {
+    let Some(release) = settings.text("eks.release")? else {
+        if let Some(setting) =
+            ["eks.chart", "eks.values", "eks.digest-key"].iter().find_map(|key| settings.get(key))
+        {
+            return Err(setting
+                .invalid(format!("{} belongs to a Helm release: name it with eks.release", setting.key)));
+        }
+        return Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?));
+    };
+    if let Some(setting) = settings.get("eks.workload") {
+        return Err(setting.invalid("eks.workload and eks.release exclude each other"));
+    }
+    Ok(EksObject::Release(ReleaseConfig {
+        name: release,
+        chart: settings.text("eks.chart")?.ok_or_else(|| missing("eks.chart", name, origin))?,
+        values: list(settings.text("eks.values")?).into_iter().map(Into::into).collect(),
+        digest_key: settings.text("eks.digest-key")?,
+    }))
+}
+
+fn first(settings: &Settings) -> Result<Option<DeployPlatform>, ConfigError> {
+    let Some(setting) = settings.get("deploy.order") else { return Ok(None) };
+    match setting.value.split(',').map(str::trim).collect::<Vec<_>>().as_slice() {
+        ["ecs", "eks"] => Ok(Some(DeployPlatform::Ecs)),
+        ["eks", "ecs"] => Ok(Some(DeployPlatform::Eks)),
+        _ => Err(setting.invalid(format!("{:?} is neither \"ecs, eks\" nor \"eks, ecs\"", setting.value))),
+    }
+}
+
+fn failures(settings: &Settings) -> Result<Option<FailureLimit>, ConfigError> {
+    let key = "limits.failures";
+    let Some(setting) = settings.get(key) else { return Ok(None) };
+    let Some(percent) = setting.value.strip_suffix('%') else {
+        return Ok(count(settings, key)?.map(FailureLimit::Count));
+    };
+    let percent = percent.parse().ok().filter(|percent: &NonZeroU32| percent.get() <= 100);
+    let reason = || format!("{:?} is not a percentage from 1% to 100%", setting.value);
+    percent.map(|percent| Some(FailureLimit::Percent(percent))).ok_or_else(|| setting.invalid(reason()))
 }
 
 fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{ENVIRONMENT, Key, Kind, NAME, PROJECT};
+use super::keys::{Key, Keys, Kind, NAME, PROJECT, SERVICE_NAME};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
@@ -14,12 +14,17 @@ use super::keys::{ENVIRONMENT, Key, Kind, NAME, PROJECT};
 /// assert_eq!(schema["required"][0], "version");
 /// ```
 pub fn config_schema() -> Value {
-    let mut environment = section(std::iter::once(&NAME).chain(ENVIRONMENT));
+    let mut environment = section(Keys::environment().named(&NAME).iter());
     environment["required"] = json!(["name", "region", "registry"]);
-    environment["properties"]["ecs"]["required"] = json!(["cluster", "service"]);
-    environment["properties"]["eks"]["required"] = json!(["cluster", "namespace", "workload"]);
+    environment["properties"]["service"] = json!({
+        "type": "object",
+        "description": "What a service has here and not elsewhere, by the service's name.",
+        "additionalProperties": section(Keys::service_here().iter()),
+    });
+    let mut service = section(Keys::service().named(&SERVICE_NAME).iter());
+    service["required"] = json!(["name", "repository"]);
     let mut project = section(PROJECT);
-    project["required"] = json!(["name", "repository"]);
+    project["required"] = json!(["name"]);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bp.toml",
@@ -29,6 +34,12 @@ pub fn config_schema() -> Value {
         "properties": {
             "version": { "const": 1, "description": "The version of the format." },
             "project": project,
+            "service": {
+                "type": "array",
+                "minItems": 1,
+                "description": "The services, when there are several. Without it there is one, which has no name.",
+                "items": service,
+            },
             "environment": {
                 "type": "array",
                 "minItems": 1,
@@ -36,6 +47,14 @@ pub fn config_schema() -> Value {
                 "items": environment,
             },
         },
+        "if": { "not": { "required": ["service"] } },
+        "then": { "properties": {
+            "project": { "required": ["repository"] },
+            "environment": { "items": { "properties": {
+                "ecs": { "required": ["cluster", "service"] },
+                "eks": { "required": ["cluster", "namespace"] },
+            } } },
+        } },
     })
 }
 
@@ -70,5 +89,9 @@ fn value(key: &Key) -> Value {
         Kind::Form(pattern) => json!({ "type": "string", "description": about, "pattern": pattern }),
         Kind::OneOf(words) => json!({ "enum": words, "description": about }),
         Kind::Count => json!({ "type": "integer", "minimum": 1, "description": about }),
+        Kind::CountOrPercent => json!({
+            "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^([1-9][0-9]?|100)%$" }],
+            "description": about,
+        }),
     }
 }

@@ -2,6 +2,7 @@
 //! recorder of one while it runs ([`run`]).
 
 mod cause;
+mod display;
 mod drift;
 mod event;
 mod failure;

@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::{FailureReport, Revision, TargetId, Verdict};
 use crate::{digest::Digest, image::ResolvedImage, reference::DigestRef};
 
-/// The end of one deployment to one target.
+/// The end of one deployment to one target: made by a [`Run`](super::run::Run), or read from a receipt. Its verdict is
+/// [`Deployed`](Verdict::Deployed) only where a [`Proof`] says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Outcome {
     /// Where.
     pub target: TargetId,
-    /// How it ended.
-    pub verdict: Verdict,
+    // Private, so that nobody can write `Deployed` here: see `Run`.
+    pub(crate) verdict: Verdict,
     /// The image that was asked for. `None` when a revision was restored whose image names no digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<DigestRef>,
@@ -36,6 +38,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// How it ended.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
     /// An outcome to begin with. Nothing is known of it: it is [`Verdict::Unproven`], and nothing was changed.
     pub fn unproven(target: TargetId) -> Self {
         Outcome {

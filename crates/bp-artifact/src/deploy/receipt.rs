@@ -27,7 +27,7 @@ const MAJOR: u32 = 1;
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Receipt {
     schema: Schema,
-    /// The image that is deployed.
+    /// The image that is deployed; of several, the first.
     pub image: ResolvedImage,
     /// How far it is.
     pub state: ReceiptState,
@@ -94,6 +94,9 @@ impl std::fmt::Display for ReceiptState {
 pub struct TargetReceipt {
     /// Where.
     pub target: TargetId,
+    /// The image that is deployed here, when that is not the receipt's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ResolvedImage>,
     /// What ran before the first change: the way back.
     pub previous: Revision,
     /// How the deployment ended.
@@ -183,6 +186,11 @@ impl Receipt {
         self.targets.iter().find(|entry| entry.target == *target)
     }
 
+    /// The image that is deployed to `target`, if the receipt is of it.
+    pub fn image_of(&self, target: &TargetId) -> Option<&ResolvedImage> {
+        Some(self.target(target)?.image.as_ref().unwrap_or(&self.image))
+    }
+
     /// How a rollback that was asked for ended: [`Verdict::Deployed`] when every target runs its previous revision.
     ///
     /// [`verdict`](Self::verdict) is then [`Verdict::RolledBack`], which for the image is a failure and for the
@@ -198,7 +206,7 @@ impl Receipt {
 
 impl TargetReceipt {
     pub(crate) fn noted(target: TargetId, previous: Revision) -> Self {
-        TargetReceipt { target, previous, outcome: None, restored: None, error: None }
+        TargetReceipt { target, image: None, previous, outcome: None, restored: None, error: None }
     }
 
     /// The verdict of the deployment, if it came to one.

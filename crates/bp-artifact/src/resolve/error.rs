@@ -32,8 +32,9 @@ pub enum ResolveError {
     },
     /// The image did not appear in time.
     #[error(
-        "the image {image} did not appear within {}: looked {looks} times; check that the build pushed this tag",
-        Seconds(*waited)
+        "image {image} not found after {} ({looks} {}); check that it was pushed",
+        Seconds(*waited),
+        if *looks == 1 { "attempt" } else { "attempts" }
     )]
     NotInTime {
         /// The image.

@@ -10,7 +10,7 @@ use futures_core::future::BoxFuture;
 
 pub use error::ResolveError;
 pub use manifest::ManifestError;
-pub use wait::wait_for;
+pub use wait::{Missed, wait_for, wait_for_with};
 
 use crate::{image::ResolvedImage, reference::ImageRef};
 

@@ -1,5 +1,7 @@
 //! Waiting for an image to appear.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Resolve, ResolveError};
@@ -10,11 +12,11 @@ use crate::{
     time::{self, Wait},
 };
 
-/// Resolves `image`, waiting until it is there.
+/// Resolves `image`, waiting until it exists.
 ///
-/// One good look is enough: right after a push a registry may know an image, then not, then know it again. While it
+/// One successful attempt is enough: right after a push a registry may know an image, then not, then know it again. While it
 /// waits, a missing image, a missing repository (it may be created by the push) and a registry that cannot be asked
-/// are reasons to look again; what no waiting mends, such as denied access, ends the wait.
+/// are reasons to try again; what waiting does not correct, such as denied access, ends the wait.
 ///
 /// # Errors
 /// [`ResolveError::NotInTime`] when the deadline passes and the image is missing; the last error when the registry
@@ -30,6 +32,37 @@ pub async fn wait_for(
     image: &ImageRef,
     wait: Wait,
 ) -> Result<ResolvedImage, ResolveError> {
+    wait_for_with(resolver, image, wait, |_| {}).await
+}
+
+/// An attempt of [`wait_for_with`] that did not find the image; another one follows.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Missed<'a> {
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// How long it has been waited so far.
+    pub waited: Duration,
+    /// What the attempt found. `None` when it had no answer by the deadline.
+    pub error: Option<&'a ResolveError>,
+}
+
+/// As [`wait_for`]; calls `missed` after every attempt that is followed by another one.
+///
+/// # Errors
+/// As [`wait_for`].
+///
+/// # Permissions
+/// Those of the resolver.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn wait_for_with(
+    resolver: &(impl Resolve + ?Sized),
+    image: &ImageRef,
+    wait: Wait,
+    mut missed: impl FnMut(Missed<'_>),
+) -> Result<ResolvedImage, ResolveError> {
     let start = Instant::now();
     let deadline = time::deadline(wait.deadline());
     let mut looks = 0;
@@ -39,11 +72,11 @@ pub async fn wait_for(
         match timeout_at(deadline, resolver.resolve(image)).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) if error.is_not_found() || error.is_retryable() => {
-                tracing::debug!(%image, looks, %error, "not there yet");
+                tracing::debug!(%image, looks, %error, "image not found yet, polling again");
                 last = Some(error);
             }
             Ok(Err(error)) => return Err(error),
-            // A look that hangs until the deadline tells nothing.
+            // An attempt that hangs until the deadline says nothing.
             Err(_) => {}
         }
         let next = time::deadline(wait.pause());
@@ -59,13 +92,14 @@ pub async fn wait_for(
                 },
             });
         }
+        missed(Missed { attempts: looks, waited: start.elapsed(), error: last.as_ref() });
         sleep_until(next).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Mutex, time::Duration};
+    use std::sync::Mutex;
 
     use futures_core::future::BoxFuture;
 
@@ -136,11 +170,24 @@ mod tests {
         let ResolveError::NotInTime { looks, .. } = &error else { panic!("{error}") };
         assert!((25..=38).contains(looks), "{looks}");
         let text = error.to_string();
-        assert!(
-            text.starts_with("the image r.example.com/web:1 did not appear within 60 s: looked "),
-            "{text}"
-        );
+        assert!(text.starts_with("image r.example.com/web:1 not found after 60 s ("), "{text}");
         assert_eq!(error.class(), ErrorClass::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notifies_of_attempts_that_are_followed_by_another() {
+        let script = Script(Mutex::new(vec![Look::NoRepository, Look::Missing, Look::Found]));
+        let image = "r.example.com/web:1".parse().unwrap();
+        let wait = Wait::new(Duration::from_secs(60), Duration::from_secs(2)).unwrap();
+        let mut seen = Vec::new();
+        let found = wait_for_with(&script, &image, wait, |missed| {
+            seen.push((missed.attempts, missed.error.unwrap().to_string()));
+        });
+        assert!(found.await.is_ok());
+        assert!(
+            matches!(&seen[..], [(1, first), (2, second)] if first.contains("repository") && second.contains("image")),
+            "{seen:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

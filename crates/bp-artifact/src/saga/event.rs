@@ -1,6 +1,6 @@
 //! What a saga tells while it goes on.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,5 +65,24 @@ impl Event for SagaEvent {
 impl From<DeployEvent> for SagaEvent {
     fn from(event: DeployEvent) -> Self {
         SagaEvent::Target(event)
+    }
+}
+
+/// One entry of a log, as [`DeployEvent`]'s is.
+impl fmt::Display for SagaEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SagaEvent::Noted { receipt, resumed, .. } => {
+                let how = if *resumed { "resuming from" } else { "the previous revisions are noted in" };
+                write!(f, "{how} {}", receipt.display())
+            }
+            SagaEvent::Compensating { failed: Some(target), .. } => {
+                write!(f, "{target} failed: rolling back every target")
+            }
+            SagaEvent::Compensating { failed: None, .. } => f.write_str("rolling back every target"),
+            SagaEvent::NotNoted { message } => write!(f, "warning: a step could not be noted: {message}"),
+            SagaEvent::Ended { verdict } => write!(f, "all targets: {verdict}"),
+            SagaEvent::Target(event) => event.fmt(f),
+        }
     }
 }

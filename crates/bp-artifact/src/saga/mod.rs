@@ -56,8 +56,7 @@ use crate::{
 /// Those of the targets.
 #[must_use = "a saga does nothing until it is run"]
 pub struct Saga {
-    targets: Vec<Arc<dyn Target>>,
-    image: ResolvedImage,
+    steps: Vec<Step>,
     path: PathBuf,
     supersede: bool,
     time: TimeSource,
@@ -69,7 +68,14 @@ impl Saga {
     /// Each environment has a receipt of its own. Two runs at once with one receipt are not guarded against: let the
     /// pipeline run one at a time.
     pub fn new(targets: Vec<Arc<dyn Target>>, image: ResolvedImage, receipt: impl Into<PathBuf>) -> Self {
-        Saga { targets, image, path: receipt.into(), supersede: false, time: TimeSource::system() }
+        let step = |target| Step { target, image: image.clone(), stage: 0 };
+        Saga::of(targets.into_iter().map(step).collect(), receipt)
+    }
+
+    /// A deployment of several images, each to its target, in stages: a stage starts when all targets of the stages before
+    /// it are deployed and proven. When one fails, the targets of all stages are put back.
+    pub fn of(steps: Vec<Step>, receipt: impl Into<PathBuf>) -> Self {
+        Saga { steps, path: receipt.into(), supersede: false, time: TimeSource::system() }
     }
 
     /// Whether an unfinished run of another image may be given up for this one. Its noted revisions stay the way back.
@@ -84,7 +90,7 @@ impl Saga {
         self
     }
 
-    /// Deploys to all targets at once and watches them to their end.
+    /// Deploys to all targets of a stage at once and watches them to their end.
     ///
     /// Run again after it was killed, it goes on where it was: revisions noted in the receipt win over what runs now,
     /// and a rollback that had begun is finished. Run again after it ended well, it verifies that all still runs.
@@ -119,13 +125,29 @@ impl Saga {
     }
 }
 
+/// One target of a [`Saga`], and the image for it.
+#[derive(Clone)]
+pub struct Step {
+    /// Where.
+    pub target: Arc<dyn Target>,
+    /// What.
+    pub image: ResolvedImage,
+    /// When: stages are deployed in the order of their numbers, the targets of one at once.
+    pub stage: u32,
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step")
+            .field("target", &self.target.id())
+            .field("image", &self.image.reference)
+            .field("stage", &self.stage)
+            .finish()
+    }
+}
+
 impl std::fmt::Debug for Saga {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let targets: Vec<_> = self.targets.iter().map(|target| target.id()).collect();
-        f.debug_struct("Saga")
-            .field("targets", &targets)
-            .field("image", &self.image.reference)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Saga").field("steps", &self.steps).field("path", &self.path).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use futures_util::future::try_join_all;
 
-use super::{Saga, SagaError, verdict};
+use super::{Saga, SagaError, Step, verdict};
 use crate::{
     deploy::{Current, Receipt, ReceiptState, Revision, Target, TargetId, TargetReceipt, Verdict},
     document::DocumentError,
@@ -27,7 +27,7 @@ enum Earlier {
 
 /// Reads the earlier receipt and notes the way back of every target. Changes nothing.
 pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
-    check_names(&saga.targets.iter().map(|target| target.id()).collect::<Vec<_>>())?;
+    check_names(&ids(saga))?;
     match earlier(saga)? {
         Earlier::Unfinished(receipt)
             if receipt.state == ReceiptState::RollingBack && is_same(saga, &receipt) =>
@@ -79,12 +79,22 @@ fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
             state: receipt.state,
         });
     }
-    check_given(&receipt, &saga.targets.iter().map(|target| target.id()).collect::<Vec<_>>(), &saga.path)?;
+    check_given(&receipt, &ids(saga), &saga.path)?;
     Ok(Earlier::Unfinished(receipt))
 }
 
+fn ids(saga: &Saga) -> Vec<TargetId> {
+    saga.steps.iter().map(|step| step.target.id()).collect()
+}
+
+/// Whether the receipt is of the same images, as far as it is of the same targets.
 fn is_same(saga: &Saga, receipt: &Receipt) -> bool {
-    receipt.image.reference == saga.image.reference
+    let mut known =
+        saga.steps.iter().filter_map(|step| Some((step, receipt.image_of(&step.target.id())?))).peekable();
+    if known.peek().is_none() {
+        return saga.steps.iter().any(|step| step.image.reference == receipt.image.reference);
+    }
+    known.all(|(step, image)| step.image.reference == image.reference)
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Receipt>, DocumentError> {
@@ -100,12 +110,17 @@ async fn note(
     saga: &Saga,
     known: impl Fn(&TargetId, &Current) -> Option<Revision>,
 ) -> Result<Receipt, SagaError> {
-    let currents = try_join_all(saga.targets.iter().map(|target| current(target.as_ref()))).await?;
-    let entry = |(id, current): (TargetId, Current)| {
-        let previous = known(&id, &current).unwrap_or(current.stable);
-        TargetReceipt::noted(id, previous)
+    let currents = try_join_all(saga.steps.iter().map(|step| current(step.target.as_ref()))).await?;
+    let Some(first) = saga.steps.first().map(|step| step.image.clone()) else {
+        return Err(SagaError::NoTargets);
     };
-    Ok(Receipt::started(saga.image.clone(), currents.into_iter().map(entry).collect(), saga.time.now()))
+    let entry = |(step, (id, current)): (&Step, (TargetId, Current))| {
+        let previous = known(&id, &current).unwrap_or(current.stable);
+        let image = Some(step.image.clone()).filter(|image| image.reference != first.reference);
+        TargetReceipt { image, ..TargetReceipt::noted(id, previous) }
+    };
+    let entries = saga.steps.iter().zip(currents).map(entry).collect();
+    Ok(Receipt::started(first.clone(), entries, saga.time.now()))
 }
 
 async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> {

@@ -1,6 +1,7 @@
 //! Running a saga: deploy to all; when one fails, put all back.
 
 use std::{
+    collections::BTreeSet,
     error::Error as StdError,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +11,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Saga, SagaError, SagaEvent,
+    Saga, SagaError, SagaEvent, Step,
     open::{self, Opened},
     verdict::{self, Joint},
 };
@@ -31,21 +32,25 @@ pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Rec
         opened = open::open(&saga) => opened?,
         () = events.cancelled() => return Err(SagaError::Interrupted { path: saga.path }),
     };
-    let mut run = Run { targets: saga.targets, path: saga.path, time: saga.time, receipt, events };
+    let targets = saga.steps.iter().map(|step| Arc::clone(&step.target)).collect();
+    let mut run = Run { targets, path: saga.path, time: saga.time, receipt, events };
     if run.receipt.state == ReceiptState::RollingBack {
         run.tell_noted(resumed);
         return run.roll_back().await;
     }
     run.write()?;
     run.tell_noted(resumed);
-    let failure = run.deploy_all(&saga.image).await?;
+    let (failure, started) = run.deploy_all(&saga.steps).await?;
     let joint = match run.receipt.state {
         ReceiptState::RollingBack => {
             run.restore_all().await?;
             verdict::compensated(&run.receipt)
         }
         ReceiptState::Started | ReceiptState::Finished | ReceiptState::Other => {
-            verdict::deployed(&run.receipt)
+            let mut joint =
+                verdict::deployed(run.receipt.targets.iter().filter(|e| started.contains(&e.target)));
+            joint.open |= started.len() < run.receipt.targets.len();
+            joint
         }
     };
     let nothing_changed = joint.verdict != Verdict::RollbackFailed && !run.receipt.is_changed();
@@ -85,12 +90,38 @@ struct Run {
 }
 
 impl Run {
-    /// Deploys to all targets at once and notes how each ended. At the first failure the others are told to stop, and
-    /// the receipt says that all go back. Gives the first target's error.
-    async fn deploy_all(&mut self, image: &crate::ResolvedImage) -> Result<Option<Failed>, SagaError> {
+    /// Deploys stage by stage, as long as every target before is deployed. Gives the first target's error, and the targets
+    /// whose deployment was started.
+    async fn deploy_all(
+        &mut self,
+        steps: &[Step],
+    ) -> Result<(Option<Failed>, BTreeSet<TargetId>), SagaError> {
+        let stages: BTreeSet<u32> = steps.iter().map(|step| step.stage).collect();
+        let (mut failure, mut started) = (None, BTreeSet::new());
+        for stage in stages {
+            let steps = || steps.iter().filter(|step| step.stage == stage);
+            started.extend(steps().map(|step| step.target.id()));
+            failure = self.deploy_stage(steps()).await?;
+            let is_done = |step: &Step| {
+                let entry = self.receipt.target(&step.target.id());
+                entry.is_some_and(|entry| entry.verdict().is_some_and(Verdict::is_success))
+            };
+            if !steps().all(is_done) {
+                break;
+            }
+        }
+        Ok((failure, started))
+    }
+
+    /// Deploys to the targets of a stage at once and notes how each ended. At the first failure the others are told to
+    /// stop, and the receipt says that all go back. Gives the first target's error.
+    async fn deploy_stage<'a>(
+        &mut self,
+        steps: impl Iterator<Item = &'a Step>,
+    ) -> Result<Option<Failed>, SagaError> {
         let stop = CancellationToken::new();
         let mut running = FuturesUnordered::new();
-        for target in &self.targets {
+        for Step { target, image, .. } in steps {
             running.push(watch(target.id(), target.deploy(image), self.events.clone(), stop.clone()));
         }
         let mut failure = None;
@@ -108,10 +139,7 @@ impl Run {
                 failure.get_or_insert(error);
             }
         }
-        match self.events.is_cancelled() {
-            true => Err(self.interrupted()),
-            false => Ok(failure),
-        }
+        if self.events.is_cancelled() { Err(self.interrupted()) } else { Ok(failure) }
     }
 
     /// Puts every target back to its noted revision, and notes how each ended.
@@ -124,7 +152,8 @@ impl Run {
             }
             // Who rolled itself back is back.
             if entry.verdict() == Some(Verdict::RolledBack) {
-                entry.restored = Some(unchanged(&entry.target, &entry.previous));
+                let seen = entry.outcome.as_ref().map(|outcome| outcome.proof.clone()).unwrap_or_default();
+                entry.restored = Some(unchanged(&entry.target, &entry.previous, seen));
                 continue;
             }
             let target = self.targets.iter().find(|target| target.id() == entry.target);
@@ -296,7 +325,10 @@ fn restore(
             () = stop.cancelled() => false,
         };
         match is_back {
-            true => (id.clone(), Ok(unchanged(&id, &previous))),
+            true => {
+                let seen = target.prove().await.unwrap_or_default();
+                (id.clone(), Ok(unchanged(&id, &previous, seen)))
+            }
             false => watch(id, target.restore(&previous), events, stop).await,
         }
     })
@@ -309,33 +341,27 @@ fn is_back(current: &Current, previous: &Revision) -> bool {
     current.rolling_out.is_none() && (stable.id == previous.id || stable.image == previous.image)
 }
 
-/// The outcome of going back where nothing had to be done.
-fn unchanged(target: &TargetId, previous: &Revision) -> Outcome {
+/// The outcome of going back where nothing had to be done: what is seen running says how far that is proven.
+fn unchanged(target: &TargetId, previous: &Revision, proof: Proof) -> Outcome {
+    let verdict = previous.image.resolved().map_or(Verdict::Unproven, |image| proof.judge(&image));
     Outcome {
-        target: target.clone(),
-        verdict: Verdict::Deployed,
+        verdict,
+        proof,
         image: previous.image.pinned().cloned(),
-        changed: false,
         revision: Some(previous.clone()),
-        previous: None,
-        failure: None,
-        proof: Proof::default(),
         detail: "the previous revision was in place".into(),
+        ..Outcome::unproven(target.clone())
     }
 }
 
 /// The outcome of a target that ended in an error. Whether anything was changed is not known, so it may have been.
 fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcome {
     Outcome {
-        target: entry.target.clone(),
         verdict,
-        image: None,
         changed: true,
-        revision: None,
         previous: Some(entry.previous.clone()),
-        failure: None,
-        proof: Proof::default(),
         detail: chain(error),
+        ..Outcome::unproven(entry.target.clone())
     }
 }
 

@@ -143,8 +143,8 @@ pub(super) fn is_lost(entry: &TargetReceipt) -> bool {
 }
 
 /// How targets of which none put the others back ended together.
-pub(super) fn deployed(receipt: &Receipt) -> Joint {
-    let ends = || receipt.targets.iter().map(End::of);
+pub(super) fn deployed<'a>(entries: impl Iterator<Item = &'a TargetReceipt> + Clone) -> Joint {
+    let ends = || entries.clone().map(End::of);
     let last = ends().max().unwrap_or(End::Deployed);
     Joint { verdict: last.rule().verdict, open: ends().any(|end| end.rule().stays_open) }
 }
@@ -170,22 +170,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Digest, ExitCode, FailureReport, Proof, Repository, Revision, TargetId};
+    use crate::{Digest, ExitCode, FailureReport, Repository, Revision, TargetId};
 
     const ADR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/adr/0007-deployments-are-a-saga.md");
 
     fn outcome(verdict: Verdict) -> Outcome {
-        Outcome {
-            target: TargetId::new("t"),
-            verdict,
-            image: None,
-            changed: true,
-            revision: None,
-            previous: None,
-            failure: None,
-            proof: Proof::default(),
-            detail: String::new(),
-        }
+        Outcome { verdict, changed: true, ..Outcome::unproven(TargetId::new("t")) }
     }
 
     fn entry() -> TargetReceipt {
@@ -290,7 +280,7 @@ mod tests {
                     }
                     compensated(&receipt)
                 } else {
-                    deployed(&receipt)
+                    deployed(receipt.targets.iter())
                 };
                 assert_eq!(cell(joint, back), expected, "{row}, {column}: {receipt:?}");
             }

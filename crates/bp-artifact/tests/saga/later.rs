@@ -66,7 +66,7 @@ fn a_receipt_of_a_later_version_is_read_and_rewritten_as_it_was() {
     assert_ne!(receipt.state, ReceiptState::Finished);
     let outcome = receipt.targets[0].outcome.as_ref().unwrap();
     assert_eq!(outcome.failure.as_ref().unwrap().cause, Cause::Unknown);
-    for verdict in [receipt.verdict.unwrap(), outcome.verdict] {
+    for verdict in [receipt.verdict.unwrap(), outcome.verdict()] {
         assert!(!verdict.is_success());
         assert_eq!(ExitCode::from(verdict), ExitCode::Unavailable);
     }

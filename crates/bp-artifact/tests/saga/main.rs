@@ -2,6 +2,7 @@
 
 mod fake;
 mod later;
+mod stages;
 mod unobserved;
 
 use std::{

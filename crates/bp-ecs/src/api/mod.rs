@@ -152,6 +152,7 @@ impl Api {
     /// What is sent is the definition's own JSON, so that nothing is lost that the SDK's types do not have.
     async fn register_once(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
+        definition.check_known()?;
         let body = Value::Object(definition.as_json().clone()).to_string();
         let capture = Capture::default();
         let call = self.client().register_task_definition().family(definition.family());
@@ -178,19 +179,31 @@ impl Api {
         })
     }
 
-    /// `ecs:ListServiceDeployments`, newest first; of these statuses (of all when empty), created after `after`.
+    /// The newest of [`deployments_from`](Self::deployments_from): its first page.
     pub(crate) async fn deployments(
         &self,
         statuses: &[ServiceDeploymentStatus],
         after: Option<DateTime>,
     ) -> Result<Vec<ServiceDeploymentBrief>, Error> {
+        Ok(self.deployments_from(statuses, after, None).await?.0)
+    }
+
+    /// `ecs:ListServiceDeployments`, newest first; of these statuses (of all when empty), created after `after`: a page,
+    /// and the token of the next one.
+    pub(crate) async fn deployments_from(
+        &self,
+        statuses: &[ServiceDeploymentStatus],
+        after: Option<DateTime>,
+        token: Option<String>,
+    ) -> Result<(Vec<ServiceDeploymentBrief>, Option<String>), Error> {
         let call =
             self.client().list_service_deployments().cluster(&self.cluster.name).service(&self.service);
         let call = call
             .set_status((!statuses.is_empty()).then(|| statuses.to_vec()))
-            .set_created_at(after.map(|after| CreatedAt::builder().after(after).build()));
+            .set_created_at(after.map(|after| CreatedAt::builder().after(after).build()))
+            .set_next_token(token);
         let answer = call.send().await.map_err(|e| self.error("ecs:ListServiceDeployments", e))?;
-        Ok(answer.service_deployments.unwrap_or_default())
+        Ok((answer.service_deployments.unwrap_or_default(), answer.next_token))
     }
 
     /// `ecs:DescribeServiceDeployments`, with the other ones that are looked at now.

@@ -53,8 +53,9 @@ const READ_ONLY: [&str; 9] = [
 /// A task definition, as the API writes it.
 ///
 /// It is kept as the JSON of the wire, not as the SDK's types: what is not changed is sent back as it was read, empty
-/// texts and all. A member that the SDK does not know, at any depth, is [refused](Error::UnknownFields): from the API,
-/// because nobody can tell whether it is to be sent back; from a file, because the API would drop it without a word.
+/// texts and all. A member that the SDK does not know, at any depth, is [refused](Error::UnknownFields): from a file,
+/// because the API would drop it without a word; from the API, when a new revision is made of it, because nobody can tell
+/// whether it is to be sent back. [`Overlay::without_member`] says that it is not.
 ///
 /// ```
 /// use bp_ecs::TaskDefinition;
@@ -77,6 +78,8 @@ pub struct TaskDefinition {
     arn: Option<String>,
     /// The input of RegisterTaskDefinition.
     input: Map<String, Value>,
+    /// Members that this version does not know: registering could lose them.
+    unknown: Vec<String>,
 }
 
 impl TaskDefinition {
@@ -97,7 +100,11 @@ impl TaskDefinition {
             _ => Value::Null,
         };
         match value {
-            Value::Object(fields) => Self::read(source, fields, tags),
+            Value::Object(fields) => {
+                let definition = Self::read(source, fields, tags)?;
+                definition.check_known()?;
+                Ok(definition)
+            }
             _ => Err(malformed("it is not a JSON object".into())),
         }
     }
@@ -109,10 +116,7 @@ impl TaskDefinition {
         let unknown = |name: &&String| {
             !COPIED.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) && *name != "tags"
         };
-        let unknown: Vec<String> = fields.keys().filter(unknown).cloned().collect();
-        if !unknown.is_empty() {
-            return Err(Error::UnknownFields { definition: source, fields: unknown });
-        }
+        let mut unknown: Vec<String> = fields.keys().filter(unknown).cloned().collect();
         let mut input: Map<String, Value> = fields
             .into_iter()
             .filter(|(name, value)| !READ_ONLY.contains(&name.as_str()) && !value.is_null())
@@ -122,10 +126,7 @@ impl TaskDefinition {
         }
         // An empty list of tags is refused by the API.
         input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
-        let inside = members::unknown(&input);
-        if !inside.is_empty() {
-            return Err(Error::UnknownFields { definition: source, fields: inside });
-        }
+        unknown.extend(members::unknown(&input));
         let malformed = |reason: &str| Error::MalformedDefinition {
             definition: source.clone(),
             reason: reason.to_owned(),
@@ -137,7 +138,16 @@ impl TaskDefinition {
         if !containers.is_some_and(|all| !all.is_empty() && all.iter().all(|c| c["name"].is_string())) {
             return Err(malformed("it has no containers, or one without a name"));
         }
-        Ok(TaskDefinition { source, arn, input })
+        Ok(TaskDefinition { source, arn, input, unknown })
+    }
+
+    /// Refuses to register what may lose members that this version does not know. Reading, comparing and restoring lose
+    /// nothing.
+    pub(crate) fn check_known(&self) -> Result<(), Error> {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        Err(Error::UnknownFields { definition: self.source.clone(), fields: self.unknown.clone() })
     }
 
     /// The same, as if it had never been registered.

@@ -15,8 +15,10 @@ pub(super) fn form(input: &Map<String, Value>) -> Value {
             definition[field] = json!(units);
         }
     }
+    // There the host's port is the container's, and elsewhere a port that is not named is chosen by the runtime.
+    let is_same_port = matches!(definition["networkMode"].as_str(), Some("awsvpc" | "host"));
     let containers = definition["containerDefinitions"].as_array_mut();
-    containers.into_iter().flatten().for_each(drop_defaults);
+    containers.into_iter().flatten().for_each(|container| drop_defaults(container, is_same_port));
     compact("", definition).unwrap_or_default()
 }
 
@@ -35,13 +37,13 @@ fn units(value: &Value) -> Option<u64> {
 }
 
 /// Takes out what the service would fill in anyway.
-fn drop_defaults(container: &mut Value) {
+fn drop_defaults(container: &mut Value, is_same_port: bool) {
     drop_if(container, "essential", |v| *v == true);
     drop_if(container, "cpu", |v| *v == 0);
     for port in container["portMappings"].as_array_mut().into_iter().flatten() {
         let inner = port["containerPort"].clone();
         drop_if(port, "protocol", |v| *v == "tcp");
-        drop_if(port, "hostPort", |v| *v == 0 || *v == inner);
+        drop_if(port, "hostPort", |v| *v == 0 || (is_same_port && *v == inner));
     }
     let check = &mut container["healthCheck"];
     for (field, default) in [("interval", 30), ("timeout", 5), ("retries", 3), ("startPeriod", 0)] {
@@ -93,12 +95,12 @@ mod tests {
     #[test]
     fn what_the_service_fills_in_makes_no_difference() {
         assert!(same(
-            json!({ "family": "web", "memory": "1GB", "cpu": ".5 vCPU", "containerDefinitions": [
+            json!({ "family": "web", "networkMode": "awsvpc", "memory": "1GB", "cpu": ".5 vCPU", "containerDefinitions": [
                 { "name": "b", "image": "i" },
                 { "name": "a", "image": "i", "portMappings": [{ "containerPort": 80 }],
                   "healthCheck": { "command": ["CMD", "x"] }, "environment": [{ "name": "B", "value": "" }, { "name": "A", "value": "1" }] },
             ] }),
-            json!({ "family": "web", "memory": "1024", "cpu": "512", "volumes": [], "containerDefinitions": [
+            json!({ "family": "web", "networkMode": "awsvpc", "memory": "1024", "cpu": "512", "volumes": [], "containerDefinitions": [
                 { "name": "a", "image": "i", "essential": true, "cpu": 0, "mountPoints": [],
                   "portMappings": [{ "containerPort": 80, "hostPort": 80, "protocol": "tcp" }],
                   "healthCheck": { "command": ["CMD", "x"], "interval": 30, "timeout": 5, "retries": 3 },
@@ -125,6 +127,18 @@ mod tests {
             ),
         ] {
             assert!(!same(with(a.clone()), with(b.clone())), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_port_of_the_host_is_a_difference_where_the_host_chooses_one() {
+        let with = |mode: &str, port: Value| {
+            json!({ "family": "web", "networkMode": mode, "containerDefinitions": [
+                { "name": "web", "image": "i", "portMappings": [{ "containerPort": 80, "hostPort": port }] },
+            ] })
+        };
+        for (mode, expected) in [("awsvpc", true), ("host", true), ("bridge", false)] {
+            assert_eq!(same(with(mode, json!(80)), with(mode, json!(0))), expected, "{mode}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an environment lays over a task definition: images, variables, secrets, sizes, log options.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bp_artifact::DigestRef;
 use serde_json::{Map, Value, json};
@@ -37,6 +37,7 @@ pub struct Overlay {
     cpu: Option<String>,
     memory: Option<String>,
     containers: BTreeMap<String, ContainerOverlay>,
+    without_members: BTreeSet<String>,
 }
 
 /// What is laid over one container.
@@ -68,6 +69,14 @@ impl Overlay {
     /// What is laid over the container `name`. Said twice, the later one counts.
     pub fn container(mut self, name: impl Into<String>, overlay: ContainerOverlay) -> Self {
         self.containers.insert(name.into(), overlay);
+        self
+    }
+
+    /// Leaves out a member that this version does not know, by the name that
+    /// [`Error::UnknownFields`](crate::Error::UnknownFields) gives it: a new revision of a definition is refused for as
+    /// long as nobody has decided that the member may be lost.
+    pub fn without_member(mut self, name: impl Into<String>) -> Self {
+        self.without_members.insert(name.into());
         self
     }
 
@@ -209,7 +218,9 @@ impl TaskDefinition {
             }
             over.lay_over(container);
         }
+        changed.unknown.retain(|member| !overlay.without_members.contains(member));
         let input: &mut Map<String, Value> = &mut changed.input;
+        input.retain(|member, _| !overlay.without_members.contains(member));
         for (field, size) in [("cpu", &overlay.cpu), ("memory", &overlay.memory)] {
             if let Some(size) = size {
                 input.insert(field.to_owned(), json!(size));

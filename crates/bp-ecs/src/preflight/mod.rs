@@ -95,6 +95,9 @@ impl ServiceRollout {
         let current = self.api.definition(&survey.definition).await?;
         let wanted = self.wanted(&current, &image.reference)?;
         limits::check(&survey.service, &wanted)?;
+        if !wanted.is_same(&current) {
+            wanted.check_known()?;
+        }
         let mut findings = vec![at_rest(&survey)];
         findings.extend(images(image, &wanted, lookups.registry).await);
         findings.extend(execution_role(&wanted));

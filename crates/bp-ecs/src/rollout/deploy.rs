@@ -37,6 +37,9 @@ impl ServiceRollout {
         let Start { survey, current, adopted, previous } = &start;
         let wanted = self.wanted(current, &image.reference)?;
         limits::check(&survey.service, &wanted)?;
+        if !wanted.is_same(current) {
+            wanted.check_known()?;
+        }
         let unchanged = wanted.is_same(current) && survey.is_settled() && !self.options.force;
         let revision = |definition: &str| Some(Revision::new(definition, &image.reference));
         let previous = Some(previous.clone());
@@ -75,6 +78,7 @@ impl ServiceRollout {
 
     /// Reads what is there and gets past a deployment under way, as the policy says.
     async fn start(&self, image: &DigestRef, reporter: &Reporter) -> Result<Start, Error> {
+        let deadline = self.deadline();
         loop {
             let survey = self.survey().await?;
             let current = self.api.definition(&survey.definition).await?;
@@ -98,10 +102,13 @@ impl ServiceRollout {
                 }
                 InFlight::Supersede => return Ok(Start { survey, current, adopted: None, previous }),
                 // Nothing of ours is changed yet: an error stays one.
-                InFlight::Wait => {
-                    Follower::of_others(self, reporter, followed, &survey.service).wait().await?;
+                InFlight::Wait if Instant::now() < deadline => {
+                    let others = Follower::of_others(self, reporter, followed, &survey.service);
+                    others.until(deadline).wait().await?;
+                    // Its end may be shown by one API before another.
+                    tokio::time::sleep(self.options.pause(false)).await;
                 }
-                InFlight::Fail | InFlight::AdoptIfSameTarget => {
+                InFlight::Wait | InFlight::Fail | InFlight::AdoptIfSameTarget => {
                     return Err(Error::InFlight {
                         service: self.api.service.clone(),
                         deployment: followed.id,

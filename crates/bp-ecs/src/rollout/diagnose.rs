@@ -123,19 +123,21 @@ pub(crate) fn report(
     let events: Vec<Evidence> =
         view.service.as_ref().map(|service| events(service, since)).unwrap_or_default();
     let told = || events.iter().find_map(|event| Some((reasons::read(&event.message)?, &event.message)));
-    let of =
-        |reading: Reading, message: &str| FailureReport::new(reading.cause, message).about(reading.object);
-    let mut report = if let Some(reading) = reasons::read(reason) {
-        of(reading, reason)
-    } else if let Some(worst) = worst(stopped) {
-        let report = FailureReport::new(worst.cause, &worst.message).about(worst.object.clone());
-        report.in_container(worst.container.clone(), worst.exit_code)
-    } else if !alarms.is_empty() {
-        FailureReport::new(Cause::AlarmTriggered, alarms.join(", ")).about(Some(alarms.join(", ")))
-    } else if let Some((reading, message)) = told() {
-        of(reading, message)
-    } else {
-        FailureReport::new(otherwise, reason)
+    let of = |said: Reading, message: &str| FailureReport::new(said.cause, message).about(said.object);
+    let names = alarms.join(", ");
+    let of_alarms = || FailureReport::new(Cause::AlarmTriggered, &names).about(Some(names.clone()));
+    let mut report = match (reasons::read(reason), worst(stopped)) {
+        (Some(said), _) if said.cause == Cause::AlarmTriggered && !alarms.is_empty() => of_alarms(),
+        (Some(said), _) => of(said, reason),
+        (None, Some(worst)) => {
+            let report = FailureReport::new(worst.cause, &worst.message).about(worst.object.clone());
+            report.in_container(worst.container.clone(), worst.exit_code)
+        }
+        (None, None) if !alarms.is_empty() => of_alarms(),
+        (None, None) => match told() {
+            Some((said, message)) => of(said, message),
+            None => FailureReport::new(otherwise, reason),
+        },
     };
     report.evidence.extend(stopped.iter().take(SHOWN).map(Stopped::evidence));
     if !reason.is_empty() {
@@ -149,6 +151,26 @@ pub(crate) fn report(
     }
     report.evidence.extend(events.into_iter().take(SHOWN));
     report
+}
+
+/// A task that has not started yet.
+pub(crate) fn starting(task: &Task) -> Evidence {
+    let status = task.last_status.as_deref().unwrap_or("no status");
+    let waits = task.containers().iter().find(|c| c.last_status.as_deref() != Some("RUNNING"));
+    let container = waits.map(|c| {
+        let reason = c.reason.as_deref().unwrap_or_default();
+        format!(
+            ", container {} {} {reason}",
+            c.name.as_deref().unwrap_or_default(),
+            c.last_status.as_deref().unwrap_or_default()
+        )
+    });
+    Evidence {
+        kind: EvidenceKind::Task,
+        source: format!("task {}", name_of(task.task_arn.as_deref().unwrap_or_default())),
+        message: format!("{status}{}", container.unwrap_or_default()).trim_end().to_owned(),
+        at: task.created_at.and_then(timestamp),
+    }
 }
 
 /// The service's events since the deployment began, the newest first. Earlier ones are of other deployments.
@@ -201,6 +223,49 @@ mod tests {
             assert_eq!((stopped.container.as_deref(), stopped.exit_code), (Some(name), Some(code)));
             assert_eq!(stopped.cause, cause);
         }
+    }
+
+    fn view(events: &[(i64, &str)]) -> View {
+        let events = events.iter().map(|(at, message)| {
+            let at = aws_sdk_ecs::primitives::DateTime::from_secs(*at);
+            aws_sdk_ecs::types::ServiceEvent::builder().created_at(at).message(*message).build()
+        });
+        let service = Service::builder().service_name("web").set_events(Some(events.collect())).build();
+        View { service: Some(service), deployment: None, unlisted: false }
+    }
+
+    #[test]
+    fn events_of_earlier_deployments_decide_nothing() {
+        let unhealthy =
+            "(service web) (task 1) (port 80) is unhealthy in (target-group x) due to (reason y).";
+        let since = Timestamp::from_second(1_000).ok();
+        let at =
+            |at: i64, reason: &str| report(&[], &view(&[(at, unhealthy)]), since, reason, Cause::NoProgress);
+        let old = at(989, "not done after 600 s");
+        assert_eq!((old.cause, old.evidence.len()), (Cause::NoProgress, 1), "the newest event is 11 s older");
+        assert_eq!(at(1_001, "not done after 600 s").cause, Cause::LoadBalancerUnhealthy);
+    }
+
+    #[test]
+    fn the_platforms_own_reason_comes_first() {
+        let hook = "arn:aws:lambda:us-west-2:123456789012:function:hook";
+        let reason = format!(
+            "Service deployment rolled back because PRE_SCALE_UP lifecycle hook(s) failed. Lifecycle hook target {hook} \
+             returned FAILED status."
+        );
+        let unhealthy =
+            "(service web) (task 1) (port 80) is unhealthy in (target-group x) due to (reason y).";
+        let report = report(&[], &view(&[(5, unhealthy)]), None, &reason, Cause::Unknown);
+        assert_eq!((report.cause, report.object.as_deref()), (Cause::LifecycleHookFailed, Some(hook)));
+        assert!(report.advice().contains(hook), "{}", report.advice());
+    }
+
+    #[test]
+    fn an_injected_side_car_does_not_hide_the_container_that_failed() {
+        let pull = "CannotPullContainerError: ref pull has been retried 1 time(s): dial tcp 10.0.0.1:443: i/o timeout";
+        let containers = [("aws-guardduty-agent-x1", None, pull), ("web", Some(1), "")];
+        let stopped = Stopped::of(&task(TaskStopCode::EssentialContainerExited, &containers), "web").unwrap();
+        assert_eq!((stopped.cause, stopped.container.as_deref()), (Cause::ContainerExited, Some("web")));
     }
 
     #[test]

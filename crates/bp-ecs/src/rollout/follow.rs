@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use aws_sdk_ecs::{
     primitives::DateTime,
-    types::{DesiredStatus, Service},
+    types::{Deployment, DesiredStatus, Service, ServiceDeployment},
 };
 use bp_artifact::{
     Cause, Classified, Evidence, EvidenceKind, Progress, Revision,
@@ -19,13 +19,17 @@ use tokio::time::Instant;
 use super::{
     ServiceRollout,
     apply::Applied,
-    diagnose::{Stopped, report, timestamp},
+    diagnose::{self, Stopped, report, timestamp},
     judge::{Standing, View, judge},
     patience::Patience,
     service::{Followed, deployment},
 };
 use crate::{error::Error, names::name_of};
 
+/// How long taking back a deployment at its deadline may take to begin.
+const GRACE: Duration = Duration::from_secs(60);
+/// How many tasks that do not start are shown.
+const SHOWN: usize = 5;
 /// How long a new service deployment may take to be listed.
 const LISTING: Duration = Duration::from_secs(15);
 /// Clocks may differ by this much between the parts of ECS.
@@ -133,6 +137,11 @@ impl<'a> Follower<'a> {
         Follower { adopted, ..self }
     }
 
+    /// The same, at most until then.
+    pub(crate) fn until(self, deadline: Instant) -> Self {
+        Follower { deadline: deadline.saturating_duration_since(self.began), ..self }
+    }
+
     /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone: then, also
     /// in the middle of a call, says what goes on. What can no longer be observed is an end too: the deployment
     /// continues without us.
@@ -174,13 +183,15 @@ impl<'a> Follower<'a> {
                     None
                 }
             };
-            let end = self.end_of_time();
-            if let Some(view) = view.filter(|_| Instant::now() >= end) {
-                return Ok(self.out_of_time(&view).await);
+            let now = Instant::now();
+            if let Some(view) = view.filter(|_| now >= self.end_of_time())
+                && let Some(end) = self.out_of_time(&view).await
+            {
+                return Ok(end);
             }
             let (calm, cluster) = (self.seen.running, &self.target.api.cluster);
-            let next = cluster.next_look(calm, self.target.options.pause(calm)).min(end);
-            tokio::time::sleep_until(next).await;
+            let (next, end) = (cluster.next_look(calm, self.target.options.pause(calm)), self.end_of_time());
+            tokio::time::sleep_until(if now < end { next.min(end) } else { next }).await;
         }
     }
 
@@ -214,6 +225,15 @@ impl<'a> Follower<'a> {
         let standing = judge(&self.ours, view);
         tracing::debug!(deployment = %self.ours.id, ?standing, "looked");
         match standing {
+            // Nothing is done about what belongs to somebody else, and it may pause and fail as long as it likes.
+            Standing::Going
+            | Standing::Unknown(_)
+            | Standing::AwaitingApproval { .. }
+            | Standing::RollingBack { .. }
+                if self.run.is_none() =>
+            {
+                None
+            }
             Standing::Going | Standing::Unknown(_) => self.go_on(view, moved).await,
             Standing::Done { steady } => Some(self.done(view, steady)),
             Standing::Failed(reason) if self.phase == Phase::Restoring => {
@@ -237,6 +257,7 @@ impl<'a> Follower<'a> {
                 Some(self.end(view, Ended::RollbackFailed, reason))
             }
             Standing::Stopped { reason } => Some(self.end(view, Ended::Stopped, reason)),
+            Standing::Superseded { .. } if self.is_replaced_by_its_like(view) => None,
             Standing::Superseded { by } => {
                 Some(self.end(view, Ended::Superseded, format!("{by} took its place")))
             }
@@ -252,6 +273,19 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// Whether somebody started a deployment of the same definition in place of ours, as a forced one: it is followed.
+    fn is_replaced_by_its_like(&mut self, view: &View) -> bool {
+        let like = view.service.as_ref().and_then(Followed::primary);
+        let Some(like) =
+            like.filter(|like| self.phase != Phase::RollingBack && like.definition == self.ours.definition)
+        else {
+            return false;
+        };
+        self.reporter.notice(format!("{} of the same revision took the place of {}", like.id, self.ours.id));
+        (self.ours, self.stopped) = (like, Vec::new());
+        true
+    }
+
     fn done(&mut self, view: &View, steady: bool) -> End {
         let ended = match self.phase {
             Phase::Deploying => None,
@@ -264,12 +298,19 @@ impl<'a> Follower<'a> {
         End { ended: ended.into(), detail, service: view.service.clone(), deadline: self.end_of_time() }
     }
 
-    async fn out_of_time(&mut self, view: &View) -> End {
+    /// The deadline has passed. A deployment with a visible reason has failed and is taken back; one without continues.
+    async fn out_of_time(&mut self, view: &View) -> Option<End> {
         let reason = format!("not done after {} s", self.deadline.as_secs());
-        if self.phase == Phase::Deploying {
+        if self.phase == Phase::Deploying && self.run.is_some() {
             self.fail(view, &reason, Cause::NoProgress).await;
         }
-        self.end(view, Ended::DeadlineExceeded, reason)
+        let failure = self.run.as_ref().and_then(|run| run.outcome().failure.as_ref());
+        let is_explained = failure.is_some_and(|f| !matches!(f.cause, Cause::NoProgress | Cause::Unknown));
+        let is_late = Instant::now() >= bp_artifact::time::after(self.end_of_time(), GRACE);
+        if self.phase == Phase::Deploying && is_explained && self.back_to.is_some() && !is_late {
+            return self.go_back(view, reason).await;
+        }
+        Some(self.end(view, Ended::DeadlineExceeded, format!("{reason}; it continues in ECS")))
     }
 
     /// The end of watching a deployment that goes on and can no longer be observed.
@@ -346,7 +387,9 @@ impl<'a> Follower<'a> {
 
     /// It goes on: but have enough tasks of one class failed?
     async fn go_on(&mut self, view: &View, moved: bool) -> Option<End> {
-        let needed = self.target.options.fail_after.get() as usize;
+        let at_least = self.target.options.fail_after.get();
+        let mine = view.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
+        let needed = needed(at_least, mine, view.deployment.as_ref()) as usize;
         let reason = format!("{needed} tasks stopped for the same reason");
         match self.phase {
             Phase::RollingBack => return None,
@@ -389,10 +432,13 @@ impl<'a> Follower<'a> {
         let mut failure =
             report(&self.stopped, view, self.ours.created_at.and_then(timestamp), reason, otherwise);
         #[cfg(feature = "logs")]
-        if let Some(worst) = super::diagnose::worst(&self.stopped) {
+        if let Some(worst) = diagnose::worst(&self.stopped) {
             // What the program itself said is the most telling.
             let lines = self.target.last_lines(&self.ours.definition, worst).await;
             failure.evidence.splice(0..0, lines);
+        }
+        if otherwise == Cause::NoProgress {
+            failure.evidence.extend(self.not_started().await);
         }
         if let Some(message) = self.blind.clone() {
             let source = "stopped tasks".to_owned();
@@ -402,6 +448,14 @@ impl<'a> Follower<'a> {
             Some(run) => run.failing(failure),
             None => self.reporter.notice(format!("{}, of somebody else, fails: {failure}", self.ours.id)),
         }
+    }
+
+    /// The tasks of ours that are still starting: what a deployment without a failure waits for.
+    async fn not_started(&self) -> Vec<Evidence> {
+        let tasks = self.target.api.tasks(DesiredStatus::Running).await.unwrap_or_default();
+        let ours = tasks.iter().filter(|task| task.started_by.as_deref() == Some(&self.ours.id));
+        let starting = ours.filter(|task| task.last_status.as_deref() != Some("RUNNING"));
+        starting.take(SHOWN).map(diagnose::starting).collect()
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {
@@ -428,13 +482,15 @@ impl<'a> Follower<'a> {
                     self.enter_rollback(Some(to));
                     return None;
                 }
+                Err(error) if may_pass(&error) => return None,
                 // Too late, not possible here, or not allowed: the next look tells whether ECS went back by itself.
-                Ok(false) | Err(Error::AccessDenied { .. }) => {
+                refused => {
+                    if let Err(error) = refused {
+                        tracing::warn!(%error, "cannot stop the deployment; restoring the recorded revision");
+                    }
                     self.stop_refused = true;
                     return None;
                 }
-                Err(error) if may_pass(&error) => return None,
-                Err(error) => return Some(self.end(view, Ended::RollbackFailed, error.in_one_line())),
             }
         }
         let service = view.service.as_ref()?;
@@ -458,6 +514,19 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// How many tasks have to stop for the same reason: a few while none runs, and as many as run once they do, but no more
+/// than ECS' own circuit breaker takes.
+fn needed(at_least: u32, mine: Option<&Deployment>, service: Option<&ServiceDeployment>) -> u32 {
+    let count = |n: i32| u32::try_from(n).unwrap_or(0);
+    let (running, desired) = mine.map_or((0, 0), |d| (count(d.running_count), count(d.desired_count)));
+    let breaker = service.and_then(|deployment| deployment.deployment_circuit_breaker.as_ref());
+    let limit = match breaker.map_or(0, |breaker| count(breaker.threshold)) {
+        0 => desired.div_ceil(2).clamp(3, 200),
+        threshold => threshold,
+    };
+    at_least.max(running.min(limit))
+}
+
 /// The time that the service's strategy lets a revision bake, besides what its tasks take.
 fn baking(service: &Service) -> Duration {
     let Some(configuration) = &service.deployment_configuration else { return Duration::ZERO };
@@ -469,4 +538,30 @@ fn baking(service: &Service) -> Duration {
         steps * minutes(linear.step_bake_time_in_minutes)
     });
     Duration::from_secs(60 * (minutes(configuration.bake_time_in_minutes) + canary + linear))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::types::ServiceDeploymentCircuitBreaker as Breaker;
+
+    use super::*;
+
+    #[test]
+    fn few_failures_among_many_running_tasks_are_not_a_failed_deployment() {
+        for (running, desired, threshold, expected) in [
+            (0, 0, None, 2),
+            (0, 1, Some(3), 2),
+            (1, 1, Some(3), 2),
+            (4, 4, Some(3), 3),
+            (110, 150, Some(75), 75),
+            (110, 150, None, 75),
+            (30, 150, Some(75), 30),
+        ] {
+            let mine = Deployment::builder().running_count(running).desired_count(desired).build();
+            let breaker = threshold.map(|threshold| Breaker::builder().threshold(threshold).build());
+            let service = ServiceDeployment::builder().set_deployment_circuit_breaker(breaker).build();
+            assert_eq!(needed(2, Some(&mine), Some(&service)), expected, "{running} of {desired}");
+        }
+        assert_eq!(needed(2, None, None), 2);
+    }
 }

@@ -274,11 +274,11 @@ impl Release {
                     (!ended.success).then_some((None, ended.message))
                 }
                 Some(watched) = watching.next() => match watched {
-                    Ok(Some(outcome)) if matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) => {
+                    Ok(Some(outcome)) if matches!(outcome.verdict(), Verdict::Deployed | Verdict::Unproven) => {
                         outcomes.push(outcome);
                         None
                     }
-                    Ok(Some(outcome)) if outcome.verdict == Verdict::Unobserved => {
+                    Ok(Some(outcome)) if outcome.verdict() == Verdict::Unobserved => {
                         unseen = Some(outcome.detail);
                         None
                     }
@@ -359,13 +359,12 @@ impl Release {
             }
             event => Some(event),
         });
-        let outcome = outcome.await?;
-        let detail = match outcome.verdict {
-            // That says already which workload it is about.
-            Verdict::Unobserved => outcome.detail,
-            verdict => format!("{workload}: {verdict}"),
-        };
-        Ok(Some(Outcome { detail, ..outcome }))
+        let mut outcome = outcome.await?;
+        // An outcome that was not observed says already which workload it is about.
+        if outcome.verdict() != Verdict::Unobserved {
+            outcome.detail = format!("{workload}: {}", outcome.verdict());
+        }
+        Ok(Some(outcome))
     }
 
     /// The release's manifest carries the digest, and the pods are seen to run it.

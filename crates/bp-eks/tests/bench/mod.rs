@@ -184,7 +184,7 @@ async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
     let begun = Instant::now();
     let outcome = target.deploy(&image(RUNS_TOO)).await.unwrap();
     let took = begun.elapsed();
-    assert_eq!((outcome.verdict, outcome.proof.observations.len()), (Verdict::Deployed, replicas as usize));
+    assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, replicas as usize));
     let requests = requests(&real.namespace);
     real.leave().await;
     (requests, took)

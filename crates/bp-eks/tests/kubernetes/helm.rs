@@ -67,7 +67,7 @@ async fn helm_installs_upgrades_and_rolls_back() {
     let web = release(&real, &chart, options(60)).await;
     assert_eq!(statuses(&web).await, []);
     let first = web.upgrade(&image(RUNS)).await.unwrap();
-    assert_eq!((first.verdict, first.proof.observations.len()), (Verdict::Deployed, 3), "{first:?}");
+    assert_eq!((first.verdict(), first.proof.observations.len()), (Verdict::Deployed, 3), "{first:?}");
     assert_eq!(first.previous, None);
 
     let mut work = web.upgrade(&image(RUNS_TOO));
@@ -81,15 +81,15 @@ async fn helm_installs_upgrades_and_rolls_back() {
     }
     assert!(seen, "helm was looked at while it ran");
     let second = work.await.unwrap();
-    assert_eq!((second.verdict, second.changed), (Verdict::Deployed, true), "{second:?}");
+    assert_eq!((second.verdict(), second.changed), (Verdict::Deployed, true), "{second:?}");
     assert_eq!(second.previous.unwrap().image, image(RUNS).reference.to_string());
     let build = "jsonpath={.spec.template.metadata.annotations.build}";
     assert_eq!(real.admin(&["get", "deployment", "web", "-o", build]).await, "1.4.2");
     let again = web.upgrade(&image(RUNS_TOO)).await.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false), "{again:?}");
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");
 
     let back = web.rollback(None).await.unwrap();
-    assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+    assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
     assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
     assert_eq!(statuses(&web).await.last().unwrap(), &(3, "deployed".to_owned()));
     let _ = std::fs::remove_dir_all(chart);
@@ -129,7 +129,7 @@ async fn helm_that_fails_keeps_our_evidence_and_goes_back() {
         !failure.evidence.is_empty() && told < back.unwrap() && told < Duration::from_secs(20),
         "{told:?}"
     );
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
     let seen = statuses(&web).await;
     assert_eq!(
@@ -139,10 +139,10 @@ async fn helm_that_fails_keeps_our_evidence_and_goes_back() {
     );
 
     let leave = release(&real, &chart, options(90).on_failure(OnFailure::Leave)).await;
-    assert_eq!(leave.upgrade(&image(EXITS)).await.unwrap().verdict, Verdict::FailedInPlace);
+    assert_eq!(leave.upgrade(&image(EXITS)).await.unwrap().verdict(), Verdict::FailedInPlace);
     // Back by hand, from a failed revision: to the one that is deployed.
     let back = leave.rollback(None).await.unwrap();
-    assert_eq!(back.verdict, Verdict::Deployed, "{back:?}");
+    assert_eq!(back.verdict(), Verdict::Deployed, "{back:?}");
     let _ = std::fs::remove_dir_all(chart);
     real.leave().await;
 }
@@ -202,7 +202,7 @@ async fn a_stuck_release_is_freed_when_its_owner_is_proven_dead() {
     }
     let outcome = work.await.unwrap();
     assert!(freed || statuses(&web).await[1].1 == "failed", "{outcome:?}");
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
     // Somebody else's helm, killed: nobody can know that from here.
     let mut other = tokio::process::Command::new(std::env::var("BP_E2E_HELM").unwrap());
@@ -222,7 +222,7 @@ async fn a_stuck_release_is_freed_when_its_owner_is_proven_dead() {
     assert!(matches!(error, HelmError::Pending { .. }), "{error}");
     let bold = release(&real, &chart, options(60)).await.assume_dead_after(Duration::from_millis(1));
     let outcome = bold.upgrade(&image(RUNS)).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::Deployed, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
     let _ = std::fs::remove_dir_all(chart);
     real.leave().await;
 }

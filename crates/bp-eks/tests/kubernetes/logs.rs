@@ -14,7 +14,7 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
     let logs = LiveLogs::default().pods(NonZeroUsize::MIN.saturating_add(1));
     let target = real.target("deployment/web", options(60).live_logs(logs).live_events(true)).await;
     let (events, outcome) = deploy(&target, &image(READY_LATER)).await;
-    assert_eq!(outcome.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     let new: Vec<String> = target
         .prove()
         .await

@@ -70,7 +70,7 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
     let real = real("green", &["blue"]).await;
     let careful = shop(&real, options(60).take_over(false)).await;
     let staged = run(careful.stage(&image(RUNS_TOO))).await.unwrap();
-    assert_eq!(staged.verdict, Verdict::Deployed, "{staged:?}");
+    assert_eq!(staged.verdict(), Verdict::Deployed, "{staged:?}");
     assert!(endpoints(&real, "web").await.iter().all(|pod| pod.starts_with("web-blue")));
     let test = endpoints(&real, "web-test").await;
     assert!(test.len() == 2 && test.iter().all(|pod| pod.starts_with("web-green")), "{test:?}");
@@ -83,14 +83,18 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
     let shop = shop(&real, options(60)).await;
     let switched = run(shop.switch(&image(RUNS_TOO))).await.unwrap();
     let now = endpoints(&real, "web").await;
-    assert_eq!((switched.verdict, switched.proof.observations.len()), (Verdict::Deployed, 2), "{switched:?}");
+    assert_eq!(
+        (switched.verdict(), switched.proof.observations.len()),
+        (Verdict::Deployed, 2),
+        "{switched:?}"
+    );
     assert!(now.len() == 2 && now.iter().all(|pod| pod.starts_with("web-green")), "when we say so: {now:?}");
     let again = run(shop.switch(&image(RUNS_TOO))).await.unwrap();
-    assert_eq!((again.verdict, again.changed), (Verdict::Deployed, false));
+    assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
 
     // What is ours needs no force, and a version that is not the one read is refused by the server.
     let back = run(careful.switch_back()).await.unwrap();
-    assert_eq!((back.verdict, back.changed), (Verdict::Deployed, true), "{back:?}");
+    assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
     assert!(!run(careful.switch_back()).await.unwrap().changed, "not there and back again");
     let services: Api<Service> = Api::namespaced(real.client("deployer").await, &real.namespace);
     let stale = serde_json::json!({
@@ -101,14 +105,14 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
     let Err(kube::Error::Api(status)) = refused else { panic!("{refused:?}") };
     assert_eq!((status.code, status.details.is_none_or(|d| d.causes.is_empty())), (409, true));
 
-    assert_eq!(run(careful.switch(&image(RUNS_TOO))).await.unwrap().verdict, Verdict::Deployed);
+    assert_eq!(run(careful.switch(&image(RUNS_TOO))).await.unwrap().verdict(), Verdict::Deployed);
     let left = careful.clean_up().await.unwrap();
     assert_eq!((left.live.slot.name.as_str(), left.idle.replicas), ("green", 0));
     let services = real.admin(&["get", "services", "-o", "name"]).await;
     assert!(!services.contains("web-test"), "{services}");
     assert!(matches!(run(careful.switch_back()).await, Err(TrafficError::NothingToSwitchBack { .. })));
     let third = run(shop.deploy(&image("a13"))).await.unwrap();
-    assert_eq!(third.verdict, Verdict::Deployed, "{third:?}");
+    assert_eq!(third.verdict(), Verdict::Deployed, "{third:?}");
     assert!(endpoints(&real, "web").await.iter().all(|pod| pod.starts_with("web-blue")));
     real.leave().await;
 }
@@ -119,7 +123,7 @@ async fn blue_green_gives_no_traffic_to_what_fails_and_refuses_a_load_balancer()
     let real = real("greenless", &["blue"]).await;
     let shop = shop(&real, options(60)).await;
     let outcome = run(shop.deploy(&image(EXITS))).await.unwrap();
-    assert_eq!(outcome.verdict, Verdict::RolledBack, "{outcome:?}");
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
     assert!(endpoints(&real, "web").await.iter().all(|pod| pod.starts_with("web-blue")));
 
@@ -156,11 +160,11 @@ async fn an_ingress_goes_from_one_service_to_the_other() {
     let error = run(shop(false).switch("web-green", None)).await.unwrap_err();
     assert!(matches!(error, TrafficError::Rollout(bp_eks::Error::Conflict { .. })), "{error}");
     let outcome = run(shop(true).switch("web-green", Some(&image(RUNS)))).await.unwrap();
-    assert_eq!((outcome.verdict, outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
     assert_eq!(shop(false).live().await.unwrap().as_deref(), Some("web-green"));
     let back = run(shop(false).switch("web-blue", None)).await.unwrap();
     assert_eq!(
-        (back.verdict, back.changed),
+        (back.verdict(), back.changed),
         (Verdict::Deployed, true),
         "the rules are ours by now: {back:?}"
     );

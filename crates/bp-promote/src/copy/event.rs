@@ -1,6 +1,6 @@
 //! What a copy tells while it goes on.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bp_artifact::{Digest, Event, Tag};
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,58 @@ pub struct Progress {
 impl Event for CopyEvent {
     fn supersedes(&self, earlier: &Self) -> bool {
         matches!((self, earlier), (CopyEvent::Progress(_), CopyEvent::Progress(_)))
+    }
+}
+
+/// One entry of a log. What it quotes of registries is not made safe for a terminal: print it through
+/// [`bp_artifact::text`].
+impl fmt::Display for CopyEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CopyEvent::Resolved { source, destination, digest, present } => {
+                let how = if *present { "there already" } else { "new there" };
+                write!(f, "{}: {source} -> {destination}, {how}", digest.abbreviated())
+            }
+            CopyEvent::Progress(Progress { blobs, blobs_total, bytes, bytes_total }) => {
+                write!(f, "{blobs}/{blobs_total} blobs, {bytes}/{bytes_total} bytes")
+            }
+            CopyEvent::Blob { digest, size, how } => {
+                write!(f, "blob {} {how} ({size} bytes)", digest.short())
+            }
+            CopyEvent::Manifest { digest, how } => write!(f, "manifest {} {how}", digest.short()),
+            CopyEvent::Referrer { subject, digest, how } => {
+                write!(f, "referrer {} of {} {how}", digest.short(), subject.short())
+            }
+            CopyEvent::Kept(Kept { destination, tag, digest, wanted, reason }) => write!(
+                f,
+                "warning: {destination}:{tag} still points to {}; {} was not merged into it: {reason}",
+                digest.short(),
+                wanted.short()
+            ),
+            CopyEvent::Retrying { side, reason, pause } => {
+                write!(f, "{side}: {reason}; retrying in {pause:?}")
+            }
+            CopyEvent::Tagged { tag, digest } => write!(f, "{tag} points to {}", digest.short()),
+        }
+    }
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Carried::Sent => "sent",
+            Carried::Mounted => "mounted",
+            Carried::Present => "present",
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Source => "source",
+            Side::Destination => "destination",
+        })
     }
 }
 

@@ -72,10 +72,11 @@ impl SlotSwitch {
             self.bring_up(run, survey, image, &mut part).await?
         };
         if let Some(test) =
-            self.test_service.as_deref().filter(|_| slot != live && staged.verdict.is_success())
+            self.test_service.as_deref().filter(|_| slot != live && staged.verdict().is_success())
         {
             self.insist(run, || self.lead_test_service(test, &survey.service, &selector)).await?;
         }
+        let verdict = staged.verdict();
         if staged.changed || !up {
             run.changed();
         }
@@ -83,7 +84,7 @@ impl SlotSwitch {
             run.failing(report);
         }
         let name = &slot.slot.name;
-        let detail = match staged.verdict {
+        let detail = match verdict {
             Verdict::FailedInPlace => {
                 format!("{name} does not come up; {} has the traffic, as before", live.slot.name)
             }
@@ -91,7 +92,7 @@ impl SlotSwitch {
             Verdict::Deployed => format!("{name} is ready; {} has the traffic", live.slot.name),
             _ => format!("{name}: {}", staged.detail),
         };
-        let Some(ended) = Ended::of(staged.verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
+        let Some(ended) = Ended::of(verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
         run.observed(staged.proof);
         // The live slot has had the traffic all the time.
         Ok(Ending::Ended(if ended == Ended::FailedInPlace { Ended::RolledBack } else { ended }, detail))
@@ -134,7 +135,7 @@ impl SlotSwitch {
         } else if idle.replicas < live.replicas {
             if !idle.has(&image.reference) {
                 let outcome = self.follow(run, target.deploy(image), part).await?;
-                if !matches!(outcome.verdict, Verdict::Deployed | Verdict::Unproven) {
+                if !matches!(outcome.verdict(), Verdict::Deployed | Verdict::Unproven) {
                     return Ok(outcome);
                 }
             }

@@ -8,34 +8,34 @@ use bp_artifact::{Classified, ErrorClass, ExitCode};
 ///
 /// `?` converts every error that implements [`Classified`]; for others, say what class they are of.
 pub struct Failure {
-    class: ErrorClass,
+    code: ExitCode,
     line: String,
 }
 
 impl Failure {
     /// An error whose own type has no class.
     pub fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
-        Failure { class, line: line(error) }
+        Failure { code: class.into(), line: line(error) }
     }
 
     /// A message of the binary's own about wrong input.
     pub fn bad_input(message: impl Into<String>) -> Self {
-        Failure { class: ErrorClass::BadInput, line: message.into() }
+        Failure { code: ExitCode::BadInput, line: message.into() }
     }
 
     /// A message of the binary's own about something that cannot be used.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Failure { class: ErrorClass::Unavailable, line: message.into() }
+        Failure { code: ExitCode::Unavailable, line: message.into() }
     }
 
     /// A message of the binary's own about something that must not be done.
     pub fn refused(message: impl Into<String>) -> Self {
-        Failure { class: ErrorClass::Refused, line: message.into() }
+        Failure { code: ExitCode::Refused, line: message.into() }
     }
 
     /// A message of the binary's own about something that should not be.
     pub fn unexpected(message: impl Into<String>) -> Self {
-        Failure { class: ErrorClass::Unexpected, line: message.into() }
+        Failure { code: ExitCode::Unexpected, line: message.into() }
     }
 
     /// The same, after what it is about.
@@ -44,15 +44,27 @@ impl Failure {
         self
     }
 
+    /// The same, with what may be the reason behind it.
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.line = format!("{}; {hint}", self.line);
+        self
+    }
+
     /// How the process ends.
     pub fn exit_code(&self) -> ExitCode {
-        self.class.into()
+        self.code
+    }
+
+    /// The same, ending the process with another code.
+    pub fn ending_with(mut self, code: ExitCode) -> Self {
+        self.code = code;
+        self
     }
 }
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure { class: error.class(), line: line(&error) }
+        Failure { code: error.class().into(), line: line(&error) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode};
+use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode, ServiceConfig};
 use bp_ecs::Cluster;
 use bp_secrets::{
     CheckReport, Checked, Depth, Place, Reference, check, policy,
@@ -11,13 +11,13 @@ use bp_secrets::{
         external_secrets::ExternalSecret, kubernetes, lint,
     },
 };
-use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::{Clients, Failure};
 
 /// Who is to read the references.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Form {
     /// `secrets` of a container in an ECS task definition.
     Ecs,
@@ -33,10 +33,16 @@ pub enum Form {
 ///
 /// # Errors
 /// When no service is configured, it cannot be asked, or one of its references is none.
-pub async fn of_service(environment: &EnvironmentConfig, clients: &Clients) -> Result<Bindings, Failure> {
-    let service = environment.ecs()?;
-    let options = bp_ecs::Options::new(environment.deploy.timeout)?;
-    let target = Cluster::new(clients.ecs(), &service.cluster).service(&service.service, options);
+///
+/// # Permissions
+/// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn of_service(service: &ServiceConfig, clients: &Clients) -> Result<Bindings, Failure> {
+    let ecs = service.ecs()?;
+    let options = bp_ecs::Options::new(service.deploy.timeout)?;
+    let target = Cluster::new(clients.ecs(), &ecs.cluster).service(&ecs.service, options);
     let secrets = target.definition().await?.secrets();
     let binding = |secret: &bp_ecs::SecretReference| -> Result<(String, Reference), Failure> {
         let name = format!("{}.{}", secret.container, secret.name);
@@ -60,6 +66,12 @@ pub fn of_file(path: &Path) -> Result<Bindings, Failure> {
 }
 
 /// Whether the references hold, as the environment's role sees it.
+///
+/// # Permissions
+/// `secretsmanager:DescribeSecret` or `ssm:GetParameter`; to see keys, those of reading the values.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
 pub async fn checked(bindings: &Bindings, clients: &Clients, depth: Depth) -> CheckReport {
     let references = bindings.references();
     check(&clients.secrets(&references), &references, depth).await

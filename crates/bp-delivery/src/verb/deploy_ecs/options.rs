@@ -1,47 +1,42 @@
-//! What `deploy-ecs` does besides deploying: overlays, looking before, answering, pruning, going back on Ctrl-C.
+//! What `deploy-ecs` does besides deploying: checks, answers, pruning, rollback on a signal.
 
-use std::path::Path;
-
-use bp_artifact::{EcsConfig, ExitCode, Outcome, ResolvedImage, Verdict};
-use bp_ecs::{
-    Approval, ContainerOverlay, Deployment, EcsTarget, Error, InFlight, Options, Overlay, Preflight,
-    TaskDefinition,
-};
+use bp_artifact::{ExitCode, Outcome, ResolvedImage, Verdict};
+use bp_ecs::{Approval, Deployment, EcsTarget, Error, InFlight, Options, Preflight};
 use bp_secrets::{Depth, Reference, check};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::{Failure, Ui, delivery::Delivery};
+use crate::{Delivery, Failure, Ui, program::signal};
 
 /// How to deploy to ECS.
 #[derive(Debug, Clone, Args)]
-pub struct EcsArgs {
-    /// Only look: show what would change and whether what it needs is there
+pub(super) struct EcsArgs {
+    /// Only check: show the planned changes and whether what they need exists; changes nothing
     #[arg(long, conflicts_with_all = ["revision", "answer", "force"])]
-    pub check: bool,
+    pub(super) check: bool,
     /// Deploy this earlier revision instead of an image: web:41
     #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "answer", "force", "in_flight"])]
-    pub revision: Option<String>,
+    pub(super) revision: Option<String>,
     /// Answer the pause that a deployment waits in, then follow it on
     #[arg(long, value_enum)]
-    pub answer: Option<Answer>,
+    pub(super) answer: Option<Answer>,
     /// Replace the tasks even when nothing changed
     #[arg(long)]
-    pub force: bool,
+    pub(super) force: bool,
     /// What to do about another deployment under way; one that brings the same is followed, unless this says fail
     #[arg(long, value_enum, default_value_t)]
-    pub in_flight: Policy,
+    pub(super) in_flight: Policy,
     /// Go back on Ctrl-C, instead of leaving the deployment to itself
     #[arg(long)]
-    pub rollback_on_cancel: bool,
+    pub(super) rollback_on_cancel: bool,
     /// After success, put old revisions away: all but this many of the latest, and those in use
     #[arg(long, value_name = "COUNT")]
-    pub keep_revisions: Option<usize>,
+    pub(super) keep_revisions: Option<usize>,
 }
 
 /// An answer to a pause.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Go on with the next stage
     Continue,
     /// Go back
@@ -50,7 +45,7 @@ pub enum Answer {
 
 /// What to do about another deployment.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub enum Policy {
+pub(super) enum Policy {
     /// Refuse, whatever it brings
     Fail,
     /// Refuse, unless it brings the same
@@ -64,7 +59,7 @@ pub enum Policy {
 
 impl EcsArgs {
     /// The options of the library that these are.
-    pub fn options(&self, options: Options) -> Options {
+    pub(super) fn options(&self, options: Options) -> Options {
         let policy = match self.in_flight {
             Policy::Fail => InFlight::Fail,
             Policy::Adopt => InFlight::AdoptIfSameTarget,
@@ -78,7 +73,7 @@ impl EcsArgs {
     ///
     /// # Errors
     /// When nothing waits.
-    pub async fn give_answer(&self, service: &EcsTarget) -> Result<(), Error> {
+    pub(super) async fn give_answer(&self, service: &EcsTarget) -> Result<(), Error> {
         match self.answer {
             None => Ok(()),
             Some(Answer::Continue) => service.approve(Approval::Continue).await,
@@ -90,35 +85,44 @@ impl EcsArgs {
     ///
     /// # Errors
     /// When it cannot be followed, or was interrupted.
-    pub async fn follow(
+    pub(super) async fn follow(
         &self,
         ui: &Ui,
         service: &EcsTarget,
         deployment: Deployment,
     ) -> Result<(Outcome, ExitCode), Failure> {
-        let interrupted = async { drop(tokio::signal::ctrl_c().await) };
+        let mut received = None;
+        let interrupted = async { received = Some(signal().await) };
         match ui.follow_until(deployment, interrupted).await {
             Ok(outcome) => {
-                let code = outcome.verdict.into();
+                let code = outcome.verdict().into();
                 Ok((outcome, code))
             }
             Err(error @ Error::Interrupted { .. }) if self.rollback_on_cancel => {
                 let Some(begun) = service.current().await?.rolling_out else { return Err(error.into()) };
                 ui.say(format!("interrupted: {begun} is taken back"));
                 let outcome = ui.follow(service.rollback()).await?;
-                let code = match outcome.verdict {
+                let code = match outcome.verdict() {
                     Verdict::Deployed | Verdict::Unproven => ExitCode::RolledBack,
                     verdict => verdict.into(),
                 };
                 Ok((outcome, code))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let failure = Failure::from(error);
+                Err(match received {
+                    Some(signal) if failure.exit_code() == ExitCode::Interrupted => {
+                        failure.ending_with(signal.exit_code())
+                    }
+                    _ => failure,
+                })
+            }
         }
     }
 
     /// Puts old revisions away after a success, when that was asked for. That it cannot is a warning.
-    pub async fn prune(&self, ui: &Ui, service: &EcsTarget, outcome: &Outcome) {
-        let Some(keep) = self.keep_revisions.filter(|_| outcome.verdict.is_success()) else { return };
+    pub(super) async fn prune(&self, ui: &Ui, service: &EcsTarget, outcome: &Outcome) {
+        let Some(keep) = self.keep_revisions.filter(|_| outcome.verdict().is_success()) else { return };
         match service.prune(keep, &[]).await {
             Ok(pruned) => ui.say(format!("{} old revisions put away", pruned.deregistered.len())),
             Err(error) => ui.say(format!("warning: old revisions stay: {}", Failure::from(error))),
@@ -126,41 +130,11 @@ impl EcsArgs {
     }
 }
 
-/// What bp.toml lays over the definition: sizes, and the container's variables, secrets and log options.
-pub fn overlay(ecs: &EcsConfig, container: &str) -> Overlay {
-    let mut own = ContainerOverlay::default();
-    for (name, value) in &ecs.variables {
-        own = own.variable(name, value);
-    }
-    for (name, reference) in &ecs.secrets {
-        own = own.secret(name, reference);
-    }
-    for (name, value) in &ecs.log_options {
-        own = own.log_option(name, value);
-    }
-    let mut overlay = Overlay::default().container(container, own);
-    for (name, image) in &ecs.images {
-        overlay = overlay.container(name, ContainerOverlay::default().image(image.clone()));
-    }
-    let overlay = ecs.cpu.iter().fold(overlay, Overlay::cpu);
-    ecs.memory.iter().fold(overlay, Overlay::memory)
-}
-
-/// Reads a task definition from a file, as aws-cli writes it.
-///
-/// # Errors
-/// When it cannot be read or is none.
-pub fn definition(file: &Path) -> Result<TaskDefinition, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::bad_input(format!("cannot read {}: {error}", file.display())))?;
-    Ok(TaskDefinition::from_json(&file.display().to_string(), &text)?)
-}
-
 /// Shows what deploying `image` would change, and whether what it needs is there: secrets too, without reading them.
 ///
 /// # Errors
 /// What a deployment would refuse at once.
-pub async fn look(
+pub(super) async fn look(
     ui: &Ui,
     delivery: &Delivery,
     service: &EcsTarget,

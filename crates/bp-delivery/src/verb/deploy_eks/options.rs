@@ -11,10 +11,10 @@ use crate::{Failure, Ui};
 
 /// How to roll out on EKS.
 #[derive(Debug, Clone, Args)]
-pub struct EksArgs {
-    /// Show what would change and what would fail, as the cluster answers to a dry run, and change nothing
+pub(super) struct EksArgs {
+    /// Only check: show the planned changes and whether what they need exists; changes nothing
     #[arg(long)]
-    pub dry_run: bool,
+    pub(super) check: bool,
     /// Set an environment variable of the container together with its image, such as DEPLOY_PLATFORM=eks; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     set_env: Vec<(String, String)>,
@@ -41,7 +41,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 impl EksArgs {
     /// The options with what was asked for.
-    pub fn options(&self, options: Options) -> Options {
+    pub(super) fn options(&self, options: Options) -> Options {
         let with = |options: Options, (name, value): &(String, String)| options.environment(name, value);
         let options = self.set_env.iter().fold(options, with);
         let options = options.circuit_breaker(self.circuit_breaker).live_events(self.events);
@@ -56,7 +56,7 @@ impl EksArgs {
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub async fn look(
+pub(super) async fn look(
     ui: &Ui,
     workload: &EksTarget,
     image: &ResolvedImage,

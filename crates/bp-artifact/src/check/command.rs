@@ -1,0 +1,90 @@
+//! A command: its exit code.
+
+use std::{path::PathBuf, process::Stdio};
+
+use futures_core::future::BoxFuture;
+use tokio::process::Command;
+
+use super::{Check, CheckVerdict};
+use crate::text;
+
+/// A command that passes with exit code 0, as a smoke test does.
+///
+/// It sees `PATH` and what it is given of the environment, and no credentials of the caller. It is killed when the check is
+/// dropped or out of time.
+#[derive(Debug, Clone)]
+pub struct CommandCheck {
+    program: PathBuf,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl CommandCheck {
+    /// A check by `program`.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        CommandCheck { program: program.into(), arguments: Vec::new(), variables: Vec::new() }
+    }
+
+    /// An argument after those before it.
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    async fn run(&self) -> CheckVerdict {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(self.variables.iter().cloned());
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let ended = match command.output().await {
+            Ok(ended) => ended,
+            Err(error) => return CheckVerdict::unobserved(format!("cannot run {}: {error}", self.name())),
+        };
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let last = text::truncate(&text::single_line(last), 200).into_owned();
+        match ended.status.code() {
+            Some(0) => CheckVerdict::Passed,
+            Some(code) => CheckVerdict::failed(format!("exit code {code}: {last}")),
+            None => CheckVerdict::unobserved(format!("killed by a signal: {last}")),
+        }
+    }
+}
+
+impl Check for CommandCheck {
+    /// The program alone: its arguments may hold secrets.
+    fn name(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    fn attempt(&self) -> BoxFuture<'_, CheckVerdict> {
+        Box::pin(self.run())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    async fn shell(script: &str) -> CheckVerdict {
+        CommandCheck::new("sh").argument("-c").argument(script).variable("MODE", "test").attempt().await
+    }
+
+    #[tokio::test]
+    async fn the_exit_code_decides() {
+        assert_eq!(shell("test \"$MODE\" = test && test -z \"$HOME\"").await, CheckVerdict::Passed);
+        let verdict = shell("echo first >&2; echo 'no orders' >&2; exit 3").await;
+        assert_eq!(verdict, CheckVerdict::failed("exit code 3: no orders"));
+        assert!(matches!(shell("kill -9 $$").await, CheckVerdict::Unobserved { .. }));
+        let none = CommandCheck::new("/no/such/program").attempt().await;
+        assert!(matches!(none, CheckVerdict::Unobserved { reason } if reason.contains("/no/such/program")));
+    }
+}

@@ -1,0 +1,342 @@
+//! An HTTP endpoint: its status, and what its body says.
+
+use std::{error::Error as StdError, sync::Arc};
+
+use futures_core::future::BoxFuture;
+use serde_json::Value;
+use url::Url;
+
+use super::{Check, CheckVerdict};
+use crate::{parse::ParseError, text};
+
+/// Sends one GET request, without credentials, cookies or redirects of its own. Given by the caller: this crate has no
+/// HTTP.
+pub trait HttpTransport: Send + Sync {
+    /// Gets `url`, and reads at most `limit` bytes of the body.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    fn get<'a>(&'a self, url: &'a str, limit: usize) -> BoxFuture<'a, Result<HttpAnswer, TransportError>>;
+}
+
+/// Why there is no answer.
+pub type TransportError = Box<dyn StdError + Send + Sync>;
+
+/// What an endpoint answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u16,
+    /// The header `Location`.
+    pub location: Option<String>,
+    /// The body, up to the limit.
+    pub body: Vec<u8>,
+    /// Whether there was more of it.
+    pub is_truncated: bool,
+}
+
+/// How much of a body is read.
+const LIMIT: usize = 64 * 1024;
+/// How much of what was found is quoted.
+const QUOTED: usize = 200;
+
+/// A GET request to an endpoint, with what its answer is to be: a status from 200 to 299, if nothing else is asked for.
+///
+/// It sends no credentials, reads at most 64 KiB, and follows no redirect, unless within the same origin when that is
+/// allowed.
+#[derive(Clone)]
+pub struct HttpCheck {
+    url: Url,
+    transport: Arc<dyn HttpTransport>,
+    status: Option<u16>,
+    contains: Vec<String>,
+    fields: Vec<(String, Value)>,
+    redirects: u32,
+}
+
+impl HttpCheck {
+    /// A check of `url`.
+    ///
+    /// # Errors
+    /// When it is not an http or https URL, or holds credentials.
+    pub fn new(url: &str, transport: Arc<dyn HttpTransport>) -> Result<Self, ParseError> {
+        let url = parse(url)?;
+        Ok(HttpCheck { url, transport, status: None, contains: Vec::new(), fields: Vec::new(), redirects: 0 })
+    }
+
+    /// Exactly this status.
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The body contains this text: a banner, a version.
+    pub fn contains(mut self, text: impl Into<String>) -> Self {
+        self.contains.push(text.into());
+        self
+    }
+
+    /// The body is JSON with this value at a JSON pointer (RFC 6901): `/status` is `"ok"`.
+    pub fn field(mut self, pointer: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.fields.push((pointer.into(), value.into()));
+        self
+    }
+
+    /// Follows at most so many redirects, each within the origin of the URL.
+    pub fn redirects(mut self, most: u32) -> Self {
+        self.redirects = most;
+        self
+    }
+
+    async fn look(&self) -> CheckVerdict {
+        let mut url = self.url.clone();
+        for left in (0..=self.redirects).rev() {
+            let answer = match self.transport.get(url.as_str(), LIMIT).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    return CheckVerdict::unobserved(text::single_line(&crate::error::chain(&*error)));
+                }
+            };
+            if !(300..400).contains(&answer.status) || self.redirects == 0 {
+                return self.judge(&answer);
+            }
+            let Some(next) = answer.location.as_deref().and_then(|location| redirect(&url, location)) else {
+                let to = answer.location.as_deref().map_or("nowhere".to_owned(), quote);
+                return CheckVerdict::failed(format!(
+                    "status {} leads to {to}, out of the origin",
+                    answer.status
+                ));
+            };
+            if left == 0 {
+                break;
+            }
+            url = next;
+        }
+        CheckVerdict::failed(format!("more than {} redirects", self.redirects))
+    }
+
+    fn judge(&self, answer: &HttpAnswer) -> CheckVerdict {
+        let HttpAnswer { status, body, is_truncated, .. } = answer;
+        let body = String::from_utf8_lossy(body);
+        let wanted = match self.status {
+            Some(wanted) => *status == wanted,
+            None => (200..300).contains(status),
+        };
+        if !wanted {
+            let expected = self.status.map_or("200 to 299".to_owned(), |wanted| wanted.to_string());
+            return CheckVerdict::failed(format!("status {status}, expected {expected}: {}", quote(&body)));
+        }
+        // What is not in the part that was read may be in the rest.
+        let missing = |reason: String| {
+            if *is_truncated {
+                CheckVerdict::unobserved(format!("{reason} within the first {LIMIT} bytes"))
+            } else {
+                CheckVerdict::failed(reason)
+            }
+        };
+        if let Some(text) = self.contains.iter().find(|text| !body.contains(text.as_str())) {
+            return missing(format!("{text:?} is not in the body: {}", quote(&body)));
+        }
+        if self.fields.is_empty() {
+            return CheckVerdict::Passed;
+        }
+        let Ok(json) = serde_json::from_str::<Value>(&body) else {
+            return missing(format!("the body is not JSON: {}", quote(&body)));
+        };
+        for (pointer, wanted) in &self.fields {
+            match json.pointer(pointer) {
+                Some(found) if found == wanted => {}
+                Some(found) => {
+                    return CheckVerdict::failed(format!(
+                        "{pointer} is {}, expected {wanted}",
+                        quote(&found.to_string())
+                    ));
+                }
+                None => return CheckVerdict::failed(format!("{pointer} is missing, expected {wanted}")),
+            }
+        }
+        CheckVerdict::Passed
+    }
+}
+
+impl Check for HttpCheck {
+    fn name(&self) -> String {
+        format!("GET {}", without_secrets(self.url.as_str()))
+    }
+
+    fn attempt(&self) -> BoxFuture<'_, CheckVerdict> {
+        Box::pin(self.look())
+    }
+}
+
+impl std::fmt::Debug for HttpCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpCheck").field("url", &without_secrets(self.url.as_str())).finish_non_exhaustive()
+    }
+}
+
+/// The beginning of what was found, on one line.
+fn quote(found: &str) -> String {
+    text::truncate(&text::single_line(found), QUOTED).into_owned()
+}
+
+/// An http or https URL without credentials, and without a fragment.
+fn parse(text: &str) -> Result<Url, ParseError> {
+    let wrong = |reason| ParseError::new("a URL to check", &without_secrets(text), reason);
+    let mut url =
+        Url::parse(text).map_err(|_| wrong("expected a URL such as https://shop.example.com/readyz"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("expected http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("it holds credentials"));
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// Where `location` leads, if within the origin of `from`.
+fn redirect(from: &Url, location: &str) -> Option<Url> {
+    let url = parse(from.join(location).ok()?.as_str()).ok()?;
+    (url.origin() == from.origin()).then_some(url)
+}
+
+/// The URL without its query, which may hold a token, and without credentials.
+fn without_secrets(text: &str) -> String {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    let start = text.find("://").map_or(0, |at| at + 3).min(end);
+    let host = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    let query = if text[end..].starts_with('?') { "?..." } else { "" };
+    format!("{}{}{query}", &text[..start], &text[host..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{Mutex, PoisonError},
+    };
+
+    use super::*;
+
+    /// Answers by URL, and notes what it was asked for. What it does not know it refuses to connect to.
+    #[derive(Default)]
+    struct Answers {
+        by_url: BTreeMap<String, HttpAnswer>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl HttpTransport for Answers {
+        fn get<'a>(
+            &'a self,
+            url: &'a str,
+            limit: usize,
+        ) -> BoxFuture<'a, Result<HttpAnswer, TransportError>> {
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(url.to_owned());
+            Box::pin(async move {
+                let mut answer = self.by_url.get(url).cloned().ok_or("connection refused")?;
+                answer.is_truncated = answer.body.len() > limit;
+                answer.body.truncate(limit);
+                Ok(answer)
+            })
+        }
+    }
+
+    fn answer(status: u16, body: &str) -> HttpAnswer {
+        HttpAnswer { status, body: body.into(), ..HttpAnswer::default() }
+    }
+
+    fn to(location: &str) -> HttpAnswer {
+        HttpAnswer { status: 302, location: Some(location.to_owned()), ..HttpAnswer::default() }
+    }
+
+    const URL: &str = "https://shop.example.com/readyz";
+
+    /// What a check of `URL` finds when these are answered.
+    async fn look(
+        answers: &[(&str, HttpAnswer)],
+        adjust: impl FnOnce(HttpCheck) -> HttpCheck,
+    ) -> CheckVerdict {
+        let by_url = answers.iter().map(|(url, answer)| ((*url).to_owned(), answer.clone())).collect();
+        let transport = Arc::new(Answers { by_url, ..Answers::default() });
+        adjust(HttpCheck::new(URL, transport).unwrap()).attempt().await
+    }
+
+    fn failed(verdict: &CheckVerdict, part: &str) -> bool {
+        matches!(verdict, CheckVerdict::Failed { reason } if reason.contains(part))
+    }
+
+    fn unobserved(verdict: &CheckVerdict, part: &str) -> bool {
+        matches!(verdict, CheckVerdict::Unobserved { reason } if reason.contains(part))
+    }
+
+    #[tokio::test]
+    async fn status_banner_and_fields() {
+        let ok = [(URL, answer(200, r#"{"status":"ok","build":{"version":"1.4.2"}}"#))];
+        assert_eq!(look(&ok, |check| check).await, CheckVerdict::Passed);
+        assert_eq!(
+            look(&ok, |check| check.contains("1.4.2").field("/status", "ok")).await,
+            CheckVerdict::Passed
+        );
+        assert!(failed(&look(&ok, |check| check.status(204)).await, "status 200, expected 204"));
+        assert!(failed(&look(&ok, |check| check.contains("1.5")).await, "\"1.5\" is not in the body"));
+        let version = look(&ok, |check| check.field("/build/version", "1.5")).await;
+        assert!(failed(&version, "/build/version is \"1.4.2\", expected \"1.5\""), "{version}");
+        assert!(failed(&look(&ok, |check| check.field("/none", 1)).await, "/none is missing"));
+        assert!(failed(&look(&[(URL, answer(503, "busy\nbusy"))], |check| check).await, "status 503"));
+        assert!(failed(
+            &look(&[(URL, answer(200, "<html>"))], |check| check.field("/a", 1)).await,
+            "not JSON"
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_observed_is_not_a_failure() {
+        assert!(unobserved(&look(&[], |check| check).await, "connection refused"));
+        let long = [(URL, answer(200, &"x".repeat(LIMIT + 1)))];
+        assert!(unobserved(
+            &look(&long, |check| check.contains("1.4.2")).await,
+            "within the first 65536 bytes"
+        ));
+        assert_eq!(look(&long, |check| check.contains("xxx")).await, CheckVerdict::Passed);
+    }
+
+    #[tokio::test]
+    async fn redirects_stay_within_the_origin_and_are_counted() {
+        let other = "https://shop.example.com/ready";
+        let within = [(URL, to("/ready")), (other, answer(200, ""))];
+        assert_eq!(look(&within, |check| check.redirects(1)).await, CheckVerdict::Passed);
+        assert!(failed(&look(&within, |check| check).await, "status 302, expected 200 to 299"));
+        for location in [
+            "https://evil.example.com/readyz",
+            "//evil.example.com",
+            "http://shop.example.com/readyz",
+            "ftp://shop.example.com",
+        ] {
+            let verdict = look(&[(URL, to(location))], |check| check.redirects(5)).await;
+            assert!(failed(&verdict, "out of the origin"), "{location}: {verdict}");
+        }
+        assert!(failed(
+            &look(&[(URL, to("/readyz"))], |check| check.redirects(3)).await,
+            "more than 3 redirects"
+        ));
+    }
+
+    #[test]
+    fn urls_are_http_and_hold_no_credentials() {
+        for wrong in
+            ["shop.example.com", "ftp://shop.example.com", "https://", "https://a b/", "file:///etc/passwd"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        let error = parse("https://user:secret@shop.example.com/?token=t").unwrap_err().to_string();
+        assert!(
+            error.contains("credentials") && !error.contains("secret") && !error.contains("token"),
+            "{error}"
+        );
+        let check =
+            HttpCheck::new("https://Shop.example.com?token=t#x", Arc::new(Answers::default())).unwrap();
+        assert_eq!(check.url.as_str(), "https://shop.example.com/?token=t");
+        assert_eq!(check.name(), "GET https://shop.example.com/?...");
+    }
+}

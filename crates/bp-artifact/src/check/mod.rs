@@ -1,0 +1,219 @@
+//! Check that something works, with a deadline and retries: an HTTP endpoint, a command, or a check of your own.
+//!
+//! A check changes nothing, and distinguishes what failed from what could not be observed: a deployment is rolled back for
+//! the one, and not for the other. Later implementors of [`Check`] may be a Kubernetes Job and an alarm.
+
+#[cfg(feature = "command")]
+mod command;
+mod http;
+
+use std::{fmt, time::Duration};
+
+use futures_core::future::BoxFuture;
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+#[cfg(feature = "command")]
+pub use self::command::CommandCheck;
+pub use self::http::{HttpAnswer, HttpCheck, HttpTransport, TransportError};
+use crate::time::{self, Wait};
+
+/// Something that can be checked by looking at it.
+pub trait Check: Send + Sync {
+    /// What is checked, for people, without secrets: `GET https://shop.example.com/readyz`.
+    fn name(&self) -> String;
+
+    /// Looks once. Changes nothing.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    fn attempt(&self) -> BoxFuture<'_, CheckVerdict>;
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CheckVerdict {
+    /// It is as it is to be.
+    Passed,
+    /// It was observed, and is not as it is to be.
+    Failed {
+        /// What was found instead.
+        reason: String,
+    },
+    /// It could not be observed: whether it works is not known.
+    Unobserved {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl CheckVerdict {
+    /// That it is not as it is to be.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        CheckVerdict::Failed { reason: reason.into() }
+    }
+
+    /// That it could not be observed.
+    pub fn unobserved(reason: impl Into<String>) -> Self {
+        CheckVerdict::Unobserved { reason: reason.into() }
+    }
+}
+
+impl fmt::Display for CheckVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CheckVerdict::Passed => f.write_str("passed"),
+            CheckVerdict::Failed { reason } => write!(f, "failed: {reason}"),
+            CheckVerdict::Unobserved { reason } => write!(f, "could not be observed: {reason}"),
+        }
+    }
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// What was checked.
+    pub name: String,
+    /// What the last attempt found.
+    #[serde(flatten)]
+    pub verdict: CheckVerdict,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// How long it took.
+    #[serde(rename = "waitedMs", serialize_with = "milliseconds")]
+    pub waited: Duration,
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, verdict, attempts, waited } = self;
+        let word = if *attempts == 1 { "attempt" } else { "attempts" };
+        write!(f, "{name}: {verdict} ({attempts} {word}, {:.1} s)", waited.as_secs_f64())
+    }
+}
+
+/// Repeats `check` until it passes, or the time of `wait` is over: what was just started may need a moment.
+///
+/// ```
+/// use std::time::Duration;
+/// use bp_artifact::{Wait, check::{Check, CheckVerdict, check_until}};
+///
+/// struct Works;
+///
+/// impl Check for Works {
+///     fn name(&self) -> String {
+///         "works".into()
+///     }
+///
+///     fn attempt(&self) -> futures_util::future::BoxFuture<'_, CheckVerdict> {
+///         Box::pin(async { CheckVerdict::Passed })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let report = check_until(&Works, Wait::new(Duration::from_secs(60), Duration::from_secs(2))?).await;
+/// assert_eq!((report.verdict, report.attempts), (CheckVerdict::Passed, 1));
+/// # Ok(()) }
+/// ```
+///
+/// # Permissions
+/// Those of the check.
+///
+/// # Cancel safety
+/// Cancel safe: changes nothing.
+pub async fn check_until(check: &dyn Check, wait: Wait) -> CheckReport {
+    let start = Instant::now();
+    let deadline = time::deadline(wait.deadline());
+    let report =
+        |verdict, attempts| CheckReport { name: check.name(), verdict, attempts, waited: start.elapsed() };
+    let mut attempts = 0;
+    let mut last = None;
+    loop {
+        attempts += 1;
+        match timeout_at(deadline, check.attempt()).await {
+            Ok(CheckVerdict::Passed) => return report(CheckVerdict::Passed, attempts),
+            Ok(verdict) => last = Some(verdict),
+            // An attempt that hangs says nothing: what the one before it found stands.
+            Err(_) => {
+                let silent = || CheckVerdict::unobserved(format!("no answer within {:?}", wait.deadline()));
+                return report(last.unwrap_or_else(silent), attempts);
+            }
+        }
+        let next = time::deadline(wait.pause());
+        if next >= deadline {
+            sleep_until(deadline).await;
+            let verdict = last.unwrap_or_else(|| CheckVerdict::unobserved("there was no attempt"));
+            return report(verdict, attempts);
+        }
+        sleep_until(next).await;
+    }
+}
+
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Finds these in order; the last one for ever. `None` hangs.
+    struct Script(Mutex<Vec<Option<CheckVerdict>>>);
+
+    impl Check for Script {
+        fn name(&self) -> String {
+            "script".into()
+        }
+
+        fn attempt(&self) -> BoxFuture<'_, CheckVerdict> {
+            let mut left = self.0.lock().unwrap();
+            let next = if left.len() > 1 { left.remove(0) } else { left[0].clone() };
+            Box::pin(async move {
+                match next {
+                    Some(verdict) => verdict,
+                    None => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    async fn run(found: &[Option<CheckVerdict>]) -> CheckReport {
+        let wait = Wait::new(Duration::from_secs(20), Duration::from_secs(2)).unwrap();
+        check_until(&Script(Mutex::new(found.to_vec())), wait).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repeats_until_it_passes() {
+        let found = [CheckVerdict::failed("503"), CheckVerdict::unobserved("refused"), CheckVerdict::Passed];
+        let report = run(&found.map(Some)).await;
+        assert_eq!((report.verdict, report.attempts), (CheckVerdict::Passed, 3));
+        assert!((3200..=4900).contains(&report.waited.as_millis()), "{:?}", report.waited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_at_the_deadline_with_what_it_found_last() {
+        let report =
+            run(&[Some(CheckVerdict::unobserved("refused")), Some(CheckVerdict::failed("503"))]).await;
+        assert_eq!(
+            (report.verdict.clone(), report.waited),
+            (CheckVerdict::failed("503"), Duration::from_secs(20))
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((json["verdict"].as_str(), json["reason"].as_str()), (Some("failed"), Some("503")));
+        assert!(report.to_string().starts_with("script: failed: 503 ("), "{report}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_hangs_is_not_a_failure() {
+        let report = run(&[None]).await;
+        assert_eq!((report.verdict, report.attempts), (CheckVerdict::unobserved("no answer within 20s"), 1));
+        let report = run(&[Some(CheckVerdict::failed("503")), None]).await;
+        assert_eq!((report.verdict, report.attempts), (CheckVerdict::failed("503"), 2));
+    }
+}

@@ -1,0 +1,123 @@
+//! The services of a file: what each has from the environment, from `[[service]]`, and of its own.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ConfigError, EksObject, ServiceConfig, ServiceName,
+    keys::ENVIRONMENT,
+    layer::{Origin, Settings},
+};
+
+type Services = [(ServiceName, Origin, Settings)];
+
+/// What only one service can have, so that an environment cannot say it for all.
+const OF_ONE: &[&str] =
+    &["repository", "ecs.service", "ecs.definition", "eks.workload", "eks.release", "eks.chart"];
+
+/// Without `[[service]]` no environment has settings of a service.
+pub(super) fn check_none(settings: &Settings) -> Result<(), ConfigError> {
+    match settings.section("service").next() {
+        Some((_, setting)) => {
+            Err(setting.invalid("there is no [[service]], so `service.*` has no meaning here"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The settings of each service in an environment. What the environment says of a service wins over what it says of all,
+/// and that over what `[[service]]` says for every environment. The environment's own settings are left in `settings`.
+pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<Settings>, ConfigError> {
+    let mut own: Vec<Settings> = Vec::with_capacity(services.len());
+    for (name, ..) in services {
+        own.push(settings.take_section(&format!("service.{name}")));
+    }
+    if let Some((name, setting)) = settings.section("service").next() {
+        let asked = name.split('.').next().unwrap_or_default();
+        let known: Vec<&str> = services.iter().map(|(name, ..)| name.as_str()).collect();
+        let reason = format!("there is no service {asked:?}; there are {}", known.join(", "));
+        return Err(setting.invalid(reason));
+    }
+    if let Some(setting) = OF_ONE.iter().find_map(|key| settings.get(key)) {
+        let reason = format!(
+            "`{}` is of one service: move it to [[service]] or [environment.service.<name>]",
+            setting.key
+        );
+        return Err(setting.invalid(reason));
+    }
+    for ((name, origin, everywhere), own) in services.iter().zip(&mut own) {
+        let here = own.clone();
+        own.underlay(&*settings);
+        own.underlay(everywhere);
+        own.retain(|key| !ENVIRONMENT.iter().any(|of_environment| of_environment.name == key));
+        for platform in ["ecs", "eks"] {
+            // The environment has the cluster, the service what is deployed there: without either there is no target.
+            let there = settings.has_section(platform) || here.has_section(platform);
+            let wanted = everywhere.has_section(platform) || here.has_section(platform);
+            if !there || !wanted {
+                own.take_section(platform);
+            }
+        }
+        if own.get("repository").is_none() {
+            let reason = format!("the service {name} has no `repository`");
+            return Err(ConfigError::Invalid { at: origin.clone(), reason });
+        }
+    }
+    Ok(own)
+}
+
+/// No two services of an environment are deployed to the same place.
+pub(super) fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
+    let mut taken: BTreeMap<String, &ServiceConfig> = BTreeMap::new();
+    for service in services {
+        let ecs = service.ecs.as_ref().map(|ecs| format!("ecs/{}/{}", ecs.cluster, ecs.service));
+        let eks = service.eks.as_ref().map(|eks| {
+            let object = match &eks.object {
+                EksObject::Workload(workload) => workload.to_string(),
+                EksObject::Release(release) => format!("helm/{}", release.name),
+            };
+            format!("eks/{}/{}/{object}", eks.cluster, eks.namespace)
+        });
+        for target in ecs.into_iter().chain(eks) {
+            if let Some(other) = taken.insert(target.clone(), service) {
+                let name = |service: &ServiceConfig| service.name.as_ref().map(ToString::to_string);
+                let reason = format!(
+                    "the services {} and {} are both deployed to {target} in {}",
+                    name(other).unwrap_or_default(),
+                    name(service).unwrap_or_default(),
+                    service.environment
+                );
+                return Err(ConfigError::Invalid { at: service.origin.clone(), reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The services that each is deployed after exist, and none is deployed after itself.
+pub(super) fn check_order(services: &Services) -> Result<(), ConfigError> {
+    let after = |settings: &Settings| -> Vec<String> {
+        let text = settings.get("after").map(|setting| setting.value.clone()).unwrap_or_default();
+        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+    };
+    let mut placed: Vec<&str> = Vec::new();
+    while placed.len() < services.len() {
+        let open = || services.iter().filter(|(name, ..)| !placed.contains(&name.as_str()));
+        let next =
+            open().find(|(.., settings)| after(settings).iter().all(|name| placed.contains(&name.as_str())));
+        if let Some((name, ..)) = next {
+            placed.push(name.as_str());
+            continue;
+        }
+        let Some((name, origin, settings)) = open().next() else { break };
+        let at = settings.get("after").map_or(origin, |setting| &setting.origin).clone();
+        let unknown = after(settings)
+            .into_iter()
+            .find(|name| services.iter().all(|(known, ..)| known.as_str() != name));
+        let reason = match unknown {
+            Some(unknown) => format!("the service {name} is after {unknown:?}, which is not a service"),
+            None => format!("the service {name} is deployed after itself"),
+        };
+        return Err(ConfigError::Invalid { at, reason });
+    }
+    Ok(())
+}

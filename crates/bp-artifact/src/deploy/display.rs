@@ -1,0 +1,142 @@
+//! Events of deployments as people read them in a log, in one entry each.
+
+use std::fmt;
+
+use super::{DeployEvent, FailureReport, Outcome, Progress, Revision, TargetId};
+use crate::text;
+
+/// One entry of a log: a first line, and indented lines of evidence. What it quotes of the outside is not made safe for a
+/// terminal: print it through [`text`](crate::text).
+impl fmt::Display for DeployEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target();
+        match self {
+            DeployEvent::Planned { image, current, changes, .. } => {
+                let now = current.as_ref().map_or("nothing", Revision::short_id);
+                match image {
+                    Some(image) if *changes => {
+                        write!(f, "{target}: {now} -> {}", image.digest().abbreviated())
+                    }
+                    Some(image) => write!(f, "{target}: {now} runs {} already", image.digest().abbreviated()),
+                    None => write!(f, "{target}: restoring an earlier revision (now {now})"),
+                }
+            }
+            DeployEvent::Applied { revision, deployment, adopted, .. } => {
+                let what = if *adopted { "follows" } else { "started" };
+                write!(f, "{target}: {what} {deployment} ({})", revision.short_id())
+            }
+            DeployEvent::Progress { progress, .. } => write!(f, "{target}: {progress}"),
+            DeployEvent::Notice { message, .. } => write!(f, "{target}: {message}"),
+            DeployEvent::Log { source, line, left_out, .. } => {
+                if *left_out > 0 {
+                    writeln!(f, "{target}: {source}: ({left_out} lines left out)")?;
+                }
+                write!(f, "{target}: {source}: {line}")
+            }
+            DeployEvent::Failing { failure, .. } => failing(f, target, failure),
+            DeployEvent::RollingBack { to, .. } => {
+                let to = to.as_ref().map_or("the previous revision", Revision::short_id);
+                write!(f, "{target}: rolling back to {to}")
+            }
+            DeployEvent::Finished { outcome } => {
+                let Outcome { verdict, revision, .. } = outcome.as_ref();
+                write!(f, "{target}: {verdict}")?;
+                revision.as_ref().map_or(Ok(()), |revision| write!(f, " ({})", revision.short_id()))
+            }
+        }
+    }
+}
+
+fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureReport) -> fmt::Result {
+    write!(f, "{target}: FAILING: {failure}")?;
+    for evidence in &failure.evidence {
+        for line in text::printable(&evidence.message).lines() {
+            write!(f, "\n    {}: {line}", evidence.source)?;
+        }
+    }
+    write!(f, "\n    what to do: {}", failure.advice())
+}
+
+impl Revision {
+    /// The id without the account and region of an ARN: `web:41`.
+    pub fn short_id(&self) -> &str {
+        self.id.rsplit('/').next().unwrap_or(&self.id)
+    }
+}
+
+/// The counts: `1/2 running, 1 starting (deploying)`.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Progress { desired, running, pending, failed, old, stage } = self;
+        write!(f, "{running}/{desired} running")?;
+        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old")] {
+            if *count > 0 {
+                write!(f, ", {count} {word}")?;
+            }
+        }
+        if stage.is_empty() { Ok(()) } else { write!(f, " ({stage})") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Digest, DigestRef,
+        deploy::{Cause, Evidence, EvidenceKind, Verdict},
+    };
+
+    fn id() -> TargetId {
+        TargetId::new("ecs/shop/web")
+    }
+
+    fn revision(id: &str) -> Revision {
+        Revision::new(id, "web:1")
+    }
+
+    #[test]
+    fn a_failure_is_one_entry_with_its_evidence_and_advice() {
+        let evidence = |message: &str| Evidence {
+            kind: EvidenceKind::Log,
+            source: "web".into(),
+            message: message.into(),
+            at: None,
+        };
+        let mut failure = FailureReport::new(Cause::ContainerExited, "exited");
+        failure.evidence = vec![evidence("a\nb"), evidence("")];
+        let event = DeployEvent::Failing { target: id(), failure };
+        let lines = event.to_string();
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(
+            lines[..3],
+            ["ecs/shop/web: FAILING: a container ended: exited", "    web: a", "    web: b"]
+        );
+        assert!(lines[3].starts_with("    what to do: ") && lines.len() == 4, "{lines:?}");
+    }
+
+    #[test]
+    fn an_event_is_one_entry() {
+        let image: DigestRef = format!("r.example.com/web@{}", Digest::sha256("x")).parse().unwrap();
+        let short = image.digest().abbreviated();
+        let current = Some(revision("arn:aws:ecs:eu-central-1:1:task-definition/web:41"));
+        let planned = |image, changes| {
+            DeployEvent::Planned { target: id(), image, current: current.clone(), changes }.to_string()
+        };
+        assert_eq!(planned(Some(image.clone()), true), format!("ecs/shop/web: web:41 -> {short}"));
+        assert_eq!(planned(Some(image), false), format!("ecs/shop/web: web:41 runs {short} already"));
+        assert_eq!(planned(None, true), "ecs/shop/web: restoring an earlier revision (now web:41)");
+
+        let progress =
+            Progress { desired: 2, running: 1, old: 2, stage: "ramp".into(), ..Progress::default() };
+        let event = DeployEvent::Progress { target: id(), progress };
+        assert_eq!(event.to_string(), "ecs/shop/web: 1/2 running, 2 old (ramp)");
+
+        let outcome = Outcome {
+            verdict: Verdict::Deployed,
+            revision: Some(revision("web:42")),
+            ..Outcome::unproven(id())
+        };
+        let event = DeployEvent::Finished { outcome: Box::new(outcome) };
+        assert_eq!(event.to_string(), "ecs/shop/web: deployed (web:42)");
+    }
+}

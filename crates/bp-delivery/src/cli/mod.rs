@@ -1,0 +1,83 @@
+//! Arguments that several binaries take. Flags win over environment variables, and those over `bp.toml`.
+
+mod config;
+mod copy;
+mod delivery;
+
+use std::time::Duration;
+
+use bp_artifact::time::parse_duration;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
+
+pub use self::{
+    config::{ConfigArgs, FileArgs},
+    copy::CopyArgs,
+    delivery::{DeliveryArgs, EnvironmentArgs, ImageArgs, ServiceArg, ServicesArgs, TakeOverArgs},
+};
+use crate::{Failure, Output};
+
+/// How to show what happens.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// How to show what happens: bars or lines on standard error, or JSON lines on standard output
+    #[arg(long, value_enum, default_value_t, env = "BP_OUTPUT", global = true)]
+    pub output: Output,
+}
+
+/// How long to watch.
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    /// How long to watch a deployment: 90s, 15m, 1h30m; defaults to deploy.timeout of bp.toml
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// How long to wait for the image, besides what `bp.toml` says.
+#[derive(Debug, Clone, Args)]
+pub struct ImageTimeoutArgs {
+    /// How long to wait for the image to appear in the registry: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub image_timeout: Option<Duration>,
+}
+
+/// The flags that the command line has, as opposed to variables and defaults: a pipeline sets variables for all its
+/// steps, and a step that has no use for one ignores it.
+///
+/// Flatten it as the first field of a struct: it sees the flags of the fields behind it.
+#[derive(Debug, Clone, Default)]
+pub struct Given(Vec<String>);
+
+impl Given {
+    /// Refuses those of `flags` that were given, because they have no effect in this `case`: `with --image`.
+    ///
+    /// # Errors
+    /// When one of them was given.
+    pub fn refuse(&self, flags: &[&str], case: &str) -> Result<(), Failure> {
+        match flags.iter().find(|flag| self.0.iter().any(|given| given == *flag)) {
+            Some(flag) => Err(Failure::bad_input(format!("--{flag} has no effect {case}: leave it out"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromArgMatches for Given {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Ok(Given(matches.ids().map(clap::Id::as_str).filter(given).map(|id| id.replace('_', "-")).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Given {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}

@@ -1,0 +1,38 @@
+//! What `bp.toml` says of a task definition.
+
+use std::path::Path;
+
+use bp_artifact::EcsConfig;
+use bp_ecs::{ContainerOverlay, Overlay, TaskDefinition};
+
+use crate::Failure;
+
+/// What bp.toml lays over the definition: sizes, and the container's variables, secrets and log options.
+pub(super) fn overlay(ecs: &EcsConfig, container: &str) -> Overlay {
+    let mut own = ContainerOverlay::default();
+    for (name, value) in &ecs.variables {
+        own = own.variable(name, value);
+    }
+    for (name, reference) in &ecs.secrets {
+        own = own.secret(name, reference);
+    }
+    for (name, value) in &ecs.log_options {
+        own = own.log_option(name, value);
+    }
+    let mut overlay = Overlay::default().container(container, own);
+    for (name, image) in &ecs.images {
+        overlay = overlay.container(name, ContainerOverlay::default().image(image.clone()));
+    }
+    let overlay = ecs.cpu.iter().fold(overlay, Overlay::cpu);
+    ecs.memory.iter().fold(overlay, Overlay::memory)
+}
+
+/// Reads a task definition from a file, as aws-cli writes it.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub(super) fn definition(file: &Path) -> Result<TaskDefinition, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::bad_input(format!("cannot read {}: {error}", file.display())))?;
+    Ok(TaskDefinition::from_json(&file.display().to_string(), &text)?)
+}

@@ -1,0 +1,58 @@
+//! A percentage that may fail, of the tasks or pods that are wanted now.
+
+use std::num::NonZeroU32;
+
+use bp_artifact::{EcsConfig, FailureLimit, Workload, WorkloadKind};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
+
+use crate::Failure;
+
+/// How many tasks of the service.
+pub(super) async fn tasks(
+    limit: FailureLimit,
+    client: &aws_sdk_ecs::Client,
+    ecs: &EcsConfig,
+) -> Result<NonZeroU32, Failure> {
+    let FailureLimit::Percent(_) = limit else { return Ok(limit.of(0)) };
+    let answer = client.describe_services().cluster(&ecs.cluster).services(&ecs.service).send().await;
+    let answer = answer.map_err(|error| {
+        Failure::unavailable(format!(
+            "cannot read how many tasks {} wants: {}",
+            ecs.service,
+            bp_artifact::chain(&error)
+        ))
+    })?;
+    // A service that does not exist is reported by the deployment.
+    let wanted = answer.services().first().map_or(0, |service| service.desired_count());
+    Ok(limit.of(u32::try_from(wanted).unwrap_or(0)))
+}
+
+/// How many pods of the workload.
+pub(super) async fn pods(
+    limit: FailureLimit,
+    client: &kube::Client,
+    namespace: &str,
+    workload: &Workload,
+) -> Result<NonZeroU32, Failure> {
+    let FailureLimit::Percent(_) = limit else { return Ok(limit.of(0)) };
+    let (group, kind, wanted) = match workload.kind {
+        WorkloadKind::Deployment => ("apps", "Deployment", "/spec/replicas"),
+        WorkloadKind::StatefulSet => ("apps", "StatefulSet", "/spec/replicas"),
+        WorkloadKind::DaemonSet => ("apps", "DaemonSet", "/status/desiredNumberScheduled"),
+        WorkloadKind::Job => ("batch", "Job", "/spec/parallelism"),
+        _ => return Ok(limit.of(0)),
+    };
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let found = api.get_opt(&workload.name).await.map_err(|error| {
+        Failure::unavailable(format!(
+            "cannot read how many pods {workload} wants: {}",
+            bp_artifact::chain(&error)
+        ))
+    })?;
+    let wanted = found.and_then(|object| object.data.pointer(wanted)?.as_u64()).unwrap_or(1);
+    Ok(limit.of(u32::try_from(wanted).unwrap_or(u32::MAX)))
+}

@@ -1,0 +1,286 @@
+//! From an environment of `bp.toml` to the targets that are deployed to.
+
+mod ecs;
+mod limits;
+
+use std::{sync::Arc, time::Duration};
+
+use bp_artifact::{
+    DeployPlatform, EksObject, EnvironmentConfig, FailureLimit, ReleaseConfig, ResolvedImage, ServiceConfig,
+    Step, Target,
+};
+use bp_ecs::{Cluster, EcsTarget, Options};
+
+use crate::{Clients, Failure};
+
+/// One service in an environment, ready to be worked on.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The environment.
+    pub environment: EnvironmentConfig,
+    /// The service.
+    pub service: ServiceConfig,
+    /// The environment's clients.
+    pub clients: Clients,
+    deadline: Duration,
+    cadence: Option<Duration>,
+    take_over: bool,
+}
+
+impl Delivery {
+    /// A service whose deployments are watched for as long as `deploy.timeout` says.
+    pub fn new(environment: EnvironmentConfig, service: ServiceConfig, clients: Clients) -> Self {
+        let deadline = service.deploy.timeout;
+        Delivery { environment, service, clients, deadline, cadence: None, take_over: false }
+    }
+
+    /// Watches for at most this time instead, if one is given.
+    pub fn deadline(mut self, deadline: Option<Duration>) -> Self {
+        self.deadline = deadline.unwrap_or(self.deadline);
+        self
+    }
+
+    /// Takes the image's field in Kubernetes from whoever owns it.
+    pub fn take_over(mut self, yes: bool) -> Self {
+        self.take_over = yes;
+        self
+    }
+
+    /// Looks this often at services that have to be asked, instead of at bp-ecs' own pace.
+    pub fn cadence(mut self, cadence: Duration) -> Self {
+        self.cadence = Some(cadence);
+        self
+    }
+
+    /// The ECS service, with what bp.toml lays over its task definition.
+    ///
+    /// # Errors
+    /// When none is configured, bp.toml names no container and there are several, or its file of a definition is none.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, where bp.toml names no container or a percentage.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn ecs(&self) -> Result<EcsTarget, Failure> {
+        self.ecs_with(|options| options).await
+    }
+
+    /// The same, with some options of its own.
+    ///
+    /// # Errors
+    /// As [`ecs`](Self::ecs).
+    ///
+    /// # Permissions
+    /// As [`ecs`](Self::ecs).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn ecs_with(&self, adjust: impl FnOnce(Options) -> Options) -> Result<EcsTarget, Failure> {
+        let ecs = self.service.ecs()?;
+        let mut options = adjust(Options::new(self.deadline)?);
+        if let Some(cadence) = self.cadence {
+            options = options.cadence(cadence)?;
+        }
+        options = options.on_failure(self.service.deploy.on_failure);
+        let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
+        if let Some(limit) = self.service.limits.failures {
+            options = options.fail_after(limits::tasks(limit, &self.clients.ecs(), ecs).await?);
+        }
+        let service = cluster.service(&ecs.service, options);
+        let first = match &ecs.container {
+            Some(container) => container.clone(),
+            None => only(service.definition().await?.container_names())?,
+        };
+        let overlay = ecs::overlay(ecs, &first);
+        let service = service.container(first).overlay(overlay);
+        #[cfg(feature = "logs")]
+        let service = service.logs(self.clients.logs());
+        let service = ecs.also.iter().fold(service, EcsTarget::container);
+        match &ecs.definition {
+            Some(file) => Ok(service.base(ecs::definition(file)?)),
+            None => Ok(service),
+        }
+    }
+
+    /// The workload or the Helm release on EKS.
+    ///
+    /// # Errors
+    /// When none is configured, the cluster cannot be reached, or this build has no Helm.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`; `get` on the workload, where bp.toml has a percentage.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn eks(&self) -> Result<Arc<dyn Target>, Failure> {
+        match &self.service.eks()?.object {
+            EksObject::Workload(_) => Ok(Arc::new(self.eks_with(|options| options).await?)),
+            EksObject::Release(release) => self.release(release).await,
+        }
+    }
+
+    #[cfg(feature = "helm")]
+    async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
+        let namespace = self.namespace().await?;
+        let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
+        target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
+        if let Some(digest) = release.digest_key.clone() {
+            target = target.image_keys(bp_eks::ImageKeys { digest, ..bp_eks::ImageKeys::default() });
+        }
+        if let Some(program) = std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
+            target = target.program(program);
+        }
+        Ok(Arc::new(target))
+    }
+
+    #[cfg(not(feature = "helm"))]
+    async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
+        let name = &release.name;
+        Err(Failure::bad_input(format!("the Helm release {name} needs a build with the feature `helm`")))
+    }
+
+    /// The EKS workload, with options of the caller's on top of what bp.toml says.
+    ///
+    /// # Errors
+    /// When none is configured, or the cluster cannot be reached.
+    ///
+    /// # Permissions
+    /// As [`eks`](Self::eks).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn eks_with(
+        &self,
+        change: impl FnOnce(bp_eks::Options) -> bp_eks::Options,
+    ) -> Result<bp_eks::EksTarget, Failure> {
+        let eks = self.service.eks()?;
+        let EksObject::Workload(workload) = &eks.object else {
+            return Err(Failure::bad_input(
+                "eks.release names a Helm release, not a workload: use dual-deploy or deploy-helm",
+            ));
+        };
+        let client = self.clients.kube(&eks.cluster).await?;
+        let mut options = self.eks_workload_options()?;
+        if let Some(limit) = self.service.limits.failures {
+            options = options.fail_after(limits::pods(limit, &client, &eks.namespace, workload).await?);
+        }
+        let namespace = bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace);
+        let target = namespace.workload(workload.clone(), change(options));
+        Ok(eks.container.iter().fold(target, bp_eks::EksTarget::container))
+    }
+
+    /// The namespace of the EKS cluster.
+    ///
+    /// # Errors
+    /// When none is configured, or the cluster cannot be reached.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn namespace(&self) -> Result<bp_eks::Namespace, Failure> {
+        let eks = self.service.eks()?;
+        let client = self.clients.kube(&eks.cluster).await?;
+        Ok(bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace))
+    }
+
+    /// How rollouts on the EKS cluster are to go: with bp.toml's variables.
+    ///
+    /// # Errors
+    /// When the deadline is zero, or no workload is configured.
+    pub fn eks_workload_options(&self) -> Result<bp_eks::Options, Failure> {
+        let variables = &self.service.eks()?.variables;
+        Ok(variables
+            .iter()
+            .fold(self.eks_options()?, |options, (name, value)| options.environment(name, value)))
+    }
+
+    /// How work on the EKS cluster is to go.
+    ///
+    /// # Errors
+    /// When the deadline is zero.
+    pub fn eks_options(&self) -> Result<bp_eks::Options, Failure> {
+        let options = bp_eks::Options::new(self.deadline)?
+            .take_over(self.take_over)
+            .on_failure(self.service.deploy.on_failure);
+        Ok(match self.service.limits.failures {
+            Some(FailureLimit::Count(pods)) => options.fail_after(pods),
+            // Of how many is not known before the workload is read.
+            Some(FailureLimit::Percent(_)) | None => options,
+        })
+    }
+
+    /// Every target of the service.
+    ///
+    /// # Errors
+    /// When one cannot be reached.
+    ///
+    /// # Permissions
+    /// As [`ecs`](Self::ecs) and [`eks`](Self::eks).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn targets(&self) -> Result<Vec<Arc<dyn Target>>, Failure> {
+        Ok(self.on_platforms().await?.into_iter().map(|(_, target)| target).collect())
+    }
+
+    async fn on_platforms(&self) -> Result<Vec<(DeployPlatform, Arc<dyn Target>)>, Failure> {
+        let mut targets: Vec<(DeployPlatform, Arc<dyn Target>)> = Vec::new();
+        if self.service.has_ecs() {
+            targets.push((DeployPlatform::Ecs, Arc::new(self.ecs().await?)));
+        }
+        if self.service.has_eks() {
+            targets.push((DeployPlatform::Eks, self.eks().await?));
+        }
+        Ok(targets)
+    }
+}
+
+/// The steps of a deployment of several services, each with its image, in the order that `after` and `deploy.order` of
+/// bp.toml say.
+///
+/// # Errors
+/// When a target cannot be reached.
+///
+/// # Permissions
+/// Those of reading the targets: `ecs:DescribeServices`, `eks:DescribeCluster`.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn steps(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::new();
+    for (delivery, image) in services {
+        let level = level(&delivery.service, services);
+        for (platform, target) in delivery.on_platforms().await? {
+            let second = delivery.service.deploy.first.is_some_and(|first| first != platform);
+            steps.push(Step { target, image: image.clone(), stage: 2 * level + u32::from(second) });
+        }
+    }
+    Ok(steps)
+}
+
+/// How many of the chosen services are deployed one after the other before this one. Services that were not chosen are not
+/// waited for.
+fn level(service: &ServiceConfig, chosen: &[(Delivery, ResolvedImage)]) -> u32 {
+    let is_before = |delivery: &&Delivery| {
+        delivery.service.name.as_ref().is_some_and(|name| service.after.contains(name))
+    };
+    let before = chosen.iter().map(|(delivery, _)| delivery).filter(is_before);
+    before.map(|delivery| level(&delivery.service, chosen) + 1).max().unwrap_or(0)
+}
+
+/// The one container of a definition, where `bp.toml` names none.
+fn only(mut containers: Vec<String>) -> Result<String, Failure> {
+    match (containers.pop(), containers.is_empty()) {
+        (Some(container), true) => Ok(container),
+        (last, _) => {
+            containers.extend(last);
+            let all = containers.join(", ");
+            Err(Failure::bad_input(format!(
+                "the task definition has the containers {all}: name one in bp.toml"
+            )))
+        }
+    }
+}

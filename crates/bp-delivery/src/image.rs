@@ -1,0 +1,116 @@
+//! Waiting for an image that is being pushed or promoted.
+
+use std::time::Duration;
+
+use bp_artifact::{
+    ImageRef, Missed, Resolve, ResolveError, ResolvedImage, Wait, WaitError, chain, wait_for_with,
+};
+
+/// How often a registry is asked for the image.
+const CADENCE: Duration = Duration::from_secs(2);
+/// How often the wait is reported.
+const REPORTS: Duration = Duration::from_secs(30);
+
+/// A wait of at most `timeout`, at a pace that registries take.
+///
+/// # Errors
+/// When the time is zero.
+pub fn patience(timeout: Duration) -> Result<Wait, WaitError> {
+    Wait::new(timeout, CADENCE)
+}
+
+/// Resolves `image`, waiting until it exists; `say` takes a line at the first attempt that does not find it, and one every
+/// half a minute.
+///
+/// # Errors
+/// When the image does not appear in time (unavailable), the registry cannot be asked, or what waiting does not correct:
+/// wrong credentials end the wait at once.
+///
+/// # Permissions
+/// Those of the resolver: on Amazon ECR `ecr:BatchGetImage`, for tags `ecr:DescribePullThroughCacheRules` too.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn wait_for_image(
+    resolver: &dyn Resolve,
+    image: &ImageRef,
+    wait: Wait,
+    mut say: impl FnMut(String),
+) -> Result<ResolvedImage, ResolveError> {
+    let mut reported = None;
+    let missed = |missed: Missed<'_>| match reported {
+        None => {
+            reported = Some(missed.waited);
+            let why = missed.error.map_or_else(String::new, |error| format!(": {}", chain(error)));
+            say(format!("waiting up to {:?} for {image}{why}", wait.deadline()));
+        }
+        Some(at) if missed.waited.saturating_sub(at) >= REPORTS => {
+            reported = Some(missed.waited);
+            let waited = Duration::from_secs(missed.waited.as_secs());
+            say(format!("still waiting for {image} ({waited:?}, {} attempts)", missed.attempts));
+        }
+        Some(_) => {}
+    };
+    wait_for_with(resolver, image, wait, missed).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use bp_artifact::Classified;
+
+    use super::*;
+
+    /// Never has the image; or has no credentials.
+    struct Without {
+        credentials: bool,
+    }
+
+    impl Resolve for Without {
+        fn resolve<'a>(
+            &'a self,
+            image: &'a ImageRef,
+        ) -> Pin<Box<dyn Future<Output = Result<ResolvedImage, ResolveError>> + Send + 'a>> {
+            let error = if self.credentials {
+                ResolveError::ImageNotFound { image: image.clone(), request_id: None }
+            } else {
+                let repository = image.repository().clone();
+                ResolveError::NoCredentials { repository, source: "expired".into() }
+            };
+            Box::pin(async { Err(error) })
+        }
+    }
+
+    async fn wait(credentials: bool) -> (ResolveError, Vec<String>, Duration) {
+        let start = tokio::time::Instant::now();
+        let image = "r.example.com/web:1".parse().unwrap();
+        let mut lines = Vec::new();
+        let wait = patience(Duration::from_secs(100)).unwrap();
+        let end = wait_for_image(&Without { credentials }, &image, wait, |line| lines.push(line)).await;
+        (end.unwrap_err(), lines, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_the_wait_at_its_start_and_every_half_minute() {
+        let (error, lines, took) = wait(true).await;
+        assert!(
+            matches!(error, ResolveError::NotInTime { .. })
+                && error.class() == bp_artifact::ErrorClass::Unavailable
+        );
+        assert_eq!((took, lines.len()), (Duration::from_secs(100), 4), "{lines:?}");
+        assert!(
+            lines[0].starts_with("waiting up to 100s for r.example.com/web:1: ")
+                && lines[0].contains("does not exist"),
+            "{lines:?}"
+        );
+        assert!(lines[1].starts_with("still waiting for r.example.com/web:1 (3"), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_credentials_end_the_wait_at_once() {
+        let (error, lines, took) = wait(false).await;
+        assert!(matches!(error, ResolveError::NoCredentials { .. }));
+        assert_eq!((took, lines.len()), (Duration::ZERO, 0));
+    }
+}

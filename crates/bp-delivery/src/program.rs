@@ -1,0 +1,172 @@
+//! The frame of a program: arguments, logging, signals, the last line, the exit code.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    process,
+    time::Duration,
+};
+
+use bp_artifact::{ExitCode, text};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    Ui,
+    cli::OutputArgs,
+    printer::{self, Printer, Stream},
+    verb::Verb,
+};
+
+// The command line of a program: the verb's arguments, and those that all take. No doc comment here: `--help` opens with
+// that of the verb.
+#[derive(Parser)]
+#[command(name = V::NAME, version)]
+struct CommandLine<V: Verb> {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    verb: V,
+}
+
+/// The command line of a verb, as its `--help` shows it.
+pub fn command<V: Verb>() -> Command {
+    without_values(CommandLine::<V>::command())
+}
+
+/// Runs a verb as a program of its own: reads its arguments, does its work, and turns the end into the exit code.
+///
+/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. SIGINT and SIGTERM drop the work, which lets
+/// running operations stop at their next safe point and leaves the platform at work: the same command resumes.
+pub fn run<V: Verb>() -> process::ExitCode {
+    panic::set_hook(Box::new(printer::panicked));
+    let CommandLine { output, verb } = match command_line::<V>() {
+        Ok(line) => line,
+        Err(code) => return code,
+    };
+    let ui = Ui::new(output.output);
+    let printer = ui.printer().clone();
+    tracing_subscriber::fmt()
+        .with_writer(move || printer.clone())
+        .with_ansi(false)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")))
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui.error(&format!("cannot start: {error}"));
+            return ExitCode::Unexpected.into();
+        }
+    };
+    let code =
+        panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(verb, &ui)))).unwrap_or_else(|_| {
+            ui.error(
+            "the program stopped because of the bug above; changes already applied remain, rerun to resume",
+        );
+            ExitCode::Unexpected
+        });
+    ui.close();
+    // Tasks that are still winding down get a moment to reach their safe point.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    code.into()
+}
+
+/// The work of a verb up to its end or to a signal.
+async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
+    let signal = async { if V::HANDLES_SIGNALS { std::future::pending().await } else { signal().await } };
+    tokio::select! {
+        biased;
+        end = verb.run(ui.clone()) => match end {
+            Ok(code) => code,
+            Err(failure) => {
+                ui.error(&failure.to_string());
+                failure.exit_code()
+            }
+        },
+        signal = signal => {
+            ui.error("interrupted: changes already applied remain; rerun the same command to resume");
+            signal.exit_code()
+        }
+    }
+}
+
+/// A signal that asks a program to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: somebody pressed Ctrl-C, or a workflow was cancelled.
+    Interrupt,
+    /// SIGTERM: the machine, the container or the build is being stopped.
+    Terminate,
+}
+
+impl Signal {
+    /// How a program ends that ends because of it.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Signal::Interrupt => ExitCode::Interrupted,
+            Signal::Terminate => ExitCode::Terminated,
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM. From the first call on neither ends the process by itself.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub async fn signal() -> Signal {
+    let terminate = async {
+        #[cfg(unix)]
+        if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            && terminate.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        // A process that can listen for no signals ends by them.
+        interrupt = tokio::signal::ctrl_c() => match interrupt {
+            Ok(()) => Signal::Interrupt,
+            Err(_) => std::future::pending().await,
+        },
+        () = terminate => Signal::Terminate,
+    }
+}
+
+/// Reads the command line; on a wrong one, or when help is asked for, prints what clap says and returns the exit code.
+fn command_line<V: Verb>() -> Result<CommandLine<V>, process::ExitCode> {
+    let mut command = command::<V>();
+    let line = command.try_get_matches_from_mut(std::env::args_os());
+    line.and_then(|matches| CommandLine::from_arg_matches(&matches)).map_err(|error| {
+        let (stream, code) = if error.use_stderr() {
+            (Stream::Err, ExitCode::BadInput)
+        } else {
+            (Stream::Out, ExitCode::Done)
+        };
+        let printer = Printer::new(false);
+        for line in quoting_safely(error.with_cmd(&command)).render().to_string().trim_end().lines() {
+            printer.entry(stream, line);
+        }
+        code.into()
+    })
+}
+
+/// Help names the variables, and does not quote their values.
+fn without_values(command: Command) -> Command {
+    command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(without_values)
+}
+
+/// What the error quotes of the command line stays on the line where clap puts it.
+fn quoting_safely(mut error: clap::Error) -> clap::Error {
+    let quoted = |value: &ContextValue| match value {
+        ContextValue::String(text) => Some(ContextValue::String(text::single_line(text))),
+        ContextValue::Strings(texts) => {
+            Some(ContextValue::Strings(texts.iter().map(|text| text::single_line(text)).collect()))
+        }
+        _ => None,
+    };
+    let changed: Vec<_> = error.context().filter_map(|(kind, value)| Some((kind, quoted(value)?))).collect();
+    for (kind, value) in changed {
+        error.insert(kind, value);
+    }
+    error
+}

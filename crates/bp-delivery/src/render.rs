@@ -1,0 +1,326 @@
+//! What a person or a program sees of the events: bars, lines or JSON lines, all from the same stream.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Display,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bp_artifact::{
+    DeployEvent, DigestRef, Event, ExitCode, Operation, Outcome, Receipt, SagaEvent, TargetReceipt, Verdict,
+    text,
+};
+use bp_eks::{SlotState, Traffic};
+use bp_promote::{Carried, CopyEvent};
+use futures_util::FutureExt as _;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::printer::{Printer, Stream, for_bar};
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Output {
+    /// Bars on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// Plain lines, as CI logs want them.
+    Lines,
+    /// One JSON object a line on standard output, and nothing else there.
+    Json,
+}
+
+/// An event that people can be shown: its `Display` is an entry of a log.
+pub trait Show: Event + Serialize + Display {
+    /// What it is shown as.
+    fn view(&self) -> View<'_>;
+}
+
+/// What an event is shown as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum View<'a> {
+    /// An entry: the event's `Display`.
+    Entry,
+    /// A bar on a terminal; elsewhere an entry, if `logged`.
+    Bar {
+        /// What the bar is of; a later event moves the same bar.
+        key: &'a str,
+        /// How far it is.
+        position: u64,
+        /// Where its end is.
+        length: u64,
+        /// Beside the bar.
+        message: String,
+        /// Whether it is an entry where no bars are drawn.
+        logged: bool,
+    },
+    /// The entry that ends the bar of this key.
+    End(&'a str),
+    /// Not at all.
+    Nothing,
+}
+
+/// Shows events. Cheap to clone; all clones draw to the same place.
+#[derive(Clone)]
+pub struct Ui(Arc<Inner>);
+
+struct Inner {
+    json: bool,
+    printer: Printer,
+    /// Whether bars are drawn; if not, progress is printed as lines when it changes.
+    draws: bool,
+    open: Mutex<HashMap<String, ProgressBar>>,
+}
+
+impl Ui {
+    /// Bars when standard error is a terminal and nobody asked for something else.
+    pub fn new(output: Output) -> Self {
+        let terminal = Printer::has_terminal() && std::env::var_os("CI").is_none();
+        let draws = output == Output::Auto && terminal;
+        let json = output == Output::Json;
+        Ui(Arc::new(Inner { json, printer: Printer::new(draws), draws, open: Mutex::default() }))
+    }
+
+    pub(crate) fn printer(&self) -> &Printer {
+        &self.0.printer
+    }
+
+    /// An entry for people, on standard error. Its first line begins at column 1, further ones are indented.
+    pub fn say(&self, entry: impl Display) {
+        if !self.0.json {
+            self.0.printer.entry(Stream::Err, &entry.to_string());
+        }
+    }
+
+    /// The result, on standard output: as `entry` for people and shells, as `value` for programs.
+    pub fn result(&self, entry: impl Display, value: &impl Serialize) {
+        self.results([entry], value);
+    }
+
+    /// A result of several entries, each of which begins at column 1.
+    pub fn results(&self, entries: impl IntoIterator<Item = impl Display>, value: &impl Serialize) {
+        if self.0.json {
+            self.json("result", value);
+        } else {
+            for entry in entries {
+                self.0.printer.entry(Stream::Out, &entry.to_string());
+            }
+        }
+    }
+
+    /// A result that is a JSON document for people and programs alike.
+    pub fn document(&self, value: &Value) {
+        if self.0.json {
+            self.json("result", value);
+        } else {
+            self.0.printer.json(Stream::Out, &format!("{value:#}"));
+        }
+    }
+
+    /// The last line before a failing end.
+    pub fn error(&self, line: &str) {
+        if self.0.json {
+            self.json("error", &line);
+        }
+        self.0.printer.entry(Stream::Err, &format!("error: {}", text::single_line(line)));
+    }
+
+    /// Takes all bars down.
+    pub fn close(&self) {
+        for (_, bar) in self.open().drain() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn json(&self, kind: &str, value: &impl Serialize) {
+        self.0.printer.value(&Line { kind, data: value });
+    }
+
+    /// Shows the events of an operation to its end and gives its report.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the operation, which stops at its next safe point.
+    pub async fn follow<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
+        self.follow_until(work, std::future::pending()).await
+    }
+
+    /// The same; when `stop` completes, the operation is asked to stop, and its report says how far it came.
+    ///
+    /// # Cancel safety
+    /// As [`follow`](Self::follow).
+    pub async fn follow_until<E: Show, R: Send + 'static>(
+        &self,
+        mut work: Operation<E, R>,
+        stop: impl Future<Output = ()>,
+    ) -> R {
+        let mut stop = pin!(stop.fuse());
+        loop {
+            let event = tokio::select! {
+                event = work.next_event() => event,
+                () = &mut stop => {
+                    work.cancel();
+                    continue;
+                }
+            };
+            match (event, self.0.json) {
+                (Some(event), true) => self.json("event", &event),
+                (Some(event), false) => self.show(&event),
+                (None, _) => break,
+            }
+        }
+        self.close();
+        work.await
+    }
+
+    /// The end of work on one target, and the exit code that says so.
+    pub fn ended(&self, outcome: Outcome) -> ExitCode {
+        let detail = if outcome.detail.is_empty() { String::new() } else { format!(" ({})", outcome.detail) };
+        self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict()), &outcome);
+        outcome.verdict().into()
+    }
+
+    /// Who has the traffic of a Service.
+    pub fn traffic(&self, traffic: &Traffic) -> ExitCode {
+        let line = |word: &str, state: &SlotState| {
+            let SlotState { slot, image, replicas, available, .. } = state;
+            let image = image.as_deref().unwrap_or("no Deployment");
+            format!("{word}: {} ({}): {available}/{replicas} available, {image}", slot.name, slot.deployment)
+        };
+        self.results([line("live", &traffic.live), line("idle", &traffic.idle)], traffic);
+        ExitCode::Done
+    }
+
+    /// The end of a deployment to several targets.
+    pub fn receipt(&self, receipt: &Receipt) {
+        let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
+        self.targets(receipt, &verdict);
+    }
+
+    /// The end of a rollback of several targets.
+    pub fn rollback(&self, receipt: &Receipt) {
+        match receipt.rollback_verdict() {
+            Verdict::Deployed => self.targets(receipt, "rolled back to the previous revisions"),
+            verdict => self.targets(receipt, &verdict.to_string()),
+        }
+    }
+
+    fn targets(&self, receipt: &Receipt, verdict: &str) {
+        for target in &receipt.targets {
+            if let Some(error) = &target.error {
+                self.say(format!("{}: {error}", target.target));
+            }
+        }
+        let others = receipt.targets.iter().filter_map(|target| target.image.as_ref());
+        let images: BTreeSet<&DigestRef> =
+            others.chain([&receipt.image]).map(|image| &image.reference).collect();
+        let images: Vec<String> = images.into_iter().map(ToString::to_string).collect();
+        let targets: String = receipt.targets.iter().filter_map(not_done).collect();
+        self.result(format!("{}: {verdict}{targets}", images.join(", ")), receipt);
+    }
+
+    fn show(&self, event: &impl Show) {
+        match event.view() {
+            View::Entry => self.say(event),
+            View::Bar { key, position, length, message, .. } if self.0.draws => {
+                let bar = self.bar(key, length);
+                bar.set_length(length);
+                bar.set_position(position);
+                bar.set_message(for_bar(&message));
+            }
+            View::Bar { logged: true, .. } => self.say(event),
+            View::End(key) => {
+                if let Some(bar) = self.open().remove(key) {
+                    bar.finish_and_clear();
+                }
+                self.say(event);
+            }
+            View::Bar { logged: false, .. } | View::Nothing => {}
+        }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, ProgressBar>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bar of `key`, made when it is first asked for.
+    fn bar(&self, key: &str, length: u64) -> ProgressBar {
+        let mut open = self.open();
+        let bar = open.entry(key.to_owned()).or_insert_with(|| {
+            let style = ProgressStyle::with_template("{prefix} {bar:24.green} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::new(length).with_style(style).with_prefix(for_bar(key));
+            let bar = self.0.printer.bars().add(bar);
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        bar.clone()
+    }
+}
+
+/// A line of JSON: what it is, and the value.
+#[derive(Serialize)]
+struct Line<'a, T: Serialize> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    data: &'a T,
+}
+
+/// The line of a target that is not as it was to be: how its deployment, or its rollback, ended, and why.
+fn not_done(target: &TargetReceipt) -> Option<String> {
+    let outcome = target.restored.as_ref().or(target.outcome.as_ref())?;
+    let rollback = if target.restored.is_some() { "rollback: " } else { "" };
+    let Outcome { verdict, detail, .. } = outcome;
+    let told = verdict.is_success() || detail.is_empty() || target.error.is_some();
+    (!told).then(|| format!("\n  {}: {rollback}{verdict} ({detail})", target.target))
+}
+
+impl Show for DeployEvent {
+    fn view(&self) -> View<'_> {
+        match self {
+            DeployEvent::Progress { target, progress } => View::Bar {
+                key: target.as_str(),
+                position: u64::from(progress.running),
+                length: u64::from(progress.desired),
+                message: progress.to_string(),
+                logged: true,
+            },
+            DeployEvent::Finished { outcome } => View::End(outcome.target.as_str()),
+            _ => View::Entry,
+        }
+    }
+}
+
+impl Show for CopyEvent {
+    fn view(&self) -> View<'_> {
+        match self {
+            CopyEvent::Progress(progress) => View::Bar {
+                key: "copy",
+                position: progress.bytes,
+                length: progress.bytes_total,
+                message: format!("{} of {}", HumanBytes(progress.bytes), HumanBytes(progress.bytes_total)),
+                // The entries of the blobs say the same.
+                logged: false,
+            },
+            CopyEvent::Blob { how, .. } | CopyEvent::Manifest { how, .. } if *how != Carried::Sent => {
+                View::Nothing
+            }
+            CopyEvent::Referrer { .. } => View::Nothing,
+            _ => View::Entry,
+        }
+    }
+}
+
+impl Show for SagaEvent {
+    fn view(&self) -> View<'_> {
+        match self {
+            SagaEvent::Target(event) => event.view(),
+            SagaEvent::Ended { .. } => View::Nothing,
+            _ => View::Entry,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The clients of one environment.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_config::{Region, SdkConfig};
+use bp_artifact::{EcrResolver, PlatformImage, Registry, Resolve, ResolvedImage};
+use bp_eks::Connector;
+use bp_promote::{DockerConfig, EcrClients, RegistryResolver};
+use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
+use tokio::sync::Mutex;
+
+use super::Endpoints;
+use crate::Failure;
+
+/// The clients of one environment: in its region, with its role. Made by [`Session::open`](super::Session::open).
+#[derive(Clone)]
+pub struct Clients {
+    pub(super) config: SdkConfig,
+    pub(super) endpoints: Endpoints,
+    /// The clusters that are connected to.
+    clusters: Arc<Mutex<BTreeMap<String, kube::Client>>>,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients")
+            .field("config", &self.config)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    pub(super) fn new(config: SdkConfig, endpoints: Endpoints) -> Self {
+        Clients { config, endpoints, clusters: Arc::default() }
+    }
+
+    /// Amazon ECR in the region of `registry`, or in the environment's if that is no ECR registry.
+    pub fn ecr(&self, registry: &Registry) -> aws_sdk_ecr::Client {
+        let mut config = aws_sdk_ecr::config::Builder::from(&self.config);
+        if let Some((_, region)) = registry.ecr() {
+            config = config.region(Region::new(region.to_owned()));
+        }
+        aws_sdk_ecr::Client::from_conf(config.build())
+    }
+
+    /// Amazon ECS.
+    pub fn ecs(&self) -> aws_sdk_ecs::Client {
+        aws_sdk_ecs::Client::new(&self.config)
+    }
+
+    /// Secrets Manager and Parameter Store, in this region and in those that `references` name.
+    pub fn secrets(&self, references: &[Reference]) -> Stores {
+        let own = self.config.region().map(ToString::to_string);
+        let named = references.iter().filter_map(|reference| Some(reference.arn()?.region().to_owned()));
+        let mut regions: Vec<String> = own.into_iter().collect();
+        for region in named {
+            if !regions.contains(&region) {
+                regions.push(region);
+            }
+        }
+        regions.into_iter().fold(Stores::new(), |stores, region| {
+            let config = self.config.clone().into_builder().region(Region::new(region)).build();
+            stores
+                .secrets_manager(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config)))
+                .parameter_store(ParameterStore::new(aws_sdk_ssm::Client::new(&config)))
+        })
+    }
+
+    /// Amazon CloudWatch Logs.
+    #[cfg(feature = "logs")]
+    pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+    }
+
+    /// Where preflight looks for roles, target groups and log groups, as far as this build can.
+    pub fn lookups<'a>(&self) -> bp_ecs::Lookups<'a> {
+        let lookups = bp_ecs::Lookups::default();
+        #[cfg(feature = "logs")]
+        let lookups = lookups.logs(self.logs());
+        #[cfg(feature = "preflight")]
+        let lookups = lookups
+            .iam(aws_sdk_iam::Client::new(&self.config))
+            .load_balancers(aws_sdk_elasticloadbalancingv2::Client::new(&self.config));
+        lookups
+    }
+
+    /// Where preflight of a workload on EKS looks for the AWS role of its pods, as far as this build can. Not where a
+    /// kubeconfig stands in for EKS.
+    pub fn eks_lookups(&self) -> bp_eks::Lookups {
+        let lookups = bp_eks::Lookups::default();
+        if self.endpoints.kubeconfig.is_some() {
+            return lookups;
+        }
+        #[cfg(feature = "preflight")]
+        let lookups = lookups.iam(aws_sdk_iam::Client::new(&self.config));
+        lookups.eks(aws_sdk_eks::Client::new(&self.config))
+    }
+
+    /// The Kubernetes API of the EKS cluster `cluster`, or of the kubeconfig that stands in for it.
+    ///
+    /// # Errors
+    /// When there is no such cluster, EKS cannot be asked, or the kubeconfig is none.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
+    pub async fn kube(&self, cluster: &str) -> Result<kube::Client, Failure> {
+        // Held while a cluster is connected to: it is asked for once.
+        let mut clusters = self.clusters.lock().await;
+        if let Some(client) = clusters.get(cluster) {
+            return Ok(client.clone());
+        }
+        let client = self.connect(cluster).await?;
+        clusters.insert(cluster.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    async fn connect(&self, cluster: &str) -> Result<kube::Client, Failure> {
+        if let Some(file) = &self.endpoints.kubeconfig {
+            return Ok(bp_eks::from_kubeconfig(Some(file), None).await?);
+        }
+        let region = self.config.region().map(ToString::to_string).unwrap_or_default();
+        let credentials =
+            self.config.credentials_provider().ok_or_else(|| Failure::unavailable("no AWS credentials"))?;
+        let eks = aws_sdk_eks::Client::new(&self.config);
+        let sts = aws_sdk_sts::Client::new(&self.config);
+        let caller = move || {
+            let identity = sts.get_caller_identity().send();
+            async { identity.await.ok()?.arn }
+        };
+        Ok(Connector::new(eks, credentials, region, cluster).caller(caller).connect().await?)
+    }
+
+    /// The resolver for images in `registry`: by the API of Amazon ECR, or by the registry's own with the logins of
+    /// docker's configuration.
+    ///
+    /// # Errors
+    /// When a registry's URL is none.
+    pub fn resolver(&self, registry: &Registry) -> Result<Box<dyn Resolve>, Failure> {
+        Ok(match registry.ecr() {
+            Some(_) => Box::new(EcrResolver::new(self.ecr(registry))),
+            None => Box::new(RegistryResolver::new(self.endpoints.registry_client(DockerConfig)?)),
+        })
+    }
+
+    /// The image with the platform that its configuration names, if it is not an index: what a dry run holds against the
+    /// nodes. As it was where the registry does not let the configuration be read.
+    ///
+    /// # Permissions
+    /// Those of pulling the image.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn with_platform(&self, image: ResolvedImage) -> ResolvedImage {
+        if !image.platforms.is_empty() {
+            return image;
+        }
+        let read = async {
+            let repository = image.reference.repository();
+            let registry = repository.registry();
+            let builder = match registry.ecr() {
+                Some(_) => self
+                    .endpoints
+                    .registries()?
+                    .ecr(EcrClients::new().with(registry.clone(), self.ecr(registry))),
+                None => self.endpoints.registries()?.credentials(DockerConfig),
+            };
+            let platform = builder.build()?.repository(repository).platform(image.digest()).await?;
+            Ok::<_, Failure>(platform)
+        };
+        let platform = match read.await {
+            Ok(platform) => platform,
+            Err(error) => {
+                tracing::debug!(%error, image = %image.reference, "failed to read the image's configuration");
+                None
+            }
+        };
+        let digest = image.digest().clone();
+        let platforms = platform.map(|platform| PlatformImage::new(platform, digest)).into_iter().collect();
+        ResolvedImage { platforms, ..image }
+    }
+}

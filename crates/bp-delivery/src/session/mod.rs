@@ -1,0 +1,158 @@
+//! Signing in to environments, and their clients.
+
+mod clients;
+mod credentials;
+mod endpoints;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use bp_artifact::{EnvironmentConfig, ErrorClass, RoleArn, TimeSource};
+use tokio::sync::OnceCell;
+
+use self::credentials::Kept;
+pub use self::{clients::Clients, endpoints::Endpoints};
+use crate::Failure;
+
+/// The sign-ins of one run: the caller's own credentials are fetched once, and each role is assumed once, however many
+/// environments and clients use it. Cheap to clone; clones share the credentials.
+#[derive(Debug, Clone, Default)]
+pub struct Session(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    endpoints: Endpoints,
+    /// Where the caller's own credentials come from.
+    own: OnceCell<Option<SharedCredentialsProvider>>,
+    roles: Mutex<BTreeMap<RoleArn, SharedCredentialsProvider>>,
+}
+
+impl Session {
+    /// A session against these endpoints. Opens no connection.
+    pub fn new(endpoints: Endpoints) -> Self {
+        Session(Arc::new(State { endpoints, ..State::default() }))
+    }
+
+    /// A session against the endpoints of the process's environment, as [`Endpoints::from_env`] reads them.
+    ///
+    /// # Errors
+    /// As [`Endpoints::from_env`].
+    pub fn from_env() -> Result<Self, Failure> {
+        Ok(Self::new(Endpoints::from_env()?))
+    }
+
+    /// Where the outside world is.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.0.endpoints
+    }
+
+    /// Signs in to an environment: loads credentials, assumes the environment's role and checks that it ends up in the
+    /// environment's account.
+    ///
+    /// # Errors
+    /// When there are no credentials or the role cannot be assumed (unavailable), or when the account is another one
+    /// than `bp.toml` says (refused).
+    ///
+    /// # Permissions
+    /// `sts:AssumeRole` on the environment's role, `sts:GetCallerIdentity` where an account is pinned.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
+    pub async fn open(&self, environment: &EnvironmentConfig) -> Result<Clients, Failure> {
+        let region = Region::new(environment.region.as_str().to_owned());
+        let mut config = self.load(Some(region)).await;
+        let none = "no AWS credentials (set AWS_PROFILE, or run where a role is attached)";
+        sign_in(&config, none, environment).await?;
+        if let Some(role) = &environment.role {
+            let provider = self.role(role, &config).await;
+            config = config.into_builder().credentials_provider(provider).build();
+            sign_in(&config, &format!("cannot assume {role}"), environment).await?;
+        }
+        check_account(&config, environment).await?;
+        Ok(Clients::new(config, self.0.endpoints.clone()))
+    }
+
+    /// Clients with the credentials and the region of the process's environment, for work that belongs to no environment
+    /// of `bp.toml`.
+    ///
+    /// # Permissions
+    /// None: nothing is asked yet.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
+    pub async fn ambient(&self) -> Clients {
+        Clients::new(self.load(None).await, self.0.endpoints.clone())
+    }
+
+    async fn load(&self, region: Option<Region>) -> SdkConfig {
+        let Endpoints { aws, credentials, .. } = &self.0.endpoints;
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+        if let Some(region) = region {
+            loader = loader.region(region);
+        }
+        if let Some(url) = aws {
+            loader = loader.endpoint_url(url);
+        }
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials.clone());
+        }
+        if let Some(Some(own)) = self.0.own.get() {
+            return loader.credentials_provider(own.clone()).load().await;
+        }
+        let config = loader.load().await;
+        let own = async { config.credentials_provider().map(kept) };
+        match self.0.own.get_or_init(|| own).await {
+            Some(own) => config.to_builder().credentials_provider(own.clone()).build(),
+            None => config,
+        }
+    }
+
+    /// The credentials of `role`, which is assumed when they are first needed.
+    async fn role(&self, role: &RoleArn, config: &SdkConfig) -> SharedCredentialsProvider {
+        let roles = || self.0.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(provider) = roles().get(role) {
+            return provider.clone();
+        }
+        let builder = AssumeRoleProvider::builder(role.as_str()).session_name("bp").configure(config);
+        let provider = kept(SharedCredentialsProvider::new(builder.build().await));
+        roles().entry(role.clone()).or_insert(provider).clone()
+    }
+}
+
+fn kept(provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Kept::new(provider, TimeSource::system()))
+}
+
+/// Work in another account than `bp.toml` says is refused before it starts.
+async fn check_account(config: &SdkConfig, environment: &EnvironmentConfig) -> Result<(), Failure> {
+    let Some(expected) = &environment.account else { return Ok(()) };
+    let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
+    let identity = identity.map_err(|e| unavailable("cannot ask STS who we are", environment, &e))?;
+    match identity.account() {
+        Some(account) if account != expected.as_str() => Err(Failure::refused(format!(
+            "the credentials are of the account {account}, but {} is {expected}: check the role in bp.toml",
+            environment.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// One clear line for missing credentials now, instead of one from the middle of the work.
+async fn sign_in(config: &SdkConfig, what: &str, environment: &EnvironmentConfig) -> Result<(), Failure> {
+    match config.credentials_provider() {
+        Some(provider) => match provider.provide_credentials().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unavailable(what, environment, &error)),
+        },
+        None => Err(Failure::unavailable(format!("{what} for the environment {}", environment.name))),
+    }
+}
+
+fn unavailable(what: &str, environment: &EnvironmentConfig, error: &dyn std::error::Error) -> Failure {
+    let error = Failure::new(ErrorClass::Unavailable, error);
+    Failure::unavailable(format!("{what} for the environment {}: {error}", environment.name))
+}

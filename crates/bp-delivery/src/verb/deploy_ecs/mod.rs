@@ -1,0 +1,56 @@
+//! Deploys the artifact's image to an environment's ECS service and watches it to a verdict.
+
+mod options;
+
+use bp_artifact::ExitCode;
+
+use self::options::EcsArgs;
+use super::Verb;
+use crate::{
+    Failure, Ui,
+    cli::{DeliveryArgs, Given},
+};
+
+/// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
+#[derive(Debug, clap::Args)]
+pub struct DeployEcs {
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+    #[command(flatten)]
+    ecs: EcsArgs,
+}
+
+impl Verb for DeployEcs {
+    const NAME: &'static str = "deploy-ecs";
+    const HANDLES_SIGNALS: bool = true;
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let DeployEcs { given, delivery: args, ecs } = self;
+        if ecs.revision.is_some() {
+            given.refuse(&["artifact", "image-timeout"], "with --revision")?;
+        }
+        if ecs.check {
+            given.refuse(&["image-timeout"], "with --check")?;
+        }
+        let delivery = args.open().await?;
+        let service = delivery.ecs_with(|options| ecs.options(options)).await?;
+        let deployment = match &ecs.revision {
+            Some(name) => service.restore(&service.revision(name).await?),
+            None => {
+                if ecs.check {
+                    let image = args.image.find(&delivery).await?;
+                    return options::look(&ui, &delivery, &service, &image).await;
+                }
+                let image = args.image(&delivery, &ui).await?;
+                ecs.give_answer(&service).await?;
+                service.deploy(&image)
+            }
+        };
+        let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
+        ecs.prune(&ui, &service, &outcome).await;
+        ui.ended(outcome);
+        Ok(code)
+    }
+}

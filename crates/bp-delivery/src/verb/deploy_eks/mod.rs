@@ -1,0 +1,46 @@
+//! Deploys the artifact's image to an environment's EKS workload and watches it to a verdict.
+
+mod options;
+
+use bp_artifact::ExitCode;
+
+use self::options::EksArgs;
+use super::Verb;
+use crate::{
+    Failure, Ui,
+    cli::{DeliveryArgs, Given, TakeOverArgs},
+};
+
+/// Deploys the artifact's image to an environment's EKS workload and watches it to a verdict
+#[derive(Debug, clap::Args)]
+pub struct DeployEks {
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+    #[command(flatten)]
+    fields: TakeOverArgs,
+    #[command(flatten)]
+    eks: EksArgs,
+}
+
+impl Verb for DeployEks {
+    const NAME: &'static str = "deploy-eks";
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        if self.eks.check {
+            self.given.refuse(&["image-timeout"], "with --check")?;
+        }
+        let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        let workload = delivery.eks_with(|options| self.eks.options(options)).await?;
+        if self.eks.check {
+            let image = self.delivery.image.find(&delivery).await?;
+            let image = delivery.clients.with_platform(image).await;
+            return options::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;
+        }
+        let image = self.delivery.image(&delivery, &ui).await?;
+        let outcome = ui.follow(workload.deploy(&image)).await?;
+        ui.result(format!("{}: {}", outcome.target, outcome.verdict()), &outcome);
+        Ok(outcome.verdict().into())
+    }
+}

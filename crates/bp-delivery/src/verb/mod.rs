@@ -1,0 +1,71 @@
+//! The verbs: one module each, with the arguments and the work that they ask for.
+//!
+//! A program with one verb is one line, [`program::run`](crate::program::run); a program with several takes their
+//! [`Verb::NAME`]s as subcommands.
+
+mod config;
+mod deploy_ecs;
+mod deploy_eks;
+#[cfg(feature = "helm")]
+mod deploy_helm;
+mod dual_deploy;
+mod emit_artifact;
+mod promote;
+mod refresh_pull_secret;
+mod rollback;
+mod secrets;
+mod switch_traffic;
+mod verify;
+
+use std::future::Future;
+
+use bp_artifact::ExitCode;
+
+#[cfg(feature = "helm")]
+pub use self::deploy_helm::DeployHelm;
+pub use self::{
+    config::Configuration, deploy_ecs::DeployEcs, deploy_eks::DeployEks, dual_deploy::DualDeploy,
+    emit_artifact::EmitArtifact, promote::Promote, refresh_pull_secret::RefreshPullSecret,
+    rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
+};
+use crate::{Failure, Ui, program};
+
+/// The command line of every verb of this build.
+pub fn commands() -> Vec<clap::Command> {
+    vec![
+        program::command::<Configuration>(),
+        program::command::<DeployEcs>(),
+        program::command::<DeployEks>(),
+        #[cfg(feature = "helm")]
+        program::command::<DeployHelm>(),
+        program::command::<DualDeploy>(),
+        program::command::<EmitArtifact>(),
+        program::command::<Promote>(),
+        program::command::<RefreshPullSecret>(),
+        program::command::<Rollback>(),
+        program::command::<Secrets>(),
+        program::command::<SwitchTraffic>(),
+        program::command::<Verify>(),
+    ]
+}
+
+/// A verb of the command line: its arguments, and the work that they ask for.
+pub trait Verb: clap::Args {
+    /// The name of the program, or of the subcommand.
+    const NAME: &'static str;
+    /// Whether the work handles SIGINT and SIGTERM itself. Otherwise it is dropped at one: running operations stop at their
+    /// next safe point, and nothing is rolled back.
+    const HANDLES_SIGNALS: bool = false;
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// What ends the program with [`Failure::exit_code`].
+    ///
+    /// # Permissions
+    /// Those of the library calls that the verb makes.
+    ///
+    /// # Cancel safety
+    /// Dropped, it stops at the next safe point; the same arguments resume.
+    fn run(self, ui: Ui) -> impl Future<Output = Result<ExitCode, Failure>>;
+}

@@ -1,0 +1,127 @@
+//! Copies the artifact's image, or tags of your choice, to an environment's registry, byte for byte.
+
+use std::path::PathBuf;
+
+use bp_artifact::{Artifact, ExitCode, ImageRef, ServiceConfig, Tag, TagSelector};
+
+use super::Verb;
+use crate::{
+    Failure, Session, Ui,
+    cli::{self, CopyArgs},
+    patience,
+    promotion::{Promotion, Route},
+    wait_for_image,
+};
+
+/// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
+#[derive(Debug, clap::Args)]
+pub struct Promote {
+    #[command(flatten)]
+    given: cli::Given,
+    /// The environment of bp.toml to promote to
+    #[arg(long, value_name = "NAME", env = "BP_ENV")]
+    to: String,
+    /// The environment to promote from; the one before, if not given
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// This tag of the earlier environment instead of the artifact's image; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<Tag>,
+    /// All tags of the earlier environment, or those that a rule takes: semver:^1.2, glob:release-*
+    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
+    all_tags: Option<TagSelector>,
+    /// Only plan: show what would be copied; changes nothing
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    services: cli::ServicesArgs,
+    #[command(flatten)]
+    copy: CopyArgs,
+    #[command(flatten)]
+    wait: cli::ImageTimeoutArgs,
+    #[command(flatten)]
+    config: cli::ConfigArgs,
+    /// The artifact that the build left
+    #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
+    artifact: PathBuf,
+}
+
+impl Verb for Promote {
+    const NAME: &'static str = "promote";
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        let some = !self.tags.is_empty() || self.all_tags.is_some();
+        if self.plan {
+            self.given.refuse(&["image-timeout"], "with --plan")?;
+        }
+        if some {
+            self.given.refuse(&["artifact"], "with --tag or --all-tags")?;
+        }
+        let config = self.config.load(&self.to)?;
+        let to = config.environment(&self.to)?;
+        let from = match &self.from {
+            Some(name) => config.environment(name)?,
+            None => config.previous(&to.name).ok_or_else(|| {
+                Failure::bad_input(format!("{} is the first environment: say --from", to.name))
+            })?,
+        };
+        let artifact = if some { None } else { Some(Artifact::read(&self.artifact)?) };
+        let services = to.choose(&self.services.services, self.services.all)?;
+        let session = Session::from_env()?;
+        let (reads, writes) = (session.open(from).await?, session.open(to).await?);
+        let mut options = self.copy.options()?;
+        if let Some(transfers) = services.iter().filter_map(|service| service.limits.transfers).min() {
+            options.copy = options.copy.concurrency(transfers.get() as usize);
+        }
+        let promotion = Promotion::new((from, &reads), (to, &writes), options, session.endpoints())?;
+
+        let resolver = reads.resolver(from.registry())?;
+        // A plan does not wait.
+        let find = async |image: &ImageRef, service: &ServiceConfig| {
+            if self.plan {
+                return Ok::<_, Failure>(resolver.resolve(image).await?);
+            }
+            let wait = patience(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
+            Ok(wait_for_image(&*resolver, image, wait, |line| ui.say(line)).await?)
+        };
+        let (mut images, mut routes) = (Vec::new(), Vec::new());
+        for service in services {
+            let source = from.service(service.name.as_ref())?;
+            let route = Route { from: &source.repository, to: &service.repository };
+            match &artifact {
+                Some(artifact) => {
+                    let image = artifact.image_of(source)?;
+                    images.push(promotion.image(route, &find(&image, service).await?, image.tag()));
+                }
+                None => {
+                    for tag in &self.tags {
+                        find(&route.from.tagged(tag.clone()), service).await?;
+                    }
+                    images.extend(promotion.tags(route, &self.tags, self.all_tags.as_ref()).await?);
+                }
+            }
+            routes.resize(images.len(), route);
+        }
+        if self.plan {
+            let plan = ui.follow(promotion.plan(images)).await?;
+            ui.results(plan.to_string().lines(), &plan);
+            return Ok(ExitCode::Done);
+        }
+        let report = ui.follow(promotion.copy(images)).await;
+        for (image, error) in report.failed() {
+            ui.say(format!("{}: {error}", image.reference));
+        }
+        let kept = promotion.keep_records(&report, &routes).await;
+        if let (Err(error), true) = (&kept, report.failed().next().is_some()) {
+            ui.say(error);
+        }
+        let report = report.into_result()?;
+        let arrived = report.images.iter().zip(&routes).filter_map(|(image, route)| {
+            let (digest, _) = image.result.as_ref().ok()?;
+            Some(route.to.at(digest.clone()).to_string())
+        });
+        let arrived: Vec<String> = arrived.collect();
+        ui.results(arrived, &report);
+        kept.map(|()| ExitCode::Done)
+    }
+}

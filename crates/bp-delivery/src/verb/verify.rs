@@ -1,0 +1,63 @@
+//! Shows how an environment differs from the artifact deployed there. Changes nothing.
+
+use bp_artifact::{Drift, ExitCode};
+
+use super::Verb;
+use crate::{
+    Failure, Ui,
+    cli::{EnvironmentArgs, ImageArgs, ServicesArgs},
+};
+
+/// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    #[command(flatten)]
+    environment: EnvironmentArgs,
+    #[command(flatten)]
+    services: ServicesArgs,
+    #[command(flatten)]
+    image: ImageArgs,
+}
+
+impl Verb for Verify {
+    const NAME: &'static str = "verify";
+
+    async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
+        self.image.check()?;
+        let deliveries = self.environment.open_all(&self.services.services).await?;
+        if self.image.image().is_some() && deliveries.len() > 1 {
+            return Err(Failure::bad_input("--image is the image of one service: choose one with --service"));
+        }
+        let mut targets = 0;
+        let mut code = ExitCode::Done;
+        for delivery in &deliveries {
+            if !delivery.service.has_ecs() && !delivery.service.has_eks() {
+                continue;
+            }
+            let image = self.image.find(delivery).await?;
+            for target in delivery.targets().await? {
+                targets += 1;
+                let drift = target.drift(&image).await?;
+                if !drift.is_none() {
+                    code = ExitCode::Drift;
+                }
+                ui.result(format!("{drift}{}", observations(&drift)), &drift);
+            }
+        }
+        if targets == 0 {
+            return Err(Failure::bad_input(format!(
+                "{} has no target to verify: configure ecs or eks",
+                self.environment.env
+            )));
+        }
+        Ok(code)
+    }
+}
+
+fn observations(drift: &Drift) -> String {
+    let lines = drift.proof.observations.iter().map(|seen| {
+        let digest = seen.digest.as_ref().map_or("digest not reported", |digest| digest.as_str());
+        format!("\n    {} {}: {digest}", seen.unit, seen.container)
+    });
+    lines.collect()
+}

@@ -1,0 +1,112 @@
+//! Somebody else acts on the same service at the same time, or AWS answers what nobody expected.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{Cause, DeployEvent, Verdict};
+use bp_ecs::{Error, InFlight, Options, Overlay};
+use bp_sandbox::{Behaviour, Effect, Fault};
+use common::{Shop, definition, run};
+use serde_json::json;
+use tokio::time::Instant;
+
+fn slow() -> Behaviour {
+    Behaviour::Healthy(Duration::from_secs(7200))
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_deployment_that_never_ends_ends_with_the_deadline() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let hangs = shop.ecs.register(definition(&shop.image_that("2", slow())));
+    service.update(json!({ "taskDefinition": hangs }));
+    let (start, calls) = (Instant::now(), shop.calls("ecs:DescribeServices"));
+    let options = Options::new(Duration::from_secs(120)).unwrap().in_flight(InFlight::Wait);
+    let (events, ended) = run(shop.target_with(options).deploy(&shop.image("3"))).await;
+    assert!(matches!(ended, Err(Error::InFlight { .. })), "{ended:?}");
+    let elapsed = start.elapsed().as_secs();
+    assert!((120..130).contains(&elapsed), "{elapsed}");
+    assert!(shop.calls("ecs:DescribeServices") - calls < 120, "{}", shop.calls("ecs:DescribeServices"));
+    assert!(
+        !events.iter().any(|event| matches!(event, DeployEvent::Failing { .. })),
+        "none of ours: {events:?}"
+    );
+    assert_eq!(shop.calls("ecs:UpdateService"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_crashes_for_somebody_else_is_waited_for_without_a_failure_of_ours() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).circuit_breaker().create();
+    let crashes = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
+    let theirs = shop.ecs.register(definition(&shop.image_that("2", crashes)));
+    service.update(json!({ "taskDefinition": theirs }));
+    let options = Options::new(Duration::from_secs(600)).unwrap().in_flight(InFlight::Wait);
+    let (events, ended) = run(shop.target_with(options).deploy(&shop.image("3"))).await;
+    assert_eq!(ended.unwrap().verdict(), Verdict::Deployed);
+    assert!(!events.iter().any(|event| matches!(event, DeployEvent::Failing { .. })), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_deployment_of_the_same_revision_is_followed() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let image = shop.image_that("2", Behaviour::Healthy(Duration::from_secs(30)));
+    let deployment = shop.target().deploy(&image);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let same = service.definition();
+    service.update(json!({ "taskDefinition": same, "forceNewDeployment": true }));
+    let outcome = deployment.await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
+    assert_eq!(outcome.revision.unwrap().id, same);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_ecs_refuses_to_begin_restores_the_recorded_revision() {
+    for code in ["ClientException", "InvalidParameterException", "AccessDeniedException"] {
+        let shop = Shop::new();
+        let service = shop.web(&shop.image("1")).create();
+        let old = service.definition();
+        shop.inject(shop.refuse("ecs:StopServiceDeployment", code, "cannot be stopped", u32::MAX));
+        let crashes = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
+        let outcome = shop.target().deploy(&shop.image_that("2", crashes)).await.unwrap();
+        assert_eq!(outcome.verdict(), Verdict::RolledBack, "{code}: {outcome:#?}");
+        assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
+        assert_eq!(service.definition(), old, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stable_revision_is_found_behind_many_failed_ones() {
+    let shop = Shop::new();
+    let service = shop.web(&shop.image("1")).create();
+    let old = service.definition();
+    for n in 0..25 {
+        let failed = shop.ecs.register(definition(&shop.image_that(&format!("bad{n}"), slow())));
+        service.update(json!({ "taskDefinition": failed }));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(shop.target().current().await.unwrap().stable.id, old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_member_stops_a_new_revision_only() {
+    let shop = Shop::new();
+    let image = shop.image("1");
+    shop.web(&image).create();
+    let target = shop.target();
+    let mut described = shop.ecs.definition("web:1").unwrap();
+    described["taskDefinition"]["quantumMode"] = json!("on");
+    let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
+    let answer = Effect::Answer { status: 200, headers, body: described.to_string() };
+    shop.inject(Fault::new(answer).on("ecs:DescribeTaskDefinition").times(6));
+    let current = target.current().await.unwrap().stable;
+    assert!(target.drift(&image).await.unwrap().is_none());
+    let restored = target.restore(&current).await.unwrap();
+    assert_eq!((restored.verdict(), restored.changed), (Verdict::Deployed, false));
+    assert!(matches!(target.deploy(&shop.image("2")).await, Err(Error::UnknownFields { .. })));
+    let overlaid = target.overlay(Overlay::default().without_member("quantumMode"));
+    let outcome = overlaid.deploy(&shop.image("2")).await.unwrap();
+    assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true));
+}
