@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
-use bp_eks::{RegistryToken};
+use bp_eks::RegistryToken;
 
 use super::Verb;
 use crate::{
