@@ -43,7 +43,6 @@ pub(super) async fn pods(
         WorkloadKind::StatefulSet => ("apps", "StatefulSet", "/spec/replicas"),
         WorkloadKind::DaemonSet => ("apps", "DaemonSet", "/status/desiredNumberScheduled"),
         WorkloadKind::Job => ("batch", "Job", "/spec/parallelism"),
-        _ => return Ok(limit.of(0)),
     };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);

@@ -1,11 +1,11 @@
 //! Shows how an environment differs from the artifact deployed there. Changes nothing.
 
-use bp_artifact::{Drift, ExitCode};
+use bp_artifact::{Drift, ExitCode, ServiceName};
 
 use super::Verb;
 use crate::{
     Failure, Ui,
-    cli::{EnvironmentArgs, ImageArgs, ServicesArgs},
+    cli::{EnvironmentArgs, ImageArgs},
 };
 
 /// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing
@@ -13,8 +13,9 @@ use crate::{
 pub struct Verify {
     #[command(flatten)]
     environment: EnvironmentArgs,
-    #[command(flatten)]
-    services: ServicesArgs,
+    /// A service of bp.toml, where it has several; repeatable; all, if none is named
+    #[arg(id = "service", long = "service", value_name = "NAME", env = "BP_SERVICE", value_delimiter = ',')]
+    services: Vec<ServiceName>,
     #[command(flatten)]
     image: ImageArgs,
 }
@@ -24,7 +25,7 @@ impl Verb for Verify {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;
-        let deliveries = self.environment.open_all(&self.services.services).await?;
+        let deliveries = self.environment.open_all(&self.services).await?;
         if self.image.image().is_some() && deliveries.len() > 1 {
             return Err(Failure::bad_input("--image is the image of one service: choose one with --service"));
         }
