@@ -12,7 +12,10 @@ use bp_artifact::{
     Classified, Digest, EcrResolver, ErrorClass, ImageRef, Resolve, ResolveError, ResolvedImage, TimeSource,
     Wait, wait_for,
 };
-use bp_promote::{EcrClients, RegistryClient, RegistryResolver, transport};
+use bp_promote::{
+    RegistryClient,
+    registry::{EcrClients, RegistryResolver, transport},
+};
 use bp_sandbox::{Effect, Fault, Image, ImageBuilder, Sandbox, registry::RegistryOptions};
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! `copy-benchmark [--trust-destination] [--all-tags] [--concurrency=N] SOURCE DESTINATION`
 
 use bp_artifact::{ImageRef, Repository, Tag};
-use bp_promote::{Anonymous, CopyOptions, RegistryClient, copy, copy_all};
+use bp_promote::{CopyOptions, RegistryClient, copy, copy_all, registry::Anonymous};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -15,7 +15,7 @@ use aws_sdk_secretsmanager::{
 };
 use aws_secretsmanager_caching::SecretsManagerCachingClient;
 use bp_sandbox::{Effect, Fault, Sandbox, aws::DEFAULT_ACCOUNT};
-use bp_secrets::{Cache, CacheOptions, Reference, SecretsManager, Store as _};
+use bp_secrets::{Cache, Reference, SecretsManager, Store as _, cache::CacheOptions};
 use futures_util::future::join_all;
 use peak_alloc::PeakAlloc;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{digest::Digest, platform::Platform, reference::DigestRef};
+use crate::{digest::Digest, media_type, platform::Platform, reference::DigestRef};
 
 /// An image whose tag has been resolved: what travels from stage to stage and what deploys.
 ///
@@ -72,14 +72,7 @@ impl ResolvedImage {
     /// Whether every digest that may run is known, so that another one is a mismatch and not merely unknown: the
     /// platforms of an index, or a manifest that is no index.
     pub fn is_complete(&self) -> bool {
-        let single = matches!(
-            self.media_type.as_deref(),
-            Some(
-                "application/vnd.oci.image.manifest.v1+json"
-                    | "application/vnd.docker.distribution.manifest.v2+json"
-            )
-        );
-        single || !self.platforms.is_empty()
+        self.media_type.as_deref().is_some_and(media_type::is_manifest) || !self.platforms.is_empty()
     }
 
     /// The same image under another repository, as after a byte-identical copy.

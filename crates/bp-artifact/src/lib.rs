@@ -39,6 +39,7 @@ mod document;
 mod error;
 mod exit;
 mod image;
+pub mod media_type;
 mod operation;
 mod parse;
 mod platform;
@@ -46,6 +47,7 @@ mod reference;
 mod resolve;
 mod saga;
 mod select;
+pub mod sync;
 pub mod text;
 pub mod time;
 

@@ -5,13 +5,15 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
 use futures_core::{Stream, future::BoxFuture};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::sync::lock;
 
 /// What an [`Operation`] tells while it works.
 pub trait Event: Send + 'static {
@@ -88,7 +90,7 @@ impl<E: Event> Queue<E> {
 
 impl<E> Shared<E> {
     fn lock(&self) -> MutexGuard<'_, Queue<E>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

@@ -7,8 +7,11 @@ use bp_artifact::{
     TimeSource, write_atomically,
 };
 use bp_promote::{
-    CopyError, CopyEvent, CopyOptions, EcrClients, ImageAt, ImageReport, Journal, PromotionRecord,
-    RegistryClient, RegistryClientBuilder, RepositoryClient, RunPlan, RunReport, copy_all, plan_all,
+    CopyError, CopyOptions, Journal, PromotionRecord, RegistryClient,
+    copy::{CopyEvent, ImageReport, RunPlan, RunReport, plan_all},
+    copy_all,
+    registry::{EcrClients, RegistryClientBuilder, RepositoryClient},
+    store::ImageAt,
 };
 use serde_json::json;
 

@@ -13,7 +13,7 @@ use bp_artifact::{
     text,
 };
 use bp_eks::{SlotState, Traffic};
-use bp_promote::{Carried, CopyEvent};
+use bp_promote::copy::{Carried, CopyEvent};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;

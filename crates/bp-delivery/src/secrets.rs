@@ -5,7 +5,9 @@ use std::path::Path;
 use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode, ServiceConfig};
 use bp_ecs::Cluster;
 use bp_secrets::{
-    CheckReport, Checked, Depth, Place, Reference, check, policy,
+    CheckReport, Depth, Reference, check,
+    check::Checked,
+    permissions::{AccountScope, policy},
     projection::{
         Bindings, ProjectionError, Renderer, Warning, ascp::SecretProviderClass, ecs, env,
         external_secrets::ExternalSecret, kubernetes, lint,
@@ -79,15 +81,8 @@ pub async fn checked(bindings: &Bindings, clients: &Clients, depth: Depth) -> Ch
 
 /// The policy of whoever reads the references: for ECS the execution role.
 pub fn needs(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
-    let place = environment.account.as_ref().map(|account| {
-        let partition = match environment.region.as_str() {
-            region if region.starts_with("cn-") => "aws-cn",
-            region if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
-        Place::new(partition, environment.region.as_str(), account.as_str())
-    });
-    policy(&report.grants(place.as_ref()))
+    let scope = environment.account.as_ref().map(|account| AccountScope::new(&environment.region, account));
+    policy(&report.grants(scope.as_ref()))
 }
 
 /// One line for each reference: what holds, what does not and why, and what will surprise.

@@ -1,9 +1,9 @@
 //! What registries and layouts hold: manifests, and the descriptors that link them.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Digest, ImageRef, ManifestError, Tag};
+use bp_artifact::{Digest, ImageRef, ManifestError, Tag, media_type};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -11,11 +11,10 @@ use serde::{
 };
 use serde_json::Value;
 
-/// All manifests that a registry may hold. Without the indexes in this list it may answer with one platform of them,
-/// under another digest.
-pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
-    application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
-    application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.artifact.manifest.v1+json, */*;q=0.5";
+/// All manifests that a registry may hold.
+pub(crate) static ACCEPT: LazyLock<String> = LazyLock::new(|| {
+    format!("{}, application/vnd.oci.artifact.manifest.v1+json, */*;q=0.5", media_type::IMAGES.join(", "))
+});
 
 /// The name of a manifest in a repository or layout: a tag, or its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -184,6 +183,11 @@ impl Manifest {
         let Document { config, layers, blobs, manifests, subject, .. } = document(&self.bytes)?;
         let held = config.into_iter().chain(layers).chain(blobs).filter(|blob| blob.urls.is_empty());
         Ok(Links { blobs: once(held), manifests: once(manifests), subject })
+    }
+
+    /// Its configuration, if it is a manifest that has one.
+    pub fn config(&self) -> Option<Descriptor> {
+        document(&self.bytes).ok()?.config
     }
 
     /// The link to it.

@@ -6,13 +6,13 @@ use std::{
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use bp_artifact::{Digest, TimeSource};
+use bp_artifact::{Digest, TimeSource, sync::lock};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ impl Journal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.known)
     }
 
     /// Whether something was begun there.

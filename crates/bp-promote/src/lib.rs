@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use bp_artifact::ImageRef;
-//! use bp_promote::{Anonymous, CopyOptions, CopyOutcome, RegistryClient, copy, transport};
+//! use bp_promote::{CopyOptions, RegistryClient, copy, copy::CopyOutcome, registry::{Anonymous, transport}};
 //! use bp_sandbox::{ImageBuilder, Sandbox, registry::RegistryOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,49 +36,36 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What else there is
-//! - [`copy_all`]: several images in one run, what they share once; [`plan`] and [`apply`]: to see first.
-//! - [`OciLayout`] and [`OciArchive`]: directories and tar archives as source and destination. [`Source`] and
-//!   [`Destination`] are for your own.
-//! - [`CopyOptions`]: referrers, platforms, no clobbering; [`CopyEvent`]: blobs, bytes, mounts, retries as they happen.
-//! - [`Journal`]: another process goes on where this one was killed. [`PromotionRecord`]: what was there before.
-//! - [`RegistryClient`] by itself, and [`RegistryResolver`]: from a tag to its digest.
+//! # Modules
+//! - [`mod@copy`]: one image or many in a run, with referrers, platforms and no clobbering; [plan](copy::plan()) first and
+//!   [apply](copy::apply) later; events of blobs, bytes, mounts and retries as they happen.
+//! - [`registry`]: the client by itself, logins, and a resolver from a tag to its digest.
+//! - [`layout`]: directories and tar archives as source and destination.
+//! - [`store`]: the traits for a source or destination of your own.
+//! - [`Journal`]: another process continues where this one was killed. [`PromotionRecord`]: what a tag pointed to before.
 //!
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `ecr` | `EcrClients`: logins, layer checks and, by option, uploads in parts of Amazon ECR by injected `aws_sdk_ecr::Client`s |
+//! | `ecr` | `registry::EcrClients`: logins, layer checks and, by option, uploads in parts of Amazon ECR by injected `aws_sdk_ecr::Client`s |
 //!
 //! # Permissions
-//! Pull from the source, pull and push at the destination; see [`copy`] for Amazon ECR's actions.
+//! Pull from the source, pull and push at the destination; see [`copy()`] for Amazon ECR's actions.
 
-mod content;
-mod copy;
+pub mod content;
+pub mod copy;
 mod journal;
-mod layout;
+pub mod layout;
 mod record;
-mod registry;
-mod retry;
-mod store;
+pub mod registry;
+pub mod retry;
+pub mod store;
 
-pub use content::{Descriptor, Links, Manifest, Reference};
-pub use copy::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyPlan, CopyReport, Counts, ImageAt,
-    ImageReport, Kept, Planned, PlannedReferrer, Progress, Requests, RunPlan, RunReport, Side, apply,
-    apply_all, copy, copy_all, plan, plan_all,
-};
+pub use copy::{CopyError, CopyOptions, CopyReport, copy, copy_all};
 pub use journal::Journal;
-pub use layout::{LayoutError, OciArchive, OciLayout};
-pub use record::{PROMOTION_RECORD, PromotionRecord};
-#[cfg(feature = "ecr")]
-pub use registry::EcrClients;
+pub use layout::{OciArchive, OciLayout};
+pub use record::PromotionRecord;
+pub use registry::RegistryClient;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use registry::fuzzing;
-pub use registry::{
-    Anonymous, ApiError, ApiErrors, Body, BuildError, Chain, CredentialError, CredentialSource, DockerConfig,
-    Login, Logins, RegistryClient, RegistryClientBuilder, RegistryError, RegistryResolver, RepositoryClient,
-    RequestLine, Transport, transport,
-};
-pub use retry::{Observer, Retry, RetryPolicy};
-pub use store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored};

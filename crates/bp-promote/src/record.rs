@@ -1,6 +1,9 @@
 //! What was promoted: a record that stays beside the image.
 
-use bp_artifact::{Digest, Repository};
+use bp_artifact::{
+    Digest, Repository,
+    media_type::{OCI_EMPTY, OCI_MANIFEST},
+};
 use bytes::Bytes;
 use futures_util::stream;
 use jiff::Timestamp;
@@ -14,23 +17,17 @@ use crate::{
     store::{BlobStream, PutError, StoreError},
 };
 
-/// The type of a record, in a registry and in its own first field.
-pub const PROMOTION_RECORD: &str = "application/vnd.bp.promotion.v1+json";
-
 /// By what the records of one image are told apart in a list.
 const SOURCE: &str = "dev.bp-promote.source";
 const DESTINATION: &str = "dev.bp-promote.destination";
 const REFERENCE: &str = "dev.bp-promote.reference";
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Which image was carried from where to where, and what was there before: the way back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PromotionRecord {
-    /// [`PROMOTION_RECORD`].
+    /// [`PromotionRecord::MEDIA_TYPE`].
     pub media_type: String,
     /// The image, the same on both sides.
     pub digest: Digest,
@@ -50,6 +47,9 @@ pub struct PromotionRecord {
 }
 
 impl PromotionRecord {
+    /// The media type of a record, in a registry and in its own first field.
+    pub const MEDIA_TYPE: &str = "application/vnd.bp.promotion.v1+json";
+
     /// The record of an image of a run; none when it was not copied.
     pub fn of(
         image: &ImageReport,
@@ -59,7 +59,7 @@ impl PromotionRecord {
     ) -> Option<Self> {
         let (digest, outcome) = image.result.as_ref().ok()?;
         Some(PromotionRecord {
-            media_type: PROMOTION_RECORD.to_owned(),
+            media_type: Self::MEDIA_TYPE.to_owned(),
             digest: digest.clone(),
             source: source.clone(),
             destination: destination.clone(),
@@ -94,8 +94,8 @@ impl PromotionRecord {
         let subject = self.digest.clone().into();
         let subject = repository.manifest(&subject).await?.descriptor();
         let record = Bytes::from(json!(self).to_string());
-        let layer = Descriptor::of(PROMOTION_RECORD, Digest::sha256(&record), record.len() as u64);
-        let config = Descriptor::of(EMPTY, Digest::sha256("{}"), 2);
+        let layer = Descriptor::of(Self::MEDIA_TYPE, Digest::sha256(&record), record.len() as u64);
+        let config = Descriptor::of(OCI_EMPTY, Digest::sha256("{}"), 2);
         for (blob, bytes) in [(&layer, record), (&config, Bytes::from_static(b"{}"))] {
             if repository.has_blob(&blob.digest).await? {
                 continue;
@@ -107,7 +107,7 @@ impl PromotionRecord {
             })?;
         }
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": PROMOTION_RECORD,
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": Self::MEDIA_TYPE,
             "config": config, "layers": [layer], "subject": subject,
             "annotations": {
                 "org.opencontainers.image.created": self.at,
@@ -117,14 +117,15 @@ impl PromotionRecord {
             },
         });
         let bytes = Bytes::from(manifest.to_string());
-        let manifest = Manifest { media_type: MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
+        let manifest =
+            Manifest { media_type: OCI_MANIFEST.to_owned(), digest: Digest::sha256(&bytes), bytes };
         repository.put_referrer(&self.digest, &manifest).await?;
         Ok(manifest.digest)
     }
 
     /// Whether what is listed is a record of the same way of the same image.
     fn tells_the_same_as(&self, listed: &Descriptor) -> bool {
-        listed.artifact_type.as_deref() == Some(PROMOTION_RECORD)
+        listed.artifact_type.as_deref() == Some(Self::MEDIA_TYPE)
             && listed.annotation(SOURCE) == Some(&self.source.to_string())
             && listed.annotation(DESTINATION) == Some(&self.destination.to_string())
             && listed.annotation(REFERENCE) == Some(&self.reference)

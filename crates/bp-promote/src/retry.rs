@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder, Retryable as _};
 use bp_artifact::Classified;
 
 /// How often something is tried again, and with which pauses: growing ones with jitter, or as long as the registry
@@ -65,13 +65,26 @@ pub(crate) trait Transient: Classified {
     fn retry_after(&self) -> Option<Duration>;
 }
 
-impl Transient for crate::RegistryError {
+impl Transient for crate::registry::RegistryError {
     fn retry_after(&self) -> Option<Duration> {
-        crate::RegistryError::retry_after(self)
+        crate::registry::RegistryError::retry_after(self)
     }
 }
 
 impl RetryPolicy {
+    fn backoff(&self) -> ExponentialBuilder {
+        ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(self.first)
+            .with_max_delay(self.longest)
+            .with_max_times(self.retries)
+    }
+
+    /// The pauses before the retries, of which there are as many.
+    pub(crate) fn delays(&self) -> ExponentialBackoff {
+        self.backoff().build()
+    }
+
     /// A pause that a registry asks for, as far as it is waited for.
     pub(crate) fn bounded(&self, asked: Duration) -> Duration {
         asked.min(self.patience)
@@ -101,13 +114,8 @@ impl RetryPolicy {
         E: Transient,
         F: Future<Output = Result<T, E>>,
     {
-        let pauses = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(self.first)
-            .with_max_delay(self.longest)
-            .with_max_times(self.retries);
         attempt
-            .retry(pauses)
+            .retry(self.backoff())
             .when(|error: &E| worth(error) && error.retry_after().is_none_or(|after| after <= self.patience))
             .adjust(|error: &E, pause| pause.map(|pause| pause.max(error.retry_after().unwrap_or_default())))
             .notify(|error: &E, pause| {

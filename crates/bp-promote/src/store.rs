@@ -1,6 +1,13 @@
 //! Where images come from and go to: registries and OCI layouts.
 
-use std::{collections::HashSet, pin::Pin};
+use std::{
+    collections::HashSet,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bp_artifact::{Classified, Digest, ErrorClass, Repository, Tag};
 use bytes::Bytes;
@@ -9,7 +16,7 @@ use futures_core::{Stream, future::BoxFuture};
 use crate::{
     content::{Descriptor, Manifest, Reference},
     layout::LayoutError,
-    registry::{RegistryError, RepositoryClient},
+    registry::RegistryError,
     retry::{Observer, Transient},
 };
 
@@ -132,17 +139,31 @@ impl Transient for PutError {
 
 /// What a destination is known to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holding {
-    /// Nothing was ever pushed there: asking for anything is in vain.
-    Nothing,
-    /// No tags, so that manifests are not to be expected. Blobs of a copy that was killed may be there.
-    NoTags,
+#[non_exhaustive]
+pub enum RepositoryState {
+    /// Nothing was ever pushed there: it has no manifests and no blobs.
+    Empty,
+    /// No tags, so that manifests are not to be expected. It may have blobs of a copy that was killed.
+    Untagged,
     /// Images.
-    Something,
+    Tagged,
+}
+
+/// The tags of a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TagList {
+    /// It cannot list them.
+    Unavailable,
+    /// It was never pushed to, as with [`RepositoryState::Empty`].
+    NoRepository,
+    /// All of them.
+    Tags(HashSet<Tag>),
 }
 
 /// How a blob came to its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stored {
     /// Its bytes were sent.
     Uploaded,
@@ -150,13 +171,40 @@ pub enum Stored {
     Mounted,
 }
 
+/// What a destination guarantees. By default, nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// It hashes the blobs that it stores, and rejects those that have another digest.
+    pub checks_digests: bool,
+    /// It rejects a manifest while something is missing that the manifest refers to. It then implements
+    /// [`Destination::publish_if_complete`].
+    pub validates_references: bool,
+}
+
+impl Capabilities {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`checks_digests`](Self#structfield.checks_digests).
+    pub fn checks_digests(mut self, checks: bool) -> Self {
+        self.checks_digests = checks;
+        self
+    }
+
+    /// Sets [`validates_references`](Self#structfield.validates_references).
+    pub fn validates_references(mut self, validates: bool) -> Self {
+        self.validates_references = validates;
+        self
+    }
+}
+
 /// Where an image is read.
 pub trait Source: Send + Sync + 'static {
-    /// Its name for people.
+    /// Its name in messages. Two sources with the same name are the same.
     fn name(&self) -> String;
-
-    /// The repository, when it is one of a registry.
-    fn repository(&self) -> Option<&Repository>;
 
     /// Reads a manifest or index, verified.
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>>;
@@ -164,58 +212,36 @@ pub trait Source: Send + Sync + 'static {
     /// Reads a blob, verified.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
 
-    /// Reads a blob for a destination that [checks digests](Destination::checks_digests): it need not be verified
+    /// The manifests that have `subject` as theirs.
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
+
+    /// The repository, when it is one of a registry: a destination there may mount its blobs.
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
+
+    /// Reads a blob for a destination that [checks digests](Capabilities::checks_digests): it need not be verified
     /// here, where that saves something.
     fn unhashed_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
         self.blob(blob)
     }
 
-    /// The manifests that have `subject` as theirs.
-    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
+    /// The tags under which cosign keeps what belongs to `subject`. By default, none.
+    fn attached_tags<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
-    /// The tags under which cosign keeps what belongs to `subject`.
-    fn attached_tags<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>>;
-
-    /// How many requests were sent.
-    fn requests(&self) -> u64;
-
-    /// Whom to tell of retries. Starts to count requests anew.
-    fn observe(&mut self, observer: Observer);
+    /// A run begins: requests are counted and retries are reported there.
+    fn begin(&mut self, _: &RunContext) {}
 }
 
-/// Where an image is written. Everything it holds can be seen only when it is whole.
+/// Where an image is written. Everything it holds can be seen only when it is complete.
 pub trait Destination: Send + Sync + 'static {
-    /// Its name for people.
+    /// Its name in messages. Two destinations with the same name are the same.
     fn name(&self) -> String;
 
-    /// The repository, when it is one of a registry.
-    fn repository(&self) -> Option<&Repository>;
-
-    /// What `reference` names now.
+    /// What `reference` points to now.
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>>;
-
-    /// Reads back a manifest that it stores; `None` where that is not possible. Signatures that a destination cannot read
-    /// back are not merged with those of the source.
-    fn stored_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    /// Refuses from now on to move a tag that was not made by this destination, also one that lists referrers.
-    fn never_move_tags(&mut self) {}
-
-    /// What it is known to hold, found out with one request at most.
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>>;
-
-    /// All its tags, or `None` when it is known to hold nothing.
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>>;
-
-    /// Whether the blob is there.
-    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>>;
-
-    /// Whether it hashes the blobs that it stores, and refuses those that have another digest.
-    fn checks_digests(&self) -> bool {
-        false
-    }
 
     /// Stores a blob from `source`, or by a mount from another repository of the same registry. `source` is awaited
     /// only when the bytes are needed.
@@ -229,16 +255,6 @@ pub trait Destination: Send + Sync + 'static {
     /// Stores a manifest under its digest, byte for byte.
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The manifests that have `subject` as theirs.
-    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
-
-    /// Stores a manifest whose subject is `subject`, so that it is listed there.
-    fn put_referrer<'a>(
-        &'a self,
-        subject: &'a Digest,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
-
     /// Stores a manifest under the name that it is asked for by: the last step, which makes an image visible.
     fn publish<'a>(
         &'a self,
@@ -246,14 +262,55 @@ pub trait Destination: Send + Sync + 'static {
         manifest: &'a Manifest,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Whether it is known to refuse a manifest when it misses something that this refers to.
-    fn refuses_gaps(&self) -> bool {
-        false
+    /// The repository, when it is one of a registry: its blobs may be mounted into others there.
+    fn repository(&self) -> Option<&Repository> {
+        None
     }
 
-    /// Where the destination [refuses gaps](Self::refuses_gaps): stores a manifest under a tag if all that it refers to
-    /// is there. `false` when it is not, or the destination makes no promise; then nothing has changed.
-    fn publish_if_whole<'a>(
+    /// What it guarantees.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// What it is known to hold, found out with one request at most. By default images, so that it is asked for each.
+    fn state(&self) -> BoxFuture<'_, Result<RepositoryState, StoreError>> {
+        Box::pin(async { Ok(RepositoryState::Tagged) })
+    }
+
+    /// All its tags, where many are to be looked up. By default it is asked for each.
+    fn tags(&self) -> BoxFuture<'_, Result<TagList, StoreError>> {
+        Box::pin(async { Ok(TagList::Unavailable) })
+    }
+
+    /// Whether it has the blob. By default every blob is sent.
+    fn has_blob<'a>(&'a self, _: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    /// Reads back a manifest that it stores; `None`, the default, where that is not possible. Signatures that a
+    /// destination cannot read back are not merged with those of the source.
+    fn stored_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The manifests that have `subject` as theirs. By default none are known, and all are sent.
+    fn referrers<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Stores a manifest whose subject is `subject`, so that it is listed there. By default it is
+    /// [stored](Self::put_manifest) like any other.
+    fn put_referrer<'a>(
+        &'a self,
+        _: &'a Digest,
+        manifest: &'a Manifest,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.put_manifest(manifest)
+    }
+
+    /// Where the destination [validates references](Capabilities::validates_references): stores a manifest under a tag
+    /// if all that it refers to is there. `false` when it is not; then nothing has changed.
+    fn publish_if_complete<'a>(
         &'a self,
         _: &'a Reference,
         _: &'a Manifest,
@@ -261,153 +318,73 @@ pub trait Destination: Send + Sync + 'static {
         Box::pin(async { Ok(false) })
     }
 
+    /// A run begins: requests are counted and retries are reported there.
+    fn begin(&mut self, _: &RunContext) {}
+
     /// The run is over: nothing more will be written.
     fn finish(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
-
-    /// How many requests were sent.
-    fn requests(&self) -> u64;
-
-    /// Whom to tell of retries. Starts to count requests anew.
-    fn observe(&mut self, observer: Observer);
 }
 
-impl Source for RepositoryClient {
-    fn name(&self) -> String {
-        self.repository().to_string()
+/// What a run has in common with one of its sides.
+#[derive(Clone)]
+pub struct RunContext {
+    requests: RequestCounter,
+    observer: Observer,
+    keeps_tags: bool,
+}
+
+impl RunContext {
+    pub(crate) fn new(observer: Observer, keeps_tags: bool) -> Self {
+        RunContext { requests: RequestCounter::default(), observer, keeps_tags }
     }
 
-    fn repository(&self) -> Option<&Repository> {
-        Some(self.repository())
+    /// Where each request is to be counted, for the reports.
+    pub fn requests(&self) -> &RequestCounter {
+        &self.requests
     }
 
-    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>> {
-        Box::pin(async move { Ok(self.manifest(reference).await?) })
+    /// Whom to report retries to.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
-    fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
-        Box::pin(async move { Ok(self.blob(blob).await?) })
-    }
-
-    fn unhashed_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
-        Box::pin(async move { Ok(self.unhashed_blob(blob).await?) })
-    }
-
-    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
-        Box::pin(async move { Ok(self.referrers(subject).await?) })
-    }
-
-    fn attached_tags<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
-        Box::pin(async move { Ok(self.attached_tags(subject).await?) })
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests()
-    }
-
-    fn observe(&mut self, observer: Observer) {
-        *self = self.observed(observer);
+    /// Whether a tag that the run has not made itself must stay, also one that lists referrers.
+    pub fn keeps_tags(&self) -> bool {
+        self.keeps_tags
     }
 }
 
-impl Destination for RepositoryClient {
-    fn name(&self) -> String {
-        self.repository().to_string()
+/// Counts requests. Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct RequestCounter(Arc<AtomicU64>);
+
+impl RequestCounter {
+    /// Counts one more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn repository(&self) -> Option<&Repository> {
-        Some(self.repository())
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
+}
 
-    fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
-        Box::pin(async move { Ok(self.head(reference).await?) })
-    }
+/// An image in a source or destination.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ImageAt<S> {
+    /// Where.
+    pub store: S,
+    /// Under which name.
+    pub reference: Reference,
+}
 
-    fn stored_manifest<'a>(
-        &'a self,
-        digest: &'a Digest,
-    ) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
-        Box::pin(async move { Ok(Some(self.manifest(&digest.clone().into()).await?)) })
-    }
-
-    fn never_move_tags(&mut self) {
-        self.keeps_lists = true;
-    }
-
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
-        Box::pin(async move { Ok(self.holding().await?) })
-    }
-
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
-        Box::pin(async move {
-            Ok(match (self.listed_tags().await?, self.nothing()) {
-                (Some(tags), _) => Some(tags.into_iter().collect()),
-                (None, Holding::Nothing) => None,
-                (None, _) => Some(HashSet::new()),
-            })
-        })
-    }
-
-    fn refuses_gaps(&self) -> bool {
-        self.refuses_gaps()
-    }
-
-    fn publish_if_whole<'a>(
-        &'a self,
-        reference: &'a Reference,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.put_if_whole(reference, manifest).await?) })
-    }
-
-    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.has_blob(&blob.digest).await?) })
-    }
-
-    /// As the distribution specification asks of every registry.
-    fn checks_digests(&self) -> bool {
-        true
-    }
-
-    fn put_blob<'a>(
-        &'a self,
-        blob: &'a Descriptor,
-        mount: Option<&'a Repository>,
-        source: BoxFuture<'a, Result<BlobStream, StoreError>>,
-    ) -> BoxFuture<'a, Result<Stored, PutError>> {
-        Box::pin(self.put_blob(blob, mount, source))
-    }
-
-    fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.put_manifest(&manifest.digest.clone().into(), manifest).await?) })
-    }
-
-    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
-        Box::pin(async move { Ok(self.referrers(subject).await?) })
-    }
-
-    fn put_referrer<'a>(
-        &'a self,
-        subject: &'a Digest,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.put_referrer(subject, manifest).await?) })
-    }
-
-    fn publish<'a>(
-        &'a self,
-        reference: &'a Reference,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { Ok(self.put_manifest(reference, manifest).await?) })
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests()
-    }
-
-    fn observe(&mut self, observer: Observer) {
-        *self = self.observed(observer);
+impl<S> ImageAt<S> {
+    /// The image `reference` in `store`.
+    pub fn new(store: S, reference: impl Into<Reference>) -> Self {
+        ImageAt { store, reference: reference.into() }
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use std::{fs, io::Write as _, path::Path};
 
 use bp_promote::{
-    CopyError, CopyOptions, CopyReport, ImageAt, LayoutError, OciArchive, OciLayout, Reference, copy,
-    copy_all,
+    CopyError, CopyOptions, CopyReport, OciArchive, OciLayout, content::Reference, copy, copy_all,
+    layout::LayoutError, store::ImageAt,
 };
 use bp_sandbox::Image;
 use common::*;

@@ -4,7 +4,11 @@ mod common;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::{Algorithm, Digest};
-use bp_promote::{CopyOutcome, Descriptor, Manifest, Reference, RepositoryClient};
+use bp_promote::{
+    content::{Descriptor, Manifest, Reference},
+    copy::CopyOutcome,
+    registry::RepositoryClient,
+};
 use bytes::Bytes;
 use common::*;
 use futures_util::stream;
@@ -21,7 +25,7 @@ fn repository(world: &World, host: &str) -> RepositoryClient {
 async fn blob(world: &World, algorithm: Algorithm, media_type: &str, content: &str) -> Value {
     let bytes = Bytes::from(content.to_owned());
     let blob = Descriptor::of(media_type, Digest::of(algorithm, &bytes), bytes.len() as u64);
-    let bytes: bp_promote::BlobStream = Box::pin(stream::once(async { Ok(bytes) }));
+    let bytes: bp_promote::store::BlobStream = Box::pin(stream::once(async { Ok(bytes) }));
     repository(world, SRC).put_blob(&blob, None, Box::pin(async { Ok(bytes) })).await.unwrap();
     serde_json::to_value(&blob).unwrap()
 }

@@ -3,7 +3,12 @@
 mod common;
 
 use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
-use bp_promote::{Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, Counts, Reference, copy};
+use bp_promote::{
+    CopyError, CopyOptions,
+    content::Reference,
+    copy,
+    copy::{Carried, CopyEvent, CopyOutcome, Counts},
+};
 use bp_sandbox::{ImageBuilder, registry::RegistryOptions};
 use common::*;
 

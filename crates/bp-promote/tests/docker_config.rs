@@ -6,7 +6,7 @@ mod common;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_promote::{Reference, RegistryClient};
+use bp_promote::{RegistryClient, content::Reference};
 use bp_sandbox::{
     Sandbox,
     registry::{Auth, RegistryOptions},
@@ -83,7 +83,7 @@ async fn dockers_configuration_and_helpers_give_the_login() {
 async fn refused() -> String {
     let options = RegistryOptions::default().auth(Auth::basic("ci", "s3cret"));
     let sandbox = Sandbox::builder().registry(SRC, options).build();
-    let transport = bp_promote::transport(sandbox.transport());
+    let transport = bp_promote::registry::transport(sandbox.transport());
     let client = RegistryClient::builder().transport(transport).build().unwrap();
     let repository = client.repository(&format!("{SRC}/shop/web").parse().unwrap());
     let error = repository.manifest(&Reference::Tag("v1".parse().unwrap())).await.unwrap_err();

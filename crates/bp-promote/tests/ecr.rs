@@ -11,7 +11,9 @@ use aws_sdk_ecr::{
 };
 use bp_artifact::{Classified as _, TimeSource};
 use bp_promote::{
-    Anonymous, CopyError, CopyOutcome, EcrClients, Journal, RegistryClient, RegistryClientBuilder, transport,
+    CopyError, Journal, RegistryClient,
+    copy::CopyOutcome,
+    registry::{Anonymous, EcrClients, RegistryClientBuilder, transport},
 };
 use bp_sandbox::{Effect, Fault, ImageBuilder, Sandbox, registry::RegistryOptions};
 use common::*;

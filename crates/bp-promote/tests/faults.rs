@@ -4,14 +4,23 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{Classified as _, ErrorClass, ImageRef};
-use bp_promote::{CopyError, CopyEvent, CopyOptions, CredentialError, CredentialSource, Login, Side, copy};
+use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
+use bp_promote::{
+    CopyError, CopyOptions, RegistryClient,
+    content::Descriptor,
+    copy,
+    copy::{CopyEvent, Side},
+    registry::{Anonymous, CredentialError, CredentialSource, Login, RegistryError, transport},
+    retry::RetryPolicy,
+    store::StoreError,
+};
 use bp_sandbox::{
     Effect, Fault,
     registry::{Auth, Registry, RegistryOptions},
 };
 use common::*;
 use futures_core::future::BoxFuture;
+use futures_util::TryStreamExt as _;
 use tokio::time::Instant;
 
 fn throttled(seconds: u64) -> Effect {
@@ -106,6 +115,28 @@ async fn a_blob_that_breaks_off_goes_on_where_it_was() {
         if report.source_requests > 3 {
             assert_eq!(read == total, ranges, "{read} of {total}, largest {size}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_is_resumed_as_often_as_the_retry_policy_allows() {
+    for retries in [0, 2] {
+        let world = World::plain();
+        let image = large(1 << 20);
+        world.push(&image);
+        world.sandbox.faults().inject(Fault::new(Effect::CutBody(10)).at(SRC).on("GET blob").times(100));
+        let client = RegistryClient::builder()
+            .transport(transport(world.sandbox.transport()))
+            .credentials(Anonymous)
+            .retry(RetryPolicy::new(retries))
+            .build()
+            .unwrap();
+        let repository = client.repository(&format!("{SRC}/shop/web").parse().unwrap());
+        let layer = image.blobs().iter().max_by_key(|blob| blob.len()).unwrap().clone();
+        let layer = Descriptor::of("", Digest::sha256(&layer), layer.len() as u64);
+        let read = repository.blob(&layer).await.unwrap().try_collect::<Vec<_>>().await;
+        assert!(matches!(read, Err(StoreError::Registry(RegistryError::Transport { .. }))), "{read:?}");
+        assert_eq!(world.sandbox.ledger().count_of("GET blob"), 1 + retries);
     }
 }
 
@@ -228,7 +259,7 @@ async fn where_anybody_gets_a_token_to_pull_no_login_is_needed() {
 #[tokio::test(start_paused = true)]
 async fn wrong_and_missing_credentials_are_told_once() {
     let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw"));
-    for credentials in [login(SRC, "ci", "wrong"), bp_promote::Logins::new()] {
+    for credentials in [login(SRC, "ci", "wrong"), bp_promote::registry::Logins::new()] {
         let world = World::with(options(), RegistryOptions::default(), credentials);
         world.push(&single());
         let error = world.copy().await.unwrap_err();

@@ -4,7 +4,10 @@ mod common;
 
 use std::{path::Path, time::Duration};
 
-use bp_promote::{Anonymous, Journal, RegistryClient, transport};
+use bp_promote::{
+    Journal, RegistryClient,
+    registry::{Anonymous, transport},
+};
 use bp_sandbox::{Effect, Fault, Sandbox, registry::RegistryOptions};
 use common::*;
 

@@ -2,7 +2,9 @@
 
 mod common;
 
-use bp_promote::{CopyOptions, CopyOutcome, ImageAt, LayoutError, OciLayout, Reference, copy};
+use bp_promote::{
+    CopyOptions, OciLayout, content::Reference, copy, copy::CopyOutcome, layout::LayoutError, store::ImageAt,
+};
 use common::*;
 
 fn tag(text: &str) -> Reference {

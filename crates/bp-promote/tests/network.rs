@@ -5,7 +5,12 @@ mod common;
 use std::sync::Arc;
 
 use bp_artifact::Classified as _;
-use bp_promote::{Anonymous, Reference, RegistryClient, RegistryClientBuilder, RetryPolicy};
+use bp_promote::{
+    RegistryClient,
+    content::Reference,
+    registry::{Anonymous, RegistryClientBuilder},
+    retry::RetryPolicy,
+};
 use bp_sandbox::{Sandbox, registry::RegistryOptions};
 use common::*;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};

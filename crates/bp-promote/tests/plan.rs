@@ -4,7 +4,10 @@ mod common;
 
 use bp_artifact::{Classified as _, ErrorClass, ImageRef};
 use bp_promote::{
-    Carried, CopyError, CopyOptions, CopyOutcome, CopyPlan, ImageAt, RepositoryClient, apply, plan,
+    CopyError, CopyOptions,
+    copy::{Carried, CopyOutcome, CopyPlan, apply, plan},
+    registry::RepositoryClient,
+    store::ImageAt,
 };
 use common::*;
 

@@ -3,7 +3,7 @@
 mod common;
 
 use bp_artifact::{Digest, Repository};
-use bp_promote::StoreError;
+use bp_promote::store::StoreError;
 use bp_sandbox::ImageBuilder;
 
 use common::{SRC, World};

@@ -4,7 +4,8 @@
 mod registries {
     use bp_artifact::ImageRef;
     use bp_promote::{
-        Anonymous, CopyOptions, CopyOutcome, ImageAt, OciArchive, OciLayout, Reference, RegistryClient, copy,
+        CopyOptions, OciArchive, OciLayout, RegistryClient, content::Reference, copy, copy::CopyOutcome,
+        registry::Anonymous, store::ImageAt,
     };
 
     fn variable(name: &str) -> String {

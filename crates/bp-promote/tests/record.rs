@@ -3,7 +3,7 @@
 mod common;
 
 use bp_promote::{
-    CopyOptions, Descriptor, ImageAt, PROMOTION_RECORD, PromotionRecord, RepositoryClient, copy_all,
+    CopyOptions, PromotionRecord, content::Descriptor, copy_all, registry::RepositoryClient, store::ImageAt,
 };
 use bp_sandbox::registry::RegistryOptions;
 use common::*;
@@ -41,7 +41,7 @@ async fn a_record_is_attached_to_the_image_and_tells_the_way_back() {
     assert_eq!(listed.iter().map(|referrer| &referrer.digest).collect::<Vec<_>>(), [&digest]);
     let manifest: Value =
         serde_json::from_slice(&repository.manifest(&digest.into()).await.unwrap().bytes).unwrap();
-    assert_eq!(manifest["artifactType"], PROMOTION_RECORD);
+    assert_eq!(manifest["artifactType"], PromotionRecord::MEDIA_TYPE);
     let layer: Descriptor = serde_json::from_value(manifest["layers"][0].clone()).unwrap();
     let bytes: Vec<_> = repository.blob(&layer).await.unwrap().try_collect().await.unwrap();
     assert_eq!(serde_json::from_slice::<PromotionRecord>(&bytes.concat()).unwrap(), record);

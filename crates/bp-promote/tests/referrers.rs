@@ -5,7 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use bp_artifact::{Digest, ImageRef};
-use bp_promote::{CopyError, CopyOptions, CopyOutcome, CopyReport, ImageAt, OciLayout, Reference, copy};
+use bp_promote::{
+    CopyError, CopyOptions, CopyReport, OciLayout, content::Reference, copy, copy::CopyOutcome,
+    store::ImageAt,
+};
 use bp_sandbox::{
     Image,
     registry::{Registry, RegistryOptions},
@@ -213,7 +216,7 @@ async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
         (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
     let sides = || (world.client.image(&from), world.client.image(&to));
     let (source, destination) = sides();
-    let plan = bp_promote::plan(source, destination, CopyOptions::default().referrers()).await.unwrap();
+    let plan = bp_promote::copy::plan(source, destination, CopyOptions::default().referrers()).await.unwrap();
     let referrers = plan.referrers.as_ref().unwrap();
     let mut planned: Vec<String> = referrers.iter().map(|referrer| referrer.digest.to_string()).collect();
     planned.sort();
@@ -223,7 +226,7 @@ async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
     assert!(plan.to_string().contains("referrers: 3 to send of 3"), "{plan}");
     let (source, destination) = sides();
     // That they go along is in the plan.
-    let report = bp_promote::apply(&plan, source, destination, CopyOptions::default()).await.unwrap();
+    let report = bp_promote::copy::apply(&plan, source, destination, CopyOptions::default()).await.unwrap();
     assert_eq!((report.referrers.sent, report.bytes), (3, plan.bytes()));
 }
 
@@ -257,7 +260,7 @@ async fn each_side_lists_each_manifest_once_and_is_asked_once_whether_it_can() {
         // What is there already is listed at the destination too.
         assert_eq!(copy_all(&world).await.unwrap().referrers.sent, 3);
         world.sandbox.ledger().clear();
-        let client = client(&world.sandbox, bp_promote::Logins::new());
+        let client = client(&world.sandbox, bp_promote::registry::Logins::new());
         let world = World { client, sandbox: world.sandbox };
         assert_eq!(copy_all(&world).await.unwrap().referrers.present, 3);
 

@@ -4,8 +4,11 @@ mod common;
 
 use bp_artifact::{ImageRef, Tag};
 use bp_promote::{
-    CopyError, CopyOptions, CopyOutcome, ImageAt, OciLayout, RepositoryClient, RunPlan, RunReport, apply_all,
-    copy, copy_all, plan_all,
+    CopyError, CopyOptions, OciLayout, copy,
+    copy::{CopyOutcome, RunPlan, RunReport, apply_all, plan_all},
+    copy_all,
+    registry::RepositoryClient,
+    store::ImageAt,
 };
 use bp_sandbox::{Image, ImageBuilder, Sandbox, registry::RegistryOptions};
 use common::*;
@@ -112,9 +115,9 @@ fn strict() -> World {
         .registry(DST, RegistryOptions::default())
         .build();
     let client = bp_promote::RegistryClient::builder()
-        .transport(bp_promote::transport(sandbox.transport()))
-        .credentials(bp_promote::Anonymous)
-        .refuses_gaps(DST.parse().unwrap())
+        .transport(bp_promote::registry::transport(sandbox.transport()))
+        .credentials(bp_promote::registry::Anonymous)
+        .validates_references(DST.parse().unwrap())
         .build()
         .unwrap();
     World { sandbox, client }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
 use bp_promote::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyReport, ImageAt, OciLayout, Reference, copy,
-    plan,
+    CopyError, CopyOptions, CopyReport, OciLayout,
+    content::Reference,
+    copy,
+    copy::{Carried, CopyEvent, CopyOutcome, plan},
+    store::ImageAt,
 };
 use bp_sandbox::{
     Image,

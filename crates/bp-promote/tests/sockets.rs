@@ -5,7 +5,10 @@ mod common;
 use std::time::Duration;
 
 use bp_artifact::{ImageRef, Resolve as _};
-use bp_promote::{Chain, CopyOptions, Logins, RegistryClient, RegistryResolver, copy};
+use bp_promote::{
+    CopyOptions, RegistryClient, copy,
+    registry::{Chain, Logins, RegistryResolver},
+};
 use bp_sandbox::{
     ImageBuilder, Sandbox,
     registry::{Auth, RegistryOptions},
@@ -76,7 +79,7 @@ async fn host_names_of_registries_lead_to_the_sandbox_and_another_client_agrees(
 async fn nobody_there_is_told_with_the_address() {
     let client = RegistryClient::builder()
         .credentials(Logins::new())
-        .retry(bp_promote::RetryPolicy::new(0))
+        .retry(bp_promote::retry::RetryPolicy::new(0))
         .build()
         .unwrap();
     // Port 1 of the loopback: nothing listens there.

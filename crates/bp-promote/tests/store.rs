@@ -3,23 +3,32 @@
 mod common;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex},
 };
 
 use bp_artifact::{Digest, Repository, Tag};
 use bp_promote::{
-    BlobStream, CopyError, CopyOptions, CopyOutcome, Descriptor, Destination, Holding, ImageAt, Manifest,
-    Observer, PutError, Reference, Source, StoreError, Stored, copy,
+    CopyError, CopyOptions,
+    content::{Descriptor, Manifest, Reference},
+    copy,
+    copy::CopyOutcome,
+    store::{
+        BlobStream, Destination, ImageAt, PutError, RequestCounter, RunContext, Source, StoreError, Stored,
+    },
 };
 use bytes::Bytes;
 use common::*;
 use futures_core::future::BoxFuture;
 use futures_util::{TryStreamExt as _, stream};
 
-/// All in memory.
+/// All in memory, with no more than a source and a destination need.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Held>>);
+struct Memory {
+    held: Arc<Mutex<Held>>,
+    /// Manifests that were read.
+    read: RequestCounter,
+}
 
 #[derive(Default)]
 struct Held {
@@ -30,7 +39,7 @@ struct Held {
 
 impl Memory {
     fn find(&self, reference: &Reference) -> Option<Manifest> {
-        let held = self.0.lock().unwrap();
+        let held = self.held.lock().unwrap();
         let digest = match reference {
             Reference::Tag(tag) => held.tags.get(tag)?,
             Reference::Digest(digest) => digest,
@@ -48,17 +57,14 @@ impl Source for Memory {
         "memory".to_owned()
     }
 
-    fn repository(&self) -> Option<&Repository> {
-        None
-    }
-
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>> {
+        self.read.add();
         Box::pin(async move { self.find(reference).ok_or_else(|| missing(reference)) })
     }
 
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
         Box::pin(async move {
-            let bytes = self.0.lock().unwrap().blobs.get(&blob.digest).cloned();
+            let bytes = self.held.lock().unwrap().blobs.get(&blob.digest).cloned();
             let bytes = bytes.ok_or_else(|| missing(&blob.digest))?;
             Ok(Box::pin(stream::once(async { Ok(bytes) })) as BlobStream)
         })
@@ -68,15 +74,9 @@ impl Source for Memory {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn attached_tags<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn begin(&mut self, run: &RunContext) {
+        self.read = run.requests().clone();
     }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
 }
 
 impl Destination for Memory {
@@ -84,24 +84,8 @@ impl Destination for Memory {
         "memory".to_owned()
     }
 
-    fn repository(&self) -> Option<&Repository> {
-        None
-    }
-
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
         Box::pin(async move { Ok(self.find(reference).map(|manifest| manifest.descriptor())) })
-    }
-
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
-        Box::pin(async { Ok(Holding::Something) })
-    }
-
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
-        Box::pin(async { Ok(Some(self.0.lock().unwrap().tags.keys().cloned().collect())) })
-    }
-
-    fn has_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async { Ok(self.0.lock().unwrap().blobs.contains_key(&blob.digest)) })
     }
 
     fn put_blob<'a>(
@@ -113,28 +97,16 @@ impl Destination for Memory {
         Box::pin(async move {
             let pieces = source.await.map_err(PutError::Source)?;
             let pieces: Vec<Bytes> = pieces.try_collect().await.map_err(PutError::Source)?;
-            self.0.lock().unwrap().blobs.insert(blob.digest.clone(), pieces.concat().into());
+            self.held.lock().unwrap().blobs.insert(blob.digest.clone(), pieces.concat().into());
             Ok(Stored::Uploaded)
         })
     }
 
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async {
-            self.0.lock().unwrap().manifests.insert(manifest.digest.clone(), manifest.clone());
+            self.held.lock().unwrap().manifests.insert(manifest.digest.clone(), manifest.clone());
             Ok(())
         })
-    }
-
-    fn referrers<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn put_referrer<'a>(
-        &'a self,
-        _: &'a Digest,
-        manifest: &'a Manifest,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.put_manifest(manifest)
     }
 
     fn publish<'a>(
@@ -145,17 +117,11 @@ impl Destination for Memory {
         Box::pin(async move {
             self.put_manifest(manifest).await?;
             if let Reference::Tag(tag) = reference {
-                self.0.lock().unwrap().tags.insert(tag.clone(), manifest.digest.clone());
+                self.held.lock().unwrap().tags.insert(tag.clone(), manifest.digest.clone());
             }
             Ok(())
         })
     }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +136,10 @@ async fn a_store_of_ones_own_is_source_and_destination() {
         let report = copy(at(SRC), here("v1"), CopyOptions::default()).await.unwrap();
         assert_eq!((report.digest.as_str(), report.outcome), (image.digest(), outcome));
     }
-    copy(here("v1"), at(DST), CopyOptions::default()).await.unwrap();
+    for read in [3, 1] {
+        let report = copy(here("v1"), at(DST), CopyOptions::default()).await.unwrap();
+        assert_eq!(report.source_requests, read, "a store counts its own requests");
+    }
     world.assert_copied(&image);
 
     // Its errors come through, as they are.

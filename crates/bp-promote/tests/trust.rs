@@ -3,7 +3,7 @@
 mod common;
 
 use bp_artifact::ImageRef;
-use bp_promote::{CopyError, CopyOptions, CopyReport, ImageAt, OciLayout, Reference, copy};
+use bp_promote::{CopyError, CopyOptions, CopyReport, OciLayout, content::Reference, copy, store::ImageAt};
 use bp_sandbox::{Effect, Fault};
 use common::*;
 
@@ -48,7 +48,7 @@ async fn a_layout_is_not_trusted() {
     let layout = OciLayout::create(directory.path()).await.unwrap();
     let from = world.client.image(&format!("{SRC}/shop/web:v1").parse().unwrap());
     let to = ImageAt::new(layout, Reference::Tag("v1".parse().unwrap()));
-    let options = CopyOptions::default().trust_destination().retry(bp_promote::RetryPolicy::new(0));
+    let options = CopyOptions::default().trust_destination().retry(bp_promote::retry::RetryPolicy::new(0));
     let error = copy(from, to, options).await.unwrap_err();
     assert!(matches!(&error, CopyError::Source { source, .. } if source.is_corrupt()), "{error:?}");
 }

@@ -2,11 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde::Serialize;
+
+use crate::sync::lock;
 
 /// What goes wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,21 +99,21 @@ pub struct Faults(Arc<Mutex<VecDeque<Fault>>>);
 impl Faults {
     /// Adds a fault. The first that matches a request is the one that it meets.
     pub fn inject(&self, fault: Fault) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(fault);
+        lock(&self.0).push_back(fault);
     }
 
     /// Whether every fault has met its requests.
     pub fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        lock(&self.0).is_empty()
     }
 
     /// Takes all waiting faults back.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.0).clear();
     }
 
     pub(crate) fn take(&self, endpoint: &str, operation: &str) -> Option<Effect> {
-        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = lock(&self.0);
         let mut found = None;
         for (at, fault) in faults.iter_mut().enumerate().filter(|(_, f)| f.meets(endpoint, operation)) {
             if fault.skip > 0 {

@@ -1,11 +1,11 @@
 //! Every request that reached the sandbox, for assertions.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::fault::Effect;
+use crate::{fault::Effect, sync::lock};
 
 /// One request. Authorization and query signatures are not kept.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +37,7 @@ pub struct Ledger(Arc<Mutex<Vec<Entry>>>);
 
 impl Ledger {
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// A copy of all entries so far, in order of arrival.

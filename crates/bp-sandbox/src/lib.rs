@@ -30,6 +30,7 @@ mod image;
 mod ledger;
 mod sandbox;
 mod server;
+mod sync;
 mod tls;
 mod transport;
 

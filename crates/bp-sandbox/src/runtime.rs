@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::registry::Registry;
+use crate::{registry::Registry, sync::lock};
 
 /// What a container does once it is started.
 ///
@@ -86,7 +86,7 @@ impl Runtime {
     }
 
     pub(crate) fn script(&self, digest: &str, behaviour: Behaviour) {
-        self.scripts.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), behaviour);
+        lock(&self.scripts).insert(digest.to_owned(), behaviour);
     }
 
     /// Pulls `image` (`host/path:tag`, `host/path@digest` or both) for `os`/`architecture`.
@@ -127,7 +127,7 @@ impl Runtime {
         digest: &str,
         manifest: &[u8],
     ) -> Behaviour {
-        let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        let scripts = lock(&self.scripts);
         if let Some(script) = scripts.get(digest).or_else(|| scripts.get(top)) {
             return script.clone();
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 #[cfg(feature = "aws")]
@@ -20,6 +20,7 @@ use crate::{
     fault::Faults,
     ledger::Ledger,
     server::{self, Served},
+    sync::lock,
     tls::Authority,
     transport::Transport,
 };
@@ -190,13 +191,13 @@ impl Shared {
 
     /// Notes where an endpoint listens.
     pub(crate) fn listens(&self, host: &str, address: SocketAddr) {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), address);
+        lock(&self.addresses).insert(host.to_owned(), address);
     }
 
     /// Where an endpoint listens, if it does.
     #[cfg_attr(not(all(feature = "aws", feature = "kube")), allow(dead_code))]
     pub(crate) fn listening(&self, host: &str) -> Option<SocketAddr> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied()
+        lock(&self.addresses).get(host).copied()
     }
 
     /// The AWS APIs.

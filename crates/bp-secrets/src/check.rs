@@ -6,7 +6,13 @@ use futures_util::future::join;
 use serde::Serialize;
 
 use crate::{
-    Description, Error, Fetched, Grant, Lint, Reference, SecretVersion, Store, grants, projection::Renderer,
+    error::Error,
+    lint::Lint,
+    permissions::{AccountScope, Grant, grants},
+    projection::Renderer,
+    reference::{Reference, SecretVersion},
+    store::{Description, Store},
+    value::Fetched,
 };
 
 /// How much a check may look at.
@@ -38,7 +44,7 @@ pub enum Depth {
 /// ```
 /// use bp_secrets::{Depth, Store, check};
 ///
-/// # async fn example(store: impl Store) -> Result<(), bp_secrets::ParseError> {
+/// # async fn example(store: impl Store) -> Result<(), bp_secrets::reference::ParseError> {
 /// let report = check(&store, &["/prod/host".parse()?], Depth::Describe).await;
 /// for error in report.errors() {
 ///     eprintln!("{error}");
@@ -88,13 +94,13 @@ impl CheckReport {
     }
 
     /// What the execution role needs to read all of them, with the KMS keys that were seen.
-    pub fn grants(&self, place: Option<&crate::Place>) -> Vec<Grant> {
+    pub fn grants(&self, scope: Option<&AccountScope>) -> Vec<Grant> {
         let references: Vec<Reference> =
             self.checked.iter().map(|checked| checked.reference.clone()).collect();
         let keys: BTreeSet<&String> =
             self.checked.iter().filter_map(|checked| checked.kms_key.as_ref()).collect();
-        let decrypt = |key: &String| Grant { action: "kms:Decrypt".into(), resource: key.clone() };
-        grants(&references, place).into_iter().chain(keys.into_iter().map(decrypt)).collect()
+        let decrypt = |key: &String| Grant::new("kms:Decrypt", key.clone());
+        grants(&references, scope).into_iter().chain(keys.into_iter().map(decrypt)).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use bp_artifact::{Classified, ErrorClass};
 
-use crate::Reference;
+use crate::{permissions::Grant, reference::Reference};
 
 /// What an error was caused by. Never an HTTP answer: its body may hold the value.
 pub(crate) type Source = Arc<dyn StdError + Send + Sync>;
@@ -249,20 +249,5 @@ impl Serialize for Error {
         }
         error.serialize_field("retryable", &self.is_retryable())?;
         error.end()
-    }
-}
-
-/// An IAM action on a resource, to be allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Grant {
-    /// The action: `secretsmanager:GetSecretValue`.
-    pub action: String,
-    /// The resource's ARN, with `?` and `*` where a part is not known.
-    pub resource: String,
-}
-
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.action, self.resource)
     }
 }

@@ -7,7 +7,8 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, ErrorKind, Reference,
+    error::{Error, ErrorKind},
+    reference::Reference,
     value::{Fetched, Kind, SecretValue, Stored},
 };
 

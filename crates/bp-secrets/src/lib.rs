@@ -32,8 +32,8 @@
 //!
 //! # Permissions
 //! `secretsmanager:GetSecretValue` and `ssm:GetParameters` on what is read; `secretsmanager:BatchGetSecretValue` on
-//! `*` saves calls; `secretsmanager:DescribeSecret` for checks; `kms:Decrypt` on a customer's key. [`grants`] and
-//! [`policy`] write down what a list of references needs.
+//! `*` saves calls; `secretsmanager:DescribeSecret` for checks; `kms:Decrypt` on a customer's key. [`permissions`]
+//! writes down what a list of references needs.
 //!
 //! # Features
 //! | feature | what it adds |
@@ -46,32 +46,28 @@
 //! Without features the crate parses, prints and projects references, and has no SDK.
 
 #[cfg(feature = "cache")]
-mod cache;
-mod check;
+pub mod cache;
+pub mod check;
 mod error;
 mod json;
 mod lint;
-mod permissions;
+pub mod permissions;
 pub mod projection;
-mod reference;
-mod store;
-mod value;
+pub mod reference;
+pub mod store;
+pub mod value;
 
 #[cfg(feature = "cache")]
-pub use cache::{Cache, CacheOptions, CacheOptionsError, CacheSize};
-pub use check::{CheckReport, Checked, Depth, check};
-pub use error::{Error, ErrorKind, Grant};
+pub use cache::Cache;
+pub use check::{CheckReport, Depth, check};
+pub use error::{Error, ErrorKind};
 pub use lint::Lint;
-pub use permissions::{Place, grants, policy};
-use reference::suffix as reference_suffix;
-pub use reference::{
-    Arn, ParameterRef, ParameterVersion, ParseError, Reference, SecretRef, SecretVersion, Service,
-};
+pub use reference::Reference;
 #[cfg(feature = "ssm")]
 pub use store::ParameterStore;
 #[cfg(feature = "secretsmanager")]
 pub use store::SecretsManager;
+pub use store::Store;
 #[cfg(any(feature = "secretsmanager", feature = "ssm"))]
 pub use store::Stores;
-pub use store::{Description, Store};
-pub use value::{Fetched, Kind, SecretValue, Stored};
+pub use value::SecretValue;

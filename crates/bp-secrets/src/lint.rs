@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 /// Something that will surprise whoever reads the value through another program: a warning with its reason.
 ///
 /// ```
-/// use bp_secrets::{Kind, Lint, projection::Renderer};
+/// use bp_secrets::{Lint, projection::Renderer, value::Kind};
 ///
 /// let lint = Lint::of(Renderer::Ecs, Kind::GoNumber).unwrap();
 /// assert_eq!(lint.code(), "go-number");

@@ -1,43 +1,71 @@
 //! The IAM actions that reading takes: for an ECS execution role, or whoever reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
+use bp_artifact::{AccountId, Region};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Grant, Reference, SecretRef, reference_suffix};
+use crate::reference::{Reference, SecretRef, suffix};
 
-/// Where references by name live; a reference by ARN says it itself.
+/// An IAM action on a resource, to be allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct Grant {
+    /// The action: `secretsmanager:GetSecretValue`.
+    pub action: String,
+    /// The resource's ARN, with `?` and `*` where a part is not known.
+    pub resource: String,
+}
+
+impl Grant {
+    pub(crate) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+        Grant { action: action.into(), resource: resource.into() }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.action, self.resource)
+    }
+}
+
+/// The account and region of references by name; a reference by ARN contains them.
 ///
 /// ```
-/// use bp_secrets::{Place, Reference, grants};
+/// use bp_artifact::{AccountId, Region};
+/// use bp_secrets::{Reference, permissions::{AccountScope, grants}};
 ///
 /// let references: Vec<Reference> = vec!["secretsmanager:prod/db".parse()?, "/prod/host".parse()?];
-/// let place = Place::new("aws", "eu-central-1", "111111111111");
-/// let needed: Vec<String> = grants(&references, Some(&place)).iter().map(ToString::to_string).collect();
+/// let (region, account): (Region, AccountId) = ("eu-central-1".parse()?, "111111111111".parse()?);
+/// let scope = AccountScope::new(&region, &account);
+/// let needed: Vec<String> = grants(&references, Some(&scope)).iter().map(ToString::to_string).collect();
 /// assert_eq!(needed, [
 ///     "secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-??????",
 ///     "ssm:GetParameters on arn:aws:ssm:eu-central-1:111111111111:parameter/prod/host",
 /// ]);
-/// # Ok::<(), bp_secrets::ParseError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    partition: String,
-    region: String,
-    account: String,
+pub struct AccountScope {
+    region: Region,
+    account: AccountId,
 }
 
-impl Place {
-    /// A partition (`aws`), a region and an account.
-    pub fn new(partition: &str, region: &str, account: &str) -> Self {
-        Place { partition: partition.into(), region: region.into(), account: account.into() }
+impl AccountScope {
+    /// An account in a region.
+    pub fn new(region: &Region, account: &AccountId) -> Self {
+        AccountScope { region: region.clone(), account: account.clone() }
     }
 }
 
 /// What a role that reads the references must be allowed, each once. ECS asks this of the *execution* role.
 ///
-/// A customer's KMS key needs `kms:Decrypt` besides: [`Checked`](crate::Checked) says which, where the service does.
-pub fn grants(references: &[Reference], place: Option<&Place>) -> Vec<Grant> {
+/// A customer's KMS key needs `kms:Decrypt` besides: [`Checked`](crate::check::Checked) says which, where the service does.
+pub fn grants(references: &[Reference], scope: Option<&AccountScope>) -> Vec<Grant> {
     let all: BTreeSet<Grant> = references
         .iter()
         .map(|reference| {
@@ -45,7 +73,7 @@ pub fn grants(references: &[Reference], place: Option<&Place>) -> Vec<Grant> {
                 Reference::Secret(_) => "secretsmanager:GetSecretValue",
                 Reference::Parameter(_) => "ssm:GetParameters",
             };
-            Grant { action: action.to_owned(), resource: resource(reference, place) }
+            Grant::new(action, resource(reference, scope))
         })
         .collect();
     all.into_iter().collect()
@@ -54,11 +82,11 @@ pub fn grants(references: &[Reference], place: Option<&Place>) -> Vec<Grant> {
 /// An IAM policy document that allows the grants: one statement for each action.
 ///
 /// ```
-/// use bp_secrets::{grants, policy};
+/// use bp_secrets::permissions::{grants, policy};
 ///
 /// let document = policy(&grants(&["/prod/host".parse()?], None));
 /// assert_eq!(document["Statement"][0]["Resource"][0], "arn:*:ssm:*:*:parameter/prod/host");
-/// # Ok::<(), bp_secrets::ParseError>(())
+/// # Ok::<(), bp_secrets::reference::ParseError>(())
 /// ```
 pub fn policy(grants: &[Grant]) -> Value {
     let mut resources: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -71,11 +99,13 @@ pub fn policy(grants: &[Grant]) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>() })
 }
 
-/// The resource in a policy: the ARN, with `?` for a suffix that is not known and `*` for a place that is not.
-pub(crate) fn resource(reference: &Reference, place: Option<&Place>) -> String {
-    let (partition, region, account) = match (reference.arn(), place) {
+/// The resource in a policy: the ARN, with `?` for a suffix that is not known and `*` for an account and region that are not.
+pub(crate) fn resource(reference: &Reference, scope: Option<&AccountScope>) -> String {
+    let (partition, region, account) = match (reference.arn(), scope) {
         (Some(arn), _) => (arn.partition(), arn.region(), arn.account()),
-        (None, Some(place)) => (&*place.partition, &*place.region, &*place.account),
+        (None, Some(AccountScope { region, account })) => {
+            (region.partition(), region.as_str(), account.as_str())
+        }
         (None, None) => ("*", "*", "*"),
     };
     match reference {
@@ -91,7 +121,7 @@ pub(crate) fn resource(reference: &Reference, place: Option<&Place>) -> String {
 
 fn named(secret: &SecretRef) -> String {
     match secret.arn().map(|arn| arn.resource()) {
-        Some(whole) if reference_suffix(whole).is_some() => whole.to_owned(),
+        Some(whole) if suffix(whole).is_some() => whole.to_owned(),
         _ => format!("{}-??????", secret.name()),
     }
 }

@@ -64,7 +64,7 @@ impl SecretValue {
 /// A whole value as a store has it. Cheap to clone; the clones share one copy of the value.
 ///
 /// ```
-/// use bp_secrets::{SecretValue, Stored};
+/// use bp_secrets::{SecretValue, value::Stored};
 ///
 /// let value = SecretValue::Text("hush".to_owned().into());
 /// let stored = Stored::new(value, "arn:aws:ssm:eu-central-1:111111111111:parameter/host", "3");

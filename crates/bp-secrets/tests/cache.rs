@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use bp_sandbox::{Effect, Fault, Sandbox};
-use bp_secrets::{Cache, CacheOptions, Reference, Store as _, Stores};
+use bp_secrets::{Cache, Reference, Store as _, Stores, cache::CacheOptions};
 use common::{ACCOUNT, REGION, references, stores, texts};
 use futures_util::future::join_all;
 use tokio::time::{advance, sleep};

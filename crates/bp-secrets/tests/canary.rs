@@ -10,7 +10,7 @@ use std::{
 };
 
 use bp_sandbox::{Effect, Fault, Sandbox};
-use bp_secrets::{Depth, Error, Fetched, Store, check};
+use bp_secrets::{Depth, Error, Store, check, value::Fetched};
 use common::{ACCOUNT, REGION, references, stores};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -138,7 +138,7 @@ async fn the_canary_is_nowhere() {
     read_all(&store, &shown).await;
     #[cfg(feature = "cache")]
     {
-        let cache = bp_secrets::Cache::new(stores(&sandbox), bp_secrets::CacheOptions::default());
+        let cache = bp_secrets::Cache::new(stores(&sandbox), bp_secrets::cache::CacheOptions::default());
         read_all(&cache, &shown).await;
         sandbox.faults().inject(Fault::status(503).times(u32::MAX));
         tokio::time::advance(std::time::Duration::from_secs(400)).await;
@@ -203,7 +203,7 @@ macro_rules! has {
 
 #[test]
 fn values_can_be_neither_serialised_nor_displayed() {
-    use bp_secrets::{SecretValue, Stored};
+    use bp_secrets::{SecretValue, value::Stored};
 
     const { assert!(has!(serde::Serialize, String) && has!(std::fmt::Display, String), "the probe can find it") };
     const { assert!(!has!(serde::Serialize, SecretValue) && !has!(std::fmt::Display, SecretValue)) };

@@ -3,7 +3,10 @@
 mod common;
 
 use bp_sandbox::Sandbox;
-use bp_secrets::{Depth, Lint, Place, check, policy};
+use bp_secrets::{
+    Depth, Lint, check,
+    permissions::{AccountScope, policy},
+};
 use common::{ACCOUNT, REGION, references, stores};
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +108,8 @@ async fn writes_the_policy_of_the_execution_role() {
     let arn = secrets.create("db", r#"{"a": "1", "b": "2"}"#);
     let wanted = references([&format!("{arn}:a::"), &*format!("{arn}:b::"), "/host:3"]);
     let report = check(&stores(&sandbox), &wanted, Depth::Describe).await;
-    let document = policy(&report.grants(Some(&Place::new("aws", REGION, ACCOUNT))));
+    let document =
+        policy(&report.grants(Some(&AccountScope::new(&REGION.parse().unwrap(), &ACCOUNT.parse().unwrap()))));
     assert_eq!(
         document,
         serde_json::json!({ "Version": "2012-10-17", "Statement": [

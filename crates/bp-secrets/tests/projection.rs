@@ -4,13 +4,15 @@ mod common;
 
 use bp_sandbox::Sandbox;
 use bp_secrets::{
-    Kind, Lint, ParameterRef, Reference, SecretRef, Service, Store as _,
+    Lint, Reference, Store as _,
     projection::{
         Bindings, ProjectionError, Renderer, ascp, ecs,
         env::{self, from_variables, to_variables},
         external_secrets::{self, ExternalSecret},
         kubernetes, lint,
     },
+    reference::{ParameterRef, SecretRef, Service},
+    value::Kind,
 };
 use common::{ACCOUNT, REGION, stores};
 use proptest::{collection::btree_map, prelude::*};

@@ -115,13 +115,13 @@ mod kubernetes {
     };
 
     use bp_secrets::{
-        Service,
         projection::{
             Bindings,
             ascp::{SecretProviderClass, volume},
             external_secrets::{ExternalSecret, cluster_store, parse_store},
             kubernetes::{config_map, parse_config_map, parse_secret, secret, service_account},
         },
+        reference::Service,
     };
     use secrecy::ExposeSecret as _;
     use serde_json::{Value, json};

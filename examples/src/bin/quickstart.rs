@@ -13,7 +13,7 @@ use bp_delivery::{
     verb::Verb,
 };
 use bp_examples::world::{World, version_of};
-use bp_promote::{CopyOptions, ImageAt, OciLayout, copy};
+use bp_promote::{CopyOptions, OciLayout, copy, store::ImageAt};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
 

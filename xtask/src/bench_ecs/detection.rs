@@ -5,7 +5,7 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Bench, credentials};
+use super::bench::{Bench, credentials};
 use crate::{
     clock, command,
     e2e::{server::Server, tools::AWS_CLI},

@@ -3,6 +3,7 @@
 //! [Registering](script) and updating without waiting, against moto: calls, processes, time. And [how soon](detection) a
 //! failure is told, on the sandbox at the pace of the wall's clock, against `aws ecs wait services-stable`.
 
+mod bench;
 mod detection;
 mod page;
 mod script;
@@ -10,14 +11,14 @@ mod script;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result};
 
+use self::bench::Bench;
 use crate::{
     command::{self, Builds},
-    e2e::tools::{AWS_CLI, Cache, MOTO, Toolbox},
+    e2e::tools::{AWS_CLI, Cache, MOTO},
     report, results,
 };
 
@@ -39,17 +40,6 @@ pub(crate) struct Arguments {
     cache: Cache,
     #[command(flatten)]
     builds: Builds,
-}
-
-/// What both halves work with.
-struct Bench {
-    tools: Toolbox,
-    /// The example `once` of bp-ecs.
-    once: PathBuf,
-    /// The example `serve` of bp-sandbox.
-    serve: PathBuf,
-    scratch: PathBuf,
-    optimised: bool,
 }
 
 /// Runs the benchmark; whether every target is met.
@@ -107,41 +97,4 @@ fn example_of(
     }
     command::output(cargo.env("CARGO_TARGET_DIR", target))?;
     Ok(target.join(if optimised { "release" } else { "debug" }).join("examples").join(example))
-}
-
-/// Credentials that moto and the sandbox take, and nothing of the machine's own.
-fn credentials(command: &mut Command, endpoint: &str, home: &Path) {
-    command
-        .env("AWS_ENDPOINT_URL", endpoint)
-        .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")
-        .env("AWS_SECRET_ACCESS_KEY", "sandbox-secret")
-        .env("AWS_DEFAULT_REGION", "eu-central-1")
-        .env("AWS_PAGER", "")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("HOME", home);
-}
-
-impl Bench {
-    /// aws-cli at an endpoint.
-    fn aws(&self, endpoint: &str, arguments: &[&str]) -> Result<String> {
-        let mut aws = self.tools.command(AWS_CLI)?;
-        aws.arg("ecs").args(arguments).args(["--output", "text"]).current_dir(&self.scratch);
-        credentials(&mut aws, endpoint, &self.scratch);
-        Ok(command::output(&mut aws)?.trim().to_owned())
-    }
-
-    /// A cluster `bench` with a service `web` that keeps two tasks of this image.
-    fn furnish(&self, endpoint: &str, image: &str) -> Result<()> {
-        let container = format!("name=web,image={image},memory=64,essential=true");
-        self.aws(endpoint, &["create-cluster", "--cluster-name", "bench"])?;
-        self.aws(
-            endpoint,
-            &["register-task-definition", "--family", "web", "--container-definitions", &container],
-        )?;
-        let create =
-            ["create-service", "--cluster", "bench", "--service-name", "web", "--task-definition", "web:1"];
-        let breaker = "deploymentCircuitBreaker={enable=true,rollback=true}";
-        let more = ["--desired-count", "2", "--deployment-configuration", breaker];
-        self.aws(endpoint, &[&create[..], &more[..]].concat()).map(drop)
-    }
 }

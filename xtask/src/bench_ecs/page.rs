@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Bench, detection::Detections, script::Costs};
+use super::{bench::Bench, detection::Detections, script::Costs};
 
 pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>) -> String {
     let mut text = String::from("| | calls | processes | wall s | CPU s |\n|---|---|---|---|---|\n");

@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Bench, credentials};
+use super::bench::{Bench, credentials};
 use crate::{
     bench_copy::measure::{Sample, measure},
     e2e::{

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{finding::Finding, workspace::Workspace};
 
 /// Which siblings a crate may build on. `bp-sandbox` is an oracle: besides this, any crate may test against it.
 const MAY_USE: &[(&str, &[&str])] = &[

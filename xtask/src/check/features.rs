@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{finding::Finding, workspace::Workspace};
 use crate::{command, report};
 
 const KUBERNETES: &str = "1.34";

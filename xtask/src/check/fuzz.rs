@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{finding::Finding, workspace::Workspace};
 use crate::command;
 
 pub(super) fn check(_: &Workspace) -> Result<Vec<Finding>> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{finding::Finding, workspace::Workspace};
 
 /// A text that must not occur, in which files, and why. Written in pieces, so that this file passes its own check.
 struct Banned {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{finding::Finding, workspace::Workspace};
 
 const GLANCE: usize = 500;
 const LIMIT: usize = 700;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use spdx::{Expression, Licensee, ParseMode};
 
 use super::{
-    Finding,
+    finding::Finding,
     workspace::{Package, Workspace},
 };
 use crate::command;

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Finding, markdown::prose, workspace::Workspace};
+use super::{finding::Finding, markdown::prose, workspace::Workspace};
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();

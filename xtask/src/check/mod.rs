@@ -3,9 +3,11 @@
 //! A check is a function from the workspace to its findings; each has a file of its own and one line in [`CHECKS`].
 
 mod absent;
+mod circles;
 mod direction;
 mod documented;
 mod features;
+mod finding;
 mod fuzz;
 mod hygiene;
 mod length;
@@ -16,12 +18,15 @@ mod paths;
 mod scenarios;
 mod workspace;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use self::{
+    finding::{Finding, Severity},
+    workspace::Workspace,
+};
 use crate::report;
-use workspace::Workspace;
 
 /// A check: its name, what it proves, and how.
 struct Check {
@@ -38,6 +43,12 @@ const CHECKS: &[Check] = &[
         proves: "the crates depend on each other only as the design says",
         slow: false,
         run: direction::check,
+    },
+    Check {
+        name: "circles",
+        proves: "the files of a crate import each other in one direction",
+        slow: false,
+        run: circles::check,
     },
     Check {
         name: "absent",
@@ -95,38 +106,6 @@ const CHECKS: &[Check] = &[
         run: features::check,
     },
 ];
-
-/// What a check found.
-struct Finding {
-    severity: Severity,
-    message: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Severity {
-    Warning,
-    Failure,
-}
-
-impl Finding {
-    fn failure(message: impl Into<String>) -> Self {
-        Finding { severity: Severity::Failure, message: message.into() }
-    }
-
-    fn warning(message: impl Into<String>) -> Self {
-        Finding { severity: Severity::Warning, message: message.into() }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = match self.severity {
-            Severity::Warning => "warning",
-            Severity::Failure => "failure",
-        };
-        write!(f, "  {label}: {}", self.message)
-    }
-}
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

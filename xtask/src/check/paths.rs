@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Finding, markdown::prose, workspace::Workspace};
+use super::{finding::Finding, markdown::prose, workspace::Workspace};
 
 /// Where paths of the repository begin. Others are examples of a user's own files.
 const ROOTS: &[&str] =

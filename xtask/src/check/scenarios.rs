@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use anyhow::Result;
 
-use super::{Finding, workspace::Workspace};
+use super::{finding::Finding, workspace::Workspace};
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut functions = HashSet::new();

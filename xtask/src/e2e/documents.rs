@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{
-    Stage,
+    stage::Stage,
     tools::{CHECK_JSONSCHEMA, IN_TOTO},
 };
 

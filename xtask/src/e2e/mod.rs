@@ -11,19 +11,20 @@ mod library;
 mod registries;
 mod sandbox;
 pub(crate) mod server;
+mod stage;
 mod table;
 pub(crate) mod tools;
 
-use std::{fs, path::PathBuf, rc::Rc};
+use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{clock, command, report};
-use library::{Environment, Library};
-use server::Server;
-use table::Table;
-use tools::{Cache, Lacking, Tool, Toolbox};
+use self::{
+    stage::Stage,
+    tools::{Cache, Lacking, Tool},
+};
+use crate::{clock, report};
 
 /// Where the servers of a scenario come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,49 +95,6 @@ pub(crate) struct Arguments {
     keep: bool,
     #[command(flatten)]
     cache: Cache,
-}
-
-/// What the parts work with.
-struct Stage {
-    tools: Toolbox,
-    /// Data and logs of this run.
-    scratch: PathBuf,
-    servers: Vec<Server>,
-    table: Table,
-    /// What the tests of our packages are told of the servers.
-    environment: Environment,
-    /// Those tests, once they are built.
-    library: Option<Rc<Library>>,
-}
-
-impl Stage {
-    fn new(cache: &Cache, scenario: Option<String>) -> Result<Self> {
-        let target = command::root().join("target/e2e");
-        let scratch = target.join(format!("run-{}", std::process::id()));
-        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-        Ok(Stage {
-            tools: cache.open()?,
-            scratch,
-            servers: Vec::new(),
-            table: Table::only(scenario),
-            environment: Vec::new(),
-            library: None,
-        })
-    }
-
-    /// Runs the scenarios of a part that are tests of our packages.
-    fn scenarios(&mut self, part: &str, server: &str) -> Result<()> {
-        self.library()?.run_all(part, server, &self.environment, &mut self.table)
-    }
-
-    /// The tests of our packages, built once for all parts.
-    fn library(&mut self) -> Result<Rc<Library>> {
-        let library = match self.library.take() {
-            Some(built) => built,
-            None => Rc::new(Library::build()?),
-        };
-        Ok(Rc::clone(self.library.insert(library)))
-    }
 }
 
 /// Runs the parts; whether each could run and every scenario passed.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{
     Config, ConfigError,
     keys::Keys,
-    layer::{self, Origin, Setting},
+    layer::{self, Setting},
+    origin::Origin,
     read,
 };
 use crate::document;

@@ -5,6 +5,7 @@ mod keys;
 mod layer;
 mod loader;
 mod name;
+mod origin;
 mod read;
 mod schema;
 mod services;
@@ -17,9 +18,10 @@ use std::{
 };
 
 pub use error::ConfigError;
-pub use layer::{Origin, Setting};
+pub use layer::Setting;
 pub use loader::ConfigLoader;
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
+pub use origin::Origin;
 pub use schema::config_schema;
 
 use crate::{

@@ -50,6 +50,17 @@ impl Region {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The partition of AWS that it belongs to, as ARNs name it: `aws`, `aws-cn` or `aws-us-gov`.
+    pub fn partition(&self) -> &'static str {
+        if self.0.starts_with("cn-") {
+            "aws-cn"
+        } else if self.0.starts_with("us-gov-") {
+            "aws-us-gov"
+        } else {
+            "aws"
+        }
+    }
 }
 
 impl RoleArn {
@@ -319,5 +330,14 @@ mod tests {
         ]);
         good::<Workload>(&["deployment/web", "statefulset/db.v2", "daemonset/log-agent", "job/migrate"]);
         bad::<Workload>(&["", "web", "deployment/", "deploy/web", "deployment/Web", "pod/web"]);
+    }
+
+    #[test]
+    fn a_region_belongs_to_a_partition() {
+        for (region, partition) in
+            [("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+        {
+            assert_eq!(region.parse::<Region>().unwrap().partition(), partition);
+        }
     }
 }

@@ -7,8 +7,9 @@ use super::{
     Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
     ServiceConfig, ServiceName, Workload,
     keys::{LEAVE, ROLL_BACK},
-    layer::{FileLayer, Origin, Setting, Settings},
+    layer::{FileLayer, Setting, Settings},
     name::is_dns_name,
+    origin::Origin,
     services,
 };
 use crate::{

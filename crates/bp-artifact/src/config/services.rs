@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ConfigError, EksObject, ServiceConfig, ServiceName,
-    keys::ENVIRONMENT,
-    layer::{Origin, Settings},
+    ConfigError, EksObject, ServiceConfig, ServiceName, keys::ENVIRONMENT, layer::Settings, origin::Origin,
 };
 
 type Services = [(ServiceName, Origin, Settings)];

@@ -1,34 +1,28 @@
 //! The resolver for Amazon ECR, by its API: no registry login, no token.
 
 mod caches;
+mod failure;
 
 use std::sync::Arc;
 
 use aws_sdk_ecr::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
     types::{ImageFailureCode, ImageIdentifier},
 };
 use futures_core::future::BoxFuture;
 
-use self::caches::Caches;
+use self::{
+    caches::Caches,
+    failure::{failed, unavailable},
+};
 use super::{ManifestError, Resolve, ResolveError};
 use crate::{
-    aws::{AwsError, AwsErrorKind},
     digest::Digest,
     image::ResolvedImage,
+    media_type,
     reference::{ImageRef, Repository},
 };
-
-/// The manifests that run, and their indexes. Without indexes in this list a registry may answer with one platform of
-/// them, under another digest.
-const ACCEPTED: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
 
 /// Resolves images of Amazon ECR, in one call of BatchGetImage.
 ///
@@ -105,7 +99,7 @@ impl EcrResolver {
             .registry_id(account)
             .repository_name(repository.path())
             .image_ids(identifier(image))
-            .set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()))
+            .set_accepted_media_types(Some(media_type::IMAGES.map(str::to_owned).to_vec()))
             .send()
             .await
             .map_err(|error| failed(repository, "ecr:BatchGetImage", error))?;
@@ -162,36 +156,4 @@ fn verify(
         }
         _ => ResolvedImage::from_manifest(image.repository().at(told), media_type, manifest.as_bytes()),
     }
-}
-
-/// What a call failed with. `action` is what it needs.
-fn failed<E>(repository: &Repository, action: &str, error: SdkError<E>) -> ResolveError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let error = AwsError::of(&error);
-    let (repository, request_id) = (repository.clone(), error.request_id().map(str::to_owned));
-    if error.code() == Some("RepositoryNotFoundException") {
-        return ResolveError::RepositoryNotFound { repository, request_id };
-    }
-    match error.kind() {
-        AwsErrorKind::Denied => {
-            let permission = error.denied_action().unwrap_or(action).to_owned();
-            ResolveError::AccessDenied { repository, permission, request_id, source: Some(error.into()) }
-        }
-        AwsErrorKind::Credentials => ResolveError::NoCredentials { repository, source: error.into() },
-        AwsErrorKind::Throttled
-        | AwsErrorKind::Unavailable
-        | AwsErrorKind::Unreachable
-        | AwsErrorKind::Refused
-        | AwsErrorKind::Unreadable => unavailable(&repository, request_id, error.into()),
-    }
-}
-
-fn unavailable(
-    repository: &Repository,
-    request_id: Option<String>,
-    source: Box<dyn std::error::Error + Send + Sync>,
-) -> ResolveError {
-    ResolveError::Unavailable { repository: repository.clone(), request_id, source }
 }

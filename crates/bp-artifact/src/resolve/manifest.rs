@@ -7,6 +7,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     digest::Digest,
     image::{PlatformImage, ResolvedImage},
+    media_type,
     platform::Platform,
     reference::DigestRef,
 };
@@ -131,8 +132,7 @@ impl ResolvedImage {
                 size: Some(bytes.len() as u64),
             }),
             (1, media_type) => {
-                let media_type = media_type
-                    .unwrap_or_else(|| "application/vnd.docker.distribution.manifest.v1+json".into());
+                let media_type = media_type.unwrap_or_else(|| media_type::DOCKER_MANIFEST_V1.to_owned());
                 Err(ManifestError::Unsupported { media_type })
             }
             (version, _) => {
@@ -171,7 +171,7 @@ mod tests {
         attestation["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
         let index = json!({
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "mediaType": media_type::OCI_INDEX,
             "manifests": [
                 child("a", json!({ "os": "linux", "architecture": "amd64" })),
                 child("b", json!({ "os": "linux", "architecture": "arm64", "variant": "v8" })),
@@ -194,7 +194,7 @@ mod tests {
         ]});
         let image = read(&index, Some("application/vnd.oci.image.index.v1+json; charset=utf-8")).unwrap();
         assert!(image.platforms.is_empty() && !image.is_complete());
-        assert_eq!(image.media_type.as_deref(), Some("application/vnd.oci.image.index.v1+json"));
+        assert_eq!(image.media_type.as_deref(), Some(media_type::OCI_INDEX));
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_single_manifest_is_complete_in_itself() {
         let manifest = json!({ "schemaVersion": 2, "config": {}, "layers": [] });
-        let image = read(&manifest, Some("application/vnd.oci.image.manifest.v1+json")).unwrap();
+        let image = read(&manifest, Some(media_type::OCI_MANIFEST)).unwrap();
         assert!(image.platforms.is_empty() && image.is_complete());
     }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    error::Error as StdError,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,7 +19,7 @@ use crate::{
         Current, DeployEvent, Outcome, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId,
         TargetReceipt, Verdict,
     },
-    error::{Classified, ErrorClass},
+    error::{Classified, ErrorClass, chain},
     operation::{Emitter, Operation},
     time::TimeSource,
 };
@@ -369,16 +368,4 @@ fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcom
 fn unobserved(entry: &TargetReceipt, error: &TargetError) -> Outcome {
     let detail = format!("{}; run the same command again to resume", chain(error));
     Outcome { detail, ..ended(entry, Verdict::Unobserved, error) }
-}
-
-/// An error and its sources in one line.
-fn chain(error: &dyn StdError) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        source = error.source();
-    }
-    line
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_config::{Region, SdkConfig};
 use bp_artifact::{EcrResolver, PlatformImage, Registry, Resolve, ResolvedImage};
 use bp_eks::Connector;
-use bp_promote::{DockerConfig, EcrClients, RegistryResolver};
+use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
 use tokio::sync::Mutex;
 

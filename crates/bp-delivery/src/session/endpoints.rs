@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use aws_credential_types::Credentials;
-use bp_promote::{CredentialSource, RegistryClient, RegistryClientBuilder};
+use bp_promote::{
+    RegistryClient,
+    registry::{CredentialSource, RegistryClientBuilder},
+};
 
 use crate::Failure;
 

@@ -9,7 +9,7 @@ use aws_sdk_eks::{
 use bp_artifact::{Cause, RoleArn};
 
 #[cfg(feature = "iam")]
-use super::preflight::certain;
+use super::certain;
 use super::{Finding, unknown};
 
 /// Where [`preflight_with`](crate::EksTarget::preflight_with) looks beside the Kubernetes API.
@@ -158,7 +158,7 @@ mod trust {
     use percent_encoding::percent_decode_str;
     use serde_json::Value;
 
-    use crate::rollout::Way;
+    use super::Way;
 
     const POD_IDENTITY: &str = "pods.eks.amazonaws.com";
 

@@ -15,10 +15,7 @@ use super::{
     judge::{Ours, Picture},
     survey::{Start, revision_in_place},
 };
-use crate::{
-    error::Error,
-    workload::{Live, template::Slot},
-};
+use crate::{error::Error, workload::template::Slot};
 
 /// A change that is followed to its end.
 pub(super) struct Change {
@@ -71,7 +68,7 @@ impl WorkloadRollout {
         match self.see_through(run, &mut start, change, deadline).await? {
             Concluded::Complete(mut run, picture) => {
                 // Which pods were not to be updated.
-                let partition = picture.live.as_ref().map_or(0, Live::partition);
+                let partition = picture.live.as_ref().map_or(0, |live| live.partition());
                 if partition > 0 {
                     run.detail(format!(
                         "partition {partition}: the pods below that ordinal keep what they run"

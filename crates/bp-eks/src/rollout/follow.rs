@@ -19,7 +19,6 @@ use crate::{
     },
     error::Error,
     options::LiveLogs,
-    workload::Live,
 };
 
 /// How a roll-out ended.
@@ -152,7 +151,8 @@ impl<'f> Follower<'f> {
                     }
                 }
                 Judgement::Blocked(progress, symptom) => {
-                    let now = (picture.live.as_ref().map(Live::counts), progress.clone(), symptom.recovery);
+                    let now =
+                        (picture.live.as_ref().map(|live| live.counts()), progress.clone(), symptom.recovery);
                     let since = match before {
                         Some((before, since)) if before == now => since,
                         _ => Instant::now(),

@@ -1,6 +1,6 @@
 //! The workload as it is in the cluster, whatever its kind.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -8,7 +8,7 @@ use kube::core::{DynamicObject, ObjectMeta, Selector};
 use serde_json::Value;
 
 use super::{
-    kind::{Counts, Kind, RolloutStatus, State},
+    kind::{Kind, RolloutStatus, State},
     template::{self, Slot},
 };
 use crate::api::{manager, text::Text};
@@ -19,6 +19,15 @@ pub(crate) struct Live {
     pub(crate) object: Arc<DynamicObject>,
     pub(crate) kind: &'static Kind,
     state: Arc<dyn State>,
+}
+
+/// What it shows, by the rules of its kind.
+impl Deref for Live {
+    type Target = dyn State;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.state
+    }
 }
 
 impl fmt::Debug for Live {
@@ -83,42 +92,13 @@ impl Live {
         template::plain(self.template(), self.kind)
     }
 
-    /// How far the roll-out of `generation` is.
-    pub(crate) fn status(&self, generation: i64) -> RolloutStatus {
-        self.state.status(generation)
-    }
-
     /// Whether the template in place is rolled out.
     pub(crate) fn is_settled(&self) -> bool {
         self.status(self.generation()) == RolloutStatus::Complete
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.state.is_paused()
-    }
-
     pub(crate) fn runs_to_completion(&self) -> bool {
         self.kind.runs_to_completion
-    }
-
-    pub(crate) fn is_ordered(&self) -> bool {
-        self.state.is_ordered()
-    }
-
-    pub(crate) fn partition(&self) -> i32 {
-        self.state.partition()
-    }
-
-    pub(crate) fn counts(&self) -> Counts {
-        self.state.counts()
-    }
-
-    pub(crate) fn stalled(&self) -> Option<(String, Option<Timestamp>)> {
-        self.state.stalled()
-    }
-
-    pub(crate) fn takes_pods_away_first(&self) -> bool {
-        self.state.takes_pods_away_first()
     }
 
     /// The conditions that say that something is wrong.

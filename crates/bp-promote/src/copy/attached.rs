@@ -98,7 +98,7 @@ impl Engine {
             (digests.filter(|digest| digest != subject).collect::<Vec<_>>(), tags)
         };
         walk.met(referrers.len() + tags.len(), subject)?;
-        let there: HashSet<Digest> = match referrers.is_empty() || self.holds_nothing() {
+        let there: HashSet<Digest> = match referrers.is_empty() || self.is_empty() {
             true => HashSet::new(),
             false => {
                 let _permit = self.run.lookups.acquire().await;

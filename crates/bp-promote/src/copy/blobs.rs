@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Carried, CopyError, CopyEvent, Side, engine::Engine, tally::Passing};
 use crate::{
     content::Descriptor,
-    store::{Holding, PutError, Stored},
+    store::{PutError, RepositoryState, Stored},
 };
 
 impl Engine {
@@ -46,7 +46,7 @@ impl Engine {
 
     async fn carry_blob(&self, blob: &Descriptor, mount: Option<&Repository>) -> Result<(), CopyError> {
         let unwritable = |source| self.unwritable(&blob.digest, source);
-        let new = self.holding().await? == Holding::Nothing;
+        let new = self.state().await? == RepositoryState::Empty;
         if !new && self.destination.has_blob(blob).await.map_err(unwritable)? {
             self.run.tally.blob(blob, Carried::Present);
             return Ok(());
@@ -82,10 +82,11 @@ impl Engine {
             if let Some(data) = blob.inline() {
                 return Ok(passing.count(Box::pin(stream::once(async { Ok(data) }))));
             }
-            let bytes = match self.run.options.trust_destination && self.destination.checks_digests() {
-                true => self.source.unhashed_blob(blob).await,
-                false => self.source.blob(blob).await,
-            };
+            let bytes =
+                match self.run.options.trust_destination && self.destination.capabilities().checks_digests {
+                    true => self.source.unhashed_blob(blob).await,
+                    false => self.source.blob(blob).await,
+                };
             bytes.map(|bytes| passing.count(bytes))
         };
         let stored = self.destination.put_blob(blob, mount, Box::pin(bytes)).await?;

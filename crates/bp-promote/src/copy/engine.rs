@@ -3,30 +3,32 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use bp_artifact::{Digest, Tag};
+use bp_artifact::{Digest, Tag, sync::lock};
 use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
-use super::{Carried, CopyError, CopyEvent, CopyOutcome, Side, run::Run, subset, walk::Walk};
+use super::{
+    Carried, CopyError, CopyEvent, CopyOutcome, Side, counted::Counted, run::Run, subset, walk::Walk,
+};
 use crate::{
     content::{Descriptor, Manifest, Reference},
     registry::RegistryError,
-    store::{Destination, Holding, Source, StoreError},
+    store::{Destination, RepositoryState, RunContext, Source, StoreError, TagList},
 };
 
 /// The images of a run that have their source and their destination in common.
 pub(super) struct Engine {
-    pub(super) source: Box<dyn Source>,
-    pub(super) destination: Box<dyn Destination>,
+    pub(super) source: Counted<dyn Source>,
+    pub(super) destination: Counted<dyn Destination>,
     pub(super) run: Arc<Run>,
     /// Each blob and manifest is carried once, however many refer to it.
     carried: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
     /// What the destination is known to hold.
-    holding: OnceCell<Holding>,
+    state: OnceCell<RepositoryState>,
     /// How many images these are.
     pub(super) images: usize,
     /// The destination's tags, where many are asked for; `None` where they cannot be listed.
@@ -65,18 +67,14 @@ impl Engine {
     /// With so many images it is cheaper to list the destination's tags than to ask for each.
     const MANY: usize = 3;
 
-    pub(super) fn new<S: Source, D: Destination>(mut source: S, mut destination: D, run: &Arc<Run>) -> Self {
-        source.observe(run.tally.observer(Side::Source));
-        destination.observe(run.tally.observer(Side::Destination));
-        if run.options.no_clobber {
-            destination.never_move_tags();
-        }
+    pub(super) fn new<S: Source, D: Destination>(source: S, destination: D, run: &Arc<Run>) -> Self {
+        let context = |side| RunContext::new(run.tally.observer(side), run.options.no_clobber);
         Engine {
-            source: Box::new(source),
-            destination: Box::new(destination),
+            source: Counted::source(source, &context(Side::Source)),
+            destination: Counted::destination(destination, &context(Side::Destination)),
             run: Arc::clone(run),
             carried: Mutex::default(),
-            holding: OnceCell::new(),
+            state: OnceCell::new(),
             images: 1,
             tags: OnceCell::new(),
         }
@@ -94,7 +92,7 @@ impl Engine {
             Looked::Different(top, found) => (top, found),
         };
         // What names something is awaited also when cancelled: its answer tells whether the name has moved.
-        let outcome = match self.name_if_whole(to, &top).await? {
+        let outcome = match self.name_if_complete(to, &top).await? {
             true => {
                 self.run.tally.manifest(&top.digest, Carried::Present);
                 CopyOutcome::Tagged
@@ -159,7 +157,7 @@ impl Engine {
         }
         if found.is_some() {
             // Something is there already: no need to ask whether it is new.
-            let _ = self.holding.set(Holding::Something);
+            let _ = self.state.set(RepositoryState::Tagged);
         }
         Ok((Looked::Different(top, found), selected_from))
     }
@@ -253,7 +251,7 @@ impl Engine {
         work: impl Future<Output = Result<(), CopyError>>,
     ) -> Result<(), CopyError> {
         let cell = {
-            let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut carried = lock(&self.carried);
             Arc::clone(carried.entry(digest.clone()).or_default())
         };
         cell.get_or_try_init(|| work).await.copied()
@@ -267,9 +265,9 @@ impl Engine {
             self.source.manifest(&reference).await.map_err(|source| self.unreadable(&child.digest, source))
         };
         let known = async {
-            match self.holding().await? {
-                Holding::Nothing | Holding::NoTags => Ok(None),
-                Holding::Something => {
+            match self.state().await? {
+                RepositoryState::Empty | RepositoryState::Untagged => Ok(None),
+                RepositoryState::Tagged => {
                     let _permit = self.run.lookups.acquire().await;
                     self.head(&reference).await
                 }
@@ -288,12 +286,12 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) async fn holding(&self) -> Result<Holding, CopyError> {
+    pub(super) async fn state(&self) -> Result<RepositoryState, CopyError> {
         let ask = || async {
             let _permit = self.run.lookups.acquire().await;
-            self.destination.holding().await.map_err(|source| self.unwritable(&"anything", source))
+            self.destination.state().await.map_err(|source| self.unwritable(&"anything", source))
         };
-        self.holding.get_or_try_init(ask).await.copied()
+        self.state.get_or_try_init(ask).await.copied()
     }
 
     /// Whether what is to be copied was read where it goes to: then it needs a name there, and nothing else.
@@ -305,7 +303,7 @@ impl Engine {
     /// What the destination has under this name.
     pub(super) async fn head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
         let absent = match (reference, self.listed().await) {
-            (_, Some(_)) if self.holds_nothing() => true,
+            (_, Some(_)) if self.is_empty() => true,
             (Reference::Tag(tag), Some(known)) => !known.contains(tag),
             _ => false,
         };
@@ -319,26 +317,26 @@ impl Engine {
             return None;
         }
         let list = || async {
-            let tags = self.destination.tags().await.ok()?;
-            let holding = match &tags {
-                None => Holding::Nothing,
-                Some(tags) if tags.is_empty() => Holding::NoTags,
-                Some(_) => Holding::Something,
+            let (state, tags) = match self.destination.tags().await.ok()? {
+                TagList::Unavailable => return None,
+                TagList::NoRepository => (RepositoryState::Empty, HashSet::new()),
+                TagList::Tags(tags) if tags.is_empty() => (RepositoryState::Untagged, tags),
+                TagList::Tags(tags) => (RepositoryState::Tagged, tags),
             };
-            let _ = self.holding.set(holding);
-            Some(tags.unwrap_or_default())
+            let _ = self.state.set(state);
+            Some(tags)
         };
         self.tags.get_or_init(list).await.as_ref()
     }
 
     /// Whether the destination is known to hold nothing, neither tags nor what hangs on its manifests.
-    pub(super) fn holds_nothing(&self) -> bool {
-        self.known_holding() == Some(Holding::Nothing)
+    pub(super) fn is_empty(&self) -> bool {
+        self.known_state() == Some(RepositoryState::Empty)
     }
 
     /// What the destination holds, as far as it was asked.
-    pub(super) fn known_holding(&self) -> Option<Holding> {
-        self.holding.get().copied()
+    pub(super) fn known_state(&self) -> Option<RepositoryState> {
+        self.state.get().copied()
     }
 
     pub(super) async fn ask(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {

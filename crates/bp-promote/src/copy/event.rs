@@ -75,6 +75,7 @@ pub enum CopyEvent {
 /// How content came to the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Carried {
     /// It was sent.
     Sent,
@@ -87,6 +88,7 @@ pub enum Carried {
 /// A side of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Side {
     /// Where it is read.
     Source,
@@ -97,6 +99,7 @@ pub enum Side {
 /// How far a copy is. The totals grow while it is found out what there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Progress {
     /// Blobs that are at the destination.
     pub blobs: u64,

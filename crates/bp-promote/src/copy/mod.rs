@@ -1,7 +1,9 @@
 //! Copying images, byte for byte.
 
 mod attached;
+mod batch;
 mod blobs;
+mod counted;
 mod engine;
 mod error;
 mod event;
@@ -16,14 +18,8 @@ mod survey;
 mod tally;
 mod walk;
 
-use std::sync::Arc;
+use bp_artifact::Operation;
 
-use bp_artifact::{ImageRef, Operation};
-
-use self::{
-    engine::{Engine, Job},
-    run::Run,
-};
 pub use self::{
     error::CopyError,
     event::{Carried, CopyEvent, Progress, Side},
@@ -31,34 +27,7 @@ pub use self::{
     plan::{CopyPlan, Planned, PlannedReferrer, Requests, RunPlan, apply, apply_all, plan, plan_all},
     report::{CopyOutcome, CopyReport, Counts, ImageReport, Kept, RunReport},
 };
-use crate::{
-    content::Reference,
-    registry::{RegistryClient, RepositoryClient},
-    store::{Destination, Source},
-};
-
-/// An image in a source or destination.
-#[derive(Debug, Clone)]
-pub struct ImageAt<S> {
-    /// Where.
-    pub store: S,
-    /// Under which name.
-    pub reference: Reference,
-}
-
-impl<S> ImageAt<S> {
-    /// The image `reference` in `store`.
-    pub fn new(store: S, reference: impl Into<Reference>) -> Self {
-        ImageAt { store, reference: reference.into() }
-    }
-}
-
-impl RegistryClient {
-    /// The image that `image` names, as a side of a [`copy`].
-    pub fn image(&self, image: &ImageRef) -> ImageAt<RepositoryClient> {
-        ImageAt::new(self.repository(image.repository()), Reference::from_image(image))
-    }
-}
+use crate::store::{Destination, ImageAt, Source};
 
 /// Copies an image or index with all that it refers to, byte for byte: the digest stays.
 ///
@@ -67,7 +36,7 @@ impl RegistryClient {
 /// is there.
 ///
 /// ```no_run
-/// use bp_promote::{CopyOptions, OciLayout, ImageAt, RegistryClient, copy};
+/// use bp_promote::{CopyOptions, OciLayout, RegistryClient, copy, store::ImageAt};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = RegistryClient::builder().build()?;
@@ -96,7 +65,7 @@ pub fn copy<S: Source, D: Destination>(
     destination: ImageAt<D>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
-    start(source, destination, options, None)
+    batch::copy_one(source, destination, options, None)
 }
 
 /// Copies several images in one run: what they share is looked for and moved once, also into several repositories of
@@ -128,23 +97,5 @@ pub fn copy_all<S: Source, D: Destination>(
     images: Vec<(ImageAt<S>, ImageAt<D>)>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, RunReport> {
-    run::start(images.into_iter().map(|(from, to)| (from, to, None)).collect(), options)
-}
-
-fn start<S: Source, D: Destination>(
-    source: ImageAt<S>,
-    destination: ImageAt<D>,
-    options: CopyOptions,
-    expected: Option<Option<bp_artifact::Digest>>,
-) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
-    Operation::spawn(|events| {
-        let run = Run::new(options, events);
-        let engine = Arc::new(Engine::new(source.store, destination.store, &run));
-        let job = Job { from: source.reference, to: destination.reference, expected };
-        async move {
-            let done = engine.carry(&job).await?;
-            engine.finish().await?;
-            Ok(CopyReport::new(done, &run, &engine))
-        }
-    })
+    batch::copy_all(images.into_iter().map(|(from, to)| (from, to, None)).collect(), options)
 }

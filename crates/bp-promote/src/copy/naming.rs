@@ -5,23 +5,25 @@ use bp_artifact::Digest;
 use super::{CopyError, CopyEvent, engine::Engine};
 use crate::{
     content::{Manifest, Reference},
-    store::{Holding, StoreError},
+    store::{RepositoryState, StoreError},
 };
 
 impl Engine {
-    /// Whether naming it is tried before anything is looked for: where the destination is known to refuse what is not
-    /// whole, its answer tells whether all is there.
+    /// Whether publishing is tried before anything is looked for: where the destination is known to reject what is
+    /// incomplete, its answer tells whether everything exists there.
     pub(super) fn names_first(&self, to: &Reference) -> bool {
-        self.destination.refuses_gaps() && !self.run.options.referrers && matches!(to, Reference::Tag(_))
+        self.destination.capabilities().validates_references
+            && !self.run.options.referrers
+            && matches!(to, Reference::Tag(_))
     }
 
     /// Names what may be there already, where that is tried first.
-    pub(super) async fn name_if_whole(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
-        let empty = matches!(self.known_holding(), Some(Holding::Nothing | Holding::NoTags));
+    pub(super) async fn name_if_complete(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
+        let empty = matches!(self.known_state(), Some(RepositoryState::Empty | RepositoryState::Untagged));
         if !self.names_first(to) || empty {
             return Ok(false);
         }
-        match self.destination.publish_if_whole(to, top).await {
+        match self.destination.publish_if_complete(to, top).await {
             Ok(false) => Ok(false),
             done => self.told(to, top, done.map(drop)).await.map(|()| true),
         }

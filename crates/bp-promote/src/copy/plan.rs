@@ -7,11 +7,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Carried, CopyError, CopyEvent, CopyOptions, CopyOutcome, CopyReport, ImageAt, RunReport,
-    run::{self, Batch, IMAGES, Images, Run},
-    start,
+    batch::{self, Batch, IMAGES, Images},
+    error::CopyError,
+    event::{Carried, CopyEvent},
+    options::CopyOptions,
+    report::{CopyOutcome, CopyReport, RunReport},
+    run::Run,
 };
-use crate::store::{Destination, Source};
+use crate::store::{Destination, ImageAt, Source};
 
 /// What a copy would do. It can be kept as JSON and [applied](apply) later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,7 @@ pub struct CopyPlan {
 
 /// One piece of content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Planned {
     /// Which.
     pub digest: Digest,
@@ -59,6 +63,7 @@ pub struct Planned {
 
 /// One manifest that is attached to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PlannedReferrer {
     /// What it is attached to.
     pub subject: Digest,
@@ -70,6 +75,7 @@ pub struct PlannedReferrer {
 
 /// Requests, by side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Requests {
     /// To where it is read.
     pub source: u64,
@@ -225,7 +231,7 @@ pub fn apply<S: Source, D: Destination>(
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
     let options = if plan.referrers.is_some() { options.referrers() } else { options };
-    start(pinned(plan, source), destination, options, Some(plan.found.clone()))
+    batch::copy_one(pinned(plan, source), destination, options, Some(plan.found.clone()))
 }
 
 /// Does what was planned for several images: as [`apply`] for each of them. `images` are those that the plan was made
@@ -250,7 +256,7 @@ pub fn apply_all<S: Source, D: Destination>(
         (pinned(plan, source), destination, Some(plan.found.clone()))
     };
     let images: Images<S, D> = plan.images.iter().zip(images).map(planned).collect();
-    run::start(images, options)
+    batch::copy_all(images, options)
 }
 
 /// The image that the plan is about, whatever its name names by now.

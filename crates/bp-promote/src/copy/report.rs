@@ -3,11 +3,7 @@
 use bp_artifact::{Digest, ManifestError, Repository, ResolvedImage, Tag};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    CopyError,
-    engine::{Done, Engine},
-    run::Run,
-};
+use super::error::CopyError;
 use crate::content::Manifest;
 
 /// What a copy did.
@@ -42,28 +38,10 @@ pub struct CopyReport {
     pub destination_requests: u64,
     /// The manifest or index, if it was read.
     #[serde(skip)]
-    pub(crate) top: Option<Manifest>,
+    pub(super) top: Option<Manifest>,
 }
 
 impl CopyReport {
-    pub(super) fn new(done: Done, run: &Run, engine: &Engine) -> Self {
-        let sums = run.tally.sums();
-        CopyReport {
-            digest: done.digest,
-            outcome: done.outcome,
-            previous: done.previous,
-            selected_from: done.selected_from,
-            manifests: sums.manifests,
-            blobs: sums.blobs,
-            referrers: sums.referrers,
-            kept: run.tally.all_kept(),
-            bytes: sums.sent,
-            source_requests: engine.source.requests(),
-            destination_requests: engine.destination.requests(),
-            top: done.top,
-        }
-    }
-
     /// The image as it now is in `repository`: what deploys. Its platforms are not known when the source was named by
     /// digest and the destination had it.
     ///
@@ -106,26 +84,6 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    pub(super) fn new<'a>(
-        images: Vec<ImageReport>,
-        unfinished: Vec<CopyError>,
-        run: &Run,
-        engines: impl Iterator<Item = &'a Engine> + Clone,
-    ) -> Self {
-        let sums = run.tally.sums();
-        RunReport {
-            images,
-            manifests: sums.manifests,
-            blobs: sums.blobs,
-            referrers: sums.referrers,
-            kept: run.tally.all_kept(),
-            bytes: sums.sent,
-            source_requests: engines.clone().map(|engine| engine.source.requests()).sum(),
-            destination_requests: engines.map(|engine| engine.destination.requests()).sum(),
-            unfinished,
-        }
-    }
-
     /// The report, or the first thing that went wrong.
     ///
     /// # Errors
@@ -186,6 +144,7 @@ fn outcome<S: serde::Serializer>(
 /// What a copy came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum CopyOutcome {
     /// The destination had it under this name: nothing was changed.
     Unchanged,
@@ -215,6 +174,7 @@ pub struct Kept {
 /// How content came to the destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Counts {
     /// Sent.
     pub sent: u64,

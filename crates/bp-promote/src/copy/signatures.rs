@@ -7,7 +7,7 @@
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Digest, Tag};
+use bp_artifact::{Digest, Tag, media_type};
 use serde_json::{Map, Value, json};
 
 use crate::content::{Descriptor, Manifest, object};
@@ -70,12 +70,6 @@ struct Signatures {
 }
 
 impl Signatures {
-    const MANIFESTS: [&str; 2] = [
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    ];
-    const CONFIGS: [&str; 2] =
-        ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
     const LAYERS: [&str; 2] =
         ["application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dsse.envelope.v1+json"];
     const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -87,15 +81,15 @@ impl Signatures {
             Some(Value::Array(layers)) => layers,
             _ => return None,
         };
-        let is_one_of =
-            |known: &[&str], value: &Value| value.as_str().is_some_and(|text| known.contains(&text));
         let is_signature = |layer: &Value| {
             let is_described = serde_json::from_value::<Descriptor>(layer.clone()).is_ok();
             let is_signed = layer["annotations"][Self::SIGNATURE].is_string();
-            is_described && (is_signed || is_one_of(&Self::LAYERS, &layer["mediaType"]))
+            is_described
+                && (is_signed || layer["mediaType"].as_str().is_some_and(|kind| Self::LAYERS.contains(&kind)))
         };
-        let known = Self::MANIFESTS.contains(&manifest.media_type.as_str())
-            && document.get("config").is_some_and(|config| is_one_of(&Self::CONFIGS, &config["mediaType"]))
+        let config = document.get("config").and_then(|config| config["mediaType"].as_str());
+        let known = media_type::is_manifest(&manifest.media_type)
+            && config.is_some_and(media_type::is_image_config)
             && layers.iter().all(is_signature);
         known.then_some(Signatures { document, layers })
     }
@@ -138,10 +132,10 @@ mod tests {
     }
 
     fn manifest(layers: &[Value]) -> Manifest {
-        let config = json!({ "mediaType": Signatures::CONFIGS[0], "digest": Digest::sha256("c"), "size": 1 });
-        let text = json!({ "schemaVersion": 2, "mediaType": Signatures::MANIFESTS[0], "config": config,
+        let config = json!({ "mediaType": media_type::OCI_CONFIG, "digest": Digest::sha256("c"), "size": 1 });
+        let text = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config,
             "layers": layers, "annotations": { "kept": layers.len().to_string() } });
-        Manifest::read(Some(Signatures::MANIFESTS[0]), None, text.to_string().into()).unwrap()
+        Manifest::read(Some(media_type::OCI_MANIFEST), None, text.to_string().into()).unwrap()
     }
 
     fn merged(source: &Manifest, destination: &Manifest) -> Merged {
@@ -192,7 +186,7 @@ mod tests {
         let image = manifest(&[json!({ "mediaType": "layer", "digest": Digest::sha256("l"), "size": 1 })]);
         let undescribed = manifest(&[json!({ "mediaType": PAYLOAD })]);
         let read = |text: &str| {
-            Manifest::read(Some(Signatures::MANIFESTS[0]), None, text.to_owned().into()).unwrap()
+            Manifest::read(Some(media_type::OCI_MANIFEST), None, text.to_owned().into()).unwrap()
         };
         let others = [image, undescribed, read("[]"), read("{}"), read(r#"{"layers":[]}"#), read("x")];
         for other in &others {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bp_artifact::Digest;
+use bp_artifact::{Digest, sync::lock};
 use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     content::{Descriptor, Manifest, Reference},
-    store::Holding,
+    store::RepositoryState,
 };
 
 /// What was found so far for one image.
@@ -37,7 +37,7 @@ struct Found {
 
 impl Survey {
     fn lock(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.found)
     }
 
     fn requests(&self, source: u64, destination: u64) {
@@ -131,7 +131,7 @@ impl Engine {
 
     async fn survey_child(&self, child: &Descriptor, survey: &Survey, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
-        let asks = self.holding().await? == Holding::Something;
+        let asks = self.state().await? == RepositoryState::Tagged;
         let there = {
             let _permit = self.run.lookups.acquire().await;
             asks && self.head(&reference).await?.is_some()
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     async fn survey_blob(&self, blob: &Descriptor, survey: &Survey) -> Result<(), CopyError> {
-        let asks = self.holding().await? != Holding::Nothing;
+        let asks = self.state().await? != RepositoryState::Empty;
         let there = asks && {
             let _permit = self.run.lookups.acquire().await;
             let there = self.destination.has_blob(blob).await;

@@ -1,11 +1,11 @@
 //! What has been done so far, told as it is counted.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
 };
 
-use bp_artifact::{Digest, Emitter};
+use bp_artifact::{Digest, Emitter, sync::lock};
 use futures_util::StreamExt as _;
 
 use super::{Carried, CopyEvent, Counts, Kept, Progress, Side};
@@ -43,7 +43,7 @@ impl Tally {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counts)
     }
 
     fn progress(&self, change: impl FnOnce(&mut Progress)) {
@@ -89,7 +89,7 @@ impl Tally {
 
     /// A tag at the destination was left as it is. Several images may have it attached.
     pub(super) fn kept(&self, one: Kept) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         if !kept.contains(&one) {
             kept.push(one.clone());
             self.events.emit(CopyEvent::Kept(one));
@@ -97,7 +97,7 @@ impl Tally {
     }
 
     pub(super) fn all_kept(&self) -> Vec<Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.kept).clone()
     }
 
     /// Whom a side tells of its retries.

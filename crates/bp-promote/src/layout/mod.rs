@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use bp_artifact::{Digest, Hasher, Tag};
+use bp_artifact::{Digest, Hasher, Tag, media_type::OCI_INDEX};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value, json};
@@ -38,7 +38,6 @@ use crate::{
 
 const MARKER: &str = "oci-layout";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An OCI image layout: a directory, or, to read from, a tar archive that holds one.
 ///
@@ -319,7 +318,7 @@ impl OciLayout {
         let _held = self.index.lock().await;
         let mut index = self.read_index().await?;
         index.entry("schemaVersion").or_insert(json!(2));
-        index.entry("mediaType").or_insert(json!(INDEX));
+        index.entry("mediaType").or_insert(json!(OCI_INDEX));
         let mut entry = json!({
             "mediaType": manifest.media_type,
             "digest": manifest.digest,

@@ -1,13 +1,13 @@
 //! Writing a layout into a tar archive.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     fs,
     io::{self, Read as _, Write},
     path::{Path, PathBuf},
 };
 
-use bp_artifact::{Digest, Repository, Tag};
+use bp_artifact::{Digest, Repository};
 use futures_core::future::BoxFuture;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
@@ -16,8 +16,7 @@ use tokio::task::spawn_blocking;
 use super::{LayoutError, OciLayout, files::Files, name_of};
 use crate::{
     content::{Descriptor, Manifest, Reference},
-    retry::Observer,
-    store::{BlobStream, Destination, Holding, PutError, StoreError, Stored},
+    store::{BlobStream, Destination, PutError, StoreError, Stored, TagList},
 };
 
 /// A tar archive with an OCI layout, to be written.
@@ -181,10 +180,6 @@ impl Destination for OciArchive {
         self.path.display().to_string()
     }
 
-    fn repository(&self) -> Option<&Repository> {
-        None
-    }
-
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
         self.parts.head(reference)
     }
@@ -196,11 +191,7 @@ impl Destination for OciArchive {
         self.parts.stored_manifest(digest)
     }
 
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
-        self.parts.holding()
-    }
-
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
+    fn tags(&self) -> BoxFuture<'_, Result<TagList, StoreError>> {
         self.parts.tags()
     }
 
@@ -244,12 +235,6 @@ impl Destination for OciArchive {
     fn finish(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { Ok(OciArchive::finish(self).await?) })
     }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
 }
 
 #[cfg(test)]

@@ -1,24 +1,17 @@
 //! A layout as source and destination of copies.
 
-use std::collections::HashSet;
-
 use bp_artifact::{Digest, Repository, Tag};
 use futures_core::future::BoxFuture;
 
 use super::{OciLayout, file};
 use crate::{
     content::{Descriptor, Manifest, Reference},
-    retry::Observer,
-    store::{BlobStream, Destination, Holding, PutError, Source, StoreError, Stored},
+    store::{BlobStream, Destination, PutError, Source, StoreError, Stored, TagList},
 };
 
 impl Source for OciLayout {
     fn name(&self) -> String {
         self.root.display().to_string()
-    }
-
-    fn repository(&self) -> Option<&Repository> {
-        None
     }
 
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>> {
@@ -40,21 +33,11 @@ impl Source for OciLayout {
             Ok(names.filter(|name| name.starts_with(&base)).filter_map(|name| name.parse().ok()).collect())
         })
     }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
 }
 
 impl Destination for OciLayout {
     fn name(&self) -> String {
         self.root.display().to_string()
-    }
-
-    fn repository(&self) -> Option<&Repository> {
-        None
     }
 
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>> {
@@ -68,15 +51,10 @@ impl Destination for OciLayout {
         Box::pin(async move { Ok(Some(self.read_manifest(&digest.clone().into()).await?)) })
     }
 
-    fn holding(&self) -> BoxFuture<'_, Result<Holding, StoreError>> {
-        // Looking costs nothing here.
-        Box::pin(async { Ok(Holding::Something) })
-    }
-
-    fn tags(&self) -> BoxFuture<'_, Result<Option<HashSet<Tag>>, StoreError>> {
+    fn tags(&self) -> BoxFuture<'_, Result<TagList, StoreError>> {
         Box::pin(async move {
             let names = self.images().await?.into_iter().filter_map(|(name, _)| name?.parse().ok());
-            Ok(Some(names.collect()))
+            Ok(TagList::Tags(names.collect()))
         })
     }
 
@@ -121,10 +99,4 @@ impl Destination for OciLayout {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { Ok(self.list(reference, manifest).await?) })
     }
-
-    fn requests(&self) -> u64 {
-        0
-    }
-
-    fn observe(&mut self, _: Observer) {}
 }

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Registry, Repository};
+use bp_artifact::{Registry, Repository, sync::lock};
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
@@ -21,9 +21,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     challenge::Challenge,
-    credentials::{CredentialSource, Login, LoginSecret},
+    credentials::CredentialSource,
     error::{RegistryError, RequestLine},
     http::{Answer, Call, Http, full},
+    login::{Login, LoginSecret},
     origin::Origin,
 };
 use crate::content::{null_as_default, object};
@@ -94,12 +95,14 @@ impl Authenticator {
     /// A login is fetched again so long before it expires.
     const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-    pub(super) fn new(registry: Registry, origin: Origin, source: Arc<dyn CredentialSource>) -> Self {
-        // ECR is known to want Basic: no request is wasted to ask.
-        let scheme = match registry.ecr() {
-            Some(_) => Scheme::Challenged(Challenge::Basic),
-            None => Scheme::Unknown,
-        };
+    /// `known` is the challenge of the registry, where it need not be asked for that.
+    pub(super) fn new(
+        registry: Registry,
+        origin: Origin,
+        source: Arc<dyn CredentialSource>,
+        known: Option<Challenge>,
+    ) -> Self {
+        let scheme = known.map_or(Scheme::Unknown, Scheme::Challenged);
         Authenticator {
             registry,
             origin,
@@ -113,7 +116,7 @@ impl Authenticator {
     }
 
     fn scheme(&self) -> MutexGuard<'_, Scheme> {
-        self.scheme.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.scheme)
     }
 
     fn next_id(&self) -> u64 {
@@ -166,7 +169,7 @@ impl Authenticator {
             }
             Scheme::Challenged(Challenge::Bearer { realm, service }) => {
                 let slot = {
-                    let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut tokens = lock(&self.tokens);
                     Arc::clone(tokens.entry(scope.clone()).or_default())
                 };
                 let mut token = slot.lock().await;
@@ -195,7 +198,7 @@ impl Authenticator {
             Scheme::Challenged(Challenge::Basic) => Ok(self.login(http, Some(used.id)).await?.id != used.id),
             Scheme::Challenged(Challenge::Bearer { .. }) => {
                 let slot = {
-                    let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                    let tokens = lock(&self.tokens);
                     tokens.get(scope).cloned()
                 };
                 if let Some(slot) = slot {

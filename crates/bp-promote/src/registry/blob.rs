@@ -1,8 +1,7 @@
 //! Reading blobs: verified while they stream, resumed where they broke off.
 
-use std::time::Duration;
-
 use ::http::{HeaderMap, Method, StatusCode, header};
+use backon::ExponentialBackoff;
 use bp_artifact::{Classified as _, Digest, Hasher};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream;
@@ -88,7 +87,7 @@ impl RepositoryClient {
             at: 0,
             skip: 0,
             body: None,
-            failures: 0,
+            pauses: self.client.0.retry.delays(),
             gained: 0,
         };
         reading.open().await?;
@@ -110,14 +109,13 @@ struct Reading {
     /// How many bytes of this answer have been given already.
     skip: u64,
     body: Option<Body>,
-    /// How often in a row it broke off without having gained much.
-    failures: u32,
+    /// The pauses that are left before it is given up.
+    pauses: ExponentialBackoff,
     /// How many bytes have been given since it broke off.
     gained: u64,
 }
 
 impl Reading {
-    const FAILURES: u32 = 5;
     /// Bytes that make a connection worth another one. With less, a blob could be read in as many as it has bytes.
     const GAIN: u64 = 64 << 10;
 
@@ -235,15 +233,13 @@ impl Reading {
     /// Gets ready to go on after a break, unless that is hopeless.
     async fn resume(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         if self.gained >= Self::GAIN {
-            self.failures = 0;
+            self.pauses = self.client.client.0.retry.delays();
         }
         self.gained = 0;
-        self.failures += 1;
-        if self.failures > Self::FAILURES || !error.is_retryable() {
+        if !error.is_retryable() {
             return Err(error);
         }
-        let pause = Duration::from_millis(100) * 2_u32.pow(self.failures) / 2;
-        let pause = pause.mul_f64(0.5 + fastrand::f64());
+        let Some(pause) = self.pauses.next() else { return Err(error) };
         if let Some(observer) = &self.client.observer {
             let reason = format!("{error}, going on at byte {}", self.at);
             observer(Retry { reason, pause });

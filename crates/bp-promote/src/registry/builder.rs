@@ -10,7 +10,7 @@ use bp_artifact::{Classified, ErrorClass, Registry, TimeSource};
 use url::Url;
 
 use super::{
-    RegistryClient, Shared,
+    client::{RegistryClient, Shared},
     credentials::{CredentialSource, DockerConfig},
     endpoints::Endpoints,
     http::{Http, Transport, reqwest_transport},
@@ -75,7 +75,7 @@ pub struct RegistryClientBuilder {
     idle: Option<Duration>,
     total: Option<Duration>,
     time: TimeSource,
-    refuse_gaps: HashSet<Registry>,
+    validates_references: HashSet<Registry>,
     journal: Option<Journal>,
     identity: Option<Vec<u8>>,
     proxies: Vec<String>,
@@ -83,6 +83,13 @@ pub struct RegistryClientBuilder {
     ecr: super::EcrClients,
     #[cfg(feature = "ecr")]
     ecr_parts: bool,
+}
+
+impl RegistryClient {
+    /// Starts to describe a client.
+    pub fn builder() -> RegistryClientBuilder {
+        RegistryClientBuilder::default()
+    }
 }
 
 impl RegistryClientBuilder {
@@ -178,13 +185,13 @@ impl RegistryClientBuilder {
         self
     }
 
-    /// Says that `registry` refuses a manifest when it misses a blob or manifest that this refers to, as Amazon ECR is
-    /// known to do. A new tag for content that is there then takes one request less: it is just pushed.
+    /// Says that `registry` rejects a manifest while a blob or manifest is missing that it refers to, as Amazon ECR is
+    /// known to do. A new tag for content that exists then takes one request less: it is just pushed.
     ///
-    /// The specification does not ask for this of registries. Of one that does not do it, a tag could name an image
-    /// that is not whole.
-    pub fn refuses_gaps(mut self, registry: Registry) -> Self {
-        self.refuse_gaps.insert(registry);
+    /// The specification does not ask for this of registries. Of one that does not do it, a tag could point to an
+    /// incomplete image.
+    pub fn validates_references(mut self, registry: Registry) -> Self {
+        self.validates_references.insert(registry);
         self
     }
 
@@ -243,7 +250,7 @@ impl RegistryClientBuilder {
             ecr_parts: self.ecr_parts,
             retry: self.retry,
             hosts: Mutex::new(HashMap::new()),
-            refuse_gaps: self.refuse_gaps,
+            validates_references: self.validates_references,
         })))
     }
 
@@ -291,8 +298,8 @@ mod tests {
             assert!(matches!(build(wrong), Err(BuildError::Endpoint { .. })), "{wrong}");
         }
         let both = RegistryClient::builder()
-            .transport(crate::transport(tower::service_fn(|_| async {
-                Err::<http::Response<crate::Body>, std::io::Error>(std::io::ErrorKind::Other.into())
+            .transport(crate::registry::transport(tower::service_fn(|_| async {
+                Err::<http::Response<crate::registry::Body>, std::io::Error>(std::io::ErrorKind::Other.into())
             })))
             .proxy("http://proxy.example.com:3128");
         assert!(matches!(both.build(), Err(BuildError::TwoTransports)));

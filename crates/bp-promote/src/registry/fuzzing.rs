@@ -6,15 +6,15 @@ use std::{
     str::FromStr,
 };
 
-use bp_artifact::{Digest, ImageRef, Registry, Repository, Tag};
+use bp_artifact::{Digest, ImageRef, Registry, Repository, Tag, media_type};
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{blob::range_start, challenge::Challenge, lists::next_link, session::has_bytes};
-use crate::Manifest;
+use crate::content::Manifest;
 
 /// Whatever bytes a registry gives for a manifest: they keep their digest, and each link comes once.
 pub fn manifest(bytes: &[u8]) {
-    for told in [None, Some("application/vnd.oci.image.index.v1+json")] {
+    for told in [None, Some(media_type::OCI_INDEX)] {
         let Ok(manifest) = Manifest::read(told, None, bytes.to_vec().into()) else { continue };
         assert!(manifest.digest.verifies(bytes));
         assert!(Manifest::read(told, Some(&manifest.digest), bytes.to_vec().into()).is_ok());

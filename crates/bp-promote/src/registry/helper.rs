@@ -11,7 +11,7 @@ use tokio::{
     process::Command,
 };
 
-use super::credentials::Login;
+use super::login::Login;
 
 /// Some helpers call a service, or wait for a person who unlocks a key store.
 const PATIENCE: Duration = Duration::from_secs(60);

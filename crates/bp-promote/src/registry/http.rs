@@ -4,12 +4,12 @@ use std::{
     error::Error as StdError,
     future::Future as _,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bp_artifact::{Classified as _, TimeSource};
+use bp_artifact::{Classified as _, TimeSource, sync::lock};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
@@ -371,7 +371,7 @@ impl Pulse {
     }
 
     fn note(&self, change: impl FnOnce(&mut Movement)) {
-        let mut movement = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut movement = lock(&self.0);
         movement.last = Instant::now();
         change(&mut movement);
     }
@@ -380,7 +380,7 @@ impl Pulse {
     /// which.
     async fn stands_still(&self, idle: Duration, answer: Duration) -> Duration {
         loop {
-            let movement = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let movement = *lock(&self.0);
             let now = Instant::now();
             let (since, patience) = match movement {
                 Movement { starved: true, .. } => (now, idle),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     content::{null_as_default, object},
     retry::telling,
-    store::Holding,
+    store::RepositoryState,
 };
 
 #[derive(Deserialize)]
@@ -96,7 +96,7 @@ impl RepositoryClient {
     }
 
     /// All tags, or `None` when there is no such repository.
-    pub(crate) async fn listed_tags(&self) -> Result<Option<Vec<Tag>>, RegistryError> {
+    pub(super) async fn listed_tags(&self) -> Result<Option<Vec<Tag>>, RegistryError> {
         let mut pages = Pages::from(self.host.call(Method::GET, self.path("tags/list?n=1000")));
         let mut tags = Vec::new();
         while let Some(at) = pages.next() {
@@ -114,12 +114,12 @@ impl RepositoryClient {
     }
 
     /// What the repository is known to hold, by the first of its tags.
-    pub(crate) async fn holding(&self) -> Result<Holding, RegistryError> {
+    pub(super) async fn state(&self) -> Result<RepositoryState, RegistryError> {
         let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
         match self.read_page::<Tags>(&self.push, &call, "it is no list of tags").await {
-            Ok(page) if page.list.tags.is_empty() => Ok(Holding::NoTags),
-            Ok(_) => Ok(Holding::Something),
-            Err(RegistryError::NotFound { .. }) => Ok(self.nothing()),
+            Ok(page) if page.list.tags.is_empty() => Ok(RepositoryState::Untagged),
+            Ok(_) => Ok(RepositoryState::Tagged),
+            Err(RegistryError::NotFound { .. }) => Ok(self.state_without_tags()),
             // Who may push need not be allowed to list.
             Err(
                 RegistryError::Denied { .. }
@@ -127,17 +127,18 @@ impl RepositoryClient {
                 | RegistryError::Refused { .. }
                 | RegistryError::Protocol { .. }
                 | RegistryError::Limit { .. },
-            ) => Ok(Holding::Something),
+            ) => Ok(RepositoryState::Tagged),
             Err(error) => Err(error),
         }
     }
 
     /// What there is where the registry shows nothing: unless the journal says that something was begun.
-    pub(crate) fn nothing(&self) -> Holding {
+    pub(super) fn state_without_tags(&self) -> RepositoryState {
         let begun = |journal: &crate::Journal| journal.has_begun(&self.repository.to_string());
-        match self.client.0.journal.as_ref().is_some_and(begun) {
-            true => Holding::NoTags,
-            false => Holding::Nothing,
+        if self.client.0.journal.as_ref().is_some_and(begun) {
+            RepositoryState::Untagged
+        } else {
+            RepositoryState::Empty
         }
     }
 
@@ -151,7 +152,7 @@ impl RepositoryClient {
     ) -> Result<Page<T>, RegistryError> {
         let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: otherwise.to_owned() };
         let read = || async {
-            let answer = self.client.attempt(self.errand(scope), page, Bytes::new(), &[200]);
+            let answer = self.client.attempt(self.context(scope), page, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
             let body = self.client.0.http.collect(&page.at, body, MAX_ANSWER).await?;
             Ok((object(&body).map_err(unreadable)?, body.len(), parts.headers))

@@ -2,12 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
+use bp_artifact::sync::lock;
+
 use http::Method;
 use tokio::{sync::Notify, time::Instant};
+
+use super::profile::{Quota, Quotas};
 
 /// Requests to one registry. The bound on those under way halves when the registry throttles, and grows by one with
 /// each round of requests that it takes.
@@ -15,7 +19,8 @@ pub(super) struct Pace {
     state: Mutex<State>,
     /// Wakes who waits with an upload, and who waits with anything else.
     freed: [Notify; 2],
-    budgets: Option<Budgets>,
+    quotas: Option<Quotas>,
+    budgets: Budgets,
 }
 
 struct State {
@@ -46,19 +51,19 @@ impl Pace {
     /// Requests that were under way together are throttled together: that counts once.
     const ROUND: Duration = Duration::from_secs(1);
 
-    pub(super) fn new(ecr: bool) -> Self {
+    pub(super) fn new(quotas: Option<Quotas>) -> Self {
         let state = State { bound: Self::MOST, under_way: 0, uploads: 0, throttled: None };
-        Pace { state: Mutex::new(state), freed: Default::default(), budgets: ecr.then(Budgets::default) }
+        Pace { state: Mutex::new(state), freed: Default::default(), quotas, budgets: Budgets::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Waits for a turn.
     pub(super) async fn turn(&self, method: &Method, path: &str) -> Slot<'_> {
-        if let Some((budgets, action)) = self.budgets.as_ref().zip(Action::of(method, path)) {
-            tokio::time::sleep_until(budgets.take(action)).await;
+        if let Some(quota) = self.quotas.and_then(|quota| quota(method, path)) {
+            tokio::time::sleep_until(self.budgets.take(quota)).await;
         }
         let upload = matches!(*method, Method::PUT | Method::PATCH) && path.contains("/blobs/uploads/");
         loop {
@@ -103,61 +108,18 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// What Amazon ECR counts requests as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Action {
-    PutImage,
-    InitiateLayerUpload,
-    UploadLayerPart,
-    CompleteLayerUpload,
-    BatchCheckLayerAvailability,
-    BatchGetImage,
-    GetDownloadUrlForLayer,
-}
-
-impl Action {
-    fn of(method: &Method, path: &str) -> Option<Self> {
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        Some(match *method {
-            _ if path.contains("/blobs/uploads/") => match *method {
-                Method::POST => Action::InitiateLayerUpload,
-                Method::PATCH => Action::UploadLayerPart,
-                Method::PUT => Action::CompleteLayerUpload,
-                _ => return None,
-            },
-            Method::PUT if path.contains("/manifests/") => Action::PutImage,
-            _ if reads && path.contains("/manifests/") => Action::BatchGetImage,
-            Method::HEAD if path.contains("/blobs/") => Action::BatchCheckLayerAvailability,
-            Method::GET if path.contains("/blobs/") => Action::GetDownloadUrlForLayer,
-            _ => return None,
-        })
-    }
-
-    /// The published default for one account and region, a second.
-    fn rate(self) -> u32 {
-        match self {
-            Action::PutImage => 10,
-            Action::InitiateLayerUpload | Action::CompleteLayerUpload => 100,
-            Action::UploadLayerPart => 500,
-            Action::BatchCheckLayerAvailability => 1000,
-            Action::BatchGetImage => 2000,
-            Action::GetDownloadUrlForLayer => 3000,
-        }
-    }
-}
-
-/// How much of each action's rate is left: a second's worth at once, then evenly.
+/// How much of each quota is left: a second's worth at once, then evenly.
 #[derive(Default)]
-struct Budgets(Mutex<HashMap<Action, Instant>>);
+struct Budgets(Mutex<HashMap<Quota, Instant>>);
 
 impl Budgets {
     /// Takes one, and tells when it may be used.
-    fn take(&self, action: Action) -> Instant {
+    fn take(&self, quota: Quota) -> Instant {
         let now = Instant::now();
-        let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full = lock(&self.0);
         // When the budget will be whole again, and no sooner than now.
-        let whole = full.entry(action).or_insert(now);
-        *whole = (*whole).max(now) + Duration::from_secs(1) / action.rate();
+        let whole = full.entry(quota).or_insert(now);
+        *whole = (*whole).max(now) + Duration::from_secs(1) / quota.rate;
         (*whole - Duration::from_secs(1)).max(now)
     }
 }
@@ -168,9 +130,15 @@ mod tests {
 
     const MANIFEST: &str = "/v2/shop/web/manifests/v1";
 
+    /// Ten pushes a second, and as many reads.
+    fn ten(method: &Method, _: &str) -> Option<Quota> {
+        let name = if *method == Method::PUT { "push" } else { "read" };
+        Some(Quota { name, rate: 10 })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_seconds_worth_goes_at_once_and_the_rest_at_the_published_rate() {
-        let pace = Pace::new(true);
+        let pace = Pace::new(Some(ten));
         let start = Instant::now();
         for _ in 0..10 {
             pace.turn(&Method::PUT, MANIFEST).await;
@@ -182,17 +150,17 @@ mod tests {
         let took = start.elapsed();
         assert!((Duration::from_millis(2_900)..Duration::from_millis(3_100)).contains(&took), "{took:?}");
         pace.turn(&Method::GET, MANIFEST).await;
-        assert_eq!(start.elapsed(), took, "each action has its own budget");
-        let other = Pace::new(false);
+        assert_eq!(start.elapsed(), took, "each quota has its own budget");
+        let other = Pace::new(None);
         for _ in 0..100 {
             other.turn(&Method::PUT, MANIFEST).await;
         }
-        assert_eq!(start.elapsed(), took, "only Amazon ECR's rates are known");
+        assert_eq!(start.elapsed(), took, "without a quota there is no pause");
     }
 
     #[tokio::test(start_paused = true)]
     async fn throttling_halves_the_bound_once_a_round_and_success_raises_it() {
-        let pace = Pace::new(false);
+        let pace = Pace::new(None);
         let bound = || pace.lock().bound as usize;
         for _ in 0..20 {
             pace.throttled();
@@ -217,7 +185,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn uploads_that_took_all_turns_leave_one_for_what_they_wait_for() {
         const UPLOAD: &str = "/v2/a/blobs/uploads/1";
-        let pace = Pace::new(false);
+        let pace = Pace::new(None);
         pace.lock().bound = 2.0;
         let soon = |turn| tokio::time::timeout(Duration::from_secs(1), turn);
         let uploads = [pace.turn(&Method::PUT, UPLOAD).await, pace.turn(&Method::PATCH, UPLOAD).await];
@@ -235,19 +203,5 @@ mod tests {
         let (upload, next, ()) = tokio::join!(soon(upload), next, free);
         assert!(upload.is_err() && next);
         drop(uploads);
-    }
-
-    #[test]
-    fn requests_are_counted_as_amazon_ecr_counts_them() {
-        for (method, path, action) in [
-            (Method::HEAD, MANIFEST, Some(Action::BatchGetImage)),
-            (Method::POST, "/v2/a/blobs/uploads/", Some(Action::InitiateLayerUpload)),
-            (Method::PUT, "/v2/a/blobs/uploads/…", Some(Action::CompleteLayerUpload)),
-            (Method::GET, "/v2/a/blobs/sha256:1", Some(Action::GetDownloadUrlForLayer)),
-            (Method::HEAD, "/v2/a/blobs/sha256:1", Some(Action::BatchCheckLayerAvailability)),
-            (Method::GET, "/v2/a/tags/list", None),
-        ] {
-            assert_eq!(Action::of(&method, path), action, "{method} {path}");
-        }
     }
 }

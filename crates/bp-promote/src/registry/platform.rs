@@ -1,6 +1,6 @@
 //! The platform of an image that is not an index: its configuration says it.
 
-use bp_artifact::{Digest, Platform};
+use bp_artifact::{Digest, Platform, media_type};
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 
@@ -10,16 +10,8 @@ use crate::{
     store::StoreError,
 };
 
-/// The configurations of images; an artifact's configuration is something else.
-const IMAGE_CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 /// The largest configuration that is read: with a long history and many labels they have some tens of kilobytes.
 const LARGEST: u64 = 4 << 20;
-
-#[derive(Deserialize)]
-struct Manifest {
-    config: Option<Descriptor>,
-}
 
 #[derive(Deserialize)]
 struct Configuration {
@@ -42,10 +34,10 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn platform(&self, digest: &Digest) -> Result<Option<Platform>, StoreError> {
         let manifest = self.manifest(&Reference::Digest(digest.clone())).await?;
-        let config = serde_json::from_slice::<Manifest>(&manifest.bytes).ok().and_then(|m| m.config);
+        // An artifact's configuration is something else.
         let is_image =
-            |config: &Descriptor| IMAGE_CONFIGS.contains(&&*config.media_type) && config.size <= LARGEST;
-        let Some(config) = config.filter(is_image) else { return Ok(None) };
+            |config: &Descriptor| media_type::is_image_config(&config.media_type) && config.size <= LARGEST;
+        let Some(config) = manifest.config().filter(is_image) else { return Ok(None) };
         let mut blob = self.blob(&config).await?;
         let mut bytes = Vec::new();
         while let Some(piece) = blob.try_next().await? {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ::http::{HeaderName, Method};
-use bp_artifact::{Digest, Tag};
+use bp_artifact::{Digest, Tag, media_type::OCI_INDEX};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use super::{RegistryError, RepositoryClient, lists::Pages};
 use crate::content::{Descriptor, Manifest, Reference, null_as_default, object};
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 #[derive(Deserialize)]
@@ -145,7 +144,7 @@ impl RepositoryClient {
             Ok(list) => object(&found.insert(list).bytes).unwrap_or_default(),
             Err(RegistryError::NotFound { .. }) => Map::from_iter([
                 ("schemaVersion".to_owned(), json!(2)),
-                ("mediaType".to_owned(), json!(INDEX)),
+                ("mediaType".to_owned(), json!(OCI_INDEX)),
                 ("manifests".to_owned(), json!([])),
             ]),
             Err(error) => return Err(error),
@@ -166,7 +165,7 @@ impl RepositoryClient {
         }
         entries.push(entry(manifest));
         let bytes = Bytes::from(Value::Object(index).to_string());
-        let list = Manifest { media_type: INDEX.to_owned(), digest: Digest::sha256(&bytes), bytes };
+        let list = Manifest { media_type: OCI_INDEX.to_owned(), digest: Digest::sha256(&bytes), bytes };
         self.put_manifest(&tag, &list).await?;
         written.insert(list.digest);
         Ok(())

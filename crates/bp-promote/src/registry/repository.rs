@@ -1,29 +1,24 @@
 //! One repository: its manifests.
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
-use bp_artifact::{Classified as _, Digest, ManifestError, Repository, Tag};
+use bp_artifact::{Classified as _, Digest, ImageRef, ManifestError, Repository, Tag};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
-    Errand, Host, RegistryClient, RegistryError,
     auth::Scope,
+    client::{RegistryClient, RequestContext},
+    error::RegistryError,
+    host::Host,
     http::{Body, Call, MAX_ANSWER},
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
-    copy::ImageAt,
     retry::{Observer, telling},
+    store::{ImageAt, RequestCounter, RunContext},
 };
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -36,32 +31,44 @@ pub struct RepositoryClient {
     pub(super) repository: Repository,
     pub(super) pull: Scope,
     pub(super) push: Scope,
-    pub(super) requests: Arc<AtomicU64>,
+    pub(super) requests: RequestCounter,
     /// Which blobs are here, as Amazon ECR's own API tells.
     #[cfg(feature = "ecr")]
-    pub(super) layers: Option<Arc<super::layers::LayerChecks>>,
+    pub(super) layers: Option<Arc<super::ecr::LayerChecks>>,
     /// All tags, once they have been listed; `None` when that is not allowed.
     pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
     /// The lists of referrers under fallback tags that this client and its clones have written. Held while one changes.
     pub(super) lists: Arc<Mutex<HashSet<Digest>>>,
     /// Whether lists that others have written stay as they are.
-    pub(crate) keeps_lists: bool,
+    pub(super) keeps_lists: bool,
     pub(super) observer: Option<Observer>,
 }
 
+impl RegistryClient {
+    /// The client for one repository.
+    pub fn repository(&self, repository: &Repository) -> RepositoryClient {
+        RepositoryClient::new(self.clone(), repository.clone())
+    }
+
+    /// The image that `image` names, as a side of a [`copy`](crate::copy()).
+    pub fn image(&self, image: &ImageRef) -> ImageAt<RepositoryClient> {
+        ImageAt::new(self.repository(image.repository()), Reference::from_image(image))
+    }
+}
+
 impl RepositoryClient {
-    pub(super) fn new(client: RegistryClient, repository: Repository) -> Self {
+    fn new(client: RegistryClient, repository: Repository) -> Self {
         #[cfg(feature = "ecr")]
         let layers = client.0.ecr.of(repository.registry());
         RepositoryClient {
             #[cfg(feature = "ecr")]
-            layers: layers.map(|ecr| super::layers::LayerChecks::new(ecr.clone(), repository.clone())),
+            layers: layers.map(|ecr| super::ecr::LayerChecks::new(ecr.clone(), repository.clone())),
             host: client.host(repository.registry()),
             pull: Scope::pull(&repository),
             push: Scope::push(&repository),
             client,
             repository,
-            requests: Arc::default(),
+            requests: RequestCounter::default(),
             known_tags: Arc::default(),
             lists: Arc::default(),
             keeps_lists: false,
@@ -74,28 +81,29 @@ impl RepositoryClient {
         &self.repository
     }
 
-    /// The image `reference` here, as a side of a [`copy`](crate::copy).
+    /// The image `reference` here, as a side of a [`copy`](crate::copy()).
     pub fn at(&self, reference: impl Into<Reference>) -> ImageAt<Self> {
         ImageAt::new(self.clone(), reference)
     }
 
     /// How many requests this client and its clones have sent, those for tokens left out.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.requests.get()
     }
 
-    /// The same client with its own count of requests, whose retries are told to `observer`.
-    pub(crate) fn observed(&self, observer: Observer) -> Self {
+    /// The same client for one run, which counts its requests and is notified of its retries.
+    pub(super) fn in_run(&self, run: &RunContext) -> Self {
         RepositoryClient {
-            requests: Arc::default(),
+            requests: run.requests().clone(),
             known_tags: Arc::default(),
-            observer: Some(observer),
+            keeps_lists: run.keeps_tags(),
+            observer: Some(Arc::clone(run.observer())),
             ..self.clone()
         }
     }
 
-    pub(super) fn errand<'a>(&'a self, scope: &'a Scope) -> Errand<'a> {
-        Errand { host: &self.host, scope, requests: &self.requests, observer: self.observer.as_ref() }
+    pub(super) fn context<'a>(&'a self, scope: &'a Scope) -> RequestContext<'a> {
+        RequestContext { host: &self.host, scope, requests: &self.requests, observer: self.observer.as_ref() }
     }
 
     pub(super) fn path(&self, rest: impl fmt::Display) -> String {
@@ -108,7 +116,7 @@ impl RepositoryClient {
         call: &Call,
         expected: &'static [u16],
     ) -> Result<Response<Body>, RegistryError> {
-        self.client.send(self.errand(scope), call, expected).await
+        self.client.send(self.context(scope), call, expected).await
     }
 
     /// What `reference` names now, without reading it. `None` when it names nothing.
@@ -123,7 +131,7 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn head(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
         let call = self.host.call(Method::HEAD, self.path(format_args!("manifests/{reference}")));
-        let call = call.header(header::ACCEPT, ACCEPT);
+        let call = call.header(header::ACCEPT, &ACCEPT);
         let headers = match self.send(&self.pull, &call, &[200]).await {
             Ok(response) => response.headers().clone(),
             Err(RegistryError::NotFound { .. }) => return Ok(None),
@@ -158,7 +166,7 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
         let call = self.host.call(Method::GET, self.path(format_args!("manifests/{reference}")));
-        let call = call.header(header::ACCEPT, ACCEPT);
+        let call = call.header(header::ACCEPT, &ACCEPT);
         let read = || self.read_manifest(&call, reference);
         self.client.0.retry.run(self.observer.as_ref(), read).await
     }
@@ -169,7 +177,7 @@ impl RepositoryClient {
         reference: &'a Reference,
     ) -> BoxFuture<'a, Result<Manifest, RegistryError>> {
         Box::pin(async move {
-            let answer = self.client.attempt(self.errand(&self.pull), call, Bytes::new(), &[200]);
+            let answer = self.client.attempt(self.context(&self.pull), call, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
             if let (Reference::Tag(_), Some(age)) = (reference, age(&parts.headers)) {
                 return Err(RegistryError::Cached { at: call.at.clone(), age });
@@ -230,7 +238,7 @@ impl RepositoryClient {
         let call = call.header(header::CONTENT_TYPE, &manifest.media_type);
         let put = || {
             let bytes = manifest.bytes.clone();
-            self.client.attempt(self.errand(&self.push), &call, bytes, &[200, 201, 202])
+            self.client.attempt(self.context(&self.push), &call, bytes, &[200, 201, 202])
         };
         let response = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), put).await?;
         let told = text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
@@ -242,19 +250,13 @@ impl RepositoryClient {
         }
     }
 
-    /// Whether the registry is known to refuse manifests when something is missing that they refer to: Amazon ECR is,
-    /// others are when the caller [says so](super::RegistryClientBuilder::refuses_gaps).
-    pub(crate) fn refuses_gaps(&self) -> bool {
-        self.host.refuses_gaps
-    }
-
     /// Stores a manifest under a tag if all that it refers to is there.
-    pub(crate) async fn put_if_whole(
+    pub(super) async fn put_if_complete(
         &self,
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<bool, RegistryError> {
-        if !self.refuses_gaps() {
+        if !self.host.validates_references {
             return Ok(false);
         }
         match self.put_while(RegistryError::is_retryable, reference, manifest).await {

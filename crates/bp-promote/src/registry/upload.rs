@@ -1,9 +1,9 @@
 //! Storing blobs: one streamed upload, or a mount.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ::http::{Method, Response, header};
-use bp_artifact::Repository;
+use bp_artifact::{Repository, sync::lock};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use http_body::Frame;
@@ -77,8 +77,8 @@ impl RepositoryClient {
         // Why the source ended, if it did: the transport only tells that the request's body did.
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
         let body = body_of(stream, Arc::clone(&broken));
-        let sent = self.client.stream(self.errand(&self.push), call, body, expected).await;
-        let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sent = self.client.stream(self.context(&self.push), call, body, expected).await;
+        let broken = lock(&broken).take();
         match (sent, broken) {
             (_, Some(error)) => Err(PutError::Source(error)),
             (Err(error), None) => Err(PutError::Destination(StoreError::Registry(error))),
@@ -130,7 +130,7 @@ pub(super) fn with_digest(mut url: Url, blob: &Descriptor) -> Url {
 fn body_of(stream: BlobStream, broken: Arc<Mutex<Option<StoreError>>>) -> Body {
     let frames = stream.map(move |piece| {
         piece.map(Frame::data).map_err(|error| {
-            *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            *lock(&broken) = Some(error);
             "the source broke off".into()
         })
     });

@@ -3,7 +3,8 @@
 
 use bp_artifact::{ImageRef, TimeSource};
 use bp_promote::{
-    CopyError, CopyOptions, CopyReport, CredentialSource, Login, Logins, RegistryClient, copy, transport,
+    CopyError, CopyOptions, CopyReport, RegistryClient, copy,
+    registry::{CredentialSource, Login, Logins, transport},
 };
 use bp_sandbox::{Image, ImageBuilder, Sandbox, registry::RegistryOptions};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{Classified as _, Digest};
-use bp_promote::{Descriptor, StoreError};
+use bp_promote::{content::Descriptor, store::StoreError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::Response;

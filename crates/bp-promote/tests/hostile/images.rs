@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bp_artifact::{Classified as _, Digest, ErrorClass};
-use bp_promote::{CopyError, CopyOptions, plan};
+use bp_promote::{CopyError, CopyOptions, copy::plan};
 use serde_json::{Value, json};
 
 use crate::{net::*, source::*};

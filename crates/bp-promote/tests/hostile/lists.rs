@@ -1,7 +1,7 @@
 //! Lists whose pages never end, and JSON that is not what it should be.
 
 use bp_artifact::Digest;
-use bp_promote::{CopyOptions, Manifest, RegistryError, copy};
+use bp_promote::{CopyOptions, content::Manifest, copy, registry::RegistryError};
 use bytes::Bytes;
 use serde_json::{Value, json};
 

@@ -9,7 +9,11 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bp_artifact::Digest;
-use bp_promote::{Body, RegistryClient, RegistryClientBuilder, RetryPolicy, Transport, transport};
+use bp_promote::{
+    RegistryClient,
+    registry::{Body, RegistryClientBuilder, Transport, transport},
+    retry::RetryPolicy,
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::TryStreamExt as _;

@@ -4,8 +4,10 @@ use std::{pin::Pin, time::Duration};
 
 use bp_artifact::Digest;
 use bp_promote::{
-    BlobStream, Descriptor, Journal, Login, Logins, Reference, RegistryClient, RegistryError,
-    RepositoryClient,
+    Journal, RegistryClient,
+    content::{Descriptor, Reference},
+    registry::{Login, Logins, RegistryError, RepositoryClient},
+    store::BlobStream,
 };
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
@@ -28,13 +30,16 @@ fn tag() -> Reference {
 }
 
 /// An answer that asks for Basic until somebody logs in.
-fn basic(seen: &Seen) -> Option<http::Response<bp_promote::Body>> {
+fn basic(seen: &Seen) -> Option<http::Response<bp_promote::registry::Body>> {
     let challenge = [("www-authenticate", "Basic realm=\"r\"")];
     seen.authorization.is_none().then(|| answer(401, &challenge, ""))
 }
 
-async fn read(repository: &RepositoryClient, blob: &Descriptor) -> Result<Vec<u8>, bp_promote::StoreError> {
-    let stream = repository.blob(blob).await.map_err(bp_promote::StoreError::Registry)?;
+async fn read(
+    repository: &RepositoryClient,
+    blob: &Descriptor,
+) -> Result<Vec<u8>, bp_promote::store::StoreError> {
+    let stream = repository.blob(blob).await.map_err(bp_promote::store::StoreError::Registry)?;
     Ok(stream.try_collect::<Vec<Bytes>>().await?.concat())
 }
 

@@ -7,7 +7,12 @@ use std::{
 };
 
 use bp_artifact::Digest;
-use bp_promote::{BlobStream, Body, Descriptor, Journal, Login, Logins, Manifest, Reference};
+use bp_promote::{
+    Journal,
+    content::{Descriptor, Manifest, Reference},
+    registry::{Body, Login, Logins},
+    store::BlobStream,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Response;

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use bp_artifact::{Digest, ImageRef};
 use bp_promote::{
-    Anonymous, Body, CopyError, CopyOptions, CopyReport, ImageAt, Reference, RegistryClient,
-    RepositoryClient, copy,
+    CopyError, CopyOptions, CopyReport, RegistryClient,
+    content::Reference,
+    copy,
+    registry::{Anonymous, Body, RepositoryClient},
+    store::ImageAt,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};

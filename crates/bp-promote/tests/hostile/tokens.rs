@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bp_promote::{Anonymous, Login, Logins};
+use bp_promote::registry::{Anonymous, Login, Logins};
 use http::Response;
 use tokio::time::Instant;
 

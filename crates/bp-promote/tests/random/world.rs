@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bp_artifact::{ImageRef, TimeSource};
 use bp_promote::{
-    CopyError, CopyOptions, CopyOutcome, CredentialError, CredentialSource, Journal, Login, RegistryClient,
-    copy, copy_all, transport,
+    CopyError, CopyOptions, Journal, RegistryClient, copy,
+    copy::CopyOutcome,
+    copy_all,
+    registry::{CredentialError, CredentialSource, Login, transport},
 };
 use bp_sandbox::{
     Sandbox,

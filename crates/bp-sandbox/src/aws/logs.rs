@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::{
     Aws,
     wire::{Answer, ApiError, Call},
 };
+use crate::sync::lock;
 
 /// Account, region and name of the groups.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Logs(Mutex<BTreeSet<(String, String, String)>>);
 
 impl Logs {
     fn groups(&self, account: &str, region: &str) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.0);
         all.iter().filter(|(a, r, _)| a == account && r == region).map(|(.., name)| name.clone()).collect()
     }
 
@@ -71,6 +72,6 @@ impl Aws {
     /// Makes a log group of CloudWatch Logs. Its streams are those of the tasks that log there.
     pub fn log_group(self: &Arc<Self>, account: &str, region: &str, name: &str) {
         let key = (account.to_owned(), region.to_owned(), name.to_owned());
-        self.logs.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        lock(&self.logs.0).insert(key);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use http::Response;
@@ -13,7 +13,7 @@ use super::{
     Aws,
     wire::{ApiError, Call, Protocol, escape, request_id, xml},
 };
-use crate::body::Body;
+use crate::{body::Body, sync::lock};
 
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'-');
 
@@ -37,13 +37,13 @@ impl Aws {
 
     /// Makes a role of IAM with this trust policy.
     pub fn role_with(self: &Arc<Self>, account: &str, name: &str, trust_policy: &Value) {
-        let mut roles = self.lookups.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roles = lock(&self.lookups.roles);
         roles.insert((account.to_owned(), name.to_owned()), trust_policy.to_string());
     }
 
     /// Makes a target group whose targets are of this type (`ip`, `instance`), behind a load balancer or not.
     pub fn target_group(self: &Arc<Self>, arn: &str, target_type: &str, behind_load_balancer: bool) {
-        let mut groups = self.lookups.target_groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = lock(&self.lookups.target_groups);
         groups.insert(arn.to_owned(), (target_type.to_owned(), behind_load_balancer));
     }
 }
@@ -73,7 +73,7 @@ impl Lookups {
 
     fn role(&self, call: &Call) -> Result<String, ApiError> {
         let name = call.text("RoleName");
-        let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        let roles = lock(&self.roles);
         let policy = roles.get(&(call.account.clone(), name.to_owned())).ok_or_else(|| {
             ApiError::new(404, "NoSuchEntity", format!("The role with name {name} cannot be found."))
         })?;
@@ -88,7 +88,7 @@ impl Lookups {
     }
 
     fn groups(&self, call: &Call) -> Result<String, ApiError> {
-        let groups = self.target_groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = lock(&self.target_groups);
         let asked = (1..)
             .map(|n| call.text(&format!("TargetGroupArns.member.{n}")))
             .take_while(|arn| !arn.is_empty());

@@ -16,14 +16,14 @@ mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 use futures_core::future::BoxFuture;
 use http::{Request, Response, request};
 
 use self::wire::{ApiError, Call, Protocol};
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared, sync::lock};
 
 pub use self::{secretsmanager::Secrets, ssm::Parameters};
 
@@ -89,18 +89,18 @@ impl Aws {
 
     /// Takes the permission for an IAM action such as `ecr:BatchGetImage` away from everybody.
     pub fn deny(&self, action: &str) {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(action.to_owned());
+        lock(&self.denied).insert(action.to_owned());
     }
 
     /// Gives a permission that was [denied](Self::deny) back.
     pub fn allow(&self, action: &str) {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).remove(action);
+        lock(&self.denied).remove(action);
     }
 
     /// Refuses a call whose action is denied, in the words of IAM.
     fn authorize(&self, call: &Call) -> Result<(), ApiError> {
         let action = format!("{}:{}", call.service, call.operation);
-        if !self.denied.lock().unwrap_or_else(PoisonError::into_inner).contains(&action) {
+        if !lock(&self.denied).contains(&action) {
             return Ok(());
         }
         let caller = self.identity(&call.access_key_id).arn;
@@ -117,12 +117,12 @@ impl Aws {
     }
 
     pub(crate) fn identify(&self, access_key_id: &str, identity: Identity) {
-        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut identities = lock(&self.identities);
         identities.insert(access_key_id.to_owned(), identity);
     }
 
     pub(crate) fn identity(&self, access_key_id: &str) -> Identity {
-        let identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let identities = lock(&self.identities);
         identities.get(access_key_id).cloned().unwrap_or_else(|| Identity {
             account: DEFAULT_ACCOUNT.to_owned(),
             arn: format!("arn:aws:iam::{DEFAULT_ACCOUNT}:user/sandbox"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -14,7 +14,7 @@ use super::{
     Aws,
     wire::{Answer, ApiError, Call},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, sync::lock};
 
 /// The most parameters that one `GetParameters` or one page of `GetParametersByPath` takes.
 const BATCH: usize = 10;
@@ -119,7 +119,7 @@ impl Parameter {
 
 impl Ssm {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, BTreeMap<String, Parameter>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {

@@ -37,7 +37,7 @@ mod world;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, Weak},
 };
 
 use futures_core::future::BoxFuture;
@@ -56,7 +56,7 @@ pub use self::{
     auth::{SECRET_ACCESS_KEY, verify_token},
     options::ClusterOptions,
 };
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared, sync::lock};
 
 /// The Kubernetes API of one EKS cluster.
 pub struct Cluster {
@@ -131,7 +131,7 @@ impl Cluster {
 
     /// The state as of now.
     fn enter(&self) -> MutexGuard<'_, World> {
-        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = lock(&self.world);
         world.step(self.clock.now());
         world
     }
@@ -145,7 +145,7 @@ impl Cluster {
     }
 
     fn rules(&self) -> MutexGuard<'_, Rules> {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rules)
     }
 
     /// Who a request comes from.

@@ -1,10 +1,6 @@
 //! Who is asking: Basic, bearer tokens from `/token`, and ECR's expiring passwords.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, header, request};
@@ -17,6 +13,7 @@ use super::{
     options::Auth,
     route::{Route, query_all},
 };
+use crate::sync::lock;
 
 /// What has been handed out: ECR passwords and bearer tokens.
 #[derive(Default)]
@@ -33,11 +30,11 @@ struct Token {
 
 impl Credentials {
     pub(super) fn accept(&self, password: &str, until: Timestamp) {
-        self.passwords.lock().unwrap_or_else(PoisonError::into_inner).insert(password.to_owned(), until);
+        lock(&self.passwords).insert(password.to_owned(), until);
     }
 
     fn password_until(&self, password: &str) -> Option<Timestamp> {
-        self.passwords.lock().unwrap_or_else(PoisonError::into_inner).get(password).copied()
+        lock(&self.passwords).get(password).copied()
     }
 }
 
@@ -91,7 +88,7 @@ impl Registry {
         let Some(token) = authorization(parts).and_then(|value| strip_scheme(value, "Bearer")) else {
             return refuse("");
         };
-        let tokens = self.credentials.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = lock(&self.credentials.tokens);
         let token = match tokens.get(token) {
             Some(token) if self.clock.now() < token.until => token,
             _ => return refuse("invalid_token"),
@@ -138,10 +135,7 @@ impl Registry {
         let token = secret();
         let now = self.clock.now();
         let seconds = lifetime.as_secs();
-        self.credentials
-            .tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.credentials.tokens)
             .insert(token.clone(), Token { until: now + Duration::from_secs(seconds), grants });
         Ok(error::json(
             200,

@@ -39,7 +39,7 @@ mod uploads;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -61,7 +61,7 @@ pub use self::{
     options::{Auth, RegistryOptions, TagMutability},
     store::Manifest,
 };
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, image::Image};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, image::Image, sync::lock};
 
 /// One registry of the sandbox.
 pub struct Registry {
@@ -78,7 +78,7 @@ impl Registry {
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.store)
     }
 
     /// The host name.

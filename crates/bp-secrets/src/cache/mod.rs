@@ -7,15 +7,23 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
+
+use bp_artifact::sync::lock;
 
 use futures_util::future::{join, join_all};
 use tokio::{sync::watch, time::Instant};
 
 pub use self::options::{CacheOptions, CacheOptionsError};
 use self::state::{Answer, Found, State};
-use crate::{Description, Error, ErrorKind, Fetched, Reference, Store, Stored, json};
+use crate::{
+    error::{Error, ErrorKind},
+    json,
+    reference::Reference,
+    store::{Description, Store},
+    value::{Fetched, Stored},
+};
 
 /// A cache in front of a store, itself a store. Cheap to clone; all clones are the same cache.
 ///
@@ -30,7 +38,7 @@ use crate::{Description, Error, ErrorKind, Fetched, Reference, Store, Stored, js
 /// - *Bounded*: the values least recently used go when there are too many bytes or places.
 ///
 /// ```no_run
-/// use bp_secrets::{Cache, CacheOptions, SecretsManager, Store as _};
+/// use bp_secrets::{Cache, SecretsManager, Store as _, cache::CacheOptions};
 ///
 /// # async fn example(config: aws_types::SdkConfig) -> Result<(), Box<dyn std::error::Error>> {
 /// let store = SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config));
@@ -90,7 +98,7 @@ impl<S: Store> Cache<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 
     async fn through(&self, references: &[Reference], force: bool) -> Vec<Result<Stored, Error>> {
@@ -228,7 +236,7 @@ pub struct CacheSize {
 
 impl<S> fmt::Debug for Cache<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.0.state);
         f.debug_struct("Cache")
             .field("places", &state.places())
             .field("versions", &state.versions())

@@ -6,11 +6,11 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use bp_secrets::CacheOptions;
+/// use bp_secrets::cache::CacheOptions;
 ///
 /// let options = CacheOptions::new(Duration::from_secs(60), Duration::from_secs(600))?;
 /// assert!(CacheOptions::new(Duration::from_secs(60), Duration::from_secs(10)).is_err());
-/// # Ok::<(), bp_secrets::CacheOptionsError>(())
+/// # Ok::<(), bp_secrets::cache::CacheOptionsError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheOptions {

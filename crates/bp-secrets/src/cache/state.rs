@@ -12,7 +12,11 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::CacheOptions;
-use crate::{Error, ErrorKind, ParameterVersion, Reference, SecretVersion, Stored};
+use crate::{
+    error::{Error, ErrorKind},
+    reference::{ParameterVersion, Reference, SecretVersion},
+    value::Stored,
+};
 
 /// What a read is answered with.
 pub(super) type Answer = Result<Stored, Error>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{Binding, Bindings, ProjectionError, metadata, text};
-use crate::{ParameterRef, ParameterVersion, ParseError, Reference, SecretRef, SecretVersion};
+use crate::reference::{ParameterRef, ParameterVersion, ParseError, Reference, SecretRef, SecretVersion};
 
 const FORM: &str = "the CSI driver";
 

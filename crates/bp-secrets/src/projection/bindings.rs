@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{ParseError, Reference};
+use crate::reference::{ParseError, Reference};
 
 /// A name of a variable, key or file, and the reference whose value it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Binding, Bindings, ProjectionError, text};
-use crate::Reference;
+use crate::reference::Reference;
 
 /// `[{"name", "valueFrom"}]`.
 ///

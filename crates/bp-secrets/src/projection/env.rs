@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 
 use super::{Binding, Bindings, ProjectionError};
-use crate::{Fetched, Reference};
+use crate::{reference::Reference, value::Fetched};
 
 /// `NAME=reference` lines. They hold no secret and may be committed.
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Binding, Bindings, ProjectionError, list, metadata, text};
-use crate::{ParameterRef, ParseError, Reference, SecretRef, SecretVersion, Service};
+use crate::reference::{ParameterRef, ParseError, Reference, SecretRef, SecretVersion, Service};
 
 const FORM: &str = "External Secrets Operator";
 const VERSION: &str = "external-secrets.io/v1";

@@ -5,7 +5,7 @@ use secrecy::{SecretString, zeroize::Zeroizing};
 use serde_json::{Map, Value, json};
 
 use super::{Bindings, ProjectionError, metadata, text};
-use crate::{Fetched, Reference};
+use crate::{reference::Reference, value::Fetched};
 
 /// The annotation of a `Secret` that says where its values came from.
 pub const REFERENCES: &str = "bp-secrets/references";

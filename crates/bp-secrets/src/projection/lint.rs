@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Binding, Bindings, ascp::is_plain};
-use crate::{Arn, Kind, Lint, ParameterVersion, Reference, reference_suffix};
+use crate::{
+    lint::Lint,
+    reference::{Arn, ParameterVersion, Reference, suffix},
+    value::Kind,
+};
 
 /// Who turns the references into values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +33,7 @@ pub struct Warning {
     pub lint: Lint,
 }
 
-/// Looks at the references alone; what their values do is told by [`Lint::of`] and by a [`check`](crate::check).
+/// Looks at the references alone; what their values do is told by [`Lint::of`] and by a [`check`](crate::check()).
 ///
 /// ```
 /// use bp_secrets::projection::{Renderer, env, lint};
@@ -67,7 +71,7 @@ pub fn lint(renderer: Renderer, bindings: &Bindings) -> Vec<Warning> {
 }
 
 fn lacks_suffix(arn: &Arn) -> bool {
-    reference_suffix(arn.resource()).is_none()
+    suffix(arn.resource()).is_none()
 }
 
 impl Lint {

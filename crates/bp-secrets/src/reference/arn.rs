@@ -39,7 +39,7 @@ impl Service {
 ///
 /// let reference: Reference = "arn:aws:ssm:eu-central-1:111111111111:parameter/prod/host".parse()?;
 /// assert_eq!(reference.arn().unwrap().in_region("eu-west-1").region(), "eu-west-1");
-/// # Ok::<(), bp_secrets::ParseError>(())
+/// # Ok::<(), bp_secrets::reference::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Arn {

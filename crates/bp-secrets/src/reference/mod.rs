@@ -22,7 +22,7 @@ pub use self::{
 /// [`Display`](fmt::Display) prints a form that parses to the same reference.
 ///
 /// ```
-/// use bp_secrets::{Reference, SecretVersion};
+/// use bp_secrets::{Reference, reference::SecretVersion};
 ///
 /// let text = "arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-AbCdEf:password:AWSPREVIOUS:";
 /// let reference: Reference = text.parse()?;
@@ -31,7 +31,7 @@ pub use self::{
 /// assert_eq!(*secret.version(), SecretVersion::Stage("AWSPREVIOUS".into()));
 /// assert_eq!(reference.to_string(), text);
 /// assert!(matches!("/prod/db/host:3".parse()?, Reference::Parameter(_)));
-/// # Ok::<(), bp_secrets::ParseError>(())
+/// # Ok::<(), bp_secrets::reference::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

@@ -29,11 +29,11 @@ enum Id {
 /// A parameter of Systems Manager Parameter Store.
 ///
 /// ```
-/// use bp_secrets::ParameterRef;
+/// use bp_secrets::reference::ParameterRef;
 ///
 /// let parameter = ParameterRef::by_name("/prod/db/host")?.with_selector("3")?;
 /// assert_eq!(parameter.to_string(), "/prod/db/host:3");
-/// # Ok::<(), bp_secrets::ParseError>(())
+/// # Ok::<(), bp_secrets::reference::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterRef {

@@ -45,11 +45,11 @@ enum Id {
 /// A secret of Secrets Manager: the whole value, or one key of the JSON object that it holds.
 ///
 /// ```
-/// use bp_secrets::SecretRef;
+/// use bp_secrets::reference::SecretRef;
 ///
 /// let secret = SecretRef::by_name("prod/db")?.with_key("password")?.with_stage("AWSPREVIOUS")?;
 /// assert_eq!(secret.to_string(), "secretsmanager:prod/db:password:AWSPREVIOUS:");
-/// # Ok::<(), bp_secrets::ParseError>(())
+/// # Ok::<(), bp_secrets::reference::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SecretRef {

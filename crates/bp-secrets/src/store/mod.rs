@@ -17,7 +17,12 @@ pub use self::parameter_store::ParameterStore;
 pub use self::secrets_manager::SecretsManager;
 #[cfg(any(feature = "secretsmanager", feature = "ssm"))]
 pub use self::stores::Stores;
-use crate::{Error, ErrorKind, Fetched, Reference, Stored, json};
+use crate::{
+    error::{Error, ErrorKind},
+    json,
+    reference::Reference,
+    value::{Fetched, Stored},
+};
 
 /// What is known of a secret or parameter without reading its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +42,7 @@ pub struct Description {
 /// Answers come one for each reference and in their order; one that fails does not spoil the others.
 ///
 /// ```
-/// use bp_secrets::{Description, Error, Reference, SecretValue, Store, Stored};
+/// use bp_secrets::{Error, Reference, SecretValue, Store, store::Description, value::Stored};
 ///
 /// /// A store for tests, in which every value is the same.
 /// struct Always(&'static str);

@@ -9,7 +9,11 @@ use super::{
     sdk::{Code, Failure},
     under_way,
 };
-use crate::{Error, ErrorKind, ParameterRef, ParameterVersion, Reference, Stored, value::SecretValue};
+use crate::{
+    error::{Error, ErrorKind},
+    reference::{ParameterRef, ParameterVersion, Reference},
+    value::{SecretValue, Stored},
+};
 
 /// The most parameters that one `GetParameters` takes.
 const BATCH: usize = 10;

@@ -16,7 +16,11 @@ use aws_sdk_ssm::{
 
 use bp_artifact::aws::{AwsError, AwsErrorKind};
 
-use crate::{Error, ErrorKind, Grant, Reference, error::Source, permissions::resource};
+use crate::{
+    error::{Error, ErrorKind, Source},
+    permissions::{Grant, resource},
+    reference::Reference,
+};
 
 /// Why a call failed, before it is said of a reference.
 #[derive(Debug, Clone)]
@@ -80,7 +84,7 @@ fn grant(action: &str, reference: &Reference) -> Grant {
         "secretsmanager:BatchGetSecretValue" => "*".to_owned(),
         _ => resource(reference, None),
     };
-    Grant { action: action.to_owned(), resource }
+    Grant::new(action, resource)
 }
 
 impl From<AwsError> for Failure {

@@ -9,7 +9,11 @@ use super::{
     sdk::{Code, Failure},
     under_way,
 };
-use crate::{Error, ErrorKind, Reference, SecretRef, SecretVersion, Stored, value::SecretValue};
+use crate::{
+    error::{Error, ErrorKind},
+    reference::{Reference, SecretRef, SecretVersion},
+    value::{SecretValue, Stored},
+};
 
 /// The most secrets that one `BatchGetSecretValue` takes.
 const BATCH: usize = 20;

@@ -9,7 +9,11 @@ use super::ParameterStore;
 #[cfg(feature = "secretsmanager")]
 use super::SecretsManager;
 use super::{Description, Store};
-use crate::{Error, ErrorKind, Reference, Stored};
+use crate::{
+    error::{Error, ErrorKind},
+    reference::Reference,
+    value::Stored,
+};
 
 /// The stores of a program: one for each service and region that its references name.
 ///

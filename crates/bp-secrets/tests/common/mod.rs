@@ -38,7 +38,7 @@ pub(crate) fn references<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Re
 }
 
 /// The text of what was fetched, or the error's code.
-pub(crate) fn texts(answers: &[Result<bp_secrets::Fetched, bp_secrets::Error>]) -> Vec<String> {
+pub(crate) fn texts(answers: &[Result<bp_secrets::value::Fetched, bp_secrets::Error>]) -> Vec<String> {
     answers
         .iter()
         .map(|answer| match answer {

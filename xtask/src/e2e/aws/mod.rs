@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use self::{calls::Call, shape::shape};
 use super::{
-    Stage, http,
+    http,
     sandbox::World,
     server::{Server, free_port},
+    stage::Stage,
     tools::{AWS_CLI, MOTO},
 };
 use crate::command;

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::{
-    super::{Part, Stage, library::Library, server, tools::Cache},
+    super::{Part, library::Library, server, stage::Stage, tools::Cache},
     cluster::Cluster,
 };
 use crate::{clock, report, results};

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::super::{
-    Stage, http,
+    http,
     server::{Server, free_port},
+    stage::Stage,
     tools::{ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL},
 };
 use super::node;

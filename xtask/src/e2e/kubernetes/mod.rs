@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 
 use self::cluster::{Cluster, NAMESPACE};
 use super::{
-    Stage,
     library::Environment,
+    stage::Stage,
     tools::{AWS_CLI, HELM},
 };
 use crate::clock;

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{
     super::{
-        Stage,
         server::{Server, free_port},
+        stage::Stage,
         tools::KWOK,
     },
     cluster::Cluster,

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    super::{Stage, tools::CONFORMANCE},
+    super::{stage::Stage, tools::CONFORMANCE},
     servers::{CURRENT, DEBIAN, DEBIAN_TOO, FERRO_OCI, Registry},
 };
 use crate::command;

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Result, ensure};
 
 use super::{
-    super::{Stage, library::Library, sandbox::World},
+    super::{library::Library, sandbox::World, stage::Stage},
     probe::sha256,
     servers::{CURRENT, DEBIAN, DEBIAN_TOO, FERRO_OCI, Registry, SANDBOX},
 };

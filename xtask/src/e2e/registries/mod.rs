@@ -8,7 +8,7 @@ mod servers;
 
 use anyhow::Result;
 
-use super::Stage;
+use super::stage::Stage;
 
 pub(super) fn run(stage: &mut Stage) -> Result<()> {
     let (registries, world) = servers::start(stage)?;

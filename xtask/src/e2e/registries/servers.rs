@@ -5,9 +5,10 @@ use std::{fs, path::Path, process::Command};
 use anyhow::Result;
 
 use super::super::{
-    Stage, http,
+    http,
     sandbox::World,
     server::{Server, free_port},
+    stage::Stage,
     tools::{DISTRIBUTION, DOCKER_REGISTRY, FERRO},
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{super::Stage, done, world::World};
+use super::{super::stage::Stage, client::done, world::World};
 use crate::clock;
 
 const SERVER: &str = "sandbox ECS";

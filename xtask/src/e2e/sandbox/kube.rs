@@ -4,7 +4,11 @@ use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{super::Stage, done, refused, world::World};
+use super::{
+    super::stage::Stage,
+    client::{done, refused},
+    world::World,
+};
 use crate::clock;
 
 const SERVER: &str = "sandbox EKS";

@@ -4,7 +4,11 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{super::Stage, done, refused, world::World};
+use super::{
+    super::stage::Stage,
+    client::{done, refused},
+    world::World,
+};
 
 const SERVER: &str = "sandbox registry";
 const PLAIN: &str = "registry.example.com";

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::super::{
-    Stage,
     server::Server,
+    stage::Stage,
     tools::{AWS_CLI, CRANE, KUBECTL, REGCTL, SKOPEO, Tool},
 };
 use crate::command;

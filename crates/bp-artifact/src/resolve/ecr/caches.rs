@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_sdk_ecr::{Client, types::PullThroughCacheRule};
 use tokio::sync::Mutex;
 
-use super::failed;
+use super::failure::failed;
 use crate::{reference::ImageRef, resolve::ResolveError};
 
 /// The prefix of a rule for all repositories that no other rule is for.

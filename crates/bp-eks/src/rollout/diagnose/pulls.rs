@@ -223,7 +223,7 @@ mod tests {
             ),
             ("toomanyrequests: You have reached your unauthenticated pull rate limit.".into(), Cause::ImagePullFailed, false),
         ] {
-            assert_eq!(crate::rollout::cause(&message), (cause, is_final), "{message}\n{:?}", clauses(&message));
+            assert_eq!(super::cause(&message), (cause, is_final), "{message}\n{:?}", clauses(&message));
         }
     }
 

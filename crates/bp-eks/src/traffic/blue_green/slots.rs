@@ -111,6 +111,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::labels::selects;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()

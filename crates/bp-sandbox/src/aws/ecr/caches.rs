@@ -1,15 +1,13 @@
 //! The rules of pull-through caches: below which prefix a registry answers with what it fetched from another.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{page, registry_id, seconds, strings, with_next};
 use crate::aws::wire::{Answer, ApiError, Call};
+use crate::sync::lock;
 
 /// Registry and region.
 type Place = (String, String);
@@ -21,7 +19,7 @@ pub(super) struct Rules(Mutex<BTreeMap<Place, BTreeMap<String, Value>>>);
 impl Rules {
     pub(super) fn create(&self, call: &Call, now: Timestamp) -> Answer {
         let (prefix, id) = (call.text("ecrRepositoryPrefix"), registry_id(call));
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         let rules = all.entry((id.to_owned(), call.region.clone())).or_default();
         if rules.contains_key(prefix) {
             let message = format!(
@@ -40,7 +38,7 @@ impl Rules {
     }
 
     pub(super) fn describe(&self, call: &Call) -> Answer {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.0);
         let none = BTreeMap::new();
         let rules = all.get(&(registry_id(call).to_owned(), call.region.clone())).unwrap_or(&none);
         let asked: Vec<&str> = strings(&call.input["ecrRepositoryPrefixes"]).collect();

@@ -19,7 +19,7 @@ mod view;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use jiff::Timestamp;
@@ -31,6 +31,7 @@ use super::{
     Aws,
     wire::{Answer, Call},
 };
+use crate::sync::lock;
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ struct World<'a> {
 
 impl Ecs {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Region>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Takes the region up to now and does something there.

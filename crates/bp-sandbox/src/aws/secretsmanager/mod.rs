@@ -8,7 +8,7 @@ mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use super::{
     Aws,
     wire::{Answer, ApiError, Call, request_id},
 };
+use crate::sync::lock;
 
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
@@ -36,7 +37,7 @@ pub(super) struct SecretsManager(Mutex<BTreeMap<Place, BTreeMap<String, Secret>>
 
 impl SecretsManager {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, BTreeMap<String, Secret>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {

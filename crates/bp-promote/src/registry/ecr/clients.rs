@@ -8,12 +8,15 @@ use bp_artifact::{Registry, aws::AwsError};
 use futures_core::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::credentials::{CredentialError, CredentialSource, Login};
+use crate::registry::{
+    credentials::{CredentialError, CredentialSource},
+    login::Login,
+};
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
 
 /// The clients of registries of Amazon ECR, each with its own role, so that source and destination may be in different
-/// accounts and regions. They give the logins and, [told to the client](super::RegistryClientBuilder::ecr), say which
+/// accounts and regions. They give the logins and, [told to the client](crate::registry::RegistryClientBuilder::ecr), say which
 /// layers are there: up to a hundred with one call.
 ///
 /// # Permissions
@@ -33,7 +36,7 @@ impl EcrClients {
         self
     }
 
-    pub(super) fn of(&self, registry: &Registry) -> Option<&Client> {
+    pub(in crate::registry) fn of(&self, registry: &Registry) -> Option<&Client> {
         self.0.get(registry)
     }
 }

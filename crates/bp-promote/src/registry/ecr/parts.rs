@@ -14,10 +14,10 @@ use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 
-use super::{RegistryError, RepositoryClient, session::skip};
 use crate::{
     content::Descriptor,
     journal::Upload,
+    registry::{error::RegistryError, repository::RepositoryClient, session::skip},
     store::{BlobStream, PutError, StoreError, Stored},
 };
 
@@ -36,13 +36,13 @@ struct Parts<'a> {
 
 impl RepositoryClient {
     /// The client of Amazon ECR, when the blob is to go there in parts.
-    pub(super) fn parts_for(&self, blob: &Descriptor) -> Option<&Client> {
+    pub(in crate::registry) fn parts_for(&self, blob: &Descriptor) -> Option<&Client> {
         let wanted = self.client.0.ecr_parts && blob.size > 0;
         self.client.0.ecr.of(self.repository.registry()).filter(|_| wanted)
     }
 
     /// Stores a blob in parts. One part is held in memory.
-    pub(super) async fn put_in_parts(
+    pub(in crate::registry) async fn put_in_parts(
         &self,
         blob: &Descriptor,
         client: &Client,
@@ -82,7 +82,7 @@ impl RepositoryClient {
         const ACTION: &str = "ecr:InitiateLayerUpload";
         let call = client.initiate_layer_upload().set_registry_id(self.account());
         let call = call.repository_name(self.repository.path()).send();
-        self.errand(&self.push).count();
+        self.context(&self.push).count();
         let answer = call.await.map_err(|error| self.failed(ACTION, error))?;
         let size = answer.part_size().and_then(|size| usize::try_from(size).ok());
         match answer.upload_id() {
@@ -142,7 +142,7 @@ impl Parts<'_> {
         let call = call.repository_name(self.repository.repository.path()).upload_id(&self.id);
         let call = call.part_first_byte(first as i64).part_last_byte(next as i64 - 1);
         let call = call.layer_part_blob(Blob::new(Vec::from(part)));
-        self.repository.errand(&self.repository.push).count();
+        self.repository.context(&self.repository.push).count();
         if let Err(error) = call.send().await {
             let error = self.repository.failed("ecr:UploadLayerPart", error);
             // What ECR has is not what the journal says: it is not asked about this upload again.
@@ -160,7 +160,7 @@ impl Parts<'_> {
     async fn complete(&self) -> Result<(), RegistryError> {
         let call = self.client.complete_layer_upload().set_registry_id(self.repository.account());
         let call = call.repository_name(self.repository.repository.path()).upload_id(&self.id);
-        self.repository.errand(&self.repository.push).count();
+        self.repository.context(&self.repository.push).count();
         match call.layer_digests(self.blob.digest.as_str()).send().await {
             Ok(_) => Ok(()),
             // Somebody was faster with the same layer.

@@ -2,19 +2,18 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use aws_sdk_ecr::{Client, types::LayerAvailability};
-use bp_artifact::{Digest, Repository};
+use bp_artifact::{Digest, Repository, sync::lock};
 use tokio::sync::oneshot;
 
+use crate::store::RequestCounter;
+
 /// Gathers the questions of a moment into one BatchCheckLayerAvailability.
-pub(super) struct LayerChecks {
+pub(in crate::registry) struct LayerChecks {
     client: Client,
     repository: Repository,
     waiting: Mutex<Vec<Question>>,
@@ -31,16 +30,20 @@ impl LayerChecks {
     /// How long the first question waits for others.
     const MOMENT: Duration = Duration::from_millis(10);
 
-    pub(super) fn new(client: Client, repository: Repository) -> Arc<Self> {
+    pub(in crate::registry) fn new(client: Client, repository: Repository) -> Arc<Self> {
         Arc::new(LayerChecks { client, repository, waiting: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
-    pub(super) async fn has(self: &Arc<Self>, digest: &Digest, requests: &Arc<AtomicU64>) -> Option<bool> {
+    pub(in crate::registry) async fn has(
+        self: &Arc<Self>,
+        digest: &Digest,
+        requests: &RequestCounter,
+    ) -> Option<bool> {
         let (answer, answered) = oneshot::channel();
         let waiting = {
             let mut waiting = self.lock();
@@ -48,7 +51,7 @@ impl LayerChecks {
             waiting.len()
         };
         // The call is made on a task of its own: who asked first may be gone before the others have their answer.
-        let (checks, requests) = (Arc::clone(self), Arc::clone(requests));
+        let (checks, requests) = (Arc::clone(self), requests.clone());
         match waiting {
             1 => drop(tokio::spawn(async move {
                 tokio::time::sleep(Self::MOMENT).await;
@@ -60,7 +63,7 @@ impl LayerChecks {
         answered.await.ok()
     }
 
-    async fn ask(&self, requests: &AtomicU64) {
+    async fn ask(&self, requests: &RequestCounter) {
         let questions = {
             let mut waiting = self.lock();
             let most = waiting.len().min(Self::MOST);
@@ -69,7 +72,7 @@ impl LayerChecks {
         if questions.is_empty() {
             return;
         }
-        requests.fetch_add(1, Ordering::Relaxed);
+        requests.add();
         let account = self.repository.registry().ecr().map(|(account, _)| account.to_owned());
         let call = self.client.batch_check_layer_availability().set_registry_id(account);
         let call = call.repository_name(self.repository.path());

@@ -1,0 +1,178 @@
+//! The client for all registries: how a request is sent.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+};
+
+use ::http::Response;
+use bp_artifact::{Registry, sync::lock};
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+
+#[cfg(feature = "ecr")]
+use super::ecr::EcrClients;
+use super::{
+    auth::Scope,
+    credentials::CredentialSource,
+    error::RegistryError,
+    host::Host,
+    http::{Body, Call, Http, full},
+    providers::profile_of,
+};
+use crate::{
+    journal::Journal,
+    retry::{Observer, RetryPolicy},
+    store::RequestCounter,
+};
+
+/// A client for all registries that a delivery talks to. Cheap to clone; clones share connections, logins and tokens.
+///
+/// ```no_run
+/// use bp_promote::{RegistryClient, registry::{Chain, DockerConfig}};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = RegistryClient::builder().credentials(DockerConfig).build()?;
+/// let repository = client.repository(&"registry.example.com/shop/web".parse()?);
+/// let manifest = repository.manifest(&"1.4.2".parse::<bp_artifact::Tag>()?.into()).await?;
+/// assert_eq!(manifest.media_type, "application/vnd.oci.image.index.v1+json");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RegistryClient(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) http: Http,
+    pub(super) credentials: Arc<dyn CredentialSource>,
+    pub(super) retry: RetryPolicy,
+    pub(super) hosts: Mutex<HashMap<Registry, Arc<Host>>>,
+    pub(super) journal: Option<Journal>,
+    #[cfg(feature = "ecr")]
+    pub(super) ecr: EcrClients,
+    #[cfg(feature = "ecr")]
+    pub(super) ecr_parts: bool,
+    /// Registries that the caller knows to reject manifests whose content is missing.
+    pub(super) validates_references: HashSet<Registry>,
+}
+
+impl RegistryClient {
+    pub(super) fn host(&self, registry: &Registry) -> Arc<Host> {
+        let mut hosts = lock(&self.0.hosts);
+        let shared = &self.0;
+        let host = hosts.entry(registry.clone()).or_insert_with(|| {
+            let base = shared.http.endpoints.base(registry);
+            let mut profile = profile_of(registry);
+            profile.validates_references |= shared.validates_references.contains(registry);
+            Arc::new(Host::new(registry.clone(), base, Arc::clone(&shared.credentials), profile))
+        });
+        Arc::clone(host)
+    }
+
+    /// Sends a request until it gets one of the `expected` statuses, or an error that trying again does not mend.
+    pub(super) fn send<'a>(
+        &'a self,
+        context: RequestContext<'a>,
+        call: &'a Call,
+        expected: &'static [u16],
+    ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
+        let attempt = move || self.attempt(context, call, Bytes::new(), expected);
+        Box::pin(self.0.retry.run(context.observer, attempt))
+    }
+
+    /// Sends a request once, and once more with other credentials if these are not taken.
+    pub(super) fn attempt<'a>(
+        &'a self,
+        context: RequestContext<'a>,
+        call: &'a Call,
+        body: Bytes,
+        expected: &'static [u16],
+    ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
+        Box::pin(async move {
+            let RequestContext { host, scope, .. } = context;
+            let http = &self.0.http;
+            let mut renewed = false;
+            loop {
+                host.wait_for_pause().await;
+                let ahead = host.auth.go_ahead().await;
+                let authorization = host.authorization(http, scope, call).await?;
+                let header = authorization.as_ref().map(|authorization| &authorization.value);
+                let slot = host.pace.turn(&call.at.method, &call.at.path).await;
+                context.count();
+                let answer = host.judge(http.exchange(call, header, full(body.clone())).await)?;
+                drop(slot);
+                let status = answer.response.status();
+                let learned = host.auth.learn(&answer);
+                drop(ahead);
+                if expected.contains(&status.as_u16()) {
+                    host.pace.taken();
+                    return Ok(answer.response);
+                }
+                // Another host that refuses the request tells nothing about the registry's credentials.
+                if matches!(status.as_u16(), 401 | 403) && answer.elsewhere.is_none() && !renewed {
+                    // Learned just now: what the registry wants was not known when this request was made.
+                    let knows_better = learned && authorization.is_none();
+                    if knows_better || host.auth.renew(http, scope, authorization.as_ref()).await? {
+                        renewed = !knows_better;
+                        continue;
+                    }
+                }
+                let error = http.refusal(&call.at, answer).await;
+                host.note(&error, &self.0.retry);
+                return Err(error);
+            }
+        })
+    }
+
+    /// Sends a request with a body that can be sent only once.
+    pub(super) fn stream<'a>(
+        &'a self,
+        context: RequestContext<'a>,
+        call: &'a Call,
+        body: Body,
+        expected: &'static [u16],
+    ) -> BoxFuture<'a, Result<Response<Body>, RegistryError>> {
+        Box::pin(async move {
+            let RequestContext { host, scope, .. } = context;
+            let http = &self.0.http;
+            host.wait_for_pause().await;
+            let authorization = host.authorization(http, scope, call).await?;
+            let _slot = host.pace.turn(&call.at.method, &call.at.path).await;
+            context.count();
+            let header = authorization.as_ref().map(|authorization| &authorization.value);
+            let answer = http.upload(call, header, body).await?;
+            if expected.contains(&answer.response.status().as_u16()) {
+                host.pace.taken();
+                return Ok(answer.response);
+            }
+            let mut error = http.refusal(&call.at, answer).await;
+            host.note(&error, &self.0.retry);
+            if let RegistryError::Unauthorized { renewed, .. } | RegistryError::Denied { renewed, .. } =
+                &mut error
+            {
+                *renewed = host.auth.renew(http, scope, authorization.as_ref()).await?;
+            }
+            Err(error)
+        })
+    }
+}
+
+/// The registry, token scope and observer that a request is sent for.
+#[derive(Clone, Copy)]
+pub(super) struct RequestContext<'a> {
+    pub(super) host: &'a Host,
+    pub(super) scope: &'a Scope,
+    pub(super) requests: &'a RequestCounter,
+    pub(super) observer: Option<&'a Observer>,
+}
+
+impl RequestContext<'_> {
+    pub(super) fn count(&self) {
+        self.requests.add();
+    }
+}
+
+impl std::fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryClient").field("retry", &self.0.retry).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,56 @@
+//! What the parts work with.
+
+use std::{fs, path::PathBuf, rc::Rc};
+
+use anyhow::{Context, Result};
+
+use super::{
+    library::{Environment, Library},
+    server::Server,
+    table::Table,
+    tools::{Cache, Toolbox},
+};
+use crate::command;
+
+/// What the parts work with.
+pub(super) struct Stage {
+    pub(super) tools: Toolbox,
+    /// Data and logs of this run.
+    pub(super) scratch: PathBuf,
+    pub(super) servers: Vec<Server>,
+    pub(super) table: Table,
+    /// What the tests of our packages are told of the servers.
+    pub(super) environment: Environment,
+    /// Those tests, once they are built.
+    pub(super) library: Option<Rc<Library>>,
+}
+
+impl Stage {
+    pub(super) fn new(cache: &Cache, scenario: Option<String>) -> Result<Self> {
+        let target = command::root().join("target/e2e");
+        let scratch = target.join(format!("run-{}", std::process::id()));
+        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+        Ok(Stage {
+            tools: cache.open()?,
+            scratch,
+            servers: Vec::new(),
+            table: Table::only(scenario),
+            environment: Vec::new(),
+            library: None,
+        })
+    }
+
+    /// Runs the scenarios of a part that are tests of our packages.
+    pub(super) fn scenarios(&mut self, part: &str, server: &str) -> Result<()> {
+        self.library()?.run_all(part, server, &self.environment, &mut self.table)
+    }
+
+    /// The tests of our packages, built once for all parts.
+    pub(super) fn library(&mut self) -> Result<Rc<Library>> {
+        let library = match self.library.take() {
+            Some(built) => built,
+            None => Rc::new(Library::build()?),
+        };
+        Ok(Rc::clone(self.library.insert(library)))
+    }
+}
