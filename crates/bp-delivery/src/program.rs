@@ -1,6 +1,7 @@
 //! The frame of a program: arguments, logging, signals, the last line, the exit code.
 
 use std::{
+    future::Future,
     panic::{self, AssertUnwindSafe},
     process,
     time::Duration,
@@ -11,10 +12,9 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, error::Con
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Ui,
+    Failure, Ui,
     cli::OutputArgs,
     printer::{self, Printer, Stream},
-    verb::Verb,
 };
 
 // The command line of a program: the verb's arguments, and those that all take. No doc comment here: `--help` opens with
@@ -31,6 +31,27 @@ struct CommandLine<V: Verb> {
 /// The command line of a verb, as its `--help` shows it.
 pub fn command<V: Verb>() -> Command {
     without_values(CommandLine::<V>::command())
+}
+
+/// A verb of the command line: its arguments, and the work that they ask for.
+pub trait Verb: clap::Args {
+    /// The name of the program, or of the subcommand.
+    const NAME: &'static str;
+    /// Whether the work handles SIGINT and SIGTERM itself. Otherwise it is dropped at one: running operations stop at their
+    /// next safe point, and nothing is rolled back.
+    const HANDLES_SIGNALS: bool = false;
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// What ends the program with [`Failure::exit_code`].
+    ///
+    /// # Permissions
+    /// Those of the library calls that the verb makes.
+    ///
+    /// # Cancel safety
+    /// Dropped, it stops at the next safe point; the same arguments resume.
+    fn run(self, ui: Ui) -> impl Future<Output = Result<ExitCode, Failure>>;
 }
 
 /// Runs a verb as a program of its own: reads its arguments, does its work, and turns the end into the exit code.

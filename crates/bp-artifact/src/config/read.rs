@@ -90,7 +90,7 @@ impl Place<'_> {
                 self.inherit(&mut of_service, Some(name));
                 services.push(self.service(Some(name.clone()), origin.clone(), of_service, &registry)?);
             }
-            services::check_targets(&services)?;
+            check_targets(&services)?;
             services
         };
         Ok(EnvironmentConfig {
@@ -175,6 +175,34 @@ impl Place<'_> {
             origin,
         })
     }
+}
+
+/// No two services of an environment are deployed to the same place.
+fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
+    let mut taken: BTreeMap<String, &ServiceConfig> = BTreeMap::new();
+    for service in services {
+        let ecs = service.ecs.as_ref().map(|ecs| format!("ecs/{}/{}", ecs.cluster, ecs.service));
+        let eks = service.eks.as_ref().map(|eks| {
+            let object = match &eks.object {
+                EksObject::Workload(workload) => workload.to_string(),
+                EksObject::Release(release) => format!("helm/{}", release.name),
+            };
+            format!("eks/{}/{}/{object}", eks.cluster, eks.namespace)
+        });
+        for target in ecs.into_iter().chain(eks) {
+            if let Some(other) = taken.insert(target.clone(), service) {
+                let name = |service: &ServiceConfig| service.name.as_ref().map(ToString::to_string);
+                let reason = format!(
+                    "the services {} and {} are both deployed to {target} in {}",
+                    name(other).unwrap_or_default(),
+                    name(service).unwrap_or_default(),
+                    service.environment
+                );
+                return Err(ConfigError::Invalid { at: service.origin.clone(), reason });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {

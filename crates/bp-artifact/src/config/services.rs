@@ -1,10 +1,6 @@
 //! The services of a file: what each has from the environment, from `[[service]]`, and of its own.
 
-use std::collections::BTreeMap;
-
-use super::{
-    ConfigError, EksObject, ServiceConfig, ServiceName, keys::ENVIRONMENT, layer::Settings, origin::Origin,
-};
+use super::{ConfigError, ServiceName, keys::ENVIRONMENT, layer::Settings, origin::Origin};
 
 type Services = [(ServiceName, Origin, Settings)];
 
@@ -61,34 +57,6 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
         }
     }
     Ok(own)
-}
-
-/// No two services of an environment are deployed to the same place.
-pub(super) fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
-    let mut taken: BTreeMap<String, &ServiceConfig> = BTreeMap::new();
-    for service in services {
-        let ecs = service.ecs.as_ref().map(|ecs| format!("ecs/{}/{}", ecs.cluster, ecs.service));
-        let eks = service.eks.as_ref().map(|eks| {
-            let object = match &eks.object {
-                EksObject::Workload(workload) => workload.to_string(),
-                EksObject::Release(release) => format!("helm/{}", release.name),
-            };
-            format!("eks/{}/{}/{object}", eks.cluster, eks.namespace)
-        });
-        for target in ecs.into_iter().chain(eks) {
-            if let Some(other) = taken.insert(target.clone(), service) {
-                let name = |service: &ServiceConfig| service.name.as_ref().map(ToString::to_string);
-                let reason = format!(
-                    "the services {} and {} are both deployed to {target} in {}",
-                    name(other).unwrap_or_default(),
-                    name(service).unwrap_or_default(),
-                    service.environment
-                );
-                return Err(ConfigError::Invalid { at: service.origin.clone(), reason });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The services that each is deployed after exist, and none is deployed after itself.

@@ -5,10 +5,10 @@ use bp_artifact::{
 };
 use serde_json::{Value, json};
 
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{ConfigArgs, FileArgs},
+    program::Verb,
 };
 
 /// Shows what bp.toml says, all layers taken together, and where each value comes from

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use bp_artifact::{ExitCode, ResolvedImage};
 use bp_eks::{HelmRelease, HelmRun, ImageKeys};
 
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given},
+    program::Verb,
 };
 
 /// Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest

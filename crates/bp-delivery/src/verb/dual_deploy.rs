@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use bp_artifact::{ExitCode, Saga};
 use futures_util::future::try_join_all;
 
-use super::Verb;
 use crate::{
     Delivery, Failure, Ui,
     cli::{EnvironmentArgs, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
+    program::Verb,
     steps,
 };
 

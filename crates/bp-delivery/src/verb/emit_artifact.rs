@@ -4,8 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, ServiceName, TimeSource};
 
-use super::Verb;
-use crate::{Failure, Session, Ui, cli, patience, wait_for_image};
+use crate::{Failure, Session, Ui, cli, patience, program::Verb, wait_for_image};
 
 /// Resolves the image that a build has pushed and writes artifact.json for the stages after it
 #[derive(Debug, clap::Args)]

@@ -17,10 +17,6 @@ mod secrets;
 mod switch_traffic;
 mod verify;
 
-use std::future::Future;
-
-use bp_artifact::ExitCode;
-
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
@@ -28,7 +24,8 @@ pub use self::{
     emit_artifact::EmitArtifact, promote::Promote, refresh_pull_secret::RefreshPullSecret,
     rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
 };
-use crate::{Failure, Ui, program};
+use crate::program;
+pub use crate::program::Verb;
 
 /// The command line of every verb of this build.
 pub fn commands() -> Vec<clap::Command> {
@@ -47,25 +44,4 @@ pub fn commands() -> Vec<clap::Command> {
         program::command::<SwitchTraffic>(),
         program::command::<Verify>(),
     ]
-}
-
-/// A verb of the command line: its arguments, and the work that they ask for.
-pub trait Verb: clap::Args {
-    /// The name of the program, or of the subcommand.
-    const NAME: &'static str;
-    /// Whether the work handles SIGINT and SIGTERM itself. Otherwise it is dropped at one: running operations stop at their
-    /// next safe point, and nothing is rolled back.
-    const HANDLES_SIGNALS: bool = false;
-
-    /// Does the work.
-    ///
-    /// # Errors
-    /// What ends the program with [`Failure::exit_code`].
-    ///
-    /// # Permissions
-    /// Those of the library calls that the verb makes.
-    ///
-    /// # Cancel safety
-    /// Dropped, it stops at the next safe point; the same arguments resume.
-    fn run(self, ui: Ui) -> impl Future<Output = Result<ExitCode, Failure>>;
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use bp_artifact::{Artifact, ExitCode, ImageRef, ServiceConfig, Tag, TagSelector};
 
-use super::Verb;
 use crate::{
     Failure, Session, Ui,
     cli::{self, CopyArgs},
     patience,
+    program::Verb,
     promotion::{Promotion, Route},
     wait_for_image,
 };

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
 use bp_eks::RegistryToken;
 
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{EnvironmentArgs, ServiceArg},
+    program::Verb,
 };
 
 /// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR

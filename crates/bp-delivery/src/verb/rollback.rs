@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use bp_artifact::{ExitCode, Saga};
 
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{EnvironmentArgs, TakeOverArgs, WaitArgs},
+    program::Verb,
 };
 
 /// Puts every target of a receipt back to the revision that is noted there

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use bp_artifact::ExitCode;
 use bp_secrets::Depth;
 
-use super::Verb;
 use crate::{
     Failure, Session, Ui,
     cli::{ConfigArgs, Given, ServiceArg},
+    program::Verb,
     secrets::{self, Form},
 };
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bp_artifact::{ExitCode, time::parse_duration};
 use bp_eks::{BlueGreen, IngressSwitch, Slots};
 
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given, TakeOverArgs},
+    program::Verb,
 };
 
 /// Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back

@@ -2,10 +2,10 @@
 
 use bp_artifact::{Drift, ExitCode, ServiceName};
 
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{EnvironmentArgs, ImageArgs},
+    program::Verb,
 };
 
 /// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing

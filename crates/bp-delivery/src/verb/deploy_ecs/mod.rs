@@ -5,10 +5,10 @@ mod options;
 use bp_artifact::ExitCode;
 
 use self::options::EcsArgs;
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given},
+    program::Verb,
 };
 
 /// Deploys the artifact's image to an environment's ECS service and watches it to a verdict

@@ -5,10 +5,10 @@ mod options;
 use bp_artifact::ExitCode;
 
 use self::options::EksArgs;
-use super::Verb;
 use crate::{
     Failure, Ui,
     cli::{DeliveryArgs, Given, TakeOverArgs},
+    program::Verb,
 };
 
 /// Deploys the artifact's image to an environment's EKS workload and watches it to a verdict
