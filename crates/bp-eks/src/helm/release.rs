@@ -7,7 +7,6 @@ use bp_artifact::{
     TimeSource, deploy::Reporter,
 };
 use futures_core::future::BoxFuture;
-
 use serde_json::{Map, Value};
 
 use super::{
