@@ -15,9 +15,10 @@ mod proof;
 mod reasons;
 #[cfg(test)]
 mod recorded;
+mod restore;
 mod service;
 mod survey;
-mod undo;
+
 mod words;
 
 pub(crate) use survey::Survey;
