@@ -43,7 +43,7 @@ const MUTANTS: [Mutant; 3] = [
         promise: "a rollback is never a success",
         edits: &[
             (
-                "crates/bp-ecs/src/judge.rs",
+                "crates/bp-ecs/src/rollout/judge.rs",
                 "Some(Status::RollbackSuccessful) => Standing::RolledBack { reason: reason() },",
                 "Some(Status::RollbackSuccessful) => Standing::Done { steady: true },",
             ),

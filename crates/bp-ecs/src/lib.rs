@@ -18,8 +18,8 @@
 //!     tracing::info!(?event);
 //! }
 //! let outcome = deployment.await?;
-//! if !outcome.verdict.is_success() {
-//!     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
+//! if !outcome.verdict().is_success() {
+//!     tracing::error!("{}: {:?}", outcome.verdict(), outcome.failure.map(|f| f.to_string()));
 //! }
 //! # Ok(()) }
 //! ```
@@ -49,7 +49,7 @@
 //! while let Some(event) = watching.next_event().await {
 //!     tracing::info!(?event);
 //! }
-//! tracing::info!("{}", watching.await?.verdict);
+//! tracing::info!("{}", watching.await?.verdict());
 //! # Ok(()) }
 //! ```
 //!
@@ -71,11 +71,11 @@
 //! # use bp_ecs::{Approval, EcsTarget};
 //! # async fn run(web: EcsTarget, image: ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 //! let mut outcome = web.deploy(&image).await?;
-//! if outcome.verdict == Verdict::AwaitingApproval {
+//! if outcome.verdict() == Verdict::AwaitingApproval {
 //!     web.approve(Approval::Continue).await?;
 //!     outcome = web.deploy(&image).await?;
 //! }
-//! tracing::info!("{}", outcome.verdict);
+//! tracing::info!("{}", outcome.verdict());
 //! # Ok(()) }
 //! ```
 //!

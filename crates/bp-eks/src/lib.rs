@@ -22,8 +22,8 @@
 //!     tracing::info!(?event);
 //! }
 //! let outcome = rollout.await?;
-//! if !outcome.verdict.is_success() {
-//!     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
+//! if !outcome.verdict().is_success() {
+//!     tracing::error!("{}: {:?}", outcome.verdict(), outcome.failure.map(|f| f.to_string()));
 //! }
 //! # Ok(()) }
 //! ```

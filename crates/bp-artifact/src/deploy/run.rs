@@ -140,7 +140,7 @@ pub struct Cancelled;
 ///     let run = Run::planned(&reporter, Intent::deploy(&image));
 ///     run.proven(Proof::of([Observation::new("task/1", "web", Some(digest))]))
 /// });
-/// assert_eq!(work.await.verdict, Verdict::Deployed);
+/// assert_eq!(work.await.verdict(), Verdict::Deployed);
 /// # Ok(()) }
 /// ```
 #[must_use = "a run has no outcome until it is ended"]

@@ -33,8 +33,8 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 ///     .values_file("charts/web/prod.yaml")
 ///     .build_version("1.4.2");
 /// let outcome = web.upgrade(&image).await?;
-/// if !outcome.verdict.is_success() {
-///     tracing::error!("{}: {:?}", outcome.verdict, outcome.failure.map(|f| f.to_string()));
+/// if !outcome.verdict().is_success() {
+///     tracing::error!("{}: {:?}", outcome.verdict(), outcome.failure.map(|f| f.to_string()));
 /// }
 /// for revision in web.history().await? {
 ///     tracing::info!(?revision);

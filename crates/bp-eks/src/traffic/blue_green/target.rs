@@ -29,10 +29,10 @@ use crate::{
 /// let options = Options::new(Duration::from_secs(600))?;
 /// let shop = Cluster::new(client, "prod").namespace("shop").blue_green("web", Slots::of_service("web"), options);
 /// let staged = shop.stage(&image).await?;
-/// if staged.verdict.is_success() {
+/// if staged.verdict().is_success() {
 ///     // http://web-test.shop.svc answers from the new pods: try them.
 ///     let switched = shop.switch(&image).await?;
-///     tracing::info!("{}: {}", switched.verdict, switched.detail);
+///     tracing::info!("{}: {}", switched.verdict(), switched.detail);
 /// }
 /// // Later: who has the traffic, all of it back at one stroke, or no pods for who has none.
 /// let traffic = shop.traffic().await?;
