@@ -280,13 +280,13 @@ mod trust {
                 let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
                 let encoded =
                     percent_encoding::utf8_percent_encode(&policy, percent_encoding::NON_ALPHANUMERIC);
-                let found = crate::rollout::missing(&encoded.to_string(), way, SUBJECT, ISSUER);
+                let found = super::missing(&encoded.to_string(), way, SUBJECT, ISSUER);
                 match missing {
                     None => assert_eq!(found, None, "{policy}"),
                     Some(words) => assert!(found.as_ref().is_some_and(|f| f.contains(words)), "{found:?}"),
                 }
             }
-            let elsewhere = crate::rollout::missing(
+            let elsewhere = super::missing(
                 &json!({ "Statement": [irsa(Value::Null)] }).to_string(),
                 Way::Irsa,
                 SUBJECT,
