@@ -18,7 +18,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `aws` | [`aws`]: one reading of the errors of all AWS SDK calls |
-//! | `command` | [`check::CommandCheck`] |
+//! | `command` | `check::CommandCheck` |
 //! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
 //! | `schema` | the JSON Schema of `artifact.json`, made of the types |
 //!

@@ -1,6 +1,6 @@
 //! The verbs: one module each, with the arguments and the work that they ask for.
 //!
-//! A program with one verb is one line, [`program::run`](crate::program::run); a program with several takes their
+//! A program with one verb is one line, [`program::run`]; a program with several takes their
 //! [`Verb::NAME`]s as subcommands.
 
 mod config;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use bp_artifact::deploy::preflight::{Finding, Presence};
 
-use super::failed;
+use super::refused::failed;
 use crate::definition::TaskDefinition;
 
 pub(super) async fn look(client: &Client, subject: String, arn: &str, wanted: &TaskDefinition) -> Finding {

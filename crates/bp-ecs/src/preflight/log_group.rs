@@ -4,7 +4,7 @@ use aws_sdk_cloudwatchlogs::Client;
 
 use bp_artifact::deploy::preflight::{Finding, Presence};
 
-use super::failed;
+use super::refused::failed;
 
 pub(super) async fn look(client: &Client, subject: String, group: &str) -> Finding {
     match client.describe_log_groups().log_group_name_prefix(group).limit(50).send().await {

@@ -6,6 +6,8 @@ mod load_balancer;
 #[cfg(feature = "logs")]
 mod log_group;
 mod platform;
+#[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
+mod refused;
 #[cfg(feature = "iam")]
 mod role;
 
@@ -246,22 +248,4 @@ impl Lookups<'_> {
         #[cfg(not(feature = "elbv2"))]
         Finding::new(subject, Presence::Unknown, NOT_GIVEN)
     }
-}
-
-/// What a lookup that failed says.
-#[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
-fn failed<E>(
-    subject: String,
-    action: &str,
-    error: &aws_sdk_ecs::error::SdkError<E, aws_sdk_ecs::config::http::HttpResponse>,
-) -> Finding
-where
-    E: aws_sdk_ecs::error::ProvideErrorMetadata + std::error::Error + 'static,
-{
-    use aws_sdk_ecs::error::ProvideErrorMetadata as _;
-    let said = match error.code() {
-        Some(code) => format!("{code}: {}", error.message().unwrap_or("no message")),
-        None => "the API cannot be reached".to_owned(),
-    };
-    Finding::new(subject, Presence::Unknown, format!("{action}: {said}"))
 }

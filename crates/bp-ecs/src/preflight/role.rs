@@ -4,7 +4,7 @@ use aws_sdk_iam::{Client, error::ProvideErrorMetadata};
 
 use bp_artifact::deploy::preflight::{Finding, Presence};
 
-use super::failed;
+use super::refused::failed;
 use crate::names::name_of;
 
 /// Who assumes the roles of a task.

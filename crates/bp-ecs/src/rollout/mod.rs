@@ -17,6 +17,7 @@ mod reasons;
 mod recorded;
 mod restore;
 mod service;
+mod strategy;
 mod survey;
 
 mod words;

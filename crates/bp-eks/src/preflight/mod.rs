@@ -1,6 +1,10 @@
 //! What would fail, before anything is changed: permissions, platforms, and what the pods refer to.
 
+mod finding;
 pub(crate) mod roles;
+
+pub use finding::Finding;
+use finding::{certain, unknown};
 
 use std::collections::BTreeSet;
 
@@ -36,38 +40,11 @@ pub struct Preflight {
     pub findings: Vec<Finding>,
 }
 
-/// One thing that would fail, or that could not be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// What the roll-out would fail with.
-    pub cause: Cause,
-    /// Whether it is certain. What we may not look at is not.
-    pub certain: bool,
-    /// What is wrong, and where.
-    pub message: String,
-}
-
 impl Preflight {
     /// Whether nothing is known that would make the roll-out fail.
     pub fn is_clear(&self) -> bool {
         self.findings.iter().all(|finding| !finding.certain)
     }
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sure = if self.certain { "" } else { "not known: " };
-        write!(f, "{sure}{}: {}", self.cause, self.message)
-    }
-}
-
-pub(crate) fn certain(cause: Cause, message: impl Into<String>) -> Finding {
-    Finding { cause, certain: true, message: message.into() }
-}
-
-pub(crate) fn unknown(cause: Cause, message: impl Into<String>) -> Finding {
-    Finding { cause, certain: false, message: message.into() }
 }
 
 impl WorkloadRollout {

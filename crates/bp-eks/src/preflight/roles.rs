@@ -9,8 +9,8 @@ use aws_sdk_eks::{
 use bp_artifact::{Cause, RoleArn};
 
 #[cfg(feature = "iam")]
-use super::certain;
-use super::{Finding, unknown};
+use super::finding::certain;
+use super::finding::{Finding, unknown};
 
 /// Where [`preflight_with`](crate::EksTarget::preflight_with) looks beside the Kubernetes API.
 ///

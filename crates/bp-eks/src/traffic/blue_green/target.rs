@@ -125,7 +125,7 @@ impl BlueGreen {
     /// cluster refuses.
     ///
     /// # Permissions
-    /// RBAC: those of [`EksTarget::deploy`]; `get`, `patch` on `services`; `list` on `ingresses.networking.k8s.io` and
+    /// RBAC: those of [`EksTarget::deploy`](crate::EksTarget::deploy); `get`, `patch` on `services`; `list` on `ingresses.networking.k8s.io` and
     /// `targetgroupbindings.elbv2.k8s.aws` and `.eks.amazonaws.com`; `create` on `deployments.apps`; `patch` on
     /// `deployments.apps/scale`; in the cluster `list` on `ingressclasses.networking.k8s.io`, without which classes are
     /// judged by their names.
