@@ -7,11 +7,26 @@ use crate::{command, report};
 
 const KUBERNETES: &str = "1.34";
 
+/// Without features and with all of them: in a minute for each library what CI has time for.
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
+    build(workspace, |features| vec![Vec::new(), features.to_vec()])
+}
+
+/// With each feature alone too.
+pub(super) fn check_each(workspace: &Workspace) -> Result<Vec<Finding>> {
+    build(workspace, |features| features.iter().map(|feature| vec![*feature]).collect())
+}
+
+fn build<'w>(
+    workspace: &'w Workspace,
+    sets: impl Fn(&[&'w str]) -> Vec<Vec<&'w str>>,
+) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for member in workspace.members().filter(|member| member.library().is_some()) {
-        let each = member.features.keys().filter(|feature| *feature != "default").map(Some);
-        for feature in std::iter::once(None).chain(each) {
+        let features = member.features.keys().map(String::as_str).filter(|feature| *feature != "default");
+        let mut sets = sets(&features.collect::<Vec<_>>());
+        sets.dedup();
+        for features in sets {
             let mut cargo = command::cargo();
             cargo.args([
                 "check",
@@ -24,7 +39,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
             ]);
             // The binary picks the version of the Kubernetes API, never a library: alone it needs to be told.
             cargo.env("K8S_OPENAPI_ENABLED_VERSION", KUBERNETES);
-            cargo.args(feature.map(|feature| format!("--features={feature}")));
+            cargo.args((!features.is_empty()).then(|| format!("--features={}", features.join(","))));
             let (built, took) = crate::clock::timed(|| command::output(&mut cargo));
             report::line(format_args!("     {} ({:.1} s)", command::show(&cargo), took.as_secs_f64()));
             if let Err(error) = built {

@@ -101,9 +101,15 @@ const CHECKS: &[Check] = &[
     Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
     Check {
         name: "features",
-        proves: "every library builds alone, without features and with each one",
+        proves: "every library builds alone, without features and with all of them",
         slow: true,
         run: features::check,
+    },
+    Check {
+        name: "each-feature",
+        proves: "every library builds alone with each of its features",
+        slow: true,
+        run: features::check_each,
     },
 ];
 

@@ -40,7 +40,6 @@ impl Verb for DeployEks {
         }
         let image = self.delivery.image(&delivery, &ui).await?;
         let outcome = ui.follow(workload.deploy(&image)).await?;
-        ui.result(format!("{}: {}", outcome.target, outcome.verdict()), &outcome);
-        Ok(outcome.verdict().into())
+        Ok(ui.ended(outcome))
     }
 }
