@@ -4,13 +4,13 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt::Display,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use bp_artifact::{
     DeployEvent, DigestRef, Event, ExitCode, Operation, Outcome, Receipt, SagaEvent, TargetReceipt, Verdict,
-    text,
+    sync::lock, text,
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::copy::{Carried, CopyEvent};
@@ -243,8 +243,8 @@ impl Ui {
         }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, ProgressBar>> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, HashMap<String, ProgressBar>> {
+        lock(&self.0.open)
     }
 
     /// The bar of `key`, made when it is first asked for.

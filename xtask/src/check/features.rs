@@ -7,7 +7,7 @@ use crate::{command, report};
 
 const KUBERNETES: &str = "1.34";
 
-/// Without features and with all of them: in a minute for each library what CI has time for.
+/// Without features, and with all of them.
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     build(workspace, |features| vec![Vec::new(), features.to_vec()])
 }

@@ -227,7 +227,7 @@ impl Run {
         }
     }
 
-    /// What was reported as a failure was none of this operation: it ended well after all.
+    /// The failure that was reported is why the revision is restored, not how the restore ended.
     pub fn recovered(&mut self) {
         self.outcome.failure = None;
     }

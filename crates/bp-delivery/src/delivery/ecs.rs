@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bp_artifact::EcsConfig;
-use bp_ecs::{ContainerOverlay, Overlay, TaskDefinition};
+use bp_ecs::{ContainerOverlay, Error, Overlay, TaskDefinition};
 
 use crate::Failure;
 
@@ -35,4 +35,15 @@ pub(super) fn definition(file: &Path) -> Result<TaskDefinition, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::bad_input(format!("cannot read {}: {error}", file.display())))?;
     Ok(TaskDefinition::from_json(&file.display().to_string(), &text)?)
+}
+
+/// What to do about several containers of which `bp.toml` names none.
+pub(super) fn unnamed(error: Error) -> Failure {
+    match error {
+        Error::ContainerNotNamed { containers, .. } => {
+            let all = containers.join(", ");
+            Failure::bad_input(format!("the task definition has the containers {all}: name one in bp.toml"))
+        }
+        error => error.into(),
+    }
 }

@@ -90,7 +90,7 @@ impl Delivery {
         let service = cluster.service(&ecs.service, options);
         let first = match &ecs.container {
             Some(container) => container.clone(),
-            None => only(service.definition().await?.container_names())?,
+            None => service.definition().await?.only_container().map_err(ecs::unnamed)?,
         };
         let overlay = ecs::overlay(ecs, &first);
         let service = service.container(first).overlay(overlay);
@@ -269,18 +269,4 @@ fn level(service: &ServiceConfig, chosen: &[(Delivery, ResolvedImage)]) -> u32 {
     };
     let before = chosen.iter().map(|(delivery, _)| delivery).filter(is_before);
     before.map(|delivery| level(&delivery.service, chosen) + 1).max().unwrap_or(0)
-}
-
-/// The one container of a definition, where `bp.toml` names none.
-fn only(mut containers: Vec<String>) -> Result<String, Failure> {
-    match (containers.pop(), containers.is_empty()) {
-        (Some(container), true) => Ok(container),
-        (last, _) => {
-            containers.extend(last);
-            let all = containers.join(", ");
-            Err(Failure::bad_input(format!(
-                "the task definition has the containers {all}: name one in bp.toml"
-            )))
-        }
-    }
 }

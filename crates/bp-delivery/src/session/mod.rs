@@ -6,12 +6,12 @@ mod endpoints;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use bp_artifact::{EnvironmentConfig, ErrorClass, RoleArn, TimeSource};
+use bp_artifact::{EnvironmentConfig, ErrorClass, RoleArn, TimeSource, sync::lock};
 use tokio::sync::OnceCell;
 
 use self::credentials::Kept;
@@ -113,7 +113,7 @@ impl Session {
 
     /// The credentials of `role`, which is assumed when they are first needed.
     async fn role(&self, role: &RoleArn, config: &SdkConfig) -> SharedCredentialsProvider {
-        let roles = || self.0.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        let roles = || lock(&self.0.roles);
         if let Some(provider) = roles().get(role) {
             return provider.clone();
         }

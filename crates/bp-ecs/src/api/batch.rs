@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
-use bp_artifact::Classified;
+use bp_artifact::{Classified, sync};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -30,7 +30,7 @@ impl<T: Clone> Batch<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(String, oneshot::Sender<Answer<T>>)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.waiting)
     }
 
     /// The item `key`, asked for by `call` together with those that others want at this moment. `None` when the answer

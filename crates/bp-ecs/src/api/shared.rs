@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -12,6 +12,7 @@ use aws_sdk_ecs::{
     Client,
     types::{Service, ServiceDeployment},
 };
+use bp_artifact::sync::lock;
 use tokio::time::Instant;
 
 use super::batch::Batch;
@@ -63,7 +64,7 @@ impl Shared {
     /// When to look next: with the others of this pace, or after `pause` when none has set a time.
     pub(crate) fn next_look(&self, calm: bool, pause: Duration) -> Instant {
         let now = Instant::now();
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = lock(&self.next);
         let set = &mut next[usize::from(calm)];
         match *set {
             Some(at) if at > now => at,

@@ -180,8 +180,11 @@ impl TaskDefinition {
         self.containers().iter().filter_map(|c| c["name"].as_str()).map(str::to_owned).collect()
     }
 
-    /// Its only container.
-    pub(crate) fn only_container(&self) -> Result<String, Error> {
+    /// The name of its only container.
+    ///
+    /// # Errors
+    /// [`Error::ContainerNotNamed`] when it has several.
+    pub fn only_container(&self) -> Result<String, Error> {
         match <[String; 1]>::try_from(self.container_names()) {
             Ok([container]) => Ok(container),
             Err(containers) => Err(Error::ContainerNotNamed { definition: self.source.clone(), containers }),

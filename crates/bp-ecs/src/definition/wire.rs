@@ -1,10 +1,11 @@
 //! The bytes below the SDK's types.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_ecs::config::{
     ConfigBag, Intercept, RuntimeComponents, interceptors::AfterDeserializationInterceptorContextRef,
 };
+use bp_artifact::sync::lock;
 use serde_json::Value;
 
 /// Keeps the body of an answer, as it was on the wire.
@@ -14,7 +15,7 @@ pub(crate) struct Capture(Arc<Mutex<Option<Vec<u8>>>>);
 impl Capture {
     /// The body as JSON, if one was seen.
     pub(crate) fn json(&self) -> Option<Value> {
-        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = lock(&self.0);
         serde_json::from_slice(body.as_deref()?).ok()
     }
 }
@@ -31,7 +32,7 @@ impl Intercept for Capture {
         _: &mut ConfigBag,
     ) -> Result<(), aws_sdk_ecs::error::BoxError> {
         let body = context.response().body().bytes().map(<[u8]>::to_vec);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = body;
+        *lock(&self.0) = body;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod deploy;
 pub(crate) mod diagnose;
 mod drift;
 mod follow;
+mod history;
 pub(crate) mod judge;
 #[cfg(feature = "logs")]
 mod logs;

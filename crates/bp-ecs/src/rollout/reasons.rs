@@ -24,7 +24,7 @@ impl Reading {
     }
 }
 
-/// What a stop reason, an event or a status reason means. `None` when the text alone is no cause.
+/// What a stop reason, an event or a status reason means. `None` when the text alone is not a cause.
 pub(crate) fn read(text: &str) -> Option<Reading> {
     let said = unframed(text);
     EVENTS.iter().find_map(|(begins, rule)| said.strip_prefix(begins).map(rule)).unwrap_or_else(|| {

@@ -8,6 +8,7 @@ use bp_artifact::{Current, Revision};
 
 use super::{
     ServiceRollout,
+    history::History,
     service::{Followed, deployment, primary},
 };
 use crate::{definition::TaskDefinition, error::Error, names::name_of};
@@ -148,19 +149,12 @@ impl ServiceRollout {
         if survey.is_settled() {
             return Ok(survey.definition.clone());
         }
-        let mut token = None;
-        loop {
-            let (page, next) = self.api.deployments_from(&[], None, token).await?;
-            for brief in page {
-                if let Some(revision) = self.left_by(&brief).await?
-                    && let Some(definition) = self.definition_of(&revision).await?
-                {
-                    return Ok(definition);
-                }
-            }
-            token = next;
-            if token.is_none() {
-                break;
+        let mut history = History::new(&self.api, &[]);
+        while let Some(brief) = history.next().await? {
+            if let Some(revision) = self.left_by(&brief).await?
+                && let Some(definition) = self.definition_of(&revision).await?
+            {
+                return Ok(definition);
             }
         }
         // Its history is older than what ECS keeps: what the deployment under way replaces.
@@ -197,7 +191,8 @@ impl ServiceRollout {
             let under_way = survey.in_flight.as_ref().map_or(&survey.definition, |f| &f.definition);
             return if stable == *under_way { Err(none()) } else { self.revision(&stable).await };
         }
-        for brief in self.successful().await? {
+        let mut history = History::new(&self.api, &[Status::Successful]);
+        while let Some(brief) = history.next().await? {
             let revision = brief.target_service_revision_arn.as_deref().unwrap_or_default();
             let current = primary(&survey.service).and_then(|p| p.id.as_deref()).map(name_of);
             if current != Some(name_of(revision)) {
@@ -209,17 +204,6 @@ impl ServiceRollout {
             }
         }
         Err(none())
-    }
-
-    /// Every deployment that succeeded, the newest first.
-    async fn successful(&self) -> Result<Vec<ServiceDeploymentBrief>, Error> {
-        let (mut all, mut token) = self.api.deployments_from(&[Status::Successful], None, None).await?;
-        while token.is_some() {
-            let (page, next) = self.api.deployments_from(&[Status::Successful], None, token).await?;
-            all.extend(page);
-            token = next;
-        }
-        Ok(all)
     }
 
     pub(crate) async fn current(&self) -> Result<Current, Error> {

@@ -6,11 +6,12 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use bp_artifact::sync::lock;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use kube::{
     Api, Resource,
@@ -43,7 +44,7 @@ impl<K> Store<K> {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen<K>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// All objects, in the order of their names.

@@ -3,9 +3,10 @@
 use std::{
     convert::Infallible,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
+use bp_artifact::sync::lock;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
@@ -91,7 +92,7 @@ type Answer = Response<Either<Full<Bytes>, Body>>;
 
 impl Way {
     fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.trouble)
     }
 
     /// Notes whether the cluster could be asked: an answer that refuses our credentials or all work is none.

@@ -1,0 +1,45 @@
+//! The deployments of a service, page by page.
+
+use std::vec::IntoIter;
+
+use aws_sdk_ecs::types::{ServiceDeploymentBrief, ServiceDeploymentStatus};
+
+use crate::{api::Api, error::Error};
+
+/// The service deployments that ECS keeps, the newest first. A page is read once the one before is used up.
+pub(super) struct History<'a> {
+    api: &'a Api,
+    statuses: &'a [ServiceDeploymentStatus],
+    page: IntoIter<ServiceDeploymentBrief>,
+    /// Where the next page begins; `None` after the last one.
+    next: Option<Page>,
+}
+
+enum Page {
+    First,
+    After(String),
+}
+
+impl<'a> History<'a> {
+    /// Those of these statuses, of all when empty.
+    pub(super) fn new(api: &'a Api, statuses: &'a [ServiceDeploymentStatus]) -> Self {
+        History { api, statuses, page: Vec::new().into_iter(), next: Some(Page::First) }
+    }
+
+    /// The next older one.
+    pub(super) async fn next(&mut self) -> Result<Option<ServiceDeploymentBrief>, Error> {
+        loop {
+            if let Some(brief) = self.page.next() {
+                return Ok(Some(brief));
+            }
+            let token = match self.next.take() {
+                None => return Ok(None),
+                Some(Page::First) => None,
+                Some(Page::After(token)) => Some(token),
+            };
+            let (page, token) = self.api.deployments_from(self.statuses, None, token).await?;
+            self.page = page.into_iter();
+            self.next = token.map(Page::After);
+        }
+    }
+}
