@@ -72,19 +72,31 @@ mod documents {
         }
 
         let file = directory.path().join("bp.toml");
-        let config = include_str!("../../../examples/bp.toml");
-        for (from, to, good) in [
-            ("", "", true),
-            ("name = \"shop\"", "name = \"shop\"\nowner = \"web\"\ntags.Cost = \"7\"", true),
-            ("[environment.ecs]", "[environment.limits]\nfailures = 3\n[environment.ecs]", true),
-            ("[environment.ecs]", "[environment.limits]\nfailures = 0\n[environment.ecs]", false),
-            ("[environment.ecs]", "[environment.deploy]\non-failure = \"pray\"\n[environment.ecs]", false),
-            ("account = \"111111111111\"", "account = \"1111\"", false),
-            ("account = \"111111111111\"", "account = 111111111111", false),
-            ("region = \"eu-central-1\"", "regoin = \"eu-central-1\"", false),
-            ("service = \"shop-web\"", "", false),
-            ("version = 1", "version = 2", false),
+        let one = include_str!("../../../examples/one-service.toml");
+        let several = include_str!("../../../examples/bp.toml");
+        for (config, from, to, good) in [
+            (one, "", "", true),
+            (one, "name = \"shop\"", "name = \"shop\"\nowner = \"web\"\ntags.Cost = \"7\"", true),
+            (one, "[environment.ecs]", "[environment.limits]\nfailures = 3\n[environment.ecs]", true),
+            (one, "[environment.ecs]", "[environment.limits]\nfailures = \"25%\"\n[environment.ecs]", true),
+            (one, "[environment.ecs]", "[environment.limits]\nfailures = 0\n[environment.ecs]", false),
+            (
+                one,
+                "[environment.ecs]",
+                "[environment.deploy]\non-failure = \"pray\"\n[environment.ecs]",
+                false,
+            ),
+            (one, "account = \"111111111111\"", "account = \"1111\"", false),
+            (one, "account = \"111111111111\"", "account = 111111111111", false),
+            (one, "region = \"eu-central-1\"", "regoin = \"eu-central-1\"", false),
+            (one, "service = \"shop-web\"", "", false),
+            (one, "version = 1", "version = 2", false),
+            (several, "", "", true),
+            (several, "ecs.cpu = \"512\"", "ecs.container = \"jobs\"", true),
+            (several, "after = \"worker\"", "after = 7", false),
+            (several, "[service.ecs]", "[service.esc]", false),
         ] {
+            assert!(config.contains(from), "{from} is not in the file");
             let text = config.replacen(from, to, 1);
             fs::write(&file, &text).expect("written");
             assert_eq!(bp_artifact::Config::parse(&text, "bp.toml").is_ok(), good, "{from} -> {to}");
