@@ -7,7 +7,10 @@ use std::{
 };
 
 use aws_credential_types::Credentials;
-use bp_artifact::{Config, EksObject, EnvironmentConfig, ServiceConfig};
+use bp_artifact::{
+    Config,
+    config::{EksObject, EnvironmentConfig, ServiceConfig},
+};
 use bp_sandbox::{
     Clock, Image, ImageBuilder, Sandbox, Served,
     kube::{ClusterOptions, SECRET_ACCESS_KEY},

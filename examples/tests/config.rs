@@ -53,7 +53,7 @@ async fn checks_and_says_where_the_mistake_is() {
     let good = stage.run("config", &["check"]).await;
     assert_eq!((good.code, good.stdout.trim()), (0, "shop: dev -> staging -> prod"));
     let schema = stage.run("config", &["schema"]).await;
-    assert_eq!(serde_json::from_str::<Value>(&schema.stdout).unwrap(), bp_artifact::config_schema());
+    assert_eq!(serde_json::from_str::<Value>(&schema.stdout).unwrap(), bp_artifact::config::config_schema());
 
     for (arguments, variable, message) in [
         (&["show", "--env", "qa"][..], "", "bp.toml has no environment \"qa\"; it has dev, staging, prod"),

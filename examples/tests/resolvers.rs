@@ -9,8 +9,10 @@ use aws_sdk_ecr::{
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
 use bp_artifact::{
-    Classified, Digest, EcrResolver, ErrorClass, ImageRef, Resolve, ResolveError, ResolvedImage, TimeSource,
-    Wait, wait_for,
+    Digest, ImageRef, ResolvedImage,
+    error::{Classified, ErrorClass},
+    resolve::{EcrResolver, Resolve, ResolveError, wait_for},
+    time::{TimeSource, Wait},
 };
 use bp_promote::{
     RegistryClient,

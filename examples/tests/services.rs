@@ -3,7 +3,7 @@
 
 mod common;
 
-use bp_artifact::Receipt;
+use bp_artifact::deploy::Receipt;
 use bp_examples::world::version_of;
 use common::Stage;
 

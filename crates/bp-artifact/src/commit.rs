@@ -14,7 +14,7 @@ use crate::parse::{ParseError, serde_as_text};
 /// let commit: CommitSha = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".parse()?;
 /// assert!(commit.is_full());
 /// assert_eq!(commit.abbreviated().as_str(), "1a2b3c4");
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CommitSha(String);

@@ -129,7 +129,7 @@ serde_as_text!(Digest);
 /// Computes a [`Digest`] of bytes that come in pieces.
 ///
 /// ```
-/// use bp_artifact::{Algorithm, Digest, Hasher};
+/// use bp_artifact::{Digest, digest::{Algorithm, Hasher}};
 ///
 /// let mut hasher = Hasher::new(Algorithm::Sha256);
 /// hasher.update(b"{");

@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt};
 
+pub use crate::parse::ParseError;
+
 /// The class of an error: what a caller, or an exit code, can make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -23,7 +25,7 @@ pub enum ErrorClass {
 /// An error that knows its [`ErrorClass`].
 ///
 /// ```
-/// use bp_artifact::{Classified, ErrorClass, ExitCode, Repository};
+/// use bp_artifact::{ExitCode, Repository, error::{Classified, ErrorClass}};
 ///
 /// let error = "nginx".parse::<Repository>().unwrap_err();
 /// assert_eq!(error.class(), ErrorClass::BadInput);
@@ -39,7 +41,7 @@ pub trait Classified: std::error::Error {
     }
 }
 
-impl Classified for crate::ParseError {
+impl Classified for crate::parse::ParseError {
     fn class(&self) -> ErrorClass {
         ErrorClass::BadInput
     }

@@ -7,7 +7,7 @@ use crate::{deploy::Verdict, error::ErrorClass};
 /// Programs that run another one pass the child's code through; their own failures there are 125.
 ///
 /// ```
-/// use bp_artifact::{ErrorClass, ExitCode, Verdict};
+/// use bp_artifact::{ExitCode, Verdict, error::ErrorClass};
 ///
 /// assert_eq!(ExitCode::from(Verdict::RolledBack) as u8, 3);
 /// assert_eq!(ExitCode::from(ErrorClass::BadInput) as u8, 2);

@@ -17,7 +17,7 @@ use crate::{digest::Digest, media_type, platform::Platform, reference::DigestRef
 /// let reference: DigestRef = format!("registry.example.com/web@{digest}").parse()?;
 /// let image = ResolvedImage::from(reference);
 /// assert!(image.covers(&digest) && !image.is_complete());
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,7 +76,7 @@ impl ResolvedImage {
     }
 
     /// The same image under another repository, as after a byte-identical copy.
-    pub fn moved_to(&self, repository: &crate::Repository) -> Self {
+    pub fn moved_to(&self, repository: &crate::reference::Repository) -> Self {
         ResolvedImage { reference: repository.at(self.digest().clone()), ..self.clone() }
     }
 }

@@ -11,8 +11,17 @@
 //! assert_eq!(asked.tag().unwrap().as_str(), "1.4.2");
 //! // Only a reference that names a digest becomes one that deploys.
 //! assert!(DigestRef::try_from(asked).is_err());
-//! # Ok::<(), bp_artifact::ParseError>(())
+//! # Ok::<(), bp_artifact::error::ParseError>(())
 //! ```
+//!
+//! # Modules
+//! - [`mod@reference`], [`digest`]: what names an image. [`resolve`], [`select`]: from a tag to its digest.
+//! - [`artifact`]: `artifact.json`. [`config`]: `bp.toml`, its environments and services. [`document`]: where text is wrong,
+//!   and files that are replaced atomically.
+//! - [`deploy`]: what all deployments share: targets, events, verdicts, causes, failure reports, receipts, preflight.
+//!   [`saga`]: one image on several targets, all or none. [`check`]: does what was deployed answer?
+//! - [`operation`]: a future with events. [`error`]: what a caller can do about an error. [`time`]: deadlines, waits, and
+//!   durations as text. [`text`]: foreign text made fit for a terminal.
 //!
 //! # Features
 //! | feature | what it adds |
@@ -27,56 +36,37 @@
 //! # Permissions
 //! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
 
-mod artifact;
+pub mod artifact;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod check;
 mod commit;
-mod config;
+pub mod config;
 pub mod deploy;
-mod digest;
-mod document;
-mod error;
+pub mod digest;
+pub mod document;
+pub mod error;
 mod exit;
 mod image;
 pub mod media_type;
-mod operation;
+pub mod operation;
 mod parse;
 mod platform;
-mod reference;
-mod resolve;
-mod saga;
-mod select;
+pub mod reference;
+pub mod resolve;
+pub mod saga;
+pub mod select;
 pub mod sync;
 pub mod text;
 pub mod time;
 
-#[cfg(feature = "schema")]
-pub use artifact::artifact_schema;
-pub use artifact::{Artifact, ArtifactError, ArtifactImage, Build, BuildxError, CiError, Source};
+pub use artifact::Artifact;
 pub use commit::CommitSha;
-pub use config::{
-    AccountId, Config, ConfigError, ConfigLoader, DeployPlatform, DeployPolicy, EcsConfig, EksConfig,
-    EksObject, Environment, EnvironmentConfig, FailureLimit, Limits, Origin, Project, Region, ReleaseConfig,
-    RoleArn, ServiceConfig, ServiceName, Setting, Workload, WorkloadKind, config_schema,
-};
-pub use deploy::{
-    Cause, Change, Current, DeployEvent, Drift, Evidence, EvidenceKind, FailureReport, Observation,
-    OnFailure, Outcome, Progress, Proof, Receipt, ReceiptState, Revision, RunningImage, Target, TargetError,
-    TargetId, TargetReceipt, Verdict,
-};
-pub use digest::{Algorithm, Digest, Hasher};
-pub use document::{DocumentError, Location, write_atomically};
-pub use error::{Classified, ErrorClass, chain};
+pub use config::Config;
+pub use deploy::{Outcome, Verdict};
+pub use digest::Digest;
 pub use exit::ExitCode;
-pub use image::{PlatformImage, ResolvedImage};
-pub use operation::{Emitter, Event, Operation};
-pub use parse::ParseError;
+pub use image::ResolvedImage;
+pub use operation::Operation;
 pub use platform::Platform;
 pub use reference::{DigestRef, ImageRef, Registry, Repository, Tag};
-#[cfg(feature = "ecr")]
-pub use resolve::ecr::EcrResolver;
-pub use resolve::{ManifestError, Missed, Resolve, ResolveError, wait_for, wait_for_with};
-pub use saga::{Saga, SagaError, SagaEvent, Step};
-pub use select::{Glob, TagCandidate, TagSelector};
-pub use time::{TimeSource, Wait, WaitError};

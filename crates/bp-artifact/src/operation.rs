@@ -37,7 +37,7 @@ const UNREAD: usize = 1000;
 /// stop at its next safe point; it never starts a rollback.
 ///
 /// ```
-/// use bp_artifact::{Event, Operation};
+/// use bp_artifact::{Operation, operation::Event};
 /// use futures_util::StreamExt;
 ///
 /// struct Percent(u8);

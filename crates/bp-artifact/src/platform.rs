@@ -11,7 +11,7 @@ use crate::parse::{ParseError, serde_as_text};
 ///
 /// let platform: Platform = "linux/arm64/v8".parse()?;
 /// assert!(platform.runs(&"linux/arm64".parse()?));
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform {

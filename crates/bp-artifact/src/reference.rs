@@ -21,7 +21,7 @@ use crate::{
 /// let registry: Registry = "Registry.Example.com:5000".parse()?;
 /// assert_eq!(registry.as_str(), "registry.example.com:5000");
 /// assert!("256.256.256.256".parse::<Registry>().is_err());
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Registry(String);
@@ -48,7 +48,7 @@ impl Registry {
     /// let ecr: Registry = "111111111111.dkr.ecr.eu-central-1.amazonaws.com".parse()?;
     /// assert_eq!(ecr.ecr(), Some(("111111111111", "eu-central-1")));
     /// assert_eq!("ghcr.io".parse::<Registry>()?.ecr(), None);
-    /// # Ok::<(), bp_artifact::ParseError>(())
+    /// # Ok::<(), bp_artifact::error::ParseError>(())
     /// ```
     pub fn ecr(&self) -> Option<(&str, &str)> {
         let (account, rest) = self.0.split_once(".dkr.")?;
@@ -121,7 +121,7 @@ fn is_label(label: &str) -> bool {
 /// let repository: Repository = "registry.example.com/shop/web".parse()?;
 /// assert!(repository.at(Digest::sha256("...")).to_string().starts_with("registry.example.com/shop/web@sha256:"));
 /// assert!("nginx".parse::<Repository>().is_err());
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
@@ -155,7 +155,7 @@ impl Repository {
     /// ```
     /// let repository: bp_artifact::Repository = "mirror.gcr.io/library/nginx".parse()?;
     /// assert_eq!(repository.cache_of(), Some("Docker Hub"));
-    /// # Ok::<(), bp_artifact::ParseError>(())
+    /// # Ok::<(), bp_artifact::error::ParseError>(())
     /// ```
     pub fn cache_of(&self) -> Option<&'static str> {
         let is_proxy = format!("/{}/", self.path).contains("/dependency_proxy/containers/");
@@ -258,7 +258,7 @@ impl FromStr for Tag {
 
 /// What people write: a repository with a tag, a digest, or both.
 ///
-/// It does not deploy; [resolve](crate::ResolvedImage) it first.
+/// It does not deploy; [resolve](crate::image::ResolvedImage) it first.
 ///
 /// ```
 /// use bp_artifact::ImageRef;
@@ -266,7 +266,7 @@ impl FromStr for Tag {
 /// let image: ImageRef = "registry.example.com:5000/shop/web:1.4.2".parse()?;
 /// assert_eq!(image.repository().path(), "shop/web");
 /// assert_eq!(image.reference(), "1.4.2");
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ImageRef {
@@ -349,7 +349,7 @@ impl From<DigestRef> for ImageRef {
 /// let text = "registry.example.com/web@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 /// assert_eq!(text.parse::<DigestRef>()?.to_string(), text);
 /// assert!("registry.example.com/web:latest".parse::<DigestRef>().is_err());
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DigestRef {

@@ -20,14 +20,14 @@ use crate::{
 /// Tags that only point at others (`latest`, `1.2`) are no versions, and are chosen by a pattern only.
 ///
 /// ```
-/// use bp_artifact::{TagCandidate, TagSelector};
+/// use bp_artifact::select::{TagCandidate, TagSelector};
 ///
 /// let selector: TagSelector = "semver:^1.2".parse()?;
 /// let tags = ["1.2.3", "v1.10.0", "2.0.0", "1.11.0-rc.1", "latest"];
 /// let tags: Vec<TagCandidate> =
 ///     tags.iter().map(|tag| Ok(TagCandidate { tag: tag.parse()?, pushed_at: None })).collect::<Result<_, _>>()?;
 /// assert_eq!(selector.select(&tags).unwrap().as_str(), "v1.10.0");
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -116,7 +116,7 @@ serde_as_text!(TagSelector);
 /// A pattern in which `*` stands for any characters, also none.
 ///
 /// ```
-/// assert!(bp_artifact::Glob::new("main-*").matches("main-2026"));
+/// assert!(bp_artifact::select::Glob::new("main-*").matches("main-2026"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(String);

@@ -22,7 +22,7 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// assert_eq!(time::parse_duration("1h30m")?, Duration::from_secs(5400));
 /// assert!(time::parse_duration("0s").is_err());
 /// assert!(time::parse_duration("9999h").is_err());
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 ///
 /// # Errors
@@ -78,7 +78,7 @@ pub fn after(start: Instant, time: Duration) -> Instant {
 /// The time of day, injected wherever expiry or a time stamp matters.
 ///
 /// ```
-/// use bp_artifact::TimeSource;
+/// use bp_artifact::time::TimeSource;
 ///
 /// let noon: jiff::Timestamp = "2026-01-01T12:00:00Z".parse()?;
 /// assert_eq!(TimeSource::from_fn(move || noon).now(), noon);
@@ -121,12 +121,12 @@ impl fmt::Debug for TimeSource {
 ///
 /// ```
 /// use std::time::Duration;
-/// use bp_artifact::Wait;
+/// use bp_artifact::time::Wait;
 ///
 /// let wait = Wait::new(Duration::from_secs(600), Duration::from_secs(2))?;
 /// assert!(wait.pause() >= Duration::from_millis(1600) && wait.pause() <= Duration::from_millis(2400));
 /// assert!(Wait::new(Duration::ZERO, Duration::from_secs(2)).is_err());
-/// # Ok::<(), bp_artifact::WaitError>(())
+/// # Ok::<(), bp_artifact::time::WaitError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {

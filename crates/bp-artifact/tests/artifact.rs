@@ -2,7 +2,12 @@
 
 use std::{collections::HashMap, fs};
 
-use bp_artifact::{Artifact, CiError, Classified, Digest, DocumentError, ErrorClass, Repository};
+use bp_artifact::{
+    Artifact, Digest, Repository,
+    artifact::CiError,
+    document::DocumentError,
+    error::{Classified, ErrorClass},
+};
 
 const HEAD: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 const MERGE: &str = "ffffffffffffffffffffffffffffffffffffffff";
@@ -296,7 +301,7 @@ fn a_shell_is_no_build_system() {
 #[test]
 fn the_committed_schema_is_the_one_of_the_types() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/artifact.schema.json");
-    let mut expected = serde_json::to_string_pretty(&bp_artifact::artifact_schema()).unwrap();
+    let mut expected = serde_json::to_string_pretty(&bp_artifact::artifact::artifact_schema()).unwrap();
     expected.push('\n');
     if std::env::var_os("BP_WRITE_SCHEMA").is_some() {
         fs::write(path, &expected).unwrap();

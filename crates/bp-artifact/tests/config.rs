@@ -3,8 +3,13 @@
 use std::{fs, time::Duration};
 
 use bp_artifact::{
-    Classified, Config, ConfigError, ConfigLoader, DeployPlatform, EksObject, ErrorClass, FailureLimit,
-    Limits, OnFailure, ServiceConfig, ServiceName, config_schema,
+    Config,
+    config::{
+        ConfigError, ConfigLoader, DeployPlatform, EksObject, FailureLimit, Limits, ServiceConfig,
+        ServiceName, config_schema,
+    },
+    deploy::OnFailure,
+    error::{Classified, ErrorClass},
 };
 use tempfile::TempDir;
 

@@ -1,6 +1,9 @@
 //! The artifact in other tools' forms: what they read, and what they wrote.
 
-use bp_artifact::{Artifact, ArtifactError, ArtifactImage, BuildxError, Digest, ImageRef, Repository};
+use bp_artifact::{
+    Artifact, Digest, ImageRef, Repository,
+    artifact::{ArtifactError, ArtifactImage, BuildxError},
+};
 use serde_json::json;
 
 const NAME: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web";

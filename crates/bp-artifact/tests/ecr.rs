@@ -8,7 +8,10 @@ use aws_sdk_ecr::{
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
 };
 use bp_artifact::{
-    Classified, EcrResolver, ErrorClass, ImageRef, ManifestError, Resolve, ResolveError, Wait, wait_for,
+    ImageRef,
+    error::{Classified, ErrorClass},
+    resolve::{EcrResolver, ManifestError, Resolve, ResolveError, wait_for},
+    time::Wait,
 };
 use bp_sandbox::{Effect, Fault, Image, ImageBuilder, Sandbox, registry::RegistryOptions};
 

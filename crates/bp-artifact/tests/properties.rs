@@ -1,8 +1,8 @@
 //! Properties of every reader: what it writes it reads again, and no input makes it panic or answer without a place.
 
 use bp_artifact::{
-    Artifact, ArtifactImage, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Receipt, Registry,
-    Repository, ResolvedImage, Tag, TagSelector,
+    Artifact, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Registry, Repository, ResolvedImage,
+    Tag, artifact::ArtifactImage, deploy::Receipt, select::TagSelector,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

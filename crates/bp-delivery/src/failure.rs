@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use bp_artifact::{Classified, ErrorClass, ExitCode};
+use bp_artifact::{
+    ExitCode,
+    error::{Classified, ErrorClass},
+};
 
 /// Any classified error, shown with its sources on one line.
 ///
@@ -82,7 +85,7 @@ impl fmt::Debug for Failure {
 
 /// The error and its sources on one line that is safe to print.
 fn line(error: &dyn std::error::Error) -> String {
-    bp_artifact::text::single_line(&bp_artifact::chain(error))
+    bp_artifact::text::single_line(&bp_artifact::error::chain(error))
 }
 
 #[cfg(test)]

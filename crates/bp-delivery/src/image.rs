@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bp_artifact::{
-    ImageRef, Missed, Resolve, ResolveError, ResolvedImage, Wait, WaitError, chain, wait_for_with,
+    ImageRef, ResolvedImage,
+    error::chain,
+    resolve::{Missed, Resolve, ResolveError, wait_for_with},
+    time::{Wait, WaitError},
 };
 
 /// How often a registry is asked for the image.
@@ -58,7 +61,7 @@ pub async fn wait_for_image(
 mod tests {
     use std::pin::Pin;
 
-    use bp_artifact::Classified;
+    use bp_artifact::error::Classified;
 
     use super::*;
 
@@ -96,7 +99,7 @@ mod tests {
         let (error, lines, took) = wait(true).await;
         assert!(
             matches!(error, ResolveError::NotInTime { .. })
-                && error.class() == bp_artifact::ErrorClass::Unavailable
+                && error.class() == bp_artifact::error::ErrorClass::Unavailable
         );
         assert_eq!((took, lines.len()), (Duration::from_secs(100), 4), "{lines:?}");
         assert!(

@@ -2,7 +2,7 @@
 //! promotions, and a program's frame with arguments, progress on a terminal or as JSON lines, and exit codes.
 //!
 //! ```no_run
-//! use bp_artifact::{Artifact, Config, Saga};
+//! use bp_artifact::{Artifact, Config, saga::Saga};
 //! use bp_delivery::{Delivery, Failure, Session};
 //!
 //! # async fn deploy() -> Result<(), Failure> {

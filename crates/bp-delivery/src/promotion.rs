@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use bp_artifact::{
-    EnvironmentConfig, ImageRef, Operation, Registry, Repository, ResolvedImage, Tag, TagSelector,
-    TimeSource, write_atomically,
+    ImageRef, Operation, Registry, Repository, ResolvedImage, Tag, config::EnvironmentConfig,
+    document::write_atomically, select::TagSelector, time::TimeSource,
 };
 use bp_promote::{
     CopyError, CopyOptions, Journal, PromotionRecord, RegistryClient,

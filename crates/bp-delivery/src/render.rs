@@ -9,8 +9,12 @@ use std::{
 };
 
 use bp_artifact::{
-    DeployEvent, DigestRef, Event, ExitCode, Operation, Outcome, Receipt, SagaEvent, TargetReceipt, Verdict,
-    sync::lock, text,
+    DigestRef, ExitCode, Operation, Outcome, Verdict,
+    deploy::{DeployEvent, Receipt, TargetReceipt},
+    operation::Event,
+    saga::SagaEvent,
+    sync::lock,
+    text,
 };
 use bp_eks::{SlotState, Traffic};
 use bp_promote::copy::{Carried, CopyEvent};

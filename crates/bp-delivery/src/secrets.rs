@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use bp_artifact::{Classified, EnvironmentConfig, ErrorClass, ExitCode, ServiceConfig};
+use bp_artifact::{
+    ExitCode,
+    config::{EnvironmentConfig, ServiceConfig},
+    error::{Classified, ErrorClass},
+};
 use bp_ecs::Cluster;
 use bp_secrets::{
     CheckReport, Depth, Reference, check,

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The outside world: a registry, and a service that runs an earlier image. Leave this out at home.
     let sandbox =
         Sandbox::builder().clock(Clock::accelerated(20)).registry(REGISTRY, RegistryOptions::ecr()).build();
-    let push = |version: &str| -> Result<ResolvedImage, bp_artifact::ParseError> {
+    let push = |version: &str| -> Result<ResolvedImage, bp_artifact::error::ParseError> {
         let image = ImageBuilder::new().platform("linux/amd64").layer([("app/version", version)]).build();
         sandbox.registry(REGISTRY).push(&image, "shop/web", version);
         let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse()?;

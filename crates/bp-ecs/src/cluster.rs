@@ -20,7 +20,7 @@ use crate::{
 ///
 /// ```no_run
 /// # use std::{sync::Arc, time::Duration};
-/// # use bp_artifact::{ResolvedImage, Saga, Target};
+/// # use bp_artifact::{ResolvedImage, deploy::Target, saga::Saga};
 /// # use bp_ecs::{Cluster, Options};
 /// # async fn run(client: aws_sdk_ecs::Client, image: ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 /// let shop = Cluster::new(client, "shop");

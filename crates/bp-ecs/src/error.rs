@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use bp_artifact::{
-    Classified, ErrorClass,
     aws::{AwsError, AwsErrorKind, RequestId},
+    error::{Classified, ErrorClass},
 };
 
 type BoxError = Box<dyn StdError + Send + Sync>;

@@ -99,9 +99,9 @@ mod prune;
 mod rollout;
 mod target;
 
-pub use bp_artifact::{
+pub use bp_artifact::deploy::{
     Change, OnFailure,
-    deploy::preflight::{Finding, Preflight, Presence, SecretReference},
+    preflight::{Finding, Preflight, Presence, SecretReference},
 };
 pub use cluster::Cluster;
 pub use definition::{ContainerOverlay, Overlay, TaskDefinition};

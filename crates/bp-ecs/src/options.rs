@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use bp_artifact::{OnFailure, Wait, WaitError};
+use bp_artifact::{
+    deploy::OnFailure,
+    time::{Wait, WaitError},
+};
 
 /// What to do about a deployment that is under way already and brings something else.
 ///
@@ -29,7 +32,7 @@ pub enum InFlight {
 ///
 /// let options = Options::new(Duration::from_secs(900))?.in_flight(InFlight::Wait);
 /// assert!(Options::new(Duration::ZERO).is_err());
-/// # Ok::<(), bp_artifact::WaitError>(())
+/// # Ok::<(), bp_artifact::time::WaitError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -4,8 +4,8 @@ use std::{pin::pin, sync::Arc};
 
 use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
-    Current, DeployEvent, DigestRef, Drift, Operation, Outcome, Proof, ResolvedImage, Revision, Target,
-    TargetError, TargetId, deploy::Reporter,
+    DigestRef, Operation, Outcome, ResolvedImage,
+    deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
 };
 use futures_core::future::BoxFuture;
 use futures_util::future::{Either, select};

@@ -4,7 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use bp_artifact::{Change, Classified, ErrorClass, ExitCode, Saga, Target, Verdict};
+use bp_artifact::{
+    ExitCode, Verdict,
+    deploy::{Change, Target},
+    error::{Classified, ErrorClass},
+    saga::Saga,
+};
 use bp_ecs::{Cluster, ContainerOverlay, Error, Overlay, TaskDefinition};
 use bp_sandbox::Behaviour;
 use common::{Shop, definition, options, reference};

@@ -5,7 +5,11 @@ mod common;
 use std::time::Duration;
 
 use aws_sdk_ecs::config::{BehaviorVersion, Region, retry::RetryConfig};
-use bp_artifact::{Classified, DeployEvent, Digest, ErrorClass, ResolvedImage, Target, Verdict};
+use bp_artifact::{
+    Digest, ResolvedImage, Verdict,
+    deploy::{DeployEvent, Target},
+    error::{Classified, ErrorClass},
+};
 use bp_ecs::{Cluster, EcsTarget, Error, Options};
 use bp_sandbox::{Effect, Fault};
 use common::{HOST, Shop, definition, options, run};

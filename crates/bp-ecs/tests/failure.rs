@@ -4,7 +4,10 @@ mod common;
 
 use std::{num::NonZeroU32, time::Duration};
 
-use bp_artifact::{Cause, DeployEvent, FailureReport, Outcome, ResolvedImage, Target, Verdict};
+use bp_artifact::{
+    Outcome, ResolvedImage, Verdict,
+    deploy::{Cause, DeployEvent, FailureReport, Target},
+};
 use bp_ecs::{EcsTarget, Error, InFlight, OnFailure, Options};
 use bp_sandbox::{Behaviour, aws::ecs::NewService};
 use common::{Shop, definition, options, run};

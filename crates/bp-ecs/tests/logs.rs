@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Region, retry::RetryConfig};
-use bp_artifact::{DeployEvent, EvidenceKind, FailureReport, Verdict};
+use bp_artifact::{
+    Verdict,
+    deploy::{DeployEvent, EvidenceKind, FailureReport},
+};
 use bp_sandbox::Behaviour;
 use common::{ACCOUNT, REGION, Shop, run};
 use serde_json::json;

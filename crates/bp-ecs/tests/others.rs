@@ -4,7 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, DeployEvent, Verdict};
+use bp_artifact::{
+    Verdict,
+    deploy::{Cause, DeployEvent},
+};
 use bp_ecs::{Error, InFlight, Options, Overlay};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use common::{Shop, definition, run};

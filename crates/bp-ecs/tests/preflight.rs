@@ -2,7 +2,10 @@
 
 mod common;
 
-use bp_artifact::{ImageRef, Resolve, ResolveError, ResolvedImage};
+use bp_artifact::{
+    ImageRef, ResolvedImage,
+    resolve::{Resolve, ResolveError},
+};
 use bp_ecs::{ContainerOverlay, Error, Finding, Lookups, Overlay, Presence};
 use common::Shop;
 use futures_core::future::BoxFuture;

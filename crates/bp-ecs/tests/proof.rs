@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
     shared::IntoShared,
 };
-use bp_artifact::{DeployEvent, Digest, Outcome, PlatformImage, ResolvedImage, Verdict};
+use bp_artifact::{Digest, Outcome, ResolvedImage, Verdict, deploy::DeployEvent, resolve::PlatformImage};
 use bp_ecs::Cluster;
 use common::{Shop, options, reference, run};
 use serde_json::{Value, json};

@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::{
     },
     shared::IntoShared,
 };
-use bp_artifact::{DeployEvent, Verdict};
+use bp_artifact::{Verdict, deploy::DeployEvent};
 use bp_ecs::{Cluster, Error};
 use common::{Shop, options, run};
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_ecs::config::{BehaviorVersion, Region};
-use bp_artifact::{Cause, DeployEvent, ResolvedImage, Verdict};
+use bp_artifact::{
+    ResolvedImage, Verdict,
+    deploy::{Cause, DeployEvent},
+};
 use bp_ecs::{Cluster, EcsTarget, Options};
 use bp_sandbox::{Behaviour, Clock, ImageBuilder, Sandbox, Served, registry::RegistryOptions};
 use common::{ACCOUNT, HOST, REGION, reference, run};

@@ -4,7 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, DeployEvent, Verdict};
+use bp_artifact::{
+    Verdict,
+    deploy::{Cause, DeployEvent},
+};
 use bp_ecs::{Approval, Error, Options};
 use bp_sandbox::{Behaviour, aws::ecs::NewService};
 use common::{Shop, run};

@@ -4,7 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, Classified, DeployEvent, ErrorClass, Outcome, Target, Verdict};
+use bp_artifact::{
+    Outcome, Verdict,
+    deploy::{Cause, DeployEvent, Target},
+    error::{Classified, ErrorClass},
+};
 use bp_ecs::{Cluster, Deployment, Error, InFlight, Options};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use common::{Shop, definition, options, run};

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .registry(REGISTRY, RegistryOptions::default())
         .cluster("shop", ClusterOptions::default())
         .build();
-    let push = |version: &str| -> Result<ResolvedImage, bp_artifact::ParseError> {
+    let push = |version: &str| -> Result<ResolvedImage, bp_artifact::error::ParseError> {
         let image = ImageBuilder::new().platform("linux/amd64").layer([("app/version", version)]).build();
         sandbox.registry(REGISTRY).push(&image, "shop/web", version);
         let reference: DigestRef = format!("{REGISTRY}/shop/web@{}", image.digest()).parse()?;

@@ -177,7 +177,7 @@ pub(crate) fn conflicts(status: &Status) -> Vec<Conflict> {
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::{Classified, ErrorClass};
+    use bp_artifact::error::{Classified, ErrorClass};
     use serde_json::json;
 
     use super::*;

@@ -1,8 +1,11 @@
 //! How an operation on a target ends, known before its run is closed.
 
 use bp_artifact::{
-    Outcome, Proof, ResolvedImage,
-    deploy::run::{Ended, Run},
+    Outcome, ResolvedImage,
+    deploy::{
+        Proof,
+        run::{Ended, Run},
+    },
 };
 
 /// How an operation ends, with the platform's own, finer word for it.

@@ -2,7 +2,10 @@
 
 use std::error::Error as StdError;
 
-use bp_artifact::{Classified, ErrorClass, Workload, chain};
+use bp_artifact::{
+    config::Workload,
+    error::{Classified, ErrorClass, chain},
+};
 
 use crate::object::ObjectRef;
 

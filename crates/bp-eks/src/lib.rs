@@ -110,7 +110,7 @@ mod target;
 mod traffic;
 mod workload;
 
-pub use bp_artifact::OnFailure;
+pub use bp_artifact::deploy::OnFailure;
 pub use cluster::Cluster;
 pub use connect::{
     Access, AccessEntry, AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bp_artifact::Workload;
+use bp_artifact::config::Workload;
 
 #[cfg(feature = "helm")]
 use crate::helm::HelmRelease;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{OnFailure, WaitError};
+use bp_artifact::{deploy::OnFailure, time::WaitError};
 
 /// Controllers retry a refused pod after 5 ms, then after twice as long each time: within this time for the fifteenth, so
 /// that a webhook may be down for 80 s.
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(90);
 ///
 /// let options = Options::new(Duration::from_secs(900))?.take_over(true);
 /// assert!(Options::new(Duration::ZERO).is_err());
-/// # Ok::<(), bp_artifact::WaitError>(())
+/// # Ok::<(), bp_artifact::time::WaitError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -83,7 +83,7 @@ impl Options {
     /// # use std::time::Duration;
     /// # use bp_eks::Options;
     /// let options = Options::new(Duration::from_secs(900))?.grace(Duration::from_secs(300));
-    /// # Ok::<(), bp_artifact::WaitError>(())
+    /// # Ok::<(), bp_artifact::time::WaitError>(())
     /// ```
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time;
@@ -116,7 +116,7 @@ impl Options {
     /// # use std::time::Duration;
     /// # use bp_eks::Options;
     /// let options = Options::new(Duration::from_secs(900))?.environment("DEPLOY_PLATFORM", "eks");
-    /// # Ok::<(), bp_artifact::WaitError>(())
+    /// # Ok::<(), bp_artifact::time::WaitError>(())
     /// ```
     pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let name = name.into();
@@ -126,7 +126,7 @@ impl Options {
     }
 
     /// Follows what the new pods write while the roll-out goes on, and tells it as
-    /// [`DeployEvent::Log`](bp_artifact::DeployEvent::Log). Off if not said: the end of a failing container's log is in
+    /// [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log). Off if not said: the end of a failing container's log is in
     /// the failure report all the same. It takes the verb `get` on `pods/log`; without it a notice says so.
     pub fn live_logs(mut self, logs: LiveLogs) -> Self {
         self.live_logs = Some(logs);
@@ -134,7 +134,7 @@ impl Options {
     }
 
     /// Tells what Kubernetes does with the new pods while the roll-out goes on (`Scheduled`, `Pulling`, `Pulled`,
-    /// `Started`), as [`DeployEvent::Log`](bp_artifact::DeployEvent::Log) of the pod itself. Off if not said: warnings are
+    /// `Started`), as [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) of the pod itself. Off if not said: warnings are
     /// told all the same. All events of the namespace are watched for it, which in a busy one are many.
     pub fn live_events(mut self, yes: bool) -> Self {
         self.live_events = yes;
@@ -157,7 +157,8 @@ impl Options {
 /// Which logs are followed while a roll-out goes on, and how much of them is told at most.
 ///
 /// Every container of the new pods is followed, init containers and side-cars too, from its start to its end, and again
-/// when it is started again. What exceeds the bounds is left out, and [`DeployEvent::Log`](bp_artifact::DeployEvent::Log) says how many lines that were.
+/// when it is started again. What exceeds the bounds is left out, and
+/// [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) says how many lines that were.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -165,7 +166,7 @@ impl Options {
 ///
 /// let logs = LiveLogs::default().lines_per_second(NonZeroU32::MIN);
 /// let options = Options::new(Duration::from_secs(900))?.live_logs(logs);
-/// # Ok::<(), bp_artifact::WaitError>(())
+/// # Ok::<(), bp_artifact::time::WaitError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveLogs {

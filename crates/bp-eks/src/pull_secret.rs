@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bp_artifact::TimeSource;
+use bp_artifact::time::TimeSource;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bp_artifact::{
-    Current, DeployEvent, Drift, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError,
-    TargetId, Workload, deploy::Reporter,
+    Operation, Outcome, ResolvedImage,
+    config::Workload,
+    deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
 };
 use futures_core::future::BoxFuture;
 

@@ -4,7 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, Classified, DigestRef, ErrorClass, Outcome, ResolvedImage, Revision, Verdict};
+use bp_artifact::{
+    DigestRef, Outcome, ResolvedImage, Verdict,
+    deploy::{Cause, Revision},
+    error::{Classified, ErrorClass},
+};
 use bp_eks::{ConnectError, Error, OnFailure, Options, from_kubeconfig};
 use bp_sandbox::{Behaviour, ImageBuilder};
 use serde_json::{Value, json};

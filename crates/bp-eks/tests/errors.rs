@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bp_artifact::{Classified, ErrorClass};
+use bp_artifact::error::{Classified, ErrorClass};
 use bp_eks::{Options, PullSecret, RegistryToken, Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};

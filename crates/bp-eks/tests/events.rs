@@ -4,7 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{DeployEvent, Operation, Outcome, ResolvedImage, Revision, Target, TargetId, Verdict};
+use bp_artifact::{
+    Operation, Outcome, ResolvedImage, Verdict,
+    deploy::{DeployEvent, Revision, Target, TargetId},
+};
 use bp_eks::{BlueGreen, Options, Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};

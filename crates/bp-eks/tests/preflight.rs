@@ -4,7 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, Digest, ExitCode, PlatformImage, ResolvedImage, Target, Verdict};
+use bp_artifact::{
+    Digest, ExitCode, ResolvedImage, Verdict,
+    deploy::{Cause, Target},
+    resolve::PlatformImage,
+};
 use bp_eks::{Lookups, Options};
 use bp_sandbox::Behaviour;
 use serde_json::{Value, json};
@@ -287,9 +291,10 @@ async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_ima
 
     let (events, outcome) = deploy(&target, &second).await;
     assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
-    let applied = events.iter().position(|e| matches!(e, bp_artifact::DeployEvent::Applied { .. })).unwrap();
+    let applied =
+        events.iter().position(|e| matches!(e, bp_artifact::deploy::DeployEvent::Applied { .. })).unwrap();
     let shown = events[..applied].iter().any(
-        |e| matches!(e, bp_artifact::DeployEvent::Notice { message, .. } if message.contains("DEPLOY_PLATFORM")),
+        |e| matches!(e, bp_artifact::deploy::DeployEvent::Notice { message, .. } if message.contains("DEPLOY_PLATFORM")),
     );
     assert!(shown, "what changes is shown before it is applied: {events:?}");
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();

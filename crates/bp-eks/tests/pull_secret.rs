@@ -5,7 +5,10 @@ mod common;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bp_artifact::{Classified, ErrorClass, TimeSource};
+use bp_artifact::{
+    error::{Classified, ErrorClass},
+    time::TimeSource,
+};
 use bp_eks::RegistryToken;
 use serde_json::{Value, json};
 

@@ -15,7 +15,11 @@ mod kubernetes {
 
     use std::time::Duration;
 
-    use bp_artifact::{Cause, Classified, DeployEvent, ErrorClass, Verdict};
+    use bp_artifact::{
+        Verdict,
+        deploy::{Cause, DeployEvent},
+        error::{Classified, ErrorClass},
+    };
     use bp_eks::{Error, OnFailure};
 
     use super::real::{
@@ -420,7 +424,7 @@ mod kubernetes {
         use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
         use aws_sdk_eks::config::{BehaviorVersion, Region};
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-        use bp_artifact::TimeSource;
+        use bp_artifact::time::TimeSource;
         use bp_sandbox::{Sandbox, kube::ClusterOptions};
         use secrecy::ExposeSecret;
 

@@ -4,7 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, Classified, DeployEvent, ErrorClass, Outcome, ResolvedImage, Verdict};
+use bp_artifact::{
+    Outcome, ResolvedImage, Verdict,
+    deploy::{Cause, DeployEvent},
+    error::{Classified, ErrorClass},
+};
 use bp_eks::EksTarget;
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};

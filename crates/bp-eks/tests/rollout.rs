@@ -4,7 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, Classified, DeployEvent, Digest, ErrorClass, EvidenceKind, ResolvedImage, Verdict};
+use bp_artifact::{
+    Digest, ResolvedImage, Verdict,
+    deploy::{Cause, DeployEvent, EvidenceKind},
+    error::{Classified, ErrorClass},
+};
 use bp_eks::{ConnectError, Error, OnFailure, Options};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::json;

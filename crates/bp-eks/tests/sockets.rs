@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_eks::config::{BehaviorVersion, Region};
-use bp_artifact::{TimeSource, Verdict};
+use bp_artifact::{Verdict, time::TimeSource};
 use bp_eks::{Cluster, Connector, Options, from_kubeconfig};
 use bp_sandbox::{
     Behaviour, Clock, Sandbox,

@@ -5,7 +5,9 @@ mod common;
 use std::time::Duration;
 
 use bp_artifact::{
-    Cause, Classified, DeployEvent, ErrorClass, Outcome, ResolvedImage, Revision, Target, Verdict,
+    Outcome, ResolvedImage, Verdict,
+    deploy::{Cause, DeployEvent, Revision, Target},
+    error::{Classified, ErrorClass},
 };
 use bp_eks::{BlueGreen, OnFailure, Options, Slots, Switch, TrafficError};
 use bp_sandbox::{Behaviour, Effect, Fault};

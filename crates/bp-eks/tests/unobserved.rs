@@ -4,7 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Classified, DeployEvent, ErrorClass, ExitCode, Outcome, Revision, Verdict};
+use bp_artifact::{
+    ExitCode, Outcome, Verdict,
+    deploy::{DeployEvent, Revision},
+    error::{Classified, ErrorClass},
+};
 use bp_eks::{BlueGreen, Options, Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};

@@ -4,7 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, DeployEvent, ResolvedImage, Verdict};
+use bp_artifact::{
+    ResolvedImage, Verdict,
+    deploy::{Cause, DeployEvent},
+};
 use bp_eks::{EksTarget, Error, OnFailure, Options};
 use bp_sandbox::Behaviour;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::{fmt, sync::LazyLock};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Digest, ImageRef, ManifestError, Tag, media_type};
+use bp_artifact::{Digest, ImageRef, Tag, media_type, resolve::ManifestError};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{Digest, TimeSource, sync::lock};
+use bp_artifact::{Digest, sync::lock, time::TimeSource};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

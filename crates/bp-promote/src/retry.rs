@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder, Retryable as _};
-use bp_artifact::Classified;
+use bp_artifact::error::Classified;
 
 /// How often something is tried again, and with which pauses: growing ones with jitter, or as long as the registry
 /// asks for with `Retry-After`.

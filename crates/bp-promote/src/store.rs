@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use bp_artifact::{Classified, Digest, ErrorClass, Repository, Tag};
+use bp_artifact::{
+    Digest, Repository, Tag,
+    error::{Classified, ErrorClass},
+};
 use bytes::Bytes;
 use futures_core::{Stream, future::BoxFuture};
 

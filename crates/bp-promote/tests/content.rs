@@ -3,7 +3,7 @@
 mod common;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bp_artifact::{Algorithm, Digest};
+use bp_artifact::{Digest, digest::Algorithm};
 use bp_promote::{
     content::{Descriptor, Manifest, Reference},
     copy::CopyOutcome,

@@ -2,7 +2,10 @@
 
 mod common;
 
-use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
+use bp_artifact::{
+    Digest, ImageRef,
+    error::{Classified as _, ErrorClass},
+};
 use bp_promote::{
     CopyError, CopyOptions,
     content::Reference,

@@ -9,7 +9,7 @@ use aws_sdk_ecr::{
     Client,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
-use bp_artifact::{Classified as _, TimeSource};
+use bp_artifact::{error::Classified as _, time::TimeSource};
 use bp_promote::{
     CopyError, Journal, RegistryClient,
     copy::CopyOutcome,

@@ -4,7 +4,10 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
+use bp_artifact::{
+    Digest, ImageRef,
+    error::{Classified as _, ErrorClass},
+};
 use bp_promote::{
     CopyError, CopyOptions, RegistryClient,
     content::Descriptor,

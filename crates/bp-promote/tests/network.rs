@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use bp_artifact::Classified as _;
+use bp_artifact::error::Classified as _;
 use bp_promote::{
     RegistryClient,
     content::Reference,

@@ -2,7 +2,10 @@
 
 mod common;
 
-use bp_artifact::{Classified as _, ErrorClass, ImageRef};
+use bp_artifact::{
+    ImageRef,
+    error::{Classified as _, ErrorClass},
+};
 use bp_promote::{
     CopyError, CopyOptions,
     copy::{Carried, CopyOutcome, CopyPlan, apply, plan},

@@ -4,7 +4,10 @@ mod common;
 
 use std::sync::Arc;
 
-use bp_artifact::{Classified as _, Digest, ErrorClass, ImageRef};
+use bp_artifact::{
+    Digest, ImageRef,
+    error::{Classified as _, ErrorClass},
+};
 use bp_promote::{
     CopyError, CopyOptions, CopyReport, OciLayout,
     content::Reference,

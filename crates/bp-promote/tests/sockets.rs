@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use bp_artifact::{ImageRef, Resolve as _};
+use bp_artifact::{ImageRef, resolve::Resolve as _};
 use bp_promote::{
     CopyOptions, RegistryClient, copy,
     registry::{Chain, Logins, RegistryResolver},

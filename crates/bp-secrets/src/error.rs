@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use bp_artifact::{Classified, ErrorClass};
+use bp_artifact::error::{Classified, ErrorClass};
 
 use crate::{permissions::Grant, reference::Reference};
 

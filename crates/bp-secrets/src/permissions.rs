@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use bp_artifact::{AccountId, Region};
+use bp_artifact::config::{AccountId, Region};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ impl fmt::Display for Grant {
 /// The account and region of references by name; a reference by ARN contains them.
 ///
 /// ```
-/// use bp_artifact::{AccountId, Region};
+/// use bp_artifact::config::{AccountId, Region};
 /// use bp_secrets::{Reference, permissions::{AccountScope, grants}};
 ///
 /// let references: Vec<Reference> = vec!["secretsmanager:prod/db".parse()?, "/prod/host".parse()?];

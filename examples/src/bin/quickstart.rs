@@ -3,8 +3,13 @@
 use std::{path::PathBuf, process, time::Duration};
 
 use bp_artifact::{
-    Artifact, EnvironmentConfig, ErrorClass, ExitCode, Receipt, ResolvedImage, Saga, ServiceConfig, Tag,
-    TimeSource, Verdict, Wait, wait_for,
+    Artifact, ExitCode, ResolvedImage, Tag, Verdict,
+    config::{EnvironmentConfig, ServiceConfig},
+    deploy::Receipt,
+    error::ErrorClass,
+    resolve::wait_for,
+    saga::Saga,
+    time::{TimeSource, Wait},
 };
 use bp_delivery::{
     Delivery, Failure, Session, Ui, program,

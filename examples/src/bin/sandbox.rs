@@ -2,7 +2,7 @@
 
 use std::{path::Path, process};
 
-use bp_artifact::{ErrorClass, ExitCode};
+use bp_artifact::{ExitCode, error::ErrorClass};
 use bp_delivery::{Failure, Ui, program, verb::Verb};
 use bp_examples::world::{ACCESS_KEY, BP_TOML, World};
 use serde_json::{Map, Value};

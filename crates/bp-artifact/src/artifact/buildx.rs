@@ -76,14 +76,14 @@ impl ArtifactImage {
     /// there is but one.
     ///
     /// ```
-    /// use bp_artifact::ArtifactImage;
+    /// use bp_artifact::artifact::ArtifactImage;
     ///
     /// let image = ArtifactImage::from_buildx(r#"{
     ///   "containerimage.digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
     ///   "image.name": "registry.example.com/web:1.4.2"
     /// }"#, "metadata.json", None, None)?;
     /// assert_eq!(image.tag.unwrap().as_str(), "1.4.2");
-    /// # Ok::<(), bp_artifact::BuildxError>(())
+    /// # Ok::<(), bp_artifact::artifact::BuildxError>(())
     /// ```
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl Artifact {
     /// ]);
     /// let artifact = Artifact::from_environment(|name| variables.get(name).map(|v| v.to_string()))?;
     /// assert_eq!(artifact.commit.unwrap().as_str(), "1a2b3c4");
-    /// # Ok::<(), bp_artifact::CiError>(())
+    /// # Ok::<(), bp_artifact::artifact::CiError>(())
     /// ```
     ///
     /// # Errors

@@ -100,7 +100,7 @@ impl fmt::Display for CheckReport {
 ///
 /// ```
 /// use std::time::Duration;
-/// use bp_artifact::{Wait, check::{Check, CheckVerdict, check_until}};
+/// use bp_artifact::{check::{Check, CheckVerdict, check_until}, time::Wait};
 ///
 /// struct Works;
 ///

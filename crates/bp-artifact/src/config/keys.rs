@@ -27,7 +27,7 @@ const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { name, kind, about }
 }
 
-/// What [`OnFailure`](crate::OnFailure) is called.
+/// What [`OnFailure`](crate::deploy::OnFailure) is called.
 pub(super) const ROLL_BACK: &str = "roll-back";
 /// What the other one is called.
 pub(super) const LEAVE: &str = "leave";

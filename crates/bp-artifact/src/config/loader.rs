@@ -18,7 +18,7 @@ type Variables = Box<dyn Fn(&str) -> Option<String>>;
 /// [`EnvironmentConfig::settings`](super::EnvironmentConfig::settings) tells which one it was.
 ///
 /// ```no_run
-/// use bp_artifact::ConfigLoader;
+/// use bp_artifact::config::ConfigLoader;
 ///
 /// let config = ConfigLoader::new("bp.toml")
 ///     .overlay("bp.local.toml")
@@ -28,7 +28,7 @@ type Variables = Box<dyn Fn(&str) -> Option<String>>;
 /// for setting in config.environment("staging")?.settings() {
 ///     println!("{} = {} ({})", setting.key, setting.value, setting.origin);
 /// }
-/// # Ok::<(), bp_artifact::ConfigError>(())
+/// # Ok::<(), bp_artifact::config::ConfigError>(())
 /// ```
 #[must_use = "nothing is read until it is loaded"]
 pub struct ConfigLoader {

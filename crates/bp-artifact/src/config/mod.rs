@@ -71,7 +71,7 @@ use crate::{
 ///     "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web",
 /// );
 /// assert_eq!(config.next(&staging.name).unwrap().name.as_str(), "prod");
-/// # Ok::<(), bp_artifact::ConfigError>(())
+/// # Ok::<(), bp_artifact::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -99,7 +99,7 @@ pub struct Project {
 /// let config = Config::parse(text, "bp.toml")?;
 /// let region = config.environment("dev")?.settings().iter().find(|setting| setting.key == "region").unwrap();
 /// assert_eq!((region.value.as_str(), region.origin.to_string()), ("eu-central-1", "bp.toml:7:10".into()));
-/// # Ok::<(), bp_artifact::ConfigError>(())
+/// # Ok::<(), bp_artifact::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -181,7 +181,7 @@ impl FailureLimit {
     /// How many of `wanted` that are: at least one.
     ///
     /// ```
-    /// use bp_artifact::FailureLimit;
+    /// use bp_artifact::config::FailureLimit;
     ///
     /// let quarter = FailureLimit::Percent(25.try_into()?);
     /// assert_eq!((quarter.of(10).get(), quarter.of(1).get()), (2, 1));

@@ -164,11 +164,11 @@ impl FromStr for RoleArn {
 /// A Kubernetes workload: `deployment/web`.
 ///
 /// ```
-/// use bp_artifact::{Workload, WorkloadKind};
+/// use bp_artifact::config::{Workload, WorkloadKind};
 ///
 /// let workload: Workload = "deployment/web".parse()?;
 /// assert_eq!((workload.kind, workload.name.as_str()), (WorkloadKind::Deployment, "web"));
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Workload {

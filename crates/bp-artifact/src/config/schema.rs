@@ -10,7 +10,7 @@ use super::keys::{Key, Keys, Kind, NAME, PROJECT, SERVICE_NAME};
 /// out what the file says; the schema is that of the file.
 ///
 /// ```
-/// let schema = bp_artifact::config_schema();
+/// let schema = bp_artifact::config::config_schema();
 /// assert_eq!(schema["required"][0], "version");
 /// ```
 pub fn config_schema() -> Value {

@@ -167,7 +167,7 @@ impl Cause {
     /// What to look at first, in one sentence about `object`, if that is known.
     ///
     /// ```
-    /// use bp_artifact::Cause;
+    /// use bp_artifact::deploy::Cause;
     ///
     /// let advice = Cause::SecretMissing.advice(Some("shop/db"));
     /// assert_eq!(advice, "Create secret shop/db, or correct its name or JSON key in the definition.");

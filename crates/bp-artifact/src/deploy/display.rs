@@ -82,8 +82,9 @@ impl fmt::Display for Progress {
 mod tests {
     use super::*;
     use crate::{
-        Digest, DigestRef,
         deploy::{Cause, Evidence, EvidenceKind, Verdict},
+        digest::Digest,
+        reference::DigestRef,
     };
 
     fn id() -> TargetId {

@@ -148,7 +148,7 @@ impl fmt::Display for Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, Observation, Repository};
+    use crate::{deploy::Observation, digest::Digest, reference::Repository};
 
     fn drift(running: &Digest) -> Drift {
         let repository: Repository = "r.example.com/web".parse().unwrap();

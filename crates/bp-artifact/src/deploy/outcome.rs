@@ -62,11 +62,11 @@ impl Outcome {
 /// What was seen running, task by task or pod by pod.
 ///
 /// ```
-/// use bp_artifact::{Digest, DigestRef, Proof, Verdict};
+/// use bp_artifact::{Digest, DigestRef, Verdict, deploy::Proof};
 ///
 /// let image: DigestRef = format!("registry.example.com/web@{}", Digest::sha256("x")).parse()?;
 /// assert_eq!(Proof::default().judge(&image.into()), Verdict::Unproven);
-/// # Ok::<(), bp_artifact::ParseError>(())
+/// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -126,7 +126,7 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PlatformImage;
+    use crate::image::PlatformImage;
 
     fn seen(digests: &[Option<&Digest>]) -> Proof {
         let observation = |digest: &Option<&Digest>| Observation {
@@ -141,8 +141,9 @@ mod tests {
     fn judges_by_what_is_known() {
         let (index, child, other) =
             (Digest::sha256("index"), Digest::sha256("child"), Digest::sha256("other"));
-        let unknown =
-            ResolvedImage::from("r.example.com/web".parse::<crate::Repository>().unwrap().at(index.clone()));
+        let unknown = ResolvedImage::from(
+            "r.example.com/web".parse::<crate::reference::Repository>().unwrap().at(index.clone()),
+        );
         let known = ResolvedImage {
             platforms: vec![PlatformImage::new("linux/amd64".parse().unwrap(), child.clone())],
             ..unknown.clone()

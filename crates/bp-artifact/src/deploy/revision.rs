@@ -33,7 +33,7 @@ impl fmt::Display for Revision {
 /// tag instead of a digest, or both; what runs no image of ours yet has none.
 ///
 /// ```
-/// use bp_artifact::{Digest, RunningImage};
+/// use bp_artifact::{Digest, deploy::RunningImage};
 ///
 /// let text = format!("registry.example.com/web:1.4@{}", Digest::sha256("x"));
 /// let pinned = RunningImage::from(text.clone());

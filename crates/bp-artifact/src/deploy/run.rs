@@ -129,10 +129,10 @@ pub struct Cancelled;
 /// [`Verdict::Unproven`]; [`Verdict::Deployed`] comes from a [`Proof`] alone.
 ///
 /// ```
-/// use bp_artifact::{Digest, DigestRef, Operation, Proof, Observation, ResolvedImage, TargetId, Verdict};
+/// use bp_artifact::{Digest, DigestRef, Operation, ResolvedImage, Verdict, deploy::{Observation, Proof, TargetId}};
 /// use bp_artifact::deploy::{Reporter, run::{Intent, Run}};
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bp_artifact::ParseError> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bp_artifact::error::ParseError> {
 /// let digest = Digest::sha256("x");
 /// let image = ResolvedImage::from(format!("registry.example.com/web@{digest}").parse::<DigestRef>()?);
 /// let work = Operation::spawn(move |events| async move {
@@ -325,7 +325,12 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, Digest, DigestRef, Emitter, Observation, TargetId};
+    use crate::{
+        deploy::{Cause, Observation, TargetId},
+        digest::Digest,
+        operation::Emitter,
+        reference::DigestRef,
+    };
 
     fn planned(events: &Emitter<DeployEvent>, target: &str, intent: Intent) -> Run {
         Run::planned(&Reporter::new(events, TargetId::new(target)), intent)

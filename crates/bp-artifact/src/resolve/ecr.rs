@@ -35,7 +35,7 @@ use crate::{
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use bp_artifact::{EcrResolver, Wait, wait_for};
+/// use bp_artifact::{resolve::{EcrResolver, wait_for}, time::Wait};
 ///
 /// # async fn run(client: aws_sdk_ecr::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let resolver = EcrResolver::new(client);
@@ -149,7 +149,7 @@ fn verify(
 ) -> Result<ResolvedImage, ManifestError> {
     let told: Digest = told
         .parse()
-        .map_err(|error: crate::ParseError| ManifestError::Malformed { reason: error.to_string() })?;
+        .map_err(|error: crate::parse::ParseError| ManifestError::Malformed { reason: error.to_string() })?;
     match image.digest() {
         Some(expected) if *expected != told => {
             Err(ManifestError::Digest { expected: expected.clone(), found: told })

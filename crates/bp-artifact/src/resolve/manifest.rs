@@ -153,7 +153,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::Repository;
+    use crate::reference::Repository;
 
     fn read(manifest: &Value, media_type: Option<&str>) -> Result<ResolvedImage, ManifestError> {
         let bytes = manifest.to_string();

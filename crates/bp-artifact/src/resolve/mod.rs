@@ -8,10 +8,13 @@ mod wait;
 
 use futures_core::future::BoxFuture;
 
+#[cfg(feature = "ecr")]
+pub use ecr::EcrResolver;
 pub use error::ResolveError;
 pub use manifest::ManifestError;
 pub use wait::{Missed, wait_for, wait_for_with};
 
+pub use crate::image::PlatformImage;
 use crate::{image::ResolvedImage, reference::ImageRef};
 
 /// Finds the digest that an image reference means now.
@@ -19,7 +22,7 @@ use crate::{image::ResolvedImage, reference::ImageRef};
 /// `EcrResolver` (feature `ecr`) asks the API of Amazon ECR; `bp-promote` has one for any registry.
 ///
 /// ```
-/// use bp_artifact::{Digest, ImageRef, Resolve, ResolveError, ResolvedImage};
+/// use bp_artifact::{Digest, ImageRef, ResolvedImage, resolve::{Resolve, ResolveError}};
 /// use futures_core::future::BoxFuture;
 ///
 /// /// A resolver for tests, which knows one image.

@@ -104,7 +104,7 @@ mod tests {
     use futures_core::future::BoxFuture;
 
     use super::*;
-    use crate::{Digest, ErrorClass};
+    use crate::{digest::Digest, error::ErrorClass};
 
     #[derive(Clone, Copy)]
     enum Look {

@@ -33,13 +33,13 @@ use crate::{
 /// | one could not be observed, is late, or awaits approval | nothing: run it again to resume | that verdict |
 /// | one is unproven, or runs another digest | nothing: somebody has to look | that verdict |
 ///
-/// An error of class [`Unavailable`](crate::ErrorClass::Unavailable) counts as unobserved, not as failed. A target that
+/// An error of class [`Unavailable`](crate::error::ErrorClass::Unavailable) counts as unobserved, not as failed. A target that
 /// was superseded or deleted is never touched. Targets that did not change need nothing. The rules for every pair are
 /// the table in `docs/adr/0007-deployments-are-a-saga.md`.
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use bp_artifact::{ExitCode, ResolvedImage, Saga, Target};
+/// use bp_artifact::{ExitCode, ResolvedImage, deploy::Target, saga::Saga};
 ///
 /// # async fn run(ecs: Arc<dyn Target>, eks: Arc<dyn Target>, image: ResolvedImage)
 /// # -> Result<(), Box<dyn std::error::Error>> {

@@ -253,7 +253,7 @@ impl Run {
     }
 
     /// Writes the receipt on this thread: the next step must not be taken before it is on the disk.
-    fn write(&mut self) -> Result<(), crate::DocumentError> {
+    fn write(&mut self) -> Result<(), crate::document::DocumentError> {
         self.receipt.updated_at = self.time.now();
         self.receipt.write(&self.path)
     }

@@ -170,7 +170,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Digest, ExitCode, FailureReport, Repository, Revision, TargetId};
+    use crate::{
+        deploy::{FailureReport, Revision, TargetId},
+        digest::Digest,
+        exit::ExitCode,
+        reference::Repository,
+    };
 
     const ADR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/adr/0007-deployments-are-a-saga.md");
 
@@ -201,7 +206,7 @@ mod tests {
             "refused" => vec![TargetReceipt { error: Some("no".into()), ..entry() }],
             "failed" => {
                 let mut unobserved = outcome(Verdict::Unobserved);
-                unobserved.failure = Some(FailureReport::new(crate::Cause::OutOfMemory, "137"));
+                unobserved.failure = Some(FailureReport::new(crate::deploy::Cause::OutOfMemory, "137"));
                 let unobserved = TargetReceipt { outcome: Some(unobserved), ..entry() };
                 let failed = [Verdict::RolledBack, Verdict::RollbackFailed, Verdict::FailedInPlace];
                 failed.into_iter().map(with).chain([unobserved]).collect()

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bp_artifact::{
-    Classified, Current, DeployEvent, Emitter, ErrorClass, FailureReport, Operation, Outcome, Proof,
-    ResolvedImage, Revision, Target, TargetError, TargetId, Verdict,
+    Operation, Outcome, ResolvedImage, Verdict,
+    deploy::{Current, DeployEvent, FailureReport, Proof, Revision, Target, TargetError, TargetId},
+    error::{Classified, ErrorClass},
+    operation::Emitter,
 };
 use futures_core::future::BoxFuture;
 use serde_json::json;
@@ -149,7 +151,7 @@ impl Fake {
         }
         let mut outcome = self.outcome(verdict, true);
         if self.fails || verdict == Verdict::RolledBack {
-            outcome.failure = Some(FailureReport::new(bp_artifact::Cause::ContainerExited, "exit 1"));
+            outcome.failure = Some(FailureReport::new(bp_artifact::deploy::Cause::ContainerExited, "exit 1"));
         }
         Ok(outcome)
     }

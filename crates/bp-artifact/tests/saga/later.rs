@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use bp_artifact::{Cause, ExitCode, Receipt, ReceiptState, Saga, SagaError, Verdict};
+use bp_artifact::{
+    ExitCode, Verdict,
+    deploy::{Cause, Receipt, ReceiptState},
+    saga::{Saga, SagaError},
+};
 use serde_json::{Value, json};
 
 use crate::{

@@ -13,8 +13,10 @@ use std::{
 };
 
 use bp_artifact::{
-    Classified, Digest, ErrorClass, ExitCode, Receipt, ReceiptState, Repository, ResolvedImage, Saga,
-    SagaError, SagaEvent, Target, TargetId, Verdict,
+    Digest, ExitCode, Repository, ResolvedImage, Verdict,
+    deploy::{Receipt, ReceiptState, Target, TargetId},
+    error::{Classified, ErrorClass},
+    saga::{Saga, SagaError, SagaEvent},
 };
 use fake::{End, Fake, revision};
 use tempfile::TempDir;

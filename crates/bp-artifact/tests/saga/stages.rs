@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use bp_artifact::{Receipt, ReceiptState, ResolvedImage, Saga, SagaError, Step, Verdict};
+use bp_artifact::{
+    ResolvedImage, Verdict,
+    deploy::{Receipt, ReceiptState},
+    saga::{Saga, SagaError, Step},
+};
 
 use super::{Fake, fake::End, image, process, receipt_path};
 

@@ -1,6 +1,11 @@
 //! What cannot be observed is no failure: nothing is rolled back because of it, and the same command resumes.
 
-use bp_artifact::{ErrorClass, ExitCode, Receipt, ReceiptState, Saga, SagaEvent, Target, Verdict};
+use bp_artifact::{
+    ExitCode, Verdict,
+    deploy::{Receipt, ReceiptState, Target},
+    error::ErrorClass,
+    saga::{Saga, SagaEvent},
+};
 
 use crate::{
     deploy,

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{Config, ConfigError, ConfigLoader};
+use bp_artifact::{
+    Config,
+    config::{ConfigError, ConfigLoader},
+};
 use clap::Args;
 
 /// The files that the project's environments are in.

@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Artifact, DigestRef, ImageRef, ResolveError, ResolvedImage, ServiceConfig, ServiceName};
+use bp_artifact::{
+    Artifact, DigestRef, ImageRef, ResolvedImage,
+    config::{ServiceConfig, ServiceName},
+    resolve::ResolveError,
+};
 use clap::Args;
 
 use super::{ConfigArgs, Given, ImageTimeoutArgs, WaitArgs};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bp_artifact::EcsConfig;
+use bp_artifact::config::EcsConfig;
 use bp_ecs::{ContainerOverlay, Error, Overlay, TaskDefinition};
 
 use crate::Failure;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use bp_artifact::{EcsConfig, FailureLimit, Workload, WorkloadKind};
+use bp_artifact::config::{EcsConfig, FailureLimit, Workload, WorkloadKind};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -22,7 +22,7 @@ pub(super) async fn tasks(
         Failure::unavailable(format!(
             "cannot read how many tasks {} wants: {}",
             ecs.service,
-            bp_artifact::chain(&error)
+            bp_artifact::error::chain(&error)
         ))
     })?;
     // A service that does not exist is reported by the deployment.
@@ -49,7 +49,7 @@ pub(super) async fn pods(
     let found = api.get_opt(&workload.name).await.map_err(|error| {
         Failure::unavailable(format!(
             "cannot read how many pods {workload} wants: {}",
-            bp_artifact::chain(&error)
+            bp_artifact::error::chain(&error)
         ))
     })?;
     let wanted = found.and_then(|object| object.data.pointer(wanted)?.as_u64()).unwrap_or(1);

@@ -6,8 +6,10 @@ mod limits;
 use std::{sync::Arc, time::Duration};
 
 use bp_artifact::{
-    DeployPlatform, EksObject, EnvironmentConfig, FailureLimit, ReleaseConfig, ResolvedImage, ServiceConfig,
-    Step, Target,
+    ResolvedImage,
+    config::{DeployPlatform, EksObject, EnvironmentConfig, FailureLimit, ReleaseConfig, ServiceConfig},
+    deploy::Target,
+    saga::Step,
 };
 use bp_ecs::{Cluster, EcsTarget, Options};
 

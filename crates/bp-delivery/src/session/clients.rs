@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use aws_config::{Region, SdkConfig};
-use bp_artifact::{EcrResolver, PlatformImage, Registry, Resolve, ResolvedImage};
+use bp_artifact::{
+    Registry, ResolvedImage,
+    resolve::{EcrResolver, PlatformImage, Resolve},
+};
 use bp_eks::Connector;
 use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};

@@ -6,7 +6,7 @@ use aws_credential_types::{
     Credentials,
     provider::{self, ProvideCredentials, SharedCredentialsProvider, future},
 };
-use bp_artifact::TimeSource;
+use bp_artifact::time::TimeSource;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 

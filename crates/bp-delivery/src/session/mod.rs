@@ -11,7 +11,12 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use bp_artifact::{EnvironmentConfig, ErrorClass, RoleArn, TimeSource, sync::lock};
+use bp_artifact::{
+    config::{EnvironmentConfig, RoleArn},
+    error::ErrorClass,
+    sync::lock,
+    time::TimeSource,
+};
 use tokio::sync::OnceCell;
 
 use self::credentials::Kept;

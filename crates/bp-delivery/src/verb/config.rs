@@ -1,7 +1,8 @@
 //! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
 
 use bp_artifact::{
-    Config, EnvironmentConfig, ExitCode, Origin, ServiceConfig, ServiceName, Setting, config_schema,
+    Config, ExitCode,
+    config::{EnvironmentConfig, Origin, ServiceConfig, ServiceName, Setting, config_schema},
 };
 use serde_json::{Value, json};
 

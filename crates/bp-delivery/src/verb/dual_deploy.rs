@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, Saga};
+use bp_artifact::{ExitCode, saga::Saga};
 use futures_util::future::try_join_all;
 
 use crate::{

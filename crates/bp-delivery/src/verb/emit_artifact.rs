@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Artifact, CiError, CommitSha, ExitCode, ImageRef, ServiceName, TimeSource};
+use bp_artifact::{
+    Artifact, CommitSha, ExitCode, ImageRef, artifact::CiError, config::ServiceName, time::TimeSource,
+};
 
 use crate::{Failure, Session, Ui, cli, patience, program::Verb, wait_for_image};
 

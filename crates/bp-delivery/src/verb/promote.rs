@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{Artifact, ExitCode, ImageRef, ServiceConfig, Tag, TagSelector};
+use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, select::TagSelector};
 
 use crate::{
     Failure, Session, Ui,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bp_artifact::{ErrorClass, ExitCode, time::parse_duration};
+use bp_artifact::{ExitCode, error::ErrorClass, time::parse_duration};
 use bp_eks::RegistryToken;
 
 use crate::{

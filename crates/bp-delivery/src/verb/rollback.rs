@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, Saga};
+use bp_artifact::{ExitCode, saga::Saga};
 
 use crate::{
     Failure, Ui,

@@ -1,6 +1,6 @@
 //! Shows how an environment differs from the artifact deployed there. Changes nothing.
 
-use bp_artifact::{Drift, ExitCode, ServiceName};
+use bp_artifact::{ExitCode, config::ServiceName, deploy::Drift};
 
 use crate::{
     Failure, Ui,

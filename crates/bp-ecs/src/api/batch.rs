@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{Classified, sync};
+use bp_artifact::{error::Classified, sync};
 use tokio::sync::oneshot;
 
 use crate::error::Error;

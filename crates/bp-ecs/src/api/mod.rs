@@ -20,7 +20,7 @@ use aws_sdk_ecs::{
 };
 use aws_smithy_types::body::SdkBody;
 use backon::{ExponentialBuilder, Retryable};
-use bp_artifact::Classified;
+use bp_artifact::error::Classified;
 use serde_json::Value;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What would change between two definitions, for people to read.
 
-use bp_artifact::Change;
+use bp_artifact::deploy::Change;
 
 use super::{TaskDefinition, normal};
 

@@ -14,8 +14,9 @@ mod role;
 use std::fmt;
 
 use bp_artifact::{
-    ImageRef, Platform, Resolve, ResolvedImage,
+    ImageRef, Platform, ResolvedImage,
     deploy::preflight::{Finding, Preflight, Presence},
+    resolve::Resolve,
 };
 
 use crate::{

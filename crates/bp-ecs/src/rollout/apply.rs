@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_ecs::types::Service;
-use bp_artifact::Classified;
+use bp_artifact::error::Classified;
 use tokio::time::Instant;
 
 use super::{

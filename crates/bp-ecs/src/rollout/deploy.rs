@@ -2,9 +2,9 @@
 
 use aws_sdk_ecs::types::Service;
 use bp_artifact::{
-    DigestRef, OnFailure, Outcome, ResolvedImage, Revision,
+    DigestRef, Outcome, ResolvedImage,
     deploy::{
-        Reporter,
+        OnFailure, Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

@@ -1,7 +1,7 @@
 //! Why tasks stopped, in the words that ECS and EKS share.
 
 use aws_sdk_ecs::types::{Container, Service, Task, TaskStopCode};
-use bp_artifact::{Cause, Evidence, EvidenceKind, FailureReport};
+use bp_artifact::deploy::{Cause, Evidence, EvidenceKind, FailureReport};
 use jiff::Timestamp;
 
 use super::{

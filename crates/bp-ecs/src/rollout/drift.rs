@@ -1,6 +1,9 @@
 //! Drift: definition, service and running digest against what was deployed.
 
-use bp_artifact::{Change, Drift, ResolvedImage};
+use bp_artifact::{
+    ResolvedImage,
+    deploy::{Change, Drift},
+};
 
 use super::{ServiceRollout, proof::Scope, service::primary, survey::Survey};
 use crate::{error::Error, names::name_of};

@@ -7,11 +7,11 @@ use aws_sdk_ecs::{
     types::{DesiredStatus, Service},
 };
 use bp_artifact::{
-    Cause, Classified, Evidence, EvidenceKind, Progress, Revision,
     deploy::{
-        Reporter,
+        Cause, Evidence, EvidenceKind, Progress, Reporter, Revision,
         run::{Ended, Run},
     },
+    error::Classified,
 };
 use futures_util::future::{Either, select};
 use tokio::time::Instant;

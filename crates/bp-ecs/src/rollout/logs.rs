@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
-use bp_artifact::{Evidence, EvidenceKind};
+use bp_artifact::deploy::{Evidence, EvidenceKind};
 use jiff::Timestamp;
 
 use super::{ServiceRollout, diagnose::Stopped};

@@ -27,7 +27,7 @@ pub(crate) use survey::Survey;
 
 use std::sync::Arc;
 
-use bp_artifact::{DigestRef, TargetId};
+use bp_artifact::{DigestRef, deploy::TargetId};
 
 use crate::{
     api::Api,

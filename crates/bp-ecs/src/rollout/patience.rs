@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bp_artifact::Classified;
+use bp_artifact::error::Classified;
 use tokio::time::Instant;
 
 use crate::error::Error;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use aws_sdk_ecs::types::{Deployment, DesiredStatus, Service, Task};
-use bp_artifact::{Digest, Observation, Proof};
+use bp_artifact::{
+    Digest,
+    deploy::{Observation, Proof},
+};
 use tokio::time::Instant;
 
 use super::{ServiceRollout, patience::Patience, service::primary};

@@ -7,7 +7,7 @@
 //! Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html> and recorded
 //! responses (`tests/recorded`).
 
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 
 use super::words::Words;
 

@@ -3,7 +3,7 @@
 //! To add an incident: `docs/ecs-scenarios.md`.
 
 use aws_sdk_ecs::types::{Container, Task, TaskStopCode};
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 use serde::Deserialize;
 
 use super::{diagnose::Stopped, reasons};

@@ -2,9 +2,9 @@
 
 use aws_sdk_ecs::types::ServiceDeploymentStatus;
 use bp_artifact::{
-    Outcome, Revision,
+    Outcome,
     deploy::{
-        Reporter,
+        Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

@@ -4,7 +4,7 @@ use aws_sdk_ecs::types::{
     Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentBrief,
     ServiceDeploymentStatus as Status,
 };
-use bp_artifact::{Current, Revision};
+use bp_artifact::deploy::{Current, Revision};
 
 use super::{
     ServiceRollout,

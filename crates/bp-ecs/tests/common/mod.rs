@@ -9,7 +9,7 @@ use aws_sdk_ecs::{
     Client,
     config::{BehaviorVersion, Region, SharedHttpClient, retry::RetryConfig},
 };
-use bp_artifact::{DeployEvent, Outcome, ResolvedImage};
+use bp_artifact::{Outcome, ResolvedImage, deploy::DeployEvent};
 use bp_ecs::{Cluster, Deployment, EcsTarget, Error, Options};
 use bp_sandbox::{
     Behaviour, Effect, Fault, ImageBuilder, Sandbox,
@@ -45,7 +45,10 @@ impl Shop {
         let image = builder.layer([("app/name", name)]).build();
         self.sandbox.registry(HOST).push(&image, "shop/web", name);
         let platform = |text: &&str| {
-            bp_artifact::PlatformImage::new(text.parse().unwrap(), image.platform(text).parse().unwrap())
+            bp_artifact::resolve::PlatformImage::new(
+                text.parse().unwrap(),
+                image.platform(text).parse().unwrap(),
+            )
         };
         ResolvedImage {
             platforms: platforms.iter().map(platform).collect(),

@@ -4,7 +4,7 @@
 //! the request`), and behind it a detail whose beginning is fixed as well. Words elsewhere in a message decide nothing: a
 //! policy's reason may speak of time-outs, and a quota may be called `denied`.
 
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 
 use super::symptom::{Recovery, Symptom};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use bp_artifact::{Classified, deploy::Reporter};
+use bp_artifact::{deploy::Reporter, error::Classified};
 use tokio::time::{Instant, sleep};
 
 use super::watch;

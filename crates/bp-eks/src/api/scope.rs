@@ -1,6 +1,6 @@
 //! One namespace of a cluster.
 
-use bp_artifact::TargetId;
+use bp_artifact::deploy::TargetId;
 use kube::{
     Api, Client, Resource,
     core::{ApiResource, DynamicObject, NamespaceResourceScope},

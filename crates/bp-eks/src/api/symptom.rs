@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 
 /// The quota controller counts pods that have ended within a few seconds, and the controllers retry within twice that.
 const SOON: Duration = Duration::from_secs(10);

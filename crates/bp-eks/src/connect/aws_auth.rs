@@ -47,11 +47,11 @@ pub enum AwsAuthError {
     },
 }
 
-impl bp_artifact::Classified for AwsAuthError {
-    fn class(&self) -> bp_artifact::ErrorClass {
+impl bp_artifact::error::Classified for AwsAuthError {
+    fn class(&self) -> bp_artifact::error::ErrorClass {
         match self {
-            AwsAuthError::Unreadable(_) => bp_artifact::ErrorClass::Unavailable,
-            AwsAuthError::Malformed { .. } => bp_artifact::ErrorClass::BadInput,
+            AwsAuthError::Unreadable(_) => bp_artifact::error::ErrorClass::Unavailable,
+            AwsAuthError::Malformed { .. } => bp_artifact::error::ErrorClass::BadInput,
         }
     }
 }

@@ -6,8 +6,8 @@ use aws_sdk_eks::{
     config::http::HttpResponse, error::SdkError, operation::describe_cluster::DescribeClusterError,
 };
 use bp_artifact::{
-    Classified, ErrorClass,
     aws::{AwsError, AwsErrorKind, RequestId},
+    error::{Classified, ErrorClass},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

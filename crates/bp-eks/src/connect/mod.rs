@@ -11,7 +11,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_eks::types::ClusterStatus;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bp_artifact::TimeSource;
+use bp_artifact::time::TimeSource;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{Request, Response};

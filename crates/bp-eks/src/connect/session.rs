@@ -185,7 +185,7 @@ mod tests {
     use std::sync::Mutex;
 
     use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-    use bp_artifact::TimeSource;
+    use bp_artifact::time::TimeSource;
     use jiff::Timestamp;
     use tokio::time::Instant;
 

@@ -11,7 +11,7 @@ use aws_sigv4::{
     sign::v4::SigningParams,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bp_artifact::TimeSource;
+use bp_artifact::time::TimeSource;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};

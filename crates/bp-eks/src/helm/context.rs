@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use bp_artifact::{ResolvedImage, TargetId, TimeSource, Workload};
+use bp_artifact::{ResolvedImage, config::Workload, deploy::TargetId, time::TimeSource};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{Classified, ErrorClass};
+use bp_artifact::error::{Classified, ErrorClass};
 
 use crate::error::Error;
 

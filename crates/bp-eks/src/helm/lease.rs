@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bp_artifact::TimeSource;
+use bp_artifact::time::TimeSource;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,

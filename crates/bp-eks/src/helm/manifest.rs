@@ -1,6 +1,6 @@
 //! What a release's manifest would run: its workloads, their containers and images.
 
-use bp_artifact::{Digest, DigestRef, Workload};
+use bp_artifact::{Digest, DigestRef, config::Workload};
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -3,8 +3,9 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bp_artifact::{
-    Current, DeployEvent, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError, TargetId,
-    TimeSource, deploy::Reporter,
+    Operation, Outcome, ResolvedImage,
+    deploy::{Current, DeployEvent, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    time::TimeSource,
 };
 use futures_core::future::BoxFuture;
 use serde_json::{Map, Value};

@@ -1,9 +1,9 @@
 //! Going back to an earlier revision, and what a release runs now.
 
 use bp_artifact::{
-    Current, Outcome, Proof, Revision,
+    Outcome,
     deploy::{
-        Reporter,
+        Current, Proof, Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bp_artifact::{
-    Cause, Classified, DeployEvent, FailureReport, OnFailure, Outcome, Progress, Proof, ResolvedImage,
-    Revision, Verdict,
+    Outcome, ResolvedImage, Verdict,
     deploy::{
-        Reporter,
+        Cause, DeployEvent, FailureReport, OnFailure, Progress, Proof, Reporter, Revision,
         run::{Ended, Intent, Run},
     },
+    error::Classified,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use kube::api::DynamicObject;

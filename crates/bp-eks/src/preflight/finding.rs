@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 
 /// One thing that would fail, or that could not be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]

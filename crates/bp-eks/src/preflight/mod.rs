@@ -8,7 +8,7 @@ use finding::{certain, unknown};
 
 use std::collections::BTreeSet;
 
-use bp_artifact::{Cause, Platform, ResolvedImage, RoleArn};
+use bp_artifact::{Platform, ResolvedImage, config::RoleArn, deploy::Cause};
 use futures_util::future::join_all;
 use k8s_openapi::api::{
     authorization::v1::{
@@ -310,7 +310,7 @@ fn references(template: &Value) -> Vec<Reference> {
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::WorkloadKind;
+    use bp_artifact::config::WorkloadKind;
     use serde_json::json;
 
     use super::*;

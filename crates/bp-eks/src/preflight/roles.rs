@@ -6,7 +6,7 @@ use aws_sdk_eks::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
-use bp_artifact::{Cause, RoleArn};
+use bp_artifact::{config::RoleArn, deploy::Cause};
 
 #[cfg(feature = "iam")]
 use super::finding::certain;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bp_artifact::Workload;
+use bp_artifact::config::Workload;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, ResourceExt,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bp_artifact::{Revision, deploy::run::Run};
+use bp_artifact::deploy::{Revision, run::Run};
 use tokio::time::Instant;
 
 use super::{WorkloadRollout, api::Manner, deploy::Change, judge::Ours, survey::Start};

@@ -1,9 +1,9 @@
 //! An image to a workload: survey, plan, apply, follow, prove; and back when it fails.
 
 use bp_artifact::{
-    Outcome, ResolvedImage, Revision,
+    Outcome, ResolvedImage,
     deploy::{
-        Reporter,
+        Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

@@ -1,6 +1,9 @@
 //! What a workload is found with, against what it is to run.
 
-use bp_artifact::{Change, Drift, ResolvedImage};
+use bp_artifact::{
+    ResolvedImage,
+    deploy::{Change, Drift},
+};
 
 use super::{WorkloadRollout, proof};
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bp_artifact::{Cause, Evidence, EvidenceKind, FailureReport};
+use bp_artifact::deploy::{Cause, Evidence, EvidenceKind, FailureReport};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::{

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use bp_artifact::{Progress, deploy::Reporter};
+use bp_artifact::deploy::{Progress, Reporter};
 use tokio::time::{Instant, sleep_until};
 
 use super::{

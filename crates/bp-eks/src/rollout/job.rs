@@ -2,9 +2,10 @@
 //! tells the image, so that the same command finds it again.
 
 use bp_artifact::{
-    Outcome, ResolvedImage, Revision, Workload,
+    Outcome, ResolvedImage,
+    config::Workload,
     deploy::{
-        Reporter,
+        Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bp_artifact::{Cause, Progress};
+use bp_artifact::deploy::{Cause, Progress};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 
@@ -257,7 +257,7 @@ fn threshold(desired: i32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::{Cause, WorkloadKind};
+    use bp_artifact::{config::WorkloadKind, deploy::Cause};
     use serde_json::{Value, json};
 
     use super::*;

@@ -25,7 +25,7 @@ mod watches;
 
 use std::fmt;
 
-use bp_artifact::TargetId;
+use bp_artifact::deploy::TargetId;
 
 use crate::{options::Options, rollout::api::WorkloadApi};
 

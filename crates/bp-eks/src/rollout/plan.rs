@@ -1,6 +1,6 @@
 //! What a roll-out would change, as the API server itself says.
 
-use bp_artifact::{Change, ResolvedImage};
+use bp_artifact::{ResolvedImage, deploy::Change};
 use serde_json::json;
 
 use super::{WorkloadRollout, api::Manner, survey::Start};

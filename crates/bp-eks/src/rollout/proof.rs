@@ -1,6 +1,9 @@
 //! Which digests run: read from the pods, compared as digests and never as repositories.
 
-use bp_artifact::{Digest, DigestRef, Observation, Proof, ResolvedImage};
+use bp_artifact::{
+    Digest, DigestRef, ResolvedImage,
+    deploy::{Observation, Proof},
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -66,7 +69,7 @@ fn digest(image_id: &str) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::{PlatformImage, Verdict};
+    use bp_artifact::{Verdict, resolve::PlatformImage};
     use serde_json::json;
 
     use super::*;

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use bp_artifact::{Cause, Classified, WorkloadKind};
+use bp_artifact::{config::WorkloadKind, deploy::Cause, error::Classified};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
 //! A revision that was noted, put back on request.
 
 use bp_artifact::{
-    Outcome, Revision,
+    Outcome,
     deploy::{
-        Reporter,
+        Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bp_artifact::{
-    Current, FailureReport, Proof, Revision,
-    deploy::{Reporter, run::Run},
-};
+use bp_artifact::deploy::{Current, FailureReport, Proof, Reporter, Revision, run::Run};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 

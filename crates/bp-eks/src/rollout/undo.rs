@@ -1,8 +1,12 @@
 //! Back: the image alone where nothing else changed, the whole template where more did.
 
 use bp_artifact::{
-    Classified, OnFailure, Outcome, Revision, chain,
-    deploy::run::{Ended, Run},
+    Outcome,
+    deploy::{
+        OnFailure, Revision,
+        run::{Ended, Run},
+    },
+    error::{Classified, chain},
 };
 use serde_json::Value;
 

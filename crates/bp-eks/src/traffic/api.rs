@@ -3,7 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use backon::ExponentialBuilder;
-use bp_artifact::{DeployEvent, Operation, Outcome};
+use bp_artifact::{Operation, Outcome, deploy::DeployEvent};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},

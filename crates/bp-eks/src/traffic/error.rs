@@ -1,6 +1,9 @@
 //! What can go wrong when traffic is switched, as far as a caller can act on it.
 
-use bp_artifact::{Classified, DigestRef, ErrorClass};
+use bp_artifact::{
+    DigestRef,
+    error::{Classified, ErrorClass},
+};
 
 use crate::{api::retry::OfApi, error::Error};
 

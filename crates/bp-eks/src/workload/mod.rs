@@ -9,7 +9,7 @@ mod stateful_set;
 pub(crate) mod template;
 pub(crate) mod version;
 
-use bp_artifact::WorkloadKind;
+use bp_artifact::config::WorkloadKind;
 
 pub(crate) use kind::{Calls, Kind};
 pub use kind::{RolloutStatus, Stage};

@@ -1,6 +1,6 @@
 //! Pod templates as JSON: which container is meant, which image and variables it has. Fields that we do not know stay.
 
-use bp_artifact::Workload;
+use bp_artifact::config::Workload;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 

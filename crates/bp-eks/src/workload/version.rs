@@ -171,7 +171,7 @@ pub(crate) fn of_image<'v>(
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::WorkloadKind;
+    use bp_artifact::config::WorkloadKind;
     use serde_json::json;
 
     use super::{super::of, *};

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use bp_artifact::{DeployEvent, Verdict};
+use bp_artifact::{Verdict, deploy::DeployEvent};
 use bp_eks::OnFailure;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;

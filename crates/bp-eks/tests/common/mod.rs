@@ -7,8 +7,11 @@ use std::{sync::Arc, time::Duration};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_eks::config::{BehaviorVersion, Region};
 use bp_artifact::{
-    Classified, DeployEvent, DigestRef, ErrorClass, Operation, Outcome, PlatformImage, ResolvedImage,
-    TargetId, TimeSource,
+    DigestRef, Operation, Outcome, ResolvedImage,
+    deploy::{DeployEvent, TargetId},
+    error::{Classified, ErrorClass},
+    resolve::PlatformImage,
+    time::TimeSource,
 };
 use bp_eks::{Cluster as EksCluster, Connector, EksTarget, Error, Namespace, Options};
 use bp_sandbox::{

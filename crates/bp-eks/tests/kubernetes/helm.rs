@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bp_artifact::{Cause, DeployEvent, Verdict};
+use bp_artifact::{
+    Verdict,
+    deploy::{Cause, DeployEvent},
+};
 use bp_eks::{Cluster, HelmError, HelmRelease, OnFailure, Options};
 use tokio::time::Instant;
 

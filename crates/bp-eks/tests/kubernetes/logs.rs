@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use bp_artifact::{DeployEvent, Verdict};
+use bp_artifact::{Verdict, deploy::DeployEvent};
 use bp_eks::LiveLogs;
 
 use crate::real::{READY_LATER, RUNS, Real, deploy, deployment, image, options};

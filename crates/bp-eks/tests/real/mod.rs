@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{DeployEvent, DigestRef, Outcome, ResolvedImage};
+use bp_artifact::{DigestRef, Outcome, ResolvedImage, deploy::DeployEvent};
 use bp_eks::{Cluster, EksTarget, Error, Options, from_kubeconfig};
 use tokio::process::{Child, Command};
 

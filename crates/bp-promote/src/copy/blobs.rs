@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bp_artifact::{Classified as _, Emitter, Repository};
+use bp_artifact::{Repository, error::Classified as _, operation::Emitter};
 use futures_util::stream;
 use tokio_util::task::AbortOnDropHandle;
 

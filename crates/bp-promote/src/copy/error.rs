@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Platform};
+use bp_artifact::{
+    Digest, Platform,
+    error::{Classified, ErrorClass},
+    resolve::ManifestError,
+};
 
 use crate::store::StoreError;
 

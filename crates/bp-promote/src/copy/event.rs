@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use bp_artifact::{Digest, Event, Tag};
+use bp_artifact::{Digest, Tag, operation::Event};
 use serde::{Deserialize, Serialize};
 
 use super::Kept;

@@ -190,7 +190,7 @@ fn plan_of<S: Source, D: Destination>(
     images: Vec<(ImageAt<S>, ImageAt<D>)>,
     options: CopyOptions,
 ) -> impl FnOnce(
-    bp_artifact::Emitter<CopyEvent>,
+    bp_artifact::operation::Emitter<CopyEvent>,
 ) -> futures_core::future::BoxFuture<'static, Result<RunPlan, CopyError>> {
     move |events| {
         let images = images.into_iter().map(|(from, to)| (from, to, None)).collect();

@@ -1,6 +1,6 @@
 //! What a copy did.
 
-use bp_artifact::{Digest, ManifestError, Repository, ResolvedImage, Tag};
+use bp_artifact::{Digest, Repository, ResolvedImage, Tag, resolve::ManifestError};
 use serde::{Deserialize, Serialize};
 
 use super::error::CopyError;

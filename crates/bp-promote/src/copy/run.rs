@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bp_artifact::{Digest, Emitter, Registry, Repository, sync::lock};
+use bp_artifact::{Digest, Registry, Repository, operation::Emitter, sync::lock};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::{event::CopyEvent, options::CopyOptions, tally::Tally};

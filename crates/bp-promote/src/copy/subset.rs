@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bp_artifact::{Digest, ManifestError, Platform};
+use bp_artifact::{Digest, Platform, resolve::ManifestError};
 use serde_json::{Map, Value};
 
 use super::CopyError;

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bp_artifact::{Digest, Emitter, sync::lock};
+use bp_artifact::{Digest, operation::Emitter, sync::lock};
 use futures_util::StreamExt as _;
 
 use super::{Carried, CopyEvent, Counts, Kept, Progress, Side};

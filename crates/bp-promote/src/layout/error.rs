@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError};
+use bp_artifact::{
+    Digest,
+    error::{Classified, ErrorClass},
+    resolve::ManifestError,
+};
 
 /// What went wrong with an OCI layout directory.
 #[derive(Debug, thiserror::Error)]

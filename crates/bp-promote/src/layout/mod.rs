@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use bp_artifact::{Digest, Hasher, Tag, media_type::OCI_INDEX};
+use bp_artifact::{Digest, Tag, digest::Hasher, media_type::OCI_INDEX};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value, json};
@@ -271,7 +271,7 @@ impl OciLayout {
         };
         let told = Some(found.media_type.as_str()).filter(|told| !told.is_empty());
         Manifest::read(told, Some(&found.digest), bytes.into()).map_err(|source| match source {
-            bp_artifact::ManifestError::Digest { expected, found } => {
+            bp_artifact::resolve::ManifestError::Digest { expected, found } => {
                 LayoutError::Corrupt { path, expected, found }
             }
             source => LayoutError::Manifest { path, source },

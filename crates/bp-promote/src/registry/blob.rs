@@ -2,7 +2,7 @@
 
 use ::http::{HeaderMap, Method, StatusCode, header};
 use backon::ExponentialBackoff;
-use bp_artifact::{Classified as _, Digest, Hasher};
+use bp_artifact::{Digest, digest::Hasher, error::Classified as _};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream;
 use http_body_util::BodyExt as _;

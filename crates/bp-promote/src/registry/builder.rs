@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{Classified, ErrorClass, Registry, TimeSource};
+use bp_artifact::{
+    Registry,
+    error::{Classified, ErrorClass},
+    time::TimeSource,
+};
 use url::Url;
 
 use super::{

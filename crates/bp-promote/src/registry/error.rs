@@ -2,7 +2,11 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use bp_artifact::{Classified, Digest, ErrorClass, ManifestError, Registry, Repository, Tag};
+use bp_artifact::{
+    Digest, Registry, Repository, Tag,
+    error::{Classified, ErrorClass},
+    resolve::ManifestError,
+};
 use http::Method;
 use serde::{Deserialize, Deserializer};
 

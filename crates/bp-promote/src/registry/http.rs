@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{Classified as _, TimeSource, sync::lock};
+use bp_artifact::{error::Classified as _, sync::lock, time::TimeSource};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ::http::{Method, header};
-use bp_artifact::{Classified as _, Tag};
+use bp_artifact::{Tag, error::Classified as _};
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;

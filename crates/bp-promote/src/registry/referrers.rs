@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn fallback_tags_are_tags() {
         assert!(fallback_tag(&Digest::sha256("x")).as_str().starts_with("sha256-2d7116"));
-        let long = Digest::of(bp_artifact::Algorithm::Sha512, "x");
+        let long = Digest::of(bp_artifact::digest::Algorithm::Sha512, "x");
         assert_eq!(fallback_tag(&long).as_str().len(), 128);
     }
 }

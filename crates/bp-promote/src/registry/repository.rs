@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, sync::Arc};
 
 use ::http::{HeaderMap, HeaderName, Method, Response, header};
-use bp_artifact::{Classified as _, Digest, ImageRef, ManifestError, Repository, Tag};
+use bp_artifact::{Digest, ImageRef, Repository, Tag, error::Classified as _, resolve::ManifestError};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};

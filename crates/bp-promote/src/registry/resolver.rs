@@ -1,6 +1,9 @@
 //! The digest resolver for any registry.
 
-use bp_artifact::{ImageRef, ManifestError, Resolve, ResolveError, ResolvedImage};
+use bp_artifact::{
+    ImageRef, ResolvedImage,
+    resolve::{ManifestError, Resolve, ResolveError},
+};
 use futures_core::future::BoxFuture;
 
 use super::{RegistryClient, RegistryError};

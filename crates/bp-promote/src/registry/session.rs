@@ -1,7 +1,7 @@
 //! Uploads that can go on: with a journal, after they broke off or the process was killed.
 
 use ::http::{Method, header};
-use bp_artifact::Classified as _;
+use bp_artifact::error::Classified as _;
 use bytes::Buf as _;
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;

@@ -103,7 +103,7 @@ impl RepositoryClient {
         let response = match self.send(&scope, &call, &[201, 202]).await {
             Ok(response) => response,
             // A refused mount is no reason not to upload.
-            Err(error) if mount.is_some() && !bp_artifact::Classified::is_retryable(&error) => {
+            Err(error) if mount.is_some() && !bp_artifact::error::Classified::is_retryable(&error) => {
                 return Box::pin(self.open_session(blob, None)).await;
             }
             Err(error) => return Err(error),

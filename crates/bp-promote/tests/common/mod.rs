@@ -1,7 +1,7 @@
 //! Two registries in memory and a client for both.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use bp_artifact::{ImageRef, TimeSource};
+use bp_artifact::{ImageRef, time::TimeSource};
 use bp_promote::{
     CopyError, CopyOptions, CopyReport, RegistryClient, copy,
     registry::{CredentialSource, Login, Logins, transport},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bp_artifact::{Classified as _, Digest};
+use bp_artifact::{Digest, error::Classified as _};
 use bp_promote::{content::Descriptor, store::StoreError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};

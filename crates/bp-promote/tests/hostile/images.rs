@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use bp_artifact::{Classified as _, Digest, ErrorClass};
+use bp_artifact::{
+    Digest,
+    error::{Classified as _, ErrorClass},
+};
 use bp_promote::{CopyError, CopyOptions, copy::plan};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bp_artifact::{ImageRef, TimeSource};
+use bp_artifact::{ImageRef, time::TimeSource};
 use bp_promote::{
     CopyError, CopyOptions, Journal, RegistryClient, copy,
     copy::CopyOutcome,

@@ -5,7 +5,7 @@
 
 mod pulls;
 
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Event, Pod};
 
 use crate::api::{

@@ -3,7 +3,7 @@
 //! The messages of kubelet and container runtime are chains of clauses, from the outermost step to the innermost error.
 //! Image references, URLs, digests and addresses in them are taken out first: their parts decide nothing.
 
-use bp_artifact::Cause;
+use bp_artifact::deploy::Cause;
 use http::StatusCode;
 
 /// A clause that tells the cause, and whether that is final.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bp_artifact::Progress;
+use bp_artifact::deploy::Progress;
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
     discovery::v1::EndpointSlice,
@@ -97,7 +97,7 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
-    use bp_artifact::Cause;
+    use bp_artifact::deploy::Cause;
     use serde_json::{Value, json};
 
     use super::*;

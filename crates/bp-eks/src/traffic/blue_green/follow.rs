@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bp_artifact::{Progress, deploy::Reporter};
+use bp_artifact::deploy::{Progress, Reporter};
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::{
     core::v1::{Pod, Service},

@@ -12,7 +12,10 @@ pub(super) mod target;
 
 use std::{fmt, time::Duration};
 
-use bp_artifact::{TargetId, Workload, WorkloadKind, deploy::run::Run};
+use bp_artifact::{
+    config::{Workload, WorkloadKind},
+    deploy::{TargetId, run::Run},
+};
 
 use super::{
     blue_green::slots::{Slot, Slots},

@@ -1,8 +1,8 @@
 //! Giving the traffic back to a revision that was noted: what a receipt's rollback does.
 
 use bp_artifact::{
-    Outcome, Revision,
-    deploy::{Reporter, run::Intent},
+    Outcome,
+    deploy::{Reporter, Revision, run::Intent},
 };
 
 use super::{SlotSwitch, state::SWITCHED_BACK_FROM};

@@ -1,9 +1,9 @@
 //! Bringing an image up in the idle slot, beside what is live.
 
 use bp_artifact::{
-    DeployEvent, Outcome, ResolvedImage, Revision, Verdict,
+    Outcome, ResolvedImage, Verdict,
     deploy::{
-        Reporter,
+        DeployEvent, Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };
@@ -100,7 +100,7 @@ impl SlotSwitch {
 
     /// Our options for a slot that has no traffic: what fails there is left to be looked at.
     fn own(&self) -> Options {
-        self.options.clone().on_failure(bp_artifact::OnFailure::Leave)
+        self.options.clone().on_failure(bp_artifact::deploy::OnFailure::Leave)
     }
 
     /// Calls again while the API server refuses for a reason that may pass.

@@ -1,9 +1,9 @@
 //! What the cluster says about a pair: who is live, what each slot has, where the traffic came from.
 
 use bp_artifact::{
-    DigestRef, Revision,
+    DigestRef,
     deploy::{
-        Reporter,
+        Reporter, Revision,
         run::{Intent, Run},
     },
 };

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use backon::BackoffBuilder;
 use bp_artifact::{
-    Classified, FailureReport, OnFailure, Outcome, ResolvedImage, Verdict,
+    Outcome, ResolvedImage, Verdict,
     deploy::{
-        Reporter,
+        FailureReport, OnFailure, Reporter,
         run::{Ended, Intent, Run},
     },
+    error::Classified,
 };
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
@@ -284,7 +285,7 @@ impl SlotSwitch {
                 .in_container(symptom.container, symptom.exit_code),
             None => {
                 let message = format!("no pod of {} is ready to answer", slot.slot.deployment);
-                FailureReport::new(bp_artifact::Cause::HealthCheckFailed, message)
+                FailureReport::new(bp_artifact::deploy::Cause::HealthCheckFailed, message)
             }
         }
     }

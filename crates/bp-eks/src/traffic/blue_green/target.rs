@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bp_artifact::{
-    Current, DeployEvent, Operation, Outcome, Proof, ResolvedImage, Revision, Target, TargetError, TargetId,
-    deploy::Reporter,
+    Operation, Outcome, ResolvedImage,
+    deploy::{Current, DeployEvent, Proof, Reporter, Revision, Target, TargetError, TargetId},
 };
 use futures_core::future::BoxFuture;
 

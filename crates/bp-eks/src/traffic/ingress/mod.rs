@@ -6,7 +6,7 @@ pub(super) mod target;
 
 use std::fmt;
 
-use bp_artifact::TargetId;
+use bp_artifact::deploy::TargetId;
 
 use crate::{api::scope::Scope, options::Options};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use backon::BackoffBuilder;
 use bp_artifact::{
-    DigestRef, Outcome, ResolvedImage, Revision, Verdict,
+    DigestRef, Outcome, ResolvedImage, Verdict,
     deploy::{
-        Reporter,
+        Reporter, Revision,
         run::{Ended, Intent, Run},
     },
 };

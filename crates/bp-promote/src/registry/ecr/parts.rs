@@ -9,7 +9,7 @@ use aws_sdk_ecr::{
     error::{ProvideErrorMetadata, SdkError},
     primitives::Blob,
 };
-use bp_artifact::{Classified as _, aws::AwsError};
+use bp_artifact::{aws::AwsError, error::Classified as _};
 use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
