@@ -13,6 +13,7 @@ use crate::error::{Classified, ErrorClass};
 
 /// A place in a file, shown as `bp.toml:3:14`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Location {
     /// The file's name, as it was given.
     pub file: String,

@@ -39,6 +39,7 @@ pub struct ResolvedImage {
 /// One platform of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct PlatformImage {
     /// What it runs on.
     pub platform: Platform,

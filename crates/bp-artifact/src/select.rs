@@ -25,7 +25,7 @@ use crate::{
 /// let selector: TagSelector = "semver:^1.2".parse()?;
 /// let tags = ["1.2.3", "v1.10.0", "2.0.0", "1.11.0-rc.1", "latest"];
 /// let tags: Vec<TagCandidate> =
-///     tags.iter().map(|tag| Ok(TagCandidate { tag: tag.parse()?, pushed_at: None })).collect::<Result<_, _>>()?;
+///     tags.iter().map(|tag| Ok(TagCandidate::new(tag.parse()?, None))).collect::<Result<_, _>>()?;
 /// assert_eq!(selector.select(&tags).unwrap().as_str(), "v1.10.0");
 /// # Ok::<(), bp_artifact::error::ParseError>(())
 /// ```
@@ -42,11 +42,19 @@ pub enum TagSelector {
 
 /// A tag that may be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TagCandidate {
     /// The tag.
     pub tag: Tag,
     /// When it was pushed, where the registry tells. `newest` leaves tags out that do not say.
     pub pushed_at: Option<Timestamp>,
+}
+
+impl TagCandidate {
+    /// A tag, and when its image was pushed, where that is known.
+    pub fn new(tag: Tag, pushed_at: Option<Timestamp>) -> Self {
+        TagCandidate { tag, pushed_at }
+    }
 }
 
 impl TagSelector {

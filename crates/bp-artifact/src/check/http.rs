@@ -24,6 +24,7 @@ pub type TransportError = Box<dyn StdError + Send + Sync>;
 
 /// What an endpoint answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
@@ -33,6 +34,13 @@ pub struct HttpAnswer {
     pub body: Vec<u8>,
     /// Whether there was more of it.
     pub is_truncated: bool,
+}
+
+impl HttpAnswer {
+    /// An answer with this status and body. Its other fields are set where they are known.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        HttpAnswer { status, body: body.into(), ..HttpAnswer::default() }
+    }
 }
 
 /// How much of a body is read.

@@ -13,6 +13,7 @@ use crate::{exit::ExitCode, image::ResolvedImage, reference::DigestRef};
 /// Secrets are shown as the references that they are. Plain values are shown as they are: what is secret does not
 /// belong there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Change {
     /// Where: `containerDefinitions[web].image`.
     pub path: String,

@@ -89,6 +89,7 @@ pub enum DeployEvent {
 
 /// Counts of tasks or pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// How many are wanted.
     pub desired: u32,

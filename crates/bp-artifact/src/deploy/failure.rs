@@ -85,6 +85,7 @@ impl fmt::Display for FailureReport {
 /// One thing that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Evidence {
     /// What kind of thing.
     pub kind: EvidenceKind,
@@ -95,6 +96,30 @@ pub struct Evidence {
     /// When it happened, if it told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// What was said. Where and when: [`source`](Self::source), [`at`](Self::at).
+    ///
+    /// ```
+    /// use bp_artifact::deploy::{Evidence, EvidenceKind};
+    ///
+    /// let seen = Evidence::new(EvidenceKind::Task, "STOPPED").source("task 1a2b").at(None);
+    /// assert_eq!((seen.source.as_str(), seen.message.as_str()), ("task 1a2b", "STOPPED"));
+    /// ```
+    pub fn new(kind: EvidenceKind, message: impl Into<String>) -> Self {
+        Evidence { kind, source: String::new(), message: message.into(), at: None }
+    }
+
+    /// Where it was seen.
+    pub fn source(self, source: impl Into<String>) -> Self {
+        Evidence { source: source.into(), ..self }
+    }
+
+    /// When it happened.
+    pub fn at(self, at: impl Into<Option<Timestamp>>) -> Self {
+        Evidence { at: at.into(), ..self }
+    }
 }
 
 /// The kinds of [`Evidence`].

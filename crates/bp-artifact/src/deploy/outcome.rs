@@ -77,6 +77,7 @@ pub struct Proof {
 
 /// One running task or pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Observation {
     /// The task or pod.
     pub unit: String,

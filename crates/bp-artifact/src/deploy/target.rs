@@ -39,6 +39,7 @@ impl fmt::Display for TargetId {
 /// What a target runs, read before the first change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Current {
     /// The revision to go back to: the last one that finished deploying, which during a failed or running deployment
     /// is not the one asked for last.
@@ -46,6 +47,13 @@ pub struct Current {
     /// The revision that a deployment under way is rolling out, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_out: Option<Revision>,
+}
+
+impl Current {
+    /// A target that runs `stable`, while `rolling_out` may be on its way.
+    pub fn new(stable: Revision, rolling_out: Option<Revision>) -> Self {
+        Current { stable, rolling_out }
+    }
 }
 
 /// What to do when a deployment fails and the platform does not go back by itself.

@@ -188,10 +188,7 @@ impl Target for Fake {
         Box::pin(async {
             tokio::task::yield_now().await;
             let platform = self.platform();
-            Ok(Current {
-                stable: revision(&platform.stable),
-                rolling_out: platform.rolling_out.as_deref().map(revision),
-            })
+            Ok(Current::new(revision(&platform.stable), platform.rolling_out.as_deref().map(revision)))
         })
     }
 

@@ -72,12 +72,9 @@ impl Stopped {
 
     fn evidence(&self) -> Evidence {
         let container = self.container.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
-        Evidence {
-            kind: EvidenceKind::Task,
-            source: format!("task {}{container}", self.task),
-            message: self.message.clone(),
-            at: self.at,
-        }
+        Evidence::new(EvidenceKind::Task, &self.message)
+            .source(format!("task {}{container}", self.task))
+            .at(self.at)
     }
 }
 
@@ -142,12 +139,8 @@ pub(crate) fn report(
     report.evidence.extend(stopped.iter().take(SHOWN).map(Stopped::evidence));
     if !reason.is_empty() {
         let source = view.deployment.as_ref().and_then(|d| d.service_deployment_arn.clone());
-        report.evidence.push(Evidence {
-            kind: EvidenceKind::Deployment,
-            source: source.unwrap_or_else(|| "deployment".to_owned()),
-            message: reason.to_owned(),
-            at: None,
-        });
+        let source = source.unwrap_or_else(|| "deployment".to_owned());
+        report.evidence.push(Evidence::new(EvidenceKind::Deployment, reason).source(source));
     }
     report.evidence.extend(events.into_iter().take(SHOWN));
     report
@@ -165,22 +158,19 @@ pub(crate) fn starting(task: &Task) -> Evidence {
             c.last_status.as_deref().unwrap_or_default()
         )
     });
-    Evidence {
-        kind: EvidenceKind::Task,
-        source: format!("task {}", name_of(task.task_arn.as_deref().unwrap_or_default())),
-        message: format!("{status}{}", container.unwrap_or_default()).trim_end().to_owned(),
-        at: task.created_at.and_then(timestamp),
-    }
+    let message = format!("{status}{}", container.unwrap_or_default());
+    Evidence::new(EvidenceKind::Task, message.trim_end())
+        .source(format!("task {}", name_of(task.task_arn.as_deref().unwrap_or_default())))
+        .at(task.created_at.and_then(timestamp))
 }
 
 /// The service's events since the deployment began, the newest first. Earlier ones are of other deployments.
 fn events(service: &Service, since: Option<Timestamp>) -> Vec<Evidence> {
     let source = format!("service {}", service.service_name.as_deref().unwrap_or_default());
-    let events = service.events().iter().map(|event| Evidence {
-        kind: EvidenceKind::Event,
-        source: source.clone(),
-        message: event.message.clone().unwrap_or_default(),
-        at: event.created_at.and_then(timestamp),
+    let events = service.events().iter().map(|event| {
+        Evidence::new(EvidenceKind::Event, event.message.as_deref().unwrap_or_default())
+            .source(&source)
+            .at(event.created_at.and_then(timestamp))
     });
     events.filter(|event| since.zip(event.at).is_none_or(|(since, at)| at >= since)).collect()
 }

@@ -353,14 +353,13 @@ impl<'a> Follower<'a> {
         let running = mine.map_or(0, |d| d.running_count);
         let state = mine.and_then(|d| d.rollout_state.as_ref()).map(|s| s.as_str().to_owned());
         let count = |n: i32| u32::try_from(n).unwrap_or(0);
-        let progress = Progress {
-            desired: count(mine.map_or(service.desired_count, |d| d.desired_count)),
-            running: count(running),
-            pending: count(mine.map_or(0, |d| d.pending_count)),
-            failed: count(mine.map_or(0, |d| d.failed_tasks)),
-            old: count(service.running_count - running),
-            stage: self.stage(view).or(state).unwrap_or_default(),
-        };
+        let mut progress = Progress::default();
+        progress.desired = count(mine.map_or(service.desired_count, |d| d.desired_count));
+        progress.running = count(running);
+        progress.pending = count(mine.map_or(0, |d| d.pending_count));
+        progress.failed = count(mine.map_or(0, |d| d.failed_tasks));
+        progress.old = count(service.running_count - running);
+        progress.stage = self.stage(view).or(state).unwrap_or_default();
         self.reporter.progress(progress);
         let breaker = view.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
         let failures = (mine.map_or(0, |d| d.failed_tasks), breaker.map_or(0, |b| b.failure_count));
@@ -442,8 +441,7 @@ impl<'a> Follower<'a> {
             failure.evidence.extend(self.not_started().await);
         }
         if let Some(message) = self.blind.clone() {
-            let source = "stopped tasks".to_owned();
-            failure.evidence.push(Evidence { kind: EvidenceKind::Task, source, message, at: None });
+            failure.evidence.push(Evidence::new(EvidenceKind::Task, message).source("stopped tasks"));
         }
         match &mut self.run {
             Some(run) => run.failing(failure),

@@ -42,7 +42,7 @@ impl ServiceRollout {
             Ok(Err(error)) => (format!("cannot be read: {error}"), None),
             Err(_) => ("cannot be read in time".to_owned(), None),
         };
-        Some(Evidence { kind: EvidenceKind::Log, source: format!("log {group} {stream}"), message, at })
+        Some(Evidence::new(EvidenceKind::Log, message).source(format!("log {group} {stream}")).at(at))
     }
 }
 

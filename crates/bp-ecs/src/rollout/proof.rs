@@ -144,6 +144,5 @@ fn is_of(task: &Task, deployment: &Deployment) -> bool {
 }
 
 fn observation(unit: String, container: &str, digest: Option<&str>) -> Observation {
-    let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
-    Observation { unit, container: container.to_owned(), digest }
+    Observation::new(unit, container, digest.and_then(|digest| digest.parse::<Digest>().ok()))
 }

@@ -214,6 +214,6 @@ impl ServiceRollout {
             None if survey.failed => Some(self.revision(&survey.definition).await?),
             None => None,
         };
-        Ok(Current { stable, rolling_out })
+        Ok(Current::new(stable, rolling_out))
     }
 }

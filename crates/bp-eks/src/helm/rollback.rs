@@ -119,7 +119,7 @@ impl Release {
         };
         let manifest = self.manifest(&helm, Some(stable.revision)).await?;
         let image = main_image(&placed(&manifest, "get manifest")?);
-        Ok(Current { stable: Revision::new(stable.revision.to_string(), image), rolling_out: None })
+        Ok(Current::new(Revision::new(stable.revision.to_string(), image), None))
     }
 
     pub(super) async fn prove(&self) -> Result<Proof, HelmError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bp_artifact::{
     Outcome, ResolvedImage, Verdict,
     deploy::{
-        Cause, DeployEvent, FailureReport, OnFailure, Progress, Proof, Reporter, Revision,
+        Cause, DeployEvent, FailureReport, OnFailure, Proof, Reporter, Revision,
         run::{Ended, Intent, Run},
     },
     error::Classified,
@@ -350,9 +350,9 @@ impl Release {
         let of = |text: &str| format!("{workload}: {text}");
         let outcome = run.nested_with(rollout, |event| match event {
             DeployEvent::Applied { .. } => None,
-            DeployEvent::Progress { target, progress } => {
-                let stage = of(&progress.stage);
-                Some(DeployEvent::Progress { target, progress: Progress { stage, ..progress } })
+            DeployEvent::Progress { target, mut progress } => {
+                progress.stage = of(&progress.stage);
+                Some(DeployEvent::Progress { target, progress })
             }
             DeployEvent::Notice { target, message } => {
                 Some(DeployEvent::Notice { target, message: of(&message) })

@@ -61,11 +61,8 @@ fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
 /// The conditions of the workload that say that something is wrong.
 fn workload(cluster: &WorkloadApi, picture: &Picture) -> Vec<Evidence> {
     let conditions = picture.live.iter().flat_map(Live::bad_conditions);
-    let evidence = |Condition { text, at }| Evidence {
-        kind: EvidenceKind::Deployment,
-        source: cluster.workload.to_string(),
-        message: text,
-        at,
+    let evidence = |Condition { text, at }| {
+        Evidence::new(EvidenceKind::Deployment, text).source(cluster.workload.to_string()).at(at)
     };
     conditions.map(evidence).collect()
 }
@@ -116,7 +113,7 @@ fn state(pod: &Pod) -> Evidence {
         message.push_str(&format!("; on {node}"));
     }
     let at = time(&pod.metadata.creation_timestamp);
-    Evidence { kind: EvidenceKind::Task, source: source(pod), message, at }
+    Evidence::new(EvidenceKind::Task, message).source(source(pod)).at(at)
 }
 
 fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
@@ -134,22 +131,17 @@ fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
         message.push_str(&format!("; restarted {} times", container.restart_count));
     }
     let source = format!("{}/{}", source(pod), container.name);
-    Some(Evidence { kind: EvidenceKind::Container, source, message, at: None })
+    Some(Evidence::new(EvidenceKind::Container, message).source(source))
 }
 
 /// The warnings, the latest first.
 fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evidence> {
     let mut warnings: Vec<Evidence> = events
-        .map(|event| Evidence {
-            kind: EvidenceKind::Event,
-            source: source(pod),
-            message: match event.count {
-                Some(count) if count > 1 => {
-                    format!("{}: {} ({count} times)", event.reason.text(), event.message.text())
-                }
-                _ => format!("{}: {}", event.reason.text(), event.message.text()),
-            },
-            at: time(&event.last_timestamp),
+        .map(|event| {
+            let times = event.count.filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
+            let times = times.unwrap_or_default();
+            let message = format!("{}: {}{times}", event.reason.text(), event.message.text());
+            Evidence::new(EvidenceKind::Event, message).source(source(pod)).at(time(&event.last_timestamp))
         })
         .collect();
     warnings.sort_by_key(|warning| std::cmp::Reverse(warning.at));
@@ -162,7 +154,7 @@ async fn log(cluster: &WorkloadApi, pod: &Pod, container: &ContainerStatus) -> O
     let asked = cluster.log(pod, &container.name, previous, LINES);
     let message = tokio::time::timeout(PATIENCE, asked).await.ok()??;
     let source = format!("{}/{}", source(pod), container.name);
-    Some(Evidence { kind: EvidenceKind::Log, source, message: message.trim_end().to_owned(), at: None })
+    Some(Evidence::new(EvidenceKind::Log, message.trim_end()).source(source))
 }
 
 fn time(time: &Option<Time>) -> Option<Timestamp> {

@@ -163,8 +163,9 @@ impl Picture {
         match self.blocked(ours) {
             Some(symptom) if symptom.is_final() => Judgement::Failing(symptom),
             Some(symptom) => {
-                let stage = format!("new pods are refused, retrying: {}", symptom.cause);
-                Judgement::Blocked(Progress { stage, ..self.progress(live, &status) }, symptom)
+                let mut progress = self.progress(live, &status);
+                progress.stage = format!("new pods are refused, retrying: {}", symptom.cause);
+                Judgement::Blocked(progress, symptom)
             }
             None => Judgement::Waiting(Some(self.progress(live, &status))),
         }
@@ -220,17 +221,17 @@ impl Picture {
         let new = self.new_pods();
         let running = new.iter().filter(|pod| pod::is_ready(pod)).count() as u32;
         let failed = self.symptoms().iter().filter(|symptom| symptom.is_final()).count() as u32;
-        Progress {
-            desired: count(counts.desired),
-            running,
-            pending: (new.len() as u32).saturating_sub(running + failed),
-            failed,
-            old: count(counts.total - counts.updated),
-            stage: match status {
-                RolloutStatus::Progressing(stage) => stage.to_string(),
-                _ => "the controller has not looked yet".to_owned(),
-            },
-        }
+        let mut progress = Progress::default();
+        progress.desired = count(counts.desired);
+        progress.running = running;
+        progress.pending = (new.len() as u32).saturating_sub(running + failed);
+        progress.failed = failed;
+        progress.old = count(counts.total - counts.updated);
+        progress.stage = match status {
+            RolloutStatus::Progressing(stage) => stage.to_string(),
+            _ => "the controller has not looked yet".to_owned(),
+        };
+        progress
     }
 }
 

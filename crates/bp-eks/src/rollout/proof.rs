@@ -16,14 +16,13 @@ use crate::{
 pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Proof {
     let ready = pods.filter(|pod| counts(pod) && pod.metadata.deletion_timestamp.is_none());
     let mut observations: Vec<Observation> = ready
-        .map(|pod| Observation {
-            unit: format!("pod/{}", pod.name_any()),
-            container: container.to_owned(),
-            digest: image_id(pod, container).and_then(digest),
+        .map(|pod| {
+            let digest = image_id(pod, container).and_then(digest);
+            Observation::new(format!("pod/{}", pod.name_any()), container, digest)
         })
         .collect();
     observations.sort_by(|a, b| a.unit.cmp(&b.unit));
-    Proof { observations }
+    Proof::of(observations)
 }
 
 fn counts(pod: &Pod) -> bool {

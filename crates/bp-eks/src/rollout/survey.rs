@@ -104,7 +104,7 @@ impl WorkloadRollout {
         let in_place = revision_in_place(&live, &picture.versions, &slot);
         let rolling_out = (!live.is_settled()).then(|| in_place.clone());
         let stable = stable(&live, &picture.versions, &picture.pods, &slot).unwrap_or(in_place);
-        Ok(Current { stable, rolling_out })
+        Ok(Current::new(stable, rolling_out))
     }
 
     /// The revision before the one in place.

@@ -83,14 +83,14 @@ impl Picture {
         let (ours, all) = (self.serving().len(), self.endpoints().len());
         let ready = self.living().filter(|pod| pod::is_ready(pod)).count();
         let arrived = ours > 0 && ours == all && ours == ready;
-        let progress = Progress {
-            desired: self.living().count() as u32,
-            running: ours as u32,
-            pending: ready.saturating_sub(ours) as u32,
-            failed: fatal.len() as u32,
-            old: (all - ours) as u32,
-            stage: if arrived { "the traffic has arrived" } else { "the endpoints are following" }.to_owned(),
-        };
+        let mut progress = Progress::default();
+        progress.desired = self.living().count() as u32;
+        progress.running = ours as u32;
+        progress.pending = ready.saturating_sub(ours) as u32;
+        progress.failed = fatal.len() as u32;
+        progress.old = (all - ours) as u32;
+        progress.stage =
+            if arrived { "the traffic has arrived" } else { "the endpoints are following" }.to_owned();
         if arrived { Arrival::Arrived(progress) } else { Arrival::Waiting(progress) }
     }
 }

@@ -233,7 +233,7 @@ impl Target for BlueGreen {
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
         Box::pin(async {
             let traffic = self.traffic().await.map_err(TargetError::new)?;
-            Ok(Current { stable: traffic.live.revision(), rolling_out: None })
+            Ok(Current::new(traffic.live.revision(), None))
         })
     }
 
