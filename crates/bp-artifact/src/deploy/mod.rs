@@ -14,6 +14,7 @@ mod reporter;
 mod revision;
 pub mod run;
 mod target;
+mod target_id;
 mod verdict;
 
 pub use cause::Cause;
@@ -24,5 +25,6 @@ pub use outcome::{Observation, Outcome, Proof};
 pub use receipt::{Receipt, ReceiptState, TargetReceipt};
 pub use reporter::Reporter;
 pub use revision::{Revision, RunningImage};
-pub use target::{Current, OnFailure, Target, TargetError, TargetId};
+pub use target::{Current, OnFailure, Target, TargetError};
+pub use target_id::TargetId;
 pub use verdict::Verdict;
