@@ -9,7 +9,9 @@ mod e2e;
 mod mutants;
 mod report;
 mod results;
+mod rust;
 mod soak;
+mod strings;
 
 use std::process::ExitCode;
 
@@ -38,7 +40,9 @@ enum Chore {
     Soak(soak::Arguments),
     /// Deploy to ECS beside a script of aws-cli and jq, and tell what it costs and how soon a failure is told
     BenchEcs(bench_ecs::Arguments),
-    /// Run a program and tell what it cost
+    /// Print every text that users of the programs can see, for review
+    Strings(strings::Arguments),
+    /// Run a program and measure what it costs
     #[command(hide = true)]
     Measure(bench_copy::measure::Arguments),
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Chore::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Chore::Soak(arguments) => soak::run(&arguments),
         Chore::BenchEcs(arguments) => bench_ecs::run(&arguments),
+        Chore::Strings(arguments) => strings::run(&arguments),
         Chore::Measure(arguments) => bench_copy::measure::run(&arguments),
     };
     match done {

@@ -16,6 +16,7 @@ mod links;
 mod markdown;
 mod paths;
 mod scenarios;
+mod words;
 mod workspace;
 
 use std::time::Duration;
@@ -97,6 +98,12 @@ const CHECKS: &[Check] = &[
         proves: "the tests that the pages of scenarios name are there",
         slow: false,
         run: scenarios::check,
+    },
+    Check {
+        name: "words",
+        proves: "the prose uses the terms of docs/STYLE.md",
+        slow: true,
+        run: words::check,
     },
     Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
     Check {

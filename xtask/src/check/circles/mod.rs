@@ -4,7 +4,6 @@
 //! look anywhere.
 
 mod modules;
-mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::tokens::{Token, outside_tests};
+use crate::rust::{Token, outside_tests};
 
 /// Segments of a path from the root of the crate.
 type Path = Vec<String>;
