@@ -10,7 +10,7 @@ use std::{
 
 use bp_artifact::{
     DigestRef, ExitCode, Operation, Outcome, Verdict,
-    deploy::{DeployEvent, Receipt, TargetReceipt},
+    deploy::{DeployEvent, Receipt, TargetReceipt, preflight::Preflight},
     operation::Event,
     saga::SagaEvent,
     sync::lock,
@@ -21,7 +21,7 @@ use bp_promote::copy::{Carried, CopyEvent};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::printer::{Printer, Stream, for_bar};
 
@@ -186,6 +186,12 @@ impl Ui {
         let detail = if outcome.detail.is_empty() { String::new() } else { format!(" ({})", outcome.detail) };
         self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict()), &outcome);
         outcome.verdict().into()
+    }
+
+    /// What a check found, and the exit code that says whether a deployment would fail.
+    pub fn checked(&self, found: &Preflight) -> ExitCode {
+        self.result(found, &json!({ "ready": found.is_ready(), "preflight": found }));
+        found.into()
     }
 
     /// Who has the traffic of a Service.

@@ -101,7 +101,7 @@ mod target;
 
 pub use bp_artifact::deploy::{
     Change, OnFailure,
-    preflight::{Finding, Preflight, Presence, SecretReference},
+    preflight::{Finding, FindingState, Preflight, SecretReference},
 };
 pub use cluster::Cluster;
 pub use definition::{ContainerOverlay, Overlay, TaskDefinition};

@@ -31,13 +31,10 @@
 //! The other verbs: look before, look after, and the way back:
 //!
 //! ```no_run
+//! # use bp_eks::preflight::Lookups;
 //! # async fn run(web: bp_eks::EksTarget, image: bp_artifact::ResolvedImage) -> Result<(), bp_eks::Error> {
-//! for finding in web.preflight(&image).await?.findings {
-//!     tracing::warn!(%finding); // a verb that RBAC denies, a secret that is not there, another architecture
-//! }
-//! for change in web.plan(&image).await?.changes {
-//!     tracing::info!(%change); // as the API server answers to a dry run
-//! }
+//! // What would change, by a dry run; verbs that RBAC denies, secrets that are missing, nodes of another architecture.
+//! tracing::info!("{}", web.preflight(&image, &Lookups::default()).await?);
 //! let current = web.current().await?;
 //! let verdict = web.prove().await?.judge(&image);
 //! let drift = web.drift(&image).await?;
@@ -103,7 +100,7 @@ mod helm;
 mod namespace;
 mod object;
 mod options;
-mod preflight;
+pub mod preflight;
 mod pull_secret;
 mod rollout;
 mod target;
@@ -122,9 +119,7 @@ pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
 pub use namespace::Namespace;
 pub use object::ObjectRef;
 pub use options::{LiveLogs, Options};
-pub use preflight::{Finding, Preflight, roles::Lookups};
 pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
-pub use rollout::plan::Plan;
 pub use target::{EksTarget, Rollout};
 pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};
 pub use workload::{RolloutStatus, Stage};
