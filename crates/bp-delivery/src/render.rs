@@ -16,7 +16,7 @@ use bp_artifact::{
     sync::lock,
     text,
 };
-use bp_eks::{SlotState, Traffic};
+use bp_eks::traffic::{SlotState, Traffic};
 use bp_promote::copy::{Carried, CopyEvent};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};

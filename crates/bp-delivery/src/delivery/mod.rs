@@ -128,7 +128,7 @@ impl Delivery {
         let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
         target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
         if let Some(digest) = release.digest_key.clone() {
-            target = target.image_keys(bp_eks::ImageKeys { digest, ..bp_eks::ImageKeys::default() });
+            target = target.image_keys(bp_eks::helm::ImageKeys::default().digest(digest));
         }
         if let Some(program) = std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
             target = target.program(program);

@@ -1,4 +1,4 @@
-//! From a cluster's name to a `kube::Client`.
+//! Connect to an EKS cluster: a `kube::Client` from its name, its access entries, and the `aws-auth` ConfigMap.
 
 mod access;
 mod api;
@@ -235,7 +235,7 @@ impl Connector {
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), bp_eks::ConnectError> {
-/// let client = bp_eks::from_kubeconfig(None, Some("shop")).await?; // or, in a pod: bp_eks::in_cluster()?
+/// let client = bp_eks::from_kubeconfig(None, Some("shop")).await?; // or, in a pod: bp_eks::connect::in_cluster()?
 /// # Ok(()) }
 /// ```
 ///

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use bp_eks::{LiveLogs, Options};
+use bp_eks::{Options, options::LiveLogs};
 use clap::Args;
 
 /// How to roll out on EKS.
