@@ -76,6 +76,7 @@
 //! | `pods/log` | `get`: without it there are no live logs, and no log lines in the evidence |
 //!
 //! # Modules
+//! - [`check`]: a smoke test by a Kubernetes Job, with a verdict and the last log lines.
 //! - [`connect`]: a `kube::Client` from a cluster's name, and why a cluster refuses its caller.
 //! - [`options`]: how a rollout is done, [live logs](options::LiveLogs) included. [`preflight`]: what is checked before it.
 //! - [`traffic`]: [`BlueGreen`] stages an image beside the live one, moves all traffic of a Service atomically, and back;
@@ -94,6 +95,7 @@
 
 mod answer;
 mod api;
+pub mod check;
 mod cluster;
 pub mod connect;
 mod ending;
