@@ -254,13 +254,22 @@ impl Delivery {
 pub async fn steps(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for (delivery, image) in services {
-        let level = level(&delivery.service, services);
         for (platform, target) in delivery.on_platforms().await? {
-            let second = delivery.service.deploy.first.is_some_and(|first| first != platform);
-            steps.push(Step { target, image: image.clone(), stage: 2 * level + u32::from(second) });
+            let stage = stage(&delivery.service, platform, services);
+            steps.push(Step { target, image: image.clone(), stage });
         }
     }
     Ok(steps)
+}
+
+/// The stage in which a service is deployed to a platform.
+pub(crate) fn stage(
+    service: &ServiceConfig,
+    platform: DeployPlatform,
+    chosen: &[(Delivery, ResolvedImage)],
+) -> u32 {
+    let second = service.deploy.first.is_some_and(|first| first != platform);
+    2 * level(service, chosen) + u32::from(second)
 }
 
 /// How many of the chosen services are deployed one after the other before this one. Services that were not chosen are not
