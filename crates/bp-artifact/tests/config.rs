@@ -549,7 +549,7 @@ fn gates_stand_behind_targets() {
         .filter(|setting| setting.key.starts_with("gate."))
         .map(|setting| format!("{} = {} ({})", setting.key, setting.value, setting.origin))
         .collect();
-    assert_eq!(settings.len(), 10, "{settings:?}");
+    assert_eq!(settings.len(), 9, "{settings:?}");
     assert!(
         settings.contains(&"gate.smoke.timeout = 7s ($BP_PROD_GATE_SMOKE_TIMEOUT)".to_owned()),
         "{settings:?}"
@@ -585,7 +585,7 @@ fn mistakes_of_gates_are_shown_where_they_are() {
         ("https://shop", "https://u:p@shop", (3, 7), "it holds credentials"),
         ("status = 200", "status = 600", (4, 10), "\"600\" is not a status from 100 to 599"),
         ("status = 200", "state = 200", (4, 1), "unknown key `gate.smoke.state`, expected one of"),
-        ("\"/build", "\"build", (5, 25), "\"build/version\" is not a JSON pointer"),
+        ("\"/build", "\"build", (5, 24), "\"build/version\" is not a JSON pointer"),
         ("[\"./orders.sh\", \"a, b\"]", "\"./orders.sh\"", (8, 11), "is a list of strings, found a string"),
         ("[\"./orders.sh\", \"a, b\"]", "[1]", (8, 11), "is a list of strings, found a list"),
         ("[\"./orders.sh\", \"a, b\"]", "[]", (8, 11), "expected a program and its arguments"),

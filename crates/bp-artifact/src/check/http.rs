@@ -75,7 +75,9 @@ impl Wanted {
         match (self, found) {
             (Wanted::Value(wanted), found) => found == wanted,
             (Wanted::Text(wanted), Value::String(found)) => found == wanted,
-            (Wanted::Text(wanted), found) => found.to_string() == *wanted,
+            (Wanted::Text(wanted), found) => {
+                serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *found)
+            }
         }
     }
 }

@@ -105,6 +105,16 @@ impl Delivery {
         }
     }
 
+    /// The ECS service as bp.toml names it, to look at: without containers and overlays.
+    ///
+    /// # Errors
+    /// When none is configured.
+    pub fn ecs_service(&self) -> Result<EcsTarget, Failure> {
+        let ecs = self.service.ecs()?;
+        let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
+        Ok(cluster.service(&ecs.service, Options::new(self.deadline)?))
+    }
+
     /// The workload or the Helm release on EKS.
     ///
     /// # Errors

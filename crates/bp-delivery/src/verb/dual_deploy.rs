@@ -40,7 +40,7 @@ pub struct DualDeploy {
     /// Give up an unfinished run of other images that the receipt is of
     #[arg(long)]
     supersede: bool,
-    /// Only plan: show the stages, their targets and gates; changes nothing
+    /// Only plan: show what would be done; changes nothing
     #[arg(long, conflicts_with_all = ["supersede", "approve", "reject"])]
     plan: bool,
     /// Approve this gate, which an earlier run of the same images ended at, and continue
