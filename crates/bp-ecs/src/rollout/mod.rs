@@ -6,6 +6,7 @@ mod approve;
 mod deploy;
 pub(crate) mod diagnose;
 mod drift;
+mod evidence;
 mod follow;
 mod history;
 pub(crate) mod judge;
