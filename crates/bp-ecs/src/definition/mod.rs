@@ -4,6 +4,7 @@ mod diff;
 mod members;
 mod normal;
 mod overlay;
+mod tags;
 mod wire;
 
 use bp_artifact::{DigestRef, deploy::preflight::SecretReference};
@@ -124,8 +125,7 @@ impl TaskDefinition {
         if tags.as_array().is_some_and(|tags| !tags.is_empty()) {
             input.insert("tags".into(), tags);
         }
-        // An empty list of tags is refused by the API.
-        input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
+        tags::keep_own(&mut input);
         unknown.extend(members::unknown(&input));
         let malformed = |reason: &str| Error::MalformedDefinition {
             definition: source.clone(),

@@ -80,7 +80,11 @@ impl ServiceRollout {
     ) -> Result<TaskDefinition, Error> {
         let base = self.base.as_ref().unwrap_or(current);
         let overlaid = base.with(&self.overlay)?;
-        let mut containers = self.containers.iter();
-        containers.try_fold(overlaid, |definition, container| definition.with_image(container, image))
+        let (mut definition, mut is_new_image) = (overlaid, false);
+        for container in &self.containers {
+            definition = definition.with_image(container, image)?;
+            is_new_image |= current.image(container).ok() != Some(image.to_string().as_str());
+        }
+        definition.with_image_tags(&self.overlay, current, is_new_image)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     names::{Place, epoch, name_of, page},
-    text, texts,
+    tags, text, texts,
 };
 use crate::aws::wire::{Answer, ApiError};
 
@@ -83,6 +83,7 @@ const REGISTERED: [&str; 18] = [
 impl Definitions {
     pub(super) fn register(&mut self, place: &Place, by: &str, now: Timestamp, input: &Value) -> Answer {
         validate(input)?;
+        let tags = tags::read(input)?;
         let family = text(input, "family");
         let revisions = self.0.entry(family.to_owned()).or_default();
         let number = revisions.len() + 1;
@@ -97,7 +98,6 @@ impl Definitions {
         view.insert("taskDefinitionArn".into(), json!(arn));
         view.insert("revision".into(), json!(number));
         view.insert("registeredBy".into(), json!(by));
-        let tags = input["tags"].as_array().cloned().unwrap_or_default();
         let definition = Arc::new(Definition { arn, view: Value::Object(view), tags });
         let revision = Revision { definition, registered_at: now, deregistered_at: None };
         let answer = json!({ "taskDefinition": revision.view(), "tags": revision.definition.tags });
