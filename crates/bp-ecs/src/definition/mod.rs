@@ -1,6 +1,7 @@
 //! Task definitions: read as they are on the wire, changed in one place, registered again without loss.
 
 mod diff;
+mod inventory;
 mod members;
 mod normal;
 mod overlay;

@@ -36,7 +36,7 @@ use crate::error::Error;
 pub struct Overlay {
     cpu: Option<String>,
     memory: Option<String>,
-    containers: BTreeMap<String, ContainerOverlay>,
+    pub(super) containers: BTreeMap<String, ContainerOverlay>,
     without_members: BTreeSet<String>,
     /// `None` takes the tag away.
     pub(super) tags: BTreeMap<String, Option<String>>,
@@ -49,12 +49,12 @@ pub struct Overlay {
 pub struct ContainerOverlay {
     image: Option<DigestRef>,
     /// `None` takes the variable away.
-    variables: BTreeMap<String, Option<String>>,
-    secrets: BTreeMap<String, Option<String>>,
+    pub(super) variables: BTreeMap<String, Option<String>>,
+    pub(super) secrets: BTreeMap<String, Option<String>>,
     cpu: Option<u32>,
     memory: Option<u32>,
     memory_reservation: Option<u32>,
-    log_options: BTreeMap<String, Option<String>>,
+    pub(super) log_options: BTreeMap<String, Option<String>>,
 }
 
 impl Overlay {
