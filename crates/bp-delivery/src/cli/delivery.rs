@@ -127,6 +127,17 @@ impl ImageArgs {
         both.unwrap_or(Ok(()))
     }
 
+    /// The same delivery, with what the artifact says of the build; nothing where the flag names the image.
+    ///
+    /// # Errors
+    /// When the artifact cannot be read.
+    pub fn describe(&self, delivery: Delivery) -> Result<Delivery, Failure> {
+        match &self.image {
+            Some(_) => Ok(delivery),
+            None => Ok(delivery.built_from(&Artifact::read(&self.artifact)?)),
+        }
+    }
+
     /// The image as the environment's registry has it now: the flag's, else the artifact's.
     ///
     /// # Errors
