@@ -5,8 +5,14 @@ use std::path::Path;
 use bp_artifact::config::{EcsConfig, ServiceConfig};
 use bp_ecs::{ContainerOverlay, Error, Overlay, TaskDefinition};
 
-use super::Build;
 use crate::Failure;
+
+/// The build of the image, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Build {
+    pub(super) commit: Option<String>,
+    pub(super) version: Option<String>,
+}
 
 /// What bp.toml lays over the definition: tags, sizes, and the container's variables, secrets and log options.
 pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str, build: &Build) -> Overlay {

@@ -13,6 +13,7 @@ use bp_artifact::{
 };
 use bp_ecs::{Cluster, EcsTarget, Options};
 
+use self::ecs::Build;
 use crate::{Clients, Failure};
 
 /// One service in an environment, ready to be worked on.
@@ -28,13 +29,6 @@ pub struct Delivery {
     cadence: Option<Duration>,
     take_over: bool,
     build: Build,
-}
-
-/// The build of the image, as far as it is known.
-#[derive(Debug, Clone, Default)]
-struct Build {
-    commit: Option<String>,
-    version: Option<String>,
 }
 
 impl Delivery {

@@ -126,7 +126,7 @@ impl TaskDefinition {
         if tags.as_array().is_some_and(|tags| !tags.is_empty()) {
             input.insert("tags".into(), tags);
         }
-        tags::keep_own(&mut input);
+        keep_own_tags(&mut input);
         unknown.extend(members::unknown(&input));
         let malformed = |reason: &str| Error::MalformedDefinition {
             definition: source.clone(),
@@ -255,6 +255,16 @@ impl TaskDefinition {
             })
             .collect()
     }
+}
+
+/// Leaves out the tags that AWS sets itself, which it takes from nobody, and an empty list, which it refuses.
+fn keep_own_tags(input: &mut Map<String, Value>) {
+    if let Some(tags) = input.get_mut("tags").and_then(Value::as_array_mut) {
+        let is_reserved =
+            |tag: &Value| tag["key"].as_str().is_some_and(|key| key.to_ascii_lowercase().starts_with("aws:"));
+        tags.retain(|tag| !is_reserved(tag));
+    }
+    input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html>
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Overlay, TaskDefinition};
+use super::{Overlay, TaskDefinition, keep_own_tags};
 use crate::error::Error;
 
 /// How many tags a resource may have, besides those that AWS sets itself.
@@ -16,16 +16,6 @@ const LONGEST_VALUE: usize = 256;
 fn allowed(text: &str, longest: usize) -> String {
     let is_allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     text.trim().chars().map(|c| if is_allowed(c) { c } else { '_' }).take(longest).collect()
-}
-
-/// Leaves out the tags that AWS sets itself, which it takes from nobody, and an empty list, which it refuses.
-pub(super) fn keep_own(input: &mut Map<String, Value>) {
-    if let Some(tags) = input.get_mut("tags").and_then(Value::as_array_mut) {
-        let is_reserved =
-            |tag: &Value| tag["key"].as_str().is_some_and(|key| key.to_ascii_lowercase().starts_with("aws:"));
-        tags.retain(|tag| !is_reserved(tag));
-    }
-    input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
 }
 
 impl TaskDefinition {
@@ -49,7 +39,7 @@ impl TaskDefinition {
             (None, None) => {}
         }
         self.input.insert("tags".to_owned(), Value::Array(tags));
-        keep_own(&mut self.input);
+        keep_own_tags(&mut self.input);
     }
 
     fn untagged(&self) -> Self {

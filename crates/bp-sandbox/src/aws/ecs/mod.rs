@@ -14,7 +14,6 @@ mod secret;
 mod service;
 mod settings;
 mod stages;
-mod tags;
 mod task;
 mod view;
 
