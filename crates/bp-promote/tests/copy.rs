@@ -10,7 +10,7 @@ use bp_promote::{
     CopyError, CopyOptions,
     content::Reference,
     copy,
-    copy::{Carried, CopyEvent, CopyOutcome, Counts},
+    copy::{CopyEvent, CopyOutcome, Counts, Transfer},
 };
 use bp_sandbox::{ImageBuilder, registry::RegistryOptions};
 use common::*;
@@ -239,7 +239,7 @@ async fn a_mount_that_fails_is_an_upload_and_one_that_works_is_told() {
         let mut work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
         let mut mounted = 0;
         while let Some(event) = work.next_event().await {
-            mounted += u64::from(matches!(event, CopyEvent::Blob { how: Carried::Mounted, .. }));
+            mounted += u64::from(matches!(event, CopyEvent::Blob { how: Transfer::Mounted, .. }));
         }
         let report = work.await.unwrap();
         let expected = if status == 201 { counts(0, 3, 0) } else { counts(3, 0, 0) };
@@ -270,7 +270,7 @@ async fn the_tag_stays_when_the_destination_answers_with_another_digest() {
 async fn missing_images_and_repositories_are_named() {
     let world = World::new(RegistryOptions::default(), RegistryOptions::default().create_on_push(false));
     let error = world.copy().await.unwrap_err();
-    assert_eq!(error.to_string(), "dev.example.com/shop/web has no v1");
+    assert_eq!(error.to_string(), "v1 not found in dev.example.com/shop/web");
     assert_eq!(error.class(), ErrorClass::BadInput);
     world.push(&single());
     let error = world.copy().await.unwrap_err();

@@ -112,12 +112,12 @@ fn a_helper_that_gives_no_login_is_named_with_its_configuration_and_killed() {
         (hang.as_str(), r#"{"credsStore":"test"}"#, "docker-credential-test|60 s"),
         (&hang, r#"{"credHelpers":{"dev.example.com":"test"}}"#, "docker-credential-test|60 s"),
         ("exec yes s3cret", r#"{"credsStore":"test"}"#, "docker-credential-test|1048576 bytes"),
-        ("echo s3cret", r#"{"credsStore":"test"}"#, "docker-credential-test|cannot be read"),
+        ("echo s3cret", r#"{"credsStore":"test"}"#, "docker-credential-test|invalid output"),
         ("echo s3cret; exit 3", r#"{"credsStore":"test"}"#, "docker-credential-test|failed"),
         ("", r#"{"credsStore":"absent"}"#, "docker-credential-absent|not installed"),
-        ("", "{", "not valid"),
-        ("", "[]", "not valid"),
-        ("", r#"{"auths":5}"#, "not valid"),
+        ("", "{", "invalid configuration"),
+        ("", "[]", "invalid configuration"),
+        ("", r#"{"auths":5}"#, "invalid configuration"),
     ] {
         fs::write(&config, text).unwrap();
         let helper = directory.path().join("docker-credential-test");

@@ -97,7 +97,7 @@ async fn an_api_in_trouble_is_asked_again_and_a_denial_is_told() {
     }
     let text = chain.join(": ");
     assert!(
-        text.contains("no credentials for") && text.contains("ecr:GetAuthorizationToken gave none"),
+        text.contains("no credentials for") && text.contains("ecr:GetAuthorizationToken returned no credentials"),
         "{text}"
     );
     assert!(text.contains("AccessDeniedException"), "{text}");

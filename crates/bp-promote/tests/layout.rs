@@ -85,7 +85,7 @@ async fn damaged_files_and_missing_names_are_told() {
     std::fs::write(directory.path().join("blobs/sha256").join(layer.hex()), "damaged").unwrap();
     let error = copy(ImageAt::new(layout, tag("v1")), to(), CopyOptions::default()).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("holds bytes with the digest"), "{source}");
+    assert!(source.contains("its content has the digest"), "{source}");
     assert!(world.sandbox.registry(DST).tags("shop/web").is_empty());
 }
 

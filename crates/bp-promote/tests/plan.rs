@@ -8,7 +8,7 @@ use bp_artifact::{
 };
 use bp_promote::{
     CopyError, CopyOptions,
-    copy::{Carried, CopyOutcome, CopyPlan, apply, plan},
+    copy::{CopyOutcome, CopyPlan, Transfer, apply, plan},
     registry::RepositoryClient,
     store::ImageAt,
 };
@@ -34,10 +34,10 @@ async fn a_plan_changes_nothing_and_what_is_applied_is_what_was_planned() {
     let plan = planned(&world).await;
     assert_eq!((plan.outcome, plan.found.as_ref()), (CopyOutcome::Copied, None));
     assert_eq!((plan.manifests.len(), plan.blobs.len()), (3, 5));
-    assert_eq!(plan.blobs.iter().filter(|blob| blob.how == Carried::Present).count(), 1);
+    assert_eq!(plan.blobs.iter().filter(|blob| blob.how == Transfer::Present).count(), 1);
     let reads = |operation: &String| operation.starts_with("GET") || operation.starts_with("HEAD");
     assert!(world.operations(DST).iter().all(reads), "{:?}", world.operations(DST));
-    assert!(plan.to_string().contains("blobs: 4 to send of 5"), "{plan}");
+    assert!(plan.to_string().contains("blobs: 4 of 5 to send"), "{plan}");
 
     // It is kept, and the source's tag moves meanwhile.
     let kept: CopyPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();

@@ -142,7 +142,7 @@ async fn a_registry_that_refuses_referrers_is_a_failure_that_names_it() {
     let sbom = attach(&world.sandbox.registry(SRC), image.digest(), "sbom");
     let error = copy_all(&world).await.unwrap_err();
     let said = error.to_string();
-    assert!(said.contains(&format!("{sbom}, a referrer of {}", image.digest())), "{said}");
+    assert!(said.contains(&format!("referrer {sbom} of {}", image.digest())), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +223,7 @@ async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
     let mut expected = attached.to_vec();
     expected.sort();
     assert_eq!(planned, expected);
-    assert!(plan.to_string().contains("referrers: 3 to send of 3"), "{plan}");
+    assert!(plan.to_string().contains("referrers: 3 of 3 to send"), "{plan}");
     let (source, destination) = sides();
     // That they go along is in the plan.
     let report = bp_promote::copy::apply(&plan, source, destination, CopyOptions::default()).await.unwrap();

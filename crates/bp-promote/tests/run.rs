@@ -95,7 +95,7 @@ async fn a_run_is_planned_kept_and_applied_as_one() {
     assert!(world.operations(DST).iter().all(reads));
     let blobs: usize = plan.images.iter().map(|image| image.blobs.len()).sum();
     assert_eq!(blobs, 1 + 2 * 4, "what is shared is in the plan once");
-    assert!(plan.to_string().contains("4 of 4 images change"), "{plan}");
+    assert!(plan.to_string().contains("4 of 4 images to change"), "{plan}");
     let kept: RunPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
     assert_eq!(kept, plan);
 

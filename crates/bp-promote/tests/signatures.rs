@@ -12,7 +12,7 @@ use bp_promote::{
     CopyError, CopyOptions, CopyReport, OciLayout,
     content::Reference,
     copy,
-    copy::{Carried, CopyEvent, CopyOutcome, plan},
+    copy::{CopyEvent, CopyOutcome, Transfer, plan},
     store::ImageAt,
 };
 use bp_sandbox::{
@@ -235,7 +235,7 @@ async fn a_plan_shows_whether_signatures_move() {
     let Stage { world, image, source, destination } = promoted("sig").await;
     let [from, to] = [SRC, DST].map(|host| format!("{host}/shop/web:v1").parse::<ImageRef>().unwrap());
     write(&destination, &image, "sig", &[("payload of dev", "dev"), ("payload of prod", "prod")]);
-    for (ours, how) in [("dev", Carried::Present), ("other", Carried::Sent)] {
+    for (ours, how) in [("dev", Transfer::Present), ("other", Transfer::Sent)] {
         write(&source, &image, "sig", &[(&format!("payload of {ours}"), ours)]);
         let planned = plan(world.client.image(&from), world.client.image(&to), options()).await.unwrap();
         let referrers = planned.referrers.unwrap();

@@ -1,4 +1,4 @@
-//! Which layers a repository of Amazon ECR has: many of them in one call.
+//! Batched layer checks in Amazon ECR.
 
 use std::{
     collections::HashSet,
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::store::RequestCounter;
 
-/// Gathers the questions of a moment into one BatchCheckLayerAvailability.
+/// Collects concurrent layer checks into one BatchCheckLayerAvailability call.
 pub(in crate::registry) struct LayerChecks {
     client: Client,
     repository: Repository,
@@ -25,10 +25,10 @@ struct Question {
 }
 
 impl LayerChecks {
-    /// As many as one call takes.
-    const MOST: usize = 100;
-    /// How long the first question waits for others.
-    const MOMENT: Duration = Duration::from_millis(10);
+    /// The maximum number of digests per call.
+    const MAX_DIGESTS: usize = 100;
+    /// How long the first check waits for others to join its call.
+    const WINDOW: Duration = Duration::from_millis(10);
 
     pub(in crate::registry) fn new(client: Client, repository: Repository) -> Arc<Self> {
         Arc::new(LayerChecks { client, repository, waiting: Mutex::default() })
@@ -38,7 +38,7 @@ impl LayerChecks {
         lock(&self.waiting)
     }
 
-    /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
+    /// Whether the layer exists. `None` if the API call failed, and the registry has to be asked.
     pub(in crate::registry) async fn has(
         self: &Arc<Self>,
         digest: &Digest,
@@ -50,14 +50,14 @@ impl LayerChecks {
             waiting.push(Question { digest: digest.clone(), answer });
             waiting.len()
         };
-        // The call is made on a task of its own: who asked first may be gone before the others have their answer.
+        // The call runs in its own task, since the first caller may be cancelled before the others have their result.
         let (checks, requests) = (Arc::clone(self), requests.clone());
         match waiting {
             1 => drop(tokio::spawn(async move {
-                tokio::time::sleep(Self::MOMENT).await;
+                tokio::time::sleep(Self::WINDOW).await;
                 checks.ask(&requests).await;
             })),
-            Self::MOST => drop(tokio::spawn(async move { checks.ask(&requests).await })),
+            Self::MAX_DIGESTS => drop(tokio::spawn(async move { checks.ask(&requests).await })),
             _ => {}
         }
         answered.await.ok()
@@ -66,8 +66,8 @@ impl LayerChecks {
     async fn ask(&self, requests: &RequestCounter) {
         let questions = {
             let mut waiting = self.lock();
-            let most = waiting.len().min(Self::MOST);
-            waiting.drain(..most).collect::<Vec<_>>()
+            let count = waiting.len().min(Self::MAX_DIGESTS);
+            waiting.drain(..count).collect::<Vec<_>>()
         };
         if questions.is_empty() {
             return;
@@ -81,7 +81,7 @@ impl LayerChecks {
             Ok(answer) => answer,
             Err(error) => {
                 let repository = &self.repository;
-                tracing::debug!(%error, %repository, "layers cannot be checked together");
+                tracing::debug!(%error, %repository, "failed to check layers in a batch");
                 return;
             }
         };
@@ -96,7 +96,7 @@ impl LayerChecks {
         for Question { digest, answer } in
             questions.into_iter().filter(|q| !failed.contains(q.digest.as_str()))
         {
-            // Who asked may have gone.
+            // The caller may have been cancelled.
             let _ = answer.send(available.contains(digest.as_str()));
         }
     }
