@@ -1,4 +1,4 @@
-//! A network in memory whose servers a test writes: it records each request as it goes out.
+//! An in-memory network with servers defined by the test, which records each request.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use http::{Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 
-/// One request as a server sees it.
+/// A request as the server receives it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) method: String,
@@ -56,7 +56,7 @@ impl Seen {
     }
 }
 
-/// The requests so far, in their order.
+/// The requests so far, in order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<Seen>>>);
 
@@ -76,7 +76,7 @@ impl Log {
     }
 }
 
-/// A transport whose every request is answered by `servers`.
+/// A transport whose requests are answered by `servers`.
 pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> (Transport, Log) {
     let (log, servers) = (Log::default(), Arc::new(servers));
     let noted = log.clone();
@@ -110,7 +110,7 @@ pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 
     (transport, log)
 }
 
-/// A client over `transport` that gives up soon.
+/// A client over `transport` with few and short retries.
 pub(crate) fn builder(transport: Transport) -> RegistryClientBuilder {
     let retry = RetryPolicy::new(2).pauses(Duration::from_millis(10), Duration::from_millis(20));
     RegistryClient::builder().transport(transport).retry(retry)
@@ -120,7 +120,7 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that comes in pieces, or breaks.
+/// A body sent in pieces, which may end with an error.
 pub(crate) fn pieces(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
     BodyExt::map_err(StreamBody::new(pieces.map_ok(Frame::data)), Into::into).boxed_unsync()
 }
@@ -142,14 +142,14 @@ pub(crate) fn missing() -> Response<Body> {
     answer(404, &[], "")
 }
 
-/// Manifests that a source serves, by digest, and tags that point to them.
+/// Manifests and blobs that a source serves, by digest, and tags that point to them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct ContentStore {
     pub(crate) documents: HashMap<String, (String, Bytes)>,
     pub(crate) tags: HashMap<String, String>,
 }
 
-impl Shelf {
+impl ContentStore {
     pub(crate) fn put(&mut self, media_type: &str, text: impl Into<Bytes>) -> Digest {
         let bytes = text.into();
         let digest = Digest::sha256(&bytes);
@@ -161,7 +161,7 @@ impl Shelf {
         self.tags.insert(name.to_owned(), digest.to_string());
     }
 
-    /// The answer to a request for a manifest or blob of this shelf.
+    /// The response to a request for a manifest or blob.
     pub(crate) fn serve(&self, seen: &Seen) -> Response<Body> {
         let name = seen.path.rsplit('/').next().unwrap_or_default();
         let digest = self.tags.get(name).map_or(name, String::as_str);
