@@ -65,7 +65,7 @@ pub enum CopyError {
     Limit {
         /// The manifest at which the limit was exceeded.
         digest: Digest,
-        /// The limit, in words.
+        /// A description of the limit.
         limit: String,
     },
     /// The tag points to another image and may not be moved.

@@ -143,7 +143,7 @@ impl Authenticator {
         };
         let mut scheme = self.scheme();
         match learned {
-            // The response to a public read says nothing about writes.
+            // A public read does not show what writes require.
             Some(Scheme::Open) if *scheme != Scheme::Unknown => false,
             Some(learned) if *scheme != learned => {
                 *scheme = learned;

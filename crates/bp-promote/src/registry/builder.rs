@@ -102,7 +102,7 @@ impl RegistryClientBuilder {
     const CONNECT: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(30);
     const TOTAL: Duration = Duration::from_secs(120);
-    /// The response to an upload may take this many times longer: the registry stores the blob first.
+    /// Factor by which the response to an upload may take longer: the registry stores the blob first.
     const ANSWER: u32 = 10;
 
     /// Connects to `registry` at this base URL instead of `https://<registry>`: a proxy, a sandbox, plain HTTP.

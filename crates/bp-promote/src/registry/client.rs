@@ -107,7 +107,7 @@ impl RegistryClient {
                     host.pace.succeeded();
                     return Ok(answer.response);
                 }
-                // A response of another host says nothing about the registry's credentials.
+                // A response of another host is unrelated to the registry's credentials.
                 if matches!(status.as_u16(), 401 | 403) && answer.elsewhere.is_none() && !renewed {
                     // This response was the challenge: the request was sent before the scheme was known.
                     let first_challenge = learned && authorization.is_none();

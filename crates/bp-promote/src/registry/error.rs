@@ -240,7 +240,7 @@ pub enum RegistryError {
     Limit {
         /// The request.
         at: RequestLine,
-        /// The exceeded limit, in words.
+        /// A description of the exceeded limit.
         limit: String,
     },
     /// A cache in front of the registry answered the request for a tag, which may have moved since.

@@ -64,7 +64,7 @@ async fn limits_the_memory_for_lists() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn skips_invalid_tag_names() {
+async fn skips_invalid_tags() {
     let long = "a".repeat(1 << 20);
     let (client, _) = client(move |_| {
         answer(200, &[], json!({ "tags": ["v1", long, "", "-x", "a b", "\u{1b}[2J", "v2"] }).to_string())

@@ -78,7 +78,7 @@ pub(crate) struct World {
     /// The destination registry; may be the source's.
     host: &'static str,
     has_api: bool,
-    /// The client's clock stands still, so that it does not notice when a login expires.
+    /// Whether the client's clock is frozen, so that it does not notice when a login expires.
     slow_clock: bool,
     images: Vec<Wanted>,
     source_tags: BTreeMap<String, String>,
