@@ -108,7 +108,7 @@ impl Engine {
 
     /// Finishes the destination: nothing more is written.
     pub(super) async fn finish(&self) -> Result<(), CopyError> {
-        self.destination.finish().await.map_err(|source| self.unwritable(&"the copied images", source))
+        self.destination.finish().await.map_err(|source| self.unwritable(&"the images", source))
     }
 
     async fn unless_cancelled<T>(
