@@ -72,7 +72,7 @@ struct Line {
 }
 
 impl Journal {
-    /// Smaller blobs are uploaded again: that takes less than asking for the upload's state.
+    /// Smaller blobs are uploaded again, which is cheaper than a request for the upload's state.
     const LARGE: u64 = 8 << 20;
     /// Registries discard unfinished uploads; after this time the registry is not even asked.
     const LIFETIME: Duration = Duration::from_secs(24 * 3600);

@@ -49,7 +49,7 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `ecr` | `registry::EcrClients`: Amazon ECR through injected `aws_sdk_ecr::Client`s: logins, layer checks and, optionally, uploads in parts |
+//! | `ecr` | Amazon ECR's API through injected `aws_sdk_ecr::Client`s: logins, layer checks, uploads in parts |
 //!
 //! # Permissions
 //! Pull from the source, pull and push at the destination; see [`copy()`] for the Amazon ECR actions.

@@ -1,4 +1,4 @@
-//! Promotion records: an artifact attached to a promoted image that says from where it was promoted.
+//! Promotion records: source, destination and previous digest of a promoted image, attached to it as an artifact.
 
 use bp_artifact::{
     Digest, Repository,

@@ -12,7 +12,7 @@ mod registries {
         std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask e2e"))
     }
 
-    /// A client for both registries, which speak plain HTTP on loopback.
+    /// A client for both registries, which use plain HTTP on loopback.
     fn client() -> RegistryClient {
         let registry = |host: &str| host.parse().expect("a registry name");
         RegistryClient::builder()

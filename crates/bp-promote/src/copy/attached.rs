@@ -1,4 +1,4 @@
-//! Copying what is attached to an image: signatures, attestations, SBOMs, and whatever is attached to those.
+//! Copying referrers of an image: signatures, attestations, SBOMs, and their own referrers.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,7 +25,7 @@ struct Root<'a> {
     walk: &'a Walk,
 }
 
-/// What is attached to one manifest.
+/// The referrers and cosign tags of one manifest.
 pub(super) struct Attached {
     pub(super) referrers: Vec<Digest>,
     /// The cosign tags of the manifest (`sha256-<hex>.sig`, `.att`, `.sbom`).
@@ -45,8 +45,8 @@ pub(super) enum Tagged {
 }
 
 impl Engine {
-    /// Copies what is attached to `top` and to its children, then what is attached to that, and so on. Each manifest is
-    /// visited once, so that a cycle ends. `there`: whether the destination already has `top`.
+    /// Copies the referrers of `top` and of its children, then the referrers of those, and so on. Each manifest is
+    /// visited once, so that a cycle ends. `present`: whether the destination already has `top`.
     pub(super) async fn copy_attached(
         self: &Arc<Self>,
         top: &Manifest,
@@ -55,16 +55,16 @@ impl Engine {
     ) -> Result<(), CopyError> {
         let root = Root { top, present: OnceCell::new_with(present.then_some(())), walk };
         let mut seen = HashSet::new();
-        let mut wave = self.members(top).await?;
-        while !wave.is_empty() {
-            let new: Vec<Digest> = wave.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
+        let mut level = self.members(top).await?;
+        while !level.is_empty() {
+            let new: Vec<Digest> = level.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
             let found = try_join_all(new.iter().map(|subject| self.attached_to(subject, &root))).await?;
-            wave = found.concat();
+            level = found.concat();
         }
         Ok(())
     }
 
-    /// Copies what is attached to one manifest, and publishes it.
+    /// Copies the referrers of one manifest; returns their digests.
     async fn attached_to(
         self: &Arc<Self>,
         subject: &Digest,
@@ -86,7 +86,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// What is attached to one manifest at the source and at the destination, with one list request to each.
+    /// The referrers of one manifest at the source and at the destination, with one list request to each.
     pub(super) async fn attached(&self, subject: &Digest, walk: &Walk) -> Result<Attached, CopyError> {
         let (referrers, tags) = {
             let _permit = self.run.lookups.acquire().await;

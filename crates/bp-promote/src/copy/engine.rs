@@ -307,7 +307,7 @@ impl Engine {
             (Reference::Tag(tag), Some(known)) => !known.contains(tag),
             _ => false,
         };
-        if absent { Ok(None) } else { self.ask(reference).await }
+        if absent { Ok(None) } else { self.request_head(reference).await }
     }
 
     /// The destination's tags, listed once if there are several images. If listing fails, each tag is requested
@@ -339,7 +339,7 @@ impl Engine {
         self.state.get().copied()
     }
 
-    pub(super) async fn ask(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
+    pub(super) async fn request_head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
         let found = self.destination.head(reference).await;
         Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
     }

@@ -65,7 +65,7 @@ impl CopyOptions {
     }
 
     /// Copies only these platforms of an index, with their attestations. They become a new index **with a digest that
-    /// differs** from the source's: what was tested or signed under the old digest is not what is deployed. The report
+    /// differs** from the source's: tests and signatures of the old digest do not apply to it. The report
     /// has both digests.
     pub fn platforms(mut self, platforms: impl IntoIterator<Item = Platform>) -> Self {
         self.platforms = platforms.into_iter().collect();

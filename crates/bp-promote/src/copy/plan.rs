@@ -53,9 +53,9 @@ pub struct CopyPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Planned {
-    /// Which.
+    /// The digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
     /// How it would be stored at the destination. A blob to be mounted is sent if the registry refuses the mount.
     pub how: Transfer,
@@ -65,7 +65,7 @@ pub struct Planned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedReferrer {
-    /// What it is attached to.
+    /// The digest of the manifest that it is attached to.
     pub subject: Digest,
     /// The digest of the referrer.
     pub digest: Digest,

@@ -60,7 +60,7 @@ impl Engine {
         top: &Manifest,
         error: StoreError,
     ) -> Result<(), CopyError> {
-        match self.ask(to).await? {
+        match self.request_head(to).await? {
             Some(found) if found == top.digest => {
                 self.emit_tagged(to, top);
                 Ok(())

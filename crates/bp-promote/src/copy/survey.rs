@@ -173,14 +173,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the registry would be asked to take the blob from another of its repositories.
+    /// Whether the blob would be mounted from another repository of the registry.
     fn is_mounted(&self, blob: &Descriptor) -> bool {
         let Some(to) = self.destination.repository() else { return false };
         let first = self.run.first_upload(to.registry(), &blob.digest).set(to.clone()).is_ok();
         !first || self.mount().is_some()
     }
 
-    /// Looks for what is attached, wave by wave; each once, so that a circle ends.
+    /// Plans the referrers, level by level; each manifest is visited once, so that a cycle ends.
     async fn survey_attached(
         &self,
         top: &Manifest,
@@ -188,14 +188,14 @@ impl Engine {
     ) -> Result<Vec<PlannedReferrer>, CopyError> {
         let mut planned = Vec::new();
         let mut seen = HashSet::new();
-        let mut wave = self.members(top).await?;
-        while !wave.is_empty() {
+        let mut level = self.members(top).await?;
+        while !level.is_empty() {
             let subjects: Vec<Digest> =
-                wave.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
+                level.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
             let found =
                 try_join_all(subjects.iter().map(|subject| self.survey_subject(subject, survey))).await?;
             for referrer in found.into_iter().flatten() {
-                wave.push(referrer.digest.clone());
+                level.push(referrer.digest.clone());
                 planned.push(referrer);
             }
         }

@@ -1,7 +1,7 @@
 //! Origins of credentials: decides which URLs may receive `Authorization`.
 //!
 //! Most request URLs were returned by a registry: redirects, the `Location` of an upload, the `Link` to the next page,
-//! the realm of a challenge. None of them is trusted with credentials because of who returned it.
+//! the realm of a challenge. The login is sent to such a URL only if its origin permits it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -9,13 +9,15 @@ use crate::{net::*, source::*};
 
 #[tokio::test(start_paused = true)]
 async fn rejects_repeated_and_endless_pages() {
-    let endless = |seen: &Seen| {
+    let endless = |seen: &RecordedRequest| {
         let last: u64 = seen.query.rsplit('=').next().and_then(|last| last.parse().ok()).unwrap_or(0);
         format!("{}?last={}", seen.path, last + 1)
     };
-    let same = |seen: &Seen| format!("{}?{}", seen.path, seen.query);
-    let pair = |seen: &Seen| format!("{}?last={}", seen.path, if seen.query.ends_with("=1") { 2 } else { 1 });
-    type Next = fn(&Seen) -> String;
+    let same = |seen: &RecordedRequest| format!("{}?{}", seen.path, seen.query);
+    let pair = |seen: &RecordedRequest| {
+        format!("{}?last={}", seen.path, if seen.query.ends_with("=1") { 2 } else { 1 })
+    };
+    type Next = fn(&RecordedRequest) -> String;
     for (next, bound) in [(same as Next, 2), (pair as Next, 3), (endless as Next, 10_000)] {
         let (client, log) = client(move |seen| {
             let link = format!("<{}>; rel=\"next\"", next(seen));
@@ -34,7 +36,7 @@ async fn rejects_repeated_and_endless_pages() {
         }
         assert!(after <= bound && log.count() - after <= bound, "{after} {}", log.count());
     }
-    fn link_of(seen: &Seen) -> Value {
+    fn link_of(seen: &RecordedRequest) -> Value {
         link(&Digest::sha256(&seen.query), MANIFEST)
     }
 }

@@ -23,7 +23,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 
 /// A request as the server receives it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) scheme: String,
     /// Host in lower case, with its port written out.
@@ -35,14 +35,14 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-impl Seen {
+impl RecordedRequest {
     /// `https://host:443`.
     pub(crate) fn origin(&self) -> String {
         format!("{}://{}", self.scheme, self.authority)
     }
 
-    /// Whether `secret` is in it, in any of the forms in which it may go out.
-    pub(crate) fn shows(&self, secret: &str) -> bool {
+    /// Whether the request contains `secret`, plain or encoded.
+    pub(crate) fn contains_secret(&self, secret: &str) -> bool {
         let encoded = percent_encoding::percent_decode_str(&self.query).decode_utf8_lossy().into_owned();
         let body = percent_encoding::percent_decode(&self.body).decode_utf8_lossy().into_owned();
         let mut texts = vec![self.path.clone(), self.query.clone(), encoded, body];
@@ -58,15 +58,15 @@ impl Seen {
 
 /// The requests so far, in order.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Seen>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<RecordedRequest>>>);
 
 impl Log {
-    pub(crate) fn all(&self) -> Vec<Seen> {
+    pub(crate) fn all(&self) -> Vec<RecordedRequest> {
         self.0.lock().unwrap().clone()
     }
 
     /// The requests to this host.
-    pub(crate) fn to(&self, host: &str) -> Vec<Seen> {
+    pub(crate) fn to(&self, host: &str) -> Vec<RecordedRequest> {
         let host = host.to_owned();
         self.all().into_iter().filter(|seen| seen.authority.starts_with(&host)).collect()
     }
@@ -77,7 +77,9 @@ impl Log {
 }
 
 /// A transport whose requests are answered by `servers`.
-pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> (Transport, Log) {
+pub(crate) fn network(
+    servers: impl Fn(&RecordedRequest) -> Response<Body> + Send + Sync + 'static,
+) -> (Transport, Log) {
     let (log, servers) = (Log::default(), Arc::new(servers));
     let noted = log.clone();
     let transport = transport(tower::service_fn(move |request: Request<Body>| {
@@ -90,7 +92,7 @@ pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 
             let host = authority.rsplit_once('@').map_or(authority.as_str(), |(_, host)| host).to_lowercase();
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
             let port = if scheme == "https" { 443 } else { 80 };
-            let seen = Seen {
+            let seen = RecordedRequest {
                 method: parts.method.to_string(),
                 authority: if has_port { host } else { format!("{host}:{port}") },
                 scheme,
@@ -162,7 +164,7 @@ impl ContentStore {
     }
 
     /// The response to a request for a manifest or blob.
-    pub(crate) fn serve(&self, seen: &Seen) -> Response<Body> {
+    pub(crate) fn serve(&self, seen: &RecordedRequest) -> Response<Body> {
         let name = seen.path.rsplit('/').next().unwrap_or_default();
         let digest = self.tags.get(name).map_or(name, String::as_str);
         match self.documents.get(digest) {

@@ -30,7 +30,7 @@ fn tag() -> Reference {
 }
 
 /// A Basic challenge, unless the request has a login.
-fn basic(seen: &Seen) -> Option<http::Response<bp_promote::registry::Body>> {
+fn basic(seen: &RecordedRequest) -> Option<http::Response<bp_promote::registry::Body>> {
     let challenge = [("www-authenticate", "Basic realm=\"r\"")];
     seen.authorization.is_none().then(|| answer(401, &challenge, ""))
 }
@@ -61,7 +61,7 @@ async fn sends_no_login_after_a_redirect_to_another_origin() {
         let client = builder(transport).credentials(login()).build().unwrap();
         assert_eq!(read(&repository(&client), &blob).await.unwrap(), b"blob");
         let seen = log.all();
-        assert!(seen[1].shows(PASSWORD), "the registry itself receives the login");
+        assert!(seen[1].contains_secret(PASSWORD), "the registry itself receives the login");
         let after: Vec<_> = seen.iter().skip(2).collect();
         assert_eq!(after.len(), 2, "{back}");
         for seen in after {
@@ -88,7 +88,7 @@ async fn ignores_challenges_of_redirect_targets() {
             let error = read(&repository(&client), &blob).await.unwrap_err().to_string();
             assert!(error.contains("https://cdn.example.net"), "{error}");
             for seen in log.to("cdn.example.net") {
-                assert!(!seen.shows(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
+                assert!(!seen.contains_secret(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
                 assert_ne!(seen.path, "/token", "no token is requested");
             }
             assert!(log.count() <= 4, "it is not retried: {}", log.count());
@@ -130,7 +130,10 @@ async fn rejects_list_pages_at_another_host() {
             }
         }
         for seen in log.all() {
-            assert!(seen.origin() == "https://registry.example.com:443" || !seen.shows(PASSWORD), "{seen:?}");
+            assert!(
+                seen.origin() == "https://registry.example.com:443" || !seen.contains_secret(PASSWORD),
+                "{seen:?}"
+            );
         }
     }
 }
@@ -167,7 +170,10 @@ async fn sends_no_login_to_an_upload_at_another_host() {
             repository(&client).put_blob(&blob, None, source).await.unwrap();
             for seen in log.all() {
                 let own = seen.origin() == "https://registry.example.com:443";
-                assert!(own || !seen.shows(PASSWORD) && seen.authorization.is_none(), "{location}: {seen:?}");
+                assert!(
+                    own || !seen.contains_secret(PASSWORD) && seen.authorization.is_none(),
+                    "{location}: {seen:?}"
+                );
                 assert!(seen.scheme == "https", "{location}: nothing is sent in clear text");
             }
             let last = log.all().pop().unwrap();
@@ -231,7 +237,8 @@ async fn sends_the_login_only_to_safe_realms() {
     ] {
         for login in [Login::password("canary", PASSWORD), Login::identity_token(PASSWORD)] {
             let (result, log) = challenged(registry, login, realm).await;
-            let with_login: Vec<Seen> = log.all().into_iter().filter(|seen| seen.shows(PASSWORD)).collect();
+            let with_login: Vec<RecordedRequest> =
+                log.all().into_iter().filter(|seen| seen.contains_secret(PASSWORD)).collect();
             match is_asked {
                 true => {
                     result.unwrap_or_else(|error| panic!("{realm}: {error}"));
@@ -269,7 +276,7 @@ async fn sends_no_login_along_a_redirect_of_the_token_service() {
             assert!(error.contains("redirect"), "{error}");
             for seen in log.all() {
                 let is_service = seen.origin() == "https://auth.example.net:443";
-                assert!(is_service || !seen.shows(PASSWORD), "{seen:?}");
+                assert!(is_service || !seen.contains_secret(PASSWORD), "{seen:?}");
             }
         }
     }

@@ -127,7 +127,7 @@ impl Servers {
         TARGETS[at].replace("OWN", own).replace("HOST", host)
     }
 
-    fn answer(&self, seen: &Seen) -> Response<Body> {
+    fn answer(&self, seen: &RecordedRequest) -> Response<Body> {
         if seen.path == "/token" {
             return match self.tokens.lock().unwrap().pop_front().flatten() {
                 Some(at) => {
@@ -243,17 +243,23 @@ fn sends_logins_only_to_the_registry_and_its_token_service() {
             let is_service =
                 (seen.path == "/token" || moved.contains(&seen.origin())) && named.contains(&seen.origin());
             if seen.origin() == origin {
-                *own.lock().unwrap() += usize::from(seen.shows(SECRET) || seen.shows(GRANTED));
+                *own.lock().unwrap() +=
+                    usize::from(seen.contains_secret(SECRET) || seen.contains_secret(GRANTED));
                 continue;
             }
-            prop_assert!(!seen.shows(GRANTED), "the token was sent to {}: {:?}", seen.origin(), seen);
             prop_assert!(
-                is_service || !seen.shows(SECRET),
+                !seen.contains_secret(GRANTED),
+                "the token was sent to {}: {:?}",
+                seen.origin(),
+                seen
+            );
+            prop_assert!(
+                is_service || !seen.contains_secret(SECRET),
                 "the login was sent to {}: {:?}",
                 seen.origin(),
                 seen
             );
-            *services.lock().unwrap() += usize::from(seen.shows(SECRET));
+            *services.lock().unwrap() += usize::from(seen.contains_secret(SECRET));
         }
         Ok(())
     });

@@ -31,7 +31,7 @@ pub(crate) fn of(client: &RegistryClient, host: &str) -> RepositoryClient {
 }
 
 /// An empty registry that accepts everything.
-pub(crate) fn accept_all(seen: &Seen) -> Response<Body> {
+pub(crate) fn accept_all(seen: &RecordedRequest) -> Response<Body> {
     match seen.method.as_str() {
         "POST" => answer(202, &[("location", "/u/1")], ""),
         "PUT" => answer(201, &[], ""),
@@ -41,7 +41,7 @@ pub(crate) fn accept_all(seen: &Seen) -> Response<Body> {
 
 /// A client whose source is served by `source`; all other hosts are empty and accept everything.
 pub(crate) fn client(
-    source: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
+    source: impl Fn(&RecordedRequest) -> Response<Body> + Send + Sync + 'static,
 ) -> (RegistryClient, Log) {
     let (transport, log) = network(move |seen| match seen.authority.starts_with(SRC) {
         true => source(seen),

@@ -16,10 +16,10 @@ use crate::store::RequestCounter;
 pub(in crate::registry) struct LayerChecks {
     client: Client,
     repository: Repository,
-    waiting: Mutex<Vec<Question>>,
+    waiting: Mutex<Vec<PendingCheck>>,
 }
 
-struct Question {
+struct PendingCheck {
     digest: Digest,
     answer: oneshot::Sender<bool>,
 }
@@ -34,7 +34,7 @@ impl LayerChecks {
         Arc::new(LayerChecks { client, repository, waiting: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PendingCheck>> {
         lock(&self.waiting)
     }
 
@@ -47,7 +47,7 @@ impl LayerChecks {
         let (answer, answered) = oneshot::channel();
         let waiting = {
             let mut waiting = self.lock();
-            waiting.push(Question { digest: digest.clone(), answer });
+            waiting.push(PendingCheck { digest: digest.clone(), answer });
             waiting.len()
         };
         // The call runs in its own task, since the first caller may be cancelled before the others have their result.
@@ -55,28 +55,28 @@ impl LayerChecks {
         match waiting {
             1 => drop(tokio::spawn(async move {
                 tokio::time::sleep(Self::WINDOW).await;
-                checks.ask(&requests).await;
+                checks.send_batch(&requests).await;
             })),
-            Self::MAX_DIGESTS => drop(tokio::spawn(async move { checks.ask(&requests).await })),
+            Self::MAX_DIGESTS => drop(tokio::spawn(async move { checks.send_batch(&requests).await })),
             _ => {}
         }
         answered.await.ok()
     }
 
-    async fn ask(&self, requests: &RequestCounter) {
-        let questions = {
+    async fn send_batch(&self, requests: &RequestCounter) {
+        let pending = {
             let mut waiting = self.lock();
             let count = waiting.len().min(Self::MAX_DIGESTS);
             waiting.drain(..count).collect::<Vec<_>>()
         };
-        if questions.is_empty() {
+        if pending.is_empty() {
             return;
         }
         requests.add();
         let account = self.repository.registry().ecr().map(|(account, _)| account.to_owned());
         let call = self.client.batch_check_layer_availability().set_registry_id(account);
         let call = call.repository_name(self.repository.path());
-        let digests = questions.iter().map(|question| question.digest.to_string()).collect();
+        let digests = pending.iter().map(|question| question.digest.to_string()).collect();
         let answer = match call.set_layer_digests(Some(digests)).send().await {
             Ok(answer) => answer,
             Err(error) => {
@@ -93,8 +93,8 @@ impl LayerChecks {
             .filter(|layer| layer.layer_availability() == Some(&LayerAvailability::Available))
             .filter_map(|layer| layer.layer_digest())
             .collect();
-        for Question { digest, answer } in
-            questions.into_iter().filter(|q| !failed.contains(q.digest.as_str()))
+        for PendingCheck { digest, answer } in
+            pending.into_iter().filter(|q| !failed.contains(q.digest.as_str()))
         {
             // The caller may have been cancelled.
             let _ = answer.send(available.contains(digest.as_str()));
