@@ -92,7 +92,7 @@ async fn packing_to_a_pipe_writes_the_same_bytes_as_to_a_file() {
 
     let (reader, writer) = std::io::pipe().unwrap();
     let packed = tokio::spawn(async move { layout.pack(writer).await.map(drop) });
-    let unpacked = OciLayout::unpack(reader, directory.path().join("there")).await.unwrap();
+    let unpacked = OciLayout::unpack(reader, directory.path().join("unpacked")).await.unwrap();
     packed.await.unwrap().unwrap();
     load(&world, unpacked).await.unwrap();
     world.assert_copied(&image);

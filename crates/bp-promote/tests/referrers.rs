@@ -71,8 +71,9 @@ async fn copies_referrers_of_the_index_its_platforms_and_other_referrers() {
     world.assert_copied(&image);
     let destination = world.sandbox.registry(DST);
     for digest in &attached {
-        let (there, here) = (source.manifest("shop/web", digest), destination.manifest("shop/web", digest));
-        assert_eq!(here.unwrap().bytes, there.unwrap().bytes);
+        let (original, copied) =
+            (source.manifest("shop/web", digest), destination.manifest("shop/web", digest));
+        assert_eq!(copied.unwrap().bytes, original.unwrap().bytes);
     }
     assert_eq!(destination.tags("shop/web").len(), 1, "the registry maintains the lists");
 
