@@ -102,7 +102,7 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
     let rule = ["--to", "staging", "--all-tags", "semver:>=1.4, <2"];
     let end = stage.run("promote", &[&rule[..], &["--plan"]].concat()).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
-    assert!(end.stdout.contains("2 of 2 images change"), "{}", end.stdout);
+    assert!(end.stdout.contains("2 of 2 images to change"), "{}", end.stdout);
     let staging = stage.world.config.environments()[1].clone();
     let tags = || stage.world.sandbox.registry(staging.registry().as_str()).tags("shop/web");
     let before = tags();

@@ -1,3 +1,4 @@
+//! Copy one image, or all tags of a repository, for the copy benchmark:
 //! `copy-benchmark [--trust-destination] [--all-tags] [--concurrency=N] SOURCE DESTINATION`
 
 use bp_artifact::{ImageRef, Repository, Tag};

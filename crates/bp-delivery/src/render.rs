@@ -17,7 +17,7 @@ use bp_artifact::{
     text,
 };
 use bp_eks::traffic::{SlotState, Traffic};
-use bp_promote::copy::{Carried, CopyEvent};
+use bp_promote::copy::{CopyEvent, Transfer};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -318,7 +318,7 @@ impl Show for CopyEvent {
                 // The entries of the blobs say the same.
                 logged: false,
             },
-            CopyEvent::Blob { how, .. } | CopyEvent::Manifest { how, .. } if *how != Carried::Sent => {
+            CopyEvent::Blob { how, .. } | CopyEvent::Manifest { how, .. } if *how != Transfer::Sent => {
                 View::Nothing
             }
             CopyEvent::Referrer { .. } => View::Nothing,

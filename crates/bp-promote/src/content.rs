@@ -1,4 +1,4 @@
-//! What registries and layouts hold: manifests, and the descriptors that link them.
+//! Manifests, indexes and descriptors: what registries and OCI layouts store besides blobs.
 
 use std::{fmt, sync::LazyLock};
 
@@ -11,17 +11,17 @@ use serde::{
 };
 use serde_json::Value;
 
-/// All manifests that a registry may hold.
+/// The `Accept` header for manifests of any type that a registry may store.
 pub(crate) static ACCEPT: LazyLock<String> = LazyLock::new(|| {
     format!("{}, application/vnd.oci.artifact.manifest.v1+json, */*;q=0.5", media_type::IMAGES.join(", "))
 });
 
-/// The name of a manifest in a repository or layout: a tag, or its digest.
+/// A reference to a manifest in a repository or layout: a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
-    /// A name that may move.
+    /// A tag, which may be moved.
     Tag(Tag),
-    /// The identity.
+    /// A digest, which identifies the content.
     Digest(Digest),
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
-    /// What `image` asks for: its digest if it has one, else its tag.
+    /// The reference in `image`: its digest if it has one, otherwise its tag.
     pub fn from_image(image: &ImageRef) -> Self {
         match (image.digest(), image.tag()) {
             (Some(digest), _) => Reference::Digest(digest.clone()),
@@ -57,48 +57,48 @@ impl From<Digest> for Reference {
     }
 }
 
-/// A link to other content.
+/// A descriptor: the type, digest and size of other content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Descriptor {
-    /// What it is. Empty where a manifest leaves it out.
+    /// The media type. Empty if the manifest omits it.
     #[serde(default, deserialize_with = "null_as_default")]
     pub media_type: String,
-    /// Its digest.
+    /// The digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The size in bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
-    /// Where else it can be had. Such a layer is not pushed to registries.
+    /// Other locations of the content. A layer with URLs (a foreign layer) is not pushed to registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub urls: Vec<String>,
-    /// The content itself in base64, where it is small and comes along.
+    /// The content in base64, if it is embedded in the descriptor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// What an artifact is, in a list of referrers.
+    /// The artifact type, in a list of referrers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Whatever somebody noted beside the link.
+    /// The annotations of the descriptor.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     annotations: Value,
 }
 
 impl Descriptor {
-    /// An annotation of the link.
+    /// The value of an annotation.
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.get(name)?.as_str()
     }
 
-    /// The content that comes along, if it is what the digest says.
+    /// The embedded content, if it matches the size and the digest.
     pub(crate) fn inline(&self) -> Option<Bytes> {
         let bytes = BASE64_STANDARD.decode(self.data.as_ref()?).ok()?;
-        let right =
+        let matches =
             bytes.len() as u64 == self.size && Digest::of(self.digest.algorithm(), &bytes) == self.digest;
-        right.then(|| bytes.into())
+        matches.then(|| bytes.into())
     }
 
-    /// A link to `bytes`.
+    /// A descriptor of content with this type, digest and size.
     pub fn of(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
         Descriptor {
             media_type: media_type.into(),
@@ -112,11 +112,11 @@ impl Descriptor {
     }
 }
 
-/// A manifest or index, byte for byte as it was read.
+/// A manifest or index, with the exact bytes that were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Manifest {
-    /// What it is, by the registry's Content-Type or its own `mediaType`.
+    /// The media type, from the registry's Content-Type or the manifest's own `mediaType`.
     pub media_type: String,
     /// The digest of the bytes.
     pub digest: Digest,
@@ -124,15 +124,15 @@ pub struct Manifest {
     pub bytes: Bytes,
 }
 
-/// What a manifest links to.
+/// The descriptors in a manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Links {
-    /// Configuration and layers, foreign ones left out, each once.
+    /// Configuration and layers, without foreign layers and duplicates.
     pub blobs: Vec<Descriptor>,
-    /// The manifests of an index, each once.
+    /// The manifests of an index, without duplicates.
     pub manifests: Vec<Descriptor>,
-    /// What it refers to as its subject.
+    /// The subject that the manifest refers to.
     pub subject: Option<Descriptor>,
 }
 
@@ -151,11 +151,15 @@ struct Document {
 }
 
 impl Manifest {
-    /// Takes `bytes` for a manifest. `told` is the Content-Type, `expected` the digest that was asked for.
+    /// Reads `bytes` as a manifest. `content_type` is the Content-Type, `expected` the requested digest.
     ///
     /// # Errors
-    /// When the digest is another one, or neither side says what the bytes are.
-    pub fn read(told: Option<&str>, expected: Option<&Digest>, bytes: Bytes) -> Result<Self, ManifestError> {
+    /// When the digest differs from `expected`, or neither the Content-Type nor the manifest states a media type.
+    pub fn read(
+        content_type: Option<&str>,
+        expected: Option<&Digest>,
+        bytes: Bytes,
+    ) -> Result<Self, ManifestError> {
         let digest = match expected {
             Some(expected) => Digest::of(expected.algorithm(), &bytes),
             None => Digest::sha256(&bytes),
@@ -163,34 +167,36 @@ impl Manifest {
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(ManifestError::Digest { expected: expected.clone(), found: digest });
         }
-        let told = told.map(|told| told.split(';').next().unwrap_or(told).trim()).filter(|told| {
-            !matches!(*told, "" | "application/json" | "application/octet-stream" | "text/plain")
-        });
-        let media_type = match told {
-            Some(told) => told.to_owned(),
+        let content_type = content_type
+            .map(|content_type| content_type.split(';').next().unwrap_or(content_type).trim())
+            .filter(|content_type| {
+                !matches!(*content_type, "" | "application/json" | "application/octet-stream" | "text/plain")
+            });
+        let media_type = match content_type {
+            Some(content_type) => content_type.to_owned(),
             None => document(&bytes)?.media_type.ok_or_else(|| ManifestError::Malformed {
-                reason: "neither the registry nor its mediaType says what it is".to_owned(),
+                reason: "it has no mediaType, and the registry sent no media type either".to_owned(),
             })?,
         };
         Ok(Manifest { media_type, digest, bytes })
     }
 
-    /// What it links to.
+    /// The descriptors in the manifest.
     ///
     /// # Errors
-    /// When it is not the JSON of a manifest.
+    /// When the bytes are not the JSON of a manifest.
     pub fn links(&self) -> Result<Links, ManifestError> {
         let Document { config, layers, blobs, manifests, subject, .. } = document(&self.bytes)?;
-        let held = config.into_iter().chain(layers).chain(blobs).filter(|blob| blob.urls.is_empty());
-        Ok(Links { blobs: once(held), manifests: once(manifests), subject })
+        let pushed = config.into_iter().chain(layers).chain(blobs).filter(|blob| blob.urls.is_empty());
+        Ok(Links { blobs: once(pushed), manifests: once(manifests), subject })
     }
 
-    /// Its configuration, if it is a manifest that has one.
+    /// The descriptor of its configuration, if it has one.
     pub fn config(&self) -> Option<Descriptor> {
         document(&self.bytes).ok()?.config
     }
 
-    /// The link to it.
+    /// The descriptor of the manifest itself.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::of(self.media_type.clone(), self.digest.clone(), self.bytes.len() as u64)
     }
@@ -200,7 +206,7 @@ fn document(bytes: &[u8]) -> Result<Document, ManifestError> {
     object(bytes).map_err(|error| ManifestError::Malformed { reason: error.to_string() })
 }
 
-/// Reads a JSON object. Without this check an array would do too, as a list of the object's fields.
+/// Reads a JSON object. Without the check serde would also accept an array, as the fields in order.
 pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     match bytes.trim_ascii_start().first() {
         Some(b'{') => serde_json::from_slice(bytes),
@@ -208,7 +214,7 @@ pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T>
     }
 }
 
-/// Reads `null` as the absence of a value: that is how Go writes an empty list.
+/// Reads `null` as the default: Go serialises an empty list as `null`.
 pub(crate) fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de> + Default,
@@ -217,12 +223,12 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Sizes are those of the specification, which knows no larger ones than an `int64` holds.
+/// A size must fit into an `int64`, as in the specification.
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let size = u64::deserialize(deserializer)?;
     match i64::try_from(size) {
         Ok(_) => Ok(size),
-        Err(_) => Err(D::Error::custom(format_args!("a descriptor claims {size} bytes"))),
+        Err(_) => Err(D::Error::custom(format_args!("the size {size} of a descriptor exceeds an int64"))),
     }
 }
 
@@ -240,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn links_hold_each_blob_once_and_no_foreign_layer() {
+    fn links_omit_duplicate_blobs_and_foreign_layers() {
         let foreign = descriptor("f").replace('}', r#","urls":["https://example.com/f"]}"#);
         let [a, b] = [descriptor("a"), descriptor("b")];
         let text = format!(r#"{{"schemaVersion":2,"config":{a},"layers":[{b},{b},{foreign},{a}]}}"#);
@@ -251,17 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn the_registry_says_what_it_is_or_else_the_manifest_itself() {
+    fn the_content_type_takes_precedence_over_the_own_media_type() {
         let own: Bytes = r#"{"mediaType":"own/type"}"#.into();
-        let read = |told| Manifest::read(told, None, own.clone()).unwrap().media_type;
-        assert_eq!(read(Some("told/type; charset=utf-8")), "told/type");
+        let read = |content_type| Manifest::read(content_type, None, own.clone()).unwrap().media_type;
+        assert_eq!(read(Some("header/type; charset=utf-8")), "header/type");
         assert_eq!(read(Some("application/json")), "own/type");
         assert_eq!(read(None), "own/type");
         assert!(matches!(Manifest::read(None, None, "{}".into()), Err(ManifestError::Malformed { .. })));
     }
 
     #[test]
-    fn other_bytes_are_refused() {
+    fn rejects_bytes_with_another_digest() {
         let asked = Digest::sha256("{}");
         assert!(Manifest::read(Some("a/b"), Some(&asked), "{}".into()).is_ok());
         let error = Manifest::read(Some("a/b"), Some(&asked), "{} ".into()).unwrap_err();

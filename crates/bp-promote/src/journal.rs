@@ -1,4 +1,4 @@
-//! What a run has begun, in a file, so that another process goes on with it.
+//! A journal file of begun destinations and open uploads, so that another process can resume a run.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,15 +16,15 @@ use bp_artifact::{Digest, sync::lock, time::TimeSource};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A file that remembers which destinations were begun, and which uploads of large blobs are open there.
+/// A file that records which destinations were written to, and which uploads of large blobs are open.
 ///
-/// A run that is killed leaves blobs in a repository that may look new, because nothing is named yet: without a journal
-/// they are sent again. With it they are looked for; and where the registry keeps what it has of an upload, that goes
-/// on in the middle.
+/// A killed run leaves blobs in a repository that looks empty because it has no tags yet: without a journal they are
+/// uploaded again. With a journal they are found; and an interrupted upload is resumed in the middle if the registry
+/// keeps the bytes received so far.
 ///
-/// The journal is believed for nothing but where to look: what it says is there is asked for, and what it says was
-/// uploaded is checked by the registry against the digest. One that is old, torn or of another run does no harm. Each
-/// line is one JSON object, appended at once; lines that cannot be read, and those older than a day, are skipped.
+/// The journal is only a hint: recorded blobs are checked at the registry, and a resumed upload is verified by the
+/// registry against the digest. An outdated, truncated or foreign journal is therefore harmless. Each line is one JSON
+/// object, appended in one write; unreadable lines, and those older than a day, are ignored.
 ///
 /// ```
 /// use bp_promote::{Journal, RegistryClient};
@@ -35,9 +35,9 @@ use serde::{Deserialize, Serialize};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Journal(Arc<Inner>);
+pub struct Journal(Arc<Shared>);
 
-struct Inner {
+struct Shared {
     path: PathBuf,
     time: TimeSource,
     large: AtomicU64,
@@ -50,12 +50,12 @@ struct Known {
     uploads: HashMap<(String, Digest), Upload>,
 }
 
-/// An upload that is open.
+/// An open upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upload {
-    /// Where it goes on.
+    /// The URL to resume at.
     pub(crate) location: String,
-    /// How much of it the registry is known to have, where it does not tell itself.
+    /// The number of bytes that the registry has, for a registry that does not report it.
     pub(crate) offset: u64,
 }
 
@@ -63,22 +63,22 @@ pub(crate) struct Upload {
 struct Line {
     at: Timestamp,
     destination: String,
-    /// None for a destination that was begun.
+    /// `None` for a destination that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blob: Option<Digest>,
-    /// None for a blob whose upload is over.
+    /// `None` for a blob whose upload is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upload: Option<Upload>,
 }
 
 impl Journal {
-    /// Smaller blobs are sent again rather than asked for.
+    /// Smaller blobs are uploaded again, which is cheaper than a request for the upload's state.
     const LARGE: u64 = 8 << 20;
-    /// Registries forget what is not finished; after this time it is not even asked for.
+    /// Registries discard unfinished uploads; after this time the registry is not even asked.
     const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-    /// Opens a journal; makes it when there is none. The file is the user's alone: the places of open uploads may be
-    /// all that it takes to write there.
+    /// Opens a journal, or creates it. Only the user may read the file (mode 0600): the URL of an open upload may be
+    /// sufficient to write to it.
     ///
     /// # Errors
     /// When the file cannot be read or written.
@@ -86,7 +86,7 @@ impl Journal {
         Self::open_at(path, TimeSource::system())
     }
 
-    /// The same with a clock of the caller's.
+    /// As [`open`](Self::open), with a clock of the caller's.
     ///
     /// # Errors
     /// When the file cannot be read or written.
@@ -100,7 +100,7 @@ impl Journal {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         if bytes.last().is_some_and(|last| *last != b'\n') {
-            // A line that was torn must not spoil the next one.
+            // Keeps a truncated last line separate from the next one.
             file.write_all(b"\n")?;
         }
         let mut known = Known { file, begun: HashSet::new(), uploads: HashMap::new() };
@@ -109,11 +109,11 @@ impl Journal {
         for line in lines.filter(|line: &Line| line.at >= oldest) {
             known.take(line);
         }
-        Ok(Journal(Arc::new(Inner { path, time, large: Self::LARGE.into(), known: Mutex::new(known) })))
+        Ok(Journal(Arc::new(Shared { path, time, large: Self::LARGE.into(), known: Mutex::new(known) })))
     }
 
-    /// Uploads of blobs of at least so many bytes can go on in the middle, at the price of one more request for each; by
-    /// default from 8 MiB.
+    /// Sets the size in bytes from which uploads of blobs can be resumed, at the cost of one more request each; default
+    /// 8 MiB.
     pub fn resume_from(self, bytes: u64) -> Self {
         self.0.large.store(bytes, Ordering::Relaxed);
         self
@@ -123,7 +123,7 @@ impl Journal {
         size >= self.0.large.load(Ordering::Relaxed)
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -132,12 +132,12 @@ impl Journal {
         lock(&self.0.known)
     }
 
-    /// Whether something was begun there.
+    /// Whether this destination was written to.
     pub(crate) fn has_begun(&self, destination: &str) -> bool {
         self.lock().begun.contains(destination)
     }
 
-    /// Something is about to be written there.
+    /// Records that the destination is about to be written to.
     pub(crate) fn begin(&self, destination: &str) {
         if !self.has_begun(destination) {
             self.note(destination, None, None);
@@ -148,12 +148,12 @@ impl Journal {
         self.lock().uploads.get(&(destination.to_owned(), blob.clone())).cloned()
     }
 
-    /// An upload is open, and there it goes on.
+    /// Records an open upload.
     pub(crate) fn open_upload(&self, destination: &str, blob: &Digest, upload: Upload) {
         self.note(destination, Some(blob), Some(upload));
     }
 
-    /// An upload is over, or hopeless.
+    /// Records that an upload was completed or cannot be resumed.
     pub(crate) fn close_upload(&self, destination: &str, blob: &Digest) {
         if self.upload(destination, blob).is_some() {
             self.note(destination, Some(blob), None);
@@ -166,9 +166,9 @@ impl Journal {
         let mut known = self.lock();
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
-        // One write for one line. A journal that cannot be written only makes the next run slower.
+        // One write per line. A failure is only logged: the next run is slower without the line.
         if let Err(error) = known.file.write_all(&text) {
-            tracing::warn!(%error, path = %self.0.path.display(), "the journal cannot be written");
+            tracing::warn!(%error, path = %self.0.path.display(), "failed to write the journal");
         }
         known.take(line);
     }
@@ -190,7 +190,7 @@ impl Known {
     }
 }
 
-/// Without what is in it.
+/// Omits the content, which may be secret.
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal").field("path", &self.0.path).finish_non_exhaustive()
@@ -201,63 +201,63 @@ impl std::fmt::Debug for Journal {
 mod tests {
     use super::*;
 
-    const THERE: &str = "r.example.com/shop/web";
+    const REPOSITORY: &str = "r.example.com/shop/web";
 
     fn upload(offset: u64) -> Upload {
         Upload { location: "https://r.example.com/u/1?_state=x".into(), offset }
     }
 
     #[test]
-    fn what_was_noted_is_known_to_the_next_process() {
+    fn the_next_process_reads_what_was_recorded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
         let [a, b] = ["a", "b"].map(Digest::sha256);
         let first = Journal::open(&path).unwrap();
-        assert!(!first.has_begun(THERE));
-        first.begin(THERE);
-        first.begin(THERE);
+        assert!(!first.has_begun(REPOSITORY));
+        first.begin(REPOSITORY);
+        first.begin(REPOSITORY);
         for blob in [&a, &b] {
-            first.open_upload(THERE, blob, upload(1));
+            first.open_upload(REPOSITORY, blob, upload(1));
         }
-        first.open_upload(THERE, &a, upload(7));
-        first.close_upload(THERE, &b);
+        first.open_upload(REPOSITORY, &a, upload(7));
+        first.close_upload(REPOSITORY, &b);
         drop(first);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
         let next = Journal::open(&path).unwrap();
-        assert!(next.has_begun(THERE) && !next.has_begun("other"));
-        assert_eq!((next.upload(THERE, &a), next.upload(THERE, &b)), (Some(upload(7)), None));
+        assert!(next.has_begun(REPOSITORY) && !next.has_begun("other"));
+        assert_eq!((next.upload(REPOSITORY, &a), next.upload(REPOSITORY, &b)), (Some(upload(7)), None));
         assert_eq!(next.upload("other", &a), None);
     }
 
     #[test]
-    fn what_is_torn_or_old_or_no_journal_does_no_harm() {
+    fn ignores_truncated_outdated_and_foreign_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
         let blob = Digest::sha256("a");
         let journal = Journal::open(&path).unwrap();
-        journal.open_upload(THERE, &blob, upload(1));
-        journal.open_upload(THERE, &blob, upload(2));
+        journal.open_upload(REPOSITORY, &blob, upload(1));
+        journal.open_upload(REPOSITORY, &blob, upload(2));
         let text = std::fs::read(&path).unwrap();
         for cut in 0..text.len() {
             std::fs::write(&path, &text[..cut]).unwrap();
             let torn = Journal::open(&path).unwrap();
-            torn.begin(THERE);
-            assert!(Journal::open(&path).unwrap().has_begun(THERE), "{cut}");
+            torn.begin(REPOSITORY);
+            assert!(Journal::open(&path).unwrap().has_begun(REPOSITORY), "{cut}");
         }
         std::fs::write(&path, [&b"\xff\xfe{}\n[1]\n"[..], &text].concat()).unwrap();
-        assert_eq!(Journal::open(&path).unwrap().upload(THERE, &blob), Some(upload(2)));
+        assert_eq!(Journal::open(&path).unwrap().upload(REPOSITORY, &blob), Some(upload(2)));
         let later = TimeSource::system().now() + Duration::from_secs(25 * 3600);
         let later = Journal::open_at(&path, TimeSource::from_fn(move || later)).unwrap();
-        assert_eq!(later.upload(THERE, &blob), None);
+        assert_eq!(later.upload(REPOSITORY, &blob), None);
     }
 
     #[cfg(unix)]
     #[test]
-    fn it_is_the_users_alone_and_is_not_printed() {
+    fn only_the_user_can_read_it_and_debug_omits_its_content() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path().join("journal")).unwrap();
-        journal.open_upload(THERE, &Digest::sha256("a"), upload(1));
+        journal.open_upload(REPOSITORY, &Digest::sha256("a"), upload(1));
         assert_eq!(std::fs::metadata(journal.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!format!("{journal:?}").contains("_state"));
     }

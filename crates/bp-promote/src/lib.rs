@@ -1,7 +1,8 @@
-//! Carry an image, byte for byte, from one registry to another.
+//! Copy container images between OCI registries, byte for byte, and promote them from one environment to the next.
 //!
-//! The digest is the identity: what arrives is what was sent, every byte hashed on the way, children before parents
-//! and the name last. A copy can be killed at any time and run again; an equal tag costs one request on each side.
+//! An image is identified by its digest: every byte is hashed while it is copied, blobs and child manifests are stored
+//! before their parents, and the tag is pushed last. A copy can be killed at any time and rerun. A tag that already
+//! points to the image costs one request on each side.
 //!
 //! ```
 //! use bp_artifact::ImageRef;
@@ -9,7 +10,7 @@
 //! use bp_sandbox::{ImageBuilder, Sandbox, registry::RegistryOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // Two registries in memory, and a real image in one of them.
+//! // Two in-memory registries, and an image in one of them.
 //! let sandbox = Sandbox::builder()
 //!     .registry("dev.example.com", RegistryOptions::default())
 //!     .registry("prod.example.com", RegistryOptions::default())
@@ -27,7 +28,7 @@
 //!
 //! assert_eq!(report.digest.as_str(), image.digest());
 //! assert_eq!(sandbox.registry("prod.example.com").tags("shop/web")["1.4.2"], image.digest());
-//! // What deploys is the digest:
+//! // Deploy by digest:
 //! let deployable = report.image_in(to.repository())?;
 //! assert!(deployable.reference.to_string().starts_with("prod.example.com/shop/web@sha256:"));
 //!
@@ -37,20 +38,21 @@
 //! ```
 //!
 //! # Modules
-//! - [`mod@copy`]: one image or many in a run, with referrers, platforms and no clobbering; [plan](copy::plan()) first and
-//!   [apply](copy::apply) later; events of blobs, bytes, mounts and retries as they happen.
-//! - [`registry`]: the client by itself, logins, and a resolver from a tag to its digest.
-//! - [`layout`]: directories and tar archives as source and destination.
-//! - [`store`]: the traits for a source or destination of your own.
-//! - [`Journal`]: another process continues where this one was killed. [`PromotionRecord`]: what a tag pointed to before.
+//! - [`mod@copy`]: copy one image or several, with referrers, platform selection and a no-clobber mode;
+//!   [plan](copy::plan()) first and [apply](copy::apply) later; events for blobs, bytes, mounts and retries.
+//! - [`registry`]: the registry client, credentials, and a resolver from tags to digests.
+//! - [`layout`]: OCI image layouts, as directories and tar archives, as source and destination.
+//! - [`store`]: the traits to implement for a custom source or destination.
+//! - [`Journal`]: lets another process continue after this one was killed. [`PromotionRecord`]: what a tag pointed to
+//!   before.
 //!
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `ecr` | `registry::EcrClients`: logins, layer checks and, by option, uploads in parts of Amazon ECR by injected `aws_sdk_ecr::Client`s |
+//! | `ecr` | Amazon ECR's API through injected `aws_sdk_ecr::Client`s: logins, layer checks, uploads in parts |
 //!
 //! # Permissions
-//! Pull from the source, pull and push at the destination; see [`copy()`] for Amazon ECR's actions.
+//! Pull from the source, pull and push at the destination; see [`copy()`] for the Amazon ECR actions.
 
 pub mod content;
 pub mod copy;

@@ -1,4 +1,4 @@
-//! What was promoted: a record that stays beside the image.
+//! Promotion records: source, destination and previous digest of a promoted image, attached to it as an artifact.
 
 use bp_artifact::{
     Digest, Repository,
@@ -17,40 +17,40 @@ use crate::{
     store::{BlobStream, PutError, StoreError},
 };
 
-/// By what the records of one image are told apart in a list.
+/// The annotations that distinguish the records of one image in a list of referrers.
 const SOURCE: &str = "dev.bp-promote.source";
 const DESTINATION: &str = "dev.bp-promote.destination";
 const REFERENCE: &str = "dev.bp-promote.reference";
 
-/// Which image was carried from where to where, and what was there before: the way back.
+/// Which image was promoted from where to where, and what the reference pointed to before, for a rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PromotionRecord {
     /// [`PromotionRecord::MEDIA_TYPE`].
     pub media_type: String,
-    /// The image, the same on both sides.
+    /// The digest of the image.
     pub digest: Digest,
-    /// Where it came from.
+    /// The source repository.
     pub source: Repository,
-    /// Where it went.
+    /// The destination repository.
     pub destination: Repository,
-    /// Its name there: a tag, or the digest.
+    /// The destination's reference: a tag, or the digest.
     pub reference: String,
-    /// What that name named before.
+    /// What that reference pointed to before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// What had to be done.
+    /// The outcome of the copy.
     pub outcome: CopyOutcome,
-    /// When.
+    /// The time of the promotion.
     pub at: Timestamp,
 }
 
 impl PromotionRecord {
-    /// The media type of a record, in a registry and in its own first field.
+    /// The media type of a record, in a registry and in its own `mediaType` field.
     pub const MEDIA_TYPE: &str = "application/vnd.bp.promotion.v1+json";
 
-    /// The record of an image of a run; none when it was not copied.
+    /// The record for an image of a run; `None` if it was not copied.
     pub fn of(
         image: &ImageReport,
         source: &Repository,
@@ -70,24 +70,24 @@ impl PromotionRecord {
         })
     }
 
-    /// Attaches the record to the image, in the repository where it went: an artifact whose subject is the image. Gives
-    /// the artifact's digest.
+    /// Attaches the record to the image in the destination repository, as an artifact whose subject is the image.
+    /// Returns the artifact's digest.
     ///
-    /// Where nothing had to be done and a record of the same image, name and source is there already, that one stays the
-    /// only one: a promotion that is run again leaves no second record.
+    /// If the copy changed nothing and a record of the same image, reference and source exists, that record is kept: a
+    /// promotion that is rerun adds no second record.
     ///
     /// # Errors
-    /// When the image is not there, or the registry refuses the record, cannot be asked or does not allow it.
+    /// When the image does not exist, or the registry rejects the record, is unavailable or denies access.
     ///
     /// # Permissions
-    /// Pull and push; as [`RepositoryClient::put_referrer`] and [`RepositoryClient::put_blob`].
+    /// Pull and push; see [`RepositoryClient::put_referrer`] and [`RepositoryClient::put_blob`].
     ///
     /// # Cancel safety
-    /// It may be attached or not; attaching it again changes nothing.
+    /// After cancellation it may be attached or not; attaching it again changes nothing.
     pub async fn attach(&self, repository: &RepositoryClient) -> Result<Digest, StoreError> {
         if self.outcome == CopyOutcome::Unchanged {
             let attached = repository.referrers(&self.digest).await?;
-            if let Some(earlier) = attached.into_iter().find(|attached| self.tells_the_same_as(attached)) {
+            if let Some(earlier) = attached.into_iter().find(|attached| self.is_same_promotion(attached)) {
                 return Ok(earlier.digest);
             }
         }
@@ -123,8 +123,8 @@ impl PromotionRecord {
         Ok(manifest.digest)
     }
 
-    /// Whether what is listed is a record of the same way of the same image.
-    fn tells_the_same_as(&self, listed: &Descriptor) -> bool {
+    /// Whether `listed` is a record of the same promotion of the same image.
+    fn is_same_promotion(&self, listed: &Descriptor) -> bool {
         listed.artifact_type.as_deref() == Some(Self::MEDIA_TYPE)
             && listed.annotation(SOURCE) == Some(&self.source.to_string())
             && listed.annotation(DESTINATION) == Some(&self.destination.to_string())

@@ -1,66 +1,66 @@
-//! Trying again: how often, with which pauses, and who is told.
+//! Retries: how often, with which delays, and who is notified.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder, Retryable as _};
 use bp_artifact::error::Classified;
 
-/// How often something is tried again, and with which pauses: growing ones with jitter, or as long as the registry
-/// asks for with `Retry-After`.
+/// How often a failed operation is retried, and with which delays: exponential with jitter, or as long as the registry
+/// requests with `Retry-After`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     retries: usize,
     first: Duration,
     longest: Duration,
-    patience: Duration,
+    max_retry_after: Duration,
 }
 
 impl RetryPolicy {
-    /// `retries` times after the first attempt. None is possible.
+    /// Up to `retries` attempts after the first one; 0 disables retries.
     pub fn new(retries: usize) -> Self {
         RetryPolicy { retries, ..Self::default() }
     }
 
-    /// The first pause, and the longest that pauses grow to. A first one above the longest is cut to it.
+    /// The first delay, and the maximum that delays grow to. A first delay above the maximum is reduced to it.
     pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
         self.first = first.min(longest);
         self.longest = longest;
         self
     }
 
-    /// The longest `Retry-After` that is waited for; what asks for more fails at once.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    /// The longest `Retry-After` that is waited for, default 300 seconds; a longer one fails immediately.
+    pub fn max_retry_after(mut self, max_retry_after: Duration) -> Self {
+        self.max_retry_after = max_retry_after;
         self
     }
 }
 
 impl Default for RetryPolicy {
-    /// Seven retries, from a quarter of a second to ten.
+    /// Seven retries, with delays from 250 milliseconds to 10 seconds.
     fn default() -> Self {
         RetryPolicy {
             retries: 7,
             first: Duration::from_millis(250),
             longest: Duration::from_secs(10),
-            patience: Duration::from_secs(300),
+            max_retry_after: Duration::from_secs(300),
         }
     }
 }
 
-/// Something failed and is tried again.
+/// A retry of a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// Why, in one line.
+    /// The error, in one line.
     pub reason: String,
-    /// After this pause.
+    /// The delay before the next attempt.
     pub pause: Duration,
 }
 
-/// Who is told of retries.
+/// Called for each retry.
 pub type Observer = Arc<dyn Fn(Retry) + Send + Sync>;
 
-/// An error that may say when to come back.
+/// An error that may state when to retry.
 pub(crate) trait Transient: Classified {
     fn retry_after(&self) -> Option<Duration>;
 }
@@ -80,17 +80,17 @@ impl RetryPolicy {
             .with_max_times(self.retries)
     }
 
-    /// The pauses before the retries, of which there are as many.
+    /// The delays before the retries, one each.
     pub(crate) fn delays(&self) -> ExponentialBackoff {
         self.backoff().build()
     }
 
-    /// A pause that a registry asks for, as far as it is waited for.
+    /// The delay that a registry requests, limited to the longest that is waited for.
     pub(crate) fn bounded(&self, asked: Duration) -> Duration {
-        asked.min(self.patience)
+        asked.min(self.max_retry_after)
     }
 
-    /// Runs `attempt` until it succeeds, fails for good, or the retries are used up.
+    /// Runs `attempt` until it succeeds, fails permanently, or the retries are exhausted.
     pub(crate) async fn run<T, E, F>(
         &self,
         observer: Option<&Observer>,
@@ -100,14 +100,14 @@ impl RetryPolicy {
         E: Transient,
         F: Future<Output = Result<T, E>>,
     {
-        self.run_when(E::is_retryable, telling(observer), attempt).await
+        self.run_when(E::is_retryable, notify_observer(observer), attempt).await
     }
 
-    /// The same, with another opinion on what is worth another attempt.
+    /// As [`run`](Self::run), with another condition for retries and another notification.
     pub(crate) async fn run_when<T, E, F>(
         &self,
-        worth: impl Fn(&E) -> bool,
-        told: impl Fn(&E, Duration),
+        should_retry: impl Fn(&E) -> bool,
+        notify: impl Fn(&E, Duration),
         attempt: impl FnMut() -> F,
     ) -> Result<T, E>
     where
@@ -116,18 +116,20 @@ impl RetryPolicy {
     {
         attempt
             .retry(self.backoff())
-            .when(|error: &E| worth(error) && error.retry_after().is_none_or(|after| after <= self.patience))
+            .when(|error: &E| {
+                should_retry(error) && error.retry_after().is_none_or(|after| after <= self.max_retry_after)
+            })
             .adjust(|error: &E, pause| pause.map(|pause| pause.max(error.retry_after().unwrap_or_default())))
             .notify(|error: &E, pause| {
-                tracing::debug!(%error, ?pause, "trying again");
-                told(error, pause);
+                tracing::debug!(%error, ?pause, "attempt failed, retrying");
+                notify(error, pause);
             })
             .await
     }
 }
 
-/// Tells an observer of another attempt.
-pub(crate) fn telling<E: Transient>(observer: Option<&Observer>) -> impl Fn(&E, Duration) {
+/// Returns a function that notifies an observer of a retry.
+pub(crate) fn notify_observer<E: Transient>(observer: Option<&Observer>) -> impl Fn(&E, Duration) {
     move |error, pause| {
         if let Some(observer) = observer {
             observer(Retry { reason: error.to_string(), pause });

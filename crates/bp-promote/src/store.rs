@@ -1,4 +1,4 @@
-//! Where images come from and go to: registries and OCI layouts.
+//! Traits for sources and destinations of copies: registries, OCI layouts, or custom stores.
 
 use std::{
     collections::HashSet,
@@ -23,11 +23,10 @@ use crate::{
     retry::{Observer, Transient},
 };
 
-/// The bytes of a blob. It ends in an error when they are not those that were asked for, before the last piece is
-/// given.
+/// The bytes of a blob. If they do not match the digest, the stream ends with an error before the last piece.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
 
-/// What went wrong with a source or destination.
+/// An error of a source or destination.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -37,13 +36,13 @@ pub enum StoreError {
     /// An OCI layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A store of the caller's own.
+    /// A custom store.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl StoreError {
-    /// Whether it means that there is no such thing.
+    /// Whether the requested object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(
             self,
@@ -52,12 +51,12 @@ impl StoreError {
         )
     }
 
-    /// Whether a tag is there and may not move.
+    /// Whether the destination refused to move an existing tag.
     pub(crate) fn is_immutable_tag(&self) -> bool {
         matches!(self, StoreError::Registry(error) if error.is_immutable_tag())
     }
 
-    /// Whether the bytes were not those that were asked for.
+    /// Whether the bytes did not match the digest.
     pub fn is_corrupt(&self) -> bool {
         matches!(
             self,
@@ -80,7 +79,7 @@ impl Classified for StoreError {
         match self {
             StoreError::Registry(error) => error.is_retryable(),
             StoreError::Layout(error) => error.is_retryable(),
-            // It knows best how often to try.
+            // A custom store does its own retries.
             StoreError::Other(_) => false,
         }
     }
@@ -95,15 +94,15 @@ impl Transient for StoreError {
     }
 }
 
-/// Which side of a transfer failed.
+/// An error of a blob transfer, by side.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PutError {
     /// Reading.
-    #[error("the source broke off")]
+    #[error("failed to read from the source")]
     Source(#[source] StoreError),
     /// Writing.
-    #[error("the destination failed")]
+    #[error("failed to write to the destination")]
     Destination(#[source] StoreError),
 }
 
@@ -120,15 +119,15 @@ impl Classified for PutError {
         self.inner().class()
     }
 
-    /// Also what came of bytes that were spoilt on the way, or of an upload that the registry forgot.
+    /// Includes errors that result from corrupted bytes, and unknown uploads.
     fn is_retryable(&self) -> bool {
-        let spoilt = |error: &RegistryError| {
+        let is_transfer_error = |error: &RegistryError| {
             ["DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]
                 .iter()
                 .any(|code| error.has_code(code))
         };
         match self {
-            PutError::Destination(StoreError::Registry(error)) if spoilt(error) => true,
+            PutError::Destination(StoreError::Registry(error)) if is_transfer_error(error) => true,
             _ => self.inner().is_retryable(),
         }
     }
@@ -140,53 +139,53 @@ impl Transient for PutError {
     }
 }
 
-/// What a destination is known to hold.
+/// What a destination repository is known to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RepositoryState {
-    /// Nothing was ever pushed there: it has no manifests and no blobs.
+    /// Nothing was ever pushed: there are no manifests and no blobs.
     Empty,
-    /// No tags, so that manifests are not to be expected. It may have blobs of a copy that was killed.
+    /// It has no tags and probably no manifests. It may have blobs of an interrupted copy.
     Untagged,
-    /// Images.
+    /// It has tags.
     Tagged,
 }
 
-/// The tags of a destination.
+/// The result of listing a destination's tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TagList {
-    /// It cannot list them.
+    /// The destination cannot list tags.
     Unavailable,
-    /// It was never pushed to, as with [`RepositoryState::Empty`].
+    /// The repository does not exist, or nothing was ever pushed to it; see [`RepositoryState::Empty`].
     NoRepository,
-    /// All of them.
+    /// All tags.
     Tags(HashSet<Tag>),
 }
 
-/// How a blob came to its destination.
+/// How a blob was stored at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stored {
-    /// Its bytes were sent.
+    /// Its bytes were uploaded.
     Uploaded,
-    /// The registry took it from another of its repositories.
+    /// The registry mounted it from another of its repositories.
     Mounted,
 }
 
-/// What a destination guarantees. By default, nothing.
+/// Guarantees of a destination. By default there are none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// It hashes the blobs that it stores, and rejects those that have another digest.
+    /// Hashes the blobs that it stores, and rejects a mismatch.
     pub checks_digests: bool,
-    /// It rejects a manifest while something is missing that the manifest refers to. It then implements
+    /// Rejects a manifest while content that it refers to is missing. Such a destination implements
     /// [`Destination::publish_if_complete`].
     pub validates_references: bool,
 }
 
 impl Capabilities {
-    /// None.
+    /// No guarantees.
     pub fn new() -> Self {
         Self::default()
     }
@@ -204,50 +203,49 @@ impl Capabilities {
     }
 }
 
-/// Where an image is read.
+/// A store to copy images from.
 pub trait Source: Send + Sync + 'static {
-    /// Its name in messages. Two sources with the same name are the same.
+    /// The name in messages. Two sources with the same name are treated as the same.
     fn name(&self) -> String;
 
-    /// Reads a manifest or index, verified.
+    /// Reads and verifies a manifest or index.
     fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Manifest, StoreError>>;
 
-    /// Reads a blob, verified.
+    /// Reads and verifies a blob.
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>>;
 
-    /// The manifests that have `subject` as theirs.
+    /// The manifests whose subject is `subject`.
     fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>>;
 
-    /// The repository, when it is one of a registry: a destination there may mount its blobs.
+    /// The repository, if the source is one of a registry: a destination in the same registry may mount its blobs.
     fn repository(&self) -> Option<&Repository> {
         None
     }
 
-    /// Reads a blob for a destination that [checks digests](Capabilities::checks_digests): it need not be verified
-    /// here, where that saves something.
+    /// Reads a blob for a destination that [checks digests](Capabilities::checks_digests); verification may be skipped.
     fn unhashed_blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
         self.blob(blob)
     }
 
-    /// The tags under which cosign keeps what belongs to `subject`. By default, none.
+    /// The cosign tags of `subject`. By default none.
     fn attached_tags<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Tag>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// A run begins: requests are counted and retries are reported there.
+    /// Called at the start of a run, with the counter and the observer to use.
     fn begin(&mut self, _: &RunContext) {}
 }
 
-/// Where an image is written. Everything it holds can be seen only when it is complete.
+/// A store to copy images to. Everything in it must be complete before it becomes visible.
 pub trait Destination: Send + Sync + 'static {
-    /// Its name in messages. Two destinations with the same name are the same.
+    /// The name in messages. Two destinations with the same name are treated as the same.
     fn name(&self) -> String;
 
-    /// What `reference` points to now.
+    /// The descriptor that `reference` currently points to.
     fn head<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Option<Descriptor>, StoreError>>;
 
-    /// Stores a blob from `source`, or by a mount from another repository of the same registry. `source` is awaited
-    /// only when the bytes are needed.
+    /// Stores a blob from `source`, or mounts it from another repository of the same registry. `source` is awaited only
+    /// if the bytes are needed.
     fn put_blob<'a>(
         &'a self,
         blob: &'a Descriptor,
@@ -255,54 +253,54 @@ pub trait Destination: Send + Sync + 'static {
         source: BoxFuture<'a, Result<BlobStream, StoreError>>,
     ) -> BoxFuture<'a, Result<Stored, PutError>>;
 
-    /// Stores a manifest under its digest, byte for byte.
+    /// Stores the exact bytes of a manifest under its digest.
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Stores a manifest under the name that it is asked for by: the last step, which makes an image visible.
+    /// Stores a manifest under `reference`: the last step, which makes an image visible.
     fn publish<'a>(
         &'a self,
         reference: &'a Reference,
         manifest: &'a Manifest,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The repository, when it is one of a registry: its blobs may be mounted into others there.
+    /// The repository, if the destination is one of a registry: its blobs may be mounted into others.
     fn repository(&self) -> Option<&Repository> {
         None
     }
 
-    /// What it guarantees.
+    /// The guarantees of the destination.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
 
-    /// What it is known to hold, found out with one request at most. By default images, so that it is asked for each.
+    /// What the destination is known to have, with at most one request. Defaults to `Tagged`: everything is checked.
     fn state(&self) -> BoxFuture<'_, Result<RepositoryState, StoreError>> {
         Box::pin(async { Ok(RepositoryState::Tagged) })
     }
 
-    /// All its tags, where many are to be looked up. By default it is asked for each.
+    /// Lists all tags, when several are needed. By default each tag is requested separately.
     fn tags(&self) -> BoxFuture<'_, Result<TagList, StoreError>> {
         Box::pin(async { Ok(TagList::Unavailable) })
     }
 
-    /// Whether it has the blob. By default every blob is sent.
+    /// Whether the blob exists. By default every blob is sent.
     fn has_blob<'a>(&'a self, _: &'a Descriptor) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async { Ok(false) })
     }
 
-    /// Reads back a manifest that it stores; `None`, the default, where that is not possible. Signatures that a
-    /// destination cannot read back are not merged with those of the source.
+    /// Reads back a stored manifest; `None`, the default, if this is not possible: signatures at the destination are
+    /// then not merged with those of the source.
     fn stored_manifest<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Option<Manifest>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// The manifests that have `subject` as theirs. By default none are known, and all are sent.
+    /// The manifests whose subject is `subject`. By default none are listed, and all are sent.
     fn referrers<'a>(&'a self, _: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    /// Stores a manifest whose subject is `subject`, so that it is listed there. By default it is
-    /// [stored](Self::put_manifest) like any other.
+    /// Stores a manifest and lists it as a referrer of `subject`. By default it is [stored](Self::put_manifest) like
+    /// any other manifest.
     fn put_referrer<'a>(
         &'a self,
         _: &'a Digest,
@@ -311,8 +309,8 @@ pub trait Destination: Send + Sync + 'static {
         self.put_manifest(manifest)
     }
 
-    /// Where the destination [validates references](Capabilities::validates_references): stores a manifest under a tag
-    /// if all that it refers to is there. `false` when it is not; then nothing has changed.
+    /// For a destination that [validates references](Capabilities::validates_references): stores a manifest under a tag
+    /// if all content that it refers to exists. Otherwise returns `false`, without any change.
     fn publish_if_complete<'a>(
         &'a self,
         _: &'a Reference,
@@ -321,16 +319,16 @@ pub trait Destination: Send + Sync + 'static {
         Box::pin(async { Ok(false) })
     }
 
-    /// A run begins: requests are counted and retries are reported there.
+    /// Called at the start of a run, with the counter and the observer to use.
     fn begin(&mut self, _: &RunContext) {}
 
-    /// The run is over: nothing more will be written.
+    /// Called at the end of the run: nothing more will be written.
     fn finish(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
 }
 
-/// What a run has in common with one of its sides.
+/// What a run passes to its source and destination.
 #[derive(Clone)]
 pub struct RunContext {
     requests: RequestCounter,
@@ -343,33 +341,33 @@ impl RunContext {
         RunContext { requests: RequestCounter::default(), observer, keeps_tags }
     }
 
-    /// Where each request is to be counted, for the reports.
+    /// The counter to increment for each request.
     pub fn requests(&self) -> &RequestCounter {
         &self.requests
     }
 
-    /// Whom to report retries to.
+    /// The observer to notify of retries.
     pub fn observer(&self) -> &Observer {
         &self.observer
     }
 
-    /// Whether a tag that the run has not made itself must stay, also one that lists referrers.
+    /// Whether tags that this run did not create must not be moved, including the fallback tags that list referrers.
     pub fn keeps_tags(&self) -> bool {
         self.keeps_tags
     }
 }
 
-/// Counts requests. Cheap to clone; clones count together.
+/// Counts requests. Cheap to clone; clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct RequestCounter(Arc<AtomicU64>);
 
 impl RequestCounter {
-    /// Counts one more.
+    /// Counts one request.
     pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The number of requests counted.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -379,9 +377,9 @@ impl RequestCounter {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ImageAt<S> {
-    /// Where.
+    /// The store.
     pub store: S,
-    /// Under which name.
+    /// The tag or digest.
     pub reference: Reference,
 }
 

@@ -1,4 +1,4 @@
-//! Tar archives that hold an OCI layout.
+//! Tests of tar archives with an OCI layout, as source and destination.
 
 mod common;
 
@@ -26,7 +26,7 @@ async fn load(world: &World, layout: OciLayout) -> Result<CopyReport, CopyError>
     copy(ImageAt::new(layout, tag("v1")), to, CopyOptions::default()).await
 }
 
-/// An archive as other tools write them: names with `./`, the index at the end.
+/// An archive as other tools write it: names with `./`, the index at the end.
 fn foreign(image: &Image, path: &Path) {
     let directory = tempfile::tempdir().unwrap();
     image.write_layout(directory.path(), "v1").unwrap();
@@ -39,7 +39,7 @@ fn foreign(image: &Image, path: &Path) {
 }
 
 #[tokio::test]
-async fn an_archive_is_the_same_bytes_each_time_and_is_read_in_place() {
+async fn archives_are_deterministic_and_read_in_place() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -50,7 +50,7 @@ async fn an_archive_is_the_same_bytes_each_time_and_is_read_in_place() {
     assert_eq!(fs::read(&a).unwrap(), fs::read(&b).unwrap());
     let left: Vec<_> =
         fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "what it was gathered in is gone: {left:?}");
+    assert_eq!(left.len(), 2, "the collected content is removed: {left:?}");
 
     let layout = OciLayout::open(&a).await.unwrap();
     assert_eq!(layout.only_image().await.unwrap(), tag("v1"));
@@ -59,7 +59,7 @@ async fn an_archive_is_the_same_bytes_each_time_and_is_read_in_place() {
 }
 
 #[tokio::test]
-async fn the_archive_of_another_tool_is_read_from_a_file_and_from_a_pipe() {
+async fn reads_archives_of_other_tools_from_files_and_pipes() {
     let image = multi();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
@@ -79,7 +79,7 @@ async fn the_archive_of_another_tool_is_read_from_a_file_and_from_a_pipe() {
 }
 
 #[tokio::test]
-async fn a_layout_goes_through_a_pipe_and_is_the_archive_that_a_file_would_be() {
+async fn packing_to_a_pipe_writes_the_same_bytes_as_to_a_file() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -92,12 +92,12 @@ async fn a_layout_goes_through_a_pipe_and_is_the_archive_that_a_file_would_be() 
 
     let (reader, writer) = std::io::pipe().unwrap();
     let packed = tokio::spawn(async move { layout.pack(writer).await.map(drop) });
-    let there = OciLayout::unpack(reader, directory.path().join("there")).await.unwrap();
+    let unpacked = OciLayout::unpack(reader, directory.path().join("unpacked")).await.unwrap();
     packed.await.unwrap().unwrap();
-    load(&world, there).await.unwrap();
+    load(&world, unpacked).await.unwrap();
     world.assert_copied(&image);
 
-    // Out of an archive too, and always the same bytes.
+    // Packing an archive gives the same bytes too.
     for from in [directory.path().join("layout"), archive.clone()] {
         let bytes = OciLayout::open(&from).await.unwrap().pack(Vec::new()).await.unwrap();
         assert_eq!(bytes, fs::read(&archive).unwrap(), "{}", from.display());
@@ -105,13 +105,13 @@ async fn a_layout_goes_through_a_pipe_and_is_the_archive_that_a_file_would_be() 
 }
 
 #[tokio::test]
-async fn an_archive_that_was_killed_while_it_was_written_is_begun_anew() {
+async fn restarts_an_archive_after_a_kill_while_writing() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
-    // All that a killed run can leave: half an archive, and the manifest of blobs that have gone into it.
+    // What a killed run can leave: half an archive, and a directory without the blobs that were already written.
     let packing = directory.path().join("image.tar.packing");
     image.write_layout(&packing, "v1").unwrap();
     for blob in image.blobs() {
@@ -122,7 +122,7 @@ async fn an_archive_that_was_killed_while_it_was_written_is_begun_anew() {
     assert_eq!(save(&world, &path).await.blobs.sent, 5);
     load(&world, OciLayout::open(&path).await.unwrap()).await.unwrap();
     world.assert_copied(&image);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no other files remain");
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn several_images_in_one_archive_share_their_blobs() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_killed_goes_on_with_what_it_has() {
+async fn resumes_a_killed_run_from_collected_content() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -161,7 +161,7 @@ async fn a_run_that_was_killed_goes_on_with_what_it_has() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_with_the_reason() {
+async fn rejects_unreadable_archives_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
     let refused = async |bytes: &[u8]| {
@@ -172,20 +172,20 @@ async fn what_cannot_be_read_is_refused_with_the_reason() {
     let whole = fs::read(&path).unwrap();
     assert!(refused(&[0x1f, 0x8b, 8, 0]).await.contains("gzip -d"));
     assert!(refused(&[0x28, 0xb5, 0x2f, 0xfd]).await.contains("zstd -d"));
-    // In a header, and in the first blob.
-    assert!(refused(&whole[..1_000]).await.contains("no whole tar archive"));
-    assert!(refused(&whole[..1_540]).await.contains("cut short"));
-    assert!(refused(&[b'x'; 2_000]).await.contains("no whole tar archive"));
-    assert!(refused(b"").await.contains("no file oci-layout"));
+    // Truncated in a header, and in the first blob.
+    assert!(refused(&whole[..1_000]).await.contains("not a complete tar archive"));
+    assert!(refused(&whole[..1_540]).await.contains("is truncated"));
+    assert!(refused(&[b'x'; 2_000]).await.contains("not a complete tar archive"));
+    assert!(refused(b"").await.contains("oci-layout is missing"));
 
     let mut legacy = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(2);
     legacy.append_data(&mut header, "manifest.json", &b"[]"[..]).unwrap();
     let said = refused(&legacy.into_inner().unwrap()).await;
-    assert!(said.contains("docker save") && said.contains("digest is not the registry's"), "{said}");
+    assert!(said.contains("docker save") && said.contains("digest differs from the registry's"), "{said}");
 
-    // An archive is not written in place.
+    // An archive cannot be updated in place.
     foreign(&single(), &path);
     let world = World::plain();
     world.push(&multi());
@@ -193,16 +193,16 @@ async fn what_cannot_be_read_is_refused_with_the_reason() {
     let layout = OciLayout::open(&path).await.unwrap();
     let error = copy(from, ImageAt::new(layout, tag("v2")), CopyOptions::default()).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("write a new one"), "{source}");
+    assert!(source.contains("write a new archive"), "{source}");
 }
 
 #[tokio::test]
-async fn names_that_lead_out_of_the_directory_are_not_unpacked() {
+async fn rejects_entries_outside_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(4);
-    // The writer would not take such a name: it is put into the header by hand.
+    // The writer rejects such a name, so write it into the header directly.
     header.as_old_mut().name[..18].copy_from_slice(b"blobs/../../escape");
     header.set_cksum();
     archive.append(&header, &b"evil"[..]).unwrap();

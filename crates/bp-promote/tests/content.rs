@@ -1,4 +1,4 @@
-//! Content that other tools stumble over.
+//! Tests of unusual content: embedded data, foreign layers, sha512, unknown media types.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn repository(world: &World, host: &str) -> RepositoryClient {
     world.client.repository(&format!("{host}/shop/web").parse().unwrap())
 }
 
-/// A link to `content`, which is pushed to the source.
+/// The descriptor of `content`, which is pushed to the source.
 async fn blob(world: &World, algorithm: Algorithm, media_type: &str, content: &str) -> Value {
     let bytes = Bytes::from(content.to_owned());
     let blob = Descriptor::of(media_type, Digest::of(algorithm, &bytes), bytes.len() as u64);
@@ -30,8 +30,8 @@ async fn blob(world: &World, algorithm: Algorithm, media_type: &str, content: &s
     serde_json::to_value(&blob).unwrap()
 }
 
-/// Pushes a manifest as `v1`, copies it, and holds the copy's bytes and media type against it.
-async fn carried(world: &World, config: &Value, layers: &[Value]) -> bp_promote::CopyReport {
+/// Pushes a manifest as `v1`, copies it, and compares the bytes and the media type of the copy.
+async fn copy_manifest(world: &World, config: &Value, layers: &[Value]) -> bp_promote::CopyReport {
     let text = json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string();
     let manifest = Manifest::read(Some(MANIFEST), None, text.into()).unwrap();
     let name = Reference::Tag("v1".parse().unwrap());
@@ -43,68 +43,68 @@ async fn carried(world: &World, config: &Value, layers: &[Value]) -> bp_promote:
 }
 
 #[tokio::test(start_paused = true)]
-async fn inline_content_is_pushed_without_being_read_and_a_wrong_copy_of_it_is_not_believed() {
+async fn pushes_embedded_content_without_reading_and_ignores_a_mismatch() {
     for (data, reads) in [("{}", 0), ("[]", 1)] {
         let world = World::plain();
         let mut config = blob(&world, Algorithm::Sha256, "application/vnd.oci.empty.v1+json", "{}").await;
         config["data"] = BASE64_STANDARD.encode(data).into();
-        let report = carried(&world, &config, &[]).await;
+        let report = copy_manifest(&world, &config, &[]).await;
         assert_eq!(report.blobs.sent, 1);
         assert_eq!(world.sandbox.ledger().count_of("GET blob"), reads, "{data}");
-        let there = world.sandbox.registry(DST).blob("shop/web", Digest::sha256("{}").as_str());
-        assert_eq!(there.as_deref(), Some(&b"{}"[..]));
+        let stored = world.sandbox.registry(DST).blob("shop/web", Digest::sha256("{}").as_str());
+        assert_eq!(stored.as_deref(), Some(&b"{}"[..]));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_layer_is_left_where_it_is() {
+async fn does_not_copy_foreign_layers() {
     let world = World::plain();
     let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
     let foreign = json!({
         "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "size": 9,
         "digest": Digest::sha256("elsewhere"), "urls": ["https://example.com/layer"],
     });
-    let report = carried(&world, &config, &[foreign]).await;
+    let report = copy_manifest(&world, &config, &[foreign]).await;
     assert_eq!(report.blobs.sent, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_and_duplicate_layers() {
+async fn copies_empty_and_duplicate_layers() {
     let world = World::plain();
     let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
     let empty = blob(&world, Algorithm::Sha256, LAYER, "").await;
     let twice = blob(&world, Algorithm::Sha256, LAYER, "twice").await;
-    let report = carried(&world, &config, &[twice.clone(), empty, twice]).await;
-    assert_eq!(report.blobs.sent, 3, "each once");
+    let report = copy_manifest(&world, &config, &[twice.clone(), empty, twice]).await;
+    assert_eq!(report.blobs.sent, 3, "each is sent once");
     assert_eq!(world.sandbox.registry(DST).blob("shop/web", Digest::sha256("").as_str()), Some(Bytes::new()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn zstd_layers_and_unknown_media_types_are_just_bytes() {
+async fn copies_zstd_layers_and_unknown_media_types() {
     let world = World::plain();
     let config = blob(&world, Algorithm::Sha256, "application/vnd.acme.config+json", "{}").await;
     let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
     let layer = blob(&world, Algorithm::Sha256, zstd, "\u{28}\u{b5}\u{2f}\u{fd}").await;
-    assert_eq!(carried(&world, &config, &[layer]).await.blobs.sent, 2);
+    assert_eq!(copy_manifest(&world, &config, &[layer]).await.blobs.sent, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn sha512_is_a_digest_like_any_other() {
+async fn supports_sha512_digests() {
     let world = World::plain();
     let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
     let layer = blob(&world, Algorithm::Sha512, LAYER, "long").await;
-    assert_eq!(carried(&world, &config, &[layer]).await.blobs.sent, 2);
+    assert_eq!(copy_manifest(&world, &config, &[layer]).await.blobs.sent, 2);
     let digest = Digest::of(Algorithm::Sha512, "long");
     assert!(world.sandbox.registry(DST).blob("shop/web", digest.as_str()).is_some());
-    // The source lies about it: it is found out by its own algorithm.
+    // Corruption is detected with the blob's own algorithm.
     let other = blob(&world, Algorithm::Sha512, LAYER, "other").await;
     world
         .sandbox
         .faults()
         .inject(bp_sandbox::Fault::new(bp_sandbox::Effect::Corrupt(0)).at(SRC).on("GET blob"));
-    carried(&world, &config, &[other]).await;
+    copy_manifest(&world, &config, &[other]).await;
 
-    // A manifest that is named by it.
+    // A manifest referenced by a sha512 digest.
     let text =
         json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] }).to_string();
     let digest = Digest::of(Algorithm::Sha512, &text);
@@ -117,22 +117,22 @@ async fn sha512_is_a_digest_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_media_type_is_absent_the_content_type_decides_and_stays() {
+async fn keeps_the_content_type_of_manifests_without_media_type() {
     let world = World::plain();
     let config = blob(&world, Algorithm::Sha256, "c", "{}").await;
-    // `carried` writes no mediaType, and compares the media type of the copy.
-    carried(&world, &config, &[]).await;
+    // `copy_manifest` writes no mediaType, and compares the media type of the copy.
+    copy_manifest(&world, &config, &[]).await;
     let kept = world.sandbox.registry(DST).manifest("shop/web", "v1").unwrap();
     assert_eq!(kept.media_type, MANIFEST);
     assert!(!String::from_utf8_lossy(&kept.bytes).contains("image.manifest"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn artifacts_and_manifests_of_unknown_types_are_carried_verbatim() {
+async fn copies_artifacts_and_unknown_manifest_types_verbatim() {
     let world = World::plain();
     let source = world.sandbox.registry(SRC);
     let layer = source.put_blob("shop/web", "layer");
-    // Spaces and a member that nobody knows: nothing is written anew.
+    // Odd spacing and an unknown member must be preserved.
     for (n, (media_type, member)) in [
         ("application/vnd.oci.artifact.manifest.v1+json", "blobs"),
         ("application/vnd.acme.bundle.v7+json", "layers"),

@@ -1,4 +1,4 @@
-//! What is copied, and with which requests.
+//! Tests of what is copied, and with which requests.
 
 mod common;
 
@@ -10,7 +10,7 @@ use bp_promote::{
     CopyError, CopyOptions,
     content::Reference,
     copy,
-    copy::{Carried, CopyEvent, CopyOutcome, Counts},
+    copy::{CopyEvent, CopyOutcome, Counts, Transfer},
 };
 use bp_sandbox::{ImageBuilder, registry::RegistryOptions};
 use common::*;
@@ -22,7 +22,7 @@ fn counts(sent: u64, mounted: u64, present: u64) -> Counts {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_single_manifest_to_a_new_repository() {
+async fn copies_a_single_manifest_to_a_new_repository() {
     let world = World::plain();
     let image = single();
     world.push(&image);
@@ -32,18 +32,18 @@ async fn a_single_manifest_to_a_new_repository() {
     assert_eq!((report.manifests, report.blobs), (counts(1, 0, 0), counts(3, 0, 0)));
     assert_eq!(report.bytes, image.blobs().iter().map(|blob| blob.len() as u64).sum::<u64>());
 
-    assert_eq!(report.source_requests, 4, "one for the manifest and one for each blob");
+    assert_eq!(report.source_requests, 4, "one for the manifest and one per blob");
     let ledger = world.sandbox.ledger();
-    assert_eq!(ledger.count_of("HEAD blob"), 0, "in a new repository nothing is looked for");
+    assert_eq!(ledger.count_of("HEAD blob"), 0, "nothing is checked in a new repository");
     assert_eq!((ledger.count_of("POST upload"), ledger.count_of("PUT upload")), (3, 3));
-    // The tag, the digest, the list that tells that it is new; two for each blob; the manifest.
+    // The tag, the digest, the tag list that shows that the repository is new; two per blob; the manifest.
     assert_eq!(report.destination_requests, 3 + 2 * 3 + 1);
     assert_eq!(world.operations(DST).len() as u64, report.destination_requests);
     assert_eq!(world.operations(DST).last().unwrap(), "PUT manifest");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_with_shared_blobs_moves_each_once_and_children_first() {
+async fn copies_shared_blobs_of_an_index_once_and_children_first() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -59,7 +59,7 @@ async fn an_index_with_shared_blobs_moves_each_once_and_children_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_equal_tag_costs_one_request_on_each_side_and_a_pinned_one_one_in_all() {
+async fn an_equal_tag_takes_one_request_per_side_and_a_pinned_source_one_in_total() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -77,7 +77,7 @@ async fn an_equal_tag_costs_one_request_on_each_side_and_a_pinned_one_one_in_all
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_digest_under_a_new_tag_moves_nothing() {
+async fn tagging_an_existing_digest_copies_nothing() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -90,7 +90,7 @@ async fn the_same_digest_under_a_new_tag_moves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_tag_in_the_same_repository_is_two_requests_more_than_reading_the_image() {
+async fn tagging_within_a_repository_takes_two_requests() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -105,7 +105,7 @@ async fn another_tag_in_the_same_repository_is_two_requests_more_than_reading_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn some_platforms_in_the_same_repository_are_an_index_that_is_not_there_yet() {
+async fn selecting_platforms_within_a_repository_pushes_a_new_index() {
     let world = World::plain();
     world.push(&multi());
     let (from, to): (ImageRef, ImageRef) =
@@ -113,22 +113,22 @@ async fn some_platforms_in_the_same_repository_are_an_index_that_is_not_there_ye
     let options = CopyOptions::default().platforms(["linux/amd64".parse().unwrap()]);
     let report = copy(world.client.image(&from), world.client.image(&to), options).await.unwrap();
     assert_eq!(report.outcome, CopyOutcome::Copied);
-    assert_eq!(report.blobs.sent, 0, "its platform is there");
+    assert_eq!(report.blobs.sent, 0, "the platform's content exists");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_is_not_sent_again() {
+async fn does_not_send_existing_blobs() {
     let world = World::plain();
     let (old, new) = (single(), ImageBuilder::new().layer([("base", "base")]).layer([("app", "2")]).build());
     world.sandbox.registry(DST).push(&old, "shop/web", "v0");
     world.push(&new);
     let report = world.copy().await.unwrap();
     world.assert_copied(&new);
-    assert_eq!(report.blobs, counts(2, 0, 1), "the base layer was there");
+    assert_eq!(report.blobs, counts(2, 0, 1), "the base layer existed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn within_a_registry_blobs_are_mounted_and_a_refused_mount_is_an_upload() {
+async fn mounts_blobs_within_a_registry_or_uploads_if_refused() {
     for mounts in [true, false] {
         let world = World::new(RegistryOptions::default().mounts(mounts), RegistryOptions::default());
         let image = single();
@@ -138,26 +138,26 @@ async fn within_a_registry_blobs_are_mounted_and_a_refused_mount_is_an_upload() 
         let expected = if mounts { counts(0, 3, 0) } else { counts(3, 0, 0) };
         assert_eq!(report.blobs, expected);
         if mounts {
-            assert_eq!(
-                (report.source_requests, report.destination_requests),
-                (1, 3 + 3 + 1),
-                "one for each blob"
-            );
+            assert_eq!((report.source_requests, report.destination_requests), (1, 3 + 3 + 1), "one per blob");
         }
         assert_eq!(world.sandbox.ledger().count_of("POST mount"), 3);
-        assert_eq!(world.sandbox.ledger().count_of("POST upload"), 0, "202 is continued, not started again");
+        assert_eq!(
+            world.sandbox.ledger().count_of("POST upload"),
+            0,
+            "a 202 response is continued, not restarted"
+        );
         assert_eq!(world.sandbox.registry(SRC).tags("prod/web")["v1"], image.digest());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_digest_nothing_is_tagged() {
+async fn copies_by_digest_without_a_tag() {
     let world = World::plain();
     let image = single();
     world.push(&image);
     let to = format!("{DST}/shop/web@{}", image.digest());
     world.copy_as(&format!("{SRC}/shop/web:v1"), &to).await.unwrap();
-    assert_whole(&world.sandbox, DST, &image);
+    assert_complete(&world.sandbox, DST, &image);
     assert!(world.sandbox.registry(DST).tags("shop/web").is_empty());
 
     let other = format!("{DST}/shop/web@{}", Digest::sha256("other"));
@@ -166,7 +166,7 @@ async fn by_digest_nothing_is_tagged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_immutable_tag_with_the_same_digest_is_success_and_another_a_refusal() {
+async fn an_immutable_tag_accepts_the_same_digest_and_refuses_another() {
     for options in [RegistryOptions::default().immutable_tags(), RegistryOptions::ecr().immutable_tags()] {
         let ecr = options.clone();
         let sandbox = bp_sandbox::Sandbox::builder()
@@ -183,7 +183,7 @@ async fn an_immutable_tag_with_the_same_digest_is_success_and_another_a_refusal(
         world.assert_copied(&image);
         assert_eq!(world.copy().await.unwrap().outcome, CopyOutcome::Unchanged);
 
-        // Two pushed at the same time: the other was faster, with the same image.
+        // A concurrent writer pushed the same image first.
         world.sandbox.faults().inject(bp_sandbox::Fault::status(404).at(DST).on("HEAD manifest").times(1));
         assert_eq!(world.copy().await.unwrap().outcome, CopyOutcome::Tagged);
 
@@ -200,7 +200,7 @@ async fn an_immutable_tag_with_the_same_digest_is_success_and_another_a_refusal(
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_clobber_refuses_before_anything_is_sent() {
+async fn no_clobber_fails_before_anything_is_sent() {
     let world = World::plain();
     world.push(&single());
     world.sandbox.registry(DST).push(&multi(), "shop/web", "v1");
@@ -213,7 +213,7 @@ async fn no_clobber_refuses_before_anything_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_clobber_takes_a_tag_that_names_the_image_already() {
+async fn no_clobber_accepts_a_tag_that_already_points_to_the_image() {
     let world = World::plain();
     world.push(&single());
     let (from, to): (ImageRef, ImageRef) =
@@ -226,7 +226,7 @@ async fn no_clobber_takes_a_tag_that_names_the_image_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mount_that_fails_is_an_upload_and_one_that_works_is_told() {
+async fn uploads_after_a_failed_mount_and_reports_mounts() {
     for status in [201, 400, 403, 404] {
         let world = World::plain();
         let image = single();
@@ -239,7 +239,7 @@ async fn a_mount_that_fails_is_an_upload_and_one_that_works_is_told() {
         let mut work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
         let mut mounted = 0;
         while let Some(event) = work.next_event().await {
-            mounted += u64::from(matches!(event, CopyEvent::Blob { how: Carried::Mounted, .. }));
+            mounted += u64::from(matches!(event, CopyEvent::Blob { how: Transfer::Mounted, .. }));
         }
         let report = work.await.unwrap();
         let expected = if status == 201 { counts(0, 3, 0) } else { counts(3, 0, 0) };
@@ -249,12 +249,12 @@ async fn a_mount_that_fails_is_an_upload_and_one_that_works_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_tag_stays_when_the_destination_answers_with_another_digest() {
+async fn the_tag_is_unchanged_if_the_destination_reports_another_digest() {
     let world = World::plain();
     let old = single();
     world.sandbox.registry(DST).push(&old, "shop/web", "v1");
     world.push(&multi());
-    // A child is answered for, and not stored as it was sent.
+    // A child's upload is acknowledged with another digest.
     let other = bp_sandbox::Effect::Answer {
         status: 201,
         headers: vec![("docker-content-digest".into(), Digest::sha256("other").to_string())],
@@ -267,10 +267,10 @@ async fn the_tag_stays_when_the_destination_answers_with_another_digest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn missing_images_and_repositories_are_named() {
+async fn reports_missing_images_and_repositories() {
     let world = World::new(RegistryOptions::default(), RegistryOptions::default().create_on_push(false));
     let error = world.copy().await.unwrap_err();
-    assert_eq!(error.to_string(), "dev.example.com/shop/web has no v1");
+    assert_eq!(error.to_string(), "v1 not found in dev.example.com/shop/web");
     assert_eq!(error.class(), ErrorClass::BadInput);
     world.push(&single());
     let error = world.copy().await.unwrap_err();
@@ -279,12 +279,12 @@ async fn missing_images_and_repositories_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn manifests_of_every_kind_are_carried_verbatim() {
+async fn copies_manifests_of_every_kind_verbatim() {
     let world = World::plain();
     let source = world.sandbox.registry(SRC);
     let config = source.put_blob("shop/web", "{}");
     let foreign = Digest::sha256("somewhere else");
-    // Docker's media types, odd spacing, an unknown field, no mediaType, a foreign layer that nobody has.
+    // Docker's media types, odd spacing, an unknown field, no mediaType, a foreign layer that does not exist.
     let child = format!(
         r#"{{ "schemaVersion":2,  "x":[1], "config":{{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"{config}","size":2}},
         "layers":[{{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"{foreign}","size":9,"urls":["https://example.com/l"]}}] }}"#
@@ -317,21 +317,21 @@ async fn manifests_of_every_kind_are_carried_verbatim() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_tell_the_story() {
+async fn emits_events_in_order() {
     let world = World::plain();
     let image = single();
     world.push(&image);
     let (from, to): (ImageRef, ImageRef) =
         (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
     let mut work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     while let Some(event) = work.next_event().await {
-        told.push(event);
+        events.push(event);
     }
-    assert!(matches!(&told[0], CopyEvent::Resolved { present: false, .. }));
-    let blobs = told.iter().filter(|event| matches!(event, CopyEvent::Blob { .. })).count();
+    assert!(matches!(&events[0], CopyEvent::Resolved { present: false, .. }));
+    let blobs = events.iter().filter(|event| matches!(event, CopyEvent::Blob { .. })).count();
     assert_eq!(blobs, 3);
-    let progress = told.iter().rev().find_map(|event| match event {
+    let progress = events.iter().rev().find_map(|event| match event {
         CopyEvent::Progress(progress) => Some(*progress),
         _ => None,
     });
@@ -341,12 +341,12 @@ async fn events_tell_the_story() {
         (progress.blobs, progress.blobs_total, progress.bytes, progress.bytes_total),
         (3, 3, total, total)
     );
-    assert!(matches!(told.last().unwrap(), CopyEvent::Tagged { .. }));
+    assert!(matches!(events.last().unwrap(), CopyEvent::Tagged { .. }));
     work.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_come_through_all_pages() {
+async fn lists_tags_over_all_pages() {
     let world = World::new(RegistryOptions::default().page_size(2), RegistryOptions::default());
     let image = single();
     for n in 0..5 {
@@ -361,7 +361,7 @@ async fn tags_come_through_all_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beside_other_images_each_child_and_blob_is_looked_for_once() {
+async fn checks_each_child_and_blob_once_in_a_used_repository() {
     let world = World::plain();
     world.sandbox.registry(DST).push(&single(), "shop/web", "v0");
     let image = multi();
@@ -371,6 +371,6 @@ async fn beside_other_images_each_child_and_blob_is_looked_for_once() {
     let missing = report.blobs.sent;
     assert_eq!(report.blobs.present, 5 - missing);
     assert_eq!(report.source_requests, 3 + missing);
-    // Name, digest, list; two children; five blobs; what is missing; three manifests.
+    // Reference, digest, tag list; two children; five blobs; the missing blobs; three manifests.
     assert_eq!(report.destination_requests, 3 + 2 + 5 + 2 * missing + 3);
 }

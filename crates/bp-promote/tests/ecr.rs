@@ -1,4 +1,4 @@
-//! Logins of Amazon ECR from its API: the real SDK client against the sandbox, in memory.
+//! Tests of Amazon ECR's own API: the real SDK client against the in-memory sandbox.
 #![cfg(feature = "ecr")]
 
 mod common;
@@ -58,17 +58,17 @@ fn world_with(describe: impl FnOnce(RegistryClientBuilder) -> RegistryClientBuil
 }
 
 #[tokio::test(start_paused = true)]
-async fn accounts_and_regions_each_with_their_own_role() {
+async fn copies_between_accounts_and_regions_with_separate_roles() {
     let world = world();
     let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
     let report = world.copy_as(&from, &to).await.unwrap();
     assert_eq!(report.outcome, CopyOutcome::Copied);
     assert_eq!(world.sandbox.registry(PROD).tags("shop/web")["v1"], multi().digest());
     let logins = || world.sandbox.ledger().count_of("ecr:GetAuthorizationToken");
-    assert_eq!(logins(), 2, "one for each registry");
+    assert_eq!(logins(), 2, "one per registry");
     assert_eq!(world.sandbox.ledger().count(|entry| entry.status == Some(401)), 0);
 
-    // Half a day later both have expired, and are fetched before they are used.
+    // Both logins expire after twelve hours, and are renewed before the next request.
     tokio::time::sleep(Duration::from_secs(12 * 3600)).await;
     assert_eq!(world.copy_as(&from, &to).await.unwrap().outcome, CopyOutcome::Unchanged);
     assert_eq!(logins(), 4);
@@ -76,7 +76,7 @@ async fn accounts_and_regions_each_with_their_own_role() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_in_trouble_is_asked_again_and_a_denial_is_told() {
+async fn retries_api_failures_and_reports_denials() {
     let world = world();
     let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
     world.sandbox.faults().inject(Fault::status(500).on("ecr:GetAuthorizationToken"));
@@ -97,7 +97,8 @@ async fn an_api_in_trouble_is_asked_again_and_a_denial_is_told() {
     }
     let text = chain.join(": ");
     assert!(
-        text.contains("no credentials for") && text.contains("ecr:GetAuthorizationToken gave none"),
+        text.contains("no credentials for")
+            && text.contains("ecr:GetAuthorizationToken returned no credentials"),
         "{text}"
     );
     assert!(text.contains("AccessDeniedException"), "{text}");
@@ -106,14 +107,14 @@ async fn an_api_in_trouble_is_asked_again_and_a_denial_is_told() {
 const CHECK: &str = "ecr:BatchCheckLayerAvailability";
 
 #[tokio::test(start_paused = true)]
-async fn one_layer_check_for_a_hundred_layers() {
+async fn checks_a_hundred_layers_with_one_call() {
     for (layers, calls) in [(99, 1), (150, 2)] {
         let world = world();
         let image = (0..layers)
             .fold(ImageBuilder::new(), |image, n| image.layer([(format!("f{n}"), n.to_string())]))
             .build();
         world.sandbox.registry(STAGING).push(&image, "shop/web", "wide");
-        // Some of it is there.
+        // Some of its layers exist.
         for blob in &image.blobs()[..10] {
             world.sandbox.registry(PROD).put_blob("shop/web", blob.clone());
         }
@@ -126,13 +127,13 @@ async fn one_layer_check_for_a_hundred_layers() {
         assert_eq!(
             report.destination_requests,
             3 + calls as u64 + blobs + 1,
-            "name, try, list, checks, name"
+            "HEAD, first PUT, list, checks, PUT"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_tag_is_pushed_at_once_and_an_immutable_one_settled() {
+async fn tags_existing_content_with_two_requests() {
     let world = world();
     let (from, to) = (format!("{STAGING}/shop/web:v1"), format!("{PROD}/shop/web:v1"));
     world.copy_as(&from, &to).await.unwrap();
@@ -141,7 +142,7 @@ async fn a_new_tag_is_pushed_at_once_and_an_immutable_one_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_api_s_permission_layers_are_looked_for_one_by_one() {
+async fn checks_layers_one_by_one_without_permission_for_the_api() {
     let world = world();
     let body = r#"{"__type":"AccessDeniedException","message":"no"}"#;
     let denied = Effect::Answer { status: 400, headers: Vec::new(), body: body.into() };
@@ -152,23 +153,23 @@ async fn without_the_api_s_permission_layers_are_looked_for_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_parts_an_upload_that_broke_off_goes_on_where_it_was() {
+async fn resumes_an_interrupted_multipart_upload() {
     const PART: &str = "ecr:UploadLayerPart";
     let directory = tempfile::tempdir().unwrap();
     let journal = Journal::open(directory.path().join("journal")).unwrap();
     let world = world_with(|builder| builder.ecr_parts().journal(journal));
     let image = large(11 << 20);
     world.sandbox.registry(STAGING).push(&image, "shop/web", "big");
-    // The source stands still for good after the first part.
-    let still = Effect::Stall((10 << 20) + 1, Duration::from_secs(86_400));
-    world.sandbox.faults().inject(Fault::new(still).at(STAGING).on("GET blob").times(100));
+    // The source stalls permanently after the first part.
+    let stalled = Effect::Stall((10 << 20) + 1, Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(stalled).at(STAGING).on("GET blob").times(100));
     let (from, to) = (format!("{STAGING}/shop/web:big"), format!("{PROD}/shop/web:big"));
     let _ = tokio::time::timeout(Duration::from_secs(5), world.copy_as(&from, &to)).await.unwrap_err();
     world.sandbox.faults().clear();
-    // The configuration has a part of its own.
+    // One part is the configuration.
     assert_eq!(world.sandbox.ledger().count_of(PART), 2);
     world.copy_as(&from, &to).await.unwrap();
-    assert_eq!(world.sandbox.ledger().count_of(PART), 3, "only the second is missing");
+    assert_eq!(world.sandbox.ledger().count_of(PART), 3, "only the second part is sent");
     let registry = world.sandbox.registry(PROD);
     for blob in image.blobs() {
         let digest = bp_artifact::Digest::sha256(blob);

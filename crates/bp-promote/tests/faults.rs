@@ -1,4 +1,4 @@
-//! What goes wrong, and how it still ends well or says why not.
+//! Tests of faults: the copy recovers, or reports the reason.
 
 mod common;
 
@@ -35,7 +35,7 @@ fn throttled(seconds: u64) -> Effect {
 }
 
 #[tokio::test(start_paused = true)]
-async fn single_faults_of_every_kind_are_overcome() {
+async fn recovers_from_single_faults_of_every_kind() {
     let effects = [
         Effect::Answer { status: 503, headers: Vec::new(), body: String::new() },
         Effect::Answer { status: 500, headers: Vec::new(), body: "<html>".into() },
@@ -64,15 +64,15 @@ async fn single_faults_of_every_kind_are_overcome() {
             let done = world.copy().await;
             assert!(done.is_ok(), "{effect:?} on {operation}: {done:?}");
             world.assert_copied(&image);
-            let met =
+            let affected =
                 world.sandbox.ledger().count(|entry| entry.fault.is_some() && entry.operation == operation);
-            assert!(met > 0, "{effect:?} on {operation}");
+            assert!(affected > 0, "{effect:?} on {operation}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_is_honoured_and_told() {
+async fn honours_and_reports_retry_after() {
     let world = World::plain();
     world.push(&single());
     world.sandbox.faults().inject(Fault::new(throttled(20)).at(SRC).on("GET manifest"));
@@ -80,21 +80,21 @@ async fn retry_after_is_honoured_and_told() {
     let (from, to): (ImageRef, ImageRef) =
         (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
     let mut work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
-    let mut told = false;
+    let mut reported = false;
     while let Some(event) = work.next_event().await {
         if let CopyEvent::Retrying { side, reason, pause } = event {
             assert_eq!(side, Side::Source);
             assert!(reason.contains("throttled: TOOMANYREQUESTS: slow down"), "{reason}");
             assert!(pause >= Duration::from_secs(20));
-            told = true;
+            reported = true;
         }
     }
     work.await.unwrap();
-    assert!(told && start.elapsed() >= Duration::from_secs(20));
+    assert!(reported && start.elapsed() >= Duration::from_secs(20));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_that_breaks_off_goes_on_where_it_was() {
+async fn resumes_an_interrupted_blob_read() {
     for options in [RegistryOptions::default(), RegistryOptions::default().without_ranges()] {
         let ranges = format!("{options:?}").contains("ranges: true");
         let world = World::new(options, RegistryOptions::default());
@@ -102,7 +102,7 @@ async fn a_blob_that_breaks_off_goes_on_where_it_was() {
         world.push(&image);
         let size = image.blobs().iter().map(|blob| blob.len() as u64).max().unwrap();
         world.sandbox.faults().inject(Fault::new(Effect::CutBody(700_000)).at(SRC).on("GET blob"));
-        // The order of the blobs is open: the cut may meet the small configuration, which it cannot.
+        // The order of the blobs is not fixed: the fault may hit the small configuration, which it cannot cut.
         let report = world.copy().await.unwrap();
         world.assert_copied(&image);
         assert_eq!(world.sandbox.ledger().count_of("PUT upload"), 2, "nothing is sent twice");
@@ -144,7 +144,7 @@ async fn a_blob_is_resumed_as_often_as_the_retry_policy_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_always_lies_is_found_out_and_the_tag_stays() {
+async fn detects_a_corrupting_source_and_leaves_the_tag() {
     let world = World::plain();
     let (old, image) = (multi(), large(10_000));
     world.sandbox.registry(DST).push(&old, "shop/web", "v1");
@@ -157,24 +157,24 @@ async fn a_source_that_always_lies_is_found_out_and_the_tag_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_registry_is_an_error_that_names_it() {
+async fn the_error_states_an_unreachable_registry() {
     let world = World::plain();
     world.sandbox.faults().inject(Fault::new(Effect::Reset).at(SRC).times(1000));
     let error = world.copy().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap();
-    assert_eq!(source.to_string(), "GET dev.example.com/v2/shop/web/manifests/v1 broke off");
+    assert_eq!(source.to_string(), "GET dev.example.com/v2/shop/web/manifests/v1 failed: connection error");
     assert_eq!(error.class(), ErrorClass::Unavailable);
 }
 
-/// ECR's logins from the model itself, as its API would give them.
-struct Fresh {
+/// ECR logins from the sandbox, as the API would return them.
+struct EcrLogins {
     registry: Arc<Registry>,
     lifetime: Duration,
-    /// What the source says of the expiry: nothing, as a credential helper, or the truth.
+    /// Set if the source reports the expiry, as ECR's API does; a credential helper does not.
     clock: Option<bp_sandbox::Clock>,
 }
 
-impl CredentialSource for Fresh {
+impl CredentialSource for EcrLogins {
     fn login<'a>(
         &'a self,
         registry: &'a bp_artifact::Registry,
@@ -195,18 +195,18 @@ impl CredentialSource for Fresh {
 #[tokio::test(start_paused = true)]
 async fn ecr_passwords_are_renewed_before_and_after_they_expire() {
     const ECR: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
-    for told in [true, false] {
+    for reported in [true, false] {
         let sandbox = bp_sandbox::Sandbox::builder()
             .registry(SRC, RegistryOptions::default())
             .registry(ECR, RegistryOptions::ecr())
             .build();
-        let clock = told.then(|| sandbox.clock().clone());
-        let fresh = Fresh { registry: sandbox.registry(ECR), lifetime: Duration::from_secs(600), clock };
-        let world = World { client: client(&sandbox, fresh), sandbox };
+        let clock = reported.then(|| sandbox.clock().clone());
+        let logins = EcrLogins { registry: sandbox.registry(ECR), lifetime: Duration::from_secs(600), clock };
+        let world = World { client: client(&sandbox, logins), sandbox };
         world.sandbox.registry(ECR).create_repository("shop/web");
         let image = multi();
         world.push(&image);
-        // The password expires while the registry is slow.
+        // The password expires while responses are slow.
         let slow = Effect::Delay(Duration::from_secs(25));
         world.sandbox.faults().inject(Fault::new(slow).at(ECR).on("HEAD manifest").times(1));
         let slow = Effect::Delay(Duration::from_secs(29));
@@ -219,13 +219,17 @@ async fn ecr_passwords_are_renewed_before_and_after_they_expire() {
         world.copy_as(&from, &format!("{ECR}/shop/web:v2")).await.unwrap();
         assert_eq!(world.sandbox.registry(ECR).tags("shop/web")["v2"], image.digest());
         let expired = world.sandbox.ledger().count(|entry| entry.status == Some(403));
-        assert_eq!(expired == 0, told, "a known expiry is never run into: {expired}");
-        assert_eq!(world.sandbox.ledger().count(|entry| entry.status == Some(401)), 0, "no ping");
+        assert_eq!(expired == 0, reported, "a login with a known expiry is renewed in time: {expired}");
+        assert_eq!(
+            world.sandbox.ledger().count(|entry| entry.status == Some(401)),
+            0,
+            "no request for the challenge"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_fetched_once_for_each_scope_and_again_when_they_expire() {
+async fn fetches_tokens_once_per_scope_and_renews_them_on_expiry() {
     let options = RegistryOptions::default().auth(Auth::token("ci", "pw", Duration::from_secs(60)));
     let world = World::with(options, RegistryOptions::default(), login(SRC, "ci", "pw"));
     let image = multi();
@@ -234,16 +238,16 @@ async fn tokens_are_fetched_once_for_each_scope_and_again_when_they_expire() {
     world.assert_copied(&image);
     assert_eq!(world.sandbox.ledger().count_of("GET token"), 1);
     let refused = world.sandbox.ledger().count(|entry| entry.status == Some(401));
-    assert_eq!(refused, 1, "the first request learns what the registry wants");
+    assert_eq!(refused, 1, "only the first request is challenged");
 
     tokio::time::sleep(Duration::from_secs(61)).await;
     world.sandbox.ledger().clear();
     world.copy().await.unwrap();
-    assert_eq!(world.operations(SRC), ["GET token", "GET manifest"], "renewed before it is refused");
+    assert_eq!(world.operations(SRC), ["GET token", "GET manifest"], "renewed before it is rejected");
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_anybody_gets_a_token_to_pull_no_login_is_needed() {
+async fn pulls_anonymously_with_a_token() {
     let (user, password, lifetime) = ("ci".to_owned(), "pw".to_owned(), Duration::from_secs(60));
     let auth = Auth::Token { user, password, lifetime, anonymous_pull: true };
     let world = World::new(RegistryOptions::default().auth(auth), RegistryOptions::default());
@@ -252,30 +256,30 @@ async fn where_anybody_gets_a_token_to_pull_no_login_is_needed() {
     world.copy().await.unwrap();
     world.assert_copied(&image);
     assert_eq!(world.sandbox.ledger().count_of("GET token"), 1);
-    // To push is another matter.
+    // Pushing requires a login.
     let (from, to) = (format!("{DST}/shop/web:v1"), format!("{SRC}/other/web:v1"));
     let error = world.copy_as(&from, &to).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("needs other credentials"), "{source}");
+    assert!(source.contains("was rejected as unauthorized"), "{source}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_and_missing_credentials_are_told_once() {
+async fn reports_wrong_and_missing_credentials_without_looping() {
     let options = || RegistryOptions::default().auth(Auth::basic("ci", "pw"));
     for credentials in [login(SRC, "ci", "wrong"), bp_promote::registry::Logins::new()] {
         let world = World::with(options(), RegistryOptions::default(), credentials);
         world.push(&single());
         let error = world.copy().await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains("needs other credentials"), "{source}");
-        assert!(!source.contains("wrong"), "no secret is told: {source}");
+        assert!(source.contains("was rejected as unauthorized"), "{source}");
+        assert!(!source.contains("wrong"), "the error has no secret: {source}");
         assert!(world.operations(SRC).len() <= 2, "it does not loop: {:?}", world.operations(SRC));
         assert_eq!(error.class(), ErrorClass::Unavailable);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_do_not_go_to_another_host() {
+async fn does_not_send_credentials_to_another_host() {
     let options =
         RegistryOptions::default().auth(Auth::basic("ci", "pw")).redirect_blobs_to("s3.example.com");
     let world = World::with(options, RegistryOptions::default(), login(SRC, "ci", "pw"));
@@ -283,11 +287,15 @@ async fn credentials_do_not_go_to_another_host() {
     world.push(&image);
     world.copy().await.unwrap();
     world.assert_copied(&image);
-    assert_eq!(world.operations("s3.example.com").len(), 3, "the store refuses requests with credentials");
+    assert_eq!(
+        world.operations("s3.example.com").len(),
+        3,
+        "the object store rejects requests with credentials"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_does_not_see_its_blobs_yet_is_asked_again() {
+async fn retries_while_pushed_blobs_are_not_visible_yet() {
     let world = World::new(
         RegistryOptions::default(),
         RegistryOptions::default().validator_lag(Duration::from_millis(400)),
@@ -299,18 +307,18 @@ async fn a_registry_that_does_not_see_its_blobs_yet_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_is_killed_at_any_request_is_finished_by_the_next() {
+async fn a_rerun_completes_a_copy_killed_at_any_request() {
     let image = multi();
     let mut finished = false;
     for requests in 1.. {
         let world = World::plain();
         world.push(&image);
-        // Everything after so many requests to the destination stands still, and then the handle is dropped.
-        let still = Effect::Delay(Duration::from_secs(86_400));
-        world.sandbox.faults().inject(Fault::new(still).at(DST).after(requests).times(10_000));
-        let whole = tokio::time::timeout(Duration::from_secs(20), world.copy()).await;
+        // All requests to the destination stall after this number; then the handle is dropped.
+        let stalled = Effect::Delay(Duration::from_secs(86_400));
+        world.sandbox.faults().inject(Fault::new(stalled).at(DST).after(requests).times(10_000));
+        let completed = tokio::time::timeout(Duration::from_secs(20), world.copy()).await;
         world.sandbox.faults().clear();
-        if whole.is_ok() {
+        if completed.is_ok() {
             finished = true;
             break;
         }
@@ -321,18 +329,18 @@ async fn a_copy_that_is_killed_at_any_request_is_finished_by_the_next() {
         let report = world.copy().await.unwrap();
         world.assert_copied(&image);
         let sent = world.sandbox.ledger().count_of("PUT upload");
-        assert!(sent + stored <= 5 + 1, "what was there is not sent again: {stored} + {sent}");
+        assert!(sent + stored <= 5 + 1, "existing blobs are not sent again: {stored} + {sent}");
         assert_eq!(report.digest.as_str(), image.digest());
     }
     assert!(finished);
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_stops_and_says_so() {
+async fn cancelling_stops_with_an_error() {
     let world = World::plain();
     world.push(&single());
-    let still = Effect::Delay(Duration::from_secs(86_400));
-    world.sandbox.faults().inject(Fault::new(still).at(DST).on("POST upload"));
+    let stalled = Effect::Delay(Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(stalled).at(DST).on("POST upload"));
     let (from, to): (ImageRef, ImageRef) =
         (format!("{SRC}/shop/web:v1").parse().unwrap(), format!("{DST}/shop/web:v1").parse().unwrap());
     let work = copy(world.client.image(&from), world.client.image(&to), CopyOptions::default());
@@ -344,13 +352,13 @@ async fn cancelling_stops_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_stands_still_is_noticed_after_the_idle_time() {
+async fn retries_a_stalled_upload_after_the_idle_timeout() {
     let world = World::plain();
     let image = large(1 << 20);
     world.push(&image);
-    // The registry takes nothing of one upload.
-    let still = Effect::Delay(Duration::from_secs(86_400));
-    world.sandbox.faults().inject(Fault::new(still).at(DST).on("PUT upload"));
+    // The registry stops reading one upload.
+    let stalled = Effect::Delay(Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(stalled).at(DST).on("PUT upload"));
     let start = Instant::now();
     world.copy().await.unwrap();
     world.assert_copied(&image);
@@ -359,7 +367,7 @@ async fn an_upload_that_stands_still_is_noticed_after_the_idle_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_of_429_slows_the_run_down_and_it_arrives() {
+async fn slows_down_and_completes_under_throttling() {
     let world = World::plain();
     let image = (0..40)
         .fold(bp_sandbox::ImageBuilder::new(), |image, n| image.layer([(format!("f{n}"), n.to_string())]))
@@ -373,14 +381,14 @@ async fn a_storm_of_429_slows_the_run_down_and_it_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_no_longer_taken_is_renewed_in_the_middle_of_a_run() {
+async fn renews_a_revoked_token_during_a_run() {
     for status in [401, 403] {
         for operation in ["GET blob", "GET manifest"] {
             let options = RegistryOptions::default().auth(Auth::token("ci", "pw", Duration::from_secs(600)));
             let world = World::with(options, RegistryOptions::default(), login(SRC, "ci", "pw"));
             let image = multi();
             world.push(&image);
-            // The first request learns the challenge; a later one meets a token that was revoked.
+            // The first request is challenged; a later one uses a revoked token.
             world.sandbox.faults().inject(Fault::status(status).at(SRC).on(operation).after(2));
             world.copy().await.unwrap();
             world.assert_copied(&image);
@@ -390,14 +398,14 @@ async fn a_token_that_is_no_longer_taken_is_renewed_in_the_middle_of_a_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn within_one_registry_uploads_do_not_keep_their_sources_from_reading_on() {
+async fn uploads_do_not_block_reads_within_one_registry() {
     let world = World::new(RegistryOptions::default().mounts(false), RegistryOptions::default());
     let layer = |n: u8| {
         [(format!("f{n}"), std::iter::repeat_with(|| fastrand::u8(..)).take(50_000).collect::<Vec<_>>())]
     };
     let image = (0..24).fold(bp_sandbox::ImageBuilder::new(), |image, n| image.layer(layer(n))).build();
     world.push(&image);
-    // Few requests at a time are left of the pace, and then each read breaks off in the middle of its upload.
+    // Throttling reduces the concurrency limit, and then each read is interrupted in the middle of its upload.
     for operation in ["HEAD manifest", "GET manifest", "GET tags", "POST mount"] {
         world.sandbox.faults().inject(Fault::new(throttled(2)).at(SRC).on(operation).times(3));
     }
@@ -405,6 +413,6 @@ async fn within_one_registry_uploads_do_not_keep_their_sources_from_reading_on()
     let (from, to) = (format!("{SRC}/shop/web:v1"), format!("{SRC}/prod/web:v1"));
     let copied = world.copy_as(&from, &to);
     let copied = tokio::time::timeout(Duration::from_secs(3600), copied).await;
-    copied.expect("it ends").unwrap();
+    copied.expect("the copy completes").unwrap();
     assert_eq!(world.sandbox.registry(SRC).tags("prod/web")["v1"], image.digest());
 }

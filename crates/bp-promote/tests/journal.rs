@@ -1,4 +1,4 @@
-//! A run that was killed goes on in another process.
+//! Tests of the journal: another process resumes a killed run.
 
 mod common;
 
@@ -11,7 +11,7 @@ use bp_promote::{
 use bp_sandbox::{Effect, Fault, Sandbox, registry::RegistryOptions};
 use common::*;
 
-/// Another process: the same registries, and a client that knows only what is in the journal.
+/// Another process: the same registries, and a client that shares only the journal.
 fn process(sandbox: &Sandbox, journal: &Path) -> World {
     let client = RegistryClient::builder()
         .transport(transport(sandbox.transport()))
@@ -31,10 +31,10 @@ fn sandbox() -> Sandbox {
 
 const SIZE: usize = 300 << 10;
 
-/// Kills a copy when the source has given about two thirds of the large layer.
-async fn killed(world: &World) {
-    let still = Effect::Stall(200 << 10, Duration::from_secs(86_400));
-    world.sandbox.faults().inject(Fault::new(still).at(SRC).on("GET blob").times(100));
+/// Kills a copy after the source has sent about two thirds of the large layer.
+async fn kill_copy(world: &World) {
+    let stalled = Effect::Stall(200 << 10, Duration::from_secs(86_400));
+    world.sandbox.faults().inject(Fault::new(stalled).at(SRC).on("GET blob").times(100));
     let _ = tokio::time::timeout(Duration::from_secs(5), world.copy()).await.unwrap_err();
     world.sandbox.faults().clear();
 }
@@ -46,14 +46,14 @@ fn sent(world: &World) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_goes_on_in_the_middle_in_another_process() {
+async fn another_process_resumes_an_upload() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal");
     let sandbox = sandbox();
     let image = large(SIZE);
     let first = process(&sandbox, &path);
     first.push(&image);
-    killed(&first).await;
+    kill_copy(&first).await;
     assert!(sandbox.registry(DST).tags("shop/web").is_empty());
     assert!(sent(&first) > 190 << 10);
     drop(first);
@@ -63,23 +63,23 @@ async fn an_upload_goes_on_in_the_middle_in_another_process() {
     second.copy().await.unwrap();
     second.assert_copied(&image);
     assert!(sent(&second) < 120 << 10, "only the rest is sent: {}", sent(&second));
-    assert_eq!(sandbox.ledger().count_of("POST upload"), 0, "the open upload is used");
+    assert_eq!(sandbox.ledger().count_of("POST upload"), 0, "the open upload is resumed");
     assert_eq!(sandbox.ledger().count_of("GET upload"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_journal_that_lies_is_never_believed() {
+async fn verifies_what_the_journal_says() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal");
     let sandbox = sandbox();
     let image = large(SIZE);
     let first = process(&sandbox, &path);
     first.push(&image);
-    killed(&first).await;
+    kill_copy(&first).await;
     drop(first);
     let digest = bp_artifact::Digest::sha256(image.blobs().iter().max_by_key(|blob| blob.len()).unwrap());
 
-    // Another blob's digest beside the open upload: what is there are not its first bytes.
+    // The digest of another blob for the open upload: the bytes at the registry are not its first bytes.
     let other = large(SIZE + 1);
     let others = bp_artifact::Digest::sha256(other.blobs().iter().max_by_key(|blob| blob.len()).unwrap());
     let text = std::fs::read_to_string(&path).unwrap();
@@ -103,27 +103,27 @@ async fn a_journal_that_lies_is_never_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stored_before_the_kill_is_found_where_the_registry_shows_no_repository() {
-    for remembers in [true, false] {
+async fn finds_stored_blobs_in_a_repository_without_tags() {
+    for has_journal in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
         let sandbox = sandbox();
         let image = multi();
         let world = process(&sandbox, &path);
         world.push(&image);
-        let still = Effect::Delay(Duration::from_secs(86_400));
-        sandbox.faults().inject(Fault::new(still).at(DST).on("PUT manifest").times(100));
+        let stalled = Effect::Delay(Duration::from_secs(86_400));
+        sandbox.faults().inject(Fault::new(stalled).at(DST).on("PUT manifest").times(100));
         let _ = tokio::time::timeout(Duration::from_secs(5), world.copy()).await.unwrap_err();
         sandbox.faults().clear();
         assert_eq!(sandbox.registry(DST).blobs("shop/web").len(), 5);
-        if !remembers {
+        if !has_journal {
             std::fs::remove_file(&path).unwrap();
         }
-        // Registries show a repository only when something in it has a name.
+        // Registries do not list a repository without tags.
         let unknown = Effect::Answer { status: 404, headers: Vec::new(), body: String::new() };
         sandbox.faults().inject(Fault::new(unknown).at(DST).on("GET tags"));
         let report = process(&sandbox, &path).copy().await.unwrap();
-        let expected = if remembers { (0, 5) } else { (5, 0) };
+        let expected = if has_journal { (0, 5) } else { (5, 0) };
         assert_eq!((report.blobs.sent, report.blobs.present), expected);
     }
 }

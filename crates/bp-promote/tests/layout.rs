@@ -1,4 +1,4 @@
-//! OCI layout directories as source and destination.
+//! Tests of OCI layout directories as source and destination.
 
 mod common;
 
@@ -12,7 +12,7 @@ fn tag(text: &str) -> Reference {
 }
 
 #[tokio::test]
-async fn out_of_a_registry_and_into_another() {
+async fn copies_through_a_layout_directory() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -36,7 +36,7 @@ async fn out_of_a_registry_and_into_another() {
 }
 
 #[tokio::test]
-async fn the_layout_of_another_tool_is_read() {
+async fn reads_the_layout_of_another_tool() {
     let world = World::plain();
     let image = multi();
     let directory = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ async fn the_layout_of_another_tool_is_read() {
 }
 
 #[tokio::test]
-async fn tags_of_a_layout_move_and_others_stay() {
+async fn moves_one_tag_of_a_layout_and_keeps_others() {
     let world = World::plain();
     let directory = tempfile::tempdir().unwrap();
     let layout = OciLayout::create(directory.path()).await.unwrap();
@@ -69,7 +69,7 @@ async fn tags_of_a_layout_move_and_others_stay() {
 }
 
 #[tokio::test]
-async fn damaged_files_and_missing_names_are_told() {
+async fn reports_corrupt_files_and_missing_tags() {
     let directory = tempfile::tempdir().unwrap();
     let image = single();
     image.write_layout(directory.path(), "v1").unwrap();
@@ -85,12 +85,12 @@ async fn damaged_files_and_missing_names_are_told() {
     std::fs::write(directory.path().join("blobs/sha256").join(layer.hex()), "damaged").unwrap();
     let error = copy(ImageAt::new(layout, tag("v1")), to(), CopyOptions::default()).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("holds bytes with the digest"), "{source}");
+    assert!(source.contains("its content has the digest"), "{source}");
     assert!(world.sandbox.registry(DST).tags("shop/web").is_empty());
 }
 
 #[tokio::test]
-async fn what_is_no_layout_is_refused() {
+async fn rejects_directories_that_are_not_layouts() {
     let directory = tempfile::tempdir().unwrap();
     let missing = OciLayout::open(directory.path().join("none")).await.unwrap_err();
     assert!(matches!(missing, LayoutError::NotALayout { .. }), "{missing}");

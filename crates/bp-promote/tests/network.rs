@@ -1,4 +1,4 @@
-//! Where people run it: a certificate authority of one's own, client certificates, a proxy, plain HTTP by name.
+//! Tests of network settings: a private certificate authority, client certificates, a proxy, plain HTTP.
 
 mod common;
 
@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 const MANIFEST: &str = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
 
-/// A company's own certificate authority.
+/// A private certificate authority.
 struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -56,7 +56,7 @@ impl Authority {
         certificate.pem() + &key.serialize_pem()
     }
 
-    /// A registry with one manifest that only talks to clients with a certificate. Gives its port.
+    /// Serves a registry with one manifest that requires client certificates. Returns its port.
     async fn serve(&self) -> u16 {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).unwrap();
@@ -97,7 +97,7 @@ fn builder() -> RegistryClientBuilder {
 }
 
 #[tokio::test]
-async fn an_authority_of_ones_own_and_a_client_certificate() {
+async fn supports_a_private_ca_and_client_certificates() {
     let authority = Authority::new();
     let port = authority.serve().await;
     let ask = async |builder: RegistryClientBuilder| {
@@ -112,12 +112,15 @@ async fn an_authority_of_ones_own_and_a_client_certificate() {
     let both = builder().root_certificates(authority.pem.clone()).client_certificate(authority.identity());
     assert_eq!(&ask(both).await.unwrap().bytes[..], MANIFEST.as_bytes());
 
-    let nameless = ask(builder().root_certificates(authority.pem.clone())).await.unwrap_err();
-    let stranger = ask(builder().client_certificate(authority.identity())).await.unwrap_err();
-    assert!(nameless.is_retryable() && stranger.is_retryable(), "{nameless} {stranger}");
+    let without_certificate = ask(builder().root_certificates(authority.pem.clone())).await.unwrap_err();
+    let untrusted = ask(builder().client_certificate(authority.identity())).await.unwrap_err();
+    assert!(
+        without_certificate.is_retryable() && untrusted.is_retryable(),
+        "{without_certificate} {untrusted}"
+    );
 }
 
-/// A proxy that tunnels to this port of the loopback, wherever it is asked to go.
+/// A proxy that forwards every tunnel to this port on loopback.
 async fn tunnel(port: u16) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -141,13 +144,13 @@ async fn tunnel(port: u16) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn plain_http_by_name_and_through_a_proxy() {
+async fn supports_plain_http_and_a_proxy() {
     let sandbox = Sandbox::builder().registry(SRC, RegistryOptions::default()).build();
     let image = single();
     sandbox.registry(SRC).push(&image, "shop/web", "v1");
     let served = sandbox.serve().await.unwrap();
     let name = Reference::Tag("v1".parse().unwrap());
-    // The name resolves nowhere: the proxy is asked for it, in plain text.
+    // The host name does not resolve: the request goes to the proxy, in clear text.
     let client = builder()
         .plain_http(SRC.parse().unwrap())
         .proxy(format!("http://{}", served.address(SRC).unwrap()))

@@ -1,4 +1,4 @@
-//! To see first, and then to do just that.
+//! Tests of planning a copy and applying the plan.
 
 mod common;
 
@@ -8,7 +8,7 @@ use bp_artifact::{
 };
 use bp_promote::{
     CopyError, CopyOptions,
-    copy::{Carried, CopyOutcome, CopyPlan, apply, plan},
+    copy::{CopyOutcome, CopyPlan, Transfer, apply, plan},
     registry::RepositoryClient,
     store::ImageAt,
 };
@@ -26,7 +26,7 @@ async fn planned(world: &World) -> CopyPlan {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_changes_nothing_and_what_is_applied_is_what_was_planned() {
+async fn planning_changes_nothing_and_applying_does_what_was_planned() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -34,28 +34,28 @@ async fn a_plan_changes_nothing_and_what_is_applied_is_what_was_planned() {
     let plan = planned(&world).await;
     assert_eq!((plan.outcome, plan.found.as_ref()), (CopyOutcome::Copied, None));
     assert_eq!((plan.manifests.len(), plan.blobs.len()), (3, 5));
-    assert_eq!(plan.blobs.iter().filter(|blob| blob.how == Carried::Present).count(), 1);
+    assert_eq!(plan.blobs.iter().filter(|blob| blob.how == Transfer::Present).count(), 1);
     let reads = |operation: &String| operation.starts_with("GET") || operation.starts_with("HEAD");
     assert!(world.operations(DST).iter().all(reads), "{:?}", world.operations(DST));
-    assert!(plan.to_string().contains("blobs: 4 to send of 5"), "{plan}");
+    assert!(plan.to_string().contains("blobs: 4 of 5 to send"), "{plan}");
 
-    // It is kept, and the source's tag moves meanwhile.
-    let kept: CopyPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
-    assert_eq!(kept, plan);
+    // The plan is stored, and the source's tag moves before it is applied.
+    let stored: CopyPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(stored, plan);
     world.push(&single());
     let (from, to) = sides(&world);
-    let report = apply(&kept, from, to, CopyOptions::default()).await.unwrap();
+    let report = apply(&stored, from, to, CopyOptions::default()).await.unwrap();
     assert_eq!((report.digest.as_str(), report.bytes), (image.digest(), plan.bytes()));
     world.assert_copied(&image);
 
-    // Applied again, there is nothing to do.
+    // Applying it again changes nothing.
     let (from, to) = sides(&world);
-    let again = apply(&kept, from, to, CopyOptions::default()).await.unwrap();
+    let again = apply(&stored, from, to, CopyOptions::default()).await.unwrap();
     assert_eq!(again.outcome, CopyOutcome::Unchanged);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_moved_since_is_refused() {
+async fn refuses_to_apply_after_the_tag_has_moved() {
     let world = World::plain();
     world.push(&multi());
     let plan = planned(&world).await;
@@ -68,7 +68,7 @@ async fn a_tag_that_moved_since_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_needs_no_plan() {
+async fn plans_nothing_for_an_equal_tag() {
     let world = World::plain();
     world.push(&multi());
     world.copy().await.unwrap();
@@ -78,12 +78,12 @@ async fn what_is_there_needs_no_plan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_requests_of_a_plan_are_those_that_applying_it_takes() {
-    // Cold and new, cold beside something else, a new tag, and nothing to do.
-    for beside in [false, true] {
+async fn plans_the_exact_number_of_requests() {
+    // A new repository, a used repository, a new tag, and an equal tag.
+    for used in [false, true] {
         let world = World::plain();
         world.push(&multi());
-        if beside {
+        if used {
             world.sandbox.registry(DST).push(&single(), "shop/web", "v0");
         }
         for tag in ["v1", "v2", "v2"] {
@@ -94,7 +94,7 @@ async fn the_requests_of_a_plan_are_those_that_applying_it_takes() {
             assert_eq!(
                 (plan.requests.source, plan.requests.destination),
                 (report.source_requests, report.destination_requests),
-                "{tag}, {beside}: {plan}"
+                "{tag}, {used}: {plan}"
             );
             assert_eq!((plan.outcome, plan.bytes()), (report.outcome, report.bytes));
         }

@@ -1,4 +1,4 @@
-//! The platform of an image that is not an index.
+//! Tests of the platform of a single-platform image.
 
 mod common;
 
@@ -9,7 +9,7 @@ use bp_sandbox::ImageBuilder;
 use common::{SRC, World};
 
 #[tokio::test]
-async fn the_configuration_of_a_single_manifest_names_its_platform() {
+async fn reads_the_platform_from_the_configuration() {
     let world = World::plain();
     let repository: Repository = format!("{SRC}/shop/web").parse().unwrap();
     let client = world.client.repository(&repository);
@@ -19,7 +19,7 @@ async fn the_configuration_of_a_single_manifest_names_its_platform() {
         let found = client.platform(&image.digest().parse().unwrap()).await.unwrap();
         assert_eq!(found.map(|platform| platform.to_string()).as_deref(), Some(platform));
     }
-    assert_eq!(client.requests(), 6, "two for each");
+    assert_eq!(client.requests(), 6, "two per image");
     let index = ImageBuilder::new().platform("linux/amd64").platform("linux/arm64").build();
     world.push(&index);
     assert_eq!(client.platform(&index.digest().parse().unwrap()).await.unwrap(), None);

@@ -1,5 +1,5 @@
-//! Between registries that others wrote. `cargo xtask e2e --only registries` starts them, names them in the environment,
-//! and reads back with crane what this left there.
+//! Tests between real registry servers. `cargo xtask e2e --only registries` starts them, passes their addresses in the
+//! environment, and checks the copied images with crane.
 
 mod registries {
     use bp_artifact::ImageRef;
@@ -12,9 +12,9 @@ mod registries {
         std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask e2e"))
     }
 
-    /// A client for both registries, which speak plain HTTP on loopback.
+    /// A client for both registries, which use plain HTTP on loopback.
     fn client() -> RegistryClient {
-        let registry = |host: &str| host.parse().expect("a registry's name");
+        let registry = |host: &str| host.parse().expect("a registry name");
         RegistryClient::builder()
             .endpoint(registry("source.example.com"), format!("http://{}", variable("BP_E2E_SOURCE")))
             .endpoint(registry("target.example.com"), format!("http://{}", variable("BP_E2E_TARGET")))
@@ -29,7 +29,7 @@ mod registries {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn an_index_is_copied_twice_and_through_a_layout() {
+    async fn copies_an_index_twice_and_through_a_layout() {
         let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
         let from = client.image(&image("source.example.com/shop/web:1"));
         let to = client.image(&image("target.example.com/copied/web:1"));
@@ -52,7 +52,7 @@ mod registries {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn an_archive_is_written_for_another_tool_and_its_own_is_read() {
+    async fn exchanges_archives_with_another_tool() {
         let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
         let archives = std::path::PathBuf::from(variable("BP_E2E_ARCHIVES"));
         let from = client.image(&image("source.example.com/shop/web:1"));
@@ -70,7 +70,7 @@ mod registries {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn what_refers_to_an_image_is_copied_with_it() {
+    async fn copies_referrers_of_an_image() {
         let (client, digest) = (client(), variable("BP_E2E_DIGEST"));
         let from = client.image(&image("source.example.com/shop/web:1"));
         let to = client.image(&image("target.example.com/referred/web:1"));
@@ -83,11 +83,11 @@ mod registries {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn what_is_missing_at_the_source_changes_nothing() {
+    async fn a_missing_source_image_changes_nothing() {
         let client = client();
         let from = client.image(&image("source.example.com/shop/web:missing"));
         let to = client.image(&image("target.example.com/missing/web:1"));
-        let error = copy(from, to, CopyOptions::default()).await.expect_err("there is no such tag");
-        assert!(error.to_string().contains("missing"), "the error names the image: {error}");
+        let error = copy(from, to, CopyOptions::default()).await.expect_err("the tag does not exist");
+        assert!(error.to_string().contains("missing"), "the error states the tag: {error}");
     }
 }

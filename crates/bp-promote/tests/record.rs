@@ -1,4 +1,4 @@
-//! The record of a promotion.
+//! Tests of promotion records.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn repository(host: &str) -> bp_artifact::Repository {
     format!("{host}/shop/web").parse().unwrap()
 }
 
-/// Promotes `v1`, and gives the record and the destination.
+/// Promotes `v1`; returns the record and the destination.
 async fn promoted(world: &World) -> (PromotionRecord, RepositoryClient) {
     let [from, to] = [SRC, DST].map(repository);
     let at = |of| ImageAt::new(world.client.repository(of), "v1".parse::<bp_artifact::Tag>().unwrap());
@@ -24,7 +24,7 @@ async fn promoted(world: &World) -> (PromotionRecord, RepositoryClient) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_is_attached_to_the_image_and_tells_the_way_back() {
+async fn attaches_a_record_with_the_previous_digest() {
     let world = World::plain();
     let (old, image) = (single(), multi());
     world.sandbox.registry(DST).push(&old, "shop/web", "v1");
@@ -36,7 +36,7 @@ async fn a_record_is_attached_to_the_image_and_tells_the_way_back() {
     assert_eq!(serde_json::from_str::<PromotionRecord>(&json).unwrap(), record);
 
     let digest = record.attach(&repository).await.unwrap();
-    assert_eq!(record.attach(&repository).await.unwrap(), digest, "again, it is the same");
+    assert_eq!(record.attach(&repository).await.unwrap(), digest, "a second attach changes nothing");
     let listed = repository.referrers(&record.digest).await.unwrap();
     assert_eq!(listed.iter().map(|referrer| &referrer.digest).collect::<Vec<_>>(), [&digest]);
     let manifest: Value =
@@ -48,7 +48,7 @@ async fn a_record_is_attached_to_the_image_and_tells_the_way_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_promotion_that_is_run_again_leaves_no_second_record() {
+async fn a_rerun_promotion_attaches_no_second_record() {
     for options in [RegistryOptions::default(), RegistryOptions::default().without_referrers()] {
         let world = World::new(RegistryOptions::default(), options);
         let (old, image) = (single(), multi());
@@ -65,13 +65,13 @@ async fn a_promotion_that_is_run_again_leaves_no_second_record() {
         let (record, repository) = promoted(&world).await;
         assert_eq!(count(&record, repository).await, 1);
 
-        // Away and back again is another promotion.
+        // Promoting after the tag was moved away is another promotion.
         world.sandbox.registry(DST).push(&old, "shop/web", "v1");
         let (record, repository) = promoted(&world).await;
         assert_ne!(record.attach(&repository).await.unwrap(), left[0]);
         let (record, repository) = promoted(&world).await;
         assert_eq!(count(&record, repository).await, 2);
-        // So is the same image under another name.
+        // So is promoting the same image under another tag.
         let mut other = record.clone();
         other.reference = "stable".to_owned();
         assert!(!left.contains(&other.attach(&world.client.repository(&other.destination)).await.unwrap()));

@@ -1,4 +1,4 @@
-//! What is attached to an image goes with it.
+//! Tests of referrers: what is attached to an image is copied with it.
 
 mod common;
 
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Puts an artifact that refers to `subject`, and gives its digest.
+/// Stores an artifact that refers to `subject`; returns its digest.
 fn attach(registry: &Registry, subject: &str, kind: &str) -> String {
     let config = registry.put_blob("shop/web", "{}");
     let layer = format!("{kind} of {subject}");
@@ -36,7 +36,7 @@ fn attach(registry: &Registry, subject: &str, kind: &str) -> String {
     registry.put_manifest("shop/web", MANIFEST, manifest.to_string())
 }
 
-/// SBOM of the index, signature of the SBOM, attestation of a platform.
+/// Attaches an SBOM to the index, a signature to the SBOM, and an attestation to a platform.
 fn attach_all(registry: &Registry, image: &Image) -> [String; 3] {
     let sbom = attach(registry, image.digest(), "sbom");
     let signature = attach(registry, &sbom, "signature");
@@ -51,7 +51,7 @@ async fn copy_all(world: &World) -> Result<CopyReport, CopyError> {
     copy(world.client.image(&from), world.client.image(&to), options).await
 }
 
-/// The digests that a fallback tag lists.
+/// The digests in the list under a fallback tag.
 fn fallback(registry: &Arc<Registry>, subject: &str) -> Vec<String> {
     let list = registry.manifest("shop/web", &subject.replace(':', "-")).expect("a fallback tag");
     let list: Value = serde_json::from_slice(&list.bytes).unwrap();
@@ -60,7 +60,7 @@ fn fallback(registry: &Arc<Registry>, subject: &str) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_the_index_of_its_platforms_and_of_each_other() {
+async fn copies_referrers_of_the_index_its_platforms_and_other_referrers() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -71,10 +71,11 @@ async fn of_the_index_of_its_platforms_and_of_each_other() {
     world.assert_copied(&image);
     let destination = world.sandbox.registry(DST);
     for digest in &attached {
-        let (there, here) = (source.manifest("shop/web", digest), destination.manifest("shop/web", digest));
-        assert_eq!(here.unwrap().bytes, there.unwrap().bytes);
+        let (original, copied) =
+            (source.manifest("shop/web", digest), destination.manifest("shop/web", digest));
+        assert_eq!(copied.unwrap().bytes, original.unwrap().bytes);
     }
-    assert_eq!(destination.tags("shop/web").len(), 1, "the registry keeps the lists");
+    assert_eq!(destination.tags("shop/web").len(), 1, "the registry maintains the lists");
 
     let again = copy_all(&world).await.unwrap();
     assert_eq!(
@@ -82,18 +83,18 @@ async fn of_the_index_of_its_platforms_and_of_each_other() {
         (CopyOutcome::Unchanged, 3, 0)
     );
 
-    // What is attached later comes with the next run.
+    // A referrer that is attached later is copied by the next run.
     attach(&source, image.digest(), "scan");
     assert_eq!(copy_all(&world).await.unwrap().referrers.sent, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_api_fallback_tags_are_kept_and_merged() {
+async fn merges_fallback_tags_without_the_referrers_api() {
     let world = World::new(RegistryOptions::default(), RegistryOptions::default().without_referrers());
     let image = multi();
     world.push(&image);
     let [sbom, signature, attestation] = attach_all(&world.sandbox.registry(SRC), &image);
-    // Somebody has listed something else there, and the subject itself.
+    // The destination already lists another referrer, and the subject itself.
     let destination = world.sandbox.registry(DST);
     let other = attach(&destination, image.digest(), "other");
     let entry = |digest: &str| json!({ "mediaType": MANIFEST, "digest": digest, "size": 1, "x": 1 });
@@ -109,7 +110,7 @@ async fn without_the_api_fallback_tags_are_kept_and_merged() {
     let again = copy_all(&world).await.unwrap();
     assert_eq!((again.referrers.present, again.referrers.sent), (3, 0));
 
-    // And back, out of the fallback tags.
+    // Copying back reads from the fallback tags.
     let (from, to): (ImageRef, ImageRef) =
         (format!("{DST}/shop/web:v1").parse().unwrap(), format!("{SRC}/again/web:v1").parse().unwrap());
     let options = CopyOptions::default().referrers();
@@ -118,7 +119,7 @@ async fn without_the_api_fallback_tags_are_kept_and_merged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_tag_that_is_no_index_is_not_overwritten() {
+async fn does_not_overwrite_a_fallback_tag_that_is_not_an_index() {
     let world = World::new(RegistryOptions::default(), RegistryOptions::default().without_referrers());
     let image = multi();
     world.push(&image);
@@ -129,24 +130,24 @@ async fn a_fallback_tag_that_is_no_index_is_not_overwritten() {
     destination.push(&taken, "shop/web", &tag);
     let error = copy_all(&world).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("is no index"), "{source}");
+    assert!(source.contains("is not an index"), "{source}");
     assert_eq!(destination.tags("shop/web")[&tag], taken.digest());
-    assert!(!destination.tags("shop/web").contains_key("v1"), "the name comes last");
+    assert!(!destination.tags("shop/web").contains_key("v1"), "the tag is pushed last");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_refuses_referrers_is_a_failure_that_names_it() {
+async fn reports_the_referrer_that_a_registry_rejects() {
     let world = World::new(RegistryOptions::default(), RegistryOptions::default().refusing_subjects());
     let image = multi();
     world.push(&image);
     let sbom = attach(&world.sandbox.registry(SRC), image.digest(), "sbom");
     let error = copy_all(&world).await.unwrap_err();
     let said = error.to_string();
-    assert!(said.contains(&format!("{sbom}, a referrer of {}", image.digest())), "{said}");
+    assert!(said.contains(&format!("referrer {sbom} of {}", image.digest())), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn cosign_tags_go_along_and_are_found_by_one_listing() {
+async fn finds_cosign_tags_with_one_list_request() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -159,11 +160,11 @@ async fn cosign_tags_go_along_and_are_found_by_one_listing() {
     let lists = world.operations(SRC).iter().filter(|operation| *operation == "GET tags").count();
     assert_eq!(lists, 1);
     let lists = world.operations(SRC).iter().filter(|operation| *operation == "GET referrers").count();
-    assert_eq!(lists, 4, "one for the index, each platform and the signature");
+    assert_eq!(lists, 4, "one each for the index, the platforms and the signature");
 }
 
 #[tokio::test]
-async fn through_a_layout() {
+async fn copies_referrers_through_a_layout() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -185,7 +186,7 @@ async fn through_a_layout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_hangs_on_a_cosign_tag_goes_along_and_who_may_not_list_tags_asks_for_them() {
+async fn copies_referrers_of_cosign_tags_with_and_without_listing() {
     for lists in [true, false] {
         let world = World::plain();
         let image = multi();
@@ -207,7 +208,7 @@ async fn what_hangs_on_a_cosign_tag_goes_along_and_who_may_not_list_tags_asks_fo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
+async fn plans_and_applies_referrers() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -223,15 +224,15 @@ async fn a_plan_holds_what_is_attached_and_applying_it_carries_that() {
     let mut expected = attached.to_vec();
     expected.sort();
     assert_eq!(planned, expected);
-    assert!(plan.to_string().contains("referrers: 3 to send of 3"), "{plan}");
+    assert!(plan.to_string().contains("referrers: 3 of 3 to send"), "{plan}");
     let (source, destination) = sides();
-    // That they go along is in the plan.
+    // The plan includes the referrers option.
     let report = bp_promote::copy::apply(&plan, source, destination, CopyOptions::default()).await.unwrap();
     assert_eq!((report.referrers.sent, report.bytes), (3, plan.bytes()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_side_lists_each_manifest_once_and_is_asked_once_whether_it_can() {
+async fn lists_referrers_of_each_manifest_once_per_side() {
     for api in [true, false] {
         let options = || match api {
             true => RegistryOptions::default(),
@@ -243,7 +244,7 @@ async fn each_side_lists_each_manifest_once_and_is_asked_once_whether_it_can() {
         let source = world.sandbox.registry(SRC);
         let attached = attach_all(&source, &image);
         if !api {
-            // As a client would have written the lists.
+            // Lists under fallback tags, as a client would write them.
             let [sbom, signature, attestation] = &attached;
             for (subject, referrer) in [
                 (image.digest(), sbom),
@@ -257,7 +258,7 @@ async fn each_side_lists_each_manifest_once_and_is_asked_once_whether_it_can() {
                 source.tag("shop/web", &subject.replace(':', "-"), &list);
             }
         }
-        // What is there already is listed at the destination too.
+        // The first copy stores everything at the destination too.
         assert_eq!(copy_all(&world).await.unwrap().referrers.sent, 3);
         world.sandbox.ledger().clear();
         let client = client(&world.sandbox, bp_promote::registry::Logins::new());
@@ -275,10 +276,10 @@ async fn each_side_lists_each_manifest_once_and_is_asked_once_whether_it_can() {
             let all = asked.len();
             asked.sort();
             asked.dedup();
-            assert_eq!(asked.len(), all, "{host} lists each once");
-            // The index, its platforms, and what is attached; at the destination only what has something attached.
+            assert_eq!(asked.len(), all, "{host}: each is listed once");
+            // The index, its platforms and the referrers; at the destination only manifests with referrers.
             assert_eq!(all, if api { subjects } else { 1 }, "{host}, {api}: {asked:?}");
-            assert!(tags.len() <= 1, "{host}: cosign's and fallback tags are in one list");
+            assert!(tags.len() <= 1, "{host}: one list has cosign's tags and fallback tags");
         }
     }
 }

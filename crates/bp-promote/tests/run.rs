@@ -1,4 +1,4 @@
-//! Several images in one run, and the requests that each rule allows.
+//! Tests of runs of several images, and of the number of requests.
 
 mod common;
 
@@ -15,7 +15,7 @@ use common::*;
 
 type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
 
-/// `n` images that share their base.
+/// `n` images that share their base layer.
 fn releases(n: usize) -> Vec<Image> {
     let release =
         |at: usize| ImageBuilder::new().layer([("base", "base")]).layer([("app", at.to_string())]).build();
@@ -42,17 +42,17 @@ async fn run(pairs: Vec<Pair>) -> RunReport {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shared_blobs_of_a_run_move_once_and_tags_are_listed_instead_of_asked_for() {
+async fn sends_shared_blobs_once_and_lists_tags_once() {
     let world = World::plain();
     let images = releases(20);
     let to = |n| format!("{DST}/shop/web:{}", tag(n));
     let report = run(pairs(&world, &images, to)).await;
     assert_eq!(report.images.len(), 20);
-    // The base is shared; each has a layer and a configuration of its own.
+    // The base layer is shared; each image has a layer and a configuration of its own.
     let moved = 1 + 2 * 20;
     assert_eq!((report.blobs.sent, report.blobs.present), (moved, 0));
     assert_eq!(report.source_requests, 20 + moved);
-    assert_eq!(report.destination_requests, 1 + 2 * moved + 20, "one list, no other question");
+    assert_eq!(report.destination_requests, 1 + 2 * moved + 20, "one list, no other check");
     for (n, image) in images.iter().enumerate() {
         assert_eq!(world.sandbox.registry(DST).tags("shop/web")[tag(n).as_str()], image.digest());
     }
@@ -62,16 +62,16 @@ async fn shared_blobs_of_a_run_move_once_and_tags_are_listed_instead_of_asked_fo
 }
 
 #[tokio::test(start_paused = true)]
-async fn into_other_repositories_of_the_registry_what_has_landed_is_mounted() {
+async fn mounts_uploaded_blobs_into_other_repositories() {
     let world = World::plain();
     let pairs = pairs(&world, &releases(2), |n| format!("{DST}/team-{n}/web:v1"));
     let report = run(pairs).await;
-    assert_eq!((report.blobs.sent, report.blobs.mounted), (5, 1), "the base went over the line once");
+    assert_eq!((report.blobs.sent, report.blobs.mounted), (5, 1), "the base layer was uploaded once");
     assert_eq!(world.sandbox.registry(DST).tags("team-1/web").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_does_not_stop_the_others() {
+async fn a_failed_image_does_not_stop_the_others() {
     let world = World::plain();
     let mut pairs = pairs(&world, &releases(3), |n| format!("{DST}/shop/web:{}", tag(n)));
     pairs[1].0.reference = "none".parse::<Tag>().unwrap().into();
@@ -81,12 +81,12 @@ async fn one_that_fails_does_not_stop_the_others() {
     assert!(matches!(failed[0], (image, CopyError::NoImage { .. }) if image.reference == "v1"));
     assert_eq!(world.sandbox.registry(DST).tags("shop/web").len(), 2);
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["images"][1]["result"]["error"], "dev.example.com/shop/web has no none");
+    assert_eq!(json["images"][1]["result"]["error"], "none not found in dev.example.com/shop/web");
     assert!(report.into_result().is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_planned_kept_and_applied_as_one() {
+async fn plans_stores_and_applies_a_run() {
     let world = World::plain();
     let images = releases(4);
     let pairs = || pairs(&world, &images, |n| format!("{DST}/shop/web:{}", tag(n)));
@@ -94,12 +94,12 @@ async fn a_run_is_planned_kept_and_applied_as_one() {
     let reads = |operation: &String| operation.starts_with("GET") || operation.starts_with("HEAD");
     assert!(world.operations(DST).iter().all(reads));
     let blobs: usize = plan.images.iter().map(|image| image.blobs.len()).sum();
-    assert_eq!(blobs, 1 + 2 * 4, "what is shared is in the plan once");
-    assert!(plan.to_string().contains("4 of 4 images change"), "{plan}");
+    assert_eq!(blobs, 1 + 2 * 4, "shared content is planned once");
+    assert!(plan.to_string().contains("4 of 4 images to change"), "{plan}");
     let kept: RunPlan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
     assert_eq!(kept, plan);
 
-    // A tag moves before the plan is applied: only that image is refused.
+    // A tag moves before the plan is applied: only that image fails.
     world.sandbox.registry(DST).push(&multi(), "shop/web", "v2");
     let report = apply_all(&kept, pairs(), CopyOptions::default()).await;
     let failed: Vec<_> = report.failed().map(|(image, error)| (image.reference.clone(), error)).collect();
@@ -108,7 +108,7 @@ async fn a_run_is_planned_kept_and_applied_as_one() {
     assert_eq!(world.sandbox.registry(DST).tags("shop/web")["v2"], multi().digest());
 }
 
-/// A world whose destination is known to refuse manifests with gaps.
+/// A world whose destination is known to reject manifests with missing content.
 fn strict() -> World {
     let sandbox = Sandbox::builder()
         .registry(SRC, RegistryOptions::default())
@@ -124,17 +124,17 @@ fn strict() -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_tag_for_what_is_there_takes_two_requests_where_gaps_are_refused() {
+async fn tagging_takes_two_requests_if_references_are_validated() {
     let world = strict();
     let image = multi();
     world.push(&image);
     let cold = world.copy().await.unwrap();
     world.assert_copied(&image);
     assert_eq!(cold.outcome, CopyOutcome::Copied);
-    assert_eq!(cold.destination_requests, 3 + 2 * 5 + 3, "cold it costs the same");
+    assert_eq!(cold.destination_requests, 3 + 2 * 5 + 3, "the first copy takes the same requests");
     let report = world.copy_as(&format!("{SRC}/shop/web:v1"), &format!("{DST}/shop/web:v2")).await.unwrap();
     assert_eq!((report.outcome, report.destination_requests), (CopyOutcome::Tagged, 2));
-    // A tag that has another digest now, by a digest of the source.
+    // A tag that points to another digest, copied from a source given by digest.
     world.sandbox.registry(DST).push(&single(), "shop/web", "v3");
     let pinned = format!("{SRC}/shop/web@{}", image.digest());
     let report = world.copy_as(&pinned, &format!("{DST}/shop/web:v3")).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_new_tag_for_what_is_there_takes_two_requests_where_gaps_are_refused()
 }
 
 #[tokio::test(start_paused = true)]
-async fn platforms_are_a_choice_with_another_digest_that_the_report_names() {
+async fn selecting_platforms_changes_the_digest_and_reports_both() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -153,14 +153,14 @@ async fn platforms_are_a_choice_with_another_digest_that_the_report_names() {
     let report = copy(world.client.image(&from), world.client.image(&to), options()).await.unwrap();
     assert_ne!(report.digest.as_str(), image.digest());
     assert_eq!(report.selected_from.as_ref().unwrap().as_str(), image.digest());
-    assert_eq!((report.manifests.sent, report.blobs.sent), (2, 3), "one platform's");
+    assert_eq!((report.manifests.sent, report.blobs.sent), (2, 3), "only the content of one platform");
     let registry = world.sandbox.registry(DST);
     assert!(registry.manifest("shop/web", image.platform("linux/arm64")).is_some());
     assert!(registry.manifest("shop/web", image.platform("linux/amd64")).is_none());
     let again = copy(world.client.image(&from), world.client.image(&to), options()).await.unwrap();
-    assert_eq!(again.outcome, CopyOutcome::Unchanged, "the selection is always the same bytes");
+    assert_eq!(again.outcome, CopyOutcome::Unchanged, "the selection is deterministic");
 
-    // Where the digest is demanded it is refused.
+    // Keeping the digest and selecting platforms conflict.
     let must = || copy(world.client.image(&from), world.client.image(&to), options().keep_digest());
     assert!(matches!(must().await, Err(CopyError::DigestMustStay { .. })));
     let by_digest: ImageRef = format!("{DST}/shop/web@{}", image.digest()).parse().unwrap();
@@ -169,7 +169,7 @@ async fn platforms_are_a_choice_with_another_digest_that_the_report_names() {
 }
 
 #[tokio::test]
-async fn all_tags_into_one_layout() {
+async fn copies_all_tags_into_one_layout() {
     let world = World::plain();
     let images = releases(3);
     let directory = tempfile::tempdir().unwrap();

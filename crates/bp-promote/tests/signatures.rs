@@ -1,4 +1,4 @@
-//! What is attached at the destination is kept: signatures that were added there, and lists of referrers.
+//! Tests of merging: signatures and lists of referrers at the destination are kept.
 
 mod common;
 
@@ -12,7 +12,7 @@ use bp_promote::{
     CopyError, CopyOptions, CopyReport, OciLayout,
     content::Reference,
     copy,
-    copy::{Carried, CopyEvent, CopyOutcome, plan},
+    copy::{CopyEvent, CopyOutcome, Transfer, plan},
     store::ImageAt,
 };
 use bp_sandbox::{
@@ -32,7 +32,7 @@ fn name(image: &Image, kind: &str) -> String {
     format!("{}.{kind}", image.digest().replace(':', "-"))
 }
 
-/// Lets cosign's tag of this kind have these payloads and signatures, as cosign writes them. Gives the manifest's digest.
+/// Writes these signatures under a tag, in cosign's format. Returns the manifest's digest.
 fn write(registry: &Registry, image: &Image, kind: &str, signatures: &[(&str, &str)]) -> String {
     let media_type = if kind == "att" { ATTESTATION } else { SIGNATURE };
     let layers: Vec<Value> = signatures
@@ -56,7 +56,7 @@ fn write(registry: &Registry, image: &Image, kind: &str, signatures: &[(&str, &s
     digest
 }
 
-/// The signatures under a tag, by their annotations. All content is there, and the configuration lists it.
+/// The signatures under a tag, by their annotations. Checks that all content exists and the configuration lists it.
 fn read(registry: &Registry, image: &Image, kind: &str) -> Vec<String> {
     let stored = registry.manifest("shop/web", &name(image, kind)).expect("a manifest");
     assert_eq!(stored.media_type, MANIFEST);
@@ -86,7 +86,7 @@ async fn promote(world: &World, options: CopyOptions) -> Result<CopyReport, Copy
     copy(world.client.image(&from), world.client.image(&to), options).await
 }
 
-/// The requests to the destination that write.
+/// The write requests to the destination.
 fn writes(world: &World) -> Vec<String> {
     world
         .operations(DST)
@@ -95,15 +95,15 @@ fn writes(world: &World) -> Vec<String> {
         .collect()
 }
 
-struct Stage {
+struct Fixture {
     world: World,
     image: Image,
     source: Arc<Registry>,
     destination: Arc<Registry>,
 }
 
-/// An image that was promoted once, signed at the source by `dev`.
-async fn promoted(kind: &str) -> Stage {
+/// Promotes an image once, signed by `dev` at the source.
+async fn promoted(kind: &str) -> Fixture {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -112,13 +112,13 @@ async fn promoted(kind: &str) -> Stage {
     promote(&world, options()).await.unwrap();
     assert_eq!(read(&destination, &image, kind), ["dev"]);
     world.sandbox.ledger().clear();
-    Stage { world, image, source, destination }
+    Fixture { world, image, source, destination }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signature_that_the_destination_added_is_kept() {
+async fn keeps_signatures_added_at_the_destination() {
     for kind in ["sig", "att"] {
-        let Stage { world, image, destination, .. } = promoted(kind).await;
+        let Fixture { world, image, destination, .. } = promoted(kind).await;
         // As `cosign sign` does after a promotion.
         write(&destination, &image, kind, &[("payload of dev", "dev"), ("payload of prod", "prod")]);
         let before = destination.tags("shop/web");
@@ -133,9 +133,9 @@ async fn a_signature_that_the_destination_added_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn signatures_of_both_sides_are_merged_once() {
+async fn merges_signatures_of_both_sides_once() {
     for kind in ["sig", "att"] {
-        let Stage { world, image, source, destination } = promoted(kind).await;
+        let Fixture { world, image, source, destination } = promoted(kind).await;
         write(&destination, &image, kind, &[("payload of dev", "dev"), ("payload of prod", "prod")]);
         // The same payload signed with another key, and another payload.
         let more = [("payload of dev", "dev"), ("payload of dev", "qa"), ("more", "more")];
@@ -157,8 +157,8 @@ async fn signatures_of_both_sides_are_merged_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_source_has_all_signatures_its_manifest_arrives_byte_for_byte() {
-    let Stage { world, image, source, destination } = promoted("sig").await;
+async fn copies_the_source_manifest_if_it_has_all_signatures() {
+    let Fixture { world, image, source, destination } = promoted("sig").await;
     let digest = write(&source, &image, "sig", &[("more", "more"), ("payload of dev", "dev")]);
     promote(&world, options()).await.unwrap();
     assert_eq!(destination.tags("shop/web")[&name(&image, "sig")], digest);
@@ -168,7 +168,7 @@ async fn where_the_source_has_all_signatures_its_manifest_arrives_byte_for_byte(
 #[tokio::test(start_paused = true)]
 async fn no_clobber_refuses_to_move_signatures() {
     for theirs in [&[("payload of prod", "prod")][..], &[("payload of dev", "dev")]] {
-        let Stage { world, image, source, destination } = promoted("sig").await;
+        let Fixture { world, image, source, destination } = promoted("sig").await;
         write(&destination, &image, "sig", theirs);
         write(&source, &image, "sig", &[("payload of dev", "dev"), ("more", "more")]);
         let before = destination.tags("shop/web");
@@ -184,7 +184,7 @@ async fn no_clobber_refuses_to_move_signatures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_merged_is_kept_and_reported() {
+async fn keeps_and_reports_tags_that_cannot_be_merged() {
     for kind in ["sig", "sbom"] {
         let world = World::plain();
         let image = multi();
@@ -196,18 +196,18 @@ async fn what_cannot_be_merged_is_kept_and_reported() {
         let [from, to] = [SRC, DST].map(|host| format!("{host}/shop/web:v1").parse::<ImageRef>().unwrap());
         for outcome in [CopyOutcome::Copied, CopyOutcome::Unchanged] {
             let mut work = copy(world.client.image(&from), world.client.image(&to), options());
-            let mut told = 0;
+            let mut events = 0;
             while let Some(event) = work.next_event().await {
                 if let CopyEvent::Kept(kept) = event {
                     assert_eq!(
                         (kept.tag.as_str(), kept.digest.as_str()),
                         (&*name(&image, kind), theirs.digest())
                     );
-                    told += 1;
+                    events += 1;
                 }
             }
             let report = work.await.unwrap();
-            assert_eq!((report.outcome, report.kept.len(), told), (outcome, 1, 1));
+            assert_eq!((report.outcome, report.kept.len(), events), (outcome, 1, 1));
             assert_eq!(report.kept[0].wanted.as_str(), ours.digest());
             assert_eq!(destination.tags("shop/web")[&name(&image, kind)], theirs.digest());
             world.assert_copied(&image);
@@ -218,7 +218,7 @@ async fn what_cannot_be_merged_is_kept_and_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn immutable_tags_of_signatures_are_refused_by_the_destination() {
+async fn fails_to_move_immutable_signature_tags() {
     let world = World::new(RegistryOptions::default(), RegistryOptions::default().immutable_tags());
     let image = multi();
     world.push(&image);
@@ -231,11 +231,11 @@ async fn immutable_tags_of_signatures_are_refused_by_the_destination() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_shows_whether_signatures_move() {
-    let Stage { world, image, source, destination } = promoted("sig").await;
+async fn a_plan_shows_whether_signatures_are_sent() {
+    let Fixture { world, image, source, destination } = promoted("sig").await;
     let [from, to] = [SRC, DST].map(|host| format!("{host}/shop/web:v1").parse::<ImageRef>().unwrap());
     write(&destination, &image, "sig", &[("payload of dev", "dev"), ("payload of prod", "prod")]);
-    for (ours, how) in [("dev", Carried::Present), ("other", Carried::Sent)] {
+    for (ours, how) in [("dev", Transfer::Present), ("other", Transfer::Sent)] {
         write(&source, &image, "sig", &[(&format!("payload of {ours}"), ours)]);
         let planned = plan(world.client.image(&from), world.client.image(&to), options()).await.unwrap();
         let referrers = planned.referrers.unwrap();
@@ -245,8 +245,8 @@ async fn a_plan_shows_whether_signatures_move() {
 }
 
 #[tokio::test]
-async fn signatures_are_merged_into_a_layout_too() {
-    let Stage { world, image, source, .. } = promoted("sig").await;
+async fn merges_signatures_into_a_layout() {
+    let Fixture { world, image, source, .. } = promoted("sig").await;
     let directory = tempfile::tempdir().unwrap();
     let layout = OciLayout::create(directory.path()).await.unwrap();
     let tag = Reference::Tag("v1".parse().unwrap());
@@ -260,10 +260,10 @@ async fn signatures_are_merged_into_a_layout_too() {
     let back = world.client.image(&format!("{DST}/shop/web:v1").parse().unwrap());
     world.sandbox.registry(DST).tag("shop/web", &name(&image, "sig"), image.digest());
     let report = copy(ImageAt::new(layout, tag), back, options()).await.unwrap();
-    assert_eq!(report.kept.len(), 1, "an image is no signature");
+    assert_eq!(report.kept.len(), 1, "an image is not a signature manifest");
 }
 
-/// Puts an artifact that refers to the image, and gives its digest.
+/// Stores an artifact that refers to the image; returns its digest.
 fn attach(registry: &Registry, image: &Image, kind: &str) -> String {
     let config = registry.put_blob("shop/web", "{}");
     let manifest = json!({
@@ -275,8 +275,8 @@ fn attach(registry: &Registry, image: &Image, kind: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_clobber_makes_lists_of_referrers_and_does_not_move_those_of_others() {
-    for is_there in [false, true] {
+async fn no_clobber_creates_referrer_lists_but_does_not_move_existing_ones() {
+    for exists in [false, true] {
         let world = World::new(RegistryOptions::default(), RegistryOptions::default().without_referrers());
         let image = multi();
         world.push(&image);
@@ -284,7 +284,7 @@ async fn no_clobber_makes_lists_of_referrers_and_does_not_move_those_of_others()
         attach(&source, &image, "sbom");
         attach(&source, &image, "scan");
         let tag = image.digest().replace(':', "-");
-        if is_there {
+        if exists {
             let other = attach(&destination, &image, "other");
             let list = json!({ "schemaVersion": 2, "mediaType": INDEX,
                 "manifests": [{ "mediaType": MANIFEST, "digest": other, "size": 1 }] });
@@ -293,7 +293,7 @@ async fn no_clobber_makes_lists_of_referrers_and_does_not_move_those_of_others()
         }
         let before = destination.tags("shop/web");
         let done = promote(&world, options().no_clobber()).await;
-        match is_there {
+        match exists {
             false => {
                 assert_eq!(done.unwrap().referrers.sent, 2);
                 let again = promote(&world, options().no_clobber()).await.unwrap();
@@ -305,13 +305,13 @@ async fn no_clobber_makes_lists_of_referrers_and_does_not_move_those_of_others()
                 let source = std::error::Error::source(&error).unwrap().to_string();
                 assert!(source.contains(&tag), "{source}");
                 assert_eq!(destination.tags("shop/web"), before);
-                // Merged without the flag.
+                // Without the option the list is merged.
                 promote(&world, options()).await.unwrap();
             }
         }
         let list = destination.manifest("shop/web", &tag).unwrap();
         let list: Value = serde_json::from_slice(&list.bytes).unwrap();
-        assert_eq!(list["manifests"].as_array().unwrap().len(), if is_there { 3 } else { 2 });
+        assert_eq!(list["manifests"].as_array().unwrap().len(), if exists { 3 } else { 2 });
         let _: Digest = destination.tags("shop/web")[&tag].parse().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Over loopback sockets, with reqwest; and a second client reads what was copied.
+//! Tests over loopback sockets with reqwest, and with a second client that reads the result.
 
 mod common;
 
@@ -21,7 +21,7 @@ use oci_client::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn host_names_of_registries_lead_to_the_sandbox_and_another_client_agrees() {
+async fn copies_over_sockets_and_another_client_reads_the_result() {
     let token = Auth::token("ci", "pw", Duration::from_secs(300));
     let sandbox = Sandbox::builder()
         .registry(SRC, RegistryOptions::default().auth(token).redirect_blobs_to("s3.example.com"))
@@ -55,12 +55,12 @@ async fn host_names_of_registries_lead_to_the_sandbox_and_another_client_agrees(
     let report = copy(client.image(&from), client.image(&to), CopyOptions::default()).await.unwrap();
     assert_eq!(report.digest.as_str(), image.digest());
     assert_eq!(registry.tags("shop/web")["v1"], image.digest());
-    assert_whole(&sandbox, DST, &image);
+    assert_complete(&sandbox, DST, &image);
 
     let resolved = RegistryResolver::new(client).resolve(&to).await.unwrap();
     assert_eq!((resolved.digest().as_str(), resolved.platforms.len()), (image.digest(), 2));
 
-    // oci-client hashes what it reads.
+    // oci-client verifies the digests that it reads.
     let address = served.address(DST).unwrap().to_string();
     let reader = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
     let at = |reference: &str| Reference::with_digest(address.clone(), "shop/web".into(), reference.into());
@@ -76,20 +76,20 @@ async fn host_names_of_registries_lead_to_the_sandbox_and_another_client_agrees(
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_with_the_address() {
+async fn reports_the_address_of_an_unreachable_registry() {
     let client = RegistryClient::builder()
         .credentials(Logins::new())
         .retry(bp_promote::retry::RetryPolicy::new(0))
         .build()
         .unwrap();
-    // Port 1 of the loopback: nothing listens there.
+    // Nothing listens on port 1 of the loopback interface.
     let image: ImageRef = "127.0.0.1:1/shop/web:v1".parse().unwrap();
     let error = RegistryResolver::new(client).resolve(&image).await.unwrap_err();
     assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web cannot be asked");
 }
 
 #[tokio::test]
-async fn where_nobody_ever_answered_it_is_given_up_in_seconds() {
+async fn gives_up_soon_on_a_registry_that_never_responded() {
     let client = RegistryClient::builder().credentials(Logins::new()).build().unwrap();
     let start = tokio::time::Instant::now();
     let image: ImageRef = "127.0.0.1:1/shop/web:v1".parse().unwrap();

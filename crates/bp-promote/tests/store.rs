@@ -1,4 +1,4 @@
-//! A store of one's own, as source and destination.
+//! Test of a custom store as source and destination.
 
 mod common;
 
@@ -22,16 +22,16 @@ use common::*;
 use futures_core::future::BoxFuture;
 use futures_util::{TryStreamExt as _, stream};
 
-/// All in memory, with no more than a source and a destination need.
+/// An in-memory store that implements only the required methods.
 #[derive(Clone, Default)]
 struct Memory {
-    held: Arc<Mutex<Held>>,
-    /// Manifests that were read.
+    contents: Arc<Mutex<Contents>>,
+    /// Counts the manifests that were read.
     read: RequestCounter,
 }
 
 #[derive(Default)]
-struct Held {
+struct Contents {
     manifests: HashMap<Digest, Manifest>,
     blobs: HashMap<Digest, Bytes>,
     tags: HashMap<Tag, Digest>,
@@ -39,12 +39,12 @@ struct Held {
 
 impl Memory {
     fn find(&self, reference: &Reference) -> Option<Manifest> {
-        let held = self.held.lock().unwrap();
+        let contents = self.contents.lock().unwrap();
         let digest = match reference {
-            Reference::Tag(tag) => held.tags.get(tag)?,
+            Reference::Tag(tag) => contents.tags.get(tag)?,
             Reference::Digest(digest) => digest,
         };
-        held.manifests.get(digest).cloned()
+        contents.manifests.get(digest).cloned()
     }
 }
 
@@ -64,7 +64,7 @@ impl Source for Memory {
 
     fn blob<'a>(&'a self, blob: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, StoreError>> {
         Box::pin(async move {
-            let bytes = self.held.lock().unwrap().blobs.get(&blob.digest).cloned();
+            let bytes = self.contents.lock().unwrap().blobs.get(&blob.digest).cloned();
             let bytes = bytes.ok_or_else(|| missing(&blob.digest))?;
             Ok(Box::pin(stream::once(async { Ok(bytes) })) as BlobStream)
         })
@@ -97,14 +97,14 @@ impl Destination for Memory {
         Box::pin(async move {
             let pieces = source.await.map_err(PutError::Source)?;
             let pieces: Vec<Bytes> = pieces.try_collect().await.map_err(PutError::Source)?;
-            self.held.lock().unwrap().blobs.insert(blob.digest.clone(), pieces.concat().into());
+            self.contents.lock().unwrap().blobs.insert(blob.digest.clone(), pieces.concat().into());
             Ok(Stored::Uploaded)
         })
     }
 
     fn put_manifest<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async {
-            self.held.lock().unwrap().manifests.insert(manifest.digest.clone(), manifest.clone());
+            self.contents.lock().unwrap().manifests.insert(manifest.digest.clone(), manifest.clone());
             Ok(())
         })
     }
@@ -117,7 +117,7 @@ impl Destination for Memory {
         Box::pin(async move {
             self.put_manifest(manifest).await?;
             if let Reference::Tag(tag) = reference {
-                self.held.lock().unwrap().tags.insert(tag.clone(), manifest.digest.clone());
+                self.contents.lock().unwrap().tags.insert(tag.clone(), manifest.digest.clone());
             }
             Ok(())
         })
@@ -125,7 +125,7 @@ impl Destination for Memory {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_of_ones_own_is_source_and_destination() {
+async fn a_custom_store_is_source_and_destination() {
     let world = World::plain();
     let image = multi();
     world.push(&image);
@@ -142,7 +142,7 @@ async fn a_store_of_ones_own_is_source_and_destination() {
     }
     world.assert_copied(&image);
 
-    // Its errors come through, as they are.
+    // The errors of the store are returned unchanged.
     let error = copy(here("v2"), at(DST), CopyOptions::default()).await.unwrap_err();
     assert!(matches!(error, CopyError::Source { .. }));
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "memory has no v2");

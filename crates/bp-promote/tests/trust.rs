@@ -1,4 +1,4 @@
-//! Blobs that only the destination hashes.
+//! Tests of blobs that only the destination hashes.
 
 mod common;
 
@@ -15,7 +15,7 @@ async fn trusting(world: &World) -> Result<CopyReport, CopyError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn spoilt_bytes_are_refused_by_the_destination_and_read_again() {
+async fn the_destination_rejects_corrupted_bytes_and_they_are_read_again() {
     for effect in [Effect::Corrupt(5), Effect::CutBody(100), Effect::Reset] {
         let world = World::plain();
         let image = large(100_000);
@@ -27,7 +27,7 @@ async fn spoilt_bytes_are_refused_by_the_destination_and_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_always_lies_moves_no_tag() {
+async fn a_corrupting_source_moves_no_tag() {
     let world = World::plain();
     let (old, image) = (multi(), large(10_000));
     world.sandbox.registry(DST).push(&old, "shop/web", "v1");
@@ -40,7 +40,7 @@ async fn a_source_that_always_lies_moves_no_tag() {
 }
 
 #[tokio::test]
-async fn a_layout_is_not_trusted() {
+async fn always_hashes_blobs_for_a_layout() {
     let world = World::plain();
     world.push(&large(10_000));
     world.sandbox.faults().inject(Fault::new(Effect::Corrupt(0)).at(SRC).on("GET blob").times(1000));

@@ -1,4 +1,4 @@
-//! What is attached to an image: signatures, attestations, SBOMs, and what is attached to those.
+//! Copying referrers of an image: signatures, attestations, SBOMs, and their own referrers.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -10,129 +10,129 @@ use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
 use super::{
-    Carried, CopyError, Kept,
+    CopyError, Kept, Transfer,
     engine::Engine,
     signatures::{self, Union},
     walk::Walk,
 };
 use crate::content::{Manifest, Reference};
 
-/// The image that everything hangs on.
+/// The image whose referrers are copied.
 struct Root<'a> {
     top: &'a Manifest,
-    /// Set when the destination has it: what refers to it comes after it.
-    there: OnceCell<()>,
+    /// Set once the destination has the image, which must precede its referrers.
+    present: OnceCell<()>,
     walk: &'a Walk,
 }
 
-/// What is attached to one manifest.
+/// The referrers and cosign tags of one manifest.
 pub(super) struct Attached {
     pub(super) referrers: Vec<Digest>,
-    /// Under which names cosign keeps more of it.
+    /// The cosign tags of the manifest (`sha256-<hex>.sig`, `.att`, `.sbom`).
     pub(super) tags: Vec<Tag>,
     /// The referrers that the destination lists.
-    pub(super) there: HashSet<Digest>,
+    pub(super) present: HashSet<Digest>,
 }
 
-/// What a tag of cosign points to at the destination.
+/// What a cosign tag points to at the destination.
 pub(super) enum Tagged {
-    /// Nothing.
+    /// The tag does not exist.
     Absent,
-    /// The same as at the source.
+    /// The same manifest as at the source.
     Equal,
-    /// Something else.
+    /// Another manifest.
     Other(Digest, Union),
 }
 
 impl Engine {
-    /// Carries what is attached to `top`, to its children, and to what was carried, wave by wave; each once, so that
-    /// a circle ends. `there`: whether the destination has `top` already.
-    pub(super) async fn carry_attached(
+    /// Copies the referrers of `top` and of its children, then the referrers of those, and so on. Each manifest is
+    /// visited once, so that a cycle ends. `present`: whether the destination already has `top`.
+    pub(super) async fn copy_attached(
         self: &Arc<Self>,
         top: &Manifest,
-        there: bool,
+        present: bool,
         walk: &Walk,
     ) -> Result<(), CopyError> {
-        let root = Root { top, there: OnceCell::new_with(there.then_some(())), walk };
+        let root = Root { top, present: OnceCell::new_with(present.then_some(())), walk };
         let mut seen = HashSet::new();
-        let mut wave = self.members(top).await?;
-        while !wave.is_empty() {
-            let new: Vec<Digest> = wave.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
+        let mut level = self.members(top).await?;
+        while !level.is_empty() {
+            let new: Vec<Digest> = level.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
             let found = try_join_all(new.iter().map(|subject| self.attached_to(subject, &root))).await?;
-            wave = found.concat();
+            level = found.concat();
         }
         Ok(())
     }
 
-    /// Carries what is attached to one manifest, and names it.
+    /// Copies the referrers of one manifest; returns their digests.
     async fn attached_to(
         self: &Arc<Self>,
         subject: &Digest,
         root: &Root<'_>,
     ) -> Result<Vec<Digest>, CopyError> {
-        let Attached { referrers, tags, there } = self.attached(subject, root.walk).await?;
+        let Attached { referrers, tags, present } = self.attached(subject, root.walk).await?;
         let referrers = referrers.iter().map(|referrer| async {
-            let how = match there.contains(referrer) {
-                true => Carried::Present,
-                false => self.carry_referrer(subject, referrer, root).await?,
+            let how = match present.contains(referrer) {
+                true => Transfer::Present,
+                false => self.copy_referrer(subject, referrer, root).await?,
             };
             self.run.tally.referrer(subject, referrer, how);
             Ok::<_, CopyError>(referrer.clone())
         });
-        let tags = tags.into_iter().map(|tag| self.carry_tag(subject, tag, root.walk));
+        let tags = tags.into_iter().map(|tag| self.copy_tag(subject, tag, root.walk));
         let (mut found, tagged) = try_join(try_join_all(referrers), try_join_all(tags)).await?;
-        // An SBOM under a tag may have a signature of its own.
+        // An SBOM under a tag may itself be signed.
         found.extend(tagged.into_iter().flatten());
         Ok(found)
     }
 
-    /// What is attached to one manifest on both sides, with one listing of each.
+    /// The referrers of one manifest at the source and at the destination, with one list request to each.
     pub(super) async fn attached(&self, subject: &Digest, walk: &Walk) -> Result<Attached, CopyError> {
         let (referrers, tags) = {
             let _permit = self.run.lookups.acquire().await;
             let lists = try_join(self.source.referrers(subject), self.source.attached_tags(subject));
             let (referrers, tags) = lists.await.map_err(|source| self.unreadable(subject, source))?;
-            // Of a list, which may be large, no more is kept than this. One that names its own subject is no reason to
-            // go round.
+            // Only the digests are kept, since a list may be large. A referrer that is its own subject is ignored: it
+            // would be a cycle.
             let digests = referrers.into_iter().map(|referrer| referrer.digest);
             (digests.filter(|digest| digest != subject).collect::<Vec<_>>(), tags)
         };
-        walk.met(referrers.len() + tags.len(), subject)?;
-        let there: HashSet<Digest> = match referrers.is_empty() || self.is_empty() {
+        walk.count_manifests(referrers.len() + tags.len(), subject)?;
+        let present: HashSet<Digest> = match referrers.is_empty() || self.is_empty() {
             true => HashSet::new(),
             false => {
                 let _permit = self.run.lookups.acquire().await;
-                let there = self.destination.referrers(subject).await;
-                let there = there.map_err(|source| self.unwritable(subject, source))?;
-                there.into_iter().map(|referrer| referrer.digest).collect()
+                let present = self.destination.referrers(subject).await;
+                let present = present.map_err(|source| self.unwritable(subject, source))?;
+                present.into_iter().map(|referrer| referrer.digest).collect()
             }
         };
-        Ok(Attached { referrers, tags, there })
+        Ok(Attached { referrers, tags, present })
     }
 
-    async fn carry_referrer(
+    async fn copy_referrer(
         self: &Arc<Self>,
         subject: &Digest,
         referrer: &Digest,
         root: &Root<'_>,
-    ) -> Result<Carried, CopyError> {
+    ) -> Result<Transfer, CopyError> {
         let reference = Reference::Digest(referrer.clone());
         let manifest = self.source.manifest(&reference).await;
         let manifest = manifest.map_err(|source| self.unreadable(referrer, source))?;
-        self.carry_links(&manifest, root.walk, 0).await?;
+        self.copy_links(&manifest, root.walk, 0).await?;
         let store = || self.destination.put_manifest(root.top);
-        root.there
+        root.present
             .get_or_try_init(store)
             .await
             .map_err(|source| self.unwritable(&root.top.digest, source))?;
-        let named = format!("{referrer}, a referrer of {subject},");
+        let what = format!("referrer {referrer} of {subject}");
         let put = self.destination.put_referrer(subject, &manifest).await;
-        put.map_err(|source| self.unwritable(&named, source))?;
-        Ok(Carried::Sent)
+        put.map_err(|source| self.unwritable(&what, source))?;
+        Ok(Transfer::Sent)
     }
 
-    /// What cosign keeps under a tag of its own. Gives its digest when the destination has the same.
-    async fn carry_tag(
+    /// Copies a cosign tag. Returns the source's digest if the destination's tag points to it afterwards.
+    async fn copy_tag(
         self: &Arc<Self>,
         subject: &Digest,
         tag: Tag,
@@ -141,33 +141,33 @@ impl Engine {
         let (ours, tagged) = self.tagged(&tag).await?;
         let reference = Reference::Tag(tag.clone());
         let (digest, how) = match tagged {
-            Tagged::Equal => (ours.digest.clone(), Carried::Present),
-            Tagged::Other(found, Union::Destination) => (found, Carried::Present),
+            Tagged::Equal => (ours.digest.clone(), Transfer::Present),
+            Tagged::Other(found, Union::Destination) => (found, Transfer::Present),
             Tagged::Other(found, _) if self.run.options.no_clobber => {
-                return Err(self.taken(&reference, found, &ours, None));
+                return Err(self.tag_taken(&reference, found, &ours, None));
             }
             Tagged::Absent | Tagged::Other(_, Union::Source) => {
-                self.carry_links(&ours, walk, 0).await?;
+                self.copy_links(&ours, walk, 0).await?;
                 self.publish(&reference, &ours).await?;
-                (ours.digest.clone(), Carried::Sent)
+                (ours.digest.clone(), Transfer::Sent)
             }
             Tagged::Other(_, Union::Both(merged)) => {
                 let blobs = merged.blobs.iter().map(|blob| self.once(&blob.digest, self.blob(blob)));
                 try_join_all(blobs).await?;
                 self.publish(&reference, &merged.manifest).await?;
-                (merged.manifest.digest, Carried::Sent)
+                (merged.manifest.digest, Transfer::Sent)
             }
             Tagged::Other(found, Union::Neither(reason)) => {
                 let (destination, wanted) = (self.destination.name(), ours.digest.clone());
                 self.run.tally.kept(Kept { destination, tag, digest: found.clone(), wanted, reason });
-                (found, Carried::Present)
+                (found, Transfer::Present)
             }
         };
         self.run.tally.referrer(subject, &digest, how);
         Ok((digest == ours.digest).then_some(digest))
     }
 
-    /// What a tag of cosign points to at the source, and what is to become of it at the destination.
+    /// The manifest that a cosign tag points to at the source, and how the destination's tag compares with it.
     pub(super) async fn tagged(&self, tag: &Tag) -> Result<(Manifest, Tagged), CopyError> {
         let reference = Reference::Tag(tag.clone());
         let (ours, found) = try_join(self.top(&reference), self.head(&reference)).await?;
@@ -178,7 +178,7 @@ impl Engine {
                 let theirs = self.destination.stored_manifest(&found).await;
                 let union = match theirs.map_err(|source| self.unwritable(&reference, source))? {
                     Some(theirs) => signatures::union(tag, &ours, &theirs),
-                    None => Union::Neither("the destination cannot be read back"),
+                    None => Union::Neither("the manifest at the destination cannot be read"),
                 };
                 Tagged::Other(found, union)
             }
@@ -186,7 +186,7 @@ impl Engine {
         Ok((ours, tagged))
     }
 
-    /// The image's own manifests: itself and, of an index, all below it, each once.
+    /// The digests of the image's own manifests: the image and, for an index, all manifests below it, each once.
     pub(super) async fn members(&self, top: &Manifest) -> Result<Vec<Digest>, CopyError> {
         let walk = Walk::default();
         let mut members = vec![top.digest.clone()];

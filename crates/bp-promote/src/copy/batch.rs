@@ -1,4 +1,4 @@
-//! The images of a run, and what they share with each other.
+//! Copying one image or several in a run: images with the same source and destination share an engine.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::store::{Destination, ImageAt, Source};
 
-/// Images of a run, with what the destination's name must name where that was planned.
+/// The images of a run; for a planned copy with the digest that the destination's reference is expected to point to.
 pub(super) type Images<S, D> = Vec<(ImageAt<S>, ImageAt<D>, Option<Option<Digest>>)>;
 
-/// Carries a single image.
+/// Copies a single image.
 pub(super) fn copy_one<S: Source, D: Destination>(
     source: ImageAt<S>,
     destination: ImageAt<D>,
@@ -30,14 +30,14 @@ pub(super) fn copy_one<S: Source, D: Destination>(
         let engine = Arc::new(Engine::new(source.store, destination.store, &run));
         let job = Job { from: source.reference, to: destination.reference, expected };
         async move {
-            let done = engine.carry(&job).await?;
+            let done = engine.copy(&job).await?;
             engine.finish().await?;
             Ok(report_of(done, &run, &engine))
         }
     })
 }
 
-/// The images of a run, each with the engine that it shares with those from and to the same places.
+/// The images of a run, each with the engine for its source and destination.
 pub(super) struct Batch {
     pub(super) run: Arc<Run>,
     engines: Vec<Arc<Engine>>,
@@ -70,10 +70,10 @@ impl Batch {
     }
 }
 
-/// Images of a run under way at a time. Their blobs have a bound of their own.
+/// How many images of a run are copied at a time. Their blobs have a separate limit.
 pub(super) const IMAGES: usize = 64;
 
-/// Carries all images of a run.
+/// Copies all images of a run.
 pub(super) fn copy_all<S: Source, D: Destination>(
     images: Images<S, D>,
     options: CopyOptions,
@@ -83,7 +83,7 @@ pub(super) fn copy_all<S: Source, D: Destination>(
         async move {
             let done = stream::iter(batch.jobs.clone())
                 .map(|(engine, job)| async move {
-                    let done = engine.carry(&job).await;
+                    let done = engine.copy(&job).await;
                     let previous = done.as_ref().ok().and_then(|done| done.previous.clone());
                     let result = done.map(|done| (done.digest, done.outcome));
                     let (source, destination) = (engine.source.name(), engine.destination.name());

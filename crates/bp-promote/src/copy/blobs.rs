@@ -1,4 +1,4 @@
-//! Carrying blobs: each once, by a mount or a stream.
+//! Copying blobs: each once per run and registry, by a mount or a streamed upload.
 
 use std::sync::{
     Arc,
@@ -9,14 +9,14 @@ use bp_artifact::{Repository, error::Classified as _, operation::Emitter};
 use futures_util::stream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Carried, CopyError, CopyEvent, Side, engine::Engine, tally::Passing};
+use super::{CopyError, CopyEvent, Side, Transfer, engine::Engine, tally::AttemptProgress};
 use crate::{
     content::Descriptor,
     store::{PutError, RepositoryState, Stored},
 };
 
 impl Engine {
-    /// A blob, on a task of its own: hashing is work for more than one core.
+    /// Copies a blob in a separate task, so that hashing can use several cores.
     pub(super) async fn blob(self: &Arc<Self>, blob: &Descriptor) -> Result<(), CopyError> {
         let (engine, blob) = (Arc::clone(self), blob.clone());
         let task = tokio::spawn(async move { engine.transfer(&blob).await });
@@ -27,28 +27,28 @@ impl Engine {
         }
     }
 
-    /// Each blob of a run moves once to a registry; other repositories there take it from where it landed.
+    /// Uploads each blob once per run to a registry; other repositories of that registry mount it from the first one.
     async fn transfer(&self, blob: &Descriptor) -> Result<(), CopyError> {
         self.run.tally.found(blob);
-        let Some(to) = self.destination.repository() else { return self.carry_blob(blob, None).await };
+        let Some(to) = self.destination.repository() else { return self.copy_blob(blob, None).await };
         let first = AtomicBool::new(false);
-        let landing = self.run.landing(to.registry(), &blob.digest);
-        let land = || async {
+        let first_upload = self.run.first_upload(to.registry(), &blob.digest);
+        let upload = || async {
             first.store(true, Ordering::Relaxed);
-            self.carry_blob(blob, self.mount()).await.map(|()| to.clone())
+            self.copy_blob(blob, self.mount()).await.map(|()| to.clone())
         };
-        let landed = landing.get_or_try_init(land).await?;
+        let uploaded_to = first_upload.get_or_try_init(upload).await?;
         match first.into_inner() {
             true => Ok(()),
-            false => self.carry_blob(blob, Some(landed)).await,
+            false => self.copy_blob(blob, Some(uploaded_to)).await,
         }
     }
 
-    async fn carry_blob(&self, blob: &Descriptor, mount: Option<&Repository>) -> Result<(), CopyError> {
+    async fn copy_blob(&self, blob: &Descriptor, mount: Option<&Repository>) -> Result<(), CopyError> {
         let unwritable = |source| self.unwritable(&blob.digest, source);
         let new = self.state().await? == RepositoryState::Empty;
         if !new && self.destination.has_blob(blob).await.map_err(unwritable)? {
-            self.run.tally.blob(blob, Carried::Present);
+            self.run.tally.blob(blob, Transfer::Present);
             return Ok(());
         }
         let _permit = self.run.transfers.acquire().await;
@@ -57,8 +57,12 @@ impl Engine {
             attempts += 1;
             self.attempt(blob, mount, attempts)
         };
-        let how =
-            self.run.options.retry.run_when(PutError::is_retryable, told(&self.run.events), attempt).await;
+        let how = self
+            .run
+            .options
+            .retry
+            .run_when(PutError::is_retryable, notify_retry(&self.run.events), attempt)
+            .await;
         let how = how.map_err(|error| match error {
             PutError::Source(source) => self.unreadable(&blob.digest, source),
             PutError::Destination(source) => unwritable(source),
@@ -72,40 +76,40 @@ impl Engine {
         blob: &Descriptor,
         mount: Option<&Repository>,
         attempt: u32,
-    ) -> Result<Carried, PutError> {
-        // The answer to an upload may have been lost, and not the upload.
+    ) -> Result<Transfer, PutError> {
+        // The upload may have succeeded although its response was lost.
         if attempt > 1 && self.destination.has_blob(blob).await.map_err(PutError::Destination)? {
-            return Ok(Carried::Present);
+            return Ok(Transfer::Present);
         }
-        let passing = Passing::new(&self.run.tally);
+        let progress = AttemptProgress::new(&self.run.tally);
         let bytes = async {
             if let Some(data) = blob.inline() {
-                return Ok(passing.count(Box::pin(stream::once(async { Ok(data) }))));
+                return Ok(progress.count(Box::pin(stream::once(async { Ok(data) }))));
             }
             let bytes =
                 match self.run.options.trust_destination && self.destination.capabilities().checks_digests {
                     true => self.source.unhashed_blob(blob).await,
                     false => self.source.blob(blob).await,
                 };
-            bytes.map(|bytes| passing.count(bytes))
+            bytes.map(|bytes| progress.count(bytes))
         };
         let stored = self.destination.put_blob(blob, mount, Box::pin(bytes)).await?;
-        passing.stored();
+        progress.stored();
         Ok(match stored {
-            Stored::Uploaded => Carried::Sent,
-            Stored::Mounted => Carried::Mounted,
+            Stored::Uploaded => Transfer::Sent,
+            Stored::Mounted => Transfer::Mounted,
         })
     }
 
-    /// From where the destination's registry can take blobs itself: only within one registry.
+    /// The source repository, if the destination can mount blobs from it: within one registry only.
     pub(super) fn mount(&self) -> Option<&Repository> {
         let (from, to) = (self.source.repository()?, self.destination.repository()?);
         (from.registry() == to.registry() && from != to).then_some(from)
     }
 }
 
-/// Tells of another attempt to carry a blob.
-fn told(events: &Emitter<CopyEvent>) -> impl Fn(&PutError, std::time::Duration) {
+/// Emits an event for each retry of a blob.
+fn notify_retry(events: &Emitter<CopyEvent>) -> impl Fn(&PutError, std::time::Duration) {
     |error, pause| {
         let (side, source) = match error {
             PutError::Source(source) => (Side::Source, source),

@@ -1,10 +1,10 @@
-//! The sides of a run, with the requests that each has sent.
+//! The source and the destination of a run, each with its request counter.
 
 use std::ops::Deref;
 
 use crate::store::{Destination, RequestCounter, RunContext, Source};
 
-/// A source or destination in a run.
+/// A source or destination in a run, with its request counter.
 pub(super) struct Counted<T: ?Sized> {
     store: Box<T>,
     requests: RequestCounter,
@@ -25,7 +25,7 @@ impl Counted<dyn Destination> {
 }
 
 impl<T: ?Sized> Counted<T> {
-    /// How many requests were sent in this run.
+    /// The number of requests sent in this run.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
     }

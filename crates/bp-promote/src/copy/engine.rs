@@ -1,4 +1,4 @@
-//! The copy itself: everything that can go on at the same time does.
+//! The copy engine: reads, uploads and checks run concurrently; the tag is pushed last.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
 use super::{
-    Carried, CopyError, CopyEvent, CopyOutcome, Side, counted::Counted, run::Run, subset, walk::Walk,
+    CopyError, CopyEvent, CopyOutcome, Side, Transfer, counted::Counted, run::Run, subset, walk::Walk,
 };
 use crate::{
     content::{Descriptor, Manifest, Reference},
@@ -20,18 +20,18 @@ use crate::{
     store::{Destination, RepositoryState, RunContext, Source, StoreError, TagList},
 };
 
-/// The images of a run that have their source and their destination in common.
+/// Copies the images of a run that have the same source and destination.
 pub(super) struct Engine {
     pub(super) source: Counted<dyn Source>,
     pub(super) destination: Counted<dyn Destination>,
     pub(super) run: Arc<Run>,
-    /// Each blob and manifest is carried once, however many refer to it.
-    carried: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
-    /// What the destination is known to hold.
+    /// One cell per blob and manifest: each is copied once, even if several images refer to it.
+    cells: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
+    /// The known state of the destination repository.
     state: OnceCell<RepositoryState>,
-    /// How many images these are.
+    /// The number of images.
     pub(super) images: usize,
-    /// The destination's tags, where many are asked for; `None` where they cannot be listed.
+    /// The destination's tags, listed if there are several images; `None` if they cannot be listed.
     tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
@@ -40,31 +40,31 @@ pub(super) struct Engine {
 pub(super) struct Job {
     pub(super) from: Reference,
     pub(super) to: Reference,
-    /// What the destination's name must name, when that was planned.
+    /// The digest that the destination's reference must point to, if this was planned.
     pub(super) expected: Option<Option<Digest>>,
 }
 
-/// What became of one image.
+/// The result for one image.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) digest: Digest,
     pub(super) outcome: CopyOutcome,
     /// The manifest or index, if it was read.
     pub(super) top: Option<Manifest>,
-    /// The index that it is a selection of.
+    /// The digest of the index that this is a platform selection of.
     pub(super) selected_from: Option<Digest>,
-    /// What the destination's name named before.
+    /// The digest that the destination's reference pointed to before.
     pub(super) previous: Option<Digest>,
 }
 
-/// What both sides have under the names that are asked for.
-enum Looked {
+/// The result of comparing source and destination.
+enum Comparison {
     Equal(Digest, Option<Manifest>),
     Different(Manifest, Option<Digest>),
 }
 
 impl Engine {
-    /// With so many images it is cheaper to list the destination's tags than to ask for each.
+    /// From this number of images on, listing the destination's tags takes fewer requests than a HEAD for each.
     const MANY: usize = 3;
 
     pub(super) fn new<S: Source, D: Destination>(source: S, destination: D, run: &Arc<Run>) -> Self {
@@ -73,28 +73,28 @@ impl Engine {
             source: Counted::source(source, &context(Side::Source)),
             destination: Counted::destination(destination, &context(Side::Destination)),
             run: Arc::clone(run),
-            carried: Mutex::default(),
+            cells: Mutex::default(),
             state: OnceCell::new(),
             images: 1,
             tags: OnceCell::new(),
         }
     }
 
-    /// Carries one image, and names it.
-    pub(super) async fn carry(self: &Arc<Self>, job: &Job) -> Result<Done, CopyError> {
+    /// Copies one image and publishes it under its reference.
+    pub(super) async fn copy(self: &Arc<Self>, job: &Job) -> Result<Done, CopyError> {
         let to = &job.to;
-        let (looked, selected_from) = self.unless_cancelled(self.look(job)).await?;
-        let (top, found) = match looked {
-            Looked::Equal(digest, top) => {
+        let (comparison, selected_from) = self.unless_cancelled(self.compare(job)).await?;
+        let (top, found) = match comparison {
+            Comparison::Equal(digest, top) => {
                 let previous = Some(digest.clone());
                 return Ok(Done { digest, outcome: CopyOutcome::Unchanged, top, selected_from, previous });
             }
-            Looked::Different(top, found) => (top, found),
+            Comparison::Different(top, found) => (top, found),
         };
-        // What names something is awaited also when cancelled: its answer tells whether the name has moved.
-        let outcome = match self.name_if_complete(to, &top).await? {
+        // The publishing request is awaited even after cancellation: its response says whether the tag was moved.
+        let outcome = match self.try_publish(to, &top).await? {
             true => {
-                self.run.tally.manifest(&top.digest, Carried::Present);
+                self.run.tally.manifest(&top.digest, Transfer::Present);
                 CopyOutcome::Tagged
             }
             false => {
@@ -106,9 +106,9 @@ impl Engine {
         Ok(Done { digest: top.digest.clone(), outcome, top: Some(top), selected_from, previous: found })
     }
 
-    /// Nothing more will be written.
+    /// Finishes the destination: nothing more is written.
     pub(super) async fn finish(&self) -> Result<(), CopyError> {
-        self.destination.finish().await.map_err(|source| self.unwritable(&"what was copied", source))
+        self.destination.finish().await.map_err(|source| self.unwritable(&"the images", source))
     }
 
     async fn unless_cancelled<T>(
@@ -121,17 +121,17 @@ impl Engine {
         }
     }
 
-    /// What there is on both sides, and whether the destination's name may be moved.
-    async fn look(self: &Arc<Self>, job: &Job) -> Result<(Looked, Option<Digest>), CopyError> {
+    /// Resolves the reference on both sides, and checks whether the destination's reference may be moved.
+    async fn compare(self: &Arc<Self>, job: &Job) -> Result<(Comparison, Option<Digest>), CopyError> {
         let Job { from, to, expected } = job;
         let options = &self.run.options;
         let ((top, selected_from), found) = match from {
             Reference::Digest(digest) if options.platforms.is_empty() => {
-                // The digest is known: when the destination has it under this name, the source is not even asked.
+                // If the destination's reference already points to this digest, no request to the source is needed.
                 let found = self.head(to).await?;
                 if found.as_ref() == Some(digest) && !options.referrers {
                     self.resolved(digest, true);
-                    return Ok((Looked::Equal(digest.clone(), None), None));
+                    return Ok((Comparison::Equal(digest.clone(), None), None));
                 }
                 (self.wanted(from).await?, found)
             }
@@ -144,25 +144,25 @@ impl Engine {
         self.resolved(&top.digest, present);
         if present {
             if options.referrers {
-                self.carry_attached(&top, true, &Walk::default()).await?;
+                self.copy_attached(&top, true, &Walk::default()).await?;
             }
-            return Ok((Looked::Equal(top.digest.clone(), Some(top)), selected_from));
+            return Ok((Comparison::Equal(top.digest.clone(), Some(top)), selected_from));
         }
         if let Some(planned) = expected.as_ref().filter(|planned| **planned != found) {
             let (destination, reference) = (self.destination.name(), to.to_string());
             return Err(CopyError::Moved { destination, reference, planned: planned.clone(), found });
         }
         if let (Some(found), Reference::Tag(_), true) = (&found, to, options.no_clobber) {
-            return Err(self.taken(to, found.clone(), &top, None));
+            return Err(self.tag_taken(to, found.clone(), &top, None));
         }
         if found.is_some() {
-            // Something is there already: no need to ask whether it is new.
+            // The repository has at least this tag, so its state is known without a request.
             let _ = self.state.set(RepositoryState::Tagged);
         }
-        Ok((Looked::Different(top, found), selected_from))
+        Ok((Comparison::Different(top, found), selected_from))
     }
 
-    /// Everything but the name.
+    /// Copies everything except the reference itself.
     async fn prepare(
         self: &Arc<Self>,
         to: &Reference,
@@ -170,27 +170,27 @@ impl Engine {
         found: Option<&Digest>,
     ) -> Result<CopyOutcome, CopyError> {
         let by_digest = Reference::Digest(top.digest.clone());
-        // What an attempt to name it has told need not be asked again.
-        let there = match to == &by_digest || self.names_first(to) {
+        // If publishing was tried first, its result already says whether the digest exists.
+        let present = match to == &by_digest || self.publishes_first(to) {
             true => found == Some(&top.digest),
-            false => self.was_read_there() || self.head(&by_digest).await?.is_some(),
+            false => self.is_same_repository() || self.head(&by_digest).await?.is_some(),
         };
         let walk = Walk::default();
-        let outcome = match there {
+        let outcome = match present {
             true => CopyOutcome::Tagged,
             false => {
-                self.carry_links(top, &walk, 0).await?;
+                self.copy_links(top, &walk, 0).await?;
                 CopyOutcome::Copied
             }
         };
         if self.run.options.referrers {
-            self.carry_attached(top, there, &walk).await?;
+            self.copy_attached(top, present, &walk).await?;
         }
-        self.run.tally.manifest(&top.digest, if there { Carried::Present } else { Carried::Sent });
+        self.run.tally.manifest(&top.digest, if present { Transfer::Present } else { Transfer::Sent });
         Ok(outcome)
     }
 
-    /// A destination that is named by digest takes nothing else.
+    /// A destination reference with a digest accepts only an image with that digest.
     pub(super) fn other_digest(&self, to: &Reference, top: &Manifest) -> Option<CopyError> {
         match to {
             Reference::Digest(asked) if *asked != top.digest => {
@@ -200,7 +200,7 @@ impl Engine {
         }
     }
 
-    /// What is to be copied of the image that `reference` names, and the digest of the whole if it is a selection.
+    /// The manifest to copy for `reference`; for a platform selection also the digest of the complete index.
     pub(super) async fn wanted(
         &self,
         reference: &Reference,
@@ -225,8 +225,8 @@ impl Engine {
         })
     }
 
-    /// Everything that a manifest refers to, which is so many levels below the image's own.
-    pub(super) fn carry_links<'a>(
+    /// Copies everything that a manifest refers to. `depth` is its distance from the image's own manifest.
+    pub(super) fn copy_links<'a>(
         self: &'a Arc<Self>,
         manifest: &'a Manifest,
         walk: &'a Walk,
@@ -244,20 +244,20 @@ impl Engine {
         })
     }
 
-    /// Runs `work` unless the same digest was carried before, or waits for who carries it.
+    /// Runs `work` once per digest; concurrent callers wait for the first one.
     pub(super) async fn once(
         &self,
         digest: &Digest,
         work: impl Future<Output = Result<(), CopyError>>,
     ) -> Result<(), CopyError> {
         let cell = {
-            let mut carried = lock(&self.carried);
-            Arc::clone(carried.entry(digest.clone()).or_default())
+            let mut cells = lock(&self.cells);
+            Arc::clone(cells.entry(digest.clone()).or_default())
         };
         cell.get_or_try_init(|| work).await.copied()
     }
 
-    /// A manifest of an index: read while the destination is asked for it, stored when all of it is there.
+    /// Copies a manifest of an index: reads it while the destination is checked, stores it after all of its content.
     async fn child(self: &Arc<Self>, child: &Descriptor, walk: &Walk, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
         let read = async {
@@ -275,43 +275,43 @@ impl Engine {
         };
         let (manifest, known) = try_join(read, known).await?;
         if known.is_some() {
-            self.run.tally.manifest(&child.digest, Carried::Present);
+            self.run.tally.manifest(&child.digest, Transfer::Present);
             return Ok(());
         }
-        self.carry_links(&manifest, walk, depth).await?;
+        self.copy_links(&manifest, walk, depth).await?;
         let _permit = self.run.lookups.acquire().await;
         let put = self.destination.put_manifest(&manifest).await;
         put.map_err(|source| self.unwritable(&child.digest, source))?;
-        self.run.tally.manifest(&child.digest, Carried::Sent);
+        self.run.tally.manifest(&child.digest, Transfer::Sent);
         Ok(())
     }
 
     pub(super) async fn state(&self) -> Result<RepositoryState, CopyError> {
         let ask = || async {
             let _permit = self.run.lookups.acquire().await;
-            self.destination.state().await.map_err(|source| self.unwritable(&"anything", source))
+            self.destination.state().await.map_err(|source| self.unwritable(&"images", source))
         };
         self.state.get_or_try_init(ask).await.copied()
     }
 
-    /// Whether what is to be copied was read where it goes to: then it needs a name there, and nothing else.
-    pub(super) fn was_read_there(&self) -> bool {
+    /// Whether source and destination are the same repository: then only the reference has to be published.
+    pub(super) fn is_same_repository(&self) -> bool {
         let (from, to) = (self.source.repository(), self.destination.repository());
         from.is_some() && from == to && self.run.options.platforms.is_empty()
     }
 
-    /// What the destination has under this name.
+    /// The digest that the destination's reference points to.
     pub(super) async fn head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
         let absent = match (reference, self.listed().await) {
             (_, Some(_)) if self.is_empty() => true,
             (Reference::Tag(tag), Some(known)) => !known.contains(tag),
             _ => false,
         };
-        if absent { Ok(None) } else { self.ask(reference).await }
+        if absent { Ok(None) } else { self.request_head(reference).await }
     }
 
-    /// The destination's tags, listed once, where many are asked for. A destination that cannot be listed is asked for
-    /// each, which then tells what is wrong.
+    /// The destination's tags, listed once if there are several images. If listing fails, each tag is requested
+    /// separately, and that request reports the error.
     async fn listed(&self) -> Option<&HashSet<Tag>> {
         if self.images < Self::MANY {
             return None;
@@ -329,17 +329,17 @@ impl Engine {
         self.tags.get_or_init(list).await.as_ref()
     }
 
-    /// Whether the destination is known to hold nothing, neither tags nor what hangs on its manifests.
+    /// Whether the destination is known to be empty, without tags and without manifests.
     pub(super) fn is_empty(&self) -> bool {
         self.known_state() == Some(RepositoryState::Empty)
     }
 
-    /// What the destination holds, as far as it was asked.
+    /// The state of the destination repository, if it is known.
     pub(super) fn known_state(&self) -> Option<RepositoryState> {
         self.state.get().copied()
     }
 
-    pub(super) async fn ask(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
+    pub(super) async fn request_head(&self, reference: &Reference) -> Result<Option<Digest>, CopyError> {
         let found = self.destination.head(reference).await;
         Ok(found.map_err(|source| self.unwritable(reference, source))?.map(|found| found.digest))
     }

@@ -1,4 +1,4 @@
-//! Why a copy failed.
+//! Errors of a copy.
 
 use std::fmt;
 
@@ -10,116 +10,118 @@ use bp_artifact::{
 
 use crate::store::StoreError;
 
-/// Why a copy failed. Running it again goes on with what is there.
+/// Why a copy failed. What was copied so far remains at the destination; a rerun continues from there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
     /// The source has no such image.
-    #[error("{source_name} has no {reference}")]
+    #[error("{reference} not found in {source_name}")]
     NoImage {
-        /// Where it was looked for.
+        /// The source that was searched.
         source_name: String,
         /// The tag or digest.
         reference: String,
-        /// What the source said.
+        /// The source's error.
         source: Box<StoreError>,
     },
-    /// The destination has no such repository, and does not make one.
+    /// The destination repository does not exist, and is not created on push.
     #[error("{destination} does not exist: create the repository first")]
     NoRepository {
         /// The repository.
         destination: String,
-        /// What the destination said.
+        /// The destination's error.
         source: Box<StoreError>,
     },
-    /// Something could not be read.
+    /// A manifest, blob or list could not be read from the source.
     #[error("cannot read {what} from {source_name}")]
     Source {
-        /// Where it was to be read.
+        /// The source.
         source_name: String,
-        /// What was to be read.
+        /// The object.
         what: String,
-        /// What happened.
+        /// The cause.
         source: Box<StoreError>,
     },
-    /// Something could not be written.
-    #[error("cannot write {what} to {destination}")]
+    /// A manifest, blob or tag could not be written to the destination.
+    #[error("cannot copy {what} to {destination}")]
     Destination {
-        /// Where it was to be written.
+        /// The destination.
         destination: String,
-        /// What was to be written.
+        /// The object.
         what: String,
-        /// What happened.
+        /// The cause.
         source: Box<StoreError>,
     },
-    /// A manifest of the source cannot be understood.
-    #[error("the manifest {digest} cannot be copied")]
+    /// A manifest of the source is invalid.
+    #[error("cannot copy manifest {digest}: it is invalid")]
     Manifest {
-        /// Which.
+        /// The digest of the manifest.
         digest: Digest,
-        /// What is wrong with it.
+        /// The cause.
         source: ManifestError,
     },
-    /// The image is larger than any that is copied: its source may be faulty or hostile.
-    #[error("the image cannot be copied: at {digest}, {limit}")]
+    /// The image exceeds a limit of the copy: its source may be faulty or malicious.
+    #[error("the image exceeds a limit at manifest {digest}: {limit}")]
     Limit {
-        /// The manifest that led beyond the limit.
+        /// The manifest at which the limit was exceeded.
         digest: Digest,
-        /// The limit.
+        /// A description of the limit.
         limit: String,
     },
-    /// The tag is taken, and may not move.
-    #[error("the tag {tag} of {destination} names {found} and may not be moved to {wanted}")]
+    /// The tag points to another image and may not be moved.
+    #[error("tag {tag} of {destination} already points to {found} and may not be moved to {wanted}")]
     TagTaken {
-        /// Where.
+        /// The destination.
         destination: String,
         /// The tag.
         tag: String,
-        /// What it names.
+        /// The digest that it points to.
         found: Digest,
-        /// What it was to name.
+        /// The digest that it was to be moved to.
         wanted: Digest,
-        /// What the destination said; nothing when it was not asked.
+        /// The destination's error; `None` when the conflict was found before pushing.
         source: Option<Box<StoreError>>,
     },
-    /// The destination's name has moved since the copy was planned.
-    #[error("{reference} of {destination} {}: plan again", Since(found))]
+    /// The destination's reference was moved after the copy was planned.
+    #[error("{reference} of {destination} {} after the copy was planned: create a new plan", Since(found))]
     Moved {
-        /// Where.
+        /// The destination.
         destination: String,
-        /// The name.
+        /// The tag or digest.
         reference: String,
-        /// What it named when the copy was planned.
+        /// What it pointed to when the copy was planned.
         planned: Option<Digest>,
-        /// What it names now.
+        /// What it points to now.
         found: Option<Digest>,
     },
-    /// The destination was asked for under a digest that the source's image does not have.
-    #[error("the source's image is {found}, but the destination's reference says {asked}")]
+    /// The destination's reference has a digest that is not that of the image.
+    #[error("the source image has the digest {found}, but the destination reference requires {asked}")]
     OtherDigest {
         /// The digest in the destination's reference.
         asked: Digest,
         /// The digest of the source's image.
         found: Digest,
     },
-    /// The image has no such platform, or is no index.
+    /// The image does not have the platform, or is not an index.
     #[error("{digest} has no platform {wanted}{}", Has(found))]
     NoPlatform {
-        /// The image.
+        /// The digest of the image.
         digest: Digest,
-        /// The platform that was asked for.
+        /// The requested platform.
         wanted: Platform,
-        /// Those that it has.
+        /// The platforms that it has.
         found: Vec<String>,
     },
-    /// A selection of platforms was asked for where the digest must stay.
-    #[error("a selection of platforms has another digest, but this copy must keep {digest}")]
+    /// Platforms were selected, although the digest must be kept.
+    #[error(
+        "cannot select platforms: the result would not have the digest {digest}, which this copy must keep"
+    )]
     DigestMustStay {
-        /// The digest that must stay.
+        /// The digest to keep.
         digest: Digest,
     },
     /// The caller cancelled.
-    #[error("the copy was cancelled; run it again to go on")]
+    #[error("the copy was cancelled; rerun it to resume")]
     Cancelled,
 }
 
@@ -142,32 +144,31 @@ impl Classified for CopyError {
     fn is_retryable(&self) -> bool {
         match self {
             CopyError::Source { source, .. } | CopyError::Destination { source, .. } => source.is_retryable(),
-            // There is nothing wrong with it.
             error => matches!(error, CopyError::Cancelled),
         }
     }
 }
 
-/// ` (it has linux/amd64)`, or that it is no index.
+/// ` (it has linux/amd64)`, or `: it is not a multi-platform index`.
 struct Has<'a>(&'a [String]);
 
 impl fmt::Display for Has<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            [] => f.write_str(": it is no index of platforms"),
+            [] => f.write_str(": it is not a multi-platform index"),
             platforms => write!(f, " (it has {})", platforms.join(", ")),
         }
     }
 }
 
-/// What happened to a name since it was planned with.
+/// How a reference changed after it was planned.
 struct Since<'a>(&'a Option<Digest>);
 
 impl fmt::Display for Since<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Since(None) => f.write_str("was removed since it was planned"),
-            Since(Some(found)) => write!(f, "was moved to {found} since it was planned"),
+            Since(None) => f.write_str("was deleted"),
+            Since(Some(found)) => write!(f, "was moved to {found}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a copy tells while it goes on.
+//! Events of a copy, emitted while it is in progress.
 
 use std::{fmt, time::Duration};
 
@@ -7,81 +7,80 @@ use serde::{Deserialize, Serialize};
 
 use super::Kept;
 
-/// What a copy tells while it goes on.
+/// An event of a copy, emitted while it is in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum CopyEvent {
-    /// The source was read: this is what is copied.
+    /// The source's reference was resolved to the digest that is copied.
     Resolved {
-        /// Where it is read.
+        /// The source.
         source: String,
-        /// Where it goes.
+        /// The destination.
         destination: String,
-        /// Its digest.
+        /// The digest.
         digest: Digest,
-        /// Whether the destination has it under this name already.
+        /// Whether the destination's reference already points to it.
         present: bool,
     },
-    /// How far it is. Merged when nobody reads.
+    /// Counts of blobs and bytes. Successive events are merged when the receiver is slow.
     Progress(Progress),
-    /// A blob is at the destination.
+    /// A blob is stored at the destination.
     Blob {
-        /// Which.
+        /// The digest.
         digest: Digest,
-        /// Its size.
+        /// The size in bytes.
         size: u64,
-        /// How it came there.
-        how: Carried,
+        /// How it was stored.
+        how: Transfer,
     },
-    /// A manifest or index is at the destination.
+    /// A manifest or index is stored at the destination.
     Manifest {
-        /// Which.
+        /// The digest.
         digest: Digest,
-        /// How it came there.
-        how: Carried,
+        /// How it was stored.
+        how: Transfer,
     },
-    /// Something that is attached to the image is at the destination.
+    /// A referrer (signature, attestation, SBOM) is stored at the destination.
     Referrer {
-        /// What it is attached to.
+        /// The digest of the manifest that it is attached to.
         subject: Digest,
-        /// Which.
+        /// The digest of the referrer.
         digest: Digest,
-        /// How it came there.
-        how: Carried,
+        /// How it was stored.
+        how: Transfer,
     },
-    /// Something that is attached to the image at the source was not copied: the destination has other content under its
-    /// tag.
+    /// A cosign tag was not copied: the destination's tag has other content that cannot be merged.
     Kept(Kept),
-    /// Something failed and is tried again.
+    /// An attempt failed and is retried.
     Retrying {
         /// `source` or `destination`.
         side: Side,
-        /// Why, in one line.
+        /// The error, in one line.
         reason: String,
-        /// After this pause.
+        /// The delay before the next attempt.
         #[serde(rename = "pauseMs", serialize_with = "milliseconds")]
         pause: Duration,
     },
-    /// The tag names the image.
+    /// The tag now points to the image.
     Tagged {
         /// The tag.
         tag: Tag,
-        /// What it names.
+        /// The digest that it points to.
         digest: Digest,
     },
 }
 
-/// How content came to the destination.
+/// How content was stored at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Carried {
-    /// It was sent.
+pub enum Transfer {
+    /// It was uploaded.
     Sent,
-    /// The registry took it from another of its repositories.
+    /// The registry mounted it from another of its repositories.
     Mounted,
-    /// It was there.
+    /// The destination already had it.
     Present,
 }
 
@@ -90,24 +89,24 @@ pub enum Carried {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Side {
-    /// Where it is read.
+    /// The source.
     Source,
-    /// Where it is written.
+    /// The destination.
     Destination,
 }
 
-/// How far a copy is. The totals grow while it is found out what there is.
+/// The progress of a copy. The totals grow while manifests are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Progress {
-    /// Blobs that are at the destination.
+    /// Blobs that are stored at the destination.
     pub blobs: u64,
-    /// Blobs that were found so far.
+    /// Blobs found so far.
     pub blobs_total: u64,
-    /// Bytes of blobs that are at the destination or under way to it.
+    /// Bytes of blobs that are stored at the destination or being uploaded.
     pub bytes: u64,
-    /// Bytes of all blobs that were found so far.
+    /// Bytes of all blobs found so far.
     pub bytes_total: u64,
 }
 
@@ -117,13 +116,12 @@ impl Event for CopyEvent {
     }
 }
 
-/// One entry of a log. What it quotes of registries is not made safe for a terminal: print it through
-/// [`bp_artifact::text`].
+/// One log line. Text from registries is not escaped: print it through [`bp_artifact::text`].
 impl fmt::Display for CopyEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CopyEvent::Resolved { source, destination, digest, present } => {
-                let how = if *present { "there already" } else { "new there" };
+                let how = if *present { "already up to date" } else { "to be copied" };
                 write!(f, "{}: {source} -> {destination}, {how}", digest.abbreviated())
             }
             CopyEvent::Progress(Progress { blobs, blobs_total, bytes, bytes_total }) => {
@@ -150,12 +148,12 @@ impl fmt::Display for CopyEvent {
     }
 }
 
-impl fmt::Display for Carried {
+impl fmt::Display for Transfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Carried::Sent => "sent",
-            Carried::Mounted => "mounted",
-            Carried::Present => "present",
+            Transfer::Sent => "sent",
+            Transfer::Mounted => "mounted",
+            Transfer::Present => "present",
         })
     }
 }

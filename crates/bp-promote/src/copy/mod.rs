@@ -1,4 +1,4 @@
-//! Copying images, byte for byte.
+//! Copy images between registries and OCI layouts, byte for byte: copy, plan, apply.
 
 mod attached;
 mod batch;
@@ -7,9 +7,9 @@ mod counted;
 mod engine;
 mod error;
 mod event;
-mod naming;
 mod options;
 mod plan;
+mod publish;
 mod report;
 mod run;
 mod signatures;
@@ -22,18 +22,18 @@ use bp_artifact::Operation;
 
 pub use self::{
     error::CopyError,
-    event::{Carried, CopyEvent, Progress, Side},
+    event::{CopyEvent, Progress, Side, Transfer},
     options::CopyOptions,
     plan::{CopyPlan, Planned, PlannedReferrer, Requests, RunPlan, apply, apply_all, plan, plan_all},
     report::{CopyOutcome, CopyReport, Counts, ImageReport, Kept, RunReport},
 };
 use crate::store::{Destination, ImageAt, Source};
 
-/// Copies an image or index with all that it refers to, byte for byte: the digest stays.
+/// Copies an image or index with everything that it refers to, byte for byte: the digest is unchanged.
 ///
-/// What the destination has is not sent again; children come before their parents and the name comes last, so that
-/// nothing can be seen that is not whole. It can be stopped or killed at any time: running it again goes on with what
-/// is there.
+/// Content that the destination already has is not uploaded again. Children are stored before their parents and the
+/// reference is published last, so that an incomplete image is never visible. A copy can be stopped or killed at any
+/// time: a rerun continues with what was copied.
 ///
 /// ```no_run
 /// use bp_promote::{CopyOptions, OciLayout, RegistryClient, copy, store::ImageAt};
@@ -49,17 +49,17 @@ use crate::store::{Destination, ImageAt, Source};
 /// ```
 ///
 /// # Errors
-/// See [`CopyError`]. The destination's name then names what it named before, or the whole image when the answer to
-/// the last request was lost.
+/// See [`CopyError`]. The destination's reference then points to what it pointed to before, or to the complete image
+/// if the response to the last request was lost.
 ///
 /// # Permissions
 /// Pull from the source; pull and push at the destination. On Amazon ECR: `ecr:GetAuthorizationToken`;
-/// `ecr:BatchGetImage`, `ecr:GetDownloadUrlForLayer` and, for referrers, `ecr:ListImages` on the source; `ecr:BatchGetImage`,
-/// `ecr:BatchCheckLayerAvailability`, `ecr:ListImages`, `ecr:InitiateLayerUpload`, `ecr:UploadLayerPart`,
-/// `ecr:CompleteLayerUpload` and `ecr:PutImage` on the destination.
+/// `ecr:BatchGetImage`, `ecr:GetDownloadUrlForLayer` and, for referrers, `ecr:ListImages` on the source;
+/// `ecr:BatchGetImage`, `ecr:BatchCheckLayerAvailability`, `ecr:ListImages`, `ecr:InitiateLayerUpload`,
+/// `ecr:UploadLayerPart`, `ecr:CompleteLayerUpload` and `ecr:PutImage` on the destination.
 ///
 /// # Cancel safety
-/// Cancelling, or dropping the handle, stops at once, except for the last request, which is awaited.
+/// Cancelling, or dropping the handle, stops immediately, except that a publishing request in progress is awaited.
 pub fn copy<S: Source, D: Destination>(
     source: ImageAt<S>,
     destination: ImageAt<D>,
@@ -68,9 +68,9 @@ pub fn copy<S: Source, D: Destination>(
     batch::copy_one(source, destination, options, None)
 }
 
-/// Copies several images in one run: what they share is looked for and moved once, also into several repositories of
-/// one registry, and the destination's tags are listed once instead of asked for one by one. An image that fails does
-/// not stop the others.
+/// Copies several images in one run. Content that they share is checked and uploaded once, also for several
+/// repositories of one registry, and the destination's tags are listed once instead of requested one by one. A failed
+/// image does not stop the others.
 ///
 /// ```no_run
 /// use bp_promote::{CopyOptions, RegistryClient, copy_all};

@@ -1,4 +1,4 @@
-//! To see first: what a copy would do, and doing just that.
+//! Plan a copy without changing anything, and apply the plan later.
 
 use std::fmt;
 
@@ -9,119 +9,119 @@ use serde::{Deserialize, Serialize};
 use super::{
     batch::{self, Batch, IMAGES, Images},
     error::CopyError,
-    event::{Carried, CopyEvent},
+    event::{CopyEvent, Transfer},
     options::CopyOptions,
     report::{CopyOutcome, CopyReport, RunReport},
     run::Run,
 };
 use crate::store::{Destination, ImageAt, Source};
 
-/// What a copy would do. It can be kept as JSON and [applied](apply) later.
+/// What a copy would do. It can be stored as JSON and [applied](apply) later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CopyPlan {
-    /// Where it is read.
+    /// The source.
     pub source: String,
-    /// Where it goes.
+    /// The destination.
     pub destination: String,
-    /// Its name there: a tag or a digest.
+    /// The destination's reference: a tag or a digest.
     pub reference: String,
-    /// What is copied.
+    /// The digest to copy.
     pub digest: Digest,
-    /// The index that this is a selection of platforms of.
+    /// The digest of the index that this is a platform selection of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_from: Option<Digest>,
-    /// What the destination has under this name now: it must have the same when the plan is applied.
+    /// What the destination's reference points to now; it must be unchanged when the plan is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Digest>,
-    /// What it comes to.
+    /// The outcome of the copy.
     pub outcome: CopyOutcome,
-    /// Manifests and indexes that were looked at. What is below one that is there is there too.
+    /// Manifests and indexes that were checked. The content of one that the destination already has is not listed.
     pub manifests: Vec<Planned>,
-    /// Configurations and layers below those that are not there, and those of referrers.
+    /// Configurations and layers of the manifests that are missing at the destination, and of referrers.
     pub blobs: Vec<Planned>,
-    /// What is attached, where that is to go along.
+    /// Referrers, if they are to be copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referrers: Option<Vec<PlannedReferrer>>,
-    /// The requests that carrying it alone takes, without retries, tokens and referrers. In a run of several images it
-    /// takes less.
+    /// The number of requests for copying this image alone, without retries, tokens and referrers. A run of several
+    /// images needs fewer.
     pub requests: Requests,
 }
 
-/// One piece of content.
+/// A manifest or blob in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Planned {
-    /// Which.
+    /// The digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// How it would come to the destination. What would be mounted is sent where the registry refuses that.
-    pub how: Carried,
+    /// How it would be stored at the destination. A blob to be mounted is sent if the registry refuses the mount.
+    pub how: Transfer,
 }
 
-/// One manifest that is attached to another.
+/// A referrer in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedReferrer {
-    /// What it is attached to.
+    /// The digest of the manifest that it is attached to.
     pub subject: Digest,
-    /// Which.
+    /// The digest of the referrer.
     pub digest: Digest,
-    /// How it would come to the destination.
-    pub how: Carried,
+    /// How it would be stored at the destination.
+    pub how: Transfer,
 }
 
-/// Requests, by side.
+/// The number of requests to each side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Requests {
-    /// To where it is read.
+    /// To the source.
     pub source: u64,
-    /// To where it goes.
+    /// To the destination.
     pub destination: u64,
 }
 
 impl CopyPlan {
-    /// Bytes of blobs that would be sent, by what their descriptors claim.
+    /// Bytes of blobs to send, by the sizes in their descriptors.
     pub fn bytes(&self) -> u64 {
-        let sent = self.blobs.iter().filter(|blob| blob.how == Carried::Sent);
+        let sent = self.blobs.iter().filter(|blob| blob.how == Transfer::Sent);
         sent.fold(0, |sum, blob| sum.saturating_add(blob.size))
     }
 }
 
-/// A few lines for people.
+/// A summary of a few lines.
 impl fmt::Display for CopyPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |all: &[Planned], how| all.iter().filter(|one| one.how == how).count();
         writeln!(f, "{} -> {} as {}", self.source, self.destination, self.reference)?;
-        if let Some(whole) = &self.selected_from {
-            writeln!(f, "  a selection of platforms of {whole}: the digest changes")?;
+        if let Some(index) = &self.selected_from {
+            writeln!(f, "  selected platforms of {index}: the digest changes")?;
         }
         match (&self.outcome, &self.found) {
-            (CopyOutcome::Unchanged, _) => writeln!(f, "  {} is there already", self.digest)?,
-            (_, None) => writeln!(f, "  {} is new, to {}", self.reference, self.digest)?,
+            (CopyOutcome::Unchanged, _) => writeln!(f, "  {} is already up to date", self.digest)?,
+            (_, None) => writeln!(f, "  {} is created, pointing to {}", self.reference, self.digest)?,
             (_, Some(found)) => writeln!(f, "  {} moves from {found} to {}", self.reference, self.digest)?,
         }
         if let Some(referrers) = &self.referrers {
-            let sent = referrers.iter().filter(|one| one.how == Carried::Sent).count();
-            writeln!(f, "  referrers: {sent} to send of {}", referrers.len())?;
+            let sent = referrers.iter().filter(|one| one.how == Transfer::Sent).count();
+            writeln!(f, "  referrers: {sent} of {} to send", referrers.len())?;
         }
         if self.outcome == CopyOutcome::Unchanged && self.bytes() == 0 {
             return write!(f, "  nothing to send");
         }
-        let sent = count(&self.manifests, Carried::Sent);
-        writeln!(f, "  manifests: {sent} to send of {}", self.manifests.len())?;
-        let (sent, mounted) = (count(&self.blobs, Carried::Sent), count(&self.blobs, Carried::Mounted));
+        let sent = count(&self.manifests, Transfer::Sent);
+        writeln!(f, "  manifests: {sent} of {} to send", self.manifests.len())?;
+        let (sent, mounted) = (count(&self.blobs, Transfer::Sent), count(&self.blobs, Transfer::Mounted));
         let (all, bytes) = (self.blobs.len(), self.bytes());
-        writeln!(f, "  blobs: {sent} to send of {all}, {mounted} to mount; {bytes} bytes")?;
+        writeln!(f, "  blobs: {sent} of {all} to send, {mounted} to mount; {bytes} bytes")?;
         let Requests { source, destination } = self.requests;
         write!(f, "  requests: {source} to the source, {destination} to the destination")
     }
 }
 
-/// What a run of several images would do. What they share is listed with the first image that needs it.
+/// What a run of several images would do. Shared content is listed with the first image that needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunPlan {
@@ -136,18 +136,18 @@ impl RunPlan {
     }
 }
 
-/// A few lines for each image, and one for all.
+/// A summary of a few lines for each image, and a line of totals.
 impl fmt::Display for RunPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for image in &self.images {
             writeln!(f, "{image}")?;
         }
         let changed = self.images.iter().filter(|image| image.outcome != CopyOutcome::Unchanged).count();
-        write!(f, "{changed} of {} images change, {} bytes to send", self.images.len(), self.bytes())
+        write!(f, "{changed} of {} images to change, {} bytes to send", self.images.len(), self.bytes())
     }
 }
 
-/// Finds out what [`copy`](super::copy) would do. Reads only.
+/// Plans a [`copy`](super::copy): what it would do. Only reads.
 ///
 /// # Errors
 /// See [`CopyError`].
@@ -169,10 +169,10 @@ pub fn plan<S: Source, D: Destination>(
     })
 }
 
-/// Finds out what [`copy_all`](super::copy_all) would do. Reads only.
+/// Plans a [`copy_all`](super::copy_all): what it would do. Only reads.
 ///
 /// # Errors
-/// See [`CopyError`]; the first that is met.
+/// The first [`CopyError`] that occurs.
 ///
 /// # Permissions
 /// As [`plan`].
@@ -212,12 +212,12 @@ fn plan_of<S: Source, D: Destination>(
     }
 }
 
-/// Does what was planned: copies the planned digest, whatever the source's tag names by now, with its referrers if
-/// those were planned, and refuses when the destination's name has moved since.
+/// Applies a plan: copies the planned digest, even if the source's tag has moved since, with its referrers if they
+/// were planned. Fails if the destination's reference has moved since.
 ///
 /// # Errors
-/// [`CopyError::Moved`] when the destination's name names neither what it did nor what it is to name; else as
-/// [`copy`](super::copy).
+/// [`CopyError::Moved`] if the destination's reference points to neither the planned previous nor the planned new
+/// digest; otherwise as for [`copy`](super::copy).
 ///
 /// # Permissions
 /// As [`copy`](super::copy).
@@ -234,8 +234,8 @@ pub fn apply<S: Source, D: Destination>(
     batch::copy_one(pinned(plan, source), destination, options, Some(plan.found.clone()))
 }
 
-/// Does what was planned for several images: as [`apply`] for each of them. `images` are those that the plan was made
-/// for, in the same order.
+/// Applies the plan of several images, as [`apply`] does for one. `images` must be those that were planned, in the
+/// same order.
 ///
 /// # Errors
 /// Each image has its own; see [`RunReport::failed`].
@@ -259,7 +259,7 @@ pub fn apply_all<S: Source, D: Destination>(
     batch::copy_all(images, options)
 }
 
-/// The image that the plan is about, whatever its name names by now.
+/// The planned image by its digest, whatever the source's tag points to now.
 fn pinned<S>(plan: &CopyPlan, source: ImageAt<S>) -> ImageAt<S> {
     let digest = plan.selected_from.as_ref().unwrap_or(&plan.digest);
     ImageAt::new(source.store, digest.clone())

@@ -1,4 +1,4 @@
-//! What a copy did.
+//! Reports of finished copies.
 
 use bp_artifact::{Digest, Repository, ResolvedImage, Tag, resolve::ManifestError};
 use serde::{Deserialize, Serialize};
@@ -6,35 +6,35 @@ use serde::{Deserialize, Serialize};
 use super::error::CopyError;
 use crate::content::Manifest;
 
-/// What a copy did.
+/// The report of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CopyReport {
     /// The digest, the same on both sides.
     pub digest: Digest,
-    /// What was done.
+    /// The outcome.
     pub outcome: CopyOutcome,
-    /// What the destination's name named before.
+    /// What the destination's reference pointed to before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// The digest of the index that this is a selection of platforms of: only when that was asked for.
+    /// The digest of the index that this is a platform selection of; only if platforms were selected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selected_from: Option<Digest>,
     /// Manifests and indexes.
     pub manifests: Counts,
     /// Configurations and layers.
     pub blobs: Counts,
-    /// What is attached, if that was asked for.
+    /// Referrers, if they were requested.
     pub referrers: Counts,
-    /// What is attached at the source and was not copied, since the destination has other content under its tag.
+    /// Cosign tags that were not copied, because the destination's tag has other content that cannot be merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
-    /// Requests to the source, those for tokens left out.
+    /// Requests to the source, without token requests.
     pub source_requests: u64,
-    /// Requests to the destination, those for tokens left out.
+    /// Requests to the destination, without token requests.
     pub destination_requests: u64,
     /// The manifest or index, if it was read.
     #[serde(skip)]
@@ -42,11 +42,11 @@ pub struct CopyReport {
 }
 
 impl CopyReport {
-    /// The image as it now is in `repository`: what deploys. Its platforms are not known when the source was named by
-    /// digest and the destination had it.
+    /// The copied image in `repository`, ready to deploy by digest. Its platforms are unknown if the source was given
+    /// by digest and the destination already had it.
     ///
     /// # Errors
-    /// When it is no image, as with an artifact of another kind.
+    /// When it is not an image but another kind of artifact.
     pub fn image_in(&self, repository: &Repository) -> Result<ResolvedImage, ManifestError> {
         let reference = repository.at(self.digest.clone());
         match &self.top {
@@ -56,7 +56,7 @@ impl CopyReport {
     }
 }
 
-/// What a run of several images did.
+/// The report of a run of several images.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -65,29 +65,29 @@ pub struct RunReport {
     pub images: Vec<ImageReport>,
     /// Manifests and indexes.
     pub manifests: Counts,
-    /// Configurations and layers, each counted once for a repository.
+    /// Configurations and layers, each counted once per repository.
     pub blobs: Counts,
-    /// What is attached, if that was asked for.
+    /// Referrers, if they were requested.
     pub referrers: Counts,
-    /// What is attached at a source and was not copied, since the destination has other content under its tag.
+    /// Cosign tags that were not copied, because the destination's tag has other content that cannot be merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
-    /// Requests to the sources, those for tokens left out.
+    /// Requests to the sources, without token requests.
     pub source_requests: u64,
-    /// Requests to the destinations, those for tokens left out.
+    /// Requests to the destinations, without token requests.
     pub destination_requests: u64,
-    /// Destinations that could not be brought to their end, such as an archive that could not be written.
+    /// Errors of destinations that could not be finished, such as an archive that could not be written.
     #[serde(skip)]
     pub unfinished: Vec<CopyError>,
 }
 
 impl RunReport {
-    /// The report, or the first thing that went wrong.
+    /// Returns the report, or the first error.
     ///
     /// # Errors
-    /// When an image was not copied, or a destination not finished.
+    /// When an image was not copied, or a destination was not finished.
     pub fn into_result(mut self) -> Result<Self, CopyError> {
         if let Some(at) = self.images.iter().position(|image| image.result.is_err())
             && let Err(error) = self.images.swap_remove(at).result
@@ -106,21 +106,21 @@ impl RunReport {
     }
 }
 
-/// What became of one image of a run.
+/// The result for one image of a run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ImageReport {
-    /// Where it was read.
+    /// The source.
     pub source: String,
-    /// Where it went.
+    /// The destination.
     pub destination: String,
-    /// Its name there.
+    /// The destination's reference.
     pub reference: String,
-    /// What that name named before.
+    /// What that reference pointed to before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// Its digest there and what was done, or why it was not copied.
+    /// Its digest and the outcome, or the error.
     #[serde(serialize_with = "outcome")]
     pub result: Result<(Digest, CopyOutcome), CopyError>,
 }
@@ -141,29 +141,28 @@ fn outcome<S: serde::Serializer>(
     map.end()
 }
 
-/// What a copy came to.
+/// The outcome of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CopyOutcome {
-    /// The destination had it under this name: nothing was changed.
+    /// The destination's reference already pointed to the image: nothing was changed.
     Unchanged,
-    /// The destination had all of it: only the name is new.
+    /// The destination had all content: only the reference was published.
     Tagged,
-    /// Content was carried over.
+    /// Content was copied.
     Copied,
 }
 
-/// A tag of cosign at the destination that was left as it is, because what it points to and what the source has cannot be
-/// merged.
+/// A cosign tag at the destination that was left unchanged, because its content and the source's cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Kept {
-    /// Where.
+    /// The destination.
     pub destination: String,
     /// The tag.
     pub tag: Tag,
-    /// What it points to.
+    /// What it points to at the destination.
     pub digest: Digest,
     /// What it points to at the source.
     pub wanted: Digest,
@@ -171,15 +170,15 @@ pub struct Kept {
     pub reason: &'static str,
 }
 
-/// How content came to the destination.
+/// How many items were stored at the destination, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Counts {
-    /// Sent.
+    /// Uploaded.
     pub sent: u64,
-    /// Taken by the registry from another of its repositories.
+    /// Mounted by the registry from another of its repositories.
     pub mounted: u64,
-    /// There already.
+    /// Already at the destination.
     pub present: u64,
 }

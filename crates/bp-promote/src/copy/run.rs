@@ -1,4 +1,4 @@
-//! What the images of one run share: its bounds, its counts, and the blobs that it has carried.
+//! State shared by the images of one run: limits, counters, and the first upload of each blob.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,21 +10,21 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::{event::CopyEvent, options::CopyOptions, tally::Tally};
 
-/// The repository of a registry that a blob was put into first.
-type Landing = Arc<OnceCell<Repository>>;
+/// The repository of a registry that a blob is uploaded to first.
+type FirstUpload = Arc<OnceCell<Repository>>;
 
-/// One run, of one image or many.
+/// A run, of one image or several.
 pub(super) struct Run {
     pub(super) options: CopyOptions,
     pub(super) events: Emitter<CopyEvent>,
     pub(super) tally: Tally,
-    /// Blobs under way.
+    /// Limits concurrent blob transfers.
     pub(super) transfers: Semaphore,
-    /// Requests for manifests under way.
+    /// Limits concurrent manifest requests.
     pub(super) lookups: Semaphore,
-    /// Where this run has put a blob in a registry first: from there it is mounted into others.
-    landed: Mutex<HashMap<(Registry, Digest), Landing>>,
-    /// What was looked for already in a destination, when planning.
+    /// The repository per registry that this run uploaded each blob to first; others mount it from there.
+    first_uploads: Mutex<HashMap<(Registry, Digest), FirstUpload>>,
+    /// The digests that a plan has already checked, per destination.
     surveyed: Mutex<HashSet<(String, Digest)>>,
 }
 
@@ -36,20 +36,20 @@ impl Run {
             lookups: Semaphore::new(options.concurrency),
             options,
             events,
-            landed: Mutex::default(),
+            first_uploads: Mutex::default(),
             surveyed: Mutex::default(),
         })
     }
 
-    /// Whether this is the first time that somebody looks for it there.
-    pub(super) fn survey(&self, destination: &str, digest: &Digest) -> bool {
+    /// Whether this is the first check of the digest at this destination.
+    pub(super) fn is_first_check(&self, destination: &str, digest: &Digest) -> bool {
         let mut surveyed = lock(&self.surveyed);
         surveyed.insert((destination.to_owned(), digest.clone()))
     }
 
-    /// Where this run puts the blob first in this registry.
-    pub(super) fn landing(&self, registry: &Registry, blob: &Digest) -> Landing {
-        let mut landed = lock(&self.landed);
-        Arc::clone(landed.entry((registry.clone(), blob.clone())).or_default())
+    /// The repository of this registry that the run uploads the blob to first.
+    pub(super) fn first_upload(&self, registry: &Registry, blob: &Digest) -> FirstUpload {
+        let mut first_uploads = lock(&self.first_uploads);
+        Arc::clone(first_uploads.entry((registry.clone(), blob.clone())).or_default())
     }
 }

@@ -1,8 +1,8 @@
-//! Signatures and attestations under the tags of cosign, of which both sides may have some.
+//! Merging signatures and attestations under cosign's tags, if source and destination both have some.
 //!
-//! Such a tag points to an image manifest whose layers are the signatures: a payload each, with the signature in the
-//! descriptor's annotations. Whoever signs appends a layer and moves the tag, also at the destination, after a promotion.
-//! So the tag there is not overwritten: it comes to have the layers of both.
+//! Such a tag points to an image manifest with one layer per signature: the layer is the signed payload, the signature
+//! is in the descriptor's annotations. Signing appends a layer and moves the tag, also at the destination after a
+//! promotion. So the destination's tag is not overwritten: it is moved to a manifest with the layers of both.
 //!
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>
 
@@ -12,34 +12,34 @@ use serde_json::{Map, Value, json};
 
 use crate::content::{Descriptor, Manifest, object};
 
-/// What the tag at the destination comes to point to.
+/// What the tag at the destination is to point to.
 pub(super) enum Union {
-    /// What it points to: it has all signatures of the source.
+    /// Its current manifest: it has all signatures of the source.
     Destination,
     /// The source's manifest, byte for byte: it has all signatures of the destination.
     Source,
-    /// A manifest with those of both.
+    /// A new manifest with the signatures of both.
     Both(Box<Merged>),
-    /// What it points to, because the two cannot be merged.
+    /// Its current manifest, because the two cannot be merged.
     Neither(&'static str),
 }
 
-/// A manifest with the signatures of both sides: first the destination's, then those that only the source has.
+/// A manifest with the signatures of both sides: the destination's first, then those that only the source has.
 pub(super) struct Merged {
     pub(super) manifest: Manifest,
-    /// The configuration, which comes with its content, and the signatures that the destination does not have.
+    /// The configuration, with embedded content, and the signatures that the destination does not have.
     pub(super) blobs: Vec<Descriptor>,
 }
 
-/// Brings the signatures of both sides together.
+/// Merges the signatures of source and destination.
 pub(super) fn union(tag: &Tag, source: &Manifest, destination: &Manifest) -> Union {
-    /// Cosign reads no manifest with more of them.
+    /// Cosign rejects a manifest with more layers.
     const MOST: usize = 1_000;
     if tag.as_str().ends_with(".sbom") {
         return Union::Neither("cosign reads a single SBOM from such a tag");
     }
     let (Some(ours), Some(mut theirs)) = (Signatures::read(source), Signatures::read(destination)) else {
-        return Union::Neither("one of the two is not a manifest of signatures as cosign writes it");
+        return Union::Neither("one of the two manifests is not in cosign's signature format");
     };
     let new: Vec<Value> =
         ours.layers.iter().filter(|layer| !theirs.layers.contains(layer)).cloned().collect();
@@ -60,7 +60,7 @@ pub(super) fn union(tag: &Tag, source: &Manifest, destination: &Manifest) -> Uni
             blobs.push(config);
             Union::Both(Box::new(Merged { manifest, blobs }))
         }
-        None => Union::Neither("one of the two is not a manifest of signatures as cosign writes it"),
+        None => Union::Neither("one of the two manifests is not in cosign's signature format"),
     }
 }
 
@@ -74,7 +74,7 @@ impl Signatures {
         ["application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dsse.envelope.v1+json"];
     const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-    /// Reads a manifest of signatures; `None` when it is another.
+    /// Reads a signature manifest; `None` if it is another kind of manifest.
     fn read(manifest: &Manifest) -> Option<Self> {
         let mut document: Map<String, Value> = object(&manifest.bytes).ok()?;
         let layers = match document.remove("layers") {
@@ -94,9 +94,9 @@ impl Signatures {
         known.then_some(Signatures { document, layers })
     }
 
-    /// The manifest of these signatures, which is otherwise that of the destination, and its configuration.
+    /// Builds the manifest of these signatures, based on the destination's, and its configuration.
     fn write(mut self, destination: &Manifest) -> Option<(Manifest, Descriptor)> {
-        // Signatures are not compressed: what is inside of a layer has the layer's digest.
+        // Signature layers are not compressed: the diff_id equals the layer's digest.
         let digests: Vec<Value> = self.layers.iter().map(|layer| layer["digest"].clone()).collect();
         const CREATED: &str = "0001-01-01T00:00:00Z";
         let config = json!({
@@ -141,12 +141,12 @@ mod tests {
     fn merged(source: &Manifest, destination: &Manifest) -> Merged {
         match union(&tag("sig"), source, destination) {
             Union::Both(merged) => *merged,
-            _ => panic!("they are merged"),
+            _ => panic!("expected a merged manifest"),
         }
     }
 
     #[test]
-    fn the_union_keeps_the_destinations_order_and_is_the_same_each_time() {
+    fn merges_in_the_destinations_order_deterministically() {
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| layer(name, name));
         let (source, destination) =
             (manifest(&[a.clone(), c.clone(), d.clone()]), manifest(&[b.clone(), a.clone()]));
@@ -154,16 +154,16 @@ mod tests {
         assert_eq!(first.manifest, merged(&source, &destination).manifest);
         let document: Value = serde_json::from_slice(&first.manifest.bytes).unwrap();
         assert_eq!(document["layers"], json!([b, a, c, d]));
-        assert_eq!(document["annotations"]["kept"], "2", "the rest of it is the destination's");
+        assert_eq!(document["annotations"]["kept"], "2", "other fields come from the destination");
         let config = first.blobs.last().unwrap();
         assert_eq!(document["config"]["digest"], config.digest.as_str());
         assert_eq!(document["config"].get("data"), None);
-        let bytes = config.inline().expect("its content comes along");
+        let bytes = config.inline().expect("the configuration is embedded");
         let config: Value = serde_json::from_slice(&bytes).unwrap();
         let digests: Vec<_> = ["b", "a", "c", "d"].map(Digest::sha256).into();
         assert_eq!(config["rootfs"], json!({ "type": "layers", "diff_ids": digests }));
         assert_eq!(config["history"].as_array().unwrap().len(), 4);
-        // Once merged, both sides are in it.
+        // A second merge with either side changes nothing.
         for side in [source, destination] {
             assert!(matches!(union(&tag("sig"), &side, &first.manifest), Union::Destination));
             assert!(matches!(union(&tag("att"), &first.manifest, &side), Union::Source));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_of_one_payload_by_two_keys_are_two() {
+    fn keeps_signatures_of_one_payload_by_two_keys() {
         let (ours, theirs) = (layer("payload", "by dev"), layer("payload", "by prod"));
         let merged = merged(&manifest(std::slice::from_ref(&ours)), &manifest(std::slice::from_ref(&theirs)));
         let document: Value = serde_json::from_slice(&merged.manifest.bytes).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn only_manifests_of_signatures_are_merged() {
+    fn merges_only_signature_manifests() {
         let (ours, theirs) = (manifest(&[layer("a", "a")]), manifest(&[layer("b", "b")]));
         let neither = |tag: &Tag, a: &Manifest, b: &Manifest| matches!(union(tag, a, b), Union::Neither(_));
         assert!(neither(&tag("sbom"), &ours, &theirs));

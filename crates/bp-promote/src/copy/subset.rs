@@ -1,4 +1,4 @@
-//! Some of an index's platforms, as an index of their own.
+//! Selecting platforms of an index, as a new index.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::CopyError;
 use crate::content::{Manifest, object};
 
-/// Where buildx says which manifest an attestation is of.
+/// The annotation in which buildx states the manifest that an attestation belongs to.
 const SUBJECT: &str = "vnd.docker.reference.digest";
 
-/// An index with the manifests of `top` for these platforms, and the attestations of those. It has another digest.
+/// Builds an index with the manifests of `top` for these platforms, and their attestations. Its digest differs.
 pub(super) fn of(top: &Manifest, platforms: &[Platform]) -> Result<Manifest, CopyError> {
     let malformed = |error: serde_json::Error| CopyError::Manifest {
         digest: top.digest.clone(),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_platforms_keep_their_attestations_and_the_digest_is_another() {
+    fn selected_platforms_keep_their_attestations_under_a_new_digest() {
         let top = index();
         let some = of(&top, &["linux/arm64".parse().unwrap()]).unwrap();
         assert_ne!(some.digest, top.digest);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_that_is_not_there_is_told_with_those_that_are() {
+    fn a_missing_platform_error_lists_the_existing_platforms() {
         let error = of(&index(), &["windows/amd64".parse().unwrap()]).unwrap_err().to_string();
         assert!(error.contains("windows/amd64") && error.contains("linux/amd64, linux/arm64"), "{error}");
     }

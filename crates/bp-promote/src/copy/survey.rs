@@ -1,4 +1,4 @@
-//! Looking at what a copy would do.
+//! Planning a copy: checks what the destination has, without writing.
 
 use std::{
     collections::HashSet,
@@ -10,7 +10,7 @@ use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 
 use super::{
-    Carried, CopyError, CopyOutcome, CopyPlan, Planned, PlannedReferrer, Requests,
+    CopyError, CopyOutcome, CopyPlan, Planned, PlannedReferrer, Requests, Transfer,
     attached::Tagged,
     engine::{Engine, Job},
     signatures::Union,
@@ -57,7 +57,7 @@ impl Engine {
         let survey = Survey::default();
         let outcome = match found.as_ref() == Some(&top.digest) {
             true => {
-                // It is asked for by its digest, which is known then.
+                // The copy resolves the source first, and then checks the destination by digest.
                 survey.requests(0, 1);
                 CopyOutcome::Unchanged
             }
@@ -88,28 +88,29 @@ impl Engine {
         &self,
         to: &Reference,
         top: &Manifest,
-        something: bool,
+        has_reference: bool,
         survey: &Survey,
     ) -> Result<CopyOutcome, CopyError> {
         let by_digest = Reference::Digest(top.digest.clone());
-        let there = to != &by_digest && (self.was_read_there() || self.head(&by_digest).await?.is_some());
-        // The name is looked at, and the digest unless naming it tells whether it is there; at last it is named.
-        let told = self.names_first(to) && there;
-        let looks = if told || self.was_read_there() || to == &by_digest { 1 } else { 2 };
-        survey.requests(1, looks + 1);
-        if there {
-            survey.lock().manifests.push(planned(&top.descriptor(), Carried::Present));
+        let present =
+            to != &by_digest && (self.is_same_repository() || self.head(&by_digest).await?.is_some());
+        // One HEAD for the reference; one for the digest unless the first publishing attempt replaces it; one PUT.
+        let known_by_publishing = self.publishes_first(to) && present;
+        let heads = if known_by_publishing || self.is_same_repository() || to == &by_digest { 1 } else { 2 };
+        survey.requests(1, heads + 1);
+        if present {
+            survey.lock().manifests.push(planned(&top.descriptor(), Transfer::Present));
             return Ok(CopyOutcome::Tagged);
         }
-        if !something {
-            // What it holds is asked for once.
+        if !has_reference {
+            // Its state is requested once.
             survey.requests(0, 1);
         }
         self.survey_links(top, survey, 0).await?;
         Ok(CopyOutcome::Copied)
     }
 
-    /// Looks for all below a manifest that is not there, which is so many levels below the image's own.
+    /// Plans everything below a manifest that is missing at the destination, `depth` levels below the image's own.
     fn survey_links<'a>(
         &'a self,
         manifest: &'a Manifest,
@@ -118,9 +119,10 @@ impl Engine {
     ) -> BoxFuture<'a, Result<(), CopyError>> {
         Box::pin(async move {
             let links = survey.walk.links(manifest, depth)?;
-            survey.lock().manifests.push(planned(&manifest.descriptor(), Carried::Sent));
-            let new =
-                |descriptor: &&Descriptor| self.run.survey(&self.destination.name(), &descriptor.digest);
+            survey.lock().manifests.push(planned(&manifest.descriptor(), Transfer::Sent));
+            let new = |descriptor: &&Descriptor| {
+                self.run.is_first_check(&self.destination.name(), &descriptor.digest)
+            };
             let children: Vec<_> = links.manifests.iter().filter(new).collect();
             let blobs: Vec<_> = links.blobs.iter().filter(new).collect();
             let children = children.into_iter().map(|child| self.survey_child(child, survey, depth + 1));
@@ -131,14 +133,14 @@ impl Engine {
 
     async fn survey_child(&self, child: &Descriptor, survey: &Survey, depth: usize) -> Result<(), CopyError> {
         let reference = Reference::Digest(child.digest.clone());
-        let asks = self.state().await? == RepositoryState::Tagged;
-        let there = {
+        let checks = self.state().await? == RepositoryState::Tagged;
+        let present = {
             let _permit = self.run.lookups.acquire().await;
-            asks && self.head(&reference).await?.is_some()
+            checks && self.head(&reference).await?.is_some()
         };
-        survey.requests(1, u64::from(asks) + u64::from(!there));
-        if there {
-            survey.lock().manifests.push(planned(child, Carried::Present));
+        survey.requests(1, u64::from(checks) + u64::from(!present));
+        if present {
+            survey.lock().manifests.push(planned(child, Transfer::Present));
             return Ok(());
         }
         let manifest = {
@@ -150,35 +152,35 @@ impl Engine {
     }
 
     async fn survey_blob(&self, blob: &Descriptor, survey: &Survey) -> Result<(), CopyError> {
-        let asks = self.state().await? != RepositoryState::Empty;
-        let there = asks && {
+        let checks = self.state().await? != RepositoryState::Empty;
+        let present = checks && {
             let _permit = self.run.lookups.acquire().await;
-            let there = self.destination.has_blob(blob).await;
-            there.map_err(|source| self.unwritable(&blob.digest, source))?
+            let present = self.destination.has_blob(blob).await;
+            present.map_err(|source| self.unwritable(&blob.digest, source))?
         };
-        let how = match there {
-            true => Carried::Present,
-            false if self.is_mounted(blob) => Carried::Mounted,
-            false => Carried::Sent,
+        let how = match present {
+            true => Transfer::Present,
+            false if self.is_mounted(blob) => Transfer::Mounted,
+            false => Transfer::Sent,
         };
         let (reads, writes) = match how {
-            Carried::Sent => (1, 2),
-            Carried::Mounted => (0, 1),
-            Carried::Present => (0, 0),
+            Transfer::Sent => (1, 2),
+            Transfer::Mounted => (0, 1),
+            Transfer::Present => (0, 0),
         };
-        survey.requests(reads, u64::from(asks) + writes);
+        survey.requests(reads, u64::from(checks) + writes);
         survey.lock().blobs.push(planned(blob, how));
         Ok(())
     }
 
-    /// Whether the registry would be asked to take the blob from another of its repositories.
+    /// Whether the blob would be mounted from another repository of the registry.
     fn is_mounted(&self, blob: &Descriptor) -> bool {
         let Some(to) = self.destination.repository() else { return false };
-        let first = self.run.landing(to.registry(), &blob.digest).set(to.clone()).is_ok();
+        let first = self.run.first_upload(to.registry(), &blob.digest).set(to.clone()).is_ok();
         !first || self.mount().is_some()
     }
 
-    /// Looks for what is attached, wave by wave; each once, so that a circle ends.
+    /// Plans the referrers, level by level; each manifest is visited once, so that a cycle ends.
     async fn survey_attached(
         &self,
         top: &Manifest,
@@ -186,14 +188,14 @@ impl Engine {
     ) -> Result<Vec<PlannedReferrer>, CopyError> {
         let mut planned = Vec::new();
         let mut seen = HashSet::new();
-        let mut wave = self.members(top).await?;
-        while !wave.is_empty() {
+        let mut level = self.members(top).await?;
+        while !level.is_empty() {
             let subjects: Vec<Digest> =
-                wave.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
+                level.drain(..).filter(|subject| seen.insert(subject.clone())).collect();
             let found =
                 try_join_all(subjects.iter().map(|subject| self.survey_subject(subject, survey))).await?;
             for referrer in found.into_iter().flatten() {
-                wave.push(referrer.digest.clone());
+                level.push(referrer.digest.clone());
                 planned.push(referrer);
             }
         }
@@ -208,12 +210,12 @@ impl Engine {
         let attached = self.attached(subject, &survey.walk).await?;
         let mut planned = Vec::new();
         for referrer in attached.referrers {
-            let there = attached.there.contains(&referrer);
-            if !there {
+            let present = attached.present.contains(&referrer);
+            if !present {
                 let reference = Reference::Digest(referrer.clone());
                 self.survey_links(&self.top(&reference).await?, survey, 0).await?;
             }
-            planned.push(self.referrer(subject, referrer, there));
+            planned.push(self.referrer(subject, referrer, present));
         }
         for tag in attached.tags {
             let (ours, tagged) = self.tagged(&tag).await?;
@@ -233,12 +235,12 @@ impl Engine {
         Ok(planned)
     }
 
-    fn referrer(&self, subject: &Digest, digest: Digest, there: bool) -> PlannedReferrer {
-        let how = if there { Carried::Present } else { Carried::Sent };
+    fn referrer(&self, subject: &Digest, digest: Digest, present: bool) -> PlannedReferrer {
+        let how = if present { Transfer::Present } else { Transfer::Sent };
         PlannedReferrer { subject: subject.clone(), digest, how }
     }
 }
 
-fn planned(descriptor: &Descriptor, how: Carried) -> Planned {
+fn planned(descriptor: &Descriptor, how: Transfer) -> Planned {
     Planned { digest: descriptor.digest.clone(), size: descriptor.size, how }
 }

@@ -1,4 +1,4 @@
-//! What has been done so far, told as it is counted.
+//! Counters of a run, with a progress event for each change.
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
@@ -8,14 +8,14 @@ use std::sync::{
 use bp_artifact::{Digest, operation::Emitter, sync::lock};
 use futures_util::StreamExt as _;
 
-use super::{Carried, CopyEvent, Counts, Kept, Progress, Side};
+use super::{CopyEvent, Counts, Kept, Progress, Side, Transfer};
 use crate::{
     content::Descriptor,
     retry::{Observer, Retry},
     store::BlobStream,
 };
 
-/// The counts of one copy. Cheap to clone; clones count together.
+/// The counters of a run. Cheap to clone; clones share the counts.
 #[derive(Clone)]
 pub(super) struct Tally {
     events: Emitter<CopyEvent>,
@@ -28,7 +28,7 @@ pub(super) struct Sums {
     pub(super) manifests: Counts,
     pub(super) blobs: Counts,
     pub(super) referrers: Counts,
-    /// Bytes of blobs that were sent to their end.
+    /// Bytes of blobs that were sent completely.
     pub(super) sent: u64,
     progress: Progress,
 }
@@ -52,7 +52,7 @@ impl Tally {
         self.events.emit(CopyEvent::Progress(counts.progress));
     }
 
-    /// A blob was found that belongs to the image.
+    /// Counts a blob that belongs to the image.
     pub(super) fn found(&self, blob: &Descriptor) {
         self.progress(|progress| {
             progress.blobs_total += 1;
@@ -60,14 +60,14 @@ impl Tally {
         });
     }
 
-    pub(super) fn blob(&self, blob: &Descriptor, how: Carried) {
+    pub(super) fn blob(&self, blob: &Descriptor, how: Transfer) {
         let mut counts = self.lock();
         counts.blobs.add(how);
         counts.progress.blobs += 1;
         match how {
-            Carried::Sent => counts.sent = counts.sent.saturating_add(blob.size),
-            // No byte passed by here.
-            Carried::Mounted | Carried::Present => {
+            Transfer::Sent => counts.sent = counts.sent.saturating_add(blob.size),
+            // No bytes were transferred.
+            Transfer::Mounted | Transfer::Present => {
                 counts.progress.bytes = counts.progress.bytes.saturating_add(blob.size);
             }
         }
@@ -77,17 +77,17 @@ impl Tally {
         self.events.emit(CopyEvent::Progress(progress));
     }
 
-    pub(super) fn manifest(&self, digest: &Digest, how: Carried) {
+    pub(super) fn manifest(&self, digest: &Digest, how: Transfer) {
         self.lock().manifests.add(how);
         self.events.emit(CopyEvent::Manifest { digest: digest.clone(), how });
     }
 
-    pub(super) fn referrer(&self, subject: &Digest, digest: &Digest, how: Carried) {
+    pub(super) fn referrer(&self, subject: &Digest, digest: &Digest, how: Transfer) {
         self.lock().referrers.add(how);
         self.events.emit(CopyEvent::Referrer { subject: subject.clone(), digest: digest.clone(), how });
     }
 
-    /// A tag at the destination was left as it is. Several images may have it attached.
+    /// Reports a cosign tag that was left unchanged, once even if several images have it attached.
     pub(super) fn kept(&self, one: Kept) {
         let mut kept = lock(&self.kept);
         if !kept.contains(&one) {
@@ -100,31 +100,31 @@ impl Tally {
         lock(&self.kept).clone()
     }
 
-    /// Whom a side tells of its retries.
+    /// An observer that emits the retries of one side as events.
     pub(super) fn observer(&self, side: Side) -> Observer {
         let events = self.events.clone();
         Arc::new(move |Retry { reason, pause }| events.emit(CopyEvent::Retrying { side, reason, pause }))
     }
 }
 
-/// The bytes of one attempt to carry a blob. They count as progress until the attempt fails.
-pub(super) struct Passing {
+/// The bytes of one attempt to copy a blob. They count as progress, and are subtracted if the attempt fails.
+pub(super) struct AttemptProgress {
     tally: Tally,
-    passed: Arc<AtomicU64>,
+    transferred: Arc<AtomicU64>,
     stored: bool,
 }
 
-impl Passing {
+impl AttemptProgress {
     pub(super) fn new(tally: &Tally) -> Self {
-        Passing { tally: tally.clone(), passed: Arc::default(), stored: false }
+        AttemptProgress { tally: tally.clone(), transferred: Arc::default(), stored: false }
     }
 
-    /// The same bytes, counted.
+    /// Wraps the stream so that its bytes are counted.
     pub(super) fn count(&self, bytes: BlobStream) -> BlobStream {
-        let (tally, passed) = (self.tally.clone(), Arc::clone(&self.passed));
+        let (tally, transferred) = (self.tally.clone(), Arc::clone(&self.transferred));
         Box::pin(bytes.inspect(move |piece| {
             if let Ok(piece) = piece {
-                passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                transferred.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 tally.progress(|progress| progress.bytes = progress.bytes.saturating_add(piece.len() as u64));
             }
         }))
@@ -135,21 +135,21 @@ impl Passing {
     }
 }
 
-impl Drop for Passing {
+impl Drop for AttemptProgress {
     fn drop(&mut self) {
-        let passed = self.passed.load(Ordering::Relaxed);
-        if !self.stored && passed > 0 {
-            self.tally.progress(|progress| progress.bytes = progress.bytes.saturating_sub(passed));
+        let transferred = self.transferred.load(Ordering::Relaxed);
+        if !self.stored && transferred > 0 {
+            self.tally.progress(|progress| progress.bytes = progress.bytes.saturating_sub(transferred));
         }
     }
 }
 
 impl Counts {
-    fn add(&mut self, how: Carried) {
+    fn add(&mut self, how: Transfer) {
         match how {
-            Carried::Sent => self.sent += 1,
-            Carried::Mounted => self.mounted += 1,
-            Carried::Present => self.present += 1,
+            Transfer::Sent => self.sent += 1,
+            Transfer::Mounted => self.mounted += 1,
+            Transfer::Present => self.present += 1,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Limits for walking an image. Its manifests were written by others, by mistake or with malice in a shape that has no end;
-//! the limits are far beyond any image that was built to run.
+//! Limits on the size and depth of an image. A faulty or malicious registry could serve manifests without end; the
+//! limits are far above any image built to run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use bp_artifact::Digest;
 use super::CopyError;
 use crate::content::{Links, Manifest};
 
-/// How much of one image has been visited.
+/// How much of one image has been read.
 #[derive(Default)]
 pub(super) struct Walk {
     manifests: AtomicU64,
@@ -17,14 +17,14 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Indexes in indexes: real ones have two levels.
+    /// The nesting depth of indexes: real ones have two levels.
     const DEPTH: usize = 16;
     const MANIFESTS: u64 = 10_000;
     const BLOBS: u64 = 100_000;
-    /// The size of all manifests together: they are in memory while the content below them is copied.
+    /// The total size of all manifests, which are held in memory while the content below them is copied.
     const BYTES: u64 = 256 << 20;
 
-    /// The links of a manifest that is so many levels below the image's own.
+    /// The descriptors in a manifest at `depth` levels below the image's own.
     pub(super) fn links(&self, manifest: &Manifest, depth: usize) -> Result<Links, CopyError> {
         let digest = &manifest.digest;
         let links =
@@ -35,12 +35,12 @@ impl Walk {
         }
         add(&self.bytes, manifest.bytes.len(), Self::BYTES, digest, "bytes of manifests")?;
         add(&self.blobs, links.blobs.len(), Self::BLOBS, digest, "blobs")?;
-        self.met(links.manifests.len(), digest)?;
+        self.count_manifests(links.manifests.len(), digest)?;
         Ok(links)
     }
 
     /// Counts manifests that were found below `digest`, or attached to it.
-    pub(super) fn met(&self, manifests: usize, digest: &Digest) -> Result<(), CopyError> {
+    pub(super) fn count_manifests(&self, manifests: usize, digest: &Digest) -> Result<(), CopyError> {
         add(&self.manifests, manifests, Self::MANIFESTS, digest, "manifests")
     }
 }

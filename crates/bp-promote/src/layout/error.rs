@@ -1,4 +1,4 @@
-//! What can go wrong with an OCI layout.
+//! Errors of OCI layouts.
 
 use std::{io, path::PathBuf};
 
@@ -8,60 +8,60 @@ use bp_artifact::{
     resolve::ManifestError,
 };
 
-/// What went wrong with an OCI layout directory.
+/// An error of an OCI layout: a directory or an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The directory holds something else.
-    #[error("{} is no OCI layout: {reason}", path.display())]
+    /// The path is not an OCI layout.
+    #[error("{} is not an OCI layout: {reason}", path.display())]
     NotALayout {
-        /// The directory.
+        /// The directory or archive.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// An archive is written as a whole.
-    #[error("{} is an archive, which is not changed in place: write a new one", path.display())]
+    /// An archive was given as a destination that is updated in place.
+    #[error("{} is an archive, which cannot be changed in place: write a new archive", path.display())]
     ReadOnly {
         /// The archive.
         path: PathBuf,
     },
-    /// The layout has no such image or blob.
+    /// The layout does not have the image or blob.
     #[error("{} has no {reference}{}", path.display(), Names(names))]
     NotFound {
-        /// The directory.
+        /// The layout.
         path: PathBuf,
-        /// What was asked for.
+        /// The requested tag or digest.
         reference: String,
-        /// The names that it has.
+        /// The tags that it has.
         names: Vec<String>,
     },
-    /// A file does not hold what its name says.
-    #[error("{} holds bytes with the digest {found}", path.display())]
+    /// The content of a file does not match the digest in its name.
+    #[error("{} is corrupt: its content has the digest {found}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// The digest in its name.
         expected: Digest,
-        /// The digest of its bytes.
+        /// The digest of its content.
         found: Digest,
     },
-    /// A file is no manifest.
-    #[error("{} is no usable manifest", path.display())]
+    /// A file is not a valid manifest.
+    #[error("{} is not a valid manifest", path.display())]
     Manifest {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: ManifestError,
     },
-    /// The file system.
+    /// A file or directory could not be read or written.
     #[error("cannot {doing} {}", path.display())]
     Io {
         /// `read`, `write`, `create`.
         doing: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -74,7 +74,7 @@ impl Classified for LayoutError {
         }
     }
 
-    /// A file system that fails once fails again.
+    /// File system errors are considered permanent.
     fn is_retryable(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Atomic file writes: a temporary file is renamed when it is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use tokio::{fs, io::AsyncWriteExt as _};
 
 use super::LayoutError;
 
-/// A file under a temporary name, which is removed unless it is finished.
+/// A file under a temporary name, which is removed on drop unless it was finished.
 pub(super) struct Partial {
     pub(super) file: fs::File,
     temporary: PathBuf,
@@ -40,13 +40,13 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.finished {
-            // Best effort: what is left over is in nobody's way.
+            // Best effort: a leftover temporary file does no damage.
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// Writes the whole file.
+/// Writes a whole file atomically.
 pub(super) async fn replace(target: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
     let mut partial = Partial::create(target).await?;
     let written = partial.file.write_all(bytes).await;

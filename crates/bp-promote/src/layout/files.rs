@@ -1,4 +1,4 @@
-//! The files of a layout: in a directory, or in an archive.
+//! Access to the files of a layout, in a directory or in an archive.
 
 use std::{
     collections::HashMap,
@@ -13,29 +13,29 @@ use tokio::{
     task::spawn_blocking,
 };
 
-/// Where the files of a layout are. They are named by their path in it, with slashes.
+/// The files of a layout, addressed by their path within it, with slashes.
 #[derive(Debug, Clone)]
 pub(super) enum Files {
     Directory(PathBuf),
     Archive(Arc<Archive>),
 }
 
-/// A tar archive that was looked through once: where each of its files is.
+/// A tar archive whose headers were read, with the position of each file.
 #[derive(Debug)]
 pub(super) struct Archive {
     pub(super) path: PathBuf,
-    pub(super) files: HashMap<String, Place>,
+    pub(super) files: HashMap<String, Extent>,
 }
 
-/// Where the bytes of a file are in an archive.
+/// The position of a file in an archive.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Extent {
     pub(super) offset: u64,
     pub(super) size: u64,
 }
 
 impl Files {
-    /// The file as it is named in messages.
+    /// The path of the file for messages.
     pub(super) fn shown(&self, name: &str) -> PathBuf {
         match self {
             Files::Directory(root) => root.join(name),
@@ -43,11 +43,11 @@ impl Files {
         }
     }
 
-    /// The size of a file that is there.
+    /// The size of a file, if it exists.
     pub(super) async fn size(&self, name: &str) -> Option<u64> {
         match self {
             Files::Directory(root) => fs::metadata(root.join(name)).await.ok().map(|metadata| metadata.len()),
-            Files::Archive(archive) => archive.files.get(name).map(|place| place.size),
+            Files::Archive(archive) => archive.files.get(name).map(|extent| extent.size),
         }
     }
 
@@ -57,7 +57,7 @@ impl Files {
         Ok(fs::File::from_std(file).take(size))
     }
 
-    /// Opens a file, at its first byte, and tells how many are its own. Blocks.
+    /// Opens a file at its first byte, and returns its size. Blocks.
     pub(super) fn open_now(&self, name: &str) -> io::Result<(std::fs::File, u64)> {
         match self {
             Files::Directory(root) => {
@@ -66,10 +66,10 @@ impl Files {
                 Ok((file, size))
             }
             Files::Archive(archive) => {
-                let place = archive.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+                let extent = archive.files.get(name).ok_or(io::ErrorKind::NotFound)?;
                 let mut file = std::fs::File::open(&archive.path)?;
-                file.seek(io::SeekFrom::Start(place.offset))?;
-                Ok((file, place.size))
+                file.seek(io::SeekFrom::Start(extent.offset))?;
+                Ok((file, extent.size))
             }
         }
     }

@@ -39,23 +39,23 @@ use crate::{
 const MARKER: &str = "oci-layout";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// An OCI image layout: a directory, or, to read from, a tar archive that holds one.
+/// An OCI image layout: a directory or, as a source, a tar archive that contains one.
 ///
-/// Files appear whole or not at all, and `index.json` names an image only when all of it is there. Archives are written
-/// by [`OciArchive`].
+/// Files are written atomically, and an image is added to `index.json` only after all of its content. To write an
+/// archive, use [`OciArchive`].
 #[derive(Debug, Clone)]
 pub struct OciLayout {
     root: PathBuf,
     files: Files,
-    /// Held while `index.json` is read and replaced.
+    /// Locked while `index.json` is read and replaced.
     index: Arc<Mutex<()>>,
 }
 
 impl OciLayout {
-    /// Opens a layout to read from: a directory, or a tar archive, which is read in place.
+    /// Opens a layout as a source: a directory, or a tar archive, which is read in place.
     ///
     /// # Errors
-    /// When it is no OCI layout: also for what `docker save` wrote, and for a compressed archive.
+    /// When it is not an OCI layout, for example the output of `docker save` or a compressed archive.
     ///
     /// # Cancel safety
     /// Reads only.
@@ -76,14 +76,14 @@ impl OciLayout {
         Ok(layout)
     }
 
-    /// Unpacks a tar archive from a stream that cannot be read twice, such as a pipe, and opens what was in it.
-    /// `directory` is to be empty, and is the caller's to remove.
+    /// Unpacks a tar archive from a stream that cannot be read twice, such as a pipe, and opens it as a layout.
+    /// `directory` must be empty; the caller removes it.
     ///
     /// # Errors
     /// As [`open`](Self::open), and when the directory cannot be written.
     ///
     /// # Cancel safety
-    /// Cancelled, the stream is still read to its end.
+    /// After cancellation the stream is still read to its end.
     pub async fn unpack(
         stream: impl io::Read + Send + 'static,
         directory: impl Into<PathBuf>,
@@ -96,18 +96,19 @@ impl OciLayout {
         Self::open(directory).await
     }
 
-    /// Whether it is a layout of a version that we know.
+    /// Checks the marker file and the version of the layout.
     async fn check(&self) -> Result<(), LayoutError> {
-        let wrong = |reason: &str| LayoutError::NotALayout { path: self.root.clone(), reason: reason.into() };
+        let invalid =
+            |reason: &str| LayoutError::NotALayout { path: self.root.clone(), reason: reason.into() };
         let bytes = match self.files.read(MARKER).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(wrong(match self.files.size("manifest.json").await {
+                return Err(invalid(match self.files.size("manifest.json").await {
                     Some(_) => {
-                        "it is what `docker save` writes, whose digest is not the registry's; export it with \
-                         `docker buildx build --output type=oci,dest=<file>`"
+                        "it is the output of `docker save`, whose digest differs from the registry's; \
+                         export it with `docker buildx build --output type=oci,dest=<file>`"
                     }
-                    None => "it has no file oci-layout",
+                    None => "the file oci-layout is missing",
                 }));
             }
             Err(source) => {
@@ -117,17 +118,17 @@ impl OciLayout {
         let version: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match version["imageLayoutVersion"].as_str() {
             Some(version) if version.starts_with("1.") => Ok(()),
-            _ => Err(wrong("its imageLayoutVersion is not 1.x")),
+            _ => Err(invalid("its imageLayoutVersion is not 1.x")),
         }
     }
 
-    /// Opens a layout to write to; makes it when there is none.
+    /// Opens a layout as a destination, or creates it.
     ///
     /// # Errors
-    /// When the directory holds something else, or cannot be written.
+    /// When the directory has other content, or cannot be written.
     ///
     /// # Cancel safety
-    /// A layout that was begun is finished by the next call.
+    /// After cancellation the next call completes the layout.
     pub async fn create(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let root = root.into();
         let blobs = root.join("blobs/sha256");
@@ -137,7 +138,7 @@ impl OciLayout {
                 && let Ok(Some(entry)) = entries.next_entry().await
                 && entry.file_name() != "blobs"
             {
-                let reason = format!("it is not empty: it has {}", entry.file_name().to_string_lossy());
+                let reason = format!("it is not empty: it contains {}", entry.file_name().to_string_lossy());
                 return Err(LayoutError::NotALayout { path: root, reason });
             }
             fs::create_dir_all(&blobs).await.map_err(|source| LayoutError::Io {
@@ -151,12 +152,12 @@ impl OciLayout {
         Self::open(root).await
     }
 
-    /// The directory or archive.
+    /// The path of the directory or archive.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// The images that `index.json` lists, each with its name if it has one.
+    /// The images in `index.json`, each with its tag if it has one.
     ///
     /// # Errors
     /// When `index.json` cannot be read.
@@ -174,10 +175,10 @@ impl OciLayout {
             .collect())
     }
 
-    /// The tag of the only named image.
+    /// The tag, or else the digest, of the only image.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// When the layout has no image, or more than one.
     ///
     /// # Cancel safety
     /// Reads only.
@@ -189,16 +190,16 @@ impl OciLayout {
                 Ok(tag.map(Reference::Tag).unwrap_or_else(|| Reference::Digest(descriptor.digest.clone())))
             }
             [] => Err(self.not_found(&"image").await),
-            _ => Err(self.not_found(&"single image: name one").await),
+            _ => Err(self.not_found(&"single image: select one by its tag").await),
         }
     }
 
-    /// Where a blob is in the layout.
+    /// The path of a blob within the layout.
     fn blob_name(digest: &Digest) -> String {
         format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
     }
 
-    /// Where a blob is to be written. Only directories are.
+    /// The path to write a blob to. Archives are read-only.
     fn writable(&self, digest: &Digest) -> Result<PathBuf, LayoutError> {
         match &self.files {
             Files::Directory(root) => Ok(root.join(Self::blob_name(digest))),
@@ -207,12 +208,11 @@ impl OciLayout {
     }
 
     async fn read_index(&self) -> Result<Map<String, Value>, LayoutError> {
-        let wrong = |reason| LayoutError::NotALayout { path: self.root.clone(), reason };
+        let invalid = |reason| LayoutError::NotALayout { path: self.root.clone(), reason };
         match self.files.read("index.json").await {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| wrong(format!("its index.json: {error}")))
-            }
-            // A layout that was just made.
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| invalid(format!("its index.json is invalid: {error}"))),
+            // A newly created layout has no index yet.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
             Err(source) => {
                 Err(LayoutError::Io { doing: "read", path: self.files.shown("index.json"), source })
@@ -237,7 +237,7 @@ impl OciLayout {
         }
     }
 
-    /// The listed manifests that have `subject` as theirs.
+    /// The listed manifests whose subject is `subject`.
     async fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, LayoutError> {
         let mut found = Vec::new();
         for (_, listed) in self.images().await? {
@@ -269,8 +269,8 @@ impl OciLayout {
             }
             Err(source) => return Err(LayoutError::Io { doing: "read", path, source }),
         };
-        let told = Some(found.media_type.as_str()).filter(|told| !told.is_empty());
-        Manifest::read(told, Some(&found.digest), bytes.into()).map_err(|source| match source {
+        let media_type = Some(found.media_type.as_str()).filter(|media_type| !media_type.is_empty());
+        Manifest::read(media_type, Some(&found.digest), bytes.into()).map_err(|source| match source {
             bp_artifact::resolve::ManifestError::Digest { expected, found } => {
                 LayoutError::Corrupt { path, expected, found }
             }
@@ -334,7 +334,7 @@ impl OciLayout {
         let digest = manifest.digest.as_str();
         entries.retain(|other| match (reference, name_of(other)) {
             (Reference::Tag(tag), Some(name)) => name != tag.as_str(),
-            // Listed without a name, it needs no place of its own any more.
+            // An untagged entry for the same digest is redundant.
             (_, None) => other["digest"] != digest,
             (Reference::Digest(_), Some(_)) => true,
         });
@@ -344,7 +344,7 @@ impl OciLayout {
     }
 }
 
-/// A file that is being read.
+/// A file being read and hashed.
 struct Reading {
     pieces: ReaderStream<Take<fs::File>>,
     hasher: Hasher,
@@ -359,7 +359,7 @@ impl Reading {
             Some(Ok(piece)) => {
                 self.hasher.update(&piece);
                 self.at += piece.len() as u64;
-                // The last piece is given only when all is right.
+                // The last piece is returned only after verification.
                 if self.at >= self.blob.size {
                     self.verify()?;
                 }

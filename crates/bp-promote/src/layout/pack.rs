@@ -19,13 +19,13 @@ use crate::{
     store::{BlobStream, Destination, PutError, StoreError, Stored, TagList},
 };
 
-/// A tar archive with an OCI layout, to be written.
+/// An OCI layout in a tar archive, as a destination.
 ///
-/// Content is gathered in a directory beside it, `<archive>.parts`, from which the archive is written when the run ends:
-/// whole or not at all, and the same bytes for the same images. A run that was killed goes on with what is in there.
-/// What has been written into the archive leaves the directory, so that all of it is on disk once.
+/// Content is collected in a directory next to it, `<archive>.parts`. The archive is written from there when the run
+/// ends: atomically, and deterministically for the same images. A killed run is resumed from the directory. Each file
+/// is removed from the directory once it is in the archive, so that the content is on disk only once.
 ///
-/// For a pipe, copy into an [`OciLayout`] and [`pack`](OciLayout::pack) that.
+/// To write to a pipe, copy into an [`OciLayout`] and [`pack`](OciLayout::pack) it.
 #[derive(Debug, Clone)]
 pub struct OciArchive {
     path: PathBuf,
@@ -33,16 +33,16 @@ pub struct OciArchive {
 }
 
 impl OciArchive {
-    /// An archive that will be at `path`. One that is there is replaced when the run ends.
+    /// Prepares an archive at `path`. An existing file is replaced when the run ends.
     ///
     /// # Errors
-    /// When the directory beside it cannot be written.
+    /// When the directory next to it cannot be written.
     ///
     /// # Cancel safety
-    /// What was begun is finished by the next call.
+    /// After cancellation the next call completes the directory.
     pub async fn create(path: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let path = path.into();
-        // Killed while it was written: some of it is in the archive, and some in the directory.
+        // A run was killed while it wrote the archive: the content is partly in the archive, partly in the directory.
         let packing = path.with_added_extension(PACKING);
         match tokio::fs::remove_dir_all(&packing).await {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -54,12 +54,12 @@ impl OciArchive {
         Ok(OciArchive { path, parts })
     }
 
-    /// The archive.
+    /// The path of the archive.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the archive, out of what it was gathered in.
+    /// Writes the archive from the collected content.
     async fn finish(&self) -> Result<(), LayoutError> {
         let Some(contents) = Contents::of(&self.parts).await? else { return Ok(()) };
         let (path, parts) = (self.path.clone(), self.parts.path().to_owned());
@@ -77,14 +77,14 @@ impl OciArchive {
 }
 
 impl OciLayout {
-    /// Writes all images that the layout lists into a tar archive that goes down a stream, such as a pipe: the same
-    /// bytes for the same images. Gives the stream back.
+    /// Writes all images that the layout lists into a stream, such as a pipe, as a deterministic tar archive. Returns
+    /// the stream.
     ///
     /// # Errors
-    /// When the layout cannot be read, or the stream not written.
+    /// When the layout cannot be read, or the stream cannot be written.
     ///
     /// # Cancel safety
-    /// Cancelled, the archive is still written to its end.
+    /// After cancellation the archive is still written completely.
     pub async fn pack<W: Write + Send + 'static>(&self, stream: W) -> Result<W, LayoutError> {
         let contents = Contents::of(self).await?.unwrap_or_default();
         let files = self.files.clone();
@@ -92,7 +92,7 @@ impl OciLayout {
     }
 }
 
-/// The name of the directory in which content was gathered, while the archive is written.
+/// The extension of the directory with the collected content while the archive is written.
 const PACKING: &str = "packing";
 
 async fn blocking<T: Send + 'static>(
@@ -103,7 +103,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|_| failed(io::ErrorKind::Interrupted.into()))?.map_err(failed)
 }
 
-/// What goes into an archive: the index, and the files of the images that it lists, not what an earlier run left.
+/// The content of an archive: the index and the files of the images that it lists, without leftovers of earlier runs.
 #[derive(Default)]
 struct Contents {
     index: String,
@@ -111,7 +111,7 @@ struct Contents {
 }
 
 impl Contents {
-    /// `None` when the layout lists no images.
+    /// Returns `None` if the layout lists no images.
     async fn of(layout: &OciLayout) -> Result<Option<Self>, LayoutError> {
         let mut index = layout.read_index().await?;
         let Some(Value::Array(entries)) = index.get_mut("manifests") else { return Ok(None) };
@@ -133,7 +133,8 @@ impl Contents {
         Ok(Some(Contents { index: Value::Object(index).to_string(), blobs }))
     }
 
-    /// Everything in one order, with no times and no owners. With `moves`, each file is removed when it is written.
+    /// Writes all files in a fixed order, without times and owners. With `moves`, each file is removed after it was
+    /// written.
     fn write<W: Write>(&self, files: &Files, stream: W, moves: bool) -> io::Result<W> {
         let mut archive = Builder::new(stream);
         let version = json!({ "imageLayoutVersion": "1.0.0" }).to_string();
@@ -149,7 +150,7 @@ impl Contents {
                 archive.append_data(&mut header(EntryType::Directory, 0), directory, io::empty())?;
             }
             let (file, size) = match files.open_now(name) {
-                // A foreign layer, or an inline one, has no file of its own.
+                // A foreign layer, or an embedded one, has no file.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
             };
@@ -241,18 +242,18 @@ impl Destination for OciArchive {
 mod tests {
     use super::*;
 
-    /// Notes how much there is at most, here and in the directory, while it is written.
-    struct Scales {
+    /// Records the peak of the bytes written plus the bytes left in the directory.
+    struct DiskUsage {
         root: PathBuf,
         written: u64,
-        most: u64,
+        peak: u64,
     }
 
-    impl Write for Scales {
+    impl Write for DiskUsage {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.written += bytes.len() as u64;
             let left = fs::read_dir(&self.root)?.map(|entry| Ok(entry?.metadata()?.len()));
-            self.most = self.most.max(self.written + left.sum::<io::Result<u64>>()?);
+            self.peak = self.peak.max(self.written + left.sum::<io::Result<u64>>()?);
             Ok(bytes.len())
         }
 
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_is_on_disk_once() {
+    fn moved_files_are_on_disk_only_once() {
         const SIZE: u64 = 100_000;
         for moves in [true, false] {
             let directory = tempfile::tempdir().unwrap();
@@ -270,12 +271,12 @@ mod tests {
             for name in &blobs {
                 fs::write(directory.path().join(name), vec![0; SIZE as usize]).unwrap();
             }
-            let scales = Scales { root: directory.path().to_owned(), written: 0, most: 0 };
+            let usage = DiskUsage { root: directory.path().to_owned(), written: 0, peak: 0 };
             let contents = Contents { index: "{}".to_owned(), blobs };
             let files = Files::Directory(directory.path().to_owned());
-            let most = contents.write(&files, scales, moves).unwrap().most;
-            // All of it, and the largest once more.
-            assert_eq!(most < 12 * SIZE, moves, "{most}");
+            let peak = contents.write(&files, usage, moves).unwrap().peak;
+            // The content, plus a second copy of the largest file.
+            assert_eq!(peak < 12 * SIZE, moves, "{peak}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A layout as source and destination of copies.
+//! OCI layouts as source and destination of copies.
 
 use bp_artifact::{Digest, Repository, Tag};
 use futures_core::future::BoxFuture;

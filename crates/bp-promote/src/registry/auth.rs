@@ -1,4 +1,4 @@
-//! Who asks: the login, and the tokens that it is exchanged for.
+//! Authentication: logins, and the bearer tokens that they are exchanged for.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::content::{null_as_default, object};
 
-/// What a token is good for: `repository:shop/web:pull`, several with spaces between them.
+/// The scope of a token: `repository:shop/web:pull`, or several separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Scope(String);
 
@@ -47,14 +47,14 @@ impl Scope {
     }
 }
 
-/// The value of an Authorization header, and which of the fetched ones it is.
+/// The value of an Authorization header, and the id of the login or token that it was made of.
 #[derive(Clone)]
 pub(super) struct Authorization {
     pub(super) value: HeaderValue,
     id: u64,
 }
 
-/// How the registry wants it, as far as is known.
+/// The authentication scheme of the registry, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Scheme {
     Unknown,
@@ -62,13 +62,13 @@ enum Scheme {
     Challenged(Challenge),
 }
 
-/// A login in use.
-struct Held {
+/// The login in use.
+struct CurrentLogin {
     id: u64,
     login: Option<Login>,
 }
 
-/// A token in use.
+/// The token in use.
 struct Token {
     id: u64,
     value: SecretString,
@@ -77,32 +77,32 @@ struct Token {
 
 type Slot = Arc<AsyncMutex<Option<Token>>>;
 
-/// The authentication of one registry: everything is fetched once, by the first who needs it, and again before it
-/// expires or when it is no longer taken.
+/// Authentication for one registry: logins and tokens are fetched once for all concurrent requests, and again before
+/// they expire or when they are rejected.
 pub(super) struct Authenticator {
     registry: Registry,
     origin: Origin,
     source: Arc<dyn CredentialSource>,
     scheme: Mutex<Scheme>,
-    /// Held by the first request to a registry, until it is known what that wants.
+    /// Locked by the first request to a registry until the scheme is known.
     discovery: AsyncMutex<()>,
-    login: AsyncMutex<Option<Held>>,
+    login: AsyncMutex<Option<CurrentLogin>>,
     tokens: Mutex<HashMap<Scope, Slot>>,
     ids: AtomicU64,
 }
 
 impl Authenticator {
-    /// A login is fetched again so long before it expires.
+    /// A login is renewed this long before it expires.
     const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-    /// `known` is the challenge of the registry, where it need not be asked for that.
+    /// `challenge` is the registry's challenge, if it is known in advance.
     pub(super) fn new(
         registry: Registry,
         origin: Origin,
         source: Arc<dyn CredentialSource>,
-        known: Option<Challenge>,
+        challenge: Option<Challenge>,
     ) -> Self {
-        let scheme = known.map_or(Scheme::Unknown, Scheme::Challenged);
+        let scheme = challenge.map_or(Scheme::Unknown, Scheme::Challenged);
         Authenticator {
             registry,
             origin,
@@ -123,8 +123,8 @@ impl Authenticator {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Until it is known what the registry wants, one request goes ahead and the others wait for its guard.
-    pub(super) async fn go_ahead(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    /// Until the scheme is known, one request is sent and the others wait for its guard.
+    pub(super) async fn discovery_guard(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         if *self.scheme() != Scheme::Unknown {
             return None;
         }
@@ -132,28 +132,28 @@ impl Authenticator {
         (*self.scheme() == Scheme::Unknown).then_some(guard)
     }
 
-    /// Notes what an answer tells. Whether it told something new. Only the registry itself challenges: one that
-    /// redirects has let the request pass, whatever the other host says.
+    /// Updates the scheme from a response; returns whether it has changed. Only the registry itself can challenge: a
+    /// redirect means that the registry accepted the request, whatever the other host responds.
     pub(super) fn learn(&self, answer: &Answer) -> bool {
-        let told = match (answer.response.status(), &answer.elsewhere) {
+        let learned = match (answer.response.status(), &answer.elsewhere) {
             (http::StatusCode::UNAUTHORIZED, None) => {
                 Challenge::read(answer.response.headers()).map(Scheme::Challenged)
             }
             _ => Some(Scheme::Open),
         };
         let mut scheme = self.scheme();
-        match told {
-            // An answer to a public read tells nothing about what writes need.
+        match learned {
+            // A public read does not show what writes require.
             Some(Scheme::Open) if *scheme != Scheme::Unknown => false,
-            Some(told) if *scheme != told => {
-                *scheme = told;
+            Some(learned) if *scheme != learned => {
+                *scheme = learned;
                 true
             }
             _ => false,
         }
     }
 
-    /// The header for a request of this scope.
+    /// The Authorization header for a request of this scope.
     pub(super) async fn authorization(
         &self,
         http: &Http,
@@ -163,9 +163,9 @@ impl Authenticator {
         match scheme {
             Scheme::Unknown | Scheme::Open => Ok(None),
             Scheme::Challenged(Challenge::Basic) => {
-                let held = self.login(http, None).await?;
-                let header = held.login.as_ref().and_then(|login| basic(&login.secret));
-                Ok(header.map(|value| Authorization { value, id: held.id }))
+                let current = self.login(http, None).await?;
+                let header = current.login.as_ref().and_then(|login| basic(&login.secret));
+                Ok(header.map(|value| Authorization { value, id: current.id }))
             }
             Scheme::Challenged(Challenge::Bearer { realm, service }) => {
                 let slot = {
@@ -184,7 +184,7 @@ impl Authenticator {
         }
     }
 
-    /// Drops what was `used` and not taken. Whether there is something else to try.
+    /// Discards the `used` and rejected authorization. Returns whether there is another one to try.
     pub(super) async fn renew(
         &self,
         http: &Http,
@@ -212,26 +212,26 @@ impl Authenticator {
         }
     }
 
-    /// The login in use; fetched if there is none, it is about to expire, or it is the `spent` one.
-    async fn login(&self, http: &Http, spent: Option<u64>) -> Result<Held, RegistryError> {
-        let mut held = self.login.lock().await;
-        let good = held.as_ref().is_some_and(|held| {
-            let expires_at = held.login.as_ref().and_then(|login| login.expires_at);
+    /// The current login; fetched if there is none, it is about to expire, or it was `rejected`.
+    async fn login(&self, http: &Http, rejected: Option<u64>) -> Result<CurrentLogin, RegistryError> {
+        let mut current = self.login.lock().await;
+        let valid = current.as_ref().is_some_and(|current| {
+            let expires_at = current.login.as_ref().and_then(|login| login.expires_at);
             let fresh = expires_at.is_none_or(|at| at.duration_since(http.time.now()) > Self::MARGIN);
-            fresh && spent != Some(held.id)
+            fresh && rejected != Some(current.id)
         });
-        if !good {
+        if !valid {
             let failed = |source| RegistryError::Credentials { registry: self.registry.clone(), source };
             let login = self.source.login(&self.registry).await.map_err(failed)?;
-            // The same again keeps its id: who used it knows that there is nothing new.
-            let id = match &*held {
-                Some(held) if same(held.login.as_ref(), login.as_ref()) => held.id,
+            // An identical login keeps its id, so that the caller knows that nothing has changed.
+            let id = match &*current {
+                Some(current) if is_same_login(current.login.as_ref(), login.as_ref()) => current.id,
                 _ => self.next_id(),
             };
-            *held = Some(Held { id, login });
+            *current = Some(CurrentLogin { id, login });
         }
-        let held = held.as_ref().expect("just put there");
-        Ok(Held { id: held.id, login: held.login.clone() })
+        let current = current.as_ref().expect("set above");
+        Ok(CurrentLogin { id: current.id, login: current.login.clone() })
     }
 
     /// Exchanges the login for a token.
@@ -242,13 +242,13 @@ impl Authenticator {
         service: Option<&str>,
         scope: &Scope,
     ) -> Result<Token, RegistryError> {
-        let held = self.login(http, None).await?;
-        match self.exchange(http, realm, service, scope, held.login.as_ref()).await {
+        let current = self.login(http, None).await?;
+        match self.exchange(http, realm, service, scope, current.login.as_ref()).await {
             Err(RegistryError::Unauthorized { .. } | RegistryError::Denied { .. })
-                if held.login.is_some() =>
+                if current.login.is_some() =>
             {
-                // The login may have expired, or been changed, since it was fetched.
-                let renewed = self.login(http, Some(held.id)).await?;
+                // The login may have expired, or been replaced, since it was fetched.
+                let renewed = self.login(http, Some(current.id)).await?;
                 self.exchange(http, realm, service, scope, renewed.login.as_ref()).await
             }
             other => other,
@@ -293,11 +293,13 @@ impl Authenticator {
             }
         };
         let answer = http.exchange(&call, authorization.as_ref(), full(body)).await?;
-        // The login does not follow: what another host gives to a stranger is not the token that was asked for.
+        // The login is not sent along a redirect, and an anonymous token from another host is not a substitute.
         if login.is_some() && (answer.elsewhere.is_some() || answer.response.status().is_redirection()) {
             let reason = match &answer.elsewhere {
-                Some(host) => format!("its token service redirects to {host}, where the login is not sent"),
-                None => "its token service redirects, where the login is not sent".to_owned(),
+                Some(host) => {
+                    format!("its token service redirects to {host}, to which the login is not sent")
+                }
+                None => "its token service redirects, and the login is not sent along".to_owned(),
             };
             return Err(RegistryError::Realm { registry: self.registry.clone(), reason });
         }
@@ -307,7 +309,7 @@ impl Authenticator {
         let answer = http.note(&call.at, answer.response.into_body()).await?;
         self.token(http, &answer).ok_or_else(|| RegistryError::Protocol {
             at: call.at,
-            reason: "its token service gives no usable token".to_owned(),
+            reason: "its token service returned no valid token".to_owned(),
         })
     }
 
@@ -323,18 +325,18 @@ impl Authenticator {
         }
         let Answer { token, access_token, expires_in } = object(answer).ok()?;
         let value = [token, access_token].into_iter().find(|token| !token.is_empty())?;
-        // One that no header can carry is no token.
+        // Reject a token that is not valid in a header.
         bearer(&value)?;
         let lifetime = lifetime(&expires_in);
-        // A part is kept back for the way.
+        // Renew early, since a request takes time.
         let margin = (lifetime / 4).min(Duration::from_secs(30));
         let until = http.time.now().checked_add(lifetime - margin).unwrap_or(Timestamp::MAX);
         Some(Token { id: self.next_id(), value: value.into(), until })
     }
 }
 
-/// How long a token lives. The specification has seconds as a number, and sixty if there is none; registries write it as
-/// text too, with decimals, as zero for none. A token that lives for years is fetched again all the same.
+/// The lifetime of a token. By the specification it is a number of seconds, by default 60; some registries send it as
+/// text, with decimals, or as zero. It is limited to one day.
 fn lifetime(expires_in: &Value) -> Duration {
     const DEFAULT: f64 = 60.0;
     const LONGEST: f64 = 24.0 * 3600.0;
@@ -363,7 +365,7 @@ fn sensitive(value: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn same(a: Option<&Login>, b: Option<&Login>) -> bool {
+fn is_same_login(a: Option<&Login>, b: Option<&Login>) -> bool {
     match (a.map(|login| &login.secret), b.map(|login| &login.secret)) {
         (
             Some(LoginSecret::Password { user: a, password: p }),

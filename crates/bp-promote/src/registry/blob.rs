@@ -1,4 +1,4 @@
-//! Reading blobs: verified while they stream, resumed where they broke off.
+//! Reading blobs: hashed while they are streamed, resumed with a `Range` request when the connection breaks.
 
 use ::http::{HeaderMap, Method, StatusCode, header};
 use backon::ExponentialBackoff;
@@ -19,10 +19,10 @@ use crate::{
 };
 
 impl RepositoryClient {
-    /// Whether the blob is here.
+    /// Whether the blob exists in this repository.
     ///
     /// # Errors
-    /// When the registry cannot be asked, or does not allow it.
+    /// When the registry is unavailable, or denies access.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:BatchCheckLayerAvailability`.
@@ -32,9 +32,9 @@ impl RepositoryClient {
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
         #[cfg(feature = "ecr")]
         if let Some(layers) = &self.layers
-            && let Some(there) = layers.has(digest, &self.requests).await
+            && let Some(present) = layers.has(digest, &self.requests).await
         {
-            return Ok(there);
+            return Ok(present);
         }
         let call = self.host.call(Method::HEAD, self.path(format_args!("blobs/{digest}")));
         match self.send(&self.push, &call, &[200]).await {
@@ -44,11 +44,11 @@ impl RepositoryClient {
         }
     }
 
-    /// Reads a blob. The stream hashes what it gives and holds the last piece back until the digest is right; where
-    /// the connection breaks or stands still, it goes on from there with a `Range`.
+    /// Reads a blob as a stream. The bytes are hashed, and the last piece is withheld until the digest is verified. If
+    /// the connection breaks or stalls, reading continues from that position with a `Range` request.
     ///
     /// # Errors
-    /// When the blob is not there, or the registry cannot be asked or does not allow it.
+    /// When the blob does not exist, or the registry is unavailable or denies access.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:GetDownloadUrlForLayer`.
@@ -59,10 +59,10 @@ impl RepositoryClient {
         self.read_blob(blob, Some(Hasher::new(blob.digest.algorithm()))).await
     }
 
-    /// Reads a blob as [`blob`](Self::blob) does, but without hashing it: for a reader that hashes it itself.
+    /// Reads a blob as [`blob`](Self::blob) does, but without hashing it, for a caller that verifies it.
     ///
     /// # Errors
-    /// When the blob is not there, or the registry cannot be asked or does not allow it.
+    /// When the blob does not exist, or the registry is unavailable or denies access.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:GetDownloadUrlForLayer`.
@@ -87,8 +87,8 @@ impl RepositoryClient {
             at: 0,
             skip: 0,
             body: None,
-            pauses: self.client.0.retry.delays(),
-            gained: 0,
+            delays: self.client.0.retry.delays(),
+            progress: 0,
         };
         reading.open().await?;
         Ok(Box::pin(stream::try_unfold(reading, |reading| async {
@@ -97,27 +97,27 @@ impl RepositoryClient {
     }
 }
 
-/// A blob that is being read.
+/// A blob being read.
 struct Reading {
     client: RepositoryClient,
     call: Call,
     blob: Descriptor,
-    /// None when somebody else hashes the bytes.
+    /// `None` if the caller verifies the bytes.
     hasher: Option<Hasher>,
-    /// How many bytes have been given.
+    /// The number of bytes returned so far.
     at: u64,
-    /// How many bytes of this answer have been given already.
+    /// The number of bytes at the start of this response that were already returned.
     skip: u64,
     body: Option<Body>,
-    /// The pauses that are left before it is given up.
-    pauses: ExponentialBackoff,
-    /// How many bytes have been given since it broke off.
-    gained: u64,
+    /// The delays of the remaining retries.
+    delays: ExponentialBackoff,
+    /// The number of bytes returned since the last retry.
+    progress: u64,
 }
 
 impl Reading {
-    /// Bytes that make a connection worth another one. With less, a blob could be read in as many as it has bytes.
-    const GAIN: u64 = 64 << 10;
+    /// The bytes after which the retries start over. Otherwise a blob could take as many requests as it has bytes.
+    const MIN_PROGRESS: u64 = 64 << 10;
 
     async fn open(&mut self) -> Result<(), RegistryError> {
         let mut call = self.call.clone();
@@ -125,11 +125,11 @@ impl Reading {
             call = call.header(header::RANGE, &format!("bytes={}-", self.at));
         }
         let response = self.client.send(&self.client.pull, &call, &[200, 206]).await?;
-        // A registry that knows no ranges starts again: what was given is skipped.
+        // A registry without range support sends the whole blob: skip what was already returned.
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
-                let told = text(response.headers(), header::CONTENT_RANGE);
-                told.and_then(|range| range_start(&range)).unwrap_or(self.at)
+                let content_range = text(response.headers(), header::CONTENT_RANGE);
+                content_range.and_then(|range| range_start(&range)).unwrap_or(self.at)
             }
             _ => {
                 self.check_length(response.headers())?;
@@ -138,20 +138,20 @@ impl Reading {
         };
         self.skip = self.at.checked_sub(start).ok_or_else(|| RegistryError::Protocol {
             at: self.call.at.clone(),
-            reason: format!("asked for bytes from {}, it gives those from {start}", self.at),
+            reason: format!("the response to a request for bytes from {} starts at {start}", self.at),
         })?;
         self.body = Some(response.into_body());
         Ok(())
     }
 
-    /// A blob of another size is not the one that its descriptor means: that is known before it is read.
+    /// Rejects a blob whose size differs from its descriptor's, before it is read.
     fn check_length(&self, headers: &HeaderMap) -> Result<(), RegistryError> {
         let length = text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         match length.filter(|length| *length != self.blob.size) {
             None => Ok(()),
             Some(size) => Err(RegistryError::Protocol {
                 at: self.call.at.clone(),
-                reason: format!("its descriptor claims {} bytes, but the blob has {size}", self.blob.size),
+                reason: format!("its descriptor states {} bytes, but the blob has {size}", self.blob.size),
             }),
         }
     }
@@ -171,13 +171,13 @@ impl Reading {
                     None => continue,
                 },
                 None if self.at == self.blob.size => {
-                    // Also an empty blob has a digest.
+                    // An empty blob has a digest too.
                     self.verify()?;
                     return Ok(None);
                 }
                 None => RegistryError::Transport {
                     at: self.call.at.clone(),
-                    source: "the body ended early".into(),
+                    source: "the response body ended early".into(),
                 },
                 Some(Err(source)) => match stalled(source) {
                     Ok(idle) => RegistryError::Stalled { at: self.call.at.clone(), idle },
@@ -188,7 +188,7 @@ impl Reading {
         }
     }
 
-    /// What of `data` has not been given yet.
+    /// The part of `data` that was not returned yet.
     fn fresh(&mut self, mut data: Bytes) -> Option<Bytes> {
         let known = self.skip.min(data.len() as u64);
         self.skip -= known;
@@ -197,12 +197,12 @@ impl Reading {
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes, RegistryError> {
-        self.gained += piece.len() as u64;
+        self.progress += piece.len() as u64;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&piece);
         }
         self.at += piece.len() as u64;
-        // More than was promised is wrong already; the last piece is given only when all is right.
+        // A blob that is too long fails here; the last piece is returned only after verification.
         if self.at >= self.blob.size {
             self.verify()?;
         }
@@ -215,7 +215,7 @@ impl Reading {
                 true => Ok(()),
                 false => Err(RegistryError::Protocol {
                     at: self.call.at.clone(),
-                    reason: format!("it sends more than the {} bytes of the blob", self.blob.size),
+                    reason: format!("the response has more than the {} bytes of the blob", self.blob.size),
                 }),
             };
         };
@@ -230,27 +230,27 @@ impl Reading {
         }
     }
 
-    /// Gets ready to go on after a break, unless that is hopeless.
+    /// Prepares to resume after an error, unless the error is permanent or the retries are exhausted.
     async fn resume(&mut self, error: RegistryError) -> Result<(), RegistryError> {
-        if self.gained >= Self::GAIN {
-            self.pauses = self.client.client.0.retry.delays();
+        if self.progress >= Self::MIN_PROGRESS {
+            self.delays = self.client.client.0.retry.delays();
         }
-        self.gained = 0;
+        self.progress = 0;
         if !error.is_retryable() {
             return Err(error);
         }
-        let Some(pause) = self.pauses.next() else { return Err(error) };
+        let Some(delay) = self.delays.next() else { return Err(error) };
         if let Some(observer) = &self.client.observer {
-            let reason = format!("{error}, going on at byte {}", self.at);
-            observer(Retry { reason, pause });
+            let reason = format!("{error}, resuming at byte {}", self.at);
+            observer(Retry { reason, pause: delay });
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(delay).await;
         self.body = None;
         Ok(())
     }
 }
 
-/// 700 of `bytes 700-999/1000`.
+/// The start of a Content-Range: 700 for `bytes 700-999/1000`.
 pub(super) fn range_start(content_range: &str) -> Option<u64> {
     let (unit, range) = content_range.trim().split_once(' ')?;
     let (start, _) = range.split_once('-')?;

@@ -1,4 +1,4 @@
-//! Describing a client.
+//! The builder of a registry client.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,40 +21,42 @@ use super::{
 };
 use crate::{journal::Journal, retry::RetryPolicy};
 
-/// A client that cannot be built.
+/// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// An endpoint is no HTTP URL.
-    #[error("the endpoint {endpoint:?} of {registry} is no URL that starts with http:// or https://")]
+    /// An endpoint is not an HTTP URL.
+    #[error("the endpoint {endpoint:?} of {registry} is not a valid http:// or https:// URL")]
     Endpoint {
         /// The registry.
         registry: Registry,
-        /// What was given for it.
+        /// The given endpoint.
         endpoint: String,
     },
-    /// A proxy is no URL.
-    #[error("a proxy is no URL of the form http://host:port")]
+    /// A proxy is not a valid URL.
+    #[error("a proxy is not a valid URL: use http://host:port")]
     Proxy {
-        /// What is wrong with it.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A certificate cannot be read.
-    #[error("a certificate is no PEM, or has no key where one is needed")]
+    /// A certificate is invalid.
+    #[error("a certificate is not valid PEM, or a client certificate has no private key")]
     Certificate {
-        /// What is wrong with it.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A time-out of zero lets nothing through.
-    #[error("the time-out is zero: give registries some time")]
-    NoTime,
-    /// Certificates and proxies are of no use for a transport of the caller's.
-    #[error("certificates or proxies and a transport exclude each other: the transport has its own")]
-    TwoTransports,
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made")]
+    /// A timeout is zero.
+    #[error("a timeout is zero: set it to at least some seconds")]
+    ZeroTimeout,
+    /// Certificates or proxies were combined with a custom transport.
+    #[error(
+        "certificates and proxies cannot be combined with a custom transport: configure them in the transport"
+    )]
+    TransportConflict,
+    /// The HTTP client could not be created.
+    #[error("cannot create the HTTP client")]
     Client {
-        /// What happened.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -68,7 +70,7 @@ impl Classified for BuildError {
     }
 }
 
-/// Describes a [`RegistryClient`].
+/// Builds a [`RegistryClient`].
 #[derive(Default)]
 pub struct RegistryClientBuilder {
     endpoints: Vec<(Registry, String)>,
@@ -90,7 +92,7 @@ pub struct RegistryClientBuilder {
 }
 
 impl RegistryClient {
-    /// Starts to describe a client.
+    /// Starts a builder.
     pub fn builder() -> RegistryClientBuilder {
         RegistryClientBuilder::default()
     }
@@ -100,120 +102,120 @@ impl RegistryClientBuilder {
     const CONNECT: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(30);
     const TOTAL: Duration = Duration::from_secs(120);
-    /// The answer to a whole upload may take so many times longer: the registry stores it first.
+    /// Factor by which the response to an upload may take longer: the registry stores the blob first.
     const ANSWER: u32 = 10;
 
-    /// Reaches `registry` at this base URL instead of `https://<registry>`: a proxy, a sandbox, plain HTTP.
+    /// Connects to `registry` at this base URL instead of `https://<registry>`: a proxy, a sandbox, plain HTTP.
     pub fn endpoint(mut self, registry: Registry, base: impl Into<String>) -> Self {
         self.endpoints.push((registry, base.into()));
         self
     }
 
-    /// Speaks plain HTTP with `registry`, as with those on loopback: nobody on the way is kept from reading or changing
-    /// what is sent.
+    /// Connects to `registry` over plain HTTP, as to registries on loopback addresses. The connection is neither
+    /// encrypted nor authenticated.
     pub fn plain_http(self, registry: Registry) -> Self {
         let base = format!("http://{registry}");
         self.endpoint(registry, base)
     }
 
-    /// Asks Amazon ECR's own API, for these registries: for logins before [`credentials`](Self::credentials) are asked,
-    /// and which layers are there.
+    /// Uses Amazon ECR's own API for these registries: for logins, before [`credentials`](Self::credentials) are asked,
+    /// and for layer checks.
     #[cfg(feature = "ecr")]
     pub fn ecr(mut self, clients: super::EcrClients) -> Self {
         self.ecr = clients;
         self
     }
 
-    /// Uploads to the registries of [`ecr`](Self::ecr) in parts, by ECR's own API. It tells what it has, so that with a
-    /// [`journal`](Self::journal) an upload goes on where it was.
+    /// Uploads blobs in parts through ECR's own API to the registries of [`ecr`](Self::ecr). With a
+    /// [`journal`](Self::journal), an interrupted upload is resumed after the last completed part.
     ///
-    /// Not proven against AWS itself. Each upload holds one part in memory, usually of 10 MiB, and its base64.
+    /// Not tested against AWS itself. Each upload holds one part in memory, usually 10 MiB, and its base64 encoding.
     #[cfg(feature = "ecr")]
     pub fn ecr_parts(mut self) -> Self {
         self.ecr_parts = true;
         self
     }
 
-    /// Notes what is begun, so that another process goes on with it.
+    /// Records open uploads in a journal, so that another process can resume them.
     pub fn journal(mut self, journal: Journal) -> Self {
         self.journal = Some(journal);
         self
     }
 
-    /// Takes logins from here. Without it, from docker's configuration.
+    /// Sets the source of logins; defaults to docker's configuration ([`DockerConfig`]).
     pub fn credentials(mut self, source: impl CredentialSource + 'static) -> Self {
         self.credentials = Some(Arc::new(source));
         self
     }
 
-    /// Sends requests by this transport instead of reqwest. It must not follow redirects.
+    /// Sends requests through this transport instead of reqwest. It must not follow redirects.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Trusts these certificates (PEM) too.
+    /// Trusts these root certificates (PEM) in addition to the system's.
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.certificates.push(pem.into());
         self
     }
 
-    /// Shows this certificate to registries that ask for one: PEM, with its private key and its chain.
+    /// Sets the client certificate for mutual TLS: PEM, with its private key and its chain.
     pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.identity = Some(pem.into());
         self
     }
 
-    /// Goes through this proxy, instead of those that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name.
+    /// Uses this proxy instead of those in `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxies.push(url.into());
         self
     }
 
-    /// How failed requests are tried again.
+    /// How failed requests are retried.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// For how long nothing may move on a connection; 30 seconds by default.
+    /// The maximum time without any data on a connection; default 30 seconds.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = Some(idle);
         self
     }
 
-    /// How long a manifest, a page of a list, a token or an error may take to arrive in all, once it has begun; 2 minutes
-    /// by default. Blobs may take longer, as long as they [move](Self::idle_timeout).
+    /// The maximum time for receiving the whole body of a manifest, a list page, a token or an error; default 2
+    /// minutes. Blobs are limited only by the [idle timeout](Self::idle_timeout).
     pub fn answer_timeout(mut self, total: Duration) -> Self {
         self.total = Some(total);
         self
     }
 
-    /// Says that `registry` rejects a manifest while a blob or manifest is missing that it refers to, as Amazon ECR is
-    /// known to do. A new tag for content that exists then takes one request less: it is just pushed.
+    /// States that `registry` rejects a manifest while a blob or manifest that it refers to is missing, as Amazon ECR
+    /// is known to do. Tagging existing content then takes one request less: the manifest is pushed without a check.
     ///
-    /// The specification does not ask for this of registries. Of one that does not do it, a tag could point to an
+    /// The specification does not require this of registries. If the registry does not do it, a tag could point to an
     /// incomplete image.
     pub fn validates_references(mut self, registry: Registry) -> Self {
         self.validates_references.insert(registry);
         self
     }
 
-    /// The clock that the expiry of logins and tokens is compared with.
+    /// The clock for the expiry of logins and tokens.
     pub fn time_source(mut self, time: TimeSource) -> Self {
         self.time = time;
         self
     }
 
-    /// Builds it. Opens no connection.
+    /// Builds the client. Opens no connection.
     ///
     /// # Errors
-    /// When an endpoint, a certificate or a time-out is wrong, or options exclude each other.
+    /// When an endpoint, a certificate or a timeout is invalid, or options conflict.
     pub fn build(self) -> Result<RegistryClient, BuildError> {
         let idle = self.idle.unwrap_or(Self::IDLE);
         let total = self.total.unwrap_or(Self::TOTAL);
         if idle.is_zero() || total.is_zero() {
-            return Err(BuildError::NoTime);
+            return Err(BuildError::ZeroTimeout);
         }
         let mut endpoints = Endpoints::default();
         for (registry, endpoint) in &self.endpoints {
@@ -229,7 +231,7 @@ impl RegistryClientBuilder {
         }
         let bare = self.certificates.is_empty() && self.identity.is_none() && self.proxies.is_empty();
         let transport = match &self.transport {
-            Some(_) if !bare => return Err(BuildError::TwoTransports),
+            Some(_) if !bare => return Err(BuildError::TransportConflict),
             Some(transport) => transport.clone(),
             None => reqwest_transport(self.reqwest()?),
         };
@@ -261,7 +263,7 @@ impl RegistryClientBuilder {
     fn reqwest(&self) -> Result<reqwest::Client, BuildError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("bp-promote/", env!("CARGO_PKG_VERSION")))
-            // Redirects are ours to follow: credentials must not go with them.
+            // Redirects are followed by this crate, so that credentials are not sent along.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Self::CONNECT);
         let unreadable = |source: reqwest::Error| BuildError::Certificate { source: source.into() };
@@ -294,26 +296,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contradictions_do_not_build() {
+    fn rejects_invalid_and_conflicting_options() {
         let registry: Registry = "r.example.com".parse().unwrap();
         let build = |endpoint: &str| RegistryClient::builder().endpoint(registry.clone(), endpoint).build();
         assert!(build("http://127.0.0.1:5000").is_ok());
-        for wrong in ["127.0.0.1:5000", "ftp://r.example.com", ""] {
-            assert!(matches!(build(wrong), Err(BuildError::Endpoint { .. })), "{wrong}");
+        for invalid in ["127.0.0.1:5000", "ftp://r.example.com", ""] {
+            assert!(matches!(build(invalid), Err(BuildError::Endpoint { .. })), "{invalid}");
         }
         let both = RegistryClient::builder()
             .transport(crate::registry::transport(tower::service_fn(|_| async {
                 Err::<http::Response<crate::registry::Body>, std::io::Error>(std::io::ErrorKind::Other.into())
             })))
             .proxy("http://proxy.example.com:3128");
-        assert!(matches!(both.build(), Err(BuildError::TwoTransports)));
+        assert!(matches!(both.build(), Err(BuildError::TransportConflict)));
         let certificate = RegistryClient::builder().client_certificate("no pem").build();
         assert!(matches!(certificate, Err(BuildError::Certificate { .. })));
         let proxy = RegistryClient::builder().proxy("::").build();
         assert!(matches!(proxy, Err(BuildError::Proxy { .. })), "{proxy:?}");
         let builder = RegistryClient::builder;
         for zero in [builder().idle_timeout(Duration::ZERO), builder().answer_timeout(Duration::ZERO)] {
-            assert!(matches!(zero.build(), Err(BuildError::NoTime)));
+            assert!(matches!(zero.build(), Err(BuildError::ZeroTimeout)));
         }
         assert!(builder().idle_timeout(Duration::MAX).answer_timeout(Duration::MAX).build().is_ok());
     }

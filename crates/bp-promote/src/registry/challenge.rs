@@ -1,8 +1,8 @@
-//! What a registry asks for: `WWW-Authenticate`.
+//! Authentication challenges: parsing `WWW-Authenticate`.
 
 use http::{HeaderMap, header};
 
-/// How a registry wants to be told who asks.
+/// The authentication scheme that a registry requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,
@@ -10,7 +10,7 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The strongest challenge of an answer that we know.
+    /// The preferred challenge of a response: Bearer before Basic.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let mut challenges: Vec<Challenge> = values.filter_map(Self::parse).collect();
@@ -38,7 +38,7 @@ impl Challenge {
     }
 }
 
-/// `a="b", c=d`, with quoted values that may hold commas and escapes.
+/// Iterates over `a="b", c=d`, with quoted values that may contain commas and escapes.
 struct Parameters<'a>(&'a str);
 
 impl<'a> Iterator for Parameters<'a> {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_of_real_registries() {
+    fn parses_challenges_of_real_registries() {
         for (value, challenge) in [
             (
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull,push""#,
@@ -100,7 +100,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(value in "\\PC*") {
+        fn never_panics(value in "\\PC*") {
             let _ = Challenge::parse(&value);
             let _ = Challenge::parse(&format!("Bearer {value}"));
         }

@@ -1,4 +1,4 @@
-//! The client for all registries: how a request is sent.
+//! The client for OCI registries: sending requests with authentication, retries and rate limits.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +26,7 @@ use crate::{
     store::RequestCounter,
 };
 
-/// A client for all registries that a delivery talks to. Cheap to clone; clones share connections, logins and tokens.
+/// A client for any number of registries. Cheap to clone; clones share connections, logins and tokens.
 ///
 /// ```no_run
 /// use bp_promote::{RegistryClient, registry::{Chain, DockerConfig}};
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub(super) ecr: EcrClients,
     #[cfg(feature = "ecr")]
     pub(super) ecr_parts: bool,
-    /// Registries that the caller knows to reject manifests whose content is missing.
+    /// Registries that reject manifests with missing content, according to the caller.
     pub(super) validates_references: HashSet<Registry>,
 }
 
@@ -68,7 +68,7 @@ impl RegistryClient {
         Arc::clone(host)
     }
 
-    /// Sends a request until it gets one of the `expected` statuses, or an error that trying again does not mend.
+    /// Sends a request, with retries, until it returns one of the `expected` statuses or a permanent error.
     pub(super) fn send<'a>(
         &'a self,
         context: RequestContext<'a>,
@@ -79,7 +79,7 @@ impl RegistryClient {
         Box::pin(self.0.retry.run(context.observer, attempt))
     }
 
-    /// Sends a request once, and once more with other credentials if these are not taken.
+    /// Sends a request once, and a second time with renewed credentials if the first ones are rejected.
     pub(super) fn attempt<'a>(
         &'a self,
         context: RequestContext<'a>,
@@ -93,26 +93,26 @@ impl RegistryClient {
             let mut renewed = false;
             loop {
                 host.wait_for_pause().await;
-                let ahead = host.auth.go_ahead().await;
+                let discovery = host.auth.discovery_guard().await;
                 let authorization = host.authorization(http, scope, call).await?;
                 let header = authorization.as_ref().map(|authorization| &authorization.value);
-                let slot = host.pace.turn(&call.at.method, &call.at.path).await;
+                let slot = host.pace.acquire(&call.at.method, &call.at.path).await;
                 context.count();
-                let answer = host.judge(http.exchange(call, header, full(body.clone())).await)?;
+                let answer = host.check_reachable(http.exchange(call, header, full(body.clone())).await)?;
                 drop(slot);
                 let status = answer.response.status();
                 let learned = host.auth.learn(&answer);
-                drop(ahead);
+                drop(discovery);
                 if expected.contains(&status.as_u16()) {
-                    host.pace.taken();
+                    host.pace.succeeded();
                     return Ok(answer.response);
                 }
-                // Another host that refuses the request tells nothing about the registry's credentials.
+                // A response of another host is unrelated to the registry's credentials.
                 if matches!(status.as_u16(), 401 | 403) && answer.elsewhere.is_none() && !renewed {
-                    // Learned just now: what the registry wants was not known when this request was made.
-                    let knows_better = learned && authorization.is_none();
-                    if knows_better || host.auth.renew(http, scope, authorization.as_ref()).await? {
-                        renewed = !knows_better;
+                    // This response was the challenge: the request was sent before the scheme was known.
+                    let first_challenge = learned && authorization.is_none();
+                    if first_challenge || host.auth.renew(http, scope, authorization.as_ref()).await? {
+                        renewed = !first_challenge;
                         continue;
                     }
                 }
@@ -136,12 +136,12 @@ impl RegistryClient {
             let http = &self.0.http;
             host.wait_for_pause().await;
             let authorization = host.authorization(http, scope, call).await?;
-            let _slot = host.pace.turn(&call.at.method, &call.at.path).await;
+            let _slot = host.pace.acquire(&call.at.method, &call.at.path).await;
             context.count();
             let header = authorization.as_ref().map(|authorization| &authorization.value);
             let answer = http.upload(call, header, body).await?;
             if expected.contains(&answer.response.status().as_u16()) {
-                host.pace.taken();
+                host.pace.succeeded();
                 return Ok(answer.response);
             }
             let mut error = http.refusal(&call.at, answer).await;
@@ -156,7 +156,7 @@ impl RegistryClient {
     }
 }
 
-/// The registry, token scope and observer that a request is sent for.
+/// The registry, token scope, request counter and retry observer of a request.
 #[derive(Clone, Copy)]
 pub(super) struct RequestContext<'a> {
     pub(super) host: &'a Host,

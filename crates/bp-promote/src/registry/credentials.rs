@@ -1,4 +1,4 @@
-//! Where logins come from: docker's configuration, given ones, Amazon ECR.
+//! Sources of logins: docker's configuration, given logins, Amazon ECR, or a chain of them.
 
 use std::{collections::HashMap, env, error::Error as StdError, fmt, path::PathBuf, sync::Arc};
 
@@ -11,38 +11,38 @@ use serde_json::{Map, Value};
 use super::{helper, login::Login};
 use crate::content::object;
 
-/// Credentials that could not be fetched.
+/// Why a login could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// Docker's configuration or one of its helpers is at fault.
-    #[error("docker's configuration gives none: {reason}")]
+    /// Docker's configuration or a credential helper failed.
+    #[error("failed to get credentials from docker's configuration: {reason}")]
     Docker {
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// A service did not give them.
-    #[error("{service} gave none")]
+    /// A service returned no login.
+    #[error("{service} returned no credentials")]
     Service {
-        /// The service and operation, as in `ecr:GetAuthorizationToken`.
+        /// The service and operation, for example `ecr:GetAuthorizationToken`.
         service: &'static str,
-        /// Whether it may do so later.
+        /// Whether a retry may succeed.
         retryable: bool,
-        /// What happened.
+        /// The cause.
         source: Box<dyn StdError + Send + Sync>,
     },
 }
 
 impl CredentialError {
-    /// Whether the same call may go well later.
+    /// Whether a retry may succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(self, CredentialError::Service { retryable: true, .. })
     }
 }
 
-/// Gives the login for a registry. Asked again when a login expires or is no longer taken.
+/// A source of logins for registries. It is asked again when a login expires or is rejected.
 pub trait CredentialSource: Send + Sync {
-    /// The login for `registry`, or `None` to go without.
+    /// The login for `registry`, or `None` for anonymous access.
     fn login<'a>(&'a self, registry: &'a Registry) -> BoxFuture<'a, Result<Option<Login>, CredentialError>>;
 }
 
@@ -52,7 +52,7 @@ impl<T: CredentialSource + ?Sized> CredentialSource for Arc<T> {
     }
 }
 
-/// No credentials for anybody.
+/// Anonymous access to all registries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anonymous;
 
@@ -62,8 +62,8 @@ impl CredentialSource for Anonymous {
     }
 }
 
-/// The logins of docker's `config.json` (in `DOCKER_CONFIG` or `~/.docker`) and its credential helpers, which have a minute
-/// to answer.
+/// The logins in docker's `config.json` (in `DOCKER_CONFIG` or `~/.docker`) and from its credential helpers, which must
+/// respond within one minute.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DockerConfig;
 
@@ -78,7 +78,7 @@ impl CredentialSource for DockerConfig {
             let bytes = match tokio::fs::read(&path).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    tracing::debug!(%error, path = %path.display(), "docker's configuration cannot be read");
+                    tracing::debug!(%error, path = %path.display(), "failed to read docker's configuration");
                     return Ok(None);
                 }
             };
@@ -94,10 +94,11 @@ fn config_file() -> Option<PathBuf> {
     Some(env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home)?.join("config.json"))
 }
 
-/// The login for `server` by a configuration: of its own helper, of the configuration itself, of the helper for all.
+/// Looks up the login for `server`: in the registry's own helper, then in the configuration, then in the default
+/// helper.
 async fn login_of(config: &[u8], server: &str) -> Result<Option<Login>, String> {
     let mut config: Map<String, Value> =
-        object(config).map_err(|error| format!("it is not valid: {error}"))?;
+        object(config).map_err(|error| format!("invalid configuration: {error}"))?;
     let [own, all] = ["credHelpers", "credsStore"].map(|key| config.remove(key).unwrap_or_default());
     let named = |helper: &Value| helper.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
     if let Some(helper) = own.get(server).and_then(named) {
@@ -111,22 +112,22 @@ async fn login_of(config: &[u8], server: &str) -> Result<Option<Login>, String> 
             Some(helper) => helper::ask(&helper, server).await,
             None => Ok(None),
         },
-        Err(CredentialRetrievalError::ConfigReadError) => Err("it is not valid".to_owned()),
+        Err(CredentialRetrievalError::ConfigReadError) => Err("invalid configuration".to_owned()),
         Err(other) => Err(other.to_string()),
     }
 }
 
-/// Logins that the caller has, each for one registry.
+/// A fixed set of logins, one per registry.
 #[derive(Debug, Clone, Default)]
 pub struct Logins(HashMap<Registry, Login>);
 
 impl Logins {
-    /// None yet.
+    /// An empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds one.
+    /// Adds a login.
     pub fn with(mut self, registry: Registry, login: Login) -> Self {
         self.0.insert(registry, login);
         self
@@ -139,17 +140,17 @@ impl CredentialSource for Logins {
     }
 }
 
-/// Asks one source after the other, until one has a login.
+/// Asks several sources in order, until one returns a login.
 #[derive(Clone, Default)]
 pub struct Chain(Vec<Arc<dyn CredentialSource>>);
 
 impl Chain {
-    /// An empty chain: nobody has credentials.
+    /// An empty chain, which gives anonymous access.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a source that is asked after the others.
+    /// Appends a source.
     pub fn then(mut self, source: impl CredentialSource + 'static) -> Self {
         self.0.push(Arc::new(source));
         self

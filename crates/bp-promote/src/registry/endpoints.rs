@@ -1,11 +1,11 @@
-//! Where the hosts of registries are reached.
+//! Base URLs of registries, and overrides of them.
 
 use std::collections::HashMap;
 
 use bp_artifact::Registry;
 use url::Url;
 
-/// Where each host is reached, when that is not `https://<host>`.
+/// Overrides of the base URL `https://<host>`, by host.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Endpoints {
     table: HashMap<String, Url>,
@@ -16,13 +16,13 @@ impl Endpoints {
         self.table.insert(registry.as_str().to_ascii_lowercase(), base);
     }
 
-    /// The base URL of a registry: from the table, plain HTTP for loopback, HTTPS for all others.
+    /// The base URL of a registry: an override, or plain HTTP for loopback, HTTPS for all others.
     pub(super) fn base(&self, registry: &Registry) -> Url {
         if let Some(base) = self.table.get(&registry.as_str().to_ascii_lowercase()) {
             return base.clone();
         }
         let host = match registry.as_str() {
-            // The name that people write is not where the registry of Docker Hub is.
+            // Docker Hub's registry has another host name than its image references.
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             host => host,
         };
@@ -30,7 +30,7 @@ impl Endpoints {
         Url::parse(&format!("{scheme}://{host}/")).expect("a Registry is the valid host of a URL")
     }
 
-    /// A URL that a registry gave, by way of the table too.
+    /// Applies the overrides to a URL that a registry returned.
     pub(super) fn redirected(&self, mut url: Url) -> Url {
         let Some(host) = url.host_str() else { return url };
         let host = match url.port() {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_plain() {
+    fn only_loopback_uses_plain_http() {
         let base = |host: &str| Endpoints::default().base(&host.parse().unwrap()).to_string();
         assert_eq!(base("localhost:5000"), "http://localhost:5000/");
         assert_eq!(base("127.0.0.1:5000"), "http://127.0.0.1:5000/");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_holds_for_redirects_too() {
+    fn overrides_apply_to_redirects() {
         let mut endpoints = Endpoints::default();
         let registry = "r.example.com".parse().unwrap();
         endpoints.insert(&registry, Url::parse("http://127.0.0.1:4000").unwrap());

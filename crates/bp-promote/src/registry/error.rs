@@ -1,4 +1,4 @@
-//! What can go wrong with a registry.
+//! Errors of registries.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::content::{null_as_default, object};
 
 type Source = Box<dyn StdError + Send + Sync>;
 
-/// What was asked of which registry: `GET registry.example.com/v2/shop/web/tags/list`. Queries are left out.
+/// The method, registry and path of a request, without the query: `GET registry.example.com/v2/shop/web/tags/list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestLine {
     pub(crate) method: Method,
@@ -29,46 +29,46 @@ impl fmt::Display for RequestLine {
     }
 }
 
-/// One error of an answer, in the specification's form. The codes are an open set.
+/// An error in a response, in the specification's format. The codes are an open set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct ApiError {
-    /// `MANIFEST_UNKNOWN`, `DENIED`, or whatever a registry made up.
+    /// `MANIFEST_UNKNOWN`, `DENIED`, or any other code.
     #[serde(default, deserialize_with = "shortened")]
     pub code: String,
-    /// In the registry's words, of which the first 500 characters are kept.
+    /// The registry's message, truncated to 500 characters.
     #[serde(default, deserialize_with = "shortened")]
     pub message: String,
 }
 
 fn shortened<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    const MOST: usize = 500;
+    const MAX: usize = 500;
     let mut text: String = null_as_default(deserializer)?;
-    if let Some((end, _)) = text.char_indices().nth(MOST) {
+    if let Some((end, _)) = text.char_indices().nth(MAX) {
         text.truncate(end);
         text.push('…');
     }
     Ok(text)
 }
 
-/// The errors of an answer.
+/// The errors in a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiErrors(Vec<ApiError>);
 
 impl ApiErrors {
-    /// Reads the first errors of an answer; what is not in the specification's form has none.
+    /// Reads the first errors of a response body; empty if the body is not in the specification's format.
     pub(crate) fn read(body: &[u8]) -> Self {
-        const MOST: usize = 5;
+        const MAX: usize = 5;
         #[derive(Deserialize)]
         struct Answer {
             errors: Vec<ApiError>,
         }
         let mut errors = object(body).map(|Answer { errors }| errors).unwrap_or_default();
-        errors.truncate(MOST);
+        errors.truncate(MAX);
         ApiErrors(errors)
     }
 
-    /// All of them.
+    /// Iterates over the errors.
     pub fn iter(&self) -> impl Iterator<Item = &ApiError> {
         self.0.iter()
     }
@@ -94,177 +94,181 @@ impl fmt::Display for ApiErrors {
     }
 }
 
-/// What went wrong with a registry.
+/// An error of a registry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// There is no such repository, manifest or blob.
-    #[error("{at} found nothing{errors}")]
+    /// The repository, manifest or blob does not exist.
+    #[error("{at} returned not found{errors}")]
     NotFound {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What the registry said.
+        /// The registry's errors.
         errors: ApiErrors,
     },
-    /// The registry wants credentials, or does not take these.
-    #[error("{at} needs other credentials{errors}; log in to {} or check what its helper gives", at.registry)]
+    /// The registry requires credentials, or rejected those given.
+    #[error(
+        "{at} was rejected as unauthorized{errors}; log in to {} or check its credential helper",
+        at.registry
+    )]
     Unauthorized {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What the registry said.
+        /// The registry's errors.
         errors: ApiErrors,
-        /// Whether other credentials have been fetched since, so that the next attempt may go well.
+        /// Whether other credentials have been fetched since, so that a retry may succeed.
         renewed: bool,
     },
-    /// The credentials are good, and do not allow it.
-    #[error("{at} is denied{errors}")]
+    /// The credentials are valid but not sufficient.
+    #[error("{at} was denied{errors}")]
     Denied {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What the registry said.
+        /// The registry's errors.
         errors: ApiErrors,
-        /// Whether other credentials have been fetched since, so that the next attempt may go well.
+        /// Whether other credentials have been fetched since, so that a retry may succeed.
         renewed: bool,
     },
-    /// The host that the registry redirected to, an object store or a CDN, refused the request. The registry's credentials
-    /// are not sent there.
+    /// A host that the registry redirected to, such as an object store or a CDN, refused the request. The registry's
+    /// credentials are not sent there.
     #[error("{at} was redirected to {host}, which refused it with status {status}")]
     RedirectRefused {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// The scheme, host and port that it was redirected to.
+        /// The scheme, host and port of the redirect's target.
         host: String,
-        /// The status.
+        /// The status of the response.
         status: u16,
     },
-    /// The token service of the registry is one that the login is not sent to.
+    /// The login must not be sent to the token service that the registry announced.
     #[error("no credentials were sent for {registry}: {reason}")]
     Realm {
         /// The registry.
         registry: Registry,
-        /// What is wrong with its token service.
+        /// The reason.
         reason: String,
     },
-    /// Too many requests, also after all retries.
+    /// The registry throttled the request, and the retries are exhausted.
     #[error("{at} was throttled{errors}")]
     RateLimited {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What the registry said.
+        /// The registry's errors.
         errors: ApiErrors,
-        /// How long it asked to wait.
+        /// The delay that the registry requested.
         retry_after: Option<Duration>,
     },
-    /// The registry is in trouble.
+    /// The registry failed with a server error.
     #[error("{at} failed with status {status}{errors}")]
     Unavailable {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// The status.
+        /// The status of the response.
         status: u16,
-        /// What the registry said.
+        /// The registry's errors.
         errors: ApiErrors,
-        /// How long it asked to wait.
+        /// The delay that the registry requested.
         retry_after: Option<Duration>,
     },
-    /// The registry refused the request.
-    #[error("{at} was refused with status {status}{errors}")]
+    /// The registry rejected the request.
+    #[error("{at} was rejected with status {status}{errors}")]
     Refused {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// The status.
+        /// The status of the response.
         status: u16,
-        /// What the registry said.
+        /// The registry's errors.
         errors: ApiErrors,
     },
-    /// The tag that lists referrers was written by somebody else, and may not be moved.
-    #[error("the tag {tag} lists other referrers ({found}) and may not be moved")]
+    /// The fallback tag that lists referrers was moved by another writer, and may not be moved.
+    #[error("tag {tag} already lists other referrers ({found}) and may not be moved")]
     ListTaken {
-        /// What was to be done.
+        /// The rejected request.
         at: RequestLine,
         /// The tag.
         tag: Tag,
-        /// The list that it points to.
+        /// The list that the tag points to.
         found: Digest,
     },
-    /// Nothing answers at the registry's address, and nothing did before.
-    #[error("{} cannot be reached: is its name right, and may we connect to it?", at.registry)]
+    /// No connection to the registry has succeeded yet.
+    #[error(
+        "{} cannot be reached: check its host name, and that the network permits connections to it",
+        at.registry
+    )]
     Unreachable {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What happened.
+        /// The cause.
         source: Source,
     },
-    /// The connection could not be made, or broke.
-    #[error("{at} broke off")]
+    /// The connection failed.
+    #[error("{at} failed: connection error")]
     Transport {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What happened.
+        /// The cause.
         source: Source,
     },
-    /// Nothing moved for too long.
-    #[error("{at} stood still for {} s", idle.as_secs())]
+    /// No data was transferred for too long.
+    #[error("{at} stalled: no data for {} s", idle.as_secs())]
     Stalled {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// For how long nothing moved.
+        /// The time without data.
         idle: Duration,
     },
-    /// The bytes are not those that were asked for.
-    #[error("{at} gave bytes with the digest {found}, expected {expected}")]
+    /// The bytes do not match the requested digest.
+    #[error("{at} returned content with the digest {found}, expected {expected}")]
     Corrupt {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// The digest that was asked for.
+        /// The requested digest.
         expected: Digest,
         /// The digest of the bytes.
         found: Digest,
     },
-    /// The answer is no manifest.
-    #[error("{at} gave no usable manifest")]
+    /// The response is not a valid manifest.
+    #[error("{at} returned an invalid manifest")]
     Manifest {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What is wrong with it.
+        /// The cause.
         source: ManifestError,
     },
-    /// The answer is larger, or takes longer, than any that is valid.
+    /// The response is too large, or takes too long.
     #[error("{at} exceeded a limit: {limit}")]
     Limit {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// The limit that the answer exceeded.
+        /// A description of the exceeded limit.
         limit: String,
     },
-    /// A tag was answered by a cache in front of the registry, which does not know whether it has moved.
-    #[error(
-        "{at} was answered by a cache, {age} s after it was true: ask the registry itself, or name the digest"
-    )]
+    /// A cache in front of the registry answered the request for a tag, which may have moved since.
+    #[error("{at} was answered by a cache with a response {age} s old: use the registry itself, or a digest")]
     Cached {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// How old the answer is, in seconds.
+        /// The age of the response in seconds.
         age: u64,
     },
-    /// The registry does not keep to the specification.
-    #[error("{at} was answered against the specification: {reason}")]
+    /// The response violates the specification.
+    #[error("{at} returned a response that violates the specification: {reason}")]
     Protocol {
-        /// What was asked.
+        /// The request.
         at: RequestLine,
-        /// What is wrong with the answer.
+        /// The violation.
         reason: String,
     },
-    /// Amazon ECR's own API refused, or failed.
+    /// A call of Amazon ECR's own API failed.
     #[error("{action} on {repository} failed")]
     Service {
-        /// The action, as in `ecr:UploadLayerPart`.
+        /// The action, for example `ecr:UploadLayerPart`.
         action: &'static str,
         /// The repository.
         repository: Repository,
-        /// Whether another attempt may go well.
+        /// Whether a retry may succeed.
         retryable: bool,
-        /// What happened.
+        /// The cause.
         source: Source,
     },
     /// The credentials could not be fetched.
@@ -272,13 +276,13 @@ pub enum RegistryError {
     Credentials {
         /// The registry.
         registry: Registry,
-        /// What happened.
+        /// The cause.
         source: CredentialError,
     },
 }
 
 impl RegistryError {
-    /// What the registry said, if it answered with an error.
+    /// The registry's errors, if it responded with some.
     pub fn errors(&self) -> Option<&ApiErrors> {
         match self {
             RegistryError::NotFound { errors, .. }
@@ -291,12 +295,12 @@ impl RegistryError {
         }
     }
 
-    /// Whether the registry gave this error code.
+    /// Whether the registry's errors include this code.
     pub fn has_code(&self, code: &str) -> bool {
         self.errors().is_some_and(|errors| errors.has(code))
     }
 
-    /// How long the registry asked to wait.
+    /// The delay that the registry requested.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             RegistryError::RateLimited { retry_after, .. }
@@ -305,7 +309,7 @@ impl RegistryError {
         }
     }
 
-    /// Whether a tag is there and may not move.
+    /// Whether the registry refused to move an existing tag.
     pub(crate) fn is_immutable_tag(&self) -> bool {
         match self {
             RegistryError::Refused { status, errors, .. } => {
@@ -318,7 +322,7 @@ impl RegistryError {
         }
     }
 
-    /// Whether the registry misses something that a manifest refers to. It may only not have seen it yet.
+    /// Whether content that a manifest refers to is missing. The registry may only not have indexed it yet.
     pub(crate) fn is_missing_content(&self) -> bool {
         ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "LayersNotFoundException"]
             .iter()
@@ -361,7 +365,7 @@ impl Classified for RegistryError {
             | RegistryError::Transport { .. }
             | RegistryError::Stalled { .. }
             | RegistryError::Corrupt { .. } => true,
-            // Bytes that were spoilt on the way; the next answer may be whole.
+            // Bytes corrupted in transfer; a retry may succeed.
             RegistryError::Manifest { source, .. } => matches!(source, ManifestError::Digest { .. }),
             _ => false,
         }
@@ -373,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_error_body_is_read() {
+    fn reads_any_error_body() {
         for (body, shown) in [
             (r#"{"errors":[{"code":"DENIED","message":"no access"}]}"#, ": DENIED: no access"),
             (r#"{"errors":[{"code":"NEW_CODE"},{"message":"x"}]}"#, ": NEW_CODE; x"),

@@ -1,4 +1,4 @@
-//! What the fuzz targets of `fuzz/` run. An ordinary test runs the same on their corpus.
+//! The functions behind the fuzz targets in `fuzz/`. A unit test runs them on the corpus.
 
 use std::{
     collections::HashSet,
@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, header};
 use super::{blob::range_start, challenge::Challenge, lists::next_link, session::has_bytes};
 use crate::content::Manifest;
 
-/// Whatever bytes a registry gives for a manifest: they keep their digest, and each link comes once.
+/// Reads bytes as a manifest: the digest matches the bytes, and links have no duplicates.
 pub fn manifest(bytes: &[u8]) {
-    for told in [None, Some(media_type::OCI_INDEX)] {
-        let Ok(manifest) = Manifest::read(told, None, bytes.to_vec().into()) else { continue };
+    for content_type in [None, Some(media_type::OCI_INDEX)] {
+        let Ok(manifest) = Manifest::read(content_type, None, bytes.to_vec().into()) else { continue };
         assert!(manifest.digest.verifies(bytes));
-        assert!(Manifest::read(told, Some(&manifest.digest), bytes.to_vec().into()).is_ok());
+        assert!(Manifest::read(content_type, Some(&manifest.digest), bytes.to_vec().into()).is_ok());
         let Ok(links) = manifest.links() else { continue };
         for all in [&links.blobs, &links.manifests] {
             let digests: HashSet<_> = all.iter().map(|link| &link.digest).collect();
@@ -31,13 +31,13 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// Whatever people write for an image: what is understood is written back in a form that means the same.
+/// Parses an image reference: what parses is displayed in a form that parses to the same value.
 pub fn reference(text: &[u8]) {
     fn same<T: FromStr<Err: Display> + Display + PartialEq + Debug>(text: &str) {
         match text.parse::<T>() {
             Ok(read) => match read.to_string().parse::<T>() {
                 Ok(again) => assert_eq!(again, read),
-                Err(error) => panic!("what was written is not read: {error}"),
+                Err(error) => panic!("the displayed form does not parse: {error}"),
             },
             Err(error) => assert!(!error.to_string().is_empty()),
         }
@@ -50,7 +50,7 @@ pub fn reference(text: &[u8]) {
     same::<Digest>(text);
 }
 
-/// Whatever a registry asks for in `WWW-Authenticate`.
+/// Parses a `WWW-Authenticate` header.
 pub fn challenge(value: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(value) else { return };
     let mut headers = HeaderMap::new();
@@ -61,7 +61,7 @@ pub fn challenge(value: &[u8]) {
     }
 }
 
-/// Whatever a registry gives for the next page in `Link`.
+/// Parses a `Link` header.
 pub fn link(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     if let Some(target) = next_link(text) {
@@ -71,7 +71,7 @@ pub fn link(value: &[u8]) {
     }
 }
 
-/// Whatever a registry says in `Content-Range` of the part of a blob that it gives.
+/// Parses a `Content-Range` header.
 pub fn content_range(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     if let Some(start) = range_start(text) {
@@ -80,7 +80,7 @@ pub fn content_range(value: &[u8]) {
     }
 }
 
-/// Whatever a registry says in `Range` of the part of an upload that it has.
+/// Parses the `Range` header of an upload status.
 pub fn range(value: &[u8]) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     match has_bytes(text) {
@@ -105,7 +105,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_corpus_of_each_target_passes() {
+    fn every_target_passes_on_its_corpus() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
         let entries = |directory: &Path| {
             let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());

@@ -1,4 +1,4 @@
-//! Docker's credential helpers: programs that are asked for the login to a registry.
+//! Docker credential helpers: programs that return the login for a registry.
 //!
 //! <https://github.com/docker/docker-credential-helpers>
 
@@ -13,40 +13,40 @@ use tokio::{
 
 use super::login::Login;
 
-/// Some helpers call a service, or wait for a person who unlocks a key store.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Some helpers call a service, or wait for the user to unlock a key store.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest answer that is read; no login is as long.
-const MOST: u64 = 1 << 20;
+/// The maximum output in bytes; logins are much shorter.
+const MAX_OUTPUT: u64 = 1 << 20;
 
-/// Asks the helper `docker-credential-<name>` for the login for `server`. `None` when it has none.
+/// Runs the helper `docker-credential-<name>` for `server`. Returns `None` if it has no login.
 ///
 /// # Errors
-/// With what is wrong, without what the helper printed, which may hold a secret.
+/// The reason, without the output of the helper, which may contain a secret.
 ///
 /// # Cancel safety
 /// The helper is killed.
 pub(super) async fn ask(name: &str, server: &str) -> Result<Option<Login>, String> {
     let program = format!("docker-credential-{name}");
-    match tokio::time::timeout(PATIENCE, run(&program, server)).await {
+    match tokio::time::timeout(TIMEOUT, run(&program, server)).await {
         Ok(Ok((true, output))) => match login(output.expose_secret()) {
             Some(login) => Ok(Some(login)),
-            None => Err(format!("the credential helper {program} returned an answer that cannot be read")),
+            None => Err(format!("the credential helper {program} returned invalid output")),
         },
-        // What every helper prints when it has no login for the registry.
+        // Every helper prints this if it has no login for the registry.
         Ok(Ok((false, output))) if says(output.expose_secret(), "credentials not found") => Ok(None),
         Ok(Ok((false, _))) => Err(format!("the credential helper {program} failed")),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            Err(format!("the credential helper {program} is not installed, or not in PATH"))
+            Err(format!("the credential helper {program} is not installed or not in PATH"))
         }
         Ok(Err(error)) => Err(format!("the credential helper {program} could not be run: {error}")),
         Err(_) => {
-            Err(format!("the credential helper {program} did not answer within {} s", PATIENCE.as_secs()))
+            Err(format!("the credential helper {program} did not answer within {} s", TIMEOUT.as_secs()))
         }
     }
 }
 
-/// Whether it succeeded, and what it wrote.
+/// Runs the helper; returns whether it succeeded, and its output.
 async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)> {
     let mut child = Command::new(program)
         .arg("get")
@@ -59,7 +59,7 @@ async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)>
     let write = async {
         if let Some(mut stdin) = stdin
             && let Err(error) = stdin.write_all(server.as_bytes()).await
-            // A helper with a single login need not read which registry is asked for.
+            // A helper with a single login may exit without reading the server name.
             && error.kind() != io::ErrorKind::BrokenPipe
         {
             return Err(error);
@@ -69,13 +69,13 @@ async fn run(program: &str, server: &str) -> io::Result<(bool, SecretSlice<u8>)>
     let read = async {
         let mut output = Vec::new();
         if let Some(stdout) = stdout {
-            stdout.take(MOST + 1).read_to_end(&mut output).await?;
+            stdout.take(MAX_OUTPUT + 1).read_to_end(&mut output).await?;
         }
         Ok(SecretSlice::from(output))
     };
     let ((), output) = tokio::try_join!(write, read)?;
-    if output.expose_secret().len() as u64 > MOST {
-        return Err(io::Error::other(format!("it writes more than {MOST} bytes")));
+    if output.expose_secret().len() as u64 > MAX_OUTPUT {
+        return Err(io::Error::other(format!("its output exceeds {MAX_OUTPUT} bytes")));
     }
     Ok((child.wait().await?.success(), output))
 }
@@ -94,6 +94,6 @@ fn login(output: &[u8]) -> Option<Login> {
     })
 }
 
-fn says(output: &[u8], words: &str) -> bool {
-    String::from_utf8_lossy(output).contains(words)
+fn says(output: &[u8], text: &str) -> bool {
+    String::from_utf8_lossy(output).contains(text)
 }

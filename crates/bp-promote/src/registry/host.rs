@@ -1,4 +1,4 @@
-//! One registry: where it is, what is known of it, and how fast it is asked.
+//! State per registry: base URL, authentication, rate limits, and what is known of its features.
 
 use std::{
     sync::{
@@ -28,24 +28,24 @@ use crate::retry::RetryPolicy;
 pub(super) struct Host {
     registry: Registry,
     base: Url,
-    /// Whose credentials go where.
+    /// The origin that credentials are sent to.
     pub(super) origin: Origin,
     pub(super) auth: Authenticator,
     pub(super) pace: Pace,
-    /// Whether it ever answered, and since when it cannot be reached.
+    /// Whether the registry has responded before; if not, since when connections fail.
     answered: AtomicBool,
-    silent_since: Mutex<Option<Instant>>,
-    /// Until when a throttling registry asked everybody to wait.
+    unreachable_since: Mutex<Option<Instant>>,
+    /// Until when all requests wait, because the registry throttled one.
     pause: Mutex<Option<Instant>>,
-    /// Whether it has the referrers API, once that is known.
+    /// Whether the registry has the referrers API, if this is known.
     referrers: Mutex<Option<bool>>,
-    /// Whether it is known to reject manifests whose content is missing.
+    /// Whether the registry is known to reject manifests with missing content.
     pub(super) validates_references: bool,
 }
 
 impl Host {
-    /// For how long a registry that never answered is tried.
-    const PATIENCE: Duration = Duration::from_millis(1_500);
+    /// How long connections to a registry that never responded are retried.
+    const UNREACHABLE_AFTER: Duration = Duration::from_millis(1_500);
 
     pub(super) fn new(
         registry: Registry,
@@ -62,7 +62,7 @@ impl Host {
             base,
             origin,
             answered: AtomicBool::default(),
-            silent_since: Mutex::default(),
+            unreachable_since: Mutex::default(),
             pause: Mutex::default(),
             referrers: Mutex::default(),
             validates_references,
@@ -77,15 +77,15 @@ impl Host {
         Call::new(at, url, self.origin.clone())
     }
 
-    /// The header for a request of this scope. None is fetched for one that may not carry it: an upload may go on at
-    /// another host.
+    /// The Authorization header for a request of this scope. None is fetched for a request to another origin: an upload
+    /// may continue at another host.
     pub(super) async fn authorization(
         &self,
         http: &Http,
         scope: &Scope,
         call: &Call,
     ) -> Result<Option<Authorization>, RegistryError> {
-        if call.is_at_home() { self.auth.authorization(http, scope).await } else { Ok(None) }
+        if call.is_same_origin() { self.auth.authorization(http, scope).await } else { Ok(None) }
     }
 
     pub(super) async fn wait_for_pause(&self) {
@@ -103,7 +103,7 @@ impl Host {
         *lock(&self.referrers) = Some(has);
     }
 
-    /// When the registry throttles one request, all others slow down, and wait as long as it asks for.
+    /// Records throttling: all requests to the registry slow down, and wait for the requested delay.
     pub(super) fn note(&self, error: &RegistryError, policy: &RetryPolicy) {
         let RegistryError::RateLimited { retry_after, .. } = error else { return };
         self.pace.throttled();
@@ -113,8 +113,11 @@ impl Host {
         }
     }
 
-    /// A registry that never answered is soon given up: its name is wrong, or it is not there.
-    pub(super) fn judge(&self, answer: Result<Answer, RegistryError>) -> Result<Answer, RegistryError> {
+    /// Stops retrying soon if the registry never responded: the host name may be wrong.
+    pub(super) fn check_reachable(
+        &self,
+        answer: Result<Answer, RegistryError>,
+    ) -> Result<Answer, RegistryError> {
         match answer {
             Ok(answer) => {
                 self.answered.store(true, Ordering::Relaxed);
@@ -124,8 +127,8 @@ impl Host {
                 if !self.answered.load(Ordering::Relaxed) && cannot_connect(&*source) =>
             {
                 let now = Instant::now();
-                let mut silent = lock(&self.silent_since);
-                match now.duration_since(*silent.get_or_insert(now)) >= Self::PATIENCE {
+                let mut since = lock(&self.unreachable_since);
+                match now.duration_since(*since.get_or_insert(now)) >= Self::UNREACHABLE_AFTER {
                     true => Err(RegistryError::Unreachable { at, source }),
                     false => Err(RegistryError::Transport { at, source }),
                 }

@@ -1,4 +1,4 @@
-//! One HTTP exchange: transport, redirects, stalls.
+//! HTTP exchanges with registries: transport, redirects, timeouts, size limits, error responses.
 
 use std::{
     error::Error as StdError,
@@ -31,16 +31,16 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// The body of a request or response.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// What carries requests: reqwest in production, a sandbox in tests.
+/// The HTTP service that sends requests: reqwest in production, a sandbox in tests.
 pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
-/// Manifests and pages of lists have at most this many bytes.
+/// The maximum size of a manifest or a list page in bytes.
 pub(super) const MAX_ANSWER: usize = 16 << 20;
 
-/// Tokens and errors have at most this many.
-pub(super) const MAX_NOTE: usize = 1 << 20;
+/// The maximum size of a token or error response in bytes.
+pub(super) const MAX_SMALL_ANSWER: usize = 1 << 20;
 
-/// Makes any HTTP service a [`Transport`].
+/// Converts an HTTP service into a [`Transport`].
 pub fn transport<S, B>(service: S) -> Transport
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -55,7 +55,7 @@ where
     BoxCloneSyncService::new(service)
 }
 
-/// A [`Transport`] of reqwest's, which must not follow redirects itself.
+/// A [`Transport`] based on reqwest, which must be configured not to follow redirects.
 pub(super) fn reqwest_transport(client: reqwest::Client) -> Transport {
     transport(tower::service_fn(move |request: Request<Body>| {
         let client = client.clone();
@@ -63,14 +63,14 @@ pub(super) fn reqwest_transport(client: reqwest::Client) -> Transport {
             let mut request = request;
             let size = request.body().size_hint().exact();
             if let Some(size @ 1..) = size {
-                // A stream has no length of its own, and not every registry takes chunks.
+                // A stream has no length, and not every registry accepts chunked requests.
                 request.headers_mut().insert(header::CONTENT_LENGTH, size.into());
             }
             let request = request.map(|body| match size {
                 Some(0) => reqwest::Body::from(Bytes::new()),
                 _ => reqwest::Body::wrap_stream(body.into_data_stream()),
             });
-            // A URL may hold a signature in its query.
+            // A URL may contain a signature in its query.
             let request = reqwest::Request::try_from(request).map_err(reqwest::Error::without_url)?;
             let response = client.execute(request).await.map_err(reqwest::Error::without_url)?;
             Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
@@ -82,44 +82,44 @@ pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A request before it is sent.
+/// A request to be sent.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) at: RequestLine,
     url: Url,
     headers: HeaderMap,
-    /// Whose credentials it may carry.
+    /// The origin whose credentials it may have.
     origin: Origin,
-    /// Whether a redirect has left that origin: then it never carries them again.
-    has_left: bool,
+    /// Whether a redirect has left that origin: credentials are never sent after that.
+    left_origin: bool,
 }
 
 impl Call {
-    /// A request to a server whose origin is `origin`.
+    /// A request to a server with this origin.
     pub(super) fn new(at: RequestLine, url: Url, origin: Origin) -> Self {
-        Call { at, url, headers: HeaderMap::new(), origin, has_left: false }
+        Call { at, url, headers: HeaderMap::new(), origin, left_origin: false }
     }
 
     pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The same request to another URL, which the server wrote.
+    /// The same request to another URL, which the server returned.
     pub(super) fn moved_to(self, url: Url) -> Self {
-        Call { has_left: self.has_left || !self.origin.admits(&url), url, ..self }
+        Call { left_origin: self.left_origin || !self.origin.admits(&url), url, ..self }
     }
 
-    /// Whether it may carry the credentials of its origin.
-    pub(super) fn is_at_home(&self) -> bool {
-        !self.has_left && self.origin.admits(&self.url)
+    /// Whether it may include the credentials of its origin.
+    pub(super) fn is_same_origin(&self) -> bool {
+        !self.left_origin && self.origin.admits(&self.url)
     }
 
-    /// Reads a URL that the server wrote in an answer to this request.
+    /// Parses a URL in the response to this request.
     pub(super) fn read_url(&self, text: &str, endpoints: &Endpoints) -> Result<Url, &'static str> {
         self.origin.read(text, &self.url, endpoints)
     }
 
-    /// Sets a header; what is no header value is left out.
+    /// Sets a header; a value that is not valid in a header is ignored.
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = value.parse() {
             self.headers.insert(name, value);
@@ -132,45 +132,45 @@ impl Call {
         *request.method_mut() = self.at.method.clone();
         *request.uri_mut() = self.url.as_str().parse().unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
-        // The only place where this header is set.
-        if let Some(value) = authorization.filter(|_| self.is_at_home()) {
+        // No other code sets this header.
+        if let Some(value) = authorization.filter(|_| self.is_same_origin()) {
             request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         }
         request
     }
 }
 
-/// What a server answered, and who it was.
+/// A response, and where it came from.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
-    /// The origin that answered, when redirects have led away from the server that was asked.
+    /// The origin that responded, if redirects have led to another one.
     pub(super) elsewhere: Option<String>,
 }
 
 impl Answer {
     fn new(call: &Call, response: Response<Body>) -> Self {
-        Answer { response, elsewhere: (!call.is_at_home()).then(|| origin_of(&call.url)) }
+        Answer { response, elsewhere: (!call.is_same_origin()).then(|| origin_of(&call.url)) }
     }
 }
 
-/// The way to all hosts.
+/// Sends requests to all hosts.
 #[derive(Clone)]
 pub(super) struct Http {
     pub(super) transport: Transport,
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) time: TimeSource,
-    /// For how long a body, or an answer without a large request, may stand still.
+    /// The maximum time without any data in a body, or until the response to a request without a large body.
     pub(super) idle: Duration,
-    /// How long the answer to an upload may take, once all of it was sent: the registry stores it first.
+    /// The maximum time until the response to an upload after its last byte: the registry stores the blob first.
     pub(super) answer: Duration,
-    /// How long a manifest, list, token or error may take to arrive in all.
+    /// The maximum time for receiving a whole manifest, list, token or error.
     pub(super) total: Duration,
 }
 
 impl Http {
     const REDIRECTS: usize = 5;
 
-    /// Sends one request and follows its redirects.
+    /// Sends a request and follows redirects.
     pub(super) async fn exchange(
         &self,
         call: &Call,
@@ -190,10 +190,10 @@ impl Http {
             let request = call.request(authorization, full(Bytes::new()));
             response = self.dispatch(&call, request, self.idle).await?;
         }
-        Err(RegistryError::Protocol { at: call.at, reason: "it redirects in circles".to_owned() })
+        Err(RegistryError::Protocol { at: call.at, reason: "it has too many redirects".to_owned() })
     }
 
-    /// Sends one request with a large body.
+    /// Sends a request with a large body.
     pub(super) async fn upload(
         &self,
         call: &Call,
@@ -204,15 +204,15 @@ impl Http {
         Ok(Answer::new(call, response))
     }
 
-    /// Where a redirect or an upload's Location leads.
+    /// The target of a redirect, or the Location of an upload.
     pub(super) fn target(&self, call: &Call, response: &Response<Body>) -> Result<Url, RegistryError> {
-        let wrong = |reason: &str| RegistryError::Protocol {
+        let invalid = |reason: &str| RegistryError::Protocol {
             at: call.at.clone(),
             reason: format!("its Location {reason}"),
         };
-        let location = response.headers().get(header::LOCATION).ok_or_else(|| wrong("is missing"))?;
-        let location = location.to_str().map_err(|_| wrong("is not a valid URL"))?;
-        call.read_url(location, &self.endpoints).map_err(wrong)
+        let location = response.headers().get(header::LOCATION).ok_or_else(|| invalid("is missing"))?;
+        let location = location.to_str().map_err(|_| invalid("is not a valid URL"))?;
+        call.read_url(location, &self.endpoints).map_err(invalid)
     }
 
     async fn dispatch(
@@ -223,24 +223,24 @@ impl Http {
     ) -> Result<Response<Body>, RegistryError> {
         let length =
             call.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let pulse = Pulse::start(length.unwrap_or_default());
-        let request = request.map(|body| Watched { body, pulse: pulse.clone() }.boxed_unsync());
+        let activity = UploadActivity::start(length.unwrap_or_default());
+        let request = request.map(|body| MonitoredBody { body, activity: activity.clone() }.boxed_unsync());
         let at = || call.at.clone();
         let sent: BoxFuture<'static, _> = Box::pin(self.transport.clone().oneshot(request));
         let response = tokio::select! {
             response = sent => {
                 response.map_err(|source| RegistryError::Transport { at: at(), source })?
             }
-            idle = pulse.stands_still(self.idle, answer) => {
+            idle = activity.wait_for_stall(self.idle, answer) => {
                 return Err(RegistryError::Stalled { at: at(), idle });
             }
         };
         let idle = self.idle;
-        Ok(response.map(|body| Guarded { body, idle, timer: None }.boxed_unsync()))
+        Ok(response.map(|body| IdleTimeoutBody { body, idle, timer: None }.boxed_unsync()))
     }
 
-    /// All bytes of an answer, of which there are at most `most`. They may take a bounded time in all: what trickles
-    /// never stands still.
+    /// Reads a whole body of at most `most` bytes. The total time is limited too, since a slow sender never triggers
+    /// the idle timeout.
     pub(super) async fn collect(
         &self,
         at: &RequestLine,
@@ -249,7 +249,7 @@ impl Http {
     ) -> Result<Bytes, RegistryError> {
         let collected: BoxFuture<'static, _> = Box::pin(Limited::new(body, most).collect());
         match tokio::time::timeout(self.total, collected).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 Err(RegistryError::Limit { at: at.clone(), limit: format!("more than {most} bytes") })
             }
@@ -259,14 +259,14 @@ impl Http {
             }),
             Err(_) => Err(RegistryError::Limit {
                 at: at.clone(),
-                limit: format!("it took more than {} s to arrive", self.total.as_secs()),
+                limit: format!("it took more than {} s to receive", self.total.as_secs()),
             }),
         }
     }
 
-    /// All bytes of a small answer, whose JSON must not break off.
+    /// Reads a small JSON body. Truncated JSON is reported as a transport error.
     pub(super) async fn note(&self, at: &RequestLine, body: Body) -> Result<Bytes, RegistryError> {
-        let bytes = self.collect(at, body, MAX_NOTE).await?;
+        let bytes = self.collect(at, body, MAX_SMALL_ANSWER).await?;
         match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
             Err(error) if error.is_eof() && !bytes.is_empty() => {
                 Err(RegistryError::Transport { at: at.clone(), source: error.into() })
@@ -275,7 +275,7 @@ impl Http {
         }
     }
 
-    /// The error that an answer with another status than the expected ones is.
+    /// The error for a response with an unexpected status.
     pub(super) async fn refusal(&self, at: &RequestLine, answer: Answer) -> RegistryError {
         let (parts, body) = answer.response.into_parts();
         if let (Some(host), 401 | 403) = (answer.elsewhere, parts.status.as_u16()) {
@@ -285,11 +285,11 @@ impl Http {
             Method::HEAD => Bytes::new(),
             _ => match self.note(at, body).await {
                 Ok(body) => body,
-                // Only the lost code would have told whether it is for good.
+                // Only the lost error code would have said whether the error is permanent.
                 Err(error) if parts.status == StatusCode::BAD_REQUEST && error.is_retryable() => {
                     return error;
                 }
-                // The status tells enough.
+                // The status is sufficient.
                 Err(_) => Bytes::new(),
             },
         };
@@ -312,7 +312,7 @@ impl Http {
         }
     }
 
-    /// Seconds or a date.
+    /// Parses Retry-After: seconds or a date.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
         match value.parse() {
@@ -325,12 +325,12 @@ impl Http {
     }
 }
 
-/// Nothing came for this long.
+/// No data was received for this long.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing moved for {} s", .0.as_secs())]
+#[error("no data for {} s", .0.as_secs())]
 struct StallError(Duration);
 
-/// Whether the connection could not even be made.
+/// Whether the connection could not be established.
 pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
     if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect) {
         return true;
@@ -346,63 +346,63 @@ pub(super) fn cannot_connect(error: &(dyn StdError + Send + Sync + 'static)) -> 
     false
 }
 
-/// The time of the stall, if that is what the error is.
+/// The time without data, if the error is a stall.
 pub(super) fn stalled(error: BoxError) -> Result<Duration, BoxError> {
     error.downcast::<StallError>().map(|stall| stall.0)
 }
 
-/// How a request's body moves.
+/// Monitors the sending of a request's body.
 #[derive(Clone)]
-struct Pulse(Arc<Mutex<Movement>>);
+struct UploadActivity(Arc<Mutex<ActivityState>>);
 
 #[derive(Clone, Copy)]
-struct Movement {
-    /// When it moved last.
+struct ActivityState {
+    /// When the last frame was sent.
     last: Instant,
-    /// Bytes that are still to be taken.
+    /// The number of bytes still to be sent.
     left: u64,
-    /// Whether the body itself is waited for: that is not the registry's fault, and who gives it has a guard of its own.
+    /// Whether the body has no data ready: that is not the registry's fault, and the source has its own timeout.
     starved: bool,
 }
 
-impl Pulse {
+impl UploadActivity {
     fn start(left: u64) -> Self {
-        Pulse(Arc::new(Mutex::new(Movement { last: Instant::now(), left, starved: false })))
+        UploadActivity(Arc::new(Mutex::new(ActivityState { last: Instant::now(), left, starved: false })))
     }
 
-    fn note(&self, change: impl FnOnce(&mut Movement)) {
-        let mut movement = lock(&self.0);
-        movement.last = Instant::now();
-        change(&mut movement);
+    fn note(&self, change: impl FnOnce(&mut ActivityState)) {
+        let mut state = lock(&self.0);
+        state.last = Instant::now();
+        change(&mut state);
     }
 
-    /// Completes when the registry took nothing for `idle`, or did not answer for `answer` after it took all; tells
-    /// which.
-    async fn stands_still(&self, idle: Duration, answer: Duration) -> Duration {
+    /// Completes when nothing was sent for `idle`, or there was no response for `answer` after the last byte; returns
+    /// which of the two.
+    async fn wait_for_stall(&self, idle: Duration, answer: Duration) -> Duration {
         loop {
-            let movement = *lock(&self.0);
+            let state = *lock(&self.0);
             let now = Instant::now();
-            let (since, patience) = match movement {
-                Movement { starved: true, .. } => (now, idle),
-                Movement { left: 0, last, .. } => (last, answer),
-                Movement { last, .. } => (last, idle),
+            let (since, limit) = match state {
+                ActivityState { starved: true, .. } => (now, idle),
+                ActivityState { left: 0, last, .. } => (last, answer),
+                ActivityState { last, .. } => (last, idle),
             };
-            let end = bp_artifact::time::after(since, patience);
+            let end = bp_artifact::time::after(since, limit);
             if end <= now {
-                return patience;
+                return limit;
             }
             tokio::time::sleep_until(end).await;
         }
     }
 }
 
-/// A request's body that tells how it moves.
-struct Watched {
+/// A request body that reports its activity.
+struct MonitoredBody {
     body: Body,
-    pulse: Pulse,
+    activity: UploadActivity,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for MonitoredBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -411,14 +411,14 @@ impl http_body::Body for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.pulse.note(|movement| {
-            movement.starved = polled.is_pending();
+        self.activity.note(|state| {
+            state.starved = polled.is_pending();
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => {
-                    let taken = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    movement.left = movement.left.saturating_sub(taken);
+                    let consumed = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    state.left = state.left.saturating_sub(consumed);
                 }
-                Poll::Ready(None) => movement.left = 0,
+                Poll::Ready(None) => state.left = 0,
                 _ => {}
             }
         });
@@ -434,14 +434,14 @@ impl http_body::Body for Watched {
     }
 }
 
-/// An answer's body that ends with an error when nothing comes for too long. Time counts only while somebody waits.
-struct Guarded {
+/// A response body that fails when no data is received for too long. Time counts only while it is polled.
+struct IdleTimeoutBody {
     body: Body,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl http_body::Body for Guarded {
+impl http_body::Body for IdleTimeoutBody {
     type Data = Bytes;
     type Error = BoxError;
 

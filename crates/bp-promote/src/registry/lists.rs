@@ -1,4 +1,4 @@
-//! Lists in pages.
+//! Paginated lists: tags, and limits for lists of any kind.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     content::{null_as_default, object},
-    retry::telling,
+    retry::notify_observer,
     store::RepositoryState,
 };
 
@@ -31,11 +31,11 @@ pub(super) struct Page<T> {
     pub(super) list: T,
     /// Its size in bytes.
     size: usize,
-    /// The request for the next one.
+    /// The request for the next page.
     next: Option<Call>,
 }
 
-/// The pages of one list, which must come to an end: what is read is kept until then.
+/// Iterates over the pages of a list, within limits, since all entries are held in memory.
 pub(super) struct Pages {
     next: Option<Call>,
     seen: HashSet<Url>,
@@ -48,30 +48,30 @@ impl Pages {
     const ENTRIES: usize = 1_000_000;
     const BYTES: usize = 64 << 20;
 
-    /// The pages of the list that begins with this request.
+    /// The pages of the list that starts with this request.
     pub(super) fn from(first: Call) -> Self {
         Pages { seen: HashSet::from([first.url().clone()]), next: Some(first), entries: 0, bytes: 0 }
     }
 
-    /// The next page that is to be read.
+    /// The request for the next page.
     pub(super) fn next(&mut self) -> Option<Call> {
         self.next.take()
     }
 
-    /// Takes note of a page that was read, which has so many entries.
+    /// Counts a page with this number of entries, and returns its content.
     pub(super) fn read<T>(&mut self, at: &Call, page: Page<T>, entries: usize) -> Result<T, RegistryError> {
         self.entries = self.entries.saturating_add(entries);
         let next = page.next.as_ref().map_or(0, |next| next.url().as_str().len());
         self.bytes = self.bytes.saturating_add(page.size).saturating_add(next);
-        let comes_again = page.next.as_ref().is_some_and(|next| !self.seen.insert(next.url().clone()));
-        let limit = if comes_again {
-            "the Link to its next page leads to one that was read before".to_owned()
+        let is_repeated = page.next.as_ref().is_some_and(|next| !self.seen.insert(next.url().clone()));
+        let limit = if is_repeated {
+            "the Link to the next page repeats an earlier page".to_owned()
         } else if self.entries > Self::ENTRIES {
-            format!("its pages have more than {} entries", Self::ENTRIES)
+            format!("the list has more than {} entries", Self::ENTRIES)
         } else if self.bytes > Self::BYTES {
-            format!("its pages have more than {} bytes", Self::BYTES)
+            format!("the list has more than {} bytes", Self::BYTES)
         } else if self.seen.len() > Self::PAGES {
-            format!("it has more than {} pages", Self::PAGES)
+            format!("the list has more than {} pages", Self::PAGES)
         } else {
             self.next = page.next;
             return Ok(page.list);
@@ -81,10 +81,10 @@ impl Pages {
 }
 
 impl RepositoryClient {
-    /// All tags of the repository, in the registry's order. Empty when there is no such repository.
+    /// All tags of the repository, in the registry's order. Empty if the repository does not exist.
     ///
     /// # Errors
-    /// When the registry cannot be asked, or does not allow it.
+    /// When the registry is unavailable, or denies access.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:ListImages`.
@@ -95,32 +95,32 @@ impl RepositoryClient {
         Ok(self.listed_tags().await?.unwrap_or_default())
     }
 
-    /// All tags, or `None` when there is no such repository.
+    /// All tags, or `None` if the repository does not exist.
     pub(super) async fn listed_tags(&self) -> Result<Option<Vec<Tag>>, RegistryError> {
         let mut pages = Pages::from(self.host.call(Method::GET, self.path("tags/list?n=1000")));
         let mut tags = Vec::new();
         while let Some(at) = pages.next() {
-            let page = match self.read_page::<Tags>(&self.pull, &at, "it is no list of tags").await {
+            let page = match self.read_page::<Tags>(&self.pull, &at, "it is not a list of tags").await {
                 Ok(page) => page,
                 Err(RegistryError::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
             let entries = page.list.tags.len();
             let list = pages.read(&at, page, entries)?;
-            // A name that is no tag cannot be asked for either.
+            // Ignore invalid tags: they could not be requested either.
             tags.extend(list.tags.iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         }
         Ok(Some(tags))
     }
 
-    /// What the repository is known to hold, by the first of its tags.
+    /// The state of the repository, from the first page of its tags.
     pub(super) async fn state(&self) -> Result<RepositoryState, RegistryError> {
         let call = self.host.call(Method::GET, self.path("tags/list?n=1"));
-        match self.read_page::<Tags>(&self.push, &call, "it is no list of tags").await {
+        match self.read_page::<Tags>(&self.push, &call, "it is not a list of tags").await {
             Ok(page) if page.list.tags.is_empty() => Ok(RepositoryState::Untagged),
             Ok(_) => Ok(RepositoryState::Tagged),
             Err(RegistryError::NotFound { .. }) => Ok(self.state_without_tags()),
-            // Who may push need not be allowed to list.
+            // Permission to push does not imply permission to list.
             Err(
                 RegistryError::Denied { .. }
                 | RegistryError::Unauthorized { .. }
@@ -132,7 +132,7 @@ impl RepositoryClient {
         }
     }
 
-    /// What there is where the registry shows nothing: unless the journal says that something was begun.
+    /// The state of a repository without tags: untagged if the journal has an entry for it, otherwise empty.
     pub(super) fn state_without_tags(&self) -> RepositoryState {
         let begun = |journal: &crate::Journal| journal.has_begun(&self.repository.to_string());
         if self.client.0.journal.as_ref().is_some_and(begun) {
@@ -142,45 +142,45 @@ impl RepositoryClient {
         }
     }
 
-    /// A page of a list. What breaks off or cannot be read is asked for again: lists have
-    /// no digest that would tell how they were spoilt.
+    /// Reads a page of a list. A truncated or invalid page is requested again, since lists have no digest to detect
+    /// corruption.
     pub(super) async fn read_page<T: DeserializeOwned>(
         &self,
         scope: &Scope,
         page: &Call,
-        otherwise: &str,
+        malformed: &str,
     ) -> Result<Page<T>, RegistryError> {
-        let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: otherwise.to_owned() };
+        let unreadable = |_| RegistryError::Protocol { at: page.at.clone(), reason: malformed.to_owned() };
         let read = || async {
             let answer = self.client.attempt(self.context(scope), page, Bytes::new(), &[200]);
             let (parts, body) = answer.await?.into_parts();
             let body = self.client.0.http.collect(&page.at, body, MAX_ANSWER).await?;
             Ok((object(&body).map_err(unreadable)?, body.len(), parts.headers))
         };
-        let worth =
+        let should_retry =
             |error: &RegistryError| error.is_retryable() || matches!(error, RegistryError::Protocol { .. });
         let (list, size, headers) =
-            self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), read).await?;
+            self.client.0.retry.run_when(should_retry, notify_observer(self.observer.as_ref()), read).await?;
         let links = headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
         let next = links.filter_map(next_link).next().map(|link| self.next_page(page, link));
         Ok(Page { list, size, next: next.transpose()? })
     }
 
-    /// The request for the next page. A list that continues at another host is refused: a private one cannot be read
-    /// there without the login, which does not go there, and a part of a list must not be taken for the whole.
+    /// The request for the next page. A list that continues at another host is rejected: the login is not sent there,
+    /// and an incomplete list must not be treated as the whole.
     fn next_page(&self, page: &Call, link: &str) -> Result<Call, RegistryError> {
-        let wrong = |reason: &str| RegistryError::Protocol {
+        let invalid = |reason: &str| RegistryError::Protocol {
             at: page.at.clone(),
             reason: format!("the Link to the next page {reason}"),
         };
-        let url = page.read_url(link, &self.client.0.http.endpoints).map_err(wrong)?;
-        let elsewhere = format!("leads to another host, {}", origin_of(&url));
+        let url = page.read_url(link, &self.client.0.http.endpoints).map_err(invalid)?;
+        let elsewhere = format!("points to another host, {}", origin_of(&url));
         let next = page.clone().moved_to(url);
-        if next.is_at_home() { Ok(next) } else { Err(wrong(&elsewhere)) }
+        if next.is_same_origin() { Ok(next) } else { Err(invalid(&elsewhere)) }
     }
 }
 
-/// The target of `<…>; rel="next"` in a Link header that may hold several.
+/// The target of `<…>; rel="next"` in a Link header, which may have several links.
 pub(super) fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<') {
@@ -205,7 +205,7 @@ mod tests {
     use super::next_link;
 
     #[test]
-    fn links() {
+    fn parses_link_headers() {
         for (header, next) in [
             (r#"</v2/a/tags/list?last=x&n=2>; rel="next""#, Some("/v2/a/tags/list?last=x&n=2")),
             (r#"<https://r/a>; rel=next"#, Some("https://r/a")),
@@ -220,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(header in "[<>;,=\"a-z é]*") {
+        fn never_panics(header in "[<>;,=\"a-z é]*") {
             let _ = next_link(&header);
         }
     }

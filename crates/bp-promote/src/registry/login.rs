@@ -1,16 +1,16 @@
-//! A login to a registry.
+//! Logins to registries: a password or an identity token.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-/// What a registry is told about who asks.
+/// A login to a registry.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Login {
     pub(crate) secret: LoginSecret,
-    /// When it must be fetched again, if it expires.
+    /// When it must be renewed, if it expires.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
@@ -20,12 +20,12 @@ pub(crate) enum LoginSecret {
         user: String,
         password: SecretString,
     },
-    /// A refresh token of OAuth 2, which some credential helpers give.
+    /// An OAuth 2 refresh token, as some credential helpers return it.
     IdentityToken(SecretString),
 }
 
 impl Login {
-    /// A user and a password.
+    /// A login with a user name and a password.
     pub fn password(user: impl Into<String>, password: impl Into<SecretString>) -> Self {
         Login {
             secret: LoginSecret::Password { user: user.into(), password: password.into() },
@@ -33,12 +33,12 @@ impl Login {
         }
     }
 
-    /// An identity token, to be exchanged for access tokens.
+    /// A login with an identity token, which is exchanged for access tokens.
     pub fn identity_token(token: impl Into<SecretString>) -> Self {
         Login { secret: LoginSecret::IdentityToken(token.into()), expires_at: None }
     }
 
-    /// The same login, to be fetched again before this time.
+    /// Sets the time when the login expires.
     pub fn until(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = Some(expires_at);
         self

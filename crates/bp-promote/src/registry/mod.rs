@@ -1,4 +1,4 @@
-//! A client for OCI registries.
+//! Client for OCI registries: manifests, blobs, tags, referrers and authentication.
 
 mod auth;
 mod blob;

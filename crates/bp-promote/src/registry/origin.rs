@@ -1,7 +1,7 @@
-//! Where a login may go: the one place that decides whether a URL may receive `Authorization`.
+//! Origins of credentials: decides which URLs may receive `Authorization`.
 //!
-//! Most of the URLs that requests go to were written by a registry: redirects, the `Location` of an upload, the `Link` to
-//! the next page, the realm of a challenge. None of them is trusted with a login because of who wrote it.
+//! Most request URLs were returned by a registry: redirects, the `Location` of an upload, the `Link` to the next page,
+//! the realm of a challenge. The login is sent to such a URL only if its origin permits it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::endpoints::Endpoints;
 
-/// The scheme, host and port that credentials belong to: those of a registry or of its token service.
+/// The scheme, host and port of a registry or token service that credentials may be sent to.
 #[derive(Debug, Clone)]
 pub(super) struct Origin(Url);
 
@@ -19,15 +19,15 @@ impl Origin {
         Origin(url.clone())
     }
 
-    /// Whether a request to `url` may carry credentials that belong here.
+    /// Whether a request to `url` may include the credentials of this origin.
     pub(super) fn admits(&self, url: &Url) -> bool {
         self.0.origin() == url.origin()
     }
 
-    /// Reads a URL that a server of this origin wrote in its answer to a request to `from`.
+    /// Parses a URL that a server of this origin returned for a request to `from`.
     ///
-    /// A server behind a proxy that terminates TLS may not know of it, and write `http://` and its own host. Such a URL is
-    /// taken for one of its own: nothing goes there in clear text.
+    /// A server behind a TLS-terminating proxy may return `http://` URLs with its own host. Such a URL is changed to
+    /// `https://`: nothing is sent in clear text.
     pub(super) fn read(&self, text: &str, from: &Url, endpoints: &Endpoints) -> Result<Url, &'static str> {
         let url = from.join(text).map_err(|_| "is not a valid URL")?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -50,37 +50,37 @@ impl Origin {
         url
     }
 
-    /// The token service that a challenge of this registry names, when the login may be sent there.
+    /// The URL of the token service in a challenge of this registry, if the login may be sent there.
     ///
-    /// It may be on another host, as `auth.docker.io` is. But whoever controls what a registry answers must not get its
-    /// login in clear text, nor have it sent to a service of this machine or of the network that it is in.
+    /// It may be on another host, such as `auth.docker.io`. But whoever controls a registry's responses must not
+    /// receive the login in clear text, nor have it sent to a service on this machine or its network.
     pub(super) fn realm(&self, text: &str, endpoints: &Endpoints) -> Result<Url, String> {
         let url = self
             .read(text, &self.0, endpoints)
             .map_err(|reason| format!("the realm of its challenge {reason}"))?;
-        let wrong = |reason| {
+        let invalid = |reason| {
             Err(format!(
                 "the realm {} of its challenge {reason}, although the registry is not",
                 origin_of(&url)
             ))
         };
         if self.0.scheme() == "https" && url.scheme() == "http" {
-            wrong("is plain HTTP")
+            invalid("is plain HTTP")
         } else if is_local(&url) && !is_local(&self.0) {
-            wrong("is on a loopback or link-local address")
+            invalid("is on a loopback or link-local address")
         } else {
             Ok(url)
         }
     }
 }
 
-/// `https://host:port`, for messages: without a user name, a path that may be a secret, and a signed query.
+/// `https://host:port` for messages, without user name, path and query, which may contain secrets.
 pub(super) fn origin_of(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// Whether the host is this machine, or one that only this machine's network segment reaches: there are services for
-/// workloads' credentials (169.254.169.254, 169.254.170.2, fd00:ec2::254).
+/// Whether the host is this machine or on its link-local network, where services provide workload credentials
+/// (169.254.169.254, 169.254.170.2, fd00:ec2::254).
 fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
@@ -94,7 +94,7 @@ fn is_local(url: &Url) -> bool {
 }
 
 fn is_local_v4(address: Ipv4Addr) -> bool {
-    // 0.0.0.0/8 reaches this host on most systems.
+    // 0.0.0.0/8 is this host on most systems.
     address.is_loopback() || address.is_link_local() || address.octets()[0] == 0
 }
 
@@ -103,7 +103,7 @@ fn is_local_v6(address: Ipv6Addr) -> bool {
     let embedded =
         matches!([a, b, c, d, e], [0, 0, 0, 0, 0] | [0x64, 0xff9b, 0, 0, 0]) && matches!(f, 0 | 0xffff);
     let [[g, i], [h, j]] = [g.to_be_bytes(), h.to_be_bytes()];
-    // `::` and `::1` are of the form of an embedded 0.0.0.0/8.
+    // `::` and `::1` have the form of an embedded 0.0.0.0/8.
     embedded && is_local_v4(Ipv4Addr::new(g, i, h, j))
         || address.is_unicast_link_local()
         || [a, b] == [0xfd00, 0xec2]
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_scheme_host_and_port_however_they_are_spelled() {
+    fn compares_scheme_host_and_port_in_any_spelling() {
         let own = Origin::of(&url("https://registry.example.com/"));
         for same in ["https://registry.example.com/v2/", "HTTPS://Registry.EXAMPLE.com:443/a?b"] {
             assert!(own.admits(&url(same)), "{same}");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn its_own_host_over_plain_http_is_taken_for_itself() {
+    fn upgrades_plain_http_urls_of_its_own_host() {
         let endpoints = Endpoints::default();
         let read = |base: &str, text: &str| {
             let base = url(base);
@@ -155,14 +155,15 @@ mod tests {
         ] {
             assert_eq!(read(base, text).as_deref(), Ok(read_as), "{base} {text}");
         }
-        for wrong in ["https://u:p@r.example.com/", "//u@r.example.com/", "ftp://r.example.com/", "https://["]
+        for invalid in
+            ["https://u:p@r.example.com/", "//u@r.example.com/", "ftp://r.example.com/", "https://["]
         {
-            assert!(read("https://r.example.com/", wrong).is_err(), "{wrong}");
+            assert!(read("https://r.example.com/", invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn local_addresses_in_every_spelling() {
+    fn detects_local_addresses_in_every_spelling() {
         for local in [
             "localhost",
             "a.b.localhost",

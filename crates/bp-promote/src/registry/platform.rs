@@ -1,4 +1,4 @@
-//! The platform of an image that is not an index: its configuration says it.
+//! The platform of a single-platform image, from its configuration.
 
 use bp_artifact::{Digest, Platform, media_type};
 use futures_util::TryStreamExt;
@@ -10,7 +10,7 @@ use crate::{
     store::StoreError,
 };
 
-/// The largest configuration that is read: with a long history and many labels they have some tens of kilobytes.
+/// The maximum size of a configuration; those with a long history and many labels have some tens of kilobytes.
 const LARGEST: u64 = 4 << 20;
 
 #[derive(Deserialize)]
@@ -21,11 +21,11 @@ struct Configuration {
 }
 
 impl RepositoryClient {
-    /// The platform that the configuration of the manifest `digest` names, in two requests. `None` for an index, for an
-    /// artifact that is not an image, and where the configuration names none.
+    /// The platform in the configuration of the manifest `digest`, with two requests. `None` for an index, for an
+    /// artifact that is not an image, and if the configuration states no platform.
     ///
     /// # Errors
-    /// When manifest or configuration cannot be read.
+    /// When the manifest or the configuration cannot be read.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:BatchGetImage`, `ecr:GetDownloadUrlForLayer`.
@@ -34,7 +34,7 @@ impl RepositoryClient {
     /// Reads only.
     pub async fn platform(&self, digest: &Digest) -> Result<Option<Platform>, StoreError> {
         let manifest = self.manifest(&Reference::Digest(digest.clone())).await?;
-        // An artifact's configuration is something else.
+        // The configuration of an artifact has another format.
         let is_image =
             |config: &Descriptor| media_type::is_image_config(&config.media_type) && config.size <= LARGEST;
         let Some(config) = manifest.config().filter(is_image) else { return Ok(None) };

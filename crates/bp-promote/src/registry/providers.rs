@@ -1,10 +1,10 @@
-//! The providers that are known.
+//! The list of providers with a registry profile.
 
 use bp_artifact::Registry;
 
 use super::{ecr, profile::RegistryProfile};
 
-/// Each has the profile of its own registries, which it knows by their names.
+/// Each function returns the profile for the provider's own registries, recognised by host name.
 const PROVIDERS: &[fn(&Registry) -> Option<RegistryProfile>] = &[ecr::profile];
 
 /// The profile of a registry.

@@ -1,4 +1,4 @@
-//! What is attached to a manifest: referrers, by the API or the fallback tag, and the tags of cosign.
+//! Referrers of a manifest, through the referrers API or the fallback tag, and cosign's tags.
 
 use std::collections::HashSet;
 
@@ -20,11 +20,11 @@ struct List {
 }
 
 impl RepositoryClient {
-    /// The manifests whose subject is `subject`: by the referrers API or, where the registry has none, by the fallback
-    /// tag.
+    /// The manifests whose subject is `subject`, from the referrers API or, if the registry does not have it, from the
+    /// fallback tag.
     ///
     /// # Errors
-    /// When the registry cannot be asked, does not allow it, or answers with no index.
+    /// When the registry is unavailable, denies access, or returns something other than an index.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:BatchGetImage`, `ecr:ListImages`.
@@ -37,7 +37,7 @@ impl RepositoryClient {
             _ => match self.listed(subject).await {
                 Err(RegistryError::NotFound { errors, .. }) if errors.has("NAME_UNKNOWN") => Ok(Vec::new()),
                 Err(RegistryError::NotFound { .. }) => {
-                    // A registry that has the API never answers with 404: it is not asked again.
+                    // A registry with the API never responds with 404: do not ask again.
                     self.host.note_referrers(false);
                     self.fallback(subject).await
                 }
@@ -51,7 +51,7 @@ impl RepositoryClient {
             Pages::from(self.host.call(Method::GET, self.path(format_args!("referrers/{subject}"))));
         let mut found = Vec::new();
         while let Some(at) = pages.next() {
-            let page = self.read_page::<List>(&self.pull, &at, "it is no index").await?;
+            let page = self.read_page::<List>(&self.pull, &at, "it is not an index").await?;
             self.host.note_referrers(true);
             let entries = page.list.manifests.len();
             found.extend(pages.read(&at, page, entries)?.manifests);
@@ -65,14 +65,14 @@ impl RepositoryClient {
             return Ok(Vec::new());
         }
         match self.manifest(&Reference::Tag(tag)).await {
-            // An image that somebody gave this name is not ours to read.
+            // The tag may point to an image that has nothing to do with referrers.
             Ok(index) => Ok(index.links().map(|links| links.manifests).unwrap_or_default()),
             Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// The tags under which cosign keeps what belongs to `subject`.
+    /// The cosign tags of `subject` that exist.
     ///
     /// # Errors
     /// When the tags cannot be listed.
@@ -98,12 +98,12 @@ impl RepositoryClient {
         Ok(found)
     }
 
-    /// All tags, listed once for this client and its clones. `None` when they cannot be listed.
+    /// All tags, listed once for this client and its clones. `None` if they cannot be listed.
     async fn known_tags(&self) -> Result<&Option<HashSet<Tag>>, RegistryError> {
         let list = || async {
             match self.tags().await {
                 Ok(tags) => Ok(Some(tags.into_iter().collect())),
-                // Each is asked for then.
+                // Request each tag separately instead.
                 Err(
                     RegistryError::Denied { .. }
                     | RegistryError::Unauthorized { .. }
@@ -117,25 +117,25 @@ impl RepositoryClient {
         self.known_tags.get_or_try_init(list).await
     }
 
-    /// Stores a manifest that refers to `subject`, and lists it under the fallback tag where the registry does not
-    /// keep such lists itself.
+    /// Stores a manifest that refers to `subject`. If the registry does not maintain lists of referrers itself, the
+    /// manifest is added to the list under the fallback tag.
     ///
     /// # Errors
-    /// When the registry refuses it, cannot be asked or does not allow it, or the fallback tag names something that is
-    /// no index.
+    /// When the registry rejects the manifest, is unavailable or denies access, or the fallback tag does not point to
+    /// an index.
     ///
     /// # Permissions
     /// Pull and push. On Amazon ECR: `ecr:BatchGetImage`, `ecr:PutImage`.
     ///
     /// # Cancel safety
-    /// It may be stored and not listed; the next call lists it.
+    /// After cancellation it may be stored but not listed; calling it again lists it.
     pub async fn put_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<(), RegistryError> {
         let headers = self.put(&Reference::Digest(manifest.digest.clone()), manifest).await?;
         if headers.contains_key(OCI_SUBJECT) {
             self.host.note_referrers(true);
             return Ok(());
         }
-        // Reading, changing and writing the list is one step, at least within this process.
+        // Serialises read-modify-write of the list within this process.
         let mut written = self.lists.lock().await;
         let name = fallback_tag(subject);
         let tag = Reference::Tag(name.clone());
@@ -154,7 +154,7 @@ impl RepositoryClient {
         }
         let at = || self.host.call(Method::PUT, self.path(format_args!("manifests/{tag}"))).at;
         let Some(Value::Array(entries)) = index.get_mut("manifests") else {
-            let reason = format!("{tag} is no index, so that referrers cannot be listed there");
+            let reason = format!("{tag} is not an index, so the referrer cannot be added to it");
             return Err(RegistryError::Protocol { at: at(), reason });
         };
         if entries.iter().any(|entry| entry["digest"] == manifest.digest.as_str()) {
@@ -172,14 +172,14 @@ impl RepositoryClient {
     }
 }
 
-/// `sha256-<hex>`, the name of the list of referrers of a digest.
+/// `sha256-<hex>`, the fallback tag that lists the referrers of a digest.
 fn fallback_tag(subject: &Digest) -> Tag {
-    // Longer digests are cut to what a tag may have.
+    // A longer digest is truncated to the maximum length of a tag.
     let name = format!("{}-{}", subject.algorithm().name(), subject.hex());
     name[..name.len().min(128)].parse().expect("a name of letters, digits and a dash")
 }
 
-/// How a referrer is listed: with the type of its content and all of its annotations.
+/// The entry of a referrer in the list: its descriptor with artifact type and annotations.
 fn entry(manifest: &Manifest) -> Value {
     let document: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
     let mut entry = json!({
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_show_type_and_annotations() {
+    fn entries_have_artifact_type_and_annotations() {
         let bytes: Bytes =
             r#"{"artifactType":"","config":{"mediaType":"a/sbom"},"annotations":{"k":"v"}}"#.into();
         let manifest = Manifest::read(Some("m/t"), None, bytes).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn fallback_tags_are_tags() {
+    fn fallback_tags_are_valid_tags() {
         assert!(fallback_tag(&Digest::sha256("x")).as_str().starts_with("sha256-2d7116"));
         let long = Digest::of(bp_artifact::digest::Algorithm::Sha512, "x");
         assert_eq!(fallback_tag(&long).as_str().len(), 128);

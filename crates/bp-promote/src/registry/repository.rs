@@ -1,4 +1,4 @@
-//! One repository: its manifests.
+//! The client for one repository: its manifests.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{
     content::{ACCEPT, Descriptor, Manifest, Reference},
-    retry::{Observer, telling},
+    retry::{Observer, notify_observer},
     store::{ImageAt, RequestCounter, RunContext},
 };
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// The client for one repository. Cheap to clone; clones count their requests together.
+/// A client for one repository. Cheap to clone; clones share the request counter.
 #[derive(Clone)]
 pub struct RepositoryClient {
     pub(super) client: RegistryClient,
@@ -32,14 +32,14 @@ pub struct RepositoryClient {
     pub(super) pull: Scope,
     pub(super) push: Scope,
     pub(super) requests: RequestCounter,
-    /// Which blobs are here, as Amazon ECR's own API tells.
+    /// Layer checks through Amazon ECR's own API.
     #[cfg(feature = "ecr")]
     pub(super) layers: Option<Arc<super::ecr::LayerChecks>>,
-    /// All tags, once they have been listed; `None` when that is not allowed.
+    /// All tags, once they have been listed; `None` if they cannot be listed.
     pub(super) known_tags: Arc<OnceCell<Option<HashSet<Tag>>>>,
-    /// The lists of referrers under fallback tags that this client and its clones have written. Held while one changes.
+    /// The lists under fallback tags that this client and its clones have written. Locked while a list is changed.
     pub(super) lists: Arc<Mutex<HashSet<Digest>>>,
-    /// Whether lists that others have written stay as they are.
+    /// Whether lists by other writers must not be changed.
     pub(super) keeps_lists: bool,
     pub(super) observer: Option<Observer>,
 }
@@ -50,7 +50,7 @@ impl RegistryClient {
         RepositoryClient::new(self.clone(), repository.clone())
     }
 
-    /// The image that `image` names, as a side of a [`copy`](crate::copy()).
+    /// The image that `image` refers to, as a source or destination of a [`copy`](crate::copy()).
     pub fn image(&self, image: &ImageRef) -> ImageAt<RepositoryClient> {
         ImageAt::new(self.repository(image.repository()), Reference::from_image(image))
     }
@@ -81,17 +81,17 @@ impl RepositoryClient {
         &self.repository
     }
 
-    /// The image `reference` here, as a side of a [`copy`](crate::copy()).
+    /// The image `reference` in this repository, as a source or destination of a [`copy`](crate::copy()).
     pub fn at(&self, reference: impl Into<Reference>) -> ImageAt<Self> {
         ImageAt::new(self.clone(), reference)
     }
 
-    /// How many requests this client and its clones have sent, those for tokens left out.
+    /// The number of requests that this client and its clones have sent, without token requests.
     pub fn requests(&self) -> u64 {
         self.requests.get()
     }
 
-    /// The same client for one run, which counts its requests and is notified of its retries.
+    /// The same client with the request counter and the retry observer of a run.
     pub(super) fn in_run(&self, run: &RunContext) -> Self {
         RepositoryClient {
             requests: run.requests().clone(),
@@ -119,10 +119,10 @@ impl RepositoryClient {
         self.client.send(self.context(scope), call, expected).await
     }
 
-    /// What `reference` names now, without reading it. `None` when it names nothing.
+    /// The descriptor that `reference` currently points to, from a HEAD request. `None` if it does not exist.
     ///
     /// # Errors
-    /// When the registry cannot be asked, or does not allow it.
+    /// When the registry is unavailable, or denies access.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:BatchGetImage`.
@@ -137,11 +137,11 @@ impl RepositoryClient {
             Err(RegistryError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let told = text(&headers, CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
-        let digest = match (reference, told) {
+        let reported = text(&headers, CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+        let digest = match (reference, reported) {
             (Reference::Digest(asked), _) => asked.clone(),
-            (Reference::Tag(_), Some(told)) => told,
-            // The header is optional: then only the bytes tell.
+            (Reference::Tag(_), Some(reported)) => reported,
+            // The header is optional: without it, the manifest has to be read.
             (Reference::Tag(_), None) => match self.manifest(reference).await {
                 Ok(manifest) => return Ok(Some(manifest.descriptor())),
                 Err(RegistryError::NotFound { .. }) => return Ok(None),
@@ -153,11 +153,10 @@ impl RepositoryClient {
         Ok(Some(Descriptor::of(media_type, digest, size.unwrap_or_default())))
     }
 
-    /// Reads the manifest or index that `reference` names. Its bytes are hashed.
+    /// Reads the manifest or index that `reference` points to, and hashes its bytes.
     ///
     /// # Errors
-    /// When it is not there, the registry cannot be asked or does not allow it, or the bytes are not those that were
-    /// asked for.
+    /// When it does not exist, the registry is unavailable or denies access, or the bytes do not match the digest.
     ///
     /// # Permissions
     /// Pull. On Amazon ECR: `ecr:BatchGetImage`.
@@ -183,11 +182,11 @@ impl RepositoryClient {
                 return Err(RegistryError::Cached { at: call.at.clone(), age });
             }
             let bytes = self.client.0.http.collect(&call.at, body, MAX_ANSWER).await?;
-            // A tag's bytes are held against what the registry says of them.
-            let told = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
+            // The bytes of a tag are compared with the digest in the response header.
+            let reported = text(&parts.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
             let expected = match reference {
                 Reference::Digest(digest) => Some(digest.clone()),
-                Reference::Tag(_) => told,
+                Reference::Tag(_) => reported,
             };
             let media_type = text(&parts.headers, header::CONTENT_TYPE);
             Manifest::read(media_type.as_deref(), expected.as_ref(), bytes).map_err(|source| match source {
@@ -199,16 +198,16 @@ impl RepositoryClient {
         })
     }
 
-    /// Stores a manifest under its digest or a tag, byte for byte. What it refers to must be there.
+    /// Stores the exact bytes of a manifest under its digest or a tag. The content that it refers to must exist.
     ///
     /// # Errors
-    /// When the registry refuses it, cannot be asked or does not allow it.
+    /// When the registry rejects it, is unavailable or denies access.
     ///
     /// # Permissions
     /// Push. On Amazon ECR: `ecr:PutImage`.
     ///
     /// # Cancel safety
-    /// It may be stored or not; storing it again changes nothing.
+    /// After cancellation it may be stored or not; storing it again changes nothing.
     pub async fn put_manifest(
         &self,
         reference: &Reference,
@@ -217,20 +216,20 @@ impl RepositoryClient {
         self.put(reference, manifest).await.map(|_| ())
     }
 
-    /// Stores a manifest and gives the headers of the answer.
+    /// Stores a manifest and returns the response headers.
     pub(super) async fn put(
         &self,
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<HeaderMap, RegistryError> {
-        // A registry may not see blobs yet that it has just taken.
-        let worth = |error: &RegistryError| error.is_retryable() || error.is_missing_content();
-        self.put_while(worth, reference, manifest).await
+        // A registry may take some time to see blobs that were just uploaded.
+        let should_retry = |error: &RegistryError| error.is_retryable() || error.is_missing_content();
+        self.put_while(should_retry, reference, manifest).await
     }
 
     async fn put_while(
         &self,
-        worth: impl Fn(&RegistryError) -> bool,
+        should_retry: impl Fn(&RegistryError) -> bool,
         reference: &Reference,
         manifest: &Manifest,
     ) -> Result<HeaderMap, RegistryError> {
@@ -240,17 +239,25 @@ impl RepositoryClient {
             let bytes = manifest.bytes.clone();
             self.client.attempt(self.context(&self.push), &call, bytes, &[200, 201, 202])
         };
-        let response = self.client.0.retry.run_when(worth, telling(self.observer.as_ref()), put).await?;
-        let told = text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
-        match told {
-            Some(told) if told.algorithm() == manifest.digest.algorithm() && told != manifest.digest => {
-                Err(RegistryError::Corrupt { at: call.at, expected: manifest.digest.clone(), found: told })
+        let response =
+            self.client.0.retry.run_when(should_retry, notify_observer(self.observer.as_ref()), put).await?;
+        let reported =
+            text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+        match reported {
+            Some(reported)
+                if reported.algorithm() == manifest.digest.algorithm() && reported != manifest.digest =>
+            {
+                Err(RegistryError::Corrupt {
+                    at: call.at,
+                    expected: manifest.digest.clone(),
+                    found: reported,
+                })
             }
             _ => Ok(response.headers().clone()),
         }
     }
 
-    /// Stores a manifest under a tag if all that it refers to is there.
+    /// Stores a manifest under a tag if all content that it refers to exists.
     pub(super) async fn put_if_complete(
         &self,
         reference: &Reference,
@@ -262,7 +269,7 @@ impl RepositoryClient {
         match self.put_while(RegistryError::is_retryable, reference, manifest).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_immutable_tag() => Err(error),
-            // Refused for what it misses; another reason will be met, and told, when nothing is missing.
+            // Content is missing, or there is another reason: the regular push will report that one.
             Err(RegistryError::Refused { .. } | RegistryError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -275,7 +282,7 @@ impl fmt::Debug for RepositoryClient {
     }
 }
 
-/// How old an answer is that a cache gave without asking (RFC 9111, section 5.1).
+/// The age of a response that a cache sent without revalidation (RFC 9111, section 5.1).
 fn age(headers: &HeaderMap) -> Option<u64> {
     text(headers, header::AGE)?.parse().ok().filter(|age| *age > 0)
 }

@@ -1,4 +1,4 @@
-//! The digest resolver for any registry.
+//! Resolves tags to digests, in any registry.
 
 use bp_artifact::{
     DigestRef, ImageRef, ResolvedImage,
@@ -9,10 +9,11 @@ use futures_core::future::BoxFuture;
 use super::{RegistryClient, RegistryError};
 use crate::content::Reference;
 
-/// Resolves images of any registry, in one request. The manifest's bytes are hashed.
+/// Resolves images of any registry with one request. The manifest's bytes are hashed.
 ///
-/// A tag in what is known for a pull-through cache, by its name or since a cache answered (`Age`), is refused: it may be
-/// old. Other caches cannot be told; name a digest, or resolve where the image was pushed.
+/// A tag is refused if it was answered by a pull-through cache, recognised by its host name or by the `Age` header: it
+/// may be outdated. Other caches cannot be detected; use a digest, or resolve in the registry that the image was pushed
+/// to.
 ///
 /// # Permissions
 /// Pull. On Amazon ECR: `ecr:GetAuthorizationToken`, `ecr:BatchGetImage`.
@@ -22,12 +23,12 @@ pub struct RegistryResolver {
 }
 
 impl RegistryResolver {
-    /// A resolver over `client`.
+    /// A resolver that uses `client`.
     pub fn new(client: RegistryClient) -> Self {
         RegistryResolver { client }
     }
 
-    async fn look(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
+    async fn resolve_image(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let repository = image.repository();
         if let (Some(upstream), None) = (repository.cache_of(), image.digest()) {
             return Err(ResolveError::Cached { image: image.clone(), upstream: upstream.to_owned() });
@@ -47,7 +48,7 @@ impl RegistryResolver {
 
 impl Resolve for RegistryResolver {
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
-        Box::pin(self.look(image))
+        Box::pin(self.resolve_image(image))
     }
 
     /// By `HEAD`.

@@ -1,4 +1,4 @@
-//! Uploads that can go on: with a journal, after they broke off or the process was killed.
+//! Resumable uploads: with a journal, an upload continues after an error or after the process was killed.
 
 use ::http::{Method, header};
 use bp_artifact::error::Classified as _;
@@ -17,41 +17,41 @@ use crate::{
 };
 
 impl RepositoryClient {
-    /// The journal, when this blob is worth a line in it.
+    /// The journal, if an upload of this blob is recorded in it.
     pub(super) fn journal_for(&self, blob: &Descriptor) -> Option<&Journal> {
-        // Amazon ECR does not tell what it has of an upload.
+        // Amazon ECR does not report which part of an upload it has.
         let journal = self.client.0.journal.as_ref()?;
         (journal.is_large(blob.size) && self.repository.registry().ecr().is_none()).then_some(journal)
     }
 
-    /// Stores a blob: the part that the registry does not have yet, and then its name.
-    pub(super) async fn put_on(
+    /// Stores a blob: uploads the part that the registry does not have yet, and completes the upload.
+    pub(super) async fn put_resumable(
         &self,
         blob: &Descriptor,
         journal: &Journal,
         source: BoxFuture<'_, Result<BlobStream, StoreError>>,
     ) -> Result<Stored, PutError> {
-        let there = self.repository.to_string();
-        let done = self.put_rest(blob, journal, &there, source).await;
+        let repository = self.repository.to_string();
+        let done = self.resume_upload(blob, journal, &repository, source).await;
         match &done {
-            // What may still be open goes on with the next attempt. What the registry refused does not.
+            // After a transient error the next attempt resumes the upload; a rejected upload cannot be resumed.
             Err(PutError::Source(_)) => {}
             Err(PutError::Destination(error)) if error.is_retryable() => {}
-            _ => journal.close_upload(&there, &blob.digest),
+            _ => journal.close_upload(&repository, &blob.digest),
         }
         done
     }
 
-    async fn put_rest(
+    async fn resume_upload(
         &self,
         blob: &Descriptor,
         journal: &Journal,
-        there: &str,
+        repository: &str,
         source: BoxFuture<'_, Result<BlobStream, StoreError>>,
     ) -> Result<Stored, PutError> {
         let failed = |error| PutError::Destination(StoreError::Registry(error));
         let open = async {
-            if let Some(Upload { location, .. }) = journal.upload(there, &blob.digest)
+            if let Some(Upload { location, .. }) = journal.upload(repository, &blob.digest)
                 && let Some((url, has)) = self.upload_status(&location).await
                 && has <= blob.size
             {
@@ -64,7 +64,7 @@ impl RepositoryClient {
         let ((mut url, has), stream) = tokio::try_join!(open, opened)?;
         let note = |url: &Url, offset| {
             let upload = Upload { location: url.to_string(), offset };
-            journal.open_upload(there, &blob.digest, upload);
+            journal.open_upload(repository, &blob.digest, upload);
         };
         note(&url, has);
         if has < blob.size {
@@ -73,7 +73,7 @@ impl RepositoryClient {
             if has > 0 {
                 call = call.header(header::CONTENT_RANGE, &format!("{has}-{}", blob.size - 1));
             }
-            // Amazon ECR, which may stand behind another name, answers 201.
+            // Amazon ECR, possibly behind another host name, responds with 201.
             let response = self.send_stream(&call, skip(stream, has), &[201, 202]).await?;
             url = self.client.0.http.target(&call, &response).map_err(failed)?;
             note(&url, blob.size);
@@ -83,7 +83,7 @@ impl RepositoryClient {
         Ok(Stored::Uploaded)
     }
 
-    /// Where an open upload goes on, and how much of it the registry has. `None` when it knows it no more.
+    /// The current URL of an open upload, and the number of bytes that the registry has. `None` if it no longer exists.
     async fn upload_status(&self, location: &str) -> Option<(Url, u64)> {
         let url = Url::parse(location).ok().filter(|url| self.host.origin.admits(url))?;
         let call = self.upload_call(Method::GET, url);
@@ -92,7 +92,7 @@ impl RepositoryClient {
         Some((self.client.0.http.target(&call, &response).unwrap_or_else(|_| call.url().clone()), has))
     }
 
-    /// A request to an upload that is open. Its place may be a secret: it is not shown.
+    /// A request to an open upload. Its URL may be a secret, so the request line omits it.
     pub(super) fn upload_call(&self, method: Method, url: Url) -> Call {
         let registry = self.repository.registry().clone();
         let at = RequestLine { method, registry, path: self.path("blobs/uploads/…") };
@@ -102,23 +102,23 @@ impl RepositoryClient {
 
     fn no_mount(&self) -> RegistryError {
         let at = self.host.call(Method::POST, self.path("blobs/uploads/")).at;
-        RegistryError::Protocol { at, reason: "it has mounted what was to be uploaded".to_owned() }
+        RegistryError::Protocol { at, reason: "it mounted a blob instead of starting an upload".to_owned() }
     }
 }
 
-/// How many bytes of an upload a registry has, by its `Range`: `0-1023`, as the specification writes it, or `bytes=0-1023`.
+/// The number of bytes in the `Range` of an upload: `0-1023`, as in the specification, or `bytes=0-1023`.
 pub(super) fn has_bytes(range: &str) -> Option<u64> {
     let (first, last) = range.trim().trim_start_matches("bytes=").split_once('-')?;
     match (first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?) {
-        // Nothing and one byte are written alike.
+        // Zero bytes and one byte have the same range.
         (0, 0) => Some(0),
         (0, last) => last.checked_add(1),
-        // Something that begins later is no part to go on from.
+        // An upload that does not start at 0 cannot be resumed.
         _ => None,
     }
 }
 
-/// The stream without its first bytes. They are read, and count for its digest, all the same.
+/// Drops the first bytes of the stream. They are still read, so that the digest covers them.
 pub(super) fn skip(stream: BlobStream, mut bytes: u64) -> BlobStream {
     if bytes == 0 {
         return stream;
@@ -139,7 +139,7 @@ mod tests {
     use super::has_bytes;
 
     #[test]
-    fn ranges_of_uploads() {
+    fn parses_upload_ranges() {
         for (range, has) in [
             ("0-1023", Some(1024)),
             ("bytes=0-9", Some(10)),

@@ -1,4 +1,4 @@
-//! A repository of a registry as source and destination of copies.
+//! Registry repositories as source and destination of copies.
 
 use std::collections::HashSet;
 
@@ -68,7 +68,7 @@ impl Destination for RepositoryClient {
         Box::pin(async move { Ok(Some(self.manifest(&digest.clone().into()).await?)) })
     }
 
-    /// Every registry checks digests, as the distribution specification asks.
+    /// Every registry checks digests, as the distribution specification requires.
     fn capabilities(&self) -> Capabilities {
         Capabilities::new().checks_digests(true).validates_references(self.host.validates_references)
     }

@@ -1,4 +1,4 @@
-//! Storing blobs: one streamed upload, or a mount.
+//! Uploading blobs: in one streamed request, or by a mount.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,16 +22,16 @@ use crate::{
 };
 
 impl RepositoryClient {
-    /// Stores a blob from `source`, or has the registry take it from another of its repositories.
+    /// Stores a blob from `source`, or mounts it from another repository of the registry.
     ///
     /// # Errors
-    /// When the source breaks off, or the registry refuses the blob, cannot be asked or does not allow it.
+    /// When reading the source fails, or the registry rejects the blob, is unavailable or denies access.
     ///
     /// # Permissions
     /// Push. On Amazon ECR: `ecr:InitiateLayerUpload`, `ecr:UploadLayerPart`, `ecr:CompleteLayerUpload`.
     ///
     /// # Cancel safety
-    /// A cancelled upload leaves nothing that can be seen; the registry forgets it.
+    /// A cancelled upload leaves nothing visible; the registry discards it.
     pub async fn put_blob(
         &self,
         blob: &Descriptor,
@@ -46,7 +46,7 @@ impl RepositoryClient {
             return self.put_in_parts(blob, ecr, source).await;
         }
         if let (None, Some(journal)) = (mount, self.journal_for(blob)) {
-            return self.put_on(blob, journal, source).await;
+            return self.put_resumable(blob, journal, source).await;
         }
         let failed = |error| PutError::Destination(StoreError::Registry(error));
         let (session, stream) = match mount {
@@ -54,7 +54,7 @@ impl RepositoryClient {
                 None => return Ok(Stored::Mounted),
                 session => (session, source.await.map_err(PutError::Source)?),
             },
-            // The way to the source and the way to the destination take their time together.
+            // Open the source and the upload concurrently.
             None => {
                 let session = async { self.open_session(blob, None).await.map_err(failed) };
                 let opened = async { source.await.map_err(PutError::Source) };
@@ -67,14 +67,14 @@ impl RepositoryClient {
         self.send_stream(&call, stream, &[201]).await.map(|_| Stored::Uploaded)
     }
 
-    /// Sends a blob's bytes.
+    /// Sends the bytes of a blob.
     pub(super) async fn send_stream(
         &self,
         call: &Call,
         stream: BlobStream,
         expected: &'static [u16],
     ) -> Result<Response<Body>, PutError> {
-        // Why the source ended, if it did: the transport only tells that the request's body did.
+        // Records an error of the source: the transport only reports that the request's body failed.
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
         let body = body_of(stream, Arc::clone(&broken));
         let sent = self.client.stream(self.context(&self.push), call, body, expected).await;
@@ -86,7 +86,7 @@ impl RepositoryClient {
         }
     }
 
-    /// Where the blob's bytes go to, or `None` when the registry mounted it.
+    /// The URL to upload the blob to, or `None` if the registry mounted it.
     pub(super) async fn open_session(
         &self,
         blob: &Descriptor,
@@ -102,7 +102,7 @@ impl RepositoryClient {
         let call = self.host.call(Method::POST, path).header(header::CONTENT_LENGTH, "0");
         let response = match self.send(&scope, &call, &[201, 202]).await {
             Ok(response) => response,
-            // A refused mount is no reason not to upload.
+            // If the mount is refused, upload instead.
             Err(error) if mount.is_some() && !bp_artifact::error::Classified::is_retryable(&error) => {
                 return Box::pin(self.open_session(blob, None)).await;
             }
@@ -115,7 +115,7 @@ impl RepositoryClient {
     }
 }
 
-/// Where an upload ends. The Location may carry a query of its own, whose spelling is the registry's.
+/// The URL that completes an upload. The existing query of the Location is kept unchanged.
 pub(super) fn with_digest(mut url: Url, blob: &Descriptor) -> Url {
     let digest = format!("digest={}", utf8_percent_encode(blob.digest.as_str(), NON_ALPHANUMERIC));
     let query = match url.query() {
@@ -126,12 +126,12 @@ pub(super) fn with_digest(mut url: Url, blob: &Descriptor) -> Url {
     url
 }
 
-/// The stream as a request's body. Its error is put aside.
+/// Converts the stream into a request body. An error of the stream is stored in `broken`.
 fn body_of(stream: BlobStream, broken: Arc<Mutex<Option<StoreError>>>) -> Body {
     let frames = stream.map(move |piece| {
         piece.map(Frame::data).map_err(|error| {
             *lock(&broken) = Some(error);
-            "the source broke off".into()
+            "reading the source failed".into()
         })
     });
     StreamBody::new(frames).boxed_unsync()

@@ -1,4 +1,4 @@
-//! Two registries in memory and a client for both.
+//! Two in-memory registries and a client for both.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use bp_artifact::{ImageRef, time::TimeSource};
@@ -49,11 +49,11 @@ impl World {
         copy(self.client.image(&from), self.client.image(&to), CopyOptions::default()).await
     }
 
-    /// The destination's tag names the image, and all of it is there, byte for byte.
+    /// The destination's tag points to the image, and all content exists, byte for byte.
     pub(crate) fn assert_copied(&self, image: &Image) {
         let registry = self.sandbox.registry(DST);
         assert_eq!(registry.tags("shop/web").get("v1").map(String::as_str), Some(image.digest()));
-        assert_whole(&self.sandbox, DST, image);
+        assert_complete(&self.sandbox, DST, image);
     }
 
     pub(crate) fn operations(&self, host: &str) -> Vec<String> {
@@ -71,11 +71,11 @@ pub(crate) fn client(sandbox: &Sandbox, credentials: impl CredentialSource + 'st
         .unwrap()
 }
 
-pub(crate) fn assert_whole(sandbox: &Sandbox, host: &str, image: &Image) {
+pub(crate) fn assert_complete(sandbox: &Sandbox, host: &str, image: &Image) {
     let registry = sandbox.registry(host);
     for (media_type, bytes) in image.manifests() {
         let digest = bp_artifact::Digest::sha256(bytes);
-        let stored = registry.manifest("shop/web", digest.as_str()).expect("the manifest is there");
+        let stored = registry.manifest("shop/web", digest.as_str()).expect("the manifest exists");
         assert_eq!((&stored.bytes, &stored.media_type), (bytes, media_type));
     }
     for bytes in image.blobs() {
@@ -84,12 +84,12 @@ pub(crate) fn assert_whole(sandbox: &Sandbox, host: &str, image: &Image) {
     }
 }
 
-/// One platform, two layers: a manifest and three blobs.
+/// An image for one platform with two layers: a manifest and three blobs.
 pub(crate) fn single() -> Image {
     ImageBuilder::new().layer([("base", "base")]).layer([("app", "app")]).build()
 }
 
-/// Two platforms that share a layer: an index, two manifests, five blobs.
+/// An image for two platforms that share a layer: an index, two manifests, five blobs.
 pub(crate) fn multi() -> Image {
     ImageBuilder::new()
         .platform("linux/amd64")
@@ -100,7 +100,7 @@ pub(crate) fn multi() -> Image {
         .build()
 }
 
-/// A layer of this many bytes that do not compress.
+/// An image with a layer of `size` incompressible bytes.
 pub(crate) fn large(size: usize) -> Image {
     let mut random = fastrand::Rng::with_seed(7);
     let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(size).collect();

@@ -1,4 +1,4 @@
-//! Answers that are too large, too slow, or speak of impossible numbers.
+//! Responses that are too large, too slow, or contain impossible numbers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{net::*, source::*};
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_too_large_is_not_asked_for_again() {
+async fn does_not_retry_oversized_responses() {
     let large = Bytes::from(vec![b' '; (16 << 20) + 1]);
     let (client, log) = client(move |_| answer(200, &[("content-type", INDEX)], large.clone()));
     let repository = of(&client, SRC);
@@ -29,7 +29,7 @@ async fn an_answer_that_is_too_large_is_not_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_trickles_ends() {
+async fn limits_the_time_of_slow_responses() {
     for status in [200, 404, 503] {
         let (client, _) = client(move |_| {
             let mut response = Response::new(trickle("{"));
@@ -42,14 +42,14 @@ async fn an_answer_that_trickles_ends() {
         let manifest = start.elapsed();
         repository.tags().await.map(|tags| assert!(tags.is_empty() && status == 404)).unwrap_or_default();
         let tags = start.elapsed() - manifest;
-        // An error that is worth another attempt is read three times.
+        // A retryable error is read three times.
         let bound = Duration::from_secs(if status == 503 { 370 } else { 125 });
         assert!(manifest < bound && tags < bound, "{status}: {manifest:?} {tags:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_a_registry_asks_for_may_be_any_number() {
+async fn bounds_retry_after_delays() {
     for after in
         ["18446744073709551615", "99999999999999999999999", "-1", "1e9", "Fri, 31 Dec 9999 23:59:59 GMT"]
     {
@@ -57,14 +57,14 @@ async fn a_pause_that_a_registry_asks_for_may_be_any_number() {
         let start = Instant::now();
         let error = of(&client, SRC).manifest(&tag()).await.unwrap_err();
         assert!(error.to_string().contains("throttled"), "{error}");
-        // What others are made to wait is bounded too.
+        // The delay for other requests is bounded too.
         of(&client, SRC).tags().await.unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(700), "{after}: {:?}", start.elapsed());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_that_comes_a_byte_at_a_time_is_given_up() {
+async fn gives_up_on_a_blob_read_byte_by_byte() {
     const SIZE: usize = 100_000;
     let bytes = vec![7_u8; SIZE];
     let blob = Descriptor::of("a/b", Digest::sha256(&bytes), SIZE as u64);

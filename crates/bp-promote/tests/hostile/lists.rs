@@ -1,4 +1,4 @@
-//! Lists whose pages never end, and JSON that is not what it should be.
+//! Endless lists, and JSON of unexpected types.
 
 use bp_artifact::Digest;
 use bp_promote::{CopyOptions, content::Manifest, copy, registry::RegistryError};
@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 use crate::{net::*, source::*};
 
 #[tokio::test(start_paused = true)]
-async fn pages_that_come_again_or_never_end_are_an_error() {
-    let endless = |seen: &Seen| {
+async fn rejects_repeated_and_endless_pages() {
+    let endless = |seen: &RecordedRequest| {
         let last: u64 = seen.query.rsplit('=').next().and_then(|last| last.parse().ok()).unwrap_or(0);
         format!("{}?last={}", seen.path, last + 1)
     };
-    let same = |seen: &Seen| format!("{}?{}", seen.path, seen.query);
-    let pair = |seen: &Seen| format!("{}?last={}", seen.path, if seen.query.ends_with("=1") { 2 } else { 1 });
-    type Next = fn(&Seen) -> String;
+    let same = |seen: &RecordedRequest| format!("{}?{}", seen.path, seen.query);
+    let pair = |seen: &RecordedRequest| {
+        format!("{}?last={}", seen.path, if seen.query.ends_with("=1") { 2 } else { 1 })
+    };
+    type Next = fn(&RecordedRequest) -> String;
     for (next, bound) in [(same as Next, 2), (pair as Next, 3), (endless as Next, 10_000)] {
         let (client, log) = client(move |seen| {
             let link = format!("<{}>; rel=\"next\"", next(seen));
@@ -34,13 +36,13 @@ async fn pages_that_come_again_or_never_end_are_an_error() {
         }
         assert!(after <= bound && log.count() - after <= bound, "{after} {}", log.count());
     }
-    fn link_of(seen: &Seen) -> Value {
+    fn link_of(seen: &RecordedRequest) -> Value {
         link(&Digest::sha256(&seen.query), MANIFEST)
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_without_end_are_not_kept_in_memory() {
+async fn limits_the_memory_for_lists() {
     // Pages of 50,000 tags, and of one referrer with an annotation of 10 MiB.
     let tags = format!(r#"{{"tags":[{}"v"]}}"#, r#""v","#.repeat(49_999));
     let digest = Digest::sha256("x");
@@ -64,7 +66,7 @@ async fn lists_without_end_are_not_kept_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn skips_invalid_tag_names() {
+async fn skips_invalid_tags() {
     let long = "a".repeat(1 << 20);
     let (client, _) = client(move |_| {
         answer(200, &[], json!({ "tags": ["v1", long, "", "-x", "a b", "\u{1b}[2J", "v2"] }).to_string())
@@ -74,25 +76,25 @@ async fn skips_invalid_tag_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn null_is_an_empty_list() {
-    let mut shelf = Shelf::default();
-    let blob = shelf.put("a/b", "blob");
+async fn reads_null_as_an_empty_list() {
+    let mut store = ContentStore::default();
+    let blob = store.put("a/b", "blob");
     let layer = json!({ "mediaType": "a/b", "digest": blob, "size": 4, "urls": null, "annotations": null,
         "data": null, "artifactType": null });
     let child = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": null, "layers": [layer],
         "blobs": null, "manifests": null, "subject": null, "annotations": null });
-    let child = shelf.put(MANIFEST, child.to_string());
+    let child = store.put(MANIFEST, child.to_string());
     let other = json!({ "schemaVersion": 2, "mediaType": null, "layers": null, "config": { "mediaType": null,
         "digest": blob, "size": 4 } });
-    let other = shelf.put(MANIFEST, other.to_string());
+    let other = store.put(MANIFEST, other.to_string());
     let top = json!({ "schemaVersion": 2, "mediaType": INDEX, "layers": null, "blobs": null,
         "manifests": [link(&child, MANIFEST), link(&other, MANIFEST)], "annotations": null });
-    let top = shelf.put(INDEX, top.to_string());
-    shelf.tag("v1", &top);
+    let top = store.put(INDEX, top.to_string());
+    store.tag("v1", &top);
     let (client, _) = client(move |seen| match () {
         () if seen.path.contains("/referrers/") => answer(200, &[], r#"{"manifests":null}"#),
         () if seen.path.contains("/tags/") => answer(200, &[], r#"{"tags":null}"#),
-        () => shelf.serve(seen),
+        () => store.serve(seen),
     });
     let report = promote(&client).await.unwrap();
     assert_eq!((report.manifests.sent, report.blobs.sent), (3, 1));
@@ -153,7 +155,7 @@ async fn never_overwrites_a_fallback_tag_that_is_not_a_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shortens_error_answers_of_any_json() {
+async fn truncates_error_responses_of_any_json() {
     let long = "x".repeat(100_000);
     for body in [
         r#"{"errors":null}"#.to_owned(),

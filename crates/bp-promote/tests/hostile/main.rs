@@ -1,4 +1,4 @@
-//! Registries that answer with malice, by mistake, or behind a proxy that was set up badly: in memory, on a paused clock.
+//! Tests against malicious, faulty and misconfigured registries, in memory and on a paused clock.
 
 mod answers;
 mod images;

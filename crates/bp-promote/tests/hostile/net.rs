@@ -1,4 +1,4 @@
-//! A network in memory whose servers a test writes: it records each request as it goes out.
+//! An in-memory network with servers defined by the test, which records each request.
 
 use std::{
     collections::HashMap,
@@ -21,9 +21,9 @@ use http::{Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 
-/// One request as a server sees it.
+/// A request as the server receives it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) scheme: String,
     /// Host in lower case, with its port written out.
@@ -35,14 +35,14 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-impl Seen {
+impl RecordedRequest {
     /// `https://host:443`.
     pub(crate) fn origin(&self) -> String {
         format!("{}://{}", self.scheme, self.authority)
     }
 
-    /// Whether `secret` is in it, in any of the forms in which it may go out.
-    pub(crate) fn shows(&self, secret: &str) -> bool {
+    /// Whether the request contains `secret`, plain or encoded.
+    pub(crate) fn contains_secret(&self, secret: &str) -> bool {
         let encoded = percent_encoding::percent_decode_str(&self.query).decode_utf8_lossy().into_owned();
         let body = percent_encoding::percent_decode(&self.body).decode_utf8_lossy().into_owned();
         let mut texts = vec![self.path.clone(), self.query.clone(), encoded, body];
@@ -56,17 +56,17 @@ impl Seen {
     }
 }
 
-/// The requests so far, in their order.
+/// The requests so far, in order.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Seen>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<RecordedRequest>>>);
 
 impl Log {
-    pub(crate) fn all(&self) -> Vec<Seen> {
+    pub(crate) fn all(&self) -> Vec<RecordedRequest> {
         self.0.lock().unwrap().clone()
     }
 
     /// The requests to this host.
-    pub(crate) fn to(&self, host: &str) -> Vec<Seen> {
+    pub(crate) fn to(&self, host: &str) -> Vec<RecordedRequest> {
         let host = host.to_owned();
         self.all().into_iter().filter(|seen| seen.authority.starts_with(&host)).collect()
     }
@@ -76,8 +76,10 @@ impl Log {
     }
 }
 
-/// A transport whose every request is answered by `servers`.
-pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> (Transport, Log) {
+/// A transport whose requests are answered by `servers`.
+pub(crate) fn network(
+    servers: impl Fn(&RecordedRequest) -> Response<Body> + Send + Sync + 'static,
+) -> (Transport, Log) {
     let (log, servers) = (Log::default(), Arc::new(servers));
     let noted = log.clone();
     let transport = transport(tower::service_fn(move |request: Request<Body>| {
@@ -90,7 +92,7 @@ pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 
             let host = authority.rsplit_once('@').map_or(authority.as_str(), |(_, host)| host).to_lowercase();
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
             let port = if scheme == "https" { 443 } else { 80 };
-            let seen = Seen {
+            let seen = RecordedRequest {
                 method: parts.method.to_string(),
                 authority: if has_port { host } else { format!("{host}:{port}") },
                 scheme,
@@ -110,7 +112,7 @@ pub(crate) fn network(servers: impl Fn(&Seen) -> Response<Body> + Send + Sync + 
     (transport, log)
 }
 
-/// A client over `transport` that gives up soon.
+/// A client over `transport` with few and short retries.
 pub(crate) fn builder(transport: Transport) -> RegistryClientBuilder {
     let retry = RetryPolicy::new(2).pauses(Duration::from_millis(10), Duration::from_millis(20));
     RegistryClient::builder().transport(transport).retry(retry)
@@ -120,7 +122,7 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that comes in pieces, or breaks.
+/// A body sent in pieces, which may end with an error.
 pub(crate) fn pieces(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
     BodyExt::map_err(StreamBody::new(pieces.map_ok(Frame::data)), Into::into).boxed_unsync()
 }
@@ -142,14 +144,14 @@ pub(crate) fn missing() -> Response<Body> {
     answer(404, &[], "")
 }
 
-/// Manifests that a source serves, by digest, and tags that point to them.
+/// Manifests and blobs that a source serves, by digest, and tags that point to them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct ContentStore {
     pub(crate) documents: HashMap<String, (String, Bytes)>,
     pub(crate) tags: HashMap<String, String>,
 }
 
-impl Shelf {
+impl ContentStore {
     pub(crate) fn put(&mut self, media_type: &str, text: impl Into<Bytes>) -> Digest {
         let bytes = text.into();
         let digest = Digest::sha256(&bytes);
@@ -161,8 +163,8 @@ impl Shelf {
         self.tags.insert(name.to_owned(), digest.to_string());
     }
 
-    /// The answer to a request for a manifest or blob of this shelf.
-    pub(crate) fn serve(&self, seen: &Seen) -> Response<Body> {
+    /// The response to a request for a manifest or blob.
+    pub(crate) fn serve(&self, seen: &RecordedRequest) -> Response<Body> {
         let name = seen.path.rsplit('/').next().unwrap_or_default();
         let digest = self.tags.get(name).map_or(name, String::as_str);
         match self.documents.get(digest) {

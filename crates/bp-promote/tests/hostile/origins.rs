@@ -1,4 +1,4 @@
-//! Credentials go to the registry that they are for, and to nobody else.
+//! Credentials are sent only to the registry that they are for.
 
 use std::{pin::Pin, time::Duration};
 
@@ -29,8 +29,8 @@ fn tag() -> Reference {
     Reference::Tag("v1".parse().unwrap())
 }
 
-/// An answer that asks for Basic until somebody logs in.
-fn basic(seen: &Seen) -> Option<http::Response<bp_promote::registry::Body>> {
+/// A Basic challenge, unless the request has a login.
+fn basic(seen: &RecordedRequest) -> Option<http::Response<bp_promote::registry::Body>> {
     let challenge = [("www-authenticate", "Basic realm=\"r\"")];
     seen.authorization.is_none().then(|| answer(401, &challenge, ""))
 }
@@ -44,8 +44,8 @@ async fn read(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redirect_chain_that_has_left_the_registry_never_gets_the_login_again() {
-    // The store redirects within itself, and once back to the registry.
+async fn sends_no_login_after_a_redirect_to_another_origin() {
+    // The object store redirects within its own origin, and once back to the registry.
     for back in ["https://cdn.example.net/2", "https://registry.example.com/stored/2"] {
         let blob = Descriptor::of("a/b", Digest::sha256("blob"), 4);
         let (transport, log) = network(move |seen| match (seen.authority.as_str(), seen.path.as_str()) {
@@ -61,7 +61,7 @@ async fn a_redirect_chain_that_has_left_the_registry_never_gets_the_login_again(
         let client = builder(transport).credentials(login()).build().unwrap();
         assert_eq!(read(&repository(&client), &blob).await.unwrap(), b"blob");
         let seen = log.all();
-        assert!(seen[1].shows(PASSWORD), "the registry itself gets the login");
+        assert!(seen[1].contains_secret(PASSWORD), "the registry itself receives the login");
         let after: Vec<_> = seen.iter().skip(2).collect();
         assert_eq!(after.len(), 2, "{back}");
         for seen in after {
@@ -71,7 +71,7 @@ async fn a_redirect_chain_that_has_left_the_registry_never_gets_the_login_again(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_challenge_of_a_redirected_host_is_not_the_registrys() {
+async fn ignores_challenges_of_redirect_targets() {
     for challenge in ["Bearer realm=\"https://cdn.example.net/token\",service=\"cdn\"", "Basic realm=\"cdn\""]
     {
         for first_basic in [true, false] {
@@ -88,18 +88,18 @@ async fn a_challenge_of_a_redirected_host_is_not_the_registrys() {
             let error = read(&repository(&client), &blob).await.unwrap_err().to_string();
             assert!(error.contains("https://cdn.example.net"), "{error}");
             for seen in log.to("cdn.example.net") {
-                assert!(!seen.shows(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
-                assert_ne!(seen.path, "/token", "nobody was asked for a token");
+                assert!(!seen.contains_secret(PASSWORD) && seen.authorization.is_none(), "{seen:?}");
+                assert_ne!(seen.path, "/token", "no token is requested");
             }
-            assert!(log.count() <= 4, "it is not tried again: {}", log.count());
+            assert!(log.count() <= 4, "it is not retried: {}", log.count());
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_of_a_list_stay_at_the_registry() {
-    // A list that goes on at another host is refused; one whose URL was written behind a proxy that ends TLS is not.
-    for (next, goes_on) in [
+async fn rejects_list_pages_at_another_host() {
+    // A list that continues at another host is rejected; an `http://` URL of the registry's own host is not.
+    for (next, is_followed) in [
         ("/v2/shop/web/tags/list?last=a", true),
         ("https://REGISTRY.example.com:443/v2/shop/web/tags/list?last=a", true),
         ("http://registry.example.com/v2/shop/web/tags/list?last=a", true),
@@ -120,24 +120,27 @@ async fn pages_of_a_list_stay_at_the_registry() {
         });
         let client = builder(transport).credentials(login()).build().unwrap();
         let tags = repository(&client).tags().await;
-        match goes_on {
+        match is_followed {
             true => assert_eq!(tags.unwrap().len(), 2, "{next}"),
             false => {
                 let error = tags.unwrap_err().to_string();
                 assert!(error.contains("next page"), "{next}: {error}");
                 assert!(!error.contains("canary"), "{error}");
-                assert_eq!(log.count(), 2, "{next}: it is not asked again");
+                assert_eq!(log.count(), 2, "{next}: it is not retried");
             }
         }
         for seen in log.all() {
-            assert!(seen.origin() == "https://registry.example.com:443" || !seen.shows(PASSWORD), "{seen:?}");
+            assert!(
+                seen.origin() == "https://registry.example.com:443" || !seen.contains_secret(PASSWORD),
+                "{seen:?}"
+            );
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_goes_on_elsewhere_goes_without_the_login() {
-    for (place, is_own) in [
+async fn sends_no_login_to_an_upload_at_another_host() {
+    for (location, is_own) in [
         ("https://uploads.example.net/u/1?state=x", false),
         ("https://registry.example.com:8443/u/1", false),
         ("http://registry.example.com/u/1", true),
@@ -149,7 +152,7 @@ async fn an_upload_that_goes_on_elsewhere_goes_without_the_login() {
                 let own = seen.origin() == "https://registry.example.com:443";
                 match seen.method.as_str() {
                     _ if own && seen.authorization.is_none() => basic(seen).unwrap(),
-                    "POST" => answer(202, &[("location", place)], ""),
+                    "POST" => answer(202, &[("location", location)], ""),
                     "PATCH" => answer(202, &[("location", &seen.path)], ""),
                     "PUT" => answer(201, &[], ""),
                     _ => missing(),
@@ -167,16 +170,19 @@ async fn an_upload_that_goes_on_elsewhere_goes_without_the_login() {
             repository(&client).put_blob(&blob, None, source).await.unwrap();
             for seen in log.all() {
                 let own = seen.origin() == "https://registry.example.com:443";
-                assert!(own || !seen.shows(PASSWORD) && seen.authorization.is_none(), "{place}: {seen:?}");
-                assert!(seen.scheme == "https", "{place}: nothing goes in clear text");
+                assert!(
+                    own || !seen.contains_secret(PASSWORD) && seen.authorization.is_none(),
+                    "{location}: {seen:?}"
+                );
+                assert!(seen.scheme == "https", "{location}: nothing is sent in clear text");
             }
             let last = log.all().pop().unwrap();
-            assert_eq!((last.method.as_str(), last.authorization.is_some()), ("PUT", is_own), "{place}");
+            assert_eq!((last.method.as_str(), last.authorization.is_some()), ("PUT", is_own), "{location}");
         }
     }
 }
 
-/// Asks a registry at `registry` whose challenge names `realm`. What came of it, and the requests.
+/// Reads from a registry whose challenge has this realm; returns the result and the requests.
 async fn challenged(registry: &str, login: Login, realm: &str) -> (Result<(), RegistryError>, Log) {
     let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");
     let (transport, log) = network(move |seen| match (seen.path.as_str(), &seen.authorization) {
@@ -191,14 +197,14 @@ async fn challenged(registry: &str, login: Login, realm: &str) -> (Result<(), Re
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_realm_gets_the_login_only_where_that_is_safe() {
+async fn sends_the_login_only_to_safe_realms() {
     const PUBLIC: &str = "registry.example.com";
     const LOOPBACK: &str = "127.0.0.1:5000";
     for (registry, realm, is_asked) in [
-        // As Docker Hub does.
+        // Like Docker Hub.
         (PUBLIC, "https://auth.example.net/token", true),
         (PUBLIC, "https://registry.example.com/token", true),
-        // Behind a proxy that ends TLS: the registry's own origin, and so by HTTPS.
+        // Behind a TLS-terminating proxy: the registry's own origin, over HTTPS.
         (PUBLIC, "http://registry.example.com/token", true),
         (PUBLIC, "/token", true),
         (PUBLIC, "http://auth.example.net/token", false),
@@ -231,27 +237,28 @@ async fn a_realm_gets_the_login_only_where_that_is_safe() {
     ] {
         for login in [Login::password("canary", PASSWORD), Login::identity_token(PASSWORD)] {
             let (result, log) = challenged(registry, login, realm).await;
-            let told: Vec<Seen> = log.all().into_iter().filter(|seen| seen.shows(PASSWORD)).collect();
+            let with_login: Vec<RecordedRequest> =
+                log.all().into_iter().filter(|seen| seen.contains_secret(PASSWORD)).collect();
             match is_asked {
                 true => {
                     result.unwrap_or_else(|error| panic!("{realm}: {error}"));
-                    assert_eq!(told.len(), 1, "{realm}");
+                    assert_eq!(with_login.len(), 1, "{realm}");
                 }
                 false => {
                     let error = result.unwrap_err().to_string();
                     assert!(error.contains("realm") && error.contains(registry), "{realm}: {error}");
                     assert!(!error.contains("else@") && !error.contains(PASSWORD), "{error}");
-                    assert_eq!(log.count(), 1, "{realm}: nothing is asked for a token");
+                    assert_eq!(log.count(), 1, "{realm}: no token is requested");
                 }
             }
-            let clear = told.iter().any(|seen| seen.scheme == "http");
+            let clear = with_login.iter().any(|seen| seen.scheme == "http");
             assert!(!clear || registry == LOOPBACK, "{realm}: in clear text");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_service_that_redirects_does_not_take_the_login_along() {
+async fn sends_no_login_along_a_redirect_of_the_token_service() {
     for target in ["https://elsewhere.example.net/token", "http://auth.example.net:8080/token"] {
         for login in [Login::password("canary", PASSWORD), Login::identity_token(PASSWORD)] {
             let (transport, log) = network(move |seen| match seen.authority.as_str() {
@@ -269,14 +276,14 @@ async fn a_token_service_that_redirects_does_not_take_the_login_along() {
             assert!(error.contains("redirect"), "{error}");
             for seen in log.all() {
                 let is_service = seen.origin() == "https://auth.example.net:443";
-                assert!(is_service || !seen.shows(PASSWORD), "{seen:?}");
+                assert!(is_service || !seen.contains_secret(PASSWORD), "{seen:?}");
             }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_service_may_redirect_within_itself_and_strangers_anywhere() {
+async fn follows_token_redirects_within_the_origin_or_without_a_login() {
     for (login, target) in [
         (Some(Login::password("canary", PASSWORD)), "/v2/token"),
         (None, "https://elsewhere.example.net/v2/token"),
@@ -297,7 +304,7 @@ async fn a_token_service_may_redirect_within_itself_and_strangers_anywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_store_behind_ecr_never_sees_its_password() {
+async fn sends_no_ecr_password_to_the_object_store() {
     const ECR: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
     let (transport, log) = network(|seen| match seen.path.as_str() {
         "/hop/3" => answer(200, &[], "blob"),

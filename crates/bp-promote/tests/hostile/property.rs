@@ -1,4 +1,4 @@
-//! Whatever a registry answers, a login reaches that registry and the token service that it named, and nobody else.
+//! Property test: whatever the servers respond, a login is sent only to its registry and that registry's token service.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -20,11 +20,11 @@ use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use crate::net::*;
 
-/// The logins, and the token that they are exchanged for.
+/// The login, and the token that it is exchanged for.
 const SECRET: &str = "canary-of-the-login";
 const GRANTED: &str = "canary-of-the-token";
 
-/// A registry's name, its origin with the port written out, its host, and whether it is on loopback.
+/// A registry: its name, its origin with explicit port, its host, and whether it is on loopback.
 const REGISTRIES: [(&str, &str, &str, bool); 9] = [
     ("registry.example.com", "https://registry.example.com:443", "registry.example.com", false),
     ("Registry.Example.COM", "https://registry.example.com:443", "registry.example.com", false),
@@ -42,7 +42,7 @@ const REGISTRIES: [(&str, &str, &str, bool); 9] = [
     ("[::1]:5000", "http://[::1]:5000", "[::1]", true),
 ];
 
-/// Where a redirect, an upload or a list may be said to go on. `OWN` is the registry's origin, `HOST` its host.
+/// Targets of redirects, uploads and lists. `OWN` is the registry's origin, `HOST` its host.
 const TARGETS: [&str; 22] = [
     "/own",
     "own/relative?n=1",
@@ -68,7 +68,7 @@ const TARGETS: [&str; 22] = [
     "https://[",
 ];
 
-/// Realms, and whether a public registry and one on loopback may have its login sent there.
+/// Realms with their origin, and whether a public registry and one on loopback may send the login there.
 const REALMS: [(&str, &str, bool, bool); 12] = [
     ("https://auth.example.net/token", "https://auth.example.net:443", true, true),
     ("https://AUTH.example.net:443/token", "https://auth.example.net:443", true, true),
@@ -84,7 +84,7 @@ const REALMS: [(&str, &str, bool, bool); 12] = [
     ("https://auth.example.net:99999/token", "https://auth.example.net:443", false, false),
 ];
 
-/// What a server does with one request, whoever it is.
+/// How a server responds to a request.
 #[derive(Debug, Clone, Copy)]
 enum Move {
     Redirect(usize),
@@ -109,15 +109,15 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     vec(one, 0..8)
 }
 
-/// The servers of the whole network.
+/// All servers of the network.
 struct Servers {
     registry: usize,
     moves: Mutex<VecDeque<Move>>,
-    /// Where the token service redirects to, if it does.
+    /// The redirects of the token service, if any.
     tokens: Mutex<VecDeque<Option<usize>>>,
-    /// The origins of token services that the registry itself named, and may.
+    /// The permitted origins of token services that the registry itself announced.
     named: Mutex<HashSet<String>>,
-    /// Those of them that have redirected within themselves.
+    /// Those of them that have redirected within their own origin.
     moved: Mutex<HashSet<String>>,
 }
 
@@ -127,7 +127,7 @@ impl Servers {
         TARGETS[at].replace("OWN", own).replace("HOST", host)
     }
 
-    fn answer(&self, seen: &Seen) -> Response<Body> {
+    fn answer(&self, seen: &RecordedRequest) -> Response<Body> {
         if seen.path == "/token" {
             return match self.tokens.lock().unwrap().pop_front().flatten() {
                 Some(at) => {
@@ -165,7 +165,7 @@ impl Servers {
     }
 }
 
-/// One use of the client; how it ends does not matter.
+/// One operation of the client; its result does not matter.
 async fn operate(client: &bp_promote::RegistryClient, registry: &str, operation: usize) {
     let repository = client.repository(&format!("{registry}/shop/web").parse().unwrap());
     let tag = Reference::Tag("v1".parse().unwrap());
@@ -197,7 +197,7 @@ async fn operate(client: &bp_promote::RegistryClient, registry: &str, operation:
 }
 
 #[test]
-fn a_login_reaches_its_registry_and_the_token_service_that_this_names() {
+fn sends_logins_only_to_the_registry_and_its_token_service() {
     let runner = |config| {
         TestRunner::new_with_rng(
             config,
@@ -243,17 +243,23 @@ fn a_login_reaches_its_registry_and_the_token_service_that_this_names() {
             let is_service =
                 (seen.path == "/token" || moved.contains(&seen.origin())) && named.contains(&seen.origin());
             if seen.origin() == origin {
-                *own.lock().unwrap() += usize::from(seen.shows(SECRET) || seen.shows(GRANTED));
+                *own.lock().unwrap() +=
+                    usize::from(seen.contains_secret(SECRET) || seen.contains_secret(GRANTED));
                 continue;
             }
-            prop_assert!(!seen.shows(GRANTED), "the token went to {}: {:?}", seen.origin(), seen);
             prop_assert!(
-                is_service || !seen.shows(SECRET),
-                "the login went to {}: {:?}",
+                !seen.contains_secret(GRANTED),
+                "the token was sent to {}: {:?}",
                 seen.origin(),
                 seen
             );
-            *services.lock().unwrap() += usize::from(seen.shows(SECRET));
+            prop_assert!(
+                is_service || !seen.contains_secret(SECRET),
+                "the login was sent to {}: {:?}",
+                seen.origin(),
+                seen
+            );
+            *services.lock().unwrap() += usize::from(seen.contains_secret(SECRET));
         }
         Ok(())
     });

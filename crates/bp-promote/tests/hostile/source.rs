@@ -1,4 +1,4 @@
-//! A source that a test writes, and a destination that takes everything.
+//! A source defined by the test, and a destination that accepts everything.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) fn of(client: &RegistryClient, host: &str) -> RepositoryClient {
     client.repository(&format!("{host}/shop/web").parse().unwrap())
 }
 
-/// A registry that is empty and takes everything.
-pub(crate) fn takes_all(seen: &Seen) -> Response<Body> {
+/// An empty registry that accepts everything.
+pub(crate) fn accept_all(seen: &RecordedRequest) -> Response<Body> {
     match seen.method.as_str() {
         "POST" => answer(202, &[("location", "/u/1")], ""),
         "PUT" => answer(201, &[], ""),
@@ -39,13 +39,13 @@ pub(crate) fn takes_all(seen: &Seen) -> Response<Body> {
     }
 }
 
-/// A client whose source is served by `source`; every other host is empty and takes everything.
+/// A client whose source is served by `source`; all other hosts are empty and accept everything.
 pub(crate) fn client(
-    source: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
+    source: impl Fn(&RecordedRequest) -> Response<Body> + Send + Sync + 'static,
 ) -> (RegistryClient, Log) {
     let (transport, log) = network(move |seen| match seen.authority.starts_with(SRC) {
         true => source(seen),
-        false => takes_all(seen),
+        false => accept_all(seen),
     });
     (builder(transport).credentials(Anonymous).build().unwrap(), log)
 }
@@ -59,8 +59,8 @@ pub(crate) async fn promote(client: &RegistryClient) -> Result<CopyReport, CopyE
     copy(from, to, CopyOptions::default().referrers()).await
 }
 
-/// An error with all of its causes.
-pub(crate) fn told(error: &dyn std::error::Error) -> String {
+/// An error with all its causes.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -78,7 +78,7 @@ pub(crate) fn index(of: &[Value]) -> String {
     json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": of }).to_string()
 }
 
-/// A body that gives a byte each three seconds, for ever.
+/// A body that sends a byte every three seconds, without end.
 pub(crate) fn trickle(text: &'static str) -> Body {
     pieces(stream::iter(text.bytes().chain(std::iter::repeat(b' '))).then(|byte| async move {
         tokio::time::sleep(Duration::from_secs(3)).await;

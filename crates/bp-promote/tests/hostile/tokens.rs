@@ -1,4 +1,4 @@
-//! What a token service answers.
+//! Responses of token services.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn accepts_token_lifetimes_of_every_kind() {
         ("300.0", 1),
         ("\"300\"", 1),
         ("300", 1),
-        // None that could be meant: as if it were not said.
+        // Invalid lifetimes are treated as absent.
         ("-1", 1),
         ("0", 1),
         ("-9223372036854775808", 1),
@@ -47,7 +47,7 @@ async fn accepts_token_lifetimes_of_every_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rejects_answers_without_a_usable_token() {
+async fn rejects_responses_without_a_valid_token() {
     let long = format!(r#"{{"token":"{}"}}"#, "a".repeat(2 << 20));
     for body in ["null", "[]", "[\"t\"]", "\"t\"", "{}", r#"{"token":"a\nb"}"#, r#"{"token":5}"#, "", &long] {
         let body = body.to_owned();
@@ -57,7 +57,7 @@ async fn rejects_answers_without_a_usable_token() {
             _ => answer(401, &[("www-authenticate", "Bearer realm=\"/token\"")], ""),
         });
         let client = builder(transport).credentials(Anonymous).build().unwrap();
-        let error = told(&of(&client, SRC).manifest(&tag()).await.unwrap_err());
+        let error = error_chain(&of(&client, SRC).manifest(&tag()).await.unwrap_err());
         assert!(error.contains("token"), "{shown}: {error}");
         assert!(error.len() < 500, "{shown}");
         assert!(log.count() <= 6, "{shown}: {}", log.count());
@@ -65,7 +65,7 @@ async fn rejects_answers_without_a_usable_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_trickles_ends() {
+async fn limits_the_time_of_slow_token_responses() {
     let (transport, _) = network(|seen| match seen.path.as_str() {
         "/token" => Response::new(trickle("{")),
         _ => answer(401, &[("www-authenticate", "Bearer realm=\"/token\"")], ""),

@@ -1,4 +1,4 @@
-//! Random images: everything that a copy must carry, made and judged without the code under test.
+//! Random images with everything that a copy must preserve, built and checked without the code under test.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Manifests and blobs that belong together.
+/// Manifests and blobs of an image or of its referrers.
 #[derive(Default)]
 pub(crate) struct Content {
     manifests: Vec<(String, Bytes)>,
@@ -55,28 +55,28 @@ impl Content {
     }
 }
 
-/// An image or index, and what is attached to it.
+/// An image or index with its referrers.
 #[derive(Default)]
 pub(crate) struct Graph {
     pub(crate) top: String,
     pub(crate) nested: bool,
     image: Content,
     attached: Content,
-    /// Digests of subjects and of what refers to them.
+    /// Pairs of a subject's digest and a referrer's digest.
     pub(crate) referrers: Vec<(String, String)>,
-    /// Tags of cosign and what they name.
+    /// Pairs of a cosign tag and the digest that it points to.
     pub(crate) cosign: Vec<(String, String)>,
 }
 
 impl Graph {
-    /// Graphs that are made with the same `pool` share layers.
+    /// Builds a random graph. Graphs with the same `pool` share layers.
     pub(crate) fn random(random: &mut Rng, pool: u64) -> Self {
         let mut graph = Graph::default();
         let first = image(random, pool);
         graph.image.add(&first);
         graph.top = first.digest().to_owned();
         if random.u8(0..4) == 0 {
-            // An index in an index, beside another image.
+            // An index that contains another index.
             let other = image(random, pool);
             graph.image.add(&other);
             let children = [&first, &other].map(|image| {
@@ -93,7 +93,7 @@ impl Graph {
         graph
     }
 
-    /// Attaches something to the image, to one of its parts, or to what was attached before.
+    /// Attaches an artifact to the image, to a part of it, or to an artifact attached before.
     fn attach(&mut self, random: &mut Rng, n: usize) {
         let all: Vec<_> = self.image.manifests.iter().chain(&self.attached.manifests).collect();
         let subject = Digest::sha256(&all[random.usize(..all.len())].1).to_string();
@@ -106,7 +106,7 @@ impl Graph {
         });
         self.attached.blobs.extend([config, layer]);
         if random.u8(0..4) == 0 {
-            // Found by its name alone. Each has one `.sig`, `.att` and `.sbom`.
+            // Attached only by its tag. Each subject has at most one `.sig`, `.att` and `.sbom`.
             let tag = format!("{}.{}", subject.replace(':', "-"), ["sig", "att", "sbom"][n]);
             let digest = self.attached.push(MANIFEST, manifest.to_string());
             self.cosign.push((tag, digest));
@@ -117,11 +117,11 @@ impl Graph {
         }
     }
 
-    /// Puts all of it there under `tag`.
+    /// Stores the graph in a registry under `tag`.
     pub(crate) fn put(&self, registry: &Registry, repository: &str, tag: &str) {
         self.image.put(registry, repository);
         self.attached.put(registry, repository);
-        // As a client would have written it where there is no API for referrers.
+        // Fallback lists, as a client would write them without the referrers API.
         for subject in self.referrers.iter().map(|(subject, _)| subject).collect::<BTreeSet<_>>() {
             let of = self.referrers.iter().filter(|(other, _)| other == subject);
             let new: BTreeSet<&String> = of.map(|(_, digest)| digest).collect();
@@ -129,7 +129,7 @@ impl Graph {
             let before = registry.manifest(repository, &name).map(|list| listed(&list)).unwrap_or_default();
             let entries = before.iter().chain(new.into_iter().filter(|digest| !before.contains(*digest)));
             let entries = entries.map(|digest| {
-                let size = registry.manifest(repository, digest).expect("just put there").bytes.len();
+                let size = registry.manifest(repository, digest).expect("stored above").bytes.len();
                 json!({ "mediaType": MANIFEST, "digest": digest, "size": size })
             });
             let entries: Vec<_> = entries.collect();
@@ -143,19 +143,20 @@ impl Graph {
         registry.tag(repository, tag, &self.top);
     }
 
-    /// Some of its blobs, as a copy that was killed leaves them.
+    /// Stores some of its blobs, as a killed copy would leave them.
     pub(crate) fn put_some(&self, random: &mut Rng, registry: &Registry, repository: &str) {
         for blob in self.image.blobs.iter().filter(|_| random.bool()) {
             registry.put_blob(repository, blob.clone());
         }
     }
 
-    /// The image is there, byte for byte.
+    /// Checks that the image exists, byte for byte.
     pub(crate) fn assert_image(&self, registry: &Registry, repository: &str) {
         self.image.assert_in(registry, repository);
     }
 
-    /// What is attached is there, and is found: by the API, which lists what is stored, or else by the fallback tag.
+    /// Checks that all referrers exist and are listed: by the API, which lists stored manifests, or by the fallback
+    /// tag.
     pub(crate) fn assert_attached(&self, registry: &Registry, repository: &str, has_api: bool) {
         self.attached.assert_in(registry, repository);
         for (subject, digest) in self.referrers.iter().filter(|_| !has_api) {
@@ -169,14 +170,14 @@ impl Graph {
     }
 }
 
-/// The digests that a fallback list names.
+/// The digests in a fallback list.
 fn listed(list: &Manifest) -> Vec<String> {
     let list: Value = serde_json::from_slice(&list.bytes).expect("an index");
     let entries = list["manifests"].as_array().expect("its entries").iter();
     entries.filter_map(|entry| entry["digest"].as_str().map(str::to_owned)).collect()
 }
 
-/// An image of up to four platforms, with layers out of a pool.
+/// An image of up to four platforms, with layers from a pool.
 pub(crate) fn image(random: &mut Rng, pool: u64) -> Image {
     const PLATFORMS: [&str; 4] = ["linux/amd64", "linux/arm64", "linux/arm64/v8", "windows/amd64"];
     let platforms = &PLATFORMS[..random.usize(1..=4)];

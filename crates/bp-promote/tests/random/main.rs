@@ -1,13 +1,13 @@
-//! Random images under random faults: the end is always the same. Either the destination holds all of the image, byte
-//! for byte, or its tag did not move; and with one request in ten spoilt it gets there.
+//! Copies random images under random faults. Either the destination has the complete image, byte for byte, or its tag
+//! is unchanged; with faults in one request of ten the copy always completes.
 //!
-//! `cargo xtask soak` makes it longer. `BP_SOAK` says how many seeds, `BP_SEED` where they begin: `BP_SOAK=1 BP_SEED=<n>`
-//! repeats one.
+//! `cargo xtask soak` runs more seeds. `BP_SOAK` sets the number of seeds, `BP_SEED` the first one:
+//! `BP_SOAK=1 BP_SEED=<n>` repeats one.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
 mod graph;
-mod luck;
 mod world;
 
 use std::{collections::BTreeMap, future::Future, ops::Range, time::Duration};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, advance, timeout};
 
 use self::world::World;
 
-/// What the schedules have met, and how often. A long run meets all of [`KINDS`].
+/// How often each kind of event occurred. A long run must cover all [`KINDS`].
 type Census = BTreeMap<&'static str, u64>;
 
 const KINDS: [&str; 35] = [
@@ -38,7 +38,7 @@ const KINDS: [&str; 35] = [
     "login expired",
     "killed",
     "killed with a journal",
-    "an upload went on",
+    "an upload resumed",
     "gave up",
     "a mount",
     "a mount declined",
@@ -46,12 +46,12 @@ const KINDS: [&str; 35] = [
     "within one registry",
     "no referrers API",
     "immutable tags",
-    "gaps are taken",
+    "missing content accepted",
     "with referrers",
     "journal",
     "slow clock",
     "several images",
-    "a tag that names another image",
+    "a tag that points to another image",
     "trusting",
     "an index in an index",
     "a referrer",
@@ -59,13 +59,13 @@ const KINDS: [&str; 35] = [
     "one request in ten",
 ];
 
-/// A copy that takes longer does not end.
+/// A copy that takes longer is considered hanging.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// So many schedules meet all kinds.
-const MANY: u64 = 200;
+/// This number of seeds is expected to cover all kinds.
+const FULL_COVERAGE: u64 = 200;
 
-/// Processes one after the other, on one paused clock. When one ends, what it was doing is cut off wherever it is.
+/// Successive processes on one paused clock. When one ends, its unfinished work is aborted.
 #[derive(Default)]
 struct Processes {
     time: Duration,
@@ -85,7 +85,7 @@ impl Processes {
 }
 
 fn run(seed: u64, census: &mut Census) {
-    // Pauses between attempts are random too.
+    // Retry delays are random too.
     fastrand::seed(seed);
     let random = &mut Rng::with_seed(seed);
     let mut processes = Processes::default();
@@ -93,17 +93,17 @@ fn run(seed: u64, census: &mut Census) {
     let ledger = world.sandbox.ledger();
     let mut count = |kind, times: usize| *census.entry(kind).or_default() += times as u64;
     world.traits.iter().for_each(|kind| count(kind, 1));
-    // One request in ten: it gets there. More than that: it may give up, but never ends wrong.
+    // With faults in one request of ten the copy must complete; with more it may fail, but never with a wrong result.
     let stormy = random.u8(0..3) == 0;
     if stormy {
         let one_in = random.u32(2..8);
-        luck::spoil(random, &world.sandbox, one_in, 400_000);
-        luck::storm(random, &world.sandbox);
+        faults::inject(random, &world.sandbox, one_in, 400_000);
+        faults::storm(random, &world.sandbox);
     } else {
         count("one request in ten", 1);
-        luck::spoil(random, &world.sandbox, 10, 2_000);
+        faults::inject(random, &world.sandbox, 10, 2_000);
     }
-    // Killed some times, at any moment, and run again.
+    // Kill the copy at random times, and rerun it.
     let mut expired = 0;
     for _ in 0..random.u8(0..3) {
         let moment = Duration::from_millis(random.u64(0..20_000));
@@ -120,7 +120,7 @@ fn run(seed: u64, census: &mut Census) {
             .iter()
             .map(|entry| (&entry.endpoint, &entry.operation, &entry.path, entry.status))
             .collect();
-        panic!("it does not end; at last: {last:#?}")
+        panic!("the copy hangs; last requests: {last:#?}")
     });
     let moved = world.assert_never_wrong(done.is_ok());
     if !stormy {
@@ -134,18 +134,18 @@ fn run(seed: u64, census: &mut Census) {
         {
             match entry.status {
                 Some(401 | 403) if served => expired += 1,
-                // Who gives tokens answers whatever else is served.
+                // A token request succeeds whether or not the registry accepts the login.
                 Some(200..300) if entry.operation != "GET token" => served = true,
                 _ => {}
             }
         }
     }
     count("login expired", expired);
-    entries.iter().filter_map(luck::met).for_each(|kind| count(kind, 1));
+    entries.iter().filter_map(faults::effective_fault).for_each(|kind| count(kind, 1));
     let answered = |operation, status| {
         entries.iter().filter(|entry| entry.operation == operation && entry.status == Some(status)).count()
     };
-    count("an upload went on", answered("GET upload", 204));
+    count("an upload resumed", answered("GET upload", 204));
     count("a mount", answered("POST mount", 201));
     count("a mount declined", answered("POST mount", 202));
 
@@ -157,7 +157,7 @@ fn run(seed: u64, census: &mut Census) {
     }
 }
 
-/// The variable, or `default`.
+/// The number in an environment variable, or `default`.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
@@ -167,36 +167,36 @@ fn seeds() -> Range<u64> {
     first..first + number("BP_SOAK", 60)
 }
 
-/// Tells which seed it was.
-struct Told(u64);
+/// Prints the seed of a failed run.
+struct PrintSeedOnPanic(u64);
 
-impl Drop for Told {
-    #[allow(clippy::print_stderr, reason = "what a failed test says")]
+impl Drop for PrintSeedOnPanic {
+    #[allow(clippy::print_stderr, reason = "output of a failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("BP_SOAK=1 BP_SEED={} repeats it", self.0);
+            eprintln!("BP_SOAK=1 BP_SEED={} repeats this run", self.0);
         }
     }
 }
 
 #[test]
-#[allow(clippy::print_stdout, reason = "for the long run to tell")]
+#[allow(clippy::print_stdout, reason = "cargo xtask soak prints this")]
 fn random_graphs_under_random_faults() {
     let (seeds, mut census) = (seeds(), Census::new());
     for seed in seeds.clone() {
-        let _told = Told(seed);
+        let _print_seed = PrintSeedOnPanic(seed);
         run(seed, &mut census);
     }
-    let told: Vec<_> = census.iter().map(|(kind, times)| format!("{kind} {times}")).collect();
-    println!("met: {}", told.join(", "));
-    if seeds.end - seeds.start >= MANY {
+    let counts: Vec<_> = census.iter().map(|(kind, times)| format!("{kind} {times}")).collect();
+    println!("met: {}", counts.join(", "));
+    if seeds.end - seeds.start >= FULL_COVERAGE {
         for kind in KINDS {
-            assert!(census.get(kind).is_some_and(|times| *times > 0), "never met: {kind}");
+            assert!(census.get(kind).is_some_and(|times| *times > 0), "never occurred: {kind}");
         }
     }
 }
 
-/// Four platforms of eight layers, four of them shared.
+/// Four platforms with eight layers each, four of them shared.
 fn multi(size: usize) -> Image {
     const PLATFORMS: [&str; 4] = ["linux/amd64", "linux/arm64", "linux/s390x", "linux/ppc64le"];
     let mut random = Rng::with_seed(4);
@@ -217,15 +217,15 @@ fn multi(size: usize) -> Image {
 }
 
 #[test]
-fn twenty_copies_with_one_request_in_ten_spoilt_all_finish() {
+fn twenty_copies_complete_with_faults_in_one_request_of_ten() {
     const SIZE: usize = 64 << 10;
     let image = multi(SIZE);
     for seed in 0..20 {
-        let _told = Told(seed);
+        let _print_seed = PrintSeedOnPanic(seed);
         Processes::default().run(async {
             let world = common::World::plain();
             world.push(&image);
-            luck::tenth(&mut Rng::with_seed(seed), &world.sandbox, SIZE as u64);
+            faults::one_in_ten(&mut Rng::with_seed(seed), &world.sandbox, SIZE as u64);
             world.copy().await.unwrap_or_else(|error| panic!("copy {seed}: {error:?}"));
             world.assert_copied(&image);
         });

@@ -1,4 +1,4 @@
-//! Registries, what is to be copied between them, and how; and what must be true whenever somebody looks.
+//! A random scenario: registries, images to copy, options; and the invariants that must hold at any time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -34,13 +34,13 @@ fn options(random: &mut Rng) -> RegistryOptions {
         options = options.absolute_locations().validator_lag(Duration::from_millis(random.u64(0..500)));
     }
     if random.u8(0..3) == 0 {
-        // So short that they expire in the middle of a copy.
+        // Short enough to expire during a copy.
         options = options.auth(Auth::token("ci", "s3cret", Duration::from_secs(random.u64(1..20))));
     }
     options
 }
 
-/// ECR's passwords, which expire; or else the one that the token service takes.
+/// ECR's passwords, which expire, or a fixed login.
 #[derive(Clone)]
 struct Passwords {
     ecr: Option<(Arc<Registry>, Duration)>,
@@ -66,26 +66,26 @@ impl CredentialSource for Passwords {
 struct Wanted {
     graph: Graph,
     tag: String,
-    /// The repository where it goes.
+    /// The destination repository.
     to: &'static str,
-    /// What the destination's tag names before the copy.
+    /// What the destination's tag points to before the copy.
     before: Option<String>,
 }
 
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     passwords: Passwords,
-    /// The registry where all goes: another one, or the source's own.
+    /// The destination registry; may be the source's.
     host: &'static str,
     has_api: bool,
-    /// The clock of the client stands still: it does not see that a login expires.
+    /// Whether the client's clock is frozen, so that it does not notice when a login expires.
     slow_clock: bool,
     images: Vec<Wanted>,
     source_tags: BTreeMap<String, String>,
     options: CopyOptions,
     with_referrers: bool,
     journal: Option<TempDir>,
-    /// What this world has that others have not.
+    /// The kinds of events that this scenario covers.
     pub(crate) traits: Vec<&'static str>,
 }
 
@@ -100,10 +100,10 @@ impl World {
         let ecr = draw(random, 4, "ECR");
         let within = !ecr && draw(random, 5, "within one registry");
         let has_api = ecr || !draw(random, 3, "no referrers API");
-        // A fallback tag is a tag that moves.
+        // A fallback tag has to be moved.
         let immutable = !within && draw(random, 4, "immutable tags");
         let with_referrers = !immutable && draw(random, 2, "with referrers");
-        let gaps = !ecr && draw(random, 2, "gaps are taken");
+        let gaps = !ecr && draw(random, 2, "missing content accepted");
         let slow_clock = draw(random, 3, "slow clock");
         let journal = draw(random, 2, "journal").then(|| tempfile::tempdir().unwrap());
 
@@ -138,7 +138,7 @@ impl World {
             let (tag, repository) = (format!("v{n}"), TO[random.usize(0..2)]);
             graph.put(&from, FROM, &tag);
             let mut before = None;
-            if !immutable && draw(random, 3, "a tag that names another image") {
+            if !immutable && draw(random, 3, "a tag that points to another image") {
                 let old = image(random, pool);
                 to.push(&old, repository, &tag);
                 before = Some(old.digest().to_owned());
@@ -179,7 +179,7 @@ impl World {
         self.journal.is_some()
     }
 
-    /// What another process would have: nothing is known but what the journal says.
+    /// The client of a new process: it shares only the journal.
     pub(crate) fn client(&self) -> RegistryClient {
         let (clock, slow) = (self.sandbox.clock().clone(), self.slow_clock);
         let start = clock.now();
@@ -194,7 +194,7 @@ impl World {
         builder.build().unwrap()
     }
 
-    /// Copies all, and tells whether nothing had to be done.
+    /// Copies all images; returns whether nothing had to be changed.
     pub(crate) async fn copy(&self, client: &RegistryClient) -> Result<bool, CopyError> {
         let pairs = self.images.iter().map(|wanted| {
             let image = |host, repository: &str| {
@@ -220,25 +220,25 @@ impl World {
         Ok(outcomes.iter().all(|outcome| *outcome == CopyOutcome::Unchanged))
     }
 
-    /// Each tag names what it named, or all of its image, and nothing has happened to the source. Whether all tags have
-    /// moved. `done`: a copy has said that all is there.
+    /// Checks that each tag points to what it pointed to before or to its complete image, and that the source is
+    /// unchanged. Returns whether all tags have moved. `done`: a copy has reported success.
     pub(crate) fn assert_never_wrong(&self, done: bool) -> bool {
         assert_eq!(self.sandbox.registry(SRC).tags(FROM), self.source_tags, "the source was changed");
         let registry = self.sandbox.registry(self.host);
         let moved = self.images.iter().map(|Wanted { graph, tag, to, before }| {
             let now = registry.tags(to).get(tag).cloned();
             if now.as_ref() != Some(&graph.top) {
-                assert_eq!(&now, before, "{to}:{tag} names something else");
+                assert_eq!(&now, before, "{to}:{tag} points to something else");
                 return false;
             }
             graph.assert_image(&registry, to);
-            // A tag that named the image before does not tell whether what is attached is there.
+            // A tag that pointed to the image before does not imply that its referrers exist.
             if self.with_referrers && (done || now != *before) {
                 graph.assert_attached(&registry, to, self.has_api);
             }
             true
         });
-        // Each is looked at.
+        // Collect first, so that each image is checked.
         let moved: Vec<bool> = moved.collect();
         moved.into_iter().all(|moved| moved)
     }

@@ -106,7 +106,7 @@ impl Way<'_> {
 }
 
 fn copies(way: &Way<'_>) -> Result<String> {
-    way.run("an_index_is_copied_twice_and_through_a_layout")?;
+    way.run("copies_an_index_twice_and_through_a_layout")?;
     way.same("copied/web")?;
     way.same("layout/web")?;
     Ok(String::new())
@@ -127,7 +127,7 @@ fn archives(way: &Way<'_>) -> Result<String> {
     }
     let theirs = format!("oci-archive:{}:1", place("theirs.tar").display());
     copy(&format!("docker://{}/shop/web:1", way.source), &theirs)?;
-    way.run("an_archive_is_written_for_another_tool_and_its_own_is_read")?;
+    way.run("exchanges_archives_with_another_tool")?;
     way.same("theirs/web")?;
     let ours = format!("oci-archive:{}:1", place("ours.tar").display());
     copy(&ours, &format!("docker://{}/ours/web:1", way.target))?;
@@ -143,7 +143,7 @@ fn refers(way: &Way<'_>) -> Result<String> {
     let file = document.to_string_lossy();
     let kind = "application/spdx+json";
     way.regctl(&["artifact", "put", "--artifact-type", kind, "--subject", &source, "-f", &file])?;
-    way.run("what_refers_to_an_image_is_copied_with_it")?;
+    way.run("copies_referrers_of_an_image")?;
     way.same("referred/web")?;
     let listed = |image: &str| way.regctl(&["artifact", "list", "--format", "{{json .Descriptors}}", image]);
     ensure!(listed(&source)? == listed(&target)?, "regctl lists other referrers at {target}");
@@ -154,7 +154,7 @@ fn refers(way: &Way<'_>) -> Result<String> {
 }
 
 fn misses(way: &Way<'_>) -> Result<String> {
-    way.run("what_is_missing_at_the_source_changes_nothing")?;
+    way.run("a_missing_source_image_changes_nothing")?;
     let mut list = way.world.crane(&["ls", &format!("{}/missing/web", way.target)]);
     let listed = command::ended_within(LIMIT, &mut list)?;
     ensure!(listed.stdout.trim().is_empty(), "a copy of nothing left {:?}", listed.stdout);

@@ -1,4 +1,4 @@
-//! Amazon ECR's own API: logins, and which layers are there.
+//! Amazon ECR's own API: logins and layer checks.
 
 use std::{collections::HashMap, fmt};
 
@@ -15,9 +15,9 @@ use crate::registry::{
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
 
-/// The clients of registries of Amazon ECR, each with its own role, so that source and destination may be in different
-/// accounts and regions. They give the logins and, [told to the client](crate::registry::RegistryClientBuilder::ecr), say which
-/// layers are there: up to a hundred with one call.
+/// One client per Amazon ECR registry, each with its own role, so that source and destination may be in different
+/// accounts and regions. They provide logins and, when [passed to the client
+/// builder](crate::registry::RegistryClientBuilder::ecr), check up to 100 layers with one call.
 ///
 /// # Permissions
 /// `ecr:GetAuthorizationToken` on `*`, `ecr:BatchCheckLayerAvailability` on the repositories.
@@ -25,12 +25,12 @@ const OPERATION: &str = "ecr:GetAuthorizationToken";
 pub struct EcrClients(HashMap<Registry, Client>);
 
 impl EcrClients {
-    /// None yet.
+    /// An empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a registry with its client, whose region must be the registry's.
+    /// Adds a registry with its client, which must be configured for the registry's region.
     pub fn with(mut self, registry: Registry, client: Client) -> Self {
         self.0.insert(registry, client);
         self
@@ -69,15 +69,17 @@ async fn fetch(client: &Client) -> Result<Login, CredentialError> {
         retryable: false,
         source: reason.into(),
     };
-    let data =
-        answer.authorization_data().first().ok_or_else(|| malformed("it has no authorization data"))?;
-    let token = data.authorization_token().ok_or_else(|| malformed("it has no token"))?;
+    let data = answer
+        .authorization_data()
+        .first()
+        .ok_or_else(|| malformed("the response has no authorization data"))?;
+    let token = data.authorization_token().ok_or_else(|| malformed("the response has no token"))?;
     let decoded = BASE64_STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let login = decoded
         .as_deref()
         .and_then(|text| text.split_once(':'))
         .map(|(user, password)| Login::password(user, password))
-        .ok_or_else(|| malformed("its token is not user:password in base64"))?;
+        .ok_or_else(|| malformed("the token is not user:password in base64"))?;
     let expires_at = data.expires_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
     Ok(match expires_at {
         Some(at) => login.until(at),

@@ -1,4 +1,4 @@
-//! Which layers a repository of Amazon ECR has: many of them in one call.
+//! Batched layer checks in Amazon ECR.
 
 use std::{
     collections::HashSet,
@@ -12,33 +12,33 @@ use tokio::sync::oneshot;
 
 use crate::store::RequestCounter;
 
-/// Gathers the questions of a moment into one BatchCheckLayerAvailability.
+/// Collects concurrent layer checks into one BatchCheckLayerAvailability call.
 pub(in crate::registry) struct LayerChecks {
     client: Client,
     repository: Repository,
-    waiting: Mutex<Vec<Question>>,
+    waiting: Mutex<Vec<PendingCheck>>,
 }
 
-struct Question {
+struct PendingCheck {
     digest: Digest,
     answer: oneshot::Sender<bool>,
 }
 
 impl LayerChecks {
-    /// As many as one call takes.
-    const MOST: usize = 100;
-    /// How long the first question waits for others.
-    const MOMENT: Duration = Duration::from_millis(10);
+    /// The maximum number of digests per call.
+    const MAX_DIGESTS: usize = 100;
+    /// How long the first check waits for others to join its call.
+    const WINDOW: Duration = Duration::from_millis(10);
 
     pub(in crate::registry) fn new(client: Client, repository: Repository) -> Arc<Self> {
         Arc::new(LayerChecks { client, repository, waiting: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PendingCheck>> {
         lock(&self.waiting)
     }
 
-    /// Whether the layer is there. `None` when the API does not tell, and the registry has to be asked.
+    /// Whether the layer exists. `None` if the API call failed, and the registry has to be asked.
     pub(in crate::registry) async fn has(
         self: &Arc<Self>,
         digest: &Digest,
@@ -47,41 +47,41 @@ impl LayerChecks {
         let (answer, answered) = oneshot::channel();
         let waiting = {
             let mut waiting = self.lock();
-            waiting.push(Question { digest: digest.clone(), answer });
+            waiting.push(PendingCheck { digest: digest.clone(), answer });
             waiting.len()
         };
-        // The call is made on a task of its own: who asked first may be gone before the others have their answer.
+        // The call runs in its own task, since the first caller may be cancelled before the others have their result.
         let (checks, requests) = (Arc::clone(self), requests.clone());
         match waiting {
             1 => drop(tokio::spawn(async move {
-                tokio::time::sleep(Self::MOMENT).await;
-                checks.ask(&requests).await;
+                tokio::time::sleep(Self::WINDOW).await;
+                checks.send_batch(&requests).await;
             })),
-            Self::MOST => drop(tokio::spawn(async move { checks.ask(&requests).await })),
+            Self::MAX_DIGESTS => drop(tokio::spawn(async move { checks.send_batch(&requests).await })),
             _ => {}
         }
         answered.await.ok()
     }
 
-    async fn ask(&self, requests: &RequestCounter) {
-        let questions = {
+    async fn send_batch(&self, requests: &RequestCounter) {
+        let pending = {
             let mut waiting = self.lock();
-            let most = waiting.len().min(Self::MOST);
-            waiting.drain(..most).collect::<Vec<_>>()
+            let count = waiting.len().min(Self::MAX_DIGESTS);
+            waiting.drain(..count).collect::<Vec<_>>()
         };
-        if questions.is_empty() {
+        if pending.is_empty() {
             return;
         }
         requests.add();
         let account = self.repository.registry().ecr().map(|(account, _)| account.to_owned());
         let call = self.client.batch_check_layer_availability().set_registry_id(account);
         let call = call.repository_name(self.repository.path());
-        let digests = questions.iter().map(|question| question.digest.to_string()).collect();
+        let digests = pending.iter().map(|question| question.digest.to_string()).collect();
         let answer = match call.set_layer_digests(Some(digests)).send().await {
             Ok(answer) => answer,
             Err(error) => {
                 let repository = &self.repository;
-                tracing::debug!(%error, %repository, "layers cannot be checked together");
+                tracing::debug!(%error, %repository, "failed to check layers in a batch");
                 return;
             }
         };
@@ -93,10 +93,10 @@ impl LayerChecks {
             .filter(|layer| layer.layer_availability() == Some(&LayerAvailability::Available))
             .filter_map(|layer| layer.layer_digest())
             .collect();
-        for Question { digest, answer } in
-            questions.into_iter().filter(|q| !failed.contains(q.digest.as_str()))
+        for PendingCheck { digest, answer } in
+            pending.into_iter().filter(|q| !failed.contains(q.digest.as_str()))
         {
-            // Who asked may have gone.
+            // The caller may have been cancelled.
             let _ = answer.send(available.contains(digest.as_str()));
         }
     }

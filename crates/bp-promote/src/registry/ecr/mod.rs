@@ -1,4 +1,4 @@
-//! Amazon ECR: what is known of its registries, and its own API.
+//! Amazon ECR: the profile of its registries, and its own API.
 
 #[cfg(feature = "ecr")]
 mod clients;
@@ -19,7 +19,7 @@ use super::{
     profile::{Quota, RegistryProfile},
 };
 
-/// The profile of its registries.
+/// The profile of Amazon ECR registries.
 pub(super) fn profile(registry: &Registry) -> Option<RegistryProfile> {
     registry.ecr()?;
     Some(RegistryProfile {
@@ -29,7 +29,7 @@ pub(super) fn profile(registry: &Registry) -> Option<RegistryProfile> {
     })
 }
 
-/// The published default quotas for one account and region, by the API action that a request counts as.
+/// The published default quotas per account and region, by the API action that a request counts as.
 fn quota(method: &Method, path: &str) -> Option<Quota> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let (name, rate) = match *method {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_count_as_the_action_of_the_api() {
+    fn maps_requests_to_api_actions() {
         for (method, path, action) in [
             (Method::HEAD, "/v2/shop/web/manifests/v1", Some("BatchGetImage")),
             (Method::PUT, "/v2/shop/web/manifests/v1", Some("PutImage")),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_own_registries_have_the_profile() {
+    fn applies_only_to_ecr_registries() {
         let known = |host: &str| profile(&host.parse().unwrap()).is_some();
         assert!(known("111111111111.dkr.ecr.eu-central-1.amazonaws.com"));
         assert!(!known("ghcr.io"));

@@ -1,6 +1,6 @@
-//! Amazon ECR's own upload: in parts, of which it tells what it has.
+//! Multi-part uploads through Amazon ECR's own API, which reports the parts it has.
 //!
-//! Not proven against AWS itself, only against the sandbox's model of it.
+//! Not tested against AWS itself, only against the sandbox's model of it.
 
 use std::{error::Error as StdError, ops::RangeInclusive};
 
@@ -21,41 +21,41 @@ use crate::{
     store::{BlobStream, PutError, StoreError, Stored},
 };
 
-/// How the journal names an upload that has no URL.
+/// The scheme that marks an upload id in the journal, since such an upload has no URL.
 const SCHEME: &str = "ecr:";
 
-/// One upload under way.
+/// An upload in progress.
 struct Parts<'a> {
     repository: &'a RepositoryClient,
     client: &'a Client,
     blob: &'a Descriptor,
     id: String,
-    /// Where the next part starts.
+    /// The offset of the next part.
     at: u64,
 }
 
 impl RepositoryClient {
-    /// The client of Amazon ECR, when the blob is to go there in parts.
+    /// The Amazon ECR client, if the blob is to be uploaded in parts.
     pub(in crate::registry) fn parts_for(&self, blob: &Descriptor) -> Option<&Client> {
         let wanted = self.client.0.ecr_parts && blob.size > 0;
         self.client.0.ecr.of(self.repository.registry()).filter(|_| wanted)
     }
 
-    /// Stores a blob in parts. One part is held in memory.
+    /// Stores a blob in parts. Holds one part in memory.
     pub(in crate::registry) async fn put_in_parts(
         &self,
         blob: &Descriptor,
         client: &Client,
         source: BoxFuture<'_, Result<BlobStream, StoreError>>,
     ) -> Result<Stored, PutError> {
-        let there = self.repository.to_string();
+        let repository = self.repository.to_string();
         let journal = self.client.0.journal.as_ref();
-        let open = journal.and_then(|journal| journal.upload(&there, &blob.digest));
+        let open = journal.and_then(|journal| journal.upload(&repository, &blob.digest));
         let known = open.and_then(|Upload { location, offset }| {
             let id = location.strip_prefix(SCHEME)?.to_owned();
             (offset <= blob.size).then_some((id, offset))
         });
-        // Who goes on does not know the size of the parts: it is what ECR has given for years.
+        // The part size of a resumed upload is not known: assume the size that ECR has always returned.
         let (id, at, size) = match known {
             Some((id, at)) => (id, at, Self::PART),
             None => {
@@ -69,13 +69,13 @@ impl RepositoryClient {
             && !matches!(&done, Err(PutError::Source(_)))
             && !matches!(&done, Err(PutError::Destination(error)) if error.is_retryable())
         {
-            journal.close_upload(&there, &blob.digest);
+            journal.close_upload(&repository, &blob.digest);
         }
         done
     }
 
     const PART: usize = 10 << 20;
-    /// Amazon ECR takes no parts that are smaller, except the last; and one part is held in memory.
+    /// Amazon ECR rejects smaller parts, except for the last; the upper limit bounds the memory for one part.
     const PARTS: RangeInclusive<usize> = 5 << 20..=64 << 20;
 
     async fn initiate(&self, client: &Client) -> Result<(String, usize), RegistryError> {
@@ -90,7 +90,7 @@ impl RepositoryClient {
                 let size = size.unwrap_or(Self::PART).clamp(*Self::PARTS.start(), *Self::PARTS.end());
                 Ok((id.to_owned(), size))
             }
-            None => Err(self.service(ACTION, false, "it names no upload".into())),
+            None => Err(self.service(ACTION, false, "the response has no upload id".into())),
         }
     }
 
@@ -103,7 +103,7 @@ impl RepositoryClient {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
         let error = AwsError::of(&error);
-        // An upload that is gone, or holds something else, is begun again.
+        // An upload that has expired or has other content is restarted.
         let again = ["UploadNotFoundException", "InvalidLayerPartException", "InvalidLayerException"];
         let retryable = error.kind().is_retryable() || error.code().is_some_and(|code| again.contains(&code));
         self.service(action, retryable, error.into())
@@ -121,16 +121,16 @@ impl RepositoryClient {
 
 impl Parts<'_> {
     async fn send_all(&mut self, mut stream: BlobStream, size: usize) -> Result<Stored, PutError> {
-        let mut held = BytesMut::new();
+        let mut buffer = BytesMut::new();
         while let Some(piece) = stream.next().await {
-            held.extend_from_slice(&piece.map_err(PutError::Source)?);
-            while held.len() >= size {
-                let part = held.split_to(size).freeze();
+            buffer.extend_from_slice(&piece.map_err(PutError::Source)?);
+            while buffer.len() >= size {
+                let part = buffer.split_to(size).freeze();
                 self.send(part).await.map_err(destination)?;
             }
         }
-        if !held.is_empty() {
-            self.send(held.freeze()).await.map_err(destination)?;
+        if !buffer.is_empty() {
+            self.send(buffer.freeze()).await.map_err(destination)?;
         }
         self.complete().await.map_err(destination)?;
         Ok(Stored::Uploaded)
@@ -145,7 +145,7 @@ impl Parts<'_> {
         self.repository.context(&self.repository.push).count();
         if let Err(error) = call.send().await {
             let error = self.repository.failed("ecr:UploadLayerPart", error);
-            // What ECR has is not what the journal says: it is not asked about this upload again.
+            // ECR's state differs from the journal's: do not resume this upload again.
             self.forget();
             return Err(error);
         }
@@ -163,7 +163,7 @@ impl Parts<'_> {
         self.repository.context(&self.repository.push).count();
         match call.layer_digests(self.blob.digest.as_str()).send().await {
             Ok(_) => Ok(()),
-            // Somebody was faster with the same layer.
+            // Another client has uploaded the same layer.
             Err(error) if error.code() == Some("LayerAlreadyExistsException") => Ok(()),
             Err(error) => {
                 self.forget();

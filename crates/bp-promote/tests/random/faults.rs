@@ -1,4 +1,4 @@
-//! What goes wrong, at random.
+//! Random faults.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use fastrand::Rng;
 
 use crate::common::{DST, SRC};
 
-/// What a registry says in a storm.
+/// The body of throttling responses in a storm.
 const SLOW_DOWN: &str = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#;
 
-/// 429, 500, 502, 503, 504, reset, lost answer, body cut, byte flipped, silence; of a body at this offset.
+/// A random fault: an error status, a reset, a lost response, a truncated, corrupted or stalled body at this offset.
 fn effect(random: &mut Rng, at: u64) -> Effect {
     let answer = |status, body: &str| Effect::Answer { status, headers: Vec::new(), body: body.into() };
     match random.u8(0..8) {
@@ -29,37 +29,39 @@ fn effect(random: &mut Rng, at: u64) -> Effect {
     }
 }
 
-/// Spoils about one request in `one_in` on both sides, for a long time.
+/// Injects faults into about one request in `one_in` on both sides, over many requests.
 ///
-/// Lists have no digest, nor has a manifest on its way to a tag: that those come over unspoilt is TLS's business, so that
-/// only content is corrupted.
-pub(crate) fn spoil(random: &mut Rng, sandbox: &Sandbox, one_in: u32, largest: u64) {
+/// Only content with a digest is corrupted: the integrity of lists, and of a manifest that is pushed to a tag, is left
+/// to TLS.
+pub(crate) fn inject(random: &mut Rng, sandbox: &Sandbox, one_in: u32, largest: u64) {
     for host in [SRC, DST] {
-        let strike = |random: &mut Rng, one_in: u32, fault: &dyn Fn(&mut Rng) -> Fault| {
-            let mut passed = 0;
-            while passed < 2_000 {
-                passed += random.u32(0..2 * one_in - 1);
-                sandbox.faults().inject(fault(random).at(host).after(passed));
+        let inject_at = |random: &mut Rng, one_in: u32, fault: &dyn Fn(&mut Rng) -> Fault| {
+            let mut after = 0;
+            while after < 2_000 {
+                after += random.u32(0..2 * one_in - 1);
+                sandbox.faults().inject(fault(random).at(host).after(after));
             }
         };
-        // Half of what spoils a body strikes early, where small bodies are.
-        let place = |random: &mut Rng| {
+        // Half of the body faults are at a small offset, to affect small bodies.
+        let offset = |random: &mut Rng| {
             let largest = if random.bool() { largest } else { 100 };
             random.u64(0..largest)
         };
         for operation in ["GET blob", "GET manifest"] {
-            strike(random, 2 * one_in, &|random| Fault::new(Effect::Corrupt(place(random))).on(operation));
+            inject_at(random, 2 * one_in, &|random| {
+                Fault::new(Effect::Corrupt(offset(random))).on(operation)
+            });
         }
         for operation in ["PUT upload", "PATCH upload", "PUT manifest"] {
-            strike(random, 2 * one_in, &|random| {
-                let at = place(random);
+            inject_at(random, 2 * one_in, &|random| {
+                let at = offset(random);
                 let flips = operation != "PUT manifest" && random.bool();
                 Fault::new(if flips { Effect::CorruptRequest(at) } else { Effect::CutRequest(at) })
                     .on(operation)
             });
         }
-        strike(random, one_in, &|random| {
-            let at = place(random);
+        inject_at(random, one_in, &|random| {
+            let at = offset(random);
             loop {
                 match effect(random, at) {
                     Effect::Corrupt(_) => {}
@@ -70,7 +72,7 @@ pub(crate) fn spoil(random: &mut Rng, sandbox: &Sandbox, one_in: u32, largest: u
     }
 }
 
-/// Answers nothing but 429 for a while, now and then.
+/// Injects several periods of throttling.
 pub(crate) fn storm(random: &mut Rng, sandbox: &Sandbox) {
     for _ in 0..random.u8(1..4) {
         let throttled = Effect::Answer {
@@ -84,8 +86,8 @@ pub(crate) fn storm(random: &mut Rng, sandbox: &Sandbox) {
     }
 }
 
-/// One request in ten on both sides.
-pub(crate) fn tenth(random: &mut Rng, sandbox: &Sandbox, size: u64) {
+/// Injects faults into one request in ten on both sides.
+pub(crate) fn one_in_ten(random: &mut Rng, sandbox: &Sandbox, size: u64) {
     for host in [SRC, DST] {
         for request in 0..2_000 {
             if random.u8(0..10) == 0 {
@@ -100,8 +102,8 @@ pub(crate) fn tenth(random: &mut Rng, sandbox: &Sandbox, size: u64) {
     }
 }
 
-/// The name of what a request met, if it really met it: a body may have ended before.
-pub(crate) fn met(entry: &bp_sandbox::Entry) -> Option<&'static str> {
+/// The name of the fault of a request, if it took effect: a body may have ended before it.
+pub(crate) fn effective_fault(entry: &bp_sandbox::Entry) -> Option<&'static str> {
     Some(match entry.fault.as_ref()? {
         Effect::Answer { body, .. } if body == SLOW_DOWN => "storm",
         Effect::Answer { status: 429, .. } => "429",

@@ -1,4 +1,4 @@
-//! Naming what was copied: the last step, which makes it visible.
+//! Publishing a copied image under its reference: the last step, which makes it visible.
 
 use bp_artifact::Digest;
 
@@ -9,34 +9,34 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether publishing is tried before anything is looked for: where the destination is known to reject what is
-    /// incomplete, its answer tells whether everything exists there.
-    pub(super) fn names_first(&self, to: &Reference) -> bool {
+    /// Whether publishing is tried before anything is checked: a destination that rejects manifests with missing
+    /// content thereby says whether it already has everything.
+    pub(super) fn publishes_first(&self, to: &Reference) -> bool {
         self.destination.capabilities().validates_references
             && !self.run.options.referrers
             && matches!(to, Reference::Tag(_))
     }
 
-    /// Names what may be there already, where that is tried first.
-    pub(super) async fn name_if_complete(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
+    /// Publishes the manifest right away, if its content may already exist. Returns whether it was published.
+    pub(super) async fn try_publish(&self, to: &Reference, top: &Manifest) -> Result<bool, CopyError> {
         let empty = matches!(self.known_state(), Some(RepositoryState::Empty | RepositoryState::Untagged));
-        if !self.names_first(to) || empty {
+        if !self.publishes_first(to) || empty {
             return Ok(false);
         }
         match self.destination.publish_if_complete(to, top).await {
             Ok(false) => Ok(false),
-            done => self.told(to, top, done.map(drop)).await.map(|()| true),
+            done => self.finish_publish(to, top, done.map(drop)).await.map(|()| true),
         }
     }
 
-    /// The last step.
+    /// Publishes the manifest under its reference.
     pub(super) async fn publish(&self, to: &Reference, top: &Manifest) -> Result<(), CopyError> {
         let done = self.destination.publish(to, top).await;
-        self.told(to, top, done).await
+        self.finish_publish(to, top, done).await
     }
 
-    /// What came of naming it.
-    async fn told(
+    /// Handles the result of publishing.
+    async fn finish_publish(
         &self,
         to: &Reference,
         top: &Manifest,
@@ -44,34 +44,39 @@ impl Engine {
     ) -> Result<(), CopyError> {
         match done {
             Ok(()) => {
-                self.named(to, top);
+                self.emit_tagged(to, top);
                 Ok(())
             }
-            Err(error) if error.is_immutable_tag() => self.settle(to, top, error).await,
+            Err(error) if error.is_immutable_tag() => self.check_immutable_tag(to, top, error).await,
             Err(error) => Err(self.unwritable(to, error)),
         }
     }
 
-    /// A tag that may not move is no failure when it names the image: by who came first, or by us when the answer was
-    /// lost.
-    async fn settle(&self, to: &Reference, top: &Manifest, error: StoreError) -> Result<(), CopyError> {
-        match self.ask(to).await? {
+    /// Checks what an immutable tag points to. It is a success if that is the image: another writer was first, or the
+    /// response to an earlier attempt was lost.
+    async fn check_immutable_tag(
+        &self,
+        to: &Reference,
+        top: &Manifest,
+        error: StoreError,
+    ) -> Result<(), CopyError> {
+        match self.request_head(to).await? {
             Some(found) if found == top.digest => {
-                self.named(to, top);
+                self.emit_tagged(to, top);
                 Ok(())
             }
-            Some(found) => Err(self.taken(to, found, top, Some(error))),
+            Some(found) => Err(self.tag_taken(to, found, top, Some(error))),
             None => Err(self.unwritable(to, error)),
         }
     }
 
-    fn named(&self, to: &Reference, top: &Manifest) {
+    fn emit_tagged(&self, to: &Reference, top: &Manifest) {
         if let Reference::Tag(tag) = to {
             self.run.events.emit(CopyEvent::Tagged { tag: tag.clone(), digest: top.digest.clone() });
         }
     }
 
-    pub(super) fn taken(
+    pub(super) fn tag_taken(
         &self,
         to: &Reference,
         found: Digest,
