@@ -1,4 +1,4 @@
-//! ControllerRevisions: the templates that a StatefulSet and a DaemonSet have had.
+//! ControllerRevisions: the template history of StatefulSets and DaemonSets.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,11 @@ use super::{
     world::{World, number, owner, template_hash},
 };
 
-/// The label by which pods and revisions find each other.
+/// The label that links pods to their revision.
 pub(super) const HASH: &str = "controller-revision-hash";
 
-/// The revision of the template, with the highest number: made when it is new, renumbered when it was there before.
+/// The ControllerRevision of the current template, with the highest revision number. It is created for a new template,
+/// and renumbered for an earlier one.
 pub(super) fn current(world: &mut World, controller: &Object) -> Object {
     let metadata = &controller["metadata"];
     let (namespace, name) =
@@ -43,7 +44,7 @@ pub(super) fn current(world: &mut World, controller: &Object) -> Object {
     }
 }
 
-/// A patch that puts the template back, as the controllers write it.
+/// A patch that restores the template, in the format of the controllers.
 fn data(template: &Value) -> Value {
     let mut template = template.clone();
     template["$patch"] = json!("replace");

@@ -1,4 +1,4 @@
-//! Lists in pages: tags, repositories, referrers.
+//! Paginated lists: tags, repositories, referrers.
 
 use http::{HeaderName, header, request};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// The page after `last` with at most `n` items, and the query of the next one.
+    /// The page after `last` with at most `n` items, and the query of the next page.
     fn page<T>(
         &self,
         parts: &request::Parts,
@@ -81,7 +81,7 @@ impl Registry {
     }
 }
 
-/// How a manifest whose subject is `digest` is listed.
+/// The descriptor of a manifest whose subject is `digest`.
 fn describe(manifest: &Manifest, digest: &str) -> Option<Descriptor> {
     let document = Document::read(&manifest.bytes)?;
     document.subject.as_ref().filter(|subject| subject.digest == digest)?;

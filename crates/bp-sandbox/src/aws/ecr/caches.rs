@@ -1,4 +1,4 @@
-//! The rules of pull-through caches: below which prefix a registry answers with what it fetched from another.
+//! Pull-through cache rules of ECR: create and describe.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -9,12 +9,12 @@ use super::{page, registry_id, seconds, strings, with_next};
 use crate::aws::wire::{Answer, ApiError, Call};
 use crate::sync::lock;
 
-/// Registry and region.
-type Place = (String, String);
+/// Registry id and region.
+type RegistryKey = (String, String);
 
-/// The rules of each registry, by their prefix.
+/// The rules of each registry, by prefix.
 #[derive(Debug, Default)]
-pub(super) struct Rules(Mutex<BTreeMap<Place, BTreeMap<String, Value>>>);
+pub(super) struct Rules(Mutex<BTreeMap<RegistryKey, BTreeMap<String, Value>>>);
 
 impl Rules {
     pub(super) fn create(&self, call: &Call, now: Timestamp) -> Answer {
