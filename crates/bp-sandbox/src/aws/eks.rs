@@ -160,7 +160,7 @@ fn describe_entry(found: &ClusterInfo, call: &Call, principal: &str) -> Answer {
 }
 
 fn list_identities(found: &ClusterInfo, call: &Call) -> Answer {
-    let is = |asked: &str, value: &str| asked.is_empty() || asked == value;
+    let is = |requested: &str, value: &str| requested.is_empty() || requested == value;
     let wanted = found.pod_identities.iter().filter(|one| {
         is(call.text("namespace"), &one.namespace) && is(call.text("serviceAccount"), &one.service_account)
     });

@@ -89,7 +89,7 @@ impl Lookups {
 
     fn groups(&self, call: &Call) -> Result<String, ApiError> {
         let groups = lock(&self.target_groups);
-        let asked = (1..)
+        let requested = (1..)
             .map(|n| call.text(&format!("TargetGroupArns.member.{n}")))
             .take_while(|arn| !arn.is_empty());
         let member = |arn: &str| {
@@ -108,7 +108,7 @@ impl Lookups {
                  <LoadBalancerArns>{balancers}</LoadBalancerArns></member>"
             ))
         };
-        let members: Result<String, ApiError> = asked.map(member).collect();
+        let members: Result<String, ApiError> = requested.map(member).collect();
         Ok(format!("<TargetGroups>{}</TargetGroups>", members?))
     }
 }

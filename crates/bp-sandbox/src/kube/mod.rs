@@ -211,8 +211,8 @@ impl Cluster {
 
     /// Answers a SelfSubjectAccessReview.
     fn review(&self, mut review: Value) -> Value {
-        let asked = &review["spec"]["resourceAttributes"];
-        let text = |field: &str| asked[field].as_str().unwrap_or_default().to_owned();
+        let requested = &review["spec"]["resourceAttributes"];
+        let text = |field: &str| requested[field].as_str().unwrap_or_default().to_owned();
         let plural = match text("subresource").as_str() {
             "" => text("resource"),
             sub => format!("{}/{sub}", text("resource")),

@@ -156,8 +156,8 @@ impl Failure {
         Failure::new(409, "Conflict", message).caused_by(conflicts.iter().map(cause).collect())
     }
 
-    pub(super) fn expired(asked: u64, oldest: u64) -> Self {
-        Failure::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+    pub(super) fn expired(requested: u64, oldest: u64) -> Self {
+        Failure::new(410, "Expired", format!("too old resource version: {requested} ({oldest})"))
     }
 
     /// Invalid fields: pairs of field and reason.

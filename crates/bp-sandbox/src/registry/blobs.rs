@@ -48,8 +48,8 @@ pub(super) fn serve(blob: &Blob, digest: &str, parts: &request::Parts, ranges: b
     if parts.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
         return Ok(empty(304));
     }
-    let asked = parts.headers.get(header::RANGE).and_then(|range| range.to_str().ok()).filter(|_| ranges);
-    let (status, from, to) = match asked.and_then(|range| read_range(range, blob.size)) {
+    let requested = parts.headers.get(header::RANGE).and_then(|range| range.to_str().ok()).filter(|_| ranges);
+    let (status, from, to) = match requested.and_then(|range| read_range(range, blob.size)) {
         None => (200, 0, blob.size),
         Some(Ok((from, to))) => (206, from, to),
         Some(Err(())) => {

@@ -64,13 +64,13 @@ impl Registry {
         mut items: Vec<T>,
         key: impl Fn(&T) -> &String,
     ) -> Result<(Vec<T>, Option<String>), RegistryError> {
-        let asked = match query(parts, "n") {
+        let requested = match query(parts, "n") {
             None => self.options.page_size,
             Some(n) => n.parse().map_err(|_| {
                 RegistryError::new(400, "PAGINATION_NUMBER_INVALID", format!("invalid n: {n}"))
             })?,
         };
-        let size = asked.min(self.options.page_size);
+        let size = requested.min(self.options.page_size);
         if let Some(last) = query(parts, "last") {
             items.retain(|item| *key(item) > last);
         }

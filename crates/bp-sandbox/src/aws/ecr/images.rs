@@ -143,19 +143,19 @@ pub(super) fn batch_delete(aws: &Aws, call: &Call) -> Answer {
 
 pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
     let target = Target::of(aws, call)?;
-    let asked = ImageId::all(call)?;
+    let requested = ImageId::all(call)?;
     let paged = !call.input["maxResults"].is_null() || !call.input["nextToken"].is_null();
-    if !asked.is_empty() && paged {
+    if !requested.is_empty() && paged {
         return Err(invalid(
             "Invalid parameter at 'imageIds' failed to satisfy constraint: 'cannot be used with maxResults or nextToken'",
         ));
     }
     let records = records(&target, call);
-    let (records, next) = match asked.as_slice() {
+    let (records, next) = match requested.as_slice() {
         [] => page(records, call, 100)?,
-        asked => {
+        requested => {
             let mut found: Vec<ImageRecord> = Vec::new();
-            for id in asked {
+            for id in requested {
                 let manifest = id.find(&target).map_err(|_| no_image(&target, id))?;
                 found
                     .extend(records.iter().find(|record| record.manifest.digest == manifest.digest).cloned());

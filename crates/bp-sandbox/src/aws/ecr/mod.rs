@@ -60,8 +60,8 @@ fn authorization_token(aws: &Aws, call: &Call) -> Answer {
         }
     }
     let token = BASE64_STANDARD.encode(format!("AWS:{password}"));
-    let asked: Vec<&str> = strings(&call.input["registryIds"]).collect();
-    let ids = if asked.is_empty() { vec![call.account.as_str()] } else { asked };
+    let requested: Vec<&str> = strings(&call.input["registryIds"]).collect();
+    let ids = if requested.is_empty() { vec![call.account.as_str()] } else { requested };
     let datum = |id: &str| {
         json!({
             "authorizationToken": token,

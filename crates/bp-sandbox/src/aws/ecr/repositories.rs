@@ -40,15 +40,15 @@ pub(super) fn create(aws: &Aws, call: &Call) -> Answer {
 pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
     let id = registry_id(call);
     let registry = aws.runtime.registry(&host(id, &call.region));
-    let asked: Vec<&str> = strings(&call.input["repositoryNames"]).collect();
+    let requested: Vec<&str> = strings(&call.input["repositoryNames"]).collect();
     let exists = |name: &str| registry.as_ref().is_some_and(|registry| registry.describe(name).is_some());
-    if let Some(missing) = asked.iter().find(|name| !exists(name)) {
+    if let Some(missing) = requested.iter().find(|name| !exists(name)) {
         return Err(no_repository(missing, id));
     }
     let Some(registry) = &registry else { return Ok(json!({ "repositories": [] })) };
-    let names = match asked.as_slice() {
+    let names = match requested.as_slice() {
         [] => registry.repositories(),
-        asked => asked.iter().map(|name| (*name).to_owned()).collect(),
+        requested => requested.iter().map(|name| (*name).to_owned()).collect(),
     };
     let (names, next) = page(names, call, 100)?;
     let repositories: Vec<Value> =
