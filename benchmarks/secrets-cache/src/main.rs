@@ -39,8 +39,8 @@ impl Cached {
     fn both(sandbox: &Sandbox, fresh: Duration) -> [(&'static str, Self); 2] {
         let ours =
             CacheOptions::new(fresh, fresh).and_then(|o| o.limits(64 << 20, 100_000)).expect("options");
-        let most = NonZeroUsize::new(100_000).expect("not zero");
-        let peer = SecretsManagerCachingClient::new(client(sandbox), most, fresh, false).expect("a client");
+        let max = NonZeroUsize::new(100_000).expect("not zero");
+        let peer = SecretsManagerCachingClient::new(client(sandbox), max, fresh, false).expect("a client");
         [
             ("bp-secrets", Cached::Ours(Cache::new(SecretsManager::new(client(sandbox)), ours))),
             ("aws_secretsmanager_caching", Cached::Peer(Arc::new(peer))),

@@ -156,8 +156,8 @@ impl ImageBuilder {
 
     fn manifest(&self, platform: &str, image: &mut Image) -> Bytes {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-        let ours = self.layers.iter().filter(|(of, _)| of.as_deref().is_none_or(|of| of == platform));
-        for (_, files) in ours {
+        let selected = self.layers.iter().filter(|(of, _)| of.as_deref().is_none_or(|of| of == platform));
+        for (_, files) in selected {
             let tar = tar(files).expect("writing to memory");
             diff_ids.push(digest_of(&tar));
             let layer = gzip(&tar).expect("writing to memory");

@@ -62,7 +62,7 @@ struct PodIdentity {
 fn clusters(aws: &Aws, call: &Call) -> Vec<ClusterInfo> {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let Some(shared) = aws.shared.upgrade() else { return Vec::new() };
-    let ours = |cluster: &&std::sync::Arc<crate::kube::Cluster>| {
+    let in_scope = |cluster: &&std::sync::Arc<crate::kube::Cluster>| {
         let options = cluster.options();
         options.account == call.account && options.region == call.region
     };
@@ -79,7 +79,7 @@ fn clusters(aws: &Aws, call: &Call) -> Vec<ClusterInfo> {
         entries: cluster.entries(),
         pod_identities: cluster.pod_identities(),
     };
-    shared.clusters().values().filter(ours).map(found).collect()
+    shared.clusters().values().filter(in_scope).map(found).collect()
 }
 
 #[cfg(not(feature = "kube"))]

@@ -226,7 +226,7 @@ impl Ssm {
     fn by_path(&self, call: &Call) -> Answer {
         let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
         let recursive = call.input["Recursive"].as_bool().unwrap_or_default();
-        let most = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
+        let limit = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
         let under = format!("{}/", call.text("Path").trim_end_matches('/'));
         let after = call.text("NextToken");
         let state = self.lock();
@@ -234,7 +234,7 @@ impl Ssm {
             let rest = p.name.strip_prefix(&under);
             p.name.as_str() > after && rest.is_some_and(|rest| recursive || !rest.contains('/'))
         });
-        let page: Vec<&Parameter> = below.by_ref().take(most).collect();
+        let page: Vec<&Parameter> = below.by_ref().take(limit).collect();
         let values = page.iter().filter_map(|p| Some(p.value(p.latest()?, None, decrypt)));
         let mut answer = json!({ "Parameters": values.collect::<Vec<_>>() });
         if let (Some(last), true) = (page.last(), below.next().is_some()) {

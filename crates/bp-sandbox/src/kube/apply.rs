@@ -167,10 +167,10 @@ pub(super) fn track(old: &Value, new: &mut Value, writer: &Writer<'_>) {
         .cloned()
         .collect();
     for owner in &mut owners {
-        let ours = owner.is(writer, "Update");
+        let own_entry = owner.is(writer, "Update");
         owner.fields.retain(|path| {
             let gone = before.contains(path) && !after.contains(path);
-            !gone && (ours || !(changed.contains(path) && is_leaf(path)))
+            !gone && (own_entry || !(changed.contains(path) && is_leaf(path)))
         });
     }
     if !changed.is_empty() {

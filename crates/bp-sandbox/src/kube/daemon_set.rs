@@ -68,8 +68,8 @@ pub(super) fn sync(world: &mut World, set: &Object) {
 fn on_node(world: &World, set: &Object, node: &str) -> Option<Object> {
     let namespace = set["metadata"]["namespace"].as_str().unwrap_or_default();
     let pods = world.controlled_by("pods", namespace, &set["metadata"]["uid"]);
-    let here = pods.into_iter().filter(|pod| pod["spec"]["nodeName"] == node);
-    here.min_by_key(|pod| pods::is_terminating(pod))
+    let candidates = pods.into_iter().filter(|pod| pod["spec"]["nodeName"] == node);
+    candidates.min_by_key(|pod| pods::is_terminating(pod))
 }
 
 fn create_pod(world: &mut World, set: &Object, name: &str, node: &str, hash: &str) -> bool {

@@ -16,10 +16,10 @@ pub(super) fn current(world: &mut World, controller: &Object) -> Object {
     let metadata = &controller["metadata"];
     let (namespace, name) =
         (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
-    let kept = world.controlled_by("controllerrevisions", namespace, &metadata["uid"]);
-    let highest = kept.iter().map(|revision| number(&revision["revision"])).max().unwrap_or_default();
+    let stored = world.controlled_by("controllerrevisions", namespace, &metadata["uid"]);
+    let highest = stored.iter().map(|revision| number(&revision["revision"])).max().unwrap_or_default();
     let data = data(&controller["spec"]["template"]);
-    match kept.into_iter().find(|revision| revision["data"] == data) {
+    match stored.into_iter().find(|revision| revision["data"] == data) {
         Some(revision) if number(&revision["revision"]) == highest => revision,
         Some(revision) => {
             let key = Key::new("controllerrevisions", namespace, name_of(&revision));
@@ -58,11 +58,11 @@ pub(super) fn name_of(revision: &Value) -> &str {
 /// The controller with the template of an earlier revision.
 pub(super) fn with_template(world: &World, controller: &Object, revision: &str) -> Object {
     let namespace = controller["metadata"]["namespace"].as_str().unwrap_or_default();
-    let Some(kept) = world.store.get(&Key::new("controllerrevisions", namespace, revision)) else {
+    let Some(stored) = world.store.get(&Key::new("controllerrevisions", namespace, revision)) else {
         return controller.clone();
     };
     let mut earlier = Value::clone(controller);
-    earlier["spec"]["template"] = kept["data"]["spec"]["template"].clone();
+    earlier["spec"]["template"] = stored["data"]["spec"]["template"].clone();
     if let Some(template) = earlier["spec"]["template"].as_object_mut() {
         template.remove("$patch");
     }

@@ -121,9 +121,9 @@ impl Watch {
         let cluster = Arc::clone(&self.cluster);
         let world = cluster.enter();
         let request = &self.request;
-        let here =
+        let in_namespace =
             |change: &&Change| request.namespace.is_empty() || change.key.namespace == request.namespace;
-        let changes = world.store.since(self.version, request.resource.plural).filter(here);
+        let changes = world.store.since(self.version, request.resource.plural).filter(in_namespace);
         self.queue.extend(changes.filter_map(|change| line(change, &request.selector)));
         self.version = self.version.max(world.store.version());
         world.next_due()

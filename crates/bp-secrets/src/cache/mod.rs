@@ -101,10 +101,10 @@ impl<S: Store> Cache<S> {
     }
 
     async fn read_all(&self, references: &[Reference], force: bool) -> Vec<Result<Stored, Error>> {
-        let wholes: Vec<Reference> = references.iter().map(Reference::whole).collect();
-        let mut answers: Vec<Option<Answer>> = vec![None; wholes.len()];
+        let whole_refs: Vec<Reference> = references.iter().map(Reference::whole).collect();
+        let mut answers: Vec<Option<Answer>> = vec![None; whole_refs.len()];
         while answers.iter().any(Option::is_none) {
-            let (leader, waits) = self.begin(&wholes, &mut answers, force);
+            let (leader, waits) = self.begin(&whole_refs, &mut answers, force);
             // Polled together: two readers that each wait for the other's request would deadlock otherwise.
             let ((), received) = join(leader.run(), join_all(waits)).await;
             for (at, answer) in received {
@@ -118,7 +118,7 @@ impl<S: Store> Cache<S> {
     /// Fills in the answers that are cached; returns the request to send, and all in-flight requests to wait for.
     fn begin(
         &self,
-        wholes: &[Reference],
+        whole_refs: &[Reference],
         answers: &mut [Option<Answer>],
         force: bool,
     ) -> (Leader<S>, Vec<impl Future<Output = (usize, Option<Answer>)> + use<S>>) {
@@ -128,7 +128,7 @@ impl<S: Store> Cache<S> {
             Leader { cache: self.clone(), flight: state.next_flight(), force, senders: HashMap::new() };
         let mut waits = Vec::new();
         for (at, whole) in
-            wholes.iter().enumerate().filter(|(at, _)| answers[*at].is_none()).collect::<Vec<_>>()
+            whole_refs.iter().enumerate().filter(|(at, _)| answers[*at].is_none()).collect::<Vec<_>>()
         {
             let found = match leader.senders.get(whole) {
                 Some(sender) => Found::InFlight(sender.subscribe()),
@@ -169,12 +169,12 @@ impl<S: Store> Leader<S> {
         if self.senders.is_empty() {
             return;
         }
-        let wholes: Vec<Reference> = self.senders.keys().cloned().collect();
-        let answers = self.cache.0.store.read(&wholes).await;
+        let whole_refs: Vec<Reference> = self.senders.keys().cloned().collect();
+        let answers = self.cache.0.store.read(&whole_refs).await;
         let now = Instant::now();
         let cache = self.cache.clone();
         let mut state = cache.lock();
-        for (whole, answer) in wholes.into_iter().zip(answers) {
+        for (whole, answer) in whole_refs.into_iter().zip(answers) {
             let answer = state.finish_flight(&whole, self.flight, answer, self.force, now);
             if let Some(sender) = self.senders.remove(&whole) {
                 sender.send_replace(Some(answer));

@@ -80,8 +80,8 @@ pub trait Store: Send + Sync {
     /// Cancel safe: it changes nothing.
     fn fetch(&self, references: &[Reference]) -> impl Future<Output = Vec<Result<Fetched, Error>>> + Send {
         async move {
-            let (wholes, at) = distinct(references);
-            let stored = self.read(&wholes).await;
+            let (whole_refs, at) = distinct(references);
+            let stored = self.read(&whole_refs).await;
             let answers = references.iter().zip(at).map(|(reference, at)| match &stored[at] {
                 Ok(stored) => json::pick(reference, stored),
                 Err(error) => Err(error.for_reference(reference)),
@@ -107,16 +107,16 @@ pub trait Store: Send + Sync {
 
 /// The distinct whole references, and for each reference the index of its whole reference.
 pub(crate) fn distinct(references: &[Reference]) -> (Vec<Reference>, Vec<usize>) {
-    let (mut wholes, mut seen) = (Vec::new(), HashMap::new());
+    let (mut whole_refs, mut seen) = (Vec::new(), HashMap::new());
     let at = references.iter().map(|reference| {
         let whole = reference.whole();
         *seen.entry(whole).or_insert_with_key(|whole| {
-            wholes.push(whole.clone());
-            wholes.len() - 1
+            whole_refs.push(whole.clone());
+            whole_refs.len() - 1
         })
     });
     let at = at.collect();
-    (wholes, at)
+    (whole_refs, at)
 }
 
 /// Runs the calls, at most `limit` concurrently, and returns their outputs in order.

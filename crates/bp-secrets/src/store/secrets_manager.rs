@@ -153,13 +153,13 @@ impl SecretsManager {
     }
 
     async fn read_here(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
-        let wholes: Vec<Reference> = references.iter().map(Reference::whole).collect();
-        let wanted = wholes.iter().filter_map(|reference| match reference {
+        let whole_refs: Vec<Reference> = references.iter().map(Reference::whole).collect();
+        let wanted = whole_refs.iter().filter_map(|reference| match reference {
             Reference::Secret(secret) => Some(secret),
             Reference::Parameter(_) => None,
         });
         let answers = self.read_all(&wanted.collect()).await;
-        let pairs = references.iter().zip(&wholes);
+        let pairs = references.iter().zip(&whole_refs);
         pairs
             .map(|(reference, whole)| match whole {
                 Reference::Secret(secret) => match answers.get(secret) {

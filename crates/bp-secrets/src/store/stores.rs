@@ -68,13 +68,15 @@ impl Stores {
 
     fn route(&self, reference: &Reference) -> Option<Route> {
         let region = reference.arn().map(|arn| arn.region());
-        let here = |at: Option<&str>| region.is_none_or(|region| at.is_none_or(|at| at == region));
+        let in_region = |at: Option<&str>| region.is_none_or(|region| at.is_none_or(|at| at == region));
         match reference {
             #[cfg(feature = "secretsmanager")]
-            Reference::Secret(_) => self.secrets.iter().position(|s| here(s.region())).map(Route::Secrets),
+            Reference::Secret(_) => {
+                self.secrets.iter().position(|s| in_region(s.region())).map(Route::Secrets)
+            }
             #[cfg(feature = "ssm")]
             Reference::Parameter(_) => {
-                self.parameters.iter().position(|s| here(s.region())).map(Route::Parameters)
+                self.parameters.iter().position(|s| in_region(s.region())).map(Route::Parameters)
             }
             #[allow(unreachable_patterns, reason = "with both features")]
             _ => None,

@@ -140,9 +140,9 @@ fn no_repository(name: &str, id: &str) -> ApiError {
 
 /// One page of `all`, and the token of the next page.
 fn page<T>(all: Vec<T>, call: &Call, default: usize) -> Result<(Vec<T>, Option<String>), ApiError> {
-    let most = call.input["maxResults"].as_u64().map_or(default, |most| most as usize);
-    if !(1..=1000).contains(&most) {
-        let bound = if most == 0 { "greater than or equal to 1" } else { "less than or equal to 1000" };
+    let limit = call.input["maxResults"].as_u64().map_or(default, |limit| limit as usize);
+    if !(1..=1000).contains(&limit) {
+        let bound = if limit == 0 { "greater than or equal to 1" } else { "less than or equal to 1000" };
         return Err(invalid(&format!(
             "Invalid parameter at 'maxResults' failed to satisfy constraint: 'Member must have value {bound}'"
         )));
@@ -154,8 +154,8 @@ fn page<T>(all: Vec<T>, call: &Call, default: usize) -> Result<(Vec<T>, Option<S
         })?,
     };
     let next =
-        (start + most < all.len()).then(|| BASE64_STANDARD.encode(format!("sandbox:{}", start + most)));
-    Ok((all.into_iter().skip(start).take(most).collect(), next))
+        (start + limit < all.len()).then(|| BASE64_STANDARD.encode(format!("sandbox:{}", start + limit)));
+    Ok((all.into_iter().skip(start).take(limit).collect(), next))
 }
 
 fn offset(token: &str) -> Option<usize> {

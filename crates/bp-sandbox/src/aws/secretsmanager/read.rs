@@ -63,13 +63,13 @@ impl SecretsManager {
     }
 
     pub(super) fn list(&self, call: &Call) -> Answer {
-        let most = call.input["MaxResults"].as_u64().unwrap_or(100).clamp(1, 100) as usize;
+        let limit = call.input["MaxResults"].as_u64().unwrap_or(100).clamp(1, 100) as usize;
         let state = self.lock();
         let after = call.text("NextToken");
         let mut rest = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values);
         let mut page = Vec::new();
         let mut last = None;
-        for secret in rest.by_ref().filter(|s| s.deleted.is_none() && s.name.as_str() > after).take(most) {
+        for secret in rest.by_ref().filter(|s| s.deleted.is_none() && s.name.as_str() > after).take(limit) {
             last = Some(secret.name.clone());
             let mut entry = secret.describe();
             entry["SecretVersionsToStages"] = entry["VersionIdsToStages"].take();
