@@ -31,7 +31,7 @@ impl Clock {
     pub fn accelerated(rate: u32) -> Self {
         #[allow(
             clippy::disallowed_methods,
-            reason = "the model's epoch: real clients compare it with their own clock"
+            reason = "the epoch of the clock: real clients compare it with their own"
         )]
         let epoch = Timestamp::now();
         Clock(Arc::new(Inner {

@@ -1,10 +1,10 @@
 //! OCI registries (distribution specification 1.1), with the deviations of Amazon ECR as options.
 //!
 //! Every endpoint of the specification is implemented: manifests, blobs with ranges, uploads in one or more parts,
-//! mounts, tags, referrers, deletion. The operations in the [`Ledger`](crate::Ledger) are `GET base`, `GET token`, `GET
-//! catalog`, `HEAD manifest`, `GET manifest`, `PUT manifest`, `DELETE manifest`, `HEAD blob`, `GET blob`, `DELETE
-//! blob`, `POST upload` (`POST mount` for a mount), `PATCH upload`, `PUT upload`, `GET upload`, `DELETE upload`, `GET
-//! tags`, `GET referrers`, and `GET storage` at the host that blobs are redirected to.
+//! mounts, tags, referrers, deletion. The operations in the [`Ledger`](crate::Ledger) are `GET base`, `GET token`,
+//! `GET catalog`, `HEAD manifest`, `GET manifest`, `PUT manifest`, `DELETE manifest`, `HEAD blob`, `GET blob`,
+//! `DELETE blob`, `POST upload` (`POST mount` for a mount), `PATCH upload`, `PUT upload`, `GET upload`,
+//! `DELETE upload`, `GET tags`, `GET referrers`, and `GET storage` at the host that blobs are redirected to.
 //!
 //! ```
 //! use bp_sandbox::{ImageBuilder, Sandbox, registry::RegistryOptions};
