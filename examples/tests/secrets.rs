@@ -122,7 +122,7 @@ async fn writes_references_as_others_read_them() {
             (object["kind"].as_str(), object["metadata"]["namespace"].as_str()),
             (Some(kind), Some("shop"))
         );
-        let warned = end.stderr.contains("warning: PASSWORD: JMESPath takes this key in quotes only");
+        let warned = end.stderr.contains("warning: PASSWORD: JMESPath requires quotes around this key");
         assert_eq!(warned, kind == "SecretProviderClass", "{end:?}");
     }
     let refused = print("ecs").await;

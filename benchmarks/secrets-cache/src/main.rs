@@ -1,7 +1,8 @@
-//! The cache of bp-secrets beside `aws_secretsmanager_caching`, both over the sandbox in memory.
+//! Benchmark of the bp-secrets cache against `aws_secretsmanager_caching`, both over the in-memory sandbox.
 //!
-//! `cargo run` in this folder prints a Markdown table. Memory is what the heap grows by while a cache is filled, each cache
-//! in its turn; the sandbox keeps nothing of a read but a line in its ledger, which is cleared before the heap is looked at.
+//! `cargo run` in this folder prints a Markdown table. Memory is the heap growth while a cache is filled, one cache
+//! after the other; the sandbox keeps only a ledger entry for each read, and the ledger is cleared before the heap is
+//! measured.
 
 use std::{
     num::NonZeroUsize,
@@ -36,9 +37,10 @@ enum Cached {
 
 impl Cached {
     fn both(sandbox: &Sandbox, fresh: Duration) -> [(&'static str, Self); 2] {
-        let ours = CacheOptions::new(fresh, fresh).and_then(|o| o.hold(64 << 20, 100_000)).expect("options");
-        let most = NonZeroUsize::new(100_000).expect("not zero");
-        let peer = SecretsManagerCachingClient::new(client(sandbox), most, fresh, false).expect("a client");
+        let ours =
+            CacheOptions::new(fresh, fresh).and_then(|o| o.limits(64 << 20, 100_000)).expect("options");
+        let max = NonZeroUsize::new(100_000).expect("not zero");
+        let peer = SecretsManagerCachingClient::new(client(sandbox), max, fresh, false).expect("a client");
         [
             ("bp-secrets", Cached::Ours(Cache::new(SecretsManager::new(client(sandbox)), ours))),
             ("aws_secretsmanager_caching", Cached::Peer(Arc::new(peer))),
@@ -84,7 +86,7 @@ fn reference(n: usize) -> Reference {
     format!("secretsmanager:{}", name(n)).parse().expect("a reference")
 }
 
-/// Calls for many first readers at the same time, whose first answer takes a while.
+/// Counts the calls for concurrent first readers while the first response is delayed.
 async fn first_reads() -> Vec<String> {
     let sandbox = world(1);
     let mut cells = Vec::new();
@@ -102,8 +104,8 @@ async fn first_reads() -> Vec<String> {
     cells
 }
 
-/// Calls to read one secret again that has grown old but has not changed.
-async fn old_reads() -> Vec<String> {
+/// Counts the calls to read an expired, unchanged secret again.
+async fn expired_reads() -> Vec<String> {
     let sandbox = world(1);
     let mut cells = Vec::new();
     for (_, cached) in Cached::both(&sandbox, Duration::from_millis(50)) {
@@ -131,7 +133,7 @@ async fn hits() -> Vec<String> {
     cells
 }
 
-/// Bytes of the heap for each entry, the value's own 512 among them.
+/// Heap bytes per entry, including the value's 512.
 async fn memory() -> Vec<String> {
     let sandbox = world(ENTRIES);
     let fill = async |cached: &Cached| {
@@ -142,7 +144,7 @@ async fn memory() -> Vec<String> {
     };
     let mut cells = Vec::new();
     for at in 0..2 {
-        // A rehearsal, for what stays after it: connections, and the room of the ledger.
+        // Warm-up: allocates what remains afterwards, such as connections and the ledger's capacity.
         fill(&Cached::both(&sandbox, Duration::from_secs(300))[at].1).await;
         let caches = Cached::both(&sandbox, Duration::from_secs(300));
         let before = HEAP.current_usage();
@@ -157,7 +159,7 @@ async fn main() {
     println!("| | bp-secrets | aws_secretsmanager_caching 2.1 |\n|---|---|---|");
     let row = |what: String, cells: Vec<String>| println!("| {what} | {} |", cells.join(" | "));
     row(format!("calls for {READERS} concurrent first reads of one secret"), first_reads().await);
-    row("calls to read one that has grown old, unchanged".into(), old_reads().await);
+    row("calls to read one expired, unchanged secret".into(), expired_reads().await);
     row("latency of a hit".into(), hits().await);
     row(format!("heap for each of {ENTRIES} entries of {VALUE} B"), memory().await);
 }

@@ -1,8 +1,8 @@
-//! Serves a sandbox until it is ended and prints, as one line of JSON, where everything listens.
+//! Serve a sandbox on loopback ports until the process is stopped, and print the addresses as one line of JSON.
 //!
-//! `cargo run -p bp-sandbox --example serve`, then for instance `crane validate --remote 127.0.0.1:PORT/shop/web:1`.
-//! A number after it lets the model's clock run so many times as fast as the wall's.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+//! `cargo run -p bp-sandbox --example serve`, then for example `crane validate --remote 127.0.0.1:PORT/shop/web:1`.
+//! An integer argument accelerates the model's clock by that factor: `--example serve -- 10`.
+#![allow(clippy::print_stdout, reason = "an example prints its result")]
 
 use std::{error::Error, time::Duration};
 

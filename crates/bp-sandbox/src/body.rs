@@ -1,4 +1,4 @@
-//! The body of a request or response, whatever transport it came by.
+//! HTTP body of requests and responses, for sockets and the in-memory transport.
 
 use std::{
     pin::Pin,
@@ -15,7 +15,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A streamed body of bytes.
 ///
-/// `Sync` although what it wraps need not be, as the AWS SDKs ask of a body: polling takes `&mut self`.
+/// It is `Sync`, which the AWS SDKs require, even if the wrapped body is not: polling takes `&mut self`.
 pub struct Body {
     inner: SyncWrapper<UnsyncBoxBody<Bytes, BoxError>>,
     size: SizeHint,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Body {
 }
 
 impl Body {
-    /// No bytes.
+    /// An empty body.
     pub fn empty() -> Self {
         Self::from(Bytes::new())
     }
@@ -43,7 +43,7 @@ impl Body {
         Body { inner: SyncWrapper::new(body.map_err(Into::into).boxed_unsync()), size }
     }
 
-    /// A body of pieces.
+    /// A body of a stream of chunks.
     pub fn stream<S, E>(pieces: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,

@@ -1,14 +1,14 @@
-//! The model's time.
+//! The sandbox's clock: follows tokio, accelerated, or manual.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
-/// The model's time of day. Cheap to clone; all clones are the same clock.
+/// The sandbox's wall clock. Cheap to clone; all clones share one clock.
 ///
-/// It follows tokio's clock, so it stands still and runs ahead with it when a test pauses that; it can run faster, or
-/// stand still until [advanced](Clock::advance).
+/// It follows tokio's clock, also when a test pauses and advances that. It can run faster, or stop until
+/// [advanced](Clock::advance).
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<Inner>);
 
@@ -17,21 +17,21 @@ struct Inner {
     epoch: Timestamp,
     start: Instant,
     rate: u32,
-    /// What `advance` has added.
+    /// The sum of all `advance` calls.
     advanced: watch::Sender<Duration>,
 }
 
 impl Clock {
-    /// A clock that starts now and goes as tokio's does.
+    /// A clock that starts now and runs at tokio's rate.
     pub fn tokio() -> Self {
         Self::accelerated(1)
     }
 
-    /// A clock that starts now and goes `rate` times as fast as tokio's.
+    /// A clock that starts now and runs `rate` times as fast as tokio's.
     pub fn accelerated(rate: u32) -> Self {
         #[allow(
             clippy::disallowed_methods,
-            reason = "the model's epoch: real clients compare it with their own clock"
+            reason = "the epoch of the clock: real clients compare it with their own"
         )]
         let epoch = Timestamp::now();
         Clock(Arc::new(Inner {
@@ -42,37 +42,37 @@ impl Clock {
         }))
     }
 
-    /// A clock that moves only when [advanced](Clock::advance): for tests over sockets.
+    /// A clock that changes only when [advanced](Clock::advance), for tests over sockets.
     pub fn manual() -> Self {
         Self::accelerated(0)
     }
 
-    /// The time of day in the model.
+    /// The sandbox's current time.
     pub fn now(&self) -> Timestamp {
         self.0.epoch + self.elapsed()
     }
 
-    /// The time of day of those who sign requests: where the model runs ahead of the clock on the wall, real clients do
-    /// not run with it. Else the model's.
+    /// The current time of clients that sign requests. It differs from [`now`](Self::now) when this clock is
+    /// accelerated: the clock of a real client is not.
     #[cfg_attr(not(feature = "kube"), allow(dead_code))]
-    pub(crate) fn clients(&self) -> Timestamp {
+    pub(crate) fn client_now(&self) -> Timestamp {
         match self.0.rate {
             0 | 1 => self.now(),
             _ => self.0.epoch + self.0.start.elapsed(),
         }
     }
 
-    /// How long the model has been running, in its own time.
+    /// The time elapsed since the start, by this clock.
     pub fn elapsed(&self) -> Duration {
         self.0.start.elapsed() * self.0.rate + *self.0.advanced.borrow()
     }
 
-    /// Moves the clock forward and wakes who waits for it.
+    /// Moves the clock forward and wakes all sleepers.
     pub fn advance(&self, by: Duration) {
         self.0.advanced.send_modify(|advanced| *advanced += by);
     }
 
-    /// Waits until the model's time is `until`.
+    /// Waits until the clock reaches `until`.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -86,7 +86,7 @@ impl Clock {
             let pause = async {
                 match self.0.rate {
                     0 => std::future::pending().await,
-                    // A nanosecond more, so that rounding down never makes this a busy loop.
+                    // One nanosecond more: rounding down could cause a busy loop.
                     rate => tokio::time::sleep(left / rate + Duration::from_nanos(1)).await,
                 }
             };
@@ -97,7 +97,7 @@ impl Clock {
         }
     }
 
-    /// Waits for `duration` of the model's time.
+    /// Waits for `duration` by this clock.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn follows_tokio_at_its_rate() {
+    async fn runs_at_its_rate_of_tokios_clock() {
         let clock = Clock::accelerated(10);
         let start = Instant::now();
         clock.sleep(Duration::from_secs(60)).await;
@@ -120,18 +120,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_do_not_run_ahead_with_the_model() {
+    async fn the_clients_time_is_not_accelerated() {
         let clock = Clock::accelerated(10);
         clock.advance(Duration::from_secs(600));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(clock.now().duration_since(clock.clients()).as_secs(), 600 + 9 * 60);
+        assert_eq!(clock.now().duration_since(clock.client_now()).as_secs(), 600 + 9 * 60);
         let clock = Clock::tokio();
         clock.advance(Duration::from_secs(600));
-        assert_eq!(clock.now(), clock.clients());
+        assert_eq!(clock.now(), clock.client_now());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_manual_clock_waits_to_be_advanced() {
+    async fn a_manual_clock_changes_only_when_advanced() {
         let clock = Clock::manual();
         let sleeper = tokio::spawn({
             let clock = clock.clone();

@@ -1,4 +1,4 @@
-//! The pipeline that every request goes through: ledger, faults, handler.
+//! Request pipeline: every request is recorded in the ledger, may meet a fault, and reaches its handler.
 
 use std::{
     future::Future as _,
@@ -21,24 +21,24 @@ use crate::{
     transport::TransportError,
 };
 
-/// One host of the model: a registry, the AWS APIs, a cluster.
+/// One host of the sandbox: a registry, the AWS APIs, a cluster.
 pub(crate) trait Endpoint: Send + Sync + 'static {
     /// The name in the ledger.
     fn name(&self) -> String;
 
-    /// Whether the body is read whole before [`operation`](Self::operation) is asked.
+    /// Whether the body is buffered before [`operation`](Self::operation) is called.
     fn buffers(&self) -> bool {
         true
     }
 
-    /// What is asked for, for the ledger and the faults. `body` is empty unless [`buffers`](Self::buffers).
+    /// The operation of the request, for the ledger and the faults. `body` is empty unless [`buffers`](Self::buffers).
     fn operation(&self, parts: &request::Parts, body: &[u8]) -> String;
 
     /// Handles the request.
     fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>>;
 }
 
-/// What the pipeline needs besides the endpoint.
+/// The clock, ledger and faults that all endpoints share.
 #[derive(Clone)]
 pub(crate) struct Pipeline {
     pub(crate) clock: Clock,
@@ -47,7 +47,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Takes one request to `endpoint` through ledger and faults.
+    /// Records one request, applies faults to it and passes it to `endpoint`.
     pub(crate) async fn call(
         &self,
         endpoint: Arc<dyn Endpoint>,
@@ -76,7 +76,7 @@ impl Pipeline {
             fault: effect.clone(),
         });
         let request =
-            Request::from_parts(parts, Body::new(Counted::request(body, line.clone(), effect.clone())));
+            Request::from_parts(parts, Body::new(CountedBody::request(body, line.clone(), effect.clone())));
         match &effect {
             Some(Effect::Answer { status, headers, body }) => {
                 line.update(|entry| entry.status = Some(*status));
@@ -95,46 +95,46 @@ impl Pipeline {
             return Err(TransportError::Reset);
         }
         line.update(|entry| entry.status = Some(response.status().as_u16()));
-        Ok(response.map(|body| Body::new(Counted::response(body, line, effect))))
+        Ok(response.map(|body| Body::new(CountedBody::response(body, line, effect))))
     }
 }
 
-/// A body that is counted in the ledger, and spoilt when a fault says so.
-struct Counted {
+/// A body whose bytes are counted in the ledger, and that may be cut, corrupted or stalled.
+struct CountedBody {
     body: Body,
     line: Line,
     request: bool,
     sent: u64,
-    spoilt: Option<Spoilt>,
+    fault: Option<BodyFault>,
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-/// What goes wrong with a body, and after how many bytes.
+/// A fault of a body, and its byte offset.
 #[derive(Clone, Copy)]
-enum Spoilt {
+enum BodyFault {
     Cut(u64),
     Corrupt(u64),
     Stall(u64, Duration),
 }
 
-impl Counted {
+impl CountedBody {
     fn request(body: Body, line: Line, effect: Option<Effect>) -> Self {
-        let spoilt = match effect {
-            Some(Effect::CutRequest(after)) => Some(Spoilt::Cut(after)),
-            Some(Effect::CorruptRequest(at)) => Some(Spoilt::Corrupt(at)),
+        let fault = match effect {
+            Some(Effect::CutRequest(after)) => Some(BodyFault::Cut(after)),
+            Some(Effect::CorruptRequest(at)) => Some(BodyFault::Corrupt(at)),
             _ => None,
         };
-        Counted { body, line, request: true, sent: 0, spoilt, stall: None }
+        CountedBody { body, line, request: true, sent: 0, fault, stall: None }
     }
 
     fn response(body: Body, line: Line, effect: Option<Effect>) -> Self {
-        let spoilt = match effect {
-            Some(Effect::CutBody(after)) => Some(Spoilt::Cut(after)),
-            Some(Effect::Corrupt(at)) => Some(Spoilt::Corrupt(at)),
-            Some(Effect::Stall(after, time)) => Some(Spoilt::Stall(after, time)),
+        let fault = match effect {
+            Some(Effect::CutBody(after)) => Some(BodyFault::Cut(after)),
+            Some(Effect::Corrupt(at)) => Some(BodyFault::Corrupt(at)),
+            Some(Effect::Stall(after, time)) => Some(BodyFault::Stall(after, time)),
             _ => None,
         };
-        Counted { body, line, request: false, sent: 0, spoilt, stall: None }
+        CountedBody { body, line, request: false, sent: 0, fault, stall: None }
     }
 
     fn stall_for(&mut self, time: Duration) {
@@ -142,7 +142,7 @@ impl Counted {
     }
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = TransportError;
 
@@ -164,22 +164,22 @@ impl http_body::Body for Counted {
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
         let (start, end) = (self.sent, self.sent + data.len() as u64);
-        match self.spoilt {
-            Some(Spoilt::Cut(after)) if after < end => {
+        match self.fault {
+            Some(BodyFault::Cut(after)) if after < end => {
                 if after <= start {
                     return Poll::Ready(Some(Err(TransportError::Reset)));
                 }
                 data.truncate((after - start) as usize);
             }
-            Some(Spoilt::Corrupt(at)) if (start..end).contains(&at) => {
+            Some(BodyFault::Corrupt(at)) if (start..end).contains(&at) => {
                 let mut bytes = data.to_vec();
                 bytes[(at - start) as usize] ^= 0x55;
                 data = bytes.into();
-                self.spoilt = None;
+                self.fault = None;
             }
-            Some(Spoilt::Stall(after, time)) if after < end => {
+            Some(BodyFault::Stall(after, time)) if after < end => {
                 self.stall_for(time);
-                self.spoilt = None;
+                self.fault = None;
             }
             _ => {}
         }

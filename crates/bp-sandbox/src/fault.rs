@@ -1,4 +1,4 @@
-//! Faults: what goes wrong, for which requests, how often.
+//! Fault injection: which fault, for which requests, how often.
 
 use std::{
     collections::VecDeque,
@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::sync::lock;
 
-/// What goes wrong with a request.
+/// The effect of a fault on a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Answered with this status, these headers and this body, and not handled.
+    /// The request is answered with this status, these headers and this body, and not handled.
     Answer {
         /// The status.
         status: u16,
@@ -23,25 +23,25 @@ pub enum Effect {
         /// The body.
         body: String,
     },
-    /// Handled after this time (of tokio's clock).
+    /// The request is handled after this delay (of tokio's clock).
     Delay(Duration),
-    /// The connection is cut before the request is handled.
+    /// The connection is closed before the request is handled.
     Reset,
-    /// The request is handled, but the answer is lost: the connection is cut.
+    /// The request is handled, but the connection is closed before the response.
     LoseAnswer,
-    /// The connection is cut after this many bytes of the request's body: the handler has no more, and nobody hears of it.
+    /// The request body ends after this number of bytes, and the connection is closed without a response.
     CutRequest(u64),
-    /// The byte at this offset of the request's body is flipped.
+    /// The byte at this offset of the request body is corrupted.
     CorruptRequest(u64),
-    /// The answer's body ends with an error after this many bytes.
+    /// The response body ends with an error after this number of bytes.
     CutBody(u64),
-    /// The byte at this offset of the answer's body is flipped.
+    /// The byte at this offset of the response body is corrupted.
     Corrupt(u64),
-    /// The answer's body stands still for this time after this many bytes.
+    /// The response body stalls for this duration after this number of bytes.
     Stall(u64, Duration),
 }
 
-/// An [`Effect`] and the requests that it meets.
+/// An [`Effect`] and the requests that it applies to.
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub(crate) effect: Effect,
@@ -52,62 +52,62 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault that meets the next request, whatever it is.
+    /// A fault that applies to the next request.
     pub fn new(effect: Effect) -> Self {
         Fault { effect, endpoint: None, operation: None, skip: 0, times: 1 }
     }
 
-    /// An answer with `status` and an empty body.
+    /// A response with `status` and an empty body.
     pub fn status(status: u16) -> Self {
         Self::new(Effect::Answer { status, headers: Vec::new(), body: String::new() })
     }
 
-    /// Only requests to this endpoint (see [`Entry::endpoint`](crate::Entry::endpoint)).
+    /// Restricts the fault to requests to this endpoint (see [`Entry::endpoint`](crate::Entry::endpoint)).
     pub fn at(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// Only this operation (see [`Entry::operation`](crate::Entry::operation)).
+    /// Restricts the fault to this operation (see [`Entry::operation`](crate::Entry::operation)).
     pub fn on(mut self, operation: impl Into<String>) -> Self {
         self.operation = Some(operation.into());
         self
     }
 
-    /// Lets the first `skip` matching requests pass.
+    /// Skips the first `skip` matching requests.
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
         self
     }
 
-    /// Meets this many requests instead of one.
+    /// Applies to `times` requests instead of one.
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
     }
 
-    fn meets(&self, endpoint: &str, operation: &str) -> bool {
+    fn matches(&self, endpoint: &str, operation: &str) -> bool {
         self.endpoint.as_deref().is_none_or(|e| e == endpoint)
             && self.operation.as_deref().is_none_or(|o| o == operation)
     }
 }
 
-/// The faults that wait for their requests. Cheap to clone; all clones are the same list.
+/// The pending faults. Cheap to clone; all clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<VecDeque<Fault>>>);
 
 impl Faults {
-    /// Adds a fault. The first that matches a request is the one that it meets.
+    /// Adds a fault. The first matching fault applies to a request.
     pub fn inject(&self, fault: Fault) {
         lock(&self.0).push_back(fault);
     }
 
-    /// Whether every fault has met its requests.
+    /// Whether no fault is pending.
     pub fn is_empty(&self) -> bool {
         lock(&self.0).is_empty()
     }
 
-    /// Takes all waiting faults back.
+    /// Removes all pending faults.
     pub fn clear(&self) {
         lock(&self.0).clear();
     }
@@ -115,7 +115,7 @@ impl Faults {
     pub(crate) fn take(&self, endpoint: &str, operation: &str) -> Option<Effect> {
         let mut faults = lock(&self.0);
         let mut found = None;
-        for (at, fault) in faults.iter_mut().enumerate().filter(|(_, f)| f.meets(endpoint, operation)) {
+        for (at, fault) in faults.iter_mut().enumerate().filter(|(_, f)| f.matches(endpoint, operation)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
                 continue;
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meets_the_requests_it_names_and_then_is_spent() {
+    fn a_fault_applies_to_matching_requests_and_is_removed_afterwards() {
         let faults = Faults::default();
         faults.inject(Fault::status(503).on("GET blob").at("a").after(1).times(2));
         assert_eq!(faults.take("a", "GET manifest"), None);
         assert_eq!(faults.take("b", "GET blob"), None);
-        assert_eq!(faults.take("a", "GET blob"), None, "the first passes");
+        assert_eq!(faults.take("a", "GET blob"), None, "the first matching request is skipped");
         assert!(faults.take("a", "GET blob").is_some());
         assert!(faults.take("a", "GET blob").is_some());
         assert_eq!(faults.take("a", "GET blob"), None);

@@ -1,5 +1,4 @@
-//! Real images from real files: tar layers, gzip, configuration, manifests, an index. The same input gives the same
-//! bytes.
+//! Build OCI images from files, reproducibly: tar layers, gzip, configuration, manifests and an index.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,7 +41,7 @@ type Files = BTreeMap<String, (Vec<u8>, u32)>;
 #[derive(Debug, Clone, Default)]
 pub struct ImageBuilder {
     platforms: Vec<String>,
-    /// Each with the platform that it is for, or for all.
+    /// Each layer with its platform, or `None` for all platforms.
     layers: Vec<(Option<String>, Files)>,
     config: Map<String, Value>,
     env: Vec<String>,
@@ -51,12 +50,12 @@ pub struct ImageBuilder {
 }
 
 impl ImageBuilder {
-    /// An image without layers, for `linux/amd64` unless [`platform`](Self::platform) says otherwise.
+    /// An image without layers; the platform defaults to `linux/amd64`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a platform, `os/architecture` or `os/architecture/variant`. More than one make an index.
+    /// Adds a platform, `os/architecture` or `os/architecture/variant`. Several platforms produce an index.
     pub fn platform(mut self, platform: &str) -> Self {
         self.platforms.push(platform.to_owned());
         self
@@ -86,7 +85,7 @@ impl ImageBuilder {
         self
     }
 
-    /// Adds a layer of all files below `directory`, which stand below `prefix` in the image, to all platforms.
+    /// Adds a layer of all files below `directory` to all platforms; their paths in the image start with `prefix`.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -97,32 +96,32 @@ impl ImageBuilder {
         Ok(self)
     }
 
-    /// The program and its first arguments.
-    pub fn entrypoint<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
-        let words: Vec<String> = words.into_iter().map(Into::into).collect();
-        self.config.insert("Entrypoint".into(), json!(words));
+    /// Sets the entrypoint: the program and its first arguments.
+    pub fn entrypoint<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
+        let command: Vec<String> = command.into_iter().map(Into::into).collect();
+        self.config.insert("Entrypoint".into(), json!(command));
         self
     }
 
-    /// A variable of the environment.
+    /// Adds an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push(format!("{name}={value}"));
         self
     }
 
-    /// A label of the configuration, such as `dev.bp-sandbox.behaviour` (see [`Behaviour`](crate::Behaviour)).
+    /// Adds a label to the configuration, such as `dev.bp-sandbox.behaviour` (see [`Behaviour`](crate::Behaviour)).
     pub fn label(mut self, name: &str, value: &str) -> Self {
         self.labels.insert(name.to_owned(), value.into());
         self
     }
 
-    /// An annotation of the manifests and the index.
+    /// Adds an annotation to the manifests and the index.
     pub fn annotation(mut self, name: &str, value: &str) -> Self {
         self.annotations.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Builds it.
+    /// Builds the image.
     pub fn build(mut self) -> Image {
         if self.platforms.is_empty() {
             self.platforms.push("linux/amd64".to_owned());
@@ -139,7 +138,7 @@ impl ImageBuilder {
             let bytes = self.manifest(platform, &mut image);
             let digest = digest_of(&bytes);
             let mut child = descriptor(MANIFEST, &bytes);
-            child["platform"] = names(platform);
+            child["platform"] = platform_fields(platform);
             children.push(child);
             image.platforms.insert(platform.clone(), digest.clone());
             image.digest = digest;
@@ -157,15 +156,15 @@ impl ImageBuilder {
 
     fn manifest(&self, platform: &str, image: &mut Image) -> Bytes {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-        let ours = self.layers.iter().filter(|(of, _)| of.as_deref().is_none_or(|of| of == platform));
-        for (_, files) in ours {
+        let selected = self.layers.iter().filter(|(of, _)| of.as_deref().is_none_or(|of| of == platform));
+        for (_, files) in selected {
             let tar = tar(files).expect("writing to memory");
             diff_ids.push(digest_of(&tar));
             let layer = gzip(&tar).expect("writing to memory");
             layers.push(descriptor(LAYER, &layer));
             image.add_blob(layer);
         }
-        let mut config = names(platform);
+        let mut config = platform_fields(platform);
         config["created"] = "1970-01-01T00:00:00Z".into();
         config["config"] = Value::Object(self.config.clone());
         config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
@@ -188,7 +187,7 @@ impl ImageBuilder {
     }
 }
 
-/// An image with all that belongs to it.
+/// An image with its manifests and blobs.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
     digest: String,
@@ -198,7 +197,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The digest of its index, or of its only manifest.
+    /// The digest of the index, or of the only manifest.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -206,22 +205,22 @@ impl Image {
     /// The digest of a platform's manifest.
     ///
     /// # Panics
-    /// When it is not built for that platform.
+    /// When the image is not built for that platform.
     pub fn platform(&self, platform: &str) -> &str {
         self.platforms.get(platform).unwrap_or_else(|| panic!("the image is not built for {platform}"))
     }
 
-    /// Media types and bytes of its manifests, the index last.
+    /// Media types and bytes of the manifests; the index is last.
     pub fn manifests(&self) -> &[(String, Bytes)] {
         &self.manifests
     }
 
-    /// Its layers and configurations, each once.
+    /// The distinct layers and configurations.
     pub fn blobs(&self) -> &[Bytes] {
         &self.blobs
     }
 
-    /// Writes it as an OCI image layout with this tag.
+    /// Writes the image as an OCI image layout with this tag.
     ///
     /// # Errors
     /// When the directory cannot be written.
@@ -250,17 +249,17 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": digest_of(bytes), "size": bytes.len() })
 }
 
-/// `linux/arm64/v8` as the fields of a configuration or of a descriptor's platform.
-fn names(platform: &str) -> Value {
+/// The platform `linux/arm64/v8` as fields of a configuration or of a descriptor's `platform`.
+fn platform_fields(platform: &str) -> Value {
     let mut parts = platform.splitn(3, '/');
-    let mut names = json!({ "os": parts.next(), "architecture": parts.next() });
+    let mut fields = json!({ "os": parts.next(), "architecture": parts.next() });
     if let Some(variant) = parts.next() {
-        names["variant"] = variant.into();
+        fields["variant"] = variant.into();
     }
-    names
+    fields
 }
 
-/// A tar with the directories above the files, all owned by root and without times.
+/// A tar archive of the files and their parent directories, all owned by root and with modification time 0.
 fn tar(files: &Files) -> io::Result<Vec<u8>> {
     let header = |kind, size: usize, mode| {
         let mut header = tar::Header::new_ustar();
@@ -315,7 +314,7 @@ fn collect(directory: &Path, prefix: &str, files: &mut Files) -> io::Result<()> 
 #[cfg(unix)]
 fn mode(metadata: &fs::Metadata) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
-    // Only whether it can be run: the rest differs from checkout to checkout.
+    // Only the executable bit: other bits differ between checkouts.
     if metadata.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 }
 }
 
@@ -329,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_files_give_the_same_digest() {
+    fn builds_are_reproducible() {
         let build = || {
             ImageBuilder::new()
                 .platform("linux/amd64")
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_real_archives() {
+    fn layers_are_gzipped_tar_archives() {
         let image = ImageBuilder::new().layer([("app/bin/server", "#!/bin/sh\n")]).build();
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&image.blobs()[0][..]));
         let paths: Vec<String> = archive

@@ -1,4 +1,4 @@
-//! Every request that reached the sandbox, for assertions.
+//! Ledger: a record of every request to the sandbox, for assertions.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -7,31 +7,31 @@ use serde::Serialize;
 
 use crate::{fault::Effect, sync::lock};
 
-/// One request. Authorization and query signatures are not kept.
+/// One recorded request. Authorization headers and query signatures are not recorded.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// When it arrived, in the model's time.
+    /// When it arrived, by the sandbox's clock.
     pub at: Timestamp,
     /// The endpoint: a registry's host, `aws`, or a cluster's endpoint.
     pub endpoint: String,
-    /// What was asked for: `GET manifest`, `ecs:DescribeServices`, `patch deployments`.
+    /// The operation, such as `GET manifest`, `ecs:DescribeServices`, `patch deployments`.
     pub operation: String,
     /// The HTTP method.
     pub method: String,
     /// The path, without its query.
     pub path: String,
-    /// The status that was answered, `None` while it is under way or when the connection was cut.
+    /// The response status; `None` while the request is in progress or when the connection was closed.
     pub status: Option<u16>,
-    /// Bytes of the request's body that were read.
+    /// Bytes of the request body that were read.
     pub request_bytes: u64,
-    /// Bytes of the response's body that were sent.
+    /// Bytes of the response body that were sent.
     pub response_bytes: u64,
-    /// What went wrong with it by an injected fault.
+    /// The injected fault, if any.
     pub fault: Option<Effect>,
 }
 
-/// The list of all requests. Cheap to clone; all clones are the same ledger.
+/// The list of all requests. Cheap to clone; all clones share one ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger(Arc<Mutex<Vec<Entry>>>);
 
@@ -40,27 +40,27 @@ impl Ledger {
         lock(&self.0)
     }
 
-    /// A copy of all entries so far, in order of arrival.
+    /// A copy of all entries, in order of arrival.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
-    /// How many entries `matches`.
+    /// The number of entries for which `matches` returns true.
     pub fn count(&self, matches: impl Fn(&Entry) -> bool) -> usize {
         self.lock().iter().filter(|entry| matches(entry)).count()
     }
 
-    /// How many requests asked for `operation`.
+    /// The number of requests for `operation`.
     pub fn count_of(&self, operation: &str) -> usize {
         self.count(|entry| entry.operation == operation)
     }
 
-    /// The operations of one endpoint in order.
+    /// The operations of one endpoint, in order.
     pub fn operations(&self, endpoint: &str) -> Vec<String> {
         self.lock().iter().filter(|e| e.endpoint == endpoint).map(|e| e.operation.clone()).collect()
     }
 
-    /// Forgets everything so far: what comes next is counted from zero.
+    /// Removes all entries.
     pub fn clear(&self) {
         self.lock().clear();
     }
@@ -72,7 +72,7 @@ impl Ledger {
     }
 }
 
-/// The place of one request in the ledger. After a `clear` it writes nowhere.
+/// The index of one request's entry. After a `clear`, updates have no effect.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     ledger: Ledger,

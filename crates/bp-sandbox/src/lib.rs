@@ -1,23 +1,22 @@
-//! The outside world of a delivery in one process: OCI registries, the AWS calls that a deployment makes, and a
-//! Kubernetes API.
+//! In-process simulation of OCI registries, the AWS APIs of a deployment, and Kubernetes clusters, for tests.
 //!
-//! It is a *model*, clock-driven and scripted: an ECS deployment progresses, fails and rolls back as time passes;
-//! what an image does when it runs is decided by a [`Behaviour`]. Every request goes through the same pipeline,
-//! whether it comes over a loopback socket or in memory: the [`Ledger`] writes it down, [`Faults`] may spoil it.
+//! It is a *model*, clock-driven and scripted: an ECS deployment progresses, fails and rolls back as time passes; a
+//! [`Behaviour`] determines what an image does when it runs. Every request passes through the same pipeline, over a
+//! loopback socket or in memory: it is recorded in the [`Ledger`], and [`Faults`] can be injected.
 //!
 //! # In memory, on a paused clock
-//! [`Sandbox::transport`] is a tower service that kube and other HTTP clients take as their transport;
+//! [`Sandbox::transport`] is a tower service that kube and other HTTP clients accept as their transport;
 //! `Sandbox::http_client` (feature `aws`) is the same for the AWS SDKs. Host names are the real ones; no socket is
 //! opened, so a test may pause tokio's clock.
 //!
 //! # Over loopback sockets
-//! [`Sandbox::serve`] binds a free port for every endpoint; `crane`, `aws`, `kubectl` and your own pipeline can talk
-//! to it. Never pause the clock then; let the model run faster with [`Clock::accelerated`].
+//! [`Sandbox::serve`] binds a free port for every endpoint, for `crane`, `aws`, `kubectl` and your own pipeline. Do not
+//! pause tokio's clock then; [`Clock::accelerated`] makes the model run faster.
 //!
 //! # Features
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
-//! | `registry` | OCI registries, with Amazon ECR's quirks as switches |
+//! | `registry` | OCI registries, with the deviations of Amazon ECR as options |
 //! | `aws` | ECR, ECS, EKS, Secrets Manager, Systems Manager and STS |
 //! | `kube` | a Kubernetes API |
 

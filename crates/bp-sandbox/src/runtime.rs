@@ -1,4 +1,4 @@
-//! What happens when an image is pulled and run: shared by the ECS model and the kubelet.
+//! Container runtime model: pulls images from the registries, and determines what they do. Used by ECS and the kubelet.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,28 +10,28 @@ use serde_json::Value;
 
 use crate::{registry::Registry, sync::lock};
 
-/// What a container does once it is started.
+/// What a container does after it starts.
 ///
-/// Set it with [`Sandbox::script`](crate::Sandbox::script), or in the image itself with the label
-/// `dev.bp-sandbox.behaviour` of its configuration: `healthy`, `exit:<code>`, `unhealthy`, `oom`, with the log's last
-/// line in the label `dev.bp-sandbox.log`.
+/// Set it with [`Sandbox::script`](crate::Sandbox::script), or in the image configuration with the label
+/// `dev.bp-sandbox.behaviour`: `healthy`, `exit:<code>`, `unhealthy`, `oom`; the label `dev.bp-sandbox.log` is the last
+/// log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Behaviour {
-    /// It runs, and is healthy after this time.
+    /// It runs, and becomes healthy after this duration.
     Healthy(Duration),
-    /// It ends after this time, with this exit code and these log lines.
+    /// It exits after this duration, with this exit code and these log lines.
     Exits {
         /// How long it runs.
         after: Duration,
-        /// Its exit code.
+        /// The exit code.
         code: i32,
-        /// What it wrote.
+        /// The log lines.
         log: Vec<String>,
     },
     /// It runs, but its health check or probe fails with this message.
     Unhealthy(String),
-    /// It is killed for using too much memory after this time.
+    /// It is killed after this duration because it is out of memory.
     OutOfMemory(Duration),
 }
 
@@ -43,11 +43,11 @@ impl Default for Behaviour {
 
 /// Why an image could not be pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "each feature reads its own part")]
+#[allow(dead_code, reason = "each feature uses a part")]
 pub(crate) enum PullError {
-    /// Registry, repository, tag or digest do not exist.
+    /// The registry, repository, tag or digest does not exist.
     NotFound,
-    /// An index without the platform asked for.
+    /// The index does not contain the requested platform.
     NoPlatform,
     /// Not an image reference.
     Malformed,
@@ -55,17 +55,17 @@ pub(crate) enum PullError {
 
 /// A pulled image.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "each feature reads its own part")]
+#[allow(dead_code, reason = "each feature uses a part")]
 pub(crate) struct Pulled {
-    /// The digest that the reference resolved to: of the index, if it is one.
+    /// The digest that the reference resolved to, of the index or manifest.
     pub(crate) digest: String,
     /// The digest of the platform's manifest.
     pub(crate) platform_digest: String,
-    /// What it does.
+    /// What the container does.
     pub(crate) behaviour: Behaviour,
 }
 
-/// The registries, and what their images do.
+/// The registries, and the behaviours of their images.
 pub(crate) struct Runtime {
     registries: BTreeMap<String, Arc<Registry>>,
     scripts: Mutex<HashMap<String, Behaviour>>,

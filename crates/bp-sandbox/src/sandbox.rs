@@ -1,4 +1,4 @@
-//! The sandbox: its hosts, its clock, its ledger and its faults.
+//! The sandbox and its builder: endpoints, clock, ledger and faults.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +25,7 @@ use crate::{
     transport::Transport,
 };
 
-/// The outside world of a delivery. Cheap to clone; all clones are the same world.
+/// A simulation of registries, AWS APIs and Kubernetes clusters. Cheap to clone; all clones share one sandbox.
 ///
 /// ```
 /// use bp_sandbox::{Sandbox, registry::RegistryOptions};
@@ -42,13 +42,13 @@ use crate::{
 #[derive(Clone)]
 pub struct Sandbox(Arc<Shared>);
 
-/// What all parts of one sandbox share.
+/// The shared state of one sandbox.
 pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
     authority: OnceLock<Authority>,
-    /// The endpoints by host, for requests in memory.
-    named: OnceLock<HashMap<String, Arc<dyn Endpoint>>>,
-    /// Where each endpoint listens, once it does.
+    /// The endpoints by host, for the in-memory transport.
+    by_host: OnceLock<HashMap<String, Arc<dyn Endpoint>>>,
+    /// The socket addresses of the endpoints that are served.
     addresses: Mutex<HashMap<String, SocketAddr>>,
     #[cfg(feature = "registry")]
     runtime: Arc<Runtime>,
@@ -59,27 +59,27 @@ pub(crate) struct Shared {
 }
 
 impl Sandbox {
-    /// Starts to describe a sandbox.
+    /// Starts building a sandbox.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The model's time.
+    /// The sandbox's clock.
     pub fn clock(&self) -> &Clock {
         &self.0.pipeline.clock
     }
 
-    /// Every request so far.
+    /// The record of all requests.
     pub fn ledger(&self) -> &Ledger {
         &self.0.pipeline.ledger
     }
 
-    /// The faults that wait for their requests.
+    /// The pending faults, to inject and clear.
     pub fn faults(&self) -> &Faults {
         &self.0.pipeline.faults
     }
 
-    /// The sandbox as a transport in memory.
+    /// The sandbox as an in-memory transport.
     pub fn transport(&self) -> Transport {
         Transport(Arc::clone(&self.0))
     }
@@ -95,7 +95,7 @@ impl Sandbox {
     /// When a port cannot be bound.
     ///
     /// # Cancel safety
-    /// Cancel safe: what was bound is closed.
+    /// Cancel safe: bound ports are closed.
     pub async fn serve(&self) -> std::io::Result<Served> {
         server::serve(Arc::clone(&self.0)).await
     }
@@ -109,7 +109,7 @@ impl Sandbox {
         self.0.runtime.registry(host).unwrap_or_else(|| panic!("the sandbox has no registry {host:?}"))
     }
 
-    /// Decides what happens when the image with `digest` (of its index or of a platform's manifest) runs.
+    /// Sets what the image with `digest` (of its index or of a platform's manifest) does when it runs.
     #[cfg(feature = "registry")]
     pub fn script(&self, digest: &str, behaviour: Behaviour) {
         self.0.runtime.script(digest, behaviour);
@@ -148,18 +148,18 @@ impl std::fmt::Debug for Sandbox {
 }
 
 impl Shared {
-    /// The endpoint that `host` (with or without a port) names.
+    /// The endpoint of `host`, with or without a port.
     pub(crate) fn endpoint(&self, host: &str) -> Option<Arc<dyn Endpoint>> {
         let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host);
         let by_host = || self.endpoints().into_iter().map(|(host, endpoint, _)| (host, endpoint)).collect();
-        let exact = self.named.get_or_init(by_host).get(bare).cloned();
+        let exact = self.by_host.get_or_init(by_host).get(bare).cloned();
         #[cfg(feature = "aws")]
         let exact = exact
             .or_else(|| crate::aws::is_api_host(bare).then(|| Arc::clone(&self.aws) as Arc<dyn Endpoint>));
         exact
     }
 
-    /// Every endpoint: host, handler, whether it speaks TLS on sockets.
+    /// Every endpoint: host, handler, and whether it uses TLS on sockets.
     pub(crate) fn endpoints(&self) -> Vec<(String, Arc<dyn Endpoint>, bool)> {
         #[allow(unused_mut, reason = "empty without features")]
         let mut all: Vec<(String, Arc<dyn Endpoint>, bool)> = Vec::new();
@@ -189,14 +189,14 @@ impl Shared {
         self.authority.get_or_init(Authority::new)
     }
 
-    /// Notes where an endpoint listens.
-    pub(crate) fn listens(&self, host: &str, address: SocketAddr) {
+    /// Records the socket address of an endpoint.
+    pub(crate) fn set_address(&self, host: &str, address: SocketAddr) {
         lock(&self.addresses).insert(host.to_owned(), address);
     }
 
-    /// Where an endpoint listens, if it does.
+    /// The socket address of an endpoint, if it is served.
     #[cfg_attr(not(all(feature = "aws", feature = "kube")), allow(dead_code))]
-    pub(crate) fn listening(&self, host: &str) -> Option<SocketAddr> {
+    pub(crate) fn address_of(&self, host: &str) -> Option<SocketAddr> {
         lock(&self.addresses).get(host).copied()
     }
 
@@ -213,7 +213,7 @@ impl Shared {
     }
 }
 
-/// Describes a [`Sandbox`].
+/// Builder of a [`Sandbox`].
 #[derive(Debug, Default)]
 pub struct Builder {
     clock: Option<Clock>,
@@ -244,7 +244,7 @@ impl Builder {
         self
     }
 
-    /// Builds it. On a tokio runtime whose clock is paused, the model's clock is paused too.
+    /// Builds the sandbox. When tokio's clock is paused, the sandbox's clock is paused too.
     pub fn build(self) -> Sandbox {
         let clock = self.clock.unwrap_or_else(Clock::tokio);
         #[cfg(feature = "registry")]
@@ -269,7 +269,7 @@ impl Builder {
             runtime,
             pipeline: Pipeline { clock, ledger: Ledger::default(), faults: Faults::default() },
             authority: OnceLock::new(),
-            named: OnceLock::new(),
+            by_host: OnceLock::new(),
             addresses: Mutex::default(),
         }))
     }

@@ -1,4 +1,4 @@
-//! The sandbox over loopback sockets.
+//! Serve the sandbox on loopback sockets, with TLS where needed.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{body::Body, endpoint::Endpoint, sandbox::Shared};
 
-/// A sandbox that listens. Dropping it closes every port and connection.
+/// A served sandbox. Dropping it closes all ports and connections.
 #[derive(Debug)]
 pub struct Served {
     addresses: BTreeMap<String, SocketAddr>,
@@ -24,7 +24,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// The loopback address of an endpoint: of a registry's host, of a cluster's endpoint, or of `aws`.
+    /// The loopback address of an endpoint: a registry's host, a cluster's endpoint host, or `aws`.
     pub fn address(&self, endpoint: &str) -> Option<SocketAddr> {
         self.addresses.get(endpoint).copied()
     }
@@ -34,7 +34,7 @@ impl Served {
         &self.addresses
     }
 
-    /// Serves until the end of the process or until dropped.
+    /// Serves until the process ends or this future is dropped.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -49,7 +49,7 @@ pub(crate) async fn serve(shared: Arc<Shared>) -> std::io::Result<Served> {
     for (host, endpoint, tls) in shared.endpoints() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        shared.listens(&host, address);
+        shared.set_address(&host, address);
         served.addresses.insert(host, address);
         let acceptor = tls.then(|| shared.authority().acceptor());
         served.listeners.spawn(accept(Arc::clone(&shared), listener, endpoint, acceptor));
@@ -67,7 +67,7 @@ async fn accept(
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // An error here is of one connection (or of a full table of files): the next one may do.
+                // An error affects one connection (or file descriptors ran out): the next accept may succeed.
                 let Ok((socket, _)) = accepted else {
                     tokio::task::yield_now().await;
                     continue;
@@ -76,10 +76,10 @@ async fn accept(
                 let (shared, endpoint, tls) = (Arc::clone(&shared), Arc::clone(&endpoint), tls.clone());
                 connections.spawn(async move {
                     match tls {
-                        None => converse(shared, endpoint, socket).await,
+                        None => serve_connection(shared, endpoint, socket).await,
                         Some(tls) => {
                             if let Ok(socket) = tls.accept(socket).await {
-                                converse(shared, endpoint, socket).await;
+                                serve_connection(shared, endpoint, socket).await;
                             }
                         }
                     }
@@ -90,14 +90,14 @@ async fn accept(
     }
 }
 
-async fn converse(
+async fn serve_connection(
     shared: Arc<Shared>,
     endpoint: Arc<dyn Endpoint>,
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (shared, endpoint) = (Arc::clone(&shared), Arc::clone(&endpoint));
-        // An error makes hyper cut the connection, which is just what a fault wants.
+        // An error makes hyper close the connection, as faults require.
         async move { shared.pipeline.call(endpoint, request.map(Body::new)).await }
     });
     let _ = auto::Builder::new(TokioExecutor::new())

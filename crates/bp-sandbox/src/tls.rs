@@ -1,4 +1,4 @@
-//! The sandbox's own certificate authority.
+//! Certificate authority and TLS server configuration of the sandbox.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority that lives as long as its sandbox.
+/// The certificate authority of one sandbox.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -23,12 +23,12 @@ impl Authority {
         Authority { pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
-    /// The authority's certificate.
+    /// The authority's certificate, as PEM.
     pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// A server's side of TLS for `127.0.0.1` and `localhost`.
+    /// A TLS acceptor with a certificate for `127.0.0.1` and `localhost`.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let key = KeyPair::generate().expect("the system has random numbers");
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];

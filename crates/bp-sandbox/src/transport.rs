@@ -1,4 +1,4 @@
-//! The sandbox as a transport in memory.
+//! In-memory transport: the sandbox as a tower service and as HTTP client of the AWS SDKs.
 
 use std::{
     sync::Arc,
@@ -11,27 +11,27 @@ use http::{Request, Response, header};
 
 use crate::{body::Body, sandbox::Shared};
 
-/// What a client sees when the network fails.
+/// A network failure, as seen by a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// A fault cut the connection.
+    /// A fault closed the connection.
     #[error("connection reset by the sandbox")]
     Reset,
-    /// The client's body ended with an error.
-    #[error("the request's body was cut")]
+    /// The request body ended with an error.
+    #[error("the request body ended before it was complete")]
     RequestCut,
     /// No endpoint of the sandbox has this host name.
     #[error("the sandbox has no host {0:?}")]
     NoSuchHost(String),
-    /// An injected answer is no valid HTTP response.
-    #[error("the injected answer is no valid response")]
+    /// An injected response is not a valid HTTP response.
+    #[error("the injected response is not a valid HTTP response")]
     BadFault,
 }
 
-/// The sandbox as a tower service: requests go to the endpoint that their host names, without a socket.
+/// The sandbox as a tower service: routes requests to the endpoint of their host, without sockets.
 ///
-/// Any client takes it that takes a `tower::Service<http::Request<B>>`: `kube::Client::new` among them.
+/// Any client that accepts a `tower::Service<http::Request<B>>` can use it, such as `kube::Client::new`.
 #[derive(Clone)]
 pub struct Transport(pub(crate) Arc<Shared>);
 
@@ -88,7 +88,7 @@ mod sdk {
 
     use super::Transport;
 
-    /// The AWS SDKs' view of the transport.
+    /// For the AWS SDKs.
     impl HttpConnector for Transport {
         fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
             let mut transport = self.clone();

@@ -1,4 +1,4 @@
-//! The model of ECR's API, asked by the real SDK client in memory.
+//! Tests of the ECR model with the AWS SDK, in memory.
 #![cfg(feature = "aws")]
 
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn tag(tag: &str) -> ImageIdentifier {
     ImageIdentifier::builder().image_tag(tag).build()
 }
 
-/// The code and message of a refused call.
+/// The code and message of a rejected call.
 macro_rules! refused {
     ($call:expr) => {{
         let error = $call.send().await.unwrap_err().into_service_error();
@@ -51,7 +51,7 @@ macro_rules! refused {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_opens_the_registries_of_its_region_for_twelve_hours() {
+async fn a_token_is_valid_for_the_registries_of_its_region_for_twelve_hours() {
     let sandbox = sandbox();
     let answer = client(&sandbox).get_authorization_token().send().await.unwrap();
     let datum = &answer.authorization_data()[0];
@@ -75,7 +75,7 @@ async fn a_token_opens_the_registries_of_its_region_for_twelve_hours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_by_tag_and_digest() {
+async fn returns_images_by_tag_and_digest() {
     let sandbox = sandbox();
     let image = image("one");
     sandbox.registry(HOST).push(&image, "shop/web", "1.0");
@@ -117,7 +117,7 @@ async fn images_by_tag_and_digest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_have_the_codes_and_words_of_the_service() {
+async fn errors_have_the_codes_and_messages_of_the_service() {
     let sandbox = sandbox();
     sandbox.registry(HOST).create_repository("shop/web");
     let client = client(&sandbox);
@@ -148,7 +148,7 @@ async fn refusals_have_the_codes_and_words_of_the_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_come_in_pages() {
+async fn lists_are_paginated() {
     let sandbox = sandbox();
     let registry = sandbox.registry(HOST);
     for n in 0..7 {
@@ -159,7 +159,7 @@ async fn lists_come_in_pages() {
     let list = client.list_images().repository_name("shop/web").max_results(4).into_paginator();
     let pages: Vec<_> = list.send().collect::<Result<_, _>>().await.unwrap();
     let ids: Vec<_> = pages.iter().flat_map(|page| page.image_ids()).collect();
-    // Seven indexes with a tag, and their fourteen platforms without.
+    // Seven tagged indexes, and fourteen untagged manifests of their platforms.
     assert_eq!((pages.len(), ids.len()), (6, 21));
     assert_eq!(ids.iter().filter(|id| id.image_tag().is_some()).count(), 7);
 
@@ -179,7 +179,7 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repositories_are_created_once_and_fix_their_tags() {
+async fn repositories_are_created_once_and_can_have_immutable_tags() {
     let sandbox = sandbox();
     let client = client(&sandbox);
     let create = || {
@@ -198,7 +198,7 @@ async fn repositories_are_created_once_and_fix_their_tags() {
     assert_eq!(repository.image_tag_mutability(), Some(&ImageTagMutability::Immutable));
     assert_eq!(refused!(create()).0, "RepositoryAlreadyExistsException");
 
-    // Tags by PutImage: the same again is known, another digest is refused.
+    // PutImage: the same tag and digest already exists, another digest is rejected.
     let (one, two) = (image("one"), image("two"));
     let registry = sandbox.registry(HOST);
     registry.push(&one, "shop/web", "1.0");
@@ -222,7 +222,8 @@ async fn repositories_are_created_once_and_fix_their_tags() {
     put(&two, "2.1").send().await.unwrap();
     assert_eq!(registry.tags("shop/web")["2.1"], two.digest());
 
-    // Deleting: a tag goes alone, a digest with all its tags; a repository only when it is empty, or by force.
+    // Deleting a tag keeps the manifest, deleting a digest deletes its tags; a repository must be empty, or `force` be
+    // set.
     let delete = |id: ImageIdentifier| client.batch_delete_image().repository_name("shop/web").image_ids(id);
     delete(tag("2.1")).send().await.unwrap();
     assert!(registry.manifest("shop/web", two.digest()).is_some());
@@ -242,7 +243,7 @@ async fn repositories_are_created_once_and_fix_their_tags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn layers_are_there_or_not() {
+async fn reports_the_availability_of_layers() {
     let sandbox = sandbox();
     let layer = sandbox.registry(HOST).put_blob("shop/web", "layer");
     let missing = format!("sha256:{}", "0".repeat(64));

@@ -1,4 +1,4 @@
-//! The model of ECS by itself: what the published rules say, and what a client that nobody here wrote makes of it.
+//! Tests of the ECS model: the published scheduling rules, and the AWS CLI as a client.
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -23,7 +23,7 @@ fn world(clock: Clock) -> World {
 }
 
 impl World {
-    /// A definition of an image that behaves like this.
+    /// A task definition whose image has this behaviour.
     fn definition(&self, name: &str, behaviour: Behaviour) -> Value {
         let image = ImageBuilder::new().layer([("name", name)]).build();
         self.sandbox.registry(HOST).push(&image, "web", name);
@@ -58,7 +58,7 @@ fn states(view: &Value) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rolling_update_keeps_to_minimum_and_maximum() {
+async fn a_rolling_update_respects_minimum_and_maximum_percent() {
     let world = world(Clock::tokio());
     let service = world.service().desired(4).create();
     world.update(&service, world.definition("new", Behaviour::default()));
@@ -73,9 +73,9 @@ async fn a_rolling_update_keeps_to_minimum_and_maximum() {
     assert!(service.running().iter().all(|c| c.image.ends_with(":new")));
 }
 
-/// Recorded: SUCCESSFUL at 20:43:59, COMPLETED at 20:44:37, and between them tasks of both revisions are listed.
+/// Recorded on ECS: SUCCESSFUL at 20:43:59, COMPLETED at 20:44:37; in between, tasks of both revisions are listed.
 #[tokio::test(start_paused = true)]
-async fn a_deployment_succeeds_before_the_old_tasks_have_gone() {
+async fn a_deployment_succeeds_before_the_old_tasks_have_stopped() {
     let world = world(Clock::tokio());
     let service = world.service().create();
     world.update(&service, world.definition("new", Behaviour::default()));
@@ -96,7 +96,7 @@ async fn a_deployment_succeeds_before_the_old_tasks_have_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_circuit_breaker_goes_off_at_its_published_threshold_and_goes_back() {
+async fn the_circuit_breaker_rolls_back_at_its_published_threshold() {
     let world = world(Clock::tokio());
     let service = world.service().circuit_breaker().create();
     let old = service.view()["deployments"][0]["id"].clone();
@@ -115,7 +115,7 @@ async fn the_circuit_breaker_goes_off_at_its_published_threshold_and_goes_back()
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_circuit_breaker_it_goes_on_for_ever() {
+async fn without_a_circuit_breaker_a_failing_deployment_never_ends() {
     let world = world(Clock::tokio());
     let service = world.service().create();
     world.update(&service, world.definition("bad", crashes()));
@@ -128,7 +128,7 @@ async fn without_a_circuit_breaker_it_goes_on_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_checks_is_taken_for_healthy() {
+async fn tasks_without_health_checks_are_considered_healthy() {
     let world = world(Clock::tokio());
     let service = world.service().create();
     world.update(&service, world.definition("ill", Behaviour::Unhealthy("500".into())));
@@ -148,13 +148,13 @@ async fn the_same_definition_keeps_the_deployment_unless_forced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn looking_often_or_once_sees_the_same() {
-    let run = |looks: u64| async move {
+async fn the_result_does_not_depend_on_the_polling_interval() {
+    let run = |polls: u64| async move {
         let world = world(Clock::tokio());
         let service = world.service().circuit_breaker().create();
         world.update(&service, world.definition("bad", crashes()));
-        for _ in 0..looks {
-            tokio::time::sleep(Duration::from_secs(600 / looks)).await;
+        for _ in 0..polls {
+            tokio::time::sleep(Duration::from_secs(600 / polls)).await;
             service.view();
         }
         let statuses: Vec<Value> = service.deployments().iter().map(|d| d["status"].clone()).collect();
@@ -165,7 +165,7 @@ async fn looking_often_or_once_sees_the_same() {
     assert_eq!(run(1).await, run(600).await);
 }
 
-/// Runs aws-cli against the sandbox.
+/// Runs the AWS CLI against the sandbox.
 async fn aws(address: std::net::SocketAddr, arguments: &[&str]) -> Result<Value, String> {
     let output = tokio::task::spawn_blocking({
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
@@ -178,7 +178,7 @@ async fn aws(address: std::net::SocketAddr, arguments: &[&str]) -> Result<Value,
                 .env("AWS_PAGER", "")
                 .stdin(Stdio::null())
                 .output()
-                .expect("aws-cli runs")
+                .expect("the AWS CLI starts")
         }
     })
     .await
@@ -192,7 +192,7 @@ async fn aws(address: std::net::SocketAddr, arguments: &[&str]) -> Result<Value,
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs aws-cli"]
-async fn aws_cli_deploys_waits_and_reads_the_errors() {
+async fn the_aws_cli_deploys_waits_and_reports_errors() {
     let world = world(Clock::accelerated(20));
     let served = world.sandbox.serve().await.unwrap();
     let address = served.address("aws").unwrap();

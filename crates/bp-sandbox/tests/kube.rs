@@ -1,4 +1,4 @@
-//! The Kubernetes model as a client sees it over HTTP, on a paused clock.
+//! Tests of the Kubernetes model over HTTP, on a paused clock.
 #![cfg(feature = "kube")]
 
 use std::{sync::Arc, time::Duration};
@@ -31,7 +31,7 @@ impl World {
         World { sandbox, cluster }
     }
 
-    /// Pushes an image that does this, and gives its reference.
+    /// Pushes an image with this behaviour, and returns its reference.
     fn image(&self, tag: &str, behaviour: Behaviour) -> String {
         let image =
             ImageBuilder::new().platform("linux/amd64").layer([("app", tag.as_bytes().to_vec())]).build();
@@ -75,7 +75,7 @@ fn condition<'v>(object: &'v Value, kind: &str) -> &'v Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deployment_rolls_out_and_its_pods_tell_their_digest() {
+async fn a_deployment_rolls_out_and_its_pods_report_their_digest() {
     let world = World::new();
     let image = world.image("1", Behaviour::Healthy(Duration::from_secs(2)));
     world.cluster.deployment("shop", "web", &[("web", &image)]);
@@ -91,13 +91,13 @@ async fn a_deployment_rolls_out_and_its_pods_tell_their_digest() {
     let second = world.image("2", Behaviour::default());
     let (status, applied) = world.apply("ci", &second, "&force=true").await;
     assert_eq!((status, &applied["metadata"]["generation"]), (200, &json!(2)));
-    assert_eq!(applied["status"]["observedGeneration"], 1, "the controller has not looked yet");
+    assert_eq!(applied["status"]["observedGeneration"], 1, "the controller has not reacted yet");
     let mut fewest = 3;
     while !world.cluster.running("shop", "web").iter().all(|d| second.ends_with(d)) {
         tokio::time::sleep(Duration::from_millis(200)).await;
         fewest = fewest.min(world.cluster.running("shop", "web").len());
     }
-    assert_eq!(fewest, 3, "25% of three rounds down: none may be missing");
+    assert_eq!(fewest, 3, "25% of three rounds down to zero unavailable pods");
     assert!(world.cluster.settled("shop", "web").await);
     let sets = world.cluster.objects("replicasets", "shop");
     let mut sizes: Vec<_> = sets.iter().map(|s| s["spec"]["replicas"].as_i64().unwrap()).collect();
@@ -106,7 +106,7 @@ async fn a_deployment_rolls_out_and_its_pods_tell_their_digest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_apply_that_meets_another_manager_is_a_conflict() {
+async fn an_apply_to_fields_of_another_manager_is_a_conflict() {
     let world = World::new();
     let image = world.image("1", Behaviour::default());
     world.cluster.deployment("shop", "web", &[("web", &image)]);
@@ -127,7 +127,7 @@ async fn an_apply_that_meets_another_manager_is_a_conflict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_image_backs_off_in_containerds_words() {
+async fn a_missing_image_backs_off_with_containerds_message() {
     let world = World::new();
     world.cluster.deployment("shop", "web", &[("web", "registry.example.com/shop/web:none")]);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -169,7 +169,7 @@ async fn a_crashing_container_restarts_backs_off_and_keeps_its_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_tells_every_change_in_order_and_ends() {
+async fn a_watch_reports_every_change_in_order_and_ends() {
     let world = World::new();
     let image = world.image("1", Behaviour::default());
     let list = world.get("/api/v1/namespaces/shop/pods").await;
@@ -198,7 +198,7 @@ async fn a_watch_tells_every_change_in_order_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_allowed_and_what_is_not_there() {
+async fn reports_denied_missing_and_invalid_requests() {
     let world = World::new();
     let (status, body) = world.call(Method::GET, WEB, "", &Value::Null).await;
     assert_eq!((status, &body["message"]), (404, &json!("deployments.apps \"web\" not found")));
@@ -216,15 +216,19 @@ async fn what_is_not_allowed_and_what_is_not_there() {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } });
     world.call(Method::POST, "/api/v1/namespaces", "application/json", &namespace).await;
     let (status, body) = world.apply("ci", "x", "").await;
-    assert_eq!((status, &body["reason"]), (422, &json!("Invalid")), "an image alone is no Deployment");
+    assert_eq!(
+        (status, &body["reason"]),
+        (422, &json!("Invalid")),
+        "an image alone is not a valid Deployment"
+    );
     assert!(body["message"].as_str().unwrap().contains("spec.selector: Required value"));
     assert_eq!(world.get("/version").await["minor"], "34");
     assert_eq!(world.get("/apis/apps/v1").await["kind"], "APIResourceList");
 }
 
-/// Nine pods where four are allowed: the controllers back off, and the model does not spin.
+/// Three pods with a quota of two: the controllers back off, and the simulation does not loop.
 #[tokio::test(start_paused = true)]
-async fn refused_pods_are_retried_with_growing_pauses_until_they_are_admitted() {
+async fn rejected_pods_are_retried_with_back_off_until_they_are_admitted() {
     let world = World::new();
     world.cluster.create(json!({
         "apiVersion": "v1", "kind": "ResourceQuota",
@@ -235,7 +239,7 @@ async fn refused_pods_are_retried_with_growing_pauses_until_they_are_admitted() 
     tokio::time::sleep(Duration::from_secs(600)).await;
     let events = world.cluster.objects("events", "shop");
     let refused: Vec<&Value> = events.iter().filter(|e| e["reason"] == "FailedCreate").collect();
-    assert!((10..25).contains(&refused.len()), "{} tries in ten minutes", refused.len());
+    assert!((10..25).contains(&refused.len()), "{} attempts in ten minutes", refused.len());
     let message = refused[0]["message"].as_str().unwrap();
     assert!(
         message.contains("is forbidden: exceeded quota: pods, requested: pods=1, used: pods=2"),

@@ -1,4 +1,4 @@
-//! The registry in memory, by the words of the distribution specification.
+//! Conformance tests of the registry with the distribution specification, in memory.
 
 #![cfg(feature = "registry")]
 
@@ -67,7 +67,7 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_goes_up_in_parts_and_comes_back_in_ranges() {
+async fn a_blob_is_uploaded_in_parts_and_read_in_ranges() {
     let sandbox = sandbox(RegistryOptions::default());
     let started = send(&sandbox, "POST /v2/shop/web/blobs/uploads/", &[], "").await;
     assert_eq!(started.status(), 202);
@@ -99,7 +99,7 @@ async fn a_blob_goes_up_in_parts_and_comes_back_in_ranges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_with_the_wrong_digest_or_without_its_state_is_refused() {
+async fn rejects_an_upload_with_the_wrong_digest_or_without_its_state() {
     let sandbox = sandbox(RegistryOptions::default());
     let started = send(&sandbox, "POST /v2/web/blobs/uploads/", &[], "").await;
     let location = header(&started, "location").to_owned();
@@ -115,7 +115,7 @@ async fn an_upload_with_the_wrong_digest_or_without_its_state_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manifest_needs_its_blobs_and_its_digest() {
+async fn rejects_a_manifest_with_missing_blobs_or_the_wrong_digest() {
     let sandbox = sandbox(RegistryOptions::default());
     let image = image();
     let bytes = image.manifests()[0].1.clone();
@@ -142,11 +142,11 @@ async fn a_manifest_needs_its_blobs_and_its_digest() {
     }
     assert_eq!(send(&sandbox, "DELETE /v2/web/manifests/v1", &[], "").await.status(), 202);
     assert_eq!(code(&get(&sandbox, "/v2/web/manifests/v1").await), "MANIFEST_UNKNOWN");
-    assert!(registry.manifest("web", image.digest()).is_some(), "only the tag is gone");
+    assert!(registry.manifest("web", image.digest()).is_some(), "only the tag is deleted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_needs_its_children() {
+async fn rejects_an_index_with_missing_children() {
     let sandbox = sandbox(RegistryOptions::default());
     let image = ImageBuilder::new().platform("linux/amd64").platform("linux/arm64").build();
     let (media_type, index) = &image.manifests()[2];
@@ -158,7 +158,7 @@ async fn an_index_needs_its_children() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mounts_link_and_refused_mounts_become_uploads() {
+async fn mounts_blobs_or_starts_an_upload() {
     for (yes, status) in [(true, 201), (false, 202)] {
         let sandbox = sandbox(RegistryOptions::default().mounts(yes));
         let digest = sandbox.registry(HOST).put_blob("base", "layer");
@@ -170,7 +170,7 @@ async fn mounts_link_and_refused_mounts_become_uploads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_come_in_linked_pages() {
+async fn tags_are_paginated_with_link_headers() {
     let sandbox = sandbox(RegistryOptions::default());
     let registry = sandbox.registry(HOST);
     for tag in ["c", "a", "d", "b", "e"] {
@@ -191,7 +191,7 @@ async fn tags_come_in_linked_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn referrers_are_listed_filtered_and_paged() {
+async fn referrers_are_listed_filtered_and_paginated() {
     let sandbox = sandbox(RegistryOptions::default().page_size(1));
     let config = sandbox.registry(HOST).put_blob("web", "{}");
     let subject = digest(b"not there yet");
@@ -228,7 +228,7 @@ async fn referrers_are_listed_filtered_and_paged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn immutable_tags_stay() {
+async fn immutable_tags_cannot_be_overwritten() {
     let sandbox = sandbox(RegistryOptions::default().immutable_tags());
     let registry = sandbox.registry(HOST);
     let (old, new) = (image(), ImageBuilder::new().layer([("app/server", "another")]).build());
@@ -276,7 +276,7 @@ async fn tokens_are_bound_to_scope_and_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ecr_has_its_own_ways() {
+async fn ecr_deviates_from_the_specification() {
     let sandbox = sandbox(RegistryOptions::ecr().validator_lag(Duration::from_millis(300)));
     let registry = sandbox.registry(HOST);
     assert_eq!(get(&sandbox, "/v2/").await.status(), 401);
@@ -302,7 +302,7 @@ async fn ecr_has_its_own_ways() {
     let typed = [authorized[0], ("content-type", MANIFEST)];
     let bytes = &image.manifests()[0].1;
     let early = send(&sandbox, "PUT /v2/web/manifests/v1", &typed, bytes.clone()).await;
-    assert_eq!(code(&early), "BLOB_UNKNOWN", "the validator lags");
+    assert_eq!(code(&early), "BLOB_UNKNOWN", "the blob is not yet visible to validation");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let done = send(&sandbox, "PUT /v2/web/manifests/v1", &typed, bytes.clone()).await;
     assert_eq!((done.status(), header(&done, "location")), (StatusCode::CREATED, ""));
@@ -316,7 +316,7 @@ async fn ecr_has_its_own_ways() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn redirected_blobs_take_no_authorization() {
+async fn redirected_blob_reads_reject_an_authorization_header() {
     let options = RegistryOptions::default().redirect_blobs_to("storage.example.com");
     let sandbox = sandbox(options.auth(Auth::basic("ci", "pw")));
     let blob = sandbox.registry(HOST).put_blob("web", "layer");

@@ -1,4 +1,4 @@
-//! The models of Secrets Manager and Parameter Store, asked in their own wire format.
+//! Tests of the Secrets Manager and Parameter Store models in their wire format.
 #![cfg(feature = "aws")]
 
 use bp_sandbox::{Body, Sandbox};
@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-/// Calls an operation (`secretsmanager.GetSecretValue`) and gives its answer, or its error's code as a text.
+/// Calls an operation (`secretsmanager.GetSecretValue`) and returns its response, or the error code as a string.
 async fn call(sandbox: &Sandbox, target: &str, input: Value) -> Value {
     let request = Request::post("https://api.eu-central-1.amazonaws.com/")
         .header("x-amz-target", target)
@@ -25,7 +25,7 @@ async fn call(sandbox: &Sandbox, target: &str, input: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stages_move_as_in_a_rotation() {
+async fn staging_labels_move_as_in_a_rotation() {
     let sandbox = Sandbox::builder().build();
     let sm =
         async |operation: &str, input| call(&sandbox, &format!("secretsmanager.{operation}"), input).await;
@@ -37,7 +37,11 @@ async fn stages_move_as_in_a_rotation() {
 
     let put = json!({ "SecretId": "db", "SecretString": "b", "ClientRequestToken": two, "VersionStages": ["AWSPENDING"] });
     assert_eq!(sm("PutSecretValue", put.clone()).await["VersionId"], two);
-    assert_eq!(sm("PutSecretValue", put).await["VersionId"], two, "the same token and value again");
+    assert_eq!(
+        sm("PutSecretValue", put).await["VersionId"],
+        two,
+        "a repeated request with the same token and value"
+    );
     let other = json!({ "SecretId": "db", "SecretString": "c", "ClientRequestToken": two });
     assert_eq!(sm("PutSecretValue", other).await, "ResourceExistsException");
     assert_eq!(sm("GetSecretValue", json!({ "SecretId": "db" })).await["SecretString"], "a");
@@ -60,7 +64,7 @@ async fn stages_move_as_in_a_rotation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_come_in_pages_and_batches_have_their_limits() {
+async fn lists_are_paginated_and_batches_are_limited() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(bp_sandbox::aws::DEFAULT_ACCOUNT, "eu-central-1");
     let parameters = sandbox.aws().ssm(bp_sandbox::aws::DEFAULT_ACCOUNT, "eu-central-1");
@@ -115,7 +119,7 @@ async fn lists_come_in_pages_and_batches_have_their_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn parameters_have_versions_labels_and_sealed_values() {
+async fn parameters_have_versions_labels_and_encrypted_values() {
     let sandbox = Sandbox::builder().build();
     let ssm = async |operation: &str, input| call(&sandbox, &format!("AmazonSSM.{operation}"), input).await;
     let put =

@@ -1,4 +1,4 @@
-//! Do the references hold? Answered without showing or keeping a value.
+//! Check that references to secrets and parameters can be resolved, without showing or keeping a value.
 
 use std::collections::BTreeSet;
 
@@ -15,31 +15,30 @@ use crate::{
     value::Fetched,
 };
 
-/// How much a check may look at.
+/// How much a check may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Depth {
-    /// Never reads a value. Whether a JSON key is there stays open.
+    /// Never reads a value. Whether a JSON key exists is not checked.
     ///
     /// # Permissions
     /// `secretsmanager:DescribeSecret`, `ssm:GetParameters`.
     Describe,
-    /// Reads a secret only for its JSON key or its version id, and describes everything else.
+    /// Reads a secret only to check its JSON key or version id, and describes everything else.
     ///
     /// # Permissions
-    /// As [`Describe`](Depth::Describe), and `secretsmanager:GetSecretValue` (with `kms:Decrypt` on a customer's key)
-    /// for references with a key or version id.
+    /// Those of [`Describe`](Depth::Describe), and `secretsmanager:GetSecretValue` (with `kms:Decrypt` on a customer
+    /// managed key) for references with a key or version id.
     #[default]
     Keys,
-    /// Reads everything as a task's agent would, which proves decryption too when the execution role's credentials
-    /// are used.
+    /// Reads everything as the ECS agent would; with the execution role's credentials this also verifies decryption.
     ///
     /// # Permissions
     /// Those of [`Store::read`].
     Read,
 }
 
-/// What a check found, reference by reference and in their order.
+/// Result of a check: one [`Checked`] per reference, in their order.
 ///
 /// ```
 /// use bp_secrets::{Depth, Store, check};
@@ -54,46 +53,46 @@ pub enum Depth {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// The references with what was found of them.
+    /// The checked references.
     pub checked: Vec<Checked>,
 }
 
-/// What was found of one reference.
+/// Result of the check of one reference.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
     /// The reference.
     pub reference: Reference,
-    /// The id or number of the version that it means now.
+    /// The id or number of the version that it currently points to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Whether its JSON key was looked for, `None` when it has none.
+    /// Whether its JSON key was checked; `None` when it has no key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_seen: Option<bool>,
-    /// The customer's KMS key, where the service told it.
+    /// The customer managed KMS key, if the service reports one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// Why it does not hold.
+    /// Why the reference cannot be resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
-    /// What ECS makes of it otherwise than it stands.
+    /// Where ECS would render the value differently from how it is stored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Lint>,
 }
 
 impl CheckReport {
-    /// Whether every reference holds. Warnings do not count.
-    pub fn holds(&self) -> bool {
+    /// Whether every reference can be resolved. Warnings are ignored.
+    pub fn is_ok(&self) -> bool {
         self.checked.iter().all(|checked| checked.error.is_none())
     }
 
-    /// What does not hold.
+    /// The errors of all references.
     pub fn errors(&self) -> impl Iterator<Item = &Error> {
         self.checked.iter().filter_map(|checked| checked.error.as_ref())
     }
 
-    /// What the execution role needs to read all of them, with the KMS keys that were seen.
+    /// The permissions that the execution role needs to read all references, including the KMS keys found.
     pub fn grants(&self, scope: Option<&AccountScope>) -> Vec<Grant> {
         let references: Vec<Reference> =
             self.checked.iter().map(|checked| checked.reference.clone()).collect();
@@ -104,9 +103,9 @@ impl CheckReport {
     }
 }
 
-/// Looks whether every reference holds: that it is there, in that version and with that key.
+/// Checks that every reference can be resolved: that it exists, in that version and with that JSON key.
 ///
-/// Values that must be read for it are dropped, and wiped, at once.
+/// Values that must be read are dropped and wiped immediately.
 ///
 /// # Permissions
 /// Those of the [`Depth`].

@@ -1,4 +1,4 @@
-//! Why a value could not be read.
+//! Errors of reading and checking secrets and parameters.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -8,12 +8,12 @@ use bp_artifact::error::{Classified, ErrorClass};
 
 use crate::{permissions::Grant, reference::Reference};
 
-/// What an error was caused by. Never an HTTP answer: its body may hold the value.
+/// The cause of an error. Never an HTTP response: its body may contain the value.
 pub(crate) type Source = Arc<dyn StdError + Send + Sync>;
 
-/// Why a reference's value could not be read. It names the reference, and never shows a value or a part of one.
+/// A reference's value could not be read. The error contains the reference, and never a value or a part of one.
 ///
-/// Cheap to clone: one failed call may be the answer to many references.
+/// Cheap to clone: one failed call may apply to many references.
 ///
 /// ```
 /// use bp_secrets::{Error, ErrorKind};
@@ -35,52 +35,52 @@ pub struct Error {
     source: Option<Source>,
 }
 
-/// What is wrong, in an [`Error`].
+/// The kind of an [`Error`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such secret or parameter.
+    /// The secret or parameter does not exist.
     Missing,
-    /// It is there, but not in that version or with that stage or label.
+    /// It exists, but not in that version or with that stage or label.
     NoSuchVersion,
     /// The JSON object does not have the key.
     NoSuchKey {
-        /// How many keys it has.
+        /// The number of keys that it has.
         keys: usize,
     },
-    /// A key was asked for, but the value is no JSON object.
+    /// The reference has a JSON key, but the value is not a JSON object.
     NotJson {
-        /// Where the value stops to be one.
+        /// The line of the syntax error.
         line: usize,
-        /// Where in that line.
+        /// The column in that line.
         column: usize,
     },
-    /// A key was asked for, but the value is binary.
+    /// The reference has a JSON key, but the value is binary.
     Binary,
     /// The secret is scheduled for deletion.
     Deleted,
     /// An IAM action is not allowed.
     Denied {
-        /// What to allow.
+        /// The permission to add.
         grant: Grant,
     },
-    /// The credentials are missing, expired or not valid.
+    /// The credentials are missing, expired or invalid.
     Credentials,
-    /// The service cannot be reached, fails or throttles; the same call may go well later.
+    /// The service is unreachable, fails or throttles; a retry may succeed.
     Unavailable,
-    /// The service refused the request for another reason.
+    /// The service rejected the request for another reason.
     Refused {
-        /// The service's code.
+        /// The service's error code.
         code: String,
     },
-    /// The answer could not be understood. It is not shown, since it may hold the value.
+    /// The response could not be parsed. It is not shown, since it may contain the value.
     Unreadable,
-    /// None of the stores is for this service or region.
+    /// No store is configured for this service or region.
     NoStore,
 }
 
 impl ErrorKind {
-    /// A name of the case that programs can rely on.
+    /// A stable identifier of the kind, for programs.
     pub fn code(&self) -> &'static str {
         match self {
             ErrorKind::Missing => "missing",
@@ -104,7 +104,7 @@ impl Error {
         Error { reference: Box::new(reference.clone()), kind, request_id: None, source: None }
     }
 
-    /// The same, told by the request with this id.
+    /// Adds the id of the failed request.
     #[cfg_attr(not(any(feature = "secretsmanager", feature = "ssm")), allow(dead_code))]
     pub(crate) fn in_request(mut self, id: Option<String>) -> Self {
         self.request_id = id;
@@ -117,39 +117,39 @@ impl Error {
         self
     }
 
-    /// What was asked for.
+    /// The reference that could not be read.
     pub fn reference(&self) -> &Reference {
         &self.reference
     }
 
-    /// What is wrong.
+    /// The kind of error.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// A name of the case that programs can rely on.
+    /// A stable identifier of the kind, for programs.
     pub fn code(&self) -> &'static str {
         self.kind.code()
     }
 
-    /// The request's id, for a support case.
+    /// The AWS request id, for a support case.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 
-    /// Whether the same call may go well later without anything being changed.
+    /// Whether a retry may succeed without any change.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Unreadable)
     }
 
-    /// Whether the reference names what is not there: it, its version or its key.
+    /// Whether the secret or parameter, its version or its key does not exist.
     pub fn is_missing(&self) -> bool {
         use ErrorKind::{Deleted, Missing, NoSuchKey, NoSuchVersion};
         matches!(self.kind, Missing | NoSuchVersion | NoSuchKey { .. } | Deleted)
     }
 
     /// The same failure for another reference, when one call answers for many.
-    pub(crate) fn about(&self, other: &Reference) -> Self {
+    pub(crate) fn for_reference(&self, other: &Reference) -> Self {
         Error { reference: Box::new(other.clone()), ..self.clone() }
     }
 }
@@ -199,23 +199,31 @@ impl fmt::Display for Error {
                 write!(f, "holds a JSON object without the key {key:?} (it has {keys} keys)")
             }
             ErrorKind::NotJson { line, column } => {
-                write!(f, "is not a JSON object (line {line}, column {column}), so no key of it can be read")
+                write!(
+                    f,
+                    "is not a JSON object (line {line}, column {column}), so its keys cannot be read: \
+                     store a JSON object, or remove the key from the reference"
+                )
             }
             ErrorKind::Binary => {
-                f.write_str("is binary, so no key of it can be read: ECS would set an empty variable")
+                f.write_str("is binary, so its keys cannot be read: store a JSON object as text")
             }
             ErrorKind::Deleted => {
                 f.write_str("is scheduled for deletion: restore it, or refer to another secret")
             }
-            ErrorKind::Denied { grant } => write!(f, "may not be read: allow {grant}"),
+            ErrorKind::Denied { grant } => write!(f, "cannot be read, access is denied: allow {grant}"),
             ErrorKind::Credentials => {
-                f.write_str("could not be asked for: AWS credentials are missing, expired or not valid")
+                f.write_str("cannot be read: AWS credentials are missing, expired or invalid")
             }
             ErrorKind::Unavailable => {
-                f.write_str("could not be read now: the service is unreachable, fails or throttles")
+                f.write_str("cannot be read: the service is unreachable, fails or throttles; try again later")
             }
-            ErrorKind::Refused { code } => write!(f, "was refused with {code}"),
-            ErrorKind::Unreadable => f.write_str("was answered in a way that cannot be understood"),
+            ErrorKind::Refused { code } => {
+                write!(f, "cannot be read: the service rejected the request with {code}")
+            }
+            ErrorKind::Unreadable => {
+                f.write_str("cannot be read: the service sent a response that cannot be parsed")
+            }
             ErrorKind::NoStore => {
                 let service = match **reference {
                     Reference::Secret(_) => "Secrets Manager",

@@ -1,4 +1,4 @@
-//! One key of a JSON object, without copies of the rest and without a word of it in an error.
+//! Read one key of a secret's JSON object, without copying other values and without quoting them in errors.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,7 +12,7 @@ use crate::{
     value::{Fetched, Kind, SecretValue, Stored},
 };
 
-/// What `reference` stands for in the whole value that was stored.
+/// Resolves `reference` in the whole value: the value itself, or one key of its JSON object.
 pub(crate) fn pick(reference: &Reference, stored: &Stored) -> Result<Fetched, Error> {
     let (picked, kind) = match (stored.value(), reference.key()) {
         (SecretValue::Binary(_), Some(_)) => {
@@ -29,7 +29,7 @@ pub(crate) fn pick(reference: &Reference, stored: &Stored) -> Result<Fetched, Er
 }
 
 fn pick_key(reference: &Reference, key: &str, text: &SecretString) -> Result<(SecretValue, Kind), Error> {
-    // serde_json's own messages may quote the value: only the place is taken from them.
+    // serde_json's messages may quote the value: only the position is used.
     let not_json = |e: serde_json::Error| {
         Error::new(reference, ErrorKind::NotJson { line: e.line(), column: e.column() })
     };
@@ -48,7 +48,7 @@ fn pick_key(reference: &Reference, key: &str, text: &SecretString) -> Result<(Se
     Ok((SecretValue::Text(value), kind))
 }
 
-/// The raw value of the last member with the key, which is the one that Go takes too, and how many members there are.
+/// The raw value of the last member with the key (Go also takes the last), and the number of members.
 struct Found<'a> {
     value: Option<&'a RawValue>,
     keys: usize,
@@ -83,14 +83,14 @@ fn kind_of(raw: &str) -> Kind {
         Some(b'{' | b'[') => Kind::Compound,
         Some(b't' | b'f') => Kind::Bool,
         Some(b'n') => Kind::Null,
-        _ if goes_the_go_way(raw) => Kind::GoNumber,
+        _ if differs_in_go(raw) => Kind::GoNumber,
         _ => Kind::Number,
     }
 }
 
-/// Whether Go, which reads every JSON number as a float64 and prints it with `%v`, writes it otherwise than it stands:
-/// the shortest digits, with an exponent below 1e-4 and from 1e6 on.
-fn goes_the_go_way(raw: &str) -> bool {
+/// Whether Go formats the number differently from `raw`: it decodes every JSON number as a float64 and prints it with
+/// `%v`, which gives the shortest digits, with an exponent below 1e-4 and from 1e6 on.
+fn differs_in_go(raw: &str) -> bool {
     let Ok(number) = raw.parse::<f64>() else { return true };
     let magnitude = number.abs();
     let exponent = magnitude >= 1e6 || (magnitude != 0.0 && magnitude < 1e-4);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn picks_one_key_and_says_its_kind() {
+    fn picks_one_key_and_reports_its_kind() {
         let json = r#"{"u": "ad\"min", "p": 5432, "big": 1000000, "z": 1.50, "e": 1e2, "o": {"a": 1}, "t": true,
             "n": null, "schlüssel": "ü", "twice": 1, "twice": "last"}"#;
         for (key, value, kind) in [
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_a_word_of_the_value() {
+    fn errors_do_not_quote_the_value() {
         for (text, code) in [
             (r#"{"a": "canary"}"#, "no-such-key"),
             ("canary", "not-json"),

@@ -1,5 +1,5 @@
-//! References to AWS Secrets Manager and Parameter Store: parse them, read what they stand for, and check that they
-//! hold, without a secret in any log.
+//! References to AWS Secrets Manager and Parameter Store: parse them, fetch and cache their values, check them before a
+//! deployment, and convert them to other formats, without a secret in any log.
 //!
 //! ```no_run
 //! use bp_secrets::{Depth, ParameterStore, Reference, SecretsManager, Store as _, Stores, check};
@@ -9,41 +9,41 @@
 //!     .secrets_manager(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config)))
 //!     .parameter_store(ParameterStore::new(aws_sdk_ssm::Client::new(&config)));
 //!
-//! // What stands in a task definition.
+//! // As in the `secrets[].valueFrom` of an ECS task definition.
 //! let references: Vec<Reference> = vec![
 //!     "arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-AbCdEf:password::".parse()?,
 //!     "/prod/db/host".parse()?,
 //! ];
-//! // Before the deployment: does a task with these start?
+//! // Before a deployment: would a task with these references start?
 //! for error in check(&stores, &references, Depth::Keys).await.errors() {
 //!     println!("{error}");
 //! }
-//! // In a program: the values, in memory that is wiped.
+//! // In a program: the values, in memory that is wiped on drop.
 //! for fetched in stores.fetch(&references).await {
 //!     let password = fetched?.into_value();
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! # What stays secret
-//! `Debug`, `Display`, errors, reports and `tracing` events never hold a value or a part of one, not even where the
-//! JSON of a secret is malformed or an HTTP answer is cut; values cannot be serialised by accident. Our copies are
-//! wiped when they are dropped. The copies that the SDK, TLS and the operating system made are out of reach.
+//! # How values are protected
+//! `Debug`, `Display`, errors, reports and `tracing` events never contain a value or a part of one, not even when the
+//! JSON of a secret is malformed or an HTTP response is truncated; values cannot be serialised by accident. The copies
+//! of this crate are wiped when they are dropped. Copies made by the SDK, TLS and the operating system are not.
 //!
 //! # Permissions
-//! `secretsmanager:GetSecretValue` and `ssm:GetParameters` on what is read; `secretsmanager:BatchGetSecretValue` on
-//! `*` saves calls; `secretsmanager:DescribeSecret` for checks; `kms:Decrypt` on a customer's key. [`permissions`]
-//! writes down what a list of references needs.
+//! `secretsmanager:GetSecretValue` and `ssm:GetParameters` on the secrets and parameters that are read;
+//! `secretsmanager:BatchGetSecretValue` on `*` saves calls; `secretsmanager:DescribeSecret` for checks; `kms:Decrypt`
+//! on a customer managed key. [`permissions`] generates the policy for a list of references.
 //!
 //! # Features
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
 //! | `secretsmanager` (default) | [`SecretsManager`], over an injected `aws_sdk_secretsmanager::Client` |
 //! | `ssm` (default) | [`ParameterStore`], over an injected `aws_sdk_ssm::Client` |
 //! | `cache` (default) | [`Cache`], in front of any [`Store`] |
-//! | `yaml` | reads YAML: `projection::from_yaml`, and objects of a `SecretProviderClass` written in it |
+//! | `yaml` | `projection::from_yaml`, and parsing a `SecretProviderClass` whose `objects` are YAML |
 //!
-//! Without features the crate parses, prints and projects references, and has no SDK.
+//! Without features the crate parses, prints and converts references, and does not depend on an SDK.
 
 #[cfg(feature = "cache")]
 pub mod cache;

@@ -1,8 +1,8 @@
-//! What others make of a reference or value otherwise than it stands.
+//! Warnings about references and values that ECS or the CSI driver renders differently from how they are stored.
 
 use serde::{Serialize, Serializer};
 
-/// Something that will surprise whoever reads the value through another program: a warning with its reason.
+/// A warning: another program reads this reference or value in an unexpected way.
 ///
 /// ```
 /// use bp_secrets::{Lint, projection::Renderer, value::Kind};
@@ -14,31 +14,31 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lint {
-    /// A JSON number that Go writes in another way.
+    /// A JSON number that Go formats differently.
     GoNumber,
-    /// A JSON object or array behind a key.
+    /// A key whose value is a JSON object or array.
     Compound,
-    /// A `null` behind a key.
+    /// A key whose value is `null`.
     Null,
     /// A binary secret.
     Binary,
-    /// A JSON value that is no string, where only strings are taken.
+    /// A JSON value that is not a string, where only strings are accepted.
     NotText,
-    /// Several keys of one secret, each of which is fetched with a call of its own.
+    /// Several keys of one secret, each of which is fetched with a separate call.
     ManyCalls {
-        /// How many keys, and calls.
+        /// The number of keys, and of calls.
         keys: usize,
     },
-    /// A parameter in a fixed version or under a label.
+    /// A parameter pinned to a version or label.
     Selector,
-    /// A secret's ARN without the six characters at its end.
+    /// A secret's ARN without its random suffix of six characters.
     NoSuffix,
-    /// A key that JMESPath takes in quotes only.
+    /// A key that must be quoted in JMESPath.
     QuotedPath,
 }
 
 impl Lint {
-    /// A name of the case that programs can rely on.
+    /// A stable identifier of the warning, for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Lint::GoNumber => "go-number",
@@ -58,30 +58,32 @@ impl std::fmt::Display for Lint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Lint::GoNumber => f.write_str(
-                "the key holds a number that the ECS agent writes the Go way (1000000 becomes 1e+06): store it as a string",
+                "the ECS agent formats this number as a Go float (1000000 becomes 1e+06): store a string",
             ),
             Lint::Compound => f.write_str(
-                "the key holds an object or array, which the ECS agent writes the Go way (map[...]): store it as a string of JSON",
+                "the ECS agent formats this object or array in Go syntax (map[...]): store JSON as a string",
             ),
-            Lint::Null => f.write_str("the key holds null, which the ECS agent writes as <nil>: store a string"),
-            Lint::NotText => f.write_str("the key holds no string, for which the CSI driver fails the mount: store a string"),
+            Lint::Null => f.write_str("the ECS agent formats this null as <nil>: store a string"),
+            Lint::NotText => {
+                f.write_str("the value is not a string, so the CSI driver fails the mount: store a string")
+            }
             Lint::ManyCalls { keys } => write!(
                 f,
-                "{keys} keys of one secret cost {keys} calls for each task that starts: bind the whole secret once and \
-                 read its keys in the program"
+                "{keys} keys of one secret cost {keys} API calls for each task that starts: bind the whole secret \
+                 once and read its keys in the program"
             ),
             Lint::Selector => f.write_str(
-                "the parameter is fixed to a version or label, so a new version does not reach new tasks until the \
-                 reference changes or the label moves",
+                "the parameter is pinned to a version or label: new tasks do not get a newer version until \
+                 the reference changes or the label moves",
             ),
             Lint::NoSuffix => f.write_str(
-                "the ARN lacks the six characters at its end: it may mean another secret, and a policy on the whole \
-                 ARN does not match it",
+                "the ARN lacks its random suffix of six characters: it may match another secret, and a policy \
+                 on the full ARN does not match it; use the full ARN",
             ),
             Lint::QuotedPath => f.write_str(
-                "JMESPath takes this key in quotes only ('\"a-b\"'): keep them when the object is edited by hand",
+                "JMESPath requires quotes around this key ('\"a-b\"'): keep them when you edit the object",
             ),
-            Lint::Binary => f.write_str("the secret is binary, of which ECS sets an empty variable: store text"),
+            Lint::Binary => f.write_str("the secret is binary, so ECS sets an empty variable: store text"),
         }
     }
 }

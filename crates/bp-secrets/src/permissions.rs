@@ -1,4 +1,4 @@
-//! The IAM actions that reading takes: for an ECS execution role, or whoever reads.
+//! IAM permissions and policies for reading secrets and parameters, such as for an ECS execution role.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use crate::reference::{Reference, SecretRef, suffix};
 
-/// An IAM action on a resource, to be allowed.
+/// An IAM permission: an action to allow on a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Grant {
-    /// The action: `secretsmanager:GetSecretValue`.
+    /// The action, such as `secretsmanager:GetSecretValue`.
     pub action: String,
-    /// The resource's ARN, with `?` and `*` where a part is not known.
+    /// The resource's ARN, with `?` and `*` for unknown parts.
     pub resource: String,
 }
 
@@ -62,9 +62,10 @@ impl AccountScope {
     }
 }
 
-/// What a role that reads the references must be allowed, each once. ECS asks this of the *execution* role.
+/// The permissions that a role needs to read the references, without duplicates. On ECS this is the *execution* role.
 ///
-/// A customer's KMS key needs `kms:Decrypt` besides: [`Checked`](crate::check::Checked) says which, where the service does.
+/// A customer managed KMS key also needs `kms:Decrypt`: [`Checked`](crate::check::Checked) has the key, if the service
+/// reports it.
 pub fn grants(references: &[Reference], scope: Option<&AccountScope>) -> Vec<Grant> {
     let all: BTreeSet<Grant> = references
         .iter()
@@ -79,7 +80,7 @@ pub fn grants(references: &[Reference], scope: Option<&AccountScope>) -> Vec<Gra
     all.into_iter().collect()
 }
 
-/// An IAM policy document that allows the grants: one statement for each action.
+/// An IAM policy document that allows the grants, with one statement per action.
 ///
 /// ```
 /// use bp_secrets::permissions::{grants, policy};
@@ -99,7 +100,7 @@ pub fn policy(grants: &[Grant]) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>() })
 }
 
-/// The resource in a policy: the ARN, with `?` for a suffix that is not known and `*` for an account and region that are not.
+/// The resource in a policy: the ARN, with `?` for an unknown suffix and `*` for an unknown account and region.
 pub(crate) fn resource(reference: &Reference, scope: Option<&AccountScope>) -> String {
     let (partition, region, account) = match (reference.arn(), scope) {
         (Some(arn), _) => (arn.partition(), arn.region(), arn.account()),
@@ -110,7 +111,7 @@ pub(crate) fn resource(reference: &Reference, scope: Option<&AccountScope>) -> S
     };
     match reference {
         Reference::Secret(secret) => {
-            format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{}", named(secret))
+            format!("arn:{partition}:secretsmanager:{region}:{account}:secret:{}", resource_name(secret))
         }
         Reference::Parameter(parameter) => {
             let name = parameter.name().trim_start_matches('/');
@@ -119,7 +120,7 @@ pub(crate) fn resource(reference: &Reference, scope: Option<&AccountScope>) -> S
     }
 }
 
-fn named(secret: &SecretRef) -> String {
+fn resource_name(secret: &SecretRef) -> String {
     match secret.arn().map(|arn| arn.resource()) {
         Some(whole) if suffix(whole).is_some() => whole.to_owned(),
         _ => format!("{}-??????", secret.name()),

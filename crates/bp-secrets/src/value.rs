@@ -1,4 +1,4 @@
-//! Values: in memory that is wiped, and in no text that is printed.
+//! Secret values that are wiped on drop, hidden in `Debug`, and not serialisable.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString, zeroize::Zeroizing};
 /// }
 /// ```
 ///
-/// Our own copies are wiped when they are dropped; copies that the SDK, TLS and the operating system made are out of
-/// reach.
+/// The copies of this crate are wiped when they are dropped; copies made by the SDK, TLS and the operating system are
+/// not.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SecretValue {
@@ -30,7 +30,7 @@ pub enum SecretValue {
 }
 
 impl SecretValue {
-    /// The text, `None` for a binary value.
+    /// The text; `None` for a binary value.
     pub fn text(&self) -> Option<&SecretString> {
         match self {
             SecretValue::Text(text) => Some(text),
@@ -38,7 +38,7 @@ impl SecretValue {
         }
     }
 
-    /// The bytes of either.
+    /// The bytes of the text or binary value.
     pub fn expose_bytes(&self) -> &[u8] {
         match self {
             SecretValue::Text(text) => text.expose_secret().as_bytes(),
@@ -46,14 +46,14 @@ impl SecretValue {
         }
     }
 
-    /// Takes a text over, and wipes the copy that the SDK made.
+    /// Copies a text into a secret value, and wipes the SDK's copy.
     #[cfg_attr(not(any(feature = "secretsmanager", feature = "ssm")), allow(dead_code))]
     pub(crate) fn take_text(text: String) -> Self {
         let text = Zeroizing::new(text);
         SecretValue::Text(SecretString::from(text.as_str()))
     }
 
-    /// Takes bytes over, and wipes the copy that the SDK made.
+    /// Copies bytes into a secret value, and wipes the SDK's copy.
     #[cfg_attr(not(feature = "secretsmanager"), allow(dead_code))]
     pub(crate) fn take_bytes(bytes: Vec<u8>) -> Self {
         let bytes = Zeroizing::new(bytes);
@@ -61,7 +61,7 @@ impl SecretValue {
     }
 }
 
-/// A whole value as a store has it. Cheap to clone; the clones share one copy of the value.
+/// A whole value as read from a store. Cheap to clone; clones share one copy of the value.
 ///
 /// ```
 /// use bp_secrets::{SecretValue, value::Stored};
@@ -85,7 +85,7 @@ struct Whole {
 }
 
 impl Stored {
-    /// A value with the ARN that it came from and its version's id (or, of a parameter, number).
+    /// A value with its ARN and its version id (for a parameter, version number).
     pub fn new(value: SecretValue, arn: impl Into<String>, version: impl Into<String>) -> Self {
         Stored { whole: Arc::new(Whole { value, arn: arn.into(), version: version.into() }), stale_for: None }
     }
@@ -95,7 +95,7 @@ impl Stored {
         &self.whole.value
     }
 
-    /// The ARN that it came from: with a replica, that of the replica.
+    /// The ARN that it was read from; when read from a replica, the replica's ARN.
     pub fn arn(&self) -> &str {
         &self.whole.arn
     }
@@ -105,7 +105,7 @@ impl Stored {
         &self.whole.version
     }
 
-    /// How long ago it was read, when a cache serves it because the service is unreachable.
+    /// The age of a stale value, which a cache serves while the service is unreachable; `None` for a fresh one.
     pub fn stale_for(&self) -> Option<Duration> {
         self.stale_for
     }
@@ -117,16 +117,16 @@ impl Stored {
     }
 }
 
-/// What a reference stands for: a whole value, or one key of it.
+/// The value of a reference: a whole value, or one key of it.
 #[derive(Clone)]
 pub struct Fetched {
-    /// The key's value; a whole value is shared with whoever else has it.
+    /// The value of the JSON key, if the reference has one.
     pub(crate) picked: Option<SecretValue>,
     pub(crate) stored: Stored,
     pub(crate) kind: Kind,
 }
 
-/// What kind of value a reference stands for: it decides how others render it.
+/// The kind of a reference's value, which decides how ECS and the CSI driver render it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -134,9 +134,9 @@ pub enum Kind {
     Text,
     /// Bytes.
     Binary,
-    /// A key whose value is a number that every renderer writes alike.
+    /// A key whose value is a number that every renderer formats alike.
     Number,
-    /// A key whose value is a number that Go programs, the ECS agent among them, write in another way: `1e+06`.
+    /// A key whose value is a number that Go programs, such as the ECS agent, format differently: `1e+06`.
     GoNumber,
     /// A key whose value is `true` or `false`.
     Bool,
@@ -147,7 +147,7 @@ pub enum Kind {
 }
 
 impl Fetched {
-    /// The value: of a key that is not a string, its JSON text.
+    /// The value; for a key whose value is not a string, its JSON text.
     pub fn value(&self) -> &SecretValue {
         self.picked.as_ref().unwrap_or(self.stored.value())
     }
@@ -157,7 +157,7 @@ impl Fetched {
         self.picked.unwrap_or_else(|| self.stored.value().clone())
     }
 
-    /// The ARN that it came from.
+    /// The ARN that it was read from.
     pub fn arn(&self) -> &str {
         self.stored.arn()
     }
@@ -167,12 +167,12 @@ impl Fetched {
         self.stored.version()
     }
 
-    /// How long ago it was read, when a cache serves it because the service is unreachable.
+    /// The age of a stale value, which a cache serves while the service is unreachable; `None` for a fresh one.
     pub fn stale_for(&self) -> Option<Duration> {
         self.stored.stale_for()
     }
 
-    /// What kind of value it is.
+    /// The kind of the value.
     pub fn kind(&self) -> Kind {
         self.kind
     }

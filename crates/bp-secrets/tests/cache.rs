@@ -1,4 +1,4 @@
-//! What the cache asks for, keeps, and does not keep.
+//! Tests of the cache: coalescing, expiry, stale reads, refresh, negative caching and limits.
 #![cfg(feature = "cache")]
 
 mod common;
@@ -46,7 +46,7 @@ async fn a_thousand_first_readers_make_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_readers_misses_go_out_in_one_batch() {
+async fn the_misses_of_one_reader_are_sent_in_one_batch() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let names: Vec<String> = (0..10).map(|n| format!("s{n}")).collect();
@@ -64,7 +64,7 @@ async fn one_readers_misses_go_out_in_one_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn name_arn_stage_and_id_are_one_value_and_an_id_never_grows_old() {
+async fn name_arn_stage_and_id_share_one_value_and_an_id_never_expires() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let arn = secrets.create("a", "1");
@@ -75,7 +75,7 @@ async fn name_arn_stage_and_id_are_one_value_and_an_id_never_grows_old() {
         assert_eq!(read(&cache, reference).await, "2");
     }
     let size = cache.size();
-    assert_eq!((size.places, size.versions, size.bytes), (4, 1, 1));
+    assert_eq!((size.entries, size.versions, size.bytes), (4, 1, 1));
 
     sandbox.ledger().clear();
     advance(Duration::from_secs(86_400)).await;
@@ -87,39 +87,39 @@ async fn name_arn_stage_and_id_are_one_value_and_an_id_never_grows_old() {
     secrets.rotate("a", "3");
     advance(FRESH).await;
     assert_eq!(read(&cache, &arn).await, "3");
-    assert_eq!(cache.size().versions, 2, "the old one is held for its id and its other names");
+    assert_eq!(cache.size().versions, 2, "the old version is still cached for its id and its other names");
     assert_eq!(read(&cache, &by_id).await, "2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_together_does_not_grow_old_together() {
+async fn values_that_are_read_together_expire_at_different_times() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let all: Vec<String> = (0..100).map(|n| format!("secretsmanager:s{n}")).collect();
     (0..100).for_each(|n| drop(secrets.create(&format!("s{n}"), "x")));
     let cache = cache(&sandbox);
     cache.fetch(&references(all.iter().map(String::as_str))).await;
-    let mut asked = Vec::new();
-    for part in [79, 90, 100] {
-        advance(FRESH.mul_f64(f64::from(part) / 100.0) - advanced(&asked)).await;
+    let mut reads = Vec::new();
+    for percent in [79, 90, 100] {
+        advance(FRESH.mul_f64(f64::from(percent) / 100.0) - advanced(&reads)).await;
         sandbox.ledger().clear();
         for reference in &all {
             read(&cache, reference).await;
         }
-        asked.push((part, calls(&sandbox)));
+        reads.push((percent, calls(&sandbox)));
     }
-    let [(_, early), (_, half), (_, late)] = asked[..] else { panic!() };
-    assert_eq!(early, 0, "all are fresh for four fifths of the time");
-    assert!((20..80).contains(&half) && late > 20 && half + late == 100, "{asked:?}");
+    let [(_, early), (_, half), (_, late)] = reads[..] else { panic!() };
+    assert_eq!(early, 0, "all are fresh for four fifths of the time to live");
+    assert!((20..80).contains(&half) && late > 20 && half + late == 100, "{reads:?}");
 }
 
-/// How far the clock was moved before the last of these parts of the time.
-fn advanced(asked: &[(i32, usize)]) -> Duration {
-    asked.last().map_or(Duration::ZERO, |(part, _)| FRESH.mul_f64(f64::from(*part) / 100.0))
+/// How far the clock has been advanced after these reads.
+fn advanced(reads: &[(i32, usize)]) -> Duration {
+    reads.last().map_or(Duration::ZERO, |(percent, _)| FRESH.mul_f64(f64::from(*percent) / 100.0))
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_service_is_down_the_last_value_is_served_up_to_a_hard_age() {
+async fn serves_the_last_value_up_to_the_maximum_age_while_the_service_is_unavailable() {
     let sandbox = Sandbox::builder().build();
     sandbox.aws().secretsmanager(ACCOUNT, REGION).create("a", "1");
     let cache = cache(&sandbox);
@@ -127,15 +127,15 @@ async fn while_the_service_is_down_the_last_value_is_served_up_to_a_hard_age() {
 
     sandbox.faults().inject(Fault::status(503).times(u32::MAX));
     advance(Duration::from_secs(400)).await;
-    let stale = stale_for(&cache, "secretsmanager:a").await.expect("it says so");
+    let stale = stale_for(&cache, "secretsmanager:a").await.expect("a stale value");
     assert!(stale >= Duration::from_secs(400), "{stale:?}");
-    // The service is left alone for a while, and the value is no less stale.
+    // For a while the service is not called, and the value is still reported as stale.
     sandbox.ledger().clear();
     advance(Duration::from_secs(10)).await;
-    let staler = stale_for(&cache, "secretsmanager:a").await.expect("still");
+    let staler = stale_for(&cache, "secretsmanager:a").await.expect("a stale value");
     assert!(staler >= stale + Duration::from_secs(10));
     assert_eq!(calls(&sandbox), 0);
-    // Whoever wants the truth is told that there is none.
+    // A refresh returns the failure instead of a stale value.
     let refreshed = cache.refresh(&references(["secretsmanager:a"])).await;
     assert_eq!(refreshed[0].as_ref().unwrap_err().code(), "unavailable");
 
@@ -147,7 +147,7 @@ async fn while_the_service_is_down_the_last_value_is_served_up_to_a_hard_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_or_denied_is_not_served() {
+async fn does_not_serve_deleted_or_denied_secrets() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     secrets.create("gone", "1");
@@ -159,11 +159,11 @@ async fn what_is_deleted_or_denied_is_not_served() {
     secrets.deny("closed", "secretsmanager:GetSecretValue");
     advance(FRESH).await;
     assert_eq!(texts(&cache.fetch(&wanted).await), ["deleted", "denied"]);
-    assert_eq!(cache.size().versions, 0, "nothing is held");
+    assert_eq!(cache.size().versions, 0, "no value is cached");
 }
 
 #[tokio::test(start_paused = true)]
-async fn absence_is_remembered_for_a_short_time() {
+async fn caches_absence_for_a_short_time() {
     let sandbox = Sandbox::builder().build();
     let cache = cache(&sandbox);
     for _ in 0..100 {
@@ -177,12 +177,12 @@ async fn absence_is_remembered_for_a_short_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_refresh_nobody_reads_what_was_before_it() {
+async fn no_reader_gets_an_older_value_after_a_refresh() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     secrets.create("a", "old");
     let cache = cache(&sandbox);
-    // A slow answer with the old value is on its way...
+    // A slow response with the old value is in flight...
     sandbox.faults().inject(Fault::new(Effect::Stall(0, Duration::from_secs(2))));
     let slow = tokio::spawn({
         let cache = cache.clone();
@@ -194,13 +194,13 @@ async fn after_a_refresh_nobody_reads_what_was_before_it() {
     let refreshed = cache.refresh(&references(["secretsmanager:a", "secretsmanager:a"])).await;
     assert!(refreshed.iter().all(|answer| answer.as_ref().unwrap().value().expose_bytes() == b"new"));
     assert_eq!(read(&cache, "secretsmanager:a").await, "new");
-    assert_eq!(slow.await.unwrap(), "old", "who asked before the refresh may be told the old one");
-    assert_eq!(read(&cache, "secretsmanager:a").await, "new", "but it is not kept");
+    assert_eq!(slow.await.unwrap(), "old", "a read from before the refresh may return the old value");
+    assert_eq!(read(&cache, "secretsmanager:a").await, "new", "but it is not cached");
     assert_eq!(calls(&sandbox), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_secret_is_asked_for_again_under_each_of_its_names() {
+async fn expire_affects_all_names_of_a_secret() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let arn = secrets.create("prod/a", "1");
@@ -213,14 +213,14 @@ async fn an_expired_secret_is_asked_for_again_under_each_of_its_names() {
         cache.expire(id);
         assert_eq!(texts(&cache.fetch(&wanted).await), [id, id, "1"]);
     }
-    // The last value still stands in.
+    // The last value is still served while the service is unavailable.
     sandbox.faults().inject(Fault::status(503).times(u32::MAX));
     cache.expire("prod/a");
     assert!(stale_for(&cache, &arn).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_reader_that_asks_is_dropped_another_asks() {
+async fn another_reader_repeats_the_call_when_its_reader_is_dropped() {
     let sandbox = Sandbox::builder().build();
     sandbox.aws().secretsmanager(ACCOUNT, REGION).create("a", "1");
     sandbox.faults().inject(Fault::new(Effect::Delay(Duration::from_secs(2))));
@@ -240,10 +240,10 @@ async fn when_the_reader_that_asks_is_dropped_another_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_bounded_and_what_is_used_stays() {
+async fn evicts_the_least_recently_used_when_a_limit_is_exceeded() {
     let sandbox = Sandbox::builder().build();
     let parameters = sandbox.aws().ssm(ACCOUNT, REGION);
-    let options = CacheOptions::default().hold(10_000, 40).unwrap();
+    let options = CacheOptions::default().limits(10_000, 40).unwrap();
     let cache = Cache::new(stores(&sandbox), options);
     parameters.put("/used", "u");
     for n in 0..200 {
@@ -253,19 +253,19 @@ async fn memory_is_bounded_and_what_is_used_stays() {
         read(&cache, &format!("/none/{n}")).await;
         read(&cache, "/used").await;
         let size = cache.size();
-        assert!(size.bytes <= 10_000 && size.places <= 40, "{size:?}");
+        assert!(size.bytes <= 10_000 && size.entries <= 40, "{size:?}");
     }
     assert_eq!(sandbox.ledger().count_of("ssm:GetParameters"), 401);
-    // One that is too big is read all the same.
+    // A value that exceeds the limit is returned, but not cached.
     parameters.put("/big", &"y".repeat(20_000));
     assert_eq!(read(&cache, "/big").await.len(), 20_000);
     assert!(cache.size().bytes <= 10_000);
     cache.clear();
-    assert_eq!((cache.size().places, cache.size().bytes), (0, 0));
+    assert_eq!((cache.size().entries, cache.size().bytes), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_may_be_fresh_for_as_long_as_a_duration_can_be() {
+async fn accepts_the_maximum_duration_as_time_to_live() {
     let sandbox = Sandbox::builder().build();
     sandbox.aws().secretsmanager(ACCOUNT, REGION).create("a", "1");
     let options = CacheOptions::new(Duration::MAX, Duration::MAX).unwrap().absent_for(Duration::MAX);
@@ -274,5 +274,5 @@ async fn values_may_be_fresh_for_as_long_as_a_duration_can_be() {
         assert_eq!(read(&cache, "secretsmanager:a").await, "1");
         assert!(cache.fetch_one(&"secretsmanager:b".parse().unwrap()).await.is_err());
     }
-    assert_eq!(calls(&sandbox), 2, "both are remembered");
+    assert_eq!(calls(&sandbox), 2, "the value and the absence are cached");
 }

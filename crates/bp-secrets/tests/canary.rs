@@ -1,4 +1,5 @@
-//! A canary value is read, spoilt and cut in every way, and then searched for in everything that a program could show.
+//! Leak tests: read a canary value through truncated, corrupted and malformed responses, then search for it in all
+//! output.
 
 mod common;
 
@@ -14,11 +15,11 @@ use bp_secrets::{Depth, Error, Store, check, value::Fetched};
 use common::{ACCOUNT, REGION, references, stores};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// No part of it may be shown either.
+/// No part of it may appear in output either.
 const CANARY: &str = "kanarie-5Zq7Wx2LpT9v";
 const PIECES: [&str; 3] = ["kanarie", "5Zq7Wx", "2LpT9v"];
 
-/// The operations that answer with values. Others never do, and the SDK's TRACE events show their answers.
+/// The operations that return values. Other operations do not, and the SDK's TRACE events show their responses.
 const READS: [&str; 3] =
     ["secretsmanager:GetSecretValue", "secretsmanager:BatchGetSecretValue", "ssm:GetParameters"];
 
@@ -115,7 +116,7 @@ fn answer_always(sandbox: &Sandbox, status: u16, body: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_canary_is_nowhere() {
+async fn no_output_contains_the_canary() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     secrets.create("text", CANARY);
@@ -146,13 +147,13 @@ async fn the_canary_is_nowhere() {
         sandbox.faults().clear();
         shown.debug(&cache);
     }
-    // Answers that end or break in the middle of the value.
+    // Responses that are truncated or corrupted in the middle of the value.
     for effect in (60..220).step_by(20).flat_map(|at| [Effect::CutBody(at), Effect::Corrupt(at)]) {
         sandbox.faults().inject(Fault::new(effect).times(40));
         read_all(&store, &shown).await;
         sandbox.faults().clear();
     }
-    // A service that answers with the value in another shape than it should.
+    // Malformed responses that contain the value.
     for (status, body) in [
         (200, format!(r#"{{"SecretString": {CANARY}}}"#)),
         (200, format!(r#"{{"SecretString": "\u{CANARY}"}}"#)),
@@ -164,7 +165,7 @@ async fn the_canary_is_nowhere() {
         read_all(&store, &shown).await;
         sandbox.faults().clear();
     }
-    // Where a number belongs. The SDK's own TRACE event quotes it then, and so does the source of its error: ours not.
+    // The value where a number belongs. The SDK's TRACE event and the source of its error quote it; ours do not.
     drop(guard);
     let ours = tracing_subscriber::EnvFilter::new("bp_secrets=trace");
     let subscriber = tracing_subscriber::fmt().with_env_filter(ours).with_writer(shown.clone()).finish();
@@ -172,31 +173,31 @@ async fn the_canary_is_nowhere() {
     answer_always(&sandbox, 200, &format!(r#"{{"CreatedDate": "{CANARY}", "SecretString": "{CANARY}"}}"#));
     read_all(&store, &shown).await;
 
-    assert!(shown.0.lock().unwrap().len() > 100_000, "something was shown at all");
+    assert!(shown.0.lock().unwrap().len() > 100_000, "the output was captured");
     assert_eq!(shown.contains_canary(), None);
 }
 
-/// The search finds a canary when there is one.
+/// Verifies the search itself.
 #[test]
-fn the_search_can_fail() {
+fn the_search_finds_a_leaked_canary() {
     let shown = Shown::default();
     shown.debug(&CANARY);
     assert!(shown.contains_canary().is_some());
 }
 
-/// An inherent constant is preferred to the trait's, so that a type shows whether it has a capability.
+/// Whether a type implements a trait: an inherent constant takes precedence over the constant of a trait.
 macro_rules! has {
-    ($capability:path, $type:ty) => {{
+    ($trait:path, $type:ty) => {{
         struct Probe<T>(std::marker::PhantomData<T>);
         #[allow(dead_code)]
-        impl<T: $capability> Probe<T> {
+        impl<T: $trait> Probe<T> {
             const HAS: bool = true;
         }
-        #[allow(dead_code, reason = "unused by a type that has the capability")]
-        trait Otherwise {
+        #[allow(dead_code, reason = "unused for a type that implements the trait")]
+        trait Fallback {
             const HAS: bool = false;
         }
-        impl<T> Otherwise for Probe<T> {}
+        impl<T> Fallback for Probe<T> {}
         Probe::<$type>::HAS
     }};
 }
@@ -205,7 +206,12 @@ macro_rules! has {
 fn values_can_be_neither_serialised_nor_displayed() {
     use bp_secrets::{SecretValue, value::Stored};
 
-    const { assert!(has!(serde::Serialize, String) && has!(std::fmt::Display, String), "the probe can find it") };
+    const {
+        assert!(
+            has!(serde::Serialize, String) && has!(std::fmt::Display, String),
+            "the probe detects implementations"
+        )
+    };
     const { assert!(!has!(serde::Serialize, SecretValue) && !has!(std::fmt::Display, SecretValue)) };
     const { assert!(!has!(serde::Serialize, Stored) && !has!(std::fmt::Display, Stored)) };
     const { assert!(!has!(serde::Serialize, Fetched) && !has!(std::fmt::Display, Fetched)) };

@@ -1,4 +1,4 @@
-//! Every form prints what it parses, says what it cannot, and shows no value where none belongs.
+//! Tests of projections: round trips, rejected input, warnings, and values only in secret text.
 
 mod common;
 
@@ -39,7 +39,7 @@ fn sorted(bindings: &Bindings) -> Vec<(String, String)> {
     all
 }
 
-/// Secrets by ARN, or by name too, with keys that every syntax has a word for.
+/// Secrets by ARN, optionally also by name, with keys that contain the special characters of every syntax.
 fn references(by_name: bool) -> impl Strategy<Value = Reference> {
     let key = proptest::option::of(r#"[a-z.*?|#@!{}()\[\]"'\\ ü=<>%~^-]{1,8}"#);
     let secret = (any::<bool>(), "[a-z/]{1,6}", key, 0..3).prop_map(move |(arn, name, key, version)| {
@@ -79,26 +79,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn ecs_reads_what_it_prints(bindings in any_bindings(false)) {
+    fn ecs_round_trips(bindings in any_bindings(false)) {
         prop_assert_eq!(ecs::parse(&ecs::print(&bindings).unwrap()).unwrap(), bindings);
     }
 
     #[test]
-    fn external_secrets_reads_what_it_prints(bindings in any_bindings(true)) {
+    fn external_secrets_round_trip(bindings in any_bindings(true)) {
         let object = ExternalSecret::new("web").print(&bindings);
         prop_assert_eq!(ExternalSecret::parse(&object, service).unwrap(), bindings);
     }
 
     #[test]
-    fn the_csi_driver_reads_what_it_prints(bindings in any_bindings(true)) {
-        // What it refuses is tested below.
+    fn secret_provider_classes_round_trip(bindings in any_bindings(true)) {
+        // Bindings that it rejects are tested below.
         if let Ok(object) = ascp::SecretProviderClass::new("web").print(&bindings) {
             prop_assert_eq!(sorted(&ascp::SecretProviderClass::parse(&object).unwrap()), sorted(&bindings));
         }
     }
 
     #[test]
-    fn env_and_config_map_read_what_they_print(bindings in any_bindings(true)) {
+    fn env_and_config_maps_round_trip(bindings in any_bindings(true)) {
         prop_assert_eq!(&env::parse(&env::print(&bindings).unwrap()).unwrap(), &bindings);
         let variables = to_variables(&bindings);
         let variables = variables.iter().map(|(name, text)| (name.as_str(), text.as_str()));
@@ -109,7 +109,7 @@ proptest! {
 }
 
 #[test]
-fn an_external_secret_in_full() {
+fn prints_a_complete_external_secret() {
     let all = bindings([
         ("PASSWORD", "secretsmanager:prod/db:pass.word:AWSPREVIOUS:"),
         ("WHOLE", &format!("{ARN}:::9d4cb84b-ad69-40c0-a0ab-cead36b967e8")),
@@ -141,7 +141,7 @@ fn an_external_secret_in_full() {
 }
 
 #[test]
-fn an_external_secret_with_templates_and_all_keys_of_a_secret() {
+fn prints_an_external_secret_with_templates_and_data_from() {
     let all = bindings([("USER", "secretsmanager:prod/db:user::"), ("HOST", "/prod/host")]);
     let whole: Reference = "secretsmanager:prod/flags::AWSPREVIOUS:".parse().unwrap();
     let object = ExternalSecret::new("web")
@@ -159,24 +159,24 @@ fn an_external_secret_with_templates_and_all_keys_of_a_secret() {
             "sourceRef": { "storeRef": { "kind": "ClusterSecretStore", "name": "aws-secrets-manager" } },
         }])
     );
-    // What a template makes, and what has its names from the values, is bound to nothing; checks see it all.
+    // Templates and `dataFrom` cannot be parsed as bindings; `references` returns all of them.
     assert!(
         ExternalSecret::parse(&object, service).unwrap_err().to_string().starts_with("/spec/dataFrom takes")
     );
     let templated = ExternalSecret::new("web").template("URL", "{{ .USER }}").print(&all);
     let error = ExternalSecret::parse(&templated, service).unwrap_err().to_string();
-    assert!(error.starts_with("/spec/target/template/data makes other values"), "{error}");
+    assert!(error.starts_with("/spec/target/template/data renders the fetched values"), "{error}");
     let mut expected = all.references();
     expected.push(whole);
     assert_eq!(ExternalSecret::references(&object, service).unwrap(), expected);
 
     for (entry, reason) in [
-        (json!({ "find": { "name": { "regexp": "prod/.*" } } }), "found or generated"),
+        (json!({ "find": { "name": { "regexp": "prod/.*" } } }), "`find` or a generator"),
         (
             json!({ "sourceRef": { "generatorRef": { "kind": "Password", "name": "p" } } }),
-            "found or generated",
+            "`find` or a generator",
         ),
-        (json!({ "extract": { "key": "x" } }), "it names no store"),
+        (json!({ "extract": { "key": "x" } }), "it has no `storeRef`"),
     ] {
         let object = json!({ "spec": { "dataFrom": [entry] } });
         let error = ExternalSecret::references(&object, service).unwrap_err().to_string();
@@ -185,7 +185,7 @@ fn an_external_secret_with_templates_and_all_keys_of_a_secret() {
 }
 
 #[test]
-fn a_secret_provider_class_takes_all_keys_of_a_secret_in_one_object() {
+fn a_secret_provider_class_has_one_object_for_all_keys_of_a_secret() {
     let all = bindings([
         ("USER", &*format!("{ARN}:user::")),
         ("PASSWORD", &format!("{ARN}:pass-word::")),
@@ -216,25 +216,25 @@ fn a_secret_provider_class_takes_all_keys_of_a_secret_in_one_object() {
 }
 
 #[test]
-fn says_what_a_form_has_no_words_for() {
+fn rejects_references_that_a_format_cannot_express() {
     let refused = |result: Result<serde_json::Value, ProjectionError>| result.unwrap_err().to_string();
     let by_name = bindings([("A", "secretsmanager:prod/db")]);
-    assert!(refused(ecs::print(&by_name)).contains("takes a secret by its ARN"));
+    assert!(refused(ecs::print(&by_name)).contains("requires the ARN of a secret"));
 
     let class = ascp::SecretProviderClass::new("web");
     let versions = bindings([("A", "secretsmanager:db:a::"), ("B", "secretsmanager:db:a:AWSPREVIOUS:")]);
-    assert!(refused(class.print(&versions)).contains("in one version"));
+    assert!(refused(class.print(&versions)).contains("one version of a secret"));
     let twice = bindings([("A", "secretsmanager:db"), ("B", "secretsmanager:db")]);
-    assert!(refused(class.print(&twice)).contains("under one name"));
+    assert!(refused(class.print(&twice)).contains("one name for a whole value"));
     let regions = bindings([("A", ARN), ("B", &*ARN.replace("eu-central-1", "eu-west-1"))]);
-    assert!(refused(class.print(&regions)).contains("one class takes one region"));
+    assert!(refused(class.print(&regions)).contains("one class supports one region"));
     assert!(env::print(&bindings([("a.b", "/x")])).is_err());
     assert!(Bindings::new([("A", "/x".parse().unwrap()), ("A", "/y".parse().unwrap())]).is_err());
     assert!(Bindings::new([("", "/x".parse().unwrap())]).is_err());
 }
 
 #[test]
-fn refuses_objects_that_it_would_misread() {
+fn rejects_objects_that_it_would_misinterpret() {
     let entry = |remote: serde_json::Value| {
         let object = json!({ "spec": { "secretStoreRef": { "name": "aws-secrets-manager" },
             "data": [{ "secretKey": "A", "remoteRef": remote }] } });
@@ -253,7 +253,7 @@ fn refuses_objects_that_it_would_misread() {
         [("decodingStrategy", "Base64"), ("decodingStrategy", "Auto"), ("metadataPolicy", "Fetch")]
     {
         let error = entry(json!({ "key": "db", field: value })).unwrap_err();
-        assert!(error.contains(&format!("its {field} makes something else of the value")), "{error}");
+        assert!(error.contains(&format!("its {field} changes the value")), "{error}");
     }
     assert!(
         ecs::parse(&json!([{ "name": "A", "valueFrom": "secretsmanager:x" }])).is_ok(),
@@ -273,7 +273,7 @@ fn refuses_objects_that_it_would_misread() {
 
 #[cfg(feature = "yaml")]
 #[test]
-fn reads_a_secret_provider_class_as_people_write_it() {
+fn parses_a_secret_provider_class_with_yaml_objects() {
     let text = r#"
 apiVersion: secrets-store.csi.x-k8s.io/v1
 kind: SecretProviderClass
@@ -302,18 +302,19 @@ spec:
 }
 
 #[test]
-fn reads_env_files_as_people_write_them() {
-    let file = "# where the secrets live\n\nexport A=/a # the first\n B = 'secretsmanager:prod/db:it'\\''s::'\nC=\"/c:3\"\n";
+fn parses_env_files_with_comments_exports_and_quotes() {
+    let file = "# where the secrets are\n\nexport A=/a # the first\n B = 'secretsmanager:prod/db:it'\\''s::'\nC=\"/c:3\"\n";
     assert_eq!(
         sorted(&env::parse(file).unwrap()),
         sorted(&bindings([("A", "/a"), ("B", "secretsmanager:prod/db:it's::"), ("C", "/c:3"),]))
     );
-    for (file, says) in [("A", "line 1 is not NAME"), ("\nA='x", "line 2 has a quote"), ("1A=/x", "the name")]
+    for (file, says) in
+        [("A", "line 1 is not NAME"), ("\nA='x", "line 2 has an unterminated quote"), ("1A=/x", "the name")]
     {
         let error = env::parse(file).unwrap_err().to_string();
         assert!(error.starts_with(says), "{error}");
     }
-    // Somebody's .env with the secret in it.
+    // An .env file that contains secrets instead of references.
     for file in ["PASSWORD=canary secret!", "PASSWORD canary", "PASS=WORD='canary"] {
         let error = env::parse(file).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
@@ -321,7 +322,7 @@ fn reads_env_files_as_people_write_them() {
 }
 
 #[test]
-fn warns_of_what_will_surprise() {
+fn warns_about_references_that_render_unexpectedly() {
     let codes = |renderer, bindings: &Bindings| -> Vec<String> {
         lint(renderer, bindings).iter().map(|w| format!("{} {}", w.name, w.lint.code())).collect()
     };
@@ -340,7 +341,7 @@ fn warns_of_what_will_surprise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_come_as_secret_text_only() {
+async fn values_are_printed_as_secret_text_only() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     secrets.create("db", "it's a canary\n$HOME");
@@ -351,7 +352,7 @@ async fn values_come_as_secret_text_only() {
 
     let file = env::print_values([("TEXT", &fetched[0])]).unwrap();
     assert_eq!(file.expose_secret(), "TEXT='it'\\''s a canary\n$HOME'\n");
-    // A shell reads it back.
+    // A shell parses it to the same value.
     let shell = std::process::Command::new("sh")
         .args(["-c", &format!("{}printf %s \"$TEXT\"", file.expose_secret())])
         .output()

@@ -1,4 +1,4 @@
-//! Against an AWS API that others wrote: `cargo xtask e2e --only aws` starts it and names it in `BP_E2E_MOTO`.
+//! Tests against third-party servers: `cargo xtask e2e --only aws` starts Moto and sets its URL in `BP_E2E_MOTO`.
 
 mod aws {
     use std::process::Command;
@@ -63,7 +63,7 @@ mod aws {
         assert!(!shown.contains("hush"), "a report shows a value: {shown}");
     }
 
-    /// aws-cli checks a document against the service's model before it sends it.
+    /// Runs the AWS CLI, which validates input against the service's model before it sends it.
     fn aws(arguments: &[&str]) -> Value {
         let variable =
             |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}: see cargo xtask e2e"));
@@ -84,7 +84,7 @@ mod aws {
 
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn references_in_a_task_definition_come_back_the_same() {
+    fn references_in_a_task_definition_round_trip() {
         let arn = "arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-AbCdEf";
         let texts = [
             ("WHOLE", arn.to_owned()),
@@ -106,7 +106,7 @@ mod aws {
     }
 }
 
-/// What is printed for Kubernetes, as a real API server with the projects' own definitions takes it:
+/// Applies printed objects to a real API server with the projects' CustomResourceDefinitions:
 /// `cargo xtask e2e --only kubernetes`.
 mod kubernetes {
     use std::{
@@ -130,7 +130,7 @@ mod kubernetes {
         std::env::var(name).unwrap_or_else(|_| panic!("{name}: see cargo xtask e2e --only kubernetes"))
     }
 
-    /// What the server makes of an object, without keeping it: defaults filled in, unknown fields refused.
+    /// The server's dry-run result for an object: defaults filled in, unknown fields rejected.
     fn dry_run(object: &str) -> Result<Value, String> {
         let mut kubectl = Command::new(variable("BP_E2E_KUBECTL"));
         kubectl.env("KUBECONFIG", variable("BP_E2E_KUBECONFIG_ADMIN"));
@@ -154,8 +154,8 @@ mod kubernetes {
         }
     }
 
-    fn taken(object: &Value) -> Value {
-        dry_run(&object.to_string()).unwrap_or_else(|said| panic!("{object:#}\n{said}"))
+    fn accepted(object: &Value) -> Value {
+        dry_run(&object.to_string()).unwrap_or_else(|error| panic!("{object:#}\n{error}"))
     }
 
     fn service(store: &str) -> Option<Service> {
@@ -184,25 +184,26 @@ mod kubernetes {
 
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn printed_objects_pass_a_strict_dry_run_and_come_back_the_same() {
+    fn printed_objects_pass_a_strict_dry_run_and_round_trip() {
         let (namespace, all) = (variable("BP_E2E_NAMESPACE"), bindings());
         let external = ExternalSecret::new("web").namespace(&namespace).stores("sm", "ps");
-        let answer = taken(&external.clone().immutable().print(&all));
+        let answer = accepted(&external.clone().immutable().print(&all));
         assert_eq!(ExternalSecret::parse(&answer, service), Ok(all.clone()));
         let whole: bp_secrets::Reference = "secretsmanager:prod/flags".parse().expect("a reference");
         let templated = external.template("URL", "postgres://{{ .USER }}@{{ .HOST }}").extract(whole.clone());
-        let answer = taken(&templated.print(&all));
+        let answer = accepted(&templated.print(&all));
         let mut expected = all.references();
         expected.push(whole);
         assert_eq!(ExternalSecret::references(&answer, service), Ok(expected));
         for (name, service) in [("sm", Service::SecretsManager), ("ps", Service::Ssm)] {
-            let answer = taken(&cluster_store(name, service, "eu-central-1", ("external-secrets", "reader")));
+            let answer =
+                accepted(&cluster_store(name, service, "eu-central-1", ("external-secrets", "reader")));
             assert_eq!(parse_store(&answer), Ok((name.to_owned(), service)));
         }
 
         let class = SecretProviderClass::new("web").namespace(&namespace);
         let class = class.failover_region("eu-west-1").synced("web-env");
-        let answer = taken(&class.print(&all).expect("a class"));
+        let answer = accepted(&class.print(&all).expect("a class"));
         let sorted = |bindings: &Bindings| {
             let mut all: Vec<String> =
                 bindings.iter().map(|b| format!("{}={}", b.name, b.reference)).collect();
@@ -210,7 +211,7 @@ mod kubernetes {
             all
         };
         assert_eq!(sorted(&SecretProviderClass::parse(&answer).expect("a class")), sorted(&all));
-        taken(&json!({
+        accepted(&json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web", "namespace": namespace },
             "spec": {
                 "containers": [{ "name": "web", "image": "r.example.com/web:1",
@@ -219,20 +220,20 @@ mod kubernetes {
             },
         }));
 
-        let answer = taken(&config_map("web", Some(&namespace), &all));
+        let answer = accepted(&config_map("web", Some(&namespace), &all));
         assert_eq!(sorted(&parse_config_map(&answer).expect("a ConfigMap")), sorted(&all));
-        taken(&service_account("web", Some(&namespace), "arn:aws:iam::111111111111:role/web"));
+        accepted(&service_account("web", Some(&namespace), "arn:aws:iam::111111111111:role/web"));
         let none = secret("web", Some(&namespace), []).expect("a Secret");
-        let answer = dry_run(none.expose_secret()).unwrap_or_else(|said| panic!("{said}"));
+        let answer = dry_run(none.expose_secret()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(parse_secret(&answer), Ok(Bindings::default()));
 
-        // The judge refuses what is wrong.
+        // The server rejects invalid objects.
         let mut wrong = config_map("web", Some(&namespace), &all);
         wrong["kind"] = json!("ConfigMop");
         assert!(dry_run(&wrong.to_string()).is_err());
         let mut wrong = ExternalSecret::new("web").namespace(&namespace).print(&all);
         wrong["spec"]["target"]["immutabel"] = json!(true);
-        let said = dry_run(&wrong.to_string()).expect_err("a field that there is not");
-        assert!(said.contains("immutabel"), "{said}");
+        let error = dry_run(&wrong.to_string()).expect_err("an unknown field");
+        assert!(error.contains("immutabel"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the stores read, in how many calls, and what they say when they cannot.
+//! Tests of the stores: values, number of API calls, errors, regions, accounts and replicas.
 
 mod common;
 
@@ -7,7 +7,7 @@ use bp_secrets::{Store as _, Stores};
 use common::{ACCOUNT, REGION, references, stores, texts};
 
 #[tokio::test(start_paused = true)]
-async fn reads_every_form_in_their_order() {
+async fn reads_every_form_of_reference_in_order() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let parameters = sandbox.aws().ssm(ACCOUNT, REGION);
@@ -62,7 +62,7 @@ async fn reads_every_form_in_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_in_batches_and_each_place_once() {
+async fn reads_in_batches_without_duplicates() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let parameters = sandbox.aws().ssm(ACCOUNT, REGION);
@@ -92,7 +92,7 @@ async fn reads_in_batches_and_each_place_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_does_not_spoil_the_others() {
+async fn a_failure_of_one_reference_does_not_affect_the_others() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let parameters = sandbox.aws().ssm(ACCOUNT, REGION);
@@ -147,14 +147,18 @@ async fn one_that_fails_does_not_spoil_the_others() {
             "denied",
         ]
     );
-    let says = |at: usize| fetched[at].as_ref().unwrap_err().to_string();
+    let message = |at: usize| fetched[at].as_ref().unwrap_err().to_string();
     assert!(
-        says(3)
+        message(3)
             .contains("allow secretsmanager:GetSecretValue on arn:*:secretsmanager:*:*:secret:closed-??????")
     );
-    assert!(says(4).contains("allow kms:Decrypt on"), "{}", says(4));
-    assert!(says(13).contains("allow ssm:GetParameters on arn:*:ssm:*:*:parameter/closed"), "{}", says(13));
-    assert!(says(14).contains("allow kms:Decrypt on"), "{}", says(14));
+    assert!(message(4).contains("allow kms:Decrypt on"), "{}", message(4));
+    assert!(
+        message(13).contains("allow ssm:GetParameters on arn:*:ssm:*:*:parameter/closed"),
+        "{}",
+        message(13)
+    );
+    assert!(message(14).contains("allow kms:Decrypt on"), "{}", message(14));
     for (wanted, answer) in wanted.iter().zip(&fetched) {
         if let Err(error) = answer {
             assert_eq!(error.reference(), wanted);
@@ -163,7 +167,7 @@ async fn one_that_fails_does_not_spoil_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_permission_for_batches_it_reads_one_by_one() {
+async fn reads_one_by_one_without_the_permission_for_batches() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     secrets.create("a", "1");
@@ -175,7 +179,7 @@ async fn without_the_permission_for_batches_it_reads_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_stays_down_is_unavailable_and_retryable() {
+async fn errors_of_an_unavailable_service_are_retryable() {
     let sandbox = Sandbox::builder().build();
     sandbox.aws().secretsmanager(ACCOUNT, REGION).create("a", "1");
     let read = async || stores(&sandbox).fetch_one(&"secretsmanager:a".parse().unwrap()).await;
@@ -191,7 +195,7 @@ async fn a_service_that_stays_down_is_unavailable_and_retryable() {
         headers: vec![],
         body: throttled.into(),
     }));
-    assert!(read().await.is_ok(), "the SDK's own retries get past one");
+    assert!(read().await.is_ok(), "the SDK retries a throttled call");
 
     let expired = r#"{"__type": "ExpiredTokenException", "message": "The security token is expired"}"#;
     sandbox.faults().inject(Fault::new(Effect::Answer {
@@ -204,7 +208,7 @@ async fn a_service_that_stays_down_is_unavailable_and_retryable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reference_goes_to_the_store_of_its_region() {
+async fn reads_a_reference_from_the_store_of_its_region() {
     let sandbox = Sandbox::builder().build();
     let here = sandbox.aws().secretsmanager(ACCOUNT, REGION).create("a", "here");
     let there = sandbox.aws().secretsmanager(ACCOUNT, "eu-west-1").create("a", "there");
@@ -221,7 +225,7 @@ async fn a_reference_goes_to_the_store_of_its_region() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_account_is_read_by_arn_where_it_shares() {
+async fn reads_shared_secrets_of_another_account_by_arn() {
     let sandbox = Sandbox::builder().build();
     let theirs = sandbox.aws().secretsmanager("222222222222", REGION);
     let (open, closed) = (theirs.create("open", "1"), theirs.create("closed", "2"));
@@ -237,7 +241,7 @@ async fn another_account_is_read_by_arn_where_it_shares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_stands_in_while_the_own_region_is_down_and_only_then() {
+async fn reads_the_replica_only_while_the_primary_region_is_unavailable() {
     let sandbox = Sandbox::builder().build();
     let secrets = sandbox.aws().secretsmanager(ACCOUNT, REGION);
     let arn = secrets.create("a", "1");
@@ -247,9 +251,9 @@ async fn a_replica_stands_in_while_the_own_region_is_down_and_only_then() {
     let wanted = references([&*arn, "secretsmanager:none"]);
 
     assert_eq!(texts(&store.fetch(&wanted).await), ["1", "missing"]);
-    assert_eq!(sandbox.ledger().entries().len(), 1, "the replica is not asked");
+    assert_eq!(sandbox.ledger().entries().len(), 1, "the replica is not called");
 
-    // The batch fails as often as the SDK tries; then the replica's is answered.
+    // The batch fails for all attempts of the SDK; then the replica is read.
     sandbox.faults().inject(Fault::status(500).on("secretsmanager:BatchGetSecretValue").times(3));
     let fetched = store.fetch(&wanted).await;
     assert_eq!(texts(&fetched), ["1", "unavailable"]);

@@ -119,7 +119,8 @@ impl World {
             destination = destination.immutable_tags();
         }
         if gaps {
-            (source, destination) = (source.takes_gaps(), destination.takes_gaps());
+            (source, destination) =
+                (source.without_reference_validation(), destination.without_reference_validation());
         }
         let sandbox = Sandbox::builder().registry(SRC, source).registry(DST, destination).build();
         let host = if within { SRC } else { DST };

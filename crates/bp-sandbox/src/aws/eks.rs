@@ -1,4 +1,4 @@
-//! The model of the service `eks`: the clusters of the sandbox, described.
+//! Model of the Amazon EKS API: clusters, access entries and Pod Identity associations of the sandbox.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::{
 #[cfg(feature = "kube")]
 use crate::kube::PodIdentity;
 
-/// The service has no state of its own: the clusters have.
+/// The service. It is stateless; the state is in the clusters.
 #[derive(Debug, Default)]
 pub(super) struct Eks {}
 
@@ -35,15 +35,15 @@ impl Eks {
     }
 }
 
-/// What the API tells of one cluster.
-struct Found {
+/// One cluster as the API describes it.
+struct ClusterInfo {
     name: String,
     endpoint: String,
     authority: String,
     version: String,
     created_at: String,
     mode: String,
-    /// The principals with an access entry; `None` when everybody of the account has one.
+    /// The principals with an access entry; `None` when every principal of the account has one.
     entries: Option<std::collections::BTreeSet<String>>,
     pod_identities: Vec<PodIdentity>,
 }
@@ -59,16 +59,16 @@ struct PodIdentity {
 
 /// The clusters of the caller's account and region.
 #[cfg(feature = "kube")]
-fn clusters(aws: &Aws, call: &Call) -> Vec<Found> {
+fn clusters(aws: &Aws, call: &Call) -> Vec<ClusterInfo> {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let Some(shared) = aws.shared.upgrade() else { return Vec::new() };
-    let ours = |cluster: &&std::sync::Arc<crate::kube::Cluster>| {
+    let in_scope = |cluster: &&std::sync::Arc<crate::kube::Cluster>| {
         let options = cluster.options();
         options.account == call.account && options.region == call.region
     };
-    let found = |cluster: &std::sync::Arc<crate::kube::Cluster>| Found {
+    let found = |cluster: &std::sync::Arc<crate::kube::Cluster>| ClusterInfo {
         name: cluster.name().to_owned(),
-        endpoint: match shared.listening(cluster.host()) {
+        endpoint: match shared.address_of(cluster.host()) {
             Some(address) => format!("https://{address}"),
             None => format!("https://{}", cluster.host()),
         },
@@ -79,15 +79,15 @@ fn clusters(aws: &Aws, call: &Call) -> Vec<Found> {
         entries: cluster.entries(),
         pod_identities: cluster.pod_identities(),
     };
-    shared.clusters().values().filter(ours).map(found).collect()
+    shared.clusters().values().filter(in_scope).map(found).collect()
 }
 
 #[cfg(not(feature = "kube"))]
-fn clusters(_: &Aws, _: &Call) -> Vec<Found> {
+fn clusters(_: &Aws, _: &Call) -> Vec<ClusterInfo> {
     Vec::new()
 }
 
-fn find(aws: &Aws, call: &Call, name: &str) -> Result<Found, ApiError> {
+fn find(aws: &Aws, call: &Call, name: &str) -> Result<ClusterInfo, ApiError> {
     let found = clusters(aws, call).into_iter().find(|found| found.name == name);
     found.ok_or_else(|| not_found(format!("No cluster found for name: {name}.")))
 }
@@ -96,7 +96,7 @@ fn not_found(message: String) -> ApiError {
     ApiError::new(404, "ResourceNotFoundException", message)
 }
 
-fn describe(found: &Found, call: &Call) -> Answer {
+fn describe(found: &ClusterInfo, call: &Call) -> Answer {
     let created: f64 = found.created_at.parse::<jiff::Timestamp>().map_or(0.0, |t| t.as_second() as f64);
     let (account, region) = (&call.account, &call.region);
     Ok(json!({ "cluster": {
@@ -115,8 +115,8 @@ fn describe(found: &Found, call: &Call) -> Answer {
     } }))
 }
 
-/// Access entries are there only in a mode that reads them.
-fn entries(found: &Found, call: &Call) -> Result<Vec<String>, ApiError> {
+/// The access entries; an error in an authentication mode without access entries.
+fn entries(found: &ClusterInfo, call: &Call) -> Result<Vec<String>, ApiError> {
     if found.mode == "CONFIG_MAP" {
         let message = "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform \
                        this operation.";
@@ -126,7 +126,7 @@ fn entries(found: &Found, call: &Call) -> Result<Vec<String>, ApiError> {
     Ok(found.entries.as_ref().map_or_else(everybody, |entries| entries.iter().cloned().collect()))
 }
 
-fn list_entries(found: &Found, call: &Call) -> Answer {
+fn list_entries(found: &ClusterInfo, call: &Call) -> Answer {
     let entries = entries(found, call)?;
     let size = call.text("maxResults").parse().unwrap_or(100).clamp(1, 100);
     let from: usize = call.text("nextToken").parse().unwrap_or(0);
@@ -135,7 +135,7 @@ fn list_entries(found: &Found, call: &Call) -> Answer {
     Ok(json!({ "accessEntries": page, "nextToken": next }))
 }
 
-fn describe_entry(found: &Found, call: &Call, principal: &str) -> Answer {
+fn describe_entry(found: &ClusterInfo, call: &Call, principal: &str) -> Answer {
     let entries = entries(found, call)?;
     let of_account = principal.split(':').nth(4) == Some(call.account.as_str());
     let has_one = entries.iter().any(|entry| entry == principal) || (found.entries.is_none() && of_account);
@@ -159,8 +159,8 @@ fn describe_entry(found: &Found, call: &Call, principal: &str) -> Answer {
     } }))
 }
 
-fn list_identities(found: &Found, call: &Call) -> Answer {
-    let is = |asked: &str, value: &str| asked.is_empty() || asked == value;
+fn list_identities(found: &ClusterInfo, call: &Call) -> Answer {
+    let is = |requested: &str, value: &str| requested.is_empty() || requested == value;
     let wanted = found.pod_identities.iter().filter(|one| {
         is(call.text("namespace"), &one.namespace) && is(call.text("serviceAccount"), &one.service_account)
     });
@@ -168,7 +168,7 @@ fn list_identities(found: &Found, call: &Call) -> Answer {
     Ok(json!({ "associations": all }))
 }
 
-fn describe_identity(found: &Found, call: &Call, id: &str) -> Answer {
+fn describe_identity(found: &ClusterInfo, call: &Call, id: &str) -> Answer {
     let one = found.pod_identities.iter().find(|one| one.id == id);
     let one = one.ok_or_else(|| not_found(format!("No association found for id: {id}.")))?;
     let mut association = summary(found, call, one);
@@ -176,7 +176,7 @@ fn describe_identity(found: &Found, call: &Call, id: &str) -> Answer {
     Ok(json!({ "association": association }))
 }
 
-fn summary(found: &Found, call: &Call, one: &PodIdentity) -> serde_json::Value {
+fn summary(found: &ClusterInfo, call: &Call, one: &PodIdentity) -> serde_json::Value {
     let (account, region, name) = (&call.account, &call.region, &found.name);
     json!({
         "clusterName": name,
@@ -187,7 +187,7 @@ fn summary(found: &Found, call: &Call, one: &PodIdentity) -> serde_json::Value {
     })
 }
 
-/// The API's name of what a method and path ask for.
+/// The API operation of a method and path.
 pub(super) fn operation(method: &http::Method, path: &[String]) -> String {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let known = match (method, path.as_slice()) {

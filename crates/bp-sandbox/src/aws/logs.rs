@@ -1,4 +1,4 @@
-//! CloudWatch Logs: groups that were made, and in them the streams of tasks that log there.
+//! Model of the CloudWatch Logs API: log groups, and the log streams of ECS tasks.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::sync::lock;
 
-/// Account, region and name of the groups.
+/// Account, region and name of each log group.
 #[derive(Debug, Default)]
 pub(super) struct Logs(Mutex<BTreeSet<(String, String, String)>>);
 
@@ -69,7 +69,7 @@ impl Logs {
 }
 
 impl Aws {
-    /// Makes a log group of CloudWatch Logs. Its streams are those of the tasks that log there.
+    /// Creates a log group in CloudWatch Logs. Its streams are those of the tasks that log to it.
     pub fn log_group(self: &Arc<Self>, account: &str, region: &str, name: &str) {
         let key = (account.to_owned(), region.to_owned(), name.to_owned());
         lock(&self.logs.0).insert(key);

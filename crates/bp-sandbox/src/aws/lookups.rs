@@ -1,4 +1,4 @@
-//! What others only look up: roles of IAM, target groups of Elastic Load Balancing.
+//! Models of read-only APIs: IAM roles, and target groups of Elastic Load Balancing.
 
 use std::{
     collections::BTreeMap,
@@ -17,17 +17,17 @@ use crate::{body::Body, sync::lock};
 
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'-');
 
-/// What there is to be looked up.
+/// The roles and target groups.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     /// Account and name -> the trust policy of the role, in JSON.
     roles: Mutex<BTreeMap<(String, String), String>>,
-    /// ARN -> type of the targets, and whether a load balancer sends traffic.
+    /// ARN -> target type, and whether a load balancer uses it.
     target_groups: Mutex<BTreeMap<String, (String, bool)>>,
 }
 
 impl Aws {
-    /// Makes a role of IAM that `service`, such as `ecs-tasks.amazonaws.com`, may assume.
+    /// Creates an IAM role that `service`, such as `ecs-tasks.amazonaws.com`, may assume.
     pub fn role(self: &Arc<Self>, account: &str, name: &str, service: &str) {
         let policy = json!({ "Statement": [
             { "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" },
@@ -35,13 +35,13 @@ impl Aws {
         self.role_with(account, name, &policy);
     }
 
-    /// Makes a role of IAM with this trust policy.
+    /// Creates an IAM role with this trust policy.
     pub fn role_with(self: &Arc<Self>, account: &str, name: &str, trust_policy: &Value) {
         let mut roles = lock(&self.lookups.roles);
         roles.insert((account.to_owned(), name.to_owned()), trust_policy.to_string());
     }
 
-    /// Makes a target group whose targets are of this type (`ip`, `instance`), behind a load balancer or not.
+    /// Creates a target group with this target type (`ip`, `instance`), behind a load balancer or not.
     pub fn target_group(self: &Arc<Self>, arn: &str, target_type: &str, behind_load_balancer: bool) {
         let mut groups = lock(&self.lookups.target_groups);
         groups.insert(arn.to_owned(), (target_type.to_owned(), behind_load_balancer));
@@ -78,7 +78,7 @@ impl Lookups {
             ApiError::new(404, "NoSuchEntity", format!("The role with name {name} cannot be found."))
         })?;
         let (name, account) = (escape(name), &call.account);
-        // The policy is JSON in percent encoding, which leaves letters, digits and the full stop.
+        // IAM returns the policy as percent-encoded JSON.
         let policy = utf8_percent_encode(policy, &ENCODED);
         Ok(format!(
             "<Role><Path>/</Path><RoleName>{name}</RoleName><RoleId>AROASANDBOX</RoleId>\
@@ -89,7 +89,7 @@ impl Lookups {
 
     fn groups(&self, call: &Call) -> Result<String, ApiError> {
         let groups = lock(&self.target_groups);
-        let asked = (1..)
+        let requested = (1..)
             .map(|n| call.text(&format!("TargetGroupArns.member.{n}")))
             .take_while(|arn| !arn.is_empty());
         let member = |arn: &str| {
@@ -108,7 +108,7 @@ impl Lookups {
                  <LoadBalancerArns>{balancers}</LoadBalancerArns></member>"
             ))
         };
-        let members: Result<String, ApiError> = asked.map(member).collect();
+        let members: Result<String, ApiError> = requested.map(member).collect();
         Ok(format!("<TargetGroups>{}</TargetGroups>", members?))
     }
 }

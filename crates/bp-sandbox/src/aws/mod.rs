@@ -1,8 +1,8 @@
-//! The AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager and STS.
+//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager, STS and others.
 //!
-//! One endpoint answers for all of them, as the credential scope of the request's signature (or, for JSON protocols,
-//! `X-Amz-Target`) says. State is kept for each account and region. Which account a request acts for is told by its
-//! access key: see [`Aws::access_key`].
+//! One endpoint serves all of them; the credential scope of the request's signature (or, for JSON protocols,
+//! `X-Amz-Target`) selects the service. State is kept per account and region. The access key of a request selects its
+//! account: see [`Aws::access_key`].
 
 mod ecr;
 pub mod ecs;
@@ -27,7 +27,7 @@ use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sand
 
 pub use self::{secretsmanager::Secrets, ssm::Parameters};
 
-/// The account that requests with an unknown access key act for.
+/// The account of requests with an unknown access key.
 pub const DEFAULT_ACCOUNT: &str = "111111111111";
 
 /// The AWS APIs of one sandbox.
@@ -36,9 +36,9 @@ pub struct Aws {
     pub(crate) runtime: Arc<Runtime>,
     #[cfg_attr(not(feature = "kube"), allow(dead_code))]
     pub(crate) shared: Weak<Shared>,
-    /// Access key id -> account and the ARN of who it is.
+    /// Access key id -> account and caller ARN.
     identities: Mutex<BTreeMap<String, Identity>>,
-    /// IAM actions that nobody may do.
+    /// IAM actions that are denied to all callers.
     denied: Mutex<BTreeSet<String>>,
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
@@ -49,7 +49,7 @@ pub struct Aws {
     ssm: ssm::Ssm,
 }
 
-/// Who an access key belongs to.
+/// The caller identity of an access key.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) account: String,
@@ -74,7 +74,7 @@ impl Aws {
         }
     }
 
-    /// Makes requests signed with `access_key_id` act for `account`. Unknown keys act for [`DEFAULT_ACCOUNT`].
+    /// Assigns `access_key_id` to `account`. Unknown keys belong to [`DEFAULT_ACCOUNT`].
     pub fn access_key(&self, access_key_id: &str, account: &str) {
         self.identify(
             access_key_id,
@@ -82,22 +82,22 @@ impl Aws {
         );
     }
 
-    /// Makes requests signed with `access_key_id` act for `account` as `arn`, such as a session of a role.
+    /// Assigns `access_key_id` to `account` with the caller `arn`, such as a role session.
     pub fn access_key_as(&self, access_key_id: &str, account: &str, arn: &str) {
         self.identify(access_key_id, Identity { account: account.to_owned(), arn: arn.to_owned() });
     }
 
-    /// Takes the permission for an IAM action such as `ecr:BatchGetImage` away from everybody.
+    /// Denies an IAM action such as `ecr:BatchGetImage` to all callers.
     pub fn deny(&self, action: &str) {
         lock(&self.denied).insert(action.to_owned());
     }
 
-    /// Gives a permission that was [denied](Self::deny) back.
+    /// Removes a [denial](Self::deny).
     pub fn allow(&self, action: &str) {
         lock(&self.denied).remove(action);
     }
 
-    /// Refuses a call whose action is denied, in the words of IAM.
+    /// Rejects a call whose action is denied, with the message of IAM.
     fn authorize(&self, call: &Call) -> Result<(), ApiError> {
         self.authorize_action(call, &format!("{}:{}", call.service, call.operation))
     }
@@ -133,17 +133,17 @@ impl Aws {
         })
     }
 
-    /// The secrets of an account in a region, to seed and to change.
+    /// The secrets of an account in a region, to create and modify.
     pub fn secretsmanager(&self, account: &str, region: &str) -> Secrets<'_> {
         Secrets::new(&self.secretsmanager, &self.clock, account, region)
     }
 
-    /// The parameters of an account in a region, to seed and to change.
+    /// The parameters of an account in a region, to create and modify.
     pub fn ssm(&self, account: &str, region: &str) -> Parameters<'_> {
         Parameters::new(&self.ssm, &self.clock, account, region)
     }
 
-    /// Whether what a container's `secrets[].valueFrom` names can be read, else the reason that the agent gives.
+    /// Checks that a container's `secrets[].valueFrom` can be read; the error is the ECS agent's message.
     pub(crate) fn secret_exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
         match value_from.split(':').nth(2) {
             Some("secretsmanager") => self.secretsmanager.exists(account, region, value_from),
@@ -185,7 +185,7 @@ impl Endpoint for Aws {
         "aws".to_owned()
     }
 
-    /// `ecs:DescribeServices`: the service and the API's own name of the operation.
+    /// The service and the API operation, such as `ecs:DescribeServices`.
     fn operation(&self, parts: &request::Parts, body: &[u8]) -> String {
         let (service, operation, _) = wire::route(parts, body);
         format!("{service}:{operation}")

@@ -1,4 +1,4 @@
-//! Systems Manager Parameter Store: parameters with versions and labels.
+//! Model of the Systems Manager Parameter Store API: parameters with versions and labels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::{clock::Clock, sync::lock};
 
-/// The most parameters that one `GetParameters` or one page of `GetParametersByPath` takes.
+/// The maximum number of parameters in one `GetParameters` call or one page of `GetParametersByPath`.
 const BATCH: usize = 10;
 
 /// Account and region.
-type Place = (String, String);
+type AccountRegion = (String, String);
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
-pub(super) struct Ssm(Mutex<BTreeMap<Place, BTreeMap<String, Parameter>>>);
+pub(super) struct Ssm(Mutex<BTreeMap<AccountRegion, BTreeMap<String, Parameter>>>);
 
 #[derive(Debug, Clone)]
 struct Parameter {
@@ -34,7 +34,7 @@ struct Parameter {
     versions: Vec<Version>,
     /// Accounts that it is shared with.
     shared_with: BTreeSet<String>,
-    /// IAM actions that are refused.
+    /// IAM actions that are denied.
     denied: BTreeSet<String>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Version {
 }
 
 impl Parameter {
-    fn new((account, region): &Place, name: &str, kind: &str) -> Self {
+    fn new((account, region): &AccountRegion, name: &str, kind: &str) -> Self {
         let path = name.trim_start_matches('/');
         Parameter {
             arn: format!("arn:aws:ssm:{region}:{account}:parameter/{path}"),
@@ -75,7 +75,7 @@ impl Parameter {
         self.versions.last()
     }
 
-    /// The version that a selector (`3`, `production`) names, the latest without one.
+    /// The version of a selector (`3`, `production`); the latest without a selector.
     fn version(&self, selector: Option<&str>) -> Option<&Version> {
         match selector.map(|s| (s, s.parse::<i64>())) {
             None => self.latest(),
@@ -118,7 +118,7 @@ impl Parameter {
 }
 
 impl Ssm {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, BTreeMap<String, Parameter>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AccountRegion, BTreeMap<String, Parameter>>> {
         lock(&self.0)
     }
 
@@ -138,7 +138,7 @@ impl Ssm {
     fn put(&self, call: &Call, now: Timestamp) -> Answer {
         let (name, overwrite) = (call.text("Name"), call.input["Overwrite"].as_bool().unwrap_or_default());
         let mut state = self.lock();
-        let parameters = state.entry(place(call)).or_default();
+        let parameters = state.entry(account_region(call)).or_default();
         if parameters.contains_key(name) && !overwrite {
             return Err(ApiError::new(
                 400,
@@ -148,14 +148,14 @@ impl Ssm {
             ));
         }
         let kind = call.input["Type"].as_str().unwrap_or("String");
-        let new = || Parameter::new(&place(call), name, kind);
+        let new = || Parameter::new(&account_region(call), name, kind);
         let number = parameters.entry(name.to_owned()).or_insert_with(new).put(call.text("Value"), now);
         Ok(json!({ "Version": number, "Tier": "Standard" }))
     }
 
     fn label(&self, call: &Call) -> Answer {
         let mut state = self.lock();
-        let parameter = state.get_mut(&place(call)).and_then(|all| all.get_mut(call.text("Name")));
+        let parameter = state.get_mut(&account_region(call)).and_then(|all| all.get_mut(call.text("Name")));
         let parameter = parameter.ok_or_else(not_found)?;
         let latest = parameter.latest().map_or(0, |v| v.number);
         let number = call.input["ParameterVersion"].as_i64().unwrap_or(latest);
@@ -170,7 +170,7 @@ impl Ssm {
 
     fn delete(&self, call: &Call) -> Answer {
         let mut state = self.lock();
-        let removed = state.get_mut(&place(call)).and_then(|all| all.remove(call.text("Name")));
+        let removed = state.get_mut(&account_region(call)).and_then(|all| all.remove(call.text("Name")));
         removed.map(|_| json!({})).ok_or_else(not_found)
     }
 
@@ -186,7 +186,7 @@ impl Ssm {
         Ok(json!({ "Parameter": parameter.value(version, selector, decrypt) }))
     }
 
-    /// Up to ten parameters. Names that are not found are listed; one that is denied fails the whole call.
+    /// Up to ten parameters. Missing names are listed; one denied parameter fails the whole call.
     fn get_many(&self, call: &Call, caller: &str) -> Answer {
         let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
         let names: Vec<&str> =
@@ -226,15 +226,15 @@ impl Ssm {
     fn by_path(&self, call: &Call) -> Answer {
         let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
         let recursive = call.input["Recursive"].as_bool().unwrap_or_default();
-        let most = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
+        let limit = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
         let under = format!("{}/", call.text("Path").trim_end_matches('/'));
         let after = call.text("NextToken");
         let state = self.lock();
-        let mut below = state.get(&place(call)).into_iter().flat_map(BTreeMap::values).filter(|p| {
+        let mut below = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values).filter(|p| {
             let rest = p.name.strip_prefix(&under);
             p.name.as_str() > after && rest.is_some_and(|rest| recursive || !rest.contains('/'))
         });
-        let page: Vec<&Parameter> = below.by_ref().take(most).collect();
+        let page: Vec<&Parameter> = below.by_ref().take(limit).collect();
         let values = page.iter().filter_map(|p| Some(p.value(p.latest()?, None, decrypt)));
         let mut answer = json!({ "Parameters": values.collect::<Vec<_>>() });
         if let (Some(last), true) = (page.last(), below.next().is_some()) {
@@ -243,7 +243,8 @@ impl Ssm {
         Ok(answer)
     }
 
-    /// Whether a task's `valueFrom` (a name or ARN, with or without a selector) can be read, else the agent's reason.
+    /// Checks that a task's `valueFrom` (a name or ARN, with or without a selector) can be read; the error is the ECS
+    /// agent's message.
     pub(super) fn exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
         let failed = |error: &str| {
             format!(
@@ -269,9 +270,9 @@ impl Ssm {
     }
 }
 
-/// Refuses what was denied to the caller.
+/// Rejects a call that is denied to the caller.
 fn allowed(
-    state: &BTreeMap<Place, BTreeMap<String, Parameter>>,
+    state: &BTreeMap<AccountRegion, BTreeMap<String, Parameter>>,
     call: &Call,
     caller: &str,
     action: &str,
@@ -307,7 +308,7 @@ fn allowed(
 }
 
 fn find<'a>(
-    state: &'a BTreeMap<Place, BTreeMap<String, Parameter>>,
+    state: &'a BTreeMap<AccountRegion, BTreeMap<String, Parameter>>,
     call: &Call,
     id: &str,
 ) -> Option<&'a Parameter> {
@@ -320,7 +321,7 @@ fn owner(id: &str) -> Option<&str> {
     id.starts_with("arn:").then(|| id.split(':').nth(4)).flatten()
 }
 
-/// Name or ARN, and the selector behind the colon.
+/// The name or ARN, and the selector after the colon.
 fn split(name: &str) -> (&str, Option<&str>) {
     let colons = if name.starts_with("arn:") { 5 } else { 0 };
     match name.match_indices(':').nth(colons) {
@@ -338,11 +339,11 @@ fn is_label(label: &str) -> bool {
         && !lower.starts_with("ssm")
 }
 
-fn place(call: &Call) -> Place {
+fn account_region(call: &Call) -> AccountRegion {
     (call.account.clone(), call.region.clone())
 }
 
-/// The service sends no message with this one.
+/// The service sends this error without a message.
 fn not_found() -> ApiError {
     ApiError::new(400, "ParameterNotFound", "")
 }
@@ -358,17 +359,17 @@ fn no_version(selector: &str, name: &str) -> ApiError {
     )
 }
 
-/// The parameters of one account and region, to seed and to change: see [`Aws::ssm`].
+/// The parameters of one account and region, to create and modify: see [`Aws::ssm`].
 #[derive(Debug)]
 pub struct Parameters<'a> {
     service: &'a Ssm,
     clock: &'a Clock,
-    place: Place,
+    account_region: AccountRegion,
 }
 
 impl<'a> Parameters<'a> {
     pub(super) fn new(service: &'a Ssm, clock: &'a Clock, account: &str, region: &str) -> Self {
-        Parameters { service, clock, place: (account.to_owned(), region.to_owned()) }
+        Parameters { service, clock, account_region: (account.to_owned(), region.to_owned()) }
     }
 
     /// Creates a `String` parameter, or gives it a new version. Returns the version.
@@ -383,8 +384,8 @@ impl<'a> Parameters<'a> {
 
     fn put_as(&self, name: &str, kind: &str, value: &str) -> i64 {
         let mut state = self.service.lock();
-        let parameters = state.entry(self.place.clone()).or_default();
-        let new = || Parameter::new(&self.place, name, kind);
+        let parameters = state.entry(self.account_region.clone()).or_default();
+        let new = || Parameter::new(&self.account_region, name, kind);
         parameters.entry(name.to_owned()).or_insert_with(new).put(value, self.clock.now())
     }
 
@@ -398,23 +399,25 @@ impl<'a> Parameters<'a> {
         self.change(name, |parameter| parameter.label(version, label));
     }
 
-    /// Refuses an IAM action on the parameter: `ssm:GetParameters`, `ssm:GetParameter`, `kms:Decrypt`.
+    /// Denies an IAM action on the parameter: `ssm:GetParameters`, `ssm:GetParameter`, `kms:Decrypt`.
     pub fn deny(&self, name: &str, action: &str) {
         self.change(name, |parameter| parameter.denied.insert(action.to_owned()));
     }
 
-    /// Lets another account read the parameter by its ARN, as a resource share does.
+    /// Allows another account to read the parameter by its ARN, as a resource share does.
     pub fn share(&self, name: &str, account: &str) {
         self.change(name, |parameter| parameter.shared_with.insert(account.to_owned()));
     }
 
     /// # Panics
-    /// When there is no parameter of this name.
+    /// When no parameter has this name.
     fn change<T>(&self, name: &str, change: impl FnOnce(&mut Parameter) -> T) -> T {
         let mut state = self.service.lock();
-        let parameter = state.get_mut(&self.place).and_then(|all| all.get_mut(name));
+        let parameter = state.get_mut(&self.account_region).and_then(|all| all.get_mut(name));
         change(
-            parameter.unwrap_or_else(|| panic!("the sandbox has no parameter {name:?} in {:?}", self.place)),
+            parameter.unwrap_or_else(|| {
+                panic!("the sandbox has no parameter {name:?} in {:?}", self.account_region)
+            }),
         )
     }
 }

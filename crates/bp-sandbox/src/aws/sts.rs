@@ -1,4 +1,4 @@
-//! The Security Token Service: who am I, and assumed roles.
+//! Model of the AWS STS API: GetCallerIdentity and AssumeRole.
 
 use http::Response;
 
@@ -27,14 +27,14 @@ pub(super) fn call(aws: &Aws, call: &Call) -> Response<Body> {
     }
 }
 
-/// Credentials for an hour, whose access key acts for the role's account.
+/// Credentials whose access key belongs to the role's account; they expire after an hour by default.
 fn assume_role(aws: &Aws, call: &Call) -> Response<Body> {
     let (role, session) = (call.text("RoleArn"), call.text("RoleSessionName"));
     // arn:<partition>:iam::<account>:role/<path and name>
     let parts: Vec<&str> = role.splitn(6, ':').collect();
     let (account, name) = match parts.as_slice() {
         ["arn", _, "iam", "", account, resource] => match resource.strip_prefix("role/") {
-            // A session does not show the role's path.
+            // The ARN of a session does not contain the role's path.
             Some(path) => ((*account).to_owned(), path.rsplit('/').next().unwrap_or(path)),
             None => return invalid(role),
         },

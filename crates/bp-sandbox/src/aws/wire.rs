@@ -1,4 +1,4 @@
-//! The wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS) and Query (STS).
+//! Wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS) and Query (STS, IAM, Elastic Load Balancing).
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::Aws;
 use crate::body::Body;
 
-/// How a service speaks.
+/// The protocol of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// AWS JSON: the operation in `X-Amz-Target`, errors in `__type`.
     Json,
     /// REST-JSON: method and path, errors in `x-amzn-errortype`.
     Rest,
-    /// Query: the operation in the form field `Action`, answers in XML.
+    /// Query: the operation in the form field `Action`, responses in XML.
     Query,
 }
 
-/// One call of one API.
+/// One API call.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) service: String,
@@ -67,14 +67,15 @@ impl Call {
         self.input[field].as_str().unwrap_or_default()
     }
 
-    /// The answer to an operation that the model does not have. Loud, so that nobody takes it for AWS's word.
+    /// The error for an operation that the model does not implement. The message mentions bp-sandbox, so that it is not
+    /// mistaken for an error of AWS.
     pub(crate) fn unknown(&self) -> ApiError {
         let message = format!("bp-sandbox does not model {}:{}", self.service, self.operation);
         ApiError::new(400, "UnknownOperationException", message)
     }
 }
 
-/// An error as a service answers it.
+/// An error response of a service.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     status: u16,
@@ -89,7 +90,7 @@ impl ApiError {
         ApiError { status, code, message: message.into(), extra: json!({}) }
     }
 
-    /// With further members of the error's shape.
+    /// Adds further members of the error's shape.
     pub(crate) fn with(mut self, extra: Value) -> Self {
         self.extra = extra;
         self
@@ -119,7 +120,7 @@ impl ApiError {
         }
         let mut body = self.extra.clone();
         body["__type"] = json!(self.code);
-        // ECR and EKS write `message`, older services `Message`: SDKs read both.
+        // ECR and EKS send `message`, older services `Message`; SDKs read both.
         body["message"] = json!(self.message);
         let mut response = json(self.status, protocol, &body);
         if protocol == Protocol::Rest {
@@ -129,7 +130,7 @@ impl ApiError {
     }
 }
 
-/// As a service's log or another service's reason shows it.
+/// As quoted in logs and in the messages of other services.
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
@@ -138,7 +139,7 @@ impl std::fmt::Display for ApiError {
 
 pub(crate) type Answer = Result<Value, ApiError>;
 
-/// The services that speak Query.
+/// The services with the Query protocol.
 const QUERY: [&str; 3] = ["sts", "iam", "elasticloadbalancing"];
 
 /// Service, operation and protocol of a request.
@@ -167,7 +168,7 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
     (service, operation, Protocol::Rest)
 }
 
-/// The credential scope of a signature, in the header or, presigned, in the query.
+/// The credential scope of a signature, from the header or, for a presigned request, from the query.
 struct Scope {
     access_key_id: String,
     region: String,
@@ -222,7 +223,7 @@ fn respond(status: u16, content_type: &str, body: String) -> Response<Body> {
         .expect("constant headers")
 }
 
-/// An id in the form of a UUID.
+/// A random id in UUID format.
 pub(crate) fn request_id() -> String {
     let (a, b) = (fastrand::u64(..), fastrand::u64(..));
     format!(

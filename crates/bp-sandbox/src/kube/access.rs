@@ -1,15 +1,15 @@
-//! Whom EKS lets into a cluster: access entries, the ConfigMap `aws-auth`, and the roles of pods.
+//! EKS access to a cluster: access entries, the ConfigMap `aws-auth`, and Pod Identity associations.
 
 use std::collections::BTreeSet;
 
 use super::{Cluster, store::Key};
 
-/// What EKS knows of who may come in, and as whom pods go out.
+/// The access configuration of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`; the middle one if nothing is said.
+    /// `API`, `API_AND_CONFIG_MAP` (the default) or `CONFIG_MAP`.
     mode: Option<String>,
-    /// The principals with an access entry; everybody of the account if nothing is said.
+    /// The principals with an access entry; defaults to all principals of the account.
     entries: Option<BTreeSet<String>>,
     pod_identities: Vec<PodIdentity>,
 }
@@ -25,8 +25,8 @@ pub(crate) struct PodIdentity {
 }
 
 impl Cluster {
-    /// Gives access entries to these principals (`arn:aws:iam::<account>:role/<path and name>`) and to nobody else; until
-    /// then everybody of the account has one.
+    /// Sets the principals that have an access entry (`arn:aws:iam::<account>:role/<path and name>`). Defaults to all
+    /// principals of the account.
     pub fn access_entries(&self, principals: &[&str]) {
         let entries = principals.iter().map(|arn| (*arn).to_owned()).collect();
         self.rules().access.entries = Some(entries);
@@ -37,7 +37,7 @@ impl Cluster {
         self.rules().access.mode = Some(mode.to_owned());
     }
 
-    /// Makes an association of EKS Pod Identity.
+    /// Creates an EKS Pod Identity association.
     pub fn pod_identity(&self, namespace: &str, service_account: &str, role_arn: &str) {
         let associations = &mut self.rules().access.pod_identities;
         associations.push(PodIdentity {
@@ -53,7 +53,7 @@ impl Cluster {
         self.rules().access.mode.clone().unwrap_or_else(|| "API_AND_CONFIG_MAP".to_owned())
     }
 
-    /// The principals with an access entry; `None` when everybody of the account has one.
+    /// The principals with an access entry; `None` when every principal of the account has one.
     pub(crate) fn entries(&self) -> Option<BTreeSet<String>> {
         self.rules().access.entries.clone()
     }
@@ -63,8 +63,8 @@ impl Cluster {
         self.rules().access.pod_identities.clone()
     }
 
-    /// Whether who calls as `arn`, of `account`, is let in.
-    pub(super) fn lets_in(&self, account: &str, arn: &str) -> bool {
+    /// Whether the caller `arn` of `account` has access.
+    pub(super) fn has_access(&self, account: &str, arn: &str) -> bool {
         let mode = self.mode();
         let entries = if mode == "CONFIG_MAP" { Some(BTreeSet::new()) } else { self.entries() };
         let by_entry = match entries {
@@ -74,21 +74,22 @@ impl Cluster {
         by_entry || (mode != "API" && self.is_in_aws_auth(&plain(arn)))
     }
 
-    /// Whether `aws-auth` names the principal: as it stands there, so an entry with a role's path names nobody.
+    /// Whether `aws-auth` contains the principal. Entries are compared literally, so one with a role's path never
+    /// matches.
     fn is_in_aws_auth(&self, principal: &str) -> bool {
         let world = self.enter();
         let map = world.store.get(&Key::new("configmaps", "kube-system", "aws-auth"));
         let data = map.and_then(|map| map["data"].as_object().cloned()).unwrap_or_default();
         let lines = data.values().filter_map(|text| text.as_str()).flat_map(str::lines);
-        let named = lines.filter_map(|line| {
+        let principals = lines.filter_map(|line| {
             let line = line.trim_start_matches(['-', ' ']);
             line.strip_prefix("rolearn:").or_else(|| line.strip_prefix("userarn:"))
         });
-        named.map(str::trim).any(|arn| arn.eq_ignore_ascii_case(principal))
+        principals.map(str::trim).any(|arn| arn.eq_ignore_ascii_case(principal))
     }
 }
 
-/// A principal without its path, which the ARN of a role's session does not have; a session is its role.
+/// The principal's ARN without its path; the ARN of a role session is converted to its role.
 fn plain(arn: &str) -> String {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", partition, _, "", account, resource] = parts.as_slice() else { return arn.to_owned() };
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_its_role_and_paths_do_not_count() {
+    fn sessions_are_converted_to_roles_without_paths() {
         for (arn, expected) in [
             ("arn:aws:sts::1:assumed-role/deploy/build-7", "arn:aws:iam::1:role/deploy"),
             ("arn:aws:iam::1:role/ci/deploy", "arn:aws:iam::1:role/deploy"),

@@ -1,4 +1,4 @@
-//! The verbs of the API: get, list, create, update, patch, delete, and the subresources that clients use.
+//! Verbs of the Kubernetes API: get, list, create, update, patch, delete, and the subresources that clients use.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,14 +22,14 @@ use super::{
 };
 use crate::body::Body;
 
-/// One call: what it is about, with its query.
+/// One API request: target, verb and query.
 pub(super) struct Call<'a> {
     pub(super) target: Target,
     pub(super) verb: &'static str,
     pub(super) query: BTreeMap<String, String>,
     pub(super) manager: String,
     pub(super) user: &'a str,
-    /// Objects are wanted as a table.
+    /// Whether the response is a `Table`.
     pub(super) table: bool,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn query(text: &str) -> BTreeMap<String, String> {
     text.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
 }
 
-/// Answers an authorised call.
+/// Handles an authorised request.
 pub(super) fn answer(
     cluster: &Arc<Cluster>,
     call: &Call<'_>,
@@ -148,7 +148,7 @@ pub(super) fn answer(
 }
 
 fn read_body(body: &[u8]) -> Answer<Value> {
-    serde_json::from_slice(body).map_err(|e| Failure::bad_request(format!("the body is no JSON: {e}")))
+    serde_json::from_slice(body).map_err(|e| Failure::bad_request(format!("the body is not valid JSON: {e}")))
 }
 
 fn find(world: &World, call: &Call<'_>) -> Answer<Object> {
@@ -214,7 +214,7 @@ pub(super) fn create(world: &mut World, call: &Call<'_>, mut object: Value) -> A
     store(world, call, key, object)
 }
 
-/// Nothing is created in a namespace that does not exist.
+/// Rejects an object in a namespace that does not exist.
 fn check_namespace(world: &World, resource: &Resource, namespace: &str) -> Answer<()> {
     if resource.namespaced && world.store.get(&Key::new("namespaces", "", namespace)).is_none() {
         return Err(Failure::no_namespace(namespace));
@@ -240,7 +240,7 @@ fn update(world: &mut World, call: &Call<'_>, body: &Value) -> Answer<Object> {
     replace(world, call, &old, body.clone())
 }
 
-/// Puts `new` in the place of `old` with the checks of every write.
+/// Replaces `old` by `new`, with the validation of every write.
 fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> Answer<Object> {
     let (resource, key) = (call.resource(), call.key());
     let sent = &new["metadata"]["resourceVersion"];
@@ -279,7 +279,7 @@ fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> 
     store(world, call, key, written)
 }
 
-/// An object without its book-keeping: what decides whether a write changes anything.
+/// An object without its bookkeeping fields, to decide whether a write changes anything.
 fn strip(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -290,7 +290,7 @@ fn strip(object: &Value) -> Value {
     object
 }
 
-/// What clients do not decide: identity, and the generation, which counts changes of the specification.
+/// Sets the fields that clients cannot change: identity, and the generation, which counts changes of `spec`.
 fn settle_metadata(old: &Value, new: &mut Value) {
     for field in ["uid", "creationTimestamp", "namespace", "name"] {
         new["metadata"][field] = old["metadata"][field].clone();
@@ -319,7 +319,7 @@ fn check_uid(resource: &Resource, name: &str, old: &Value, new: &Value) -> Answe
     Err(Failure::conflict(resource, name, &why))
 }
 
-/// The patches, server-side apply among them.
+/// Applies a patch: JSON patch, merge patch, strategic merge patch or server-side apply.
 fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -> Answer<(u16, Value)> {
     let document = read_body(body)?;
     if content_type.starts_with("application/apply-patch") {
@@ -378,12 +378,12 @@ fn server_side_apply(world: &mut World, call: &Call<'_>, config: Value) -> Answe
     settle_metadata(&old, &mut new);
     complete(resource, &mut new);
     validate(world, resource, &old, &new)?;
-    // An apply that changes nothing but the time of its own entry is no write.
-    let times = |object: &Value| {
+    // An apply that changes only the timestamp of its own entry is not a write.
+    let owned = |object: &Value| {
         let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
         entries.map(|e| (e["manager"].clone(), e["fieldsV1"].clone())).collect::<Vec<_>>()
     };
-    if strip(&old) == strip(&new) && times(&old) == times(&new) {
+    if strip(&old) == strip(&new) && owned(&old) == owned(&new) {
         return Ok((200, Value::clone(&old)));
     }
     store(world, call, key, new).map(|object| (200, Value::clone(&object)))
@@ -430,7 +430,7 @@ fn scale_of(object: &Value) -> Value {
     })
 }
 
-/// The resource that a manifest names.
+/// The resource of a manifest.
 pub(super) fn resource_of(object: &Value) -> Option<&'static Resource> {
     resource::by_kind(object["apiVersion"].as_str()?, object["kind"].as_str()?)
 }

@@ -1,4 +1,4 @@
-//! Server-side apply, and the field ownership that every other write leaves behind.
+//! Server-side apply, and tracking of field ownership (`managedFields`) for all other writes.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{
     store::seconds,
 };
 
-/// Who writes: the name, the subresource (or empty), and when.
+/// The field manager of a write, the subresource (or empty), and the time.
 pub(super) struct Writer<'a> {
     pub(super) manager: &'a str,
     pub(super) subresource: &'a str,
@@ -29,8 +29,8 @@ impl Owner {
             && self.entry["subresource"].as_str().unwrap_or_default() == writer.subresource
     }
 
-    /// As a conflict names it.
-    fn shown(&self) -> String {
+    /// The manager as shown in a conflict.
+    fn display(&self) -> String {
         let name = format!("{:?}", self.entry["manager"].as_str().unwrap_or_default());
         match self.entry["operation"].as_str() {
             Some("Update") => {
@@ -55,7 +55,7 @@ fn write_back(object: &mut Value, owners: Vec<Owner>) {
     object["metadata"]["managedFields"] = json!(entries);
 }
 
-/// The writer's own entry, made when it is not there.
+/// The writer's own entry, created if it does not exist.
 fn own<'o>(
     owners: &'o mut Vec<Owner>,
     object: &Value,
@@ -92,7 +92,7 @@ pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bo
         for path in clashing {
             match force {
                 true => drop(owner.fields.remove(&path)),
-                false => conflicts.push((owner.shown(), fields::display(&path))),
+                false => conflicts.push((owner.display(), fields::display(&path))),
             }
         }
     }
@@ -103,13 +103,13 @@ pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bo
     if let Some(metadata) = merged["metadata"].as_object_mut() {
         metadata.remove("managedFields");
     }
-    // What this manager applied before and does not apply now goes, unless somebody else owns it too.
+    // Fields that this manager applied before, but not now, are removed unless another manager owns them.
     let before = owners.iter().find(|o| o.is(writer, "Apply")).map(|o| o.fields.clone()).unwrap_or_default();
     for path in before.difference(&applied) {
         let shared = owners.iter().any(|o| !o.is(writer, "Apply") && o.fields.contains(path));
         let below = |other: &Vec<String>| other.len() > path.len() && other.starts_with(path);
-        let holds = owners.iter().any(|o| !o.is(writer, "Apply") && o.fields.iter().any(below));
-        if !shared && !holds {
+        let owned_below = owners.iter().any(|o| !o.is(writer, "Apply") && o.fields.iter().any(below));
+        if !shared && !owned_below {
             fields::remove(&mut merged, path);
         }
     }
@@ -120,7 +120,7 @@ pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bo
     Ok(merged)
 }
 
-/// Whether a path names a value and not merely the presence of a list's item.
+/// Whether a path refers to a value, not only to the presence of a list item.
 fn is_leaf(path: &[String]) -> bool {
     path.last().is_some_and(|element| element.starts_with("f:"))
 }
@@ -157,7 +157,7 @@ fn merge(live: &mut Value, config: &Value, name: &str) {
     }
 }
 
-/// Notes in `new` which fields this write made the writer's: those that it changed.
+/// Records in `new` that the writer owns the fields that this write changed.
 pub(super) fn track(old: &Value, new: &mut Value, writer: &Writer<'_>) {
     let mut owners = owners(old);
     let (before, after) = (fields_of(old), fields_of(new));
@@ -167,10 +167,10 @@ pub(super) fn track(old: &Value, new: &mut Value, writer: &Writer<'_>) {
         .cloned()
         .collect();
     for owner in &mut owners {
-        let ours = owner.is(writer, "Update");
+        let own_entry = owner.is(writer, "Update");
         owner.fields.retain(|path| {
             let gone = before.contains(path) && !after.contains(path);
-            !gone && (ours || !(changed.contains(path) && is_leaf(path)))
+            !gone && (own_entry || !(changed.contains(path) && is_leaf(path)))
         });
     }
     if !changed.is_empty() {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_name_owner_and_field_and_force_takes_the_field() {
+    fn conflicts_report_owner_and_field_and_force_takes_ownership() {
         let mut live = config("a");
         live["spec"]["replicas"] = json!(3);
         track(&Value::Null, &mut live, &writer("kubectl-create"));
@@ -211,16 +211,16 @@ mod tests {
              .spec.template.spec.containers[name=\"web\"].image"
         );
         let same = apply(&live, &config("a"), &writer("bp-eks"), false).unwrap();
-        assert_eq!(image(&same), "a", "an equal value is owned by both");
+        assert_eq!(image(&same), "a", "an equal value is owned by both managers");
 
         let forced = apply(&live, &config("b"), &writer("bp-eks"), true).unwrap();
         assert_eq!((image(&forced), &forced["spec"]["replicas"]), ("b", &json!(3)));
         let again = apply(&forced, &config("c"), &writer("bp-eks"), false).unwrap();
-        assert_eq!(image(&again), "c", "now it is ours");
+        assert_eq!(image(&again), "c", "bp-eks owns the field after force");
     }
 
     #[test]
-    fn what_is_no_longer_applied_is_removed() {
+    fn fields_that_are_no_longer_applied_are_removed() {
         let mut both = config("a");
         both["spec"]["replicas"] = json!(3);
         let live = apply(&json!({}), &both, &writer("ci"), false).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_takes_what_it_changes() {
+    fn an_update_takes_ownership_of_the_fields_that_it_changes() {
         let live = apply(&json!({}), &config("a"), &writer("ci"), false).unwrap();
         let mut edited = live.clone();
         edited["spec"]["template"]["spec"]["containers"][0]["image"] = json!("b");

@@ -1,4 +1,4 @@
-//! EKS tokens, checked by aws-iam-authenticator's rules.
+//! Verify EKS bearer tokens by the rules of aws-iam-authenticator.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
-/// The query parameters that a token's URL may have, in lower case.
+/// The allowed query parameters of a token's URL, in lower case.
 const PARAMETERS: [&str; 9] = [
     "action",
     "version",
@@ -21,17 +21,16 @@ const PARAMETERS: [&str; 9] = [
     "x-amz-signedheaders",
 ];
 
-/// The secret access key of every credential in the sandbox: tokens signed with another one are refused.
+/// The secret access key of all credentials in the sandbox; tokens signed with another key are rejected.
 pub const SECRET_ACCESS_KEY: &str = "sandbox-secret";
 
-/// Checks an EKS token for the cluster `cluster` at `now`; gives the access key that signed it.
+/// Verifies an EKS token for the cluster `cluster` at `now`; returns the access key id that signed it.
 ///
-/// The rules are those of aws-iam-authenticator before it asks STS, and of STS after it: the authenticator sends the
-/// presigned request with *its own* cluster's name in `x-k8s-aws-id`, so a token for another cluster has a signature
-/// that does not match.
+/// It applies the checks of aws-iam-authenticator, then those of STS: the authenticator sends the presigned request
+/// with *its own* cluster's name in `x-k8s-aws-id`, so the signature of a token for another cluster does not match.
 ///
 /// # Errors
-/// The reason of the refusal, for the model's reader alone: the API server only ever says `Unauthorized`.
+/// The reason why the token is rejected. It is for debugging only: the API server responds with `Unauthorized`.
 pub fn verify_token(token: &str, cluster: &str, now: Timestamp) -> Result<String, String> {
     if token.len() > 4096 {
         return Err("the token is too large".to_owned());
@@ -59,7 +58,7 @@ pub fn verify_token(token: &str, cluster: &str, now: Timestamp) -> Result<String
     if parameter("action") != "GetCallerIdentity" {
         return Err("unexpected action".to_owned());
     }
-    // The cluster's own header has to be signed: it is what ties the token to one cluster.
+    // The cluster header must be signed: it binds the token to one cluster.
     if !parameter("x-amz-signedheaders").split(';').any(|h| h.eq_ignore_ascii_case("x-k8s-aws-id")) {
         return Err("the client did not sign the x-k8s-aws-id header".to_owned());
     }
@@ -102,7 +101,7 @@ pub fn verify_token(token: &str, cluster: &str, now: Timestamp) -> Result<String
     Ok(key.to_owned())
 }
 
-/// The request as Signature Version 4 hashes it, with this cluster's name in `x-k8s-aws-id`.
+/// The canonical request of Signature Version 4, with this cluster's name in `x-k8s-aws-id`.
 fn canonical_request(query: &str, host: &str, cluster: &str, signed: &str) -> String {
     let mut pairs: Vec<&str> =
         query.split('&').filter(|pair| !pair.starts_with("X-Amz-Signature=")).collect();
@@ -118,12 +117,12 @@ fn canonical_request(query: &str, host: &str, cluster: &str, signed: &str) -> St
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length of key does");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
 }
 
-/// `sts.amazonaws.com` and the regional hosts of every partition.
+/// Whether `host` is `sts.amazonaws.com` or a regional STS host of any partition.
 fn is_sts_host(host: &str) -> bool {
     let suffixes = [
         "amazonaws.com",

@@ -1,4 +1,4 @@
-//! One container on its node: pulled, started, probed, ended, backed off.
+//! Simulated container lifecycle: image pull, start, probes, termination, restarts and back-off.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    kubelet::Told,
+    kubelet::PodEvent,
     store::{Key, seconds},
     world::World,
 };
@@ -16,22 +16,22 @@ const PULL: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
-/// Where a container is in its life, and when it moves on.
+/// The phase of a container, and the time of its next transition.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Phase {
-    /// It may not begin yet: an init container is not done.
-    Held,
-    /// About to be pulled.
+    /// Waits for an init container to complete.
+    Blocked,
+    /// The image pull has not started.
     Creating(Timestamp),
-    /// On its way from the registry.
+    /// The image is being pulled.
     Pulling(Timestamp),
-    /// It cannot be pulled or started, and is tried again.
+    /// The pull or start failed; it is retried.
     Waiting { reason: &'static str, message: String, again: Timestamp },
-    /// It runs; `next` is when its script or a probe does something.
+    /// Running; `next` is the time of the next event of its script or of a probe.
     Running { since: Timestamp, next: Option<Timestamp> },
-    /// It ended and is started again.
+    /// Terminated; restarted at `again`, if set.
     Ended { code: i32, reason: &'static str, since: Timestamp, at: Timestamp, again: Option<Timestamp> },
-    /// It ended too often.
+    /// In CrashLoopBackOff until `again`.
     BackOff { message: String, again: Timestamp },
 }
 
@@ -53,7 +53,7 @@ pub(super) struct ContainerRun {
     restarts: u32,
     /// The state of the run before this one.
     last: Value,
-    /// What this run wrote, and what the run before it wrote.
+    /// The log lines of this run and of the previous run.
     log: Vec<Line>,
     previous_log: Option<Vec<Line>>,
     failed_pulls: u32,
@@ -65,7 +65,7 @@ impl ContainerRun {
         ContainerRun {
             spec,
             init,
-            phase: Phase::Held,
+            phase: Phase::Blocked,
             ready: false,
             pulled: None,
             restarts: 0,
@@ -87,7 +87,7 @@ impl ContainerRun {
 
     pub(super) fn due(&self) -> Option<Timestamp> {
         match &self.phase {
-            Phase::Held => None,
+            Phase::Blocked => None,
             Phase::Creating(at) | Phase::Pulling(at) => Some(*at),
             Phase::Waiting { again, .. } | Phase::BackOff { again, .. } => Some(*again),
             Phase::Running { next, .. } => *next,
@@ -95,15 +95,16 @@ impl ContainerRun {
         }
     }
 
-    /// Lets it begin.
+    /// Unblocks the container.
     pub(super) fn begin(&mut self, now: Timestamp) {
-        if self.phase == Phase::Held {
+        if self.phase == Phase::Blocked {
             self.phase = Phase::Creating(now);
         }
     }
 
-    /// Whether the containers behind this init container may begin: it has ended well, or it is a side-car that runs.
-    pub(super) fn lets_pass(&self) -> bool {
+    /// Whether the containers after this init container may start: it has completed successfully, or is a running
+    /// sidecar.
+    pub(super) fn allows_next(&self) -> bool {
         match self.phase {
             Phase::Ended { code, .. } => code == 0,
             Phase::Running { .. } => self.is_sidecar(),
@@ -119,30 +120,30 @@ impl ContainerRun {
         self.restarts > 0
             || !matches!(
                 self.phase,
-                Phase::Held | Phase::Creating(_) | Phase::Pulling(_) | Phase::Waiting { .. }
+                Phase::Blocked | Phase::Creating(_) | Phase::Pulling(_) | Phase::Waiting { .. }
             )
     }
 
-    /// Lets what is due happen.
-    pub(super) fn step(&mut self, world: &World, pod: &Value, told: &mut VecDeque<Told>) {
+    /// Performs the due transition.
+    pub(super) fn step(&mut self, world: &World, pod: &Value, events: &mut VecDeque<PodEvent>) {
         let now = world.now;
         match self.phase.clone() {
-            Phase::Held => {}
+            Phase::Blocked => {}
             Phase::Creating(_) => {
-                told.push_back(Told::normal("Pulling", format!("Pulling image {:?}", self.image())));
+                events.push_back(PodEvent::normal("Pulling", format!("Pulling image {:?}", self.image())));
                 self.phase = Phase::Pulling(now + PULL);
             }
-            Phase::Pulling(_) => self.pull(world, pod, told),
+            Phase::Pulling(_) => self.pull(world, pod, events),
             Phase::Waiting { reason: reason @ ("ErrImagePull" | "ImagePullBackOff"), message, .. } => {
-                self.retry_pull(reason, &message, now, told);
+                self.retry_pull(reason, &message, now, events);
             }
-            Phase::Waiting { .. } | Phase::BackOff { .. } => self.start(world, pod, told),
-            Phase::Running { since, .. } => self.run(since, pod, now, told),
-            Phase::Ended { .. } => self.restart(pod, world, told),
+            Phase::Waiting { .. } | Phase::BackOff { .. } => self.start(world, pod, events),
+            Phase::Running { since, .. } => self.run(since, pod, now, events),
+            Phase::Ended { .. } => self.restart(pod, world, events),
         }
     }
 
-    fn pull(&mut self, world: &World, pod: &Value, told: &mut VecDeque<Told>) {
+    fn pull(&mut self, world: &World, pod: &Value, events: &mut VecDeque<PodEvent>) {
         let (image, now) = (self.image().to_owned(), world.now);
         let host = image.split('/').next().unwrap_or_default();
         let pulled = match world.denied_pulls.contains(host) {
@@ -152,18 +153,21 @@ impl ContainerRun {
         match pulled {
             Ok(pulled) => {
                 let message = format!("Successfully pulled image {image:?} in 1s (1s including waiting).");
-                told.push_back(Told::normal("Pulled", message));
+                events.push_back(PodEvent::normal("Pulled", message));
                 self.pulled = Some(pulled);
-                self.start(world, pod, told);
+                self.start(world, pod, events);
             }
             Err((reason @ "InvalidImageName", message)) => {
-                told.push_back(Told::warning("InspectFailed", message.clone()));
-                told.push_back(Told::warning("Failed", format!("Error: {reason}")));
+                events.push_back(PodEvent::warning("InspectFailed", message.clone()));
+                events.push_back(PodEvent::warning("Failed", format!("Error: {reason}")));
                 self.phase = Phase::Waiting { reason, message, again: now + FIRST_BACK_OFF };
             }
             Err((reason, message)) => {
-                told.push_back(Told::warning("Failed", format!("Failed to pull image {image:?}: {message}")));
-                told.push_back(Told::warning("Failed", format!("Error: {reason}")));
+                events.push_back(PodEvent::warning(
+                    "Failed",
+                    format!("Failed to pull image {image:?}: {message}"),
+                ));
+                events.push_back(PodEvent::warning("Failed", format!("Error: {reason}")));
                 self.failed_pulls += 1;
                 self.phase = Phase::Waiting { reason, message, again: now + PULL };
             }
@@ -171,14 +175,14 @@ impl ContainerRun {
     }
 
     /// `ErrImagePull` becomes `ImagePullBackOff`, which is followed by the next attempt.
-    fn retry_pull(&mut self, reason: &str, message: &str, now: Timestamp, told: &mut VecDeque<Told>) {
+    fn retry_pull(&mut self, reason: &str, message: &str, now: Timestamp, events: &mut VecDeque<PodEvent>) {
         let image = self.image();
         if reason == "ImagePullBackOff" {
             self.phase = Phase::Creating(now);
             return;
         }
-        told.push_back(Told::normal("BackOff", format!("Back-off pulling image {image:?}")));
-        told.push_back(Told::warning("Failed", "Error: ImagePullBackOff"));
+        events.push_back(PodEvent::normal("BackOff", format!("Back-off pulling image {image:?}")));
+        events.push_back(PodEvent::warning("Failed", "Error: ImagePullBackOff"));
         self.phase = Phase::Waiting {
             reason: "ImagePullBackOff",
             message: format!("Back-off pulling image {image:?}: ErrImagePull: {message}"),
@@ -186,20 +190,20 @@ impl ContainerRun {
         };
     }
 
-    fn start(&mut self, world: &World, pod: &Value, told: &mut VecDeque<Told>) {
+    fn start(&mut self, world: &World, pod: &Value, events: &mut VecDeque<PodEvent>) {
         let now = world.now;
         if self.pulled.is_none() {
             self.phase = Phase::Creating(now);
             return;
         }
         if let Some(message) = self.missing_configuration(world, pod) {
-            told.push_back(Told::warning("Failed", format!("Error: {message}")));
+            events.push_back(PodEvent::warning("Failed", format!("Error: {message}")));
             let again = now + FIRST_BACK_OFF;
             self.phase = Phase::Waiting { reason: "CreateContainerConfigError", message, again };
             return;
         }
-        told.push_back(Told::normal("Created", format!("Container created: {}", self.name())));
-        told.push_back(Told::normal("Started", format!("Container started: {}", self.name())));
+        events.push_back(PodEvent::normal("Created", format!("Container created: {}", self.name())));
+        events.push_back(PodEvent::normal("Started", format!("Container started: {}", self.name())));
         self.failed_probes = 0;
         self.log = Vec::new();
         self.ready = !self.init && self.spec["readinessProbe"].is_null();
@@ -216,18 +220,18 @@ impl ContainerRun {
         self.pulled.as_ref().map(|p| p.behaviour.clone()).unwrap_or_default()
     }
 
-    /// How often a probe looks, if there is one.
+    /// The period of the first probe, if any.
     fn probe_period(&self) -> Option<Duration> {
         let probe = ["livenessProbe", "readinessProbe"].into_iter().map(|p| &self.spec[p]);
         let probe = probe.into_iter().find(|probe| !probe.is_null())?;
         Some(Duration::from_secs(probe["periodSeconds"].as_u64().unwrap_or(10).max(1)))
     }
 
-    /// The script or a probe of a running container does something.
-    fn run(&mut self, since: Timestamp, pod: &Value, now: Timestamp, told: &mut VecDeque<Told>) {
+    /// Performs the next event of a running container's script or probe.
+    fn run(&mut self, since: Timestamp, pod: &Value, now: Timestamp, events: &mut VecDeque<PodEvent>) {
         match self.behaviour() {
             Behaviour::Healthy(_) if self.init && !self.is_sidecar() => {
-                self.end(0, "Completed", since, pod, now, told);
+                self.end(0, "Completed", since, pod, now, events);
             }
             Behaviour::Healthy(_) => {
                 self.ready = true;
@@ -236,10 +240,10 @@ impl ContainerRun {
             Behaviour::Exits { code, log, .. } => {
                 log.into_iter().for_each(|line| self.write(now, line));
                 let reason = if code == 0 { "Completed" } else { "Error" };
-                self.end(code, reason, since, pod, now, told);
+                self.end(code, reason, since, pod, now, events);
             }
-            Behaviour::OutOfMemory(_) => self.end(137, "OOMKilled", since, pod, now, told),
-            Behaviour::Unhealthy(message) => self.probe(&message, since, pod, now, told),
+            Behaviour::OutOfMemory(_) => self.end(137, "OOMKilled", since, pod, now, events),
+            Behaviour::Unhealthy(message) => self.probe(&message, since, pod, now, events),
         }
     }
 
@@ -249,19 +253,19 @@ impl ContainerRun {
         since: Timestamp,
         pod: &Value,
         now: Timestamp,
-        told: &mut VecDeque<Told>,
+        events: &mut VecDeque<PodEvent>,
     ) {
         self.failed_probes += 1;
         if !self.spec["readinessProbe"].is_null() {
-            told.push_back(Told::warning("Unhealthy", format!("Readiness probe failed: {message}")));
+            events.push_back(PodEvent::warning("Unhealthy", format!("Readiness probe failed: {message}")));
         }
         let liveness = &self.spec["livenessProbe"];
         if !liveness.is_null() {
-            told.push_back(Told::warning("Unhealthy", format!("Liveness probe failed: {message}")));
+            events.push_back(PodEvent::warning("Unhealthy", format!("Liveness probe failed: {message}")));
             if u64::from(self.failed_probes) >= liveness["failureThreshold"].as_u64().unwrap_or(3) {
                 let message = format!("Container {} failed liveness probe, will be restarted", self.name());
-                told.push_back(Told::normal("Killing", message));
-                self.end(137, "Error", since, pod, now, told);
+                events.push_back(PodEvent::normal("Killing", message));
+                self.end(137, "Error", since, pod, now, events);
                 return;
             }
         }
@@ -275,7 +279,7 @@ impl ContainerRun {
         since: Timestamp,
         pod: &Value,
         now: Timestamp,
-        told: &mut VecDeque<Told>,
+        events: &mut VecDeque<PodEvent>,
     ) {
         self.ready = false;
         let policy = pod["spec"]["restartPolicy"].as_str().unwrap_or("Always");
@@ -289,18 +293,18 @@ impl ContainerRun {
         if restarts && self.restarts > 0 {
             let message =
                 format!("Back-off restarting failed container {} in pod {}", self.name(), pod_id(pod));
-            told.push_back(Told::warning("BackOff", message));
+            events.push_back(PodEvent::warning("BackOff", message));
         }
         self.phase = Phase::Ended { code, reason, since, at: now, again };
     }
 
-    /// The first restart is at once; from the second on it backs off.
-    fn restart(&mut self, pod: &Value, world: &World, told: &mut VecDeque<Told>) {
+    /// Restarts the container: immediately the first time, with back-off afterwards.
+    fn restart(&mut self, pod: &Value, world: &World, events: &mut VecDeque<PodEvent>) {
         self.last = json!({ "terminated": self.terminated() });
         self.previous_log = Some(std::mem::take(&mut self.log));
         self.restarts += 1;
         if self.restarts == 1 {
-            self.start(world, pod, told);
+            self.start(world, pod, events);
             return;
         }
         let pause = back_off(self.restarts - 1);
@@ -313,30 +317,30 @@ impl ContainerRun {
         self.phase = Phase::BackOff { message, again: world.now + pause };
     }
 
-    /// The first secret, config map or key that the environment refers to and that is not there.
+    /// The message for the first missing Secret, ConfigMap or key that the environment refers to.
     fn missing_configuration(&self, world: &World, pod: &Value) -> Option<String> {
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-        let look = |plural: &'static str, word: &str, reference: &Value| {
+        let missing = |plural: &'static str, kind: &str, reference: &Value| {
             if reference["optional"] == true {
                 return None;
             }
             let name = reference["name"].as_str()?;
             match (world.store.get(&Key::new(plural, namespace, name)), reference["key"].as_str()) {
-                (None, _) => Some(format!("{} {name:?} not found", word.to_lowercase())),
+                (None, _) => Some(format!("{} {name:?} not found", kind.to_lowercase())),
                 (Some(object), Some(key)) if object["data"][key].is_null() => {
-                    Some(format!("couldn't find key {key} in {word} {namespace}/{name}"))
+                    Some(format!("couldn't find key {key} in {kind} {namespace}/{name}"))
                 }
                 _ => None,
             }
         };
         let env = self.spec["env"].as_array().into_iter().flatten().map(|e| {
             let from = &e["valueFrom"];
-            look("secrets", "Secret", &from["secretKeyRef"])
-                .or_else(|| look("configmaps", "ConfigMap", &from["configMapKeyRef"]))
+            missing("secrets", "Secret", &from["secretKeyRef"])
+                .or_else(|| missing("configmaps", "ConfigMap", &from["configMapKeyRef"]))
         });
         let all = self.spec["envFrom"].as_array().into_iter().flatten().map(|e| {
-            look("secrets", "Secret", &e["secretRef"])
-                .or_else(|| look("configmaps", "ConfigMap", &e["configMapRef"]))
+            missing("secrets", "Secret", &e["secretRef"])
+                .or_else(|| missing("configmaps", "ConfigMap", &e["configMapRef"]))
         });
         env.chain(all).flatten().next()
     }
@@ -346,7 +350,7 @@ impl ContainerRun {
         self.log.push(Line { at, text });
     }
 
-    /// The number of the run that its log is of: of one that waits to be started again, the run before.
+    /// The number of the run whose log is read: in back-off, the previous run.
     pub(super) fn run_of_log(&self) -> u32 {
         match self.phase {
             Phase::BackOff { .. } => self.restarts.saturating_sub(1),
@@ -354,13 +358,13 @@ impl ContainerRun {
         }
     }
 
-    /// The number of the run before, if there was one.
+    /// The number of the previous run, if any.
     pub(super) fn last_run(&self) -> Option<u32> {
         self.previous_log.as_ref()?;
         self.restarts.checked_sub(1)
     }
 
-    /// What this run wrote, as far as it is kept: of the run that goes on and of the one before.
+    /// The log lines of a run; only the current and the previous run are kept.
     pub(super) fn log_of(&self, run: u32) -> Option<&[Line]> {
         match self.restarts.checked_sub(run)? {
             0 => Some(&self.log),
@@ -369,12 +373,12 @@ impl ContainerRun {
         }
     }
 
-    /// Whether this run goes on.
+    /// Whether this run is in progress.
     pub(super) fn runs(&self, run: u32) -> bool {
         self.restarts == run && matches!(self.phase, Phase::Running { .. })
     }
 
-    /// As the container runtime names a run.
+    /// The container id of a run.
     fn id(&self, run: u32) -> String {
         format!("containerd://{:064x}", u128::from(run) + 1)
     }
@@ -395,7 +399,7 @@ impl ContainerRun {
     /// The entry of `containerStatuses`.
     pub(super) fn status(&self) -> Value {
         let state = match &self.phase {
-            Phase::Held => json!({ "waiting": { "reason": "PodInitializing" } }),
+            Phase::Blocked => json!({ "waiting": { "reason": "PodInitializing" } }),
             Phase::Creating(_) | Phase::Pulling(_) => {
                 json!({ "waiting": { "reason": "ContainerCreating" } })
             }
@@ -408,7 +412,7 @@ impl ContainerRun {
             Phase::Running { since, .. } => json!({ "running": { "startedAt": seconds(*since) } }),
             Phase::Ended { .. } => json!({ "terminated": self.terminated() }),
         };
-        let done = self.init && self.lets_pass();
+        let done = self.init && self.allows_next();
         let mut status = json!({
             "name": self.name(),
             "image": self.image(),
@@ -436,13 +440,13 @@ fn image_id(image: &str, digest: &str) -> String {
     format!("{repository}@{digest}")
 }
 
-/// containerd's words for a pull that failed, with the kubelet's reason.
+/// The kubelet's reason and containerd's message for a failed pull.
 fn refusal(image: &str, error: PullError) -> (&'static str, String) {
     let resolving = format!(
         "rpc error: code = NotFound desc = failed to pull and unpack image {image:?}: \
          failed to resolve reference {image:?}: {image}: not found"
     );
-    #[allow(unreachable_patterns, reason = "the registry's side may learn further reasons")]
+    #[allow(unreachable_patterns, reason = "for kinds of errors that are added later")]
     match error {
         PullError::NotFound => ("ErrImagePull", resolving),
         PullError::NoPlatform => (
@@ -477,7 +481,7 @@ fn back_off(failures: u32) -> Duration {
     FIRST_BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(LONGEST_BACK_OFF)
 }
 
-/// `10s`, `1m20s`: how Go writes a duration.
+/// A duration in Go format: `10s`, `1m20s`.
 fn go_duration(time: Duration) -> String {
     match (time.as_secs() / 60, time.as_secs() % 60) {
         (0, seconds) => format!("{seconds}s"),
@@ -485,7 +489,7 @@ fn go_duration(time: Duration) -> String {
     }
 }
 
-/// `web-abc_shop(<uid>)`, as the kubelet names a pod.
+/// A pod in the kubelet's format: `web-abc_shop(<uid>)`.
 fn pod_id(pod: &Value) -> String {
     let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
     format!("{}_{}({})", text("name"), text("namespace"), text("uid"))

@@ -1,4 +1,4 @@
-//! One round of all controllers: the ReplicaSets', the garbage collector, and those of the other modules.
+//! Controller loop: garbage collection, ReplicaSets, and the controllers of the other modules.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::json;
 use super::{
     daemon_set, deployment, endpoints, job,
     kubelet::PodRun,
-    pods::{self, NewPod, NotMade},
+    pods::{self, NewPod, PodNotCreated},
     resource, stateful_set,
     store::{Key, Object, seconds},
     world::{World, condition, condition_of, is_ready, number, suffix},
 };
 
-/// One round of all controllers.
+/// Runs all controllers once.
 pub(super) fn reconcile(world: &mut World) {
     collect_garbage(world);
     adopt_pods(world);
@@ -36,7 +36,7 @@ pub(super) fn reconcile(world: &mut World) {
     endpoints::reconcile(world);
 }
 
-/// Removes what belongs to something that is gone.
+/// Deletes objects whose owner no longer exists.
 fn collect_garbage(world: &mut World) {
     for (owned, owner) in [
         ("replicasets", "deployments"),
@@ -59,11 +59,11 @@ fn collect_garbage(world: &mut World) {
             };
             let namespace = metadata["namespace"].as_str().unwrap_or_default();
             let served = resource::by_plural(owner).is_some_and(|r| r.kind == kind);
-            let lives = world
+            let exists = world
                 .store
                 .get(&Key::new(owner, namespace, name))
                 .is_some_and(|o| o["metadata"]["uid"] == metadata["ownerReferences"][0]["uid"]);
-            if served && !lives {
+            if served && !exists {
                 let name = metadata["name"].as_str().unwrap_or_default();
                 delete(world, &Key::new(owned, namespace, name));
             }
@@ -71,7 +71,7 @@ fn collect_garbage(world: &mut World) {
     }
 }
 
-/// Deletes an object; a pod goes after its grace period.
+/// Deletes an object; a pod is removed after its grace period.
 pub(super) fn delete(world: &mut World, key: &Key) -> Option<Object> {
     let now = world.now;
     let Some(run) = world.pods.get_mut(key) else { return world.remove(key) };
@@ -84,7 +84,7 @@ pub(super) fn delete(world: &mut World, key: &Key) -> Option<Object> {
     })
 }
 
-/// Every pod that has no kubelet yet gets one.
+/// Starts a simulated kubelet for every new pod.
 fn adopt_pods(world: &mut World) {
     let now = world.now;
     for pod in world.store.list("pods", "").cloned().collect::<Vec<_>>() {
@@ -101,21 +101,21 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     let mut active: Vec<Object> =
         pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect();
     let wanted = number(&set["spec"]["replicas"]).max(0) as usize;
-    let mut not_made = None;
+    let mut not_created = None;
     for _ in active.len()..wanted {
         match create_pod(world, set, name) {
             Ok(pod) => active.push(pod),
             Err(reason) => {
-                not_made = Some(reason);
+                not_created = Some(reason);
                 break;
             }
         }
     }
     if active.len() > wanted {
-        // The kubelet's order: what is not ready goes first, then the youngest.
+        // Unready pods are last, then the youngest: the last ones are deleted.
         active.sort_by_key(|pod| {
-            let born = pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
-            (!is_ready(pod), born)
+            let created = pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+            (!is_ready(pod), created)
         });
         for pod in active.split_off(wanted) {
             let key = Key::of(resource::by_plural("pods").expect("pods are served"), &pod);
@@ -145,12 +145,12 @@ fn sync_replica_set(world: &mut World, set: &Object) {
         status["readyReplicas"] = json!(ready);
         status["availableReplicas"] = json!(available);
         status["observedGeneration"] = generation;
-        match not_made {
-            Some(NotMade::Refused(failure)) => {
+        match not_created {
+            Some(PodNotCreated::Refused(failure)) => {
                 condition(status, "ReplicaFailure", "True", "FailedCreate", failure.message(), now);
             }
-            // As the last try left it.
-            Some(NotMade::BackingOff) => {}
+            // Unchanged since the last attempt.
+            Some(PodNotCreated::BackingOff) => {}
             None => {
                 if let Some(conditions) = status["conditions"].as_array_mut() {
                     conditions.retain(|c| c["type"] != "ReplicaFailure");
@@ -160,7 +160,7 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     });
 }
 
-fn create_pod(world: &mut World, set: &Object, name: &str) -> Result<Object, NotMade> {
+fn create_pod(world: &mut World, set: &Object, name: &str) -> Result<Object, PodNotCreated> {
     let prefix = format!("{name}-");
     let new = NewPod { name: format!("{prefix}{}", suffix()), prefix: Some(prefix), labels: &[], node: None };
     pods::create(world, set, "replicaset-controller", new, "Error creating")

@@ -1,4 +1,4 @@
-//! The DaemonSet controller: a pod on every node that fits, replaced as far as `maxUnavailable` allows.
+//! DaemonSet controller: one pod on every matching node, replaced within `maxUnavailable`.
 
 use serde_json::json;
 
@@ -27,25 +27,25 @@ pub(super) fn sync(world: &mut World, set: &Object) {
         .filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned))
         .collect();
 
-    // Old pods that do not work go at once, others while enough are left.
+    // Unavailable old pods are deleted immediately, available ones within `maxUnavailable`.
     let (mut unavailable, mut working) = (0, Vec::new());
     for node in &nodes {
         match on_node(world, set, node) {
             None => {
                 unavailable += 1;
-                if !make(world, set, name, node, &hash) {
+                if !create_pod(world, set, name, node, &hash) {
                     break;
                 }
             }
-            Some(pod) if pods::is_ending(&pod) => unavailable += 1,
-            Some(pod) if pods::is_over(&pod) => {
+            Some(pod) if pods::is_terminating(&pod) => unavailable += 1,
+            Some(pod) if pods::is_finished(&pod) => {
                 unavailable += 1;
                 delete(world, &pods::key(&pod));
             }
             Some(pod) if pod["metadata"]["labels"][HASH] == hash => {
-                unavailable += i64::from(!pods::is_well(&pod));
+                unavailable += i64::from(!pods::is_available(&pod));
             }
-            Some(pod) if pods::is_well(&pod) => working.push(pod),
+            Some(pod) if pods::is_available(&pod) => working.push(pod),
             Some(pod) => {
                 unavailable += 1;
                 if set["spec"]["updateStrategy"]["type"] != "OnDelete" {
@@ -64,15 +64,15 @@ pub(super) fn sync(world: &mut World, set: &Object) {
     write_status(world, &Key::new("daemonsets", namespace, name), set, &nodes, &hash);
 }
 
-/// The pod of a node: of two the one that stays.
+/// The pod on a node; of two, the one that is not terminating.
 fn on_node(world: &World, set: &Object, node: &str) -> Option<Object> {
     let namespace = set["metadata"]["namespace"].as_str().unwrap_or_default();
     let pods = world.controlled_by("pods", namespace, &set["metadata"]["uid"]);
-    let here = pods.into_iter().filter(|pod| pod["spec"]["nodeName"] == node);
-    here.min_by_key(|pod| pods::is_ending(pod))
+    let candidates = pods.into_iter().filter(|pod| pod["spec"]["nodeName"] == node);
+    candidates.min_by_key(|pod| pods::is_terminating(pod))
 }
 
-fn make(world: &mut World, set: &Object, name: &str, node: &str, hash: &str) -> bool {
+fn create_pod(world: &mut World, set: &Object, name: &str, node: &str, hash: &str) -> bool {
     let labels = [(HASH, hash.to_owned())];
     let prefix = format!("{name}-");
     let new = NewPod {
@@ -86,17 +86,19 @@ fn make(world: &mut World, set: &Object, name: &str, node: &str, hash: &str) -> 
 
 fn write_status(world: &mut World, key: &Key, set: &Object, nodes: &[String], hash: &str) {
     let pods: Vec<Object> = nodes.iter().filter_map(|node| on_node(world, set, node)).collect();
-    let well = pods.iter().filter(|pod| pods::is_well(pod)).count();
-    let updated =
-        pods.iter().filter(|pod| pod["metadata"]["labels"][HASH] == hash && !pods::is_ending(pod)).count();
+    let available = pods.iter().filter(|pod| pods::is_available(pod)).count();
+    let updated = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["labels"][HASH] == hash && !pods::is_terminating(pod))
+        .count();
     let status = json!({
         "observedGeneration": set["metadata"]["generation"],
         "desiredNumberScheduled": nodes.len(),
         "currentNumberScheduled": pods.len(),
         "updatedNumberScheduled": updated,
-        "numberReady": well,
-        "numberAvailable": well,
-        "numberUnavailable": nodes.len() - well,
+        "numberReady": available,
+        "numberAvailable": available,
+        "numberUnavailable": nodes.len() - available,
         "numberMisscheduled": 0,
     });
     world.update(key, |set| set["status"] = status);

@@ -1,10 +1,10 @@
-//! The defaults that the API server fills in, as far as controllers and clients read them.
+//! Defaulting of objects, for the fields that controllers and clients read.
 
 use serde_json::{Value, json};
 
 use super::{endpoints, resource::Resource};
 
-/// `kind` and `apiVersion`, and the defaults that the controllers and clients read.
+/// Sets `kind`, `apiVersion` and the defaults.
 pub(super) fn complete(resource: &Resource, object: &mut Value) {
     object["kind"] = json!(resource.kind);
     object["apiVersion"] = json!(resource.api_version());
@@ -54,10 +54,10 @@ pub(super) fn complete(resource: &Resource, object: &mut Value) {
         }
         "Service" => endpoints::complete(object),
         "Secret" => {
-            // What is written in clear under `stringData` is stored under `data`.
-            if let Some(clear) = object["stringData"].take().as_object() {
+            // `stringData` is stored base64-encoded in `data`.
+            if let Some(plain) = object["stringData"].take().as_object() {
                 use base64::{Engine, engine::general_purpose::STANDARD};
-                for (name, value) in clear {
+                for (name, value) in plain {
                     object["data"][name] = json!(STANDARD.encode(value.as_str().unwrap_or_default()));
                 }
             }
@@ -69,7 +69,7 @@ pub(super) fn complete(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// A Job selects its pods by its own uid.
+/// Sets the defaults of a Job; it selects its pods by its uid.
 fn complete_job(object: &mut Value) {
     let (uid, name) = (object["metadata"]["uid"].clone(), object["metadata"]["name"].clone());
     let spec = &mut object["spec"];
@@ -100,7 +100,7 @@ fn complete_pod(spec: &mut Value) {
                     port["protocol"] = json!("TCP");
                 }
             }
-            // Reading an absent list leaves a null behind.
+            // Reading a missing list through `as_array_mut` leaves a null.
             if container["ports"].is_null()
                 && let Some(map) = container.as_object_mut()
             {

@@ -1,4 +1,4 @@
-//! The Deployment controller: new and old ReplicaSets, rolling update, status, progress deadline.
+//! Deployment controller: new and old ReplicaSets, rolling updates, status, progress deadline.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) fn sync(world: &mut World, deployment: &Object) {
             Some("Recreate") => rollout.recreate(world),
             _ => rollout.roll(world),
         }
-        rollout.forget_history(world);
+        rollout.prune_history(world);
     }
     rollout.reload(world);
     rollout.write_status(world);
@@ -48,7 +48,7 @@ fn revision(set: &Value) -> i64 {
     set["metadata"]["annotations"][REVISION].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Whether a ReplicaSet has the Deployment's template: all but the hash is equal.
+/// Whether a ReplicaSet has the Deployment's template, apart from the hash label.
 fn same_template(set: &Value, deployment: &Value) -> bool {
     let mut template = set["spec"]["template"].clone();
     if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
@@ -70,7 +70,7 @@ impl Rollout {
         self.deployment["spec"]["replicas"].as_i64().unwrap_or(1)
     }
 
-    /// `maxSurge` rounds up, `maxUnavailable` down, and not both are zero.
+    /// `maxSurge` (rounded up) and `maxUnavailable` (rounded down); they are not both zero.
     fn bounds(&self) -> (i64, i64) {
         let rolling = &self.deployment["spec"]["strategy"]["rollingUpdate"];
         let desired = self.desired();
@@ -100,7 +100,7 @@ impl Rollout {
         }
     }
 
-    /// The ReplicaSet of the current template exists and has the highest revision.
+    /// Ensures that the ReplicaSet of the current template exists and has the highest revision.
     fn ensure_new(&mut self, world: &mut World) {
         let highest = self.old.iter().map(|set| revision(set)).max().unwrap_or_default();
         let next = (highest + 1).to_string();
@@ -186,8 +186,8 @@ impl Rollout {
         world.event(&self.deployment, "deployment-controller", "Normal", "ScalingReplicaSet", &message);
     }
 
-    /// One step of a rolling update: scale the new set up as far as the surge allows, else the old ones down as far
-    /// as availability allows.
+    /// One step of a rolling update: scales the new ReplicaSet up within `maxSurge`, otherwise the old ones down within
+    /// `maxUnavailable`.
     fn roll(&self, world: &mut World) {
         let Some(new) = &self.new else { return };
         let (desired, (surge, unavailable)) = (self.desired(), self.bounds());
@@ -205,7 +205,7 @@ impl Rollout {
             return;
         }
         let mut left: Vec<(Object, i64)> = self.old.iter().map(|set| (set.clone(), replicas(set))).collect();
-        // What does not work goes first, the oldest revision before the younger.
+        // Unavailable pods are removed first, starting with the oldest revision.
         for (set, keep) in &mut left {
             let broken = (*keep - available(set)).clamp(0, spare);
             *keep -= broken;
@@ -224,7 +224,7 @@ impl Rollout {
         }
     }
 
-    /// All old pods end before the first new one starts.
+    /// The Recreate strategy: all old pods terminate before the first new one starts.
     fn recreate(&self, world: &mut World) {
         let Some(new) = &self.new else { return };
         for set in &self.old {
@@ -237,8 +237,8 @@ impl Rollout {
         }
     }
 
-    /// Keeps as many idle ReplicaSets as `revisionHistoryLimit` says.
-    fn forget_history(&self, world: &mut World) {
+    /// Deletes idle ReplicaSets beyond `revisionHistoryLimit`.
+    fn prune_history(&self, world: &mut World) {
         let limit = self.deployment["spec"]["revisionHistoryLimit"].as_u64().unwrap_or(10) as usize;
         let idle = |set: &&Object| replicas(set) == 0 && number(&set["status"]["replicas"]) == 0;
         let idle: Vec<&Object> = self.old.iter().filter(idle).collect();
@@ -312,8 +312,8 @@ impl Rollout {
         }
         let count = |status: &Value, field: &str| number(&status[field]);
         let (replicas, updated) = (count(status, "replicas"), count(status, "updatedReplicas"));
-        let rested = current["reason"] == "NewReplicaSetAvailable";
-        if rested && replicas == updated {
+        let complete = current["reason"] == "NewReplicaSetAvailable";
+        if complete && replicas == updated {
             return;
         }
         let name = self.new.as_ref().and_then(|set| set["metadata"]["name"].as_str()).unwrap_or_default();
@@ -323,11 +323,11 @@ impl Rollout {
             return progressing(status, "True", "NewReplicaSetAvailable", &message, now);
         }
         let old = |status: &Value| count(status, "replicas") - count(status, "updatedReplicas");
-        let moved = updated > count(before, "updatedReplicas")
+        let progressed = updated > count(before, "updatedReplicas")
             || old(status) < old(before)
             || count(status, "readyReplicas") > count(before, "readyReplicas")
             || count(status, "availableReplicas") > count(before, "availableReplicas");
-        if moved || current.is_null() {
+        if progressed || current.is_null() {
             let message = format!("ReplicaSet {name:?} is progressing.");
             progressing(status, "True", "ReplicaSetUpdated", &message, now);
         }
@@ -349,7 +349,7 @@ impl Rollout {
     }
 }
 
-/// While paused, a Deployment is still scaled: what is there keeps its template.
+/// Scales a paused Deployment; its ReplicaSets keep their templates.
 fn scale_paused(world: &mut World, rollout: &Rollout) {
     let active: Vec<&Object> =
         rollout.old.iter().chain(&rollout.new).filter(|set| replicas(set) > 0).collect();
@@ -358,7 +358,7 @@ fn scale_paused(world: &mut World, rollout: &Rollout) {
     }
 }
 
-/// The Progressing condition also carries when it was last updated: the progress deadline counts from there.
+/// Sets the Progressing condition with its `lastUpdateTime`, from which the progress deadline is measured.
 fn progressing(status: &mut Value, value: &str, reason: &str, message: &str, now: Timestamp) {
     condition(status, "Progressing", value, reason, message, now);
     let conditions = status["conditions"].as_array_mut().expect("a condition was set above");

@@ -1,4 +1,4 @@
-//! What clients ask before they ask for anything: versions, groups, resources.
+//! API discovery: server version, API groups, resources and OpenAPI.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::{
     resource::{RESOURCES, Resource},
 };
 
-/// The answer to a discovery path, if it is one.
+/// The response for a discovery path; `None` for other paths.
 pub(super) fn answer(path: &str, version: &str) -> Option<Value> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {

@@ -1,4 +1,4 @@
-//! The controller of EndpointSlices: which pods a Service sends its traffic to.
+//! EndpointSlice controller, and defaults and validation of Services.
 
 use serde_json::{Value, json};
 
@@ -10,10 +10,10 @@ use super::{
 const SERVICE: &str = "kubernetes.io/service-name";
 const MANAGER: &str = "endpointslice.kubernetes.io/managed-by";
 
-/// Brings the slice of every Service up to date. One slice is enough: real ones hold a hundred endpoints.
+/// Updates the EndpointSlice of every Service. One slice per Service is enough: a real one holds 100 endpoints.
 pub(super) fn reconcile(world: &mut World) {
     for service in world.store.list("services", "").cloned().collect::<Vec<_>>() {
-        // Without a selector the slices are somebody else's.
+        // The slices of a Service without a selector are managed elsewhere.
         if service["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty()) {
             sync(world, &service);
         }
@@ -49,15 +49,15 @@ fn new_slice(service: &Value) -> Value {
     })
 }
 
-/// The pods behind a Service: those with its labels that have an address and are not over.
+/// The pods of a Service: those that match its selector, have an IP address and are not finished.
 fn selected(world: &World, service: &Value) -> Vec<Object> {
     let namespace = service["metadata"]["namespace"].as_str().unwrap_or_default();
     let selector = service["spec"]["selector"].as_object().cloned().unwrap_or_default();
     let matches = |pod: &&Object| {
         let labels = &pod["metadata"]["labels"];
-        let over = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+        let finished = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
         selector.iter().all(|(key, value)| labels[key] == *value)
-            && !over
+            && !finished
             && pod["status"]["podIP"].is_string()
     };
     world.store.list("pods", namespace).filter(matches).cloned().collect()
@@ -66,12 +66,12 @@ fn selected(world: &World, service: &Value) -> Vec<Object> {
 fn endpoint(service: &Value, pod: &Value) -> Value {
     let terminating = !pod["metadata"]["deletionTimestamp"].is_null();
     let serving = is_ready(pod);
-    let anyway = service["spec"]["publishNotReadyAddresses"] == true;
+    let publish_unready = service["spec"]["publishNotReadyAddresses"] == true;
     json!({
         "addresses": [pod["status"]["podIP"]],
         "conditions": {
-            "ready": anyway || serving && !terminating,
-            "serving": anyway || serving,
+            "ready": publish_unready || serving && !terminating,
+            "serving": publish_unready || serving,
             "terminating": terminating,
         },
         "nodeName": pod["spec"]["nodeName"],
@@ -96,7 +96,7 @@ fn ports(service: &Value) -> Value {
     ports.map(port).collect()
 }
 
-/// What the API server fills in, and the ways in which a Service does not validate.
+/// Sets the defaults of a Service.
 pub(super) fn complete(service: &mut Value) {
     let spec = &mut service["spec"];
     for port in spec["ports"].as_array_mut().into_iter().flatten() {
@@ -120,7 +120,7 @@ pub(super) fn complete(service: &mut Value) {
     }
 }
 
-/// Fields of a Service that are wrong, each with what is wrong with it.
+/// The invalid fields of a Service, with the reasons.
 pub(super) fn validate(service: &Value) -> Vec<(String, String)> {
     let spec = &service["spec"];
     let needs_ports = spec["type"] != "ExternalName" && spec["clusterIP"] != "None";

@@ -1,6 +1,6 @@
-//! Who owns which field: `metadata.managedFields` in its `FieldsV1` form.
+//! Field sets of server-side apply: `metadata.managedFields` in `FieldsV1` format.
 //!
-//! A field set is a set of paths. A path's elements are written as FieldsV1 writes them: `f:<name>` for a field,
+//! A field set is a set of paths. The elements of a path have the FieldsV1 syntax: `f:<name>` for a field,
 //! `k:{"name":"web"}` for an item of a keyed list, `v:"x"` for an item of a set.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) type Path = Vec<String>;
 pub(super) type Fields = BTreeSet<Path>;
 
-/// How a list is merged.
+/// The merge strategy of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
     /// By the values of these fields.
@@ -21,7 +21,7 @@ pub(super) enum List {
     Atomic,
 }
 
-/// How the list in the field `name` of `parent` is merged, as the API's schema says.
+/// The merge strategy of the list in the field `name`, as in the API schema.
 pub(super) fn list_kind(name: &str, items: &[Value]) -> List {
     match name {
         "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => {
@@ -58,7 +58,7 @@ pub(super) fn item_key(item: &Value, keys: &[&str]) -> String {
     format!("k:{}", Value::Object(key))
 }
 
-/// The fields of `object` that somebody can own.
+/// The fields of `object` that a field manager can own.
 pub(super) fn fields_of(object: &Value) -> Fields {
     let mut fields = Fields::new();
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -131,14 +131,14 @@ pub(super) fn resolve<'v>(object: &'v Value, path: &[String]) -> Option<&'v Valu
     Some(at)
 }
 
-/// Where the item with this key is in a keyed list.
+/// The index of the item with this key in a keyed list.
 fn position(list: &Value, element: &str) -> Option<usize> {
     let key: Map<String, Value> = serde_json::from_str(element.strip_prefix("k:")?).ok()?;
     let names: Vec<&str> = key.keys().map(String::as_str).collect();
     list.as_array()?.iter().position(|item| item_key(item, &names) == *element)
 }
 
-/// Takes the value at `path` away.
+/// Removes the value at `path`.
 pub(super) fn remove(object: &mut Value, path: &[String]) {
     let Some((last, parents)) = path.split_last() else { return };
     let mut at = object;
@@ -167,7 +167,7 @@ pub(super) fn remove(object: &mut Value, path: &[String]) {
     }
 }
 
-/// A path as errors show it: `.spec.template.spec.containers[name="web"].image`.
+/// A path as shown in errors: `.spec.template.spec.containers[name="web"].image`.
 pub(super) fn display(path: &[String]) -> String {
     let mut text = String::new();
     for element in path {
@@ -187,7 +187,7 @@ pub(super) fn display(path: &[String]) -> String {
     text
 }
 
-/// The nested form of `managedFields[].fieldsV1`.
+/// Converts a field set to the nested format of `managedFields[].fieldsV1`.
 pub(super) fn to_v1(fields: &Fields) -> Value {
     let mut root = json!({});
     for path in fields {
@@ -200,20 +200,20 @@ pub(super) fn to_v1(fields: &Fields) -> Value {
         }
         at["."] = json!({});
     }
-    tidy(&mut root);
+    remove_leaf_markers(&mut root);
     root
 }
 
-/// A leaf is `{}`; only a node that also has children says that it is a member itself.
-fn tidy(node: &mut Value) {
+/// Removes the `.` member of leaves: a leaf is `{}`, only a member with children has a `.`.
+fn remove_leaf_markers(node: &mut Value) {
     let Some(map) = node.as_object_mut() else { return };
     if map.len() == 1 {
         map.remove(".");
     }
-    map.values_mut().for_each(tidy);
+    map.values_mut().for_each(remove_leaf_markers);
 }
 
-/// The set behind the nested form.
+/// Parses a field set from the nested format.
 pub(super) fn from_v1(nested: &Value) -> Fields {
     fn walk(node: &Value, path: &mut Path, fields: &mut Fields) {
         let Some(map) = node.as_object() else { return };
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_through_the_nested_form() {
+    fn field_sets_round_trip_through_the_nested_format() {
         let object = json!({
             "metadata": { "name": "web", "labels": { "app": "web" } },
             "spec": { "replicas": 2, "template": { "spec": { "containers": [

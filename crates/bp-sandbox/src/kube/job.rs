@@ -1,4 +1,4 @@
-//! The Job controller: pods until enough have succeeded, too many have failed, or the time is over.
+//! Job controller: runs pods to completion, within the backoff limit and the active deadline.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 const SOURCE: &str = "job-controller";
-/// Before the pod that follows one that failed; doubled each time.
+/// The delay before a failed pod is replaced; doubled for each failure.
 const BACK_OFF: Duration = Duration::from_secs(10);
 
 pub(super) fn sync(world: &mut World, job: &Object) {
@@ -30,15 +30,15 @@ pub(super) fn sync(world: &mut World, job: &Object) {
     let phase = |wanted: &str| all.iter().filter(|pod| pod["status"]["phase"] == wanted).count() as i64;
     let (succeeded, failed) = (phase("Succeeded"), phase("Failed"));
     let active: Vec<&Object> =
-        all.iter().filter(|pod| !pods::is_over(pod) && !pods::is_ending(pod)).collect();
+        all.iter().filter(|pod| !pods::is_finished(pod) && !pods::is_terminating(pod)).collect();
     let spec = &job["spec"];
     let (completions, parallelism) =
         (number(&spec["completions"]).max(1), number(&spec["parallelism"]).max(1));
-    let begun =
+    let started =
         job["status"]["startTime"].as_str().and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or(now);
-    let end = spec["activeDeadlineSeconds"].as_u64().map(|allowed| begun + Duration::from_secs(allowed));
+    let end = spec["activeDeadlineSeconds"].as_u64().map(|allowed| started + Duration::from_secs(allowed));
 
-    let over = match () {
+    let outcome = match () {
         () if succeeded >= completions => {
             Some(("Complete", "CompletionsReached", "Reached expected number of succeeded pods"))
         }
@@ -51,7 +51,7 @@ pub(super) fn sync(world: &mut World, job: &Object) {
         () => None,
     };
     let mut left = active.len() as i64;
-    if let Some((kind, reason, message)) = over {
+    if let Some((kind, reason, message)) = outcome {
         for pod in &active {
             delete(world, &pods::key(pod));
         }
@@ -71,20 +71,20 @@ pub(super) fn sync(world: &mut World, job: &Object) {
             world.wake_at(due);
         } else {
             let lacking = (parallelism.min(completions - succeeded) - left).max(0);
-            left += (0..lacking).filter(|_| make(world, job, name)).count() as i64;
+            left += (0..lacking).filter(|_| create_pod(world, job, name)).count() as i64;
         }
         end.into_iter().for_each(|end| world.wake_at(end));
     }
     world.update(&key, |job| {
         let status = &mut job["status"];
-        status["startTime"] = json!(seconds(begun));
+        status["startTime"] = json!(seconds(started));
         for (field, count) in [("active", left), ("succeeded", succeeded), ("failed", failed)] {
             status[field] = json!(count);
         }
     });
 }
 
-/// Whether more has failed than the backoff limit allows: pods, or restarts where containers are restarted in place.
+/// Whether the backoff limit is exceeded, by failed pods or, with `restartPolicy: OnFailure`, by container restarts.
 fn too_many(job: &Value, failed: i64, active: &[&Object]) -> bool {
     let limit = number(&job["spec"]["backoffLimit"]);
     let restarts = |pod: &Object| -> i64 {
@@ -105,7 +105,7 @@ fn last_failure(pods: &[Object]) -> Option<Timestamp> {
     failed.filter_map(ended).max()
 }
 
-fn make(world: &mut World, job: &Object, name: &str) -> bool {
+fn create_pod(world: &mut World, job: &Object, name: &str) -> bool {
     let prefix = format!("{name}-");
     let new = NewPod { name: format!("{prefix}{}", suffix()), prefix: Some(prefix), labels: &[], node: None };
     pods::create(world, job, SOURCE, new, "Error creating").is_ok()

@@ -1,4 +1,4 @@
-//! A scripted kubelet with its scheduler: what a pod goes through from Pending to Running, or to its back-off.
+//! Simulated scheduler and kubelet: pod lifecycle from Pending to Running or back-off, and the pod status.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,19 +11,19 @@ use super::{
     world::{World, condition},
 };
 
-/// How long the scheduler and the kubelet take to notice a pod.
+/// The delay until the scheduler and the kubelet react to a pod.
 const NOTICE: Duration = Duration::from_millis(100);
-/// How long a pod takes to end when it is deleted.
+/// The time that a deleted pod takes to terminate.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A pod on its node.
 #[derive(Debug)]
 pub(super) struct PodRun {
-    /// When the scheduler looks at it, while it has no place.
+    /// The time of the next scheduling attempt, while the pod is unscheduled.
     scheduling: Option<Timestamp>,
-    /// When it is gone, once it is deleted.
+    /// The time of removal, once the pod is deleted.
     ends: Option<Timestamp>,
-    /// Init containers first, in their order.
+    /// Init containers first, in order.
     pub(super) containers: Vec<ContainerRun>,
 }
 
@@ -38,7 +38,7 @@ impl PodRun {
         PodRun { scheduling: Some(now + NOTICE), ends: None, containers }
     }
 
-    /// When something happens to it next.
+    /// The time of the next transition.
     pub(super) fn due(&self) -> Option<Timestamp> {
         match (self.ends, self.scheduling) {
             (Some(ends), _) => Some(ends),
@@ -47,30 +47,30 @@ impl PodRun {
         }
     }
 
-    /// Ends it after its grace period.
+    /// Schedules its removal after the grace period.
     pub(super) fn end(&mut self, now: Timestamp) {
         self.ends.get_or_insert(now + GRACE);
     }
 }
 
-/// What a container wants to be told to the world.
-pub(super) struct Told {
+/// A Kubernetes event about the pod of a container.
+pub(super) struct PodEvent {
     pub(super) kind: &'static str,
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-impl Told {
+impl PodEvent {
     pub(super) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Told { kind: "Normal", reason, message: message.into() }
+        PodEvent { kind: "Normal", reason, message: message.into() }
     }
 
     pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Told { kind: "Warning", reason, message: message.into() }
+        PodEvent { kind: "Warning", reason, message: message.into() }
     }
 }
 
-/// Lets what is due happen to one pod.
+/// Performs the due transitions of one pod.
 pub(super) fn step(world: &mut World, key: &Key) {
     let (Some(mut run), Some(pod)) = (world.pods.remove(key), world.store.get(key).cloned()) else { return };
     let now = world.now;
@@ -81,14 +81,14 @@ pub(super) fn step(world: &mut World, key: &Key) {
     match run.scheduling {
         Some(_) => schedule(world, &mut run, &pod),
         None => {
-            let mut told = VecDeque::new();
+            let mut events = VecDeque::new();
             for container in &mut run.containers {
                 if container.due().is_some_and(|at| at <= now) {
-                    container.step(world, &pod, &mut told);
+                    container.step(world, &pod, &mut events);
                 }
             }
             advance_inits(&mut run, now);
-            for Told { kind, reason, message } in told {
+            for PodEvent { kind, reason, message } in events {
                 world.event(&pod, "kubelet", kind, reason, &message);
             }
         }
@@ -98,9 +98,9 @@ pub(super) fn step(world: &mut World, key: &Key) {
     world.pods.insert(key.clone(), run);
 }
 
-/// Starts the next init container when its predecessor is done, and the others after the last one.
+/// Starts the next init container when its predecessor has completed, and the other containers after the last one.
 fn advance_inits(run: &mut PodRun, now: Timestamp) {
-    let waiting = run.containers.iter().position(|c| c.init && !c.lets_pass());
+    let waiting = run.containers.iter().position(|c| c.init && !c.allows_next());
     let upto = waiting.map_or(run.containers.len(), |at| at + 1);
     for container in &mut run.containers[..upto] {
         container.begin(now);
@@ -111,10 +111,10 @@ fn schedule(world: &mut World, run: &mut PodRun, pod: &Object) {
     let now = world.now;
     let nodes: Vec<Object> = world.store.list("nodes", "").cloned().collect();
     let wanted = pod["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
-    let named = pod["spec"]["nodeName"].clone();
+    let node_name = pod["spec"]["nodeName"].clone();
     let fits = |node: &&Object| {
-        let is_it = named.is_null() || node["metadata"]["name"] == named;
-        is_it && wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v)
+        let named = node_name.is_null() || node["metadata"]["name"] == node_name;
+        named && wanted.iter().all(|(k, v)| node["metadata"]["labels"][k] == *v)
     };
     let fitting: Vec<&Object> = nodes.iter().filter(fits).collect();
     let key = Key::new(
@@ -153,7 +153,7 @@ fn unschedulable(nodes: usize) -> String {
     )
 }
 
-/// The pod's status as its containers make it.
+/// The pod's status, derived from its containers.
 fn status(run: &PodRun, pod: &Value, world: &World) -> Value {
     let now = world.now;
     // `schedule` may have written since `pod` was read.
@@ -168,11 +168,11 @@ fn status(run: &PodRun, pod: &Value, world: &World) -> Value {
     }
     let main = || run.containers.iter().filter(|c| !c.init);
     let restarts = pod["spec"]["restartPolicy"].as_str().unwrap_or("Always");
-    let over = main().all(|c| matches!(c.phase, Phase::Ended { .. }));
+    let ended = main().all(|c| matches!(c.phase, Phase::Ended { .. }));
     let failed = main().any(|c| matches!(c.phase, Phase::Ended { code, .. } if code != 0));
     status["phase"] = json!(match () {
-        () if over && restarts != "Always" && failed => "Failed",
-        () if over && restarts != "Always" => "Succeeded",
+        () if ended && restarts != "Always" && failed => "Failed",
+        () if ended && restarts != "Always" => "Succeeded",
         () if main().any(ContainerRun::has_started) => "Running",
         () => "Pending",
     });
@@ -181,11 +181,11 @@ fn status(run: &PodRun, pod: &Value, world: &World) -> Value {
         status["podIPs"] = json!([{ "ip": address }]);
         status["podIP"] = json!(address);
     }
-    let initialized = run.containers.iter().filter(|c| c.init).all(ContainerRun::lets_pass);
+    let initialized = run.containers.iter().filter(|c| c.init).all(ContainerRun::allows_next);
     let ready = initialized && main().all(|c| c.ready);
-    let mut set = |kind: &str, holds: bool, reason: &str, message: String| {
-        let (value, reason) = if holds { ("True", "") } else { ("False", reason) };
-        condition(&mut status, kind, value, reason, if holds { "" } else { &message }, now);
+    let mut set = |kind: &str, is_true: bool, reason: &str, message: String| {
+        let (value, reason) = if is_true { ("True", "") } else { ("False", reason) };
+        condition(&mut status, kind, value, reason, if is_true { "" } else { &message }, now);
     };
     let unready: Vec<&str> = main().filter(|c| !c.ready).map(ContainerRun::name).collect();
     let unready = format!("containers with unready status: [{}]", unready.join(" "));

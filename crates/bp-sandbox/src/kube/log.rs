@@ -1,4 +1,4 @@
-//! What containers write: as it is, or followed as it comes.
+//! Pod logs: the `log` subresource, with `previous`, `follow`, `sinceTime`, `tailLines` and `timestamps`.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -18,30 +18,30 @@ use super::{
 };
 use crate::body::Body;
 
-/// Which part of a log is asked for, and how.
-struct Wanted {
+/// The options of a log request.
+struct LogOptions {
     since: Option<Timestamp>,
     tail: usize,
     timestamps: bool,
 }
 
-impl Wanted {
+impl LogOptions {
     fn read(call: &Call<'_>) -> Self {
-        Wanted {
+        LogOptions {
             since: call.text("sinceTime").parse().ok(),
             tail: call.text("tailLines").parse().unwrap_or(usize::MAX),
             timestamps: call.flag("timestamps"),
         }
     }
 
-    /// The lines of what was written before the call.
-    fn of(&self, lines: &[Line]) -> VecDeque<String> {
-        let late = |line: &&Line| self.since.is_none_or(|since| line.at >= since);
-        let lines: Vec<&Line> = lines.iter().filter(late).collect();
-        lines[lines.len().saturating_sub(self.tail)..].iter().map(|line| self.written(line)).collect()
+    /// The selected lines of those written before the request.
+    fn select(&self, lines: &[Line]) -> VecDeque<String> {
+        let recent = |line: &&Line| self.since.is_none_or(|since| line.at >= since);
+        let lines: Vec<&Line> = lines.iter().filter(recent).collect();
+        lines[lines.len().saturating_sub(self.tail)..].iter().map(|line| self.format(line)).collect()
     }
 
-    fn written(&self, line: &Line) -> String {
+    fn format(&self, line: &Line) -> String {
         match self.timestamps {
             true => format!("{:.9} {}\n", line.at, line.text),
             false => format!("{}\n", line.text),
@@ -49,21 +49,21 @@ impl Wanted {
     }
 }
 
-/// Answers a call for a log.
+/// Handles a log request.
 pub(super) fn answer(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response<Body>> {
-    // Subscribed before the log is read: what is written later wakes the reader.
+    // Subscribed before the log is read, so that lines written later wake the reader.
     let changed = cluster.changed.subscribe();
     let world = cluster.enter();
-    let (container, run) = asked(&world, call)?;
-    let wanted = Wanted::read(call);
+    let (container, run) = find_run(&world, call)?;
+    let options = LogOptions::read(call);
     let lines = container.log_of(run).unwrap_or_default();
-    let (queue, read) = (wanted.of(lines), lines.len());
+    let (queue, read) = (options.select(lines), lines.len());
     let body = match call.flag("follow") {
         false => Body::from(queue.into_iter().collect::<String>()),
         true => {
             let (cluster, key) = (Arc::clone(cluster), call.key());
             let container = container.name().to_owned();
-            let followed = Followed { cluster, key, container, run, wanted, read, queue, changed };
+            let followed = Followed { cluster, key, container, run, options, read, queue, changed };
             Body::stream(stream::unfold(followed, |mut followed| async move {
                 let line = followed.next().await?;
                 Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), followed))
@@ -74,22 +74,22 @@ pub(super) fn answer(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response
     Ok(response.body(body).expect("constant headers"))
 }
 
-/// The container whose log is asked for, and the run that is meant.
-fn asked<'w>(world: &'w World, call: &Call<'_>) -> Answer<(&'w ContainerRun, u32)> {
-    let (pod, asked) = (call.name(), call.text("container"));
+/// The container of a log request, and the number of its run.
+fn find_run<'w>(world: &'w World, call: &Call<'_>) -> Answer<(&'w ContainerRun, u32)> {
+    let (pod, requested) = (call.name(), call.text("container"));
     let run = world.pods.get(&call.key()).ok_or_else(|| Failure::not_found(call.resource(), pod))?;
-    let container = match asked {
+    let container = match requested {
         "" => run.containers.iter().find(|c| !c.init),
         name => run.containers.iter().find(|c| c.name() == name),
     };
     let container = container
-        .ok_or_else(|| Failure::bad_request(format!("container {asked} is not valid for pod {pod}")))?;
+        .ok_or_else(|| Failure::bad_request(format!("container {requested} is not valid for pod {pod}")))?;
     let name = container.name();
     if !container.has_started() {
         let why = format!("container {name:?} in pod {pod:?} is waiting to start: ContainerCreating");
         return Err(Failure::bad_request(why));
     }
-    // Of one that waits to be started again both are the run before.
+    // For a container in back-off, both are the previous run.
     let run = match call.flag("previous") {
         true => container.last_run(),
         false => Some(container.run_of_log()),
@@ -99,14 +99,14 @@ fn asked<'w>(world: &'w World, call: &Call<'_>) -> Answer<(&'w ContainerRun, u32
     Ok((container, run.ok_or_else(none)?))
 }
 
-/// A log that is followed: it ends with the container's run.
+/// A followed log; the stream ends with the container's run.
 struct Followed {
     cluster: Arc<Cluster>,
     key: Key,
     container: String,
     run: u32,
-    wanted: Wanted,
-    /// As many lines of the run were read.
+    options: LogOptions,
+    /// The number of lines of the run that were read.
     read: usize,
     queue: VecDeque<String>,
     changed: watch::Receiver<u64>,
@@ -119,11 +119,11 @@ impl Followed {
                 return Some(line);
             }
             self.changed.borrow_and_update();
-            let (goes_on, due) = self.collect();
+            let (running, due) = self.collect();
             if !self.queue.is_empty() {
                 continue;
             }
-            if !goes_on {
+            if !running {
                 return None;
             }
             let wait = async {
@@ -134,13 +134,13 @@ impl Followed {
             };
             tokio::select! {
                 () = wait => {}
-                // The sender lives as long as the cluster, which this holds.
+                // The sender is not dropped: `self` holds the cluster.
                 _ = self.changed.changed() => {}
             }
         }
     }
 
-    /// Queues what was written; says whether the run goes on, and when the model moves next.
+    /// Queues new lines; returns whether the run is in progress, and the time of the cluster's next transition.
     fn collect(&mut self) -> (bool, Option<Timestamp>) {
         let cluster = Arc::clone(&self.cluster);
         let world = cluster.enter();
@@ -149,7 +149,7 @@ impl Followed {
         let Some(container) = container.next() else { return (false, None) };
         let lines = container.log_of(self.run).unwrap_or_default();
         let new = lines.get(self.read..).unwrap_or_default();
-        self.queue.extend(new.iter().map(|line| self.wanted.written(line)));
+        self.queue.extend(new.iter().map(|line| self.options.format(line)));
         self.read = self.read.max(lines.len());
         (container.runs(self.run), world.next_due())
     }

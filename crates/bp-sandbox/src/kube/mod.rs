@@ -1,8 +1,9 @@
-//! A Kubernetes API with Deployments, StatefulSets, DaemonSets, Jobs and a scripted kubelet.
+//! Simulated Kubernetes cluster: API server, workload controllers, scheduler and a scripted kubelet.
 //!
-//! Objects are kept as the JSON that clients send. Get, list, watch, create, update, delete and all patches work on
-//! every kind of `kubectl api-resources`; the controllers and the kubelet move Deployments, ReplicaSets and pods as
-//! the model's clock goes. Server-side apply keeps `managedFields` and answers conflicts as the real server does.
+//! Objects are stored as the JSON that clients send. Get, list, watch, create, update, delete and all patches are
+//! supported for every kind in `kubectl api-resources`; the controllers and the kubelet advance Deployments,
+//! ReplicaSets and pods with the sandbox's clock. Server-side apply tracks `managedFields` and reports conflicts like a
+//! real server.
 
 mod access;
 mod api;
@@ -73,12 +74,12 @@ pub struct Cluster {
     restarted: tokio::sync::watch::Sender<()>,
 }
 
-/// Who may do what.
+/// Access rules of a cluster.
 #[derive(Debug, Default)]
 struct Rules {
     /// Denied pairs of verb and plural.
     denied: BTreeSet<(String, String)>,
-    /// Webhooks that refuse changes: plural, webhook, reason.
+    /// Admission webhooks that deny changes: plural, webhook, reason.
     webhooks: Vec<(String, String, String)>,
     access: access::Access,
 }
@@ -110,7 +111,7 @@ impl Cluster {
             restarted: tokio::sync::watch::Sender::new(()),
             options,
         };
-        cluster.furnish();
+        cluster.create_defaults();
         cluster
     }
 
@@ -124,7 +125,7 @@ impl Cluster {
         &self.host
     }
 
-    /// How it was built.
+    /// The options that it was built with.
     pub fn options(&self) -> &ClusterOptions {
         &self.options
     }
@@ -148,7 +149,7 @@ impl Cluster {
         lock(&self.rules)
     }
 
-    /// Who a request comes from.
+    /// The user of a request.
     fn authenticate(&self, parts: &request::Parts) -> Answer<String> {
         let header = parts.headers.get("authorization").and_then(|header| header.to_str().ok());
         let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
@@ -157,15 +158,15 @@ impl Cluster {
         if token == self.static_token() {
             return Ok("kubernetes-admin".to_owned());
         }
-        let key = match verify_token(token, &self.name, self.clock.clients()) {
+        let key = match verify_token(token, &self.name, self.clock.client_now()) {
             Ok(key) => key,
             Err(reason) => {
-                tracing::debug!(cluster = self.name, reason, "token refused");
+                tracing::debug!(cluster = self.name, reason, "token rejected");
                 return Err(Failure::unauthorized());
             }
         };
         let (account, arn) = self.principal(&key);
-        match self.lets_in(&account, &arn) {
+        match self.has_access(&account, &arn) {
             true => Ok(arn),
             false => Err(Failure::unauthorized()),
         }
@@ -200,7 +201,7 @@ impl Cluster {
         Err(Failure::forbidden(user, verb, target))
     }
 
-    /// Refuses a change that a webhook denies.
+    /// Rejects a change that an admission webhook denies.
     fn admit(&self, resource: &Resource) -> Answer<()> {
         match self.rules().webhooks.iter().find(|(plural, ..)| plural == resource.plural) {
             Some((_, webhook, why)) => Err(Failure::webhook(webhook, why)),
@@ -210,8 +211,8 @@ impl Cluster {
 
     /// Answers a SelfSubjectAccessReview.
     fn review(&self, mut review: Value) -> Value {
-        let asked = &review["spec"]["resourceAttributes"];
-        let text = |field: &str| asked[field].as_str().unwrap_or_default().to_owned();
+        let requested = &review["spec"]["resourceAttributes"];
+        let text = |field: &str| requested[field].as_str().unwrap_or_default().to_owned();
         let plural = match text("subresource").as_str() {
             "" => text("resource"),
             sub => format!("{}/{sub}", text("resource")),
@@ -246,7 +247,7 @@ impl Endpoint for Cluster {
         self.host.clone()
     }
 
-    /// `list pods`, `patch deployments`, `get pods/log`; `GET /version` for what is no resource.
+    /// `list pods`, `patch deployments`, `get pods/log`; for a path that is not a resource, `GET /version`.
     fn operation(&self, parts: &request::Parts, _: &[u8]) -> String {
         match Call::read(parts, "") {
             Some(call) => {
@@ -262,7 +263,7 @@ impl Endpoint for Cluster {
             let (parts, body) = request.into_parts();
             let answer = match body.bytes().await {
                 Ok(body) => self.respond(&parts, &body),
-                Err(_) => Err(Failure::bad_request("the body was cut")),
+                Err(_) => Err(Failure::bad_request("the request body ended before it was complete")),
             };
             answer.unwrap_or_else(|failure| failure.response())
         })

@@ -1,4 +1,4 @@
-//! The cluster without HTTP: to seed it, to break it, and to look at it in assertions.
+//! Set up, modify and inspect a cluster in tests, without HTTP.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
 
 impl Cluster {
     /// The namespaces, service accounts and nodes that every cluster has.
-    pub(super) fn furnish(&self) {
+    pub(super) fn create_defaults(&self) {
         let (nodes, architecture) = (self.options.nodes, self.options.architecture.clone());
         self.write(|world| {
             for namespace in ["default", "kube-system"] {
@@ -44,12 +44,12 @@ impl Cluster {
         });
     }
 
-    /// Creates an object, as `kubectl create` would; its namespace is made when it is missing.
+    /// Creates an object, as `kubectl create` would; creates its namespace if it does not exist.
     ///
     /// # Panics
-    /// When the kind is not served or the object does not validate.
+    /// When the kind is not supported or the object is invalid.
     pub fn create(&self, object: Value) -> Value {
-        let resource = api::resource_of(&object).expect("the sandbox serves this kind");
+        let resource = api::resource_of(&object).expect("the sandbox supports this kind");
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
         let target = Target {
             resource,
@@ -82,7 +82,7 @@ impl Cluster {
     /// Creates a Deployment of three replicas with a readiness probe in each container, given as name and image.
     ///
     /// # Panics
-    /// When it exists already.
+    /// When it already exists.
     pub fn deployment(&self, namespace: &str, name: &str, containers: &[(&str, &str)]) -> Value {
         let containers: Vec<Value> = containers
             .iter()
@@ -125,19 +125,19 @@ impl Cluster {
     /// Patches an object as the field manager `manager` would, with a strategic merge patch.
     ///
     /// # Panics
-    /// When it does not exist or does not validate.
+    /// When it does not exist or the result is invalid.
     pub fn patch(self: &Arc<Self>, manager: &str, plural: &str, namespace: &str, name: &str, patch: &Value) {
         let query = format!("fieldManager={manager}");
         self.send_patch("application/strategic-merge-patch+json", &query, plural, namespace, name, patch);
     }
 
-    /// Applies an object server-side as the field manager `manager` would with `--force-conflicts`: the fields in it
-    /// are that manager's from then on.
+    /// Applies an object server-side as the field manager `manager` would with `--force-conflicts`; that manager owns
+    /// the object's fields afterwards.
     ///
     /// # Panics
-    /// When the kind is not served or the object does not validate.
+    /// When the kind is not supported or the object is invalid.
     pub fn apply(self: &Arc<Self>, manager: &str, object: &Value) {
-        let resource = api::resource_of(object).expect("the sandbox serves this kind");
+        let resource = api::resource_of(object).expect("the sandbox supports this kind");
         let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
         let query = format!("fieldManager={manager}&force=true");
         let kind = "application/apply-patch+yaml";
@@ -153,14 +153,14 @@ impl Cluster {
         name: &str,
         patch: &Value,
     ) {
-        let resource = by_plural(plural).expect("the sandbox serves this kind");
+        let resource = by_plural(plural).expect("the sandbox supports this kind");
         let path = match resource.group {
             "" => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
             group => format!("/apis/{group}/{}/namespaces/{namespace}/{plural}/{name}", resource.version),
         };
         let request = http::Request::builder().method(Method::PATCH).uri(format!("{path}?{query}")).body(());
         let (parts, ()) = request.expect("constant parts").into_parts();
-        let call = Call::read(&parts, "kubernetes-admin").expect("a path made above");
+        let call = Call::read(&parts, "kubernetes-admin").expect("a valid path");
         if let Err(failure) = api::answer(self, &call, content_type, patch.to_string().as_bytes()) {
             panic!("{}", failure.message());
         }
@@ -173,14 +173,14 @@ impl Cluster {
         }
     }
 
-    /// Lets a container write lines to its log, now.
+    /// Appends lines to the log of a container.
     ///
     /// # Panics
-    /// When there is no such pod or container.
+    /// When the pod or container does not exist.
     pub fn write_log(&self, namespace: &str, pod: &str, container: &str, lines: &[&str]) {
         self.write(|world| {
             let now = world.now;
-            let run = world.pods.get_mut(&Key::new("pods", namespace, pod)).expect("the pod is there");
+            let run = world.pods.get_mut(&Key::new("pods", namespace, pod)).expect("the pod exists");
             let mut containers = run.containers.iter_mut();
             let container =
                 containers.find(|run| run.name() == container).expect("the pod has the container");
@@ -188,7 +188,7 @@ impl Cluster {
         });
     }
 
-    /// The image digests of the ready pods of a Deployment, one for each container that runs.
+    /// The image digests of the ready pods of a Deployment, one per container.
     pub fn running(&self, namespace: &str, deployment: &str) -> Vec<String> {
         let world = self.enter();
         let Some(object) = world.store.get(&Key::new("deployments", namespace, deployment)) else {
@@ -208,7 +208,7 @@ impl Cluster {
         ready.flat_map(ids).collect()
     }
 
-    /// Waits, for an hour of the model's time at most, until a Deployment's roll-out is done; says whether it is.
+    /// Waits up to an hour (by the sandbox's clock) for a Deployment's rollout to complete; returns whether it did.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -233,23 +233,23 @@ impl Cluster {
         false
     }
 
-    /// Denies a verb on a resource (`pods`, `pods/log`) to everybody, as a missing RBAC rule does.
+    /// Denies a verb on a resource (`pods`, `pods/log`) to all users, as a missing RBAC rule does.
     pub fn deny(&self, verb: &str, resource: &str) {
         self.rules().denied.insert((verb.to_owned(), resource.to_owned()));
     }
 
-    /// Takes a [denial](Self::deny) back.
+    /// Removes a [denial](Self::deny).
     pub fn allow(&self, verb: &str, resource: &str) {
         self.rules().denied.remove(&(verb.to_owned(), resource.to_owned()));
     }
 
-    /// Lets an admission webhook refuse every change of a resource.
+    /// Makes an admission webhook deny all changes of a resource.
     pub fn refuse(&self, resource: &str, webhook: &str, reason: &str) {
         self.rules().webhooks.push((resource.to_owned(), webhook.to_owned(), reason.to_owned()));
     }
 
-    /// Lets the API server refuse every pod that a controller makes from now on, with the code and the message that it
-    /// would answer; the controllers retry with growing pauses.
+    /// Makes the API server reject every pod that a controller creates from now on, with this status code and message;
+    /// the controllers retry with exponential back-off.
     ///
     /// ```
     /// # let sandbox = bp_sandbox::Sandbox::builder()
@@ -262,35 +262,35 @@ impl Cluster {
     /// cluster.admit_pods();
     /// ```
     pub fn refuse_pods(&self, code: u16, message: &str) {
-        self.write(|world| world.refused_pods = Some(Failure::said(code, message)));
+        self.write(|world| world.refused_pods = Some(Failure::scripted(code, message)));
     }
 
-    /// Takes a [refusal of pods](Self::refuse_pods) back.
+    /// Accepts pods again after [`refuse_pods`](Self::refuse_pods).
     pub fn admit_pods(&self) {
         self.write(|world| world.refused_pods = None);
     }
 
-    /// Lets a registry refuse the pulls of this cluster's nodes with 403.
+    /// Makes a registry reject pulls from this cluster's nodes with 403.
     pub fn deny_pulls(&self, registry: &str) {
         self.write(|world| world.denied_pulls.insert(registry.to_owned()));
     }
 
-    /// Ends every open watch, as an API server that is replaced does.
+    /// Closes every open watch, as an API server that restarts does.
     pub fn end_watches(&self) {
         self.restarted.send_replace(());
     }
 
-    /// Forgets all past changes, as etcd's compaction does: a watch from before now is told 410.
+    /// Discards the change history, as etcd's compaction does: a watch from an older version gets 410 Gone.
     pub fn compact(&self) {
         self.write(|world| world.store.compact());
     }
 
-    /// A bearer token that the API takes for an administrator's, for clients without AWS credentials.
+    /// A bearer token of an administrator, for clients without AWS credentials.
     pub fn static_token(&self) -> String {
         format!("sandbox-admin-{}", self.name)
     }
 
-    /// A kubeconfig for `kubectl`, for the API at `server` (`https://127.0.0.1:<port>`) with this authority.
+    /// A kubeconfig for the API at `server` (`https://127.0.0.1:<port>`) with this certificate authority.
     pub fn kubeconfig(&self, server: &str, ca_pem: &str) -> String {
         use base64::{Engine, engine::general_purpose::STANDARD};
         let (name, ca, token) = (&self.name, STANDARD.encode(ca_pem), self.static_token());
@@ -302,7 +302,7 @@ impl Cluster {
         )
     }
 
-    /// When it was created, for the EKS API.
+    /// The creation time, for the EKS API.
     #[cfg_attr(not(feature = "aws"), allow(dead_code))]
     pub(crate) fn created_at(&self) -> String {
         let key = Key::new("namespaces", "", "kube-system");

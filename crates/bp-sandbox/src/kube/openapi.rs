@@ -1,12 +1,12 @@
-//! As much of OpenAPI v3 as kubectl asks before it applies: whether the server validates fields itself.
+//! Minimal OpenAPI v3 documents, which kubectl reads before an apply to detect server-side field validation.
 //!
-//! It is told so, and sends manifests without schemas of its own. The model keeps fields that it does not know.
+//! With them kubectl does not validate manifests itself. The model stores unknown fields.
 
 use serde_json::{Map, Value, json};
 
 use super::resource::{RESOURCES, Resource};
 
-/// The index of documents, one for each group and version.
+/// The index of documents, one per group and version.
 pub(super) fn index() -> Value {
     let entry = |resource: &Resource| {
         let root = root(resource);
@@ -28,7 +28,7 @@ fn root(resource: &Resource) -> String {
     format!("{prefix}/{}", resource.api_version())
 }
 
-/// One object's path, with what can be asked of a PATCH.
+/// The path of a resource, with the parameters of PATCH.
 fn path(resource: &Resource) -> (String, Value) {
     let namespace = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
     let patch = json!({

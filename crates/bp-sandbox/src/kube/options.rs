@@ -1,6 +1,6 @@
-//! How a cluster behaves.
+//! Options of a simulated cluster.
 
-/// How a cluster behaves.
+/// Options of a simulated cluster.
 ///
 /// ```
 /// use bp_sandbox::kube::ClusterOptions;
@@ -10,15 +10,15 @@
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClusterOptions {
-    /// The account that owns it: only principals of this account have an access entry.
+    /// The account that owns the cluster; by default, all principals of this account have an access entry.
     pub account: String,
-    /// Its region.
+    /// The region.
     pub region: String,
-    /// Its Kubernetes version.
+    /// The Kubernetes version.
     pub version: String,
-    /// How many nodes it has.
+    /// The number of nodes.
     pub nodes: usize,
-    /// The architecture of its nodes.
+    /// The architecture of the nodes.
     pub architecture: String,
 }
 
@@ -47,7 +47,7 @@ impl ClusterOptions {
         self
     }
 
-    /// Sets the Kubernetes version, as in `1.34`.
+    /// Sets the Kubernetes version, such as `1.34`.
     pub fn version(mut self, version: &str) -> Self {
         self.version = version.to_owned();
         self
@@ -59,7 +59,7 @@ impl ClusterOptions {
         self
     }
 
-    /// Sets the architecture of the nodes, as in `arm64`.
+    /// Sets the architecture of the nodes, such as `arm64`.
     pub fn architecture(mut self, architecture: &str) -> Self {
         self.architecture = architecture.to_owned();
         self

@@ -1,4 +1,4 @@
-//! The patches: JSON merge, JSON patch, strategic merge.
+//! Patches: JSON merge patch, JSON patch and strategic merge patch.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::{
     status::{Answer, Failure},
 };
 
-/// A JSON merge patch (RFC 7386).
+/// Applies a JSON merge patch (RFC 7386).
 pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
         *target = patch.clone();
@@ -25,7 +25,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// A strategic merge patch: lists merge by their keys; `$patch: delete` and `replace` are obeyed.
+/// Applies a strategic merge patch: lists are merged by key; `$patch: delete` and `$patch: replace` are supported.
 pub(super) fn strategic(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
         *target = patch.clone();
@@ -58,7 +58,7 @@ fn strategic_list(name: &str, target: &mut Value, items: &[Value]) {
         *target = Value::Array(items.to_vec());
         return;
     };
-    // The merge key is the first one: a container's port merges by its number alone.
+    // The merge key is the first key: container ports are merged by number only.
     let key = keys[0];
     for item in items {
         let found = list.iter().position(|existing| existing[key] == item[key]);
@@ -71,10 +71,10 @@ fn strategic_list(name: &str, target: &mut Value, items: &[Value]) {
     }
 }
 
-/// A JSON patch (RFC 6902): `add`, `replace`, `remove` and `test`.
+/// Applies a JSON patch (RFC 6902): `add`, `replace`, `remove` and `test`.
 pub(super) fn json_patch(target: &mut Value, patch: &Value) -> Answer<()> {
     let wrong = |what: String| Failure::bad_request(what);
-    for step in patch.as_array().ok_or_else(|| wrong("a JSON patch is a list".to_owned()))? {
+    for step in patch.as_array().ok_or_else(|| wrong("a JSON patch must be a list".to_owned()))? {
         let path = step["path"].as_str().unwrap_or_default();
         let (parent, last) = path.rsplit_once('/').ok_or_else(|| wrong(format!("no such path: {path}")))?;
         let last = last.replace("~1", "/").replace("~0", "~");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn merge_and_json_patch() {
+    fn applies_merge_and_json_patches() {
         let mut object = json!({ "a": { "b": 1, "c": [1] } });
         merge(&mut object, &json!({ "a": { "b": null, "d": 2 } }));
         assert_eq!(object, json!({ "a": { "c": [1], "d": 2 } }));

@@ -1,4 +1,4 @@
-//! Pods as controllers make them, and what admission says to that.
+//! Pod creation by controllers, with admission and retries after rejections.
 
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ use super::{
     world::{World, is_ready, number, owner},
 };
 
-/// Before the first retry of a refused pod; doubled each time, up to the longest. As client-go's work queues do.
+/// The delay before the first retry of a rejected pod; doubled for each failure, as in client-go's work queues.
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(1000);
 
-/// A controller whose last pod was refused.
+/// The back-off of a controller whose last pod was rejected.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct PodBackOff {
     failures: u32,
-    /// When it tries again, unless its specification changes before.
+    /// The time of the next attempt, unless the controller's `spec` changes before.
     until: Timestamp,
     generation: i64,
 }
 
-/// Why a controller has no new pod.
-pub(super) enum NotMade {
-    /// The API server refused it.
+/// Why a controller did not create a pod.
+pub(super) enum PodNotCreated {
+    /// The API server rejected it.
     Refused(Failure),
-    /// It was refused before, and it is not yet time for the next try.
+    /// A pod was rejected before, and the next attempt is not due.
     BackingOff,
 }
 
-/// The pod that a controller is to make.
+/// A pod to create.
 pub(super) struct NewPod<'a> {
     pub(super) name: String,
-    /// What generated the name, if it was generated.
+    /// The `generateName` prefix, if the name was generated.
     pub(super) prefix: Option<String>,
     /// Labels that the controller adds.
     pub(super) labels: &'a [(&'a str, String)],
-    /// Where it is to run, if the controller knows.
+    /// The node, if the controller chooses it.
     pub(super) node: Option<&'a str>,
 }
 
@@ -49,15 +49,15 @@ pub(super) fn key(pod: &Value) -> Key {
     Key::of(resource::by_plural("pods").expect("pods are served"), pod)
 }
 
-/// Makes a pod from the template of its controller, and emits the events that this controller writes. After a refusal
-/// `refusal` is the event's message before the API server's own.
+/// Creates a pod from the controller's template, and writes the controller's events. When the pod is rejected, the
+/// event's message is `refusal` followed by the API server's message.
 pub(super) fn create(
     world: &mut World,
     controller: &Object,
     source: &str,
     new: NewPod<'_>,
     refusal: &str,
-) -> Result<Object, NotMade> {
+) -> Result<Object, PodNotCreated> {
     let namespace = controller["metadata"]["namespace"].as_str().unwrap_or_default();
     let template = &controller["spec"]["template"];
     let uid = controller["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
@@ -66,20 +66,20 @@ pub(super) fn create(
         && until > world.now
     {
         world.wake_at(until);
-        return Err(NotMade::BackingOff);
+        return Err(PodNotCreated::BackingOff);
     }
     let admitted = match world.refused_pods.clone() {
         Some(failure) => Err(failure),
         None => admit(world, namespace, &new.name, &template["spec"]),
     };
     if let Err(failure) = admitted {
-        let failures = world.refusals.get(&uid).map_or(0, |refused| refused.failures);
+        let failures = world.refusals.get(&uid).map_or(0, |back_off| back_off.failures);
         let until = world.now + FIRST_RETRY.saturating_mul(1 << failures.min(18)).min(LONGEST_RETRY);
-        world.refusals.insert(uid, Refused { failures: failures + 1, until, generation });
+        world.refusals.insert(uid, PodBackOff { failures: failures + 1, until, generation });
         world.wake_at(until);
         let message = format!("{refusal}: {}", failure.message());
         world.event(controller, source, "Warning", "FailedCreate", &message);
-        return Err(NotMade::Refused(failure));
+        return Err(PodNotCreated::Refused(failure));
     }
     world.refusals.remove(&uid);
     let mut pod = json!({
@@ -114,7 +114,7 @@ pub(super) fn create(
     Ok(pod)
 }
 
-/// Admission of a pod: its service account has to exist, and the quotas to allow it.
+/// Admits a pod: its service account must exist, and resource quotas must allow it.
 pub(super) fn admit(world: &World, namespace: &str, name: &str, spec: &Value) -> Result<(), Failure> {
     let pods = resource::by_plural("pods").expect("pods are served");
     let account = spec["serviceAccountName"].as_str().unwrap_or("default");
@@ -139,16 +139,16 @@ pub(super) fn admit(world: &World, namespace: &str, name: &str, spec: &Value) ->
     Ok(())
 }
 
-pub(super) fn is_ending(pod: &Value) -> bool {
+pub(super) fn is_terminating(pod: &Value) -> bool {
     !pod["metadata"]["deletionTimestamp"].is_null()
 }
 
-/// Whether it has ended for good.
-pub(super) fn is_over(pod: &Value) -> bool {
+/// Whether its phase is Failed or Succeeded.
+pub(super) fn is_finished(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"))
 }
 
-/// Whether it is ready and stays.
-pub(super) fn is_well(pod: &Value) -> bool {
-    is_ready(pod) && !is_ending(pod)
+/// Whether it is ready and not terminating.
+pub(super) fn is_available(pod: &Value) -> bool {
+    is_ready(pod) && !is_terminating(pod)
 }

@@ -1,6 +1,6 @@
-//! The kinds that the API serves, and how their paths are read.
+//! The resources of the API, and parsing of their paths.
 
-/// One kind of object.
+/// A resource type of the API.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Resource {
     pub(super) group: &'static str,
@@ -43,7 +43,7 @@ impl Resource {
         }
     }
 
-    /// `deployments.apps`, or `pods` for the core group: how errors name it.
+    /// `deployments.apps`, or `pods` for the core group, as in error messages.
     pub(super) fn qualified(&self) -> String {
         match self.group {
             "" => self.plural.to_owned(),
@@ -72,7 +72,7 @@ pub(super) static RESOURCES: &[Resource] = &[
     Resource::new("networking.k8s.io", "v1", "ingresses", "Ingress", &["ing"]).with(&["status"]),
     Resource::new("networking.k8s.io", "v1", "ingressclasses", "IngressClass", &[]).cluster_wide(),
     Resource::new("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", &[]),
-    // Of the AWS Load Balancer Controller, which most clusters have.
+    // Custom resource of the AWS Load Balancer Controller.
     Resource::new("elbv2.k8s.aws", "v1beta1", "targetgroupbindings", "TargetGroupBinding", &[]),
     Resource::new("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", &["hpa"]),
     Resource::new("coordination.k8s.io", "v1", "leases", "Lease", &[]),
@@ -81,7 +81,7 @@ pub(super) static RESOURCES: &[Resource] = &[
         .cluster_wide(),
 ];
 
-/// The resource with this plural name, in whatever group.
+/// The resource with this plural name, in any group.
 pub(super) fn by_plural(plural: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|r| r.plural == plural)
 }
@@ -91,7 +91,7 @@ pub(super) fn by_kind(api_version: &str, kind: &str) -> Option<&'static Resource
     RESOURCES.iter().find(|r| r.kind == kind && r.api_version() == api_version)
 }
 
-/// What a path names.
+/// The target of a request path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) resource: &'static Resource,
@@ -109,7 +109,7 @@ impl Target {
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
-        // `namespaces` is a resource of its own and the prefix of all others.
+        // `namespaces` is a resource itself, and the path prefix of namespaced resources.
         let (namespace, rest) = match rest {
             ["namespaces", namespace, plural, rest @ ..] if !matches!(*plural, "status" | "finalize") => {
                 (Some((*namespace).to_owned()), [&[*plural], rest].concat())
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn parses_paths() {
         for (path, plural, namespace, name, sub) in [
             ("/api/v1/namespaces", "namespaces", None, None, None),
             ("/api/v1/namespaces/shop", "namespaces", None, Some("shop"), None),

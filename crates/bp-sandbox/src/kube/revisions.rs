@@ -1,4 +1,4 @@
-//! ControllerRevisions: the templates that a StatefulSet and a DaemonSet have had.
+//! ControllerRevisions: the template history of StatefulSets and DaemonSets.
 
 use serde_json::{Value, json};
 
@@ -7,18 +7,19 @@ use super::{
     world::{World, number, owner, template_hash},
 };
 
-/// The label by which pods and revisions find each other.
+/// The label that links pods to their revision.
 pub(super) const HASH: &str = "controller-revision-hash";
 
-/// The revision of the template, with the highest number: made when it is new, renumbered when it was there before.
+/// The ControllerRevision of the current template, with the highest revision number. It is created for a new template,
+/// and renumbered for an earlier one.
 pub(super) fn current(world: &mut World, controller: &Object) -> Object {
     let metadata = &controller["metadata"];
     let (namespace, name) =
         (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
-    let kept = world.controlled_by("controllerrevisions", namespace, &metadata["uid"]);
-    let highest = kept.iter().map(|revision| number(&revision["revision"])).max().unwrap_or_default();
+    let stored = world.controlled_by("controllerrevisions", namespace, &metadata["uid"]);
+    let highest = stored.iter().map(|revision| number(&revision["revision"])).max().unwrap_or_default();
     let data = data(&controller["spec"]["template"]);
-    match kept.into_iter().find(|revision| revision["data"] == data) {
+    match stored.into_iter().find(|revision| revision["data"] == data) {
         Some(revision) if number(&revision["revision"]) == highest => revision,
         Some(revision) => {
             let key = Key::new("controllerrevisions", namespace, name_of(&revision));
@@ -43,7 +44,7 @@ pub(super) fn current(world: &mut World, controller: &Object) -> Object {
     }
 }
 
-/// A patch that puts the template back, as the controllers write it.
+/// A patch that restores the template, in the format of the controllers.
 fn data(template: &Value) -> Value {
     let mut template = template.clone();
     template["$patch"] = json!("replace");
@@ -57,11 +58,11 @@ pub(super) fn name_of(revision: &Value) -> &str {
 /// The controller with the template of an earlier revision.
 pub(super) fn with_template(world: &World, controller: &Object, revision: &str) -> Object {
     let namespace = controller["metadata"]["namespace"].as_str().unwrap_or_default();
-    let Some(kept) = world.store.get(&Key::new("controllerrevisions", namespace, revision)) else {
+    let Some(stored) = world.store.get(&Key::new("controllerrevisions", namespace, revision)) else {
         return controller.clone();
     };
     let mut earlier = Value::clone(controller);
-    earlier["spec"]["template"] = kept["data"]["spec"]["template"].clone();
+    earlier["spec"]["template"] = stored["data"]["spec"]["template"].clone();
     if let Some(template) = earlier["spec"]["template"].as_object_mut() {
         template.remove("$patch");
     }

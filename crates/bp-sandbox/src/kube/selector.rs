@@ -1,8 +1,8 @@
-//! Label and field selectors.
+//! Label selectors and field selectors.
 
 use serde_json::Value;
 
-/// A selector of objects: label and field requirements that all have to hold.
+/// A selector of objects: all label and field requirements must match.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selector {
     labels: Vec<Requirement>,

@@ -1,4 +1,4 @@
-//! The StatefulSet controller: pods by ordinal, one after the other, updated from the highest down to the partition.
+//! StatefulSet controller: pods by ordinal, created in order, updated from the highest ordinal down to the partition.
 
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ pub(super) fn sync(world: &mut World, set: &Object) {
     let ordered = set["spec"]["podManagementPolicy"] != "Parallel";
     let pods = by_ordinal(world, set);
 
-    if keep_all(world, set, &pods, desired, ordered, |ordinal| match ordinal < partition {
+    if ensure_pods(world, set, &pods, desired, ordered, |ordinal| match ordinal < partition {
         true => current.clone(),
         false => update.clone(),
-    }) && shrink(world, &pods, desired, ordered)
+    }) && scale_down(world, &pods, desired, ordered)
         && strategy["type"] != "OnDelete"
     {
-        replace_one(world, &pods, desired, partition, &update);
+        update_one(world, &pods, desired, partition, &update);
     }
     write_status(world, &Key::new("statefulsets", namespace, name), set, &current, &update);
 }
@@ -44,9 +44,9 @@ fn by_ordinal(world: &World, set: &Object) -> BTreeMap<i64, Object> {
     pods.into_iter().filter_map(|pod| Some((ordinal(&pod)?, pod))).collect()
 }
 
-/// Whether every ordinal has a pod. In order, the next is looked at only when the one before is ready: a pod that never
-/// is keeps the controller here, whatever the template says by now.
-fn keep_all(
+/// Creates missing pods; returns whether every ordinal has a pod. With ordered management it stops at the first pod
+/// that is not ready: a pod that never becomes ready blocks the controller, even after the template is corrected.
+fn ensure_pods(
     world: &mut World,
     set: &Object,
     pods: &BTreeMap<i64, Object>,
@@ -55,14 +55,14 @@ fn keep_all(
     revision: impl Fn(i64) -> String,
 ) -> bool {
     for ordinal in 0..desired {
-        let there = pods.get(&ordinal);
-        if let Some(pod) = there.filter(|pod| pods::is_over(pod) && !pods::is_ending(pod)) {
+        let existing = pods.get(&ordinal);
+        if let Some(pod) = existing.filter(|pod| pods::is_finished(pod) && !pods::is_terminating(pod)) {
             delete(world, &pods::key(pod));
         }
-        let Some(pod) = there else {
+        let Some(pod) = existing else {
             let set_name = set["metadata"]["name"].as_str().unwrap_or_default();
             let (name, revision) = (format!("{set_name}-{ordinal}"), revision(ordinal));
-            let made_from = revisions::with_template(world, set, &revision);
+            let controller = revisions::with_template(world, set, &revision);
             let labels = [
                 (HASH, revision),
                 ("statefulset.kubernetes.io/pod-name", name.clone()),
@@ -70,7 +70,7 @@ fn keep_all(
             ];
             let new = NewPod { name: name.clone(), prefix: None, labels: &labels, node: None };
             let refusal = format!("create Pod {name} in StatefulSet {set_name} failed error");
-            if pods::create(world, &made_from, SOURCE, new, &refusal).is_err() {
+            if pods::create(world, &controller, SOURCE, new, &refusal).is_err() {
                 return false;
             }
             if ordered {
@@ -78,18 +78,18 @@ fn keep_all(
             }
             continue;
         };
-        if ordered && (pods::is_ending(pod) || !is_ready(pod)) {
+        if ordered && (pods::is_terminating(pod) || !is_ready(pod)) {
             return false;
         }
     }
     true
 }
 
-/// Whether there is no pod too many.
-fn shrink(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, ordered: bool) -> bool {
+/// Deletes surplus pods; returns whether there were none.
+fn scale_down(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, ordered: bool) -> bool {
     let surplus: Vec<&Object> = pods.range(desired..).map(|(_, pod)| pod).rev().collect();
     for pod in &surplus {
-        if !pods::is_ending(pod) {
+        if !pods::is_terminating(pod) {
             delete(world, &pods::key(pod));
         }
         if ordered {
@@ -99,17 +99,17 @@ fn shrink(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, ordered
     surplus.is_empty()
 }
 
-/// Ends the highest pod of another revision, if all above it are ready.
-fn replace_one(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, partition: i64, update: &str) {
+/// Deletes the pod with the highest ordinal of another revision, if all pods above it are available.
+fn update_one(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, partition: i64, update: &str) {
     for ordinal in (partition.max(0)..desired).rev() {
         let Some(pod) = pods.get(&ordinal) else { return };
         if pod["metadata"]["labels"][HASH] != update {
-            if !pods::is_ending(pod) {
+            if !pods::is_terminating(pod) {
                 delete(world, &pods::key(pod));
             }
             return;
         }
-        if !pods::is_well(pod) {
+        if !pods::is_available(pod) {
             return;
         }
     }
@@ -118,8 +118,9 @@ fn replace_one(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, pa
 fn write_status(world: &mut World, key: &Key, set: &Object, current: &str, update: &str) {
     let pods = by_ordinal(world, set);
     let count = |counts: &dyn Fn(&Value) -> bool| pods.values().filter(|pod| counts(pod)).count() as i64;
-    let of =
-        |pod: &Value, revision: &str| pod["metadata"]["labels"][HASH] == revision && !pods::is_ending(pod);
+    let of = |pod: &Value, revision: &str| {
+        pod["metadata"]["labels"][HASH] == revision && !pods::is_terminating(pod)
+    };
     let (ready, updated) = (count(&|pod| is_ready(pod)), count(&|pod| of(pod, update)));
     let mut in_current = count(&|pod| of(pod, current));
     let desired = number(&set["spec"]["replicas"]);

@@ -1,4 +1,4 @@
-//! Failures as the API server words them: `Status` objects.
+//! Error responses of the API server: `Status` objects with the real server's messages.
 
 use http::Response;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::resource::{Resource, Target};
 use crate::body::Body;
 
-/// A request that failed.
+/// A failed request.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     code: u16,
@@ -22,7 +22,7 @@ impl Failure {
         Failure { code, reason, message: message.into(), details: Value::Null }
     }
 
-    fn about(self, resource: &Resource, name: &str) -> Self {
+    fn with_details(self, resource: &Resource, name: &str) -> Self {
         let mut details = json!({ "kind": resource.plural });
         if !resource.group.is_empty() {
             details["group"] = json!(resource.group);
@@ -62,17 +62,17 @@ impl Failure {
             "{subject} is forbidden: User {user:?} cannot {verb} resource {plural:?} in API group {:?} {scope}",
             resource.group
         );
-        Failure::new(403, "Forbidden", message).about(resource, name)
+        Failure::new(403, "Forbidden", message).with_details(resource, name)
     }
 
-    /// A refusal at admission: a quota, a webhook, a missing service account.
+    /// A rejection by admission: a quota, or a missing service account.
     pub(super) fn refused(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
-        Failure::new(403, "Forbidden", message).about(resource, name)
+        Failure::new(403, "Forbidden", message).with_details(resource, name)
     }
 
-    /// What a test has the server say.
-    pub(super) fn said(code: u16, message: &str) -> Self {
+    /// A failure that a test injects.
+    pub(super) fn scripted(code: u16, message: &str) -> Self {
         let reason = match code {
             403 => "Forbidden",
             409 => "Conflict",
@@ -84,21 +84,21 @@ impl Failure {
         Failure::new(code, reason, message)
     }
 
-    /// A namespace that does not exist, which nothing can be created in.
+    /// The namespace of a new object does not exist.
     pub(super) fn no_namespace(name: &str) -> Self {
         let message = format!("namespaces {name:?} not found");
         let details = json!({ "kind": "namespaces", "name": name });
         Failure { details, ..Failure::new(404, "NotFound", message) }
     }
 
-    /// A refusal by an admission webhook.
+    /// A denial by an admission webhook.
     pub(super) fn webhook(webhook: &str, why: &str) -> Self {
         Failure::new(403, "Forbidden", format!("admission webhook {webhook:?} denied the request: {why}"))
     }
 
     pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} not found", resource.qualified());
-        Failure::new(404, "NotFound", message).about(resource, name)
+        Failure::new(404, "NotFound", message).with_details(resource, name)
     }
 
     pub(super) fn no_such_path() -> Self {
@@ -115,12 +115,12 @@ impl Failure {
 
     pub(super) fn exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", resource.qualified());
-        Failure::new(409, "AlreadyExists", message).about(resource, name)
+        Failure::new(409, "AlreadyExists", message).with_details(resource, name)
     }
 
     pub(super) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
-        Failure::new(409, "Conflict", message).about(resource, name)
+        Failure::new(409, "Conflict", message).with_details(resource, name)
     }
 
     pub(super) fn stale(resource: &Resource, name: &str) -> Self {
@@ -129,7 +129,7 @@ impl Failure {
         Failure::conflict(resource, name, why)
     }
 
-    /// Server-side apply met fields of other managers: pairs of manager (as the API prints it) and field.
+    /// A conflict of server-side apply: pairs of the owning manager (as the API prints it) and field.
     pub(super) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
         let message = match conflicts {
             [(manager, field)] => format!("Apply failed with 1 conflict: conflict with {manager}: {field}"),
@@ -156,11 +156,11 @@ impl Failure {
         Failure::new(409, "Conflict", message).caused_by(conflicts.iter().map(cause).collect())
     }
 
-    pub(super) fn expired(asked: u64, oldest: u64) -> Self {
-        Failure::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+    pub(super) fn expired(requested: u64, oldest: u64) -> Self {
+        Failure::new(410, "Expired", format!("too old resource version: {requested} ({oldest})"))
     }
 
-    /// Fields that do not validate: pairs of a field and what is wrong with it.
+    /// Invalid fields: pairs of field and reason.
     pub(super) fn invalid(resource: &Resource, name: &str, wrong: &[(String, String)]) -> Self {
         let texts: Vec<String> = wrong.iter().map(|(field, why)| format!("{field}: {why}")).collect();
         let list = match texts.as_slice() {
@@ -176,7 +176,7 @@ impl Failure {
             let reason = if required { "FieldValueRequired" } else { "FieldValueInvalid" };
             json!({ "reason": reason, "message": why, "field": field })
         };
-        let mut failure = Failure::new(422, "Invalid", message).about(resource, name);
+        let mut failure = Failure::new(422, "Invalid", message).with_details(resource, name);
         failure.details["kind"] = json!(resource.kind);
         failure.caused_by(wrong.iter().map(cause).collect())
     }
@@ -185,7 +185,7 @@ impl Failure {
         Failure::new(400, "BadRequest", message)
     }
 
-    /// A JSON patch that cannot be applied, or a test in it that fails: the server does not say which.
+    /// A JSON patch that cannot be applied, or whose `test` fails; the server does not distinguish them.
     pub(super) fn patch() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }
@@ -196,7 +196,7 @@ impl Failure {
         Failure::new(415, "UnsupportedMediaType", message)
     }
 
-    /// One line, as events and conditions quote it.
+    /// The message, as quoted in events and conditions.
     pub(super) fn message(&self) -> &str {
         &self.message
     }

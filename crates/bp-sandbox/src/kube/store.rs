@@ -1,4 +1,4 @@
-//! The objects, their versions, and the changes that watches replay.
+//! Object store: objects, resource versions, and the change history for watches.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,7 +12,7 @@ use super::resource::Resource;
 
 pub(super) type Object = Arc<Value>;
 
-/// Where an object is kept.
+/// The key of an object in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) plural: &'static str,
@@ -48,13 +48,13 @@ pub(super) struct Store {
     objects: BTreeMap<Key, Object>,
     version: u64,
     changes: VecDeque<Change>,
-    /// Changes up to this version are forgotten.
+    /// Changes up to this version have been discarded.
     compacted: u64,
 }
 
 impl Store {
-    /// As many changes are kept for watches.
-    const KEPT: usize = 10_000;
+    /// The number of changes kept for watches.
+    const HISTORY: usize = 10_000;
 
     pub(super) fn version(&self) -> u64 {
         self.version
@@ -68,7 +68,7 @@ impl Store {
         self.objects.get(key)
     }
 
-    /// The objects of one kind, of one namespace or (when it is empty) of all.
+    /// The objects of one kind in a namespace, or in all namespaces if it is empty.
     pub(super) fn list(&self, plural: &'static str, namespace: &str) -> impl Iterator<Item = &Object> {
         let start = Key::new(plural, namespace, "");
         let namespace = namespace.to_owned();
@@ -79,7 +79,7 @@ impl Store {
             .map(|(_, object)| object)
     }
 
-    /// Stores an object: a new one gets its identity; an equal one changes nothing.
+    /// Stores an object. A new object gets a uid and a creation time; an unchanged object is not written.
     pub(super) fn put(&mut self, key: Key, mut object: Value, now: Timestamp) -> Object {
         let before = self.objects.get(&key).cloned();
         let metadata = &mut object["metadata"];
@@ -103,24 +103,24 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let after = Arc::new(object);
         self.objects.insert(key.clone(), Arc::clone(&after));
-        self.note(Change { version: self.version, key, before, after: Some(Arc::clone(&after)) });
+        self.record(Change { version: self.version, key, before, after: Some(Arc::clone(&after)) });
         after
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Object> {
         let before = self.objects.remove(key)?;
         self.version += 1;
-        // The deleted object carries the version of its deletion, as a watch shows it.
+        // A watch shows the deleted object with the resource version of its deletion.
         let mut last = Value::clone(&before);
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let last = Arc::new(last);
-        self.note(Change { version: self.version, key: key.clone(), before: Some(last), after: None });
+        self.record(Change { version: self.version, key: key.clone(), before: Some(last), after: None });
         Some(before)
     }
 
-    fn note(&mut self, change: Change) {
+    fn record(&mut self, change: Change) {
         self.changes.push_back(change);
-        if self.changes.len() > Self::KEPT
+        if self.changes.len() > Self::HISTORY
             && let Some(oldest) = self.changes.pop_front()
         {
             self.compacted = oldest.version;
@@ -133,14 +133,14 @@ impl Store {
         self.changes.range(start..).filter(move |change| change.key.plural == plural)
     }
 
-    /// Forgets all changes: watches from before now are told 410.
+    /// Discards the change history: a watch from an older version gets 410 Gone.
     pub(super) fn compact(&mut self) {
         self.changes.clear();
         self.compacted = self.version;
     }
 }
 
-/// A time as Kubernetes writes it.
+/// A timestamp in Kubernetes format.
 pub(super) fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }

@@ -1,4 +1,4 @@
-//! Tables, which `kubectl get` asks for and prints as they are: the columns of the real server's printers.
+//! `Table` responses for `kubectl get`, with the columns of the real server's printers.
 
 use std::fmt::Write as _;
 
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::body::Body;
 
-/// Whether the caller would rather have a table (`Accept: application/json;as=Table;v=v1;g=meta.k8s.io`).
+/// Whether the client accepts a `Table` (`Accept: application/json;as=Table;v=v1;g=meta.k8s.io`).
 pub(super) fn is_wanted(parts: &request::Parts) -> bool {
     let accept = parts.headers.get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.split(',').any(|kind| kind.contains("as=Table") && kind.contains("v=v1;"))
 }
 
-/// The objects as a table of their kind.
+/// The objects as a `Table` response.
 pub(super) fn answer(resource: &Resource, objects: &[Object], world: &World) -> http::Response<Body> {
     let columns: Vec<Value> = columns(resource.kind).iter().map(|name| column(name)).collect();
     let rows: Vec<Value> = objects
@@ -118,7 +118,7 @@ fn cells(kind: &str, object: &Value, now: Timestamp) -> Vec<Value> {
     cells
 }
 
-/// Ready, status and restarts, as `kubectl get pods` has always shown them.
+/// The columns Ready, Status and Restarts of `kubectl get pods`.
 fn pod(pod: &Value, now: Timestamp) -> [Value; 3] {
     let status = &pod["status"];
     let containers = || status["containerStatuses"].as_array().into_iter().flatten();
@@ -138,7 +138,7 @@ fn reason(pod: &Value) -> String {
     if !pod["metadata"]["deletionTimestamp"].is_null() {
         return "Terminating".to_owned();
     }
-    let told = |state: &Value| {
+    let state_reason = |state: &Value| {
         let terminated = &state["terminated"];
         let waiting = state["waiting"]["reason"].as_str().map(str::to_owned);
         let ended = || match terminated["reason"].as_str() {
@@ -155,14 +155,14 @@ fn reason(pod: &Value) -> String {
             || (container["state"]["terminated"].is_null() && container["started"] != true)
     });
     if let Some((n, container)) = unfinished {
-        return match told(&container["state"]) {
+        return match state_reason(&container["state"]) {
             Some(reason) if reason != "PodInitializing" => format!("Init:{reason}"),
             _ => format!("Init:{n}/{all}"),
         };
     }
     let own = status["reason"].as_str().or(status["phase"].as_str()).unwrap_or("Unknown").to_owned();
     let containers = array("containerStatuses");
-    let first = containers.iter().find_map(|container| told(&container["state"]));
+    let first = containers.iter().find_map(|container| state_reason(&container["state"]));
     let runs = containers.iter().any(|container| !container["state"]["running"].is_null());
     match first {
         Some(reason) if reason == "Completed" && runs => "Running".to_owned(),
@@ -220,7 +220,7 @@ fn pairs(map: &Value) -> String {
     map.map_or_else(|| "<none>".to_owned(), |map| map.iter().map(shown).collect::<Vec<_>>().join(","))
 }
 
-/// How long ago that was, in the two units that matter: `2m5s`, `3h12m`, `9d`.
+/// The age in kubectl's format, with up to two units: `2m5s`, `3h12m`, `9d`.
 fn since(at: &Value, now: Timestamp) -> String {
     let Some(at) = at.as_str().and_then(|at| at.parse::<Timestamp>().ok()) else {
         return "<unknown>".to_owned();
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_have_the_units_that_matter() {
+    fn ages_have_kubectls_format() {
         let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
         for (at, shown) in [
             ("2026-01-09T23:59:01Z", "59s"),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pods_status_is_what_ails_it() {
+    fn the_status_of_a_pod_is_its_failure_reason_or_phase() {
         let of = |status: Value| {
             reason(&json!({ "metadata": {}, "spec": { "containers": [{}] }, "status": status }))
         };

@@ -1,4 +1,4 @@
-//! Validation, as far as a deployment tool can run into it.
+//! Validation of objects: the rules that a deployment tool can violate.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{
     world::World,
 };
 
-/// The rules of validation that a deployment tool can run into.
+/// Validates a new or changed object.
 pub(super) fn validate(world: &World, resource: &Resource, old: &Value, new: &Value) -> Answer<()> {
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     let mut wrong: Vec<(String, String)> = Vec::new();

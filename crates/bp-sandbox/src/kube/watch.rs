@@ -1,4 +1,4 @@
-//! Watches: what changed since a version, line by line, until the time is up.
+//! Watches: stream changes since a resource version as JSON lines, until the timeout.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio::sync::watch;
 use super::{Cluster, resource::Resource, selector::Selector, status::Failure, store::Change};
 use crate::body::Body;
 
-/// What is watched, and from where on.
+/// The parameters of a watch.
 pub(super) struct Request {
     pub(super) resource: &'static Resource,
     pub(super) namespace: String,
     pub(super) selector: Selector,
-    /// From this version on; `None` begins with what is there now.
+    /// The resource version to start after; `None` starts with the current objects.
     pub(super) version: Option<u64>,
     pub(super) bookmarks: bool,
-    /// Whether a bookmark tells where the initial objects end.
+    /// Whether a bookmark marks the end of the initial objects.
     pub(super) initial_events: bool,
     pub(super) timeout: Duration,
 }
@@ -39,7 +39,7 @@ struct Watch {
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
-/// The streaming answer to a watch.
+/// The streaming response of a watch.
 pub(super) fn open(cluster: Arc<Cluster>, request: Request) -> Response<Body> {
     let now = cluster.clock.now();
     let (changed, restarted) = (cluster.changed.subscribe(), cluster.restarted.subscribe());
@@ -91,7 +91,7 @@ impl Watch {
             if self.over {
                 return None;
             }
-            // Marked as seen before the store is read: a later change wakes the wait below.
+            // Marked as seen before the store is read, so that a later change wakes the wait below.
             self.changed.borrow_and_update();
             let due = self.collect();
             if !self.queue.is_empty() {
@@ -109,21 +109,21 @@ impl Watch {
             let until = due.into_iter().chain([self.ends, self.bookmark]).min().expect("never empty");
             tokio::select! {
                 () = self.cluster.clock.sleep_until(until.max(now + Duration::from_millis(1))) => {}
-                // The sender lives as long as the cluster, which this watch holds.
+                // The sender is not dropped: the watch holds the cluster.
                 _ = self.changed.changed() => {}
                 _ = self.restarted.changed() => self.over = true,
             }
         }
     }
 
-    /// Queues what has changed; says when the model moves next.
+    /// Queues changes; returns the time of the cluster's next transition.
     fn collect(&mut self) -> Option<Timestamp> {
         let cluster = Arc::clone(&self.cluster);
         let world = cluster.enter();
         let request = &self.request;
-        let here =
+        let in_namespace =
             |change: &&Change| request.namespace.is_empty() || change.key.namespace == request.namespace;
-        let changes = world.store.since(self.version, request.resource.plural).filter(here);
+        let changes = world.store.since(self.version, request.resource.plural).filter(in_namespace);
         self.queue.extend(changes.filter_map(|change| line(change, &request.selector)));
         self.version = self.version.max(world.store.version());
         world.next_due()
@@ -142,7 +142,7 @@ impl Watch {
     }
 }
 
-/// A change as a watcher with this selector sees it: an object that no longer matches is deleted for it.
+/// The watch event of a change for this selector: an object that no longer matches is reported as DELETED.
 fn line(change: &Change, selector: &Selector) -> Option<Value> {
     let matches =
         |object: &Option<super::store::Object>| object.as_ref().is_some_and(|o| selector.matches(o));

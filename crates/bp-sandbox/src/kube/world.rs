@@ -1,4 +1,4 @@
-//! The state of a cluster, and how time moves it.
+//! State of a cluster, and its simulation over time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,31 +11,31 @@ use serde_json::{Value, json};
 
 use super::{
     kubelet::PodRun,
-    pods::Refused,
+    pods::PodBackOff,
     status::Failure,
     store::{Key, Object, Store, seconds},
 };
 use crate::runtime::Runtime;
 
-/// How long a controller takes to notice a change. Long enough that clients see states in between.
+/// The delay until controllers react to a change; long enough for clients to see intermediate states.
 const NOTICE: Duration = Duration::from_millis(50);
 
-/// The objects, the running pods, and when the next thing happens.
+/// The objects, the running pods, and the times of the next transitions.
 pub(super) struct World {
     pub(super) store: Store,
     pub(super) runtime: Arc<Runtime>,
-    /// What runs, by the pod's key.
+    /// The running pods.
     pub(super) pods: BTreeMap<Key, PodRun>,
     /// The architecture of every node.
     pub(super) architecture: String,
-    /// Registries that refuse the nodes' pulls.
+    /// Registries that reject pulls from the nodes.
     pub(super) denied_pulls: BTreeSet<String>,
-    /// Why the API server refuses every pod that a controller makes, while it does.
+    /// The failure with which the API server rejects every pod that a controller creates, if set.
     pub(super) refused_pods: Option<Failure>,
-    /// The controllers whose pods were refused, by uid.
-    pub(super) refusals: BTreeMap<String, Refused>,
+    /// The controllers whose pods were rejected, by uid.
+    pub(super) refusals: BTreeMap<String, PodBackOff>,
     pub(super) now: Timestamp,
-    /// When the controllers look next.
+    /// The time of the next run of the controllers.
     controllers: Option<Timestamp>,
 }
 
@@ -54,7 +54,7 @@ impl World {
         }
     }
 
-    /// Lets everything happen that is due by `to`, each at its own time.
+    /// Performs all transitions that are due by `to`, each at its own time.
     pub(super) fn step(&mut self, to: Timestamp) {
         while let Some(due) = self.next_due().filter(|due| *due <= to) {
             self.now = self.now.max(due);
@@ -75,17 +75,17 @@ impl World {
         self.now = self.now.max(to);
     }
 
-    /// When the next thing happens, if anything is going to.
+    /// The time of the next transition, if any.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.pods.values().filter_map(PodRun::due).chain(self.controllers).min()
     }
 
-    /// Lets the controllers look at `at`, if they do not look before.
+    /// Runs the controllers at `at`, unless they run earlier.
     pub(super) fn wake_at(&mut self, at: Timestamp) {
         self.controllers = Some(self.controllers.map_or(at, |before| before.min(at)));
     }
 
-    /// Stores an object; the controllers notice a change.
+    /// Stores an object, and schedules the controllers if it changed.
     pub(super) fn put(&mut self, key: Key, object: Value) -> Object {
         let version = self.store.version();
         let event = key.plural == "events";
@@ -105,7 +105,7 @@ impl World {
         removed
     }
 
-    /// Changes an object in place, if it is there.
+    /// Modifies an object, if it exists.
     pub(super) fn update(&mut self, key: &Key, change: impl FnOnce(&mut Value)) -> Option<Object> {
         let mut object = Value::clone(self.store.get(key)?);
         change(&mut object);
@@ -121,7 +121,7 @@ impl World {
         self.store.list(plural, namespace).filter(owned).cloned().collect()
     }
 
-    /// Writes an event about `object`, or counts one that was written before.
+    /// Writes an event about `object`, or increments the count of an equal one.
     pub(super) fn event(&mut self, object: &Value, source: &str, kind: &str, reason: &str, message: &str) {
         let metadata = &object["metadata"];
         let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
@@ -167,7 +167,7 @@ impl World {
     }
 }
 
-/// A reference to the controller of an object.
+/// The `ownerReferences` of objects that `object` controls.
 pub(super) fn owner(object: &Value) -> Value {
     json!([{
         "apiVersion": object["apiVersion"],
@@ -179,7 +179,7 @@ pub(super) fn owner(object: &Value) -> Value {
     }])
 }
 
-/// Sets a condition; its transition time moves only when its status does.
+/// Sets a condition; its transition time changes only with its status.
 pub(super) fn condition(
     status: &mut Value,
     kind: &str,
@@ -225,14 +225,14 @@ pub(super) fn is_ready(pod: &Value) -> bool {
     condition_of(&pod["status"], "Ready")["status"] == "True"
 }
 
-/// Five characters of the alphabet of generated names: no vowels, nothing that looks like something else.
+/// A random suffix of five characters from the alphabet of generated names.
 pub(super) fn suffix() -> String {
     (0..5).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect()
 }
 
 /// The hash of a pod template, in the alphabet of generated names.
 pub(super) fn template_hash(template: &Value) -> String {
-    // FNV-1a; real clusters hash another way, and nobody may depend on which.
+    // FNV-1a. Real clusters use another algorithm; clients must not depend on it.
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let mut hash = template.to_string().bytes().fold(0xcbf2_9ce4_8422_2325, fold);
     let mut text = String::new();
@@ -243,4 +243,5 @@ pub(super) fn template_hash(template: &Value) -> String {
     text
 }
 
+/// No vowels, and no characters that look alike.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

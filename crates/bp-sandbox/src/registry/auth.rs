@@ -1,4 +1,4 @@
-//! Who is asking: Basic, bearer tokens from `/token`, and ECR's expiring passwords.
+//! Registry authentication: HTTP Basic, bearer tokens from `/token`, and ECR's expiring passwords.
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::sync::lock;
 
-/// What has been handed out: ECR passwords and bearer tokens.
+/// The issued ECR passwords and bearer tokens.
 #[derive(Default)]
 pub(super) struct Credentials {
     passwords: Mutex<HashMap<String, Timestamp>>,
@@ -38,13 +38,13 @@ impl Credentials {
     }
 }
 
-/// Something nobody can guess, and that is seen to be the sandbox's.
+/// A random secret with a prefix that identifies the sandbox.
 pub(super) fn secret() -> String {
     format!("sandbox-{:032x}", fastrand::u128(..))
 }
 
 impl Registry {
-    /// Lets the request pass, or says who may.
+    /// Authorizes the request, or returns the challenge.
     pub(super) fn authorize(&self, parts: &request::Parts, route: &Route<'_>) -> Result<(), RegistryError> {
         match &self.options.auth {
             Auth::None => Ok(()),
@@ -121,7 +121,7 @@ impl Registry {
             }
         };
         let mut grants: HashMap<String, Vec<String>> = HashMap::new();
-        // Several scopes come in several parameters, or in one with spaces.
+        // Clients send several scopes as several parameters, or as one parameter separated by spaces.
         let scopes =
             query_all(parts, "scope").flat_map(|s| s.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for scope in scopes {
@@ -163,7 +163,7 @@ fn basic(parts: &request::Parts) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// Scheme and authority under which the client reached us: in memory the URI tells, on a socket the Host header.
+/// The scheme and authority of the request: from the URI in memory, from the Host header on a socket.
 pub(super) fn origin(parts: &request::Parts, fallback: &str) -> String {
     if let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) {
         return format!("{scheme}://{authority}");

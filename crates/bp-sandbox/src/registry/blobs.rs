@@ -1,4 +1,4 @@
-//! Blobs: reading, also in ranges, and deleting.
+//! Blobs: get, with ranges, and delete.
 
 use std::convert::Infallible;
 
@@ -42,19 +42,19 @@ impl Registry {
     }
 }
 
-/// The blob, or the range of it that is asked for.
+/// Serves the blob, or the requested range.
 pub(super) fn serve(blob: &Blob, digest: &str, parts: &request::Parts, ranges: bool) -> Answer {
     let etag = format!("\"{digest}\"");
     if parts.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
         return Ok(empty(304));
     }
-    let asked = parts.headers.get(header::RANGE).and_then(|range| range.to_str().ok()).filter(|_| ranges);
-    let (status, from, to) = match asked.and_then(|range| read_range(range, blob.size)) {
+    let requested = parts.headers.get(header::RANGE).and_then(|range| range.to_str().ok()).filter(|_| ranges);
+    let (status, from, to) = match requested.and_then(|range| read_range(range, blob.size)) {
         None => (200, 0, blob.size),
         Some(Ok((from, to))) => (206, from, to),
         Some(Err(())) => {
             let range = format!("bytes */{}", blob.size);
-            return Err(RegistryError::new(416, "RANGE_INVALID", "the range is not of this blob")
+            return Err(RegistryError::new(416, "RANGE_INVALID", "the requested range is not satisfiable")
                 .with(header::CONTENT_RANGE, range));
         }
     };
@@ -74,7 +74,7 @@ pub(super) fn serve(blob: &Blob, digest: &str, parts: &request::Parts, ranges: b
     Ok(response)
 }
 
-/// `bytes=a-b`, `bytes=a-` or `bytes=-n` as a half-open range. `None` when it is no single range: then it is ignored.
+/// `bytes=a-b`, `bytes=a-` or `bytes=-n` as a half-open range. `None` when it is not a single range, which is ignored.
 fn read_range(range: &str, size: u64) -> Option<Result<(u64, u64), ()>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (from, to) = match (first.parse::<u64>(), last.parse::<u64>()) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges() {
+    fn parses_ranges() {
         for (text, read) in [
             ("bytes=0-0", Some(Ok((0, 1)))),
             ("bytes=2-", Some(Ok((2, 10)))),

@@ -1,9 +1,9 @@
-//! What the registry reads of a manifest: what it refers to.
+//! The fields of a manifest that a registry parses: descriptors of the content that it refers to.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The fields of an image manifest or index that a registry looks at.
+/// The fields of an image manifest or index that a registry evaluates.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
@@ -15,7 +15,7 @@ pub(super) struct Document {
     config: Option<Descriptor>,
     #[serde(default)]
     layers: Vec<Descriptor>,
-    /// Of the artifact manifest that never was released.
+    /// From the unreleased artifact manifest.
     #[serde(default)]
     blobs: Vec<Descriptor>,
     #[serde(default)]
@@ -42,13 +42,13 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
-    /// How a manifest with these contents is listed.
+    /// The descriptor of a manifest in a referrers list.
     pub(super) fn of(media_type: &str, digest: &str, size: u64, document: &Document) -> Self {
         Descriptor {
             media_type: media_type.to_owned(),
             digest: digest.to_owned(),
             size,
-            artifact_type: document.shown_type(),
+            artifact_type: document.referrer_type(),
             annotations: document.annotations.clone(),
             urls: Vec::new(),
         }
@@ -60,13 +60,13 @@ impl Document {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The blobs that must be there, foreign layers left out.
+    /// The blobs that must exist: all except foreign layers.
     pub(super) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers).chain(&self.blobs).filter(|blob| blob.urls.is_empty())
     }
 
-    /// The type that a referrers list shows for this manifest.
-    fn shown_type(&self) -> Option<String> {
+    /// The `artifactType` of this manifest in a referrers list.
+    fn referrer_type(&self) -> Option<String> {
         self.artifact_type.clone().or_else(|| self.config.as_ref().map(|config| config.media_type.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! Answers, and errors in the specification's JSON.
+//! Registry responses, and errors in the specification's JSON format.
 
 use http::{HeaderName, HeaderValue, Response, header};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::body::Body;
 
 pub(super) type Answer = Result<Response<Body>, RegistryError>;
 
-/// An error answer: `{"errors": [{"code", "message", "detail"}]}`.
+/// An error response: `{"errors": [{"code", "message", "detail"}]}`.
 #[derive(Debug, Clone)]
 pub(crate) struct RegistryError {
     pub(crate) status: u16,
@@ -56,7 +56,7 @@ impl RegistryError {
     }
 }
 
-/// A JSON answer.
+/// A JSON response.
 pub(super) fn json(status: u16, value: &Value) -> Response<Body> {
     let mut response = empty(status);
     set(&mut response, header::CONTENT_TYPE, "application/json");
@@ -64,15 +64,15 @@ pub(super) fn json(status: u16, value: &Value) -> Response<Body> {
     response
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub(super) fn empty(status: u16) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = http::StatusCode::from_u16(status).expect("a status of ours");
+    *response.status_mut() = http::StatusCode::from_u16(status).expect("a valid status");
     set(&mut response, HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     response
 }
 
-/// Sets a header whose value is ours or was checked; what is no header value is left out.
+/// Sets a header, unless the value is not a valid header value.
 pub(super) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

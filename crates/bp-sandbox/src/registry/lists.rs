@@ -1,4 +1,4 @@
-//! Lists in pages: tags, repositories, referrers.
+//! Paginated lists: tags, repositories, referrers.
 
 use http::{HeaderName, header, request};
 use serde_json::{Value, json};
@@ -57,20 +57,20 @@ impl Registry {
         Ok(response)
     }
 
-    /// The page after `last` with at most `n` items, and the query of the next one.
+    /// The page after `last` with at most `n` items, and the query of the next page.
     fn page<T>(
         &self,
         parts: &request::Parts,
         mut items: Vec<T>,
         key: impl Fn(&T) -> &String,
     ) -> Result<(Vec<T>, Option<String>), RegistryError> {
-        let asked = match query(parts, "n") {
+        let requested = match query(parts, "n") {
             None => self.options.page_size,
             Some(n) => n.parse().map_err(|_| {
                 RegistryError::new(400, "PAGINATION_NUMBER_INVALID", format!("invalid n: {n}"))
             })?,
         };
-        let size = asked.min(self.options.page_size);
+        let size = requested.min(self.options.page_size);
         if let Some(last) = query(parts, "last") {
             items.retain(|item| *key(item) > last);
         }
@@ -81,7 +81,7 @@ impl Registry {
     }
 }
 
-/// How a manifest whose subject is `digest` is listed.
+/// The descriptor of a manifest whose subject is `digest`.
 fn describe(manifest: &Manifest, digest: &str) -> Option<Descriptor> {
     let document = Document::read(&manifest.bytes)?;
     document.subject.as_ref().filter(|subject| subject.digest == digest)?;

@@ -1,4 +1,4 @@
-//! Manifests and indexes: reading, pushing, deleting.
+//! Manifests and indexes: get, push, delete.
 
 use http::{HeaderName, Method, header, request};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::body::Body;
 
-/// The specification lets a registry refuse larger manifests.
+/// The specification allows a registry to reject larger manifests.
 const MAX: usize = 4 << 20;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -47,7 +47,8 @@ impl Registry {
         body: Body,
     ) -> Answer {
         let invalid = |message: &str| RegistryError::new(400, "MANIFEST_INVALID", message);
-        let bytes = body.bytes().await.map_err(|_| invalid("the body was cut"))?;
+        let bytes =
+            body.bytes().await.map_err(|_| invalid("the request body ended before it was complete"))?;
         let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let stored = self.push_manifest(name, reference, media_type.unwrap_or_default(), bytes)?;
         let mut response = empty(201);
@@ -63,7 +64,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// Stores a manifest under a tag or its digest, as a push does: everything that it refers to must be there.
+    /// Stores a manifest under a tag or its digest, like a push: everything that it refers to must exist.
     pub(crate) fn push_manifest(
         &self,
         name: &str,
@@ -75,13 +76,14 @@ impl Registry {
         if bytes.len() > MAX {
             return Err(RegistryError::new(413, "SIZE_INVALID", "the manifest is larger than 4 MiB"));
         }
-        let document = Document::read(&bytes).ok_or_else(|| invalid("it is no manifest".to_owned()))?;
-        let said = document.media_type.as_deref();
-        let media_type = match (media_type.split(';').next().unwrap_or_default().trim(), said) {
+        let document =
+            Document::read(&bytes).ok_or_else(|| invalid("the body is not a valid manifest".to_owned()))?;
+        let declared = document.media_type.as_deref();
+        let media_type = match (media_type.split(';').next().unwrap_or_default().trim(), declared) {
             ("", None) => return Err(invalid("it has no media type".to_owned())),
-            ("", Some(said)) => said,
-            (sent, Some(said)) if sent != said => {
-                return Err(invalid(format!("sent as {sent}, but its mediaType is {said}")));
+            ("", Some(declared)) => declared,
+            (sent, Some(declared)) if sent != declared => {
+                return Err(invalid(format!("sent as {sent}, but its mediaType is {declared}")));
             }
             (sent, _) => sent,
         };
@@ -98,7 +100,7 @@ impl Registry {
         let tag = (!reference.contains(':')).then_some(reference);
         match tag {
             None if digest != reference => {
-                return Err(RegistryError::bad_digest("the manifest does not have this digest"));
+                return Err(RegistryError::bad_digest("the digest does not match the manifest"));
             }
             Some(tag) if !is_tag(tag) => {
                 return Err(RegistryError::new(400, "TAG_INVALID", format!("invalid tag: {tag}")));
@@ -107,7 +109,7 @@ impl Registry {
         }
         let now = self.clock.now();
         if !self.store().repositories.contains_key(name) && self.options.create_on_push {
-            // What is refused creates nothing.
+            // A rejected push does not create the repository.
             self.check_references(&Repository::new(now), &document)?;
         }
         self.repository_for_push(name)?;
@@ -121,11 +123,11 @@ impl Registry {
         }
         let manifest =
             Manifest { digest: digest.clone(), media_type: media_type.to_owned(), bytes, pushed_at: now };
-        // Pushed again, it stays what it was: the same bytes, the time of the first push.
+        // A manifest that is pushed again keeps the time of its first push.
         Ok(repository.manifests.entry(digest).or_insert(manifest).clone())
     }
 
-    /// Everything that it refers to must be there, unless the registry takes gaps; its subject need not.
+    /// Checks that everything that the manifest refers to exists, except its subject.
     fn check_references(&self, repository: &Repository, document: &Document) -> Result<(), RegistryError> {
         let unknown = |digest: &str| match self.options.ecr {
             true => RegistryError::new(404, "BLOB_UNKNOWN", format!("blob unknown to registry: {digest}")),
@@ -135,13 +137,13 @@ impl Registry {
                 format!("blob unknown to registry: {digest}"),
             ),
         };
-        if self.options.gaps {
+        if !self.options.reference_validation {
             return Ok(());
         }
-        let seen_before = self.clock.now() - self.options.validator_lag;
+        let visible_before = self.clock.now() - self.options.validator_lag;
         for blob in document.blobs() {
             match repository.blobs.get(&blob.digest) {
-                Some(link) if link.since <= seen_before => {}
+                Some(link) if link.since <= visible_before => {}
                 _ => return Err(unknown(&blob.digest)),
             }
         }
@@ -158,12 +160,12 @@ impl Registry {
         tag: &str,
         digest: &str,
     ) -> Result<(), RegistryError> {
-        let Some(now) = repository.tags.get(tag) else { return Ok(()) };
-        if !repository.mutability.as_ref().unwrap_or(&self.options.mutability).fixes(tag) {
+        let Some(current) = repository.tags.get(tag) else { return Ok(()) };
+        if !repository.mutability.as_ref().unwrap_or(&self.options.mutability).is_immutable(tag) {
             return Ok(());
         }
         match self.options.ecr {
-            // ECR refuses also what would change nothing.
+            // ECR also rejects a push that would not change the tag.
             true => Err(RegistryError::new(
                 400,
                 "TAG_INVALID",
@@ -172,7 +174,7 @@ impl Registry {
                      because the tag is immutable."
                 ),
             )),
-            false if now == digest => Ok(()),
+            false if current == digest => Ok(()),
             false => Err(RegistryError::new(
                 412,
                 "PRECONDITION",
@@ -189,8 +191,8 @@ impl Registry {
         }
     }
 
-    /// Removes a tag, or a manifest with all its tags. `None` when there is no such repository, `false` when there is
-    /// nothing by that name in it.
+    /// Removes a tag, or a manifest with all its tags. `None` when the repository does not exist, `false` when the tag
+    /// or manifest does not.
     pub(crate) fn remove(&self, name: &str, reference: &str) -> Option<bool> {
         let mut store = self.store();
         let repository = store.repositories.get_mut(name)?;

@@ -1,9 +1,9 @@
-//! OCI registries, by the distribution specification 1.1, with the quirks of Amazon ECR as switches.
+//! OCI registries (distribution specification 1.1), with the deviations of Amazon ECR as options.
 //!
-//! Every endpoint of the specification is there: manifests, blobs with ranges, uploads in one or many parts, mounts,
-//! tags, referrers, deletion. The [`Ledger`](crate::Ledger) names the operations `GET base`, `GET token`,
+//! Every endpoint of the specification is implemented: manifests, blobs with ranges, uploads in one or more parts,
+//! mounts, tags, referrers, deletion. The operations in the [`Ledger`](crate::Ledger) are `GET base`, `GET token`,
 //! `GET catalog`, `HEAD manifest`, `GET manifest`, `PUT manifest`, `DELETE manifest`, `HEAD blob`, `GET blob`,
-//! `DELETE blob`, `POST upload` (`POST mount` when it asks for one), `PATCH upload`, `PUT upload`, `GET upload`,
+//! `DELETE blob`, `POST upload` (`POST mount` for a mount), `PATCH upload`, `PUT upload`, `GET upload`,
 //! `DELETE upload`, `GET tags`, `GET referrers`, and `GET storage` at the host that blobs are redirected to.
 //!
 //! ```
@@ -86,7 +86,7 @@ impl Registry {
         &self.host
     }
 
-    /// The manifest that `reference` (a tag or digest) names in `repository`.
+    /// The manifest of `reference` (a tag or digest) in `repository`.
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<Manifest> {
         self.store().repositories.get(repository)?.manifest(reference).cloned()
     }
@@ -96,7 +96,7 @@ impl Registry {
         Some(self.store().repositories.get(repository)?.blobs.get(digest)?.blob.bytes())
     }
 
-    /// The digests of all blobs of `repository`, with their sizes.
+    /// The digests and sizes of all blobs of `repository`.
     pub fn blobs(&self, repository: &str) -> BTreeMap<String, u64> {
         let store = self.store();
         let blobs = store.repositories.get(repository).into_iter().flat_map(|repository| &repository.blobs);
@@ -110,7 +110,7 @@ impl Registry {
         manifests.into_iter().flatten().cloned().collect()
     }
 
-    /// The tags of `repository` with the digests that they name.
+    /// The tags of `repository` and their digests.
     pub fn tags(&self, repository: &str) -> BTreeMap<String, String> {
         self.store().repositories.get(repository).map(|r| r.tags.clone()).unwrap_or_default()
     }
@@ -120,17 +120,17 @@ impl Registry {
         self.store().repositories.keys().cloned().collect()
     }
 
-    /// Creates `repository` if it is not there.
+    /// Creates `repository` if it does not exist.
     pub fn create_repository(&self, repository: &str) {
         self.with(repository, |_| ());
     }
 
-    /// Decides which tags of `repository` may move, instead of the registry's own rule. Creates it if need be.
+    /// Sets the tag mutability of `repository`, instead of the registry's default. Creates it if it does not exist.
     pub fn set_mutability(&self, repository: &str, mutability: TagMutability) {
         self.with(repository, |repository| repository.mutability = Some(mutability));
     }
 
-    /// Puts a blob into `repository` and gives its digest. Creates the repository if need be.
+    /// Puts a blob into `repository` and returns its digest. Creates the repository if it does not exist.
     pub fn put_blob(&self, repository: &str, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
         let digest = digest_of(&bytes);
@@ -141,7 +141,7 @@ impl Registry {
         digest
     }
 
-    /// Puts a manifest or index into `repository`, unchecked, and gives its digest.
+    /// Puts a manifest or index into `repository`, without validation, and returns its digest.
     pub fn put_manifest(&self, repository: &str, media_type: &str, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
         let digest = digest_of(&bytes);
@@ -155,12 +155,12 @@ impl Registry {
         digest
     }
 
-    /// Lets `tag` name `digest`, whatever it named before.
+    /// Sets `tag` to `digest`, even if the tag is immutable.
     pub fn tag(&self, repository: &str, tag: &str, digest: &str) {
         self.with(repository, |repository| repository.tags.insert(tag.to_owned(), digest.to_owned()));
     }
 
-    /// Puts `image` with all that belongs to it into `repository`, and tags it.
+    /// Puts `image` with its manifests and blobs into `repository`, and tags it.
     pub fn push(&self, image: &Image, repository: &str, tag: &str) {
         for bytes in image.blobs() {
             self.put_blob(repository, bytes.clone());
@@ -171,19 +171,19 @@ impl Registry {
         self.tag(repository, tag, image.digest());
     }
 
-    /// A new password for user `AWS` that lives for `lifetime`, as ECR's GetAuthorizationToken gives.
+    /// A new password for user `AWS` that is valid for `lifetime`, as from ECR's GetAuthorizationToken.
     pub fn log_in(&self, lifetime: Duration) -> String {
         let password = auth::secret();
         self.accept_password(&password, self.clock.now() + lifetime);
         password
     }
 
-    /// Accepts `password` for user `AWS` until then.
+    /// Accepts `password` for user `AWS` until `until`.
     pub(crate) fn accept_password(&self, password: &str, until: Timestamp) {
         self.credentials.accept(password, until);
     }
 
-    /// Works on `repository`, which is created if it is not there.
+    /// Calls `work` with `repository`, which is created if it does not exist.
     fn with<T>(&self, repository: &str, work: impl FnOnce(&mut Repository) -> T) -> T {
         let now = self.clock.now();
         let mut store = self.store();

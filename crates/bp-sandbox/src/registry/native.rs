@@ -1,21 +1,21 @@
-//! What Amazon ECR's own API tells of the registry, beyond the specification's.
+//! Access to the registry for the Amazon ECR API.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Manifest, Registry, TagMutability, document::Document, store::Upload};
 
-/// A manifest or index as ECR lists it.
+/// A manifest or index, for the image lists of ECR.
 #[derive(Debug, Clone)]
 pub(crate) struct ImageRecord {
     pub(crate) manifest: Manifest,
-    /// The manifest with its configuration and layers.
+    /// The size of the manifest, its configuration and its layers.
     pub(crate) size: u64,
     pub(crate) tags: Vec<String>,
 }
 
 impl Registry {
-    /// When the repository was created, and which of its tags may move.
+    /// The creation time and tag mutability of the repository.
     pub(crate) fn describe(&self, name: &str) -> Option<(Timestamp, TagMutability)> {
         let store = self.store();
         let repository = store.repositories.get(name)?;
@@ -46,21 +46,21 @@ impl Registry {
         Some(self.store().repositories.get(name)?.blobs.get(digest)?.blob.size)
     }
 
-    /// Opens an upload in parts.
+    /// Starts an upload in parts.
     pub(crate) fn initiate_upload(&self, name: &str) -> String {
         let id = format!("{:032x}", fastrand::u128(..));
         self.store().uploads.insert(id.clone(), Upload::new(name));
         id
     }
 
-    /// How many bytes an open upload has, and the size of its last part.
+    /// The bytes received by an upload in progress, and the size of its last part.
     pub(crate) fn upload_has(&self, name: &str, id: &str) -> Option<(u64, Option<u64>)> {
         let store = self.store();
         let upload = store.uploads.get(id).filter(|upload| upload.repository == name)?;
         Some((upload.blob.size, upload.parts.last().copied()))
     }
 
-    /// Adds a part to an open upload.
+    /// Adds a part to an upload in progress.
     pub(crate) fn append_part(&self, id: &str, part: Bytes) {
         if let Some(upload) = self.store().uploads.get_mut(id) {
             upload.hasher.update(&part);
@@ -69,12 +69,12 @@ impl Registry {
         }
     }
 
-    /// Ends an upload in parts. `false` when what was uploaded has another digest.
+    /// Completes an upload in parts. `false` when the content has another digest.
     pub(crate) fn complete_upload(&self, name: &str, id: &str, digest: &str) -> bool {
         self.store_upload(name, id, digest).is_ok()
     }
 
-    /// Deletes the repository with all that it holds. `false` when there is none.
+    /// Deletes the repository and its content. `false` when it does not exist.
     pub(crate) fn delete_repository(&self, name: &str) -> bool {
         self.store().repositories.remove(name).is_some()
     }

@@ -1,9 +1,8 @@
-//! How a registry behaves: the choices that the specification leaves open, and the ways of real ones.
+//! Registry options: optional features of the specification, deviations of real registries, authentication.
 
 use std::time::Duration;
 
-/// How a registry behaves. The default is a registry that does everything the specification offers and asks nobody
-/// who they are.
+/// The options of a registry. The default supports the whole specification, without authentication.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +28,7 @@ pub struct RegistryOptions {
     pub(super) mutability: TagMutability,
     pub(super) page_size: usize,
     pub(super) validator_lag: Duration,
-    pub(super) gaps: bool,
+    pub(super) reference_validation: bool,
     pub(super) storage: Option<String>,
 }
 
@@ -48,17 +47,17 @@ impl Default for RegistryOptions {
             mutability: TagMutability::Mutable,
             page_size: 1000,
             validator_lag: Duration::ZERO,
-            gaps: false,
+            reference_validation: true,
             storage: None,
         }
     }
 }
 
 impl RegistryOptions {
-    /// A registry with Amazon ECR's ways: user `AWS` with a password that expires (from
-    /// [`Registry::log_in`](super::Registry::log_in) or ECR's GetAuthorizationToken) and whose expiry is a 403;
-    /// repositories that must exist; no mounts; PATCH answers 201 with a Range that stays at the first part; parts of
-    /// at least 5 MiB; no single POST; no Location on a manifest's PUT.
+    /// A registry that behaves like Amazon ECR: user `AWS` with a password that expires (from
+    /// [`Registry::log_in`](super::Registry::log_in) or ECR's GetAuthorizationToken) and is rejected with 403
+    /// afterwards; repositories must exist; no mounts; PATCH responds with 201 and a Range that always covers only the
+    /// first part; parts of at least 5 MiB; no single POST; no Location in the response to a manifest PUT.
     pub fn ecr() -> Self {
         RegistryOptions {
             auth: Auth::Ecr,
@@ -71,119 +70,120 @@ impl RegistryOptions {
         }
     }
 
-    /// Asks for credentials.
+    /// Sets the authentication.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// Creates a repository when somebody pushes to it, or does not.
+    /// Whether a push creates its repository.
     pub fn create_on_push(mut self, yes: bool) -> Self {
         self.create_on_push = yes;
         self
     }
 
-    /// Mounts blobs of other repositories, or answers 202 and takes an upload.
+    /// Whether blobs of other repositories can be mounted; otherwise the response is 202, and the client uploads the
+    /// blob.
     ///
-    /// With [`ecr`](Self::ecr), only blobs that a committed manifest of the other repository refers to.
+    /// With [`ecr`](Self::ecr), only blobs that a manifest of the other repository refers to can be mounted.
     pub fn mounts(mut self, yes: bool) -> Self {
         self.mounts = yes;
         self
     }
 
-    /// Knows no referrers API: `/referrers/` is 404 and a subject is ignored.
+    /// Disables the referrers API: `/referrers/` is 404, and subjects are ignored.
     pub fn without_referrers(mut self) -> Self {
         self.referrers = false;
         self
     }
 
-    /// Refuses manifests that have a subject with 405.
+    /// Rejects manifests with a subject with 405.
     pub fn refusing_subjects(mut self) -> Self {
         self.refuses_subjects = true;
         self
     }
 
-    /// Ignores `Range` and answers with the whole blob.
+    /// Ignores `Range` and responds with the whole blob.
     pub fn without_ranges(mut self) -> Self {
         self.ranges = false;
         self
     }
 
-    /// Answers `POST ?digest=` with 202 and takes an upload, as many registries do.
+    /// Responds to `POST ?digest=` with 202 and requires an upload, as many registries do.
     pub fn without_single_post(mut self) -> Self {
         self.single_post = false;
         self
     }
 
-    /// Answers with absolute Locations.
+    /// Responds with absolute Locations.
     pub fn absolute_locations(mut self) -> Self {
         self.absolute_locations = true;
         self
     }
 
-    /// Tags that, once set, do not move.
+    /// Makes all tags immutable.
     pub fn immutable_tags(mut self) -> Self {
         self.mutability = TagMutability::Immutable;
         self
     }
 
-    /// Which tags may move, in repositories that do not say themselves.
+    /// Sets the tag mutability of repositories without a setting of their own.
     pub fn mutability(mut self, mutability: TagMutability) -> Self {
         self.mutability = mutability;
         self
     }
 
-    /// At most this many tags or referrers on a page.
+    /// Sets the maximum number of items per page of a list.
     pub fn page_size(mut self, size: usize) -> Self {
         self.page_size = size;
         self
     }
 
-    /// For how long after a blob was stored manifests that name it are still refused.
+    /// Sets how long after a blob is stored manifests that refer to it are still rejected.
     pub fn validator_lag(mut self, lag: Duration) -> Self {
         self.validator_lag = lag;
         self
     }
 
-    /// Takes manifests whose blobs or children are not there, as the specification allows.
-    pub fn takes_gaps(mut self) -> Self {
-        self.gaps = true;
+    /// Accepts manifests whose blobs or child manifests do not exist, as the specification allows.
+    pub fn without_reference_validation(mut self) -> Self {
+        self.reference_validation = false;
         self
     }
 
-    /// Redirects the reading of blobs to this host, an object store that refuses requests with an Authorization header.
+    /// Redirects blob reads to this host, an object store that rejects requests with an Authorization header.
     pub fn redirect_blobs_to(mut self, host: &str) -> Self {
         self.storage = Some(host.to_owned());
         self
     }
 }
 
-/// Who may use a registry.
+/// The authentication of a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Auth {
-    /// Everybody.
+    /// None: all clients are accepted.
     #[default]
     None,
-    /// This user, by HTTP Basic.
+    /// HTTP Basic with one user.
     Basic {
         /// The user.
         user: String,
         /// The password.
         password: String,
     },
-    /// This user, by a bearer token from `/token` on the same host, bound to a scope.
+    /// Scoped bearer tokens from `/token` on the same host, for one user.
     Token {
         /// The user.
         user: String,
         /// The password.
         password: String,
-        /// How long a token lives.
+        /// How long a token is valid.
         lifetime: Duration,
-        /// Whether anybody gets a token to pull.
+        /// Whether anonymous clients get tokens to pull.
         anonymous_pull: bool,
     },
-    /// User `AWS` by HTTP Basic, with passwords that expire; an expired one is answered with 403.
+    /// HTTP Basic with user `AWS` and passwords that expire; an expired password is rejected with 403.
     Ecr,
 }
 
@@ -193,29 +193,29 @@ impl Auth {
         Auth::Basic { user: user.to_owned(), password: password.to_owned() }
     }
 
-    /// Bearer tokens that live for `lifetime`, for pull and push.
+    /// Bearer tokens that are valid for `lifetime`, for pull and push.
     pub fn token(user: &str, password: &str, lifetime: Duration) -> Self {
         Auth::Token { user: user.to_owned(), password: password.to_owned(), lifetime, anonymous_pull: false }
     }
 }
 
-/// Which tags may move.
+/// Which tags can be overwritten.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TagMutability {
-    /// All of them.
+    /// All tags.
     #[default]
     Mutable,
-    /// None, once set.
+    /// No tags.
     Immutable,
-    /// None but those that match one of these patterns (`*` stands for any characters).
+    /// Only tags that match one of these patterns (`*` matches any characters).
     ImmutableWithExclusion(Vec<String>),
-    /// All but those that match one of these patterns.
+    /// All tags except those that match one of these patterns.
     MutableWithExclusion(Vec<String>),
 }
 
 impl TagMutability {
-    /// Whether `tag`, once set, stays.
-    pub fn fixes(&self, tag: &str) -> bool {
+    /// Whether an existing `tag` cannot be overwritten.
+    pub fn is_immutable(&self, tag: &str) -> bool {
         let excluded = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, tag));
         match self {
             TagMutability::Mutable => false,
@@ -226,7 +226,7 @@ impl TagMutability {
     }
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any characters.
+/// Whether `text` matches `pattern`, in which `*` matches any characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(head) else { return false };
@@ -239,11 +239,11 @@ mod tests {
 
     #[test]
     fn exclusions_are_wildcards() {
-        let mostly = TagMutability::ImmutableWithExclusion(vec!["sha256-*".into(), "dev*-x".into()]);
-        assert!(mostly.fixes("v1"));
-        assert!(!mostly.fixes("sha256-abc.sig"));
-        assert!(!mostly.fixes("dev-1-x"));
-        assert!(mostly.fixes("dev-1-y"));
-        assert!(TagMutability::MutableWithExclusion(vec!["v*".into()]).fixes("v1"));
+        let mutability = TagMutability::ImmutableWithExclusion(vec!["sha256-*".into(), "dev*-x".into()]);
+        assert!(mutability.is_immutable("v1"));
+        assert!(!mutability.is_immutable("sha256-abc.sig"));
+        assert!(!mutability.is_immutable("dev-1-x"));
+        assert!(mutability.is_immutable("dev-1-y"));
+        assert!(TagMutability::MutableWithExclusion(vec!["v*".into()]).is_immutable("v1"));
     }
 }

@@ -1,10 +1,10 @@
-//! From method and path to what is asked for.
+//! Routing: parse method and path of a request.
 
 use http::{Method, request};
 
 use super::error::RegistryError;
 
-/// What a request is about.
+/// The target of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Base,
@@ -19,7 +19,7 @@ pub(super) enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Reads a path; the method must be one that the place knows.
+    /// Parses a path, and checks that the route supports the method.
     pub(super) fn of(method: &Method, path: &'a str) -> Result<Self, RegistryError> {
         let route = Self::read(path).ok_or_else(|| RegistryError::new(404, "NOT_FOUND", "no such path"))?;
         if let Some(name) = route.repository()
@@ -33,7 +33,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Names may hold words like `blobs` themselves, so the path is read from its end.
+    /// Parses the path from its end, because repository names may contain components like `blobs`.
     fn read(path: &'a str) -> Option<Self> {
         if path == "/token" {
             return Some(Route::Token);
@@ -100,7 +100,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// What is asked for, in the ledger's words.
+/// The operation of a request, for the ledger.
 pub(super) fn operation(parts: &request::Parts) -> String {
     let noun = match Route::read(parts.uri.path()) {
         None => "other",
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_paths_from_their_end() {
+    fn parses_paths_from_their_end() {
         for (path, route) in [
             ("/v2/", Route::Base),
             ("/v2/a/blobs/manifests/v1", Route::Manifest { name: "a/blobs", reference: "v1" }),

@@ -1,4 +1,4 @@
-//! The object store that blobs may be redirected to.
+//! The object store that serves redirected blob reads.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use super::{
 };
 use crate::{body::Body, endpoint::Endpoint};
 
-/// Presigned reads of one registry's blobs. As with Amazon S3, a request that also carries an Authorization header is
-/// refused.
+/// Serves presigned reads of one registry's blobs. Like Amazon S3, it rejects requests with an additional Authorization
+/// header.
 pub(crate) struct Storage {
     host: String,
     registry: Arc<Registry>,
 }
 
 impl Storage {
-    /// The store of `registry`, when its blobs are redirected.
+    /// The object store of `registry`, if its blob reads are redirected.
     pub(crate) fn of(registry: &Arc<Registry>) -> Option<Self> {
         let host = registry.options.storage.clone()?;
         Some(Storage { host, registry: Arc::clone(registry) })

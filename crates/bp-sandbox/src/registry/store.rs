@@ -1,4 +1,4 @@
-//! What a registry holds: repositories with their manifests, blobs and tags, and the uploads under way.
+//! Registry content: repositories with manifests, blobs and tags, and uploads in progress.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,7 +18,7 @@ use super::{document::Document, options::TagMutability};
 pub struct Manifest {
     /// Its digest.
     pub digest: String,
-    /// The Content-Type that it was pushed with.
+    /// The Content-Type of the push.
     pub media_type: String,
     /// Its bytes.
     pub bytes: Bytes,
@@ -26,7 +26,7 @@ pub struct Manifest {
     pub pushed_at: Timestamp,
 }
 
-/// The bytes of a blob, in the pieces that they came in.
+/// The bytes of a blob, in the chunks in which they were received.
 #[derive(Debug, Default)]
 pub(super) struct Blob {
     pub(super) pieces: Vec<Bytes>,
@@ -39,7 +39,7 @@ impl Blob {
         self.pieces.push(piece);
     }
 
-    /// The bytes `from..to` in pieces, nothing copied.
+    /// The bytes `from..to` as chunks, without copying.
     pub(super) fn slice(&self, from: u64, to: u64) -> Vec<Bytes> {
         let mut at = 0;
         let mut slices = Vec::new();
@@ -64,7 +64,7 @@ impl Blob {
     }
 }
 
-/// A blob's place in a repository.
+/// A blob in a repository, and since when.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) blob: Arc<Blob>,
@@ -73,7 +73,7 @@ pub(super) struct Link {
 
 /// One repository.
 pub(super) struct Repository {
-    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "told by ECR's API"))]
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "used by the ECR API"))]
     pub(super) created_at: Timestamp,
     pub(super) mutability: Option<TagMutability>,
     pub(super) manifests: BTreeMap<String, Manifest>,
@@ -92,12 +92,12 @@ impl Repository {
         }
     }
 
-    /// The manifest that a tag or digest names.
+    /// The manifest of a tag or digest.
     pub(super) fn manifest(&self, reference: &str) -> Option<&Manifest> {
         self.manifests.get(self.tags.get(reference).map_or(reference, String::as_str))
     }
 
-    /// Whether a manifest here refers to the blob.
+    /// Whether a manifest of the repository refers to the blob.
     pub(super) fn uses(&self, digest: &str) -> bool {
         self.manifests
             .values()
@@ -106,12 +106,12 @@ impl Repository {
     }
 }
 
-/// A blob that is being uploaded.
+/// An upload in progress.
 pub(super) struct Upload {
     pub(super) repository: String,
     pub(super) blob: Blob,
     pub(super) hasher: Hasher,
-    /// The sizes of the parts (requests) so far.
+    /// The sizes of the received parts (requests).
     pub(super) parts: Vec<u64>,
 }
 
@@ -126,14 +126,14 @@ impl Upload {
     }
 }
 
-/// Everything that one registry holds.
+/// The content of one registry.
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) repositories: BTreeMap<String, Repository>,
     pub(super) uploads: HashMap<String, Upload>,
 }
 
-/// SHA-256 while the bytes come in; SHA-512 afterwards, for the few who ask for it.
+/// Computes SHA-256 while bytes arrive; SHA-512 is computed afterwards, if the client uses it.
 #[derive(Default)]
 pub(super) struct Hasher(sha2::Sha256);
 
@@ -142,7 +142,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// Whether what was hashed, which is `blob`, has this digest.
+    /// Whether the hashed content, which is `blob`, has this digest.
     pub(super) fn verifies(self, blob: &Blob, digest: &str) -> bool {
         match digest.split_once(':') {
             Some(("sha256", hex)) => hex::encode(self.0.finalize()) == hex,
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_across_pieces() {
+    fn slices_across_chunks() {
         let mut blob = Blob::default();
         for piece in ["abc", "", "def", "g"] {
             blob.push(Bytes::from_static(piece.as_bytes()));

@@ -1,4 +1,4 @@
-//! Uploads: in one request, in parts, or by a mount.
+//! Blob uploads: in one request, in parts, or by a mount.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::body::Body;
 
-/// ECR refuses parts smaller than this, the last one excepted.
-const ECR_PART: u64 = 5 << 20;
+/// ECR rejects smaller parts, except the last one.
+const ECR_MIN_PART: u64 = 5 << 20;
 
 impl Registry {
     /// `POST`: a mount, a whole blob, or the start of an upload.
@@ -33,7 +33,7 @@ impl Registry {
                 self.receive(name, &id, body).await?;
                 self.commit(parts, name, &id, &digest)
             }
-            _ => Ok(self.under_way(parts, 202, name, &id, 0)),
+            _ => Ok(self.upload_response(parts, 202, name, &id, 0)),
         }
     }
 
@@ -51,12 +51,12 @@ impl Registry {
         let store = self.store();
         let upload = store.uploads.get(id).ok_or_else(|| RegistryError::no_upload(id))?;
         Ok(match self.options.ecr {
-            true => self.under_way(parts, 201, name, id, upload.parts[0]),
-            false => self.under_way(parts, 202, name, id, upload.blob.size),
+            true => self.upload_response(parts, 201, name, id, upload.parts[0]),
+            false => self.upload_response(parts, 202, name, id, upload.blob.size),
         })
     }
 
-    /// `PUT ?digest=`: the last part, if any, and the end.
+    /// `PUT ?digest=`: the last part, if any, and completion.
     pub(super) async fn finish_upload(
         &self,
         parts: &request::Parts,
@@ -72,16 +72,16 @@ impl Registry {
         self.commit(parts, name, id, &digest)
     }
 
-    /// `GET`: how far it is.
+    /// `GET`: the progress.
     pub(super) fn upload_status(&self, parts: &request::Parts, name: &str, id: &str) -> Answer {
         let store = self.store();
         match store.uploads.get(id).filter(|upload| upload.repository == name) {
-            Some(upload) => Ok(self.under_way(parts, 204, name, id, upload.blob.size)),
+            Some(upload) => Ok(self.upload_response(parts, 204, name, id, upload.blob.size)),
             None => Err(RegistryError::no_upload(id)),
         }
     }
 
-    /// `DELETE`: never mind.
+    /// `DELETE`: cancels the upload.
     pub(super) fn cancel_upload(&self, name: &str, id: &str) -> Answer {
         let mut store = self.store();
         match store.uploads.get(id).is_some_and(|upload| upload.repository == name) {
@@ -93,7 +93,7 @@ impl Registry {
         }
     }
 
-    /// Whether blobs and manifests can be pushed to `name`, which is created if the registry does that.
+    /// Checks that the repository `name` exists; creates it if the registry creates repositories on push.
     pub(super) fn repository_for_push(&self, name: &str) -> Result<(), RegistryError> {
         if self.options.create_on_push {
             self.create_repository(name);
@@ -104,7 +104,7 @@ impl Registry {
         }
     }
 
-    /// Takes the blob from another repository. `None` when the client has to upload it.
+    /// Mounts the blob from another repository. `None` when the client must upload it.
     fn mount(
         &self,
         parts: &request::Parts,
@@ -130,7 +130,7 @@ impl Registry {
         Ok(Some(self.stored(parts, name, digest)))
     }
 
-    /// The Location carries state that a client must hand back: one that rebuilds the URL is found out.
+    /// Checks the state in the query: clients must use the Location as received, and not construct the URL.
     fn check_state(&self, parts: &request::Parts, id: &str) -> Result<(), RegistryError> {
         match query_all(parts, "_state").any(|state| state == state_of(id)) {
             true => Ok(()),
@@ -138,7 +138,7 @@ impl Registry {
         }
     }
 
-    /// Refuses a part that does not start where the last one ended.
+    /// Rejects a part that does not start where the previous one ended.
     fn check_offset(&self, parts: &request::Parts, name: &str, id: &str) -> Result<(), RegistryError> {
         let store = self.store();
         let upload = store.uploads.get(id).filter(|upload| upload.repository == name);
@@ -157,14 +157,14 @@ impl Registry {
             }
         }
         let more = parts.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0");
-        if self.options.ecr && more && upload.parts.last().is_some_and(|part| *part < ECR_PART) {
+        if self.options.ecr && more && upload.parts.last().is_some_and(|part| *part < ECR_MIN_PART) {
             let message = "Layer part is too small: all parts but the last need at least 5242880 bytes";
             return Err(RegistryError::new(400, "BLOB_UPLOAD_INVALID", message));
         }
         Ok(())
     }
 
-    /// Takes the bytes of one request as they come. What arrived before a cut is kept.
+    /// Receives the body of one request. Bytes received before the connection is closed are kept.
     async fn receive(&self, name: &str, id: &str, mut body: Body) -> Result<(), RegistryError> {
         let mut part = 0;
         let mut cut = false;
@@ -187,18 +187,22 @@ impl Registry {
             upload.parts.push(part);
         }
         match cut {
-            true => Err(RegistryError::new(400, "BLOB_UPLOAD_INVALID", "the body was cut")),
+            true => Err(RegistryError::new(
+                400,
+                "BLOB_UPLOAD_INVALID",
+                "the request body ended before it was complete",
+            )),
             false => Ok(()),
         }
     }
 
-    /// Ends an upload: what came must have the digest that was promised.
+    /// Completes an upload; the content must have the given digest.
     fn commit(&self, parts: &request::Parts, name: &str, id: &str, digest: &str) -> Answer {
         self.store_upload(name, id, digest)?;
         Ok(self.stored(parts, name, digest))
     }
 
-    /// Makes an upload a blob, if it has this digest.
+    /// Stores an upload as a blob, if it has this digest.
     pub(super) fn store_upload(&self, name: &str, id: &str, digest: &str) -> Result<(), RegistryError> {
         let upload = self.store().uploads.remove(id).ok_or_else(|| RegistryError::no_upload(id))?;
         if !is_digest(digest) {
@@ -224,7 +228,7 @@ impl Registry {
         response
     }
 
-    fn under_way(
+    fn upload_response(
         &self,
         parts: &request::Parts,
         status: u16,

@@ -1,4 +1,4 @@
-//! What the cache knows, under its lock.
+//! State of the cache, behind its lock: entries, values and in-flight requests.
 
 use std::{
     collections::HashMap,
@@ -18,41 +18,41 @@ use crate::{
     value::Stored,
 };
 
-/// What a read is answered with.
+/// The result of a read.
 pub(super) type Answer = Result<Stored, Error>;
 
-/// The canonical ARN and the version's id: their value never changes.
+/// Key of a value: the full ARN and the version id, whose value never changes.
 type Version = (String, String);
 
-/// What the cache can say of a place.
+/// Result of a cache lookup.
 pub(super) enum Found {
     Answer(Answer),
-    UnderWay(watch::Receiver<Option<Answer>>),
+    InFlight(watch::Receiver<Option<Answer>>),
     Nothing,
 }
 
-/// What a reference points at, and for how long that is trusted.
-struct Place {
-    points: Points,
-    /// When the store said it.
+/// The cached result for a reference, and how long it is fresh.
+struct Entry {
+    target: Target,
+    /// When the store returned it.
     read: Instant,
-    /// `None`: for ever, since it is a version by its id.
+    /// `None`: never expires, because the reference is to a version id or number.
     fresh_until: Option<Instant>,
     used: u64,
 }
 
-enum Points {
-    To(Arc<Held>),
-    Nowhere(Error),
+enum Target {
+    Value(Arc<CachedValue>),
+    Absent(Error),
 }
 
-/// One version's value: `values` has it once, and each place that points at it once more.
-struct Held {
+/// The value of one version. It has one `Arc` in `values`, and one in each entry that points to it.
+struct CachedValue {
     stored: Stored,
     used: AtomicU64,
 }
 
-impl Held {
+impl CachedValue {
     fn version(&self) -> Version {
         (self.stored.arn().to_owned(), self.stored.version().to_owned())
     }
@@ -62,7 +62,7 @@ impl Held {
     }
 }
 
-/// A question under way, and the flight that asks it.
+/// An in-flight request for one reference; the number identifies the batch that it is sent in.
 struct Flight {
     number: u64,
     answer: watch::Receiver<Option<Answer>>,
@@ -70,11 +70,11 @@ struct Flight {
 
 pub(super) struct State {
     options: CacheOptions,
-    places: HashMap<Reference, Place>,
-    values: HashMap<Version, Arc<Held>>,
+    entries: HashMap<Reference, Entry>,
+    values: HashMap<Version, Arc<CachedValue>>,
     flights: HashMap<Reference, Flight>,
     bytes: usize,
-    /// Counts uses and flights.
+    /// Logical clock: incremented for each use and each request.
     ticks: u64,
 }
 
@@ -82,7 +82,7 @@ impl State {
     pub(super) fn new(options: CacheOptions) -> Self {
         State {
             options,
-            places: HashMap::new(),
+            entries: HashMap::new(),
             values: HashMap::new(),
             flights: HashMap::new(),
             bytes: 0,
@@ -90,8 +90,8 @@ impl State {
         }
     }
 
-    pub(super) fn places(&self) -> usize {
-        self.places.len()
+    pub(super) fn entries(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn versions(&self) -> usize {
@@ -111,218 +111,227 @@ impl State {
         self.tick()
     }
 
-    pub(super) fn find(&mut self, place: &Reference, now: Instant) -> Found {
-        if let Some(answer) = self.fresh(place, now) {
+    pub(super) fn find(&mut self, reference: &Reference, now: Instant) -> Found {
+        if let Some(answer) = self.fresh(reference, now) {
             return Found::Answer(answer);
         }
-        match self.flights.get(place) {
-            Some(flight) => Found::UnderWay(flight.answer.clone()),
+        match self.flights.get(reference) {
+            Some(flight) => Found::InFlight(flight.answer.clone()),
             None => Found::Nothing,
         }
     }
 
-    pub(super) fn fresh(&mut self, place: &Reference, now: Instant) -> Option<Answer> {
+    pub(super) fn fresh(&mut self, reference: &Reference, now: Instant) -> Option<Answer> {
         let tick = self.tick();
-        let place = self.places.get_mut(place)?;
-        if place.fresh_until.is_some_and(|until| now >= until) {
+        let entry = self.entries.get_mut(reference)?;
+        if entry.fresh_until.is_some_and(|until| now >= until) {
             return None;
         }
-        place.used = tick;
-        match &place.points {
-            Points::To(held) => {
-                held.used.store(tick, Relaxed);
-                // While the service is down, an old value is trusted again for a little; it is stale all the same.
-                let age = now - place.read;
-                let stale = place.fresh_until.is_some() && age > self.options.fresh_for;
-                Some(Ok(held.stored.clone().with_staleness(stale.then_some(age))))
+        entry.used = tick;
+        match &entry.target {
+            Target::Value(value) => {
+                value.used.store(tick, Relaxed);
+                // While the service is unreachable, `fresh_until` of a stale value is extended; the value is still
+                // stale.
+                let age = now - entry.read;
+                let stale = entry.fresh_until.is_some() && age > self.options.fresh_for;
+                Some(Ok(value.stored.clone().with_staleness(stale.then_some(age))))
             }
-            Points::Nowhere(error) => Some(Err(error.clone())),
+            Target::Absent(error) => Some(Err(error.clone())),
         }
     }
 
-    /// A flight asks for the place. One that asked before answers its own waiters and nobody else.
-    pub(super) fn take_off(
+    /// Records an in-flight request. It replaces an older one for the same reference, which then answers only the
+    /// readers that already wait for it.
+    pub(super) fn start_flight(
         &mut self,
-        place: &Reference,
+        reference: &Reference,
         number: u64,
         answer: watch::Receiver<Option<Answer>>,
     ) {
-        self.flights.insert(place.clone(), Flight { number, answer });
+        self.flights.insert(reference.clone(), Flight { number, answer });
     }
 
-    pub(super) fn cancel(&mut self, place: &Reference, number: u64) {
-        if self.flights.get(place).is_some_and(|flight| flight.number == number) {
-            self.flights.remove(place);
+    pub(super) fn cancel(&mut self, reference: &Reference, number: u64) {
+        if self.flights.get(reference).is_some_and(|flight| flight.number == number) {
+            self.flights.remove(reference);
         }
     }
 
-    /// Takes the store's answer, and says what the readers are told.
-    pub(super) fn land(
+    /// Caches the store's answer, and returns the answer for the readers.
+    pub(super) fn finish_flight(
         &mut self,
-        place: &Reference,
+        reference: &Reference,
         number: u64,
         answer: Answer,
         force: bool,
         now: Instant,
     ) -> Answer {
-        // Overtaken by a refresh or an expiry: the answer may be from before it, and is not kept.
-        let latest = self.flights.get(place).is_some_and(|flight| flight.number == number);
-        self.cancel(place, number);
+        // Not the latest: superseded by a refresh or an expiry, so the answer may be older and is not cached.
+        let latest = self.flights.get(reference).is_some_and(|flight| flight.number == number);
+        self.cancel(reference, number);
         match answer {
-            Ok(stored) if latest => Ok(self.keep(place, stored, now)),
+            Ok(stored) if latest => Ok(self.insert(reference, stored, now)),
             Ok(stored) => Ok(stored),
             Err(error) if is_transient(&error) && !force => {
-                // A refresh may have read it meanwhile.
-                self.fresh(place, now).or_else(|| self.stale(place, now).map(Ok)).unwrap_or(Err(error))
+                // A concurrent refresh may have succeeded.
+                self.fresh(reference, now)
+                    .or_else(|| self.stale(reference, now).map(Ok))
+                    .unwrap_or(Err(error))
             }
             Err(error) if is_transient(&error) => Err(error),
             Err(error) => {
                 if latest {
-                    self.remember_absence(place, &error, now);
+                    self.insert_absent(reference, &error, now);
                 }
                 Err(error)
             }
         }
     }
 
-    fn keep(&mut self, place: &Reference, stored: Stored, now: Instant) -> Stored {
+    fn insert(&mut self, reference: &Reference, stored: Stored, now: Instant) -> Stored {
         let used = self.tick();
         let version = (stored.arn().to_owned(), stored.version().to_owned());
         let bytes = &mut self.bytes;
-        let held = self.values.entry(version).or_insert_with(|| {
-            let held = Held { stored, used: AtomicU64::new(used) };
-            *bytes += held.bytes();
-            Arc::new(held)
+        let value = self.values.entry(version).or_insert_with(|| {
+            let value = CachedValue { stored, used: AtomicU64::new(used) };
+            *bytes += value.bytes();
+            Arc::new(value)
         });
-        held.used.store(used, Relaxed);
-        let held = Arc::clone(held);
-        let stored = held.stored.clone();
-        let fresh_until = (!is_immutable(place)).then(|| now + jittered(self.options.fresh_for));
-        let new = Place { points: Points::To(held), read: now, fresh_until, used };
-        self.replace(place, new);
-        self.shrink();
+        value.used.store(used, Relaxed);
+        let value = Arc::clone(value);
+        let stored = value.stored.clone();
+        let fresh_until = (!is_immutable(reference)).then(|| now + jittered(self.options.fresh_for));
+        let new = Entry { target: Target::Value(value), read: now, fresh_until, used };
+        self.replace(reference, new);
+        self.evict();
         stored
     }
 
-    fn replace(&mut self, place: &Reference, new: Place) {
-        let old = self.places.insert(place.clone(), new);
+    fn replace(&mut self, reference: &Reference, new: Entry) {
+        let old = self.entries.insert(reference.clone(), new);
         self.release(old);
     }
 
-    fn remember_absence(&mut self, place: &Reference, error: &Error, now: Instant) {
+    fn insert_absent(&mut self, reference: &Reference, error: &Error, now: Instant) {
         let used = self.tick();
         match self.options.absent_for {
             Duration::ZERO => {
-                let old = self.places.remove(place);
+                let old = self.entries.remove(reference);
                 self.release(old);
             }
             time => {
                 let fresh_until = Some(now + jittered(time));
-                let points = Points::Nowhere(error.clone());
-                self.replace(place, Place { points, read: now, fresh_until, used });
+                let target = Target::Absent(error.clone());
+                self.replace(reference, Entry { target, read: now, fresh_until, used });
             }
         }
-        self.shrink();
+        self.evict();
     }
 
-    /// The last value, unless it is too old. The store is left alone for a little.
-    fn stale(&mut self, place: &Reference, now: Instant) -> Option<Stored> {
-        let (most_age, pause) = (self.options.most_age, self.options.fresh_for / 10);
-        let place = self.places.get_mut(place)?;
-        let Points::To(held) = &place.points else { return None };
-        let age = now - place.read;
-        if age > most_age {
+    /// The last value, unless it exceeds the maximum age. Postpones the next call to the store.
+    fn stale(&mut self, reference: &Reference, now: Instant) -> Option<Stored> {
+        let (max_age, pause) = (self.options.max_age, self.options.fresh_for / 10);
+        let entry = self.entries.get_mut(reference)?;
+        let Target::Value(value) = &entry.target else { return None };
+        let age = now - entry.read;
+        if age > max_age {
             return None;
         }
-        let left = most_age - age;
-        place.fresh_until = Some(now + jittered(pause).min(left));
-        Some(held.stored.clone().with_staleness(Some(age)))
+        let left = max_age - age;
+        entry.fresh_until = Some(now + jittered(pause).min(left));
+        Some(value.stored.clone().with_staleness(Some(age)))
     }
 
-    /// Makes the places of a secret or parameter old. What was asked about them before is not kept.
+    /// Expires the entries of a secret or parameter. Answers of requests in flight are not cached.
     pub(super) fn expire(&mut self, id: &str, now: Instant) {
-        let named: Option<Reference> = id.parse().ok();
-        let name = named.as_ref().map_or(id, Reference::name);
-        self.flights.retain(|place, _| !is_named(place, name));
-        for (place, known) in self.places.iter_mut().filter(|(place, _)| is_named(place, name)) {
-            if !is_immutable(place) {
-                known.fresh_until = Some(now);
+        let parsed: Option<Reference> = id.parse().ok();
+        let name = parsed.as_ref().map_or(id, Reference::name);
+        self.flights.retain(|reference, _| !has_name(reference, name));
+        for (reference, entry) in self.entries.iter_mut().filter(|(reference, _)| has_name(reference, name)) {
+            if !is_immutable(reference) {
+                entry.fresh_until = Some(now);
             }
         }
     }
 
     pub(super) fn clear(&mut self) {
         self.flights.clear();
-        self.places.clear();
+        self.entries.clear();
         self.values.clear();
         self.bytes = 0;
     }
 
-    /// Wipes what a place pointed at that is gone, unless another one does.
-    fn release(&mut self, place: Option<Place>) {
-        if let Some(Place { points: Points::To(held), .. }) = place
-            && Arc::strong_count(&held) == 2
+    /// Wipes the value of a removed entry, unless another entry points to it.
+    fn release(&mut self, entry: Option<Entry>) {
+        if let Some(Entry { target: Target::Value(value), .. }) = entry
+            && Arc::strong_count(&value) == 2
         {
-            self.wipe(&held.version());
+            self.wipe(&value.version());
         }
     }
 
     fn wipe(&mut self, version: &Version) {
-        if let Some(held) = self.values.remove(version) {
-            self.bytes -= held.bytes();
+        if let Some(value) = self.values.remove(version) {
+            self.bytes -= value.bytes();
         }
     }
 
-    /// Lets a quarter go, the least recently used first, when a bound is passed.
-    fn shrink(&mut self) {
-        if self.bytes > self.options.most_bytes {
-            let used = |(version, held): (&Version, &Arc<Held>)| (held.used.load(Relaxed), version.clone());
+    /// When a limit is exceeded, evicts the least recently used down to three quarters of it.
+    fn evict(&mut self) {
+        if self.bytes > self.options.max_bytes {
+            let used =
+                |(version, value): (&Version, &Arc<CachedValue>)| (value.used.load(Relaxed), version.clone());
             let mut versions: Vec<(u64, Version)> = self.values.iter().map(used).collect();
             versions.sort_unstable();
             for (_, version) in versions {
-                if self.bytes <= self.options.most_bytes / 4 * 3 {
+                if self.bytes <= self.options.max_bytes / 4 * 3 {
                     break;
                 }
                 self.wipe(&version);
             }
-            // What is wiped is held by its places alone.
-            self.places.retain(|_, place| match &place.points {
-                Points::To(held) => self.values.contains_key(&held.version()),
-                Points::Nowhere(_) => true,
+            // A removed value is still referenced by its entries.
+            self.entries.retain(|_, entry| match &entry.target {
+                Target::Value(value) => self.values.contains_key(&value.version()),
+                Target::Absent(_) => true,
             });
         }
-        if self.places.len() > self.options.most_places {
-            let mut uses: Vec<u64> = self.places.values().map(|place| place.used).collect();
+        if self.entries.len() > self.options.max_entries {
+            let mut uses: Vec<u64> = self.entries.values().map(|entry| entry.used).collect();
             uses.sort_unstable();
-            let oldest_kept = uses[self.places.len() - self.options.most_places.div_ceil(4) * 3];
-            let gone: Vec<Place> =
-                self.places.extract_if(|_, place| place.used < oldest_kept).map(|(_, place)| place).collect();
-            gone.into_iter().for_each(|place| self.release(Some(place)));
+            let oldest_kept = uses[self.entries.len() - self.options.max_entries.div_ceil(4) * 3];
+            let evicted: Vec<Entry> = self
+                .entries
+                .extract_if(|_, entry| entry.used < oldest_kept)
+                .map(|(_, entry)| entry)
+                .collect();
+            evicted.into_iter().for_each(|entry| self.release(Some(entry)));
         }
     }
 }
 
-/// What may be well again soon, so that the last value is better than none.
+/// Whether the error may be temporary, so that the last value is served instead.
 fn is_transient(error: &Error) -> bool {
     error.is_retryable() || *error.kind() == ErrorKind::Credentials
 }
 
-/// Whether the reference names a version that never changes.
-fn is_immutable(place: &Reference) -> bool {
-    match place {
+/// Whether the reference is to a version that never changes.
+fn is_immutable(reference: &Reference) -> bool {
+    match reference {
         Reference::Secret(secret) => matches!(secret.version(), SecretVersion::Id(_)),
         Reference::Parameter(parameter) => matches!(parameter.version(), ParameterVersion::Number(_)),
     }
 }
 
-/// Whether the place is of the secret or parameter with this name. An ARN's name may lack its slash, or end in what
-/// only looks like a suffix: then more grows old than must.
-fn is_named(place: &Reference, name: &str) -> bool {
+/// Whether the reference is to the secret or parameter with this name. The name in an ARN may lack its leading slash,
+/// or end in characters that only resemble a suffix; then unrelated entries may match and expire early.
+fn has_name(reference: &Reference, name: &str) -> bool {
     let name = name.trim_start_matches('/');
-    place.name().trim_start_matches('/') == name || place.arn().is_some_and(|arn| arn.resource() == name)
+    reference.name().trim_start_matches('/') == name
+        || reference.arn().is_some_and(|arn| arn.resource() == name)
 }
 
-/// Up to a fifth less, so that what was read together does not grow old together.
+/// Reduces `time` by up to a fifth, so that values that were read together do not expire together.
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(1.0 - 0.2 * fastrand::f64())
 }

@@ -1,4 +1,4 @@
-//! The AWS provider (ASCP) of the Secrets Store CSI driver: `SecretProviderClass`.
+//! Convert bindings to and from a `SecretProviderClass` of the Secrets Store CSI driver's AWS provider (ASCP).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::reference::{ParameterRef, ParameterVersion, ParseError, Reference, Se
 
 const FORM: &str = "the CSI driver";
 
-/// What a `SecretProviderClass` needs besides its bindings.
+/// Options of a `SecretProviderClass`; the bindings are given to [`print`](Self::print).
 ///
 /// ```
 /// use bp_secrets::projection::{ascp::SecretProviderClass, env};
@@ -29,34 +29,34 @@ pub struct SecretProviderClass {
 }
 
 impl SecretProviderClass {
-    /// A class of this name.
+    /// A class with this name.
     pub fn new(name: &str) -> Self {
         SecretProviderClass { name: name.to_owned(), namespace: None, failover_region: None, synced: None }
     }
 
-    /// In this namespace.
+    /// Sets the namespace.
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.to_owned());
         self
     }
 
-    /// Reads replicas in this region when the own one fails. Any 4xx of either region fails the mount.
+    /// Reads replicas in this region when the primary region fails. A 4xx response from either region fails the mount.
     pub fn failover_region(mut self, region: &str) -> Self {
         self.failover_region = Some(region.to_owned());
         self
     }
 
-    /// Keeps a `Secret` of this name with the values too, for environment variables.
+    /// Also syncs the values to a `Secret` with this name, for environment variables.
     pub fn synced(mut self, secret: &str) -> Self {
         self.synced = Some(secret.to_owned());
         self
     }
 
-    /// The object. All keys of one secret are one object, and one call.
+    /// The Kubernetes object. All keys of one secret share one entry of `objects`, and so one API call.
     ///
     /// # Errors
-    /// When one secret is asked for in two versions or one value under two names, which the provider refuses, or when
-    /// the ARNs are of more than one region.
+    /// When two versions of one secret are bound, or one whole value under two names, which the provider rejects, or
+    /// when the ARNs are in more than one region.
     pub fn print(&self, bindings: &Bindings) -> Result<Value, ProjectionError> {
         let region = region(bindings)?;
         let mut objects: BTreeMap<String, Value> = BTreeMap::new();
@@ -87,7 +87,7 @@ impl SecretProviderClass {
         }))
     }
 
-    /// The object of a reference's whole value, without aliases.
+    /// The entry of `objects` for a reference's whole value, without aliases.
     fn object(&self, reference: &Reference) -> Value {
         let mut object = json!({ "objectName": binding_id(reference) });
         match reference {
@@ -120,10 +120,10 @@ impl SecretProviderClass {
         object
     }
 
-    /// Reads a `SecretProviderClass`. Its objects may be YAML with the feature `yaml`, else JSON.
+    /// Parses a `SecretProviderClass`. Its `objects` may be JSON, or YAML with the feature `yaml`.
     ///
     /// # Errors
-    /// When it is not of the form, or a path is more than a key.
+    /// When it is not a valid class, or a `jmesPath` is not a single key.
     pub fn parse(object: &Value) -> Result<Bindings, ProjectionError> {
         let objects = parse_objects(text(object, "/spec/parameters/objects")?)?;
         let mut bindings = Vec::new();
@@ -134,7 +134,7 @@ impl SecretProviderClass {
     }
 }
 
-/// What the provider fetches it by; one class takes it once.
+/// The id that the provider fetches the reference by; unique in one class.
 fn binding_id(reference: &Reference) -> String {
     match reference {
         Reference::Secret(secret) => secret.id(),
@@ -142,20 +142,21 @@ fn binding_id(reference: &Reference) -> String {
     }
 }
 
-/// The region of the ARNs: the provider refuses those of another than its own.
+/// The region of the ARNs: the provider rejects ARNs of another region.
 fn region(bindings: &Bindings) -> Result<Option<&str>, ProjectionError> {
     let mut region = None;
     for Binding { name, reference } in bindings {
         let Some(arn) = reference.arn() else { continue };
         if *region.get_or_insert(arn.region()) != arn.region() {
-            let reason = "its region is not that of the others: one class takes one region";
+            let reason =
+                "its region differs from the others, but one class supports one region: use a second class";
             return Err(ProjectionError::not_expressible(name, FORM, reason));
         }
     }
     Ok(region)
 }
 
-/// Gives the object the binding's name: as an alias of the whole, or of one key.
+/// Adds the binding's name to the object: as alias of the whole value, or of one key.
 fn add(
     object: &mut Value,
     new: &Value,
@@ -165,11 +166,11 @@ fn add(
     for version in ["objectVersion", "objectVersionLabel"] {
         if object.get(version) != new.get(version) {
             return refused(
-                "one class takes a secret in one version: name the other by its ARN, or use a second class",
+                "one class supports one version of a secret: use the ARN for the other, or a second class",
             );
         }
     }
-    let whole = unbound(&binding_id(reference));
+    let whole = unbound_alias(&binding_id(reference));
     match reference.key() {
         Some(key) => {
             if object.get("objectAlias").is_none() {
@@ -183,7 +184,7 @@ fn add(
         }
         None => match object.get("objectAlias") {
             Some(alias) if *alias != json!(whole) => {
-                return refused("one class takes a whole value under one name: bind it once");
+                return refused("one class supports one name for a whole value: bind it once");
             }
             _ => object["objectAlias"] = json!(name),
         },
@@ -191,14 +192,15 @@ fn add(
     Ok(())
 }
 
-/// The name of the file that the provider would write a whole value to; of an ARN what follows its last colon.
+/// The name of the file that the provider writes a whole value to by default; for an ARN, the part after its last
+/// colon.
 fn file_name(id: &str) -> String {
     let name = id.rsplit(':').next().unwrap_or(id);
     name.trim_start_matches('/').replace('/', "_")
 }
 
-/// What a whole value is called that nothing is bound to, but whose keys are.
-fn unbound(id: &str) -> String {
+/// The alias of a whole value that is not bound itself, but has bound keys.
+fn unbound_alias(id: &str) -> String {
     format!("{}.whole", file_name(id))
 }
 
@@ -211,9 +213,9 @@ fn parse_objects(objects: &str) -> Result<Vec<Value>, ProjectionError> {
         return Ok(objects);
     }
     let reason = if cfg!(feature = "yaml") {
-        "is no list"
+        "is not a list"
     } else {
-        "is no list in JSON; for YAML enable the feature `yaml`"
+        "is not a list in JSON: write it as JSON, or enable the crate feature `yaml`"
     };
     Err(ProjectionError::shape("/spec/parameters/objects", reason))
 }
@@ -233,10 +235,10 @@ fn parse_object(object: &Value) -> Result<Vec<(String, Reference)>, ProjectionEr
     }
     let secret = secret(id, version, label).map_err(bad)?;
     let paths = object.get("jmesPath").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let is_bound = paths.is_empty() || field("objectAlias").is_some_and(|alias| alias != unbound(id));
+    let is_bound = paths.is_empty() || field("objectAlias").is_some_and(|alias| alias != unbound_alias(id));
     let keyed = |path: &Value| {
         let (name, path) = (text(path, "/objectAlias")?, text(path, "/path")?);
-        let reason = "its jmesPath is more than a key of the outermost object";
+        let reason = "its jmesPath is not a single top-level key";
         let key = jmes_key(path).ok_or_else(|| ProjectionError::not_expressible(name, FORM, reason))?;
         let secret = secret.clone().with_key(&key);
         let secret = secret.map_err(|source| ProjectionError::Reference { name: name.to_owned(), source })?;
@@ -252,7 +254,9 @@ fn secret(id: &str, version: Option<&str>, label: Option<&str>) -> Result<Secret
         false => SecretRef::by_name(id)?,
     };
     match (version, label) {
-        (Some(_), Some(_)) => Err(ParseError::new("a version and a version label exclude each other")),
+        (Some(_), Some(_)) => {
+            Err(ParseError::new("objectVersion and objectVersionLabel are mutually exclusive"))
+        }
         (Some(id), None) => secret.with_version_id(id),
         (None, Some(stage)) => secret.with_stage(stage),
         (None, None) => Ok(secret),
@@ -267,18 +271,18 @@ fn parameter(id: &str, selector: Option<&str>) -> Result<ParameterRef, ParseErro
     selector.map_or(Ok(parameter.clone()), |selector| parameter.with_selector(selector))
 }
 
-/// Whether JMESPath takes the key without quotes.
+/// Whether JMESPath accepts the key without quotes.
 pub(super) fn is_plain(key: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && key.chars().all(legal)
 }
 
-/// A key as a JMESPath: in quotes, with JSON's escapes, unless it is plain.
+/// A key as a JMESPath: quoted with JSON escapes, unless it is plain.
 fn jmes_path(key: &str) -> String {
     if is_plain(key) { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
 }
 
-/// The key of a JMESPath, `None` when it is more than a key.
+/// The key of a JMESPath; `None` when the path is not a single key.
 fn jmes_key(path: &str) -> Option<String> {
     match path.starts_with('"') {
         true => serde_json::from_str(path).ok(),
@@ -286,7 +290,7 @@ fn jmes_key(path: &str) -> Option<String> {
     }
 }
 
-/// The volume of a pod that mounts the class.
+/// The pod volume that mounts the class.
 pub fn volume(name: &str, class: &str) -> Value {
     let attributes = Map::from_iter([("secretProviderClass".to_owned(), json!(class))]);
     json!({

@@ -1,16 +1,16 @@
-//! Names, and the references whose values they take.
+//! Bindings of names (variables, keys, files) to references, and the errors of converting them.
 
 use std::collections::BTreeSet;
 
 use crate::reference::{ParseError, Reference};
 
-/// A name of a variable, key or file, and the reference whose value it takes.
+/// A name of a variable, key or file, and the reference that provides its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Binding {
     /// The name: letters, digits, `_`, `-` and `.`.
     pub name: String,
-    /// Where its value lives.
+    /// The reference that provides its value.
     pub reference: Reference,
 }
 
@@ -30,7 +30,7 @@ impl Bindings {
     /// Binds names to references.
     ///
     /// # Errors
-    /// When a name is empty, has other characters than letters, digits, `_`, `-`, `.`, or comes twice.
+    /// When a name is empty, has characters other than letters, digits, `_`, `-`, `.`, or is bound twice.
     pub fn new<N: Into<String>>(
         bindings: impl IntoIterator<Item = (N, Reference)>,
     ) -> Result<Self, ProjectionError> {
@@ -45,7 +45,7 @@ impl Bindings {
             if name.is_empty() || name.len() > 253 || !name.chars().all(legal) {
                 return Err(ProjectionError::Name {
                     name: name.clone(),
-                    reason: "takes letters, digits, `_`, `-` and `.`",
+                    reason: "is not valid: use 1 to 253 letters, digits, `_`, `-` and `.`",
                 });
             }
             if !names.insert(name) {
@@ -55,7 +55,7 @@ impl Bindings {
         Ok(Bindings(bindings))
     }
 
-    /// Binds names to references that are still text.
+    /// Binds names to references given as text.
     pub(super) fn parsed<'a>(
         texts: impl IntoIterator<Item = (&'a str, &'a str)>,
         parse: impl Fn(&str) -> Result<Reference, ParseError>,
@@ -72,17 +72,17 @@ impl Bindings {
         self.0.iter()
     }
 
-    /// The references in their order: what to read or check.
+    /// The references in their order, to read or check.
     pub fn references(&self) -> Vec<Reference> {
         self.0.iter().map(|binding| binding.reference.clone()).collect()
     }
 
-    /// How many there are.
+    /// The number of bindings.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no bindings.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -97,7 +97,7 @@ impl<'a> IntoIterator for &'a Bindings {
     }
 }
 
-/// Why bindings cannot be printed in a form, or parsed from it. What was parsed is not repeated but for names.
+/// Bindings cannot be printed in a format, or parsed from it. The error quotes names only, no other part of the input.
 ///
 /// ```
 /// use bp_secrets::projection::{ProjectionError, ecs, env};
@@ -109,10 +109,10 @@ impl<'a> IntoIterator for &'a Bindings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
-    /// The object is not of the form's shape.
+    /// The input does not have the structure of the format.
     #[error("{at} {reason}")]
     Shape {
-        /// Where.
+        /// The path or line.
         at: String,
         /// What is wrong there.
         reason: String,
@@ -122,26 +122,26 @@ pub enum ProjectionError {
     Name {
         /// The name.
         name: String,
-        /// Why not.
+        /// Why it cannot be bound.
         reason: &'static str,
     },
-    /// What a name is bound to is no reference.
-    #[error("{name} is bound to something that is no reference")]
+    /// The text that a name is bound to is not a valid reference.
+    #[error("the value of {name} is not a valid reference")]
     Reference {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the text.
         #[source]
         source: ParseError,
     },
-    /// The form has no words for it.
+    /// The format cannot express the reference.
     #[error("{name} cannot be written for {form}: {reason}")]
     NotExpressible {
         /// The name.
         name: String,
-        /// The form.
+        /// The format.
         form: &'static str,
-        /// Why not, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
 }

@@ -1,14 +1,13 @@
-//! The `secrets` of a container in an ECS task definition.
-
+//! Convert bindings to and from the `secrets` of a container in an ECS task definition.
 use serde_json::{Value, json};
 
 use super::{Binding, Bindings, ProjectionError, text};
 use crate::reference::Reference;
 
-/// `[{"name", "valueFrom"}]`.
+/// Prints `[{"name", "valueFrom"}]`.
 ///
 /// # Errors
-/// When a secret is named by its name: ECS takes the ARN only.
+/// When a secret is referenced by name: ECS accepts only its ARN.
 pub fn print(bindings: &Bindings) -> Result<Value, ProjectionError> {
     bindings.iter().map(print_one).collect()
 }
@@ -17,23 +16,23 @@ fn print_one(Binding { name, reference }: &Binding) -> Result<Value, ProjectionE
     if let Reference::Secret(secret) = reference
         && secret.arn().is_none()
     {
-        let reason = "ECS takes a secret by its ARN; a check or a read tells it";
+        let reason = "ECS requires the ARN of a secret: use the ARN that a check or a read returns";
         return Err(ProjectionError::not_expressible(name, "ECS", reason));
     }
     let value_from = match reference {
-        // Without the prefix that our own form may have.
+        // Without the prefix `ssm:` that `Display` may add.
         Reference::Parameter(parameter) => parameter.selected(),
         secret => secret.to_string(),
     };
     Ok(json!({ "name": name, "valueFrom": value_from }))
 }
 
-/// Reads `[{"name", "valueFrom"}]`.
+/// Parses `[{"name", "valueFrom"}]`.
 ///
 /// # Errors
-/// When it is not of that shape, or a `valueFrom` is one that ECS refuses.
+/// When it does not have that structure, or ECS would reject a `valueFrom`.
 pub fn parse(secrets: &Value) -> Result<Bindings, ProjectionError> {
-    let secrets = secrets.as_array().ok_or_else(|| ProjectionError::shape("`secrets`", "is no list"))?;
+    let secrets = secrets.as_array().ok_or_else(|| ProjectionError::shape("`secrets`", "is not a list"))?;
     let texts: Vec<(&str, &str)> = secrets
         .iter()
         .map(|secret| Ok((text(secret, "/name")?, text(secret, "/valueFrom")?)))

@@ -1,4 +1,4 @@
-//! `.env` files and environment variables, with references or with values.
+//! Convert bindings to and from `.env` files and environment variables, with references or with values.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use super::{Binding, Bindings, ProjectionError};
 use crate::{reference::Reference, value::Fetched};
 
-/// `NAME=reference` lines. They hold no secret and may be committed.
+/// Prints `NAME=reference` lines. They contain no secret and may be committed.
 ///
 /// # Errors
-/// When a name is none that a shell takes.
+/// When a name is not a valid shell variable.
 pub fn print(bindings: &Bindings) -> Result<String, ProjectionError> {
     bindings.iter().try_fold(String::new(), |mut file, Binding { name, reference }| {
         check_variable(name)?;
@@ -19,10 +19,10 @@ pub fn print(bindings: &Bindings) -> Result<String, ProjectionError> {
     })
 }
 
-/// Reads `NAME=reference` lines; blank lines, `#` comments, `export` and quotes are understood.
+/// Parses `NAME=reference` lines; blank lines, `#` comments, `export` and quotes are supported.
 ///
 /// # Errors
-/// With the number of the line when it is not of that form, and with the name when it is no reference.
+/// With the line number when a line has another format, and with the name when its value is not a valid reference.
 pub fn parse(file: &str) -> Result<Bindings, ProjectionError> {
     let mut texts: Vec<(&str, String)> = Vec::new();
     for (number, line) in file.lines().enumerate() {
@@ -34,13 +34,13 @@ pub fn parse(file: &str) -> Result<Bindings, ProjectionError> {
         let wrong = |reason: &str| ProjectionError::shape(format!("line {}", number + 1), reason);
         let (name, text) = line.split_once('=').ok_or_else(|| wrong("is not NAME=reference"))?;
         check_variable(name.trim())?;
-        texts.push((name.trim(), unquoted(text.trim()).ok_or_else(|| wrong("has a quote without its end"))?));
+        texts.push((name.trim(), unquoted(text.trim()).ok_or_else(|| wrong("has an unterminated quote"))?));
     }
     Bindings::parsed(texts.iter().map(|(name, text)| (*name, text.as_str())), str::parse)
 }
 
-/// Reads the environment: the variables that say themselves that they are references (`arn:`, `secretsmanager:`,
-/// `ssm:`); all others are left alone.
+/// Parses the environment variables whose values are references by their prefix (`arn:`, `secretsmanager:`, `ssm:`);
+/// ignores all others.
 ///
 /// ```
 /// use bp_secrets::projection::env;
@@ -52,20 +52,20 @@ pub fn parse(file: &str) -> Result<Bindings, ProjectionError> {
 /// ```
 ///
 /// # Errors
-/// With the name when what looks like a reference is none.
+/// With the name when a value with such a prefix is not a valid reference.
 pub fn from_variables<'a>(
     variables: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<Bindings, ProjectionError> {
-    let says_so = |text: &str| {
+    let has_prefix = |text: &str| {
         let service = text.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(1));
         matches!(service, Some("secretsmanager" | "ssm"))
             || text.starts_with("secretsmanager:")
             || text.starts_with("ssm:")
     };
-    Bindings::parsed(variables.into_iter().filter(|(_, text)| says_so(text)), str::parse)
+    Bindings::parsed(variables.into_iter().filter(|(_, text)| has_prefix(text)), str::parse)
 }
 
-/// The environment with references: what [`from_variables`] reads. A parameter by name gets the prefix `ssm:`.
+/// The environment variables that [`from_variables`] parses. A parameter by name gets the prefix `ssm:`.
 pub fn to_variables(bindings: &Bindings) -> Vec<(String, String)> {
     let text = |reference: &Reference| match reference {
         Reference::Parameter(parameter) if parameter.arn().is_none() => {
@@ -76,10 +76,10 @@ pub fn to_variables(bindings: &Bindings) -> Vec<(String, String)> {
     bindings.iter().map(|binding| (binding.name.clone(), text(&binding.reference))).collect()
 }
 
-/// `NAME='value'` lines with the values themselves, quoted for a POSIX shell (`set -a; . ./file`).
+/// Prints `NAME='value'` lines with the values themselves, quoted for a POSIX shell (`set -a; . ./file`).
 ///
 /// # Errors
-/// When a name is none that a shell takes, or a value is no text without NUL.
+/// When a name is not a valid shell variable, or a value is binary or contains NUL.
 pub fn print_values<'a>(
     values: impl IntoIterator<Item = (&'a str, &'a Fetched)>,
 ) -> Result<SecretString, ProjectionError> {
@@ -88,12 +88,15 @@ pub fn print_values<'a>(
         check_variable(name)?;
         match fetched.value().text().map(|text| text.expose_secret()).filter(|text| !text.contains('\0')) {
             Some(text) => texts.push((name, text)),
-            None => return Err(ProjectionError::not_expressible(name, ".env", "the value is binary")),
+            None => {
+                let reason = "the value is binary, or contains NUL";
+                return Err(ProjectionError::not_expressible(name, ".env", reason));
+            }
         }
     }
-    // Room for the worst case, four characters for a quote: a text that grows leaves unwiped copies behind.
-    let room = texts.iter().map(|(name, text)| name.len() + 4 * text.len() + 4).sum();
-    let mut file = Zeroizing::new(String::with_capacity(room));
+    // Capacity for the worst case (a quote takes four characters): a reallocation would leave unwiped copies.
+    let capacity = texts.iter().map(|(name, text)| name.len() + 4 * text.len() + 4).sum();
+    let mut file = Zeroizing::new(String::with_capacity(capacity));
     for (name, text) in texts {
         file.push_str(name);
         file.push('=');
@@ -110,12 +113,12 @@ fn check_variable(name: &str) -> Result<(), ProjectionError> {
         true => Ok(()),
         false => Err(ProjectionError::Name {
             name: name.chars().filter(|c| legal(*c)).take(40).collect(),
-            reason: "is none that a shell takes: letters, digits and `_`, no digit first",
+            reason: "is not a valid shell variable: use letters, digits and `_`, not starting with a digit",
         }),
     }
 }
 
-/// As it is when it is plain, else in single quotes.
+/// The text unchanged when it is plain, otherwise in single quotes.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+,=".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
@@ -124,7 +127,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Takes quotes off; `None` when one has no end.
+/// Removes quotes; `None` when a quote is unterminated.
 fn unquoted(text: &str) -> Option<String> {
     match text.chars().next() {
         Some(quote @ ('\'' | '"')) => {

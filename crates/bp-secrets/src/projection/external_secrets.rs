@@ -1,4 +1,5 @@
-//! External Secrets Operator: `ExternalSecret` and `ClusterSecretStore` (`external-secrets.io/v1`).
+//! Convert bindings to and from `ExternalSecret` and `ClusterSecretStore` of External Secrets Operator
+//! (`external-secrets.io/v1`).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::reference::{ParameterRef, ParseError, Reference, SecretRef, SecretVer
 const FORM: &str = "External Secrets Operator";
 const VERSION: &str = "external-secrets.io/v1";
 
-/// What an `ExternalSecret` needs besides its bindings.
+/// Options of an `ExternalSecret`; the bindings are given to [`print`](Self::print).
 ///
 /// ```
 /// use bp_secrets::projection::{env, external_secrets::ExternalSecret};
@@ -35,8 +36,8 @@ pub struct ExternalSecret {
 }
 
 impl ExternalSecret {
-    /// An `ExternalSecret`, and the `Secret` that it makes, of this name; its `ClusterSecretStore`s are
-    /// `aws-secrets-manager` and `aws-parameter-store`.
+    /// An `ExternalSecret` with this name, which is also the name of its target `Secret`. Its `ClusterSecretStore`s
+    /// default to `aws-secrets-manager` and `aws-parameter-store`.
     pub fn new(name: &str) -> Self {
         ExternalSecret {
             name: name.to_owned(),
@@ -49,38 +50,38 @@ impl ExternalSecret {
         }
     }
 
-    /// In this namespace.
+    /// Sets the namespace.
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.to_owned());
         self
     }
 
-    /// The names of the `ClusterSecretStore`s for Secrets Manager and for Parameter Store.
+    /// Sets the names of the `ClusterSecretStore`s for Secrets Manager and for Parameter Store.
     pub fn stores(mut self, secrets_manager: &str, parameter_store: &str) -> Self {
         (self.secrets_store, self.parameters_store) = (secrets_manager.into(), parameter_store.into());
         self
     }
 
-    /// Makes the `Secret` immutable: a changed value needs another name, and with it a roll-out.
+    /// Makes the `Secret` immutable: a changed value requires a `Secret` with another name, and so a rollout.
     pub fn immutable(mut self) -> Self {
         self.immutable = true;
         self
     }
 
-    /// Adds a key whose value is made of the bound values: a Go template, engine v2, in which `{{ .NAME }}` is the value
-    /// of NAME. With a template the `Secret` has the templates' keys only.
+    /// Adds a key whose value is a Go template (engine v2), in which `{{ .NAME }}` is the bound value of NAME. With
+    /// templates, the `Secret` has only the templates' keys.
     pub fn template(mut self, key: &str, text: &str) -> Self {
         self.templates.insert(key.to_owned(), text.to_owned());
         self
     }
 
-    /// Takes every key of the JSON object that the reference stands for (`dataFrom`), under its own name.
+    /// Extracts every key of the reference's JSON object under its own name (`dataFrom`).
     pub fn extract(mut self, reference: Reference) -> Self {
         self.extracts.push(reference);
         self
     }
 
-    /// The object.
+    /// The Kubernetes object.
     pub fn print(&self, bindings: &Bindings) -> Value {
         let data: Vec<Value> = bindings.iter().map(|binding| self.entry(binding)).collect();
         let mut target = json!({ "name": self.name, "creationPolicy": "Owner" });
@@ -111,7 +112,7 @@ impl ExternalSecret {
         json!({ "secretKey": name, "remoteRef": remote, "sourceRef": source })
     }
 
-    /// What to fetch, and from which store.
+    /// The `remoteRef` and `sourceRef` of a reference.
     fn remote(&self, reference: &Reference) -> (Value, Value) {
         let mut remote = json!({});
         let store = match reference {
@@ -135,16 +136,16 @@ impl ExternalSecret {
                 &self.parameters_store
             }
         };
-        // The store stands at each entry: one object may take from both services.
+        // Each entry has its own store: one object may read from both services.
         (remote, json!({ "storeRef": { "kind": "ClusterSecretStore", "name": store } }))
     }
 
-    /// Reads an `ExternalSecret` whose `Secret` has the bound names with their values. `service` says which service a
-    /// store of this name is for.
+    /// Parses an `ExternalSecret` whose `Secret` has the bound names with their unchanged values. `service` returns the
+    /// service of a store by the store's name.
     ///
     /// # Errors
-    /// When it is not of the form, a store is not known, a property is a path that is more than a key, or the values are
-    /// decoded or made by a template, or their names come from the values themselves (`dataFrom`).
+    /// When it is not a valid `ExternalSecret`, a store is unknown, a property is not a single key, the values are
+    /// decoded or rendered by a template, or the names come from the values themselves (`dataFrom`).
     pub fn parse(
         object: &Value,
         service: impl Fn(&str) -> Option<Service>,
@@ -154,24 +155,24 @@ impl ExternalSecret {
         if has("/spec/dataFrom") {
             return refuse(
                 "/spec/dataFrom",
-                "takes the names from the values themselves, so they cannot be bound",
+                "takes the names from the values, so they cannot be bound: list them in `data`",
             );
         }
         for at in ["/spec/target/template/data", "/spec/target/template/templateFrom"] {
             if has(at) {
-                return refuse(at, "makes other values of those that are fetched, so they cannot be bound");
+                return refuse(at, "renders the fetched values into other values, so they cannot be bound");
             }
         }
         let reader = Reader { object, service: &service };
         Bindings::new(reader.data()?)
     }
 
-    /// Every reference of an `ExternalSecret`, for checks and permissions: also those whose keys it takes under their
-    /// own names, and those that a template is made of.
+    /// Every reference of an `ExternalSecret`, for checks and permissions, including those in `dataFrom` and those that
+    /// a template uses.
     ///
     /// # Errors
-    /// When it is not of the form, a store is not known, a property is more than a key, or it takes what cannot be
-    /// referred to: whatever is found by a name or tag, and what a generator makes.
+    /// When it is not a valid `ExternalSecret`, a store is unknown, a property is not a single key, or `dataFrom` uses
+    /// `find` or a generator, for which there is no reference.
     pub fn references(
         object: &Value,
         service: impl Fn(&str) -> Option<Service>,
@@ -195,14 +196,14 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// An object that is read, and which service its stores are for.
+/// An object to parse, and the services of its stores.
 struct Reader<'a> {
     object: &'a Value,
     service: &'a dyn Fn(&str) -> Option<Service>,
 }
 
 impl Reader<'_> {
-    /// Names and references of `data`.
+    /// The names and references of `data`.
     fn data(&self) -> Result<Vec<(String, Reference)>, ProjectionError> {
         let entry = |entry: &Value| {
             let name = text(entry, "/secretKey")?;
@@ -217,35 +218,37 @@ impl Reader<'_> {
         let Some(all) = self.object.pointer("/spec/dataFrom").filter(|value| !is_empty(value)) else {
             return Ok(Vec::new());
         };
-        let all = all.as_array().ok_or_else(|| ProjectionError::shape("/spec/dataFrom", "is no list"))?;
+        let all = all.as_array().ok_or_else(|| ProjectionError::shape("/spec/dataFrom", "is not a list"))?;
         let extract = |entry: &Value| match entry.get("extract") {
             Some(remote) => self.reference("dataFrom", remote, entry),
             None => {
-                let reason = "takes what is found or generated, to which nothing refers: name it in `extract` or `data`";
+                let reason =
+                    "uses `find` or a generator, for which there is no reference: use `extract` or `data`";
                 Err(ProjectionError::shape("/spec/dataFrom", reason))
             }
         };
         all.iter().map(extract).collect()
     }
 
-    /// What `remote` of `entry` stands for. `name` is what it is called in messages.
+    /// The reference in `remote` of `entry`. Error messages call it `name`.
     fn reference(&self, name: &str, remote: &Value, entry: &Value) -> Result<Reference, ProjectionError> {
         let refuse = |reason: String| ProjectionError::not_expressible(name, FORM, reason);
         let default = self.object.pointer("/spec/secretStoreRef/name");
         let store = entry.pointer("/sourceRef/storeRef/name").or(default).and_then(Value::as_str);
-        let store = store.ok_or_else(|| refuse("it names no store".into()))?;
+        let store =
+            store.ok_or_else(|| refuse("it has no `storeRef`, and there is no `secretStoreRef`".into()))?;
         let service =
-            (self.service)(store).ok_or_else(|| refuse(format!("the store {store:?} is not known")))?;
+            (self.service)(store).ok_or_else(|| refuse(format!("the store {store:?} is unknown")))?;
         for (field, usual) in [("decodingStrategy", "None"), ("metadataPolicy", "None")] {
             if remote.get(field).and_then(Value::as_str).is_some_and(|value| value != usual) {
-                return Err(refuse(format!("its {field} makes something else of the value")));
+                return Err(refuse(format!("its {field} changes the value")));
             }
         }
         let field = |field: &str| remote.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
         let key = field("key")
-            .ok_or_else(|| ProjectionError::shape("/remoteRef/key", "is not there, or no text"))?;
+            .ok_or_else(|| ProjectionError::shape("/remoteRef/key", "is missing or not a string"))?;
         let property = field("property").map(|path| {
-            let reason = "its property is a path or query, and only a key of the outermost object has a name elsewhere";
+            let reason = "its property is a path or query, but only a single top-level key is supported";
             gjson_key(path).ok_or_else(|| refuse(reason.into()))
         });
         reference(service, key, property.transpose()?.as_deref(), field("version"))
@@ -265,7 +268,7 @@ fn reference(
             false => ParameterRef::by_name(key)?,
         };
         if property.is_some() {
-            return Err(ParseError::new("a property of a parameter has no name elsewhere"));
+            return Err(ParseError::new("a property of a parameter is not supported"));
         }
         return version.map_or(Ok(parameter.clone()), |v| parameter.with_selector(v)).map(Reference::from);
     }
@@ -284,7 +287,8 @@ fn reference(
     Ok(Reference::from(secret))
 }
 
-/// A `ClusterSecretStore` for one service in one region, which reads with a service account's role.
+/// A `ClusterSecretStore` for one service in one region, which reads with the IAM role of a service account, given as
+/// namespace and name.
 pub fn cluster_store(name: &str, service: Service, region: &str, service_account: (&str, &str)) -> Value {
     let service = match service {
         Service::SecretsManager => "SecretsManager",
@@ -303,10 +307,10 @@ pub fn cluster_store(name: &str, service: Service, region: &str, service_account
     })
 }
 
-/// The name and service of a `ClusterSecretStore` or `SecretStore`: what [`ExternalSecret::parse`] asks for.
+/// The name and service of a `ClusterSecretStore` or `SecretStore`, for [`ExternalSecret::parse`].
 ///
 /// # Errors
-/// When it is not one for AWS.
+/// When it is not a store for AWS.
 pub fn parse_store(object: &Value) -> Result<(String, Service), ProjectionError> {
     let service = match text(object, "/spec/provider/aws/service")? {
         "SecretsManager" => Service::SecretsManager,
@@ -314,20 +318,20 @@ pub fn parse_store(object: &Value) -> Result<(String, Service), ProjectionError>
         _ => {
             return Err(ProjectionError::shape(
                 "/spec/provider/aws/service",
-                "is neither of the two that hold secrets",
+                "is neither `SecretsManager` nor `ParameterStore`",
             ));
         }
     };
     Ok((text(object, "/metadata/name")?.to_owned(), service))
 }
 
-/// A key as a gjson path: whatever could be syntax is escaped.
+/// A key as a gjson path: characters that may be syntax are escaped.
 fn gjson_path(key: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '/');
     key.chars().flat_map(|c| (!plain(c)).then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// The key of a gjson path, `None` when it is more than a key.
+/// The key of a gjson path; `None` when the path is not a single key.
 fn gjson_key(path: &str) -> Option<String> {
     let mut key = String::new();
     let mut chars = path.chars();

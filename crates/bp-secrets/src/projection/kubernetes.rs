@@ -1,4 +1,4 @@
-//! Kubernetes' own objects: a `ConfigMap` of references, a `Secret` of values, a service account with its IAM role.
+//! Kubernetes objects: a `ConfigMap` of references, a `Secret` of values, a service account with an IAM role (IRSA).
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{SecretString, zeroize::Zeroizing};
@@ -7,30 +7,30 @@ use serde_json::{Map, Value, json};
 use super::{Bindings, ProjectionError, metadata, text};
 use crate::{reference::Reference, value::Fetched};
 
-/// The annotation of a `Secret` that says where its values came from.
+/// The annotation of a `Secret` that contains the references of its values.
 pub const REFERENCES: &str = "bp-secrets/references";
 
-/// A `ConfigMap` whose data are references: for programs that read the values themselves. It holds no secret.
+/// A `ConfigMap` of references, for programs that read the values themselves. It contains no secret.
 pub fn config_map(name: &str, namespace: Option<&str>, bindings: &Bindings) -> Value {
     let data: Map<String, Value> =
         bindings.iter().map(|b| (b.name.clone(), json!(b.reference.to_string()))).collect();
     json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(name, namespace), "data": data })
 }
 
-/// Reads the references of a `ConfigMap`.
+/// Parses the references of a `ConfigMap`.
 ///
 /// # Errors
-/// When it has no data, or one of them is no reference.
+/// When it has no data, or a value is not a valid reference.
 pub fn parse_config_map(object: &Value) -> Result<Bindings, ProjectionError> {
     let data = object.pointer("/data").and_then(Value::as_object);
-    let data = data.ok_or_else(|| ProjectionError::shape("/data", "is not there"))?;
+    let data = data.ok_or_else(|| ProjectionError::shape("/data", "is missing or not an object"))?;
     Bindings::parsed(data.iter().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?))), str::parse)
 }
 
-/// The manifest of a `Secret` with the values themselves, and with an annotation that says where they came from.
+/// The manifest of a `Secret` with the values themselves, and with their references in an annotation.
 ///
 /// # Errors
-/// When a name is none that a `Secret` takes, or comes twice.
+/// When a name is not a valid key of a `Secret`, or is bound twice.
 pub fn secret<'a>(
     name: &str,
     namespace: Option<&str>,
@@ -45,11 +45,11 @@ pub fn secret<'a>(
     let head =
         json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata }).to_string();
 
-    // Written by hand, in one piece of memory that is wiped: the names are checked, base64 needs no escape.
+    // Serialised by hand into one allocation that is wiped. The names are validated, so nothing has to be escaped.
     let encoded =
         |fetched: &Fetched| base64::encoded_len(fetched.value().expose_bytes().len(), true).unwrap_or(0);
-    let room: usize = values.iter().map(|(name, _, fetched)| name.len() + encoded(fetched) + 6).sum();
-    let mut object = Zeroizing::new(String::with_capacity(head.len() + room + 16));
+    let size: usize = values.iter().map(|(name, _, fetched)| name.len() + encoded(fetched) + 6).sum();
+    let mut object = Zeroizing::new(String::with_capacity(head.len() + size + 16));
     object.push_str(&head[..head.len() - 1]);
     object.push_str(",\"data\":{");
     for (at, (name, _, fetched)) in values.iter().enumerate() {
@@ -63,21 +63,22 @@ pub fn secret<'a>(
     Ok(SecretString::from(object.as_str()))
 }
 
-/// Reads from a `Secret` where its values came from. The values are not looked at.
+/// Parses the references in the annotation of a `Secret`. The values are not read.
 ///
 /// # Errors
-/// When it does not say it.
+/// When the annotation is missing or invalid.
 pub fn parse_secret(object: &Value) -> Result<Bindings, ProjectionError> {
     let annotation = text(object, "/metadata/annotations/bp-secrets~1references")?;
-    let references: Map<String, Value> = serde_json::from_str(annotation)
-        .map_err(|_| ProjectionError::shape(format!("the annotation {REFERENCES}"), "is no JSON object"))?;
+    let references: Map<String, Value> = serde_json::from_str(annotation).map_err(|_| {
+        ProjectionError::shape(format!("the annotation {REFERENCES}"), "is not a JSON object")
+    })?;
     Bindings::parsed(
         references.iter().filter_map(|(name, text)| Some((name.as_str(), text.as_str()?))),
         str::parse,
     )
 }
 
-/// A service account that assumes an IAM role (IRSA): what External Secrets Operator and the CSI driver read with.
+/// A service account that assumes an IAM role (IRSA), with which External Secrets Operator and the CSI driver read.
 pub fn service_account(name: &str, namespace: Option<&str>, role_arn: &str) -> Value {
     let mut metadata = metadata(name, namespace);
     metadata["annotations"] = json!({ "eks.amazonaws.com/role-arn": role_arn });

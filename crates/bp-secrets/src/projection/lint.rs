@@ -1,4 +1,4 @@
-//! What will surprise whoever has the bindings rendered by somebody else.
+//! Warnings about bindings that ECS, External Secrets Operator or the CSI driver render in an unexpected way.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     value::Kind,
 };
 
-/// Who turns the references into values.
+/// The program that resolves the references to values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Renderer {
@@ -23,17 +23,17 @@ pub enum Renderer {
     Ascp,
 }
 
-/// A lint, and the name that it is about.
+/// A lint and the name that it applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Warning {
     /// The bound name.
     pub name: String,
-    /// What will surprise.
+    /// The lint.
     pub lint: Lint,
 }
 
-/// Looks at the references alone; what their values do is told by [`Lint::of`] and by a [`check`](crate::check()).
+/// Returns the warnings about the references. For warnings about values see [`Lint::of`] and [`check`](crate::check()).
 ///
 /// ```
 /// use bp_secrets::projection::{Renderer, env, lint};
@@ -49,10 +49,10 @@ pub fn lint(renderer: Renderer, bindings: &Bindings) -> Vec<Warning> {
     }
     let mut warnings = Vec::new();
     for Binding { name, reference } in bindings {
-        // Told once, at the first of them.
+        // Reported once, for the first of the keys.
         let keys = keys.remove(&reference.whole()).filter(|keys| *keys > 1);
         let many = keys.filter(|_| renderer == Renderer::Ecs).map(|keys| Lint::ManyCalls { keys });
-        let odd = match (renderer, reference) {
+        let other = match (renderer, reference) {
             (Renderer::Ecs, Reference::Parameter(p)) if *p.version() != ParameterVersion::Latest => {
                 Some(Lint::Selector)
             }
@@ -64,7 +64,7 @@ pub fn lint(renderer: Renderer, bindings: &Bindings) -> Vec<Warning> {
             }
             _ => None,
         };
-        let lints = many.into_iter().chain(odd);
+        let lints = many.into_iter().chain(other);
         warnings.extend(lints.map(|lint| Warning { name: name.clone(), lint }));
     }
     warnings
@@ -75,7 +75,7 @@ fn lacks_suffix(arn: &Arn) -> bool {
 }
 
 impl Lint {
-    /// What a renderer makes of a kind of value otherwise than it stands.
+    /// The lint for a kind of value that the renderer does not render as it is stored.
     pub fn of(renderer: Renderer, kind: Kind) -> Option<Self> {
         match (renderer, kind) {
             (_, Kind::Text) | (Renderer::ExternalSecrets, _) => None,

@@ -1,9 +1,10 @@
-//! What others call a reference: ECS, External Secrets Operator, the Secrets Store CSI driver, Kubernetes, `.env`.
+//! Convert references to the formats of ECS, External Secrets Operator, the Secrets Store CSI driver, Kubernetes and
+//! `.env` files.
 //!
-//! Each module prints [`Bindings`] (names of variables, and the references whose values they take) into one form and
-//! parses them back. Forms that hold values return secret text; all others hold references only. Objects are JSON,
-//! which every reader of YAML takes: `kubectl apply -f` among them. What will surprise whoever uses the form is told by
-//! [`lint`].
+//! Each module prints [`Bindings`] (names of variables, and the references that provide their values) in one format and
+//! parses them. Formats with values return a `SecretString`; all others contain references only. Objects are JSON,
+//! which every YAML parser reads, such as that of `kubectl apply -f`. [`lint`] warns about references that a format
+//! handles in an unexpected way.
 //!
 //! ```
 //! use bp_secrets::projection::{Bindings, ecs, env};
@@ -35,25 +36,25 @@ pub use self::{
     lint::{Renderer, Warning, lint},
 };
 
-/// Reads an object from YAML or JSON text.
+/// Parses an object from YAML or JSON text.
 ///
 /// # Errors
-/// When it is neither. The text is not repeated.
+/// When it is neither. The error does not quote the text.
 #[cfg(feature = "yaml")]
 pub fn from_yaml(text: &str) -> Result<Value, ProjectionError> {
-    serde_saphyr::from_str(text).map_err(|_| ProjectionError::shape("the text", "is no YAML"))
+    serde_saphyr::from_str(text).map_err(|_| ProjectionError::shape("the text", "is not valid YAML"))
 }
 
-/// The text at a path of an object.
+/// The string at a JSON pointer of an object.
 fn text<'a>(object: &'a Value, pointer: &'static str) -> Result<&'a str, ProjectionError> {
     let found = object.pointer(pointer).and_then(Value::as_str);
-    found.ok_or_else(|| ProjectionError::shape(pointer, "is not there, or no text"))
+    found.ok_or_else(|| ProjectionError::shape(pointer, "is missing or not a string"))
 }
 
-/// The list at a path of an object.
+/// The list at a JSON pointer of an object.
 fn list<'a>(object: &'a Value, pointer: &'static str) -> Result<&'a [Value], ProjectionError> {
     let found = object.pointer(pointer).and_then(Value::as_array);
-    found.map(Vec::as_slice).ok_or_else(|| ProjectionError::shape(pointer, "is not there, or no list"))
+    found.map(Vec::as_slice).ok_or_else(|| ProjectionError::shape(pointer, "is missing or not a list"))
 }
 
 /// `metadata` of a Kubernetes object.

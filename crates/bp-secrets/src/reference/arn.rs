@@ -1,10 +1,10 @@
-//! Amazon resource names of secrets and parameters.
+//! Amazon Resource Names (ARNs) of secrets and parameters.
 
 use std::fmt;
 
 use super::parse::{ParseError, part};
 
-/// The service that an [`Arn`] names.
+/// The service of an [`Arn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Service {
@@ -23,7 +23,7 @@ impl Service {
         }
     }
 
-    /// What stands in front of the resource's name.
+    /// The prefix of the resource's name in an ARN.
     fn prefix(self) -> &'static str {
         match self {
             Service::SecretsManager => "secret:",
@@ -32,7 +32,7 @@ impl Service {
     }
 }
 
-/// The ARN of a secret or parameter, without the fields that a reference adds behind it.
+/// The ARN of a secret or parameter, without the fields that a reference appends.
 ///
 /// ```
 /// use bp_secrets::Reference;
@@ -51,13 +51,13 @@ pub struct Arn {
 }
 
 impl Arn {
-    /// Splits `text` into the ARN and what follows the resource's name behind a colon.
+    /// Splits `text` into the ARN and the fields that follow the resource's name after a colon.
     pub(super) fn parse(text: &str) -> Result<(Self, Option<&str>), ParseError> {
         let mut fields = text.splitn(6, ':').skip(1);
         let mut next = || fields.next().unwrap_or_default();
         let (partition, service, region, account, resource) = (next(), next(), next(), next(), next());
         if partition != "aws" && !partition.starts_with("aws-") {
-            return Err(ParseError::new("the ARN's partition is none of AWS's, such as `aws`"));
+            return Err(ParseError::new("the ARN's partition is not an AWS partition, such as `aws`"));
         }
         let service = match service {
             "secretsmanager" => Service::SecretsManager,
@@ -102,17 +102,17 @@ impl Arn {
         self.service
     }
 
-    /// The region that it lives in.
+    /// The region of the resource.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The account that owns it.
+    /// The account that owns the resource.
     pub fn account(&self) -> &str {
         &self.account
     }
 
-    /// The name as the ARN has it: a secret's with its suffix, a parameter's without its leading slash.
+    /// The name as in the ARN: a secret's with its random suffix, a parameter's without its leading slash.
     pub fn resource(&self) -> &str {
         &self.resource
     }

@@ -1,4 +1,4 @@
-//! References: where a value lives, never the value.
+//! Parse and print references to secrets and parameters: ARNs, names, JSON keys, stages, versions and labels.
 
 mod arn;
 mod parameter;
@@ -15,10 +15,10 @@ pub use self::{
     secret::{SecretRef, SecretVersion},
 };
 
-/// A value in Secrets Manager or in Parameter Store.
+/// A reference to a value in Secrets Manager or Parameter Store; never the value itself.
 ///
-/// It is parsed from what stands in an ECS task definition's `secrets[].valueFrom`, and from two more forms for what
-/// ECS cannot write: `secretsmanager:<name>[:<key>:<stage>:<version id>]` and `ssm:<name>[:<version or label>]`.
+/// It is parsed from the `secrets[].valueFrom` syntax of ECS task definitions, and from two more forms for references
+/// that ECS cannot express: `secretsmanager:<name>[:<key>:<stage>:<version id>]` and `ssm:<name>[:<version or label>]`.
 /// [`Display`](fmt::Display) prints a form that parses to the same reference.
 ///
 /// ```
@@ -43,10 +43,10 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Parses exactly what ECS takes as `valueFrom`: a secret's ARN with its fields, a parameter's name or ARN.
+    /// Parses exactly what ECS accepts as `valueFrom`: a secret's ARN with its fields, a parameter's name or ARN.
     ///
     /// # Errors
-    /// When ECS would refuse the text, or a task with it would not start.
+    /// When ECS would reject the text, or a task with it would not start.
     pub fn from_value_from(text: &str) -> Result<Self, ParseError> {
         if text.starts_with("arn:") {
             return match Arn::parse(text)? {
@@ -59,7 +59,7 @@ impl Reference {
         ParameterRef::from_text(text).map(Reference::Parameter)
     }
 
-    /// The same place without a JSON key: what one call to the store reads.
+    /// The reference without its JSON key: to the whole value, which one call to the store reads.
     pub fn whole(&self) -> Self {
         match self {
             Reference::Secret(secret) => Reference::Secret(secret.clone().without_key()),
@@ -67,7 +67,7 @@ impl Reference {
         }
     }
 
-    /// The key of the JSON object that is asked for.
+    /// The JSON key, if the reference is to one key of the value.
     pub fn key(&self) -> Option<&str> {
         match self {
             Reference::Secret(secret) => secret.key(),
@@ -75,7 +75,7 @@ impl Reference {
         }
     }
 
-    /// The ARN, when the reference has one: a name lives wherever the client looks.
+    /// The ARN, if the reference has one; a name is resolved in the account and region of the client.
     pub fn arn(&self) -> Option<&Arn> {
         match self {
             Reference::Secret(secret) => secret.arn(),
@@ -83,7 +83,7 @@ impl Reference {
         }
     }
 
-    /// The name: of a secret without the six characters that Secrets Manager added to its ARN.
+    /// The name; for a secret, without the random suffix that Secrets Manager adds to its ARN.
     pub fn name(&self) -> &str {
         match self {
             Reference::Secret(secret) => secret.name(),
@@ -155,7 +155,7 @@ mod tests {
     const SECRET: &str = "arn:aws:secretsmanager:eu-central-1:111111111111:secret:prod/db-AbCdEf";
 
     #[test]
-    fn every_value_from_form_prints_back() {
+    fn every_value_from_form_round_trips() {
         for text in [
             SECRET.to_owned(),
             format!("{SECRET}:password::"),
@@ -178,44 +178,44 @@ mod tests {
     }
 
     #[test]
-    fn empty_fields_are_the_bare_secret() {
+    fn empty_fields_parse_to_the_whole_secret() {
         let bare = Reference::from_value_from(&format!("{SECRET}:::")).unwrap();
         assert_eq!(bare.to_string(), SECRET);
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn rejects_invalid_references_with_the_reason() {
         let id = "9d4cb84b-ad69-40c0-a0ab-cead36b967e8";
         for (text, reason) in [
-            (String::new(), "it is empty"),
-            (format!("{SECRET}:password"), "2 fields behind `secret:`"),
-            (format!("{SECRET}:password:"), "3 fields behind `secret:`"),
-            (format!("{SECRET}:a:b:{id}:d"), "5 fields behind `secret:`"),
-            (format!("{SECRET}:a:AWSCURRENT:{id}"), "exclude each other"),
+            (String::new(), "is empty"),
+            (format!("{SECRET}:password"), "2 fields after `secret:`"),
+            (format!("{SECRET}:password:"), "3 fields after `secret:`"),
+            (format!("{SECRET}:a:b:{id}:d"), "5 fields after `secret:`"),
+            (format!("{SECRET}:a:AWSCURRENT:{id}"), "mutually exclusive"),
             (format!("{SECRET}:::short"), "32 to 64 characters"),
             ("arn:aws:secretsmanager:eu-central-1:1234:secret:a".into(), "12 digits"),
             ("arn:aws:secretsmanager::111111111111:secret:a".into(), "no region"),
             ("arn:aws:s3:::bucket".into(), "`secretsmanager` or `ssm`"),
             ("arn:aws:secretsmanager:eu-central-1:111111111111:a".into(), "`secret:<name>`"),
-            ("arn:aws:secretsmanager:eu-central-1:111111111111:secret:".into(), "it is empty"),
+            ("arn:aws:secretsmanager:eu-central-1:111111111111:secret:".into(), "is empty"),
             ("arn:aws:ssm:eu-central-1:111111111111:document/a".into(), "`parameter/<name>`"),
-            ("a/b".into(), "begins with a slash"),
-            ("/a//b".into(), "between two slashes"),
+            ("a/b".into(), "start with a slash"),
+            ("/a//b".into(), "empty segment"),
             ("/a:3:4".into(), "one version or label"),
-            ("/a:".into(), "behind the colon"),
-            ("/a:0".into(), "counted from 1"),
-            ("/a:3blue".into(), "begins with a digit"),
+            ("/a:".into(), "after the colon"),
+            ("/a:0".into(), "start at 1"),
+            ("/a:3blue".into(), "starts with a digit"),
             ("ssm-thing".into(), "reserved"),
-            ("pass word".into(), "a character"),
+            ("pass word".into(), "character 5"),
         ] {
             let error = Reference::from_value_from(&text).expect_err(&text).to_string();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }
 
-    /// Whoever puts the secret itself where a reference belongs must not read it in a log.
+    /// When a secret value is given instead of a reference, it must not appear in logs.
     #[test]
-    fn an_error_does_not_repeat_what_may_be_a_secret() {
+    fn errors_do_not_quote_the_input() {
         let error = "hunter2 canary!".parse::<Reference>().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
     }
@@ -270,12 +270,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_parses_to_the_same(reference in prop_oneof![secrets(), parameters()]) {
+        fn printed_references_parse_to_the_same(reference in prop_oneof![secrets(), parameters()]) {
             prop_assert_eq!(reference.to_string().parse::<Reference>().unwrap(), reference);
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC*") {
+        fn parsing_never_panics(text in "\\PC*") {
             let _ = text.parse::<Reference>();
             let _ = format!("arn:aws:ssm:{text}").parse::<Reference>();
             let _ = format!("{SECRET}:{text}").parse::<Reference>();

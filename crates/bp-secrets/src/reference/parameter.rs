@@ -1,4 +1,4 @@
-//! References to Parameter Store.
+//! References to AWS Systems Manager Parameter Store.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use super::{
     parse::{ParseError, part},
 };
 
-/// Which version of a parameter.
+/// A version of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum ParameterVersion {
-    /// The latest.
+    /// The latest version.
     #[default]
     Latest,
-    /// The one with this number; it never changes.
+    /// The version with this number; it never changes.
     Number(u64),
-    /// The one that has this label.
+    /// The version with this label.
     Label(String),
 }
 
@@ -26,7 +26,7 @@ enum Id {
     Arn(Arn),
 }
 
-/// A parameter of Systems Manager Parameter Store.
+/// A reference to a parameter of Systems Manager Parameter Store.
 ///
 /// ```
 /// use bp_secrets::reference::ParameterRef;
@@ -45,7 +45,7 @@ impl ParameterRef {
     /// The parameter with this name, in the account and region of the client that reads it.
     ///
     /// # Errors
-    /// When the name is not one that Parameter Store takes.
+    /// When the name is not a valid parameter name.
     pub fn by_name(name: &str) -> Result<Self, ParseError> {
         check_name(name)?;
         Ok(ParameterRef { id: Id::Name(name.to_owned()), version: ParameterVersion::Latest })
@@ -59,29 +59,31 @@ impl ParameterRef {
         match Arn::parse(arn)? {
             (arn, None) if arn.service() == Service::Ssm => Self::from_arn(arn, None),
             (_, Some(_)) => {
-                Err(ParseError::new("a selector follows the ARN: parse the whole as a Reference"))
+                Err(ParseError::new("a version or label follows the ARN: parse the text as a Reference"))
             }
             _ => Err(ParseError::new("it is the ARN of a secret, not of a parameter")),
         }
     }
 
-    /// The version that a selector names: a number or a label.
+    /// Sets the version by a selector: a version number or a label.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When the selector is neither.
     pub fn with_selector(mut self, selector: &str) -> Result<Self, ParseError> {
         self.version = match selector.parse::<u64>() {
-            Ok(0) => return Err(ParseError::new("the version: they are counted from 1")),
+            Ok(0) => return Err(ParseError::new("the version is 0, but versions start at 1")),
             Ok(number) => ParameterVersion::Number(number),
             Err(_) => {
                 if selector.is_empty() {
-                    return Err(ParseError::new("there is no version or label behind the colon"));
+                    return Err(ParseError::new("there is no version or label after the colon"));
                 }
                 if selector.contains(':') {
-                    return Err(ParseError::new("it takes one version or label behind its name"));
+                    return Err(ParseError::new("only one version or label may follow the name"));
                 }
                 if selector.starts_with(|c: char| c.is_ascii_digit()) {
-                    return Err(ParseError::new("it is no version, and a label never begins with a digit"));
+                    return Err(ParseError::new(
+                        "the selector starts with a digit, but is neither a version number nor a valid label",
+                    ));
                 }
                 part("the label", selector, 100, |c| c.is_ascii_alphanumeric() || ".-_".contains(c))?;
                 ParameterVersion::Label(selector.to_owned())
@@ -90,7 +92,7 @@ impl ParameterRef {
         Ok(self)
     }
 
-    /// The latest version.
+    /// Removes the selector, so that the reference is to the latest version.
     pub fn latest(mut self) -> Self {
         self.version = ParameterVersion::Latest;
         self
@@ -104,7 +106,7 @@ impl ParameterRef {
         }
     }
 
-    /// The ARN, unless the parameter is named by its name.
+    /// The ARN, unless the parameter is referenced by name.
     pub fn arn(&self) -> Option<&Arn> {
         match &self.id {
             Id::Name(_) => None,
@@ -112,7 +114,7 @@ impl ParameterRef {
         }
     }
 
-    /// The name; from an ARN, which loses a leading slash, as far as it can be told.
+    /// The name; from an ARN, it may lack its leading slash.
     pub fn name(&self) -> &str {
         match &self.id {
             Id::Name(name) => name,
@@ -120,12 +122,12 @@ impl ParameterRef {
         }
     }
 
-    /// Which version.
+    /// The version.
     pub fn version(&self) -> &ParameterVersion {
         &self.version
     }
 
-    /// The number or label behind the colon.
+    /// The version number or label after the colon.
     pub fn selector(&self) -> Option<String> {
         match &self.version {
             ParameterVersion::Latest => None,
@@ -134,7 +136,7 @@ impl ParameterRef {
         }
     }
 
-    /// What the API takes as a name: the name or ARN with the selector.
+    /// The `Name` in API requests: the name or ARN with the selector.
     pub fn selected(&self) -> String {
         match self.selector() {
             Some(selector) => format!("{}:{selector}", self.id()),
@@ -167,25 +169,25 @@ impl ParameterRef {
 fn check_name(name: &str) -> Result<(), ParseError> {
     const WHAT: &str = "the parameter's name";
     part(WHAT, name, 2048, |c| c.is_ascii_alphanumeric() || "_.-/".contains(c))?;
-    let wrong = |reason: &str| Err(ParseError::new(format!("{WHAT}: {reason}")));
+    let wrong = |reason: &str| Err(ParseError::new(format!("{WHAT} {reason}")));
     if name.contains('/') {
         if !name.starts_with('/') {
-            return wrong("one with slashes begins with a slash");
+            return wrong("contains a slash, so it must start with a slash");
         }
         if name[1..].split('/').any(str::is_empty) {
-            return wrong("there is nothing between two slashes or behind the last one");
+            return wrong("has an empty segment or a trailing slash");
         }
     }
     let start = name.get(..3).unwrap_or_default().to_ascii_lowercase();
     if start == "ssm" || start == "aws" {
-        return wrong("`aws` and `ssm` at its beginning are reserved");
+        return wrong("starts with `aws` or `ssm`, which are reserved prefixes");
     }
     Ok(())
 }
 
 impl fmt::Display for ParameterRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The one name that the prefix of the other store could be taken for.
+        // This name followed by a selector would parse as a secret.
         if matches!(&self.id, Id::Name(name) if name == "secretsmanager") {
             f.write_str("ssm:")?;
         }

@@ -1,10 +1,10 @@
-//! What is wrong with a reference's text.
+//! Parse errors of references, and validation of their parts.
 
 use std::borrow::Cow;
 
-/// A text that is no reference.
+/// A text is not a valid reference.
 ///
-/// The text itself is not repeated: people put the secret where its reference belongs, and errors reach logs.
+/// The error does not quote the text: users may give a secret value instead of a reference, and errors reach logs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a reference to a secret or parameter: {reason}")]
 pub struct ParseError {
@@ -16,29 +16,27 @@ impl ParseError {
         ParseError { reason: reason.into() }
     }
 
-    /// What is wrong with it, in a sentence without its full stop.
+    /// What is wrong with the text, as a clause without a full stop.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 }
 
-/// Refuses an empty, overlong or illegally written part. The character is not repeated either.
+/// Rejects a part that is empty, too long or has an invalid character. The error does not quote the character.
 pub(super) fn part(
     what: &'static str,
     text: &str,
-    longest: usize,
+    max: usize,
     legal: impl Fn(char) -> bool,
 ) -> Result<(), ParseError> {
     if text.is_empty() {
-        return Err(ParseError::new(format!("{what}: it is empty")));
+        return Err(ParseError::new(format!("{what} is empty")));
     }
-    if text.chars().count() > longest {
-        return Err(ParseError::new(format!("{what}: it takes at most {longest} characters")));
+    if text.chars().count() > max {
+        return Err(ParseError::new(format!("{what} is longer than {max} characters")));
     }
     match text.chars().position(|c| !legal(c)) {
-        Some(at) => {
-            Err(ParseError::new(format!("{what}: a character that it cannot have, number {}", at + 1)))
-        }
+        Some(at) => Err(ParseError::new(format!("{what} is invalid: character {} is not allowed", at + 1))),
         None => Ok(()),
     }
 }

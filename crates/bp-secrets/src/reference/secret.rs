@@ -1,4 +1,4 @@
-//! References to Secrets Manager.
+//! References to AWS Secrets Manager.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use super::{
     parse::{ParseError, part},
 };
 
-/// Which version of a secret.
+/// A version of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum SecretVersion {
-    /// The one that `AWSCURRENT` is attached to.
+    /// The version with the staging label `AWSCURRENT`.
     #[default]
     Current,
-    /// The one that this staging label is attached to.
+    /// The version with this staging label.
     Stage(String),
-    /// The one with this id; it never changes.
+    /// The version with this id; it never changes.
     Id(String),
 }
 
 impl SecretVersion {
-    /// The staging label that decides, `None` when an id does.
+    /// The staging label; `None` for a version id.
     pub fn stage(&self) -> Option<&str> {
         match self {
             SecretVersion::Current => Some("AWSCURRENT"),
@@ -30,7 +30,7 @@ impl SecretVersion {
         }
     }
 
-    /// Whether it is the current one, said or unsaid.
+    /// Whether it is the current version, by default or by the label `AWSCURRENT`.
     pub fn is_current(&self) -> bool {
         self.stage() == Some("AWSCURRENT")
     }
@@ -42,7 +42,7 @@ enum Id {
     Arn(Arn),
 }
 
-/// A secret of Secrets Manager: the whole value, or one key of the JSON object that it holds.
+/// A reference to a secret of Secrets Manager: to the whole value, or to one key of its JSON object.
 ///
 /// ```
 /// use bp_secrets::reference::SecretRef;
@@ -62,64 +62,64 @@ impl SecretRef {
     /// The secret with this name, in the account and region of the client that reads it.
     ///
     /// # Errors
-    /// When the name is not one that Secrets Manager takes.
+    /// When the name is not a valid secret name.
     pub fn by_name(name: &str) -> Result<Self, ParseError> {
         check_name(name)?;
         Ok(Self::new(Id::Name(name.to_owned())))
     }
 
-    /// The secret with this ARN, with or without the suffix of six characters.
+    /// The secret with this ARN, with or without the random suffix of six characters.
     ///
     /// # Errors
     /// When it is not the ARN of a secret, or fields follow it.
     pub fn by_arn(arn: &str) -> Result<Self, ParseError> {
         match Arn::parse(arn)? {
             (arn, None) if arn.service() == Service::SecretsManager => Self::from_arn(arn, None),
-            (_, Some(_)) => Err(ParseError::new("fields follow the ARN: parse the whole as a Reference")),
+            (_, Some(_)) => Err(ParseError::new("fields follow the ARN: parse the text as a Reference")),
             _ => Err(ParseError::new("it is the ARN of a parameter, not of a secret")),
         }
     }
 
-    /// Only this key of the JSON object that the secret holds.
+    /// Selects this key of the secret's JSON object.
     ///
     /// # Errors
-    /// When the key is empty or has a colon, which no `valueFrom` can carry.
+    /// When the key is empty, or contains a colon, which `valueFrom` cannot express.
     pub fn with_key(mut self, key: &str) -> Result<Self, ParseError> {
         part("the JSON key", key, 1024, |c| c != ':' && !c.is_control())?;
         self.key = Some(key.to_owned());
         Ok(self)
     }
 
-    /// The version that a staging label is attached to.
+    /// Selects the version with this staging label.
     ///
     /// # Errors
-    /// When it is no staging label.
+    /// When it is not a valid staging label.
     pub fn with_stage(mut self, stage: &str) -> Result<Self, ParseError> {
         part("the version stage", stage, 256, |c| c != ':' && !c.is_control())?;
         self.version = SecretVersion::Stage(stage.to_owned());
         Ok(self)
     }
 
-    /// The version with this id.
+    /// Selects the version with this id.
     ///
     /// # Errors
-    /// When it is no version id.
+    /// When it is not a valid version id.
     pub fn with_version_id(mut self, id: &str) -> Result<Self, ParseError> {
         part("the version id", id, 64, |c| c.is_ascii_alphanumeric() || "-_.".contains(c))?;
         if id.len() < 32 {
-            return Err(ParseError::new("the version id: it has 32 to 64 characters"));
+            return Err(ParseError::new("the version id does not have 32 to 64 characters"));
         }
         self.version = SecretVersion::Id(id.to_owned());
         Ok(self)
     }
 
-    /// The whole value.
+    /// Removes the key, so that the reference is to the whole value.
     pub fn without_key(mut self) -> Self {
         self.key = None;
         self
     }
 
-    /// What the API takes as `SecretId`: the name or the ARN.
+    /// The `SecretId` in API requests: the name or the ARN.
     pub fn id(&self) -> String {
         match &self.id {
             Id::Name(name) => name.clone(),
@@ -127,7 +127,7 @@ impl SecretRef {
         }
     }
 
-    /// The ARN, unless the secret is named by its name.
+    /// The ARN, unless the secret is referenced by name.
     pub fn arn(&self) -> Option<&Arn> {
         match &self.id {
             Id::Name(_) => None,
@@ -135,7 +135,7 @@ impl SecretRef {
         }
     }
 
-    /// The name, as far as it can be told: an ARN's name less its last hyphen and six characters.
+    /// The name; from an ARN, without what looks like its random suffix: a hyphen and six characters at the end.
     pub fn name(&self) -> &str {
         match &self.id {
             Id::Name(name) => name,
@@ -151,12 +151,12 @@ impl SecretRef {
         self.key.as_deref()
     }
 
-    /// Which version.
+    /// The version.
     pub fn version(&self) -> &SecretVersion {
         &self.version
     }
 
-    /// The same secret as a replica in `region` has it; a name is the same everywhere.
+    /// The reference to the replica in `region`; a name is the same in all regions.
     pub fn in_region(&self, region: &str) -> Self {
         let id = match &self.id {
             Id::Name(name) => Id::Name(name.clone()),
@@ -182,20 +182,20 @@ impl SecretRef {
         }
     }
 
-    /// The three fields that may follow: all of them, each of them perhaps empty, or none.
+    /// Parses the optional fields: either all three, each possibly empty, or none.
     fn with_fields(mut self, rest: Option<&str>) -> Result<Self, ParseError> {
         let Some(rest) = rest else { return Ok(self) };
         let fields: Vec<&str> = rest.split(':').collect();
         let [key, stage, id] = fields.as_slice() else {
             return Err(ParseError::new(format!(
-                "there are {} fields behind `secret:`, not 1 (the name) or 4 \
-                 (`<name>:<JSON key>:<stage>:<version id>`, each but the name may be empty)",
+                "there are {} fields after `secret:`, not 1 (the name) or 4 \
+                 (`<name>:<JSON key>:<stage>:<version id>`, all but the name may be empty)",
                 fields.len() + 1
             )));
         };
         if !stage.is_empty() && !id.is_empty() {
             return Err(ParseError::new(
-                "a version stage and a version id exclude each other: leave one empty",
+                "a version stage and a version id are mutually exclusive: leave one empty",
             ));
         }
         if !key.is_empty() {
@@ -211,7 +211,7 @@ impl SecretRef {
     }
 }
 
-/// The six characters that Secrets Manager adds to a secret's ARN behind a hyphen, if there are such.
+/// The random suffix that Secrets Manager adds to a secret's ARN: six characters after a hyphen, if present.
 pub(crate) fn suffix(resource: &str) -> Option<&str> {
     let (name, suffix) = resource.rsplit_once('-')?;
     let is_suffix = suffix.len() == 6 && suffix.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -219,7 +219,7 @@ pub(crate) fn suffix(resource: &str) -> Option<&str> {
 }
 
 fn check_name(name: &str) -> Result<(), ParseError> {
-    // 512 for the name, and seven for the suffix of an ARN.
+    // 512 for the name, and 7 for the suffix of an ARN.
     part("the secret's name", name, 519, |c| c.is_ascii_alphanumeric() || "/_+=.@-!".contains(c))
 }
 

@@ -1,4 +1,4 @@
-//! Stores: where whole values are read, many in one call.
+//! Stores: read secrets and parameters from AWS in batches, behind one trait.
 
 #[cfg(feature = "ssm")]
 mod parameter_store;
@@ -24,27 +24,27 @@ use crate::{
     value::{Fetched, Stored},
 };
 
-/// What is known of a secret or parameter without reading its value.
+/// Metadata of a secret or parameter, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Description {
     /// Its ARN.
     pub arn: String,
-    /// The id of the version that the reference means, or the parameter's version number. Empty when only the
-    /// value's own call would tell.
+    /// The id of the version that the reference points to, or the parameter's version number. Empty when only reading
+    /// the value would show it.
     pub version: String,
-    /// The customer's KMS key, where the service tells it.
+    /// The customer managed KMS key, if the service reports one.
     pub kms_key: Option<String>,
 }
 
-/// Reads whole values, and keys of them.
+/// A source of secret values, such as Secrets Manager.
 ///
-/// Answers come one for each reference and in their order; one that fails does not spoil the others.
+/// Each method returns one result per reference, in their order; a failure of one does not affect the others.
 ///
 /// ```
 /// use bp_secrets::{Error, Reference, SecretValue, Store, store::Description, value::Stored};
 ///
-/// /// A store for tests, in which every value is the same.
+/// /// A store for tests that returns the same value for every reference.
 /// struct Always(&'static str);
 ///
 /// impl Store for Always {
@@ -65,7 +65,7 @@ pub trait Store: Send + Sync {
     /// Cancel safe: it changes nothing.
     fn read(&self, references: &[Reference]) -> impl Future<Output = Vec<Result<Stored, Error>>> + Send;
 
-    /// Asks whether they are there, without reading a value that is encrypted.
+    /// Checks that the references exist, without decrypting a value.
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
@@ -74,26 +74,26 @@ pub trait Store: Send + Sync {
         references: &[Reference],
     ) -> impl Future<Output = Vec<Result<Description, Error>>> + Send;
 
-    /// Reads what the references stand for. Many keys of one secret cost one read.
+    /// Reads the values of the references. All keys of one secret cost one read.
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
     fn fetch(&self, references: &[Reference]) -> impl Future<Output = Vec<Result<Fetched, Error>>> + Send {
         async move {
-            let (wholes, at) = distinct(references);
-            let stored = self.read(&wholes).await;
+            let (whole_refs, at) = distinct(references);
+            let stored = self.read(&whole_refs).await;
             let answers = references.iter().zip(at).map(|(reference, at)| match &stored[at] {
                 Ok(stored) => json::pick(reference, stored),
-                Err(error) => Err(error.about(reference)),
+                Err(error) => Err(error.for_reference(reference)),
             });
             answers.collect()
         }
     }
 
-    /// Reads what one reference stands for.
+    /// Reads the value of one reference.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// When it does not exist or cannot be read.
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
@@ -105,24 +105,24 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// The whole places that the references are in, each once, and for each reference the number of its place.
+/// The distinct whole references, and for each reference the index of its whole reference.
 pub(crate) fn distinct(references: &[Reference]) -> (Vec<Reference>, Vec<usize>) {
-    let (mut wholes, mut seen) = (Vec::new(), HashMap::new());
+    let (mut whole_refs, mut seen) = (Vec::new(), HashMap::new());
     let at = references.iter().map(|reference| {
         let whole = reference.whole();
         *seen.entry(whole).or_insert_with_key(|whole| {
-            wholes.push(whole.clone());
-            wholes.len() - 1
+            whole_refs.push(whole.clone());
+            whole_refs.len() - 1
         })
     });
     let at = at.collect();
-    (wholes, at)
+    (whole_refs, at)
 }
 
-/// Runs the calls, at most `most` at the same time, and gives their answers in order.
+/// Runs the calls, at most `limit` concurrently, and returns their outputs in order.
 #[cfg(any(feature = "secretsmanager", feature = "ssm"))]
-async fn under_way<F: Future>(most: usize, calls: impl Iterator<Item = F>) -> Vec<F::Output> {
+async fn run_buffered<F: Future>(limit: usize, calls: impl Iterator<Item = F>) -> Vec<F::Output> {
     use futures_util::{StreamExt as _, stream};
-    // Collected first: a closure in the stream would have to be general over every lifetime.
-    stream::iter(calls.collect::<Vec<_>>()).buffered(most).collect().await
+    // Collected first: a closure in the stream would have to be generic over every lifetime.
+    stream::iter(calls.collect::<Vec<_>>()).buffered(limit).collect().await
 }

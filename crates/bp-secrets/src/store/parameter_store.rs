@@ -1,13 +1,12 @@
-//! AWS Systems Manager Parameter Store.
+//! Read parameters from AWS Systems Manager Parameter Store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_ssm::{Client, types::Parameter};
 
 use super::{
-    Description, Store,
+    Description, Store, run_buffered,
     sdk::{Code, Failure},
-    under_way,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -15,25 +14,25 @@ use crate::{
     value::{SecretValue, Stored},
 };
 
-/// The most parameters that one `GetParameters` takes.
+/// The maximum number of parameters in one `GetParameters` call.
 const BATCH: usize = 10;
-/// How many calls are under way at the same time: the service's quota is 40 a second for all that read.
+/// Concurrent calls: the service's quota is 40 calls per second for the whole account and region.
 const CALLS: usize = 4;
 
 const ACTION: &str = "ssm:GetParameters";
 
-/// Reads from Parameter Store over an injected client, in that client's region.
+/// Reads from Parameter Store with an injected client, in that client's region.
 ///
 /// # Permissions
-/// `ssm:GetParameters` on each parameter; for a `SecureString` under a customer's KMS key `kms:Decrypt`, which
-/// [`describe`](Store::describe) does not need: it never decrypts.
+/// `ssm:GetParameters` on each parameter; for a `SecureString` under a customer managed KMS key also `kms:Decrypt`,
+/// which [`describe`](Store::describe) does not need, because it never decrypts.
 #[derive(Debug, Clone)]
 pub struct ParameterStore {
     client: Client,
 }
 
 impl ParameterStore {
-    /// Over this client.
+    /// Creates a store with this client.
     pub fn new(client: Client) -> Self {
         ParameterStore { client }
     }
@@ -43,7 +42,7 @@ impl ParameterStore {
         self.client.config().region().map(|region| region.as_ref())
     }
 
-    /// Gets the distinct parameters in `wanted`, and finds out of what is not there whether only the version is not.
+    /// Gets the parameters in `wanted`. For a missing one with a selector, checks whether only that version is missing.
     async fn get_all<'a>(
         &self,
         wanted: &BTreeSet<&'a ParameterRef>,
@@ -61,8 +60,8 @@ impl ParameterStore {
         let bare: Vec<&ParameterRef> = latest.keys().collect();
         for (parameter, answer) in self.get_chunks(&bare, false).await {
             if answer.is_ok() {
-                let gone = Failure::told("ParameterVersionNotFound", "another version is there", None);
-                answers.extend(latest[parameter].iter().map(|parameter| (*parameter, Err(gone.clone()))));
+                let failure = Failure::reported("ParameterVersionNotFound", "another version exists", None);
+                answers.extend(latest[parameter].iter().map(|parameter| (*parameter, Err(failure.clone()))));
             }
         }
         answers
@@ -74,10 +73,10 @@ impl ParameterStore {
         decrypt: bool,
     ) -> HashMap<&'a ParameterRef, Result<Found, Failure>> {
         let chunks = wanted.chunks(BATCH).map(|chunk| self.get_batch(chunk, decrypt));
-        under_way(CALLS, chunks).await.into_iter().flatten().collect()
+        run_buffered(CALLS, chunks).await.into_iter().flatten().collect()
     }
 
-    /// Gets up to ten. One that is denied fails the whole call: then each is asked for alone.
+    /// Gets up to ten parameters. One denied parameter fails the whole call: then each is read with a separate call.
     async fn get_batch<'a>(
         &self,
         batch: &[&'a ParameterRef],
@@ -86,9 +85,9 @@ impl ParameterStore {
         match self.get(batch, decrypt).await {
             Ok(answers) => answers,
             Err(Failure { code: Code::Denied(_) | Code::Refused(_), .. }) if batch.len() > 1 => {
-                tracing::debug!("parameters are read one by one");
-                let alone = batch.chunks(1).map(|one| self.get(one, decrypt));
-                let answers = under_way(CALLS, alone).await.into_iter().zip(batch);
+                tracing::debug!("batch rejected, reading parameters one by one");
+                let single = batch.chunks(1).map(|one| self.get(one, decrypt));
+                let answers = run_buffered(CALLS, single).await.into_iter().zip(batch);
                 answers.flat_map(|(answer, one)| answer.unwrap_or_else(|e| vec![(*one, Err(e))])).collect()
             }
             Err(failure) => batch.iter().map(|parameter| (*parameter, Err(failure.clone()))).collect(),
@@ -105,8 +104,8 @@ impl ParameterStore {
         let answer = call.send().await.map_err(Failure::of)?;
         let parameters: Vec<Found> =
             answer.parameters.unwrap_or_default().into_iter().map(Found::from).collect();
-        let found = |wanted: &ParameterRef| parameters.iter().find(|found| found.is(wanted)).cloned();
-        let missing = || Failure::told("ParameterNotFound", "listed under InvalidParameters", None);
+        let found = |wanted: &ParameterRef| parameters.iter().find(|found| found.matches(wanted)).cloned();
+        let missing = || Failure::reported("ParameterNotFound", "listed under InvalidParameters", None);
         Ok(batch.iter().map(|parameter| (*parameter, found(parameter).ok_or_else(missing))).collect())
     }
 
@@ -124,7 +123,7 @@ impl ParameterStore {
             };
             match answers.get(parameter) {
                 Some(Ok(found)) => Ok(read(&found.stored)),
-                Some(Err(failure)) => Err(failure.about(reference, ACTION)),
+                Some(Err(failure)) => Err(failure.to_error(reference, ACTION)),
                 None => Err(Error::new(reference, ErrorKind::Unreadable)),
             }
         };
@@ -156,11 +155,11 @@ fn parameter(reference: &Reference) -> Option<&ParameterRef> {
     }
 }
 
-/// A parameter in an answer.
+/// A parameter in a response.
 #[derive(Debug, Clone)]
 struct Found {
     name: String,
-    /// `:3`, as it was asked for.
+    /// The selector of the request, such as `:3`.
     selector: String,
     stored: Stored,
 }
@@ -178,8 +177,8 @@ impl From<Parameter> for Found {
 }
 
 impl Found {
-    /// Whether it is the one that was asked for, by name or ARN, with this selector.
-    fn is(&self, wanted: &ParameterRef) -> bool {
+    /// Whether it is the requested parameter, by name or ARN, with the same selector.
+    fn matches(&self, wanted: &ParameterRef) -> bool {
         let id = wanted.id();
         let selector = wanted.selector().map(|selector| format!(":{selector}")).unwrap_or_default();
         (self.name == id || self.stored.arn() == id) && self.selector == selector

@@ -1,4 +1,4 @@
-//! What the AWS SDKs' errors mean for a reference.
+//! Convert AWS SDK errors to errors of references.
 
 use std::{error::Error as StdError, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
     reference::Reference,
 };
 
-/// Why a call failed, before it is said of a reference.
+/// Why a call failed, independent of a reference.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) code: Code,
@@ -30,13 +30,13 @@ pub(super) struct Failure {
     source: Source,
 }
 
-/// What a failure means.
+/// The kind of a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Code {
     Missing,
     NoSuchVersion,
     Deleted,
-    /// Denied; with the action, if the service named it.
+    /// Access denied; with the action, if the service reported it.
     Denied(Option<String>),
     Credentials,
     Unavailable,
@@ -46,11 +46,11 @@ pub(super) enum Code {
 
 impl Failure {
     /// A failure that the service reported inside a response.
-    pub(super) fn told(code: &str, message: &str, request_id: Option<&str>) -> Self {
+    pub(super) fn reported(code: &str, message: &str, request_id: Option<&str>) -> Self {
         Failure::from(AwsError::of_code(code, message, None, request_id.map(str::to_owned)))
     }
 
-    /// What an SDK call failed with. Nothing is kept of an HTTP response that could not be read: it may hold the value.
+    /// A failed SDK call. An HTTP response that could not be parsed is dropped: it may contain the value.
     pub(super) fn of<E>(error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -58,14 +58,14 @@ impl Failure {
         Failure::from(AwsError::of(&error))
     }
 
-    /// The failure, said of a reference. `action` is what the call needed.
-    pub(super) fn about(&self, reference: &Reference, action: &str) -> Error {
+    /// The error for a reference. `action` is the IAM action of the call.
+    pub(super) fn to_error(&self, reference: &Reference, action: &str) -> Error {
         let kind = match &self.code {
             Code::Missing => ErrorKind::Missing,
             Code::NoSuchVersion => ErrorKind::NoSuchVersion,
             Code::Deleted => ErrorKind::Deleted,
-            Code::Denied(told) => {
-                let action = told.as_deref().unwrap_or(action);
+            Code::Denied(denied) => {
+                let action = denied.as_deref().unwrap_or(action);
                 ErrorKind::Denied { grant: grant(action, reference) }
             }
             Code::Credentials => ErrorKind::Credentials,
@@ -77,7 +77,7 @@ impl Failure {
     }
 }
 
-/// What to allow, so that the reference can be read.
+/// The permission to allow, so that the reference can be read.
 fn grant(action: &str, reference: &Reference) -> Grant {
     let resource = match action {
         "kms:Decrypt" => "the KMS key that it is encrypted with".to_owned(),
@@ -91,7 +91,7 @@ impl From<AwsError> for Failure {
     fn from(error: AwsError) -> Self {
         let (code, message) = (error.code().unwrap_or_default(), error.message());
         let code = match (code, error.kind()) {
-            // The secret is there when only its value in this version is not.
+            // The secret exists, only its value in this version does not.
             ("ResourceNotFoundException", _) if message.contains("secret value for") => Code::NoSuchVersion,
             ("ResourceNotFoundException" | "ParameterNotFound", _) => Code::Missing,
             ("ParameterVersionNotFound", _) => Code::NoSuchVersion,
@@ -110,7 +110,7 @@ impl From<AwsError> for Failure {
     }
 }
 
-/// The action to allow: the one that the message names, or decryption, when KMS is what refused.
+/// The IAM action to allow: the one in the message, or `kms:Decrypt` when KMS denied access.
 fn denied_action(error: &AwsError) -> Option<String> {
     let message = error.message();
     if message.contains("KMS") || message.contains("ciphertext") {
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_denial_names_the_action_to_allow() {
+    fn access_denied_errors_contain_the_action_to_allow() {
         for (message, action) in [
             (
                 "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: secretsmanager:GetSecretValue on \

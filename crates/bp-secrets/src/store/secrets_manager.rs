@@ -1,13 +1,12 @@
-//! AWS Secrets Manager.
+//! Read secrets from AWS Secrets Manager.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_secretsmanager::{Client, operation::RequestId as _, primitives::Blob};
 
 use super::{
-    Description, Store,
+    Description, Store, run_buffered,
     sdk::{Code, Failure},
-    under_way,
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -15,19 +14,19 @@ use crate::{
     value::{SecretValue, Stored},
 };
 
-/// The most secrets that one `BatchGetSecretValue` takes.
+/// The maximum number of secrets in one `BatchGetSecretValue` call.
 const BATCH: usize = 20;
-/// How many calls are under way at the same time.
+/// Concurrent calls.
 const CALLS: usize = 8;
 
-/// Reads from Secrets Manager over an injected client, in that client's region.
+/// Reads from Secrets Manager with an injected client, in that client's region.
 ///
-/// Current versions are read in batches of 20. Where batches are not allowed, and for versions that are not current,
-/// each secret costs a call.
+/// Current versions are read in batches of 20. Without permission for batches, and for other versions, each secret
+/// costs a call.
 ///
 /// # Permissions
 /// `secretsmanager:GetSecretValue` on each secret; `secretsmanager:BatchGetSecretValue` on `*` saves calls;
-/// [`describe`](Store::describe) takes `secretsmanager:DescribeSecret`. A customer's KMS key takes `kms:Decrypt`.
+/// [`describe`](Store::describe) needs `secretsmanager:DescribeSecret`. A customer managed KMS key needs `kms:Decrypt`.
 #[derive(Debug, Clone)]
 pub struct SecretsManager {
     client: Client,
@@ -37,13 +36,13 @@ pub struct SecretsManager {
 type Answer = Result<Stored, Failure>;
 
 impl SecretsManager {
-    /// Over this client.
+    /// Creates a store with this client.
     pub fn new(client: Client) -> Self {
         SecretsManager { client, replica: None }
     }
 
-    /// Reads from replicas in this client's region what the own region cannot give now. What the own region says is
-    /// missing or denied is not asked for there.
+    /// Reads replicas in this client's region while the primary region is unavailable. Secrets that are missing or
+    /// denied in the primary region are not requested from the replica.
     ///
     /// ```no_run
     /// # fn example(here: aws_sdk_secretsmanager::Client, there: aws_sdk_secretsmanager::Client) {
@@ -64,16 +63,16 @@ impl SecretsManager {
     async fn read_all<'a>(&self, wanted: &BTreeSet<&'a SecretRef>) -> HashMap<&'a SecretRef, Answer> {
         let (current, other): (Vec<&SecretRef>, Vec<&SecretRef>) =
             wanted.iter().copied().partition(|secret| secret.version().is_current());
-        // One alone is read by the call that needs one permission less.
+        // A single secret is read with GetSecretValue, which does not need the permission for batches.
         let (batched, mut single) =
             if current.len() > 1 { (current, other) } else { (Vec::new(), wanted.iter().copied().collect()) };
         let mut answers = HashMap::new();
         let batches = batched.chunks(BATCH).map(|batch| self.get_batch(batch));
-        for (found, left) in under_way(CALLS, batches).await {
+        for (found, left) in run_buffered(CALLS, batches).await {
             answers.extend(found);
             single.extend(left);
         }
-        let found = under_way(CALLS, single.iter().map(|secret| self.get(secret))).await;
+        let found = run_buffered(CALLS, single.iter().map(|secret| self.get(secret))).await;
         answers.extend(single.into_iter().zip(found));
         answers
     }
@@ -92,7 +91,7 @@ impl SecretsManager {
         stored(answer.arn, answer.version_id, text, bytes).ok_or_else(|| without_value(request_id.as_deref()))
     }
 
-    /// Reads the current versions of up to 20 secrets: what was found of each, and what needs a call of its own.
+    /// Reads the current versions of up to 20 secrets; returns the answers, and the secrets that need separate calls.
     async fn get_batch<'a>(
         &self,
         batch: &[&'a SecretRef],
@@ -114,9 +113,9 @@ impl SecretsManager {
                     let failure = Failure::of(error);
                     let left = by_id.into_values().flatten();
                     return match failure.code {
-                        // Not allowed in batches, or one id spoils the batch: then one by one.
+                        // Batches are not allowed, or one invalid id fails the batch.
                         Code::Denied(_) | Code::Refused(_) => {
-                            tracing::debug!(?failure.code, "secrets are read one by one");
+                            tracing::debug!(?failure.code, "batch rejected, reading secrets one by one");
                             (found, left.collect())
                         }
                         _ => {
@@ -130,7 +129,7 @@ impl SecretsManager {
             next = answer.next_token;
             for error in answer.errors.unwrap_or_default() {
                 let id = error.secret_id.unwrap_or_default();
-                let failure = Failure::told(
+                let failure = Failure::reported(
                     error.error_code.as_deref().unwrap_or_default(),
                     error.message.as_deref().unwrap_or_default(),
                     request_id.as_deref(),
@@ -154,18 +153,18 @@ impl SecretsManager {
     }
 
     async fn read_here(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
-        let wholes: Vec<Reference> = references.iter().map(Reference::whole).collect();
-        let wanted = wholes.iter().filter_map(|reference| match reference {
+        let whole_refs: Vec<Reference> = references.iter().map(Reference::whole).collect();
+        let wanted = whole_refs.iter().filter_map(|reference| match reference {
             Reference::Secret(secret) => Some(secret),
             Reference::Parameter(_) => None,
         });
         let answers = self.read_all(&wanted.collect()).await;
-        let pairs = references.iter().zip(&wholes);
+        let pairs = references.iter().zip(&whole_refs);
         pairs
             .map(|(reference, whole)| match whole {
                 Reference::Secret(secret) => match answers.get(secret) {
                     Some(Ok(stored)) => Ok(stored.clone()),
-                    Some(Err(failure)) => Err(failure.about(reference, "secretsmanager:GetSecretValue")),
+                    Some(Err(failure)) => Err(failure.to_error(reference, "secretsmanager:GetSecretValue")),
                     None => Err(Error::new(reference, ErrorKind::Unreadable)),
                 },
                 Reference::Parameter(_) => Err(Error::new(reference, ErrorKind::NoStore)),
@@ -173,13 +172,14 @@ impl SecretsManager {
             .collect()
     }
 
-    /// Reads, as the replica, what the answers say is not available. A second failure leaves the first.
-    async fn stand_in(&self, references: &[Reference], answers: &mut [Result<Stored, Error>]) {
+    /// Called on the replica's store: replaces retryable errors by the replica's values. Where the replica fails too,
+    /// the first error remains.
+    async fn replace_unavailable(&self, references: &[Reference], answers: &mut [Result<Stored, Error>]) {
         let region = self.region().unwrap_or_default();
-        let places: Vec<usize> =
+        let failed: Vec<usize> =
             (0..answers.len()).filter(|at| answers[*at].as_ref().is_err_and(Error::is_retryable)).collect();
-        let replicas: Vec<Reference> = places.iter().map(|at| in_region(&references[*at], region)).collect();
-        for (at, answer) in places.into_iter().zip(self.read_here(&replicas).await) {
+        let replicas: Vec<Reference> = failed.iter().map(|at| in_region(&references[*at], region)).collect();
+        for (at, answer) in failed.into_iter().zip(self.read_here(&replicas).await) {
             if let Ok(stored) = answer {
                 tracing::warn!(reference = %references[at], region, "read from the replica");
                 answers[at] = Ok(stored);
@@ -192,7 +192,7 @@ impl SecretsManager {
             return Err(Error::new(reference, ErrorKind::NoStore));
         };
         let call = self.client.describe_secret().secret_id(secret.id());
-        let failed = |failure: Failure| failure.about(reference, "secretsmanager:DescribeSecret");
+        let failed = |failure: Failure| failure.to_error(reference, "secretsmanager:DescribeSecret");
         let answer = call.send().await.map_err(|e| failed(Failure::of(e)))?;
         let request_id = answer.request_id().map(str::to_owned);
         if answer.deleted_date.is_some() {
@@ -201,7 +201,7 @@ impl SecretsManager {
         let stages = answer.version_ids_to_stages.unwrap_or_default();
         let version = match secret.version() {
             SecretVersion::Id(id) if stages.contains_key(id) => Some(id.clone()),
-            // A version without a stage is not listed, though it can be read for some time.
+            // A version without a stage is not listed, but can still be read for some time.
             SecretVersion::Id(_) => Some(String::new()),
             version => {
                 let stage = version.stage().unwrap_or_default();
@@ -219,14 +219,14 @@ impl Store for SecretsManager {
     async fn read(&self, references: &[Reference]) -> Vec<Result<Stored, Error>> {
         let mut answers = self.read_here(references).await;
         if let Some(replica) = &self.replica {
-            SecretsManager::new(replica.clone()).stand_in(references, &mut answers).await;
+            SecretsManager::new(replica.clone()).replace_unavailable(references, &mut answers).await;
         }
         answers
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(references = references.len()))]
     async fn describe(&self, references: &[Reference]) -> Vec<Result<Description, Error>> {
-        under_way(CALLS, references.iter().map(|reference| self.describe_one(reference))).await
+        run_buffered(CALLS, references.iter().map(|reference| self.describe_one(reference))).await
     }
 }
 
@@ -245,8 +245,11 @@ fn stored(
 }
 
 fn without_value(request_id: Option<&str>) -> Failure {
-    let mut failure =
-        Failure::told("SecretValueMissing", "the answer has neither text nor bytes", request_id);
+    let mut failure = Failure::reported(
+        "SecretValueMissing",
+        "the response has neither SecretString nor SecretBinary",
+        request_id,
+    );
     failure.code = Code::Unreadable;
     failure
 }

@@ -1,4 +1,4 @@
-//! Several stores as one: each reference goes to the one for its service and region.
+//! Route each reference to the store of its service and region.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,10 @@ use crate::{
     value::Stored,
 };
 
-/// The stores of a program: one for each service and region that its references name.
+/// The stores of a program: one for each service and region of its references.
 ///
-/// A reference by ARN goes to the store of the ARN's region; one by name to the first store of its service.
+/// A reference by ARN is read from the store of the ARN's region, a reference by name from the first store of its
+/// service.
 ///
 /// ```no_run
 /// use bp_secrets::{ParameterStore, SecretsManager, Store as _, Stores};
@@ -46,19 +47,19 @@ enum Route {
 }
 
 impl Stores {
-    /// None yet.
+    /// Creates an empty set of stores.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a Secrets Manager.
+    /// Adds a Secrets Manager store.
     #[cfg(feature = "secretsmanager")]
     pub fn secrets_manager(mut self, store: SecretsManager) -> Self {
         self.secrets.push(store);
         self
     }
 
-    /// Adds a Parameter Store.
+    /// Adds a Parameter Store store.
     #[cfg(feature = "ssm")]
     pub fn parameter_store(mut self, store: ParameterStore) -> Self {
         self.parameters.push(store);
@@ -67,27 +68,29 @@ impl Stores {
 
     fn route(&self, reference: &Reference) -> Option<Route> {
         let region = reference.arn().map(|arn| arn.region());
-        let here = |at: Option<&str>| region.is_none_or(|region| at.is_none_or(|at| at == region));
+        let in_region = |at: Option<&str>| region.is_none_or(|region| at.is_none_or(|at| at == region));
         match reference {
             #[cfg(feature = "secretsmanager")]
-            Reference::Secret(_) => self.secrets.iter().position(|s| here(s.region())).map(Route::Secrets),
+            Reference::Secret(_) => {
+                self.secrets.iter().position(|s| in_region(s.region())).map(Route::Secrets)
+            }
             #[cfg(feature = "ssm")]
             Reference::Parameter(_) => {
-                self.parameters.iter().position(|s| here(s.region())).map(Route::Parameters)
+                self.parameters.iter().position(|s| in_region(s.region())).map(Route::Parameters)
             }
             #[allow(unreachable_patterns, reason = "with both features")]
             _ => None,
         }
     }
 
-    /// The references of each store, with their places.
+    /// The references of each store, with their indices.
     fn groups(&self, references: &[Reference]) -> Vec<Group> {
         let mut groups: BTreeMap<Route, Group> = BTreeMap::new();
         for (at, reference) in references.iter().enumerate() {
             if let Some(route) = self.route(reference) {
-                let new = || Group { route, places: Vec::new(), references: Vec::new() };
+                let new = || Group { route, indices: Vec::new(), references: Vec::new() };
                 let group = groups.entry(route).or_insert_with(new);
-                group.places.push(at);
+                group.indices.push(at);
                 group.references.push(reference.clone());
             }
         }
@@ -113,15 +116,15 @@ impl Stores {
     }
 }
 
-/// References that go to the same store.
+/// References of one store.
 struct Group {
     route: Route,
-    /// Where their answers belong.
-    places: Vec<usize>,
+    /// The indices of their answers.
+    indices: Vec<usize>,
     references: Vec<Reference>,
 }
 
-/// Brings the groups' answers into the references' order.
+/// Merges the groups' answers in the order of the references.
 fn gather<T>(
     references: &[Reference],
     groups: Vec<Group>,
@@ -130,7 +133,7 @@ fn gather<T>(
     let mut all: Vec<Result<T, Error>> =
         references.iter().map(|r| Err(Error::new(r, ErrorKind::NoStore))).collect();
     for (group, answers) in groups.into_iter().zip(answers) {
-        for (at, answer) in group.places.into_iter().zip(answers) {
+        for (at, answer) in group.indices.into_iter().zip(answers) {
             all[at] = answer;
         }
     }

@@ -1,5 +1,5 @@
-//! Real SDK clients over the sandbox's transport in memory.
-#![allow(dead_code, reason = "each test file uses its part")]
+//! AWS SDK clients over the sandbox's in-memory transport.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use bp_sandbox::Sandbox;
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
@@ -37,7 +37,7 @@ pub(crate) fn references<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Re
     texts.into_iter().map(|text| text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))).collect()
 }
 
-/// The text of what was fetched, or the error's code.
+/// The fetched text, or the error's code.
 pub(crate) fn texts(answers: &[Result<bp_secrets::value::Fetched, bp_secrets::Error>]) -> Vec<String> {
     answers
         .iter()

@@ -1,4 +1,4 @@
-//! The rules of pull-through caches: below which prefix a registry answers with what it fetched from another.
+//! Pull-through cache rules of ECR: create and describe.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -9,12 +9,12 @@ use super::{page, registry_id, seconds, strings, with_next};
 use crate::aws::wire::{Answer, ApiError, Call};
 use crate::sync::lock;
 
-/// Registry and region.
-type Place = (String, String);
+/// Registry id and region.
+type RegistryKey = (String, String);
 
-/// The rules of each registry, by their prefix.
+/// The rules of each registry, by prefix.
 #[derive(Debug, Default)]
-pub(super) struct Rules(Mutex<BTreeMap<Place, BTreeMap<String, Value>>>);
+pub(super) struct Rules(Mutex<BTreeMap<RegistryKey, BTreeMap<String, Value>>>);
 
 impl Rules {
     pub(super) fn create(&self, call: &Call, now: Timestamp) -> Answer {
@@ -41,13 +41,14 @@ impl Rules {
         let all = lock(&self.0);
         let none = BTreeMap::new();
         let rules = all.get(&(registry_id(call).to_owned(), call.region.clone())).unwrap_or(&none);
-        let asked: Vec<&str> = strings(&call.input["ecrRepositoryPrefixes"]).collect();
-        if asked.iter().any(|prefix| !rules.contains_key(*prefix)) {
+        let requested: Vec<&str> = strings(&call.input["ecrRepositoryPrefixes"]).collect();
+        if requested.iter().any(|prefix| !rules.contains_key(*prefix)) {
             let message = "The pull through cache rule was not found. Specify a valid pull through cache rule and try \
                            again.";
             return Err(ApiError::new(400, "PullThroughCacheRuleNotFoundException", message));
         }
-        let wanted = rules.iter().filter(|(prefix, _)| asked.is_empty() || asked.contains(&prefix.as_str()));
+        let wanted =
+            rules.iter().filter(|(prefix, _)| requested.is_empty() || requested.contains(&prefix.as_str()));
         let (rules, next) = page(wanted.map(|(_, rule)| rule.clone()).collect(), call, 100)?;
         Ok(with_next(json!({ "pullThroughCacheRules": rules }), next))
     }

@@ -1,8 +1,8 @@
-//! Images: get, describe, list, put, delete; and which layers are there.
+//! ECR image operations: get, describe, list, put, delete, and layer availability.
 
 use serde_json::{Value, json};
 
-use super::{Place, invalid, page, seconds, strings, with_next};
+use super::{Target, invalid, page, seconds, strings, with_next};
 use crate::{
     aws::{
         Aws,
@@ -11,7 +11,7 @@ use crate::{
     registry::{ImageRecord, Manifest},
 };
 
-/// Why one of several images was not found.
+/// Why one image of a batch was not found.
 struct Failure {
     code: &'static str,
     reason: &'static str,
@@ -38,7 +38,7 @@ impl<'a> ImageId<'a> {
         Ok(ids.iter().map(id).collect())
     }
 
-    /// As `all`, for the calls that need one at least.
+    /// Like `all`, for operations that require at least one id.
     fn some(call: &'a Call) -> Result<Vec<Self>, ApiError> {
         match Self::all(call)? {
             ids if ids.is_empty() => Err(invalid(
@@ -49,7 +49,7 @@ impl<'a> ImageId<'a> {
         }
     }
 
-    fn find(&self, place: &Place<'_>) -> Result<Manifest, Failure> {
+    fn find(&self, target: &Target<'_>) -> Result<Manifest, Failure> {
         match (self.digest, self.tag) {
             (None, None) => Err(Failure {
                 code: "MissingDigestAndTag",
@@ -61,7 +61,7 @@ impl<'a> ImageId<'a> {
                          '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
             }),
             (Some(digest), Some(tag)) => {
-                let named = place.registry.manifest(place.name, tag).ok_or(NOT_FOUND)?;
+                let named = target.registry.manifest(target.name, tag).ok_or(NOT_FOUND)?;
                 match named.digest == digest {
                     true => Ok(named),
                     false => Err(Failure {
@@ -71,7 +71,7 @@ impl<'a> ImageId<'a> {
                 }
             }
             (Some(reference), None) | (None, Some(reference)) => {
-                place.registry.manifest(place.name, reference).ok_or(NOT_FOUND)
+                target.registry.manifest(target.name, reference).ok_or(NOT_FOUND)
             }
         }
     }
@@ -102,10 +102,10 @@ fn is_digest(text: &str) -> bool {
     })
 }
 
-fn image(place: &Place<'_>, id: Value, manifest: &Manifest) -> Value {
+fn image(target: &Target<'_>, id: Value, manifest: &Manifest) -> Value {
     json!({
-        "registryId": place.id,
-        "repositoryName": place.name,
+        "registryId": target.id,
+        "repositoryName": target.name,
         "imageId": id,
         "imageManifest": String::from_utf8_lossy(&manifest.bytes),
         "imageManifestMediaType": manifest.media_type,
@@ -113,11 +113,11 @@ fn image(place: &Place<'_>, id: Value, manifest: &Manifest) -> Value {
 }
 
 pub(super) fn batch_get(aws: &Aws, call: &Call) -> Answer {
-    let place = Place::of(aws, call)?;
+    let target = Target::of(aws, call)?;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for id in ImageId::some(call)? {
-        match id.find(&place) {
-            Ok(manifest) => images.push(image(&place, id.json(Some(&manifest.digest)), &manifest)),
+        match id.find(&target) {
+            Ok(manifest) => images.push(image(&target, id.json(Some(&manifest.digest)), &manifest)),
             Err(failure) => failures.push(id.failure(&failure)),
         }
     }
@@ -126,13 +126,13 @@ pub(super) fn batch_get(aws: &Aws, call: &Call) -> Answer {
 
 /// Removes tags, or images with all their tags.
 pub(super) fn batch_delete(aws: &Aws, call: &Call) -> Answer {
-    let place = Place::of(aws, call)?;
+    let target = Target::of(aws, call)?;
     let (mut deleted, mut failures) = (Vec::new(), Vec::new());
     for id in ImageId::some(call)? {
-        match id.find(&place) {
+        match id.find(&target) {
             Ok(manifest) => {
                 let reference = id.tag.unwrap_or(&manifest.digest);
-                place.registry.remove(place.name, reference);
+                target.registry.remove(target.name, reference);
                 deleted.push(id.json(Some(&manifest.digest)));
             }
             Err(failure) => failures.push(id.failure(&failure)),
@@ -142,35 +142,35 @@ pub(super) fn batch_delete(aws: &Aws, call: &Call) -> Answer {
 }
 
 pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
-    let place = Place::of(aws, call)?;
-    let asked = ImageId::all(call)?;
+    let target = Target::of(aws, call)?;
+    let requested = ImageId::all(call)?;
     let paged = !call.input["maxResults"].is_null() || !call.input["nextToken"].is_null();
-    if !asked.is_empty() && paged {
+    if !requested.is_empty() && paged {
         return Err(invalid(
             "Invalid parameter at 'imageIds' failed to satisfy constraint: 'cannot be used with maxResults or nextToken'",
         ));
     }
-    let records = records(&place, call);
-    let (records, next) = match asked.as_slice() {
+    let records = records(&target, call);
+    let (records, next) = match requested.as_slice() {
         [] => page(records, call, 100)?,
-        asked => {
+        requested => {
             let mut found: Vec<ImageRecord> = Vec::new();
-            for id in asked {
-                let manifest = id.find(&place).map_err(|_| no_image(&place, id))?;
+            for id in requested {
+                let manifest = id.find(&target).map_err(|_| no_image(&target, id))?;
                 found
                     .extend(records.iter().find(|record| record.manifest.digest == manifest.digest).cloned());
             }
             (found, None)
         }
     };
-    let details: Vec<Value> = records.iter().map(|record| detail(&place, record)).collect();
+    let details: Vec<Value> = records.iter().map(|record| detail(&target, record)).collect();
     Ok(with_next(json!({ "imageDetails": details }), next))
 }
 
-fn detail(place: &Place<'_>, record: &ImageRecord) -> Value {
+fn detail(target: &Target<'_>, record: &ImageRecord) -> Value {
     let mut detail = json!({
-        "registryId": place.id,
-        "repositoryName": place.name,
+        "registryId": target.id,
+        "repositoryName": target.name,
         "imageDigest": record.manifest.digest,
         "imageSizeInBytes": record.size,
         "imagePushedAt": seconds(record.manifest.pushed_at),
@@ -186,7 +186,7 @@ fn detail(place: &Place<'_>, record: &ImageRecord) -> Value {
     detail
 }
 
-fn no_image(place: &Place<'_>, id: &ImageId<'_>) -> ApiError {
+fn no_image(target: &Target<'_>, id: &ImageId<'_>) -> ApiError {
     let shown = |part: Option<&str>| part.map_or("null".to_owned(), |part| format!("'{part}'"));
     ApiError::new(
         400,
@@ -196,15 +196,15 @@ fn no_image(place: &Place<'_>, id: &ImageId<'_>) -> ApiError {
              in the registry with id '{}'",
             shown(id.digest),
             shown(id.tag),
-            place.name,
-            place.id
+            target.name,
+            target.id
         ),
     )
 }
 
 /// The images of the repository that pass the call's filter.
-fn records(place: &Place<'_>, call: &Call) -> Vec<ImageRecord> {
-    let mut records = place.registry.images(place.name).unwrap_or_default();
+fn records(target: &Target<'_>, call: &Call) -> Vec<ImageRecord> {
+    let mut records = target.registry.images(target.name).unwrap_or_default();
     match call.input["filter"]["tagStatus"].as_str() {
         Some("TAGGED") => records.retain(|record| !record.tags.is_empty()),
         Some("UNTAGGED") => records.retain(|record| record.tags.is_empty()),
@@ -214,9 +214,9 @@ fn records(place: &Place<'_>, call: &Call) -> Vec<ImageRecord> {
 }
 
 pub(super) fn list(aws: &Aws, call: &Call) -> Answer {
-    let place = Place::of(aws, call)?;
+    let target = Target::of(aws, call)?;
     let mut ids = Vec::new();
-    for record in records(&place, call) {
+    for record in records(&target, call) {
         let digest = &record.manifest.digest;
         match record.tags.is_empty() {
             true => ids.push(json!({ "imageDigest": digest })),
@@ -230,20 +230,20 @@ pub(super) fn list(aws: &Aws, call: &Call) -> Answer {
 }
 
 pub(super) fn put(aws: &Aws, call: &Call) -> Answer {
-    let place = Place::of(aws, call)?;
+    let target = Target::of(aws, call)?;
     let bytes = bytes::Bytes::from(call.text("imageManifest").to_owned());
     let digest = crate::registry::digest_of(&bytes);
-    if let Some(told) = call.input["imageDigest"].as_str().filter(|told| *told != digest) {
+    if let Some(sent) = call.input["imageDigest"].as_str().filter(|sent| *sent != digest) {
         return Err(ApiError::new(
             400,
             "ImageDigestDoesNotMatchException",
             format!(
-                "The calculated digest '{digest}' does not match the digest '{told}' supplied by the client"
+                "The calculated digest '{digest}' does not match the digest '{sent}' supplied by the client"
             ),
         ));
     }
     let id = ImageId { tag: call.input["imageTag"].as_str(), digest: Some(&digest) };
-    let known = place.registry.manifest(place.name, id.tag.unwrap_or(&digest));
+    let known = target.registry.manifest(target.name, id.tag.unwrap_or(&digest));
     if known.is_some_and(|known| known.digest == digest) {
         let tag = id.tag.map_or("null".to_owned(), |tag| format!("'{tag}'"));
         return Err(ApiError::new(
@@ -252,20 +252,20 @@ pub(super) fn put(aws: &Aws, call: &Call) -> Answer {
             format!(
                 "Image with digest '{digest}' and tag {tag} already exists in the repository with name '{}' in registry \
                  with id '{}'",
-                place.name, place.id
+                target.name, target.id
             ),
         ));
     }
     let media_type = call.text("imageManifestMediaType");
-    let stored = place
+    let stored = target
         .registry
-        .push_manifest(place.name, id.tag.unwrap_or(&digest), media_type, bytes)
-        .map_err(|error| refused(&place, &id, error.code, error.message))?;
-    Ok(json!({ "image": image(&place, id.json(Some(&stored.digest)), &stored) }))
+        .push_manifest(target.name, id.tag.unwrap_or(&digest), media_type, bytes)
+        .map_err(|error| refused(&target, &id, error.code, error.message))?;
+    Ok(json!({ "image": image(&target, id.json(Some(&stored.digest)), &stored) }))
 }
 
-/// What the registry refused, in the words of the API.
-fn refused(place: &Place<'_>, id: &ImageId<'_>, code: &str, message: String) -> ApiError {
+/// The API error for a manifest that the registry rejects.
+fn refused(target: &Target<'_>, id: &ImageId<'_>, code: &str, message: String) -> ApiError {
     match (code, id.tag) {
         ("TAG_INVALID", Some(tag)) if message.contains("immutable") => ApiError::new(
             400,
@@ -273,7 +273,7 @@ fn refused(place: &Place<'_>, id: &ImageId<'_>, code: &str, message: String) -> 
             format!(
                 "The image tag '{tag}' already exists in the '{}' repository and cannot be overwritten because the \
                  repository is immutable.",
-                place.name
+                target.name
             ),
         ),
         ("BLOB_UNKNOWN", _) => ApiError::new(400, "LayersNotFoundException", message),
@@ -285,7 +285,7 @@ fn refused(place: &Place<'_>, id: &ImageId<'_>, code: &str, message: String) -> 
 }
 
 pub(super) fn check_layers(aws: &Aws, call: &Call) -> Answer {
-    let place = Place::of(aws, call)?;
+    let target = Target::of(aws, call)?;
     if !(1..=100).contains(&strings(&call.input["layerDigests"]).count()) {
         return Err(invalid(
             "Invalid parameter at 'layerDigests' failed to satisfy constraint: 'Member must have length less than or equal to \
@@ -303,7 +303,7 @@ pub(super) fn check_layers(aws: &Aws, call: &Call) -> Answer {
             }));
             continue;
         }
-        layers.push(match place.registry.blob_size(place.name, digest) {
+        layers.push(match target.registry.blob_size(target.name, digest) {
             Some(size) => {
                 json!({ "layerDigest": digest, "layerAvailability": "AVAILABLE", "layerSize": size })
             }

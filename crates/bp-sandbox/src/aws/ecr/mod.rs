@@ -1,4 +1,4 @@
-//! The API of Amazon ECR. What it tells of is the sandbox's registries: `<account>.dkr.ecr.<region>.amazonaws.com`.
+//! Model of the Amazon ECR API, backed by the sandbox's registries: `<account>.dkr.ecr.<region>.amazonaws.com`.
 
 mod caches;
 mod images;
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::registry::Registry;
 
-/// How long a registry password lives.
+/// How long a registry password is valid.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// The service. Its state is the registries' own, but for the rules of pull-through caches.
+/// The service. Its state is in the registries, except for the pull-through cache rules.
 #[derive(Debug, Default)]
 pub(super) struct Ecr {
     caches: caches::Rules,
@@ -50,7 +50,7 @@ impl Ecr {
     }
 }
 
-/// A password for user `AWS`, good for every registry in the region: what the caller may do there is IAM's business.
+/// A password for user `AWS`, valid for every registry in the region; IAM decides what the caller may do there.
 fn authorization_token(aws: &Aws, call: &Call) -> Answer {
     let password = format!("sandbox-{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..));
     let until = aws.clock.now() + TOKEN_LIFETIME;
@@ -60,8 +60,8 @@ fn authorization_token(aws: &Aws, call: &Call) -> Answer {
         }
     }
     let token = BASE64_STANDARD.encode(format!("AWS:{password}"));
-    let asked: Vec<&str> = strings(&call.input["registryIds"]).collect();
-    let ids = if asked.is_empty() { vec![call.account.as_str()] } else { asked };
+    let requested: Vec<&str> = strings(&call.input["registryIds"]).collect();
+    let ids = if requested.is_empty() { vec![call.account.as_str()] } else { requested };
     let datum = |id: &str| {
         json!({
             "authorizationToken": token,
@@ -82,7 +82,7 @@ fn host(account: &str, region: &str) -> String {
     format!("{account}.dkr.ecr.{region}.{suffix}")
 }
 
-/// The account whose registry a call is about: the caller's own unless it names another.
+/// The registry id of a call; defaults to the caller's account.
 fn registry_id(call: &Call) -> &str {
     match call.text("registryId") {
         "" => &call.account,
@@ -90,15 +90,15 @@ fn registry_id(call: &Call) -> &str {
     }
 }
 
-/// A repository that a call is about.
-struct Place<'a> {
+/// The repository of a call.
+struct Target<'a> {
     registry: Arc<Registry>,
     id: &'a str,
     name: &'a str,
 }
 
-impl<'a> Place<'a> {
-    /// The repository that the call names; it must exist.
+impl<'a> Target<'a> {
+    /// The repository of the call; it must exist.
     fn of(aws: &Aws, call: &'a Call) -> Result<Self, ApiError> {
         let name = call.text("repositoryName");
         check_name(name)?;
@@ -106,17 +106,17 @@ impl<'a> Place<'a> {
         aws.runtime
             .registry(&host(id, &call.region))
             .filter(|registry| registry.describe(name).is_some())
-            .map(|registry| Place { registry, id, name })
+            .map(|registry| Target { registry, id, name })
             .ok_or_else(|| no_repository(name, id))
     }
 }
 
-/// Names of repositories, as ECR takes them.
+/// Validates a repository name by ECR's rules.
 fn check_name(name: &str) -> Result<(), ApiError> {
     const RULE: &str = "(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*";
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let part =
-        |part: &str| part.split(['.', '_', '-']).all(|word_| !word_.is_empty() && word_.bytes().all(word));
+        |part: &str| part.split(['.', '_', '-']).all(|run| !run.is_empty() && run.bytes().all(alphanumeric));
     let constraint = match name.len() {
         0..2 => "'Member must have length greater than or equal to 2'".to_owned(),
         257.. => "'Member must have length less than or equal to 256'".to_owned(),
@@ -138,11 +138,11 @@ fn no_repository(name: &str, id: &str) -> ApiError {
     )
 }
 
-/// One page of `all`, and the token of the next.
+/// One page of `all`, and the token of the next page.
 fn page<T>(all: Vec<T>, call: &Call, default: usize) -> Result<(Vec<T>, Option<String>), ApiError> {
-    let most = call.input["maxResults"].as_u64().map_or(default, |most| most as usize);
-    if !(1..=1000).contains(&most) {
-        let bound = if most == 0 { "greater than or equal to 1" } else { "less than or equal to 1000" };
+    let limit = call.input["maxResults"].as_u64().map_or(default, |limit| limit as usize);
+    if !(1..=1000).contains(&limit) {
+        let bound = if limit == 0 { "greater than or equal to 1" } else { "less than or equal to 1000" };
         return Err(invalid(&format!(
             "Invalid parameter at 'maxResults' failed to satisfy constraint: 'Member must have value {bound}'"
         )));
@@ -154,8 +154,8 @@ fn page<T>(all: Vec<T>, call: &Call, default: usize) -> Result<(Vec<T>, Option<S
         })?,
     };
     let next =
-        (start + most < all.len()).then(|| BASE64_STANDARD.encode(format!("sandbox:{}", start + most)));
-    Ok((all.into_iter().skip(start).take(most).collect(), next))
+        (start + limit < all.len()).then(|| BASE64_STANDARD.encode(format!("sandbox:{}", start + limit)));
+    Ok((all.into_iter().skip(start).take(limit).collect(), next))
 }
 
 fn offset(token: &str) -> Option<usize> {
@@ -174,7 +174,7 @@ fn strings(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// A time as the JSON protocol writes it.
+/// A timestamp in the format of the JSON protocol.
 fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }

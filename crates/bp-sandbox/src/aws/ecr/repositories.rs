@@ -1,9 +1,9 @@
-//! Repositories: create, describe, delete, and which of their tags may move.
+//! ECR repository operations: create, describe, delete, and tag mutability.
 
 use serde_json::{Value, json};
 
 use super::{
-    Place, check_name, host, invalid, no_repository, page, registry_id, seconds, strings, with_next,
+    Target, check_name, host, invalid, no_repository, page, registry_id, seconds, strings, with_next,
 };
 use crate::{
     aws::{
@@ -19,7 +19,11 @@ pub(super) fn create(aws: &Aws, call: &Call) -> Answer {
     let mutability = mutability(call)?;
     let host = host(id, &call.region);
     let registry = aws.runtime.registry(&host).ok_or_else(|| {
-        ApiError::new(400, "UnknownOperationException", format!("this sandbox was built without {host}"))
+        ApiError::new(
+            400,
+            "UnknownOperationException",
+            format!("this sandbox has no registry {host}: add it to the builder"),
+        )
     })?;
     if registry.describe(name).is_some() {
         return Err(ApiError::new(
@@ -36,15 +40,15 @@ pub(super) fn create(aws: &Aws, call: &Call) -> Answer {
 pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
     let id = registry_id(call);
     let registry = aws.runtime.registry(&host(id, &call.region));
-    let asked: Vec<&str> = strings(&call.input["repositoryNames"]).collect();
+    let requested: Vec<&str> = strings(&call.input["repositoryNames"]).collect();
     let exists = |name: &str| registry.as_ref().is_some_and(|registry| registry.describe(name).is_some());
-    if let Some(missing) = asked.iter().find(|name| !exists(name)) {
+    if let Some(missing) = requested.iter().find(|name| !exists(name)) {
         return Err(no_repository(missing, id));
     }
     let Some(registry) = &registry else { return Ok(json!({ "repositories": [] })) };
-    let names = match asked.as_slice() {
+    let names = match requested.as_slice() {
         [] => registry.repositories(),
-        asked => asked.iter().map(|name| (*name).to_owned()).collect(),
+        requested => requested.iter().map(|name| (*name).to_owned()).collect(),
     };
     let (names, next) = page(names, call, 100)?;
     let repositories: Vec<Value> =
@@ -53,7 +57,7 @@ pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
 }
 
 pub(super) fn delete(aws: &Aws, call: &Call) -> Answer {
-    let Place { registry, id, name } = Place::of(aws, call)?;
+    let Target { registry, id, name } = Target::of(aws, call)?;
     let force = call.input["force"].as_bool().unwrap_or_default();
     if !force && !registry.manifests(name).is_empty() {
         return Err(ApiError::new(
@@ -71,7 +75,7 @@ pub(super) fn delete(aws: &Aws, call: &Call) -> Answer {
 }
 
 pub(super) fn put_mutability(aws: &Aws, call: &Call) -> Answer {
-    let Place { registry, id, name } = Place::of(aws, call)?;
+    let Target { registry, id, name } = Target::of(aws, call)?;
     registry.set_mutability(name, mutability(call)?);
     let mut answer = json!({ "registryId": id, "repositoryName": name });
     write_mutability(&mut answer, &registry, name);

@@ -1,4 +1,4 @@
-//! The calls about clusters, services, their deployments and tasks.
+//! ECS API operations on clusters, services, deployments and tasks.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::aws::wire::{Answer, ApiError};
 
-/// The deployment controllers that take their task definition elsewhere.
+/// The deployment controllers whose services get their task definition from task sets.
 const OTHER_CONTROLLERS: [&str; 2] = ["CODE_DEPLOY", "EXTERNAL"];
 
-/// What UpdateService and CreateService keep without acting on it.
+/// Members of UpdateService and CreateService that are stored without effect.
 const KEPT: [&str; 16] = [
     "loadBalancers",
     "serviceRegistries",

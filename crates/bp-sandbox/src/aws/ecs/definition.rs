@@ -1,4 +1,4 @@
-//! Task definitions: families of numbered revisions.
+//! Task definitions: families and revisions.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -58,7 +58,7 @@ impl Revision {
 #[derive(Debug, Default)]
 pub(super) struct Definitions(BTreeMap<String, Vec<Revision>>);
 
-/// What RegisterTaskDefinition takes. Other members are ignored, as the service ignores them.
+/// The members of RegisterTaskDefinition. Others are ignored, as by the service.
 const REGISTERED: [&str; 18] = [
     "containerDefinitions",
     "cpu",
@@ -114,7 +114,7 @@ impl Definitions {
         }
     }
 
-    /// The definition that a service is to run.
+    /// The task definition for a service.
     pub(super) fn deployable(&self, reference: &str) -> Result<Arc<Definition>, ApiError> {
         match self.revision(reference) {
             None => Err(ApiError::new(400, "ClientException", "TaskDefinition not found.")),
@@ -172,7 +172,7 @@ impl Definitions {
         Ok(json!({ "taskDefinition": revision.view() }))
     }
 
-    /// How many revisions a family has had.
+    /// The number of revisions ever registered in a family.
     pub(super) fn count(&self, family: &str) -> usize {
         self.0.get(family).map_or(0, Vec::len)
     }
@@ -257,7 +257,7 @@ fn tags(input: &Value) -> Result<Vec<Value>, ApiError> {
     Ok(tags.clone())
 }
 
-/// What the service adds to what was registered: empty lists and defaults in every container.
+/// Adds what the service adds on registration: empty lists and defaults in every container.
 fn fill_in(view: &mut Map<String, Value>) {
     let awsvpc = view.get("networkMode").and_then(Value::as_str) == Some("awsvpc");
     for list in ["volumes", "placementConstraints"] {

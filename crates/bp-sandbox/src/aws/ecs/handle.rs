@@ -1,4 +1,4 @@
-//! ECS from the outside of the API: set up what is there, look at what runs, and do what other people do.
+//! Set up, inspect and disturb ECS services in tests, without the API.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Region, World, service::Service, service::Status};
 use crate::aws::Aws;
 
-/// One account's ECS in one region, to set up and to look at without the API.
+/// The ECS of one account and region, to set up and inspect without the API.
 ///
 /// ```
 /// use bp_sandbox::Sandbox;
@@ -48,7 +48,7 @@ impl Aws {
     }
 }
 
-/// Who makes what the handle makes.
+/// The caller of operations made through the handle.
 const OPERATOR: &str = "arn:aws:iam::000000000000:user/operator";
 
 impl EcsHandle {
@@ -56,17 +56,17 @@ impl EcsHandle {
         self.aws.ecs.at(&self.aws, &self.account, &self.region, work)
     }
 
-    /// Creates a cluster, if it is not there.
+    /// Creates a cluster, if it does not exist.
     pub fn cluster(&self, name: &str) -> &Self {
         let input = json!({ "clusterName": name });
         self.at(|region, world, _| region.create_cluster(world, &input)).expect("a cluster can be created");
         self
     }
 
-    /// Registers a task definition, in the form of RegisterTaskDefinition's input, and gives its ARN.
+    /// Registers a task definition, in the format of RegisterTaskDefinition's input, and returns its ARN.
     ///
     /// # Panics
-    /// When the service would refuse it.
+    /// When the service would reject it.
     pub fn register(&self, definition: Value) -> String {
         let answer = self
             .at(|region, world, now| region.definitions.register(&world.place, OPERATOR, now, &definition))
@@ -74,24 +74,24 @@ impl EcsHandle {
         answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// How many revisions of `family` have been registered.
+    /// The number of registered revisions of `family`.
     pub fn revisions(&self, family: &str) -> usize {
         self.at(|region, _, _| region.definitions.count(family))
     }
 
-    /// A task definition as the API describes it, with its tags beside it.
+    /// A task definition as the API describes it, and its tags.
     pub fn definition(&self, reference: &str) -> Option<Value> {
         let input = json!({ "taskDefinition": reference, "include": ["TAGS"] });
         self.at(|region, _, _| region.definitions.describe(&input)).ok()
     }
 
-    /// Describes a service to be created. Its cluster is created too, if it is not there.
+    /// Starts building a service. Its cluster is also created, if it does not exist.
     pub fn new_service(&self, cluster: &str, service: &str) -> NewService {
         let input = json!({ "cluster": cluster, "serviceName": service, "desiredCount": 2 });
         NewService { ecs: self.clone(), input }
     }
 
-    /// A service that is there.
+    /// An existing service.
     pub fn service(&self, cluster: &str, service: &str) -> ServiceHandle {
         ServiceHandle { ecs: self.clone(), cluster: cluster.to_owned(), name: service.to_owned() }
     }
@@ -106,7 +106,7 @@ pub struct NewService {
 }
 
 impl NewService {
-    /// What it runs: the ARN or name of a task definition, or one to be registered.
+    /// Sets the task definition: the ARN or name of one, or one to register.
     pub fn task_definition(mut self, definition: impl Into<Value>) -> Self {
         self.input["taskDefinition"] = match definition.into() {
             reference @ Value::String(_) => reference,
@@ -115,7 +115,7 @@ impl NewService {
         self
     }
 
-    /// How many tasks it keeps; two if not said.
+    /// Sets the desired count; defaults to two.
     pub fn desired(mut self, count: u32) -> Self {
         self.input["desiredCount"] = json!(count);
         self
@@ -127,17 +127,17 @@ impl NewService {
         self
     }
 
-    /// Turns the deployment circuit breaker on, with rollback.
+    /// Enables the deployment circuit breaker, with rollback.
     pub fn circuit_breaker(mut self) -> Self {
         self.input["deploymentConfiguration"]["deploymentCircuitBreaker"] =
             json!({ "enable": true, "rollback": true });
         self
     }
 
-    /// Creates it as one that has been there for a while: its first deployment is completed, its tasks run.
+    /// Creates the service in a steady state: its first deployment is completed, its tasks are running.
     ///
     /// # Panics
-    /// When the service would refuse it.
+    /// When the service would reject it.
     pub fn create(self) -> ServiceHandle {
         let cluster = self.input["cluster"].as_str().unwrap_or_default().to_owned();
         let name = self.input["serviceName"].as_str().unwrap_or_default().to_owned();
@@ -151,7 +151,7 @@ impl NewService {
     }
 }
 
-/// What one container of one running task runs.
+/// A container of a running task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunningContainer {
@@ -161,13 +161,13 @@ pub struct RunningContainer {
     pub deployment: String,
     /// The container's name.
     pub container: String,
-    /// The image as the definition names it.
+    /// The image as in the task definition.
     pub image: String,
     /// The digest that was pulled.
     pub digest: String,
 }
 
-/// One service, to look at and to meddle with.
+/// One service, to inspect and disturb.
 #[derive(Debug, Clone)]
 pub struct ServiceHandle {
     ecs: EcsHandle,
@@ -216,10 +216,10 @@ impl ServiceHandle {
         })
     }
 
-    /// Does what somebody else's UpdateService does, with this input (cluster and service are filled in).
+    /// Calls UpdateService as another client, with this input (cluster and service are filled in).
     ///
     /// # Panics
-    /// When the service would refuse it.
+    /// When the service would reject it.
     pub fn update(&self, mut input: Value) {
         input["cluster"] = json!(self.cluster);
         input["service"] = json!(self.name);
@@ -228,10 +228,10 @@ impl ServiceHandle {
             .expect("an update that ECS takes");
     }
 
-    /// Stops the newest service deployment as somebody else would: `ABORT` or `ROLLBACK`.
+    /// Stops the newest service deployment as another client: `ABORT` or `ROLLBACK`.
     ///
     /// # Panics
-    /// When it is over already.
+    /// When it has already ended.
     pub fn stop_deployment(&self, stop_type: &str) {
         let newest = self.deployments().swap_remove(0);
         let input = json!({ "serviceDeploymentArn": newest["serviceDeploymentArn"], "stopType": stop_type });
@@ -240,17 +240,17 @@ impl ServiceHandle {
             .expect("a deployment that can be stopped");
     }
 
-    /// Deletes the service, with its tasks.
+    /// Deletes the service and its tasks.
     pub fn delete(&self) {
         self.at(|service, _| service.status = Status::Draining);
     }
 
-    /// Shows the newest service deployment with this status, which the model itself need not know.
+    /// Overrides the status of the newest service deployment, also with one that the model does not know.
     pub fn show_status(&self, status: &str) {
         self.at(|service, _| service.shown_status = Some(status.to_owned()));
     }
 
-    /// Sets off an alarm that guards the deployment under way.
+    /// Triggers an alarm that monitors the deployment in progress.
     pub fn alarm(&self, name: &str) {
         self.at(|service, _| {
             if let Some(deployment) = service.under_way() {
@@ -259,7 +259,7 @@ impl ServiceHandle {
         });
     }
 
-    /// Ends running tasks, as Spot or somebody at the console would: with this stop code and reason.
+    /// Stops running tasks with this stop code and reason, as a Spot interruption or a user would.
     pub fn stop_tasks(&self, count: usize, code: &'static str, reason: &str) {
         self.at(|service, _| {
             let now = service.clock;

@@ -1,8 +1,8 @@
-//! Amazon ECS: task definitions, services and their deployments, tasks.
+//! Model of the Amazon ECS API and scheduler: task definitions, services, deployments and tasks.
 //!
-//! A model of the control plane, driven by the clock: what an image does is decided by its
-//! [`Behaviour`](crate::Behaviour), what follows from it by a scheduler that knows minimum and maximum percent, the
-//! circuit breaker, roll-backs, and the stages of blue/green, linear and canary deployments.
+//! It is driven by the clock. The [`Behaviour`](crate::Behaviour) of an image determines what its tasks do; the
+//! scheduler implements minimum and maximum percent, the circuit breaker, rollbacks, and the stages of blue/green,
+//! linear and canary deployments.
 
 mod api;
 mod definition;
@@ -37,7 +37,7 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub(super) struct Ecs(Mutex<BTreeMap<(String, String), Region>>);
 
-/// One account's ECS in one region.
+/// The ECS of one account and region.
 #[derive(Debug, Default)]
 struct Region {
     clusters: BTreeMap<String, Cluster>,
@@ -46,11 +46,11 @@ struct Region {
 
 #[derive(Debug, Default)]
 struct Cluster {
-    /// In the order of their creation. A deleted one stays, and one of the same name may follow it.
+    /// In order of creation. A deleted service stays; another one may have the same name.
     services: Vec<Service>,
 }
 
-/// What the model needs of the rest of the sandbox.
+/// The parts of the sandbox that the model uses.
 struct World<'a> {
     aws: &'a Aws,
     place: Place,
@@ -61,7 +61,7 @@ impl Ecs {
         lock(&self.0)
     }
 
-    /// Takes the region up to now and does something there.
+    /// Advances the region to the current time and calls `work` with it.
     fn at<T>(
         &self,
         aws: &Aws,
@@ -79,7 +79,7 @@ impl Ecs {
         work(region, &world, now)
     }
 
-    /// What a task has written to this stream of this group by now. `None` when no task writes there.
+    /// The lines that a task has written to this log stream. `None` when no task writes to it.
     pub(super) fn log(
         &self,
         aws: &Aws,

@@ -1,9 +1,9 @@
-//! ARNs and ids, and the forms in which callers write them.
+//! ARNs, ids and timestamps, parsing of names in requests, and pagination.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// An account's ECS in one region: what every ARN starts with.
+/// The account and region of ECS resources, for their ARNs.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) account: String,
@@ -24,7 +24,7 @@ impl Place {
     }
 }
 
-/// The last part of an ARN's resource, or the whole of a plain name: callers may write either.
+/// The last part of an ARN's resource, or the plain name: requests may contain either.
 pub(super) fn name_of(text: &str) -> &str {
     text.rsplit('/').next().unwrap_or(text)
 }
@@ -52,12 +52,12 @@ pub(super) fn word_id() -> String {
     (0..21).map(|_| fastrand::alphanumeric()).collect()
 }
 
-/// A time as the API writes it: seconds since the epoch with milliseconds, as a JSON number.
+/// A timestamp in API format: seconds since the epoch with milliseconds, as a JSON number.
 pub(super) fn epoch(at: Timestamp) -> Value {
     json!(at.as_millisecond() as f64 / 1000.0)
 }
 
-/// One page of `all`, from the token on, and the token of the next.
+/// The page of `all` at the token, and the token of the next page.
 pub(super) fn page<T>(all: Vec<T>, token: &str, size: usize) -> (Vec<T>, Option<String>) {
     let start: usize = token.parse().unwrap_or(0);
     let next = start + size;

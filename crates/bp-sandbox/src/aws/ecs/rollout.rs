@@ -1,4 +1,4 @@
-//! What a service deploys: revisions, and the record of each deployment.
+//! Service revisions, and the record of each service deployment.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{definition::Definition, stages::Stages};
 
-/// The roll-out state of a deployment.
+/// The rollout state of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RolloutState {
     InProgress,
@@ -34,16 +34,16 @@ pub(super) struct Rollout {
     pub(super) updated: Timestamp,
     pub(super) state: RolloutState,
     pub(super) reason: String,
-    /// Whether it once ran as it should, so that a rollback may go back to it.
+    /// Whether it has completed once, so that a rollback may return to it.
     pub(super) completed: bool,
     /// Failed tasks since the last healthy one.
     pub(super) failed: u32,
-    /// Failed tasks in a row, for the pause before the next start.
+    /// Consecutive failed tasks, for the delay before the next start.
     pub(super) streak: u32,
     pub(super) retry_at: Timestamp,
     /// Container name, image and digest, once a task has pulled them.
     pub(super) images: Vec<(String, String, String)>,
-    /// The state at the time of the deployment of everything else that the revision names.
+    /// The other settings of the revision at the time of its deployment.
     pub(super) spec: Map<String, Value>,
 }
 
@@ -98,7 +98,7 @@ impl Phase {
     }
 }
 
-/// Where a service deployment goes back to, and why.
+/// The rollback target of a service deployment, and the reason.
 #[derive(Debug)]
 pub(super) struct Rollback {
     pub(super) reason: String,
@@ -110,7 +110,7 @@ pub(super) struct Rollback {
 #[derive(Debug)]
 pub(super) struct ServiceDeployment {
     pub(super) id: String,
-    /// The revision that it brings.
+    /// The revision that it deploys.
     pub(super) target: u64,
     pub(super) sources: Vec<u64>,
     pub(super) created: Timestamp,

@@ -1,7 +1,7 @@
-//! The service scheduler: a simulation in discrete steps, caught up with the clock whenever somebody looks.
+//! Service scheduler: a discrete-event simulation that advances to the clock's time on each access.
 //!
-//! The state is a function of what happened up to the clock's time: of the calls, and of the tasks' own turns. Between
-//! two turns nothing changes, so nothing has to run in the background.
+//! The state is a function of the API calls and of the tasks' transitions up to the clock's time. Nothing changes
+//! between two transitions, so nothing runs in the background.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use super::{
 const REQUEST: Duration = Duration::from_secs(2);
 /// From the start of a deployment until it is `IN_PROGRESS`.
 const PENDING: Duration = Duration::from_secs(1);
-/// From the success of a rolling deployment until the scheduler stops the last tasks of the revision before. Until then
-/// they are listed as running, and the roll-out state is `IN_PROGRESS`.
+/// From the success of a rolling deployment until the scheduler stops the last tasks of the previous revision. Until
+/// then they are listed as running, and the rollout state is `IN_PROGRESS`.
 const DRAINING: Duration = Duration::from_secs(38);
-/// How old a service is that has been there for a while.
+/// The age of a service that is created in a steady state.
 const AGE: Duration = Duration::from_secs(24 * 3600);
-/// The longest pause before a task that failed is started again.
+/// The maximum delay before a failed task is replaced.
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 impl Service {
-    /// Lets everything happen that happens up to `until`.
+    /// Performs all transitions up to `until`.
     pub(super) fn advance(&mut self, world: &World<'_>, until: Timestamp) {
         loop {
             self.act(world);
@@ -49,7 +49,7 @@ impl Service {
         tasks.chain(retries).chain(stages).chain(phases).filter(|turn| *turn > self.clock).min()
     }
 
-    /// What the scheduler does at the present time. Doing it twice changes nothing.
+    /// Performs the scheduler's actions at the current time. Idempotent.
     fn act(&mut self, world: &World<'_>) {
         let now = self.clock;
         self.tasks.retain(|task| !task.is_forgotten(now));
@@ -76,7 +76,7 @@ impl Service {
         }
     }
 
-    /// Requested stops and rollbacks begin, and what is pending gets going.
+    /// Starts requested stops and rollbacks, and pending deployments.
     fn turn_phase(&mut self, now: Timestamp) {
         let Some(deployment) = self.under_way() else { return };
         match deployment.phase {
@@ -98,7 +98,7 @@ impl Service {
         }
     }
 
-    /// Failed tasks count against their deployment, until one of its tasks is healthy.
+    /// Counts failed tasks of each deployment, until one of its tasks is healthy.
     fn count_failures(&mut self, now: Timestamp) {
         let failed: Vec<(u64, String)> = self
             .tasks
@@ -139,7 +139,7 @@ impl Service {
         }
     }
 
-    /// Remembers what the tasks of each revision pulled, and forgets failures once one is healthy.
+    /// Records the images that the tasks of each revision pulled, and resets failures once one is healthy.
     fn note_images(&mut self, now: Timestamp) {
         for at in 0..self.rollouts.len() {
             let number = self.rollouts[at].number;
@@ -159,7 +159,7 @@ impl Service {
         }
     }
 
-    /// The circuit breaker and the alarms.
+    /// Evaluates the circuit breaker and the alarms.
     fn break_circuit(&mut self, now: Timestamp) {
         let (threshold, primary) = (self.settings.threshold(self.desired), self.primary);
         let breaker = self.settings.breaker.clone();
@@ -206,7 +206,7 @@ impl Service {
         }
     }
 
-    /// Goes back to the last revision that completed, which keeps its deployment id.
+    /// Rolls back to the last completed revision, which keeps its deployment id.
     fn roll_back(&mut self, reason: &str, who: &str, now: Timestamp) {
         let from = self.primary;
         let candidate = self.rollouts.iter().rev().find(|r| r.completed && r.number != from);
@@ -279,7 +279,7 @@ impl Service {
         }
     }
 
-    /// Rolling: new tasks up to the maximum, old ones down to the minimum of healthy ones.
+    /// Rolling update: starts new tasks up to the maximum percent, stops old ones down to the minimum healthy percent.
     fn roll(&mut self, world: &World<'_>, now: Timestamp) {
         let (primary, desired) = (self.primary, self.desired as usize);
         let ours = move |number| number == primary;
@@ -289,7 +289,7 @@ impl Service {
         let maximum = (desired * self.settings.maximum_percent as usize / 100).max(1);
         let minimum = (desired * self.settings.minimum_healthy_percent as usize).div_ceil(100);
         let reason = format!("Scaling activity initiated by (deployment ecs-svc/{primary})");
-        // Too many of ours after the desired count went down.
+        // Surplus tasks of the primary revision after the desired count decreased.
         let excess = self.alive(now, ours).saturating_sub(desired);
         let mut ours_first: Vec<String> = self
             .tasks
@@ -299,10 +299,10 @@ impl Service {
             .collect();
         ours_first.truncate(excess);
         self.stop_tasks(now, |t| ours_first.contains(&t.arn), &reason);
-        // Old tasks that are not healthy serve nobody; healthy ones go as far as the minimum allows.
+        // Unhealthy old tasks are stopped first; healthy ones within the minimum healthy percent.
         self.stop_tasks(now, |t| !ours(t.deployment) && !t.is_healthy(now), &reason);
         let rolling_back = self.deployments.last().is_some_and(|d| d.phase == Phase::RollbackInProgress);
-        // Once all of ours are healthy the old ones drain.
+        // Once all tasks of the primary revision are healthy, the old ones drain.
         let all_healthy = !rolling_back && self.healthy(now, ours) >= desired;
         while !all_healthy && !self.has_succeeded() {
             let (alive, old) = (self.alive(now, |_| true), self.alive(now, |n| !ours(n)));
@@ -323,7 +323,7 @@ impl Service {
         let room = maximum.saturating_sub(self.alive(now, |_| true));
         let missing = desired.saturating_sub(self.alive(now, ours));
         self.launch(world, missing.min(room), now);
-        // A rollback is over when nothing is left of what it took back.
+        // A rollback is complete when no task of the rolled back revision is left.
         let cleared = !rolling_back || self.tasks.iter().all(|t| ours(t.deployment) || t.is_stopped(now));
         if !cleared || self.healthy(now, ours) != desired || self.alive(now, ours) != desired {
             return;
@@ -338,12 +338,12 @@ impl Service {
         }
     }
 
-    /// Whether the service deployment is over and well, while old tasks may still drain.
+    /// Whether the service deployment has succeeded; old tasks may still drain.
     fn has_succeeded(&self) -> bool {
         self.deployments.last().is_some_and(|d| d.phase == Phase::Successful && d.target == self.primary)
     }
 
-    /// Blue/green, linear, canary: the new revision beside the old one, until traffic has moved.
+    /// Blue/green, linear, canary: runs the new revision next to the old one until traffic has shifted.
     fn pass_stages(&mut self, world: &World<'_>, now: Timestamp) {
         let (primary, desired) = (self.primary, self.desired as usize);
         let ours = move |number| number == primary;
@@ -371,7 +371,7 @@ impl Service {
         }
     }
 
-    /// The primary revision runs as it should: its deployment is over, and a rollback may go back to it.
+    /// Marks the primary revision as completed: its deployment ends, and a rollback may return to it.
     fn succeed(&mut self, now: Timestamp) {
         if let Some(rollout) = self.rollout_mut(self.primary) {
             rollout.completed = true;
@@ -386,7 +386,7 @@ impl Service {
         }
     }
 
-    /// And nothing of an earlier one is left.
+    /// Whether no task of an earlier revision is left.
     fn complete(&mut self, now: Timestamp) {
         let primary = self.primary;
         if self.rollout(primary).is_none_or(|rollout| rollout.state != RolloutState::InProgress) {
@@ -400,7 +400,7 @@ impl Service {
         self.say(now, "has reached a steady state.");
     }
 
-    /// Skips the time that the first tasks take to start: the service has been there for a while.
+    /// Skips the start of the first tasks, for a service that is created in a steady state.
     pub(super) fn settle(&mut self, world: &World<'_>) {
         let now = self.clock;
         self.act(world);

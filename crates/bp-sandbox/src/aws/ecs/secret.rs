@@ -1,10 +1,10 @@
-//! The secrets that a task needs before it starts.
+//! Secrets of a task definition, which must be readable before a task starts.
 
 use serde_json::Value;
 
 use super::{World, definition::Definition, text};
 
-/// The words of the platform when a secret or parameter of the definition cannot be had.
+/// The platform's message when a secret or parameter of the definition cannot be read.
 pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<String> {
     let needed = definition.containers().iter().flat_map(|container| {
         let lists = [&container["secrets"], &container["logConfiguration"]["secretOptions"]];

@@ -1,4 +1,4 @@
-//! Services: what they run, and their deployments.
+//! Services, their settings and their deployments.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use super::{
     task::Task,
 };
 
-/// How long after its start a service deployment is listed: callers have to look again.
+/// The delay until a new service deployment is listed: callers must poll.
 const LISTED_AFTER: Duration = Duration::from_secs(1);
 
-/// Whether a service takes updates.
+/// Whether a service accepts updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Active,
@@ -35,7 +35,7 @@ impl Status {
     }
 }
 
-/// One line of the service's events.
+/// A service event.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) id: String,
@@ -51,22 +51,22 @@ pub(super) struct Service {
     pub(super) status: Status,
     pub(super) desired: u32,
     pub(super) settings: Settings,
-    /// What the caller set and the model only keeps: network, load balancers, tags and the like.
+    /// Settings that the model only stores, such as network, load balancers and tags.
     pub(super) spec: Map<String, Value>,
     pub(super) created: Timestamp,
     pub(super) created_by: String,
-    /// The model's time: everything up to it has happened.
+    /// The simulated time: all transitions up to it have been performed.
     pub(super) clock: Timestamp,
     pub(super) primary: u64,
     pub(super) rollouts: Vec<Rollout>,
     pub(super) deployments: Vec<ServiceDeployment>,
     pub(super) tasks: Vec<Task>,
     pub(super) events: Vec<Event>,
-    /// Shown instead of the status of the newest service deployment.
+    /// Overrides the status of the newest service deployment.
     pub(super) shown_status: Option<String>,
 }
 
-/// What a service is made of.
+/// The parameters of a new service.
 pub(super) struct Birth {
     pub(super) cluster: String,
     pub(super) name: String,
@@ -99,7 +99,7 @@ impl Service {
         service
     }
 
-    /// Begins a deployment. One that is under way is given up for it.
+    /// Starts a deployment. It supersedes one in progress.
     pub(super) fn deploy(&mut self, definition: Arc<Definition>, now: Timestamp) {
         if let Some(under_way) = self.under_way() {
             let reason = "Service deployment was superseded by a newer service deployment.".to_owned();
@@ -124,7 +124,7 @@ impl Service {
             spec: self.spec.clone(),
         });
         self.primary = number;
-        // The first deployment of a service has nothing to shift traffic from: it is rolled out plainly.
+        // The first deployment of a service has no traffic to shift: it is a rolling deployment.
         let stages = (self.rollouts.len() > 1).then(|| Stages::of(&self.settings, now)).flatten();
         self.deployments.push(ServiceDeployment {
             id: word_id(),
@@ -199,19 +199,19 @@ impl Service {
         Some(group.to_owned())
     }
 
-    /// Tasks that run, and that are about to, of one revision or of all.
+    /// The running and pending tasks of one revision or of all.
     pub(super) fn counts(&self, of: Option<u64>) -> (usize, usize) {
         let ours = || self.tasks.iter().filter(|t| of.is_none_or(|number| t.deployment == number));
         let running = ours().filter(|t| t.is_running(self.clock)).count();
         (running, ours().filter(|t| t.is_pending(self.clock)).count())
     }
 
-    /// The service deployments that are listed by now, newest first.
+    /// The service deployments that are already listed, newest first.
     pub(super) fn listed(&self) -> impl Iterator<Item = &ServiceDeployment> {
         self.deployments.iter().rev().filter(|d| d.created + LISTED_AFTER <= self.clock)
     }
 
-    /// When it was created, for the filter of ListServiceDeployments.
+    /// The creation time, for the filter of ListServiceDeployments.
     pub(super) fn created_of(deployment: &ServiceDeployment) -> Timestamp {
         deployment.created
     }

@@ -13,7 +13,7 @@ pub(super) struct Breaker {
     value: f64,
 }
 
-/// How a new revision takes over.
+/// The deployment strategy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Strategy {
     Rolling,
@@ -22,7 +22,7 @@ pub(super) enum Strategy {
     Canary { percent: f64, bake: u64 },
 }
 
-/// The deployment configuration, read.
+/// A parsed deployment configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     raw: Value,
@@ -38,7 +38,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Reads `deploymentConfiguration`; what is missing has the service's default.
+    /// Parses `deploymentConfiguration`; missing members have the service's defaults.
     pub(super) fn read(raw: &Value) -> Settings {
         let breaker = &raw["deploymentCircuitBreaker"];
         let threshold = &breaker["thresholdConfiguration"];
@@ -76,7 +76,7 @@ impl Settings {
         }
     }
 
-    /// The settings with those of `change` on top, as UpdateService takes them.
+    /// The settings with those of `change` merged, as by UpdateService.
     pub(super) fn updated(&self, change: &Value) -> Settings {
         let mut raw = self.raw.clone();
         for (field, value) in change.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
@@ -89,7 +89,7 @@ impl Settings {
         self.strategy == Strategy::Rolling
     }
 
-    /// How many failed tasks the circuit breaker takes.
+    /// The number of failed tasks at which the circuit breaker triggers.
     pub(super) fn threshold(&self, desired: u32) -> u32 {
         let Some(breaker) = &self.breaker else { return 0 };
         let percent = (f64::from(desired) * breaker.value / 100.0).ceil() as u32;

@@ -12,10 +12,10 @@ use super::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// How long a stage takes that waits for nothing.
+/// The duration of a stage without a wait.
 const BRISK: Duration = Duration::from_secs(3);
 
-/// One stage, with the weights that hold in it and the time that it takes.
+/// One stage, with its traffic weights and its duration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stage {
     name: &'static str,
@@ -34,20 +34,20 @@ struct Pause {
     status: &'static str,
 }
 
-/// What became of the stages by now.
+/// The progress of the stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Course {
-    /// The new revision's tasks are to start, and the stage waits for them.
+    /// The stage waits for the new revision's tasks to start.
     ScaleUp,
-    /// The stages take their time.
+    /// A stage is in progress.
     Going,
-    /// The old revision's tasks are to stop.
+    /// The old revision's tasks must stop.
     CleanUp,
-    /// A pause said, or ran out with, "roll back".
+    /// A pause was answered with, or timed out to, a rollback.
     RollBack,
 }
 
-/// The way through the stages.
+/// The current stage and its pauses.
 #[derive(Debug)]
 pub(super) struct Stages {
     plan: Vec<Stage>,
@@ -60,7 +60,7 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    /// The stages of the strategy; `None` for rolling, which has none.
+    /// The stages of the strategy; `None` for rolling deployments, which have none.
     pub(super) fn of(settings: &Settings, now: Timestamp) -> Option<Stages> {
         let stage = |name, test, production, takes| Stage { name, weights: (test, production), takes };
         let shift =
@@ -122,7 +122,7 @@ impl Stages {
         self.pauses.iter().any(|pause| pause.status == "AWAITING_ACTION")
     }
 
-    /// Goes as far as it can by `now`. `scaled` tells whether the new revision's tasks are all healthy.
+    /// Advances to `now`. `scaled` is whether the new revision's tasks are all healthy.
     pub(super) fn advance(&mut self, now: Timestamp, scaled: bool) -> Course {
         for pause in self.pauses.iter_mut().filter(|p| p.status == "AWAITING_ACTION" && p.expires <= now) {
             pause.status = "TIMED_OUT";
@@ -143,13 +143,13 @@ impl Stages {
         }
     }
 
-    /// Answers a pause. `false` when no such pause waits.
+    /// Answers a pause. `false` when no such pause is waiting.
     pub(super) fn answer(&mut self, id: &str) -> bool {
         let paused = self.pauses.iter_mut().find(|p| p.id == id && p.status == "AWAITING_ACTION");
         paused.map(|pause| pause.status = "SUCCEEDED").is_some()
     }
 
-    /// Whether the new revision's tasks are to be kept at their number.
+    /// Whether the number of the new revision's tasks must be maintained.
     pub(super) fn is_scaled(&self) -> bool {
         self.plan[..=self.at].iter().any(|stage| stage.name == "SCALE_UP")
     }
@@ -159,19 +159,19 @@ impl Stages {
         self.stage().weights
     }
 
-    /// Production traffic goes back.
+    /// Shifts production traffic back.
     pub(super) fn revert(&mut self) {
         self.pauses.clear();
         self.plan[self.at].weights = (0.0, 0.0);
     }
 
-    /// When something changes by itself.
+    /// The time of the next transition.
     pub(super) fn turns(&self) -> impl Iterator<Item = Timestamp> {
         let pauses = self.pauses.iter().filter(|p| p.status == "AWAITING_ACTION").map(|p| p.expires);
         pauses.chain([self.since + self.stage().takes])
     }
 
-    /// Adds what the API shows of it.
+    /// Adds the stage and the pauses to the API's view.
     pub(super) fn show(&self, view: &mut Value, _now: Timestamp) {
         view["lifecycleStage"] = json!(self.stage().name);
         if !self.pauses.is_empty() {

@@ -1,4 +1,4 @@
-//! Tasks: what starting one leads to is settled when it starts, and seen as time passes.
+//! Tasks: the outcome of a task is determined when it starts, and becomes visible as time passes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::runtime::{Behaviour, PullError, Pulled};
 
-/// How long the platform takes.
+/// Delays of the platform.
 const PROVISIONING: Duration = Duration::from_secs(4);
 const PULLING: Duration = Duration::from_secs(3);
 const STOPPING: Duration = Duration::from_secs(3);
-/// How long failing health checks take to be believed.
+/// The time until failing health checks make a task unhealthy.
 const UNHEALTHY: Duration = Duration::from_secs(10);
 /// How long a stopped task is still described.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// Why and when a task stops.
+/// The time and reason of a task's stop.
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
     /// When stopping begins.
@@ -43,7 +43,7 @@ struct Container {
     /// Exit code and reason once the task has stopped.
     exit: Option<i32>,
     reason: Option<String>,
-    /// What it writes before it ends.
+    /// The log lines that it writes before it ends.
     log: Vec<String>,
 }
 
@@ -56,21 +56,21 @@ pub(super) struct Task {
     pub(super) deployment: u64,
     definition: Arc<Definition>,
     created: Timestamp,
-    /// When it runs, unless it stops before.
+    /// The time when it is running, unless it stops before.
     started: Timestamp,
-    /// When the scheduler takes it for healthy, if it ever does.
+    /// The time when the scheduler considers it healthy, if ever.
     healthy: Option<Timestamp>,
-    /// When and why it stops, as far as that is known by now.
+    /// The time and reason of its stop, if determined.
     pub(super) stop: Option<Stop>,
-    /// Whether it stops through its own fault.
+    /// Whether the stop counts as a failure.
     pub(super) fails: bool,
-    /// Whether the scheduler has dealt with its failure.
+    /// Whether the scheduler has counted its failure.
     pub(super) counted: bool,
     containers: Vec<Container>,
 }
 
 impl Task {
-    /// Starts a task: pulls, reads secrets and decides what becomes of it.
+    /// Starts a task: pulls images, reads secrets and determines the outcome.
     pub(super) fn start(
         world: &World<'_>,
         cluster: &str,
@@ -133,7 +133,7 @@ impl Task {
         }
     }
 
-    /// What container `at` does once it is started. Of several that fail the first ends the task.
+    /// The outcome of container `at` after its start. Of several that fail, the first stops the task.
     fn run(&mut self, at: usize, pulled: &Pulled, target_group: Option<&str>, healthy: &mut Timestamp) {
         let spec = self.definition.containers()[at].clone();
         if spec["essential"] == false {
@@ -163,7 +163,7 @@ impl Task {
                 let reason = match (target_group, self.containers[at].checked) {
                     (_, true) => "Task failed container health checks".to_owned(),
                     (Some(group), _) => format!("Task failed ELB health checks in (target-group {group})"),
-                    // Nobody looks: the scheduler takes it for healthy.
+                    // Without a health check the scheduler considers it healthy.
                     (None, false) => return,
                 };
                 if self.stop.is_none() {
@@ -179,7 +179,7 @@ impl Task {
         self.stop = Some(Stop { at, done: at + STOPPING, code, reason });
     }
 
-    /// Has the scheduler or somebody stop it.
+    /// Stops it, on behalf of the scheduler or a caller.
     pub(super) fn stop_now(&mut self, now: Timestamp, code: &'static str, reason: String) {
         if self.stop.as_ref().is_some_and(|stop| stop.at <= now) {
             return;
@@ -192,7 +192,7 @@ impl Task {
         self.stop = Some(Stop { at: now, done: now + STOPPING, code, reason });
     }
 
-    /// Has the scheduler stop it at a later time, unless it stops before.
+    /// Schedules a stop by the scheduler, unless it stops before.
     pub(super) fn stop_at(&mut self, at: Timestamp, code: &'static str, reason: String) {
         if self.stop.as_ref().is_none_or(|stop| stop.at > at) {
             self.fails = false;
@@ -225,7 +225,7 @@ impl Task {
         self.stop.as_ref().is_some_and(|stop| stop.done + REMEMBERED <= now)
     }
 
-    /// The times at which something about it changes.
+    /// The times of its transitions.
     pub(super) fn turns(&self) -> impl Iterator<Item = Timestamp> {
         let stop = self.stop.iter().flat_map(|stop| [stop.at, stop.done]);
         [Some(self.started), self.healthy].into_iter().flatten().chain(stop)
@@ -239,13 +239,13 @@ impl Task {
         &self.definition
     }
 
-    /// Container names with their images and digests.
+    /// The names, images and digests of its containers.
     pub(super) fn images(&self) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
         self.containers.iter().map(|c| (c.name.as_str(), c.image.as_str(), c.digest.as_deref()))
     }
 
-    /// What one of its containers has written to this stream by now, as the `awslogs` driver sends it: nothing before
-    /// it ran, `None` when none of them logs there.
+    /// The lines that a container has written to this log stream, as sent by the `awslogs` driver: empty before it
+    /// runs, `None` when no container logs to it.
     pub(super) fn log(&self, group: &str, stream: &str, now: Timestamp) -> Option<Vec<(Timestamp, String)>> {
         let logs_there = |spec: &&Value| {
             let logs = &spec["logConfiguration"];
@@ -375,14 +375,14 @@ impl Container {
     }
 }
 
-/// Takes members out that have no value: the API leaves them out.
+/// Removes members without a value, which the API omits.
 pub(super) fn prune(view: &mut Value) {
     if let Some(map) = view.as_object_mut() {
         map.retain(|_, value| !value.is_null());
     }
 }
 
-/// The words that Fargate has for a pull that fails.
+/// Fargate's message for a failed pull.
 fn cannot_pull(image: &str, error: PullError, architecture: &str) -> String {
     match error {
         PullError::NotFound => format!(

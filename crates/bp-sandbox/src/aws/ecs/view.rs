@@ -1,4 +1,4 @@
-//! How the API shows a service, its deployments and its revisions.
+//! API views of services, deployments and revisions.
 
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ impl Service {
         if let Some(network) = self.spec.get("networkConfiguration") {
             view["networkConfiguration"] = network.clone();
         }
-        // Only rolling deployments have a roll-out state.
+        // Only rolling deployments have a rollout state.
         if self.settings.is_rolling() {
             view["rolloutState"] = json!(rollout.state.name());
             view["rolloutStateReason"] = json!(rollout.reason);
@@ -100,7 +100,7 @@ impl Service {
         })
     }
 
-    /// The same with its traffic, as only a service deployment shows it.
+    /// The same with its traffic weights, which only a service deployment shows.
     fn summary(&self, place: &Place, number: u64) -> Value {
         let mut view = self.counted(place, number);
         let stages = self.deployments.last().and_then(|d| Some((d.target, d.stages.as_ref()?)));
@@ -121,7 +121,7 @@ impl Service {
         }
     }
 
-    /// One line of ListServiceDeployments.
+    /// An item of ListServiceDeployments.
     pub(super) fn brief(&self, place: &Place, deployment: &ServiceDeployment) -> Value {
         let mut view = json!({
             "serviceDeploymentArn": self.deployment_arn(place, deployment),

@@ -1,11 +1,12 @@
-//! What the ECS agent makes of a secret when it starts a task.
+//! How the ECS agent resolves a secret when it starts a task.
 
 use serde_json::Value;
 
 use super::{SecretsManager, find, marked_for_deletion, secret::Content};
 
 impl SecretsManager {
-    /// Whether a task's `valueFrom` (an ARN with JSON key, stage and version id) can be read, else the agent's reason.
+    /// Checks that a task's `valueFrom` (an ARN with JSON key, stage and version id) can be read; the error is the
+    /// agent's message.
     pub(in crate::aws) fn exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
         let failed = |error: &str| {
             format!(

@@ -1,17 +1,18 @@
-//! Secrets Manager from the outside of its API: secrets to seed and to change.
+//! Create and modify secrets in tests, without the API.
 
 use super::{
-    CURRENT, Place, SecretsManager, replicate, request_id,
+    AccountRegion, CURRENT, SecretsManager, replicate, request_id,
     secret::{Content, Secret},
 };
 use crate::clock::Clock;
 
-/// The secrets of one account and region, to seed and to change: see [`Aws::secretsmanager`](crate::aws::Aws::secretsmanager).
+/// The secrets of one account and region, to create and modify: see
+/// [`Aws::secretsmanager`](crate::aws::Aws::secretsmanager).
 #[derive(Debug)]
 pub struct Secrets<'a> {
     service: &'a SecretsManager,
     clock: &'a Clock,
-    place: Place,
+    account_region: AccountRegion,
 }
 
 impl<'a> Secrets<'a> {
@@ -21,7 +22,7 @@ impl<'a> Secrets<'a> {
         account: &str,
         region: &str,
     ) -> Self {
-        Secrets { service, clock, place: (account.to_owned(), region.to_owned()) }
+        Secrets { service, clock, account_region: (account.to_owned(), region.to_owned()) }
     }
 
     /// Creates a secret, or gives it a new current version. Returns its ARN.
@@ -34,7 +35,7 @@ impl<'a> Secrets<'a> {
         self.put(name, Content::Binary(value.to_owned())).0
     }
 
-    /// Gives the secret a new current version (the last one becomes `AWSPREVIOUS`). Returns the version's id.
+    /// Gives the secret a new current version (the previous one becomes `AWSPREVIOUS`). Returns the version id.
     pub fn rotate(&self, name: &str, value: &str) -> String {
         self.put(name, Content::Text(value.to_owned())).1
     }
@@ -43,8 +44,8 @@ impl<'a> Secrets<'a> {
         let (id, now) = (request_id(), self.clock.now());
         let arn = {
             let mut state = self.service.lock();
-            let secrets = state.entry(self.place.clone()).or_default();
-            let new = || Secret::new(&self.place, name, now);
+            let secrets = state.entry(self.account_region.clone()).or_default();
+            let new = || Secret::new(&self.account_region, name, now);
             let secret = secrets.entry(name.to_owned()).or_insert_with(new);
             secret.put(id.clone(), content, &[CURRENT.to_owned()], now).expect("a fresh id");
             secret.arn.clone()
@@ -64,38 +65,38 @@ impl<'a> Secrets<'a> {
         self.change(name, |secret| secret.deleted = Some(date));
     }
 
-    /// Refuses an IAM action on the secret: `secretsmanager:GetSecretValue`, `secretsmanager:DescribeSecret`,
-    /// `kms:Decrypt`; `secretsmanager:BatchGetSecretValue` refuses batches in the whole account and region.
+    /// Denies an IAM action on the secret: `secretsmanager:GetSecretValue`, `secretsmanager:DescribeSecret`,
+    /// `kms:Decrypt`; `secretsmanager:BatchGetSecretValue` denies batches in the whole account and region.
     pub fn deny(&self, name: &str, action: &str) {
         self.change(name, |secret| secret.denied.insert(action.to_owned()));
     }
 
-    /// Takes back what [`deny`](Self::deny) refused.
+    /// Removes a [denial](Self::deny).
     pub fn allow(&self, name: &str, action: &str) {
         self.change(name, |secret| secret.denied.remove(action));
     }
 
-    /// Lets another account read the secret by its ARN, as a resource policy does.
+    /// Allows another account to read the secret by its ARN, as a resource policy does.
     pub fn share(&self, name: &str, account: &str) {
         self.change(name, |secret| secret.shared_with.insert(account.to_owned()));
     }
 
-    /// Keeps a replica of the secret in another region. Returns the replica's ARN.
+    /// Replicates the secret to another region. Returns the replica's ARN.
     pub fn replicate(&self, name: &str, region: &str) -> String {
         self.change(name, |secret| secret.replicas.insert(region.to_owned()));
         let state = self.service.lock();
-        state[&(self.place.0.clone(), region.to_owned())][name].arn.clone()
+        state[&(self.account_region.0.clone(), region.to_owned())][name].arn.clone()
     }
 
     /// # Panics
-    /// When there is no secret of this name.
+    /// When no secret has this name.
     fn change<T>(&self, name: &str, change: impl FnOnce(&mut Secret) -> T) {
         let mut state = self.service.lock();
-        let secret = state.get_mut(&self.place).and_then(|secrets| secrets.get_mut(name));
-        let secret =
-            secret.unwrap_or_else(|| panic!("the sandbox has no secret {name:?} in {:?}", self.place));
+        let secret = state.get_mut(&self.account_region).and_then(|secrets| secrets.get_mut(name));
+        let secret = secret
+            .unwrap_or_else(|| panic!("the sandbox has no secret {name:?} in {:?}", self.account_region));
         change(secret);
         let secret = secret.clone();
-        replicate(&mut state, &self.place, &secret);
+        replicate(&mut state, &self.account_region, &secret);
     }
 }

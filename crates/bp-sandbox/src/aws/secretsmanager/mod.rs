@@ -1,4 +1,4 @@
-//! Secrets Manager: secrets with versions and staging labels, replicas, resource policies and denials.
+//! Model of the Secrets Manager API: secrets with versions and staging labels, replicas, resource policies and denials.
 
 mod agent;
 mod handle;
@@ -25,18 +25,18 @@ use crate::sync::lock;
 
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
-/// The most secrets that one `BatchGetSecretValue` takes.
+/// The maximum number of secrets in one `BatchGetSecretValue` call.
 const BATCH: usize = 20;
 
 /// Account and region.
-type Place = (String, String);
+type AccountRegion = (String, String);
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
-pub(super) struct SecretsManager(Mutex<BTreeMap<Place, BTreeMap<String, Secret>>>);
+pub(super) struct SecretsManager(Mutex<BTreeMap<AccountRegion, BTreeMap<String, Secret>>>);
 
 impl SecretsManager {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, BTreeMap<String, Secret>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AccountRegion, BTreeMap<String, Secret>>> {
         lock(&self.0)
     }
 
@@ -70,8 +70,7 @@ impl SecretsManager {
         })
     }
 
-    /// Acts on the secret that `id` (a name, an ARN, an ARN without its suffix) names, and brings its replicas up to
-    /// date.
+    /// Calls `act` with the secret of `id` (a name, an ARN, or an ARN without its suffix), and updates its replicas.
     fn on(
         &self,
         caller: &Caller<'_>,
@@ -103,7 +102,7 @@ impl SecretsManager {
     }
 }
 
-/// Who calls, for the texts of denials.
+/// The caller, for the messages of denials.
 struct Caller<'a> {
     arn: String,
     call: &'a Call,
@@ -132,12 +131,16 @@ fn find<'a>(secrets: &'a mut BTreeMap<String, Secret>, id: &str) -> Option<&'a m
     if !id.starts_with("arn:") {
         return secrets.get_mut(id);
     }
-    // Whole, or without the hyphen and six characters at its end.
+    // The full ARN, or the ARN without the hyphen and the suffix of six characters.
     secrets.values_mut().find(|s| s.arn == id || s.arn[..s.arn.len() - 7] == *id)
 }
 
-/// Brings the replicas of a secret up to date.
-fn replicate(state: &mut BTreeMap<Place, BTreeMap<String, Secret>>, home: &Place, secret: &Secret) {
+/// Copies a secret to its replicas.
+fn replicate(
+    state: &mut BTreeMap<AccountRegion, BTreeMap<String, Secret>>,
+    home: &AccountRegion,
+    secret: &Secret,
+) {
     for region in &secret.replicas {
         let mut replica = secret.clone();
         replica.arn = secret.arn.replacen(&format!(":{}:", home.1), &format!(":{region}:"), 1);
@@ -146,11 +149,11 @@ fn replicate(state: &mut BTreeMap<Place, BTreeMap<String, Secret>>, home: &Place
     }
 }
 
-fn place(call: &Call) -> Place {
+fn account_region(call: &Call) -> AccountRegion {
     (call.account.clone(), call.region.clone())
 }
 
-/// The id of a new version: the request's token, so that a repeated request makes no second one.
+/// The id of a new version: the request's token, so that a repeated request does not create a second version.
 fn token(call: &Call) -> String {
     match call.text("ClientRequestToken") {
         "" => request_id(),

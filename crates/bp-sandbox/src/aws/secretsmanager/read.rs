@@ -1,10 +1,10 @@
-//! Calls that read values, one and many.
+//! Operations that read secrets: get, batch get, list.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{BATCH, Caller, SecretsManager, invalid_parameter, marked_for_deletion, place};
+use super::{BATCH, Caller, SecretsManager, account_region, invalid_parameter, marked_for_deletion};
 use crate::aws::wire::{Answer, ApiError, Call};
 
 impl SecretsManager {
@@ -21,7 +21,7 @@ impl SecretsManager {
         })
     }
 
-    /// The current version of up to 20 secrets; what goes wrong with one is told in `Errors`.
+    /// The current versions of up to 20 secrets; failures are listed in `Errors`.
     pub(super) fn batch(&self, caller: &Caller<'_>) -> Answer {
         let ids: Vec<&str> = match caller.call.input["SecretIdList"].as_array() {
             Some(ids) => ids.iter().filter_map(Value::as_str).collect(),
@@ -37,7 +37,7 @@ impl SecretsManager {
                 ),
             ));
         }
-        if self.refuses_batches(caller) {
+        if self.denies_batches(caller) {
             return Err(caller.denied("BatchGetSecretValue", "*", "identity"));
         }
         let (mut values, mut errors) = (Vec::new(), Vec::new());
@@ -54,22 +54,22 @@ impl SecretsManager {
         Ok(json!({ "SecretValues": values, "Errors": errors }))
     }
 
-    fn refuses_batches(&self, caller: &Caller<'_>) -> bool {
+    fn denies_batches(&self, caller: &Caller<'_>) -> bool {
         let state = self.lock();
-        let own = state.get(&place(caller.call));
+        let own = state.get(&account_region(caller.call));
         own.is_some_and(|secrets| {
             secrets.values().any(|s| s.denied.contains("secretsmanager:BatchGetSecretValue"))
         })
     }
 
     pub(super) fn list(&self, call: &Call) -> Answer {
-        let most = call.input["MaxResults"].as_u64().unwrap_or(100).clamp(1, 100) as usize;
+        let limit = call.input["MaxResults"].as_u64().unwrap_or(100).clamp(1, 100) as usize;
         let state = self.lock();
         let after = call.text("NextToken");
-        let mut rest = state.get(&place(call)).into_iter().flat_map(BTreeMap::values);
+        let mut rest = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values);
         let mut page = Vec::new();
         let mut last = None;
-        for secret in rest.by_ref().filter(|s| s.deleted.is_none() && s.name.as_str() > after).take(most) {
+        for secret in rest.by_ref().filter(|s| s.deleted.is_none() && s.name.as_str() > after).take(limit) {
             last = Some(secret.name.clone());
             let mut entry = secret.describe();
             entry["SecretVersionsToStages"] = entry["VersionIdsToStages"].take();

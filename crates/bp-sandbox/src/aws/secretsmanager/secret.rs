@@ -1,4 +1,4 @@
-//! One secret: its versions, their stages, and what the API tells of them.
+//! A secret: its versions, their staging labels, and their description in the API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{CURRENT, PREVIOUS, Place, invalid_parameter, invalid_request, not_found, seconds};
+use super::{AccountRegion, CURRENT, PREVIOUS, invalid_parameter, invalid_request, not_found, seconds};
 use crate::aws::wire::ApiError;
 
 #[derive(Debug, Clone)]
@@ -18,11 +18,11 @@ pub(super) struct Secret {
     pub(super) changed: Timestamp,
     pub(super) deleted: Option<Timestamp>,
     pub(super) versions: Vec<Version>,
-    /// Regions that follow this one.
+    /// Regions of the replicas.
     pub(super) replicas: BTreeSet<String>,
-    /// Accounts that the resource policy lets read.
+    /// Accounts that the resource policy allows to read it.
     pub(super) shared_with: BTreeSet<String>,
-    /// IAM actions that are refused.
+    /// IAM actions that are denied.
     pub(super) denied: BTreeSet<String>,
 }
 
@@ -59,7 +59,7 @@ impl Content {
         }
     }
 
-    /// The member that holds it in an answer.
+    /// Its member in a response.
     pub(super) fn member(&self) -> (&'static str, Value) {
         match self {
             Content::Text(text) => ("SecretString", json!(text)),
@@ -69,9 +69,9 @@ impl Content {
 }
 
 impl Secret {
-    pub(super) fn new(place: &Place, name: &str, now: Timestamp) -> Self {
+    pub(super) fn new(account_region: &AccountRegion, name: &str, now: Timestamp) -> Self {
         let suffix: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
-        let (account, region) = place;
+        let (account, region) = account_region;
         Secret {
             arn: format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-{suffix}"),
             name: name.to_owned(),
@@ -86,7 +86,7 @@ impl Secret {
         }
     }
 
-    /// Adds a version. One with this id and content is left alone, as a repeated request would.
+    /// Adds a version. Does nothing when a version with this id and content exists, as for a repeated request.
     pub(super) fn put(
         &mut self,
         id: String,
@@ -116,19 +116,19 @@ impl Secret {
         Ok(())
     }
 
-    /// Attaches `stage` to one version alone; what loses `AWSCURRENT` becomes `AWSPREVIOUS`.
+    /// Moves `stage` to a version; the version that loses `AWSCURRENT` becomes `AWSPREVIOUS`.
     pub(super) fn move_stage(&mut self, stage: &str, to: &str) {
-        let loser = self.versions.iter_mut().find(|v| v.stages.contains(stage) && v.id != to);
-        let loser = loser.map(|version| {
+        let previous = self.versions.iter_mut().find(|v| v.stages.contains(stage) && v.id != to);
+        let previous = previous.map(|version| {
             version.stages.remove(stage);
             version.id.clone()
         });
         if let Some(version) = self.versions.iter_mut().find(|v| v.id == to) {
             version.stages.insert(stage.to_owned());
         }
-        if let (CURRENT, Some(loser)) = (stage, loser) {
+        if let (CURRENT, Some(previous)) = (stage, previous) {
             self.unstage(PREVIOUS);
-            self.move_stage(PREVIOUS, &loser);
+            self.move_stage(PREVIOUS, &previous);
         }
     }
 

@@ -1,10 +1,10 @@
-//! Calls that change secrets.
+//! Operations that modify secrets: create, put a value, move a stage, delete.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CURRENT, Caller, SecretsManager, invalid_parameter, invalid_request, place, seconds,
+    CURRENT, Caller, SecretsManager, account_region, invalid_parameter, invalid_request, seconds,
     secret::{Content, Secret},
     token,
 };
@@ -23,7 +23,7 @@ impl SecretsManager {
             ));
         }
         let mut state = self.lock();
-        let secrets = state.entry(place(call)).or_default();
+        let secrets = state.entry(account_region(call)).or_default();
         match secrets.get(name) {
             Some(secret) if secret.deleted.is_some() => {
                 return Err(invalid_request(
@@ -39,7 +39,7 @@ impl SecretsManager {
             }
             None => {}
         }
-        let mut secret = Secret::new(&place(call), name, now);
+        let mut secret = Secret::new(&account_region(call), name, now);
         secret.description = call.input["Description"].as_str().map(str::to_owned);
         let mut answer = json!({ "ARN": secret.arn, "Name": name });
         if let Some(content) = content {
@@ -99,7 +99,7 @@ impl SecretsManager {
             Ok(json!({ "ARN": secret.arn, "Name": secret.name, "DeletionDate": seconds(date) }))
         })?;
         if force && let Some(name) = answer["Name"].as_str() {
-            self.lock().entry(place(caller.call)).or_default().remove(name);
+            self.lock().entry(account_region(caller.call)).or_default().remove(name);
         }
         Ok(answer)
     }
