@@ -16,8 +16,8 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
     let share = |ours: f64, theirs: f64| 100.0 * ours / theirs;
     let _ = writeln!(
         text,
-        "\nOurs takes {:.1} % of the time and {:.1} % of the CPU (target: at most 10 %, {}); medians of {} runs each, our \
-         program built {} optimisation.",
+        "\nbp-ecs takes {:.1} % of the time and {:.1} % of the CPU (target: at most 10 %, {}); medians of {} runs each, \
+         bp-ecs built {} optimisation.",
         share(costs.ours.wall, costs.script.wall),
         share(costs.ours.cpu, costs.script.cpu),
         if costs.met() { "met" } else { "**missed**" },
@@ -31,7 +31,7 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
         };
         let _ = write!(
             text,
-            "\n| a deployment whose container exits | seconds after the update | what is said |\n|---|---|---|\n\
+            "\n| a deployment whose container exits | seconds after the update | reports |\n|---|---|---|\n\
              | bp-ecs: the failure | {:.1} | {} |\n| bp-ecs: the end | {:.1} | {} |\n\
              | `aws ecs wait services-stable` | {:.1} | exit code {code} |\n",
             seen.reported, seen.cause, seen.ended, seen.verdict, seen.waited,
