@@ -1,4 +1,4 @@
-//! The results as tables.
+//! Result tables for the terminal and docs/benchmarks.md.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
         if bench.optimised { "with" } else { "without" },
     );
     if let Some(seen) = detections {
-        let code = match seen.said {
+        let code = match seen.exit_code {
             0 => "0: success".to_owned(),
             code => code.to_string(),
         };
