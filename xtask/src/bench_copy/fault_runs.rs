@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// Runs the copies; returns whether all of ours finished with the right content.
 pub(crate) fn run(cache: &Cache, builds: &Builds) -> Result<bool> {
-    crate::e2e::server::end_all_on_signal()?;
+    crate::e2e::server::stop_all_on_signal()?;
     let tools = cache.open()?;
     let ours = contestants::build(&builds.directory())?;
     let scratch = super::scratch()?;

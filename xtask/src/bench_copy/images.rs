@@ -150,10 +150,16 @@ impl Pusher<'_> {
         Ok(json!({ "mediaType": media_type, "digest": digest(text.as_bytes()), "size": text.len() }))
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<http::Answer> {
-        let answer = http::send(self.address, &Request { method, path, headers, body })?;
-        ensure!(answer.status < 300, "{method} {path} returned {}: {}", answer.status, answer.text());
-        Ok(answer)
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<http::Response> {
+        let response = http::send(self.address, &Request { method, path, headers, body })?;
+        ensure!(response.status < 300, "{method} {path} returned {}: {}", response.status, response.text());
+        Ok(response)
     }
 }
 

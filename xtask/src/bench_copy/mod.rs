@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
 
 /// Runs the benchmark; returns whether every measured target is met.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    server::end_all_on_signal()?;
+    server::stop_all_on_signal()?;
     let tools = arguments.cache.open()?;
     let ours = contestants::build(&arguments.builds.directory())?;
     let all = contestants::all(&tools, &ours)?;
@@ -138,7 +138,7 @@ fn keep_running(pair: &Pair, sets: &[Set]) -> Result<Infallible> {
         let tags = set.push(&pair.source.address)?;
         report::line(format_args!("{}: {}", set.repository(), tags.join(" ")));
     }
-    server::stay()
+    server::wait_for_ctrl_c()
 }
 
 /// Copies the set with each tool in turn.

@@ -115,7 +115,7 @@ impl Registry {
         )?;
         let mut process = tools.command(version.tool())?;
         process.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
-        let ready = || http::answers(&address, "/v2/");
+        let ready = || http::responds(&address, "/v2/");
         let server = Server::start(name, &address, scratch, &mut process, ready)?;
         Ok(Registry { address, server, log: Mutex::default() })
     }

@@ -95,11 +95,11 @@ fn serve(bench: &Bench) -> Result<(String, Server, String, String)> {
     let mut serve = Command::new(&bench.serve);
     let up = || printed().is_some();
     let server = Server::start("sandbox", "the addresses in its log", &bench.scratch, &mut serve, up)?;
-    let world = printed().context("the sandbox did not print its addresses")?;
-    let address = world["endpoints"]["aws"].as_str().context("the sandbox did not print an AWS address")?;
+    let served = printed().context("the sandbox did not print its addresses")?;
+    let address = served["endpoints"]["aws"].as_str().context("the sandbox did not print an AWS address")?;
     let image =
         |digest: &Value| format!("registry.example.com/shop/web@{}", digest.as_str().unwrap_or_default());
-    Ok((format!("http://{address}"), server, image(&world["image"]["digest"]), image(&world["broken"])))
+    Ok((format!("http://{address}"), server, image(&served["image"]["digest"]), image(&served["broken"])))
 }
 
 /// Waits until the service is stable.

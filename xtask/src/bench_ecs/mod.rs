@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 
 /// Runs the benchmark; returns whether every target is met.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    crate::e2e::server::end_all_on_signal()?;
+    crate::e2e::server::stop_all_on_signal()?;
     let target = command::root().join("target");
     let tools = arguments.cache.open()?;
     tools.require(&[MOTO, AWS_CLI])?;

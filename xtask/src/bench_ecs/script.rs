@@ -57,7 +57,7 @@ pub(super) fn run(bench: &Bench, runs: usize) -> Result<Costs> {
     let mut process = bench.tools.command(MOTO)?;
     process.args(["-H", "127.0.0.1", "-p", &port]);
     let moto = Server::start("moto", &address, &bench.scratch, &mut process, || {
-        http::answers(&address, "/moto-api/")
+        http::responds(&address, "/moto-api/")
     })?;
     let endpoint = format!("http://{address}");
     bench.create_service(&endpoint, &image(0))?;
