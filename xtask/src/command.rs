@@ -51,8 +51,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     output_within(Duration::from_secs(3600), command)
 }
 
-/// Runs the command for at most `limit` and returns standard output; an exit code other than 0 is an error that contains
-/// the end of the output.
+/// Runs the command for at most `limit` and returns standard output; an exit code other than 0 is an error that
+/// contains the end of the output.
 pub(crate) fn output_within(limit: Duration, command: &mut Command) -> Result<String> {
     let ended = ended_within(limit, command)?;
     if !ended.status.success() {

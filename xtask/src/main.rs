@@ -1,4 +1,4 @@
-//! Development tasks of the workspace: repository checks, end-to-end tests, benchmarks. `cargo xtask --help` lists them.
+//! Development tasks of the workspace: repository checks, end-to-end tests, benchmarks. See `cargo xtask --help`.
 
 mod bench_copy;
 mod bench_ecs;

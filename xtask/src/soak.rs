@@ -1,6 +1,7 @@
 //! `soak`: copies of random images with random faults, repeated with many seeds.
 //!
-//! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this task runs them with their seeds.
+//! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this task runs them with their
+//! seeds.
 
 use std::{fmt::Write as _, time::Duration};
 

@@ -1,7 +1,7 @@
 //! `bench-copy`: compare image copies with crane, skopeo and regctl, on the same servers in the same run.
 //!
-//! Two [registries] of one version keep their data in memory. Each tool copies each [set](images) from one to the other,
-//! cold into a new repository and again as a no-op, directly and through a [proxy] that adds latency. Runs are
+//! Two [registries] of one version keep their data in memory. Each tool copies each [set](images) from one to the
+//! other, cold into a new repository and again as a no-op, directly and through a [proxy] that adds latency. Runs are
 //! interleaved, so that noise affects all tools, and their medians are compared with the [targets] as ratios to crane.
 
 mod contestants;

@@ -1,7 +1,7 @@
 //! `bench-ecs`: compare `bp-ecs` with the script of aws-cli and jq that it replaces.
 //!
-//! [Registering and updating](script) without waiting, against moto: calls, processes, time. And the [time](detection) to
-//! report a failure, on the sandbox in real time, compared with `aws ecs wait services-stable`.
+//! [Registering and updating](script) without waiting, against moto: calls, processes, time. And the [time](detection)
+//! to report a failure, on the sandbox in real time, compared with `aws ecs wait services-stable`.
 
 mod bench;
 mod detection;

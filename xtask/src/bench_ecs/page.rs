@@ -16,8 +16,8 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
     let share = |ours: f64, theirs: f64| 100.0 * ours / theirs;
     let _ = writeln!(
         text,
-        "\nbp-ecs takes {:.1} % of the time and {:.1} % of the CPU (target: at most 10 %, {}); medians of {} runs each, \
-         bp-ecs built {} optimisation.",
+        "\nbp-ecs takes {:.1} % of the time and {:.1} % of the CPU (target: at most 10 %, {}); medians of {} runs \
+         each, bp-ecs built {} optimisation.",
         share(costs.ours.wall, costs.script.wall),
         share(costs.ours.cpu, costs.script.cpu),
         if costs.met() { "met" } else { "**missed**" },

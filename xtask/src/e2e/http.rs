@@ -25,7 +25,7 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// The value of a header; names are case-insensitive.
+    /// The value of a header, by its case-insensitive name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

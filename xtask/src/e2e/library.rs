@@ -1,7 +1,7 @@
 //! Scenarios with our libraries and binaries: ignored tests that require servers.
 //!
-//! A part runs the `#[ignore]` tests in `tests/real_servers.rs` of any package that are inside a module with the name of
-//! the part. Environment variables contain the addresses of the servers: see each part for their names.
+//! A part runs the `#[ignore]` tests in `tests/real_servers.rs` of any package that are inside a module with the name
+//! of the part. Environment variables contain the addresses of the servers: see each part for their names.
 
 use std::{
     ffi::OsString,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The paths of all members; all elements of a list have the same path. Empty values are omitted: clients treat an empty
-/// list like a missing one.
+/// The paths of all members; all elements of a list have the same path. Empty values are omitted: clients treat an
+/// empty list like a missing one.
 pub(super) fn shape(value: &Value) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     collect(value, String::new(), &mut paths);

@@ -138,8 +138,8 @@ fn archives(pair: &Pair<'_>) -> Result<String> {
     Ok(String::new())
 }
 
-/// regctl attaches a document, bp-promote copies, and regctl finds it at the target, by the referrers API or the fallback
-/// tag.
+/// regctl attaches a document, bp-promote copies, and regctl finds it at the target, by the referrers API or the
+/// fallback tag.
 fn refers(pair: &Pair<'_>) -> Result<String> {
     let (source, target) = (format!("{}/shop/web:1", pair.source), format!("{}/referred/web:1", pair.target));
     let document = pair.sandbox.home().join("sbom.json");

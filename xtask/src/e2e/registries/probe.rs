@@ -1,7 +1,7 @@
 //! A probe: a few requests, and the response that the distribution specification requires.
 //!
-//! Every registry gets the same requests. A known deviation of a registry is recorded with the probe and must still occur;
-//! the sandbox must not deviate. This validates both the sandbox and our records about other registries.
+//! Every registry gets the same requests. A known deviation of a registry is recorded with the probe and must still
+//! occur; the sandbox must not deviate. This validates both the sandbox and our records about other registries.
 
 use std::collections::BTreeMap;
 

@@ -136,8 +136,8 @@ impl SandboxServer {
         aws
     }
 
-    /// A kubectl command, which gets its tokens from aws-cli. No endpoint is set for that, since it would become part of
-    /// the token.
+    /// A kubectl command, which gets its tokens from aws-cli. No endpoint is set for that, since it would become part
+    /// of the token.
     pub(super) fn kubectl(&self, arguments: &[&str]) -> Result<Command> {
         let mut kubectl = self.client(&self.kubectl, arguments);
         let directory = self.aws.parent().map(Path::to_owned).into_iter();
