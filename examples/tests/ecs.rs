@@ -33,7 +33,7 @@ async fn look_deploy_look_again_and_go_back_to_an_earlier_revision() {
         "would fail",
         "~ memory: 512 -> 1024",
         "environment[MODE].value: staging",
-        "MISSING: secret DB of web",
+        "MISSING: secret DB of web: /shop/db",
     ] {
         assert!(end.stdout.contains(part), "{part}: {}", end.stdout);
     }

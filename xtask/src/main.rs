@@ -9,7 +9,9 @@ mod e2e;
 mod mutants;
 mod report;
 mod results;
+mod rust;
 mod soak;
+mod strings;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Compare ECS deployments with a script of aws-cli and jq: time, CPU, calls, time to report a failure
     BenchEcs(bench_ecs::Arguments),
+    /// Print all user-visible texts of the programs, for review
+    Strings(strings::Arguments),
     /// Run a program and print its time, CPU and memory usage
     #[command(hide = true)]
     Measure(bench_copy::measure::Arguments),
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::BenchEcs(arguments) => bench_ecs::run(&arguments),
+        Task::Strings(arguments) => strings::run(&arguments),
         Task::Measure(arguments) => bench_copy::measure::run(&arguments),
     };
     match done {

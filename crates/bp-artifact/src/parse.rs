@@ -40,6 +40,19 @@ impl ParseError {
     }
 }
 
+/// Whether it is a name of lower-case letters, digits and dashes, as environments, services and gates have.
+pub(crate) fn is_name(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    text.bytes().all(word)
+        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.len() <= 63
+}
+
+pub(crate) fn not_a_name(what: &'static str, text: &str, example: &str) -> ParseError {
+    ParseError::new(what, text, format!("expected lower-case letters, digits and dashes, as in {example}"))
+}
+
 /// Reads text into `T`. The error is made while the text is visited, so that a format adds its place to it.
 pub(crate) struct TextVisitor<T>(pub(crate) std::marker::PhantomData<T>);
 

@@ -10,18 +10,18 @@ use std::{
 
 use bp_artifact::{
     DigestRef, ExitCode, Operation, Outcome, Verdict,
-    deploy::{DeployEvent, Receipt, TargetReceipt},
+    deploy::{DeployEvent, Receipt, TargetReceipt, preflight::Preflight},
     operation::Event,
     saga::SagaEvent,
     sync::lock,
     text,
 };
-use bp_eks::{SlotState, Traffic};
+use bp_eks::traffic::{SlotState, Traffic};
 use bp_promote::copy::{Carried, CopyEvent};
 use futures_util::FutureExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::printer::{Printer, Stream, for_bar};
 
@@ -188,6 +188,12 @@ impl Ui {
         outcome.verdict().into()
     }
 
+    /// What a check found, and the exit code that says whether a deployment would fail.
+    pub fn checked(&self, found: &Preflight) -> ExitCode {
+        self.result(found, &json!({ "ready": found.is_ready(), "preflight": found }));
+        found.into()
+    }
+
     /// Who has the traffic of a Service.
     pub fn traffic(&self, traffic: &Traffic) -> ExitCode {
         let line = |word: &str, state: &SlotState| {
@@ -224,7 +230,9 @@ impl Ui {
             others.chain([&receipt.image]).map(|image| &image.reference).collect();
         let images: Vec<String> = images.into_iter().map(ToString::to_string).collect();
         let targets: String = receipt.targets.iter().filter_map(not_done).collect();
-        self.result(format!("{}: {verdict}{targets}", images.join(", ")), receipt);
+        let gates = receipt.gates.iter().filter(|gate| !gate.state.is_open());
+        let gates: String = gates.map(|gate| format!("\n  {gate}")).collect();
+        self.result(format!("{}: {verdict}{targets}{gates}", images.join(", ")), receipt);
     }
 
     fn show(&self, event: &impl Show) {

@@ -96,12 +96,13 @@ mod names;
 mod options;
 mod preflight;
 mod prune;
+mod record;
 mod rollout;
 mod target;
 
 pub use bp_artifact::deploy::{
     Change, OnFailure,
-    preflight::{Finding, Preflight, Presence, SecretReference},
+    preflight::{Finding, FindingState, Preflight, SecretReference},
 };
 pub use cluster::Cluster;
 pub use definition::{ContainerOverlay, Overlay, TaskDefinition};

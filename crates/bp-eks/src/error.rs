@@ -7,7 +7,7 @@ use bp_artifact::{
     error::{Classified, ErrorClass, chain},
 };
 
-use crate::object::ObjectRef;
+pub use crate::object::ObjectRef;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

@@ -1,5 +1,5 @@
-//! Kubernetes roll-outs on Amazon EKS that explain themselves: an image by digest, a typed verdict with its cause, and
-//! the way back.
+//! Deploy container images by digest to Kubernetes workloads on Amazon EKS, with typed verdicts, failure causes and
+//! rollback.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -28,16 +28,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The other verbs: look before, look after, and the way back:
+//! The other operations: preflight, state, proof, drift and rollback:
 //!
 //! ```no_run
+//! # use bp_eks::preflight::Lookups;
 //! # async fn run(web: bp_eks::EksTarget, image: bp_artifact::ResolvedImage) -> Result<(), bp_eks::Error> {
-//! for finding in web.preflight(&image).await?.findings {
-//!     tracing::warn!(%finding); // a verb that RBAC denies, a secret that is not there, another architecture
-//! }
-//! for change in web.plan(&image).await?.changes {
-//!     tracing::info!(%change); // as the API server answers to a dry run
-//! }
+//! // What would change, by a dry run; verbs that RBAC denies, secrets that are missing, nodes of another architecture.
+//! tracing::info!("{}", web.preflight(&image, &Lookups::default()).await?);
 //! let current = web.current().await?;
 //! let verdict = web.prove().await?.judge(&image);
 //! let drift = web.drift(&image).await?;
@@ -78,53 +75,52 @@
 //! | `events` | `list`, `watch`: without them causes are less exact |
 //! | `pods/log` | `get`: without it there are no live logs, and no log lines in the evidence |
 //!
-//! # Beside roll-outs
-//! - [`BlueGreen`] stages an image beside what is live, moves all traffic of a Service at one stroke, and back;
+//! # Modules
+//! - [`check`]: a smoke test by a Kubernetes Job, with a verdict and the last log lines.
+//! - [`connect`]: a `kube::Client` from a cluster's name, and why a cluster refuses its caller.
+//! - [`options`]: how a rollout is done, [live logs](options::LiveLogs) included. [`preflight`]: what is checked before it.
+//! - [`traffic`]: [`BlueGreen`] stages an image beside the live one, moves all traffic of a Service atomically, and back;
 //!   [`IngressSwitch`] leads an Ingress from one permanent Service to another.
-//! - `HelmRelease` (feature `helm`) drives the `helm` program with our evidence, our way to the cluster and our proof.
-//! - [`PullSecret`] keeps the Secret fresh with which a cluster pulls from Amazon ECR.
+//! - `helm` (feature `helm`): `HelmRelease` upgrades a release by the `helm` program, with evidence, rollback and proof.
+//! - [`pull_secret`]: [`PullSecret`] keeps the Secret fresh with which a cluster pulls from Amazon ECR.
+//! - [`workload`]: what the status of a workload says. [`error`]: what can fail.
 //!
-//! Each says its RBAC verbs function by function.
+//! Each public function lists its RBAC verbs.
 //!
 //! # Features
-//! - `iam`: preflight asks IAM for the roles of pods (`Lookups::iam`). Off if not said: one more SDK.
-//! - `helm`: `HelmRelease`. Off if not said: it brings a small HTTP server, processes and a reader of YAML.
+//! - `iam`: preflight asks IAM for the roles of pods (`preflight::Lookups::iam`). Off by default: one more SDK.
+//! - `helm`: [the module `helm`](#modules). Off by default: it brings a small HTTP server, processes and a reader of YAML.
 //!
 //! The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 
 mod answer;
 mod api;
+pub mod check;
 mod cluster;
-mod connect;
+pub mod connect;
 mod ending;
-mod error;
+pub mod error;
 #[cfg(feature = "helm")]
-mod helm;
+pub mod helm;
 mod namespace;
 mod object;
-mod options;
-mod preflight;
-mod pull_secret;
+pub mod options;
+pub mod preflight;
+pub mod pull_secret;
+mod record;
 mod rollout;
 mod target;
-mod traffic;
-mod workload;
+pub mod traffic;
+pub mod workload;
 
 pub use bp_artifact::deploy::OnFailure;
 pub use cluster::Cluster;
-pub use connect::{
-    Access, AccessEntry, AwsAuth, AwsAuthEntry, AwsAuthError, ClusterInfo, ConnectError, Connector,
-    from_kubeconfig, in_cluster,
-};
-pub use error::{Conflict, Error};
+pub use connect::{ConnectError, Connector, from_kubeconfig};
+pub use error::Error;
 #[cfg(feature = "helm")]
-pub use helm::{HelmError, HelmRelease, HelmRevision, HelmRun, ImageKeys};
+pub use helm::{HelmError, HelmRelease};
 pub use namespace::Namespace;
-pub use object::ObjectRef;
-pub use options::{LiveLogs, Options};
-pub use preflight::{Finding, Preflight, roles::Lookups};
-pub use pull_secret::{PullSecret, Refreshed, RegistryToken};
-pub use rollout::plan::Plan;
+pub use options::Options;
+pub use pull_secret::PullSecret;
 pub use target::{EksTarget, Rollout};
-pub use traffic::{BlueGreen, IngressSwitch, Slot, SlotState, Slots, Switch, Traffic, TrafficError};
-pub use workload::{RolloutStatus, Stage};
+pub use traffic::{BlueGreen, IngressSwitch, TrafficError};

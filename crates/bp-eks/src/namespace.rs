@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use bp_artifact::config::Workload;
+use bp_artifact::{config::Workload, time::Wait};
 
 #[cfg(feature = "helm")]
 use crate::helm::HelmRelease;
 use crate::{
     api::scope::Scope,
+    check::{JobCheck, JobTemplate},
     options::Options,
     pull_secret::PullSecret,
     target::EksTarget,
@@ -50,6 +51,11 @@ impl Namespace {
     #[cfg(feature = "helm")]
     pub fn helm(&self, release: impl Into<String>, options: Options) -> HelmRelease {
         HelmRelease::of(self.0.clone(), release.into(), options)
+    }
+
+    /// A check that runs a Job made after `template`, with this deadline and cadence for each attempt.
+    pub fn job_check(&self, template: JobTemplate, wait: Wait) -> JobCheck {
+        JobCheck::of(self.0.clone(), template, wait)
     }
 
     /// The Secret `name`, with which the cluster pulls from a registry.

@@ -1,4 +1,4 @@
-//! How a roll-out is to go.
+//! Options of a rollout: deadline, grace, what to do on failure, live logs and events.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -162,7 +162,7 @@ impl Options {
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
-/// use bp_eks::{LiveLogs, Options};
+/// use bp_eks::{Options, options::LiveLogs};
 ///
 /// let logs = LiveLogs::default().lines_per_second(NonZeroU32::MIN);
 /// let options = Options::new(Duration::from_secs(900))?.live_logs(logs);

@@ -26,7 +26,7 @@ const KIND: &str = "kubernetes.io/dockerconfigjson";
 /// A registry's authorization, as ECR's `GetAuthorizationToken` gives it: a value, so that this crate needs no ECR client.
 ///
 /// ```
-/// # use bp_eks::RegistryToken;
+/// # use bp_eks::pull_secret::RegistryToken;
 /// // From aws_sdk_ecr: `data.authorization_token()`, `data.proxy_endpoint()`, `data.expires_at()`.
 /// let token = RegistryToken::new(
 ///     "https://111111111111.dkr.ecr.eu-central-1.amazonaws.com",
@@ -74,7 +74,7 @@ pub struct Refreshed {
 /// A `kubernetes.io/dockerconfigjson` Secret in a namespace. Cheap to clone.
 ///
 /// ```no_run
-/// # async fn run(client: kube::Client, token: bp_eks::RegistryToken) -> Result<(), bp_eks::Error> {
+/// # async fn run(client: kube::Client, token: bp_eks::pull_secret::RegistryToken) -> Result<(), bp_eks::Error> {
 /// use std::time::Duration;
 /// use bp_eks::Cluster;
 ///

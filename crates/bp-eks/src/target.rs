@@ -13,8 +13,7 @@ use crate::{
     api::scope::Scope,
     error::Error,
     options::Options,
-    preflight::{Preflight, roles::Lookups},
-    rollout::{WorkloadRollout, api::WorkloadApi, plan::Plan},
+    rollout::{WorkloadRollout, api::WorkloadApi},
 };
 
 /// What a roll-out tells and ends in.
@@ -117,66 +116,6 @@ impl EksTarget {
             let revision = rollout.previous().await?;
             rollout.restore(&revision, &reporter).await
         })
-    }
-
-    /// What a roll-out of `image` would change, as the API server answers to a dry run; conflicts are a part of the answer.
-    ///
-    /// # Errors
-    /// When the workload cannot be read or rolled out, or the change would be refused.
-    ///
-    /// # Permissions
-    /// RBAC: `get` and `patch` on the workload's resource.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it changes nothing.
-    pub async fn plan(&self, image: &ResolvedImage) -> Result<Plan, Error> {
-        self.0.plan(image).await
-    }
-
-    /// Looks for what would make a roll-out of `image` fail: verbs that RBAC denies, nodes of another platform, secrets,
-    /// config maps and keys that are missing, a service account that is missing or names no role.
-    ///
-    /// Of a manifest that is not an index the platform has to be in [`ResolvedImage::platforms`], read from its
-    /// configuration; where it is not, that is a finding which is not certain.
-    ///
-    /// # Errors
-    /// When the workload or the container is not there, or the cluster cannot be asked.
-    ///
-    /// # Permissions
-    /// RBAC: `get` on the workload's resource. What may not be looked at is a finding that is not certain: `list` on
-    /// `nodes` (cluster-wide), `get` on `secrets`, `configmaps` and `serviceaccounts`. Everybody may ask for access
-    /// reviews.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it only reads.
-    pub async fn preflight(&self, image: &ResolvedImage) -> Result<Preflight, Error> {
-        self.0.preflight(image, &Lookups::default()).await
-    }
-
-    /// The same, and whether the AWS role of the pods is there and trusts them, as far as `lookups` can see.
-    ///
-    /// ```no_run
-    /// # use bp_eks::{EksTarget, Error, Lookups};
-    /// # async fn run(web: EksTarget, eks: aws_sdk_eks::Client, image: bp_artifact::ResolvedImage) -> Result<(), Error> {
-    /// let found = web.preflight_with(&image, &Lookups::default().eks(eks)).await?;
-    /// for finding in &found.findings {
-    ///     println!("{finding}"); // the role … of the pods does not trust them: …
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`preflight`](Self::preflight).
-    ///
-    /// # Permissions
-    /// As [`preflight`](Self::preflight); of IAM `eks:ListPodIdentityAssociations`, `eks:DescribePodIdentityAssociation`,
-    /// and with the feature `iam` also `eks:DescribeCluster` and `iam:GetRole`. What may not be looked at is a finding that
-    /// is not certain.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it only reads.
-    pub async fn preflight_with(&self, image: &ResolvedImage, lookups: &Lookups) -> Result<Preflight, Error> {
-        self.0.preflight(image, lookups).await
     }
 
     /// What the workload runs, against `image`: template, roll-out, and the digests that are seen in its pods.

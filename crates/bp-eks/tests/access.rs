@@ -2,7 +2,7 @@
 
 mod common;
 
-use bp_eks::{AccessEntry, Cluster, Error, Options};
+use bp_eks::{Cluster, Error, Options, connect::AccessEntry};
 use serde_json::json;
 
 use common::{World, chain, connector};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bp_artifact::error::{Classified, ErrorClass};
-use bp_eks::{Options, PullSecret, RegistryToken, Slots};
+use bp_eks::{Options, PullSecret, pull_secret::RegistryToken, traffic::Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use bp_artifact::{
     Operation, Outcome, ResolvedImage, Verdict,
     deploy::{DeployEvent, Revision, Target, TargetId},
 };
-use bp_eks::{BlueGreen, Options, Slots};
+use bp_eks::{BlueGreen, Options, traffic::Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::sleep;

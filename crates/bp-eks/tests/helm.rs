@@ -7,7 +7,7 @@ mod common;
 use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use bp_artifact::{ExitCode, Outcome, ResolvedImage, Verdict, deploy::DeployEvent};
-use bp_eks::{HelmError, HelmRelease, HelmRun, Options};
+use bp_eks::{HelmError, HelmRelease, Options, helm::HelmRun};
 use bp_sandbox::{Behaviour, Clock, Effect, Fault};
 use serde_json::json;
 use tokio::task::JoinHandle;

@@ -5,7 +5,7 @@ mod common;
 use std::{num::NonZeroU32, num::NonZeroUsize, time::Duration};
 
 use bp_artifact::{Verdict, deploy::DeployEvent};
-use bp_eks::{EksTarget, LiveLogs, Options, Rollout};
+use bp_eks::{EksTarget, Options, Rollout, options::LiveLogs};
 use bp_sandbox::{Behaviour, Effect, Fault, kube::Cluster};
 use serde_json::json;
 

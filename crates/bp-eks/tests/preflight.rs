@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use bp_artifact::{
     Digest, ExitCode, ResolvedImage, Verdict,
-    deploy::{Cause, Target},
+    deploy::{
+        Cause, Target,
+        preflight::{Finding, FindingState},
+    },
     resolve::PlatformImage,
 };
-use bp_eks::{Lookups, Options};
-use bp_sandbox::Behaviour;
+use bp_eks::{Options, preflight::Lookups};
+use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 
 use common::{World, deploy, eks};
@@ -23,17 +26,33 @@ fn template(spec: Value) -> impl FnOnce(&mut Value) {
     }
 }
 
-async fn found(world: &World, image: &ResolvedImage) -> Vec<(Cause, bool, String)> {
-    let found = world.target().preflight(image).await.unwrap();
-    assert_eq!(world.sandbox.ledger().count_of("patch deployments"), 0, "it only reads");
-    found.findings.into_iter().map(|f| (f.cause, f.certain, f.message)).collect()
+fn problems(findings: Vec<Finding>) -> Vec<Finding> {
+    let is_problem = |f: &Finding| f.state != FindingState::Present && !f.subject.starts_with("field ");
+    findings.into_iter().filter(is_problem).collect()
+}
+
+/// What is found of a deployment of `image`, without what is well, and fields to take over.
+async fn found(world: &World, image: &ResolvedImage) -> Vec<Finding> {
+    let spec = || world.cluster.object("deployments", "prod", "web").unwrap()["spec"].clone();
+    let before = spec();
+    let found = world.target().preflight(image, &Lookups::default()).await.unwrap();
+    assert_eq!(spec(), before, "nothing is changed");
+    problems(found.findings)
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_found_where_all_is_well() {
     let world = World::new().await;
-    let found = found(&world, &world.image("second", Behaviour::default())).await;
-    assert_eq!(found, []);
+    let second = world.image("second", Behaviour::default());
+    assert_eq!(found(&world, &second).await, []);
+    let found = world.target().preflight(&second, &Lookups::default()).await.unwrap().to_string();
+    for said in [
+        "eks/shop/prod/deployment/web: can be deployed\n",
+        "ok: permissions in the namespace \"prod\": all ",
+        &format!("ok: image {}: for linux/amd64\n", second.reference),
+    ] {
+        assert!(found.contains(said), "{said}: {found}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,12 +62,14 @@ async fn each_missing_verb_is_named() {
     world.cluster.deny("get", "pods/log");
     let found = found(&world, &world.image("second", Behaviour::default())).await;
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].1 && found[0].2.contains("\"patch\" on deployments.apps"), "{found:?}");
-    assert!(!found[1].1 && found[1].2.contains("\"get\" on pods/log"), "what is only evidence is not fatal");
+    let said: Vec<_> = found.iter().map(|f| (f.subject.as_str(), f.state)).collect();
+    let patch = ("verb patch on deployments.apps", FindingState::Denied);
+    assert_eq!(said, [patch, ("verb get on pods/log", FindingState::Warning)], "evidence is not essential");
+    assert!(found[0].message.contains("in the namespace \"prod\""), "{found:?}");
     // Not even reading is allowed: said, and not an error.
     world.cluster.deny("get", "deployments");
-    let all = world.target().preflight(&world.first).await.unwrap();
-    assert!(!all.is_clear() && all.findings.len() == 3, "{all:?}");
+    let all = world.target().preflight(&world.first, &Lookups::default()).await.unwrap();
+    assert!(!all.is_ready() && all.findings.len() == 3, "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,10 +79,14 @@ async fn an_image_for_other_nodes_is_found() {
     let arm = PlatformImage::new("linux/arm64".parse().unwrap(), Digest::sha256("arm"));
     let other = ResolvedImage { platforms: vec![arm], ..second.clone() };
     let found_other = found(&world, &other).await;
-    assert!(matches!(found_other.as_slice(), [(Cause::WrongArchitecture, true, _)]), "{found_other:?}");
+    assert_eq!(states(&found_other), [(Some(Cause::WrongArchitecture), FindingState::Invalid)]);
     let blind = ResolvedImage { platforms: vec![], ..second };
     let found_blind = found(&world, &blind).await;
-    assert!(matches!(found_blind.as_slice(), [(Cause::WrongArchitecture, false, _)]), "{found_blind:?}");
+    assert_eq!(states(&found_blind), [(Some(Cause::WrongArchitecture), FindingState::Unknown)]);
+}
+
+fn states(found: &[Finding]) -> Vec<(Option<Cause>, FindingState)> {
+    found.iter().map(|finding| (finding.cause, finding.state)).collect()
 }
 
 /// Nodes of these operating systems and architectures, and no others.
@@ -96,27 +121,27 @@ async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture
     let world = World::new().await;
     let (amd64, arm64, arm) = (("linux", "amd64"), ("linux", "arm64"), ("linux", "arm"));
     let windows = ("windows", "amd64");
-    for (platform, nodes_are, certain) in [
+    for (platform, nodes_are, state) in [
         (Some("linux/amd64"), &[amd64, amd64][..], None),
-        (Some("linux/amd64"), &[arm64], Some(true)),
-        (Some("linux/amd64"), &[amd64, arm64], Some(false)),
-        (Some("windows/amd64"), &[amd64], Some(true)),
-        (Some("linux/arm64"), &[arm], Some(true)),
+        (Some("linux/amd64"), &[arm64], Some(FindingState::Invalid)),
+        (Some("linux/amd64"), &[amd64, arm64], Some(FindingState::Warning)),
+        (Some("windows/amd64"), &[amd64], Some(FindingState::Invalid)),
+        (Some("linux/arm64"), &[arm], Some(FindingState::Invalid)),
         (Some("linux/arm/v7"), &[arm], None),
         (Some("linux/arm64/v8"), &[arm64], None),
         (Some("windows/amd64"), &[windows], None),
         // What cannot be known is said, and refuses nothing.
-        (None, &[amd64], Some(false)),
+        (None, &[amd64], Some(FindingState::Unknown)),
     ] {
         nodes(&world, nodes_are);
         let found = found(&world, &single(&world, platform)).await;
         let what = format!("{platform:?} on {nodes_are:?}: {found:?}");
-        assert_eq!(found.first().map(|found| found.1), certain, "{what}");
-        assert!(found.iter().all(|found| found.0 == Cause::WrongArchitecture), "{what}");
-        if certain == Some(true) {
+        assert_eq!(found.first().map(|found| found.state), state, "{what}");
+        assert!(found.iter().all(|found| found.cause == Some(Cause::WrongArchitecture)), "{what}");
+        if state == Some(FindingState::Invalid) {
             let (os, architecture) = nodes_are[0];
-            assert!(found[0].2.contains(platform.unwrap()), "{what}");
-            assert!(found[0].2.contains(&format!("{os}/{architecture}")), "{what}");
+            assert!(found[0].message.contains(platform.unwrap()), "{what}");
+            assert!(found[0].message.contains(&format!("{os}/{architecture}")), "{what}");
         }
     }
 }
@@ -134,11 +159,12 @@ async fn what_the_pods_refer_to_has_to_be_there() {
     })
     .await;
     let second = world.image("second", Behaviour::default());
-    let causes = |found: &[(Cause, bool, String)]| found.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>();
     let before = found(&world, &second).await;
-    let missing =
-        [(Cause::ConfigInvalid, true), (Cause::SecretMissing, true), (Cause::PermissionMissing, true)];
-    assert_eq!(causes(&before), missing, "{before:?}");
+    let missing = [Cause::ConfigInvalid, Cause::SecretMissing, Cause::PermissionMissing]
+        .map(|cause| (Some(cause), FindingState::Missing));
+    assert_eq!(states(&before), missing, "{before:?}");
+    let subjects: Vec<&str> = before.iter().map(|finding| finding.subject.as_str()).collect();
+    assert_eq!(subjects, ["config map settings", "secret db", "service account web"]);
 
     let make = |kind: &str, name: &str, fields: Value| {
         let mut object =
@@ -155,13 +181,15 @@ async fn what_the_pods_refer_to_has_to_be_there() {
     make("ConfigMap", "settings", json!({ "data": { "x": "1" } }));
     make("ServiceAccount", "web", json!({}));
     let after = found(&world, &second).await;
-    assert!(after[0].2.contains("\"db\" has no key \"url\""), "{after:?}");
-    assert!(after[1].2.contains("no role's ARN: \"shop-web\""), "{after:?}");
-    assert_eq!(after.len(), 2, "{after:?}");
+    let said: Vec<String> = after.iter().map(ToString::to_string).collect();
+    assert!(said[0].starts_with("INVALID: secret db: has no key \"url\""), "{said:?}");
+    assert!(said[1].starts_with("INVALID: service account web: "), "{said:?}");
+    assert!(said[1].ends_with("not the ARN of a role: \"shop-web\""), "{said:?}");
+    assert_eq!(said.len(), 2, "{said:?}");
 
     world.cluster.deny("get", "secrets");
     let blind = found(&world, &second).await;
-    assert!(!blind[0].1 && blind[0].2.contains("may not be looked at"), "{blind:?}");
+    assert_eq!(blind[0].to_string(), "unknown: secret db: may not be looked at");
 }
 
 /// A workload with a service account of its own.
@@ -178,17 +206,14 @@ async fn with_account(annotations: Value) -> World {
     world
 }
 
-async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(bool, String)> {
-    let found = world.target().preflight_with(&world.first, lookups).await.unwrap();
-    found
-        .findings
-        .into_iter()
-        .map(|finding| {
-            assert_eq!(finding.cause, Cause::PermissionMissing, "{finding}");
-            (finding.certain, finding.message)
-        })
-        .collect()
+async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(FindingState, String)> {
+    let found = world.target().preflight(&world.first, lookups).await.unwrap();
+    let found = problems(found.findings).into_iter().map(|finding| (finding.state, finding.message));
+    found.filter(|(_, message)| !message.contains(NOT_LOOKED_UP)).collect()
 }
+
+/// What is said of a role where nobody can ask IAM.
+const NOT_LOOKED_UP: &str = "look up whether it trusts the pods";
 
 #[tokio::test(start_paused = true)]
 async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
@@ -197,7 +222,7 @@ async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
     let lookups = Lookups::default().eks(eks(&world.sandbox));
     let found = looked_up(&world, &lookups).await;
     assert!(
-        matches!(found.as_slice(), [(false, message)] if message.contains("has no AWS role")),
+        matches!(found.as_slice(), [(FindingState::Warning, message)] if message.contains("has no AWS role")),
         "{found:?}"
     );
     world.cluster.pod_identity("prod", "api", "arn:aws:iam::111111111111:role/other");
@@ -206,7 +231,10 @@ async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
     assert_eq!(looked_up(&world, &lookups).await, []);
     world.sandbox.aws().deny("eks:ListPodIdentityAssociations");
     let found = looked_up(&world, &lookups).await;
-    assert!(matches!(found.as_slice(), [(false, why)] if why.contains("AccessDenied")), "{found:?}");
+    assert!(
+        matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("AccessDenied")),
+        "{found:?}"
+    );
     // The default account is everybody's, and most pods need no role.
     let plain = World::new().await;
     assert_eq!(looked_up(&plain, &Lookups::default().eks(eks(&plain.sandbox))).await, []);
@@ -238,21 +266,53 @@ async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
     ] {
         let lookups = Lookups::default().eks(eks(&world.sandbox)).iam(common::iam(&world.sandbox));
         let found = looked_up(world, &lookups).await;
-        assert!(matches!(found.as_slice(), [(true, why)] if why.contains("does not exist")), "{found:?}");
+        assert!(
+            matches!(found.as_slice(), [(FindingState::Missing, why)] if why.contains("does not exist")),
+            "{found:?}"
+        );
         world.sandbox.aws().role_with("111111111111", "shop-web", wrong);
         let found = looked_up(world, &lookups).await;
-        assert!(matches!(found.as_slice(), [(true, why)] if why.contains(says)), "{found:?}");
+        assert!(
+            matches!(found.as_slice(), [(FindingState::Invalid, why)] if why.contains(says)),
+            "{found:?}"
+        );
         world.sandbox.aws().role_with("111111111111", "shop-web", right);
         assert_eq!(looked_up(world, &lookups).await, []);
         world.sandbox.aws().deny("iam:GetRole");
         let found = looked_up(world, &lookups).await;
-        assert!(matches!(found.as_slice(), [(false, why)] if why.contains("iam:GetRole")), "{found:?}");
+        assert!(
+            matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("iam:GetRole")),
+            "{found:?}"
+        );
     }
     let foreign =
         with_account(json!({ "eks.amazonaws.com/role-arn": "arn:aws:iam::222222222222:role/x" })).await;
     let lookups = Lookups::default().eks(eks(&foreign.sandbox)).iam(common::iam(&foreign.sandbox));
     let found = looked_up(&foreign, &lookups).await;
-    assert!(matches!(found.as_slice(), [(false, why)] if why.contains("another account")), "{found:?}");
+    assert!(
+        matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("another account")),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_that_is_refused_is_a_finding_and_one_that_a_webhook_cannot_do_is_not_known() {
+    for (message, state) in [
+        ("admission webhook \"policy\" denied the request: no owner label", FindingState::Denied),
+        ("admission webhook \"audit\" does not support dry run", FindingState::Unknown),
+    ] {
+        let world = World::new().await;
+        let body = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 400, "message": message });
+        let refused = Effect::Answer {
+            status: 400,
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: body.to_string(),
+        };
+        world.sandbox.faults().inject(Fault::new(refused).on("patch deployments"));
+        let found = found(&world, &world.image("second", Behaviour::default())).await;
+        assert_eq!(states(&found), [(Some(Cause::AdmissionRefused), state)], "{found:?}");
+        assert!(found[0].to_string().contains(message), "{found:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,11 +342,21 @@ async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_ima
     let second = world.image("second", Behaviour::default());
     let options = || Options::new(Duration::from_secs(60)).unwrap().environment("DEPLOY_PLATFORM", "eks");
     let target = world.of("web", "web", options().take_over(true));
-    let plan = target.plan(&second).await.unwrap();
+    let plan = target.preflight(&second, &Lookups::default()).await.unwrap();
     let paths: Vec<&str> = plan.changes.iter().map(|change| change.path.as_str()).collect();
     let container = "spec.template.spec.containers[web]";
     assert_eq!(paths, [format!("{container}.env[DEPLOY_PLATFORM].value"), format!("{container}.image")]);
-    assert_eq!(plan.conflicts[0].manager, "kubectl-client-side-apply");
+    let field = |found: &[Finding]| found.iter().find(|f| f.subject.starts_with("field ")).unwrap().clone();
+    let taken = field(&plan.findings);
+    assert!(plan.is_ready() && taken.message.contains("taken over from"), "{taken}");
+    // Without leave to take it over, the deployment would be refused.
+    let refused = world.of("web", "web", Options::new(Duration::from_secs(60)).unwrap());
+    let refused = refused.preflight(&second, &Lookups::default()).await.unwrap();
+    let owned = field(&refused.findings);
+    assert_eq!((refused.is_ready(), owned.state), (false, FindingState::Denied));
+    for part in ["containers[name=\"web\"].image", "\"kubectl-client-side-apply\"", "--take-over"] {
+        assert!(owned.to_string().contains(part), "{owned}");
+    }
     assert_eq!(world.running_image(), world.first.reference.to_string(), "nothing was changed");
 
     let (events, outcome) = deploy(&target, &second).await;
@@ -300,7 +370,7 @@ async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_ima
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();
     let env = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!(*env, json!([{ "name": "DEPLOY_PLATFORM", "value": "eks" }]));
-    assert!(target.plan(&second).await.unwrap().changes.is_empty());
+    assert!(target.preflight(&second, &Lookups::default()).await.unwrap().changes.is_empty());
     // The way back takes the variable away again.
     target.rollback().await.unwrap();
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();

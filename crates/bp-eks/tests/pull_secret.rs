@@ -9,7 +9,7 @@ use bp_artifact::{
     error::{Classified, ErrorClass},
     time::TimeSource,
 };
-use bp_eks::RegistryToken;
+use bp_eks::pull_secret::RegistryToken;
 use serde_json::{Value, json};
 
 use common::World;

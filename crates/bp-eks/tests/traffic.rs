@@ -9,7 +9,10 @@ use bp_artifact::{
     deploy::{Cause, DeployEvent, Revision, Target},
     error::{Classified, ErrorClass},
 };
-use bp_eks::{BlueGreen, OnFailure, Options, Slots, Switch, TrafficError};
+use bp_eks::{
+    BlueGreen, OnFailure, Options, TrafficError,
+    traffic::{Slots, Switch},
+};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 

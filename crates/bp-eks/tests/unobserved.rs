@@ -9,7 +9,7 @@ use bp_artifact::{
     deploy::{DeployEvent, Revision},
     error::{Classified, ErrorClass},
 };
-use bp_eks::{BlueGreen, Options, Slots};
+use bp_eks::{BlueGreen, Options, traffic::Slots};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::sleep;

@@ -16,6 +16,7 @@ mod links;
 mod markdown;
 mod paths;
 mod scenarios;
+mod words;
 mod workspace;
 
 use std::time::Duration;
@@ -87,6 +88,12 @@ const CHECKS: &[Check] = &[
         proves: "tests listed in docs/*-scenarios.md exist",
         slow: false,
         run: scenarios::check,
+    },
+    Check {
+        name: "words",
+        proves: "the prose uses the terms of docs/STYLE.md",
+        slow: true,
+        run: words::check,
     },
     Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
     Check {

@@ -1,11 +1,11 @@
 //! Check that something works, with a deadline and retries: an HTTP endpoint, a command, or a check of your own.
 //!
-//! A check changes nothing, and distinguishes what failed from what could not be observed: a deployment is rolled back for
-//! the one, and not for the other. Later implementors of [`Check`] may be a Kubernetes Job and an alarm.
+//! A check changes nothing that it looks at, and distinguishes what failed from what could not be observed: a deployment is
+//! rolled back for the one, and not for the other. `bp_eks::check::JobCheck` runs a Kubernetes Job.
 
 #[cfg(feature = "command")]
 mod command;
-mod http;
+pub(crate) mod http;
 
 use std::{fmt, time::Duration};
 
@@ -23,7 +23,7 @@ pub trait Check: Send + Sync {
     /// What is checked, for people, without secrets: `GET https://shop.example.com/readyz`.
     fn name(&self) -> String;
 
-    /// Looks once. Changes nothing.
+    /// Looks once. Changes nothing of what is checked.
     ///
     /// # Cancel safety
     /// Cancel safe.

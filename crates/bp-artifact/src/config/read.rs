@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Durat
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
     Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
-    ServiceConfig, ServiceName, Workload,
+    ServiceConfig, ServiceName, Workload, gates,
     keys::{LEAVE, ROLL_BACK},
     layer::{FileLayer, Setting, Settings},
     name::is_dns_name,
@@ -93,6 +93,7 @@ impl Place<'_> {
             check_targets(&services)?;
             services
         };
+        let gates = gates::read(&mut settings, &services)?;
         Ok(EnvironmentConfig {
             name: self.name,
             account,
@@ -100,6 +101,7 @@ impl Place<'_> {
             role,
             registry,
             services,
+            gates,
             settings: settings.into_list(),
             origin: self.origin,
             file: self.file.to_owned(),
@@ -207,6 +209,11 @@ fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
 
 fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
     ConfigError::Invalid { at: origin.clone(), reason: format!("the environment {name} has no `{key}`") }
+}
+
+pub(super) fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
+    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
+    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
 }
 
 fn required<T: FromStr<Err = ParseError>>(
@@ -350,11 +357,6 @@ fn failures(settings: &Settings) -> Result<Option<FailureLimit>, ConfigError> {
     let percent = percent.parse().ok().filter(|percent: &NonZeroU32| percent.get() <= 100);
     let reason = || format!("{:?} is not a percentage from 1% to 100%", setting.value);
     percent.map(|percent| Some(FailureLimit::Percent(percent))).ok_or_else(|| setting.invalid(reason()))
-}
-
-fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
-    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
-    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
 }
 
 fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Cause, Change, TargetId};
+use crate::exit::ExitCode;
 
 /// What a deployment would change, and whether what it needs is there. Nothing was changed to find out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,9 +40,24 @@ impl Preflight {
         self
     }
 
-    /// Whether nothing is known to be missing. What could not be looked up is not known.
+    /// Whether nothing is known that the deployment would fail with. What could not be looked up is not known.
     pub fn is_ready(&self) -> bool {
-        self.findings.iter().all(|finding| finding.state != Presence::Missing)
+        !self.findings.iter().any(|finding| finding.state.is_fatal())
+    }
+}
+
+impl From<&Preflight> for ExitCode {
+    fn from(found: &Preflight) -> Self {
+        if found.is_ready() { ExitCode::Done } else { ExitCode::Refused }
+    }
+}
+
+impl fmt::Display for Preflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_ready() { "can be deployed" } else { "would fail" };
+        write!(f, "{}: {verdict}", self.target)?;
+        self.changes.iter().try_for_each(|change| write!(f, "\n  {change}"))?;
+        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
     }
 }
 
@@ -51,18 +67,18 @@ impl Preflight {
 pub struct Finding {
     /// What: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `secret db`.
     pub subject: String,
-    /// Whether it is there.
-    pub state: Presence,
+    /// Whether it is as the deployment needs it.
+    pub state: FindingState,
     /// What the deployment would fail with, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// Why not, or what to know about it.
+    /// What is wrong with it and what to do, or what to know about it.
     pub message: String,
 }
 
 impl Finding {
-    /// That `subject` is there, is missing, or could not be looked up.
-    pub fn new(subject: impl Into<String>, state: Presence, message: impl Into<String>) -> Self {
+    /// What was found of `subject`.
+    pub fn new(subject: impl Into<String>, state: FindingState, message: impl Into<String>) -> Self {
         Finding { subject: subject.into(), state, cause: None, message: message.into() }
     }
 
@@ -76,25 +92,45 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            Presence::Present => "ok",
-            Presence::Missing => "MISSING",
-            Presence::Unknown => "unknown",
+            FindingState::Present => "ok",
+            FindingState::Warning => "warning",
+            FindingState::Missing => "MISSING",
+            FindingState::Invalid => "INVALID",
+            FindingState::Denied => "DENIED",
+            FindingState::Unknown => "unknown",
         };
         write!(f, "{state}: {}", self.subject)?;
         if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
     }
 }
 
-/// Whether something is there.
+/// Whether something is as a deployment needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Presence {
-    /// It is there and fits.
+#[non_exhaustive]
+pub enum FindingState {
+    /// It exists and fits.
     Present,
-    /// It is not there, or does not fit: the deployment would fail.
+    /// The deployment is not known to fail by it, but may, or is harder to follow.
+    Warning,
+    /// It does not exist: the deployment would fail.
     Missing,
+    /// It exists and does not fit: the deployment would fail.
+    Invalid,
+    /// A permission is missing, or the change would be refused: the deployment would fail.
+    Denied,
     /// It could not be looked up: no client was given for it, or it is not allowed.
     Unknown,
+}
+
+impl FindingState {
+    /// Whether the deployment would fail.
+    pub fn is_fatal(self) -> bool {
+        match self {
+            FindingState::Missing | FindingState::Invalid | FindingState::Denied => true,
+            FindingState::Present | FindingState::Warning | FindingState::Unknown => false,
+        }
+    }
 }
 
 /// A secret that a container refers to.
@@ -115,5 +151,35 @@ impl SecretReference {
     pub fn new(container: &str, name: &str, value_from: &str) -> Self {
         let (container, name, value_from) = (container.into(), name.into(), value_from.into());
         SecretReference { container, name, value_from }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_fail_makes_a_deployment_not_ready() {
+        for (state, code) in [
+            (FindingState::Present, ExitCode::Done),
+            (FindingState::Warning, ExitCode::Done),
+            (FindingState::Unknown, ExitCode::Done),
+            (FindingState::Missing, ExitCode::Refused),
+            (FindingState::Invalid, ExitCode::Refused),
+            (FindingState::Denied, ExitCode::Refused),
+        ] {
+            let finding = Finding::new("secret db", state, "");
+            assert_eq!(ExitCode::from(&Preflight::new(TargetId::new("t"), vec![finding])), code, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn is_shown_with_changes_before_findings() {
+        let finding =
+            Finding::new("secret db", FindingState::Missing, "create it").cause(Cause::SecretMissing);
+        let change = Change::new("image", None, Some("b".into()));
+        let found = Preflight::new(TargetId::new("eks/a/b"), vec![finding]).changes(vec![change]);
+        assert_eq!(found.to_string(), "eks/a/b: would fail\n  + image: b\n  MISSING: secret db: create it");
+        assert_eq!(serde_json::to_value(&found).unwrap()["findings"][0]["cause"], "secret-missing");
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::Value;
 
-use super::{Outcome, Revision, TargetId, Verdict, origin::Origin};
+use super::{GateName, GateReceipt, Outcome, Revision, TargetId, Verdict, origin::Origin};
 use crate::{
     document::{self, DocumentError, Schema},
     image::ResolvedImage,
@@ -40,6 +40,9 @@ pub struct Receipt {
     pub updated_at: Timestamp,
     /// Each target.
     pub targets: Vec<TargetReceipt>,
+    /// The gates that were reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateReceipt>,
     /// What a later version wrote.
     #[serde(skip)]
     origin: Origin,
@@ -120,6 +123,7 @@ impl Receipt {
             started_at: now,
             updated_at: now,
             targets,
+            gates: Vec::new(),
             origin: Origin::default(),
         }
     }
@@ -189,6 +193,19 @@ impl Receipt {
     /// The image that is deployed to `target`, if the receipt is of it.
     pub fn image_of(&self, target: &TargetId) -> Option<&ResolvedImage> {
         Some(self.target(target)?.image.as_ref().unwrap_or(&self.image))
+    }
+
+    /// The part about the gate of this name, if it was reached.
+    pub fn gate(&self, gate: &GateName) -> Option<&GateReceipt> {
+        self.gates.iter().find(|entry| entry.gate == *gate)
+    }
+
+    /// Notes how far a gate is.
+    pub(crate) fn note_gate(&mut self, gate: GateReceipt) {
+        match self.gates.iter_mut().find(|entry| entry.gate == gate.gate) {
+            Some(entry) => *entry = gate,
+            None => self.gates.push(gate),
+        }
     }
 
     /// How a rollback that was asked for ended: [`Verdict::Deployed`] when every target runs its previous revision.

@@ -105,6 +105,16 @@ impl Delivery {
         }
     }
 
+    /// The ECS service as bp.toml names it, to look at: without containers and overlays.
+    ///
+    /// # Errors
+    /// When none is configured.
+    pub fn ecs_service(&self) -> Result<EcsTarget, Failure> {
+        let ecs = self.service.ecs()?;
+        let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
+        Ok(cluster.service(&ecs.service, Options::new(self.deadline)?))
+    }
+
     /// The workload or the Helm release on EKS.
     ///
     /// # Errors
@@ -128,7 +138,7 @@ impl Delivery {
         let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
         target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
         if let Some(digest) = release.digest_key.clone() {
-            target = target.image_keys(bp_eks::ImageKeys { digest, ..bp_eks::ImageKeys::default() });
+            target = target.image_keys(bp_eks::helm::ImageKeys::default().digest(digest));
         }
         if let Some(program) = std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
             target = target.program(program);
@@ -254,13 +264,22 @@ impl Delivery {
 pub async fn steps(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for (delivery, image) in services {
-        let level = level(&delivery.service, services);
         for (platform, target) in delivery.on_platforms().await? {
-            let second = delivery.service.deploy.first.is_some_and(|first| first != platform);
-            steps.push(Step { target, image: image.clone(), stage: 2 * level + u32::from(second) });
+            let stage = stage(&delivery.service, platform, services);
+            steps.push(Step { target, image: image.clone(), stage });
         }
     }
     Ok(steps)
+}
+
+/// The stage in which a service is deployed to a platform.
+pub(crate) fn stage(
+    service: &ServiceConfig,
+    platform: DeployPlatform,
+    chosen: &[(Delivery, ResolvedImage)],
+) -> u32 {
+    let second = service.deploy.first.is_some_and(|first| first != platform);
+    2 * level(service, chosen) + u32::from(second)
 }
 
 /// How many of the chosen services are deployed one after the other before this one. Services that were not chosen are not

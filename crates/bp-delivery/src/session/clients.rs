@@ -90,8 +90,8 @@ impl Clients {
 
     /// Where preflight of a workload on EKS looks for the AWS role of its pods, as far as this build can. Not where a
     /// kubeconfig stands in for EKS.
-    pub fn eks_lookups(&self) -> bp_eks::Lookups {
-        let lookups = bp_eks::Lookups::default();
+    pub fn eks_lookups(&self) -> bp_eks::preflight::Lookups {
+        let lookups = bp_eks::preflight::Lookups::default();
         if self.endpoints.kubeconfig.is_some() {
             return lookups;
         }

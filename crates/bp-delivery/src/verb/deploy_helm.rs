@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use bp_artifact::{ExitCode, ResolvedImage};
-use bp_eks::{HelmRelease, HelmRun, ImageKeys};
+use bp_eks::{
+    HelmRelease,
+    helm::{HelmRun, ImageKeys},
+};
 
 use crate::{
     Failure, Ui,
@@ -83,7 +86,8 @@ impl Verb for DeployHelm {
         let outcome = match self.instead {
             Some(Instead::History) => {
                 let history = release.history().await?;
-                let line = |r: &bp_eks::HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
+                let line =
+                    |r: &bp_eks::helm::HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
                 ui.results(history.iter().map(line), &history);
                 return Ok(ExitCode::Done);
             }
@@ -98,7 +102,7 @@ impl Verb for DeployHelm {
 
 impl Upgrade {
     fn start(self, release: HelmRelease, image: &ResolvedImage) -> HelmRun {
-        let keys = ImageKeys { digest: self.digest_key, ..ImageKeys::default() };
+        let keys = ImageKeys::default().digest(self.digest_key);
         let mut release = self.values.into_iter().fold(release.image_keys(keys), HelmRelease::values_file);
         if let Some(tag) = self.tag {
             release = release.tag(tag);

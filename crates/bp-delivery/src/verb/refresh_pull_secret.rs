@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, error::ErrorClass, time::parse_duration};
-use bp_eks::RegistryToken;
+use bp_eks::pull_secret::RegistryToken;
 
 use crate::{
     Failure, Ui,

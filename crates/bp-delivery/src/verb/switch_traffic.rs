@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bp_artifact::{ExitCode, time::parse_duration};
-use bp_eks::{BlueGreen, IngressSwitch, Slots};
+use bp_eks::{BlueGreen, IngressSwitch, traffic::Slots};
 
 use crate::{
     Failure, Ui,

@@ -3,36 +3,44 @@
 use aws_sdk_elasticloadbalancingv2::{Client, error::ProvideErrorMetadata, types::TargetTypeEnum};
 use serde_json::Value;
 
-use bp_artifact::deploy::preflight::{Finding, Presence};
+use bp_artifact::deploy::{
+    Cause,
+    preflight::{Finding, FindingState},
+};
 
 use super::refused::failed;
 use crate::definition::TaskDefinition;
 
+const NONE: &str = "does not exist: create it, or correct the service's loadBalancers";
+
 pub(super) async fn look(client: &Client, subject: String, arn: &str, wanted: &TaskDefinition) -> Finding {
+    let fails =
+        |state, message: &str| Finding::new(&subject, state, message).cause(Cause::DeploymentConfiguration);
     let answer = match client.describe_target_groups().target_group_arns(arn).send().await {
         Ok(answer) => answer,
         Err(error) if error.code() == Some("TargetGroupNotFound") => {
-            return Finding::new(subject, Presence::Missing, "there is no such target group");
+            return fails(FindingState::Missing, NONE);
         }
         Err(error) => return failed(subject, "elasticloadbalancing:DescribeTargetGroups", &error),
     };
     let Some(group) = answer.target_groups().first() else {
-        return Finding::new(subject, Presence::Missing, "there is no such target group");
+        return fails(FindingState::Missing, NONE);
     };
     let awsvpc = wanted.as_json().get("networkMode").and_then(Value::as_str) == Some("awsvpc");
     let fitting = if awsvpc { TargetTypeEnum::Ip } else { TargetTypeEnum::Instance };
     match group.target_type() {
         Some(kind) if *kind != fitting => {
             let message = format!(
-                "its targets are of the type {}, and tasks of this network mode need {}",
+                "its targets are of the type {}, and tasks of this network mode need {}: create one of that type",
                 kind.as_str(),
                 fitting.as_str()
             );
-            Finding::new(subject, Presence::Missing, message)
+            fails(FindingState::Invalid, &message)
         }
-        _ if group.load_balancer_arns().is_empty() => {
-            Finding::new(subject, Presence::Missing, "no load balancer sends it traffic")
-        }
-        _ => Finding::new(subject, Presence::Present, ""),
+        _ if group.load_balancer_arns().is_empty() => fails(
+            FindingState::Invalid,
+            "no load balancer sends it traffic: add a listener rule that forwards to it",
+        ),
+        _ => Finding::new(subject, FindingState::Present, ""),
     }
 }

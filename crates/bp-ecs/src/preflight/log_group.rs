@@ -2,16 +2,22 @@
 
 use aws_sdk_cloudwatchlogs::Client;
 
-use bp_artifact::deploy::preflight::{Finding, Presence};
+use bp_artifact::deploy::{
+    Cause,
+    preflight::{Finding, FindingState},
+};
 
 use super::refused::failed;
 
 pub(super) async fn look(client: &Client, subject: String, group: &str) -> Finding {
     match client.describe_log_groups().log_group_name_prefix(group).limit(50).send().await {
         Ok(answer) if answer.log_groups().iter().any(|found| found.log_group_name() == Some(group)) => {
-            Finding::new(subject, Presence::Present, "")
+            Finding::new(subject, FindingState::Present, "")
         }
-        Ok(_) => Finding::new(subject, Presence::Missing, "there is no such log group"),
+        Ok(_) => {
+            let message = "does not exist: create it, or set awslogs-create-group";
+            Finding::new(subject, FindingState::Missing, message).cause(Cause::LogDriver)
+        }
         Err(error) => failed(subject, "logs:DescribeLogGroups", &error),
     }
 }

@@ -15,7 +15,10 @@ use std::fmt;
 
 use bp_artifact::{
     ImageRef, Platform, ResolvedImage,
-    deploy::preflight::{Finding, Preflight, Presence},
+    deploy::{
+        Cause,
+        preflight::{Finding, FindingState, Preflight},
+    },
     resolve::Resolve,
 };
 
@@ -124,10 +127,10 @@ fn at_rest(survey: &Survey) -> Finding {
     match (&survey.in_flight, survey.failed) {
         (Some(followed), _) => {
             let message = format!("{} is under way, bringing {}", followed.id, followed.definition);
-            Finding::new(service, Presence::Unknown, message)
+            Finding::new(service, FindingState::Warning, message)
         }
-        (None, true) => Finding::new(service, Presence::Present, "its last deployment failed in place"),
-        (None, false) => Finding::new(service, Presence::Present, ""),
+        (None, true) => Finding::new(service, FindingState::Warning, "its last deployment failed in place"),
+        (None, false) => Finding::new(service, FindingState::Present, ""),
     }
 }
 
@@ -144,16 +147,19 @@ async fn images(
         let subject = format!("image {written} ({container})");
         let found = match (written.parse::<ImageRef>(), registry) {
             _ if written == ours.reference.to_string() && registry.is_none() => Ok(ours.clone()),
-            (Err(error), _) => Err((Presence::Missing, error.to_string())),
-            (Ok(_), None) => Err((Presence::Unknown, "no registry was given to look in".to_owned())),
+            (Err(error), _) => Err((FindingState::Invalid, error.to_string())),
+            (Ok(_), None) => Err((FindingState::Unknown, "no registry was given to look in".to_owned())),
             (Ok(image), Some(registry)) => registry.resolve(&image).await.map_err(|error| {
                 let missing = error.is_not_found();
-                (if missing { Presence::Missing } else { Presence::Unknown }, error.to_string())
+                (if missing { FindingState::Missing } else { FindingState::Unknown }, error.to_string())
             }),
         };
         findings.push(match found {
             Ok(image) => for_platform(subject, &image, &platform),
-            Err((state, message)) => Finding::new(subject, state, message),
+            Err((state, message)) => {
+                let finding = Finding::new(subject, state, message);
+                if state.is_fatal() { finding.cause(Cause::ImageNotFound) } else { finding }
+            }
         });
     }
     findings
@@ -161,16 +167,17 @@ async fn images(
 
 fn for_platform(subject: String, image: &ResolvedImage, platform: &Platform) -> Finding {
     if image.platforms.is_empty() {
-        return Finding::new(subject, Presence::Present, "its platforms are not known");
+        return Finding::new(subject, FindingState::Present, "its platforms are not known");
     }
-    match image.platforms.iter().any(|built| built.platform.runs(platform)) {
-        true => Finding::new(subject, Presence::Present, format!("for {platform}")),
-        false => {
-            let built: Vec<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
-            let message = format!("built for {}, and the definition runs on {platform}", built.join(", "));
-            Finding::new(subject, Presence::Missing, message)
-        }
+    if image.platforms.iter().any(|built| built.platform.runs(platform)) {
+        return Finding::new(subject, FindingState::Present, format!("for {platform}"));
     }
+    let built: Vec<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
+    let message = format!(
+        "built for {}, and the definition runs on {platform}: build it for that, or change runtimePlatform",
+        built.join(", ")
+    );
+    Finding::new(subject, FindingState::Invalid, message).cause(Cause::WrongArchitecture)
 }
 
 /// The roles that a definition names.
@@ -192,8 +199,10 @@ fn execution_role(wanted: &TaskDefinition) -> Option<Finding> {
         (true, false) => return None,
     };
     let missing = !json.contains_key("executionRoleArn");
-    missing
-        .then(|| Finding::new("executionRoleArn", Presence::Missing, format!("{needed}, and names no role")))
+    missing.then(|| {
+        let message = format!("{needed}, and names no role: set it in the definition");
+        Finding::new("executionRoleArn", FindingState::Missing, message).cause(Cause::PermissionMissing)
+    })
 }
 
 /// The CloudWatch log groups that the agent does not create itself, with their containers.
@@ -218,10 +227,10 @@ impl Lookups<'_> {
         #[cfg(feature = "iam")]
         return match &self.iam {
             Some(client) => role::look(client, subject, arn).await,
-            None => Finding::new(subject, Presence::Unknown, NO_CLIENT),
+            None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
         };
         #[cfg(not(feature = "iam"))]
-        Finding::new(subject, Presence::Unknown, NOT_GIVEN)
+        Finding::new(subject, FindingState::Unknown, NOT_GIVEN)
     }
 
     async fn log_group(&self, container: &str, group: &str) -> Finding {
@@ -229,10 +238,10 @@ impl Lookups<'_> {
         #[cfg(feature = "logs")]
         return match &self.logs {
             Some(client) => log_group::look(client, subject, group).await,
-            None => Finding::new(subject, Presence::Unknown, NO_CLIENT),
+            None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
         };
         #[cfg(not(feature = "logs"))]
-        Finding::new(subject, Presence::Unknown, NOT_GIVEN)
+        Finding::new(subject, FindingState::Unknown, NOT_GIVEN)
     }
 
     #[cfg_attr(
@@ -244,9 +253,9 @@ impl Lookups<'_> {
         #[cfg(feature = "elbv2")]
         return match &self.load_balancers {
             Some(client) => load_balancer::look(client, subject, arn, wanted).await,
-            None => Finding::new(subject, Presence::Unknown, NO_CLIENT),
+            None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
         };
         #[cfg(not(feature = "elbv2"))]
-        Finding::new(subject, Presence::Unknown, NOT_GIVEN)
+        Finding::new(subject, FindingState::Unknown, NOT_GIVEN)
     }
 }

@@ -1,6 +1,6 @@
 //! A lookup that AWS refused.
 
-use bp_artifact::deploy::preflight::{Finding, Presence};
+use bp_artifact::deploy::preflight::{Finding, FindingState};
 
 /// What a lookup that failed says.
 pub(super) fn failed<E>(
@@ -16,5 +16,5 @@ where
         Some(code) => format!("{code}: {}", error.message().unwrap_or("no message")),
         None => "the API cannot be reached".to_owned(),
     };
-    Finding::new(subject, Presence::Unknown, format!("{action}: {said}"))
+    Finding::new(subject, FindingState::Unknown, format!("{action}: {said}"))
 }

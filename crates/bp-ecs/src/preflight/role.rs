@@ -2,7 +2,10 @@
 
 use aws_sdk_iam::{Client, error::ProvideErrorMetadata};
 
-use bp_artifact::deploy::preflight::{Finding, Presence};
+use bp_artifact::deploy::{
+    Cause,
+    preflight::{Finding, FindingState},
+};
 
 use super::refused::failed;
 use crate::names::name_of;
@@ -16,14 +19,16 @@ pub(super) async fn look(client: &Client, subject: String, arn: &str) -> Finding
             let policy = answer.role().and_then(|role| role.assume_role_policy_document());
             match policy {
                 Some(policy) if !policy.contains(TASKS) => {
-                    let message = format!("its trust policy does not let {TASKS} assume it");
-                    Finding::new(subject, Presence::Missing, message)
+                    let message =
+                        format!("its trust policy does not let {TASKS} assume it: add that principal");
+                    Finding::new(subject, FindingState::Invalid, message).cause(Cause::PermissionMissing)
                 }
-                _ => Finding::new(subject, Presence::Present, ""),
+                _ => Finding::new(subject, FindingState::Present, ""),
             }
         }
         Err(error) if error.code() == Some("NoSuchEntity") => {
-            Finding::new(subject, Presence::Missing, "there is no such role")
+            let message = "does not exist: create it, or correct the name in the definition";
+            Finding::new(subject, FindingState::Missing, message).cause(Cause::PermissionMissing)
         }
         Err(error) => failed(subject, "iam:GetRole", &error),
     }

@@ -15,6 +15,17 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
 }
 
+/// Whether any of its containers was ever started.
+pub(crate) fn has_started(pod: &Pod) -> bool {
+    let status = pod.status.iter();
+    let mut containers =
+        status.flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses).flatten());
+    containers.any(|container| {
+        let state = container.state.as_ref();
+        container.restart_count > 0 || state.is_some_and(|s| s.running.is_some() || s.terminated.is_some())
+    })
+}
+
 /// Status, reason and message of a condition.
 pub(crate) fn condition<'p>(pod: &'p Pod, kind: &str) -> Option<(&'p str, &'p str, &'p str)> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;

@@ -1,11 +1,13 @@
 //! Why a cluster does not know its caller: what EKS says of the access entry.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use aws_sdk_eks::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
 };
+use bp_artifact::time::TimeSource;
+use futures_core::future::BoxFuture;
 use jiff::Timestamp;
 use kube::core::{
     Status,
@@ -13,7 +15,7 @@ use kube::core::{
 };
 use tokio::sync::Mutex;
 
-use super::{Caller, ConnectError, Connector, aws_auth::principal};
+use super::{api::EksApi, aws_auth::principal, error::ConnectError};
 
 /// The group that the files of `docs/iam` bind their Roles to.
 const GROUP: &str = "bp-deployers";
@@ -105,29 +107,9 @@ impl fmt::Display for Access {
     }
 }
 
-impl Connector {
-    /// Whether the cluster's access entries let `caller` in, an ARN as `aws sts get-caller-identity` shows it.
-    ///
-    /// What may not be looked at is a part of the answer. A client of a connector that knows its
-    /// [caller](Self::caller) asks this by itself when the cluster refuses it.
-    ///
-    /// ```no_run
-    /// # async fn run(connector: bp_eks::Connector) -> Result<(), bp_eks::ConnectError> {
-    /// let access = connector.access("arn:aws:sts::111111111111:assumed-role/deploy/build-7").await?;
-    /// println!("{access}"); // no access entry names arn:aws:iam::111111111111:role/deploy: aws eks create-access-entry …
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`describe`](Self::describe).
-    ///
-    /// # Permissions
-    /// `eks:DescribeCluster` on the cluster; `eks:DescribeAccessEntry` on its access entries and `eks:ListAccessEntries`
-    /// on the cluster, without which the answer is [`AccessEntry::Unknown`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe: it only reads.
-    pub async fn access(&self, caller: &str) -> Result<Access, ConnectError> {
+impl EksApi {
+    /// Whether the cluster's access entries let `caller` in.
+    pub(super) async fn access(&self, caller: &str) -> Result<Access, ConnectError> {
         let authentication_mode = self.describe().await?.authentication_mode;
         let mut principal = principal(caller);
         let entry = match authentication_mode.as_deref() {
@@ -192,26 +174,30 @@ fn is_same_role(entry: &str, principal: &str) -> bool {
     split(entry).is_some() && split(entry) == split(principal)
 }
 
+/// Finds out who the credentials are.
+pub(super) type Caller = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
+
 /// Explains the refusals of one client.
 pub(super) struct Refusals {
-    connector: Connector,
+    api: EksApi,
     caller: Caller,
+    time: TimeSource,
     told: Mutex<Option<(Timestamp, Access)>>,
 }
 
 impl Refusals {
-    pub(super) fn new(connector: Connector, caller: Caller) -> Self {
-        Refusals { connector, caller, told: Mutex::default() }
+    pub(super) fn new(api: EksApi, caller: Caller, time: TimeSource) -> Self {
+        Refusals { api, caller, time, told: Mutex::default() }
     }
 
     /// The refusal in the API's own form, with the explanation as its message; `None` when there is none.
     pub(super) async fn explain(&self) -> Option<kube::Error> {
         let mut told = self.told.lock().await;
-        let now = self.connector.time.now();
+        let now = self.time.now();
         let access = match told.as_ref().filter(|(at, _)| now < *at + FRESH) {
             Some((_, access)) => access.clone(),
             None => {
-                let ask = async { self.connector.access(&(self.caller)().await?).await.ok() };
+                let ask = async { self.api.access(&(self.caller)().await?).await.ok() };
                 let access = tokio::time::timeout(PATIENCE, ask).await.ok()??;
                 *told = Some((now, access.clone()));
                 access

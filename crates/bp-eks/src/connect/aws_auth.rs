@@ -60,8 +60,8 @@ impl AwsAuth {
     /// Reads it from the cluster; empty when there is none.
     ///
     /// ```no_run
-    /// # async fn run(client: kube::Client) -> Result<(), bp_eks::AwsAuthError> {
-    /// for entry in bp_eks::AwsAuth::read(&client).await?.entries {
+    /// # async fn run(client: kube::Client) -> Result<(), bp_eks::connect::AwsAuthError> {
+    /// for entry in bp_eks::connect::AwsAuth::read(&client).await?.entries {
     ///     println!("{} is {} in {:?}", entry.arn, entry.username, entry.groups);
     /// }
     /// # Ok(()) }
@@ -106,12 +106,12 @@ impl AwsAuth {
     /// was written with a path (`role/ci/deploy`) lets nobody in.
     ///
     /// ```
-    /// let auth = bp_eks::AwsAuth::parse(
+    /// let auth = bp_eks::connect::AwsAuth::parse(
     ///     "- rolearn: arn:aws:iam::111111111111:role/deploy\n  username: ci\n  groups: [bp-deployers]\n", "",
     /// )?;
     /// let entry = auth.matching("arn:aws:sts::111111111111:assumed-role/deploy/build-7").unwrap();
     /// assert_eq!(entry.groups, ["bp-deployers"]);
-    /// # Ok::<(), bp_eks::AwsAuthError>(())
+    /// # Ok::<(), bp_eks::connect::AwsAuthError>(())
     /// ```
     pub fn matching(&self, caller: &str) -> Option<&AwsAuthEntry> {
         let caller = principal(caller).to_ascii_lowercase();

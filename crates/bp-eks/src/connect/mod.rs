@@ -1,6 +1,7 @@
-//! From a cluster's name to a `kube::Client`.
+//! Connect to an EKS cluster: a `kube::Client` from its name, its access entries, and the `aws-auth` ConfigMap.
 
 mod access;
+mod api;
 mod aws_auth;
 mod error;
 mod session;
@@ -9,11 +10,8 @@ mod token;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_eks::types::ClusterStatus;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bp_artifact::time::TimeSource;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use http::{Request, Response};
 use kube::{
     Client, Config,
@@ -23,9 +21,11 @@ use kube::{
 use secrecy::SecretString;
 use tower::{BoxError, Service, ServiceBuilder, buffer::Buffer, layer::layer_fn};
 
-use access::Refusals;
 pub(crate) use access::explanation;
 pub use access::{Access, AccessEntry};
+use access::{Caller, Refusals};
+pub use api::ClusterInfo;
+use api::EksApi;
 pub use aws_auth::{AwsAuth, AwsAuthEntry, AwsAuthError};
 pub use error::ConnectError;
 use session::{Identity, Session};
@@ -38,9 +38,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(330);
 /// Requests that may wait for the connection pool at the same time.
 const WAITING: usize = 1024;
-
-/// Finds out who the credentials are.
-type Caller = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// Connects to an EKS cluster by its name: no kubeconfig, kubectl or AWS CLI is needed.
 ///
@@ -58,38 +55,17 @@ type Caller = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct Connector {
-    eks: aws_sdk_eks::Client,
+    api: EksApi,
     credentials: SharedCredentialsProvider,
-    region: String,
-    cluster: String,
     time: TimeSource,
     caller: Option<Caller>,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Connector { region, cluster, .. } = self;
+        let EksApi { region, cluster, .. } = &self.api;
         f.debug_struct("Connector").field("region", region).field("cluster", cluster).finish_non_exhaustive()
     }
-}
-
-/// What EKS tells of a cluster: where it is and how it is known to be itself.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ClusterInfo {
-    /// The cluster's name.
-    pub name: String,
-    /// The URL of its Kubernetes API.
-    pub endpoint: http::Uri,
-    /// Its Kubernetes version, `1.34`.
-    pub version: Option<String>,
-    /// The certificates that it is known by, in DER.
-    pub certificates: Vec<Vec<u8>>,
-    /// Where it reads whom to let in: `API` (access entries), `CONFIG_MAP` (the ConfigMap `aws-auth`) or
-    /// `API_AND_CONFIG_MAP`.
-    pub authentication_mode: Option<String>,
-    /// What tokens name the cluster by: its name, or the id of a local cluster on Outposts.
-    token_id: String,
 }
 
 impl Connector {
@@ -102,7 +78,8 @@ impl Connector {
         cluster: impl Into<String>,
     ) -> Self {
         let (region, cluster) = (region.into(), cluster.into());
-        Connector { eks, credentials, region, cluster, time: TimeSource::system(), caller: None }
+        let api = EksApi { eks, region, cluster };
+        Connector { api, credentials, time: TimeSource::system(), caller: None }
     }
 
     /// Takes the time of day from `time`.
@@ -146,31 +123,7 @@ impl Connector {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn describe(&self) -> Result<ClusterInfo, ConnectError> {
-        let answer = self.eks.describe_cluster().name(&self.cluster).send().await;
-        let answer = answer.map_err(|e| ConnectError::of_describe(&self.cluster, &self.region, e))?;
-        let malformed =
-            |reason: &'static str| ConnectError::Malformed { cluster: self.cluster.clone(), reason };
-        let cluster = answer.cluster.ok_or_else(|| malformed("the answer names no cluster"))?;
-        let usable = [ClusterStatus::Active, ClusterStatus::Updating];
-        if let Some(status) = cluster.status.filter(|status| !usable.contains(status)) {
-            let status = status.as_str().to_owned();
-            return Err(ConnectError::NotActive { cluster: self.cluster.clone(), status });
-        }
-        let endpoint = cluster.endpoint.ok_or_else(|| malformed("it has no endpoint yet"))?;
-        let authority = cluster.certificate_authority.and_then(|authority| authority.data);
-        let authority = authority.ok_or_else(|| malformed("it has no certificate authority yet"))?;
-        Ok(ClusterInfo {
-            endpoint: endpoint.parse().map_err(|_| malformed("its endpoint is no URL"))?,
-            version: cluster.version,
-            authentication_mode: cluster
-                .access_config
-                .and_then(|access| access.authentication_mode)
-                .map(|mode| mode.as_str().to_owned()),
-            certificates: certificates(&authority)
-                .ok_or_else(|| malformed("its certificate authority is not base64 of PEM"))?,
-            token_id: cluster.id.unwrap_or_else(|| self.cluster.clone()),
-            name: self.cluster.clone(),
-        })
+        self.api.describe().await
     }
 
     /// A client of the cluster.
@@ -236,15 +189,41 @@ impl Connector {
         Ok(token.expose().into())
     }
 
+    /// Whether the cluster's access entries let `caller` in, an ARN as `aws sts get-caller-identity` shows it.
+    ///
+    /// What may not be looked at is a part of the answer. A client of a connector that knows its
+    /// [caller](Self::caller) asks this by itself when the cluster refuses it.
+    ///
+    /// ```no_run
+    /// # async fn run(connector: bp_eks::Connector) -> Result<(), bp_eks::ConnectError> {
+    /// let access = connector.access("arn:aws:sts::111111111111:assumed-role/deploy/build-7").await?;
+    /// println!("{access}"); // no access entry names arn:aws:iam::111111111111:role/deploy: aws eks create-access-entry …
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`describe`](Self::describe).
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster` on the cluster; `eks:DescribeAccessEntry` on its access entries and `eks:ListAccessEntries`
+    /// on the cluster, without which the answer is [`AccessEntry::Unknown`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn access(&self, caller: &str) -> Result<Access, ConnectError> {
+        self.api.access(caller).await
+    }
+
     fn identity(&self, cluster: &ClusterInfo) -> Arc<Identity> {
-        let refusals = self.caller.clone().map(|caller| Refusals::new(self.clone(), caller));
+        let refusals =
+            self.caller.clone().map(|caller| Refusals::new(self.api.clone(), caller, self.time.clone()));
         Arc::new(Identity { tokens: self.tokens(cluster), refusals })
     }
 
     fn tokens(&self, cluster: &ClusterInfo) -> Tokens {
         Tokens::new(
             cluster.token_id.clone(),
-            self.region.clone(),
+            self.api.region.clone(),
             self.credentials.clone(),
             self.time.clone(),
         )
@@ -256,7 +235,7 @@ impl Connector {
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), bp_eks::ConnectError> {
-/// let client = bp_eks::from_kubeconfig(None, Some("shop")).await?; // or, in a pod: bp_eks::in_cluster()?
+/// let client = bp_eks::from_kubeconfig(None, Some("shop")).await?; // or, in a pod: bp_eks::connect::in_cluster()?
 /// # Ok(()) }
 /// ```
 ///
@@ -311,41 +290,4 @@ fn client(mut config: Config, identity: Option<Arc<Identity>>) -> Result<Client,
     let stack = ClientBuilder::try_from(config).map_err(|e| ConnectError::Unusable { source: e.into() })?;
     let session = layer_fn(|inner| Session::new(Buffer::new(inner, WAITING), identity.clone()));
     Ok(stack.with_layer(&session).build())
-}
-
-/// The certificates in base64 of PEM, in DER.
-fn certificates(authority: &str) -> Option<Vec<Vec<u8>>> {
-    let text = String::from_utf8(STANDARD.decode(authority.trim()).ok()?).ok()?;
-    let mut found = Vec::new();
-    for part in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
-        let (body, _) = part.split_once("-----END CERTIFICATE-----")?;
-        let body: String = body.split_ascii_whitespace().collect();
-        found.push(STANDARD.decode(body).ok()?);
-    }
-    (!found.is_empty()).then_some(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn certificates_are_read_from_base64_of_pem() {
-        let pem = |der: &[u8]| {
-            format!(
-                "-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n",
-                STANDARD.encode(der)
-            )
-        };
-        let two = STANDARD.encode(format!("# old and new\n{}{}", pem(b"old"), pem(b"new")));
-        assert_eq!(certificates(&two), Some(vec![b"old".to_vec(), b"new".to_vec()]));
-        for wrong in [
-            "",
-            "%%%",
-            &STANDARD.encode("no certificate"),
-            &STANDARD.encode("-----BEGIN CERTIFICATE-----\nAA"),
-        ] {
-            assert_eq!(certificates(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -36,14 +36,39 @@ impl fmt::Debug for Release {
 }
 
 /// Where a chart's values take the image, each as keys with dots between.
+///
+/// ```
+/// use bp_eks::helm::ImageKeys;
+///
+/// let keys = ImageKeys::default().digest("web.image.digest");
+/// assert_eq!((keys.repository.as_str(), keys.digest.as_str()), ("image.repository", "web.image.digest"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageKeys {
-    /// The repository; `image.repository` if not said.
+    /// The repository; defaults to `image.repository`.
     pub repository: String,
-    /// The digest; `image.digest` if not said.
+    /// The digest; defaults to `image.digest`.
     pub digest: String,
-    /// The tag, for charts that show it beside the digest; `image.tag` if not said.
+    /// The tag, for charts that show it beside the digest; defaults to `image.tag`.
     pub tag: String,
+}
+
+impl ImageKeys {
+    /// The repository's key.
+    pub fn repository(self, key: impl Into<String>) -> Self {
+        ImageKeys { repository: key.into(), ..self }
+    }
+
+    /// The digest's key.
+    pub fn digest(self, key: impl Into<String>) -> Self {
+        ImageKeys { digest: key.into(), ..self }
+    }
+
+    /// The tag's key.
+    pub fn tag(self, key: impl Into<String>) -> Self {
+        ImageKeys { tag: key.into(), ..self }
+    }
 }
 
 impl Default for ImageKeys {

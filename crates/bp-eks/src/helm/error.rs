@@ -129,10 +129,7 @@ impl Classified for HelmError {
     }
 
     fn is_retryable(&self) -> bool {
-        match self {
-            HelmError::Rollout(error) => error.is_retryable(),
-            HelmError::Busy { .. } | HelmError::LeaseLost { .. } => true,
-            _ => false,
-        }
+        matches!(self, HelmError::Busy { .. } | HelmError::LeaseLost { .. })
+            || matches!(self, HelmError::Rollout(error) if error.is_retryable())
     }
 }

@@ -1,4 +1,4 @@
-//! Helm releases: the `helm` program does what it does best, and we see to the rest.
+//! Deploy Helm releases by digest: the `helm` program upgrades, with early failures, evidence, rollback and proof added.
 //!
 //! Helm reaches the cluster through us alone: a server on loopback that passes its requests on over our own client, and
 //! only as long as we hold the release's Lease. So it needs no kubeconfig and no AWS CLI, no credential of the cluster

@@ -149,7 +149,10 @@ impl Picture {
                     self.reason(Some(ours)).unwrap_or_else(|| Symptom::failed(message)),
                 );
             }
-            _ => {}
+            RolloutStatus::NotObserved
+            | RolloutStatus::Progressing(_)
+            | RolloutStatus::Stalled(_)
+            | RolloutStatus::OnDelete => {}
         }
         if live.is_paused() {
             return Judgement::Paused;
@@ -227,9 +230,10 @@ impl Picture {
         progress.pending = (new.len() as u32).saturating_sub(running + failed);
         progress.failed = failed;
         progress.old = count(counts.total - counts.updated);
-        progress.stage = match status {
-            RolloutStatus::Progressing(stage) => stage.to_string(),
-            _ => "the controller has not looked yet".to_owned(),
+        progress.stage = if let RolloutStatus::Progressing(stage) = status {
+            stage.to_string()
+        } else {
+            "the controller has not looked yet".to_owned()
         };
         progress
     }

@@ -131,10 +131,7 @@ impl Classified for TrafficError {
     }
 
     fn is_retryable(&self) -> bool {
-        match self {
-            TrafficError::Rollout(error) => error.is_retryable(),
-            TrafficError::Contended { .. } => true,
-            _ => false,
-        }
+        matches!(self, TrafficError::Contended { .. })
+            || matches!(self, TrafficError::Rollout(error) if error.is_retryable())
     }
 }

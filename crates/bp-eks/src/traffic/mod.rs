@@ -1,4 +1,4 @@
-//! Traffic from one version to another at one stroke: a Service's selector, or an Ingress' backend.
+//! Move traffic from one version to another atomically: blue/green by a Service's selector, or an Ingress' backend.
 //!
 //! Everything that a later run needs stands in the cluster: which slot the Service selects, which image each slot's
 //! Deployment has, and in one annotation where the traffic came from. A run that was killed is taken up by the same

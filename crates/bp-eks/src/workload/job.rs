@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::core::{ApiResource, DynamicObject, ObjectMeta};
-use serde_json::Value;
+use serde_json::json;
 
 use super::{
     kind::{Counts, Kind, RolloutStatus, Stage, State, Versions, calls},
@@ -67,20 +67,15 @@ pub(crate) fn name_of(pattern: &str, hex: &str, attempt: usize) -> String {
     format!("{stem}-{hash}{number}")
 }
 
-/// A new Job with the pattern's labels, annotations and specification, without what ties those to the pattern.
-pub(crate) fn made_after(
-    pattern: &Live,
-    slot: &Slot,
-    image: &str,
-    environment: &[(String, String)],
-) -> DynamicObject {
-    let mut labels = pattern.metadata().labels.clone();
+/// A Job with the pattern's labels, annotations and specification, without what ties those to the pattern.
+pub(crate) fn unbound(pattern: &DynamicObject) -> DynamicObject {
+    let mut labels = pattern.metadata.labels.clone();
     for label in OWN_LABELS {
         labels.as_mut().and_then(|labels| labels.remove(label));
     }
-    let mut annotations = pattern.metadata().annotations.clone();
+    let mut annotations = pattern.metadata.annotations.clone();
     annotations.as_mut().and_then(|all| all.remove("kubectl.kubernetes.io/last-applied-configuration"));
-    let mut spec = pattern.spec().clone();
+    let mut spec = pattern.data["spec"].clone();
     if let Some(spec) = spec.as_object_mut() {
         for field in ["selector", "manualSelector", "suspend"] {
             spec.remove(field);
@@ -89,26 +84,30 @@ pub(crate) fn made_after(
     if let Some(labels) = spec["template"]["metadata"]["labels"].as_object_mut() {
         OWN_LABELS.iter().for_each(|label| drop(labels.remove(*label)));
     }
-    spec["template"] = template::with(spec["template"].take(), slot, image, environment);
-    let mut data = Value::Object(serde_json::Map::new());
-    data["spec"] = spec;
+    let namespace = pattern.metadata.namespace.clone();
     DynamicObject {
-        types: pattern.object.types.clone(),
-        metadata: ObjectMeta {
-            namespace: pattern.metadata().namespace.clone(),
-            labels,
-            annotations,
-            ..ObjectMeta::default()
-        },
-        data,
+        types: pattern.types.clone(),
+        metadata: ObjectMeta { namespace, labels, annotations, ..ObjectMeta::default() },
+        data: json!({ "spec": spec }),
     }
+}
+
+/// A new Job like the pattern, with this image and these variables.
+pub(crate) fn made_after(
+    pattern: &Live,
+    slot: &Slot,
+    image: &str,
+    environment: &[(String, String)],
+) -> DynamicObject {
+    let mut job = unbound(&pattern.object);
+    let template = job.data["spec"]["template"].take();
+    job.data["spec"]["template"] = template::with(template, slot, image, environment);
+    job
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use serde_json::json;
 
     use super::*;
 

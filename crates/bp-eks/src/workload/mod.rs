@@ -1,4 +1,4 @@
-//! Workloads: their kinds in one table, their pod templates, and the versions of those that controllers keep.
+//! What the status of a Deployment, StatefulSet, DaemonSet or Job says about its rollout, by kubectl's rules.
 
 mod daemon_set;
 mod deployment;

@@ -3,7 +3,7 @@
 //! `kubectl rollout status` reads the workload object alone. So each state is written into the status of an object on a
 //! real API server that no controller works for, which validates it; kubectl and our pure functions read it there.
 
-use bp_eks::{RolloutStatus, Stage};
+use bp_eks::workload::{RolloutStatus, Stage};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::{
     Api,

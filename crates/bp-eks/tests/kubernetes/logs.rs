@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use bp_artifact::{Verdict, deploy::DeployEvent};
-use bp_eks::LiveLogs;
+use bp_eks::options::LiveLogs;
 
 use crate::real::{READY_LATER, RUNS, Real, deploy, deployment, image, options};
 

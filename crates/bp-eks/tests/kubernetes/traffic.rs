@@ -1,7 +1,10 @@
 //! Blue/green and an Ingress' backend on a real kube-apiserver, whose own controller makes the endpoints.
 
 use bp_artifact::{Outcome, Verdict, deploy::Cause};
-use bp_eks::{BlueGreen, Cluster, Options, Slots, Switch, TrafficError};
+use bp_eks::{
+    BlueGreen, Cluster, Options, TrafficError,
+    traffic::{Slots, Switch},
+};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams};
 

@@ -4,7 +4,6 @@
 //! any file.
 
 mod modules;
-mod tokens;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

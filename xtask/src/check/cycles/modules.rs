@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::tokens::{Token, outside_tests};
+use crate::rust::{Token, outside_tests};
 
 /// Segments of a path from the crate root.
 type Path = Vec<String>;

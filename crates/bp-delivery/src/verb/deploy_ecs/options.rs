@@ -1,10 +1,15 @@
 //! What `deploy-ecs` does besides deploying: checks, answers, pruning, rollback on a signal.
 
-use bp_artifact::{ExitCode, Outcome, ResolvedImage, Verdict};
-use bp_ecs::{Approval, Deployment, EcsTarget, Error, InFlight, Options, Preflight};
-use bp_secrets::{Depth, Reference, check};
+use bp_artifact::{
+    ExitCode, Outcome, ResolvedImage, Verdict,
+    deploy::{
+        Cause,
+        preflight::{Finding, FindingState, SecretReference},
+    },
+};
+use bp_ecs::{Approval, Deployment, EcsTarget, Error, InFlight, Options};
+use bp_secrets::{Depth, ErrorKind, Reference, check};
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
 use crate::{Delivery, Failure, Ui, program::signal};
 
@@ -142,35 +147,33 @@ pub(super) async fn look(
 ) -> Result<ExitCode, Failure> {
     let resolver = delivery.clients.resolver(image.reference.repository().registry())?;
     let lookups = delivery.clients.lookups().registry(&*resolver);
-    let found = service.preflight(image, &lookups).await?;
-    let secrets = missing_secrets(delivery, &found).await;
-    let ready = found.is_ready() && secrets.is_empty();
-    let changes = found.changes.iter().map(|change| format!("\n  {change}")).collect::<String>();
-    let findings = found.findings.iter().map(|finding| format!("\n  {finding}")).collect::<String>();
-    let lacking = secrets.iter().map(|error| format!("\n  MISSING: {error}")).collect::<String>();
-    let secrets_found = format!("\n  secrets: {} referred to", found.secrets.len());
-    let verdict = if ready { "can be deployed" } else { "would fail" };
-    ui.result(
-        format!("{}: {verdict}{changes}{findings}{secrets_found}{lacking}", found.target),
-        &json!({ "ready": ready, "preflight": found, "missingSecrets": secrets }),
-    );
-    Ok(if ready { ExitCode::Done } else { ExitCode::Refused })
+    let mut found = service.preflight(image, &lookups).await?;
+    for secret in &found.secrets {
+        found.findings.push(self::secret(delivery, secret).await);
+    }
+    Ok(ui.checked(&found))
 }
 
-/// The secret references that do not hold, each with its container and name.
-async fn missing_secrets(delivery: &Delivery, found: &Preflight) -> Vec<String> {
-    let mut errors = Vec::new();
-    for secret in &found.secrets {
-        let who = format!("secret {} of {}", secret.name, secret.container);
-        match secret.value_from.parse::<Reference>() {
-            Err(error) => errors.push(format!("{who}: {error}")),
-            Ok(reference) => {
-                let references = [reference];
-                let stores = delivery.clients.secrets(&references);
-                let report = check(&stores, &references, Depth::Describe).await;
-                errors.extend(report.errors().map(|error| format!("{who}: {error}")));
-            }
+/// Whether a secret that the definition refers to holds, without reading its value.
+async fn secret(delivery: &Delivery, secret: &SecretReference) -> Finding {
+    let subject = format!("secret {} of {}: {}", secret.name, secret.container, secret.value_from);
+    let references = match secret.value_from.parse::<Reference>() {
+        Ok(reference) => [reference],
+        Err(error) => {
+            let finding = Finding::new(subject, FindingState::Invalid, error.to_string());
+            return finding.cause(Cause::SecretMissing);
         }
-    }
-    errors
+    };
+    let report = check(&delivery.clients.secrets(&references), &references, Depth::Describe).await;
+    let Some(error) = report.errors().next() else {
+        return Finding::new(subject, FindingState::Present, "");
+    };
+    let state = match error.kind() {
+        ErrorKind::Missing | ErrorKind::NoSuchVersion | ErrorKind::Deleted => FindingState::Missing,
+        ErrorKind::NoSuchKey { .. } | ErrorKind::NotJson { .. } | ErrorKind::Binary => FindingState::Invalid,
+        // Whoever checks may not look, or nobody can: the tasks may be able to.
+        _ => FindingState::Unknown,
+    };
+    let finding = Finding::new(subject, state, error.to_string());
+    if state.is_fatal() { finding.cause(Cause::SecretMissing) } else { finding }
 }

@@ -36,7 +36,7 @@ impl Verb for DeployEks {
         if self.eks.check {
             let image = self.delivery.image.find(&delivery).await?;
             let image = delivery.clients.with_platform(image).await;
-            return options::look(&ui, &workload, &image, &delivery.clients.eks_lookups()).await;
+            return Ok(ui.checked(&workload.preflight(&image, &delivery.clients.eks_lookups()).await?));
         }
         let image = self.delivery.image(&delivery, &ui).await?;
         let outcome = ui.follow(workload.deploy(&image)).await?;

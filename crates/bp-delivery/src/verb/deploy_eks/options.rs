@@ -1,13 +1,9 @@
-//! What `deploy-eks` adds to a deployment: variables, the circuit breaker, and a look before anything is changed.
+//! What `deploy-eks` adds to a deployment: variables, live logs and the circuit breaker.
 
 use std::num::NonZeroUsize;
 
-use bp_artifact::{ExitCode, ResolvedImage};
-use bp_eks::{EksTarget, LiveLogs, Lookups, Options};
+use bp_eks::{Options, options::LiveLogs};
 use clap::Args;
-use serde_json::json;
-
-use crate::{Failure, Ui};
 
 /// How to roll out on EKS.
 #[derive(Debug, Clone, Args)]
@@ -50,39 +46,6 @@ impl EksArgs {
             false => options,
         }
     }
-}
-
-/// Shows what a roll-out would find and change; refused when it would fail.
-///
-/// # Errors
-/// When the cluster cannot be asked.
-pub(super) async fn look(
-    ui: &Ui,
-    workload: &EksTarget,
-    image: &ResolvedImage,
-    lookups: &Lookups,
-) -> Result<ExitCode, Failure> {
-    let found = workload.preflight_with(image, lookups).await?;
-    let findings: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
-    let mut lines = findings.iter().map(|finding| format!("\n  ! {finding}")).collect::<String>();
-    let mut changes = Vec::new();
-    let mut is_clear = found.is_clear();
-    if is_clear {
-        let plan = workload.plan(image).await?;
-        changes = plan.changes;
-        lines.extend(changes.iter().map(|change| format!("\n  {change}")));
-        is_clear = !plan.is_refused;
-        for conflict in plan.conflicts.iter().filter(|_| plan.is_refused) {
-            lines.push_str(&format!(
-                "\n  ! {} belongs to {:?}: --take-over",
-                conflict.field, conflict.manager
-            ));
-        }
-    }
-    let (id, end) = (workload.id(), if is_clear { "may be rolled out" } else { "would be refused" });
-    let value = json!({ "target": id, "clear": is_clear, "findings": findings, "changes": changes });
-    ui.result(format!("{id}: {end}{lines}"), &value);
-    Ok(if is_clear { ExitCode::Done } else { ExitCode::Refused })
 }
 
 #[cfg(test)]

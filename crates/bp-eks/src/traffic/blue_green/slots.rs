@@ -20,7 +20,7 @@ pub struct Slot {
 /// A pair of slots that take turns: two Deployments whose pods differ in one label.
 ///
 /// ```
-/// use bp_eks::Slots;
+/// use bp_eks::traffic::Slots;
 ///
 /// let slots = Slots::of_service("web"); // label `slot`: web-blue and web-green
 /// let other = Slots::new("version", ("v1", "shop-v1"), ("v2", "shop-v2"))?;

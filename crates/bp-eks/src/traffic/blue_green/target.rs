@@ -24,7 +24,7 @@ use crate::{
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use bp_eks::{Cluster, Options, Slots};
+/// use bp_eks::{Cluster, Options, traffic::Slots};
 ///
 /// let options = Options::new(Duration::from_secs(600))?;
 /// let shop = Cluster::new(client, "prod").namespace("shop").blue_green("web", Slots::of_service("web"), options);

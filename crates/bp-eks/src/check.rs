@@ -1,0 +1,300 @@
+//! Check that a deployment works by running a Kubernetes Job: its containers decide by their exit codes.
+
+use std::{fmt, time::Duration};
+
+use bp_artifact::{
+    check::{Check, CheckVerdict},
+    error::chain,
+    text,
+    time::{self, Wait},
+};
+use futures_core::future::BoxFuture;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ContainerStatus, Pod},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions},
+    core::{ApiResource, DynamicObject},
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::{
+    api::{pod, scope::Scope, text::Text},
+    error::Error,
+    rollout::diagnose,
+    workload::{RolloutStatus, job},
+};
+
+/// How long a Job that has ended is kept where its specification does not say so.
+const KEPT_SECONDS: u64 = 3600;
+/// How long the Job may outlast the deadline: for the last lines of its logs.
+const MARGIN_SECONDS: u64 = 60;
+/// How many lines of a log are shown.
+const LINES: i64 = 5;
+/// How many characters of them.
+const LONGEST: usize = 1000;
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the Job of a [`JobCheck`] is made of.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum JobTemplate {
+    /// The Job of this name in the namespace, which stays as it is: commonly one with `suspend: true`.
+    Existing(String),
+    /// A Job that is not in the cluster.
+    Manifest(Box<Job>),
+}
+
+impl JobTemplate {
+    fn name(&self) -> &str {
+        match self {
+            JobTemplate::Existing(name) => name,
+            JobTemplate::Manifest(job) => job.metadata.name.text(),
+        }
+    }
+}
+
+/// A check that creates a Job and waits for its end: a smoke test from inside the cluster.
+///
+/// It passes when the Job completes, and fails when the Job fails or does not end before the deadline; the reason has the
+/// exit code and the last lines of the log. What says nothing about what is checked is
+/// [`Unobserved`](CheckVerdict::Unobserved): the API cannot be reached, the Job cannot be created, or none of its containers
+/// was ever started, as when its image cannot be pulled.
+///
+/// Each attempt is a Job of its own, with the template's name and a suffix. One that passed, or is out of time, is deleted;
+/// one that failed stays as evidence for `ttlSecondsAfterFinished`, an hour where the template does not say so.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use bp_artifact::{check::Check, time::Wait};
+/// use bp_eks::{Cluster, check::JobTemplate};
+///
+/// # async fn run(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let wait = Wait::new(Duration::from_secs(300), Duration::from_secs(2))?;
+/// let shop = Cluster::new(client, "prod").namespace("shop");
+/// let verdict = shop.job_check(JobTemplate::Existing("smoke-test".into()), wait).attempt().await;
+/// println!("{verdict}"); // failed: job/smoke-test-x7k2p: … container web, exit code 3: no orders
+/// # Ok(()) }
+/// ```
+///
+/// # Permissions
+/// RBAC in the namespace: `get`, `create`, `delete` on `jobs.batch`; `list` on `pods` and `get` on `pods/log`, without which
+/// the reason has no log lines and a Job that never started counts as failed.
+///
+/// # Cancel safety
+/// An attempt that is dropped leaves its Job: `activeDeadlineSeconds` ends it soon after the deadline, and
+/// `ttlSecondsAfterFinished` removes it.
+#[derive(Clone)]
+pub struct JobCheck {
+    scope: Scope,
+    template: JobTemplate,
+    wait: Wait,
+}
+
+impl fmt::Debug for JobCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobCheck")
+            .field("name", &self.name())
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Check for JobCheck {
+    fn name(&self) -> String {
+        self.scope.target(&format!("job/{}", self.template.name())).to_string()
+    }
+
+    fn attempt(&self) -> BoxFuture<'_, CheckVerdict> {
+        Box::pin(async {
+            match self.run().await {
+                Ok(verdict) => verdict,
+                Err(error) => CheckVerdict::unobserved(chain(&error)),
+            }
+        })
+    }
+}
+
+impl JobCheck {
+    pub(crate) fn of(scope: Scope, template: JobTemplate, wait: Wait) -> Self {
+        JobCheck { scope, template, wait }
+    }
+
+    fn jobs(&self) -> Api<DynamicObject> {
+        self.scope.dynamic(&ApiResource::erase::<Job>(&()))
+    }
+
+    /// The Job to create.
+    async fn object(&self) -> Result<DynamicObject, Error> {
+        let name = self.template.name();
+        let unexpected = |e: serde_json::Error| Error::UnexpectedAnswer {
+            operation: "get jobs",
+            cluster: self.scope.cluster.clone(),
+            source: e.into(),
+        };
+        let template = match &self.template {
+            JobTemplate::Existing(name) => match self.jobs().get(name).await {
+                Ok(job) => job,
+                Err(kube::Error::Api(status)) if status.is_not_found() => {
+                    return Err(self.scope.object("job", name).missing(&self.scope.client).await);
+                }
+                Err(e) => return Err(self.scope.object("job", name).error("get jobs", e)),
+            },
+            JobTemplate::Manifest(job) => {
+                let json = serde_json::to_value(job).map_err(unexpected)?;
+                serde_json::from_value(json).map_err(unexpected)?
+            }
+        };
+        let mut object = job::unbound(&template);
+        object.metadata.namespace = Some(self.scope.namespace.clone());
+        object.metadata.generate_name = Some(format!("{name}-"));
+        let spec = &mut object.data["spec"];
+        spec["activeDeadlineSeconds"] = (self.wait.deadline().as_secs() + MARGIN_SECONDS).into();
+        if spec["ttlSecondsAfterFinished"].is_null() {
+            spec["ttlSecondsAfterFinished"] = KEPT_SECONDS.into();
+        }
+        Ok(object)
+    }
+
+    async fn run(&self) -> Result<CheckVerdict, Error> {
+        let deadline = time::deadline(self.wait.deadline());
+        let object = self.object().await?;
+        let created = self.jobs().create(&PostParams::default(), &object).await;
+        let created =
+            created.map_err(|e| self.scope.object("job", self.template.name()).error("create jobs", e))?;
+        let name = created.name_any();
+        let ended = self.end(&name, deadline).await?;
+        let is_late = matches!(ended, End::Late);
+        let how = match ended {
+            End::Complete => {
+                self.delete(&created).await;
+                return Ok(CheckVerdict::Passed);
+            }
+            End::Failed(how) => how,
+            End::Gone => {
+                let reason = format!("job/{name} was deleted before its end was seen");
+                return Ok(CheckVerdict::unobserved(reason));
+            }
+            End::Late => format!("did not end within {:?}", self.wait.deadline()),
+        };
+        let found = self.evidence(&name).await;
+        if is_late {
+            self.delete(&created).await;
+        }
+        Ok(match found {
+            Evidence::NeverStarted(why) => {
+                CheckVerdict::unobserved(format!("job/{name}: {how}: no container started: {why}"))
+            }
+            Evidence::Ran(said) => CheckVerdict::failed(format!("job/{name}: {how}{said}")),
+        })
+    }
+
+    /// How the Job ends. Errors of the API are waited out until the deadline.
+    async fn end(&self, name: &str, deadline: Instant) -> Result<End, Error> {
+        let jobs: Api<Job> = self.scope.api();
+        loop {
+            sleep_until(time::deadline(self.wait.pause()).min(deadline)).await;
+            let is_late = Instant::now() >= deadline;
+            match timeout(PATIENCE, jobs.get(name)).await {
+                Ok(Ok(job)) => {
+                    let status = RolloutStatus::of_job(&job);
+                    if status == RolloutStatus::Complete {
+                        return Ok(End::Complete);
+                    }
+                    if let RolloutStatus::Failed(how) = status {
+                        return Ok(End::Failed(how));
+                    }
+                    if is_late {
+                        return Ok(End::Late);
+                    }
+                }
+                Ok(Err(kube::Error::Api(status))) if status.is_not_found() => return Ok(End::Gone),
+                Ok(Err(error)) if is_late => {
+                    return Err(self.scope.object("job", name).error("get jobs", error));
+                }
+                Err(elapsed) if is_late => {
+                    let (cluster, source) = (self.scope.cluster.clone(), elapsed.into());
+                    return Err(Error::Unreachable { operation: "get jobs", cluster, source });
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Deletes this Job with its pods, and not another one of the same name. One that stays is removed by its time to live.
+    async fn delete(&self, job: &DynamicObject) {
+        let preconditions = Preconditions { uid: job.uid(), ..Preconditions::default() };
+        let params = DeleteParams::background().preconditions(preconditions);
+        match timeout(PATIENCE, self.jobs().delete(&job.name_any(), &params)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, job = job.name_any(), "failed to delete the job of a check")
+            }
+            Err(error) => {
+                tracing::debug!(%error, job = job.name_any(), "failed to delete the job of a check")
+            }
+        }
+    }
+
+    /// What the last pod of the Job says.
+    async fn evidence(&self, job: &str) -> Evidence {
+        let params = ListParams::default().labels(&format!("job-name={job}"));
+        let pods: Api<Pod> = self.scope.api();
+        let mut found = match timeout(PATIENCE, pods.list(&params)).await {
+            Ok(Ok(pods)) => pods.items,
+            Ok(Err(_)) | Err(_) => return Evidence::Ran(String::new()),
+        };
+        found.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        let Some(pod) = found.iter().rfind(|pod| pod::has_started(pod)) else {
+            let symptom = found.iter().find_map(|pod| diagnose::of_pod(pod, std::iter::empty()));
+            let why = symptom.map_or_else(|| "it has no pod that says why".to_owned(), |s| s.message);
+            return Evidence::NeverStarted(why);
+        };
+        let status = pod.status.iter();
+        let all =
+            status.flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses).flatten());
+        let all: Vec<&ContainerStatus> = all.collect();
+        let ended =
+            |container: &ContainerStatus| Some(container.state.as_ref()?.terminated.as_ref()?.exit_code);
+        let failed = all.iter().find(|container| ended(container).is_some_and(|code| code != 0));
+        let Some(container) = failed.or(all.last()) else { return Evidence::Ran(String::new()) };
+        let mut said = format!("; pod {}, container {}", pod.name_any(), container.name);
+        if let Some(code) = ended(container) {
+            said.push_str(&format!(", exit code {code}"));
+        }
+        let params = LogParams {
+            container: Some(container.name.clone()),
+            tail_lines: Some(LINES),
+            ..LogParams::default()
+        };
+        if let Ok(Ok(log)) = timeout(PATIENCE, pods.logs(&pod.name_any(), &params)).await
+            && !log.trim().is_empty()
+        {
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            let shown = text::single_line(&lines.join(" | "));
+            said.push_str(&format!(": {}", text::truncate(&shown, LONGEST)));
+        }
+        Evidence::Ran(said)
+    }
+}
+
+/// How a Job ended.
+enum End {
+    Complete,
+    Failed(String),
+    /// Somebody deleted it.
+    Gone,
+    /// It has not, and the deadline has passed.
+    Late,
+}
+
+/// What the pods of a Job say.
+enum Evidence {
+    /// Why none of its containers was started.
+    NeverStarted(String),
+    /// Which container ended how, and the end of its log; empty where that cannot be read.
+    Ran(String),
+}

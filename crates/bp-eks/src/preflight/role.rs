@@ -1,0 +1,145 @@
+//! The AWS role of a workload's pods, by IRSA or EKS Pod Identity, and whether it trusts them.
+
+use aws_sdk_eks::{
+    Client,
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use bp_artifact::{
+    config::RoleArn,
+    deploy::{
+        Cause,
+        preflight::{Finding, FindingState},
+    },
+};
+
+use super::lookups::Lookups;
+#[cfg(feature = "iam")]
+use super::trust::{self, Principal};
+
+fn finding(subject: String, state: FindingState, message: impl Into<String>) -> Finding {
+    Finding::new(subject, state, message).cause(Cause::PermissionMissing)
+}
+
+/// What is known of the role of a service account, whose annotation names `annotated`. Nothing where nobody is to be asked.
+pub(super) async fn look(lookups: &Lookups, pods: &Pods<'_>, annotated: Option<RoleArn>) -> Option<Finding> {
+    let eks = lookups.eks.as_ref()?;
+    let associated = match associated(eks, pods).await {
+        Ok(associated) => associated,
+        Err(finding) => return Some(finding),
+    };
+    // Where a program has both, the AWS SDKs take the annotation's.
+    let (role, way) = match (annotated, associated) {
+        (Some(role), _) => (role, Way::Irsa),
+        (None, Some(role)) => (role, Way::PodIdentity),
+        (None, None) if pods.account == "default" => return None,
+        (None, None) => {
+            let message = "has no AWS role, neither by IRSA nor by EKS Pod Identity: a program that calls AWS needs one";
+            return Some(finding(
+                format!("service account {}", pods.account),
+                FindingState::Warning,
+                message,
+            ));
+        }
+    };
+    trusted(lookups, eks, pods, &role, way).await
+}
+
+#[cfg(not(feature = "iam"))]
+async fn trusted(_: &Lookups, _: &Client, _: &Pods<'_>, role: &RoleArn, _: Way) -> Option<Finding> {
+    let message = "this build cannot look up whether it trusts the pods";
+    Some(Finding::new(format!("role {role}"), FindingState::Unknown, message))
+}
+
+#[cfg(feature = "iam")]
+async fn trusted(
+    lookups: &Lookups,
+    eks: &Client,
+    pods: &Pods<'_>,
+    role: &RoleArn,
+    way: Way,
+) -> Option<Finding> {
+    let subject = format!("role {role}");
+    let Some(iam) = &lookups.iam else {
+        let message = "no client was given to look up whether it trusts the pods";
+        return Some(Finding::new(subject, FindingState::Unknown, message));
+    };
+    let cluster = match eks.describe_cluster().name(pods.cluster).send().await {
+        Ok(answer) => answer.cluster?,
+        Err(error) => return Some(not_asked(subject, "eks:DescribeCluster", &error)),
+    };
+    let account = cluster.arn().and_then(|arn| arn.split(':').nth(4));
+    let owner = role.as_str().split(':').nth(4);
+    if account.is_some() && owner != account {
+        return Some(finding(
+            subject,
+            FindingState::Unknown,
+            "is of another account, which cannot be looked at",
+        ));
+    }
+    let name = role.as_str().rsplit('/').next().unwrap_or_default();
+    let policy = match iam.get_role().role_name(name).send().await {
+        Ok(answer) => answer.role.and_then(|role| role.assume_role_policy_document)?,
+        Err(error) if error.code() == Some("NoSuchEntity") => {
+            let message =
+                "does not exist: create it, or correct the service account's annotation or association";
+            return Some(finding(subject, FindingState::Missing, message));
+        }
+        Err(error) => return Some(not_asked(subject, "iam:GetRole", &error)),
+    };
+    let issuer = cluster.identity().and_then(|identity| identity.oidc()?.issuer()).unwrap_or_default();
+    let account = format!("system:serviceaccount:{}:{}", pods.namespace, pods.account);
+    let principal = match way {
+        Way::Irsa => Principal::Irsa { issuer, account: &account },
+        Way::PodIdentity => Principal::PodIdentity,
+    };
+    Some(match trust::missing(&policy, principal) {
+        Some(missing) => {
+            finding(subject, FindingState::Invalid, format!("does not trust the pods: {missing}"))
+        }
+        None => Finding::new(subject, FindingState::Present, "trusts the pods"),
+    })
+}
+
+/// Whose role is looked for.
+pub(super) struct Pods<'p> {
+    pub(super) cluster: &'p str,
+    pub(super) namespace: &'p str,
+    /// Their service account.
+    pub(super) account: &'p str,
+}
+
+/// How pods come by a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "iam"), allow(dead_code))]
+enum Way {
+    /// By the annotation of the service account.
+    Irsa,
+    /// By an association of EKS Pod Identity.
+    PodIdentity,
+}
+
+/// The role that EKS Pod Identity gives.
+async fn associated(eks: &Client, pods: &Pods<'_>) -> Result<Option<RoleArn>, Finding> {
+    let subject = || format!("AWS role of the service account {}", pods.account);
+    let list = eks.list_pod_identity_associations().cluster_name(pods.cluster);
+    let list = list.namespace(pods.namespace).service_account(pods.account).send().await;
+    let list = list.map_err(|error| not_asked(subject(), "eks:ListPodIdentityAssociations", &error))?;
+    let Some(id) = list.associations().iter().find_map(|association| association.association_id()) else {
+        return Ok(None);
+    };
+    let asked = eks.describe_pod_identity_association().cluster_name(pods.cluster).association_id(id);
+    let answer = asked.send().await;
+    let answer =
+        answer.map_err(|error| not_asked(subject(), "eks:DescribePodIdentityAssociation", &error))?;
+    let role = answer.association.and_then(|association| association.role_arn);
+    Ok(role.and_then(|role| role.parse().ok()))
+}
+
+fn not_asked<E>(subject: String, action: &str, error: &SdkError<E, HttpResponse>) -> Finding
+where
+    E: std::error::Error + ProvideErrorMetadata,
+{
+    let why = error.code().map_or_else(|| error.to_string(), str::to_owned);
+    finding(subject, FindingState::Unknown, format!("could not be looked up: {action} ({why})"))
+}

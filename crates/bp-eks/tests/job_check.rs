@@ -1,0 +1,153 @@
+//! Checks by a Job, on the sandbox in memory, on a paused clock.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{
+    check::{Check as _, CheckVerdict},
+    time::Wait,
+};
+use bp_eks::check::{JobCheck, JobTemplate};
+use bp_sandbox::{Behaviour, Effect, Fault};
+use serde_json::{Value, json};
+
+use common::{World, crash};
+
+fn wait() -> Wait {
+    Wait::new(Duration::from_secs(120), Duration::from_secs(2)).unwrap()
+}
+
+/// A Job `smoke` that is not in the cluster, whose only container behaves so.
+fn smoke(world: &World, behaviour: Behaviour, spec: Value) -> Value {
+    let image = world.image("smoke", behaviour).reference.to_string();
+    let mut job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "smoke", "namespace": "prod" },
+        "spec": { "backoffLimit": 0, "template": { "spec": {
+            "restartPolicy": "Never", "containers": [{ "name": "web", "image": image }],
+        } } },
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        job["spec"][field] = value.clone();
+    }
+    job
+}
+
+fn check(world: &World, job: Value) -> JobCheck {
+    let template = JobTemplate::Manifest(Box::new(serde_json::from_value(job).unwrap()));
+    world.namespace().job_check(template, wait())
+}
+
+fn passes() -> Behaviour {
+    Behaviour::Exits { after: Duration::from_secs(5), code: 0, log: vec!["ok".to_owned()] }
+}
+
+fn reason(verdict: CheckVerdict) -> (bool, String) {
+    match verdict {
+        CheckVerdict::Failed { reason } => (true, reason),
+        CheckVerdict::Unobserved { reason } => (false, reason),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_completes_passes_and_is_deleted() {
+    let world = World::new().await;
+    let check = check(&world, smoke(&world, passes(), json!({})));
+    assert_eq!(check.name(), "eks/shop/prod/job/smoke");
+    assert_eq!(check.attempt().await, CheckVerdict::Passed);
+    assert!(world.cluster.objects("jobs", "prod").is_empty());
+    assert_eq!(check.attempt().await, CheckVerdict::Passed, "each attempt is a job of its own");
+    assert_eq!(world.sandbox.ledger().count_of("create jobs"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_fails_shows_exit_code_and_log_and_stays_for_a_time() {
+    let world = World::new().await;
+    let verdict = check(&world, smoke(&world, crash(), json!({}))).attempt().await;
+    let (failed, reason) = reason(verdict);
+    assert!(failed, "{reason}");
+    for part in
+        ["job/smoke-", "BackoffLimitExceeded", "container web, exit code 3: booting | fatal: no DATABASE_URL"]
+    {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    let jobs = world.cluster.objects("jobs", "prod");
+    assert_eq!((jobs.len(), &jobs[0]["spec"]["ttlSecondsAfterFinished"]), (1, &json!(3600)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_does_not_end_fails_at_the_deadline_and_is_deleted() {
+    let world = World::new().await;
+    let start = tokio::time::Instant::now();
+    let verdict = check(&world, smoke(&world, Behaviour::default(), json!({}))).attempt().await;
+    let (failed, reason) = reason(verdict);
+    assert!(failed && reason.contains("did not end within 120s"), "{reason}");
+    assert_eq!(start.elapsed().as_secs(), 120);
+    assert!(world.cluster.objects("jobs", "prod").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_which_nothing_starts_says_nothing_of_what_is_checked() {
+    let world = World::new().await;
+    let mut job = smoke(&world, passes(), json!({}));
+    job["spec"]["template"]["spec"]["containers"][0]["image"] =
+        json!(format!("{}:none", world.first.reference.repository()));
+    let (failed, reason) = reason(check(&world, job).attempt().await);
+    assert!(!failed && reason.contains("no container started"), "{reason}");
+    assert!(world.cluster.objects("jobs", "prod").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_cannot_be_asked_is_neither_passed_nor_failed() {
+    let forbidden = |world: &World| world.cluster.deny("create", "jobs");
+    let down = |world: &World| {
+        let answer = Effect::Answer { status: 503, headers: Vec::new(), body: String::new() };
+        world.sandbox.faults().inject(Fault::new(answer).on("get jobs").times(u32::MAX));
+    };
+    for (break_it, said) in [(&forbidden as &dyn Fn(&World), "\"create\" on jobs.batch"), (&down, "get jobs")]
+    {
+        let world = World::new().await;
+        let check = check(&world, smoke(&world, passes(), json!({})));
+        break_it(&world);
+        let (failed, reason) = reason(check.attempt().await);
+        assert!(!failed && reason.contains(said), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_outage_is_waited_out() {
+    let world = World::new().await;
+    let answer = Effect::Answer { status: 500, headers: Vec::new(), body: String::new() };
+    world.sandbox.faults().inject(Fault::new(answer).on("get jobs").times(3));
+    let verdict = check(&world, smoke(&world, passes(), json!({}))).attempt().await;
+    assert_eq!(verdict, CheckVerdict::Passed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
+    let world = World::new().await;
+    world.cluster.create(smoke(&world, passes(), json!({ "suspend": true, "ttlSecondsAfterFinished": 60 })));
+    let spec = |world: &World| world.cluster.object("jobs", "prod", "smoke").unwrap()["spec"].clone();
+    let before = spec(&world);
+    let check = world.namespace().job_check(JobTemplate::Existing("smoke".to_owned()), wait());
+    assert_eq!(check.attempt().await, CheckVerdict::Passed);
+    assert_eq!(spec(&world), before);
+    let none = world.namespace().job_check(JobTemplate::Existing("none".to_owned()), wait());
+    let (failed, reason) = reason(none.attempt().await);
+    assert!(!failed && reason.contains("has no job/none"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_attempt_leaves_a_job_that_ends_and_is_removed_by_itself() {
+    let world = World::new().await;
+    let check = check(&world, smoke(&world, Behaviour::default(), json!({})));
+    let dropped = tokio::time::timeout(Duration::from_secs(10), check.attempt()).await;
+    assert!(dropped.is_err());
+    let jobs = world.cluster.objects("jobs", "prod");
+    assert_eq!(jobs[0]["spec"]["activeDeadlineSeconds"], 180);
+    assert_eq!(jobs[0]["spec"]["ttlSecondsAfterFinished"], 3600);
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let pods = world.cluster.objects("pods", "prod");
+    assert!(pods.iter().all(|pod| pod["metadata"]["labels"]["app"] == "web"), "none is left running");
+}
