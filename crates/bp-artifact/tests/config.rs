@@ -122,6 +122,11 @@ fn every_mistake_is_shown_where_it_is() {
         ),
         ("\"shop/web\"", "\"Shop/web\"", "bp.toml:5:14: \"Shop/web\" is not a repository path"),
         ("service = \"web\"", "service = \" \"", "bp.toml:15:11: ecs.service is empty"),
+        (
+            "service = \"web\"",
+            "service = \"web\"\ntagging = \"no\"",
+            "bp.toml:16:11: \"no\" is neither \"on\" nor \"off\"",
+        ),
         ("service = \"web\"", "", "bp.toml:8:8: the environment dev has no `ecs.service`"),
         ("service = \"web\"", "servise = \"web\"", "bp.toml:15:1: unknown key `ecs.servise`"),
         ("\"deployment/web\"", "\"cronjob/web\"", "bp.toml:26:12: \"cronjob/web\" is not a workload"),
@@ -221,6 +226,10 @@ fn limits_policy_and_owner() {
     assert_eq!(prod.services()[0].limits.failures, Some(FailureLimit::Count(3.try_into().unwrap())));
     assert_eq!(prod.services()[0].limits.transfers.map(u32::from), Some(10));
     assert_eq!(dev.services()[0].tags["Owner"], "team web");
+    let untagged = text.replacen("service = \"web\"", "service = \"web\"\ntagging = \"off\"", 1);
+    let untagged = Config::parse(&untagged, "bp.toml").unwrap();
+    let tagging = |config: &Config| config.environments()[0].services()[0].ecs().unwrap().tagging;
+    assert_eq!((tagging(&config), tagging(&untagged)), (true, false));
     let owner = dev.settings().iter().find(|setting| setting.key == "tags.Owner").unwrap();
     assert_eq!(serde_json::to_value(owner).unwrap()["origin"], "bp.toml:5:9");
 }

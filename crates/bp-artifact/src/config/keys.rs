@@ -38,6 +38,10 @@ pub(super) const ROLL_BACK: &str = "roll-back";
 /// What the other one is called.
 pub(super) const LEAVE: &str = "leave";
 
+/// What a switch is when it is on, and when it is off.
+pub(super) const ON: &str = "on";
+pub(super) const OFF: &str = "off";
+
 /// The keys of `[project]`.
 pub(super) const PROJECT: &[Key] = &[
     key("name", Kind::Text, "The project's name."),
@@ -76,6 +80,11 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("ecs.definition", Kind::Text, "A task definition as JSON, instead of the one that the service runs."),
     key("ecs.cpu", Kind::Text, "The task's CPU units, as in 256 or 1 vCPU."),
     key("ecs.memory", Kind::Text, "The task's memory, as in 512 or 1GB."),
+    key(
+        "ecs.tagging",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether task definitions are registered with tags, which takes the permission ecs:TagResource.",
+    ),
     key("ecs.environment.*", Kind::Text, "An environment variable of the container."),
     key(
         "ecs.secrets.*",

@@ -237,6 +237,8 @@ pub struct EcsConfig {
     pub log_options: BTreeMap<String, String>,
     /// Images of other containers.
     pub images: BTreeMap<String, DigestRef>,
+    /// Whether task definitions are registered with tags. They are, unless the file says `off`.
+    pub tagging: bool,
 }
 
 /// A workload or a Helm release on Amazon EKS, and the container that runs the image.

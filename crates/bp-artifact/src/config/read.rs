@@ -6,7 +6,7 @@ use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
     Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
     ServiceConfig, ServiceName, Workload, gates,
-    keys::{LEAVE, ROLL_BACK},
+    keys::{LEAVE, OFF, ON, ROLL_BACK},
     layer::{FileLayer, Setting, Settings},
     name::is_dns_name,
     origin::Origin,
@@ -269,6 +269,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         secrets: names(settings, "ecs.secrets"),
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
+        tagging: switch(settings, "ecs.tagging")?,
     }))
 }
 
@@ -367,6 +368,16 @@ fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
             LEAVE => Ok(OnFailure::Leave),
             other => Err(setting.invalid(format!("{other:?} is neither {ROLL_BACK:?} nor {LEAVE:?}"))),
         },
+    }
+}
+
+/// On, unless it is off.
+fn switch(settings: &Settings, key: &str) -> Result<bool, ConfigError> {
+    let Some(setting) = settings.get(key) else { return Ok(true) };
+    match setting.value.as_str() {
+        ON => Ok(true),
+        OFF => Ok(false),
+        other => Err(setting.invalid(format!("{other:?} is neither {ON:?} nor {OFF:?}"))),
     }
 }
 

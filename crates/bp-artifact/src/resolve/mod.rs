@@ -15,7 +15,10 @@ pub use manifest::ManifestError;
 pub use wait::{Missed, wait_for, wait_for_with};
 
 pub use crate::image::PlatformImage;
-use crate::{image::ResolvedImage, reference::ImageRef};
+use crate::{
+    image::ResolvedImage,
+    reference::{DigestRef, ImageRef},
+};
 
 /// Finds the digest that an image reference means now.
 ///
@@ -40,4 +43,19 @@ pub trait Resolve: Send + Sync {
     /// # Cancel safety
     /// Reads only.
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>>;
+
+    /// Whether the registry has an image whose platforms are known already, in one request and without reading it: its
+    /// digest says what it is. By default the image is resolved.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    ///
+    /// # Permissions
+    /// As [`resolve`](Self::resolve).
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
+        Box::pin(async move { self.resolve(&image.clone().into()).await.map(drop) })
+    }
 }

@@ -84,6 +84,7 @@ impl DualDeploy {
         delivery: Delivery,
         ui: &Ui,
     ) -> Result<(Delivery, bp_artifact::ResolvedImage), Failure> {
+        let delivery = self.image.describe(delivery)?;
         let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
         if self.plan {
             let image = self.image.find(&delivery).await?;
