@@ -91,11 +91,11 @@ fn deploys(sandbox: &SandboxServer) -> Result<String> {
         run_kubectl(sandbox, &["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
     ensure!(ready == "2", "{ready:?} replicas are ready");
     let shown = run_kubectl(sandbox, &["get", "deployment,pods"])?;
-    for words in
+    for columns in
         [["NAME", "READY", "UP-TO-DATE"], ["deployment.apps/web", "2/2", "2"], ["pod/web-", "1/1", "Running"]]
     {
-        let line = shown.lines().find(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(line.is_some(), "no line with {words:?} in the output of kubectl get:\n{shown}");
+        let line = shown.lines().find(|line| columns.iter().all(|word| line.contains(word)));
+        ensure!(line.is_some(), "no line with {columns:?} in the output of kubectl get:\n{shown}");
     }
     Ok(String::new())
 }
