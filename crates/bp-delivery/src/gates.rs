@@ -115,8 +115,8 @@ impl HttpTransport for Http {
             let mut response = self.0.get(url).send().await.map_err(reqwest::Error::without_url)?;
             let location = response.headers().get(reqwest::header::LOCATION);
             let location = location.and_then(|location| location.to_str().ok()).map(str::to_owned);
-            let mut answer =
-                HttpAnswer { status: response.status().as_u16(), location, ..HttpAnswer::default() };
+            let mut answer = HttpAnswer::new(response.status().as_u16(), Vec::new());
+            answer.location = location;
             while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
                 let room = limit - answer.body.len();
                 answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
