@@ -1,16 +1,16 @@
-//! The chores' only look at a clock.
-#![allow(clippy::disallowed_methods, reason = "a chore lives in real time and has no paused clock")]
+//! Wall-clock time for all tasks: timing, polling, sleeping.
+#![allow(clippy::disallowed_methods, reason = "tasks run in real time and have no paused clock")]
 
 use std::time::{Duration, Instant};
 
-/// Runs `work` and says how long it took.
+/// Runs `work` and returns its result and duration.
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let value = work();
     (value, start.elapsed())
 }
 
-/// Asks `ready` until it answers, at most for `limit`. `None` when the time is over.
+/// Calls `ready` until it returns a value, at most for `limit`. Returns `None` on timeout.
 pub(crate) fn poll<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(5);
@@ -26,22 +26,22 @@ pub(crate) fn poll<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Waits.
+/// Sleeps.
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// A moment that can be waited for.
+/// A point in time to wait for.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment(Instant);
 
 impl Moment {
-    /// So long from now.
+    /// The given duration from now.
     pub(crate) fn after(time: Duration) -> Self {
         Moment(Instant::now() + time)
     }
 
-    /// Waits for it, unless it is over.
+    /// Sleeps until this time, unless it has passed.
     pub(crate) fn wait(self) {
         std::thread::sleep(self.0.saturating_duration_since(Instant::now()));
     }

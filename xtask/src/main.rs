@@ -1,4 +1,4 @@
-//! The project's own chores. `cargo xtask --help` lists them.
+//! Development tasks of the workspace: repository checks, end-to-end tests, benchmarks. See `cargo xtask --help`.
 
 mod bench_copy;
 mod bench_ecs;
@@ -18,46 +18,46 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The project's own chores", disable_version_flag = true)]
+#[command(name = "cargo xtask", about = "Development tasks of the workspace", disable_version_flag = true)]
 struct Arguments {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Chore {
-    /// Check the rules that no compiler knows: dependency direction, licences, docs, links, hygiene
+enum Task {
+    /// Check repository rules that the compiler does not check: dependency direction, licences, docs, links, hygiene
     Check(check::Arguments),
-    /// Run the scenarios on real servers, and real clients on the sandbox
+    /// Run the scenarios against real servers, and real clients against the sandbox
     E2e(e2e::Arguments),
-    /// Break promises on purpose, and see that a test of every tier turns red
+    /// Break guarantees on purpose, and check that a test of every tier fails
     Mutants(mutants::Arguments),
-    /// Copy images beside crane, skopeo and regctl, and tell how long each took and what it cost
+    /// Compare image copies with crane, skopeo and regctl: time, CPU, memory, requests
     BenchCopy(bench_copy::Arguments),
-    /// Time how soon a failing roll-out is told, beside kubectl and helm, on a real control plane
+    /// Measure how soon a failing rollout is reported, compared with kubectl and helm, on a real control plane
     BenchEks(e2e::kubernetes::bench::Arguments),
-    /// Copy random images under random faults: a thousand times, or as often as is asked for
+    /// Copy random images with random faults, a thousand times by default
     Soak(soak::Arguments),
-    /// Deploy to ECS beside a script of aws-cli and jq, and tell what it costs and how soon a failure is told
+    /// Compare ECS deployments with a script of aws-cli and jq: time, CPU, calls, time to report a failure
     BenchEcs(bench_ecs::Arguments),
-    /// Print every text that users of the programs can see, for review
+    /// Print all user-visible texts of the programs, for review
     Strings(strings::Arguments),
-    /// Run a program and measure what it costs
+    /// Run a program and print its time, CPU and memory usage
     #[command(hide = true)]
     Measure(bench_copy::measure::Arguments),
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().chore {
-        Chore::Check(arguments) => check::run(&arguments),
-        Chore::E2e(arguments) => e2e::run(&arguments),
-        Chore::Mutants(arguments) => mutants::run(&arguments),
-        Chore::BenchCopy(arguments) => bench_copy::run(&arguments),
-        Chore::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
-        Chore::Soak(arguments) => soak::run(&arguments),
-        Chore::BenchEcs(arguments) => bench_ecs::run(&arguments),
-        Chore::Strings(arguments) => strings::run(&arguments),
-        Chore::Measure(arguments) => bench_copy::measure::run(&arguments),
+    let done = match Arguments::parse().task {
+        Task::Check(arguments) => check::run(&arguments),
+        Task::E2e(arguments) => e2e::run(&arguments),
+        Task::Mutants(arguments) => mutants::run(&arguments),
+        Task::BenchCopy(arguments) => bench_copy::run(&arguments),
+        Task::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
+        Task::BenchEcs(arguments) => bench_ecs::run(&arguments),
+        Task::Strings(arguments) => strings::run(&arguments),
+        Task::Measure(arguments) => bench_copy::measure::run(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -74,7 +74,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn every_chore_takes_its_arguments() {
+    fn the_arguments_of_every_task_are_valid() {
         super::Arguments::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the tests can fail: each of the promises is broken on purpose, and a test of every tier must turn red.
+//! `mutants`: break each guarantee on purpose and check that a test of every tier fails.
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
@@ -8,23 +8,23 @@ use crate::{clock, command, report};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Break only the promise that has this in its name
+    /// Break only guarantees whose name contains TEXT
     #[arg(long, value_name = "TEXT")]
-    promise: Option<String>,
+    guarantee: Option<String>,
 }
 
-/// A promise, how it is broken, and who must notice.
+/// A guarantee, the edits that break it, and the tests that must fail.
 struct Mutant {
-    promise: &'static str,
-    /// A file, what stands there, and what takes its place.
+    guarantee: &'static str,
+    /// File, text to replace, replacement.
     edits: &'static [(&'static str, &'static str, &'static str)],
-    /// A tier, and what cargo is asked to run; of the whole workspace, so that only what is broken is built anew.
-    judges: [(&'static str, &'static str); 3],
+    /// Tier and cargo arguments; for the whole workspace, so that only the edited crates are rebuilt.
+    tests: [(&'static str, &'static str); 3],
 }
 
 const MUTANTS: [Mutant; 3] = [
     Mutant {
-        promise: "the digest is the identity",
+        guarantee: "the digest is the identity",
         edits: &[(
             "crates/bp-artifact/src/reference.rs",
             "        DigestRef { repository: self.clone(), digest }",
@@ -33,14 +33,14 @@ const MUTANTS: [Mutant; 3] = [
              let digest = format!(\"sha256:{flipped}\").parse().unwrap_or(digest);\n        \
              DigestRef { repository: self.clone(), digest }",
         )],
-        judges: [
+        tests: [
             ("unit", "test --workspace --lib"),
             ("sandbox", "test --workspace --test line"),
             ("real servers", "xtask e2e --only registries --scenario emit-artifact"),
         ],
     },
     Mutant {
-        promise: "a rollback is never a success",
+        guarantee: "a rollback is never a success",
         edits: &[
             (
                 "crates/bp-ecs/src/rollout/judge.rs",
@@ -53,20 +53,20 @@ const MUTANTS: [Mutant; 3] = [
                 "Ended::RolledBack => Verdict::Deployed,",
             ),
         ],
-        judges: [
+        tests: [
             ("unit", "test --workspace --lib"),
             ("sandbox", "test --workspace --test failure --test causes"),
             ("real servers", "xtask e2e --only kubernetes --scenario cause"),
         ],
     },
     Mutant {
-        promise: "a status is of this roll-out, not of the one before",
+        guarantee: "a status belongs to the current rollout, not the previous one",
         edits: &[(
             "crates/bp-eks/src/workload/deployment.rs",
             "        if status.observed_generation.unwrap_or_default() < generation {",
             "        if status.observed_generation.unwrap_or_default() < generation.min(0) {",
         )],
-        judges: [
+        tests: [
             ("unit", "test --workspace --lib"),
             ("sandbox", "test --workspace --test rollout"),
             ("real servers", "xtask e2e --only kubernetes --scenario roll"),
@@ -74,49 +74,49 @@ const MUTANTS: [Mutant; 3] = [
     },
 ];
 
-/// Breaks each promise in turn; whether every tier noticed.
+/// Breaks each guarantee in turn; returns whether a test of every tier failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let changed = command::output(Command::new("git").current_dir(command::root()).args([
         "status",
         "--porcelain",
         "--untracked-files=no",
     ]))?;
-    ensure!(changed.is_empty(), "files are changed for this and put back: commit first\n{changed}");
+    ensure!(changed.is_empty(), "this task edits and restores files: commit these changes first\n{changed}");
     let mut survivors = 0;
     for mutant in MUTANTS {
-        if arguments.promise.as_ref().is_some_and(|text| !mutant.promise.contains(text)) {
+        if arguments.guarantee.as_ref().is_some_and(|text| !mutant.guarantee.contains(text)) {
             continue;
         }
-        report::line(format_args!("::: broken: {}", mutant.promise));
+        report::line(format_args!("::: broken: {}", mutant.guarantee));
         let _broken = mutant.edits.iter().map(Broken::new).collect::<Result<Vec<_>>>()?;
-        for (tier, judge) in mutant.judges {
+        for (tier, test) in mutant.tests {
             let (ended, took) = clock::timed(|| {
                 let mut cargo = command::cargo();
-                cargo.args(judge.split(' ')).args((!judge.starts_with("xtask")).then_some("--no-fail-fast"));
+                cargo.args(test.split(' ')).args((!test.starts_with("xtask")).then_some("--no-fail-fast"));
                 command::ended_within(Duration::from_secs(3600), &mut cargo)
             });
             let ended = ended?;
-            let said = format!("{}\n{}", ended.stdout, ended.stderr);
-            let red: Vec<&str> = said.lines().filter(|line| is_red(line)).collect();
-            let noticed = !ended.status.success() && !red.is_empty();
-            survivors += usize::from(!noticed);
-            let verdict = if noticed { "red" } else { "NOT NOTICED" };
-            report::line(format_args!("{verdict} [{tier}] cargo {judge} ({:.0} s)", took.as_secs_f64()));
-            let shown = if noticed { red.join("\n     ") } else { command::tail(&said, 20) };
+            let output = format!("{}\n{}", ended.stdout, ended.stderr);
+            let failures: Vec<&str> = output.lines().filter(|line| is_failure(line)).collect();
+            let detected = !ended.status.success() && !failures.is_empty();
+            survivors += usize::from(!detected);
+            let verdict = if detected { "detected" } else { "NOT DETECTED" };
+            report::line(format_args!("{verdict} [{tier}] cargo {test} ({:.0} s)", took.as_secs_f64()));
+            let shown = if detected { failures.join("\n     ") } else { command::tail(&output, 20) };
             report::line(format_args!("     {shown}"));
         }
     }
-    report::line(format_args!("mutants: {survivors} not noticed"));
+    report::line(format_args!("mutants: {survivors} not detected"));
     Ok(survivors == 0)
 }
 
-/// A line by which libtest or `cargo xtask e2e` names a failed test.
-fn is_red(line: &str) -> bool {
+/// Whether libtest or `cargo xtask e2e` reports a failed test in this line.
+fn is_failure(line: &str) -> bool {
     (line.starts_with("test ") && line.ends_with("... FAILED"))
         || (line.starts_with("FAIL [") && !line.contains("the part itself"))
 }
 
-/// A file with an edit, which is taken back in the end.
+/// An edited file, restored on drop.
 struct Broken {
     file: PathBuf,
     original: String,
@@ -127,7 +127,8 @@ impl Broken {
         let file = command::root().join(file);
         let original = fs::read_to_string(&file)?;
         let once = original.matches(from).count() == 1;
-        once.then_some(()).with_context(|| format!("{} has not `{from}` just once", file.display()))?;
+        once.then_some(())
+            .with_context(|| format!("{} does not contain `{from}` exactly once", file.display()))?;
         fs::write(&file, original.replace(from, to))?;
         Ok(Broken { file, original })
     }
@@ -136,7 +137,7 @@ impl Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         if let Err(error) = fs::write(&self.file, &self.original) {
-            report::line(format_args!("{} stays broken: {error}", self.file.display()));
+            report::line(format_args!("cannot restore {}, it stays broken: {error}", self.file.display()));
         }
     }
 }

@@ -1,16 +1,12 @@
-//! Where the chores print.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a chore is a program: its output is its product"
-)]
+//! Output of the tasks on the terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output of a task is its result")]
 
-/// A line of the chore's result.
+/// Prints a line of the task's result.
 pub(crate) fn line(text: impl std::fmt::Display) {
     println!("{text}");
 }
 
-/// What stopped the chore.
+/// Prints the error that ended the task.
 pub(crate) fn error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }

@@ -1,4 +1,4 @@
-//! docs/benchmarks.md, in which each benchmark has a place for its results.
+//! Writing benchmark results into docs/benchmarks.md.
 
 use std::fs;
 
@@ -8,18 +8,19 @@ use crate::{command, report};
 
 const PAGE: &str = "docs/benchmarks.md";
 
-/// Puts `results` in the place of what the benchmark `chore` wrote last.
-pub(crate) fn write(chore: &str, results: &str) -> Result<()> {
+/// Replaces the previous results of `benchmark` in the page.
+pub(crate) fn write(benchmark: &str, results: &str) -> Result<()> {
     let file = command::root().join(PAGE);
     let page = fs::read_to_string(&file).with_context(|| format!("cannot read {PAGE}"))?;
-    fs::write(&file, replaced(&page, chore, results)?).with_context(|| format!("cannot write {PAGE}"))?;
-    report::line(format_args!("     written into {PAGE}"));
+    fs::write(&file, replaced(&page, benchmark, results)?).with_context(|| format!("cannot write {PAGE}"))?;
+    report::line(format_args!("     written to {PAGE}"));
     Ok(())
 }
 
-/// The page with `results` between the marks of `chore`.
-fn replaced(page: &str, chore: &str, results: &str) -> Result<String> {
-    let (begin, end) = (format!("<!-- {chore} writes below -->"), format!("<!-- {chore} wrote above -->"));
+/// The page with `results` between the markers of `benchmark`.
+fn replaced(page: &str, benchmark: &str, results: &str) -> Result<String> {
+    let begin = format!("<!-- {benchmark} writes below -->");
+    let end = format!("<!-- {benchmark} wrote above -->");
     let (before, rest) = page.split_once(&begin).with_context(|| format!("{PAGE} lacks {begin}"))?;
     let (_, after) = rest.split_once(&end).with_context(|| format!("{PAGE} lacks {end}"))?;
     Ok(format!("{before}{begin}\n{results}\n{end}{after}"))
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_of_the_chore_is_replaced() {
+    fn replaces_only_the_text_between_the_markers_of_the_benchmark() {
         let page = |a: &str, b: &str| {
             format!(
                 "# A\n<!-- a writes below -->\n{a}\n<!-- a wrote above -->\n# B\n\

@@ -1,13 +1,14 @@
-//! `soak`: random images under random faults, many times over.
+//! `soak`: copies of random images with random faults, repeated with many seeds.
 //!
-//! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this starts them with their seeds.
+//! The runs themselves are tests of bp-promote, on the sandbox and a paused clock; this task runs them with their
+//! seeds.
 
 use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Result, ensure};
 
 use crate::{
-    bench_copy::endure,
+    bench_copy::fault_runs,
     clock,
     command::{self, Builds},
     e2e::tools::Cache,
@@ -16,16 +17,16 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How many random schedules
+    /// Number of random schedules
     #[arg(long, default_value_t = 1000)]
     runs: u64,
-    /// The first seed; the others follow it
+    /// First seed; the others are consecutive
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A quick sample of the same seeds each time, for CI
+    /// Run a fixed sample of 200 seeds, for CI
     #[arg(long, conflicts_with_all = ["runs", "seed"])]
     sample: bool,
-    /// Twenty copies between real registries instead, with one request in ten spoilt, beside crane's
+    /// Instead make 20 copies between real registries with faults in one request in ten, compared with crane
     #[arg(long, conflicts_with_all = ["runs", "seed", "sample"])]
     registries: bool,
     #[command(flatten)]
@@ -38,7 +39,7 @@ const SAMPLE: u64 = 200;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.registries {
-        return endure::run(&arguments.cache, &arguments.builds);
+        return fault_runs::run(&arguments.cache, &arguments.builds);
     }
     let (runs, seed) = if arguments.sample { (SAMPLE, 0) } else { (arguments.runs, arguments.seed) };
     let mut cargo = command::cargo();
@@ -51,13 +52,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if !passed {
         report::line(command::tail(&format!("{}\n{}", ended.stdout, ended.stderr), 60));
     }
-    ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random did not run");
-    // What went wrong on purpose, and how often.
+    ensure!(!passed || ended.stdout.contains("2 passed"), "the tests of tests/random were not run");
+    // The counts of injected faults.
     ended.stdout.lines().filter(|line| line.starts_with("met: ")).for_each(report::line);
     let mut line = format!("soak: {runs} random schedules from seed {seed}, and 20 copies of an index");
-    let _ = write!(line, " with one request in ten spoilt: ");
-    let _ =
-        write!(line, "{} ({:.0} s)", if passed { "all ended well" } else { "FAILED" }, took.as_secs_f64());
+    let _ = write!(line, " with faults in one request in ten: ");
+    let _ = write!(line, "{} ({:.0} s)", if passed { "all passed" } else { "FAILED" }, took.as_secs_f64());
     report::line(line);
     Ok(passed)
 }

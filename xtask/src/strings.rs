@@ -1,4 +1,4 @@
-//! Prints every text that a user of the programs can see, for review.
+//! `strings`: print all user-visible texts of the programs, for review.
 
 use std::{fs, process::Command};
 
@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only files whose path contains one of these
+    /// Print only files whose path contains one of these
     paths: Vec<String>,
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// String literals of more than one word outside tests and, where command lines are declared, the doc comments: clap
-/// prints those as help.
+/// String literals of more than one word outside tests, and the doc comments of files that declare command lines, because
+/// clap prints them as help.
 fn texts(source: &str) -> Vec<(usize, String)> {
     let declares_arguments = source.contains("clap::") || source.contains("use clap");
     let is_shown = |kind, text: &str| match kind {

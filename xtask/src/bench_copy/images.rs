@@ -1,4 +1,4 @@
-//! The sets of images that are copied: real archives of bytes that nothing compresses.
+//! The sets of images to copy: real archives of incompressible bytes.
 
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ impl Set {
         self == Set::Many
     }
 
-    /// Layers of an image, how many of them all images share, and the size of one.
+    /// Layers per image, number of layers shared by all images, size of a layer.
     fn layers(self) -> (usize, usize, usize) {
         match self {
             Set::Small => (10, 0, MIB),
@@ -62,7 +62,7 @@ impl Set {
         }
     }
 
-    /// Puts it into a registry; returns its tags.
+    /// Pushes the set to a registry; returns its tags.
     pub(super) fn push(self, address: &str) -> Result<Vec<String>> {
         let to = Pusher { address, repository: self.repository() };
         let (count, shared, size) = self.layers();
@@ -119,14 +119,14 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// Where the set is pushed to.
+/// Pushes blobs and manifests to a repository.
 struct Pusher<'a> {
     address: &'a str,
     repository: String,
 }
 
 impl Pusher<'_> {
-    /// Its descriptor, and the digest of what is in it.
+    /// Pushes a layer; returns its descriptor and the digest of its uncompressed content.
     fn layer(&self, random: &mut Random, name: &str, size: usize) -> Result<(Value, String)> {
         let archive = archive(random, name, size);
         Ok((self.blob(LAYER, &gzip(&archive))?, digest(&archive)))
@@ -150,21 +150,22 @@ impl Pusher<'_> {
         Ok(json!({ "mediaType": media_type, "digest": digest(text.as_bytes()), "size": text.len() }))
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<http::Answer> {
-        let answer = http::send(self.address, &Request { method, path, headers, body })?;
-        ensure!(
-            answer.status < 300,
-            "{method} {path} was answered with {}: {}",
-            answer.status,
-            answer.text()
-        );
-        Ok(answer)
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<http::Response> {
+        let response = http::send(self.address, &Request { method, path, headers, body })?;
+        ensure!(response.status < 300, "{method} {path} returned {}: {}", response.status, response.text());
+        Ok(response)
     }
 }
 
-/// A tar of one file, `size` bytes long in all.
+/// A tar archive with one file, `size` bytes in total.
 fn archive(random: &mut Random, name: &str, size: usize) -> Vec<u8> {
-    // A header, the contents, and the two empty blocks of the end.
+    // One header block and two empty blocks at the end.
     let contents = size - 3 * 512;
     let mut header = [0_u8; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
@@ -189,7 +190,7 @@ fn archive(random: &mut Random, name: &str, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A gzip of blocks that are stored as they are.
+/// A gzip file of uncompressed blocks.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     const BLOCK: usize = 65_535;
     let mut zipped = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -207,12 +208,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     zipped
 }
 
-/// Xorshift: the same bytes in every run.
+/// A xorshift generator: the same bytes in every run.
 pub(super) struct Random(u64);
 
 impl Random {
     pub(super) fn seeded(seed: u64) -> Self {
-        // Small seeds are far from each other only after some rounds.
+        // Small seeds diverge only after some rounds.
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         for _ in 0..8 {
             random.next();
@@ -233,20 +234,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn archives_have_the_size_and_a_right_checksum() {
+    fn archives_have_the_requested_size_and_a_valid_checksum() {
         let bytes = archive(&mut Random(7), "file", 4096);
         assert_eq!(bytes.len(), 4096);
-        let told = std::str::from_utf8(&bytes[148..154]).unwrap();
+        let stored = std::str::from_utf8(&bytes[148..154]).unwrap();
         let blank = bytes[..512].iter().enumerate();
         let sum: u32 =
             blank.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
-        assert_eq!(u32::from_str_radix(told, 8).unwrap(), sum);
+        assert_eq!(u32::from_str_radix(stored, 8).unwrap(), sum);
         assert!(bytes[4096 - 1024..].iter().all(|byte| *byte == 0));
         assert_eq!(digest(b"abc").len(), 71);
     }
 
     #[test]
-    fn a_gzip_of_two_blocks_has_its_lengths() {
+    fn a_gzip_of_two_blocks_has_the_expected_lengths() {
         let zipped = gzip(&[7; 70_000]);
         assert_eq!(zipped.len(), 10 + 2 * 5 + 70_000 + 8);
         assert_eq!(zipped[10..15], [0, 0xff, 0xff, 0, 0]);

@@ -1,19 +1,18 @@
-//! `bench-copy`: our copy beside those that people use, on the same servers in the same run.
+//! `bench-copy`: compare image copies with crane, skopeo and regctl, on the same servers in the same run.
 //!
-//! Two [registries] of one kind hold their data in memory. Each contestant copies each [set](images) from one to the other,
-//! cold into a repository that was never there and again when nothing is left to do, directly and through a
-//! [proxy] that makes every way longer. Turns are interleaved, so that a noisy machine is noisy for all, and
-//! [judged](judge) by their medians as ratios to crane's.
+//! Two [registries] of one version keep their data in memory. Each tool copies each [set](images) from one to the
+//! other, cold into a new repository and again as a no-op, directly and through a [proxy] that adds latency. Runs are
+//! interleaved, so that noise affects all tools, and their medians are compared with the [targets] as ratios to crane.
 
 mod contestants;
-pub(crate) mod endure;
+mod fault_proxy;
+pub(crate) mod fault_runs;
 mod images;
-mod judge;
 pub(crate) mod measure;
 mod page;
 mod proxy;
 mod registries;
-mod spoil;
+mod targets;
 
 use std::{
     collections::BTreeMap,
@@ -36,32 +35,31 @@ use crate::{
 };
 use contestants::{Contestant, Job};
 use images::Set;
-use judge::{Case, Results};
 use proxy::Proxy;
 use registries::{Pair, Version};
+use targets::{Case, Results};
 
-/// The delay of one round trip when there is one.
+/// The round-trip time of the latency proxy.
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How often each contestant copies each set; medians are told
+    /// Runs of each tool per set; results are medians
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only these sets (may be given several times)
+    /// Measure only this set (repeatable)
     #[arg(long, value_enum)]
     set: Vec<Set>,
-    /// Only these contestants besides crane and ourselves (may be given several times; `none` for nobody)
+    /// Compare only with this tool in addition to crane (repeatable; `none` for no other tool)
     #[arg(long)]
     against: Vec<String>,
-    /// Only at this round trip, in milliseconds: 0 or 30
+    /// Measure only with this round-trip time in milliseconds: 0 or 30
     #[arg(long)]
     round_trip: Option<u64>,
-    /// The registry at both ends
+    /// Version of Distribution at source and destination
     #[arg(long, value_enum, default_value = "3.1")]
     registry: Version,
-    /// Copy nothing: leave the registries up, near and far, and print how to reach them, to profile a single copy;
-    /// Ctrl-C ends them
+    /// Copy nothing: keep the registries running until Ctrl-C and print their addresses, to profile a single copy
     #[arg(long)]
     keep: bool,
     /// Write the results into docs/benchmarks.md
@@ -73,9 +71,9 @@ pub(crate) struct Arguments {
     builds: Builds,
 }
 
-/// Runs the benchmark; whether every target that was measured is met.
+/// Runs the benchmark; returns whether every measured target is met.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    server::end_all_on_signal()?;
+    server::stop_all_on_signal()?;
     let tools = arguments.cache.open()?;
     let ours = contestants::build(&arguments.builds.directory())?;
     let all = contestants::all(&tools, &ours)?;
@@ -88,12 +86,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let contestants: Vec<&Contestant> = all.iter().filter(chosen).collect();
 
     let scratch = scratch()?;
-    let raced = race(arguments, &tools, &contestants, &scratch);
+    let measured = measure_all(arguments, &tools, &contestants, &scratch);
     let _ = fs::remove_dir_all(&scratch);
-    let results = raced?;
+    let results = measured?;
     report::line("");
     report::line(page::tables(&results));
-    let verdicts = judge::verdicts(&results);
+    let verdicts = targets::verdicts(&results);
     report::line(page::targets(&verdicts));
     if arguments.write {
         page::write(&results, &verdicts, arguments.runs, arguments.registry)?;
@@ -101,8 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(verdicts.iter().all(|verdict| verdict.met))
 }
 
-/// All sets, near and far.
-fn race(
+/// Measures all sets, with and without latency.
+fn measure_all(
     arguments: &Arguments,
     tools: &Toolbox,
     contestants: &[&Contestant],
@@ -112,39 +110,39 @@ fn race(
     let pair = Pair::start(arguments.registry, tools, scratch)?;
     let mut results = Results::default();
     if arguments.keep {
-        stay(&pair, sets)?;
+        keep_running(&pair, sets)?;
     }
     for set in sets {
         let (pushed, took) = clock::timed(|| set.push(&pair.source.address));
         let tags = pushed.with_context(|| format!("cannot push {}", set.name()))?;
-        report::line(format_args!("     {} is pushed ({:.1} s)", set.name(), took.as_secs_f64()));
+        report::line(format_args!("     pushed {} ({:.1} s)", set.name(), took.as_secs_f64()));
         for round_trip in [Duration::ZERO, ROUND_TRIP] {
             if arguments.round_trip.is_none_or(|only| u128::from(only) == round_trip.as_millis()) {
-                compete(&pair, *set, &tags, round_trip, contestants, arguments.runs, &mut results)?;
+                measure_set(&pair, *set, &tags, round_trip, contestants, arguments.runs, &mut results)?;
             }
         }
     }
-    agree(tools, &pair, contestants)?;
+    verify_copies(tools, &pair, contestants)?;
     Ok(results)
 }
 
-/// Fills the source, tells how to reach both sides, and waits for Ctrl-C.
-fn stay(pair: &Pair, sets: &[Set]) -> Result<Infallible> {
-    let far = (
+/// Pushes the sets, prints the addresses, and waits for Ctrl-C.
+fn keep_running(pair: &Pair, sets: &[Set]) -> Result<Infallible> {
+    let delayed = (
         Proxy::start(&pair.source.address, ROUND_TRIP)?,
         Proxy::start(&pair.destination.address, ROUND_TRIP)?,
     );
-    report::line(format_args!("near: {} and {}", pair.source.address, pair.destination.address));
-    report::line(format_args!("far:  {} and {}", far.0.address(), far.1.address()));
+    report::line(format_args!("direct:       {} and {}", pair.source.address, pair.destination.address));
+    report::line(format_args!("with latency: {} and {}", delayed.0.address(), delayed.1.address()));
     for set in sets {
         let tags = set.push(&pair.source.address)?;
         report::line(format_args!("{}: {}", set.repository(), tags.join(" ")));
     }
-    server::stay()
+    server::wait_for_ctrl_c()
 }
 
-/// Every contestant copies the set, turn by turn.
-fn compete(
+/// Copies the set with each tool in turn.
+fn measure_set(
     pair: &Pair,
     set: Set,
     tags: &[String],
@@ -153,7 +151,7 @@ fn compete(
     runs: usize,
     results: &mut Results,
 ) -> Result<()> {
-    let far = (!round_trip.is_zero())
+    let delayed = (!round_trip.is_zero())
         .then(|| {
             Ok::<_, anyhow::Error>((
                 Proxy::start(&pair.source.address, round_trip)?,
@@ -161,12 +159,12 @@ fn compete(
             ))
         })
         .transpose()?;
-    let (source, destination) = match &far {
+    let (source, destination) = match &delayed {
         Some((source, destination)) => (source.address(), destination.address()),
         None => (pair.source.address.clone(), pair.destination.address.clone()),
     };
     for run in 0..runs {
-        // Nobody is always the first or always after the same one.
+        // Rotate the order, so that no tool always runs first or after the same one.
         for turn in 0..contestants.len() {
             let contestant = contestants[(turn + run) % contestants.len()];
             let repository = pair.fresh(contestant, set);
@@ -175,7 +173,7 @@ fn compete(
                 tags,
                 source: format!("{source}/{}", set.repository()),
                 destination: format!("{destination}/{repository}"),
-                memory: pair.scratch.join(repository),
+                cache: pair.scratch.join(repository),
             };
             for warm in [false, true] {
                 let before = (pair.source.requests(), pair.destination.requests());
@@ -196,8 +194,8 @@ fn compete(
     Ok(())
 }
 
-/// What was copied is read back by others, byte for byte.
-fn agree(tools: &Toolbox, pair: &Pair, contestants: &[&Contestant]) -> Result<()> {
+/// Verifies our copies with crane and skopeo, byte for byte.
+fn verify_copies(tools: &Toolbox, pair: &Pair, contestants: &[&Contestant]) -> Result<()> {
     let limit = Duration::from_secs(600);
     let mut digests: BTreeMap<String, String> = BTreeMap::new();
     for (repository, set) in pair.copied(contestants.iter().filter(|contestant| contestant.ours())) {
@@ -215,7 +213,7 @@ fn agree(tools: &Toolbox, pair: &Pair, contestants: &[&Contestant]) -> Result<()
                 digest
             }
         };
-        ensure!(crane(&["digest", &copy])?.trim() == expected, "crane sees another digest at {copy}");
+        ensure!(crane(&["digest", &copy])?.trim() == expected, "crane reports another digest at {copy}");
         crane(&["validate", "--remote", &copy])?;
         let mut skopeo = tools.command(crate::e2e::tools::SKOPEO)?;
         skopeo.args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{copy}")]);
@@ -229,11 +227,11 @@ fn agree(tools: &Toolbox, pair: &Pair, contestants: &[&Contestant]) -> Result<()
     Ok(())
 }
 
-/// A directory of this run: in memory where there is such a place.
+/// A directory for this run, in memory if `/dev/shm` exists.
 fn scratch() -> Result<PathBuf> {
     let memory = PathBuf::from("/dev/shm");
     let base = if memory.is_dir() { memory } else { command::root().join("target/bench") };
     let scratch = base.join(format!("bench-copy-{}", std::process::id()));
-    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     Ok(scratch)
 }

@@ -1,4 +1,4 @@
-//! The results as tables, on the terminal and in docs/benchmarks.md.
+//! Result tables for the terminal and docs/benchmarks.md.
 
 use std::{fmt::Write as _, fs};
 
@@ -6,11 +6,11 @@ use anyhow::Result;
 
 use super::{
     contestants::CRANE_DEFAULT,
-    judge::{Results, Verdict},
     registries::Version,
+    targets::{Results, Verdict},
 };
 
-/// A table for each set and round trip.
+/// One table per set and round-trip time.
 pub(super) fn tables(results: &Results) -> String {
     let mut text = String::new();
     let mut last = None;
@@ -45,7 +45,7 @@ pub(super) fn tables(results: &Results) -> String {
     text
 }
 
-/// What was to be reached and what was.
+/// The table of targets and measured values.
 pub(super) fn targets(verdicts: &[Verdict]) -> String {
     let mut text = String::from("| target | at most | reached | |\n|---|---|---|---|\n");
     for Verdict { what, most, reached, met } in verdicts {
@@ -55,7 +55,7 @@ pub(super) fn targets(verdicts: &[Verdict]) -> String {
     text
 }
 
-/// Puts the results into the page.
+/// Writes the results into the page.
 pub(super) fn write(results: &Results, verdicts: &[Verdict], runs: usize, registry: Version) -> Result<()> {
     let (machine, targets, tables) = (machine(), targets(verdicts), tables(results));
     let text = format!(
@@ -65,7 +65,7 @@ pub(super) fn write(results: &Results, verdicts: &[Verdict], runs: usize, regist
     crate::results::write("bench-copy", &text)
 }
 
-/// The machine's class.
+/// Cores, processor model and memory of this machine.
 fn machine() -> String {
     let field = |file: &str, name: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A longer way to a server on loopback: what goes in comes out half a round trip later, and a connection takes one
-//! round trip to stand.
+//! A TCP proxy that adds latency: each byte is delayed by half a round trip, and each new connection by one round
+//! trip.
 
 use std::{
     io::{self, PipeReader, PipeWriter},
@@ -20,13 +20,13 @@ use anyhow::Result;
 
 use crate::clock::{self, Moment};
 
-/// The most that is moved at a time.
-const PIECE: usize = 256 << 10;
-/// Room for what is under way in one direction of a connection.
+/// The maximum number of bytes to move at a time.
+const CHUNK: usize = 256 << 10;
+/// Pipe capacity for bytes in transit in one direction of a connection.
 #[cfg(target_os = "linux")]
-const WAY: i32 = 4 << 20;
+const PIPE_CAPACITY: i32 = 4 << 20;
 
-/// Takes connections until it is dropped.
+/// Accepts connections until it is dropped.
 pub(super) struct Proxy {
     address: String,
     ended: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ impl Proxy {
                     return;
                 }
                 let (Ok(client), upstream) = (client, upstream.clone()) else { continue };
-                thread::spawn(move || join(client, &upstream, round_trip));
+                thread::spawn(move || forward(client, &upstream, round_trip));
             }
         });
         Ok(Proxy { address, ended })
@@ -58,74 +58,75 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        // The listener sees that only when somebody comes.
+        // The listener checks the flag only when a connection arrives.
         let _ = TcpStream::connect(&self.address);
     }
 }
 
-/// Carries one connection. An error is the end of it, which both sides see.
-fn join(client: TcpStream, upstream: &str, round_trip: Duration) {
+/// Forwards one connection. An error closes it on both sides.
+fn forward(client: TcpStream, upstream: &str, round_trip: Duration) {
     clock::pause(round_trip);
     let Ok(server) = TcpStream::connect(upstream) else { return };
     let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
-    let there = thread::spawn(move || carry(client_too, server_too, round_trip / 2));
-    carry(server, client, round_trip / 2);
-    let _ = there.join();
+    let requests = thread::spawn(move || forward_delayed(client_too, server_too, round_trip / 2));
+    forward_delayed(server, client, round_trip / 2);
+    let _ = requests.join();
 }
 
-/// Carries what comes in one direction, `delay` later. The bytes wait in a pipe, which the kernel fills and empties
-/// without copying them: a longer way costs those who are measured next to nothing of the machine.
-fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
-    let Ok((mut way_out, mut way_in)) = io::pipe() else { return };
+/// Forwards the bytes of one direction with `delay`. They wait in a pipe, which the kernel fills and empties without
+/// copying, so that the proxy uses hardly any of the CPU that is measured.
+fn forward_delayed(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let Ok((mut pipe_out, mut pipe_in)) = io::pipe() else { return };
     let (sender, receiver) = mpsc::channel::<(Moment, usize)>();
     let _ = to.set_nodelay(true);
-    widen(&way_in);
+    widen(&pipe_in);
     let writer = thread::spawn(move || {
         for (due, length) in receiver {
             due.wait();
-            if give(&mut way_out, &mut to, length).is_err() {
+            if write(&mut pipe_out, &mut to, length).is_err() {
                 break;
             }
         }
         let _ = to.shutdown(Shutdown::Write);
     });
-    while let Ok(length @ 1..) = take(&mut from, &mut way_in) {
+    while let Ok(length @ 1..) = read(&mut from, &mut pipe_in) {
         if sender.send((Moment::after(delay), length)).is_err() {
             break;
         }
     }
-    drop((sender, way_in));
+    drop((sender, pipe_in));
     let _ = writer.join();
 }
 
-/// What a fast network holds in half a round trip.
+/// Enlarges the pipe to the bytes that a fast network transfers in half a round trip.
 #[cfg(target_os = "linux")]
-fn widen(way: &PipeWriter) {
+fn widen(pipe: &PipeWriter) {
     use nix::fcntl::{FcntlArg, fcntl};
-    // As root; others get what is allowed to them.
-    for size in [WAY, 1 << 20] {
-        if fcntl(way, FcntlArg::F_SETPIPE_SZ(size)).is_ok() {
+    // The full size requires root; other users have a lower limit.
+    for size in [PIPE_CAPACITY, 1 << 20] {
+        if fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size)).is_ok() {
             return;
         }
     }
 }
 
-/// Waits, and moves what has come so far.
+/// Waits for bytes and moves them into the pipe.
 #[cfg(target_os = "linux")]
-fn take(from: &mut TcpStream, way: &mut PipeWriter) -> io::Result<usize> {
-    // The kernel holds the pipe while it waits for a socket: nothing could be given meanwhile.
+fn read(from: &mut TcpStream, pipe: &mut PipeWriter) -> io::Result<usize> {
+    // `splice` locks the pipe while it waits for the socket: the other thread could not read from it.
     if from.peek(&mut [0])? == 0 {
         return Ok(0);
     }
-    Ok(nix::fcntl::splice(from, None, way, None, PIECE, nix::fcntl::SpliceFFlags::empty())?)
+    Ok(nix::fcntl::splice(from, None, pipe, None, CHUNK, nix::fcntl::SpliceFFlags::empty())?)
 }
 
-/// Moves on what is due.
+/// Moves `length` bytes out of the pipe.
 #[cfg(target_os = "linux")]
-fn give(way: &mut PipeReader, to: &mut TcpStream, length: usize) -> io::Result<()> {
+fn write(pipe: &mut PipeReader, to: &mut TcpStream, length: usize) -> io::Result<()> {
     let mut left = length;
     while left > 0 {
-        left -= nix::fcntl::splice(&mut *way, None, &mut *to, None, left, nix::fcntl::SpliceFFlags::empty())?;
+        left -=
+            nix::fcntl::splice(&mut *pipe, None, &mut *to, None, left, nix::fcntl::SpliceFFlags::empty())?;
     }
     Ok(())
 }
@@ -134,18 +135,18 @@ fn give(way: &mut PipeReader, to: &mut TcpStream, length: usize) -> io::Result<(
 fn widen(_: &PipeWriter) {}
 
 #[cfg(not(target_os = "linux"))]
-fn take(from: &mut TcpStream, way: &mut PipeWriter) -> io::Result<usize> {
-    let mut piece = [0; 64 << 10];
-    let length = from.read(&mut piece)?;
-    way.write_all(&piece[..length])?;
+fn read(from: &mut TcpStream, pipe: &mut PipeWriter) -> io::Result<usize> {
+    let mut chunk = [0; 64 << 10];
+    let length = from.read(&mut chunk)?;
+    pipe.write_all(&chunk[..length])?;
     Ok(length)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn give(way: &mut PipeReader, to: &mut TcpStream, length: usize) -> io::Result<()> {
-    let mut piece = vec![0; length];
-    way.read_exact(&mut piece)?;
-    to.write_all(&piece)
+fn write(pipe: &mut PipeReader, to: &mut TcpStream, length: usize) -> io::Result<()> {
+    let mut chunk = vec![0; length];
+    pipe.read_exact(&mut chunk)?;
+    to.write_all(&chunk)
 }
 
 #[cfg(test)]
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_trip_takes_its_time_and_so_does_the_connection() {
+    fn delays_each_round_trip_and_each_new_connection() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let upstream = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
@@ -174,7 +175,7 @@ mod tests {
             client.read_exact(&mut answer).unwrap();
             assert_eq!(&answer, b"ping");
         };
-        assert!(clock::timed(&mut echo).1 >= 2 * round_trip, "with the connection");
+        assert!(clock::timed(&mut echo).1 >= 2 * round_trip, "including the connection");
         assert!(clock::timed(&mut echo).1 >= round_trip);
     }
 }

@@ -1,4 +1,4 @@
-//! The two registries, and what they were asked.
+//! The source and destination registries, and their request counts.
 
 use std::{
     fs,
@@ -24,13 +24,13 @@ use crate::{
     },
 };
 
-/// Which registry is at both ends.
+/// The version of Distribution at source and destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Version {
-    /// Distribution 3.1, whose hashing is as fast as the machine allows
+    /// Distribution 3.1, with hardware-accelerated hashing
     #[value(name = "3.1")]
     Current,
-    /// Distribution 2.8, as Debian ships it
+    /// Distribution 2.8, as packaged by Debian
     #[value(name = "2.8")]
     Debian,
 }
@@ -56,9 +56,9 @@ pub(super) struct Pair {
     pub(super) source: Registry,
     pub(super) destination: Registry,
     pub(super) scratch: PathBuf,
-    /// How many repositories were made up for copies so far.
+    /// The number of repositories used for copies so far.
     fresh: AtomicUsize,
-    /// The last copy of each contestant and set.
+    /// The last copy of each tool and set.
     copied: Mutex<Vec<(&'static str, Set, String)>>,
 }
 
@@ -73,7 +73,7 @@ impl Pair {
         })
     }
 
-    /// A repository at the destination that was never there.
+    /// The name of a new repository at the destination.
     pub(super) fn fresh(&self, contestant: &Contestant, set: Set) -> String {
         let n = self.fresh.fetch_add(1, Ordering::Relaxed);
         let repository = format!("copy-{n}/{}", set.name());
@@ -83,7 +83,7 @@ impl Pair {
         repository
     }
 
-    /// The repositories of these contestants' last copies.
+    /// The repositories of the last copies of these tools.
     pub(super) fn copied<'a>(&self, of: impl Iterator<Item = &'a &'a Contestant>) -> Vec<(String, Set)> {
         let names: Vec<&str> = of.map(|contestant| contestant.name).collect();
         let copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,11 +92,11 @@ impl Pair {
     }
 }
 
-/// A registry that tells every request.
+/// A registry with an access log.
 pub(super) struct Registry {
     pub(super) address: String,
     server: Server,
-    /// How far its log was read, and the requests in it.
+    /// The log offset that was read, and the number of requests up to it.
     log: Mutex<(u64, usize)>,
 }
 
@@ -115,14 +115,14 @@ impl Registry {
         )?;
         let mut process = tools.command(version.tool())?;
         process.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
-        let ready = || http::answers(&address, "/v2/");
+        let ready = || http::responds(&address, "/v2/");
         let server = Server::start(name, &address, scratch, &mut process, ready)?;
         Ok(Registry { address, server, log: Mutex::default() })
     }
 
-    /// How many requests it has answered so far, by its access log.
+    /// The number of requests in the access log.
     pub(super) fn requests(&self) -> usize {
-        // A request is logged after its answer: wait until no more comes.
+        // A request is logged after its response: wait until the log stops growing.
         clock::poll(Duration::from_secs(2), || {
             clock::pause(Duration::from_millis(20));
             (self.read_log() == 0).then_some(())
@@ -130,7 +130,7 @@ impl Registry {
         self.log().1
     }
 
-    /// Counts what is new in the log; returns how much that was.
+    /// Counts the new requests in the log; returns the number of bytes read.
     fn read_log(&self) -> usize {
         let mut log = self.log();
         let mut new = Vec::new();
@@ -138,7 +138,7 @@ impl Registry {
             file.seek(io::SeekFrom::Start(log.0))?;
             file.read_to_end(&mut new)
         });
-        // The rest of a line that is being written is for the next time.
+        // An incomplete last line is read the next time.
         let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = String::from_utf8_lossy(&new[..whole]);
         log.0 += whole as u64;

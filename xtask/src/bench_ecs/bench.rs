@@ -1,4 +1,4 @@
-//! What both halves work with.
+//! Programs, directories and AWS calls shared by both parts of the benchmark.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use crate::{
     e2e::tools::{AWS_CLI, Toolbox},
 };
 
-/// What both halves work with.
+/// The environment of the benchmark.
 pub(super) struct Bench {
     pub(super) tools: Toolbox,
     /// The example `once` of bp-ecs.
@@ -23,7 +23,7 @@ pub(super) struct Bench {
     pub(super) optimised: bool,
 }
 
-/// Credentials that moto and the sandbox take, and nothing of the machine's own.
+/// Sets credentials for moto and the sandbox, isolated from the machine's own configuration.
 pub(super) fn credentials(command: &mut Command, endpoint: &str, home: &Path) {
     command
         .env("AWS_ENDPOINT_URL", endpoint)
@@ -36,7 +36,7 @@ pub(super) fn credentials(command: &mut Command, endpoint: &str, home: &Path) {
 }
 
 impl Bench {
-    /// aws-cli at an endpoint.
+    /// Runs `aws ecs` against an endpoint and returns its output.
     pub(super) fn aws(&self, endpoint: &str, arguments: &[&str]) -> Result<String> {
         let mut aws = self.tools.command(AWS_CLI)?;
         aws.arg("ecs").args(arguments).args(["--output", "text"]).current_dir(&self.scratch);
@@ -44,8 +44,8 @@ impl Bench {
         Ok(command::output(&mut aws)?.trim().to_owned())
     }
 
-    /// A cluster `bench` with a service `web` that keeps two tasks of this image.
-    pub(super) fn furnish(&self, endpoint: &str, image: &str) -> Result<()> {
+    /// Creates a cluster `bench` with a service `web` of two tasks with this image.
+    pub(super) fn create_service(&self, endpoint: &str, image: &str) -> Result<()> {
         let container = format!("name=web,image={image},memory=64,essential=true");
         self.aws(endpoint, &["create-cluster", "--cluster-name", "bench"])?;
         self.aws(

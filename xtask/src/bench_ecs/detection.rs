@@ -1,4 +1,4 @@
-//! How soon a failing deployment is told, in real time: from the update to the report.
+//! Time from the update to the report of a failing deployment, in real time.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -12,22 +12,22 @@ use crate::{
     report,
 };
 
-/// What both said, and when.
+/// The reports of both tools and their times.
 pub(super) struct Detections {
     /// Seconds from our update to our report of the failure.
     pub(super) reported: f64,
-    /// Seconds to our verdict, the rollback done.
+    /// Seconds to our verdict, after the rollback.
     pub(super) ended: f64,
     pub(super) cause: String,
     pub(super) verdict: String,
     /// Seconds from aws-cli's update to the end of its waiter.
     pub(super) waited: f64,
     /// The exit code of the waiter.
-    pub(super) said: i32,
+    pub(super) exit_code: i32,
 }
 
 impl Detections {
-    /// Ours is told before the waiter ends, as a failure.
+    /// Whether our failure report is earlier than the end of the waiter.
     pub(super) fn met(&self) -> bool {
         self.reported < self.waited && self.verdict == "rolled-back"
     }
@@ -35,24 +35,24 @@ impl Detections {
 
 pub(super) fn run(bench: &Bench) -> Result<Detections> {
     let (endpoint, _server, image, broken) = serve(bench)?;
-    bench.furnish(&endpoint, &image)?;
-    steady(bench, &endpoint)?;
+    bench.create_service(&endpoint, &image)?;
+    wait_until_stable(bench, &endpoint)?;
 
-    report::line("     a failing deployment, watched by ours");
+    report::line("     a failing deployment with bp-ecs");
     let mut once = Command::new(&bench.once);
     once.args(["deploy", "bench", "web", "web", &broken]);
     credentials(&mut once, &endpoint, &bench.scratch);
-    let told = command::output_within(Duration::from_secs(600), &mut once)?;
-    let lines: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let output = command::output_within(Duration::from_secs(600), &mut once)?;
+    let lines: Vec<Value> = output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let at = |kind: &str| {
         let line = lines.iter().find(|line| line["event"]["event"] == kind);
-        line.with_context(|| format!("no event {kind}:\n{told}"))
+        line.with_context(|| format!("no event {kind}:\n{output}"))
     };
     let seconds = |line: &Value| line["ms"].as_f64().unwrap_or_default() / 1000.0;
     let (applied, failing, finished) = (at("applied")?, at("failing")?, at("finished")?);
-    steady(bench, &endpoint)?;
+    wait_until_stable(bench, &endpoint)?;
 
-    report::line("     the same deployment, awaited by aws ecs wait services-stable");
+    report::line("     the same deployment with aws ecs wait services-stable");
     let revision = bench.aws(
         &endpoint,
         &[
@@ -65,7 +65,7 @@ pub(super) fn run(bench: &Bench) -> Result<Detections> {
             "taskDefinitionArns[0]",
         ],
     )?;
-    let (waited, said) = {
+    let (waited, exit_code) = {
         let update =
             ["update-service", "--cluster", "bench", "--service", "web", "--task-definition", &revision];
         bench.aws(&endpoint, &update)?;
@@ -81,11 +81,11 @@ pub(super) fn run(bench: &Bench) -> Result<Detections> {
         cause: failing["event"]["failure"]["cause"].as_str().unwrap_or("?").to_owned(),
         verdict: finished["event"]["outcome"]["verdict"].as_str().unwrap_or("?").to_owned(),
         waited,
-        said,
+        exit_code,
     })
 }
 
-/// A sandbox at the pace of the wall's clock: its endpoint, an image that runs and one that exits.
+/// Starts a sandbox in real time; returns its endpoint, an image that runs and one that exits.
 fn serve(bench: &Bench) -> Result<(String, Server, String, String)> {
     let log = bench.scratch.join("sandbox.log");
     let printed = || -> Option<Value> {
@@ -95,23 +95,23 @@ fn serve(bench: &Bench) -> Result<(String, Server, String, String)> {
     let mut serve = Command::new(&bench.serve);
     let up = || printed().is_some();
     let server = Server::start("sandbox", "the addresses in its log", &bench.scratch, &mut serve, up)?;
-    let world = printed().context("the sandbox printed no world")?;
-    let address = world["endpoints"]["aws"].as_str().context("the sandbox serves no AWS")?;
+    let served = printed().context("the sandbox did not print its addresses")?;
+    let address = served["endpoints"]["aws"].as_str().context("the sandbox did not print an AWS address")?;
     let image =
         |digest: &Value| format!("registry.example.com/shop/web@{}", digest.as_str().unwrap_or_default());
-    Ok((format!("http://{address}"), server, image(&world["image"]["digest"]), image(&world["broken"])))
+    Ok((format!("http://{address}"), server, image(&served["image"]["digest"]), image(&served["broken"])))
 }
 
-/// Waits until the service is at rest.
-fn steady(bench: &Bench, endpoint: &str) -> Result<()> {
-    let ask = ["describe-services", "--cluster", "bench", "--services", "web", "--query"];
-    let ask =
-        [&ask[..], &["services[0].[length(deployments),deployments[0].rolloutState,runningCount]"]].concat();
+/// Waits until the service is stable.
+fn wait_until_stable(bench: &Bench, endpoint: &str) -> Result<()> {
+    let query = ["describe-services", "--cluster", "bench", "--services", "web", "--query"];
+    let query = [&query[..], &["services[0].[length(deployments),deployments[0].rolloutState,runningCount]"]]
+        .concat();
     let mut last = String::new();
-    let rested = clock::poll(Duration::from_secs(180), || {
-        last = bench.aws(endpoint, &ask).unwrap_or_else(|error| error.to_string());
+    let stable = clock::poll(Duration::from_secs(180), || {
+        last = bench.aws(endpoint, &query).unwrap_or_else(|error| error.to_string());
         (last.split_whitespace().collect::<Vec<_>>() == ["1", "COMPLETED", "2"]).then_some(())
     });
-    ensure!(rested.is_some(), "the service does not come to rest: {last}");
+    ensure!(stable.is_some(), "the service did not become stable within 180 s: {last}");
     Ok(())
 }

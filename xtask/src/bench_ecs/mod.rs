@@ -1,7 +1,7 @@
-//! `bench-ecs`: `bp-ecs` beside the script of aws-cli and jq that it replaces.
+//! `bench-ecs`: compare `bp-ecs` with the script of aws-cli and jq that it replaces.
 //!
-//! [Registering](script) and updating without waiting, against moto: calls, processes, time. And [how soon](detection) a
-//! failure is told, on the sandbox at the pace of the wall's clock, against `aws ecs wait services-stable`.
+//! [Registering and updating](script) without waiting, against moto: calls, processes, time. And the [time](detection)
+//! to report a failure, on the sandbox in real time, compared with `aws ecs wait services-stable`.
 
 mod bench;
 mod detection;
@@ -24,13 +24,13 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How often each of the two registers and updates; medians are told
+    /// Runs of each tool; results are medians
     #[arg(long, default_value_t = 11)]
     runs: usize,
-    /// Build our program without optimisation: quicker to build, slower to run
+    /// Build bp-ecs without optimisation: faster to build, slower to run
     #[arg(long)]
     debug: bool,
-    /// Leave the minutes out that the failing deployments take
+    /// Skip the failing deployments, which take some minutes
     #[arg(long)]
     no_detection: bool,
     /// Write the results into docs/benchmarks.md
@@ -42,9 +42,9 @@ pub(crate) struct Arguments {
     builds: Builds,
 }
 
-/// Runs the benchmark; whether every target is met.
+/// Runs the benchmark; returns whether every target is met.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    crate::e2e::server::end_all_on_signal()?;
+    crate::e2e::server::stop_all_on_signal()?;
     let target = command::root().join("target");
     let tools = arguments.cache.open()?;
     tools.require(&[MOTO, AWS_CLI])?;
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     };
     report::line("     building the examples once (bp-ecs) and serve (bp-sandbox)");
     let scratch = target.join(format!("bench/ecs-{}", std::process::id()));
-    fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let bench = Bench {
         tools,
         once: build("bp-ecs", "", "once")?,
@@ -61,9 +61,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         scratch,
         optimised: !arguments.debug,
     };
-    let raced = race(&bench, arguments);
+    let measured = measure_all(&bench, arguments);
     let _ = fs::remove_dir_all(&bench.scratch);
-    let (text, met) = raced?;
+    let (text, met) = measured?;
     report::line("");
     report::line(&text);
     if arguments.write {
@@ -72,17 +72,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(met)
 }
 
-fn race(bench: &Bench, arguments: &Arguments) -> Result<(String, bool)> {
+fn measure_all(bench: &Bench, arguments: &Arguments) -> Result<(String, bool)> {
     let scripts = script::run(bench, arguments.runs)?;
-    let detections = match arguments.no_detection {
-        true => None,
-        false => Some(detection::run(bench)?),
-    };
+    let detections = if arguments.no_detection { None } else { Some(detection::run(bench)?) };
     let met = scripts.met() && detections.as_ref().is_none_or(detection::Detections::met);
     Ok((page::text(bench, &scripts, detections.as_ref()), met))
 }
 
-/// Builds an example; returns its file.
+/// Builds an example; returns its path.
 fn example_of(
     package: &str,
     features: &str,

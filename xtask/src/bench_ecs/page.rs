@@ -1,4 +1,4 @@
-//! The results as tables.
+//! Result tables for the terminal and docs/benchmarks.md.
 
 use std::fmt::Write as _;
 
@@ -16,8 +16,8 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
     let share = |ours: f64, theirs: f64| 100.0 * ours / theirs;
     let _ = writeln!(
         text,
-        "\nOurs takes {:.1} % of the time and {:.1} % of the CPU (target: at most 10 %, {}); medians of {} runs each, our \
-         program built {} optimisation.",
+        "\nbp-ecs takes {:.1} % of the time and {:.1} % of the CPU (target: at most 10 %, {}); medians of {} runs \
+         each, bp-ecs built {} optimisation.",
         share(costs.ours.wall, costs.script.wall),
         share(costs.ours.cpu, costs.script.cpu),
         if costs.met() { "met" } else { "**missed**" },
@@ -25,13 +25,13 @@ pub(super) fn text(bench: &Bench, costs: &Costs, detections: Option<&Detections>
         if bench.optimised { "with" } else { "without" },
     );
     if let Some(seen) = detections {
-        let code = match seen.said {
+        let code = match seen.exit_code {
             0 => "0: success".to_owned(),
             code => code.to_string(),
         };
         let _ = write!(
             text,
-            "\n| a deployment whose container exits | seconds after the update | what is said |\n|---|---|---|\n\
+            "\n| a deployment whose container exits | seconds after the update | reports |\n|---|---|---|\n\
              | bp-ecs: the failure | {:.1} | {} |\n| bp-ecs: the end | {:.1} | {} |\n\
              | `aws ecs wait services-stable` | {:.1} | exit code {code} |\n",
             seen.reported, seen.cause, seen.ended, seen.verdict, seen.waited,

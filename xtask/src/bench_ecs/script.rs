@@ -1,4 +1,4 @@
-//! Registering a revision and updating the service, against moto, without waiting.
+//! Cost of registering a revision and updating the service, against moto, without waiting.
 
 use std::{fs, process::Command};
 
@@ -15,7 +15,7 @@ use crate::{
     report,
 };
 
-/// As teams write it, with the service's own definition looked up first. `$1` is the image.
+/// The script as commonly written, based on the service's current task definition. `$1` is the image.
 const SCRIPT: &str = r#"set -euo pipefail
 TD_ARN=$(aws ecs describe-services --cluster bench --services web --query 'services[0].taskDefinition' --output text)
 aws ecs describe-task-definition --task-definition "$TD_ARN" --query taskDefinition --output json > td.json
@@ -25,10 +25,10 @@ NEW_TD=$(aws ecs register-task-definition --cli-input-json file://new.json \
   --query taskDefinition.taskDefinitionArn --output text)
 aws ecs update-service --cluster bench --service web --task-definition "$NEW_TD" --force-new-deployment > /dev/null
 "#;
-/// bash, four times aws-cli, and jq.
+/// bash, aws-cli four times, and jq.
 const PROCESSES: usize = 6;
 
-/// One of the two.
+/// Median cost of one of the two.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cost {
     pub(super) wall: f64,
@@ -45,7 +45,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    /// Ours takes at most a tenth.
+    /// Whether bp-ecs needs at most a tenth of the time and CPU.
     pub(super) fn met(&self) -> bool {
         self.ours.wall <= self.script.wall / 10.0 && self.ours.cpu <= self.script.cpu / 10.0
     }
@@ -57,10 +57,10 @@ pub(super) fn run(bench: &Bench, runs: usize) -> Result<Costs> {
     let mut process = bench.tools.command(MOTO)?;
     process.args(["-H", "127.0.0.1", "-p", &port]);
     let moto = Server::start("moto", &address, &bench.scratch, &mut process, || {
-        http::answers(&address, "/moto-api/")
+        http::responds(&address, "/moto-api/")
     })?;
     let endpoint = format!("http://{address}");
-    bench.furnish(&endpoint, &image(0))?;
+    bench.create_service(&endpoint, &image(0))?;
     fs::write(bench.scratch.join("deploy.sh"), SCRIPT)?;
     let calls = || moto.output().matches("\"POST / ").count();
     let (mut script, mut ours) = (Vec::new(), Vec::new());
@@ -85,7 +85,11 @@ pub(super) fn run(bench: &Bench, runs: usize) -> Result<Costs> {
         &endpoint,
         &["list-task-definitions", "--family-prefix", "web", "--query", "length(taskDefinitionArns)"],
     )?;
-    ensure!(revisions == (2 * runs + 1).to_string(), "{revisions} revisions after {runs} rounds");
+    ensure!(
+        revisions == (2 * runs + 1).to_string(),
+        "expected {} revisions after {runs} rounds, found {revisions}",
+        2 * runs + 1
+    );
     Ok(Costs {
         script: median(&script, PROCESSES).context("no rounds")?,
         ours: median(&ours, 1).context("no rounds")?,
@@ -104,7 +108,7 @@ fn by_script(bench: &Bench) -> Result<Command> {
     Ok(bash)
 }
 
-/// An image that no other run deploys.
+/// A distinct image for each run.
 fn image(run: usize) -> String {
     format!("registry.example.com/shop/web@sha256:{run:064x}")
 }

@@ -1,4 +1,4 @@
-//! Crates that a given build must not contain.
+//! Check: crates that a build must not depend on.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use anyhow::Result;
 use super::{finding::Finding, workspace::Workspace};
 use crate::command;
 
-/// A build, and what it must not pull in.
+/// A build and the crates it must not contain.
 struct Rule {
     package: &'static str,
     features: &'static [&'static str],
-    /// Names, or beginnings of names that end in `*`.
+    /// Crate names, or prefixes that end in `*`.
     without: &'static [&'static str],
     why: &'static str,
 }
@@ -21,7 +21,7 @@ const RULES: &[Rule] = &[
         package: "bp-artifact",
         features: &["--no-default-features"],
         without: &["hyper*", "reqwest", "aws-*", "kube*", "k8s-openapi", "rustls*", "git2", "gix", "axum"],
-        why: "without features the contract has no HTTP, SDK or git",
+        why: "without features, the shared types depend on no HTTP, SDK or git crate",
     },
     Rule {
         package: "bp-examples",
@@ -33,19 +33,19 @@ const RULES: &[Rule] = &[
         package: "bp-sandbox",
         features: &["--all-features"],
         without: &["aws-sdk-*", "aws-config", "kube*", "oci-client", "reqwest"],
-        why: "an oracle does not build on the clients that it judges",
+        why: "the sandbox must be independent of the clients that are tested against it",
     },
     Rule {
         package: "bp-secrets",
         features: &["--no-default-features"],
         without: &["aws-sdk-*"],
-        why: "every SDK is a feature",
+        why: "every SDK is optional",
     },
     Rule {
         package: "bp-promote",
         features: &["--no-default-features"],
         without: &["aws-sdk-*", "aws-config", "aws-smithy-*"],
-        why: "a copy between registries needs no AWS SDK",
+        why: "a copy between registries does not require an AWS SDK",
     },
 ];
 
@@ -54,7 +54,7 @@ pub(super) fn check(_: &Workspace) -> Result<Vec<Finding>> {
     for rule in RULES {
         for found in built(rule)?.iter().filter(|name| rule.forbids(name)) {
             findings.push(Finding::failure(format!(
-                "{} {} pulls in {found}: {}; `cargo tree -p {0} {1} -e normal -i {found}` shows the way",
+                "{} {} depends on {found}: {}; run `cargo tree -p {0} {1} -e normal -i {found}` for the path",
                 rule.package,
                 rule.features.join(" "),
                 rule.why
@@ -67,7 +67,7 @@ pub(super) fn check(_: &Workspace) -> Result<Vec<Finding>> {
 impl Rule {
     fn forbids(&self, name: &str) -> bool {
         self.without.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
+            Some(prefix) => name.starts_with(prefix),
             None => name == *pattern,
         })
     }

@@ -1,11 +1,11 @@
-//! The direction of dependencies between our own crates.
+//! Check: direction of dependencies between workspace crates.
 
 use anyhow::Result;
 
 use super::{finding::Finding, workspace::Workspace};
 
-/// Which siblings a crate may build on. `bp-sandbox` is an oracle: besides this, any crate may test against it.
-const MAY_USE: &[(&str, &[&str])] = &[
+/// Allowed dependencies on sibling crates. In addition, any crate may have `bp-sandbox` as a dev-dependency.
+const ALLOWED: &[(&str, &[&str])] = &[
     ("bp-artifact", &[]),
     ("bp-secrets", &["bp-artifact"]),
     ("bp-sandbox", &[]),
@@ -24,20 +24,20 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let siblings: Vec<&str> = workspace.members().map(|member| member.name.as_str()).collect();
     let mut findings = Vec::new();
     for member in workspace.members() {
-        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == member.name) else {
+        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == member.name) else {
             findings.push(Finding::failure(format!(
-                "{} is new: say in xtask/src/check/direction.rs which siblings it may use",
+                "{} is not listed: add its allowed siblings in xtask/src/check/direction.rs",
                 member.name
             )));
             continue;
         };
         for used in member.dependencies.iter().filter(|d| siblings.contains(&d.name.as_str())) {
-            // A crate may also name itself, to test with all its features on.
-            let oracle = used.name == "bp-sandbox" || used.name == member.name;
-            let tested_against = oracle && used.kind.as_deref() == Some("dev");
-            if !tested_against && !allowed.contains(&used.name.as_str()) {
+            // A crate may also depend on itself, to enable its features in tests.
+            let for_tests = used.name == "bp-sandbox" || used.name == member.name;
+            let is_test_dependency = for_tests && used.kind.as_deref() == Some("dev");
+            if !is_test_dependency && !allowed.contains(&used.name.as_str()) {
                 findings.push(Finding::failure(format!(
-                    "{} must not depend on {} ({} dependency): siblings meet through values, in the binaries",
+                    "{} must not depend on {} ({} dependency): sibling crates are combined in their callers",
                     member.name,
                     used.name,
                     used.kind.as_deref().unwrap_or("normal")

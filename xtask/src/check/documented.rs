@@ -1,4 +1,4 @@
-//! Libraries that say what they are and show how they are used.
+//! Check: crate documentation and examples of libraries.
 
 use anyhow::{Context, Result};
 
@@ -13,22 +13,24 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
         let docs: Vec<&str> =
             text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
         match docs.first() {
-            None => findings
-                .push(Finding::failure(format!("{}: lib.rs does not open with its docs", member.name))),
+            None => findings.push(Finding::failure(format!(
+                "{}: lib.rs does not start with crate documentation",
+                member.name
+            ))),
             Some(first) if first.len() < 20 => {
                 findings.push(Finding::failure(format!(
-                    "{}: the docs open with {first:?}, no sentence",
+                    "{}: the crate documentation starts with {first:?}, which is not a sentence",
                     member.name
                 )));
             }
             Some(_) => {}
         }
-        // The library that the binaries share has the binaries for an example.
-        let exemplary =
-            member.has_example() || member.name == "bp-examples" || docs.iter().any(|l| opens_example(l));
-        if !exemplary {
+        // The binaries are the examples of the library they share.
+        let has_example =
+            member.has_example() || member.name == "bp-examples" || docs.iter().any(|l| starts_example(l));
+        if !has_example {
             findings.push(Finding::failure(format!(
-                "{}: neither an example in the opening docs nor a file in examples/",
+                "{}: no example in the crate documentation and no file in examples/",
                 member.name
             )));
         }
@@ -36,8 +38,8 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Whether a line of docs opens a block that rustdoc compiles.
-fn opens_example(line: &str) -> bool {
+/// Whether a line of documentation starts a code block that rustdoc compiles.
+fn starts_example(line: &str) -> bool {
     line.strip_prefix("```").is_some_and(|info| {
         info.split(',')
             .all(|word| matches!(word.trim(), "" | "rust" | "no_run" | "compile_fail" | "should_panic"))

@@ -1,4 +1,6 @@
-//! Each library alone: in the workspace's build, another member's features hide what a crate forgot to ask for.
+//! Check: each library builds on its own, with and without features.
+//!
+//! In a workspace build, feature unification can hide a feature that a crate forgot to enable.
 
 use anyhow::Result;
 
@@ -7,12 +9,12 @@ use crate::{command, report};
 
 const KUBERNETES: &str = "1.34";
 
-/// Without features, and with all of them.
+/// Builds without features, and with all of them.
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     build(workspace, |features| vec![Vec::new(), features.to_vec()])
 }
 
-/// With each feature alone too.
+/// Builds with each feature separately.
 pub(super) fn check_each(workspace: &Workspace) -> Result<Vec<Finding>> {
     build(workspace, |features| features.iter().map(|feature| vec![*feature]).collect())
 }
@@ -37,7 +39,7 @@ fn build<'w>(
                 "--package",
                 &member.name,
             ]);
-            // The binary picks the version of the Kubernetes API, never a library: alone it needs to be told.
+            // Only binaries select the Kubernetes API version: a library built on its own needs this variable.
             cargo.env("K8S_OPENAPI_ENABLED_VERSION", KUBERNETES);
             cargo.args((!features.is_empty()).then(|| format!("--features={}", features.join(","))));
             let (built, took) = crate::clock::timed(|| command::output(&mut cargo));

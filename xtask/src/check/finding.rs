@@ -1,8 +1,8 @@
-//! What checks find.
+//! Findings of the checks: a message and its severity.
 
 use std::fmt;
 
-/// What a check found.
+/// One finding of a check.
 pub(super) struct Finding {
     pub(super) severity: Severity,
     pub(super) message: String,

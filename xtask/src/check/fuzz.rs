@@ -1,4 +1,4 @@
-//! The fuzz targets: a workspace of their own, which no other build sees.
+//! Check: the fuzz targets compile. They are a separate workspace that no other build includes.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ pub(super) fn check(_: &Workspace) -> Result<Vec<Finding>> {
     let mut cargo = command::cargo();
     cargo.args(["check", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
     cargo.env("CARGO_TARGET_DIR", command::root().join("target/fuzz")).env("RUSTFLAGS", "--cfg fuzzing");
-    // Nothing is linked: libFuzzer itself, which wants a C++ compiler, need not be built.
+    // `check` does not link, so libFuzzer, which requires a C++ compiler, is not built.
     cargo.env("CUSTOM_LIBFUZZER_PATH", "./libfuzzer.a");
     Ok(command::output(&mut cargo)
         .err()

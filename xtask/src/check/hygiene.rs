@@ -1,4 +1,4 @@
-//! What a repository should not hold.
+//! Check: text that must not be committed, such as machine paths and conflict markers.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{finding::Finding, workspace::Workspace};
 
-/// A text that must not occur, in which files, and why. Written in pieces, so that this file passes its own check.
+/// A banned text, its files, and the reason. The texts are split, so that this file passes its own check.
 struct Banned {
     text: &'static str,
     only: Option<&'static str>,
@@ -14,15 +14,15 @@ struct Banned {
 }
 
 const BANNED: &[Banned] = &[
-    Banned { text: concat!("/wo", "rk/"), only: None, why: "a path of one machine" },
-    Banned { text: concat!("/ro", "ot/"), only: None, why: "a path of one machine" },
-    Banned { text: concat!("/ho", "me/"), only: None, why: "a path of one machine" },
-    Banned { text: concat!("/Us", "ers/"), only: None, why: "a path of one machine" },
-    Banned { text: concat!("<<<<", "<<< "), only: None, why: "a merge that was not finished" },
-    Banned { text: concat!("to", "do!("), only: Some("rs"), why: "code that was not finished" },
-    Banned { text: concat!("unimpl", "emented!("), only: Some("rs"), why: "code that was not finished" },
-    Banned { text: concat!("//! place", "holder"), only: Some("rs"), why: "code that was not finished" },
-    Banned { text: concat!("FIX", "ME"), only: None, why: "a note for an issue, not for the code" },
+    Banned { text: concat!("/wo", "rk/"), only: None, why: "a machine-specific path" },
+    Banned { text: concat!("/ro", "ot/"), only: None, why: "a machine-specific path" },
+    Banned { text: concat!("/ho", "me/"), only: None, why: "a machine-specific path" },
+    Banned { text: concat!("/Us", "ers/"), only: None, why: "a machine-specific path" },
+    Banned { text: concat!("<<<<", "<<< "), only: None, why: "an unresolved merge conflict" },
+    Banned { text: concat!("to", "do!("), only: Some("rs"), why: "unfinished code" },
+    Banned { text: concat!("unimpl", "emented!("), only: Some("rs"), why: "unfinished code" },
+    Banned { text: concat!("//! place", "holder"), only: Some("rs"), why: "unfinished code" },
+    Banned { text: concat!("FIX", "ME"), only: None, why: "belongs in an issue, not in the code" },
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offence_is_named_with_its_line_and_only_where_it_applies() {
+    fn reports_banned_text_with_its_line_in_matching_files_only() {
         let text = concat!("fine\nto", "do!()\n");
         let found = offences(Path::new("src/a.rs"), text);
         assert_eq!(found.len(), 1);

@@ -1,10 +1,10 @@
-//! Files that have outgrown their concept.
+//! Check: length of source files.
 
 use anyhow::Result;
 
 use super::{finding::Finding, workspace::Workspace};
 
-const GLANCE: usize = 500;
+const WARNING: usize = 500;
 const LIMIT: usize = 700;
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
@@ -18,14 +18,14 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
             findings.push(Finding::failure(format!(
                 "{file} has {lines} lines (limit {LIMIT}): split it by concept"
             )));
-        } else if lines > GLANCE {
-            findings.push(Finding::warning(format!("{file} has {lines} lines (more than {GLANCE})")));
+        } else if lines > WARNING {
+            findings.push(Finding::warning(format!("{file} has {lines} lines (more than {WARNING})")));
         }
     }
     Ok(findings)
 }
 
-/// The lines before the tests that stand at the end of the file.
+/// The number of lines before the test module at the end of the file.
 fn code_lines(text: &str) -> usize {
     text.lines().take_while(|line| *line != "#[cfg(test)]").count()
 }

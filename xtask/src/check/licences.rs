@@ -1,6 +1,6 @@
-//! What deny.toml says of licences, banned crates and sources, held with nothing but cargo.
+//! Check: licences, banned crates and sources of deny.toml, with cargo alone.
 //!
-//! Advisories need a database: `cargo deny check advisories` has it.
+//! Advisories require a database: use `cargo deny check advisories`.
 
 use std::{collections::BTreeSet, fs};
 
@@ -46,12 +46,15 @@ struct Sources {
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let policy = fs::read_to_string(workspace.path("deny.toml")).context("cannot read deny.toml")?;
-    let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
+    let policy: Policy = toml::from_str(&policy).context("cannot parse deny.toml")?;
     let allowed: Vec<Licensee> = policy
         .licenses
         .allow
         .iter()
-        .map(|licence| Licensee::parse(licence).with_context(|| format!("deny.toml allows {licence:?}")))
+        .map(|licence| {
+            Licensee::parse(licence)
+                .with_context(|| format!("deny.toml allows {licence:?}, which is not a valid licence"))
+        })
         .collect::<Result<_>>()?;
 
     let mut findings = Vec::new();
@@ -62,7 +65,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let built = built()?;
     for ban in policy.bans.deny.iter().filter(|ban| built.contains(&ban.name)) {
         findings.push(Finding::failure(format!(
-            "{} is banned ({}); `cargo tree --workspace --all-features --target=all -i {0}` shows who brings it",
+            "{} is banned ({}); run `cargo tree --workspace --all-features --target=all -i {0}` for the path",
             ban.name, ban.reason
         )));
     }
@@ -70,20 +73,22 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
 }
 
 fn licence(package: &Package, allowed: &[Licensee]) -> Option<Finding> {
-    let named = format!("{} {}", package.name, package.version);
+    let shown = format!("{} {}", package.name, package.version);
     let Some(expression) = &package.license else {
-        return Some(Finding::failure(format!("{named} names no licence")));
+        return Some(Finding::failure(format!("{shown} has no licence")));
     };
     match Expression::parse_mode(expression, ParseMode::LAX) {
         Ok(parsed) => {
             let met = parsed.evaluate(|asked| allowed.iter().any(|licence| licence.satisfies(asked)));
             (!met).then(|| {
-                Finding::failure(format!("{named} is under {expression:?}, which deny.toml does not allow"))
+                Finding::failure(format!(
+                    "{shown} has licence {expression:?}, which deny.toml does not allow"
+                ))
             })
         }
-        Err(_) => {
-            Some(Finding::failure(format!("{named} names {expression:?}, which is no SPDX expression")))
-        }
+        Err(_) => Some(Finding::failure(format!(
+            "{shown} has licence {expression:?}, which is not a valid SPDX expression"
+        ))),
     }
 }
 
@@ -96,7 +101,7 @@ fn source(package: &Package, sources: &Sources) -> Option<Finding> {
     })
 }
 
-/// Every crate that some build of the workspace contains: Cargo.lock also lists what no feature turns on.
+/// Every crate that any build of the workspace contains. Cargo.lock also lists crates that no feature enables.
 fn built() -> Result<BTreeSet<String>> {
     let tree = command::output(command::cargo().args([
         "tree",

@@ -1,4 +1,4 @@
-//! Relative links in Markdown.
+//! Check: relative links in Markdown.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
             let place = normal(&file.parent().unwrap_or(Path::new("")).join(target));
             if !workspace.path(&place).exists() {
                 findings
-                    .push(Finding::failure(format!("{}:{number}: {target} is not there", file.display())));
+                    .push(Finding::failure(format!("{}:{number}: {target} does not exist", file.display())));
             }
         }
     }
@@ -35,13 +35,13 @@ fn links(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// The file that a link names, unless it leads out of the repository or only within its own page.
+/// The file that a link points to, unless it is a URL or an anchor on the same page.
 fn relative(target: &str) -> Option<&str> {
     let file = target.split('#').next().unwrap_or_default();
     (!file.is_empty() && !file.contains("://") && !file.starts_with("mailto:")).then_some(file)
 }
 
-/// The path without `.` and `..`.
+/// The path with `.` and `..` resolved.
 fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_in_prose_are_found_and_code_is_not_prose() {
+    fn finds_links_in_prose_and_not_in_code() {
         let text = "see [a](docs/a.md#top) and [b](../b.md \"title\")\n`[no](code.md)`\n```\n[no](fence.md)\n```\n[c](c.md)";
         assert_eq!(links(text), [(1, "docs/a.md#top"), (1, "../b.md"), (6, "c.md")]);
     }
 
     #[test]
-    fn only_files_of_the_repository_are_relative() {
+    fn ignores_urls_and_anchors() {
         assert_eq!(relative("docs/a.md#top"), Some("docs/a.md"));
         assert_eq!(relative("#top"), None);
         assert_eq!(relative("https://example.com/a.md"), None);

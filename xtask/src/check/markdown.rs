@@ -1,4 +1,4 @@
-//! What the checks of Markdown share.
+//! Markdown parsing shared by the checks.
 
 /// The lines outside code blocks, with their numbers.
 pub(super) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {

@@ -1,9 +1,9 @@
-//! The rules that no compiler knows.
+//! `check`: repository rules that the compiler does not check.
 //!
-//! A check is a function from the workspace to its findings; each has a file of its own and one line in [`CHECKS`].
+//! A check is a function from the workspace to its findings; each is in its own file and listed in [`CHECKS`].
 
 mod absent;
-mod circles;
+mod cycles;
 mod direction;
 mod documented;
 mod features;
@@ -29,11 +29,11 @@ use self::{
 };
 use crate::report;
 
-/// A check: its name, what it proves, and how.
+/// A check: its name, what it verifies, and its function.
 struct Check {
     name: &'static str,
     proves: &'static str,
-    /// Takes longer than a glance: only run when asked for by name, or with `--all`.
+    /// Run only if selected by name, or with `--all`.
     slow: bool,
     run: fn(&Workspace) -> Result<Vec<Finding>>,
 }
@@ -41,15 +41,15 @@ struct Check {
 const CHECKS: &[Check] = &[
     Check {
         name: "direction",
-        proves: "the crates depend on each other only as the design says",
+        proves: "crates depend on each other only in the allowed direction",
         slow: false,
         run: direction::check,
     },
     Check {
-        name: "circles",
+        name: "cycles",
         proves: "the files of a crate import each other in one direction",
         slow: false,
-        run: circles::check,
+        run: cycles::check,
     },
     Check {
         name: "absent",
@@ -65,37 +65,27 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "documented",
-        proves: "every library opens with its docs and shows an example that compiles",
+        proves: "every library has crate documentation and an example that compiles",
         slow: false,
         run: documented::check,
     },
-    Check {
-        name: "length",
-        proves: "no source file has outgrown its concept",
-        slow: false,
-        run: length::check,
-    },
+    Check { name: "length", proves: "no source file is too long", slow: false, run: length::check },
     Check {
         name: "links",
-        proves: "relative links in Markdown lead somewhere",
+        proves: "relative links in Markdown point to existing files",
         slow: false,
         run: links::check,
     },
-    Check {
-        name: "paths",
-        proves: "paths that Markdown names in backticks exist",
-        slow: false,
-        run: paths::check,
-    },
+    Check { name: "paths", proves: "paths in backticks in Markdown exist", slow: false, run: paths::check },
     Check {
         name: "hygiene",
-        proves: "the repository holds no machine paths, conflict markers or unfinished code",
+        proves: "the repository contains no machine paths, conflict markers or unfinished code",
         slow: false,
         run: hygiene::check,
     },
     Check {
         name: "scenarios",
-        proves: "the tests that the pages of scenarios name are there",
+        proves: "tests listed in docs/*-scenarios.md exist",
         slow: false,
         run: scenarios::check,
     },
@@ -108,13 +98,13 @@ const CHECKS: &[Check] = &[
     Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
     Check {
         name: "features",
-        proves: "every library builds alone, without features and with all of them",
+        proves: "every library builds on its own, without features and with all of them",
         slow: true,
         run: features::check,
     },
     Check {
         name: "each-feature",
-        proves: "every library builds alone with each of its features",
+        proves: "every library builds on its own with each of its features",
         slow: true,
         run: features::check_each,
     },
@@ -122,14 +112,14 @@ const CHECKS: &[Check] = &[
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only these checks (all the quick ones when none is named)
+    /// Checks to run [default: all except the slow ones]
     names: Vec<String>,
-    /// The slow checks too
+    /// Also run the slow checks
     #[arg(long, conflicts_with = "names")]
     all: bool,
 }
 
-/// Runs the checks; whether none of them failed.
+/// Runs the checks; returns whether all passed.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let chosen = choose(arguments)?;
     let workspace = Workspace::load()?;
@@ -160,7 +150,7 @@ fn choose(arguments: &Arguments) -> Result<Vec<&'static Check>> {
         Some(check) => Ok(check),
         None => {
             let known: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
-            bail!("there is no check {name:?}; there are: {}", known.join(", "))
+            bail!("unknown check {name:?}; available checks: {}", known.join(", "))
         }
     };
     arguments.names.iter().map(find).collect()

@@ -1,10 +1,10 @@
-//! Paths of this repository that Markdown names in backticks.
+//! Check: paths of this repository in backticks in Markdown.
 
 use anyhow::Result;
 
 use super::{finding::Finding, markdown::prose, workspace::Workspace};
 
-/// Where paths of the repository begin. Others are examples of a user's own files.
+/// Prefixes of repository paths. Other paths are examples of a user's files.
 const ROOTS: &[&str] =
     &["crates/", "docs/", "examples/", "xtask/", "fuzz/", "benchmarks/", ".ci/", ".cargo/"];
 
@@ -12,7 +12,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for file in workspace.files("md") {
         let text = workspace.text(file)?.unwrap_or_default();
-        for (number, path) in named(&text) {
+        for (number, path) in paths(&text) {
             if !workspace.path(path).exists() {
                 findings
                     .push(Finding::failure(format!("{}:{number}: {path} does not exist", file.display())));
@@ -23,8 +23,8 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
 }
 
 /// The paths between backticks, outside code blocks, with their line numbers.
-fn named(text: &str) -> Vec<(usize, &str)> {
-    // Odd pieces between backticks are code. A pattern or a command is not one path.
+fn paths(text: &str) -> Vec<(usize, &str)> {
+    // Odd pieces between backticks are code. Patterns and commands are not paths.
     let is_path = |code: &&str| {
         ROOTS.iter().any(|root| code.starts_with(root)) && !code.contains([' ', '*', '<', '{', '$'])
     };
@@ -40,8 +40,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_the_repository_are_found_and_nothing_else() {
+    fn finds_only_paths_of_the_repository() {
         let page = "see `crates/a/src/b.rs`, `bp.toml`, `docs/*.md` and `cargo run`\n```\n`docs/no.md`\n```\n`docs/a.md`";
-        assert_eq!(named(page), [(1, "crates/a/src/b.rs"), (5, "docs/a.md")]);
+        assert_eq!(paths(page), [(1, "crates/a/src/b.rs"), (5, "docs/a.md")]);
     }
 }

@@ -1,4 +1,4 @@
-//! The tests that the pages of scenarios name.
+//! Check: tests listed in docs/*-scenarios.md exist.
 
 use std::{collections::HashSet, path::Path};
 
@@ -16,10 +16,12 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let pages = workspace.files("md").filter(|file| is_page(file));
     for page in pages {
         let text = workspace.text(page)?.unwrap_or_default();
-        for (number, name) in named(&text) {
+        for (number, name) in listed(&text) {
             if !functions.contains(name) {
-                findings
-                    .push(Finding::failure(format!("{}:{number}: there is no test {name}", page.display())));
+                findings.push(Finding::failure(format!(
+                    "{}:{number}: test {name} does not exist",
+                    page.display()
+                )));
             }
         }
     }
@@ -36,7 +38,7 @@ fn defined(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The names in the last column of tables whose last column is `test`, with their line numbers.
-fn named(text: &str) -> Vec<(usize, &str)> {
+fn listed(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut of_tests = false;
     let mut above = "";
@@ -63,9 +65,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_the_last_column_only() {
+    fn finds_test_names_in_the_last_column_only() {
         let page = "| what | test |\n|---|---|\n| `not_this` | `a_test`, `b_2`; the same; `file.rs` |\n\n| a | b |\n|---|---|\n| x | `no_test` |\n";
-        assert_eq!(named(page), [(3, "a_test"), (3, "b_2")]);
+        assert_eq!(listed(page), [(3, "a_test"), (3, "b_2")]);
         assert!(defined("async fn a_test() {}\nfn b<T>() {}").eq(["a_test", "b"]));
     }
 }

@@ -1,4 +1,4 @@
-//! The workspace as cargo and git see it.
+//! Packages and files of the workspace, from cargo and git.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use crate::command;
 
-/// What the checks look at.
+/// Packages and files that the checks read.
 pub(super) struct Workspace {
     root: PathBuf,
     metadata: Metadata,
-    /// Every file that git tracks or would track, relative to the root.
+    /// Tracked and untracked, not ignored files, relative to the root.
     files: Vec<PathBuf>,
 }
 
@@ -25,7 +25,7 @@ struct Metadata {
     workspace_members: Vec<String>,
 }
 
-/// A package of the graph, of ours or of others.
+/// A package of the dependency graph.
 #[derive(Deserialize)]
 pub(super) struct Package {
     id: String,
@@ -38,11 +38,11 @@ pub(super) struct Package {
     targets: Vec<Target>,
 }
 
-/// An edge as the manifest declares it.
+/// A dependency declared in a manifest.
 #[derive(Deserialize)]
 pub(super) struct Dependency {
     pub(super) name: String,
-    /// `None` for a normal one, else `dev` or `build`.
+    /// `None` for a normal dependency, otherwise `dev` or `build`.
     pub(super) kind: Option<String>,
 }
 
@@ -56,7 +56,8 @@ impl Workspace {
     pub(super) fn load() -> Result<Self> {
         let metadata =
             command::output(command::cargo().args(["metadata", "--format-version=1", "--locked"]))?;
-        let metadata = serde_json::from_str(&metadata).context("cargo metadata changed its form")?;
+        let metadata =
+            serde_json::from_str(&metadata).context("cannot parse the output of cargo metadata")?;
         let root = command::root();
         let listed = command::output(Command::new("git").current_dir(&root).args([
             "ls-files",
@@ -69,7 +70,7 @@ impl Workspace {
         Ok(Workspace { root, metadata, files })
     }
 
-    /// Our own packages.
+    /// Packages of the workspace.
     pub(super) fn members(&self) -> impl Iterator<Item = &Package> {
         let is_member = |package: &&Package| self.metadata.workspace_members.contains(&package.id);
         self.metadata.packages.iter().filter(is_member)
@@ -91,12 +92,12 @@ impl Workspace {
         self.files.iter().map(PathBuf::as_path)
     }
 
-    /// The place of a file of the repository.
+    /// The absolute path of a file of the repository.
     pub(super) fn path(&self, file: impl AsRef<Path>) -> PathBuf {
         self.root.join(file)
     }
 
-    /// The text of a file; `None` when it is not text.
+    /// The text of a file; `None` if it is not valid UTF-8.
     pub(super) fn text(&self, file: &Path) -> Result<Option<String>> {
         let bytes = fs::read(self.path(file)).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(String::from_utf8(bytes).ok())
@@ -104,13 +105,13 @@ impl Workspace {
 }
 
 impl Package {
-    /// The source file of its library, if it has one.
+    /// The source file of the package's library, if any.
     pub(super) fn library(&self) -> Option<&Path> {
         let is_library = |target: &&Target| target.kind.iter().any(|kind| kind == "lib");
         self.targets.iter().find(is_library).map(|target| target.src_path.as_path())
     }
 
-    /// Whether it has an example of its own.
+    /// Whether the package has an example target.
     pub(super) fn has_example(&self) -> bool {
         self.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "example"))
     }

@@ -1,16 +1,16 @@
-//! What stages hand each other, before judges that others wrote: a JSON Schema validator and in-toto's own library.
+//! Validation of our documents with other tools: a JSON Schema validator and in-toto's own library.
 
 use anyhow::Result;
 
 use super::{
-    stage::Stage,
+    test_run::TestRun,
     tools::{CHECK_JSONSCHEMA, IN_TOTO},
 };
 
-pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    stage.environment = vec![
-        ("BP_E2E_CHECK_JSONSCHEMA", stage.tools.command(CHECK_JSONSCHEMA)?.get_program().into()),
-        ("BP_E2E_IN_TOTO", stage.tools.command(IN_TOTO)?.get_program().into()),
+pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
+    test_run.environment = vec![
+        ("BP_E2E_CHECK_JSONSCHEMA", test_run.tools.command(CHECK_JSONSCHEMA)?.get_program().into()),
+        ("BP_E2E_IN_TOTO", test_run.tools.command(IN_TOTO)?.get_program().into()),
     ];
-    stage.scenarios("documents", "their own tools")
+    test_run.scenarios("documents", "validators")
 }

@@ -1,4 +1,4 @@
-//! Single requests to servers on loopback: whether they are up, and what they answer to the letter.
+//! A minimal HTTP/1.0 client for servers on loopback: readiness checks and unmodified responses.
 
 use std::{
     io::{Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// A request to be made.
+/// An HTTP request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
@@ -17,15 +17,15 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// An answer.
-pub(crate) struct Answer {
+/// An HTTP response.
+pub(crate) struct Response {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    /// The header's value; names are compared without regard to case.
+impl Response {
+    /// The value of a header, by its case-insensitive name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -43,9 +43,9 @@ impl Answer {
     }
 }
 
-/// Makes one request, up to three times when the connection breaks before an answer: a server that does not read a
-/// body may reset it.
-pub(crate) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
+/// Sends a request, up to three times if the connection breaks before a response: a server that does not read the body
+/// may reset it.
+pub(crate) fn send(address: &str, request: &Request<'_>) -> Result<Response> {
     let broken = |error: &anyhow::Error| error.downcast_ref::<std::io::Error>().is_some();
     for _ in 0..2 {
         match send_once(address, request) {
@@ -56,9 +56,9 @@ pub(crate) fn send(address: &str, request: &Request<'_>) -> Result<Answer> {
     send_once(address, request)
 }
 
-/// HTTP/1.0, so that the answer ends with the connection and needs no decoding.
-fn send_once(address: &str, request: &Request<'_>) -> Result<Answer> {
-    let mut socket = TcpStream::connect(address).with_context(|| format!("nobody listens at {address}"))?;
+/// Sends a request with HTTP/1.0, so that the response ends with the connection and is not chunked.
+fn send_once(address: &str, request: &Request<'_>) -> Result<Response> {
+    let mut socket = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
     socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut head = format!("{} {} HTTP/1.0\r\nHost: {address}\r\n", request.method, request.path);
     for (name, value) in request.headers {
@@ -72,29 +72,31 @@ fn send_once(address: &str, request: &Request<'_>) -> Result<Answer> {
     socket.write_all(request.body)?;
     let mut bytes = Vec::new();
     let read = socket.read_to_end(&mut bytes);
-    // A server that answers before it has read the body may reset the connection after its answer.
+    // A server that responds before it has read the body may reset the connection after its response.
     if let (Err(error), true) = (read, bytes.is_empty()) {
         return Err(error)
-            .with_context(|| format!("{address} answers nothing to {} {}", request.method, request.path));
+            .with_context(|| format!("no response from {address} to {} {}", request.method, request.path));
     }
-    parse(&bytes).with_context(|| format!("{address} answers no HTTP to {} {}", request.method, request.path))
+    parse(&bytes).with_context(|| {
+        format!("invalid HTTP response from {address} to {} {}", request.method, request.path)
+    })
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+fn parse(bytes: &[u8]) -> Option<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let header = |line: &str| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned()));
-    Some(Answer { status, headers: lines.filter_map(header).collect(), body: bytes[end + 4..].to_vec() })
+    Some(Response { status, headers: lines.filter_map(header).collect(), body: bytes[end + 4..].to_vec() })
 }
 
-/// `GET path`.
-pub(crate) fn get(address: &str, path: &str) -> Result<Answer> {
+/// Sends `GET path`.
+pub(crate) fn get(address: &str, path: &str) -> Result<Response> {
     send(address, &Request { method: "GET", path, headers: &[], body: &[] })
 }
 
-/// Whether a server answers HTTP there without an error of its own.
-pub(crate) fn answers(address: &str, path: &str) -> bool {
-    get(address, path).is_ok_and(|answer| answer.status < 500)
+/// Whether a server responds at this address without a 5xx status.
+pub(crate) fn responds(address: &str, path: &str) -> bool {
+    get(address, path).is_ok_and(|response| response.status < 500)
 }

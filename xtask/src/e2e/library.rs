@@ -1,7 +1,7 @@
-//! Scenarios through our libraries and binaries: tests that are ignored elsewhere, because they need servers.
+//! Scenarios with our libraries and binaries: ignored tests that require servers.
 //!
-//! A test in `tests/real_servers.rs` of any package, marked `#[ignore]` and inside a module with the name of a part, is
-//! run by that part. It finds the servers in its environment: see each part for the variables.
+//! A part runs the `#[ignore]` tests in `tests/real_servers.rs` of any package that are inside a module with the name
+//! of the part. Environment variables contain the addresses of the servers: see each part for their names.
 
 use std::{
     ffi::OsString,
@@ -16,32 +16,32 @@ use serde_json::Value;
 use super::table::Table;
 use crate::command;
 
-/// The programs of all `tests/real_servers.rs`.
+/// The test executables of all `tests/real_servers.rs`.
 pub(super) struct Library(Vec<Program>);
 
 struct Program {
     file: PathBuf,
-    /// The package's directory: where cargo would run it.
+    /// The directory of the package, where cargo would run the test.
     directory: PathBuf,
 }
 
-/// What a scenario is told of the servers.
+/// Environment variables of a scenario.
 pub(super) type Environment = Vec<(&'static str, OsString)>;
 
 impl Library {
-    /// Builds them.
+    /// Builds the test executables.
     pub(super) fn build() -> Result<Self> {
         let mut cargo = command::cargo();
-        // The whole workspace, so that the features, and with them the build, are those of `cargo test --workspace`.
+        // The whole workspace, so that features and build artefacts are those of `cargo test --workspace`.
         cargo.args(["test", "--locked", "--workspace", "--test", "real_servers", "--no-run"]);
         cargo.args(["--quiet", "--message-format=json-render-diagnostics"]);
         let ended = command::ended_within(Duration::from_secs(3600), &mut cargo)?;
-        ensure!(ended.status.success(), "tests/real_servers.rs do not build:\n{}", ended.stderr.trim());
+        ensure!(ended.status.success(), "tests/real_servers.rs does not build:\n{}", ended.stderr.trim());
         let messages = ended.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(Library(messages.filter_map(|message| program(&message)).collect()))
     }
 
-    /// Runs every scenario of a part, each a line in the table.
+    /// Runs every scenario of a part and adds the results to the table.
     pub(super) fn run_all(
         &self,
         part: &str,
@@ -58,35 +58,35 @@ impl Library {
                 table.scenario(server, &title, || program.run(name, environment));
             }
         }
-        ensure!(found > 0, "no tests/real_servers.rs has an ignored test in a module {part}");
+        ensure!(found > 0, "no ignored test in a module {part} of any tests/real_servers.rs");
         Ok(())
     }
 
-    /// Runs the one scenario of this whole name.
+    /// Runs one scenario by its full name.
     pub(super) fn run(&self, name: &str, environment: &Environment) -> Result<()> {
         for program in &self.0 {
             if program.names()?.iter().any(|found| found == name) {
                 return program.run(name, environment).map(drop);
             }
         }
-        bail!("no tests/real_servers.rs has an ignored test {name}")
+        bail!("no ignored test {name} in any tests/real_servers.rs")
     }
 }
 
 impl Program {
-    /// Its ignored tests.
+    /// The names of the ignored tests.
     fn names(&self) -> Result<Vec<String>> {
-        let said = command::output(self.command().args(["--ignored", "--list", "--format=terse"]))?;
-        Ok(said.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+        let output = command::output(self.command().args(["--ignored", "--list", "--format=terse"]))?;
+        Ok(output.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
     }
 
     fn run(&self, name: &str, environment: &Environment) -> Result<String> {
         let mut test = self.command();
-        // The panic says what failed; a backtrace would push it out of the report.
+        // The panic message is sufficient; a backtrace would push it out of the report.
         test.env("RUST_BACKTRACE", "0");
         test.args(["--ignored", "--exact", name]).envs(environment.iter().map(|(name, value)| (name, value)));
-        let said = command::output_within(Duration::from_secs(600), &mut test)?;
-        ensure!(said.contains("1 passed"), "{name} was not run:\n{said}");
+        let output = command::output_within(Duration::from_secs(600), &mut test)?;
+        ensure!(output.contains("1 passed"), "{name} was not run:\n{output}");
         Ok(String::new())
     }
 
@@ -97,7 +97,7 @@ impl Program {
     }
 }
 
-/// The program that a message of cargo tells of.
+/// The test executable in a message of cargo.
 fn program(message: &Value) -> Option<Program> {
     let file = message["executable"].as_str().filter(|_| message["target"]["name"] == "real_servers")?;
     let directory = Path::new(message["manifest_path"].as_str()?).parent()?;

@@ -1,7 +1,7 @@
-//! The line on real servers, and real clients on the sandbox.
+//! `e2e`: end-to-end tests against real servers, and with real clients against the sandbox.
 //!
-//! A *part* starts its servers, runs its scenarios and ends the servers. Programs are found or installed by
-//! [`tools`], kept by [`server`], and what was proven where is told by [`table`].
+//! A *part* starts its servers, runs its scenarios and stops the servers. [`tools`] finds or installs programs,
+//! [`server`] manages processes, and [`table`] reports the results per server.
 
 mod aws;
 mod documents;
@@ -11,8 +11,8 @@ mod library;
 mod registries;
 mod sandbox;
 pub(crate) mod server;
-mod stage;
 mod table;
+mod test_run;
 pub(crate) mod tools;
 
 use std::fs;
@@ -21,28 +21,28 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use self::{
-    stage::Stage,
-    tools::{Cache, Lacking, Tool},
+    test_run::TestRun,
+    tools::{Cache, MissingPrograms, Tool},
 };
 use crate::{clock, report};
 
-/// Where the servers of a scenario come from.
+/// A part of the end-to-end tests, by its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// aws-cli against moto and against the sandbox
     Aws,
-    /// Registries of others, and the same requests to them and to the sandbox
+    /// Other registries, with the same requests to them and to the sandbox
     Registries,
-    /// A real control plane, with kwok for a node
+    /// A real Kubernetes control plane, with kwok for nodes
     Kubernetes,
     /// Real clients against the sandbox
     Sandbox,
-    /// Documents before a JSON Schema validator and in-toto's own library
+    /// Documents checked by a JSON Schema validator and in-toto's own library
     Documents,
 }
 
 impl Part {
-    /// Every program that it needs.
+    /// The programs that the part requires.
     fn tools(self) -> Vec<Tool> {
         use tools::*;
         let clients = sandbox::TOOLS.to_vec();
@@ -66,14 +66,14 @@ impl Part {
         }
     }
 
-    fn run(self, stage: &mut Stage) -> Result<()> {
-        stage.tools.require(&self.tools())?;
+    fn run(self, test_run: &mut TestRun) -> Result<()> {
+        test_run.tools.require(&self.tools())?;
         match self {
-            Part::Aws => aws::run(stage),
-            Part::Registries => registries::run(stage),
-            Part::Kubernetes => kubernetes::run(stage),
-            Part::Sandbox => sandbox::run(stage),
-            Part::Documents => documents::run(stage),
+            Part::Aws => aws::run(test_run),
+            Part::Registries => registries::run(test_run),
+            Part::Kubernetes => kubernetes::run(test_run),
+            Part::Sandbox => sandbox::run(test_run),
+            Part::Documents => documents::run(test_run),
         }
     }
 
@@ -84,67 +84,67 @@ impl Part {
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Run only this part (may be given several times)
+    /// Run only this part (repeatable)
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Run only the scenarios whose name contains this
+    /// Run only scenarios whose name contains TEXT
     #[arg(long, value_name = "TEXT")]
     scenario: Option<String>,
-    /// Leave the servers up and print how to reach them; Ctrl-C ends them
+    /// Keep the servers of a part running until Ctrl-C and print how to reach them
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
     cache: Cache,
 }
 
-/// Runs the parts; whether each could run and every scenario passed.
+/// Runs the parts; returns whether every part ran and every scenario passed.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    server::end_all_on_signal()?;
-    let mut stage = Stage::new(&arguments.cache, arguments.scenario.clone())?;
+    server::stop_all_on_signal()?;
+    let mut test_run = TestRun::new(&arguments.cache, arguments.scenario.clone())?;
 
     let parts = if arguments.only.is_empty() { Part::value_variants() } else { &arguments.only[..] };
-    let mut lacking = Vec::new();
+    let mut missing = Vec::new();
     for part in parts {
-        let (ended, took) = clock::timed(|| part.run(&mut stage));
+        let (ended, took) = clock::timed(|| part.run(&mut test_run));
         report::line(format_args!("::: part {} took {:.0} s", part.name(), took.as_secs_f64()));
         match ended {
             Ok(()) => {}
-            Err(error) if error.downcast_ref::<Lacking>().is_some() => {
-                report::line(format_args!("part {} did not run: {error}", part.name()));
-                lacking.push(part.name());
+            Err(error) if error.downcast_ref::<MissingPrograms>().is_some() => {
+                report::line(format_args!("part {} was not run, programs are missing: {error}", part.name()));
+                missing.push(part.name());
             }
-            // Servers that do not start are a failure of this part; the others still run.
-            Err(error) => stage.table.failed(&part.name(), "the part itself", &error),
+            // A server that does not start fails this part; the other parts still run.
+            Err(error) => test_run.table.failed(&part.name(), "the part itself", &error),
         }
         if arguments.keep {
-            stay(&stage);
+            keep_running(&test_run);
         }
-        stage.servers.clear();
-        stage.environment.clear();
+        test_run.servers.clear();
+        test_run.environment.clear();
     }
     report::line("");
-    stage.table.print();
-    if !lacking.is_empty() {
-        report::line(format_args!("not run, for want of programs: {}", lacking.join(", ")));
+    test_run.table.print();
+    if !missing.is_empty() {
+        report::line(format_args!("not run because of missing programs: {}", missing.join(", ")));
     }
-    let (passed, failed) = stage.table.counts();
-    report::line(format_args!("e2e: {passed} passed, {failed} failed, {} parts not run", lacking.len()));
-    // A failed run leaves its logs; a good one leaves nothing.
+    let (passed, failed) = test_run.table.counts();
+    report::line(format_args!("e2e: {passed} passed, {failed} failed, {} parts not run", missing.len()));
+    // Keep the logs of a failed run only.
     if failed == 0 {
-        let _ = fs::remove_dir_all(&stage.scratch);
+        let _ = fs::remove_dir_all(&test_run.scratch);
     } else {
-        report::line(format_args!("logs: {}", stage.scratch.display()));
+        report::line(format_args!("logs: {}", test_run.scratch.display()));
     }
-    Ok(failed == 0 && lacking.is_empty())
+    Ok(failed == 0 && missing.is_empty())
 }
 
-/// Tells how to reach the servers and waits for Ctrl-C.
-fn stay(stage: &Stage) -> ! {
-    for server in &stage.servers {
-        report::line(format_args!("kept: {server}"));
+/// Prints how to reach the servers and waits for Ctrl-C.
+fn keep_running(test_run: &TestRun) -> ! {
+    for server in &test_run.servers {
+        report::line(format_args!("running: {server}"));
     }
-    for (name, value) in &stage.environment {
+    for (name, value) in &test_run.environment {
         report::line(format_args!("export {name}={}", value.display()));
     }
-    server::stay()
+    server::wait_for_ctrl_c()
 }

@@ -1,4 +1,4 @@
-//! Processes that are started, waited for, and surely ended.
+//! Server processes: started, waited for until ready, and stopped in any case.
 
 use std::{
     collections::BTreeMap,
@@ -18,41 +18,41 @@ use anyhow::{Context, Result, bail};
 
 use crate::{clock, command, report};
 
-/// How long a server may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Start timeout of a server, long enough for a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Every child that runs, by process id: a signal must end those that no stack unwinds to.
+/// All running children by process id: the signal handler kills them, because a signal does not unwind the stack.
 static RUNNING: Mutex<BTreeMap<u32, Child>> = Mutex::new(BTreeMap::new());
 
 fn running() -> MutexGuard<'static, BTreeMap<u32, Child>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends every server when this process is interrupted or told to end.
-pub(crate) fn end_all_on_signal() -> Result<()> {
+/// Kills all servers when this process receives SIGINT or SIGTERM.
+pub(crate) fn stop_all_on_signal() -> Result<()> {
     ctrlc::set_handler(|| {
         for child in running().values_mut() {
             let _ = child.kill();
         }
         std::process::exit(130);
     })
-    .context("cannot handle signals")
+    .context("cannot install the signal handler")
 }
 
-/// Leaves them up until then.
-pub(crate) fn stay() -> ! {
-    report::line("Ctrl-C ends them");
+/// Keeps the servers running until Ctrl-C.
+pub(crate) fn wait_for_ctrl_c() -> ! {
+    report::line("press Ctrl-C to stop");
     loop {
         clock::pause(Duration::from_secs(3600));
     }
 }
 
-/// A port on loopback that is free now, and none that this run has been given before. It lies below the ports that the
-/// kernel gives to connections, so that none of those takes it before its server does.
+/// A free port on loopback that this run has not returned before. It is below the kernel's ephemeral ports, so that no
+/// outgoing connection can use it before its server does.
 pub(crate) fn free_port() -> Result<u16> {
     const RANGE: std::ops::Range<u32> = 16_000..32_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
-    // Another run at the same time begins somewhere else.
+    // Concurrent runs start at different offsets.
     let start = std::process::id().wrapping_mul(97);
     for _ in RANGE {
         let offset = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (RANGE.end - RANGE.start);
@@ -61,20 +61,20 @@ pub(crate) fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
-    bail!("no port of 127.0.0.1 from {} to {} is free", RANGE.start, RANGE.end)
+    bail!("no free port on 127.0.0.1 from {} to {}", RANGE.start, RANGE.end)
 }
 
-/// A server of this run. Dropping it ends the process.
+/// A server process. Dropping it kills the process.
 pub(crate) struct Server {
     name: String,
-    /// How to reach it.
+    /// The address shown in reports.
     address: String,
     id: u32,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts it, with its output in a log, and waits until `ready`.
+    /// Starts a server, with its output in a log file, and waits until it is `ready`.
     pub(crate) fn start(
         name: &str,
         address: &str,
@@ -95,9 +95,8 @@ impl Server {
         let server = Server { name: name.to_owned(), address: address.to_owned(), id, log };
 
         let (up, took) = clock::timed(|| {
-            clock::poll(PATIENCE, || match server.ended() {
-                true => Some(false),
-                false => ready().then_some(true),
+            clock::poll(START_TIMEOUT, || {
+                if server.has_exited() { Some(false) } else { ready().then_some(true) }
             })
         });
         match up {
@@ -105,17 +104,19 @@ impl Server {
                 report::line(format_args!("     {server} is up ({:.1} s)", took.as_secs_f64()));
                 Ok(server)
             }
-            Some(false) => bail!("{name} ended at once:\n{}", server.last_lines()),
-            None => bail!("{name} was not ready within {} s:\n{}", PATIENCE.as_secs(), server.last_lines()),
+            Some(false) => bail!("{name} exited during startup:\n{}", server.last_lines()),
+            None => {
+                bail!("{name} was not ready within {} s:\n{}", START_TIMEOUT.as_secs(), server.last_lines())
+            }
         }
     }
 
-    /// All that it has printed.
+    /// The output of the server so far.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Where that is written.
+    /// The path of the log file.
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
@@ -124,7 +125,7 @@ impl Server {
         command::tail(&self.output(), 20)
     }
 
-    fn ended(&self) -> bool {
+    fn has_exited(&self) -> bool {
         running().get_mut(&self.id).is_none_or(|child| matches!(child.try_wait(), Ok(Some(_)) | Err(_)))
     }
 }

@@ -1,4 +1,4 @@
-//! What was proven where.
+//! Results of the scenarios per server.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -8,7 +8,7 @@ use crate::{clock, report};
 
 pub(super) struct Table {
     rows: Vec<Row>,
-    /// Only scenarios that have this in their name are run.
+    /// Run only scenarios whose name contains this text.
     only: Option<String>,
 }
 
@@ -19,11 +19,11 @@ struct Row {
 }
 
 enum Outcome {
-    /// What was seen.
+    /// With a detail to show.
     Passed(String),
     Failed,
-    /// Where alone it is shown, and why this server cannot.
-    Elsewhere(&'static str, &'static str),
+    /// Not possible on this server: where it is tested instead, and the reason.
+    NotSupported(&'static str, &'static str),
 }
 
 impl Table {
@@ -31,7 +31,7 @@ impl Table {
         Table { rows: Vec::new(), only }
     }
 
-    /// Runs a scenario and notes how it ended.
+    /// Runs a scenario and records its result.
     pub(super) fn scenario(&mut self, server: &str, scenario: &str, body: impl FnOnce() -> Result<String>) {
         if self.only.as_ref().is_some_and(|only| !scenario.contains(only)) {
             return;
@@ -46,39 +46,39 @@ impl Table {
         }
     }
 
-    /// Notes a failure.
+    /// Records a failure.
     pub(super) fn failed(&mut self, server: &str, scenario: &str, error: &Error) {
         report::line(format_args!("FAIL [{server}] {scenario}: {error:#}"));
         self.push(server, scenario, Outcome::Failed);
     }
 
-    /// Notes what this server cannot show.
+    /// Records a scenario that this server does not support.
     pub(super) fn sandbox_only(&mut self, server: &str, scenario: &str, why: &'static str) {
-        self.elsewhere(server, scenario, "sandbox only", why);
+        self.not_supported(server, scenario, "sandbox only", why);
     }
 
-    /// Notes what the sandbox cannot show.
+    /// Records a scenario that the sandbox does not support.
     pub(super) fn real_only(&mut self, server: &str, scenario: &str, why: &'static str) {
-        self.elsewhere(server, scenario, "real server only", why);
+        self.not_supported(server, scenario, "real server only", why);
     }
 
-    fn elsewhere(&mut self, server: &str, scenario: &str, place: &'static str, why: &'static str) {
-        report::line(format_args!("     [{server}] {scenario}: {place}: {why}"));
-        self.push(server, scenario, Outcome::Elsewhere(place, why));
+    fn not_supported(&mut self, server: &str, scenario: &str, tested_on: &'static str, why: &'static str) {
+        report::line(format_args!("     [{server}] {scenario}: {tested_on}: {why}"));
+        self.push(server, scenario, Outcome::NotSupported(tested_on, why));
     }
 
     fn push(&mut self, server: &str, scenario: &str, outcome: Outcome) {
         self.rows.push(Row { scenario: scenario.to_owned(), server: server.to_owned(), outcome });
     }
 
-    /// Scenarios that passed and that failed.
+    /// The number of scenarios that passed and that failed.
     pub(super) fn counts(&self) -> (usize, usize) {
         let count =
             |wanted: fn(&Outcome) -> bool| self.rows.iter().filter(|row| wanted(&row.outcome)).count();
         (count(|o| matches!(o, Outcome::Passed(_))), count(|o| matches!(o, Outcome::Failed)))
     }
 
-    /// The whole table: a scenario a line, with what every server showed.
+    /// Prints one line per scenario, with its result on each server.
     pub(super) fn print(&self) {
         let mut scenarios: Vec<&str> = self.rows.iter().map(|row| row.scenario.as_str()).collect();
         let mut seen = BTreeSet::new();
@@ -98,7 +98,7 @@ impl fmt::Display for Outcome {
             Outcome::Passed(seen) if seen.is_empty() => f.write_str("ok"),
             Outcome::Passed(seen) => write!(f, "ok ({seen})"),
             Outcome::Failed => f.write_str("FAILED"),
-            Outcome::Elsewhere(place, why) => write!(f, "{place} ({why})"),
+            Outcome::NotSupported(tested_on, why) => write!(f, "{tested_on} ({why})"),
         }
     }
 }

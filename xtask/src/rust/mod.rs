@@ -1,4 +1,4 @@
-//! Reads Rust source without a compiler: its tokens for the import graph, its prose for the language checks.
+//! A minimal reader of Rust source: tokens for the import graph, prose for the language checks.
 
 mod prose;
 mod tokens;

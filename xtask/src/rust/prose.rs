@@ -8,9 +8,9 @@ pub(crate) struct Prose {
     pub(crate) kind: Kind,
     /// The text. Consecutive line comments are one text, its lines separated by `\n`.
     pub(crate) text: String,
-    /// The line of its first character, from 1.
+    /// The line number of its first character, starting at 1.
     pub(crate) line: usize,
-    /// Whether it is part of an item below `#[cfg(test)]`. Tests are expected at the end of a file.
+    /// Whether it is part of a `#[cfg(test)]` item. Tests are expected at the end of a file.
     pub(crate) in_tests: bool,
 }
 
@@ -22,11 +22,11 @@ pub(crate) enum Kind {
     Doc,
     /// A string literal, without its quotes.
     Literal,
-    /// The name of a function, its words separated by blanks.
+    /// The name of a function, its words separated by spaces.
     Function,
 }
 
-/// Everything in `source` that a person reads.
+/// The comments, string literals and function names in `source`.
 pub(crate) fn prose(source: &str) -> Vec<Prose> {
     let mut found: Vec<Prose> = Vec::new();
     let tests = source.find("\n#[cfg(test)]\n").unwrap_or(source.len());
@@ -78,7 +78,7 @@ fn line_comment(text: &str) -> (Kind, String) {
     }
 }
 
-/// The content of a literal. Line ends that a backslash joins stay, so that lines can still be counted.
+/// The content of a literal. Escaped line ends are kept, so that line numbers stay right.
 fn unquoted(literal: &str) -> String {
     let start = literal.find('"').map_or(0, |at| at + 1);
     let end = literal.rfind('"').unwrap_or(literal.len());

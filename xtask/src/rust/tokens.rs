@@ -1,8 +1,8 @@
-//! Rust source as tokens, as far as imports need it.
+//! A minimal Rust tokeniser, sufficient to read imports.
 
 use super::{block_comment, string};
 
-/// A token. Comments, strings and characters are left out.
+/// A token. Comments, string and character literals are omitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
     /// An identifier, a keyword or a number.
@@ -13,7 +13,7 @@ pub(crate) enum Token<'a> {
     Sign(char),
 }
 
-/// The tokens of a source file, without the items that are built for tests only.
+/// The tokens of a source file, without `#[cfg(test)]` items.
 pub(crate) fn outside_tests(text: &str) -> Vec<Token<'_>> {
     without_tests(&all(text))
 }
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_literals_are_no_names() {
+    fn ignores_comments_and_literals() {
         let text = r####"a /* b /* c */ d */ // e
             "f \" g" r#"h " i"# b"j" br"k\" c"l" 'm' '\'' '"' b'n' fn<'o>(&'o str) r z"####;
         assert_eq!(names(text), ["a", "fn", "o", "o", "str", "r", "z"]);
     }
 
     #[test]
-    fn items_for_tests_are_left_out() {
+    fn ignores_items_for_tests() {
         let text = "#[cfg(test)]\n#[allow(x[0])]\nmod tests { use a::{b}; fn a() {} }\nfn b() { c }
             #[cfg(test)] pub(crate) use d::{e, f}; #[cfg(all(test, unix))] fn g(h: [u8; 2]) { i }
             #[cfg(test)] mod j; #[cfg(unix)] fn k() {}";

@@ -126,7 +126,7 @@ fn cell(text: &str) -> String {
 #[ignore = "a benchmark: cargo xtask bench-eks"]
 async fn how_soon_a_failure_is_told() {
     let mut table =
-        String::from("| failure | who | after the API's first sign | says |\n|---|---|---|---|\n");
+        String::from("| failure | tool | after it appears in the API | reports |\n|---|---|---|---|\n");
     for (beginning, what) in
         [(EXITS, "the program exits"), ("404", "no such image"), ("5ec", "a secret is missing")]
     {
@@ -194,7 +194,7 @@ async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
 #[ignore = "a benchmark: cargo xtask bench-eks"]
 async fn what_a_roll_out_costs_the_api() {
     let mut table = String::from(
-        "| pods | seconds | requests | of them watches | all of them |\n|---|---|---|---|---|\n",
+        "| pods | seconds | requests | of these watches | all requests |\n|---|---|---|---|---|\n",
     );
     let mut counts = Vec::new();
     for replicas in [3, 100] {

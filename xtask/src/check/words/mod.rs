@@ -1,6 +1,6 @@
-//! Terms that the style guide replaces.
+//! Check: terms that docs/STYLE.md replaces.
 //!
-//! `list.txt` has the terms, `exceptions.txt` the places where one is right. The list covers what a reader sees: comments,
+//! `list.txt` contains the terms, `exceptions.txt` the lines where one is right. The list covers what a reader sees: comments,
 //! doc comments, string literals, names of functions, Markdown, and the comments of TOML, YAML and shell files.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ struct Term {
     instead: &'static str,
 }
 
-/// A place where a term is right.
+/// A line where a term is right.
 struct Exception {
     file: &'static str,
     /// Part of the line.
@@ -45,14 +45,14 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     }
     for (exception, _) in exceptions.iter().zip(used).filter(|(_, used)| !used) {
         findings.push(Finding::failure(format!(
-            "exceptions.txt: {}: {:?} is not needed any more",
+            "exceptions.txt: {}: {:?} is no longer needed",
             exception.file, exception.text
         )));
     }
     Ok(findings)
 }
 
-/// Recorded answers of real services keep their words, and so does the style guide's own table.
+/// Recorded responses of real services and the table of the style guide are not checked.
 fn is_ours(file: &Path) -> bool {
     let path = file.to_string_lossy();
     !path.contains("/recorded/") && path != "docs/STYLE.md" && !path.starts_with("LICENSE")
@@ -62,7 +62,7 @@ struct Hit {
     line: usize,
     found: String,
     instead: &'static str,
-    /// The line in which the term was found, and the next when the term continues there.
+    /// The line of the term, and the next one if the term continues there.
     context: String,
 }
 

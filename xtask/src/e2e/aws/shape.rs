@@ -1,11 +1,11 @@
-//! What an answer holds, without its values.
+//! The members of a JSON response, without their values.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The paths of all members, elements of lists under one name. What is empty says nothing: clients take an empty list
-/// and none for the same.
+/// The paths of all members; all elements of a list have the same path. Empty values are omitted: clients treat an
+/// empty list like a missing one.
 pub(super) fn shape(value: &Value) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     collect(value, String::new(), &mut paths);
@@ -32,7 +32,7 @@ fn collect(value: &Value, path: String, paths: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether a member is named by an identifier that is another one everywhere.
+/// Whether the name of a member is a generated UUID.
 fn is_uuid(name: &str) -> bool {
     name.len() == 36 && name.split('-').map(str::len).eq([8, 4, 4, 4, 12])
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_has_every_path_once() {
+    fn contains_every_path_once() {
         let value = serde_json::json!({ "a": [{ "b": 1 }, { "b": 2, "c": {}, "f": "" }], "d": null, "e": [],
                                        "2afc95a3-e26a-4cc6-9b9e-50394357c507": 1 });
         assert_eq!(shape(&value).into_iter().collect::<Vec<_>>(), [".*", ".a[].b", ".a[].f"]);

@@ -1,11 +1,11 @@
-//! `cargo xtask bench-eks`: the servers are started here, the measuring is a test of bp-eks.
+//! `bench-eks`: starts the servers and runs the measurements, which are tests of bp-eks.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
 use super::{
-    super::{Part, library::Library, server, stage::Stage, tools::Cache},
+    super::{Part, library::Library, server, test_run::TestRun, tools::Cache},
     cluster::Cluster,
 };
 use crate::{clock, report, results};
@@ -21,29 +21,29 @@ pub(crate) struct Arguments {
 
 const MEASURED: [&str; 2] = ["bench::what_a_roll_out_costs_the_api", "bench::how_soon_a_failure_is_told"];
 
-/// Counts what a roll-out asks of the API, and times how soon a failing one is told; whether we told it within a second
-/// and before the others.
+/// Counts the API requests of a rollout and measures how soon a failing one is reported. The tests assert that bp-eks
+/// reports it within a second and before the other tools.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    server::end_all_on_signal()?;
-    let mut stage = Stage::new(&arguments.cache, None)?;
-    stage.tools.require(&Part::Kubernetes.tools())?;
-    let cluster = Cluster::start(&mut stage)?;
-    let mut environment = super::environment(&stage, &cluster)?;
-    let result = stage.scratch.join("bench-eks.md");
+    server::stop_all_on_signal()?;
+    let mut test_run = TestRun::new(&arguments.cache, None)?;
+    test_run.tools.require(&Part::Kubernetes.tools())?;
+    let cluster = Cluster::start(&mut test_run)?;
+    let mut environment = super::environment(&test_run, &cluster)?;
+    let result = test_run.scratch.join("bench-eks.md");
     environment.push(("BP_BENCH_RESULT", result.clone().into()));
     let library = Library::build()?;
     let mut tables = Vec::new();
     for measured in MEASURED {
         let (ran, took) = clock::timed(|| library.run(measured, &environment));
         ran?;
-        let table = fs::read_to_string(&result).context("the benchmark left no result")?;
+        let table = fs::read_to_string(&result).context("the benchmark wrote no result")?;
         report::line(format_args!("{table}     {measured}: {} s\n", took.as_secs()));
         tables.push(table);
     }
     if arguments.write {
         results::write("bench-eks", &format!("\n{}", tables.join("\n")))?;
     }
-    stage.servers.clear();
-    let _ = fs::remove_dir_all(&stage.scratch);
+    test_run.servers.clear();
+    let _ = fs::remove_dir_all(&test_run.scratch);
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! The line on a real control plane.
+//! End-to-end tests on a real Kubernetes control plane.
 
 pub(crate) mod bench;
 mod cluster;
@@ -11,14 +11,14 @@ use anyhow::{Context, Result, ensure};
 use self::cluster::{Cluster, NAMESPACE};
 use super::{
     library::Environment,
-    stage::Stage,
+    test_run::TestRun,
     tools::{AWS_CLI, HELM},
 };
 use crate::clock;
 
 const SERVER: &str = "kubernetes 1.34";
 
-/// A Deployment whose roll-out surges by one, as most do.
+/// A Deployment with the default rollout strategy.
 fn deployment(digest: &str) -> String {
     format!(
         r#"
@@ -38,37 +38,39 @@ spec:
     )
 }
 
-/// A digest that begins so: the node's stages decide by it what a container does.
-fn digest(beginning: &str) -> String {
-    format!("sha256:{beginning:0<64}")
+/// A digest with this prefix, by which the kwok stages decide what a container does.
+fn digest(prefix: &str) -> String {
+    format!("sha256:{prefix:0<64}")
 }
 
-pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    let cluster = Cluster::start(stage)?;
-    let still = Cluster::start_still(stage)?;
-    stage.environment = environment(stage, &cluster)?;
-    stage.environment.push(("BP_E2E_KUBECONFIG_STILL", still.kubeconfig("still").into()));
-    stage.table.scenario(SERVER, "the node runs what the digest says", || node_is_true(&cluster));
-    stage.scenarios("kubernetes", SERVER)?;
+pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
+    let cluster = Cluster::start(test_run)?;
+    let without_controllers = Cluster::start_without_controllers(test_run)?;
+    test_run.environment = environment(test_run, &cluster)?;
+    test_run.environment.push(("BP_E2E_KUBECONFIG_STILL", without_controllers.kubeconfig("still").into()));
+    test_run
+        .table
+        .scenario(SERVER, "the status of a pod is what a kubelet would write", || verify_node(&cluster));
+    test_run.scenarios("kubernetes", SERVER)?;
     for (what, why) in SANDBOX_ONLY {
-        stage.table.sandbox_only(SERVER, what, why);
+        test_run.table.sandbox_only(SERVER, what, why);
     }
     Ok(())
 }
 
-/// What this cluster cannot show, and why.
+/// Scenarios that this cluster does not support, and the reasons.
 const SANDBOX_ONLY: [(&str, &str); 4] = [
     (
         "a container's own last lines in the report of a failure",
-        "kwok shows the same file as every container's log",
+        "kwok returns the same file as the log of every container",
     ),
-    ("aws eks get-token signs in", "nobody here plays the authenticator of EKS; tokens are in a file"),
-    ("deploy-eks from the cluster's name on", "moto's EKS answers a made-up endpoint and authority"),
-    ("targets of a load balancer become healthy", "no load balancer controller runs"),
+    ("aws eks get-token signs in", "there is no EKS authenticator here; tokens are in a file"),
+    ("deploy-eks connects by the cluster's name", "moto's EKS returns a fictitious endpoint and authority"),
+    ("targets of a load balancer become healthy", "there is no load balancer controller"),
 ];
 
-/// What a scenario of a library is told.
-fn environment(stage: &Stage, cluster: &Cluster) -> Result<Environment> {
+/// Environment variables of the scenarios.
+fn environment(test_run: &TestRun, cluster: &Cluster) -> Result<Environment> {
     Ok(vec![
         ("BP_E2E_KUBECONFIG_ADMIN", cluster.kubeconfig("admin").into()),
         ("BP_E2E_KUBECONFIG_DEPLOYER", cluster.kubeconfig("deployer").into()),
@@ -76,13 +78,13 @@ fn environment(stage: &Stage, cluster: &Cluster) -> Result<Environment> {
         ("BP_E2E_NAMESPACE", NAMESPACE.into()),
         ("BP_E2E_AUDIT", cluster.audit().into()),
         ("BP_E2E_KUBECTL", cluster.kubectl_program().into()),
-        ("BP_E2E_HELM", stage.tools.command(HELM)?.get_program().into()),
-        ("BP_E2E_AWS_CLI", stage.tools.command(AWS_CLI)?.get_program().into()),
+        ("BP_E2E_HELM", test_run.tools.command(HELM)?.get_program().into()),
+        ("BP_E2E_AWS_CLI", test_run.tools.command(AWS_CLI)?.get_program().into()),
     ])
 }
 
-/// The judge is judged first: what the stages write must be what a kubelet writes.
-fn node_is_true(cluster: &Cluster) -> Result<String> {
+/// Verifies that the kwok stages write the same status as a kubelet.
+fn verify_node(cluster: &Cluster) -> Result<String> {
     cluster.apply("web", &deployment(&digest("a11")))?;
     cluster.admin(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
     let images = "jsonpath={.items[*].status.containerStatuses[*].imageID}";
@@ -90,8 +92,8 @@ fn node_is_true(cluster: &Cluster) -> Result<String> {
     let expected = digest("a11");
     ensure!(running.matches(&expected).count() == 2, "two pods should run {expected}: {running:?}");
 
-    for (beginning, reason) in FAILURES {
-        cluster.apply("web", &deployment(&digest(beginning)))?;
+    for (prefix, reason) in FAILURES {
+        cluster.apply("web", &deployment(&digest(prefix)))?;
         let waiting = "jsonpath={range .items[*].status.containerStatuses[*]}{.state.waiting.reason} \
                        {.lastState.terminated.exitCode},{end}";
         let mut seen = String::new();
@@ -99,10 +101,10 @@ fn node_is_true(cluster: &Cluster) -> Result<String> {
             seen = cluster.admin(&["get", "pods", "-l", "app=web", "-o", waiting]).ok()?;
             seen.contains(reason).then_some(())
         })
-        .with_context(|| format!("no pod of {beginning} waits with {reason}: {seen}"))?;
+        .with_context(|| format!("no pod of {prefix} waits with {reason}: {seen}"))?;
     }
     let log = cluster.admin(&["logs", "deployment/web", "--previous"])?;
-    ensure!(log.contains("no database"), "kubectl logs shows {log:?}");
+    ensure!(log.contains("no database"), "unexpected log: {log:?}");
     cluster.admin(&["delete", "deployment", "web", "--wait"])?;
 
     cluster.apply("job", &job(&digest("a11")))?;
@@ -114,7 +116,7 @@ fn node_is_true(cluster: &Cluster) -> Result<String> {
     Ok(String::new())
 }
 
-/// What a digest that begins so comes to: the reason a container waits for, and the exit code before it.
+/// Prefixes of digests with the waiting reason of the container and its last exit code.
 const FAILURES: [(&str, &str); 6] = [
     ("bad", "CrashLoopBackOff 3,"),
     ("dead", "CrashLoopBackOff 137,"),
@@ -124,7 +126,7 @@ const FAILURES: [(&str, &str); 6] = [
     ("5ec", "CreateContainerConfigError ,"),
 ];
 
-/// A Job that tries once.
+/// A Job without retries.
 fn job(digest: &str) -> String {
     format!(
         r#"

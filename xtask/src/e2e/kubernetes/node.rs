@@ -1,4 +1,4 @@
-//! kwok in place of kubelets: two nodes that run what the digests say.
+//! kwok in place of kubelets: two nodes whose containers behave as their image digests specify.
 
 use std::fs;
 
@@ -7,19 +7,19 @@ use anyhow::Result;
 use super::{
     super::{
         server::{Server, free_port},
-        stage::Stage,
+        test_run::TestRun,
         tools::KWOK,
     },
     cluster::Cluster,
 };
 const NODES: [&str; 2] = ["node-1", "node-2"];
 
-/// What `kubectl logs` shows of every container, in the format of a container runtime.
+/// The log of every container, in the format of a container runtime.
 const LOG: &str = "2026-01-01T00:00:01.000000000Z stdout F starting\n\
                    2026-01-01T00:00:02.000000000Z stderr F no database\n";
 
 /// Starts kwok and waits until its nodes are ready.
-pub(super) fn start(stage: &mut Stage, cluster: &Cluster) -> Result<()> {
+pub(super) fn start(test_run: &mut TestRun, cluster: &Cluster) -> Result<()> {
     let logs = cluster.home().join("logs");
     fs::create_dir_all(&logs)?;
     for file in ["now.log", "previous.log"] {
@@ -33,23 +33,23 @@ pub(super) fn start(stage: &mut Stage, cluster: &Cluster) -> Result<()> {
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
     let certificates = cluster.home().join("certificates");
-    let mut kwok = stage.tools.command(KWOK)?;
+    let mut kwok = test_run.tools.command(KWOK)?;
     kwok.args([
         format!("--kubeconfig={}", cluster.kubeconfig("admin").display()),
         format!("--config={}", config.display()),
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".to_owned(),
         "--node-ip=127.0.0.1".to_owned(),
         format!("--node-port={port}"),
-        // Without it, it listens on every address of the machine.
+        // By default it listens on all addresses.
         format!("--server-address={address}"),
         format!("--tls-cert-file={}", certificates.join("apiserver.crt").display()),
         format!("--tls-private-key-file={}", certificates.join("apiserver.key").display()),
     ]);
     let ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
-    let server = Server::start("kwok", &address, &stage.scratch, &mut kwok, || {
+    let server = Server::start("kwok", &address, &test_run.scratch, &mut kwok, || {
         cluster.admin(&["get", "nodes", "-o", ready]).is_ok_and(|status| status == "True True")
     })?;
-    stage.servers.push(server);
+    test_run.servers.push(server);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Registries that others wrote.
+//! End-to-end tests of other registries: probes, the conformance suite, and copies.
 
 mod conformance;
 mod copies;
@@ -8,17 +8,19 @@ mod servers;
 
 use anyhow::Result;
 
-use super::stage::Stage;
+use super::test_run::TestRun;
 
-pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    let (registries, world) = servers::start(stage)?;
+pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
+    let (registries, sandbox) = servers::start(test_run)?;
     for registry in registries.iter().filter(|registry| registry.name != servers::DEBIAN_TOO) {
         for probe in probes::PROBES {
             let known =
                 probe.known.iter().find(|(server, _)| *server == registry.name).map(|(_, fault)| *fault);
-            stage.table.scenario(registry.name, probe.name, || probe::run(probe, known, &registry.address));
+            test_run
+                .table
+                .scenario(registry.name, probe.name, || probe::run(probe, known, &registry.address));
         }
     }
-    conformance::run(stage, &registries)?;
-    copies::run(stage, &registries, &world)
+    conformance::run(test_run, &registries)?;
+    copies::run(test_run, &registries, &sandbox)
 }

@@ -1,39 +1,38 @@
-//! A probe: a few requests, and what the distribution specification has them answered with.
+//! A probe: a few requests, and the response that the distribution specification requires.
 //!
-//! Every registry is asked the same. What a registry is known to do otherwise is written down with the probe and must
-//! still be so; the sandbox has no such excuse. This is how the model is held to the registries, and our notes about
-//! the registries to the truth.
+//! Every registry gets the same requests. A known deviation of a registry is recorded with the probe and must still
+//! occur; the sandbox must not deviate. This validates both the sandbox and our records about other registries.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256, Sha512};
 
-use super::super::http::{self, Answer, Request};
+use super::super::http::{self, Request, Response};
 
-/// Requests that belong together.
+/// A sequence of requests and its expected response.
 pub(super) struct Probe {
     pub(super) name: &'static str,
-    /// Each step's conversation; the last answer is judged by `expect`.
-    pub(super) ask: fn(&mut Conversation<'_>) -> Result<Answer>,
-    /// What the specification has: a status, and headers that must be there.
+    /// Sends the requests; the last response is compared with `expect`.
+    pub(super) requests: fn(&mut Session<'_>) -> Result<Response>,
+    /// The response that the specification requires.
     pub(super) expect: Expect,
-    /// Who is known to answer otherwise, and how.
+    /// Registries with a known deviation, and their response.
     pub(super) known: &'static [(&'static str, Expect)],
 }
 
-/// What an answer looks like.
+/// The expected properties of a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expect {
-    /// One of these.
+    /// Any of these.
     pub(super) status: &'static [u16],
     pub(super) headers: &'static [&'static str],
-    /// A code in the body's `errors`, or any other text there.
-    pub(super) says: &'static str,
+    /// Text that the body contains, such as an error code.
+    pub(super) body: &'static str,
 }
 
 pub(super) const fn status(status: &'static [u16]) -> Expect {
-    Expect { status, headers: &[], says: "" }
+    Expect { status, headers: &[], body: "" }
 }
 
 impl Expect {
@@ -41,87 +40,94 @@ impl Expect {
         Expect { headers, ..self }
     }
 
-    pub(super) const fn says(self, says: &'static str) -> Self {
-        Expect { says, ..self }
+    pub(super) const fn body(self, body: &'static str) -> Self {
+        Expect { body, ..self }
     }
 
-    fn met_by(&self, answer: &Answer) -> bool {
-        self.status.contains(&answer.status)
-            && self.headers.iter().all(|name| answer.header(name).is_some())
-            && answer.text().contains(self.says)
+    fn met_by(&self, response: &Response) -> bool {
+        self.status.contains(&response.status)
+            && self.headers.iter().all(|name| response.header(name).is_some())
+            && response.text().contains(self.body)
     }
 }
 
 impl Expect {
-    /// In what an answer differs.
-    fn missed_by(&self, answer: &Answer) -> String {
-        let missing = |name: &&&str| answer.header(name).is_none();
-        if !self.status.contains(&answer.status) {
-            format!("{} instead of {:?}", answer.status, self.status)
+    /// Describes how a response differs.
+    fn missed_by(&self, response: &Response) -> String {
+        let missing = |name: &&&str| response.header(name).is_none();
+        if !self.status.contains(&response.status) {
+            format!("{} instead of {:?}", response.status, self.status)
         } else if let Some(header) = self.headers.iter().find(missing) {
-            format!("{} without {header}", answer.status)
+            format!("{} without {header}", response.status)
         } else {
-            format!("{} without {:?} in the body", answer.status, self.says)
+            format!("{} without {:?} in the body", response.status, self.body)
         }
     }
 }
 
-/// Asks, and judges the answer.
+/// Sends the requests and checks the response.
 pub(super) fn run(probe: &Probe, known: Option<Expect>, address: &str) -> Result<String> {
-    let answer = (probe.ask)(&mut Conversation::new(address, probe.name))?;
+    let response = (probe.requests)(&mut Session::new(address, probe.name))?;
     let seen = || {
-        let headers: BTreeMap<&str, &str> = answer.headers().collect();
-        format!("{} {headers:?} {}", answer.status, answer.text())
+        let headers: BTreeMap<&str, &str> = response.headers().collect();
+        format!("{} {headers:?} {}", response.status, response.text())
     };
     match known {
-        None if probe.expect.met_by(&answer) => Ok(String::new()),
-        None => bail!("{}: {}", probe.expect.missed_by(&answer), seen()),
-        Some(fault) if fault.met_by(&answer) => {
-            Ok(format!("known fault: {}", probe.expect.missed_by(&answer)))
+        None if probe.expect.met_by(&response) => Ok(String::new()),
+        None => bail!("{}: {}", probe.expect.missed_by(&response), seen()),
+        Some(deviation) if deviation.met_by(&response) => {
+            Ok(format!("known deviation: {}", probe.expect.missed_by(&response)))
         }
-        Some(fault) => bail!("the known fault is another one now: {}: {}", fault.missed_by(&answer), seen()),
+        Some(deviation) => {
+            bail!("the known deviation has changed: {}: {}", deviation.missed_by(&response), seen())
+        }
     }
 }
 
-/// Requests to one registry, in a repository of this probe's own.
-pub(super) struct Conversation<'a> {
+/// Requests to one registry, in a separate repository per probe.
+pub(super) struct Session<'a> {
     address: &'a str,
     pub(super) repository: String,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> Session<'a> {
     fn new(address: &'a str, probe: &str) -> Self {
         let repository = probe.replace(|c: char| !c.is_ascii_alphanumeric(), "-").to_ascii_lowercase();
-        Conversation { address, repository: format!("probe/{}", repository.replace("--", "-")) }
+        Session { address, repository: format!("probe/{}", repository.replace("--", "-")) }
     }
 
-    /// A request below the repository, or to an upload's whole Location.
+    /// Sends a request to a path relative to the repository, or to the absolute path of an upload.
     pub(super) fn send(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Answer> {
+    ) -> Result<Response> {
         let full =
             if path.starts_with('/') { path.to_owned() } else { format!("/v2/{}/{path}", self.repository) };
         http::send(self.address, &Request { method, path: &full, headers, body })
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Answer> {
+    pub(super) fn get(&self, path: &str) -> Result<Response> {
         self.send("GET", path, &[], &[])
     }
 
-    /// Begins an upload and returns its path.
+    /// Starts an upload and returns its path.
     pub(super) fn upload(&self) -> Result<String> {
-        let answer = self.send("POST", "blobs/uploads/", &[], &[])?;
-        ensure!(answer.status == 202, "an upload begins with 202, not {}: {}", answer.status, answer.text());
-        self.location(&answer)
+        let response = self.send("POST", "blobs/uploads/", &[], &[])?;
+        ensure!(
+            response.status == 202,
+            "expected 202 for a new upload, got {}: {}",
+            response.status,
+            response.text()
+        );
+        self.location(&response)
     }
 
-    /// The path that an answer's Location names, be it absolute or not.
-    pub(super) fn location(&self, answer: &Answer) -> Result<String> {
-        let location = answer.header("Location").context("no Location")?;
+    /// The path in the Location header of a response, which may be an absolute URL.
+    pub(super) fn location(&self, response: &Response) -> Result<String> {
+        let location = response.header("Location").context("the response has no Location header")?;
         let path = location
             .split_once("://")
             .map_or(location, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
@@ -132,25 +138,30 @@ impl<'a> Conversation<'a> {
     pub(super) fn blob(&self, bytes: &[u8]) -> Result<String> {
         let digest = sha256(bytes);
         let path = with_digest(&self.upload()?, &digest);
-        let answer = self.send("PUT", &path, &[OCTETS], bytes)?;
-        ensure!(answer.status == 201, "a blob is stored with 201, not {}: {}", answer.status, answer.text());
+        let response = self.send("PUT", &path, &[OCTETS], bytes)?;
+        ensure!(
+            response.status == 201,
+            "expected 201 for a blob, got {}: {}",
+            response.status,
+            response.text()
+        );
         Ok(digest)
     }
 
     /// Stores a small image under `tag` and returns its manifest.
     pub(super) fn image(&self, tag: &str) -> Result<Vec<u8>> {
         let manifest = self.manifest(tag, None)?;
-        let answer = self.send("PUT", &format!("manifests/{tag}"), &[MANIFEST], &manifest)?;
+        let response = self.send("PUT", &format!("manifests/{tag}"), &[MANIFEST], &manifest)?;
         ensure!(
-            answer.status == 201,
-            "a manifest is stored with 201, not {}: {}",
-            answer.status,
-            answer.text()
+            response.status == 201,
+            "expected 201 for a manifest, got {}: {}",
+            response.status,
+            response.text()
         );
         Ok(manifest)
     }
 
-    /// A manifest whose blobs are stored; `salt` makes it another one.
+    /// A manifest whose blobs are stored; `salt` makes its digest unique.
     pub(super) fn manifest(&self, salt: &str, subject: Option<&[u8]>) -> Result<Vec<u8>> {
         let (config, layer) = (b"{}".as_slice(), b"layer".as_slice());
         let mut manifest = serde_json::json!({
@@ -183,7 +194,7 @@ pub(super) fn sha512(bytes: &[u8]) -> String {
     format!("sha512:{}", hex::encode(Sha512::digest(bytes)))
 }
 
-/// The Location with the digest appended: it may carry a query already.
+/// The Location with the digest appended to its query.
 pub(super) fn with_digest(location: &str, digest: &str) -> String {
     let separator = if location.contains('?') { '&' } else { '?' };
     format!("{location}{separator}digest={digest}")

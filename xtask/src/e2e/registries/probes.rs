@@ -1,4 +1,4 @@
-//! What every registry is asked.
+//! The probes for every registry.
 
 use super::{
     probe::{MANIFEST, OCTETS, Probe, descriptor, sha256, sha512, status, with_digest},
@@ -6,53 +6,53 @@ use super::{
 };
 
 pub(super) const PROBES: &[Probe] = &[
-    Probe { name: "the API is there", ask: |c| c.get("/v2/"), expect: status(&[200]), known: &[] },
+    Probe { name: "the API version check", requests: |c| c.get("/v2/"), expect: status(&[200]), known: &[] },
     Probe {
-        name: "a blob that is not there",
-        ask: |c| {
+        name: "a blob that does not exist",
+        requests: |c| {
             c.blob(b"there")?;
             c.get(&format!("blobs/{}", sha256(b"nobody has this")))
         },
-        expect: status(&[404]).says("BLOB_UNKNOWN"),
+        expect: status(&[404]).body("BLOB_UNKNOWN"),
         known: &[],
     },
     Probe {
-        name: "a manifest that is not there",
-        ask: |c| {
+        name: "a manifest that does not exist",
+        requests: |c| {
             c.image("there")?;
             c.get("manifests/missing")
         },
-        expect: status(&[404]).says("MANIFEST_UNKNOWN"),
+        expect: status(&[404]).body("MANIFEST_UNKNOWN"),
         known: &[],
     },
     Probe {
-        name: "a repository that is not there",
-        ask: |c| c.get("tags/list"),
-        expect: status(&[404]).says("NAME_UNKNOWN"),
+        name: "a repository that does not exist",
+        requests: |c| c.get("tags/list"),
+        expect: status(&[404]).body("NAME_UNKNOWN"),
         known: &[(FERRO_OCI, status(&[200]))],
     },
     Probe {
-        name: "an upload begins",
-        ask: |c| c.send("POST", "blobs/uploads/", &[], &[]),
+        name: "an upload is started",
+        requests: |c| c.send("POST", "blobs/uploads/", &[], &[]),
         expect: status(&[202]).headers(&["Location"]),
         known: &[],
     },
     Probe {
-        name: "a blob is stored in one PUT",
-        ask: |c| c.send("PUT", &with_digest(&c.upload()?, &sha256(b"whole")), &[OCTETS], b"whole"),
+        name: "a blob is stored in a single PUT",
+        requests: |c| c.send("PUT", &with_digest(&c.upload()?, &sha256(b"whole")), &[OCTETS], b"whole"),
         expect: status(&[201]).headers(&["Location"]),
         known: &[],
     },
     Probe {
-        name: "a blob is stored in one POST",
-        ask: |c| c.send("POST", &with_digest("blobs/uploads/", &sha256(b"once")), &[OCTETS], b"once"),
-        // The specification lets a registry decline with 202 and take an upload.
+        name: "a blob is stored in a single POST",
+        requests: |c| c.send("POST", &with_digest("blobs/uploads/", &sha256(b"once")), &[OCTETS], b"once"),
+        // The specification allows a registry to decline with 202 and start an upload.
         expect: status(&[201]).headers(&["Location"]),
         known: &[(DEBIAN, status(&[202])), (CURRENT, status(&[202]))],
     },
     Probe {
         name: "a blob is stored in chunks",
-        ask: |c| {
+        requests: |c| {
             let first = c.send("PATCH", &c.upload()?, &[OCTETS, ("Content-Range", "0-3")], b"four")?;
             let second =
                 c.send("PATCH", &c.location(&first)?, &[OCTETS, ("Content-Range", "4-8")], b"-five")?;
@@ -63,13 +63,13 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "a chunk is acknowledged with its range",
-        ask: |c| c.send("PATCH", &c.upload()?, &[OCTETS, ("Content-Range", "0-3")], b"four"),
+        requests: |c| c.send("PATCH", &c.upload()?, &[OCTETS, ("Content-Range", "0-3")], b"four"),
         expect: status(&[202]).headers(&["Location", "Range"]),
         known: &[],
     },
     Probe {
         name: "a chunk out of order",
-        ask: |c| {
+        requests: |c| {
             let first = c.send("PATCH", &c.upload()?, &[OCTETS, ("Content-Range", "0-3")], b"four")?;
             c.send("PATCH", &c.location(&first)?, &[OCTETS, ("Content-Range", "7-10")], b"late")
         },
@@ -77,8 +77,8 @@ pub(super) const PROBES: &[Probe] = &[
         known: &[(DEBIAN, status(&[202]))],
     },
     Probe {
-        name: "the state of an upload",
-        ask: |c| {
+        name: "the status of an upload",
+        requests: |c| {
             let first = c.send("PATCH", &c.upload()?, &[OCTETS, ("Content-Range", "0-3")], b"four")?;
             c.get(&c.location(&first)?)
         },
@@ -86,38 +86,40 @@ pub(super) const PROBES: &[Probe] = &[
         known: &[],
     },
     Probe {
-        name: "an upload is given up",
-        ask: |c| c.send("DELETE", &c.upload()?, &[], &[]),
+        name: "an upload is cancelled",
+        requests: |c| c.send("DELETE", &c.upload()?, &[], &[]),
         expect: status(&[204]),
         known: &[],
     },
     Probe {
         name: "a blob under a wrong digest",
-        ask: |c| c.send("PUT", &with_digest(&c.upload()?, &sha256(b"said")), &[OCTETS], b"sent"),
-        expect: status(&[400]).says("DIGEST_INVALID"),
+        requests: |c| c.send("PUT", &with_digest(&c.upload()?, &sha256(b"said")), &[OCTETS], b"sent"),
+        expect: status(&[400]).body("DIGEST_INVALID"),
         known: &[],
     },
     Probe {
         name: "a blob under sha512",
-        ask: |c| c.send("PUT", &with_digest(&c.upload()?, &sha512(b"long")), &[OCTETS], b"long"),
+        requests: |c| c.send("PUT", &with_digest(&c.upload()?, &sha512(b"long")), &[OCTETS], b"long"),
         expect: status(&[201]),
         known: &[],
     },
     Probe {
         name: "a blob's HEAD",
-        ask: |c| c.send("HEAD", &format!("blobs/{}", c.blob(b"head")?), &[], &[]),
+        requests: |c| c.send("HEAD", &format!("blobs/{}", c.blob(b"head")?), &[], &[]),
         expect: status(&[200]).headers(&["Content-Length", "Docker-Content-Digest"]),
         known: &[],
     },
     Probe {
         name: "a part of a blob",
-        ask: |c| c.send("GET", &format!("blobs/{}", c.blob(b"0123456789")?), &[("Range", "bytes=2-5")], &[]),
-        expect: status(&[206]).headers(&["Content-Range"]).says("2345"),
+        requests: |c| {
+            c.send("GET", &format!("blobs/{}", c.blob(b"0123456789")?), &[("Range", "bytes=2-5")], &[])
+        },
+        expect: status(&[206]).headers(&["Content-Range"]).body("2345"),
         known: &[(FERRO_OCI, status(&[200]))],
     },
     Probe {
         name: "a blob is mounted from another repository",
-        ask: |c| {
+        requests: |c| {
             let (ours, blob) = (c.repository.clone(), c.blob(b"shared")?);
             c.repository = format!("{ours}-target");
             c.send("POST", &format!("blobs/uploads/?mount={blob}&from={ours}"), &[], &[])
@@ -126,8 +128,8 @@ pub(super) const PROBES: &[Probe] = &[
         known: &[(FERRO_OCI, status(&[202]))],
     },
     Probe {
-        name: "a blob is mounted that is not there",
-        ask: |c| {
+        name: "a blob is mounted that does not exist",
+        requests: |c| {
             c.send("POST", &format!("blobs/uploads/?mount={}&from=probe/none", sha256(b"none")), &[], &[])
         },
         expect: status(&[202]).headers(&["Location"]),
@@ -135,7 +137,7 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "a manifest is stored",
-        ask: |c| {
+        requests: |c| {
             let manifest = c.manifest("stored", None)?;
             c.send("PUT", "manifests/v1", &[MANIFEST], &manifest)
         },
@@ -144,36 +146,36 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "a manifest under a wrong digest",
-        ask: |c| {
+        requests: |c| {
             let manifest = c.manifest("sent", None)?;
             c.send("PUT", &format!("manifests/{}", sha256(b"said")), &[MANIFEST], &manifest)
         },
-        expect: status(&[400]).says("DIGEST_INVALID"),
+        expect: status(&[400]).body("DIGEST_INVALID"),
         known: &[],
     },
     Probe {
         name: "a manifest whose layer is missing",
-        ask: |c| {
+        requests: |c| {
             let mut manifest: serde_json::Value = serde_json::from_slice(&c.manifest("layer", None)?)?;
             manifest["layers"][0] = descriptor("application/octet-stream", &sha256(b"none"), b"none");
             c.send("PUT", "manifests/v1", &[MANIFEST], manifest.to_string().as_bytes())
         },
-        // The specification asks for a refusal and leaves the status open.
-        expect: status(&[400, 404]).says("BLOB_UNKNOWN"),
+        // The specification requires an error and does not define its status.
+        expect: status(&[400, 404]).body("BLOB_UNKNOWN"),
         known: &[],
     },
     Probe {
-        name: "a manifest that is no JSON",
-        ask: |c| {
+        name: "a manifest that is not valid JSON",
+        requests: |c| {
             c.image("good")?;
             c.send("PUT", "manifests/v1", &[MANIFEST], b"{")
         },
-        expect: status(&[400]).says("MANIFEST_INVALID"),
+        expect: status(&[400]).body("MANIFEST_INVALID"),
         known: &[],
     },
     Probe {
         name: "a manifest's HEAD by tag",
-        ask: |c| {
+        requests: |c| {
             c.image("v1")?;
             c.send("HEAD", "manifests/v1", &[("Accept", MANIFEST.1)], &[])
         },
@@ -181,20 +183,20 @@ pub(super) const PROBES: &[Probe] = &[
         known: &[],
     },
     Probe {
-        name: "a manifest's bytes are those that were sent",
-        ask: |c| {
+        name: "a manifest is returned byte for byte",
+        requests: |c| {
             let sent = c.image("v1")?;
-            let answer =
+            let response =
                 c.send("GET", &format!("manifests/{}", sha256(&sent)), &[("Accept", MANIFEST.1)], &[])?;
-            anyhow::ensure!(answer.body == sent, "other bytes came back");
-            Ok(answer)
+            anyhow::ensure!(response.body == sent, "the returned bytes differ");
+            Ok(response)
         },
         expect: status(&[200]),
         known: &[],
     },
     Probe {
-        name: "a manifest that one has already",
-        ask: |c| {
+        name: "a manifest that the client already has",
+        requests: |c| {
             let tag = format!("\"{}\"", sha256(&c.image("v1")?));
             c.send("GET", "manifests/v1", &[("Accept", MANIFEST.1), ("If-None-Match", &tag)], &[])
         },
@@ -202,32 +204,32 @@ pub(super) const PROBES: &[Probe] = &[
         known: &[(FERRO_OCI, status(&[200]))],
     },
     Probe {
-        name: "the tags, a page at a time",
-        ask: |c| {
+        name: "tags with pagination",
+        requests: |c| {
             c.image("a")?;
             c.image("b")?;
             c.image("c")?;
             c.get("tags/list?n=2")
         },
-        expect: status(&[200]).headers(&["Link"]).says("\"a\",\"b\"]"),
-        // It lists all of them, in any order.
-        known: &[(DEBIAN, status(&[200]).says("\"a\""))],
+        expect: status(&[200]).headers(&["Link"]).body("\"a\",\"b\"]"),
+        // It lists all tags, in any order.
+        known: &[(DEBIAN, status(&[200]).body("\"a\""))],
     },
     Probe {
-        name: "the tags after one",
-        ask: |c| {
+        name: "tags after a given tag",
+        requests: |c| {
             c.image("a")?;
             c.image("b")?;
             c.image("c")?;
             c.get("tags/list?n=2&last=b")
         },
-        expect: status(&[200]).says("[\"c\"]"),
-        // It lists all of them, in any order.
-        known: &[(DEBIAN, status(&[200]).says("\"a\""))],
+        expect: status(&[200]).body("[\"c\"]"),
+        // It lists all tags, in any order.
+        known: &[(DEBIAN, status(&[200]).body("\"a\""))],
     },
     Probe {
         name: "a manifest with a subject",
-        ask: |c| {
+        requests: |c| {
             let subject = c.image("v1")?;
             let referrer = c.manifest("referrer", Some(&subject))?;
             c.send("PUT", &format!("manifests/{}", sha256(&referrer)), &[MANIFEST], &referrer)
@@ -237,38 +239,38 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "the referrers of a manifest",
-        ask: |c| {
+        requests: |c| {
             let subject = c.image("v1")?;
             let referrer = c.manifest("referrer", Some(&subject))?;
             c.send("PUT", &format!("manifests/{}", sha256(&referrer)), &[MANIFEST], &referrer)?;
             c.get(&format!("referrers/{}", sha256(&subject)))
         },
-        expect: status(&[200]).says("application/vnd.example.probe"),
+        expect: status(&[200]).body("application/vnd.example.probe"),
         known: &[(DEBIAN, status(&[404])), (CURRENT, status(&[404]))],
     },
     Probe {
         name: "the referrers of one type",
-        ask: |c| {
+        requests: |c| {
             let subject = c.image("v1")?;
             let referrer = c.manifest("referrer", Some(&subject))?;
             c.send("PUT", &format!("manifests/{}", sha256(&referrer)), &[MANIFEST], &referrer)?;
             c.get(&format!("referrers/{}?artifactType=application/vnd.example.other", sha256(&subject)))
         },
-        expect: status(&[200]).headers(&["OCI-Filters-Applied"]).says("\"manifests\":[]"),
+        expect: status(&[200]).headers(&["OCI-Filters-Applied"]).body("\"manifests\":[]"),
         known: &[(DEBIAN, status(&[404])), (CURRENT, status(&[404]))],
     },
     Probe {
-        name: "the referrers of what nobody refers to",
-        ask: |c| {
+        name: "the referrers of a digest without referrers",
+        requests: |c| {
             c.image("v1")?;
             c.get(&format!("referrers/{}", sha256(b"alone")))
         },
-        expect: status(&[200]).says("\"manifests\":[]"),
+        expect: status(&[200]).body("\"manifests\":[]"),
         known: &[(DEBIAN, status(&[404])), (CURRENT, status(&[404]))],
     },
     Probe {
         name: "a tag is deleted",
-        ask: |c| {
+        requests: |c| {
             c.image("v1")?;
             c.send("DELETE", "manifests/v1", &[], &[])
         },
@@ -277,7 +279,7 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "a manifest is deleted",
-        ask: |c| {
+        requests: |c| {
             let digest = sha256(&c.image("v1")?);
             c.send("DELETE", &format!("manifests/{digest}"), &[], &[])?;
             c.get("manifests/v1")
@@ -287,7 +289,7 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         name: "a blob is deleted",
-        ask: |c| {
+        requests: |c| {
             let blob = c.blob(b"gone")?;
             c.send("DELETE", &format!("blobs/{blob}"), &[], &[])?;
             c.get(&format!("blobs/{blob}"))
@@ -296,8 +298,8 @@ pub(super) const PROBES: &[Probe] = &[
         known: &[],
     },
     Probe {
-        name: "a name that is none",
-        ask: |c| c.get("/v2/Not_A_Name/tags/list"),
+        name: "an invalid repository name",
+        requests: |c| c.get("/v2/Not_A_Name/tags/list"),
         expect: status(&[400, 404]),
         known: &[],
     },

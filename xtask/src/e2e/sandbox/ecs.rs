@@ -1,54 +1,56 @@
-//! aws-cli deploys to the sandbox's ECS.
+//! ECS deployments on the sandbox with aws-cli.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{super::stage::Stage, client::done, world::World};
+use super::{super::test_run::TestRun, client::expect_success, server::SandboxServer};
 use crate::clock;
 
 const SERVER: &str = "sandbox ECS";
-/// Nobody has pushed it.
+/// A digest that was never pushed.
 const MISSING: &str = "sha256:4040404040404040404040404040404040404040404040404040404040404040";
 const SERVICE: [&str; 4] = ["--cluster", "shop", "--service", "web"];
 
-pub(super) fn run(stage: &mut Stage, world: &World) {
-    stage.table.scenario(SERVER, "aws-cli deploys, and reads the running digest", || deploys(world));
-    stage.table.scenario(SERVER, "aws-cli sees a bad deployment rolled back", || rolls_back(world));
+pub(super) fn run(test_run: &mut TestRun, sandbox: &SandboxServer) {
+    test_run.table.scenario(SERVER, "aws-cli deploys, and reads the running digest", || deploys(sandbox));
+    test_run
+        .table
+        .scenario(SERVER, "aws-cli reports a failed deployment as rolled back", || rolls_back(sandbox));
 }
 
-fn aws(world: &World, arguments: &[&str]) -> Result<String> {
-    let mut aws = world.aws(&["ecs"])?;
+fn aws(sandbox: &SandboxServer, arguments: &[&str]) -> Result<String> {
+    let mut aws = sandbox.aws(&["ecs"])?;
     aws.args(arguments).args(["--output", "text"]);
-    Ok(done(&mut aws)?.trim().to_owned())
+    Ok(expect_success(&mut aws)?.trim().to_owned())
 }
 
-fn register(world: &World, digest: &str) -> Result<()> {
+fn register(sandbox: &SandboxServer, digest: &str) -> Result<()> {
     let container = format!("name=web,image=registry.example.com/shop/web@{digest},memory=64,essential=true");
-    aws(world, &["register-task-definition", "--family", "web", "--container-definitions", &container])
+    aws(sandbox, &["register-task-definition", "--family", "web", "--container-definitions", &container])
         .map(drop)
 }
 
-/// Waits until the latest service deployment has ended so.
-fn ends(world: &World, expected: &str) -> Result<()> {
-    let mut ask = vec!["list-service-deployments"];
-    ask.extend(SERVICE);
-    ask.extend(["--query", "serviceDeployments[0].status"]);
+/// Waits until the latest service deployment has this status.
+fn wait_for_status(sandbox: &SandboxServer, expected: &str) -> Result<()> {
+    let mut query = vec!["list-service-deployments"];
+    query.extend(SERVICE);
+    query.extend(["--query", "serviceDeployments[0].status"]);
     let mut last = String::new();
     clock::poll(Duration::from_secs(240), || {
-        last = aws(world, &ask).unwrap_or_else(|error| error.to_string());
+        last = aws(sandbox, &query).unwrap_or_else(|error| error.to_string());
         (last == expected).then_some(())
     })
-    .with_context(|| format!("the service deployment is {last}, not {expected}"))
+    .with_context(|| format!("the service deployment is {last} after 240 s, expected {expected}"))
 }
 
-fn deploys(world: &World) -> Result<String> {
-    let digest = &world.image().digest;
-    aws(world, &["create-cluster", "--cluster-name", "shop"])?;
-    register(world, digest)?;
+fn deploys(sandbox: &SandboxServer) -> Result<String> {
+    let digest = &sandbox.image().digest;
+    aws(sandbox, &["create-cluster", "--cluster-name", "shop"])?;
+    register(sandbox, digest)?;
     let breaker = "deploymentCircuitBreaker={enable=true,rollback=true}";
     aws(
-        world,
+        sandbox,
         &[
             "create-service",
             "--cluster",
@@ -63,34 +65,37 @@ fn deploys(world: &World) -> Result<String> {
             breaker,
         ],
     )?;
-    ends(world, "SUCCESSFUL")?;
+    wait_for_status(sandbox, "SUCCESSFUL")?;
     let tasks =
-        aws(world, &["list-tasks", "--cluster", "shop", "--service-name", "web", "--query", "taskArns"])?;
-    let mut ask = vec!["describe-tasks", "--cluster", "shop", "--tasks"];
-    ask.extend(tasks.split_whitespace());
-    ask.extend(["--query", "tasks[].containers[].imageDigest"]);
-    let running = aws(world, &ask)?;
+        aws(sandbox, &["list-tasks", "--cluster", "shop", "--service-name", "web", "--query", "taskArns"])?;
+    let mut query = vec!["describe-tasks", "--cluster", "shop", "--tasks"];
+    query.extend(tasks.split_whitespace());
+    query.extend(["--query", "tasks[].containers[].imageDigest"]);
+    let running = aws(sandbox, &query)?;
     let running: Vec<&str> = running.split_whitespace().collect();
-    ensure!(running.len() == 2 && running[0] == running[1], "two tasks run {running:?}");
-    // The agent reports the digest that the task definition names, or the one of its platform below that index.
-    let source = format!("{}/{}", world.plain_registry()?, world.image().repository);
-    let known = done(&mut world.crane(&["manifest", &format!("{source}@{}", running[0])]))?;
+    ensure!(
+        running.len() == 2 && running[0] == running[1],
+        "expected two tasks with the same digest, found {running:?}"
+    );
+    // The agent reports the digest in the task definition, or that of its platform in the index.
+    let source = format!("{}/{}", sandbox.plain_registry()?, sandbox.image().repository);
+    let known = expect_success(&mut sandbox.crane(&["manifest", &format!("{source}@{}", running[0])]))?;
     ensure!(!known.is_empty(), "{} is not in the registry", running[0]);
     Ok(String::new())
 }
 
-fn rolls_back(world: &World) -> Result<String> {
-    register(world, MISSING)?;
+fn rolls_back(sandbox: &SandboxServer) -> Result<String> {
+    register(sandbox, MISSING)?;
     let mut update = vec!["update-service"];
     update.extend(SERVICE);
     update.extend(["--task-definition", "web:2"]);
-    aws(world, &update)?;
-    ends(world, "ROLLBACK_SUCCESSFUL")?;
-    let ask = ["describe-services", "--cluster", "shop", "--services", "web", "--query"];
-    let definition = aws(world, &[&ask[..], &["services[0].taskDefinition"]].concat())?;
-    ensure!(definition.ends_with(":task-definition/web:1"), "the service has {definition}");
+    aws(sandbox, &update)?;
+    wait_for_status(sandbox, "ROLLBACK_SUCCESSFUL")?;
+    let query = ["describe-services", "--cluster", "shop", "--services", "web", "--query"];
+    let definition = aws(sandbox, &[&query[..], &["services[0].taskDefinition"]].concat())?;
+    ensure!(definition.ends_with(":task-definition/web:1"), "the service still has {definition}");
     let stopped = aws(
-        world,
+        sandbox,
         &[
             "list-tasks",
             "--cluster",
@@ -112,7 +117,7 @@ fn rolls_back(world: &World) -> Result<String> {
         "--query",
         "tasks[0].[stopCode,stoppedReason]",
     ];
-    let why = aws(world, &why)?;
-    ensure!(why.contains("CannotPullContainer"), "the stopped task says {why:?}");
+    let why = aws(sandbox, &why)?;
+    ensure!(why.contains("CannotPullContainer"), "unexpected stop reason {why:?}");
     Ok(why)
 }

@@ -1,44 +1,45 @@
-//! kubectl and `aws eks` against the sandbox's cluster.
+//! kubectl and `aws eks` against the sandbox's EKS cluster.
 
 use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    super::stage::Stage,
-    client::{done, refused},
-    world::World,
+    super::test_run::TestRun,
+    client::{expect_failure, expect_success},
+    server::SandboxServer,
 };
 use crate::clock;
 
 const SERVER: &str = "sandbox EKS";
 
-pub(super) fn run(stage: &mut Stage, world: &World) {
-    let mut scenario =
-        |name: &str, body: fn(&World) -> Result<String>| stage.table.scenario(SERVER, name, || body(world));
+pub(super) fn run(test_run: &mut TestRun, sandbox: &SandboxServer) {
+    let mut scenario = |name: &str, body: fn(&SandboxServer) -> Result<String>| {
+        test_run.table.scenario(SERVER, name, || body(sandbox))
+    };
     scenario("aws eks update-kubeconfig, and kubectl with aws-cli's token", connects);
     scenario("kubectl applies a Deployment and waits for it", deploys);
-    scenario("kubectl apply --server-side is told of a conflict", conflicts);
-    scenario("kubectl sees a crash, its log and its events, and undoes it", crashes);
-    stage.table.real_only(
+    scenario("kubectl apply --server-side reports a conflict", conflicts);
+    scenario("kubectl shows a crash with its log and events, and undoes it", crashes);
+    test_run.table.real_only(
         SERVER,
         "helm installs, upgrades, rolls back",
-        "helm sends the Secrets of its releases as protobuf, and the sandbox reads JSON alone",
+        "helm sends the Secrets of its releases as protobuf, and the sandbox supports only JSON",
     );
 }
 
-fn kubectl(world: &World, arguments: &[&str]) -> Result<Command> {
-    let mut kubectl = world.kubectl(arguments)?;
-    kubectl.env("KUBECONFIG", world.home().join("kubeconfig"));
+fn kubectl(sandbox: &SandboxServer, arguments: &[&str]) -> Result<Command> {
+    let mut kubectl = sandbox.kubectl(arguments)?;
+    kubectl.env("KUBECONFIG", sandbox.home().join("kubeconfig"));
     Ok(kubectl)
 }
 
-fn run_kubectl(world: &World, arguments: &[&str]) -> Result<String> {
-    done(&mut kubectl(world, arguments)?)
+fn run_kubectl(sandbox: &SandboxServer, arguments: &[&str]) -> Result<String> {
+    expect_success(&mut kubectl(sandbox, arguments)?)
 }
 
-fn connects(world: &World) -> Result<String> {
-    done(&mut world.aws(&[
+fn connects(sandbox: &SandboxServer) -> Result<String> {
+    expect_success(&mut sandbox.aws(&[
         "eks",
         "update-kubeconfig",
         "--name",
@@ -46,15 +47,18 @@ fn connects(world: &World) -> Result<String> {
         "--kubeconfig",
         "kubeconfig",
     ])?)?;
-    let seen = run_kubectl(world, &["get", "namespaces", "-o", "name"])?;
-    ensure!(seen.contains("namespace/default"), "kubectl sees {seen:?}");
-    let mut stranger = kubectl(world, &["get", "namespaces"])?;
-    let said = refused(stranger.env("AWS_SECRET_ACCESS_KEY", "another"))?;
-    ensure!(said.contains("Unauthorized") || said.contains("logged in"), "kubectl says {said:?}");
+    let seen = run_kubectl(sandbox, &["get", "namespaces", "-o", "name"])?;
+    ensure!(seen.contains("namespace/default"), "unexpected output of kubectl get namespaces: {seen:?}");
+    let mut stranger = kubectl(sandbox, &["get", "namespaces"])?;
+    let error = expect_failure(stranger.env("AWS_SECRET_ACCESS_KEY", "another"))?;
+    ensure!(
+        error.contains("Unauthorized") || error.contains("logged in"),
+        "unexpected error of kubectl: {error:?}"
+    );
     Ok(String::new())
 }
 
-/// A Deployment of the shop with an image of the first registry.
+/// A Deployment with an image of the plain registry.
 fn deployment(digest: &str, replicas: u32) -> String {
     format!(
         r#"
@@ -73,61 +77,62 @@ spec:
     )
 }
 
-fn deploys(world: &World) -> Result<String> {
-    let digest = &world.image().digest;
-    fs::write(world.home().join("web.yaml"), deployment(digest, 2))?;
-    run_kubectl(world, &["apply", "--server-side", "--field-manager=team", "-f", "web.yaml"])?;
-    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
+fn deploys(sandbox: &SandboxServer) -> Result<String> {
+    let digest = &sandbox.image().digest;
+    fs::write(sandbox.home().join("web.yaml"), deployment(digest, 2))?;
+    run_kubectl(sandbox, &["apply", "--server-side", "--field-manager=team", "-f", "web.yaml"])?;
+    expect_success(&mut kubectl(sandbox, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
     let running = run_kubectl(
-        world,
+        sandbox,
         &["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.containerStatuses[*].imageID}"],
     )?;
     ensure!(running.split_whitespace().count() == 2, "two pods should run: {running:?}");
-    let ready = run_kubectl(world, &["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
+    let ready =
+        run_kubectl(sandbox, &["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"])?;
     ensure!(ready == "2", "{ready:?} replicas are ready");
-    let shown = run_kubectl(world, &["get", "deployment,pods"])?;
-    for words in
+    let shown = run_kubectl(sandbox, &["get", "deployment,pods"])?;
+    for columns in
         [["NAME", "READY", "UP-TO-DATE"], ["deployment.apps/web", "2/2", "2"], ["pod/web-", "1/1", "Running"]]
     {
-        let line = shown.lines().find(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(line.is_some(), "kubectl get shows no line with {words:?}:\n{shown}");
+        let line = shown.lines().find(|line| columns.iter().all(|word| line.contains(word)));
+        ensure!(line.is_some(), "no line with {columns:?} in the output of kubectl get:\n{shown}");
     }
     Ok(String::new())
 }
 
-fn conflicts(world: &World) -> Result<String> {
-    fs::write(world.home().join("other.yaml"), deployment(&world.image().digest, 5))?;
+fn conflicts(sandbox: &SandboxServer) -> Result<String> {
+    fs::write(sandbox.home().join("other.yaml"), deployment(&sandbox.image().digest, 5))?;
     let apply = ["apply", "--server-side", "--field-manager=other", "-f", "other.yaml"];
-    let said = refused(&mut kubectl(world, &apply)?)?;
+    let error = expect_failure(&mut kubectl(sandbox, &apply)?)?;
     ensure!(
-        said.contains("conflict with \"team\"") && said.contains(".spec.replicas"),
-        "kubectl says {said:?}"
+        error.contains("conflict with \"team\"") && error.contains(".spec.replicas"),
+        "unexpected error of kubectl: {error:?}"
     );
-    run_kubectl(world, &[&apply[..], &["--force-conflicts"]].concat())?;
-    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
+    run_kubectl(sandbox, &[&apply[..], &["--force-conflicts"]].concat())?;
+    expect_success(&mut kubectl(sandbox, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
     Ok(String::new())
 }
 
-fn crashes(world: &World) -> Result<String> {
-    let broken = format!("web=registry.example.com/shop/web@{}", world.broken());
-    run_kubectl(world, &["set", "image", "deployment/web", &broken])?;
+fn crashes(sandbox: &SandboxServer) -> Result<String> {
+    let broken = format!("web=registry.example.com/shop/web@{}", sandbox.broken());
+    run_kubectl(sandbox, &["set", "image", "deployment/web", &broken])?;
     let reasons = "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
     clock::poll(Duration::from_secs(180), || {
-        let seen = run_kubectl(world, &["get", "pods", "-l", "app=web", "-o", reasons]).ok()?;
+        let seen = run_kubectl(sandbox, &["get", "pods", "-l", "app=web", "-o", reasons]).ok()?;
         seen.contains("CrashLoopBackOff").then_some(())
     })
     .context("no pod is in CrashLoopBackOff within 180 s")?;
     let crashing =
         "jsonpath={range .items[?(@.status.containerStatuses[0].state.waiting)]}{.metadata.name} {end}";
-    let pods = run_kubectl(world, &["get", "pods", "-l", "app=web", "-o", crashing])?;
-    let pod = pods.split_whitespace().next().context("no pod crashes")?;
-    let log = run_kubectl(world, &["logs", pod, "--previous"])?;
-    ensure!(log.contains("no database"), "the log says {log:?}");
+    let pods = run_kubectl(sandbox, &["get", "pods", "-l", "app=web", "-o", crashing])?;
+    let pod = pods.split_whitespace().next().context("no crashing pod found")?;
+    let log = run_kubectl(sandbox, &["logs", pod, "--previous"])?;
+    ensure!(log.contains("no database"), "unexpected log: {log:?}");
     let of_pod = format!("involvedObject.name={pod}");
     let reasons = ["get", "events", "--field-selector", &of_pod, "-o", "jsonpath={.items[*].reason}"];
-    let events = run_kubectl(world, &reasons)?;
-    ensure!(events.contains("BackOff"), "the events are {events:?}");
-    run_kubectl(world, &["rollout", "undo", "deployment/web"])?;
-    done(&mut kubectl(world, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
+    let events = run_kubectl(sandbox, &reasons)?;
+    ensure!(events.contains("BackOff"), "unexpected events: {events:?}");
+    run_kubectl(sandbox, &["rollout", "undo", "deployment/web"])?;
+    expect_success(&mut kubectl(sandbox, &["rollout", "status", "deployment/web", "--timeout=120s"])?)?;
     Ok(String::new())
 }

@@ -1,22 +1,22 @@
-//! Real clients against the sandbox: whoever wrote them did not have our model in mind.
+//! End-to-end tests of the sandbox with real clients, which are independent of our model.
 
 mod client;
 mod ecs;
 mod kube;
 mod registry;
-mod world;
+mod server;
 
 use anyhow::Result;
 
-pub(super) use self::world::{TOOLS, World};
-use super::stage::Stage;
+pub(super) use self::server::{SandboxServer, TOOLS};
+use super::test_run::TestRun;
 
-pub(super) fn run(stage: &mut Stage) -> Result<()> {
-    let world = World::start(stage)?;
-    registry::run(stage, &world);
-    kube::run(stage, &world);
-    // Minutes of an ECS deployment in seconds.
-    let fast = World::start_at(stage, 30)?;
-    ecs::run(stage, &fast);
+pub(super) fn run(test_run: &mut TestRun) -> Result<()> {
+    let sandbox = SandboxServer::start(test_run)?;
+    registry::run(test_run, &sandbox);
+    kube::run(test_run, &sandbox);
+    // A faster clock, so that an ECS deployment takes seconds instead of minutes.
+    let fast = SandboxServer::start_at(test_run, 30)?;
+    ecs::run(test_run, &fast);
     Ok(())
 }

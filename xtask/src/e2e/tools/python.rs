@@ -1,38 +1,40 @@
-//! What comes from PyPI.
+//! Programs from PyPI, each in a separate virtual environment.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
-use super::{Lacking, Toolbox, Want, in_path, retried};
+use super::{MissingProgram, MissingPrograms, Toolbox, in_path, retried};
 use crate::command;
 
 impl Toolbox {
-    /// The environment of a requirement.
+    /// The directory of the virtual environment of a requirement.
     pub(super) fn environment(&self, requirement: &str) -> PathBuf {
         self.cache.join(requirement.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
     }
 
-    /// Whether the environment was finished, at the place where it is now: its scripts name their interpreter by an
-    /// absolute path, so one that was moved is broken.
-    pub(super) fn is_whole(&self, requirement: &str) -> bool {
+    /// Whether the environment was completed at its current path: its scripts contain the absolute path of their
+    /// interpreter, so a moved environment is broken.
+    pub(super) fn is_complete(&self, requirement: &str) -> bool {
         let home = self.environment(requirement);
         fs::read_to_string(home.join("done")).is_ok_and(|made| made == home.to_string_lossy())
     }
 
-    /// An environment of its own for one Python package; returns its directory of programs.
+    /// Creates a virtual environment for one Python package; returns its `bin` directory.
     pub(super) fn python(&self, program: &'static str, requirement: &str) -> Result<PathBuf> {
         let home = self.environment(requirement);
         let bin = home.join("bin");
-        if self.is_whole(requirement) {
+        if self.is_complete(requirement) {
             return Ok(bin);
         }
-        if let Some(want) = lacks_python(program) {
-            return Err(Lacking::from(want).into());
+        if let Some(missing) = missing_python(program) {
+            return Err(MissingPrograms::from(missing).into());
         }
         let _ = fs::remove_dir_all(&home);
         let made = command::output(Command::new("python3").args(["-m", "venv"]).arg(&home));
-        made.map_err(|_| Lacking::from(Want { program, needed: "python3 -m venv", remedy: REMEDY }))?;
+        made.map_err(|_| {
+            MissingPrograms::from(MissingProgram { program, requires: "python3 -m venv", remedy: REMEDY })
+        })?;
         retried(Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", requirement]))?;
         fs::write(home.join("done"), home.to_string_lossy().as_bytes())?;
         Ok(bin)
@@ -41,7 +43,7 @@ impl Toolbox {
 
 const REMEDY: &str = "install Python 3 with its venv module (`apt-get install python3-venv`)";
 
-/// What a script of Python needs, if that is not there.
-pub(super) fn lacks_python(program: &'static str) -> Option<Want> {
-    in_path("python3").is_none().then_some(Want { program, needed: "python3", remedy: REMEDY })
+/// Reports a missing Python.
+pub(super) fn missing_python(program: &'static str) -> Option<MissingProgram> {
+    in_path("python3").is_none().then_some(MissingProgram { program, requires: "python3", remedy: REMEDY })
 }

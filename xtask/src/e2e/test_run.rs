@@ -1,4 +1,4 @@
-//! What the parts work with.
+//! State of one end-to-end run, shared by its parts.
 
 use std::{fs, path::PathBuf, rc::Rc};
 
@@ -12,25 +12,25 @@ use super::{
 };
 use crate::command;
 
-/// What the parts work with.
-pub(super) struct Stage {
+/// State of one end-to-end run.
+pub(super) struct TestRun {
     pub(super) tools: Toolbox,
     /// Data and logs of this run.
     pub(super) scratch: PathBuf,
     pub(super) servers: Vec<Server>,
     pub(super) table: Table,
-    /// What the tests of our packages are told of the servers.
+    /// Environment variables for the tests of our packages.
     pub(super) environment: Environment,
-    /// Those tests, once they are built.
+    /// The tests of our packages, once they are built.
     pub(super) library: Option<Rc<Library>>,
 }
 
-impl Stage {
+impl TestRun {
     pub(super) fn new(cache: &Cache, scenario: Option<String>) -> Result<Self> {
         let target = command::root().join("target/e2e");
         let scratch = target.join(format!("run-{}", std::process::id()));
-        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-        Ok(Stage {
+        fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
+        Ok(TestRun {
             tools: cache.open()?,
             scratch,
             servers: Vec::new(),
@@ -40,7 +40,7 @@ impl Stage {
         })
     }
 
-    /// Runs the scenarios of a part that are tests of our packages.
+    /// Runs the scenarios of a part that are tests in our packages.
     pub(super) fn scenarios(&mut self, part: &str, server: &str) -> Result<()> {
         self.library()?.run_all(part, server, &self.environment, &mut self.table)
     }

@@ -1,4 +1,4 @@
-//! The sandbox as a process, and clients that are pointed at it.
+//! The sandbox as a server process, and clients configured to use it.
 
 use std::{
     collections::BTreeMap,
@@ -12,16 +12,16 @@ use serde::Deserialize;
 
 use super::super::{
     server::Server,
-    stage::Stage,
+    test_run::TestRun,
     tools::{AWS_CLI, CRANE, KUBECTL, REGCTL, SKOPEO, Tool},
 };
 use crate::command;
 
-/// The clients that work on it.
+/// The clients that run against the sandbox.
 pub(in crate::e2e) const TOOLS: [Tool; 5] = [CRANE, REGCTL, SKOPEO, AWS_CLI, KUBECTL];
 
-/// A served sandbox.
-pub(in crate::e2e) struct World {
+/// A running sandbox and its clients.
+pub(in crate::e2e) struct SandboxServer {
     served: Served,
     home: PathBuf,
     crane: PathBuf,
@@ -31,7 +31,7 @@ pub(in crate::e2e) struct World {
     kubectl: PathBuf,
 }
 
-/// What the example prints when it is up.
+/// The output of the example `serve` when it is ready.
 #[derive(Deserialize)]
 struct Served {
     endpoints: BTreeMap<String, String>,
@@ -40,7 +40,7 @@ struct Served {
     broken: String,
 }
 
-/// The image that the world begins with.
+/// The image that the sandbox contains initially.
 #[derive(Deserialize)]
 pub(in crate::e2e) struct Image {
     pub(in crate::e2e) repository: String,
@@ -48,18 +48,18 @@ pub(in crate::e2e) struct Image {
     pub(in crate::e2e) digest: String,
 }
 
-impl World {
-    pub(in crate::e2e) fn start(stage: &mut Stage) -> Result<Self> {
-        Self::start_at(stage, 1)
+impl SandboxServer {
+    pub(in crate::e2e) fn start(test_run: &mut TestRun) -> Result<Self> {
+        Self::start_at(test_run, 1)
     }
 
-    /// Starts a sandbox whose clock runs `rate` times as fast as the wall's.
-    pub(in crate::e2e) fn start_at(stage: &mut Stage, rate: u32) -> Result<Self> {
-        // The whole workspace, so that the features, and with them the build, are those of `cargo test --workspace`.
+    /// Starts a sandbox whose clock runs `rate` times as fast as real time.
+    pub(in crate::e2e) fn start_at(test_run: &mut TestRun, rate: u32) -> Result<Self> {
+        // The whole workspace, so that features and build artefacts are those of `cargo test --workspace`.
         command::output(command::cargo().args(["build", "--quiet", "--workspace", "--example=serve"]))?;
         let program = command::root().join("target/debug/examples/serve");
         let name = if rate == 1 { "sandbox".to_owned() } else { format!("sandbox-x{rate}") };
-        let log = stage.scratch.join(format!("{name}.log"));
+        let log = test_run.scratch.join(format!("{name}.log"));
         let printed = || -> Option<Served> {
             let text = fs::read_to_string(&log).ok()?;
             serde_json::from_str(text.lines().next()?).ok()
@@ -67,14 +67,15 @@ impl World {
         let mut process = Command::new(program);
         process.arg(rate.to_string());
         let up = || printed().is_some();
-        let server = Server::start(&name, "the addresses in its log", &stage.scratch, &mut process, up)?;
-        stage.servers.push(server);
-        let served = printed().context("the sandbox printed no world")?;
-        let home = stage.scratch.join("clients");
+        let server = Server::start(&name, "the addresses in its log", &test_run.scratch, &mut process, up)?;
+        test_run.servers.push(server);
+        let served = printed().context("the sandbox did not print its addresses")?;
+        let home = test_run.scratch.join("clients");
         fs::create_dir_all(&home)?;
         fs::write(home.join("ca.pem"), &served.ca)?;
-        let program = |tool| Ok::<_, anyhow::Error>(PathBuf::from(stage.tools.command(tool)?.get_program()));
-        Ok(World {
+        let program =
+            |tool| Ok::<_, anyhow::Error>(PathBuf::from(test_run.tools.command(tool)?.get_program()));
+        Ok(SandboxServer {
             crane: program(CRANE)?,
             regctl: program(REGCTL)?,
             skopeo: program(SKOPEO)?,
@@ -85,7 +86,7 @@ impl World {
         })
     }
 
-    /// The image that the world begins with.
+    /// The image that the sandbox contains initially.
     pub(in crate::e2e) fn image(&self) -> &Image {
         &self.served.image
     }
@@ -95,12 +96,12 @@ impl World {
         &self.served.broken
     }
 
-    /// Where the clients work.
+    /// The working directory of the clients.
     pub(in crate::e2e) fn home(&self) -> &Path {
         &self.home
     }
 
-    /// The registry that asks nobody who they are.
+    /// The address of the registry without authentication.
     pub(in crate::e2e) fn plain_registry(&self) -> Result<&str> {
         self.address("registry.example.com")
     }
@@ -123,29 +124,30 @@ impl World {
         self.client(&self.skopeo, arguments)
     }
 
-    /// aws-cli against the sandbox.
+    /// An aws-cli command against the sandbox.
     pub(in crate::e2e) fn aws(&self, arguments: &[&str]) -> Result<Command> {
         Ok(self.aws_at(&format!("http://{}", self.address("aws")?), arguments))
     }
 
-    /// aws-cli against any endpoint, with credentials that both the sandbox and moto take.
+    /// An aws-cli command against any endpoint, with credentials that the sandbox and moto accept.
     pub(in crate::e2e) fn aws_at(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut aws = self.client(&self.aws, arguments);
         credentials(&mut aws).env("AWS_ENDPOINT_URL", endpoint);
         aws
     }
 
-    /// kubectl, which gets its tokens from aws-cli. No endpoint is set for that: it would stand in the token.
+    /// A kubectl command, which gets its tokens from aws-cli. No endpoint is set for that, since it would become part
+    /// of the token.
     pub(super) fn kubectl(&self, arguments: &[&str]) -> Result<Command> {
         let mut kubectl = self.client(&self.kubectl, arguments);
-        let own = self.aws.parent().map(Path::to_owned).into_iter();
+        let directory = self.aws.parent().map(Path::to_owned).into_iter();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(own.chain(std::env::split_paths(&path)))?;
+        let path = std::env::join_paths(directory.chain(std::env::split_paths(&path)))?;
         credentials(&mut kubectl).env("PATH", path).env_remove("AWS_ENDPOINT_URL");
         Ok(kubectl)
     }
 
-    /// A client with a home and a configuration of this run: nothing of the machine's own is read or written.
+    /// A client whose home and configuration belong to this run, isolated from the machine's own configuration.
     fn client(&self, program: &PathBuf, arguments: &[&str]) -> Command {
         let mut client = Command::new(program);
         client.args(arguments).current_dir(&self.home);
@@ -157,7 +159,7 @@ impl World {
     }
 }
 
-/// Credentials that both the sandbox and moto take.
+/// Sets credentials that the sandbox and moto accept.
 fn credentials(command: &mut Command) -> &mut Command {
     command
         .env("AWS_ACCESS_KEY_ID", "AKIASANDBOX")

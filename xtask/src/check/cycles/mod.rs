@@ -1,7 +1,7 @@
-//! Circles of imports between the files of one crate.
+//! Check: import cycles between the files of one crate.
 //!
-//! In a circle no file can be understood, tested or moved without all the others. Test modules are left out: they may
-//! look anywhere.
+//! No file of a cycle can be understood, tested or moved without the others. Test modules are ignored: they may import
+//! any file.
 
 mod modules;
 
@@ -15,11 +15,11 @@ use anyhow::Result;
 use self::modules::Imports;
 use super::{finding::Finding, workspace::Workspace};
 
-/// A circle: the files of one crate, below its `src`.
-type Circle = BTreeSet<String>;
+/// The files of an import cycle, relative to the `src` of their crate.
+type Cycle = BTreeSet<String>;
 
-/// The circles that are still there, one a line: the crate and its files. A circle that is gone is taken out, one that
-/// has shrunk is written anew, and none is added.
+/// Existing cycles, one per line: the crate and its files. Resolved cycles are removed, smaller ones are updated, and
+/// new ones are not added.
 const KNOWN: &str = include_str!("known.txt");
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
@@ -33,59 +33,64 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     }
     let findings = crates.iter().flat_map(|(name, files)| {
         let sources = files.iter().map(|(file, text)| (file.as_str(), text.as_str()));
-        judge(name, &modules::imports(sources), &known(name))
+        compare(name, &modules::imports(sources), &known(name))
     });
     Ok(findings.collect())
 }
 
-/// The known circles of a crate.
-fn known(name: &str) -> BTreeSet<Circle> {
-    let circles = KNOWN.lines().filter_map(|line| line.split_once(": ")).filter(|(of, _)| *of == name);
-    circles.map(|(_, files)| files.split(' ').map(str::to_owned).collect()).collect()
+/// The known cycles of a crate.
+fn known(name: &str) -> BTreeSet<Cycle> {
+    let cycles = KNOWN.lines().filter_map(|line| line.split_once(": ")).filter(|(of, _)| *of == name);
+    cycles.map(|(_, files)| files.split(' ').map(str::to_owned).collect()).collect()
 }
 
-/// Holds the circles of a crate against those that are known.
-fn judge(name: &str, imports: &Imports, known: &BTreeSet<Circle>) -> Vec<Finding> {
-    let found = circles(imports);
-    let new = found.difference(known).map(|circle| {
-        if known.iter().any(|known| circle.is_subset(known)) {
-            let files = shown(circle);
-            return Finding::warning(format!("{name}: a circle has shrunk: list only {files} in {LIST}"));
+/// Compares the cycles of a crate with the known ones.
+fn compare(name: &str, imports: &Imports, known: &BTreeSet<Cycle>) -> Vec<Finding> {
+    let found = cycles(imports);
+    let new = found.difference(known).map(|cycle| {
+        if known.iter().any(|known| cycle.is_subset(known)) {
+            let files = shown(cycle);
+            return Finding::warning(format!(
+                "{name}: an import cycle has become smaller: list only {files} in {LIST}"
+            ));
         }
-        let mut message = format!("{name}: {} files import each other in a circle", circle.len());
-        for (file, targets) in imports.iter().filter(|(file, _)| circle.contains(*file)) {
-            for (target, names) in targets.iter().filter(|(target, _)| circle.contains(*target)) {
+        let mut message = format!("{name}: import cycle of {} files", cycle.len());
+        for (file, targets) in imports.iter().filter(|(file, _)| cycle.contains(*file)) {
+            for (target, names) in targets.iter().filter(|(target, _)| cycle.contains(*target)) {
                 let names: Vec<_> = names.iter().map(String::as_str).collect();
                 let _ = write!(message, "\n    {file} -> {target}: {}", names.join(", "));
             }
         }
         Finding::failure(message)
     });
-    let gone = known.iter().filter(|known| !found.iter().any(|circle| circle.is_subset(known)));
-    let gone = gone.map(|circle| {
-        Finding::failure(format!("{name}: the circle of {} is gone: take it out of {LIST}", shown(circle)))
+    let gone = known.iter().filter(|known| !found.iter().any(|cycle| cycle.is_subset(known)));
+    let gone = gone.map(|cycle| {
+        Finding::failure(format!(
+            "{name}: the import cycle of {} no longer exists: remove it from {LIST}",
+            shown(cycle)
+        ))
     });
     new.chain(gone).collect()
 }
 
-const LIST: &str = "xtask/src/check/circles/known.txt";
+const LIST: &str = "xtask/src/check/cycles/known.txt";
 
-fn shown(circle: &Circle) -> String {
-    circle.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+fn shown(cycle: &Cycle) -> String {
+    cycle.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// The largest sets of files of which each reaches all others.
-fn circles(imports: &Imports) -> BTreeSet<Circle> {
+/// The strongly connected components of the import graph.
+fn cycles(imports: &Imports) -> BTreeSet<Cycle> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         imports.keys().map(|file| (file.as_str(), reached(imports, file))).collect();
-    let circle_of = |(file, reached_from_it): (&&str, &BTreeSet<&str>)| -> Circle {
+    let cycle_of = |(file, reached_from_it): (&&str, &BTreeSet<&str>)| -> Cycle {
         let back = |other: &&&str| reached.get(**other).is_some_and(|from_other| from_other.contains(file));
         reached_from_it.iter().filter(back).map(|other| (*other).to_owned()).collect()
     };
-    reached.iter().map(circle_of).filter(|circle| !circle.is_empty()).collect()
+    reached.iter().map(cycle_of).filter(|cycle| !cycle.is_empty()).collect()
 }
 
-/// The files that `start` imports from, straight or through others.
+/// The files that `start` imports from, directly or transitively.
 fn reached<'a>(imports: &'a Imports, start: &str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut waiting = vec![start];
@@ -113,22 +118,22 @@ mod tests {
     fn findings(sources: &[(&'static str, &'static str)], known: &[&[&str]]) -> Vec<Finding> {
         let imports = modules::imports(sources.iter().copied());
         let known = known.iter().map(|files| files.iter().map(|file| (*file).to_owned()).collect());
-        judge("crates/x", &imports, &known.collect())
+        compare("crates/x", &imports, &known.collect())
     }
 
     #[test]
-    fn a_circle_is_shown_with_what_ties_it() {
+    fn reports_a_cycle_with_its_imports() {
         let findings = findings(&ROUND, &[]);
-        let [circle] = &findings[..] else { panic!("one circle") };
-        assert!(circle.severity == Severity::Failure);
-        let arrows: Vec<_> = circle.message.lines().map(str::trim).collect();
+        let [cycle] = &findings[..] else { panic!("one cycle") };
+        assert!(cycle.severity == Severity::Failure);
+        let arrows: Vec<_> = cycle.message.lines().map(str::trim).collect();
         let all = ["a.rs -> b.rs: B", "a.rs -> c.rs: C", "b.rs -> c.rs: c", "c.rs -> a.rs: A"];
-        assert_eq!(arrows[0], "crates/x: 3 files import each other in a circle");
+        assert_eq!(arrows[0], "crates/x: import cycle of 3 files");
         assert_eq!(arrows[1..], all);
     }
 
     #[test]
-    fn a_known_circle_may_only_shrink_and_must_leave_the_list_when_it_is_gone() {
+    fn a_known_cycle_may_only_shrink_and_must_be_removed_once_resolved() {
         assert!(findings(&ROUND, &[&["a.rs", "b.rs", "c.rs"]]).is_empty());
         let larger = findings(&ROUND, &[&["a.rs", "b.rs", "c.rs", "d.rs"]]);
         assert!(matches!(&larger[..], [shrunk] if shrunk.severity == Severity::Warning));
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_read_by_crate() {
+    fn reads_the_known_cycles_by_crate() {
         for line in KNOWN.lines() {
             let (name, files) = line.split_once(": ").expect("a crate and its files");
             assert!(known(name).contains(&files.split(' ').map(str::to_owned).collect()));

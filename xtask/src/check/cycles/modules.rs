@@ -1,25 +1,25 @@
-//! The modules of a crate, and what each takes from the others.
+//! Imports between the modules of a crate, from its source files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::rust::{Token, outside_tests};
 
-/// Segments of a path from the root of the crate.
+/// Segments of a path from the crate root.
 type Path = Vec<String>;
 
-/// The files of a crate that import from each other, with the names that one takes from another.
+/// For each file of a crate, the files it imports from and the imported names.
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// What one file says of the crate's modules.
+/// Modules, imports and names in one file.
 #[derive(Default)]
 struct Scan<'a> {
-    /// Its own module, and those that are written in it.
+    /// Its own module and inline modules.
     modules: Vec<Path>,
-    /// What modules bind to names by `use`.
+    /// Names that modules bind by `use`.
     bindings: Vec<Use>,
-    /// Paths in the code, from the root of the crate.
+    /// Paths in the code, from the crate root.
     paths: Vec<Path>,
-    /// How often each identifier occurs outside of imports.
+    /// Identifiers outside of imports.
     names: HashSet<&'a str>,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn imports<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>)
     let crate_modules = Modules { files, bindings };
     let mut imports = Imports::new();
     for (file, scan) in &scans {
-        // What a module only hands on makes it no user of it.
+        // A re-export alone is not a use.
         let is_used = |import: &&Use| {
             !import.is_public || import.name.as_deref().is_some_and(|name| scan.names.contains(name))
         };
@@ -67,15 +67,15 @@ struct Modules<'a> {
 }
 
 impl Modules<'_> {
-    /// The file that defines what `path` names, also by way of re-exports.
+    /// The file that defines the item at `path`, following re-exports.
     fn definer(&self, path: &[String], hops: usize) -> Option<&str> {
-        const MOST: usize = 16;
+        const MAX_HOPS: usize = 16;
         let is_module = |length: &usize| self.files.contains_key(&path[..*length]);
         let length = (0..=path.len()).take_while(is_module).last()?;
         let (module, rest) = path.split_at(length);
         if let Some((name, rest)) = rest.split_first()
             && let Some(target) = self.bindings.get(&(module.to_vec(), name.clone()))
-            && hops < MOST
+            && hops < MAX_HOPS
         {
             return self.definer(&[target, rest].concat(), hops + 1);
         }
@@ -83,7 +83,7 @@ impl Modules<'_> {
     }
 }
 
-/// The module that a file of `src` is; `None` for a program of its own.
+/// The module of a file in `src`; `None` for a binary.
 fn module_of(file: &str) -> Option<Path> {
     if file.starts_with("bin/") {
         return None;
@@ -150,7 +150,7 @@ impl<'a> Reader<'_, 'a> {
                     self.tree(start, is_public, scan);
                 }
                 (Token::Name(first), Some(Token::Colons), _) if self.before() != Some(Token::Colons) => {
-                    // `pub(in crate::x)` says who may see an item, and imports nothing.
+                    // `pub(in crate::x)` is a visibility, not an import.
                     let is_visibility = self.before() == Some(Token::Name("in"))
                         && self.at >= 2
                         && self.tokens[self.at - 2] == Token::Sign('(');
@@ -185,7 +185,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// Reads a tree of imports below `prefix`, which is `None` below another crate.
+    /// Reads a use tree below `prefix`, which is `None` for another crate.
     fn tree(&mut self, prefix: Option<Path>, is_public: bool, scan: &mut Scan<'a>) {
         let mut path = prefix;
         let mut name = None;
@@ -219,7 +219,7 @@ impl<'a> Reader<'_, 'a> {
                 }
                 Token::Sign('*') => name = None,
                 Token::Sign(_) => {
-                    // The end of this branch belongs to whoever reads the whole.
+                    // The caller reads the token that ends this branch.
                     self.at -= 1;
                     break;
                 }
@@ -231,7 +231,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    /// The path from the root of the crate; `None` for one that leads into another crate, or names nothing of modules.
+    /// The path from the crate root; `None` if it points to another crate or not to a module.
     fn absolute(&self, path: &[String]) -> Option<Path> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_followed_to_the_file_that_defines_them() {
+    fn follows_re_exports_to_the_defining_file() {
         let arrows = read(&[
             ("lib.rs", "mod a; mod b; pub use a::One;"),
             ("a/mod.rs", "mod inner; pub use self::inner::{One, Two as Second}; pub struct Own;"),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_in_the_code_count_and_those_in_comments_and_tests_do_not() {
+    fn reads_paths_in_code_and_ignores_comments_and_tests() {
         let arrows = read(&[
             ("lib.rs", "mod a; mod b; mod c; pub fn f() { b::g::<a>() }"),
             (
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_uses_what_it_hands_on_only_when_its_code_names_it() {
+    fn a_re_export_is_a_use_only_if_the_code_contains_its_name() {
         let arrows = read(&[
             ("lib.rs", "mod a; pub use a::{Only, Used}; pub fn f(_: Used) {}"),
             ("a.rs", "pub struct Only; pub struct Used;"),

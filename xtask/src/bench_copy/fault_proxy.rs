@@ -1,4 +1,4 @@
-//! A way to a registry on which one request in ten is spoilt.
+//! An HTTP proxy that injects a fault into one request in ten.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -16,42 +16,42 @@ use anyhow::Result;
 use super::images::Random;
 use crate::clock;
 
-/// What happens to a request.
+/// The fault injected into a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Passes,
-    /// Answered by the way itself.
-    Refused(u16),
-    /// The connection is cut before it arrives.
+enum Fault {
+    None,
+    /// The proxy responds with this status itself.
+    Status(u16),
+    /// The connection is closed before the request is forwarded.
     Reset,
-    /// It is handled, and nobody hears of it.
-    AnswerLost,
-    /// Half of the answer's body comes.
-    Cut,
-    /// A bit in the middle of the answer's body is another.
+    /// The request is processed, and its response is dropped.
+    ResponseLost,
+    /// The response body is truncated to half.
+    Truncated,
+    /// A bit in the middle of the response body is flipped.
     Flipped,
-    /// The answer's body comes three seconds later.
+    /// The response body is delayed by three seconds.
     Stalled,
 }
 
-const SPOILT: [Fate; 8] = [
-    Fate::Refused(429),
-    Fate::Refused(500),
-    Fate::Refused(503),
-    Fate::Reset,
-    Fate::AnswerLost,
-    Fate::Cut,
-    Fate::Flipped,
-    Fate::Stalled,
+const FAULTS: [Fault; 8] = [
+    Fault::Status(429),
+    Fault::Status(500),
+    Fault::Status(503),
+    Fault::Reset,
+    Fault::ResponseLost,
+    Fault::Truncated,
+    Fault::Flipped,
+    Fault::Stalled,
 ];
 
-/// Takes connections until it is dropped.
-pub(super) struct Spoiler {
+/// Accepts connections until it is dropped.
+pub(super) struct FaultProxy {
     address: String,
     ended: Arc<AtomicBool>,
 }
 
-impl Spoiler {
+impl FaultProxy {
     pub(super) fn start(upstream: &str, seed: u64) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?.to_string();
@@ -66,11 +66,11 @@ impl Spoiler {
                 let (Ok(client), upstream, random) = (client, upstream.clone(), Arc::clone(&random)) else {
                     continue;
                 };
-                // An error is the end of the connection, which both sides see.
+                // An error closes the connection on both sides.
                 thread::spawn(move || drop(serve(&client, &upstream, &random)));
             }
         });
-        Ok(Spoiler { address, ended })
+        Ok(FaultProxy { address, ended })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -78,22 +78,22 @@ impl Spoiler {
     }
 }
 
-impl Drop for Spoiler {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(&self.address);
     }
 }
 
-fn fate(random: &Mutex<Random>) -> Fate {
+fn draw(random: &Mutex<Random>) -> Fault {
     let drawn = random.lock().unwrap_or_else(PoisonError::into_inner).next() >> 16;
     match drawn % 10 {
-        0 => SPOILT[(drawn / 10 % 8) as usize],
-        _ => Fate::Passes,
+        0 => FAULTS[(drawn / 10 % 8) as usize],
+        _ => Fault::None,
     }
 }
 
-/// Carries the requests of one connection, until one is spoilt in a way that ends it.
+/// Forwards the requests of one connection, until a fault closes it.
 fn serve(client: &TcpStream, upstream: &str, random: &Mutex<Random>) -> io::Result<()> {
     let server = TcpStream::connect(upstream)?;
     for socket in [client, &server] {
@@ -102,44 +102,44 @@ fn serve(client: &TcpStream, upstream: &str, random: &Mutex<Random>) -> io::Resu
     let (mut from_client, mut from_server) = (BufReader::new(client), BufReader::new(&server));
     let (mut to_client, mut to_server) = (client, &server);
     while let Some(request) = Head::read(&mut from_client)? {
-        let fate = fate(random);
-        match fate {
-            Fate::Reset => return client.shutdown(Shutdown::Both),
-            Fate::Refused(status) => {
-                request.body(false).carry(&mut from_client, &mut io::sink(), Fate::Passes)?;
+        let fault = draw(random);
+        match fault {
+            Fault::Reset => return client.shutdown(Shutdown::Both),
+            Fault::Status(status) => {
+                request.body(false).forward(&mut from_client, &mut io::sink(), Fault::None)?;
                 let more = if status == 429 { "Retry-After: 1\r\n" } else { "" };
-                write!(to_client, "HTTP/1.1 {status} Spoilt\r\n{more}Content-Length: 0\r\n\r\n")?;
+                write!(to_client, "HTTP/1.1 {status} Injected\r\n{more}Content-Length: 0\r\n\r\n")?;
                 continue;
             }
             _ => {}
         }
         to_server.write_all(&request.bytes)?;
-        request.body(false).carry(&mut from_client, &mut to_server, Fate::Passes)?;
-        let Some(answer) = Head::read(&mut from_server)? else { break };
-        let body = answer.body(request.is("HEAD "));
-        if fate == Fate::AnswerLost || (fate == Fate::Cut && body == Framing::None) {
-            body.carry(&mut from_server, &mut io::sink(), Fate::Passes)?;
+        request.body(false).forward(&mut from_client, &mut to_server, Fault::None)?;
+        let Some(response) = Head::read(&mut from_server)? else { break };
+        let body = response.body(request.is("HEAD "));
+        if fault == Fault::ResponseLost || (fault == Fault::Truncated && body == Framing::None) {
+            body.forward(&mut from_server, &mut io::sink(), Fault::None)?;
             return client.shutdown(Shutdown::Both);
         }
-        to_client.write_all(&answer.bytes)?;
-        if fate == Fate::Stalled {
+        to_client.write_all(&response.bytes)?;
+        if fault == Fault::Stalled {
             clock::pause(Duration::from_secs(3));
         }
-        body.carry(&mut from_server, &mut to_client, fate)?;
-        if fate == Fate::Cut {
+        body.forward(&mut from_server, &mut to_client, fault)?;
+        if fault == Fault::Truncated {
             return client.shutdown(Shutdown::Both);
         }
     }
     client.shutdown(Shutdown::Both)
 }
 
-/// The head of a request or an answer, as it came.
+/// The unmodified head of a request or response.
 struct Head {
     bytes: Vec<u8>,
 }
 
 impl Head {
-    /// `None` when the connection was ended in good order.
+    /// Returns `None` if the connection was closed normally.
     fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         loop {
@@ -164,9 +164,9 @@ impl Head {
         })
     }
 
-    /// How its body is framed. What answers a HEAD has none, nor have 204 and 304.
-    fn body(&self, answers_head: bool) -> Framing {
-        if answers_head || self.is("HTTP/1.1 204") || self.is("HTTP/1.1 304") {
+    /// The framing of the body. Responses to HEAD, and 204 and 304, have no body.
+    fn body(&self, responds_to_head: bool) -> Framing {
+        if responds_to_head || self.is("HTTP/1.1 204") || self.is("HTTP/1.1 304") {
             return Framing::None;
         }
         if self.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
@@ -187,16 +187,16 @@ enum Framing {
 }
 
 impl Framing {
-    /// Carries the body, or what its fate leaves of it.
-    fn carry(self, from: &mut impl BufRead, to: &mut impl Write, fate: Fate) -> io::Result<()> {
+    /// Forwards the body, with the fault applied.
+    fn forward(self, from: &mut impl BufRead, to: &mut impl Write, fault: Fault) -> io::Result<()> {
         match self {
             Framing::None => Ok(()),
             Framing::Length(length) => {
                 let half = length / 2;
                 pass(from, to, half)?;
-                match fate {
-                    Fate::Cut => Ok(()),
-                    Fate::Flipped => {
+                match fault {
+                    Fault::Truncated => Ok(()),
+                    Fault::Flipped => {
                         let mut byte = [0];
                         from.read_exact(&mut byte)?;
                         to.write_all(&[byte[0] ^ 1])?;
@@ -205,7 +205,7 @@ impl Framing {
                     _ => pass(from, to, length - half),
                 }
             }
-            // Only requests and small answers come in chunks: they pass as they are.
+            // Only requests and small responses are chunked: they are forwarded unmodified.
             Framing::Chunks => loop {
                 let mut line = Vec::new();
                 from.read_until(b'\n', &mut line)?;
@@ -231,25 +231,25 @@ fn pass(from: &mut impl BufRead, to: &mut impl Write, length: u64) -> io::Result
 mod tests {
     use super::*;
 
-    fn carried(body: &[u8], framing: Framing, fate: Fate) -> Vec<u8> {
-        let mut carried = Vec::new();
-        framing.carry(&mut io::Cursor::new(body), &mut carried, fate).unwrap();
-        carried
+    fn forwarded(body: &[u8], framing: Framing, fault: Fault) -> Vec<u8> {
+        let mut forwarded = Vec::new();
+        framing.forward(&mut io::Cursor::new(body), &mut forwarded, fault).unwrap();
+        forwarded
     }
 
     #[test]
-    fn bodies_pass_or_are_spoilt() {
-        assert_eq!(carried(b"abcdrest", Framing::Length(4), Fate::Passes), b"abcd");
-        assert_eq!(carried(b"abcd", Framing::Length(4), Fate::Cut), b"ab");
-        assert_eq!(carried(b"abcd", Framing::Length(4), Fate::Flipped), b"abbd");
+    fn forwards_bodies_with_or_without_a_fault() {
+        assert_eq!(forwarded(b"abcdrest", Framing::Length(4), Fault::None), b"abcd");
+        assert_eq!(forwarded(b"abcd", Framing::Length(4), Fault::Truncated), b"ab");
+        assert_eq!(forwarded(b"abcd", Framing::Length(4), Fault::Flipped), b"abbd");
         assert_eq!(
-            carried(b"3\r\nabc\r\n0\r\n\r\nrest", Framing::Chunks, Fate::Passes),
+            forwarded(b"3\r\nabc\r\n0\r\n\r\nrest", Framing::Chunks, Fault::None),
             b"3\r\nabc\r\n0\r\n\r\n"
         );
     }
 
     #[test]
-    fn heads_tell_how_the_body_is_framed() {
+    fn reads_the_framing_of_the_body_from_the_head() {
         let head = |text: &str| Head::read(&mut io::Cursor::new(text.as_bytes())).unwrap().unwrap();
         let sized = head("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nbody");
         assert_eq!((sized.body(false), sized.body(true)), (Framing::Length(7), Framing::None));
@@ -261,11 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn about_one_in_ten_is_spoilt_in_every_way() {
+    fn about_one_request_in_ten_gets_a_fault_of_every_kind() {
         let random = Mutex::new(Random::seeded(1));
-        let fates: Vec<Fate> = (0..4_000).map(|_| fate(&random)).collect();
-        let spoilt = fates.iter().filter(|fate| **fate != Fate::Passes).count();
-        assert!((300..500).contains(&spoilt), "{spoilt}");
-        assert!(SPOILT.iter().all(|way| fates.contains(way)));
+        let faults: Vec<Fault> = (0..4_000).map(|_| draw(&random)).collect();
+        let faulty = faults.iter().filter(|fault| **fault != Fault::None).count();
+        assert!((300..500).contains(&faulty), "{faulty}");
+        assert!(FAULTS.iter().all(|fault| faults.contains(fault)));
     }
 }

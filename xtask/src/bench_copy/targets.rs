@@ -1,4 +1,4 @@
-//! Medians, ratios, and the targets that were set.
+//! Medians of the samples, ratios to crane, and the performance targets.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,12 +8,12 @@ use super::{
     measure::Sample,
 };
 
-/// What was measured.
+/// One measured combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Case {
     pub(super) set: Set,
     pub(super) round_trip: Duration,
-    /// Whether all was there already.
+    /// Whether the destination already has the images.
     pub(super) warm: bool,
     pub(super) contestant: &'static str,
 }
@@ -27,7 +27,7 @@ impl Results {
         self.0.entry(case).or_default().push(sample);
     }
 
-    /// The cases that were measured, without the contestants.
+    /// The measured combinations, without the tools.
     pub(super) fn rounds(&self) -> Vec<(Set, Duration, bool)> {
         let mut rounds: Vec<_> = self.0.keys().map(|case| (case.set, case.round_trip, case.warm)).collect();
         rounds.dedup();
@@ -76,15 +76,15 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 #[derive(Clone, Copy, Debug)]
 enum Quantity {
-    /// As a ratio to crane's.
+    /// Wall time relative to crane's.
     Wall,
-    /// As a ratio to crane's.
+    /// CPU time relative to crane's.
     Cpu,
-    /// MiB.
+    /// Peak memory in MiB.
     Memory,
 }
 
-/// What is to be reached.
+/// A performance target.
 struct Target {
     set: Set,
     round_trip: u64,
@@ -111,7 +111,7 @@ const TARGETS: [Target; 13] = [
     Target { set: Set::Multi, round_trip: 0, warm: false, contestant: OURS, quantity: Quantity::Memory, most: 32.0 },
 ];
 
-/// A target and what was reached.
+/// A target and its measured value.
 pub(super) struct Verdict {
     pub(super) what: String,
     pub(super) most: String,
@@ -119,7 +119,7 @@ pub(super) struct Verdict {
     pub(super) met: bool,
 }
 
-/// The targets whose cases were measured.
+/// The results for the targets whose cases were measured.
 pub(super) fn verdicts(results: &Results) -> Vec<Verdict> {
     TARGETS.iter().filter_map(|target| verdict(target, results)).collect()
 }
@@ -147,13 +147,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_of_the_samples_counts() {
+    fn the_median_is_the_middle_sample_or_the_mean_of_two() {
         assert_eq!(median([3.0, 1.0, 100.0].into_iter()), 3.0);
         assert_eq!(median([1.0, 3.0].into_iter()), 2.0);
     }
 
     #[test]
-    fn a_target_is_a_ratio_to_crane() {
+    fn targets_are_relative_to_crane() {
         let mut results = Results::default();
         let zero = Duration::ZERO;
         for (contestant, wall, cpu) in [(CRANE_DEFAULT, 2.0, 1.0), (OURS, 1.0, 1.2)] {
