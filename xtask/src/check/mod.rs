@@ -3,7 +3,7 @@
 //! A check is a function from the workspace to its findings; each is in its own file and listed in [`CHECKS`].
 
 mod absent;
-mod cycles;
+mod circles;
 mod direction;
 mod documented;
 mod features;
@@ -46,10 +46,10 @@ const CHECKS: &[Check] = &[
         run: direction::check,
     },
     Check {
-        name: "cycles",
+        name: "circles",
         proves: "the files of a crate import each other in one direction",
         slow: false,
-        run: cycles::check,
+        run: circles::check,
     },
     Check {
         name: "absent",

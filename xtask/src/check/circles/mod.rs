@@ -73,7 +73,7 @@ fn compare(name: &str, imports: &Imports, known: &BTreeSet<Cycle>) -> Vec<Findin
     new.chain(gone).collect()
 }
 
-const LIST: &str = "xtask/src/check/cycles/known.txt";
+const LIST: &str = "xtask/src/check/circles/known.txt";
 
 fn shown(cycle: &Cycle) -> String {
     cycle.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
