@@ -3,18 +3,20 @@
 use std::{
     future::Future,
     panic::{self, AssertUnwindSafe},
+    path::Path,
     process,
     time::Duration,
 };
 
 use bp_artifact::{ExitCode, text};
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     Failure, Ui,
     cli::OutputArgs,
     printer::{self, Printer, Stream},
+    verb,
 };
 
 // The command line of a program: the verb's arguments, and those that all take. No doc comment here: `--help` opens with
@@ -54,15 +56,63 @@ pub trait Verb: clap::Args {
     fn run(self, ui: Ui) -> impl Future<Output = Result<ExitCode, Failure>>;
 }
 
-/// Runs a verb as a program of its own: reads its arguments, does its work, and turns the end into the exit code.
+/// Runs a verb as a program of its own: reads its arguments, does its work, and returns the exit code.
 ///
-/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. SIGINT and SIGTERM drop the work, which lets
-/// running operations stop at their next safe point and leaves the platform at work: the same command resumes.
+/// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. SIGINT and SIGTERM drop the work: running
+/// operations stop at their next safe point, the platform continues, and the same command resumes.
 pub fn run<V: Verb>() -> process::ExitCode {
     panic::set_hook(Box::new(printer::panicked));
-    let CommandLine { output, verb } = match command_line::<V>() {
+    let mut command = command::<V>();
+    match command.try_get_matches_from_mut(std::env::args_os()) {
+        Ok(matches) => run_with::<V>(&matches),
+        Err(error) => refused(&command, error),
+    }
+}
+
+/// Runs all verbs as one program called `bp`: the first argument is the verb, or the verb is the name by which the program
+/// was called, through a symbolic link.
+pub fn run_any() -> process::ExitCode {
+    panic::set_hook(Box::new(printer::panicked));
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let called = arguments.first().and_then(|path| Path::new(path).file_stem());
+    let entries = verb::entries();
+    if let Some(entry) = entries.iter().find(|entry| called == Some(entry.name.as_ref())) {
+        let mut command = (entry.command)();
+        return match command.try_get_matches_from_mut(arguments) {
+            Ok(matches) => (entry.run)(&matches),
+            Err(error) => refused(&command, error),
+        };
+    }
+    let mut command = any_command();
+    let matches = match command.try_get_matches_from_mut(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return refused(&command, error),
+    };
+    let chosen = matches.subcommand();
+    let entry = chosen.and_then(|(name, _)| entries.iter().find(|entry| entry.name == name));
+    match (entry, chosen) {
+        (Some(entry), Some((_, matches))) => (entry.run)(matches),
+        // clap requires a subcommand, and knows only those of the table.
+        _ => ExitCode::BadInput.into(),
+    }
+}
+
+/// The command line of [`run_any`].
+pub fn any_command() -> Command {
+    Command::new("bp")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Carry one container image, by digest, from a commit to every place it runs on AWS")
+        .after_help("A symbolic link to bp with the name of a command runs that command.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(verb::commands())
+}
+
+/// Runs a verb with the arguments that clap has read.
+pub(crate) fn run_with<V: Verb>(matches: &ArgMatches) -> process::ExitCode {
+    let CommandLine { output, verb } = match CommandLine::<V>::from_arg_matches(matches) {
         Ok(line) => line,
-        Err(code) => return code,
+        Err(error) => return refused(&command::<V>(), error),
     };
     let ui = Ui::new(output.output);
     let printer = ui.printer().clone();
@@ -81,8 +131,8 @@ pub fn run<V: Verb>() -> process::ExitCode {
     let code =
         panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(verb, &ui)))).unwrap_or_else(|_| {
             ui.error(
-            "the program stopped because of the bug above; changes already applied remain, rerun to resume",
-        );
+                "the program stopped because of the bug above; changes already applied remain, rerun to resume",
+            );
             ExitCode::Unexpected
         });
     ui.close();
@@ -153,22 +203,15 @@ pub async fn signal() -> Signal {
     }
 }
 
-/// Reads the command line; on a wrong one, or when help is asked for, prints what clap says and returns the exit code.
-fn command_line<V: Verb>() -> Result<CommandLine<V>, process::ExitCode> {
-    let mut command = command::<V>();
-    let line = command.try_get_matches_from_mut(std::env::args_os());
-    line.and_then(|matches| CommandLine::from_arg_matches(&matches)).map_err(|error| {
-        let (stream, code) = if error.use_stderr() {
-            (Stream::Err, ExitCode::BadInput)
-        } else {
-            (Stream::Out, ExitCode::Done)
-        };
-        let printer = Printer::new(false);
-        for line in quoting_safely(error.with_cmd(&command)).render().to_string().trim_end().lines() {
-            printer.entry(stream, line);
-        }
-        code.into()
-    })
+/// Prints what clap says about a wrong command line, or the help that was asked for, and returns the exit code.
+fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
+    let (stream, code) =
+        if error.use_stderr() { (Stream::Err, ExitCode::BadInput) } else { (Stream::Out, ExitCode::Done) };
+    let printer = Printer::new(false);
+    for line in quoting_safely(error.with_cmd(command)).render().to_string().trim_end().lines() {
+        printer.entry(stream, line);
+    }
+    code.into()
 }
 
 /// Help names the variables, and does not quote their values.

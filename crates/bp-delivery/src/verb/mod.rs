@@ -1,7 +1,6 @@
 //! The verbs: one module each, with the arguments and the work that they ask for.
 //!
-//! A program with one verb is one line, [`program::run`]; a program with several takes their
-//! [`Verb::NAME`]s as subcommands.
+//! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands, [`program::run_any`].
 
 mod config;
 mod deploy_ecs;
@@ -25,25 +24,47 @@ pub use self::{
     emit_artifact::EmitArtifact, promote::Promote, record::Record, refresh_pull_secret::RefreshPullSecret,
     rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
 };
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+
 use crate::program;
 pub use crate::program::Verb;
 
-/// The command line of every verb of this build.
-pub fn commands() -> Vec<clap::Command> {
+/// A verb in the table of all verbs.
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) command: fn() -> Command,
+    pub(crate) run: fn(&ArgMatches) -> ExitCode,
+}
+
+impl Entry {
+    fn of<V: Verb>() -> Self {
+        Entry { name: V::NAME, command: program::command::<V>, run: program::run_with::<V> }
+    }
+}
+
+/// Every verb of this build.
+pub(crate) fn entries() -> Vec<Entry> {
     vec![
-        program::command::<Configuration>(),
-        program::command::<DeployEcs>(),
-        program::command::<DeployEks>(),
+        Entry::of::<Configuration>(),
+        Entry::of::<DeployEcs>(),
+        Entry::of::<DeployEks>(),
         #[cfg(feature = "helm")]
-        program::command::<DeployHelm>(),
-        program::command::<DualDeploy>(),
-        program::command::<EmitArtifact>(),
-        program::command::<Promote>(),
-        program::command::<Record>(),
-        program::command::<RefreshPullSecret>(),
-        program::command::<Rollback>(),
-        program::command::<Secrets>(),
-        program::command::<SwitchTraffic>(),
-        program::command::<Verify>(),
+        Entry::of::<DeployHelm>(),
+        Entry::of::<DualDeploy>(),
+        Entry::of::<EmitArtifact>(),
+        Entry::of::<Promote>(),
+        Entry::of::<Record>(),
+        Entry::of::<RefreshPullSecret>(),
+        Entry::of::<Rollback>(),
+        Entry::of::<Secrets>(),
+        Entry::of::<SwitchTraffic>(),
+        Entry::of::<Verify>(),
     ]
+}
+
+/// The command line of every verb of this build.
+pub fn commands() -> Vec<Command> {
+    entries().iter().map(|entry| (entry.command)()).collect()
 }
