@@ -23,7 +23,7 @@ fn the_old_form_takes_its_repository_from_elsewhere() {
     assert_eq!(artifact.image_ref(Some(&repository)).unwrap().to_string(), "r.example.com/shop/web:1a2b3c4");
     assert_eq!(artifact.resolved(), None);
     let error = artifact.image_ref(None).unwrap_err();
-    assert!(error.to_string().contains("only the commit 1a2b3c4: give the repository in bp.toml"), "{error}");
+    assert!(error.to_string().contains("only the commit 1a2b3c4: set the repository in bp.toml"), "{error}");
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
 
@@ -91,12 +91,12 @@ fn mistakes_are_shown_where_they_are() {
         ("{\n  \"commit_sha\": 7\n}", "artifact.json:2:17: invalid type: integer `7`"),
         ("{\n  \"commit_sha\": \"latest\"\n}", "artifact.json:2:24: \"latest\" is not a commit id"),
         ("{\n  \"commit_sha\": \"1a2b3c4\",\n}", "artifact.json:3:1: trailing comma"),
-        ("{}", "artifact.json:1:1: it names neither an image nor a commit_sha"),
+        ("{}", "artifact.json:1:1: it has neither an image nor a commit_sha"),
         (
             r#"{"image":{"repository":"r.example.com/web"}}"#,
             "artifact.json:1:1: the image has neither tag nor digest",
         ),
-        (r#"{"image":{"repository":"nginx","tag":"1"}}"#, "name the registry too"),
+        (r#"{"image":{"repository":"nginx","tag":"1"}}"#, "the registry is missing"),
         (r#"{"image":{"repository":"r.example.com/web","digest":"sha256:1"}}"#, "64 hex digits, found 1"),
         (
             r#"{"schema":"bp.artifact/2.0"}"#,
@@ -274,7 +274,7 @@ fn github_on_a_tag_and_without_what_is_always_there() {
     assert_eq!(tag.source.unwrap().reference.as_deref(), Some("refs/tags/v1.4.2"));
     for name in ["GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_SHA"] {
         let error = github(&[("GITHUB_EVENT_NAME", "push"), (name, "")]).unwrap_err().to_string();
-        assert_eq!(error, format!("the variable {name} is not set, which GitHub Actions always sets"));
+        assert_eq!(error, format!("the variable {name} is not set, although GitHub Actions always sets it"));
     }
 }
 

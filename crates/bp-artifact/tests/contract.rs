@@ -80,7 +80,7 @@ fn metadata_of_a_bake_with_several_targets() {
     assert_eq!(image.digest, Some(Digest::sha256("worker")));
     for target in [None, Some("wep")] {
         let error = buildx(&bake.to_string(), target, None).unwrap_err();
-        assert_eq!(error.to_string(), "metadata.json tells of the targets web, worker; choose one");
+        assert_eq!(error.to_string(), "metadata.json has the targets web, worker: select one");
     }
     let single = json!({ "web": build("web"), "buildx.build.warnings": [] });
     assert!(buildx(&single.to_string(), None, None).is_ok());
@@ -95,7 +95,7 @@ fn several_repositories_are_chosen_from() {
     assert_eq!(image.tag.unwrap().as_str(), "2");
     for repository in [None, Some("c.example.com/web")] {
         let error = buildx(&text.to_string(), None, repository).unwrap_err();
-        assert!(error.to_string().contains("a.example.com/web:1, b.example.com/web:2; choose"), "{error}");
+        assert!(error.to_string().contains("a.example.com/web:1, b.example.com/web:2: select"), "{error}");
     }
 }
 
@@ -107,7 +107,7 @@ fn a_build_without_push_is_told_to_push() {
         (json!({ "containerimage.digest": digest }), "image.name"),
     ] {
         let error = buildx(&text.to_string(), None, None).unwrap_err();
-        assert_eq!(error.to_string(), format!("metadata.json tells no {missing}: build with --push"));
+        assert_eq!(error.to_string(), format!("metadata.json has no {missing}: build with --push"));
     }
     assert!(matches!(buildx("{}", None, None), Err(BuildxError::Target { .. })));
     assert!(matches!(buildx("[", None, None), Err(BuildxError::Document(_))));

@@ -85,7 +85,7 @@ async fn nobody_there_is_told_with_the_address() {
     // Port 1 of the loopback: nothing listens there.
     let image: ImageRef = "127.0.0.1:1/shop/web:v1".parse().unwrap();
     let error = RegistryResolver::new(client).resolve(&image).await.unwrap_err();
-    assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web cannot be asked");
+    assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web is unavailable");
 }
 
 #[tokio::test]

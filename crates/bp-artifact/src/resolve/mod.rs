@@ -1,4 +1,4 @@
-//! From a tag to a digest, once, at the edge.
+//! Resolve image tags to digests: the [`Resolve`] trait, a resolver for Amazon ECR, and waiting until an image exists.
 
 #[cfg(feature = "ecr")]
 pub(crate) mod ecr;
@@ -17,15 +17,15 @@ pub use wait::{Missed, wait_for, wait_for_with};
 pub use crate::image::PlatformImage;
 use crate::{image::ResolvedImage, reference::ImageRef};
 
-/// Finds the digest that an image reference means now.
+/// Resolves an image reference to the digest that it points to now.
 ///
-/// `EcrResolver` (feature `ecr`) asks the API of Amazon ECR; `bp-promote` has one for any registry.
+/// `EcrResolver` (feature `ecr`) calls the Amazon ECR API; `bp-promote` has a resolver for any registry.
 ///
 /// ```
 /// use bp_artifact::{Digest, ImageRef, ResolvedImage, resolve::{Resolve, ResolveError}};
 /// use futures_core::future::BoxFuture;
 ///
-/// /// A resolver for tests, which knows one image.
+/// /// A resolver for tests that always returns the same digest.
 /// struct Always(Digest);
 ///
 /// impl Resolve for Always {
@@ -35,7 +35,7 @@ use crate::{image::ResolvedImage, reference::ImageRef};
 /// }
 /// ```
 pub trait Resolve: Send + Sync {
-    /// Looks once. What the registry answers is hashed: the result's digest is of bytes that were seen.
+    /// Resolves `image` with a single attempt. The returned digest is computed from the bytes that the registry sent.
     ///
     /// # Cancel safety
     /// Reads only.
