@@ -45,11 +45,26 @@ async fn look_deploy_look_again_and_go_back_to_an_earlier_revision() {
     let found: serde_json::Value = serde_json::from_str(end.stdout.trim()).unwrap();
     assert_eq!(found["data"]["preflight"]["secrets"][0]["valueFrom"], "/shop/db");
 
+    let mut artifact = bp_artifact::Artifact::read(stage.path("artifact.json")).unwrap();
+    artifact.version = Some("2.0.0".to_owned());
+    artifact.write(stage.path("artifact.json")).unwrap();
+    stage.world.sandbox.ledger().clear();
     let end = stage.run("deploy-ecs", &["--env", "staging"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     let ecs = stage.world.sandbox.aws().ecs(STAGING.0, STAGING.1);
     let definition = ecs.definition(&ecs.service("staging", "shop-web").definition()).unwrap();
     assert_eq!(definition["taskDefinition"]["memory"], "1GB");
+    let tags: Vec<_> =
+        definition["tags"].as_array().unwrap().iter().map(|tag| (&tag["key"], &tag["value"])).collect();
+    for tag in [("App", "web"), ("Environment", "staging"), ("ManagedBy", "bp"), ("Version", "2.0.0")] {
+        assert!(tags.iter().any(|(key, value)| (*key, *value) == (&tag.0.into(), &tag.1.into())), "{tags:?}");
+    }
+    let asked = |operation: &str| stage.world.sandbox.ledger().count_of(operation);
+    assert_eq!(
+        asked("ecr:BatchGetImage") + asked("HEAD manifest") + asked("GET manifest"),
+        1,
+        "the registry, once"
+    );
 
     let end = stage.run("deploy-ecs", &["--env", "staging", "--revision", "shop-web:1"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);

@@ -206,6 +206,23 @@ async fn that_a_404_just_after_the_push_is_no_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_a_known_image_exists_in_one_request_without_reading_it() {
+    let both = Both::new();
+    both.push(&index(), "1");
+    let known = both.found(&at(":1")).await;
+    both.sandbox.ledger().clear();
+    both.by_api.confirm(&known.reference).await.unwrap();
+    both.by_registry.confirm(&known.reference).await.unwrap();
+    let ledger = both.sandbox.ledger();
+    let counts = [API, "HEAD manifest", REGISTRY].map(|operation| ledger.count_of(operation));
+    assert_eq!(counts, [1, 1, 0]);
+    let missing = known.reference.repository().at(Digest::sha256("never pushed"));
+    for error in [both.by_api.confirm(&missing).await, both.by_registry.confirm(&missing).await] {
+        assert!(error.unwrap_err().is_not_found());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn that_a_tag_in_a_cache_is_not_the_truth() {
     let both = Both::new();
     let registry = both.sandbox.registry(HOST);

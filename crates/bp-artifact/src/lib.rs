@@ -53,6 +53,7 @@ pub mod media_type;
 pub mod operation;
 mod parse;
 mod platform;
+pub mod recording;
 pub mod reference;
 pub mod resolve;
 pub mod saga;

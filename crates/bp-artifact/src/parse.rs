@@ -40,6 +40,19 @@ impl ParseError {
     }
 }
 
+/// Whether the text is a valid name of an environment, service or gate: lower-case letters, digits and dashes.
+pub(crate) fn is_name(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    text.bytes().all(word)
+        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.len() <= 63
+}
+
+pub(crate) fn not_a_name(what: &'static str, text: &str, example: &str) -> ParseError {
+    ParseError::new(what, text, format!("expected lower-case letters, digits and dashes, as in {example}"))
+}
+
 /// Parses text into `T`. The error is created while the text is visited, so that the format adds the location.
 pub(crate) struct TextVisitor<T>(pub(crate) std::marker::PhantomData<T>);
 

@@ -5,8 +5,8 @@ use std::{fs, time::Duration};
 use bp_artifact::{
     Config,
     config::{
-        ConfigError, ConfigLoader, DeployPlatform, EksObject, FailureLimit, Limits, ServiceConfig,
-        ServiceName, config_schema,
+        ConfigError, ConfigLoader, DeployPlatform, EksObject, FailureLimit, GateCondition, GateConfig,
+        Limits, ServiceConfig, ServiceName, config_schema,
     },
     deploy::OnFailure,
     error::{Classified, ErrorClass},
@@ -122,6 +122,11 @@ fn every_mistake_is_shown_where_it_is() {
         ),
         ("\"shop/web\"", "\"Shop/web\"", "bp.toml:5:14: \"Shop/web\" is not a repository path"),
         ("service = \"web\"", "service = \" \"", "bp.toml:15:11: ecs.service is empty"),
+        (
+            "service = \"web\"",
+            "service = \"web\"\ntagging = \"no\"",
+            "bp.toml:16:11: \"no\" is neither \"on\" nor \"off\"",
+        ),
         ("service = \"web\"", "", "bp.toml:8:8: the environment dev has no `ecs.service`"),
         ("service = \"web\"", "servise = \"web\"", "bp.toml:15:1: unknown key `ecs.servise`"),
         ("\"deployment/web\"", "\"cronjob/web\"", "bp.toml:26:12: \"cronjob/web\" is not a workload"),
@@ -221,6 +226,10 @@ fn limits_policy_and_owner() {
     assert_eq!(prod.services()[0].limits.failures, Some(FailureLimit::Count(3.try_into().unwrap())));
     assert_eq!(prod.services()[0].limits.transfers.map(u32::from), Some(10));
     assert_eq!(dev.services()[0].tags["Owner"], "team web");
+    let untagged = text.replacen("service = \"web\"", "service = \"web\"\ntagging = \"off\"", 1);
+    let untagged = Config::parse(&untagged, "bp.toml").unwrap();
+    let tagging = |config: &Config| config.environments()[0].services()[0].ecs().unwrap().tagging;
+    assert_eq!((tagging(&config), tagging(&untagged)), (true, false));
     let owner = dev.settings().iter().find(|setting| setting.key == "tags.Owner").unwrap();
     assert_eq!(serde_json::to_value(owner).unwrap()["origin"], "bp.toml:5:9");
 }
@@ -494,6 +503,122 @@ fn mistakes_of_services_are_shown_where_they_are() {
     let none = GOOD.replacen("[environment.ecs]", "[environment.service.web.ecs]", 1);
     let error = Config::parse(&none, "bp.toml").unwrap_err().to_string();
     assert!(error.contains("there is no [[service]]"), "{error}");
+}
+
+const GATES: &str = r#"[environment.gate.smoke]
+after = "worker"
+url = "https://shop.example.com/readyz"
+status = 200
+json."/build/version" = "1.4"
+[environment.gate.orders]
+after = "web/ecs"
+command = ["./orders.sh", "a, b"]
+timeout = "90s"
+[environment.gate.go-live]
+approval = true
+"#;
+
+#[test]
+fn gates_stand_behind_targets() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bp.toml");
+    fs::write(&path, format!("{SERVICES}{GATES}")).unwrap();
+    let variable = |name: &str| (name == "BP_PROD_GATE_SMOKE_TIMEOUT").then(|| "7s".to_owned());
+    let flag = ("gate.orders.command", r#"["./other.sh"]"#);
+    let config =
+        ConfigLoader::new(&path).variables(variable).flag("--set", "prod", flag.0, flag.1).load().unwrap();
+    assert!(config.environment("dev").unwrap().gates().is_empty());
+    let prod = config.environment("prod").unwrap();
+    let [go_live, orders, smoke] = prod.gates() else { panic!("{:?}", prod.gates()) };
+    assert_eq!((go_live.name.as_str(), &go_live.after), ("go-live", &None));
+    assert_eq!(go_live.condition, GateCondition::Approval);
+    let after = |gate: &GateConfig| {
+        let place = gate.after.clone().unwrap();
+        (place.service.unwrap().to_string(), place.platform)
+    };
+    assert_eq!(after(orders), ("web".into(), Some(DeployPlatform::Ecs)));
+    let command = GateCondition::Command {
+        program: "./other.sh".into(),
+        arguments: vec![],
+        timeout: Duration::from_secs(90),
+    };
+    assert_eq!(orders.condition, command);
+    assert_eq!(after(smoke), ("worker".into(), None));
+    let http = GateCondition::Http {
+        url: "https://shop.example.com/readyz".into(),
+        status: Some(200),
+        contains: None,
+        fields: [("/build/version".to_owned(), "1.4".to_owned())].into(),
+        timeout: Duration::from_secs(7),
+    };
+    assert_eq!(smoke.condition, http);
+    let settings: Vec<String> = prod
+        .settings()
+        .iter()
+        .filter(|setting| setting.key.starts_with("gate."))
+        .map(|setting| format!("{} = {} ({})", setting.key, setting.value, setting.origin))
+        .collect();
+    assert_eq!(settings.len(), 9, "{settings:?}");
+    assert!(
+        settings.contains(&"gate.smoke.timeout = 7s ($BP_PROD_GATE_SMOKE_TIMEOUT)".to_owned()),
+        "{settings:?}"
+    );
+    // They are the environment's, not those of its services.
+    let of_services = prod.services().iter().flat_map(|service| service.settings());
+    assert_eq!(of_services.filter(|setting| setting.key.starts_with("gate.")).count(), 0);
+    // With one service the platform alone is named.
+    let one = GOOD.replacen(
+        "[environment.ecs]",
+        "[environment.gate.a]\nafter = \"ecs\"\napproval = true\n[environment.ecs]",
+        1,
+    );
+    let one = Config::parse(&one, "bp.toml").unwrap();
+    let gate = one.environments().iter().find_map(|environment| environment.gates().first()).unwrap();
+    let place = gate.after.as_ref().unwrap();
+    assert_eq!((&place.service, place.platform), (&None, Some(DeployPlatform::Ecs)));
+}
+
+#[test]
+fn mistakes_of_gates_are_shown_where_they_are() {
+    let line = SERVICES.lines().count();
+    for (from, to, at, message) in [
+        ("gate.smoke]", "gate.Smoke]", (2, 9), "\"Smoke\" is not the name of a gate"),
+        (
+            "\"worker\"",
+            "\"wrker\"",
+            (2, 9),
+            "\"wrker\" is not a service or target: expected one of web, worker",
+        ),
+        ("\"worker\"", "\"worker/eks\"", (2, 9), "\"worker/eks\" is not deployed in this environment"),
+        ("https://shop", "ftp://shop", (3, 7), "is not a URL to check: expected http:// or https://"),
+        ("https://shop", "https://u:p@shop", (3, 7), "it holds credentials"),
+        ("status = 200", "status = 600", (4, 10), "\"600\" is not a status from 100 to 599"),
+        ("status = 200", "state = 200", (4, 1), "unknown key `gate.smoke.state`, expected one of"),
+        ("\"/build", "\"build", (5, 24), "\"build/version\" is not a JSON pointer"),
+        ("[\"./orders.sh\", \"a, b\"]", "\"./orders.sh\"", (8, 11), "is a list of strings, found a string"),
+        ("[\"./orders.sh\", \"a, b\"]", "[1]", (8, 11), "is a list of strings, found a list"),
+        ("[\"./orders.sh\", \"a, b\"]", "[]", (8, 11), "expected a program and its arguments"),
+        ("\"90s\"", "\"soon\"", (9, 11), "soon"),
+        ("approval = true", "approval = false", (11, 12), "`gate.go-live.approval` is true, or left out"),
+        (
+            "approval = true",
+            "timeout = \"1m\"",
+            (11, 11),
+            "needs exactly one of `approval`, `url` and `command`",
+        ),
+        ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders needs exactly one of"),
+        ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` needs a `url`"),
+        ("approval = true", "approval = true\ntimeout = \"1m\"", (12, 11), "has no meaning for an approval"),
+    ] {
+        assert!(GATES.contains(from), "{from}");
+        let text = format!("{SERVICES}{}", GATES.replacen(from, to, 1));
+        let error = Config::parse(&text, "bp.toml").unwrap_err().to_string();
+        let place = format!("bp.toml:{}:{}: ", line + at.0, at.1);
+        assert!(error.starts_with(&place) && error.contains(message), "{from} -> {to}: {error}");
+    }
+    // A table whose name only begins like a known one.
+    let text = SERVICES.replacen("[environment.service.worker]", "[environment.\"serviceé\"]", 1);
+    assert!(Config::parse(&text, "bp.toml").unwrap_err().to_string().contains("unknown key `serviceé`"));
 }
 
 #[test]

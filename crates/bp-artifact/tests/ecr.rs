@@ -208,3 +208,19 @@ impl aws_sdk_ecr::config::AsyncSleep for TokioSleep {
         aws_sdk_ecr::config::Sleep::new(tokio::time::sleep(duration))
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_known_digest_is_confirmed_in_one_call() {
+    let sandbox = sandbox();
+    let image = image();
+    sandbox.registry(HOST).push(&image, "shop/web", "1.0");
+    let resolver = resolver(&sandbox);
+    let known = reference("shop/web:1.0").repository().at(image.digest().parse().unwrap());
+    resolver.confirm(&known).await.unwrap();
+    assert_eq!(
+        (sandbox.ledger().count_of(CALL), sandbox.ledger().count_of("ecr:DescribePullThroughCacheRules")),
+        (1, 0)
+    );
+    let missing = known.repository().at(bp_artifact::Digest::sha256("never pushed"));
+    assert!(resolver.confirm(&missing).await.unwrap_err().is_not_found());
+}

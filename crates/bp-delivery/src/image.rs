@@ -57,6 +57,23 @@ pub async fn wait_for_image(
     wait_for_with(resolver, image, wait, missed).await
 }
 
+/// Confirms that an image that is known already exists, instead of reading it again.
+#[cfg(feature = "cli")]
+pub(crate) struct Confirming<'a> {
+    pub(crate) resolver: &'a dyn Resolve,
+    pub(crate) known: ResolvedImage,
+}
+
+#[cfg(feature = "cli")]
+impl Resolve for Confirming<'_> {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a ImageRef,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<ResolvedImage, ResolveError>> + Send + 'a>> {
+        Box::pin(async { self.resolver.confirm(&self.known.reference).await.map(|()| self.known.clone()) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;

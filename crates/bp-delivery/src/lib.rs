@@ -21,7 +21,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`Session`], [`Clients`], [`Endpoints`] | signs in to an environment, once for each role and run, and makes its clients |
-//! | [`Delivery`] | the targets of an environment |
+//! | [`Delivery`], [`gates`] | the targets of an environment, and what stands between them |
 //! | [`promotion`], [`secrets`] | copies between environments; references to secrets |
 //! | [`render`] (feature `render`) | events as bars, lines or JSON lines, safe to print |
 //! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, a program's frame, and the verbs that the binaries run |
@@ -42,6 +42,7 @@
 pub mod cli;
 mod delivery;
 mod failure;
+mod gates;
 mod image;
 #[cfg(feature = "render")]
 mod printer;
@@ -57,6 +58,7 @@ pub mod verb;
 
 pub use delivery::{Delivery, steps};
 pub use failure::Failure;
+pub use gates::{actor, gates};
 pub use image::{patience, wait_for_image};
 #[cfg(feature = "render")]
 pub use render::{Output, Ui};

@@ -230,7 +230,9 @@ impl Ui {
             others.chain([&receipt.image]).map(|image| &image.reference).collect();
         let images: Vec<String> = images.into_iter().map(ToString::to_string).collect();
         let targets: String = receipt.targets.iter().filter_map(not_done).collect();
-        self.result(format!("{}: {verdict}{targets}", images.join(", ")), receipt);
+        let gates = receipt.gates.iter().filter(|gate| !gate.state.is_open());
+        let gates: String = gates.map(|gate| format!("\n  {gate}")).collect();
+        self.result(format!("{}: {verdict}{targets}{gates}", images.join(", ")), receipt);
     }
 
     fn show(&self, event: &impl Show) {

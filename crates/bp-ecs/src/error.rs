@@ -107,6 +107,18 @@ pub enum Error {
         /// The names of the members.
         fields: Vec<String>,
     },
+    /// More tags than AWS takes.
+    #[error(
+        "{definition} would have {count} tags, and ECS accepts {limit}: remove tags from bp.toml or from the definition"
+    )]
+    TooManyTags {
+        /// Which definition.
+        definition: String,
+        /// How many it would have.
+        count: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// What was read as a task definition is none.
     #[error("{definition} is no task definition: {reason}")]
     MalformedDefinition {
@@ -153,6 +165,17 @@ pub enum Error {
     AccessDenied {
         /// The action that is missing, such as `ecs:UpdateService` or `iam:PassRole`.
         action: String,
+        /// AWS's id of the request.
+        request_id: Option<String>,
+        /// In AWS's words.
+        source: BoxError,
+    },
+    /// IAM does not allow tags.
+    #[error(
+        "not allowed to tag task definitions: give the caller the permission ecs:TagResource, or register revisions without \
+             tags (ecs.tagging = \"off\" in bp.toml)"
+    )]
+    TaggingDenied {
         /// AWS's id of the request.
         request_id: Option<String>,
         /// In AWS's words.
@@ -221,6 +244,7 @@ impl Classified for Error {
             | Error::ContainerNotNamed { .. }
             | Error::DefinitionNotFound { .. }
             | Error::MalformedDefinition { .. }
+            | Error::TooManyTags { .. }
             | Error::Refused { .. } => ErrorClass::BadInput,
             Error::ServiceNotActive { .. }
             | Error::UnsupportedController { .. }
@@ -230,6 +254,7 @@ impl Classified for Error {
             | Error::NoPrevious { .. }
             | Error::NotAwaitingApproval { .. } => ErrorClass::Refused,
             Error::AccessDenied { .. }
+            | Error::TaggingDenied { .. }
             | Error::NoCredentials { .. }
             | Error::Unreachable { .. }
             | Error::Unavailable { .. } => ErrorClass::Unavailable,
@@ -257,6 +282,9 @@ impl Error {
         let request_id = error.request_id().map(str::to_owned);
         match error.kind() {
             AwsErrorKind::Credentials => Error::NoCredentials { source: error.into() },
+            AwsErrorKind::Denied if error.denied_action() == Some("ecs:TagResource") => {
+                Error::TaggingDenied { request_id, source: error.into() }
+            }
             AwsErrorKind::Denied => Error::AccessDenied {
                 action: error.denied_action().unwrap_or(operation).to_owned(),
                 request_id,

@@ -96,6 +96,7 @@ mod names;
 mod options;
 mod preflight;
 mod prune;
+mod record;
 mod rollout;
 mod target;
 

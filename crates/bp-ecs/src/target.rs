@@ -44,7 +44,7 @@ impl EcsTarget {
             id,
             containers: Vec::new(),
             base: None,
-            overlay: Overlay::default(),
+            overlay: None,
             options,
             #[cfg(feature = "logs")]
             logs: None,
@@ -62,15 +62,16 @@ impl EcsTarget {
         self.change(|rollout| rollout.containers.push(name.into()))
     }
 
-    /// Lays `overlay` over every definition that is deployed.
+    /// Lays `overlay` over every definition that is deployed. What an earlier overlay set and this one does not is removed:
+    /// each revision notes the names in the docker label `dev.bp.set`. Without an overlay all of that stays.
     pub fn overlay(self, overlay: Overlay) -> Self {
-        self.change(|rollout| rollout.overlay = overlay)
+        self.change(|rollout| rollout.overlay = Some(overlay))
     }
 
     /// Makes new revisions of `definition`, as from a file, instead of what the service runs. Its images are replaced,
-    /// and its ARN, if it has one, means nothing.
+    /// its ARN, if it has one, means nothing, and nothing is removed from it.
     pub fn base(self, definition: TaskDefinition) -> Self {
-        self.change(|rollout| rollout.base = Some(definition.unregistered()))
+        self.change(|rollout| rollout.base = Some(definition.unregistered().without_inventory()))
     }
 
     /// `ecs/<cluster>/<service>`.

@@ -39,6 +39,7 @@ async fn an_overlay_is_registered_with_the_image_and_an_equal_one_is_reused() {
         texts(&before.changes(&wanted)),
         [
             format!("~ containerDefinitions[proxy].image: {} -> {}", old.reference, new.reference),
+            "+ containerDefinitions[web].dockerLabels.dev.bp.set: {\"environment\":[\"DEPLOY_PLATFORM\"],\"secrets\":[\"DB\"]}".to_owned(),
             "+ containerDefinitions[web].environment[DEPLOY_PLATFORM].value: ecs".to_owned(),
             format!("~ containerDefinitions[web].image: {} -> {}", old.reference, new.reference),
             "+ containerDefinitions[web].secrets[DB].valueFrom: /shop/db".to_owned(),
@@ -235,7 +236,13 @@ async fn drift_is_seen_in_definition_service_and_digest() {
 
     let overlay = Overlay::default().container("web", ContainerOverlay::default().variable("MODE", "live"));
     let definition = shop.target().overlay(overlay).drift(&old).await.unwrap();
-    assert_eq!(texts(&definition.definition), ["- containerDefinitions[web].environment[MODE].value: live"]);
+    assert_eq!(
+        texts(&definition.definition),
+        [
+            "- containerDefinitions[web].dockerLabels.dev.bp.set: {\"environment\":[\"MODE\"]}",
+            "- containerDefinitions[web].environment[MODE].value: live",
+        ]
+    );
     assert!(definition.verdict.is_success() && !definition.is_none());
 
     service.update(json!({ "desiredCount": 3 }));

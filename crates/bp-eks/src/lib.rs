@@ -107,6 +107,7 @@ mod object;
 pub mod options;
 pub mod preflight;
 pub mod pull_secret;
+mod record;
 mod rollout;
 mod target;
 pub mod traffic;

@@ -1,6 +1,7 @@
 //! Options of a rollout: deadline, grace, what to do on failure, live logs and events.
 
 use std::{
+    collections::BTreeMap,
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
 };
@@ -30,6 +31,7 @@ pub struct Options {
     pub(crate) take_over: bool,
     pub(crate) circuit_breaker: bool,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) live_logs: Option<LiveLogs>,
     pub(crate) live_events: bool,
     /// Only follows what is in place already, and writes nothing.
@@ -53,10 +55,17 @@ impl Options {
             take_over: false,
             circuit_breaker: false,
             environment: Vec::new(),
+            annotations: BTreeMap::new(),
             live_logs: None,
             live_events: false,
             adopt_only: false,
         })
+    }
+
+    /// An annotation of the objects that are created: Jobs, and the Deployment of a slot. What exists already gets none.
+    pub fn annotation(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(name.into(), value.into());
+        self
     }
 
     /// What to do on failure.

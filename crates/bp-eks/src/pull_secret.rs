@@ -3,7 +3,7 @@
 //! Nodes of EKS need none: their role may pull. Clusters elsewhere, and tools that read registries themselves (Argo CD
 //! Image Updater), do, and ECR's tokens live for twelve hours. Run this every few hours, from a CronJob or a pipeline.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bp_artifact::time::TimeSource;
@@ -91,6 +91,7 @@ pub struct PullSecret {
     scope: Scope,
     name: String,
     time: TimeSource,
+    annotations: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for PullSecret {
@@ -104,7 +105,13 @@ impl std::fmt::Debug for PullSecret {
 
 impl PullSecret {
     pub(crate) fn of(scope: Scope, name: String) -> Self {
-        PullSecret { scope, name, time: TimeSource::system() }
+        PullSecret { scope, name, time: TimeSource::system(), annotations: BTreeMap::new() }
+    }
+
+    /// An annotation that the Secret has after a refresh.
+    pub fn annotation(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(name.into(), value.into());
+        self
     }
 
     /// Reads the time of day from `time`, for tests.
@@ -170,11 +177,13 @@ impl PullSecret {
         let auths: serde_json::Map<_, _> =
             token.registries.iter().map(|registry| (registry.clone(), auth.clone())).collect();
         let expires_at = token.expires_at;
+        let mut annotations = self.annotations.clone();
+        annotations.insert(EXPIRES.to_owned(), expires_at.to_string());
         let config = STANDARD.encode(json!({ "auths": auths }).to_string());
         let secret = json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": { "name": self.name, "annotations": { (EXPIRES): expires_at.to_string() } },
+            "metadata": { "name": self.name, "annotations": annotations },
             "type": KIND,
             "data": { ".dockerconfigjson": config },
         });

@@ -22,6 +22,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     let clock = world.sandbox.clock().clone();
     let now = clock.now();
     let secret = world.namespace().pull_secret("ecr").time_source(TimeSource::from_fn(move || clock.now()));
+    let secret = secret.annotation("bp-eks/Owner", "shop-team");
     let margin = Duration::from_secs(6 * 3600);
     assert_eq!(secret.expires_at().await.unwrap(), None);
     assert!(secret.is_due(margin).await.unwrap(), "there is none yet");
@@ -38,6 +39,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     assert!(secret.is_due(Duration::MAX).await.unwrap(), "nothing works for ever");
     let stored = || world.cluster.object("secrets", "prod", "ecr").unwrap();
     assert_eq!(stored()["type"], "kubernetes.io/dockerconfigjson");
+    assert_eq!(stored()["metadata"]["annotations"]["bp-eks/Owner"], "shop-team");
     let config = STANDARD.decode(stored()["data"][".dockerconfigjson"].as_str().unwrap()).unwrap();
     let config: Value = serde_json::from_slice(&config).unwrap();
     let auth = json!({ "auth": STANDARD.encode("AWS:one") });

@@ -188,9 +188,12 @@ fn done() -> Behaviour {
 async fn each_image_is_a_job_of_its_own_and_is_run_once() {
     let world = with("Job", json!({})).await;
     let second = world.image("second", done());
-    let target = target(&world, "job/web", |options| options);
+    let target = target(&world, "job/web", |options| options.annotation("bp-eks/Owner", "shop-team"));
     let outcome = deploy(&target, &second).await.1.unwrap();
     assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
+    let jobs = world.cluster.objects("jobs", "prod");
+    let owned = jobs.iter().filter(|job| job["metadata"]["annotations"]["bp-eks/Owner"] == "shop-team");
+    assert_eq!(owned.count(), 1, "the one that was created, not its pattern");
     assert_eq!(outcome.proof.observations[0].digest.as_ref(), Some(second.digest()));
     let again = deploy(&target, &second).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");

@@ -186,6 +186,7 @@ fn binary(name: &str) -> &'static Path {
         "deploy-ecs" => env!("CARGO_BIN_EXE_deploy-ecs"),
         "deploy-eks" => env!("CARGO_BIN_EXE_deploy-eks"),
         "dual-deploy" => env!("CARGO_BIN_EXE_dual-deploy"),
+        "record" => env!("CARGO_BIN_EXE_record"),
         "rollback" => env!("CARGO_BIN_EXE_rollback"),
         "secrets" => env!("CARGO_BIN_EXE_secrets"),
         "verify" => env!("CARGO_BIN_EXE_verify"),

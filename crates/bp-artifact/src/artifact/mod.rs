@@ -312,6 +312,11 @@ impl Artifact {
         }
     }
 
+    /// The commit that the image was built from: the full ID if the artifact has it.
+    pub fn built_from(&self) -> Option<&CommitSha> {
+        self.source.as_ref().and_then(|source| source.commit.as_ref()).or(self.commit.as_ref())
+    }
+
     /// The image with its digest, if the artifact has one.
     pub fn resolved(&self) -> Option<ResolvedImage> {
         self.image.as_ref()?.resolved()

@@ -58,8 +58,37 @@ pub struct HttpCheck {
     transport: Arc<dyn HttpTransport>,
     status: Option<u16>,
     contains: Vec<String>,
-    fields: Vec<(String, Value)>,
+    fields: Vec<(String, Wanted)>,
     redirects: u32,
+}
+
+/// What a field is to be.
+#[derive(Clone)]
+enum Wanted {
+    Value(Value),
+    /// This text, or a number, `true`, `false` or `null` that is written so.
+    Text(String),
+}
+
+impl Wanted {
+    fn is(&self, found: &Value) -> bool {
+        match (self, found) {
+            (Wanted::Value(wanted), found) => found == wanted,
+            (Wanted::Text(wanted), Value::String(found)) => found == wanted,
+            (Wanted::Text(wanted), found) => {
+                serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *found)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Wanted::Value(value) => value.fmt(f),
+            Wanted::Text(text) => write!(f, "{text:?}"),
+        }
+    }
 }
 
 impl HttpCheck {
@@ -86,7 +115,13 @@ impl HttpCheck {
 
     /// The body is JSON with this value at a JSON pointer (RFC 6901): `/status` is `"ok"`.
     pub fn field(mut self, pointer: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.fields.push((pointer.into(), value.into()));
+        self.fields.push((pointer.into(), Wanted::Value(value.into())));
+        self
+    }
+
+    /// The same for a value given as text: a string, or a number, `true`, `false` or `null` that is written so.
+    pub fn field_as_text(mut self, pointer: impl Into<String>, text: impl Into<String>) -> Self {
+        self.fields.push((pointer.into(), Wanted::Text(text.into())));
         self
     }
 
@@ -153,7 +188,7 @@ impl HttpCheck {
         };
         for (pointer, wanted) in &self.fields {
             match json.pointer(pointer) {
-                Some(found) if found == wanted => {}
+                Some(found) if wanted.is(found) => {}
                 Some(found) => {
                     return CheckVerdict::failed(format!(
                         "{pointer} is {}, expected {wanted}",
@@ -189,7 +224,7 @@ fn quote(found: &str) -> String {
 }
 
 /// An http or https URL without credentials, and without a fragment.
-fn parse(text: &str) -> Result<Url, ParseError> {
+pub(crate) fn parse(text: &str) -> Result<Url, ParseError> {
     let wrong = |reason| ParseError::new("a URL to check", &without_secrets(text), reason);
     let mut url =
         Url::parse(text).map_err(|_| wrong("expected a URL such as https://shop.example.com/readyz"))?;
@@ -291,6 +326,12 @@ mod tests {
         let version = look(&ok, |check| check.field("/build/version", "1.5")).await;
         assert!(failed(&version, "/build/version is \"1.4.2\", expected \"1.5\""), "{version}");
         assert!(failed(&look(&ok, |check| check.field("/none", 1)).await, "/none is missing"));
+        let typed = [(URL, answer(200, r#"{"ready":true,"replicas":3,"version":"3"}"#))];
+        for (pointer, text) in [("/ready", "true"), ("/replicas", "3"), ("/version", "3")] {
+            assert_eq!(look(&typed, |check| check.field_as_text(pointer, text)).await, CheckVerdict::Passed);
+        }
+        let replicas = look(&typed, |check| check.field_as_text("/replicas", "4")).await;
+        assert!(failed(&replicas, "/replicas is 3, expected \"4\""), "{replicas}");
         assert!(failed(&look(&[(URL, answer(503, "busy\nbusy"))], |check| check).await, "status 503"));
         assert!(failed(
             &look(&[(URL, answer(200, "<html>"))], |check| check.field("/a", 1)).await,

@@ -5,7 +5,7 @@
 
 #[cfg(feature = "command")]
 mod command;
-mod http;
+pub(crate) mod http;
 
 use std::{fmt, time::Duration};
 

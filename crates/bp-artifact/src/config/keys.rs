@@ -21,6 +21,12 @@ pub(super) enum Kind {
     Count,
     /// A whole number from 1, or a percentage in quotes.
     CountOrPercent,
+    /// A status of HTTP.
+    Status,
+    /// `true`: a key that is left out where it does not hold.
+    True,
+    /// A list of texts. In variables and flags it is written as JSON.
+    Words,
 }
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
@@ -31,6 +37,10 @@ const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
 pub(super) const ROLL_BACK: &str = "roll-back";
 /// What the other one is called.
 pub(super) const LEAVE: &str = "leave";
+
+/// What a switch is when it is on, and when it is off.
+pub(super) const ON: &str = "on";
+pub(super) const OFF: &str = "off";
 
 /// The keys of `[project]`.
 pub(super) const PROJECT: &[Key] = &[
@@ -70,6 +80,11 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("ecs.definition", Kind::Text, "A task definition as JSON, instead of the one that the service runs."),
     key("ecs.cpu", Kind::Text, "The task's CPU units, as in 256 or 1 vCPU."),
     key("ecs.memory", Kind::Text, "The task's memory, as in 512 or 1GB."),
+    key(
+        "ecs.tagging",
+        Kind::OneOf(&[ON, OFF]),
+        "Whether task definitions are registered with tags, which takes the permission ecs:TagResource.",
+    ),
     key("ecs.environment.*", Kind::Text, "An environment variable of the container."),
     key(
         "ecs.secrets.*",
@@ -108,32 +123,72 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("tags.*", Kind::Text, "A tag of everything that is created, in this environment."),
 ];
 
+/// What a gate may be called.
+pub(super) const GATE_NAME: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
+
+/// The keys of `[environment.gate.<name>]`.
+pub(super) const GATE: &[Key] = &[
+    key(
+        "after",
+        Kind::Text,
+        "The targets it stands behind: a service, as web or web/ecs, or with one service ecs or eks; the last if left out.",
+    ),
+    key("approval", Kind::True, "Wait for an approval: dual-deploy --approve NAME."),
+    key("url", Kind::Form("^https?://[^/]"), "Check this URL with GET: its status is 200 to 299."),
+    key("status", Kind::Status, "The status that the URL must have instead."),
+    key("contains", Kind::Text, "A text that the body must contain."),
+    key(
+        "json.*",
+        Kind::Text,
+        "A value in the body as JSON, by its JSON pointer, as in json.\"/status\" = \"ok\".",
+    ),
+    key("command", Kind::Words, "Check by this command: it must end with exit code 0."),
+    key("timeout", Kind::Text, "How long the check is repeated until it passes, as in 5m."),
+];
+
+/// A table of tables by names: `[environment.service.<name>]`.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    keys: &'static [Key],
+}
+
+/// Those of an environment.
+const TABLES: &[Table] = &[Table { name: "service", keys: DEPLOYED }, Table { name: "gate", keys: GATE }];
+
 /// The keys that a table takes.
 #[derive(Clone)]
 pub(super) struct Keys {
     keys: Vec<&'static Key>,
-    /// Whether it has a table `service` of tables by the names of services.
-    services: bool,
+    tables: &'static [Table],
 }
 
 impl Keys {
+    fn of(keys: impl IntoIterator<Item = &'static Key>) -> Self {
+        Keys { keys: keys.into_iter().collect(), tables: &[] }
+    }
+
     pub(super) fn project() -> Self {
-        Keys { keys: PROJECT.iter().collect(), services: false }
+        Keys::of(PROJECT)
     }
 
     /// The settings of an environment, besides its name.
     pub(super) fn environment() -> Self {
-        Keys { keys: ENVIRONMENT.iter().chain(DEPLOYED).collect(), services: true }
+        Keys { tables: TABLES, ..Keys::of(ENVIRONMENT.iter().chain(DEPLOYED)) }
     }
 
     /// The settings of a service, besides its name.
     pub(super) fn service() -> Self {
-        Keys { keys: SERVICE.iter().chain(DEPLOYED).collect(), services: false }
+        Keys::of(SERVICE.iter().chain(DEPLOYED))
     }
 
     /// The settings that a service has in one environment.
     pub(super) fn service_here() -> Self {
-        Keys { keys: DEPLOYED.iter().collect(), services: false }
+        Keys::of(DEPLOYED)
+    }
+
+    /// The settings of a gate, besides its name.
+    pub(super) fn gate() -> Self {
+        Keys::of(GATE)
     }
 
     /// The same with a name, which comes first.
@@ -144,8 +199,9 @@ impl Keys {
 
     /// The key that `name` is.
     pub(super) fn find(&self, name: &str) -> Option<&'static Key> {
-        if let Some((_, name)) = self.of_service(name) {
-            return Keys::service_here().find(name);
+        let below = self.tables.iter().find_map(|table| Some((table, below(table, name)?)));
+        if let Some((table, Some(name))) = below {
+            return Keys::of(table.keys).find(name);
         }
         let is = |key: &&&'static Key| match key.name.strip_suffix('*') {
             Some(section) => name.strip_prefix(section).is_some_and(|name| !name.is_empty()),
@@ -156,32 +212,53 @@ impl Keys {
 
     /// Whether there are keys below `path`.
     pub(super) fn has_below(&self, path: &str) -> bool {
-        let of_service = self.services
-            && path.strip_prefix("service").is_some_and(|rest| {
-                !rest[rest.len().min(1)..].contains('.') && (rest.is_empty() || rest.starts_with('.'))
-            });
-        of_service
-            || self.of_service(path).is_some_and(|(_, path)| Keys::service_here().has_below(path))
+        let in_table = |table: &Table| match below(table, path) {
+            Some(Some(path)) => Keys::of(table.keys).has_below(path),
+            Some(None) => true,
+            None => false,
+        };
+        self.tables.iter().any(in_table)
             || self
                 .keys
                 .iter()
                 .any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    fn of_service<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
-        name.strip_prefix("service.").filter(|_| self.services)?.split_once('.')
-    }
-
     /// The keys, for people.
     pub(super) fn names(&self) -> String {
-        let mut names: Vec<&str> = self.keys.iter().map(|key| key.name).collect();
-        if self.services {
-            names.push("service.<name>.*");
-        }
+        let tables = self.tables.iter().map(|table| format!("{}.<name>.*", table.name));
+        let names: Vec<String> = self.keys.iter().map(|key| key.name.to_owned()).chain(tables).collect();
         names.join(", ")
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &'static Key> {
         self.keys.iter().copied()
+    }
+}
+
+/// The part of `path` behind the name of one of the table's tables: `Some(None)` for the table itself and for
+/// `<table>.<name>`, `None` for what is not in it.
+fn below<'a>(table: &Table, path: &'a str) -> Option<Option<&'a str>> {
+    match path.strip_prefix(table.name)? {
+        "" => Some(None),
+        rest => Some(rest.strip_prefix('.')?.split_once('.').map(|(_, path)| path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_begins_like_a_table_is_not_in_it() {
+        let keys = Keys::environment();
+        assert!(
+            keys.has_below("service") && keys.has_below("gate.smoke") && keys.has_below("service.web.ecs")
+        );
+        for path in ["serviceé", "services", "gates.smoke", "gate.smoke.ecs", "service.web.gate"] {
+            assert!(!keys.has_below(path), "{path}");
+        }
+        assert!(keys.find("gate.smoke.url").is_some() && keys.find("gate.smoke.json./a.b").is_some());
+        assert!(keys.find("gate.smoke").is_none() && keys.find("gate.smoke.region").is_none());
     }
 }

@@ -1,6 +1,10 @@
 //! One layer of settings: a file, the environment's variables, flags. Every setting is text with its origin.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::Serialize;
 use toml::{
@@ -10,7 +14,7 @@ use toml::{
 
 use super::{
     ConfigError, Environment, Origin, ServiceName,
-    keys::{DEPLOYED, ENVIRONMENT, Key, Keys, Kind, NAME, SERVICE_NAME},
+    keys::{DEPLOYED, ENVIRONMENT, GATE, Key, Keys, Kind, NAME, SERVICE_NAME},
 };
 use crate::{document::Location, parse::ParseError};
 
@@ -51,6 +55,12 @@ impl Settings {
             let name = setting.key.strip_prefix(section)?.strip_prefix('.')?;
             Some((name, setting))
         })
+    }
+
+    /// The names of the tables in a section, each once.
+    pub(super) fn names(&self, section: &str) -> BTreeSet<String> {
+        let name = |(name, _): (&str, &Setting)| name.split('.').next().unwrap_or_default().to_owned();
+        self.section(section).map(name).collect()
     }
 
     /// Takes the settings of a section out, under their names in it.
@@ -119,11 +129,12 @@ impl Settings {
     }
 }
 
-/// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`, and for a service
-/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`. Empty ones are taken for missing.
+/// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`, for a service
+/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`, and for a gate `BP_<ENVIRONMENT>_GATE_<NAME>_<KEY>`. Empty ones are taken for missing.
 pub(super) fn variables<'a>(
     environment: &Environment,
     services: impl Iterator<Item = &'a ServiceName>,
+    gates: impl Iterator<Item = &'a str>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Settings {
     let screaming = |text: &str| text.to_ascii_uppercase().replace(['-', '.'], "_");
@@ -138,6 +149,9 @@ pub(super) fn variables<'a>(
     ENVIRONMENT.iter().chain(DEPLOYED).filter(single).for_each(|key| read(key.name.to_owned()));
     for service in services {
         DEPLOYED.iter().filter(single).for_each(|key| read(format!("service.{service}.{}", key.name)));
+    }
+    for gate in gates {
+        GATE.iter().filter(single).for_each(|key| read(format!("gate.{gate}.{}", key.name)));
     }
     settings
 }
@@ -276,11 +290,19 @@ fn flatten(
                 let reason = format!("unknown key `{path}`, expected one of {}", keys.names());
                 return Err(at.invalid(key.span().start, reason));
             }
-            (_, DeValue::String(text)) => text.to_string(),
-            (Some(Key { kind: Kind::Count | Kind::CountOrPercent, .. }), DeValue::Integer(number)) => {
-                digits(number)
+            (Some(Key { kind: Kind::Words, .. }), list) => words(list).ok_or_else(|| {
+                at.invalid(start, format!("`{path}` is a list of strings, found {}", kind(list)))
+            })?,
+            (Some(Key { kind: Kind::True, .. }), DeValue::Boolean(true)) => "true".to_owned(),
+            (Some(Key { kind: Kind::True, .. }), _) => {
+                return Err(at.invalid(start, format!("`{path}` is true, or left out")));
             }
-            (Some(Key { kind: Kind::Count, .. }), other) => {
+            (_, DeValue::String(text)) => text.to_string(),
+            (
+                Some(Key { kind: Kind::Count | Kind::CountOrPercent | Kind::Status, .. }),
+                DeValue::Integer(number),
+            ) => digits(number),
+            (Some(Key { kind: Kind::Count | Kind::Status, .. }), other) => {
                 let reason = format!("`{path}` is a number, found {}", kind(other));
                 return Err(at.invalid(start, reason));
             }
@@ -292,6 +314,22 @@ fn flatten(
         settings.insert(Setting { key: path, value, origin: at.origin(start) });
     }
     Ok(())
+}
+
+/// A list of strings as it is read again: as JSON. `None` when it is something else.
+fn words(list: &DeValue<'_>) -> Option<String> {
+    let DeValue::Array(words) = list else { return None };
+    let word = |word: &Spanned<DeValue<'_>>| match word.get_ref() {
+        DeValue::String(word) => Some(word.to_string()),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => None,
+    };
+    let words: Option<Vec<String>> = words.iter().map(word).collect();
+    serde_json::to_string(&words?).ok()
 }
 
 /// A number as it is read again: numbers of another base keep their prefix, and are refused.

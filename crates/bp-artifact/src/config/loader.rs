@@ -77,7 +77,9 @@ impl ConfigLoader {
         let services: Vec<_> = base.services.iter().map(|(name, ..)| name.clone()).collect();
         for (name, _, settings) in &mut base.environments {
             if let Some(variable) = &self.variable {
-                settings.overlay(layer::variables(name, services.iter(), variable));
+                let gates = settings.names("gate");
+                let gates = gates.iter().map(String::as_str);
+                settings.overlay(layer::variables(name, services.iter(), gates, variable));
             }
             for (_, flag) in self.flags.iter().filter(|(environment, _)| environment == name.as_str()) {
                 if Keys::environment().find(&flag.key).is_none() {

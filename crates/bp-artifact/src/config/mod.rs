@@ -1,6 +1,7 @@
 //! `bp.toml`: the environments of a project, in the order in which an image passes through them.
 
 mod error;
+mod gates;
 mod keys;
 mod layer;
 mod loader;
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub use error::ConfigError;
+pub use gates::{GateCondition, GateConfig, GatePlace};
 pub use layer::Setting;
 pub use loader::ConfigLoader;
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
@@ -114,6 +116,7 @@ pub struct EnvironmentConfig {
     pub role: Option<RoleArn>,
     registry: Registry,
     services: Vec<ServiceConfig>,
+    gates: Vec<GateConfig>,
     settings: Vec<Setting>,
     origin: Origin,
     file: String,
@@ -234,6 +237,8 @@ pub struct EcsConfig {
     pub log_options: BTreeMap<String, String>,
     /// Images of other containers.
     pub images: BTreeMap<String, DigestRef>,
+    /// Whether task definitions are registered with tags. They are, unless the file says `off`.
+    pub tagging: bool,
 }
 
 /// A workload or a Helm release on Amazon EKS, and the container that runs the image.
@@ -335,6 +340,11 @@ impl EnvironmentConfig {
     /// The services, in the order of the file.
     pub fn services(&self) -> &[ServiceConfig] {
         &self.services
+    }
+
+    /// The gates between the stages of a deployment, in the order of their names.
+    pub fn gates(&self) -> &[GateConfig] {
+        &self.gates
     }
 
     /// The services of these names; without names, all or else the only one.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::parse::{ParseError, serde_as_text};
+use crate::parse::{ParseError, is_name, not_a_name, serde_as_text};
 
 /// The name of an environment: `dev`, `staging`, `prod`. Lower-case letters, digits and dashes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,18 +91,6 @@ impl FromStr for ServiceName {
         let error = || not_a_name("the name of a service", text, "web");
         if is_name(text) { Ok(ServiceName(text.to_owned())) } else { Err(error()) }
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    text.bytes().all(word)
-        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-        && !text.ends_with('-')
-        && text.len() <= 63
-}
-
-fn not_a_name(what: &'static str, text: &str, example: &str) -> ParseError {
-    ParseError::new(what, text, format!("expected lower-case letters, digits and dashes, as in {example}"))
 }
 
 impl FromStr for AccountId {

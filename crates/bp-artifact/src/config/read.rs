@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Durat
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
     Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
-    ServiceConfig, ServiceName, Workload,
-    keys::{LEAVE, ROLL_BACK},
+    ServiceConfig, ServiceName, Workload, gates,
+    keys::{LEAVE, OFF, ON, ROLL_BACK},
     layer::{FileLayer, Setting, Settings},
     name::is_dns_name,
     origin::Origin,
@@ -93,6 +93,7 @@ impl Place<'_> {
             check_targets(&services)?;
             services
         };
+        let gates = gates::read(&mut settings, &services)?;
         Ok(EnvironmentConfig {
             name: self.name,
             account,
@@ -100,6 +101,7 @@ impl Place<'_> {
             role,
             registry,
             services,
+            gates,
             settings: settings.into_list(),
             origin: self.origin,
             file: self.file.to_owned(),
@@ -209,6 +211,11 @@ fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
     ConfigError::Invalid { at: origin.clone(), reason: format!("the environment {name} has no `{key}`") }
 }
 
+pub(super) fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
+    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
+    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
+}
+
 fn required<T: FromStr<Err = ParseError>>(
     settings: &Settings,
     key: &str,
@@ -262,6 +269,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         secrets: names(settings, "ecs.secrets"),
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
+        tagging: switch(settings, "ecs.tagging")?,
     }))
 }
 
@@ -352,11 +360,6 @@ fn failures(settings: &Settings) -> Result<Option<FailureLimit>, ConfigError> {
     percent.map(|percent| Some(FailureLimit::Percent(percent))).ok_or_else(|| setting.invalid(reason()))
 }
 
-fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
-    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
-    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
-}
-
 fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
     match settings.get("deploy.on-failure") {
         None => Ok(OnFailure::default()),
@@ -365,6 +368,16 @@ fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
             LEAVE => Ok(OnFailure::Leave),
             other => Err(setting.invalid(format!("{other:?} is neither {ROLL_BACK:?} nor {LEAVE:?}"))),
         },
+    }
+}
+
+/// On, unless it is off.
+fn switch(settings: &Settings, key: &str) -> Result<bool, ConfigError> {
+    let Some(setting) = settings.get(key) else { return Ok(true) };
+    match setting.value.as_str() {
+        ON => Ok(true),
+        OFF => Ok(false),
+        other => Err(setting.invalid(format!("{other:?} is neither {ON:?} nor {OFF:?}"))),
     }
 }
 

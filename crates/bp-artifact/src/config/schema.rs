@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Key, Keys, Kind, NAME, PROJECT, SERVICE_NAME};
+use super::keys::{GATE_NAME, Key, Keys, Kind, NAME, PROJECT, SERVICE_NAME};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
@@ -20,6 +20,18 @@ pub fn config_schema() -> Value {
         "type": "object",
         "description": "What a service has here and not elsewhere, by the service's name.",
         "additionalProperties": section(Keys::service_here().iter()),
+    });
+    let mut gate = section(Keys::gate().iter());
+    gate["oneOf"] =
+        json!([{ "required": ["approval"] }, { "required": ["url"] }, { "required": ["command"] }]);
+    gate["dependentRequired"] = json!({ "status": ["url"], "contains": ["url"], "json": ["url"] });
+    gate["not"] = json!({ "required": ["approval", "timeout"] });
+    gate["properties"]["json"]["propertyNames"] = json!({ "pattern": "^/" });
+    environment["properties"]["gate"] = json!({
+        "type": "object",
+        "description": "What stands between the stages of a deployment, by the gate's name.",
+        "propertyNames": { "pattern": GATE_NAME },
+        "additionalProperties": gate,
     });
     let mut service = section(Keys::service().named(&SERVICE_NAME).iter());
     service["required"] = json!(["name", "repository"]);
@@ -89,6 +101,15 @@ fn value(key: &Key) -> Value {
         Kind::Form(pattern) => json!({ "type": "string", "description": about, "pattern": pattern }),
         Kind::OneOf(words) => json!({ "enum": words, "description": about }),
         Kind::Count => json!({ "type": "integer", "minimum": 1, "description": about }),
+        Kind::Status => json!({ "type": "integer", "minimum": 100, "maximum": 599, "description": about }),
+        Kind::True => json!({ "const": true, "description": about }),
+        Kind::Words => json!({
+            "type": "array",
+            "minItems": 1,
+            "prefixItems": [{ "type": "string", "minLength": 1 }],
+            "items": { "type": "string" },
+            "description": about,
+        }),
         Kind::CountOrPercent => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^([1-9][0-9]?|100)%$" }],
             "description": about,

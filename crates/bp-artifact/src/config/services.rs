@@ -42,7 +42,9 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
         let here = own.clone();
         own.underlay(&*settings);
         own.underlay(everywhere);
-        own.retain(|key| !ENVIRONMENT.iter().any(|of_environment| of_environment.name == key));
+        own.retain(|key| {
+            !key.starts_with("gate.") && ENVIRONMENT.iter().all(|of_environment| of_environment.name != key)
+        });
         for platform in ["ecs", "eks"] {
             // The environment has the cluster, the service what is deployed there: without either there is no target.
             let there = settings.has_section(platform) || here.has_section(platform);

@@ -55,7 +55,10 @@ fn collect(path: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             let dot = if path.is_empty() { "" } else { "." };
-            let inner = fields.iter().filter(|(field, _)| !path.ends_with(']') || *field != "name");
+            // The field that identifies an item is in its path.
+            let named_by = if fields.contains_key("name") { "name" } else { "key" };
+            let is_in_path = path.ends_with(']') && fields.len() > 1;
+            let inner = fields.iter().filter(|(field, _)| !is_in_path || *field != named_by);
             inner.for_each(|(field, value)| collect(format!("{path}{dot}{field}"), value, leaves));
         }
         Value::Array(items) if items.iter().all(|item| name(item).is_some()) => {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::Value;
 
-use super::{Outcome, Revision, TargetId, Verdict, origin::Origin};
+use super::{GateName, GateReceipt, Outcome, Revision, TargetId, Verdict, origin::Origin};
 use crate::{
     document::{self, DocumentError, Schema},
     image::ResolvedImage,
@@ -40,6 +40,9 @@ pub struct Receipt {
     pub updated_at: Timestamp,
     /// The targets.
     pub targets: Vec<TargetReceipt>,
+    /// The gates that were reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateReceipt>,
     /// Unknown fields and values, from a later version.
     #[serde(skip)]
     origin: Origin,
@@ -120,6 +123,7 @@ impl Receipt {
             started_at: now,
             updated_at: now,
             targets,
+            gates: Vec::new(),
             origin: Origin::default(),
         }
     }
@@ -189,6 +193,19 @@ impl Receipt {
     /// The image that is deployed to `target`, if the receipt contains the target.
     pub fn image_of(&self, target: &TargetId) -> Option<&ResolvedImage> {
         Some(self.target(target)?.image.as_ref().unwrap_or(&self.image))
+    }
+
+    /// The entry of a gate, if it was reached.
+    pub fn gate(&self, gate: &GateName) -> Option<&GateReceipt> {
+        self.gates.iter().find(|entry| entry.gate == *gate)
+    }
+
+    /// Records the state of a gate.
+    pub(crate) fn note_gate(&mut self, gate: GateReceipt) {
+        match self.gates.iter_mut().find(|entry| entry.gate == gate.gate) {
+            Some(entry) => *entry = gate,
+            None => self.gates.push(gate),
+        }
     }
 
     /// The verdict of a requested rollback: [`Verdict::Deployed`] when every target runs its previous revision.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aws_sdk_ecr::{
     Client,
     operation::RequestId,
-    types::{ImageFailureCode, ImageIdentifier},
+    types::{Image, ImageFailureCode, ImageIdentifier},
 };
 use futures_core::future::BoxFuture;
 
@@ -21,7 +21,7 @@ use crate::{
     digest::Digest,
     image::ResolvedImage,
     media_type,
-    reference::{ImageRef, Repository},
+    reference::{DigestRef, ImageRef, Repository},
 };
 
 /// Resolves images in Amazon ECR with one call of `BatchGetImage`.
@@ -84,14 +84,18 @@ impl EcrResolver {
 
     async fn resolve_once(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let account = self.account(image.repository())?;
-        let found = self.get(image, account).await?;
+        let answer = self.get(image, account).await?;
+        let reported = answer.image_id().and_then(ImageIdentifier::image_digest).unwrap_or_default();
+        let manifest = answer.image_manifest().unwrap_or_default();
+        let found = verify(image, reported, answer.image_manifest_media_type(), manifest)
+            .map_err(|source| ResolveError::BadManifest { image: image.clone(), source: Box::new(source) })?;
         match (&self.caches, image.digest()) {
             (Some(caches), None) => caches.check(&self.client, account, image).await.map(|()| found),
             _ => Ok(found),
         }
     }
 
-    async fn get(&self, image: &ImageRef, account: &str) -> Result<ResolvedImage, ResolveError> {
+    async fn get(&self, image: &ImageRef, account: &str) -> Result<Image, ResolveError> {
         let repository = image.repository();
         let answer = self
             .client
@@ -115,19 +119,21 @@ impl EcrResolver {
                 }
             });
         }
-        let Some(found) = answer.images().first() else {
-            return Err(ResolveError::ImageNotFound { image: image.clone(), request_id });
-        };
-        let reported = found.image_id().and_then(ImageIdentifier::image_digest).unwrap_or_default();
-        let manifest = found.image_manifest().unwrap_or_default();
-        verify(image, reported, found.image_manifest_media_type(), manifest)
-            .map_err(|source| ResolveError::BadManifest { image: image.clone(), source: Box::new(source) })
+        let found = answer.images.unwrap_or_default().into_iter().next();
+        found.ok_or_else(|| ResolveError::ImageNotFound { image: image.clone(), request_id })
     }
 }
 
 impl Resolve for EcrResolver {
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
         Box::pin(self.resolve_once(image))
+    }
+
+    fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
+        Box::pin(async move {
+            let account = self.account(image.repository())?;
+            self.get(&image.clone().into(), account).await.map(drop)
+        })
     }
 }
 

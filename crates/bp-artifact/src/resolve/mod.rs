@@ -15,7 +15,10 @@ pub use manifest::ManifestError;
 pub use wait::{Missed, wait_for, wait_for_with};
 
 pub use crate::image::PlatformImage;
-use crate::{image::ResolvedImage, reference::ImageRef};
+use crate::{
+    image::ResolvedImage,
+    reference::{DigestRef, ImageRef},
+};
 
 /// Resolves an image reference to the digest that it points to now.
 ///
@@ -40,4 +43,19 @@ pub trait Resolve: Send + Sync {
     /// # Cancel safety
     /// Reads only.
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>>;
+
+    /// Checks that the registry has the image, with a single request and without reading the manifest, for an image
+    /// whose platforms are already known. By default the image is resolved.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    ///
+    /// # Permissions
+    /// As [`resolve`](Self::resolve).
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
+        Box::pin(async move { self.resolve(&image.clone().into()).await.map(drop) })
+    }
 }

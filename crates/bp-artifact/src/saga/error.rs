@@ -1,9 +1,12 @@
 //! Why a saga gave no receipt.
 
-use std::path::PathBuf;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    deploy::{ReceiptState, TargetError, TargetId, Verdict},
+    deploy::{GateName, GateState, ReceiptState, TargetError, TargetId, Verdict},
     document::DocumentError,
     error::{Classified, ErrorClass},
     reference::DigestRef,
@@ -21,6 +24,33 @@ pub enum SagaError {
     DuplicateTarget {
         /// The name.
         target: TargetId,
+    },
+    /// Two gates have the same name.
+    #[error("the gate {gate} is given twice")]
+    DuplicateGate {
+        /// The name.
+        gate: GateName,
+    },
+    /// The gate that is answered does not exist here, or is a check.
+    #[error("there is no approval {gate} here; {}", Approvals(known))]
+    UnknownGate {
+        /// The name.
+        gate: GateName,
+        /// The approvals that there are.
+        known: Vec<GateName>,
+    },
+    /// The gate that is answered does not await approval of these images. Nothing was changed.
+    #[error(
+        "the gate {gate} does not await approval of these images: {}; nothing was changed",
+        Reached(path, *state)
+    )]
+    NotAwaiting {
+        /// The gate.
+        gate: GateName,
+        /// The receipt.
+        path: PathBuf,
+        /// How far it is for these images; `None` when it was not reached.
+        state: Option<GateState>,
     },
     /// The receipt cannot be read, or cannot be written before the first change. Nothing was changed.
     #[error(transparent)]
@@ -75,12 +105,40 @@ pub enum SagaError {
     },
 }
 
+struct Approvals<'a>(&'a [GateName]);
+
+impl fmt::Display for Approvals<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nothing that is deployed awaits an approval");
+        }
+        let names: Vec<&str> = self.0.iter().map(GateName::as_str).collect();
+        write!(f, "there are {}", names.join(", "))
+    }
+}
+
+struct Reached<'a>(&'a Path, Option<GateState>);
+
+impl fmt::Display for Reached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(state) => write!(f, "it is {state} in {}", self.0.display()),
+            None => write!(f, "no run of them has reached it, according to {}", self.0.display()),
+        }
+    }
+}
+
 impl Classified for SagaError {
     fn class(&self) -> ErrorClass {
         match self {
-            SagaError::NoTargets | SagaError::DuplicateTarget { .. } => ErrorClass::BadInput,
+            SagaError::NoTargets
+            | SagaError::DuplicateTarget { .. }
+            | SagaError::DuplicateGate { .. }
+            | SagaError::UnknownGate { .. } => ErrorClass::BadInput,
             SagaError::Receipt(error) => error.class(),
-            SagaError::Unfinished { .. } | SagaError::TargetNotGiven { .. } => ErrorClass::Refused,
+            SagaError::Unfinished { .. }
+            | SagaError::TargetNotGiven { .. }
+            | SagaError::NotAwaiting { .. } => ErrorClass::Refused,
             SagaError::Target { source, .. } => source.class(),
             SagaError::Interrupted { .. } => ErrorClass::Interrupted,
             SagaError::NotNoted { source, .. } => source.class(),

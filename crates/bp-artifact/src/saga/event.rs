@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    deploy::{DeployEvent, Revision, TargetId, Verdict},
+    deploy::{DeployEvent, GateName, GateReceipt, Revision, TargetId, Verdict},
     operation::Event,
     reference::DigestRef,
 };
@@ -26,6 +26,15 @@ pub enum SagaEvent {
         /// Whether an earlier run is gone on with.
         resumed: bool,
     },
+    /// The check of a gate begins: the targets before it are deployed and proven.
+    Checking {
+        /// The gate.
+        gate: GateName,
+        /// What is checked.
+        check: String,
+    },
+    /// A gate was decided, or awaits approval.
+    Gate(GateReceipt),
     /// The targets are being put back.
     Compensating {
         /// The target whose failure is the reason. `None` when a rollback was asked for or is gone on with.
@@ -76,6 +85,8 @@ impl fmt::Display for SagaEvent {
                 let how = if *resumed { "resuming from" } else { "the previous revisions are noted in" };
                 write!(f, "{how} {}", receipt.display())
             }
+            SagaEvent::Checking { gate, check } => write!(f, "gate {gate}: checking {check}"),
+            SagaEvent::Gate(gate) => gate.fmt(f),
             SagaEvent::Compensating { failed: Some(target), .. } => {
                 write!(f, "{target} failed: rolling back every target")
             }

@@ -7,7 +7,9 @@
 
 mod error;
 mod event;
+mod gate;
 mod open;
+mod plan;
 mod run;
 mod verdict;
 
@@ -15,6 +17,8 @@ use std::{path::PathBuf, sync::Arc};
 
 pub use error::SagaError;
 pub use event::SagaEvent;
+pub use gate::{Answer, Decision, Gate};
+pub use plan::{PlannedStage, SagaPlan};
 
 use crate::{
     deploy::{Receipt, Target},
@@ -57,6 +61,8 @@ use crate::{
 #[must_use = "a saga does nothing until it is run"]
 pub struct Saga {
     steps: Vec<Step>,
+    gates: Vec<Gate>,
+    answer: Option<Answer>,
     path: PathBuf,
     supersede: bool,
     time: TimeSource,
@@ -75,7 +81,20 @@ impl Saga {
     /// A deployment of several images, each to its target, in stages: a stage starts when all targets of the stages before
     /// it are deployed and proven. When one fails, the targets of all stages are put back.
     pub fn of(steps: Vec<Step>, receipt: impl Into<PathBuf>) -> Self {
-        Saga { steps, path: receipt.into(), supersede: false, time: TimeSource::system() }
+        let (gates, answer, path) = (Vec::new(), None, receipt.into());
+        Saga { steps, gates, answer, path, supersede: false, time: TimeSource::system() }
+    }
+
+    /// Adds gates between the stages, or behind the last one.
+    pub fn gates(mut self, gates: impl IntoIterator<Item = Gate>) -> Self {
+        self.gates.extend(gates);
+        self
+    }
+
+    /// Answers the gate that an earlier run of the same images ended at. Answering again what was answered is no mistake.
+    pub fn answer(mut self, answer: Option<Answer>) -> Self {
+        self.answer = answer;
+        self
     }
 
     /// Whether an unfinished run of another image may be given up for this one. Its noted revisions stay the way back.

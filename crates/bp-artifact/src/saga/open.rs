@@ -4,9 +4,16 @@ use std::{collections::BTreeSet, path::Path};
 
 use futures_util::future::try_join_all;
 
-use super::{Saga, SagaError, Step, verdict};
+use super::{
+    Answer, Decision, Saga, SagaError, Step,
+    gate::{self, Condition},
+    verdict,
+};
 use crate::{
-    deploy::{Current, Receipt, ReceiptState, Revision, Target, TargetId, TargetReceipt, Verdict},
+    deploy::{
+        Current, GateName, GateReceipt, GateState, Receipt, ReceiptState, Revision, Target, TargetId,
+        TargetReceipt, Verdict,
+    },
     document::DocumentError,
 };
 
@@ -23,15 +30,20 @@ enum Earlier {
     Ended(Option<Receipt>),
     /// It did not end: what it noted is the way back.
     Unfinished(Receipt),
+    /// It ended with the rejection that is given again.
+    Rejected(Receipt),
 }
 
 /// Reads the earlier receipt and notes the way back of every target. Changes nothing.
 pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
     check_names(&ids(saga))?;
+    check_gates(saga)?;
     match earlier(saga)? {
-        Earlier::Unfinished(receipt)
-            if receipt.state == ReceiptState::RollingBack && is_same(saga, &receipt) =>
+        Earlier::Rejected(receipt) => Ok(Opened { receipt, resumed: true }),
+        Earlier::Unfinished(mut receipt)
+            if is_same(saga, &receipt) && (receipt.state == ReceiptState::RollingBack || rejects(saga)) =>
         {
+            answer(saga, &mut receipt)?;
             Ok(Opened { receipt, resumed: true })
         }
         Earlier::Unfinished(earlier) => {
@@ -45,7 +57,9 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
             if resumed {
                 receipt.started_at = earlier.started_at;
                 receipt = receipt.continuing(&earlier);
+                receipt.gates = approvals(saga, &earlier);
             }
+            answer(saga, &mut receipt)?;
             Ok(Opened { receipt, resumed })
         }
         Earlier::Ended(earlier) => {
@@ -55,10 +69,12 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
                 (left.id == current.stable.id).then(|| entry.previous.clone())
             };
             let receipt = note(saga, still_holds).await?;
-            let receipt = match &earlier {
+            let mut receipt = match &earlier {
                 Some(earlier) => receipt.continuing(earlier),
                 None => receipt,
             };
+            receipt.gates = earlier.iter().flat_map(|earlier| approvals(saga, earlier)).collect();
+            answer(saga, &mut receipt)?;
             Ok(Opened { receipt, resumed: false })
         }
     }
@@ -66,6 +82,9 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
 
 fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
     let Some(receipt) = read_if_there(&saga.path)? else { return Ok(Earlier::Ended(None)) };
+    if receipt.state == ReceiptState::Finished && is_rejected(saga, &receipt) {
+        return Ok(Earlier::Rejected(receipt));
+    }
     if receipt.state == ReceiptState::Finished {
         // Ended and unobserved: by a verdict of a later version.
         let may_run = [Verdict::Deployed, Verdict::Unproven, Verdict::Unobserved];
@@ -81,6 +100,65 @@ fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
     }
     check_given(&receipt, &ids(saga), &saga.path)?;
     Ok(Earlier::Unfinished(receipt))
+}
+
+/// What was answered to gates, and what awaits an answer, as far as it is of the same images. Checks are repeated.
+fn approvals(saga: &Saga, earlier: &Receipt) -> Vec<GateReceipt> {
+    let images = gate::images(&saga.steps);
+    let is_kept = |entry: &&GateReceipt| {
+        let answered =
+            matches!(entry.state, GateState::AwaitingApproval | GateState::Approved | GateState::Rejected);
+        answered && entry.images == images
+    };
+    earlier.gates.iter().filter(is_kept).cloned().collect()
+}
+
+/// Whether the answer is to reject.
+fn rejects(saga: &Saga) -> bool {
+    saga.answer.as_ref().is_some_and(|answer| answer.decision == Decision::Reject)
+}
+
+/// Whether the answer is to reject, and was noted for these images.
+fn is_rejected(saga: &Saga, receipt: &Receipt) -> bool {
+    let noted = saga.answer.as_ref().and_then(|answer| receipt.gate(&answer.gate));
+    let is_noted =
+        |gate: &GateReceipt| gate.state == GateState::Rejected && gate.images == gate::images(&saga.steps);
+    rejects(saga) && noted.is_some_and(is_noted)
+}
+
+/// Notes the answer to a gate. It counts where the gate awaits approval of exactly these images; what was answered
+/// before may be answered so again.
+fn answer(saga: &Saga, receipt: &mut Receipt) -> Result<(), SagaError> {
+    let Some(Answer { gate, decision, by }) = &saga.answer else { return Ok(()) };
+    let approvals = || saga.gates.iter().filter(|gate| matches!(gate.condition, Condition::Approval));
+    if !approvals().any(|approval| approval.name() == gate) {
+        let known: Vec<GateName> = approvals().map(|approval| approval.name().clone()).collect();
+        return Err(SagaError::UnknownGate { gate: gate.clone(), known });
+    }
+    let images = gate::images(&saga.steps);
+    let state = receipt.gate(gate).filter(|entry| entry.images == images).map(|entry| entry.state);
+    let wanted = match decision {
+        Decision::Approve => GateState::Approved,
+        Decision::Reject => GateState::Rejected,
+    };
+    if state == Some(wanted) {
+        return Ok(());
+    }
+    if state != Some(GateState::AwaitingApproval) || receipt.state == ReceiptState::RollingBack {
+        return Err(SagaError::NotAwaiting { gate: gate.clone(), path: saga.path.clone(), state });
+    }
+    let noted = GateReceipt::new(gate.clone(), wanted, images, saga.time.now());
+    receipt.note_gate(GateReceipt { by: by.clone(), ..noted });
+    Ok(())
+}
+
+/// Each gate has a name of its own.
+fn check_gates(saga: &Saga) -> Result<(), SagaError> {
+    let mut seen = BTreeSet::new();
+    match saga.gates.iter().map(super::Gate::name).find(|name| !seen.insert(*name)) {
+        Some(gate) => Err(SagaError::DuplicateGate { gate: gate.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn ids(saga: &Saga) -> Vec<TargetId> {

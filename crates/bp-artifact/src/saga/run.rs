@@ -10,17 +10,20 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Saga, SagaError, SagaEvent, Step,
+    Gate, Saga, SagaError, SagaEvent, Step,
+    gate::{self, Condition, Stage},
     open::{self, Opened},
     verdict::{self, Joint},
 };
 use crate::{
+    check::{CheckVerdict, check_until},
     deploy::{
-        Current, DeployEvent, Outcome, Proof, Receipt, ReceiptState, Revision, Target, TargetError, TargetId,
-        TargetReceipt, Verdict,
+        Current, DeployEvent, GateName, GateReceipt, GateState, OnFailure, Outcome, Proof, Receipt,
+        ReceiptState, Revision, Target, TargetError, TargetId, TargetReceipt, Verdict,
     },
     error::{Classified, ErrorClass, chain},
     operation::{Emitter, Operation},
+    reference::DigestRef,
     time::TimeSource,
 };
 
@@ -37,15 +40,38 @@ pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Rec
         run.tell_noted(resumed);
         return run.roll_back().await;
     }
+    if run.receipt.state == ReceiptState::Finished {
+        run.tell_noted(resumed);
+        if let Some(verdict) = run.receipt.verdict {
+            run.events.emit(SagaEvent::Ended { verdict });
+        }
+        return Ok(run.receipt);
+    }
+    let rejected = run.receipt.gates.iter().find(|gate| gate.state == GateState::Rejected).cloned();
+    if let Some(gate) = &rejected
+        && on_failure(&saga.gates, gate) == OnFailure::RollBack
+    {
+        run.receipt.state = ReceiptState::RollingBack;
+    }
     run.write()?;
     run.tell_noted(resumed);
-    let (failure, started) = run.deploy_all(&saga.steps).await?;
-    let joint = match run.receipt.state {
-        ReceiptState::RollingBack => {
+    if let Some(gate) = rejected {
+        run.events.emit(SagaEvent::Gate(gate));
+        return match run.receipt.state {
+            ReceiptState::RollingBack => run.roll_back().await,
+            ReceiptState::Started | ReceiptState::Finished | ReceiptState::Other => {
+                run.finish(verdict::LEFT, None)
+            }
+        };
+    }
+    let Deployed { failure, started, gate } = run.deploy_all(&saga.steps, &saga.gates).await?;
+    let joint = match (run.receipt.state, gate) {
+        (ReceiptState::RollingBack, _) => {
             run.restore_all().await?;
             verdict::compensated(&run.receipt)
         }
-        ReceiptState::Started | ReceiptState::Finished | ReceiptState::Other => {
+        (_, Some(joint)) => joint,
+        (ReceiptState::Started | ReceiptState::Finished | ReceiptState::Other, None) => {
             let mut joint =
                 verdict::deployed(run.receipt.targets.iter().filter(|e| started.contains(&e.target)));
             joint.open |= started.len() < run.receipt.targets.len();
@@ -89,27 +115,76 @@ struct Run {
 }
 
 impl Run {
-    /// Deploys stage by stage, as long as every target before is deployed. Gives the first target's error, and the targets
-    /// whose deployment was started.
-    async fn deploy_all(
-        &mut self,
-        steps: &[Step],
-    ) -> Result<(Option<Failed>, BTreeSet<TargetId>), SagaError> {
-        let stages: BTreeSet<u32> = steps.iter().map(|step| step.stage).collect();
-        let (mut failure, mut started) = (None, BTreeSet::new());
-        for stage in stages {
-            let steps = || steps.iter().filter(|step| step.stage == stage);
-            started.extend(steps().map(|step| step.target.id()));
-            failure = self.deploy_stage(steps()).await?;
-            let is_done = |step: &Step| {
+    /// Deploys stage by stage, as long as every target before is deployed and every gate is open.
+    async fn deploy_all(&mut self, steps: &[Step], gates: &[Gate]) -> Result<Deployed, SagaError> {
+        let mut deployed = Deployed::default();
+        let images = gate::images(steps);
+        for Stage { steps, gates } in gate::stages(steps, gates) {
+            deployed.started.extend(steps.iter().map(|step| step.target.id()));
+            deployed.failure = self.deploy_stage(steps.iter().copied()).await?;
+            let is_done = |step: &&Step| {
                 let entry = self.receipt.target(&step.target.id());
                 entry.is_some_and(|entry| entry.verdict().is_some_and(Verdict::is_success))
             };
-            if !steps().all(is_done) {
+            if !steps.iter().all(is_done) {
                 break;
             }
+            for gate in gates {
+                deployed.gate = self.pass(gate, &images).await?;
+                if deployed.gate.is_some() {
+                    return Ok(deployed);
+                }
+            }
         }
-        Ok((failure, started))
+        Ok(deployed)
+    }
+
+    /// Decides a gate and notes it. Gives how the run ends there, unless it is open.
+    async fn pass(&mut self, gate: &Gate, images: &[DigestRef]) -> Result<Option<Joint>, SagaError> {
+        let name = gate.name();
+        let mut noted = match &gate.condition {
+            Condition::Approval => match self.receipt.gate(name) {
+                Some(earlier) => earlier.clone(),
+                None => self.gate(name, GateState::AwaitingApproval, images),
+            },
+            Condition::Check { check, wait } => {
+                self.events.emit(SagaEvent::Checking { gate: name.clone(), check: check.name() });
+                let report = tokio::select! {
+                    report = check_until(check.as_ref(), *wait) => report,
+                    () = self.events.cancelled() => return Err(self.interrupted()),
+                };
+                let state = match report.verdict {
+                    CheckVerdict::Passed => GateState::Passed,
+                    CheckVerdict::Failed { .. } => GateState::Failed,
+                    CheckVerdict::Unobserved { .. } => GateState::Unobserved,
+                };
+                GateReceipt { detail: report.to_string(), ..self.gate(name, state, images) }
+            }
+        };
+        if noted.state == GateState::AwaitingApproval {
+            noted.detail = format!("continue with --approve {name}, or undo with --reject {name}");
+        }
+        let state = noted.state;
+        self.receipt.note_gate(noted.clone());
+        self.events.emit(SagaEvent::Gate(noted));
+        let end = match state {
+            GateState::Approved | GateState::Passed => None,
+            GateState::AwaitingApproval => Some(Joint { verdict: Verdict::AwaitingApproval, open: true }),
+            GateState::Unobserved => Some(Joint { verdict: Verdict::Unobserved, open: true }),
+            GateState::Failed | GateState::Rejected => {
+                if gate.on_failure == OnFailure::RollBack {
+                    self.receipt.state = ReceiptState::RollingBack;
+                    self.tell_compensating();
+                }
+                Some(verdict::LEFT)
+            }
+        };
+        self.write_if_possible();
+        Ok(end)
+    }
+
+    fn gate(&self, name: &GateName, state: GateState, images: &[DigestRef]) -> GateReceipt {
+        GateReceipt::new(name.clone(), state, images.to_vec(), self.time.now())
     }
 
     /// Deploys to the targets of a stage at once and notes how each ended. At the first failure the others are told to
@@ -187,8 +262,7 @@ impl Run {
 
     /// A rollback that was asked for, or begun by an earlier run.
     async fn roll_back(mut self) -> Result<Receipt, SagaError> {
-        let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
-        self.events.emit(SagaEvent::Compensating { failed: None, targets });
+        self.tell_compensating();
         self.restore_all().await?;
         let joint = verdict::compensated(&self.receipt);
         self.finish(joint, None)
@@ -275,15 +349,39 @@ impl Run {
         });
     }
 
+    fn tell_compensating(&self) {
+        let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
+        self.events.emit(SagaEvent::Compensating { failed: None, targets });
+    }
+
     fn interrupted(&self) -> SagaError {
         SagaError::Interrupted { path: Path::to_owned(&self.path) }
     }
+}
+
+/// What a run has deployed.
+#[derive(Default)]
+struct Deployed {
+    /// The error of the first target that ended in one.
+    failure: Option<Failed>,
+    /// The targets whose deployment was started.
+    started: BTreeSet<TargetId>,
+    /// How the run ends at a gate, when one is not open.
+    gate: Option<Joint>,
 }
 
 /// A target and its error.
 struct Failed {
     target: TargetId,
     error: TargetError,
+}
+
+/// What a gate that was rejected wants.
+fn on_failure(gates: &[Gate], rejected: &GateReceipt) -> OnFailure {
+    gates
+        .iter()
+        .find(|gate| *gate.name() == rejected.gate)
+        .map_or(OnFailure::default(), |gate| gate.on_failure)
 }
 
 /// Passes a target's events on until it ends; told to `stop`, it stops at its next safe point.

@@ -131,6 +131,9 @@ pub(super) struct Joint {
     pub(super) open: bool,
 }
 
+/// A gate was rejected or failed, and everything stays as it is.
+pub(super) const LEFT: Joint = Joint { verdict: Verdict::FailedInPlace, open: false };
+
 /// Whether a target that has ended puts all targets back.
 pub(super) fn compensates(entry: &TargetReceipt) -> bool {
     let ended = entry.outcome.is_some() || entry.error.is_some();

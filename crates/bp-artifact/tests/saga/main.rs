@@ -1,6 +1,7 @@
 //! The saga over targets in memory: every pair of outcomes, a kill at every step, and receipts of every kind.
 
 mod fake;
+mod gates;
 mod later;
 mod stages;
 mod unobserved;

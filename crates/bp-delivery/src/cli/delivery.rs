@@ -5,12 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use bp_artifact::{
     Artifact, DigestRef, ImageRef, ResolvedImage,
     config::{ServiceConfig, ServiceName},
-    resolve::ResolveError,
+    resolve::{Resolve, ResolveError},
 };
 use clap::Args;
 
 use super::{ConfigArgs, Given, ImageTimeoutArgs, WaitArgs};
-use crate::{Delivery, Failure, Session, Ui, patience, wait_for_image};
+use crate::{Delivery, Failure, Session, Ui, image::Confirming, patience, wait_for_image};
 
 /// The environment to work on.
 #[derive(Debug, Clone, Args)]
@@ -127,6 +127,17 @@ impl ImageArgs {
         both.unwrap_or(Ok(()))
     }
 
+    /// The same delivery, with what the artifact says of the build; nothing where the flag names the image.
+    ///
+    /// # Errors
+    /// When the artifact cannot be read.
+    pub fn describe(&self, delivery: Delivery) -> Result<Delivery, Failure> {
+        match &self.image {
+            Some(_) => Ok(delivery),
+            None => Ok(delivery.built_from(&Artifact::read(&self.artifact)?)),
+        }
+    }
+
     /// The image as the environment's registry has it now: the flag's, else the artifact's.
     ///
     /// # Errors
@@ -138,9 +149,7 @@ impl ImageArgs {
     /// # Cancel safety
     /// Cancel safe: reads only.
     pub async fn find(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
-        let wanted = self.wanted(delivery)?;
-        let resolver = delivery.clients.resolver(wanted.repository().registry())?;
-        resolver.resolve(&wanted).await.map_err(|error| missing(error, delivery))
+        self.asked(delivery, async |resolver, wanted| resolver.resolve(wanted).await).await
     }
 
     /// The same, waiting until it is there; `ui` shows the wait.
@@ -159,17 +168,38 @@ impl ImageArgs {
         timeout: Duration,
         ui: &Ui,
     ) -> Result<ResolvedImage, Failure> {
-        let wanted = self.wanted(delivery)?;
-        let resolver = delivery.clients.resolver(wanted.repository().registry())?;
-        let found = wait_for_image(&*resolver, &wanted, patience(timeout)?, |line| ui.say(line)).await;
-        found.map_err(|error| missing(error, delivery))
+        let wait = patience(timeout)?;
+        self.asked(delivery, async |resolver, wanted| {
+            wait_for_image(resolver, wanted, wait, |line| ui.say(line)).await
+        })
+        .await
     }
 
-    fn wanted(&self, delivery: &Delivery) -> Result<ImageRef, Failure> {
-        Ok(match &self.image {
-            Some(image) => image.clone().into(),
-            None => Artifact::read(&self.artifact)?.image_of(&delivery.service)?,
-        })
+    /// Has `ask` look for the image. One whose platforms the artifact has is not read again: it only has to exist.
+    async fn asked(
+        &self,
+        delivery: &Delivery,
+        ask: impl AsyncFnOnce(&dyn Resolve, &ImageRef) -> Result<ResolvedImage, ResolveError>,
+    ) -> Result<ResolvedImage, Failure> {
+        let (wanted, known) = self.wanted(delivery)?;
+        let resolver = delivery.clients.resolver(wanted.repository().registry())?;
+        let confirming = known.map(|known| Confirming { resolver: &*resolver, known });
+        let asked: &dyn Resolve = match &confirming {
+            Some(confirming) => confirming,
+            None => &*resolver,
+        };
+        ask(asked, &wanted).await.map_err(|error| missing(error, delivery))
+    }
+
+    /// The image as the environment is to have it; whole, where the artifact has its platforms.
+    fn wanted(&self, delivery: &Delivery) -> Result<(ImageRef, Option<ResolvedImage>), Failure> {
+        if let Some(image) = &self.image {
+            return Ok((image.clone().into(), None));
+        }
+        let artifact = Artifact::read(&self.artifact)?;
+        let wanted = artifact.image_of(&delivery.service)?;
+        let known = artifact.resolved_of(&delivery.service).filter(|known| !known.platforms.is_empty());
+        Ok((wanted, known.map(|known| known.moved_to(&delivery.service.repository))))
     }
 }
 

@@ -2,13 +2,20 @@
 
 use std::path::Path;
 
-use bp_artifact::config::EcsConfig;
+use bp_artifact::config::{EcsConfig, ServiceConfig};
 use bp_ecs::{ContainerOverlay, Error, Overlay, TaskDefinition};
 
 use crate::Failure;
 
-/// What bp.toml lays over the definition: sizes, and the container's variables, secrets and log options.
-pub(super) fn overlay(ecs: &EcsConfig, container: &str) -> Overlay {
+/// The build of the image, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Build {
+    pub(super) commit: Option<String>,
+    pub(super) version: Option<String>,
+}
+
+/// What bp.toml lays over the definition: tags, sizes, and the container's variables, secrets and log options.
+pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str, build: &Build) -> Overlay {
     let mut own = ContainerOverlay::default();
     for (name, value) in &ecs.variables {
         own = own.variable(name, value);
@@ -19,7 +26,16 @@ pub(super) fn overlay(ecs: &EcsConfig, container: &str) -> Overlay {
     for (name, value) in &ecs.log_options {
         own = own.log_option(name, value);
     }
-    let mut overlay = Overlay::default().container(container, own);
+    let mut overlay = Overlay::default()
+        .container(container, own)
+        .image_tag("Commit", build.commit.clone())
+        .image_tag("Version", build.version.clone());
+    for (name, value) in &service.tags {
+        overlay = overlay.tag(name, value);
+    }
+    if !ecs.tagging {
+        overlay = overlay.without_tags();
+    }
     for (name, image) in &ecs.images {
         overlay = overlay.container(name, ContainerOverlay::default().image(image.clone()));
     }

@@ -3,16 +3,17 @@
 mod ecs;
 mod limits;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bp_artifact::{
-    ResolvedImage,
+    Artifact, ResolvedImage,
     config::{DeployPlatform, EksObject, EnvironmentConfig, FailureLimit, ReleaseConfig, ServiceConfig},
     deploy::Target,
     saga::Step,
 };
 use bp_ecs::{Cluster, EcsTarget, Options};
 
+use self::ecs::Build;
 use crate::{Clients, Failure};
 
 /// One service in an environment, ready to be worked on.
@@ -27,13 +28,22 @@ pub struct Delivery {
     deadline: Duration,
     cadence: Option<Duration>,
     take_over: bool,
+    build: Build,
 }
 
 impl Delivery {
     /// A service whose deployments are watched for as long as `deploy.timeout` says.
     pub fn new(environment: EnvironmentConfig, service: ServiceConfig, clients: Clients) -> Self {
         let deadline = service.deploy.timeout;
-        Delivery { environment, service, clients, deadline, cadence: None, take_over: false }
+        let build = Build::default();
+        Delivery { environment, service, clients, deadline, cadence: None, take_over: false, build }
+    }
+
+    /// Notes which build the image is of: new revisions on ECS have the tags Commit and Version.
+    pub fn built_from(mut self, artifact: &Artifact) -> Self {
+        let commit = artifact.built_from().map(ToString::to_string);
+        self.build = Build { commit, version: artifact.version.clone() };
+        self
     }
 
     /// Watches for at most this time instead, if one is given.
@@ -94,7 +104,7 @@ impl Delivery {
             Some(container) => container.clone(),
             None => service.definition().await?.only_container().map_err(ecs::unnamed)?,
         };
-        let overlay = ecs::overlay(ecs, &first);
+        let overlay = ecs::overlay(&self.service, ecs, &first, &self.build);
         let service = service.container(first).overlay(overlay);
         #[cfg(feature = "logs")]
         let service = service.logs(self.clients.logs());
@@ -103,6 +113,16 @@ impl Delivery {
             Some(file) => Ok(service.base(ecs::definition(file)?)),
             None => Ok(service),
         }
+    }
+
+    /// The ECS service as bp.toml names it, to look at: without containers and overlays.
+    ///
+    /// # Errors
+    /// When none is configured.
+    pub fn ecs_service(&self) -> Result<EcsTarget, Failure> {
+        let ecs = self.service.ecs()?;
+        let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
+        Ok(cluster.service(&ecs.service, Options::new(self.deadline)?))
     }
 
     /// The workload or the Helm release on EKS.
@@ -199,6 +219,15 @@ impl Delivery {
             .fold(self.eks_options()?, |options, (name, value)| options.environment(name, value)))
     }
 
+    /// The tags of `bp.toml`, and commit and version, as annotations of what is created on EKS. In a name, what Kubernetes
+    /// does not take becomes `_`.
+    pub(crate) fn annotations(&self) -> BTreeMap<String, String> {
+        let build = [("Commit", &self.build.commit), ("Version", &self.build.version)];
+        let build = build.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let tags = self.service.tags.iter().map(|(name, value)| (name.as_str(), value));
+        build.chain(tags).filter_map(|(name, value)| Some((annotation(name)?, value.clone()))).collect()
+    }
+
     /// How work on the EKS cluster is to go.
     ///
     /// # Errors
@@ -207,6 +236,8 @@ impl Delivery {
         let options = bp_eks::Options::new(self.deadline)?
             .take_over(self.take_over)
             .on_failure(self.service.deploy.on_failure);
+        let options =
+            self.annotations().into_iter().fold(options, |options, (n, v)| options.annotation(n, v));
         Ok(match self.service.limits.failures {
             Some(FailureLimit::Count(pods)) => options.fail_after(pods),
             // Of how many is not known before the workload is read.
@@ -240,6 +271,14 @@ impl Delivery {
     }
 }
 
+/// The name of the annotation that a tag becomes: at most 63 characters that begin and end with a letter or digit.
+fn annotation(tag: &str) -> Option<String> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name: String = tag.chars().map(|c| if is_allowed(c) { c } else { '_' }).take(63).collect();
+    let name = name.trim_matches(['-', '_', '.']);
+    (!name.is_empty()).then(|| format!("bp-eks/{name}"))
+}
+
 /// The steps of a deployment of several services, each with its image, in the order that `after` and `deploy.order` of
 /// bp.toml say.
 ///
@@ -254,13 +293,22 @@ impl Delivery {
 pub async fn steps(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for (delivery, image) in services {
-        let level = level(&delivery.service, services);
         for (platform, target) in delivery.on_platforms().await? {
-            let second = delivery.service.deploy.first.is_some_and(|first| first != platform);
-            steps.push(Step { target, image: image.clone(), stage: 2 * level + u32::from(second) });
+            let stage = stage(&delivery.service, platform, services);
+            steps.push(Step { target, image: image.clone(), stage });
         }
     }
     Ok(steps)
+}
+
+/// The stage in which a service is deployed to a platform.
+pub(crate) fn stage(
+    service: &ServiceConfig,
+    platform: DeployPlatform,
+    chosen: &[(Delivery, ResolvedImage)],
+) -> u32 {
+    let second = service.deploy.first.is_some_and(|first| first != platform);
+    2 * level(service, chosen) + u32::from(second)
 }
 
 /// How many of the chosen services are deployed one after the other before this one. Services that were not chosen are not

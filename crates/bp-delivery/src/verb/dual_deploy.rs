@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
-use bp_artifact::{ExitCode, saga::Saga};
+use bp_artifact::{
+    ExitCode,
+    deploy::GateName,
+    saga::{Answer, Decision, Saga},
+};
 use futures_util::future::try_join_all;
 
 use crate::{
-    Delivery, Failure, Ui,
-    cli::{EnvironmentArgs, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
+    Delivery, Failure, Ui, actor,
+    cli::{EnvironmentArgs, Given, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
+    gates,
     program::Verb,
     steps,
 };
@@ -15,6 +20,8 @@ use crate::{
 /// Deploys the artifact's images to every target of the chosen services; when one fails, all roll back
 #[derive(Debug, clap::Args)]
 pub struct DualDeploy {
+    #[command(flatten)]
+    given: Given,
     #[command(flatten)]
     environment: EnvironmentArgs,
     #[command(flatten)]
@@ -33,6 +40,15 @@ pub struct DualDeploy {
     /// Give up an unfinished run of other images that the receipt is of
     #[arg(long)]
     supersede: bool,
+    /// Only plan: show what would be done; changes nothing
+    #[arg(long, conflicts_with_all = ["supersede", "approve", "reject"])]
+    plan: bool,
+    /// Approve this gate, which an earlier run of the same images ended at, and continue
+    #[arg(long, value_name = "GATE", conflicts_with = "reject")]
+    approve: Option<GateName>,
+    /// Reject this gate, which an earlier run of the same images ended at, and undo as deploy.on-failure says
+    #[arg(long, value_name = "GATE")]
+    reject: Option<GateName>,
 }
 
 impl Verb for DualDeploy {
@@ -40,13 +56,22 @@ impl Verb for DualDeploy {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;
+        if self.plan {
+            self.given.refuse(&["image-timeout", "timeout", "take-over"], "with --plan")?;
+        }
         let deliveries = self.environment.open_services(&self.services).await?;
         if self.image.image().is_some() && deliveries.len() > 1 {
             return Err(Failure::bad_input("--image is the image of one service: choose one with --service"));
         }
         let found = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
         let services = try_join_all(found).await?;
-        let saga = Saga::of(steps(&services).await?, self.receipt).supersede(self.supersede);
+        let saga = Saga::of(steps(&services).await?, &self.receipt).gates(gates(&services)?);
+        if self.plan {
+            let plan = saga.plan();
+            ui.result(&plan, &plan);
+            return Ok(ExitCode::Done);
+        }
+        let saga = saga.supersede(self.supersede).answer(self.answer());
         let receipt = ui.follow(saga.run()).await?;
         ui.receipt(&receipt);
         Ok(receipt.verdict.map_or(ExitCode::Unexpected, ExitCode::from))
@@ -59,9 +84,24 @@ impl DualDeploy {
         delivery: Delivery,
         ui: &Ui,
     ) -> Result<(Delivery, bp_artifact::ResolvedImage), Failure> {
+        let delivery = self.image.describe(delivery)?;
         let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
+        if self.plan {
+            let image = self.image.find(&delivery).await?;
+            return Ok((delivery, image));
+        }
         let timeout = self.image_wait.image_timeout.unwrap_or(delivery.service.deploy.image_timeout);
         let image = self.image.wait(&delivery, timeout, ui).await?;
         Ok((delivery, image))
+    }
+
+    /// The answer to a gate, with who gives it as far as variables report it.
+    fn answer(&self) -> Option<Answer> {
+        let (gate, decision) = match (&self.approve, &self.reject) {
+            (Some(gate), _) => (gate, Decision::Approve),
+            (None, Some(gate)) => (gate, Decision::Reject),
+            (None, None) => return None,
+        };
+        Some(Answer { gate: gate.clone(), decision, by: actor(|name| std::env::var(name).ok()) })
     }
 }

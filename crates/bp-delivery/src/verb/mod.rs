@@ -11,6 +11,7 @@ mod deploy_helm;
 mod dual_deploy;
 mod emit_artifact;
 mod promote;
+mod record;
 mod refresh_pull_secret;
 mod rollback;
 mod secrets;
@@ -21,7 +22,7 @@ mod verify;
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
     config::Configuration, deploy_ecs::DeployEcs, deploy_eks::DeployEks, dual_deploy::DualDeploy,
-    emit_artifact::EmitArtifact, promote::Promote, refresh_pull_secret::RefreshPullSecret,
+    emit_artifact::EmitArtifact, promote::Promote, record::Record, refresh_pull_secret::RefreshPullSecret,
     rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
 };
 use crate::program;
@@ -38,6 +39,7 @@ pub fn commands() -> Vec<clap::Command> {
         program::command::<DualDeploy>(),
         program::command::<EmitArtifact>(),
         program::command::<Promote>(),
+        program::command::<Record>(),
         program::command::<RefreshPullSecret>(),
         program::command::<Rollback>(),
         program::command::<Secrets>(),

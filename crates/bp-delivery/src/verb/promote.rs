@@ -30,7 +30,7 @@ pub struct Promote {
     /// All tags of the earlier environment, or those that a rule takes: semver:^1.2, glob:release-*
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
     all_tags: Option<TagSelector>,
-    /// Only plan: show what would be copied; changes nothing
+    /// Only plan: show what would be done; changes nothing
     #[arg(long)]
     plan: bool,
     #[command(flatten)]

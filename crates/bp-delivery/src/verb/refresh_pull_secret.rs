@@ -35,6 +35,8 @@ impl Verb for RefreshPullSecret {
         let delivery = self.environment.open(&self.service).await?;
         let eks = delivery.service.eks()?;
         let secret = delivery.namespace().await?.pull_secret(&self.secret);
+        let secret =
+            delivery.annotations().into_iter().fold(secret, |secret, (n, v)| secret.annotation(n, v));
         let mut expires = secret.expires_at().await?;
         if secret.is_due(self.margin).await? {
             let registry = delivery.environment.registry();

@@ -83,7 +83,10 @@ impl Verb for SwitchTraffic {
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.step.check(&self.given)?;
-        let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        let mut delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        if matches!(self.step, Step::Stage | Step::Switch { .. }) {
+            delivery = self.delivery.image.describe(delivery)?;
+        }
         let eks = delivery.service.eks()?.clone();
         let (namespace, options) = (delivery.namespace().await?, delivery.eks_workload_options()?);
         if let Step::Ingress { name, from, to } = &self.step {

@@ -31,11 +31,12 @@ impl Verb for Verify {
         }
         let mut targets = 0;
         let mut code = ExitCode::Done;
-        for delivery in &deliveries {
+        for delivery in deliveries {
             if !delivery.service.has_ecs() && !delivery.service.has_eks() {
                 continue;
             }
-            let image = self.image.find(delivery).await?;
+            let delivery = self.image.describe(delivery)?;
+            let image = self.image.find(&delivery).await?;
             for target in delivery.targets().await? {
                 targets += 1;
                 let drift = target.drift(&image).await?;

@@ -1,9 +1,11 @@
 //! Task definitions: read as they are on the wire, changed in one place, registered again without loss.
 
 mod diff;
+mod inventory;
 mod members;
 mod normal;
 mod overlay;
+mod tags;
 mod wire;
 
 use bp_artifact::{DigestRef, deploy::preflight::SecretReference};
@@ -124,8 +126,7 @@ impl TaskDefinition {
         if tags.as_array().is_some_and(|tags| !tags.is_empty()) {
             input.insert("tags".into(), tags);
         }
-        // An empty list of tags is refused by the API.
-        input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
+        keep_own_tags(&mut input);
         unknown.extend(members::unknown(&input));
         let malformed = |reason: &str| Error::MalformedDefinition {
             definition: source.clone(),
@@ -254,6 +255,16 @@ impl TaskDefinition {
             })
             .collect()
     }
+}
+
+/// Leaves out the tags that AWS sets itself, which it takes from nobody, and an empty list, which it refuses.
+fn keep_own_tags(input: &mut Map<String, Value>) {
+    if let Some(tags) = input.get_mut("tags").and_then(Value::as_array_mut) {
+        let is_reserved =
+            |tag: &Value| tag["key"].as_str().is_some_and(|key| key.to_ascii_lowercase().starts_with("aws:"));
+        tags.retain(|tag| !is_reserved(tag));
+    }
+    input.retain(|name, value| name != "tags" || value.as_array().is_some_and(|tags| !tags.is_empty()));
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What an environment lays over a task definition: images, variables, secrets, sizes, log options.
+//! What an environment lays over a task definition: images, variables, secrets, sizes, log options, tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +36,12 @@ use crate::error::Error;
 pub struct Overlay {
     cpu: Option<String>,
     memory: Option<String>,
-    containers: BTreeMap<String, ContainerOverlay>,
+    pub(super) containers: BTreeMap<String, ContainerOverlay>,
     without_members: BTreeSet<String>,
+    /// `None` takes the tag away.
+    pub(super) tags: BTreeMap<String, Option<String>>,
+    pub(super) image_tags: BTreeMap<String, Option<String>>,
+    pub(super) without_tags: bool,
 }
 
 /// What is laid over one container.
@@ -45,12 +49,12 @@ pub struct Overlay {
 pub struct ContainerOverlay {
     image: Option<DigestRef>,
     /// `None` takes the variable away.
-    variables: BTreeMap<String, Option<String>>,
-    secrets: BTreeMap<String, Option<String>>,
+    pub(super) variables: BTreeMap<String, Option<String>>,
+    pub(super) secrets: BTreeMap<String, Option<String>>,
     cpu: Option<u32>,
     memory: Option<u32>,
     memory_reservation: Option<u32>,
-    log_options: BTreeMap<String, Option<String>>,
+    pub(super) log_options: BTreeMap<String, Option<String>>,
 }
 
 impl Overlay {
@@ -77,6 +81,31 @@ impl Overlay {
     /// long as nobody has decided that the member may be lost.
     pub fn without_member(mut self, name: impl Into<String>) -> Self {
         self.without_members.insert(name.into());
+        self
+    }
+
+    /// A tag of the revision. Tags that it does not name stay; characters that AWS does not take become `_`.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(name.into(), Some(value.into()));
+        self
+    }
+
+    /// Takes a tag away.
+    pub fn without_tag(mut self, name: impl Into<String>) -> Self {
+        self.tags.insert(name.into(), None);
+        self
+    }
+
+    /// A tag about the image, such as its commit: a deployment of another image sets it, or takes it away where the value
+    /// is not known. It gives way to a [`tag`](Self::tag) of the same name.
+    pub fn image_tag(mut self, name: impl Into<String>, value: Option<String>) -> Self {
+        self.image_tags.insert(name.into(), value);
+        self
+    }
+
+    /// Registers without any tag, also without those of the revision before: for callers without `ecs:TagResource`.
+    pub fn without_tags(mut self) -> Self {
+        self.without_tags = true;
         self
     }
 
@@ -204,7 +233,8 @@ impl TaskDefinition {
     /// The same definition with `overlay` laid over it.
     ///
     /// # Errors
-    /// When a container is missing or ambiguous, or is to have log options and has no log driver.
+    /// When a container is missing or ambiguous, or is to have log options and has no log driver; when there are more than
+    /// 50 tags.
     pub fn with(&self, overlay: &Overlay) -> Result<Self, Error> {
         let mut changed = self.clone();
         for (name, over) in &overlay.containers {
@@ -226,6 +256,7 @@ impl TaskDefinition {
                 input.insert(field.to_owned(), json!(size));
             }
         }
+        changed.lay_tags_over(overlay)?;
         changed.arn = self.arn.clone().filter(|_| changed.is_same(self));
         Ok(changed)
     }

@@ -2,13 +2,10 @@
 
 use std::{pin::pin, time::Duration};
 
-use aws_sdk_ecs::{
-    primitives::DateTime,
-    types::{DesiredStatus, Service},
-};
+use aws_sdk_ecs::{primitives::DateTime, types::Service};
 use bp_artifact::{
     deploy::{
-        Cause, Evidence, EvidenceKind, Progress, Reporter, Revision,
+        Cause, Progress, Reporter, Revision,
         run::{Ended, Run},
     },
     error::Classified,
@@ -19,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     ServiceRollout,
     apply::Applied,
-    diagnose::{self, Stopped, report, timestamp},
+    diagnose::Stopped,
     judge::{Standing, View, judge},
     patience::Patience,
     service::{Followed, deployment},
@@ -29,8 +26,6 @@ use crate::{error::Error, names::name_of};
 
 /// How long taking back a deployment at its deadline may take to begin.
 const GRACE: Duration = Duration::from_secs(60);
-/// How many tasks that do not start are shown.
-const SHOWN: usize = 5;
 /// How long a new service deployment may take to be listed.
 const LISTING: Duration = Duration::from_secs(15);
 /// Clocks may differ by this much between the parts of ECS.
@@ -62,11 +57,11 @@ enum Phase {
 
 /// Follows one deployment.
 pub(crate) struct Follower<'a> {
-    target: &'a ServiceRollout,
-    reporter: Reporter,
+    pub(super) target: &'a ServiceRollout,
+    pub(super) reporter: Reporter,
     /// Our own run. A deployment of somebody else's, which we wait for, has none.
-    run: Option<&'a mut Run>,
-    ours: Followed,
+    pub(super) run: Option<&'a mut Run>,
+    pub(super) ours: Followed,
     /// Whether it was under way when we came.
     adopted: bool,
     /// Where to go back to on failure; `None` when we are not to.
@@ -76,10 +71,10 @@ pub(crate) struct Follower<'a> {
     /// The caller's deadline, and the time that the service's own strategy asks for on top.
     deadline: Duration,
     /// Whether it was seen to fail.
-    failed: bool,
-    stopped: Vec<Stopped>,
+    pub(super) failed: bool,
+    pub(super) stopped: Vec<Stopped>,
     /// Why the stopped tasks could not be read.
-    blind: Option<String>,
+    pub(super) blind: Option<String>,
     /// Whether ECS could not be asked to go back.
     stop_refused: bool,
     seen: Seen,
@@ -408,53 +403,6 @@ impl<'a> Follower<'a> {
         }
         self.fail(view, "", Cause::Unknown).await;
         self.go_back(view, reason).await
-    }
-
-    /// The tasks of ours that stopped. That they cannot be read is told in the report, and is no reason to give up.
-    async fn read_stopped(&mut self) {
-        match self.target.api.tasks(DesiredStatus::Stopped).await {
-            Ok(tasks) => {
-                let ours = tasks.iter().filter(|t| t.started_by.as_deref() == Some(&self.ours.id));
-                self.stopped = ours.filter_map(|t| Stopped::of(t, self.target.container())).collect();
-                self.blind = None;
-            }
-            Err(error) => self.blind = Some(error.to_string()),
-        }
-    }
-
-    /// Reports the failure, once, with what can be seen before anything is torn down.
-    async fn fail(&mut self, view: &View, reason: &str, otherwise: Cause) {
-        if self.failed {
-            return;
-        }
-        self.failed = true;
-        self.read_stopped().await;
-        let mut failure =
-            report(&self.stopped, view, self.ours.created_at.and_then(timestamp), reason, otherwise);
-        #[cfg(feature = "logs")]
-        if let Some(worst) = diagnose::worst(&self.stopped) {
-            // What the program itself said is the most telling.
-            let lines = self.target.last_lines(&self.ours.definition, worst).await;
-            failure.evidence.splice(0..0, lines);
-        }
-        if otherwise == Cause::NoProgress {
-            failure.evidence.extend(self.not_started().await);
-        }
-        if let Some(message) = self.blind.clone() {
-            failure.evidence.push(Evidence::new(EvidenceKind::Task, message).source("stopped tasks"));
-        }
-        match &mut self.run {
-            Some(run) => run.failing(failure),
-            None => self.reporter.notice(format!("{}, of somebody else, fails: {failure}", self.ours.id)),
-        }
-    }
-
-    /// The tasks of ours that are still starting: what a deployment without a failure waits for.
-    async fn not_started(&self) -> Vec<Evidence> {
-        let tasks = self.target.api.tasks(DesiredStatus::Running).await.unwrap_or_default();
-        let ours = tasks.iter().filter(|task| task.started_by.as_deref() == Some(&self.ours.id));
-        let starting = ours.filter(|task| task.last_status.as_deref() != Some("RUNNING"));
-        starting.take(SHOWN).map(diagnose::starting).collect()
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {

@@ -6,6 +6,7 @@ mod approve;
 mod deploy;
 pub(crate) mod diagnose;
 mod drift;
+mod evidence;
 mod follow;
 mod history;
 pub(crate) mod judge;
@@ -46,7 +47,8 @@ pub(crate) struct ServiceRollout {
     pub(crate) containers: Vec<String>,
     /// What new revisions are made of, when it is not what the service runs.
     pub(crate) base: Option<TaskDefinition>,
-    pub(crate) overlay: Overlay,
+    /// What is laid over every definition; `None` leaves what an earlier one set.
+    pub(crate) overlay: Option<Overlay>,
     pub(crate) options: Options,
     #[cfg(feature = "logs")]
     pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,
@@ -78,8 +80,18 @@ impl ServiceRollout {
         image: &DigestRef,
     ) -> Result<TaskDefinition, Error> {
         let base = self.base.as_ref().unwrap_or(current);
-        let overlaid = base.with(&self.overlay)?;
-        let mut containers = self.containers.iter();
-        containers.try_fold(overlaid, |definition, container| definition.with_image(container, image))
+        let mut definition = match &self.overlay {
+            Some(overlay) => base.overlaid(overlay, self.container())?,
+            None => base.clone(),
+        };
+        let mut is_new_image = false;
+        for container in &self.containers {
+            definition = definition.with_image(container, image)?;
+            is_new_image |= current.image(container).ok() != Some(image.to_string().as_str());
+        }
+        match &self.overlay {
+            Some(overlay) => definition.with_image_tags(overlay, current, is_new_image),
+            None => Ok(definition),
+        }
     }
 }

@@ -3,8 +3,9 @@
 //! To add an incident: `docs/ecs-scenarios.md`.
 
 use aws_sdk_ecs::types::{Container, Task, TaskStopCode};
-use bp_artifact::deploy::Cause;
+use bp_artifact::{deploy::Cause, recording::Recording};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{diagnose::Stopped, reasons};
 
@@ -69,6 +70,54 @@ fn every_stopped_task_has_its_cause() {
         }
     }
     assert!(all.len() >= 20 && wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The recordings that `record` made: the cause of the first task that stopped with one.
+#[test]
+fn every_recorded_incident_has_its_cause() {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RecordedTask {
+        stop_code: Option<String>,
+        stopped_reason: Option<String>,
+        #[serde(default)]
+        containers: Vec<StoppedContainer>,
+    }
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/incidents");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in std::fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        let recording = Recording::read(&path).unwrap();
+        let want: Cause = serde_json::from_value(recording.want.clone()).unwrap();
+        let part = |part: &str, pointer: &str| -> Value {
+            recording.data.get(part).and_then(|part| part.pointer(pointer)).cloned().unwrap_or_default()
+        };
+        let container = part("describeTaskDefinition", "/taskDefinition/containerDefinitions/0/name");
+        let container = container.as_str().unwrap();
+        let tasks: Vec<RecordedTask> = serde_json::from_value(part("stoppedTasks", "/tasks")).unwrap();
+        let causes = tasks.iter().filter_map(|task| {
+            let containers = task.containers.iter().map(|c| {
+                Container::builder()
+                    .name(&c.name)
+                    .set_exit_code(c.exit_code)
+                    .set_reason(c.reason.clone())
+                    .build()
+            });
+            let task = Task::builder()
+                .set_stop_code(task.stop_code.as_deref().map(TaskStopCode::from))
+                .set_stopped_reason(task.stopped_reason.clone())
+                .set_containers(Some(containers.collect()))
+                .build();
+            Stopped::of(&task, container).map(|stopped| stopped.cause)
+        });
+        let cause = causes.into_iter().next();
+        if cause != Some(want) {
+            wrong.push(format!("{}: {cause:?}, expected {want:?}", path.display()));
+        }
+        count += 1;
+    }
+    assert!(count >= 1 && wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

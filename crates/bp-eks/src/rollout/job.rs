@@ -80,7 +80,11 @@ impl WorkloadRollout {
         patience: Patience,
     ) -> Result<(Live, bool), Error> {
         let name = &self.api.workload.name;
-        let object = job::made_after(pattern, slot, &image.reference.to_string(), &self.options.environment);
+        let mut object =
+            job::made_after(pattern, slot, &image.reference.to_string(), &self.options.environment);
+        if !self.options.annotations.is_empty() {
+            object.metadata.annotations.get_or_insert_default().extend(self.options.annotations.clone());
+        }
         for attempt in 1..=TRIES {
             let name = job::name_of(name, image.digest().hex(), attempt);
             let mut object = object.clone();

@@ -1,7 +1,7 @@
 //! The digest resolver for any registry.
 
 use bp_artifact::{
-    ImageRef, ResolvedImage,
+    DigestRef, ImageRef, ResolvedImage,
     resolve::{ManifestError, Resolve, ResolveError},
 };
 use futures_core::future::BoxFuture;
@@ -48,6 +48,19 @@ impl RegistryResolver {
 impl Resolve for RegistryResolver {
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
         Box::pin(self.look(image))
+    }
+
+    /// By `HEAD`.
+    fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
+        Box::pin(async move {
+            let repository = self.client.repository(image.repository());
+            let image: ImageRef = image.clone().into();
+            match repository.head(&Reference::from_image(&image)).await {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => Err(ResolveError::ImageNotFound { image, request_id: None }),
+                Err(error) => Err(failed(&image, error)),
+            }
+        })
     }
 }
 

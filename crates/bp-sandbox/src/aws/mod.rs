@@ -99,8 +99,12 @@ impl Aws {
 
     /// Refuses a call whose action is denied, in the words of IAM.
     fn authorize(&self, call: &Call) -> Result<(), ApiError> {
-        let action = format!("{}:{}", call.service, call.operation);
-        if !lock(&self.denied).contains(&action) {
+        self.authorize_action(call, &format!("{}:{}", call.service, call.operation))
+    }
+
+    /// Refuses a call that needs `action` besides its own, if that is denied.
+    fn authorize_action(&self, call: &Call, action: &str) -> Result<(), ApiError> {
+        if !lock(&self.denied).contains(action) {
             return Ok(());
         }
         let caller = self.identity(&call.access_key_id).arn;

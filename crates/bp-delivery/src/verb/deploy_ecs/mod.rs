@@ -34,7 +34,10 @@ impl Verb for DeployEcs {
         if ecs.check {
             given.refuse(&["image-timeout"], "with --check")?;
         }
-        let delivery = args.open().await?;
+        let mut delivery = args.open().await?;
+        if ecs.revision.is_none() {
+            delivery = args.image.describe(delivery)?;
+        }
         let service = delivery.ecs_with(|options| ecs.options(options)).await?;
         let deployment = match &ecs.revision {
             Some(name) => service.restore(&service.revision(name).await?),

@@ -32,6 +32,7 @@ impl Verb for DeployEks {
             self.given.refuse(&["image-timeout"], "with --check")?;
         }
         let delivery = self.delivery.open().await?.take_over(self.fields.take_over);
+        let delivery = self.delivery.image.describe(delivery)?;
         let workload = delivery.eks_with(|options| self.eks.options(options)).await?;
         if self.eks.check {
             let image = self.delivery.image.find(&delivery).await?;

@@ -172,7 +172,11 @@ impl SlotSwitch {
         slot: &Slot,
         image: &ResolvedImage,
     ) -> Result<Deployment, TrafficError> {
-        made_after(live, &self.slots, slot, self.container.as_deref(), image, &self.options.environment)
+        let environment = &self.options.environment;
+        let mut made = made_after(live, &self.slots, slot, self.container.as_deref(), image, environment)?;
+        let annotations = &self.options.annotations;
+        made.metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
+        Ok(made)
     }
 
     /// Makes the test Service, or leads the one that we made to the slot.

@@ -83,6 +83,7 @@ const REGISTERED: [&str; 18] = [
 impl Definitions {
     pub(super) fn register(&mut self, place: &Place, by: &str, now: Timestamp, input: &Value) -> Answer {
         validate(input)?;
+        let tags = tags(input)?;
         let family = text(input, "family");
         let revisions = self.0.entry(family.to_owned()).or_default();
         let number = revisions.len() + 1;
@@ -97,7 +98,6 @@ impl Definitions {
         view.insert("taskDefinitionArn".into(), json!(arn));
         view.insert("revision".into(), json!(number));
         view.insert("registeredBy".into(), json!(by));
-        let tags = input["tags"].as_array().cloned().unwrap_or_default();
         let definition = Arc::new(Definition { arn, view: Value::Object(view), tags });
         let revision = Revision { definition, registered_at: now, deregistered_at: None };
         let answer = json!({ "taskDefinition": revision.view(), "tags": revision.definition.tags });
@@ -223,6 +223,38 @@ fn validate(input: &Value) -> Result<(), ApiError> {
         return client("Fargate requires task definition to have execution cpu and memory.".into());
     }
     Ok(())
+}
+
+/// How many tags a resource may have.
+const TAGS: usize = 50;
+
+/// The tags that a resource is created with.
+fn tags(input: &Value) -> Result<Vec<Value>, ApiError> {
+    let refused = |message: &str| Err(ApiError::new(400, "InvalidParameterException", message));
+    let Some(tags) = input["tags"].as_array() else { return Ok(Vec::new()) };
+    if tags.is_empty() {
+        return refused("Tags can not be empty.");
+    }
+    if tags.len() > TAGS {
+        return refused("The number of tags exceeds the limit of 50.");
+    }
+    for (at, tag) in tags.iter().enumerate() {
+        let (key, value) = (text(tag, "key"), text(tag, "value"));
+        let is_allowed = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
+        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+            return refused("A tag key has 1 to 128 characters, and a tag value at most 256.");
+        }
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return refused("Tag keys that start with 'aws:' are reserved for system use.");
+        }
+        if !is_allowed(key) || !is_allowed(value) {
+            return refused("A tag has characters that are not allowed.");
+        }
+        if tags[..at].iter().any(|other| text(other, "key") == key) {
+            return refused("Duplicate tag keys are not allowed.");
+        }
+    }
+    Ok(tags.clone())
 }
 
 /// What the service adds to what was registered: empty lists and defaults in every container.

@@ -97,6 +97,10 @@ impl Ecs {
     pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
         let by = aws.identity(&call.access_key_id).arn;
         let input = &call.input;
+        // A resource that is created with tags takes the permission to tag it.
+        if call.operation == "RegisterTaskDefinition" && !input["tags"].is_null() {
+            aws.authorize_action(call, "ecs:TagResource")?;
+        }
         self.at(aws, &call.account, &call.region, |region, world, now| match call.operation.as_str() {
             "CreateCluster" => region.create_cluster(world, input),
             "DescribeClusters" => region.describe_clusters(world, input),

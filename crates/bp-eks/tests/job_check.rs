@@ -128,10 +128,11 @@ async fn a_short_outage_is_waited_out() {
 async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
     let world = World::new().await;
     world.cluster.create(smoke(&world, passes(), json!({ "suspend": true, "ttlSecondsAfterFinished": 60 })));
-    let before = world.cluster.object("jobs", "prod", "smoke");
+    let spec = |world: &World| world.cluster.object("jobs", "prod", "smoke").unwrap()["spec"].clone();
+    let before = spec(&world);
     let check = world.namespace().job_check(JobTemplate::Existing("smoke".to_owned()), wait());
     assert_eq!(check.attempt().await, CheckVerdict::Passed);
-    assert_eq!(world.cluster.object("jobs", "prod", "smoke"), before);
+    assert_eq!(spec(&world), before);
     let none = world.namespace().job_check(JobTemplate::Existing("none".to_owned()), wait());
     let (failed, reason) = reason(none.attempt().await);
     assert!(!failed && reason.contains("has no job/none"), "{reason}");

@@ -1,0 +1,385 @@
+//! Replacing what identifies or authenticates anyone, each value by the same placeholder everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::words;
+
+/// Replaces accounts, regions, secrets, values of variables, tokens, digests, numbers of objects, addresses and host
+/// names. The same value becomes the same placeholder, of the same form where readers parse it.
+///
+/// | kind | what | placeholder |
+/// |---|---|---|
+/// | `account` | account ids | `000000000001` |
+/// | `region` | regions, also of zones | `aa-region-1` |
+/// | `arn` | names of roles, secrets, parameters, keys and buckets in ARNs | `name-1` |
+/// | `digest`, `id` | digests; hexadecimal ids, long numbers, ids as `subnet-...` | of the same length |
+/// | `address`, `host` | IP addresses; host names | `192.0.2.1`, `host-1.example.com` |
+/// | `variable`, `argument` | values of variables; commands and arguments | `<variable 1>` |
+/// | `secret` | references to secrets; values after `password=` and the like | `<secret 1>` |
+/// | `token` | access keys, bearer tokens, JSON Web Tokens, queries and users of URLs | `<token 1>` |
+/// | `annotation`, `tag`, `option`, `output` | their values; what a program left as its last message | `<tag 1>` |
+///
+/// Names of clusters, services, containers, namespaces, workloads and images stay: messages quote them.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    /// The number of each value, by kind.
+    seen: BTreeMap<&'static str, BTreeMap<String, usize>>,
+    /// Values that were found where only such values are, and are replaced wherever they are found: the kind of each.
+    learned: BTreeMap<String, &'static str>,
+    /// Names of objects, which messages quote: a variable that holds one is not searched for.
+    names: BTreeSet<String>,
+}
+
+/// Values shorter than this are not searched for elsewhere: `1` and `true` are everywhere.
+const SEARCHED: usize = 6;
+
+/// What the value of a key is, wherever it is.
+fn kind_of(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "command" | "entryPoint" | "args" => "argument",
+        "annotations" => "annotation",
+        "tags" | "dockerLabels" => "tag",
+        "options" | "driverOpts" | "logOptions" => "option",
+        "valueFrom" | "credentialsParameter" => "secret",
+        _ => return None,
+    })
+}
+
+impl Redactor {
+    /// Finds the values that are replaced wherever they occur: those of variables, secrets, arguments and last messages,
+    /// account ids and regions.
+    pub fn learn(&mut self, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match kind_of(key) {
+                        Some(kind @ ("argument" | "secret")) if !value.is_object() => {
+                            self.learn_all(kind, value);
+                        }
+                        None if is_environment(key) => self.learn_variables(value),
+                        Some(_) | None => self.learn(value),
+                    }
+                    if let Some(name) = value.as_str().filter(|_| is_name(key)) {
+                        self.names.insert(name.to_owned());
+                    }
+                }
+                if let Some(output) = output(fields) {
+                    self.learn_value("output", output);
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|value| self.learn(value)),
+            Value::String(text) => {
+                let mut accounts = BTreeSet::new();
+                words::runs(
+                    text,
+                    |c| c.is_ascii_alphanumeric(),
+                    |word, _| {
+                        if is_account(word) {
+                            accounts.insert(word.to_owned());
+                        }
+                        None
+                    },
+                );
+                accounts.iter().for_each(|account| self.learn_value("account", account));
+                let mut regions = BTreeSet::new();
+                words::runs(
+                    text,
+                    |c| c.is_ascii_alphanumeric() || c == '-',
+                    |word, _| {
+                        regions.extend(words::region(word).map(|(region, _)| region.to_owned()));
+                        None
+                    },
+                );
+                regions.iter().for_each(|region| self.learn_value("region", region));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn learn_value(&mut self, kind: &'static str, value: &str) {
+        if value.trim().len() >= SEARCHED {
+            self.learned.entry(value.to_owned()).or_insert(kind);
+        }
+    }
+
+    /// Every text in a value.
+    fn learn_all(&mut self, kind: &'static str, value: &Value) {
+        match value {
+            Value::Object(fields) => fields.values().for_each(|value| self.learn_all(kind, value)),
+            Value::Array(values) => values.iter().for_each(|value| self.learn_all(kind, value)),
+            Value::String(text) => self.learn_value(kind, text),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn learn_variables(&mut self, variables: &Value) {
+        for variable in variables.as_array().into_iter().flatten() {
+            if let Some(value) = variable["value"].as_str() {
+                self.learn_value("variable", value);
+            }
+        }
+    }
+
+    /// The value without what is to be replaced.
+    pub fn redact(&mut self, value: Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let output = output(&fields).map(str::to_owned);
+                let mut redacted = Map::new();
+                for (key, value) in fields {
+                    // Whole objects as they were applied, and who set which field.
+                    if matches!(
+                        key.as_str(),
+                        "managedFields" | "kubectl.kubernetes.io/last-applied-configuration"
+                    ) {
+                        continue;
+                    }
+                    let value = match kind_of(&key) {
+                        Some(kind) => self.all(kind, value),
+                        None if is_environment(&key) => self.variables(value),
+                        None if key == "message" && output.is_some() => self.all("output", value),
+                        None => self.redact(value),
+                    };
+                    redacted.insert(self.text(&key), value);
+                }
+                Value::Object(redacted)
+            }
+            Value::Array(values) => values.into_iter().map(|value| self.redact(value)).collect(),
+            Value::String(text) => Value::String(self.text(&text)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        }
+    }
+
+    /// Replaces every text in a value; of pairs of key and value, the value.
+    fn all(&mut self, kind: &'static str, value: Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let is_pair = fields.contains_key("key") && fields.contains_key("value");
+                // Where a variable is from in Kubernetes: the names of objects, which messages quote.
+                let names = kind == "secret";
+                let mut replaced = Map::new();
+                for (key, value) in fields {
+                    if key == "kubectl.kubernetes.io/last-applied-configuration" {
+                        continue;
+                    }
+                    let value = if names || (is_pair && key == "key") {
+                        self.redact(value)
+                    } else {
+                        self.all(kind, value)
+                    };
+                    replaced.insert(self.text(&key), value);
+                }
+                Value::Object(replaced)
+            }
+            Value::Array(values) => values.into_iter().map(|value| self.all(kind, value)).collect(),
+            Value::String(text) if text.is_empty() => Value::String(text),
+            Value::String(text) => Value::String(self.placeholder(kind, &text)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        }
+    }
+
+    fn variables(&mut self, variables: Value) -> Value {
+        let Value::Array(variables) = variables else { return self.all("variable", variables) };
+        let variable = |variable: Value| match variable {
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(key, value)| {
+                    let value = if key == "value" { self.all("variable", value) } else { self.redact(value) };
+                    (key, value)
+                })
+                .collect(),
+            other => self.all("variable", other),
+        };
+        variables.into_iter().map(variable).collect()
+    }
+
+    /// Free text without what is to be replaced.
+    pub fn text(&mut self, text: &str) -> String {
+        let mut text = text.to_owned();
+        // The longest first: one may contain another.
+        let mut learned: Vec<(String, &'static str)> = self
+            .learned
+            .iter()
+            .filter(|(value, _)| text.contains(value.as_str()) && !self.names.contains(*value))
+            .map(|(value, kind)| (value.clone(), *kind))
+            .collect();
+        learned.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        for (value, kind) in learned {
+            text = text.replace(&value, &self.placeholder(kind, &value));
+        }
+        let text = self.tokens(&text);
+        let text = self.names_in_arns(&text);
+        let text = words::runs(&text, |c| c.is_ascii_alphanumeric(), |word, _| self.number(word));
+        let text = words::runs(
+            &text,
+            |c| c.is_ascii_alphanumeric() || c == '-',
+            |word, _| {
+                if let Some(address) = words::node(word) {
+                    let address = self.placeholder("address", &address.to_string());
+                    return Some(format!("ip-{}", address.replace('.', "-")));
+                }
+                if let Some((region, zone)) = words::region(word) {
+                    return Some(self.placeholder("region", region) + zone);
+                }
+                let (kind, number) = words::resource(word)?;
+                let placeholder = self.numbered("id", word);
+                Some(format!("{kind}-{placeholder:0width$}", width = number.len()))
+            },
+        );
+        let text = words::runs(
+            &text,
+            |c| c.is_ascii_hexdigit() || c == ':',
+            |word, _| {
+                let address = words::ipv6(word)?;
+                Some(format!("2001:db8::{:x}", self.numbered("address", &address.to_string())))
+            },
+        );
+        let text = words::runs(
+            &text,
+            |c| c.is_ascii_digit() || c == '.',
+            |word, _| {
+                let address = words::ipv4(word)?;
+                let dots = &word[word.trim_end_matches('.').len()..];
+                Some(self.placeholder("address", &address.to_string()) + dots)
+            },
+        );
+        words::runs(
+            &text,
+            |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'),
+            |word, before| {
+                if !words::is_host(word, before) || word.ends_with(".example.com") {
+                    return None;
+                }
+                let name = word.trim_matches('.');
+                Some(word.replace(name, &self.placeholder("host", name)))
+            },
+        )
+    }
+
+    /// Ids that are words of letters and digits: accounts, digests, ids of tasks.
+    fn number(&mut self, word: &str) -> Option<String> {
+        if is_account(word) {
+            return (!word.starts_with("00000000")).then(|| self.placeholder("account", word));
+        }
+        let is_hex = word.bytes().all(|b| b.is_ascii_hexdigit());
+        let kind = match word.len() {
+            64 if is_hex => "digest",
+            // Of tasks, of requests; of deployments and revisions.
+            17.. if is_hex => "id",
+            _ => return None,
+        };
+        let number = self.numbered(kind, word);
+        Some(format!("{number:0width$}", width = word.len()))
+    }
+
+    /// Names in ARNs that say more than messages need.
+    fn names_in_arns(&mut self, text: &str) -> String {
+        const NAMED: &[&str] = &["iam", "kms", "s3", "secretsmanager", "ssm", "sts"];
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-:/_.+=,@*".contains(c);
+        words::runs(text, is_part, |word, _| {
+            let at = word.find("arn:aws")?;
+            let (before, arn) = word.split_at(at);
+            let parts: Vec<&str> = arn.splitn(6, ':').collect();
+            let [_, _, service, _, _, resource] = parts[..] else { return None };
+            if !NAMED.contains(&service) {
+                return None;
+            }
+            // `secret:name`, `role/name`, or a bucket's name alone.
+            let end = resource.trim_end_matches([':', '.', ',']).len();
+            let (resource, behind) = resource.split_at(end);
+            let kind = resource.find([':', '/']).map_or("", |at| &resource[..=at]);
+            let name = &resource[kind.len()..];
+            let name = format!("name-{}", self.numbered("arn", name));
+            Some(format!("{before}{}:{kind}{name}{behind}", parts[..5].join(":")))
+        })
+    }
+
+    fn tokens(&mut self, text: &str) -> String {
+        let text = words::runs(
+            text,
+            |c| !c.is_whitespace() && !"\"'<>()".contains(c),
+            |word, before| {
+                if before.ends_with("Bearer ") || before.ends_with("Basic ") {
+                    return Some(self.placeholder("token", word));
+                }
+                let Some((scheme, rest)) = word.split_once("://") else {
+                    let (name, value) = word.split_once('=').filter(|(name, _)| is_secret_name(name))?;
+                    return Some(format!("{name}={}", self.placeholder("secret", value)));
+                };
+                let (rest, query) = match rest.split_once('?') {
+                    Some((rest, query)) => (rest, Some(query)),
+                    None => (rest, None),
+                };
+                let host = rest.find('/').unwrap_or(rest.len());
+                let user = rest[..host].rfind('@').map(|at| &rest[..at]);
+                if user.is_none() && query.is_none() {
+                    return None;
+                }
+                let user_shown = user.map(|user| self.placeholder("token", user) + "@").unwrap_or_default();
+                let rest = &rest[user.map_or(0, |user| user.len() + 1)..];
+                let query = query.map(|query| format!("?{}", self.placeholder("token", query)));
+                Some(format!("{scheme}://{user_shown}{rest}{}", query.unwrap_or_default()))
+            },
+        );
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        words::runs(&text, is_part, |word, _| {
+            let token = word.trim_matches(['-', '_', '.']);
+            let is_jwt = token.starts_with("eyJ") && token.len() > 20;
+            let is_key = token.len() >= 16
+                && ["AKIA", "ASIA", "AROA", "AIDA"].iter().any(|begin| token.starts_with(begin))
+                && token.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+            (is_jwt || is_key).then(|| word.replace(token, &self.placeholder("token", token)))
+        })
+    }
+
+    /// The number of a value among those of its kind.
+    fn numbered(&mut self, kind: &'static str, value: &str) -> usize {
+        let seen = self.seen.entry(kind).or_default();
+        let next = seen.len() + 1;
+        *seen.entry(value.to_owned()).or_insert(next)
+    }
+
+    fn placeholder(&mut self, kind: &'static str, value: &str) -> String {
+        let number = self.numbered(kind, value);
+        match kind {
+            "account" => format!("{number:012}"),
+            "region" => format!("aa-region-{number}"),
+            "address" => format!("192.0.{}.{}", 2 + number / 256, number % 256),
+            "host" => format!("host-{number}.example.com"),
+            kind => format!("<{kind} {number}>"),
+        }
+    }
+
+    /// How many different values of each kind were replaced.
+    pub fn replaced(&self) -> BTreeMap<String, usize> {
+        self.seen.iter().map(|(kind, values)| ((*kind).to_owned(), values.len())).collect()
+    }
+}
+
+fn is_name(key: &str) -> bool {
+    matches!(key, "name" | "serviceName" | "clusterName" | "containerName" | "family" | "namespace")
+}
+
+fn is_environment(key: &str) -> bool {
+    matches!(key, "environment" | "env")
+}
+
+/// What a container's program left as its last message, which the runtime did not write.
+fn output(fields: &Map<String, Value>) -> Option<&str> {
+    fields.get("exitCode")?;
+    let reason = fields.get("reason")?.as_str()?;
+    fields.get("message")?.as_str().filter(|_| matches!(reason, "Completed" | "Error"))
+}
+
+fn is_account(word: &str) -> bool {
+    word.len() == 12 && word.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "passwd", "secret", "token", "apikey", "api_key", "access_key", "credential"]
+        .iter()
+        .any(|part| name.ends_with(part))
+}

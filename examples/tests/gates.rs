@@ -1,0 +1,136 @@
+//! Gates between the stages of a deployment, as a pipeline meets them: a check over HTTP, a command, an approval.
+#![cfg(feature = "sandbox")]
+
+mod common;
+
+use bp_artifact::{
+    Verdict,
+    deploy::{GateName, GateState, Receipt},
+};
+use common::{Ended, Stage, ended};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ENV: &[&str] = &["--env", "staging", "--all"];
+
+/// Adds gates to the environment `staging`.
+fn gates(stage: &Stage, gates: &str) {
+    stage.edit_config(
+        "[[environment]]\nname = \"prod\"",
+        &format!("{gates}\n[[environment]]\nname = \"prod\""),
+    );
+}
+
+/// An endpoint of the deployed service. Answers every request so.
+async fn endpoint(status: &'static str, body: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/readyz", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request).await;
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            let _ = socket.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+async fn deploy(stage: &Stage, arguments: &[&str]) -> Ended {
+    let mut command = stage.command("dual-deploy", &[ENV, arguments].concat());
+    command.env("GITHUB_ACTOR", "octocat");
+    ended(command).await
+}
+
+fn state(stage: &Stage, gate: &str) -> Option<GateState> {
+    let receipt = Receipt::read(stage.path("receipt.json")).unwrap();
+    receipt.gate(&gate.parse::<GateName>().unwrap()).map(|gate| gate.state)
+}
+
+#[tokio::test]
+async fn checks_and_an_approval_stand_between_two_services() {
+    let stage = Stage::of_services().await;
+    let url = endpoint("200 OK", r#"{"status":"ok"}"#).await;
+    gates(
+        &stage,
+        &format!(
+            "[environment.gate.smoke]\nafter = \"worker\"\nurl = \"{url}\"\njson.\"/status\" = \"ok\"\n\
+             [environment.gate.image]\nafter = \"worker/ecs\"\n\
+             command = [\"sh\", \"-c\", \"test $BP_ENV = staging && echo $BP_IMAGE | grep -q shop/worker@sha256:\"]\n\
+             [environment.gate.go-live]\nafter = \"worker\"\napproval = true\n"
+        ),
+    );
+    let end = deploy(&stage, &["--plan"]).await;
+    assert_eq!((end.code, stage.changes()), (0, 0), "{end:?}");
+    let at = |text: &str| end.stdout.find(text).unwrap_or_else(|| panic!("{text}: {}", end.stdout));
+    assert!(
+        at("stage 1:\n  deploy ecs/staging/shop-worker: ") < at("gate smoke: check GET http://"),
+        "{end:?}"
+    );
+    assert!(at("gate image: check sh") < at("gate go-live: approval"), "{end:?}");
+    assert!(at("gate go-live: approval") < at("stage 2:\n  deploy ecs/staging/shop-web"), "{end:?}");
+
+    let end = deploy(&stage, &["--approve", "go-live"]).await;
+    assert!(end.code == 5 && end.stderr.contains("no run of them has reached it"), "{end:?}");
+    let end = deploy(&stage, &["--approve", "smoke"]).await;
+    assert!(
+        end.code == 2 && end.stderr.contains("there is no approval smoke here; there are go-live"),
+        "{end:?}"
+    );
+    assert_eq!(stage.changes(), 0);
+
+    let end = deploy(&stage, &[]).await;
+    assert_eq!(end.code, 9, "{end:?}");
+    assert!(end.stderr.contains("gate smoke: passed"), "{end:?}");
+    assert!(
+        end.stdout.contains("gate go-live: awaiting approval: continue with --approve go-live"),
+        "{end:?}"
+    );
+    assert!(!end.stderr.contains("shop-web: started"), "{end:?}");
+    let end = deploy(&stage, &["--approve", "go-live", "--output", "json"]).await;
+    assert_eq!(end.code, 0, "{end:?}");
+    assert!(end.stdout.contains(r#""event":"gate","gate":"go-live","state":"approved""#), "{}", end.stdout);
+    let receipt = Receipt::read(stage.path("receipt.json")).unwrap();
+    assert_eq!(receipt.verdict, Some(Verdict::Deployed));
+    let approved = receipt.gate(&"go-live".parse().unwrap()).unwrap();
+    assert_eq!(approved.by.as_ref().unwrap().to_string(), "octocat (by GITHUB_ACTOR, not verified)");
+    // A gate behind a service that is not deployed by this command is none of its own.
+    let end = stage.run("dual-deploy", &["--env", "staging", "--service", "web", "--plan"]).await;
+    assert!(end.code == 0 && !end.stdout.contains("gate"), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_gate_that_fails_or_is_rejected_puts_the_services_back_and_an_unobserved_one_does_not() {
+    let stage = Stage::of_services().await;
+    let url = endpoint("503 Service Unavailable", "not yet").await;
+    gates(
+        &stage,
+        &format!("[environment.gate.smoke]\nafter = \"worker\"\nurl = \"{url}\"\ntimeout = \"1s\"\n"),
+    );
+    let end = deploy(&stage, &[]).await;
+    assert_eq!(end.code, 3, "{end:?}");
+    let line = "gate smoke: failed: GET ";
+    assert!(
+        end.stdout.contains(line) && end.stdout.contains("status 503, expected 200 to 299: not yet"),
+        "{end:?}"
+    );
+    assert!(!end.stderr.contains("shop-web: started"), "{end:?}");
+
+    // Nothing listens on this port.
+    let unobserved = stage.read("bp.toml").replace(&url, "http://127.0.0.1:1/readyz");
+    stage.write("bp.toml", &unobserved);
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "smoke")), (7, Some(GateState::Unobserved)), "{end:?}");
+    stage.write(
+        "bp.toml",
+        &unobserved.replace("url = \"http://127.0.0.1:1/readyz\"\ntimeout = \"1s\"", "approval = true"),
+    );
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "smoke")), (9, Some(GateState::AwaitingApproval)), "{end:?}");
+    let end = deploy(&stage, &["--reject", "smoke"]).await;
+    assert_eq!((end.code, state(&stage, "smoke")), (3, Some(GateState::Rejected)), "{end:?}");
+    let changes = stage.changes();
+    let end = deploy(&stage, &["--reject", "smoke"]).await;
+    assert_eq!((end.code, stage.changes()), (3, changes), "said again, it is no new deployment: {end:?}");
+}
