@@ -130,7 +130,8 @@ impl Settings {
 }
 
 /// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`, for a service
-/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`, and for a gate `BP_<ENVIRONMENT>_GATE_<NAME>_<KEY>`. Empty ones are taken for missing.
+/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`, and for a gate `BP_<ENVIRONMENT>_GATE_<NAME>_<KEY>`. Empty ones are taken
+/// for missing.
 pub(super) fn variables<'a>(
     environment: &Environment,
     services: impl Iterator<Item = &'a ServiceName>,

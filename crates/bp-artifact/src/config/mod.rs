@@ -138,8 +138,8 @@ pub struct ServiceConfig {
     pub deploy: DeployPolicy,
     /// How much at a time, and how much may fail.
     pub limits: Limits,
-    /// The tags of everything that is created for it here: Project, App, Environment, Service (of one with a name), Owner
-    /// (where one is named), ManagedBy, and what the file adds.
+    /// The tags of everything that is created for it here: Project, App, Environment, Service (of one with a name),
+    /// Owner (where one is named), ManagedBy, and what the file adds.
     pub tags: BTreeMap<String, String>,
     ecs: Option<EcsConfig>,
     eks: Option<EksConfig>,

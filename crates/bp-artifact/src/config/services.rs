@@ -18,8 +18,9 @@ pub(super) fn check_none(settings: &Settings) -> Result<(), ConfigError> {
     }
 }
 
-/// The settings of each service in an environment. What the environment says of a service wins over what it says of all,
-/// and that over what `[[service]]` says for every environment. The environment's own settings are left in `settings`.
+/// The settings of each service in an environment. What the environment says of a service wins over what it says of
+/// all, and that over what `[[service]]` says for every environment. The environment's own settings are left in
+/// `settings`.
 pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<Settings>, ConfigError> {
     let mut own: Vec<Settings> = Vec::with_capacity(services.len());
     for (name, ..) in services {

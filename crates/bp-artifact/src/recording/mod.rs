@@ -1,9 +1,9 @@
 //! Record what a real service responds, without what identifies or authenticates anyone, so that an incident becomes a
 //! test.
 //!
-//! A [`Recording`] is one JSON file: the responses of the API, redacted by a [`Redactor`], with the parts that could not be
-//! read. The same value always becomes the same placeholder, so relations survive. `bp-ecs` and `bp-eks` make one of a
-//! service or a workload. How to record an incident is in `docs/recordings.md`.
+//! A [`Recording`] is one JSON file: the responses of the API, redacted by a [`Redactor`], with the parts that could
+//! not be read. The same value always becomes the same placeholder, so relations survive. `bp-ecs` and `bp-eks` make
+//! one of a service or a workload. How to record an incident is in `docs/recordings.md`.
 
 mod redact;
 mod words;

@@ -48,8 +48,8 @@ fn kind_of(key: &str) -> Option<&'static str> {
 }
 
 impl Redactor {
-    /// Finds the values that are replaced wherever they occur: those of variables, secrets, arguments and last messages,
-    /// account ids and regions.
+    /// Finds the values that are replaced wherever they occur: those of variables, secrets, arguments and last
+    /// messages, account ids and regions.
     pub fn learn(&mut self, value: &Value) {
         match value {
             Value::Object(fields) => {

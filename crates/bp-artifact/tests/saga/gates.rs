@@ -177,10 +177,7 @@ fn an_answer_is_refused_where_it_has_no_meaning() {
         process(async { saga.answer(Some(answer(decision))).run().await }).unwrap_err()
     };
     let error = run(vec![check(0, [CheckVerdict::Passed])], Decision::Approve);
-    assert_eq!(
-        error.to_string(),
-        "there is no approval go-live here; nothing that is deployed awaits an approval"
-    );
+    assert_eq!(error.to_string(), "unknown approval gate go-live; this deployment has no approval gates");
     let error = run(vec![approval(0), approval(1)], Decision::Approve);
     assert!(matches!(error, SagaError::DuplicateGate { .. }), "{error}");
     assert!(first.changes().is_empty());

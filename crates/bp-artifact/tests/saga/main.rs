@@ -293,10 +293,7 @@ fn an_unfinished_run_of_another_image_is_refused_or_superseded() {
     let error = deploy(&[&fake], &image("second"), &path).unwrap_err();
     assert_eq!(ExitCode::from(error.class()), ExitCode::Refused);
     let first = image("first").reference.to_string();
-    assert!(
-        error.to_string().contains(&format!("is of {first}, which is started and not finished")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("unfinished deployment of {first} (started)")), "{error}");
     assert_eq!(fake.changes().len(), 1, "nothing was changed");
 
     let saga = || Saga::new(targets(&[&fake]), image("second"), &path).supersede(true);
