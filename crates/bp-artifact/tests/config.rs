@@ -79,13 +79,13 @@ fn environments_keep_their_order_and_their_own_repository() {
 #[test]
 fn every_mistake_is_shown_where_it_is() {
     for (from, to, message) in [
-        ("version = 1", "version = 2", "bp.toml:1:11: this version of the format is not supported; 1 is"),
-        ("version = 1", "version = \"1\"", "bp.toml:1:11: this version"),
+        ("version = 1", "version = 2", "bp.toml:1:11: unsupported format version, expected 1"),
+        ("version = 1", "version = \"1\"", "bp.toml:1:11: unsupported"),
         ("version = 1", "", "bp.toml:1:1: the first line must be version = 1"),
         ("version = 1", "version = 1\nenv = 3", "bp.toml:2:1: unknown key `env`, expected one of version"),
         ("[[environment]]", "[environment]", "bp.toml:"),
         ("name = \"shop\"", "", "[project] has no `name`"),
-        ("name = \"prod\"", "name = \"dev\"", "bp.toml:19:8: the environment dev is there twice"),
+        ("name = \"prod\"", "name = \"dev\"", "bp.toml:19:8: the environment dev is defined twice"),
         ("name = \"prod\"", "name = \"Prod\"", "bp.toml:19:8: \"Prod\" is not the name of an environment"),
         ("name = \"prod\"", "", "the environment has no `name`"),
         (
@@ -299,7 +299,7 @@ fn mistakes_in_upper_layers_name_their_origin() {
     let (_directory, loader) = files("version = 1\n[[environment]]\nname = \"qa\"\n");
     let error = loader.load().unwrap_err().to_string();
     assert!(
-        error.ends_with("over.toml:3:8: the environment qa is not in the file that this one is laid over"),
+        error.ends_with("over.toml:3:8: the environment qa is not in the file that this one overlays"),
         "{error}"
     );
 
@@ -314,7 +314,7 @@ fn mistakes_in_upper_layers_name_their_origin() {
     assert_eq!(error.to_string(), "--role: the role belongs to account 999999999999, not to 111111111111");
     let (_directory, loader) = files("version = 1\n");
     let error = loader.flag("--x", "dev", "nonsense", "1").load().unwrap_err();
-    assert_eq!(error.to_string(), "--x: there is no setting \"nonsense\"");
+    assert_eq!(error.to_string(), "--x: unknown setting \"nonsense\"");
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn services_are_chosen_by_name() {
 #[test]
 fn mistakes_of_services_are_shown_where_they_are() {
     for (from, to, message) in [
-        ("name = \"worker\"", "name = \"web\"", "bp.toml:16:8: the service web is there twice"),
+        ("name = \"worker\"", "name = \"web\"", "bp.toml:16:8: the service web is defined twice"),
         ("name = \"worker\"", "name = \"Web\"", "bp.toml:16:8: \"Web\" is not the name of a service"),
         ("repository = \"shop/worker\"\n", "", "unknown"),
         (
@@ -461,7 +461,7 @@ fn mistakes_of_services_are_shown_where_they_are() {
         (
             "deploy.order = \"ecs, eks\"",
             "repository = \"x\"",
-            "bp.toml:34:14: `repository` is of one service: move it to",
+            "bp.toml:34:14: `repository` applies to one service: move it to",
         ),
         (
             "deploy.order = \"ecs, eks\"",
@@ -485,7 +485,7 @@ fn mistakes_of_services_are_shown_where_they_are() {
         (
             "eks.workload = \"deployment/web\"",
             "eks.workload = \"deployment/web\"\neks.chart = \"c\"",
-            "bp.toml:13:13: eks.chart belongs to a Helm release",
+            "bp.toml:13:13: eks.chart requires a Helm release",
         ),
     ] {
         assert!(SERVICES.contains(from), "{from}");
@@ -599,16 +599,16 @@ fn mistakes_of_gates_are_shown_where_they_are() {
         ("[\"./orders.sh\", \"a, b\"]", "[1]", (8, 11), "is a list of strings, found a list"),
         ("[\"./orders.sh\", \"a, b\"]", "[]", (8, 11), "expected a program and its arguments"),
         ("\"90s\"", "\"soon\"", (9, 11), "soon"),
-        ("approval = true", "approval = false", (11, 12), "`gate.go-live.approval` is true, or left out"),
+        ("approval = true", "approval = false", (11, 12), "`gate.go-live.approval` must be true or omitted"),
         (
             "approval = true",
             "timeout = \"1m\"",
             (11, 11),
-            "needs exactly one of `approval`, `url` and `command`",
+            "requires exactly one of `approval`, `url` and `command`",
         ),
-        ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders needs exactly one of"),
-        ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` needs a `url`"),
-        ("approval = true", "approval = true\ntimeout = \"1m\"", (12, 11), "has no meaning for an approval"),
+        ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders requires exactly one of"),
+        ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` requires a `url`"),
+        ("approval = true", "approval = true\ntimeout = \"1m\"", (12, 11), "is not allowed for an approval"),
     ] {
         assert!(GATES.contains(from), "{from}");
         let text = format!("{SERVICES}{}", GATES.replacen(from, to, 1));
@@ -639,7 +639,7 @@ fn layers_reach_services() {
     assert_eq!(worker.ecs().unwrap().memory.as_deref(), Some("1GB"));
     fs::write(&over, "version = 1\n[[service]]\nname = \"job\"\n").unwrap();
     let error = ConfigLoader::new(&base).overlay(&over).load().unwrap_err().to_string();
-    assert!(error.ends_with("the service job is not in the file that this one is laid over"), "{error}");
+    assert!(error.ends_with("the service job is not in the file that this one overlays"), "{error}");
 }
 
 #[test]
