@@ -1,4 +1,4 @@
-//! The artifact in other tools' forms: what they read, and what they wrote.
+//! The artifact in the formats of other tools, exported and imported.
 
 use bp_artifact::{
     Artifact, Digest, ImageRef, Repository,
@@ -17,7 +17,7 @@ fn artifact() -> (Artifact, Digest) {
 }
 
 #[test]
-fn projections_name_the_digest() {
+fn exports_contain_the_digest() {
     let (artifact, digest) = artifact();
     assert_eq!(
         artifact.image_definitions(["web", "worker"]).unwrap(),
@@ -38,7 +38,7 @@ fn projections_name_the_digest() {
 }
 
 #[test]
-fn a_tag_alone_is_not_projected() {
+fn exporting_requires_a_digest() {
     let artifact = Artifact::parse(r#"{ "commit_sha": "1a2b3c4" }"#, "artifact.json").unwrap();
     assert_eq!(artifact.image_definitions(["web"]), Err(ArtifactError::NotResolved));
     let mut tagged = artifact;
@@ -52,7 +52,7 @@ fn buildx(text: &str, target: Option<&str>, repository: Option<&str>) -> Result<
 }
 
 #[test]
-fn metadata_of_a_single_build() {
+fn imports_metadata_of_a_single_build() {
     let digest = Digest::sha256("x");
     let text = json!({
         "buildx.build.provenance": { "builder": {} },
@@ -73,7 +73,7 @@ fn metadata_of_a_single_build() {
 }
 
 #[test]
-fn metadata_of_a_bake_with_several_targets() {
+fn imports_metadata_of_a_bake_with_several_targets() {
     let build = |name: &str| json!({ "containerimage.digest": Digest::sha256(name), "image.name": format!("r.example.com/{name}:1") });
     let bake = json!({ "web": build("web"), "worker": build("worker"), "buildx.build.warnings": [] });
     let image = buildx(&bake.to_string(), Some("worker"), None).unwrap();
@@ -87,7 +87,7 @@ fn metadata_of_a_bake_with_several_targets() {
 }
 
 #[test]
-fn several_repositories_are_chosen_from() {
+fn selects_one_of_several_repositories() {
     let digest = Digest::sha256("x");
     let text =
         json!({ "containerimage.digest": digest, "image.name": "a.example.com/web:1,b.example.com/web:2" });
@@ -100,7 +100,7 @@ fn several_repositories_are_chosen_from() {
 }
 
 #[test]
-fn a_build_without_push_is_told_to_push() {
+fn reports_a_build_without_push() {
     let digest = Digest::sha256("x");
     for (text, missing) in [
         (json!({ "image.name": "r.example.com/web:1" }), "containerimage.digest"),

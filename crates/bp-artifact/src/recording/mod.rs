@@ -4,8 +4,8 @@
 //! be read. The same value is always replaced by the same placeholder, so relations are preserved. `bp-ecs` and
 //! `bp-eks` record a service or a workload. `docs/recordings.md` explains how to record an incident.
 
+mod patterns;
 mod redact;
-mod words;
 
 use std::{collections::BTreeMap, path::Path};
 

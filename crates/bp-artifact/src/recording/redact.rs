@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::words;
+use super::patterns;
 
 /// Replaces accounts, regions, secrets, values of variables, tokens, digests, IDs, addresses and host names. The same
 /// value is always replaced by the same placeholder, in a format that parsers accept.
@@ -72,7 +72,7 @@ impl Redactor {
             Value::Array(values) => values.iter().for_each(|value| self.learn(value)),
             Value::String(text) => {
                 let mut accounts = BTreeSet::new();
-                words::runs(
+                patterns::runs(
                     text,
                     |c| c.is_ascii_alphanumeric(),
                     |word, _| {
@@ -84,11 +84,11 @@ impl Redactor {
                 );
                 accounts.iter().for_each(|account| self.learn_value("account", account));
                 let mut regions = BTreeSet::new();
-                words::runs(
+                patterns::runs(
                     text,
                     |c| c.is_ascii_alphanumeric() || c == '-',
                     |word, _| {
-                        regions.extend(words::region(word).map(|(region, _)| region.to_owned()));
+                        regions.extend(patterns::region(word).map(|(region, _)| region.to_owned()));
                         None
                     },
                 );
@@ -211,45 +211,45 @@ impl Redactor {
         }
         let text = self.tokens(&text);
         let text = self.names_in_arns(&text);
-        let text = words::runs(&text, |c| c.is_ascii_alphanumeric(), |word, _| self.number(word));
-        let text = words::runs(
+        let text = patterns::runs(&text, |c| c.is_ascii_alphanumeric(), |word, _| self.number(word));
+        let text = patterns::runs(
             &text,
             |c| c.is_ascii_alphanumeric() || c == '-',
             |word, _| {
-                if let Some(address) = words::node(word) {
+                if let Some(address) = patterns::node(word) {
                     let address = self.placeholder("address", &address.to_string());
                     return Some(format!("ip-{}", address.replace('.', "-")));
                 }
-                if let Some((region, zone)) = words::region(word) {
+                if let Some((region, zone)) = patterns::region(word) {
                     return Some(self.placeholder("region", region) + zone);
                 }
-                let (kind, number) = words::resource(word)?;
+                let (kind, number) = patterns::resource(word)?;
                 let placeholder = self.numbered("id", word);
                 Some(format!("{kind}-{placeholder:0width$}", width = number.len()))
             },
         );
-        let text = words::runs(
+        let text = patterns::runs(
             &text,
             |c| c.is_ascii_hexdigit() || c == ':',
             |word, _| {
-                let address = words::ipv6(word)?;
+                let address = patterns::ipv6(word)?;
                 Some(format!("2001:db8::{:x}", self.numbered("address", &address.to_string())))
             },
         );
-        let text = words::runs(
+        let text = patterns::runs(
             &text,
             |c| c.is_ascii_digit() || c == '.',
             |word, _| {
-                let address = words::ipv4(word)?;
+                let address = patterns::ipv4(word)?;
                 let dots = &word[word.trim_end_matches('.').len()..];
                 Some(self.placeholder("address", &address.to_string()) + dots)
             },
         );
-        words::runs(
+        patterns::runs(
             &text,
             |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'),
             |word, before| {
-                if !words::is_host(word, before) || word.ends_with(".example.com") {
+                if !patterns::is_host(word, before) || word.ends_with(".example.com") {
                     return None;
                 }
                 let name = word.trim_matches('.');
@@ -278,7 +278,7 @@ impl Redactor {
     fn names_in_arns(&mut self, text: &str) -> String {
         const NAMED: &[&str] = &["iam", "kms", "s3", "secretsmanager", "ssm", "sts"];
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-:/_.+=,@*".contains(c);
-        words::runs(text, is_part, |word, _| {
+        patterns::runs(text, is_part, |word, _| {
             let at = word.find("arn:aws")?;
             let (before, arn) = word.split_at(at);
             let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -297,7 +297,7 @@ impl Redactor {
     }
 
     fn tokens(&mut self, text: &str) -> String {
-        let text = words::runs(
+        let text = patterns::runs(
             text,
             |c| !c.is_whitespace() && !"\"'<>()".contains(c),
             |word, before| {
@@ -324,7 +324,7 @@ impl Redactor {
             },
         );
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        words::runs(&text, is_part, |word, _| {
+        patterns::runs(&text, is_part, |word, _| {
             let token = word.trim_matches(['-', '_', '.']);
             let is_jwt = token.starts_with("eyJ") && token.len() > 20;
             let is_key = token.len() >= 16
