@@ -103,19 +103,19 @@ causes! {
         "Replace {}, and check its health and capacity.";
     /// It cannot be scheduled: capacity, constraints, taints.
     Unschedulable: recoverable, "capacity", "it cannot be scheduled",
-    "Add {}, or relax the constraints in the message.";
+        "Add {}, or relax the constraints in the message.";
     /// A quota is exceeded.
     QuotaExceeded: recoverable, "quota", "a quota is exceeded",
-    "Raise {}, or release resources that count against it.";
+        "Raise {}, or release resources that count against it.";
     /// The AWS account is blocked or not verified.
     AccountBlocked: permanent, "account", "the account is blocked",
         "Contact AWS Support about {}: it cannot run tasks.";
     /// The platform's own API calls are throttled.
     Throttled: recoverable, "API", "API calls of the platform are throttled",
-    "Wait, and check for other callers that exceed the rate limit of {}.";
+        "Wait, and check for other callers that exceed the rate limit of {}.";
     /// An essential container exited with an error.
     ContainerExited: recoverable, "container", "a container exited",
-    "Read the last log lines of {}: its program exited.";
+        "Read the last log lines of {}: its program exited.";
     /// A container was killed for using too much memory.
     OutOfMemory: permanent, "container", "a container ran out of memory",
         "Raise the memory limit of {}, or reduce its memory use.";
@@ -124,7 +124,7 @@ causes! {
         "Run the health check inside {}, and compare its start time with the grace period.";
     /// The load balancer reports unhealthy targets.
     LoadBalancerUnhealthy: recoverable, "target group", "the load balancer reports it unhealthy",
-    "Check path, port and matcher of {}, and the security groups on the way to it.";
+        "Check path, port and matcher of {}, and the security groups on the way to it.";
     /// A lifecycle hook failed, rejected the deployment or timed out.
     LifecycleHookFailed: permanent, "lifecycle hook", "a lifecycle hook failed",
         "Read the log of {}: it decides whether the deployment may continue.";
@@ -135,17 +135,18 @@ causes! {
     PermissionMissing: permanent, "role", "a permission is missing",
         "Grant {} the permission in the message.";
     /// The configuration of service, load balancer or deployment is inconsistent or leaves no room to replace tasks.
-    DeploymentConfiguration: permanent, "deployment configuration", "the deployment configuration is invalid",
+    DeploymentConfiguration: permanent, "deployment configuration",
+        "the deployment configuration prevents the deployment",
         "Correct {} as the message says: minimum and maximum percent, listener rules, target groups.";
     /// Tasks with scale-in protection block the deployment.
     TaskProtection: recoverable, "tasks", "protected tasks block the deployment",
         "Wait for the protection of {} to expire, or remove it.";
     /// An alarm of the deployment was triggered.
     AlarmTriggered: permanent, "alarm", "an alarm was triggered",
-    "Check the metric of {} since the deployment started.";
+        "Check the metric of {} since the deployment started.";
     /// No progress by the deadline, and no more specific cause was found.
     NoProgress: permanent, "workload", "it makes no progress",
-    "Check the evidence; if {} is only slow to start, set a longer deadline.";
+        "Check the evidence; if {} is only slow to start, set a longer deadline.";
 }
 
 impl Cause {

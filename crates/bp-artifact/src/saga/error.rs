@@ -70,8 +70,8 @@ pub enum SagaError {
     },
     /// The receipt lists a target that is not configured. Nothing was changed.
     #[error(
-    "receipt {} lists target {target}, which is not configured here; continuing would lose its rollback revision",
-    path.display()
+        "receipt {} lists target {target}, which is not configured here; continuing would lose its rollback revision",
+        path.display()
     )]
     TargetNotGiven {
         /// The receipt.
