@@ -24,7 +24,7 @@ impl Platform {
     /// A platform from the fields of an index's `platform` or of an image's configuration.
     ///
     /// # Errors
-    /// When a part is empty or holds a slash or white space.
+    /// When a part is empty or contains a slash or white space.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Result<Self, ParseError> {
         let text = match variant.filter(|v| !v.is_empty()) {
             Some(variant) => format!("{os}/{architecture}/{variant}"),

@@ -135,7 +135,7 @@ impl Glob {
         Glob(text.into())
     }
 
-    /// Whether the whole of `text` matches.
+    /// Whether the complete `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let head = parts.next().unwrap_or_default();

@@ -170,7 +170,7 @@ impl Wait {
         Ok(Wait { deadline, cadence })
     }
 
-    /// How long the whole wait may take.
+    /// The maximum duration of the wait.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }

@@ -456,7 +456,7 @@ fn errors_in_services_state_the_location() {
         (
             "[environment.service.worker]",
             "[environment.service.wrker]",
-            "there is no service \"wrker\"; there are web, worker",
+            "unknown service \"wrker\", expected one of web, worker",
         ),
         (
             "deploy.order = \"ecs, eks\"",

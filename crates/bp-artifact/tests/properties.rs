@@ -205,7 +205,7 @@ proptest! {
         let digest = format!("sha256:{}", text(&subject[0]["digest"]["sha256"]));
         let repository: Repository = text(&subject[0]["name"]).parse().unwrap();
         prop_assert_eq!(repository.at(digest.parse().unwrap()), pinned.clone());
-        // The metadata of buildx gives the same image.
+        // The metadata file of buildx has the same image.
         let name = image.tag().map_or_else(|| pinned.repository().to_string(), |t| format!("{}:{t}", pinned.repository()));
         let metadata = json!({ "containerimage.digest": pinned.digest(), "image.name": name });
         let read = ArtifactImage::from_buildx(&metadata.to_string(), "m", None, None).unwrap();

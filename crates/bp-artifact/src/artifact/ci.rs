@@ -58,7 +58,7 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 }
 
-/// Parses a full commit ID. S3 object versions, branch names and abbreviated IDs give `None`.
+/// Parses a full commit ID. Returns `None` for S3 object versions, branch names and abbreviated IDs.
 fn full_commit(text: &str) -> Option<CommitSha> {
     text.parse().ok().filter(CommitSha::is_full)
 }

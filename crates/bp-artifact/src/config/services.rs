@@ -29,7 +29,7 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
     if let Some((name, setting)) = settings.section("service").next() {
         let asked = name.split('.').next().unwrap_or_default();
         let known: Vec<&str> = services.iter().map(|(name, ..)| name.as_str()).collect();
-        let reason = format!("there is no service {asked:?}; there are {}", known.join(", "));
+        let reason = format!("unknown service {asked:?}, expected one of {}", known.join(", "));
         return Err(setting.invalid(reason));
     }
     if let Some(setting) = OF_ONE.iter().find_map(|key| settings.get(key)) {

@@ -59,7 +59,7 @@ causes! {
     /// The registry has no such image.
     ImageNotFound: permanent, "image", "the image does not exist",
         "Check that {} was copied to this registry and not removed by a lifecycle rule.";
-    /// The registry refused the pull.
+    /// The registry denied the pull.
     ImagePullDenied: permanent, "image", "the image pull was denied",
         "Give the execution role or node role permission to pull {}, and check the repository policy.";
     /// The pull failed for another reason: network, timeout, rate limit, the node's image store.
@@ -76,7 +76,7 @@ causes! {
         "Allow the execution role to read {}, and its KMS key if it has its own.";
     /// A config map, file, command or setting is missing or invalid.
     ConfigInvalid: permanent, "configuration", "configuration is missing or invalid",
-        "Create or correct {} as the message says.";
+        "Create or correct {} according to the message.";
     /// An environment file could not be read.
     EnvironmentFile: permanent, "environment file", "an environment file could not be read",
         "Check that {} exists, and that the execution role may read it.";
@@ -94,7 +94,7 @@ causes! {
         "Check the route to {} from the subnet: NAT, VPC endpoints, security groups, DNS.";
     /// Another resource could not be prepared.
     ResourceInitialization: recoverable, "resource", "a resource could not be prepared",
-        "Check {} as the message says.";
+        "Check {} according to the message.";
     /// The container runtime or the agent failed.
     RuntimeFailed: recoverable, "node", "the container runtime failed",
         "Check the runtime and the disk of {}; replace it if other tasks fail there too.";
@@ -130,14 +130,14 @@ causes! {
         "Read the log of {}: it decides whether the deployment may continue.";
     /// An admission controller or API validation rejected the change.
     AdmissionRefused: permanent, "workload", "the change was rejected by admission control",
-        "Change {} as the admission message says.";
+        "Change {} according to the admission message.";
     /// A role, service account or permission is missing at runtime.
     PermissionMissing: permanent, "role", "a permission is missing",
         "Grant {} the permission in the message.";
     /// The configuration of service, load balancer or deployment is inconsistent or leaves no room to replace tasks.
     DeploymentConfiguration: permanent, "deployment configuration",
         "the deployment configuration prevents the deployment",
-        "Correct {} as the message says: minimum and maximum percent, listener rules, target groups.";
+        "Correct {} according to the message: minimum and maximum percent, listener rules, target groups.";
     /// Tasks with scale-in protection block the deployment.
     TaskProtection: recoverable, "tasks", "protected tasks block the deployment",
         "Wait for the protection of {} to expire, or remove it.";

@@ -20,7 +20,7 @@ fn is_disguise(character: char) -> bool {
 /// The lines that CI systems would interpret as commands.
 ///
 /// The runner of GitHub Actions (`ActionCommand.cs`): `TryParseV2` trims white space at the start of a line, looks for
-/// `::` there and for another `::` behind the command; `TryParse` looks for `##[` anywhere and `]` behind it. Both
+/// `::` there and for another `::` after the command; `TryParse` looks for `##[` anywhere and `]` after it. Both
 /// compare by culture, so what a culture ignores is removed first. Azure Pipelines takes `##vso[`, TeamCity
 /// `##teamcity[`. .NET ends lines at CR, LF and CR LF; other readers at more.
 pub fn commands(output: &str) -> Vec<String> {
