@@ -22,14 +22,15 @@
 //!   preflight. [`saga`]: deploys to several targets, all or none. [`check`]: checks that the deployed application
 //!   responds.
 //! - [`operation`]: a future with a stream of events. [`error`]: error classes. [`time`]: deadlines, poll intervals and
-//!   duration parsing. [`text`]: sanitizes untrusted text for terminals and CI logs.
+//!   duration parsing. [`text`]: sanitizes untrusted text for terminals and CI logs. [`recording`]: redacted API
+//!   responses, to reproduce an incident in a test.
 //!
 //! # Features
 //! | feature | adds |
 //! |---|---|
 //! | `aws` | [`aws`]: one classifier for the errors of all AWS SDK calls |
 //! | `command` | `check::CommandCheck` |
-//! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
+//! | `ecr` | the digest resolver for Amazon ECR, with an injected `aws_sdk_ecr::Client` |
 //! | `schema` | the JSON Schema of `artifact.json`, generated from the types |
 //!
 //! Without features the crate depends on no HTTP client, SDK or git library.
