@@ -72,10 +72,10 @@ async fn checks_and_an_approval_stand_between_two_services() {
     assert!(at("gate go-live: approval") < at("stage 2:\n  deploy ecs/staging/shop-web"), "{end:?}");
 
     let end = deploy(&stage, &["--approve", "go-live"]).await;
-    assert!(end.code == 5 && end.stderr.contains("no run of them has reached it"), "{end:?}");
+    assert!(end.code == 5 && end.stderr.contains("it was not reached"), "{end:?}");
     let end = deploy(&stage, &["--approve", "smoke"]).await;
     assert!(
-        end.code == 2 && end.stderr.contains("there is no approval smoke here; there are go-live"),
+        end.code == 2 && end.stderr.contains("unknown approval gate smoke; this deployment has go-live"),
         "{end:?}"
     );
     assert_eq!(stage.changes(), 0);

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     println!("{}", artifact.to_json());
-    // The forms that CodePipeline, Skaffold and in-toto read.
+    // The formats of CodePipeline, Skaffold and in-toto.
     println!("{}", artifact.image_definitions(["web"])?);
     println!("{}", artifact.skaffold_builds("web")?);
     println!("{}", artifact.in_toto_subject()?);

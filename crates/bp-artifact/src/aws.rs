@@ -1,7 +1,7 @@
-//! Read errors of the AWS SDK: one classifier for every service, with the request id and the denied action.
+//! Classify errors of AWS SDK calls, in the same way for every service, with the request ID and the denied action.
 //!
-//! Each service writes the same conditions with codes of its own, and the SDK reports what never reached a service in
-//! yet another way. [`AwsError`] reads both, so that "expired credentials" means the same wherever a crate meets it.
+//! Each service reports the same conditions with its own codes, and the SDK reports requests that never reached a
+//! service in yet another way. [`AwsError`] handles both, so that expired credentials are the same error everywhere.
 
 use std::{error::Error as StdError, fmt};
 
@@ -12,11 +12,11 @@ use aws_types::request_id::RequestId as _;
 pub use crate::error::RequestId;
 use crate::error::{ErrorClass, chain};
 
-/// What an error of an AWS call means for its caller, whichever service was called.
+/// The kind of an AWS error, independent of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AwsErrorKind {
-    /// No credentials, or credentials that AWS does not accept: missing, expired, badly signed.
+    /// The credentials are missing, expired or invalid.
     Credentials,
     /// The credentials are valid and a policy does not allow the call.
     Denied,
@@ -24,21 +24,21 @@ pub enum AwsErrorKind {
     Throttled,
     /// The service failed or is not available. The same call may succeed later.
     Unavailable,
-    /// No answer: the connection failed, broke off or timed out. Whether the call was executed is unknown.
+    /// No response: the connection failed, was interrupted or timed out. Whether the call was executed is unknown.
     Unreachable,
-    /// The service refused the request for a reason that its code names.
+    /// The service rejected the request for another reason, given by its code.
     Refused,
-    /// The service answered in a way that the SDK cannot read.
+    /// The SDK cannot parse the response.
     Unreadable,
 }
 
 impl AwsErrorKind {
-    /// Whether the same call may succeed later without anything being changed.
+    /// Whether the same call may succeed later without any change.
     pub fn is_retryable(self) -> bool {
         matches!(self, AwsErrorKind::Throttled | AwsErrorKind::Unavailable | AwsErrorKind::Unreachable)
     }
 
-    /// The class of errors of this kind. A crate that knows more of a refusal by its code decides for itself.
+    /// The class of errors of this kind. A crate can choose another class for [`Refused`](Self::Refused) by the code.
     pub fn class(self) -> ErrorClass {
         match self {
             AwsErrorKind::Refused => ErrorClass::BadInput,
@@ -54,7 +54,7 @@ impl AwsErrorKind {
 
 /// An error of an AWS call, classified. Displays as the service's own `Code: message`.
 ///
-/// The HTTP response is not kept: its body may hold what was asked for, such as a secret.
+/// The HTTP response is not kept: its body may contain the requested data, such as a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsError {
     kind: AwsErrorKind,
@@ -63,8 +63,8 @@ pub struct AwsError {
     request_id: Option<String>,
 }
 
-/// Codes of credentials that are missing, expired or wrong. From the services' "common errors" pages, IAM's
-/// troubleshooting guide and STS.
+/// Codes for missing, expired or invalid credentials. From the services' "common errors" pages, IAM's troubleshooting
+/// guide and STS.
 const CREDENTIALS: &[&str] = &[
     "ExpiredToken",
     "ExpiredTokenException",
@@ -81,12 +81,12 @@ const CREDENTIALS: &[&str] = &[
     "UnrecognizedClientException",
 ];
 
-/// Codes of a policy that does not allow the call.
+/// Codes for calls that a policy does not allow.
 const DENIED: &[&str] =
     &["AccessDenied", "AccessDeniedException", "UnauthorizedException", "UnauthorizedOperation"];
 
-/// Codes of throttling: those that the SDK itself retries as such (`aws_runtime::retries::classifiers`), but for
-/// `LimitExceededException`, with which ECS, ECR and Secrets Manager report a quota.
+/// Codes for throttling: those that the SDK itself retries as such (`aws_runtime::retries::classifiers`), except
+/// `LimitExceededException`, which ECS, ECR and Secrets Manager use for quotas.
 const THROTTLED: &[&str] = &[
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -102,7 +102,7 @@ const THROTTLED: &[&str] = &[
     "TooManyRequestsException",
 ];
 
-/// Codes of a service that fails, whatever the HTTP status.
+/// Codes for service failures, whatever the HTTP status.
 const UNAVAILABLE: &[&str] = &[
     "InternalError",
     "InternalFailure",
@@ -116,7 +116,7 @@ const UNAVAILABLE: &[&str] = &[
 ];
 
 impl AwsError {
-    /// Classifies what an SDK call failed with.
+    /// Classifies the error of an SDK call.
     pub fn of<E>(error: &SdkError<E, Response>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
@@ -129,7 +129,7 @@ impl AwsError {
             let message = service.err().message().unwrap_or_default();
             return AwsError::of_code(code, message, status, request_id);
         }
-        // Whatever else the service sent is not shown.
+        // The rest of the response is not shown.
         if let Some(status) = status {
             let kind = of_status(status).unwrap_or(AwsErrorKind::Unreadable);
             let message = format!("HTTP status {status} without an error code");
@@ -147,7 +147,7 @@ impl AwsError {
 
     /// Classifies an error that a service reported with `code`, also inside a successful response.
     pub fn of_code(code: &str, message: &str, status: Option<u16>, request_id: Option<String>) -> Self {
-        // A few services write the shape's namespace before the code, or a URL behind it.
+        // A few services write the shape's namespace before the code, or a URL after it.
         let code = code.rsplit('#').next().unwrap_or(code);
         let code = code.split(':').next().unwrap_or(code);
         let by_code = [
@@ -158,33 +158,33 @@ impl AwsError {
         ];
         let known = by_code.into_iter().find(|(codes, _)| codes.contains(&code)).map(|(_, kind)| kind);
         let failing = status.and_then(of_status).filter(|kind| kind.is_retryable());
-        // ECS answers a missing iam:PassRole with a ClientException.
+        // ECS reports a missing iam:PassRole as a ClientException.
         let denied = denied_action(message).map(|_| AwsErrorKind::Denied);
         let kind = known.or(failing).or(denied).unwrap_or(AwsErrorKind::Refused);
         AwsError { kind, code: Some(code.to_owned()), message: message.to_owned(), request_id }
     }
 
-    /// What the error means.
+    /// The kind of the error.
     pub fn kind(&self) -> AwsErrorKind {
         self.kind
     }
 
-    /// The service's code, such as `ServiceNotFoundException`. `None` when no service answered.
+    /// The service's code, such as `ServiceNotFoundException`. `None` without a response of a service.
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// The service's message; the SDK's own when no service answered.
+    /// The service's message, or the SDK's without a response of a service.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The id of the request, for a support case.
+    /// The request ID, for a support case.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 
-    /// The action that a policy does not allow, such as `iam:PassRole`, when the message names it.
+    /// The action that a policy does not allow, such as `iam:PassRole`, if the message contains it.
     pub fn denied_action(&self) -> Option<&str> {
         denied_action(&self.message)
     }
@@ -219,8 +219,8 @@ fn denied_action(message: &str) -> Option<&str> {
     action.contains(':').then_some(action)
 }
 
-/// Whether the SDK had no identity to sign with. Its identity errors are private types, so their messages decide; a
-/// provider's failure is of the credentials too, whatever it failed with.
+/// Whether the SDK had no credentials to sign with. Its identity errors are private types, so their messages are
+/// matched; any failure of a credentials provider counts.
 fn is_about_credentials(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_code_has_one_meaning() {
+    fn every_code_is_in_one_list() {
         let lists = [
             (CREDENTIALS, Credentials),
             (DENIED, Denied),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_as_services_write_them() {
+    fn classifies_codes_in_the_formats_of_the_services() {
         for (code, message, status, kind) in [
             ("com.amazonaws.ecs#ThrottlingException", "Rate exceeded", 400, Throttled),
             ("AccessDeniedException:http://internal.amazon.com/coral/", "", 400, Denied),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_without_a_code_is_judged_by_its_status_and_never_shown() {
+    fn classifies_a_response_without_a_code_by_status_and_hides_its_body() {
         for (status, kind) in [
             (401, Credentials),
             (403, Denied),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_reached_a_service() {
+    fn classifies_errors_without_a_response() {
         let of = |error: SdkError<Service, Response>| AwsError::of(&error).kind();
         let io = ConnectorError::io("connection refused by identity.example.com".into());
         assert_eq!(of(SdkError::dispatch_failure(io)), Unreachable);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_denied_action_is_named() {
+    fn extracts_the_denied_action() {
         let message = "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: \
                        secretsmanager:GetSecretValue on resource: prod/db because no identity-based policy allows it";
         let error = answered(Some("AccessDeniedException"), message, 400);

@@ -6,7 +6,7 @@ use crate::parse::{ParseError, serde_as_text};
 
 /// A git commit id: 7 to 40 hex digits, or 64 in a SHA-256 repository, in lower case.
 ///
-/// Short ids are read because the older `artifact.json` carries them; [`is_full`](Self::is_full) tells.
+/// Abbreviated IDs are accepted because the older `artifact.json` contains them; see [`is_full`](Self::is_full).
 ///
 /// ```
 /// use bp_artifact::CommitSha;
@@ -25,7 +25,7 @@ impl CommitSha {
         &self.0
     }
 
-    /// Whether the id is whole, not abbreviated.
+    /// Whether the ID is full, not abbreviated.
     pub fn is_full(&self) -> bool {
         matches!(self.0.len(), 40 | 64)
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths() {
+    fn accepts_valid_lengths_only() {
         assert!("0A1b2c3".parse::<CommitSha>().is_ok_and(|c| c.as_str() == "0a1b2c3" && !c.is_full()));
         assert!("a".repeat(40).parse::<CommitSha>().is_ok_and(|c| c.is_full()));
         for text in ["", "abc", "zzzzzzz", &"a".repeat(41)] {

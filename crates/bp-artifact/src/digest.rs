@@ -1,4 +1,4 @@
-//! Content digests: the identity of everything in a registry.
+//! Content digests (`sha256:…`, `sha512:…`): parsing, hashing and verification.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -12,14 +12,14 @@ use crate::parse::{ParseError, serde_as_text};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// `sha256`, which every registry speaks.
+    /// `sha256`, which every registry supports.
     Sha256,
     /// `sha512`, optional in the specification.
     Sha512,
 }
 
 impl Algorithm {
-    /// The name in front of the colon.
+    /// The name before the colon.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
@@ -60,27 +60,27 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The algorithm in front of the colon.
+    /// The algorithm before the colon.
     pub fn algorithm(&self) -> Algorithm {
         if self.0.starts_with("sha256:") { Algorithm::Sha256 } else { Algorithm::Sha512 }
     }
 
-    /// The hex digits behind the colon.
+    /// The hex digits after the colon.
     pub fn hex(&self) -> &str {
         &self.0[self.algorithm().name().len() + 1..]
     }
 
-    /// The first twelve hex digits, for people. Never an identity.
+    /// The first twelve hex digits, for display only.
     pub fn short(&self) -> &str {
         &self.hex()[..12]
     }
 
-    /// The algorithm and the first twelve hex digits, for lines of a log: `sha256:44136fa355b3`. Never an identity.
+    /// The algorithm and the first twelve hex digits, for log lines: `sha256:44136fa355b3`. For display only.
     pub fn abbreviated(&self) -> String {
         format!("{}:{}", self.algorithm().name(), self.short())
     }
 
-    /// The whole digest as text.
+    /// The complete digest as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -126,7 +126,7 @@ impl fmt::Display for Digest {
 
 serde_as_text!(Digest);
 
-/// Computes a [`Digest`] of bytes that come in pieces.
+/// Computes a [`Digest`] incrementally.
 ///
 /// ```
 /// use bp_artifact::{Digest, digest::{Algorithm, Hasher}};
@@ -154,7 +154,7 @@ impl Hasher {
         })
     }
 
-    /// Takes the next piece.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
@@ -162,7 +162,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all pieces so far.
+    /// Returns the digest of all bytes added.
     pub fn finish(self) -> Digest {
         let (name, bytes) = match self.0 {
             State::Sha256(state) => ("sha256", state.finalize().to_vec()),
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_vectors() {
+    fn matches_known_vectors() {
         assert_eq!(
             Digest::sha256("abc").to_string(),
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_digest() {
+    fn rejects_invalid_digests() {
         for (text, reason) in [
             ("", "expected sha256:<64 hex digits>"),
             ("latest", "expected sha256:<64 hex digits>"),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_hash_like_the_whole() {
+    fn hashes_incrementally_to_the_same_digest() {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(b"a");
         hasher.update(b"");

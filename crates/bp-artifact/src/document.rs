@@ -1,4 +1,4 @@
-//! Files that stages hand each other: read with the place of every mistake, written whole or not at all.
+//! Read documents with parse errors that state file, line and column, and write files atomically.
 
 use std::{
     fmt,
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Classified, ErrorClass};
 
-/// A place in a file, shown as `bp.toml:3:14`.
+/// A location in a file, displayed as `bp.toml:3:14`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Location {
-    /// The file's name, as it was given.
+    /// The file name as given.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
@@ -24,7 +24,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// The place of the byte `offset` in `text`.
+    /// The location of the byte `offset` in `text`.
     pub(crate) fn of(file: &str, text: &str, offset: usize) -> Self {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -42,7 +42,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// A file that could not be read, understood or written.
+/// A file that could not be read, parsed or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
@@ -51,25 +51,25 @@ pub enum DocumentError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The file's content is wrong.
+    /// The content is invalid.
     #[error("{at}: {reason}")]
     Malformed {
-        /// Where.
+        /// The location.
         at: Location,
-        /// What is wrong there.
+        /// What is wrong at this location.
         reason: String,
     },
-    /// The file is of another kind, or of a version that this one does not read.
+    /// The file is of another kind, or of an unsupported version.
     #[error("{file}: the schema is {found:?}, and this version reads {supported}")]
     Unsupported {
         /// The file.
         file: String,
-        /// What its field `schema` says.
+        /// The value of its field `schema`.
         found: String,
-        /// What is read, as in `bp.artifact/1`.
+        /// The supported schema, such as `bp.artifact/1`.
         supported: String,
     },
     /// The file cannot be written.
@@ -77,13 +77,13 @@ pub enum DocumentError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
 impl DocumentError {
-    /// Whether the file merely does not exist.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, DocumentError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -104,7 +104,7 @@ impl Classified for DocumentError {
 
 /// The kind and version of a JSON document, in its field `schema`: `bp.artifact/1.0`.
 ///
-/// A larger minor version only adds fields and values of closed sets, so it is read; another major version is refused.
+/// A later minor version only adds fields and enum values, so it is accepted; another major version is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -125,17 +125,17 @@ impl Schema {
     }
 }
 
-/// The text of a file, without the byte order mark that some shells write.
+/// Reads a text file, without the byte order mark that some shells write.
 pub(crate) fn read(path: &Path) -> Result<String, DocumentError> {
     let text =
         fs::read_to_string(path).map_err(|source| DocumentError::Read { path: path.to_owned(), source })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// Reads JSON; mistakes carry their place.
+/// Parses JSON; errors state the location.
 pub(crate) fn from_json<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, DocumentError> {
     serde_json::from_str(text).map_err(|error| {
-        // serde_json repeats the place at the end of its message.
+        // serde_json repeats the location at the end of its message.
         let message = error.to_string();
         let reason = match message.rfind(" at line ") {
             Some(end) => message[..end].to_owned(),
@@ -146,23 +146,23 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &str, file: &str) -> Result<T
     })
 }
 
-/// JSON for people and for diffs: indented, with a newline at the end.
+/// Serializes to indented JSON with a trailing newline.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value).expect("our documents have string keys only");
     text.push('\n');
     text
 }
 
-/// Replaces the file at `path` by `content`: whoever reads it, and whoever finds it after a crash, sees the old
-/// content or the new one, never a part.
+/// Atomically replaces the content of the file at `path`: a reader, also after a crash, sees the old content or the new
+/// one, never a part.
 ///
 /// # Errors
-/// When the path names no file, or its directory cannot be written. Nothing is left behind then.
+/// When the path has no file name, or its directory is not writable. No temporary file is left behind.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), DocumentError> {
     let failed = |source| DocumentError::Write { path: path.to_owned(), source };
     let name = path
         .file_name()
-        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")))?;
+        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name")))?;
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -173,7 +173,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), DocumentError
     replace(&temporary, path, content)
         .and_then(|()| sync_directory(directory))
         .inspect_err(|_| {
-            // Best effort: what failed already is what the caller has to hear.
+            // Best effort: the first error is the one to return.
             let _ = fs::remove_file(&temporary);
         })
         .map_err(failed)
@@ -187,7 +187,7 @@ fn replace(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(temporary, path)
 }
 
-/// Makes the rename itself durable, where directories can be synced.
+/// Makes the rename durable, where directories can be synced.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_counts_lines_and_characters() {
+    fn locations_count_lines_and_characters() {
         let text = "a\nsüß = x\n";
         let at = text.find('x').unwrap();
         assert_eq!(Location::of("f", text, at).to_string(), "f:2:7");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_whole_and_leaves_nothing_behind() {
+    fn writes_atomically_and_leaves_no_temporary_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.json");
         write_atomically(&path, b"one").unwrap();
@@ -217,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_says_where_and_leaves_the_old_content() {
+    fn a_failed_write_reports_the_path_and_leaves_no_temporary_file() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("no/such/place.json");
         let error = write_atomically(&missing, b"x").unwrap_err();
         assert!(error.to_string().starts_with("cannot write "), "{error}");
         assert_eq!(error.class(), ErrorClass::Unavailable);
-        // A directory in the place of the file: the rename fails after the temporary file was written.
+        // A directory at the path: the rename fails after the temporary file was written.
         let taken = directory.path().join("taken");
         fs::create_dir(&taken).unwrap();
         assert!(write_atomically(&taken, b"x").is_err());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_are_read_by_major_version() {
+    fn accepts_schemas_of_the_same_major_version() {
         for (text, good) in [
             ("bp.artifact/1", true),
             ("bp.artifact/1.7", true),

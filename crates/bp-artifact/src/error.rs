@@ -1,28 +1,29 @@
-//! What a caller can do about an error, the same question for every crate.
+//! Error classes shared by all crates: what a caller can do about an error.
 
 use std::{error::Error as StdError, fmt};
 
 pub use crate::parse::ParseError;
 
-/// The class of an error: what a caller, or an exit code, can make of it.
+/// The class of an error: determines what a caller can do about it, and the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// The input is wrong or names what does not exist: a flag, a file, a container, an image. Change it.
+    /// The input is invalid or refers to an object that does not exist: a flag, a file, a container, an image.
     BadInput,
-    /// A policy or a precondition refused. Nothing was changed.
+    /// A policy or a precondition rejected the request. Nothing was changed.
     Refused,
-    /// A service cannot be used: unreachable, out of time, throttled to the end, no or wrong permission.
+    /// A service is unavailable to the caller: unreachable, timed out, throttled until the deadline, or permissions are
+    /// missing.
     Unavailable,
-    /// Somebody else changed what we were changing, or it is gone.
+    /// Another party changed or deleted the object during the operation.
     Superseded,
-    /// The caller cancelled.
+    /// The caller cancelled the operation.
     Interrupted,
-    /// A defect, here or in what was talked to.
+    /// A bug, in this code or in the service that was called.
     Unexpected,
 }
 
-/// An error that knows its [`ErrorClass`].
+/// An error with an [`ErrorClass`].
 ///
 /// ```
 /// use bp_artifact::{ExitCode, Repository, error::{Classified, ErrorClass}};
@@ -32,10 +33,10 @@ pub enum ErrorClass {
 /// assert_eq!(ExitCode::from(error.class()) as u8, 2);
 /// ```
 pub trait Classified: std::error::Error {
-    /// What a caller can make of it.
+    /// The class of this error.
     fn class(&self) -> ErrorClass;
 
-    /// Whether the same call may go well later without anything being changed.
+    /// Whether the same call may succeed later without any change.
     fn is_retryable(&self) -> bool {
         self.class() == ErrorClass::Unavailable
     }
@@ -47,7 +48,7 @@ impl Classified for crate::parse::ParseError {
     }
 }
 
-/// ` (request ID)` at the end of an error's message, and nothing where there is no id.
+/// Displays ` (request ID)`, for the end of an error message, or nothing without an ID.
 #[derive(Debug)]
 pub struct RequestId<'a>(pub &'a Option<String>);
 
@@ -60,7 +61,8 @@ impl fmt::Display for RequestId<'_> {
     }
 }
 
-/// An error and its sources on one line, each once: some foreign types repeat their source in their own message.
+/// Formats an error and its sources on one line. A source whose text is already in the line is skipped, because some
+/// third-party errors repeat their source.
 pub fn chain(error: &dyn StdError) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

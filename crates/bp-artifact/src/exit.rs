@@ -1,10 +1,10 @@
-//! How a process ends.
+//! Exit codes of the binaries, mapped from verdicts and error classes.
 
 use crate::{deploy::Verdict, error::ErrorClass};
 
-/// The exit codes of every binary, and the only place that assigns them.
+/// The exit codes of all binaries, defined only here.
 ///
-/// Programs that run another one pass the child's code through; their own failures there are 125.
+/// Programs that run a child process return its exit code; if they fail themselves, they exit with 125.
 ///
 /// ```
 /// use bp_artifact::{ExitCode, Verdict, error::ErrorClass};
@@ -15,23 +15,23 @@ use crate::{deploy::Verdict, error::ErrorClass};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// 0: done.
+    /// 0: success.
     Done = 0,
-    /// 1: unexpected.
+    /// 1: unexpected error.
     Unexpected = 1,
     /// 2: bad input.
     BadInput = 2,
-    /// 3: failed, and the previous revision runs again.
+    /// 3: failed and rolled back: the previous revision runs again.
     RolledBack = 3,
-    /// 4: failed, and the previous revision does not run.
+    /// 4: failed and not rolled back: the previous revision does not run.
     Failed = 4,
     /// 5: refused by policy.
     Refused = 5,
     /// 6: drift, digest mismatch or unproven.
     Drift = 6,
-    /// 7: unavailable, out of time, or the outcome could not be observed.
+    /// 7: unavailable, timed out, or the outcome could not be observed.
     Unavailable = 7,
-    /// 8: superseded, stopped or gone.
+    /// 8: superseded, stopped or deleted.
     Superseded = 8,
     /// 9: awaiting approval.
     AwaitingApproval = 9,

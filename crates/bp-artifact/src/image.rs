@@ -1,14 +1,14 @@
-//! An image as a registry answered for it: the digest and, for an index, the platforms below it.
+//! Resolved images: the digest and, for an index, the platforms.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{digest::Digest, media_type, platform::Platform, reference::DigestRef};
 
-/// An image whose tag has been resolved: what travels from stage to stage and what deploys.
+/// An image whose tag has been resolved: what pipeline stages pass on and deploy.
 ///
-/// Made by a resolver, by reading `artifact.json`, or [from a `DigestRef`](From) when nothing else is known; then
-/// [`platforms`](Self::platforms) is empty and a running platform digest can be *unproven* but not *wrong*.
+/// Created by a resolver, from `artifact.json`, or [from a `DigestRef`](From) when nothing else is known; then
+/// [`platforms`](Self::platforms) is empty, and another running digest is *unproven*, not a *mismatch*.
 ///
 /// ```
 /// use bp_artifact::{Digest, DigestRef, ResolvedImage};
@@ -22,16 +22,16 @@ use crate::{digest::Digest, media_type, platform::Platform, reference::DigestRef
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedImage {
-    /// Repository and digest of the manifest or index that the tag named.
+    /// Repository and digest of the manifest or index that the tag pointed to.
     pub reference: DigestRef,
-    /// The media type that the registry answered with.
+    /// The media type that the registry returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// Size of the manifest or index in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// The platforms of an index with their manifests' digests. For a single-platform manifest: that platform when it
-    /// is known, with the same digest. Empty when nothing is known.
+    /// The platforms of an index with their manifests' digests. For a single-platform manifest: that platform if
+    /// known, with the same digest. Empty if unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<PlatformImage>,
 }
@@ -41,11 +41,11 @@ pub struct ResolvedImage {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PlatformImage {
-    /// What it runs on.
+    /// The platform.
     pub platform: Platform,
     /// The digest of that platform's manifest.
     pub digest: Digest,
-    /// What a later version or another tool wrote.
+    /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -58,7 +58,7 @@ impl PlatformImage {
 }
 
 impl ResolvedImage {
-    /// The digest that the image is known by.
+    /// The digest of the manifest or index.
     pub fn digest(&self) -> &Digest {
         self.reference.digest()
     }
@@ -70,8 +70,8 @@ impl ResolvedImage {
         running == self.digest() || self.platforms.iter().any(|p| p.digest == *running)
     }
 
-    /// Whether every digest that may run is known, so that another one is a mismatch and not merely unknown: the
-    /// platforms of an index, or a manifest that is no index.
+    /// Whether all digests that may run are known, so that any other running digest is a mismatch: true for an index
+    /// with known platforms, and for a manifest that is not an index.
     pub fn is_complete(&self) -> bool {
         self.media_type.as_deref().is_some_and(media_type::is_manifest) || !self.platforms.is_empty()
     }

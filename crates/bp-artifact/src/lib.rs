@@ -1,40 +1,42 @@
-//! What the stages of a delivery hand each other: references and digests, `artifact.json`, environments,
-//! verdicts and receipts.
+//! Shared types of a container delivery pipeline: image references and digests, `artifact.json`, the configuration file
+//! `bp.toml`, and the verdicts, failure causes and receipts of deployments.
 //!
-//! The digest is the identity. A tag is resolved once, at the edge, and from there only a [`DigestRef`]
-//! travels; deploying a mutable tag does not compile:
+//! An image is identified by its digest. A tag is resolved once, at the start of the pipeline; after that only a
+//! [`DigestRef`] is passed on, so deploying a mutable tag does not compile:
 //!
 //! ```
 //! use bp_artifact::{DigestRef, ImageRef};
 //!
-//! let asked: ImageRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.4.2".parse()?;
-//! assert_eq!(asked.tag().unwrap().as_str(), "1.4.2");
-//! // Only a reference that names a digest becomes one that deploys.
-//! assert!(DigestRef::try_from(asked).is_err());
+//! let tagged: ImageRef = "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.4.2".parse()?;
+//! assert_eq!(tagged.tag().unwrap().as_str(), "1.4.2");
+//! // Only a reference with a digest converts.
+//! assert!(DigestRef::try_from(tagged).is_err());
 //! # Ok::<(), bp_artifact::error::ParseError>(())
 //! ```
 //!
 //! # Modules
-//! - [`mod@reference`], [`digest`]: what names an image. [`resolve`], [`select`]: from a tag to its digest.
-//! - [`artifact`]: `artifact.json`. [`config`]: `bp.toml`, its environments and services. [`document`]: where text is wrong,
-//!   and files that are replaced atomically.
-//! - [`deploy`]: what all deployments share: targets, events, verdicts, causes, failure reports, receipts, preflight.
-//!   [`saga`]: one image on several targets, all or none. [`check`]: does what was deployed answer?
-//! - [`operation`]: a future with events. [`error`]: what a caller can do about an error. [`time`]: deadlines, waits, and
-//!   durations as text. [`text`]: foreign text made fit for a terminal.
+//! - [`mod@reference`], [`digest`]: image references. [`select`], [`resolve`]: choose a tag, resolve it to its digest.
+//! - [`artifact`]: `artifact.json`. [`config`]: `bp.toml`, its environments and services. [`document`]: parse errors
+//!   with their location, and atomic file replacement.
+//! - [`deploy`]: types shared by all deployments: targets, events, verdicts, causes, failure reports, receipts,
+//!   preflight. [`saga`]: deploys to several targets, all or none. [`check`]: checks that the deployed application
+//!   responds.
+//! - [`operation`]: a future with a stream of events. [`error`]: error classes. [`time`]: deadlines, poll intervals and
+//!   duration parsing. [`text`]: sanitizes untrusted text for terminals and CI logs. [`recording`]: redacted API
+//!   responses, to reproduce an incident in a test.
 //!
 //! # Features
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
-//! | `aws` | [`aws`]: one reading of the errors of all AWS SDK calls |
+//! | `aws` | [`aws`]: one classifier for the errors of all AWS SDK calls |
 //! | `command` | `check::CommandCheck` |
-//! | `ecr` | the digest resolver for Amazon ECR, over an injected `aws_sdk_ecr::Client` |
-//! | `schema` | the JSON Schema of `artifact.json`, made of the types |
+//! | `ecr` | the digest resolver for Amazon ECR, with an injected `aws_sdk_ecr::Client` |
+//! | `schema` | the JSON Schema of `artifact.json`, generated from the types |
 //!
-//! Without features the crate has no HTTP, no SDK and no git.
+//! Without features the crate depends on no HTTP client, SDK or git library.
 //!
 //! # Permissions
-//! None of its own; with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
+//! None, except with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
 
 pub mod artifact;
 #[cfg(feature = "aws")]

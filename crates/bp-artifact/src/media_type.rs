@@ -8,17 +8,17 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A manifest in Docker's format.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-/// A manifest of Docker's first format, which has no digest of its own.
+/// A manifest of Docker's schema version 1, which has no digest of its own.
 pub const DOCKER_MANIFEST_V1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 /// The configuration of an image, by the OCI specification.
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// The configuration of an image in Docker's format.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-/// The configuration of an artifact that has none: `{}`.
+/// The empty configuration of an artifact: `{}`.
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-/// The manifests that run, and their indexes. A registry that is not told of indexes may answer with one platform of
-/// them, under another digest.
+/// Manifests and indexes of images. If a request does not accept indexes, a registry may return the manifest of one
+/// platform, which has another digest.
 pub const IMAGES: [&str; 4] = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
 
 /// Whether it is the manifest of one image.

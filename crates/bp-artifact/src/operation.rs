@@ -1,4 +1,4 @@
-//! Long work as a handle: a stream of events that ends in a report.
+//! Long-running operations: a handle that streams events and resolves to a result.
 
 use std::{
     collections::VecDeque,
@@ -15,26 +15,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sync::lock;
 
-/// What an [`Operation`] tells while it works.
+/// An event that an [`Operation`] emits.
 pub trait Event: Send + 'static {
-    /// Whether this event makes an `earlier`, still unread one pointless: progress does, when it is of the same
-    /// thing; state, failure and outcome never do.
+    /// Whether this event replaces an `earlier` unread one: progress of the same object does; state, failure and
+    /// outcome never do.
     fn supersedes(&self, earlier: &Self) -> bool;
 
-    /// Whether the oldest of many unread ones may be dropped: lines of a log may; state, failure and outcome may not.
+    /// Whether unread events of this kind may be dropped, oldest first: log lines may; state, failure and outcome may
+    /// not.
     fn may_be_dropped(&self) -> bool {
         false
     }
 }
 
-/// As many events that may be dropped wait for a reader.
+/// How many unread events that may be dropped are kept.
 const UNREAD: usize = 1000;
 
-/// Work under way. A [`Stream`] of its events; awaiting it gives its report.
+/// A running operation: a [`Stream`] of its events; awaiting it returns its result.
 ///
-/// The work runs on its own task: a slow reader never stalls it. Unread progress is merged, of unread lines of logs the
-/// latest 1,000 are kept, and events of state, failure and outcome are all kept. Dropping the handle asks the work to
-/// stop at its next safe point; it never starts a rollback.
+/// The work runs on its own task: a slow reader never blocks it. Unread progress is merged, the latest 1,000 unread
+/// log lines are kept, and so are all events of state, failure and outcome. Dropping the handle cancels the work at
+/// its next safe point; it never starts a rollback.
 ///
 /// ```
 /// use bp_artifact::{Operation, operation::Event};
@@ -52,7 +53,7 @@ const UNREAD: usize = 1000;
 ///     "done"
 /// });
 /// while let Some(Percent(percent)) = work.next().await {
-///     assert_eq!(percent, 100); // 50 was merged: nobody had read it.
+///     assert_eq!(percent, 100); // 50 was unread and has been replaced.
 /// }
 /// assert_eq!(work.await, "done");
 /// # }
@@ -78,7 +79,7 @@ struct Queue<E> {
 }
 
 impl<E: Event> Queue<E> {
-    /// Drops the oldest of the events that may be dropped when too many wait.
+    /// If too many events that may be dropped are unread, drops the oldest of them.
     fn make_room(&mut self) {
         let mut waiting = self.events.iter().enumerate().filter(|(_, event)| event.may_be_dropped());
         let oldest = waiting.next().map(|(at, _)| at);
@@ -113,7 +114,7 @@ impl<E: Event, R: Send + 'static> Operation<E, R> {
         Operation { shared, cancel, task }
     }
 
-    /// Asks the work to stop at its next safe point. The report tells how far it came.
+    /// Cancels the work at its next safe point. The result states how far it got.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
@@ -128,7 +129,7 @@ impl<E: Event, R: Send + 'static> Operation<E, R> {
 }
 
 impl<E: Event, T: Send + 'static, F: Send + 'static> Operation<E, Result<T, F>> {
-    /// The same operation, whose error is turned into another.
+    /// Maps the error of the operation.
     pub fn map_err<G: Send + 'static>(
         self,
         map: impl FnOnce(F) -> G + Send + 'static,
@@ -184,7 +185,7 @@ impl<E, R> fmt::Debug for Operation<E, R> {
     }
 }
 
-/// Ends the stream when the work ends, also by a panic.
+/// Ends the stream when the work ends, even by a panic.
 struct Closer<E>(Arc<Shared<E>>);
 
 impl<E> Drop for Closer<E> {
@@ -197,14 +198,14 @@ impl<E> Drop for Closer<E> {
     }
 }
 
-/// The work's side of an [`Operation`]: tells events and hears of cancellation.
+/// The work's side of an [`Operation`]: emits events and observes cancellation.
 pub struct Emitter<E> {
     shared: Arc<Shared<E>>,
     cancel: CancellationToken,
 }
 
 impl<E: Event> Emitter<E> {
-    /// Tells an event. Never waits.
+    /// Emits an event. Never blocks.
     pub fn emit(&self, event: E) {
         let mut queue = self.shared.lock();
         if event.may_be_dropped() {
@@ -221,12 +222,12 @@ impl<E: Event> Emitter<E> {
 }
 
 impl<E> Emitter<E> {
-    /// Whether the work is to stop at its next safe point.
+    /// Whether the operation was cancelled, and the work should stop at its next safe point.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
-    /// Completes when the work is to stop.
+    /// Completes when the operation is cancelled.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -254,43 +255,46 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq)]
-    enum Told {
+    enum Emitted {
         Progress(u32, u32),
         State(&'static str),
         Line(usize),
     }
 
-    impl Event for Told {
+    impl Event for Emitted {
         fn supersedes(&self, earlier: &Self) -> bool {
-            matches!((self, earlier), (Told::Progress(a, _), Told::Progress(b, _)) if a == b)
+            matches!((self, earlier), (Emitted::Progress(a, _), Emitted::Progress(b, _)) if a == b)
         }
 
         fn may_be_dropped(&self) -> bool {
-            matches!(self, Told::Line(_))
+            matches!(self, Emitted::Line(_))
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn progress_is_merged_and_state_is_kept() {
+    async fn merges_progress_and_keeps_state() {
         let mut work = Operation::spawn(|events| async move {
-            events.emit(Told::Progress(1, 10));
-            events.emit(Told::State("a"));
-            events.emit(Told::Progress(2, 10));
-            events.emit(Told::Progress(1, 20));
-            events.emit(Told::State("b"));
+            events.emit(Emitted::Progress(1, 10));
+            events.emit(Emitted::State("a"));
+            events.emit(Emitted::Progress(2, 10));
+            events.emit(Emitted::Progress(1, 20));
+            events.emit(Emitted::State("b"));
         });
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let mut told = Vec::new();
+        let mut emitted = Vec::new();
         while let Some(event) = work.next_event().await {
-            told.push(event);
+            emitted.push(event);
         }
-        assert_eq!(told, [Told::Progress(1, 20), Told::State("a"), Told::Progress(2, 10), Told::State("b")]);
+        assert_eq!(
+            emitted,
+            [Emitted::Progress(1, 20), Emitted::State("a"), Emitted::Progress(2, 10), Emitted::State("b")]
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dropping_the_handle_stops_the_work_at_a_safe_point() {
+    async fn dropping_the_handle_cancels_the_work() {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        let work = Operation::<Told, ()>::spawn(|events| async move {
+        let work = Operation::<Emitted, ()>::spawn(|events| async move {
             events.cancelled().await;
             let _ = tx.send("stopped");
         });
@@ -299,10 +303,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unread_events_do_not_stall_the_work() {
-        let work = Operation::<Told, u32>::spawn(|events| async move {
+    async fn unread_events_do_not_block_the_work() {
+        let work = Operation::<Emitted, u32>::spawn(|events| async move {
             for n in 0..1000 {
-                events.emit(Told::Progress(7, n));
+                events.emit(Emitted::Progress(7, n));
                 tokio::task::yield_now().await;
             }
             7
@@ -311,27 +315,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_unread_lines_the_latest_are_kept_and_state_is() {
+    async fn keeps_the_latest_unread_log_lines_and_all_state() {
         let mut work = Operation::spawn(|events| async move {
-            events.emit(Told::Line(0));
-            events.emit(Told::State("a"));
-            (1..=UNREAD + 1).for_each(|n| events.emit(Told::Line(n)));
-            events.emit(Told::State("b"));
+            events.emit(Emitted::Line(0));
+            events.emit(Emitted::State("a"));
+            (1..=UNREAD + 1).for_each(|n| events.emit(Emitted::Line(n)));
+            events.emit(Emitted::State("b"));
         });
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let mut told = Vec::new();
+        let mut emitted = Vec::new();
         while let Some(event) = work.next_event().await {
-            told.push(event);
+            emitted.push(event);
         }
-        assert_eq!(told.len(), UNREAD + 2);
-        assert_eq!(told[..2], [Told::State("a"), Told::Line(2)]);
-        assert_eq!(told[UNREAD..], [Told::Line(UNREAD + 1), Told::State("b")]);
+        assert_eq!(emitted.len(), UNREAD + 2);
+        assert_eq!(emitted[..2], [Emitted::State("a"), Emitted::Line(2)]);
+        assert_eq!(emitted[UNREAD..], [Emitted::Line(UNREAD + 1), Emitted::State("b")]);
     }
 
     #[tokio::test]
-    #[should_panic(expected = "the work's own words")]
-    async fn a_panic_reaches_the_caller() {
-        let mut work = Operation::<Told, ()>::spawn(|_| async { panic!("the work's own words") });
+    #[should_panic(expected = "the work failed")]
+    async fn propagates_a_panic_to_the_caller() {
+        let mut work = Operation::<Emitted, ()>::spawn(|_| async { panic!("the work failed") });
         assert_eq!(work.next_event().await, None);
         work.await;
     }

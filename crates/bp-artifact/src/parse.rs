@@ -1,8 +1,8 @@
-//! The one error of everything that is read from text, and serde by way of the text form.
+//! [`ParseError`], the error of all types that are parsed from text, and serde through the text form.
 
 use std::borrow::Cow;
 
-/// Text that is not what it should be: what was expected, the text, and what is wrong with it.
+/// Text that could not be parsed: what was expected, the text, and the reason.
 ///
 /// ```
 /// let err = "sha256:abc".parse::<bp_artifact::Digest>().unwrap_err();
@@ -17,7 +17,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// Longer inputs are cut in the message: they are shown to find the place, not to be read.
+    /// Longer inputs are truncated in the message.
     const SHOWN: usize = 120;
 
     pub(crate) fn new(what: &'static str, input: &str, reason: impl Into<Cow<'static, str>>) -> Self {
@@ -29,18 +29,18 @@ impl ParseError {
         ParseError { what, input, reason: reason.into() }
     }
 
-    /// The text that could not be read, shortened.
+    /// The text that could not be parsed, truncated.
     pub fn input(&self) -> &str {
         &self.input
     }
 
-    /// What is wrong with it, in a sentence without its full stop.
+    /// The reason, a sentence without a full stop.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 }
 
-/// Whether it is a name of lower-case letters, digits and dashes, as environments, services and gates have.
+/// Whether the text is a valid name of an environment, service or gate: lower-case letters, digits and dashes.
 pub(crate) fn is_name(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     text.bytes().all(word)
@@ -53,7 +53,7 @@ pub(crate) fn not_a_name(what: &'static str, text: &str, example: &str) -> Parse
     ParseError::new(what, text, format!("expected lower-case letters, digits and dashes, as in {example}"))
 }
 
-/// Reads text into `T`. The error is made while the text is visited, so that a format adds its place to it.
+/// Parses text into `T`. The error is created while the text is visited, so that the format adds the location.
 pub(crate) struct TextVisitor<T>(pub(crate) std::marker::PhantomData<T>);
 
 impl<T: std::str::FromStr<Err = ParseError>> serde::de::Visitor<'_> for TextVisitor<T> {
@@ -68,7 +68,7 @@ impl<T: std::str::FromStr<Err = ParseError>> serde::de::Visitor<'_> for TextVisi
     }
 }
 
-/// `Serialize` and `Deserialize` through `Display` and `FromStr`: the text form is the wire form.
+/// `Serialize` and `Deserialize` through `Display` and `FromStr`: the text form is the wire format.
 macro_rules! serde_as_text {
     ($($type:ty),+) => {$(
         impl serde::Serialize for $type {

@@ -24,7 +24,7 @@ impl Platform {
     /// A platform from the fields of an index's `platform` or of an image's configuration.
     ///
     /// # Errors
-    /// When a part is empty or holds a slash or white space.
+    /// When a part is empty or contains a slash or white space.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Result<Self, ParseError> {
         let text = match variant.filter(|v| !v.is_empty()) {
             Some(variant) => format!("{os}/{architecture}/{variant}"),
@@ -48,7 +48,7 @@ impl Platform {
         self.variant.as_deref()
     }
 
-    /// Whether an image for this platform runs where `other` is asked for. A missing variant matches every one.
+    /// Whether an image for this platform runs on `other`. A missing variant matches any variant.
     pub fn runs(&self, other: &Platform) -> bool {
         let variants = match (&self.variant, &other.variant) {
             (Some(ours), Some(theirs)) => ours == theirs,
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_refuses() {
+    fn round_trips_and_rejects_invalid_text() {
         for text in ["linux/amd64", "linux/arm64/v8", "windows/amd64"] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), text);
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variant_is_none() {
+    fn treats_an_empty_variant_as_none() {
         assert_eq!(Platform::new("linux", "amd64", Some("")).unwrap().variant(), None);
     }
 }

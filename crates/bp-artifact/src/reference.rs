@@ -1,5 +1,5 @@
-//! Names of images: [`Registry`], [`Repository`], [`Tag`], [`ImageRef`] (what people write) and [`DigestRef`]
-//! (what deploys).
+//! Image references: [`Registry`], [`Repository`], [`Tag`], [`ImageRef`] (tag or digest, as users write it) and
+//! [`DigestRef`] (digest only, required to deploy).
 
 use std::{fmt, net::Ipv6Addr, num::NonZeroU16, str::FromStr};
 
@@ -10,10 +10,10 @@ use crate::{
     parse::{ParseError, serde_as_text},
 };
 
-/// The host of a registry, with its port when it is not the scheme's own: `registry.example.com:5000`.
+/// The host of a registry with an optional port: `registry.example.com:5000`.
 ///
-/// It is always the valid host of a URL, and in one form: names in lower case, addresses as URLs have them, ports
-/// without leading zeros. So names that differ in case only are equal.
+/// Always a valid URL host in normalized form: host names in lower case, addresses as in URLs, ports without leading
+/// zeros. Names that differ only in case are therefore equal.
 ///
 /// ```
 /// use bp_artifact::Registry;
@@ -27,7 +27,7 @@ use crate::{
 pub struct Registry(String);
 
 impl Registry {
-    /// Host and port.
+    /// Host and port as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -40,7 +40,7 @@ impl Registry {
         }
     }
 
-    /// The account and region when this is a private Amazon ECR registry, in any partition.
+    /// The account and region if this is a private Amazon ECR registry, in any partition.
     ///
     /// ```
     /// use bp_artifact::Registry;
@@ -81,15 +81,19 @@ impl FromStr for Registry {
         if !well_formed {
             return Err(wrong(HOST.to_owned()));
         }
-        // The URL parser has the last word: it takes a name that ends in a number for an address, and knows which
-        // international names there are.
+        // The URL parser decides: it treats a name that ends in a number as an IPv4 address, and validates
+        // internationalized names.
         let url = Url::parse(&format!("https://{host}/")).map_err(|error| {
-            let what = if host.to_ascii_lowercase().contains("xn--") { "international name" } else { "host" };
-            wrong(format!("it is not a valid {what} of a URL: {error}"))
+            let what = if host.to_ascii_lowercase().contains("xn--") {
+                "internationalized host name"
+            } else {
+                "host name"
+            };
+            wrong(format!("it is not a valid {what}: {error}"))
         })?;
         let found = url.host_str().unwrap_or_default();
         if bracketed.is_none() && found != host.to_ascii_lowercase() {
-            return Err(wrong(format!("the address is written {found}")));
+            return Err(wrong(format!("write the address as {found}")));
         }
         Ok(Registry(port.map_or_else(|| found.to_owned(), |port| format!("{found}:{port}"))))
     }
@@ -99,7 +103,7 @@ const HOST: &str = "expected a host name such as registry.example.com, with :por
 const PORT: &str = "the port is not a number from 1 to 65535";
 
 fn number(port: &str) -> Option<NonZeroU16> {
-    // The standard library would take a sign, too.
+    // `parse` alone would accept a leading `+`.
     port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -112,7 +116,7 @@ fn is_label(label: &str) -> bool {
 
 /// Registry and path of a repository: `registry.example.com/shop/web`.
 ///
-/// The registry is always written out: `nginx` alone is refused rather than taken for Docker Hub's.
+/// The registry is required: `nginx` alone is rejected, not expanded to Docker Hub.
 /// Path grammar: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
 ///
 /// ```
@@ -133,7 +137,7 @@ impl Repository {
     /// The repository `path` of `registry`.
     ///
     /// # Errors
-    /// When `path` is not a repository path of the distribution specification.
+    /// When `path` is not a valid repository path of the distribution specification.
     pub fn new(registry: Registry, path: &str) -> Result<Self, ParseError> {
         check_path(path).map_err(|reason| ParseError::new("a repository path", path, reason))?;
         Ok(Repository { registry, path: path.to_owned() })
@@ -149,8 +153,8 @@ impl Repository {
         &self.path
     }
 
-    /// What this is a pull-through cache of, where the name alone tells: Google's mirror of Docker Hub, the dependency
-    /// proxy of a GitLab. A tag there may name what it named some time ago; a digest is a digest.
+    /// The upstream registry, if the name alone shows that this is a pull-through cache: Google's mirror of Docker
+    /// Hub, or the dependency proxy of a GitLab instance. A tag in a cache may be stale; a digest cannot be.
     ///
     /// ```
     /// let repository: bp_artifact::Repository = "mirror.gcr.io/library/nginx".parse()?;
@@ -194,7 +198,7 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         return Err("a repository path is in lower case");
     }
     if !path.split('/').all(component) {
-        return Err("each part of the path is letters and digits with single . _ or - between them");
+        return Err("each path component must be letters and digits, separated by ., _, __ or dashes");
     }
     Ok(())
 }
@@ -206,12 +210,10 @@ impl FromStr for Repository {
         let wrong = |reason: &'static str| ParseError::new("a repository", text, reason);
         let (host, path) = text
             .split_once('/')
-            .ok_or_else(|| wrong("name the registry too, as in registry.example.com/shop/web"))?;
-        // The rule of every container tool: the first part is a host only if it looks like one.
+            .ok_or_else(|| wrong("the registry is missing: write registry.example.com/shop/web"))?;
+        // As in other container tools, the first component is a host only if it has a dot or a colon, or is localhost.
         if !(host.contains('.') || host.contains(':') || host.eq_ignore_ascii_case("localhost")) {
-            return Err(wrong(
-                "the first part is no registry host; write it out, as in docker.io/library/nginx",
-            ));
+            return Err(wrong("the first component is not a registry host: write docker.io/library/nginx"));
         }
         let registry = host
             .parse()
@@ -221,7 +223,7 @@ impl FromStr for Repository {
     }
 }
 
-/// A tag: up to 128 of letters, digits, `_`, `.`, `-`, not starting with `.` or `-`.
+/// A tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`.
 ///
 /// ```
 /// assert!("v1.4.2".parse::<bp_artifact::Tag>().is_ok());
@@ -250,15 +252,15 @@ impl FromStr for Tag {
             {
                 return Ok(Tag(text.to_owned()));
             }
-            _ => "a tag is letters, digits, _ . and -, and starts with none of . and -",
+            _ => "a tag consists of letters, digits, _, . and -, and must not start with . or -",
         };
         Err(ParseError::new("a tag", text, reason))
     }
 }
 
-/// What people write: a repository with a tag, a digest, or both.
+/// An image reference as users write it: a repository with a tag, a digest, or both.
 ///
-/// It does not deploy; [resolve](crate::image::ResolvedImage) it first.
+/// It cannot be deployed; [resolve](crate::image::ResolvedImage) it first.
 ///
 /// ```
 /// use bp_artifact::ImageRef;
@@ -281,17 +283,17 @@ impl ImageRef {
         &self.repository
     }
 
-    /// The tag, if one was written.
+    /// The tag, if present.
     pub fn tag(&self) -> Option<&Tag> {
         self.tag.as_ref()
     }
 
-    /// The digest, if one was written. It wins over the tag.
+    /// The digest, if present. It takes precedence over the tag.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// The same reference with `digest`, which wins over the tag.
+    /// The same reference with `digest`, which takes precedence over the tag.
     pub fn with_digest(self, digest: Digest) -> Self {
         ImageRef { digest: Some(digest), ..self }
     }
@@ -301,7 +303,7 @@ impl ImageRef {
         ImageRef { repository: repository.clone(), ..self.clone() }
     }
 
-    /// What a registry is asked for: the digest if there is one, else the tag.
+    /// The reference to request from a registry: the digest if present, else the tag.
     pub fn reference(&self) -> &str {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.as_str(),
@@ -322,7 +324,7 @@ impl FromStr for ImageRef {
             Some((name, digest)) => (name, Some(digest.parse().map_err(wrong)?)),
             None => (text, None),
         };
-        // A colon behind the last slash starts a tag; one before it belongs to the registry's port.
+        // A colon after the last slash starts a tag; one before it belongs to the registry's port.
         let (name, tag) = match name.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse().map_err(wrong)?)),
             _ => (name, None),
@@ -341,7 +343,7 @@ impl From<DigestRef> for ImageRef {
     }
 }
 
-/// A repository and a digest: the only reference that deploys.
+/// A repository and a digest: the only kind of reference that can be deployed.
 ///
 /// ```
 /// use bp_artifact::DigestRef;
@@ -378,7 +380,7 @@ impl TryFrom<ImageRef> for DigestRef {
             None => Err(ParseError::new(
                 "a digest reference",
                 &image.to_string(),
-                "a tag can move; resolve it to repository@sha256:… first",
+                "a tag is mutable: resolve it to repository@sha256:… first",
             )),
         }
     }
@@ -387,7 +389,7 @@ impl TryFrom<ImageRef> for DigestRef {
 impl FromStr for DigestRef {
     type Err = ParseError;
 
-    /// Reads `repository@digest`; a tag between the two is dropped, as every registry ignores it.
+    /// Parses `repository@digest`; a tag between the two is dropped, because registries ignore it.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         text.parse::<ImageRef>()?.try_into()
     }
@@ -439,7 +441,7 @@ mod tests {
     const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
     #[test]
-    fn ports_tags_and_digests_are_told_apart() {
+    fn distinguishes_ports_tags_and_digests() {
         for (text, repository, tag, digest) in [
             ("localhost/web:1", "localhost/web", Some("1"), false),
             ("127.0.0.1:5000/web:1", "127.0.0.1:5000/web", Some("1"), false),
@@ -458,8 +460,8 @@ mod tests {
     }
 
     #[test]
-    fn registries_are_hosts_of_urls_in_one_form() {
-        for (text, same) in [
+    fn normalizes_registry_hosts() {
+        for (text, normalized) in [
             ("R.Example.COM:5000", "r.example.com:5000"),
             ("r.example.com:080", "r.example.com:80"),
             ("r.example.com:443", "r.example.com:443"),
@@ -469,15 +471,15 @@ mod tests {
             ("127.0.0.1", "127.0.0.1"),
             ("3scale.example.com", "3scale.example.com"),
         ] {
-            assert_eq!(text.parse::<Registry>().unwrap().as_str(), same);
+            assert_eq!(text.parse::<Registry>().unwrap().as_str(), normalized);
         }
         for (text, part) in [
             ("256.256.256.256", "IPv4"),
             ("1.2.3.4.5", "IPv4"),
             ("foo.1", "IPv4"),
             ("aaa.0x1", "IPv4"),
-            ("0x7f.1", "written 127.0.0.1"),
-            ("127.1", "written 127.0.0.1"),
+            ("0x7f.1", "address as 127.0.0.1"),
+            ("127.1", "address as 127.0.0.1"),
             ("xn--zzzzzz.com", "international"),
             ("r.example.com:+5000", "the port"),
             ("r.example.com:0", "the port"),
@@ -503,18 +505,18 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn parse_errors_state_the_reason() {
         for (text, part) in [
-            ("nginx:1", "name the registry too"),
-            ("library/nginx:1", "no registry host"),
+            ("nginx:1", "the registry is missing"),
+            ("library/nginx:1", "not a registry host"),
             ("r.example.com/Web:1", "lower case"),
             ("r.example.com/web", "needs a :tag or a @sha256"),
             ("r.example.com:5000/web", "needs a :tag or a @sha256"),
-            ("r.example.com/web:.1", "starts with none of"),
+            ("r.example.com/web:.1", "must not start with"),
             ("r.example.com/web@sha256:12", "64 hex digits, found 2"),
             ("r.example.com:99999/web:1", "the port is not a number"),
-            ("r.example.com/a//b:1", "each part of the path"),
-            ("r.example.com/a___b:1", "each part of the path"),
+            ("r.example.com/a//b:1", "each path component"),
+            ("r.example.com/a___b:1", "each path component"),
         ] {
             let err = text.parse::<ImageRef>().unwrap_err().to_string();
             assert!(err.contains(part), "{text}: {err}");
@@ -522,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn ecr_hosts_in_every_partition() {
+    fn recognises_ecr_hosts_in_every_partition() {
         for (host, found) in [
             ("111111111111.dkr.ecr.cn-north-1.amazonaws.com.cn", Some(("111111111111", "cn-north-1"))),
             (

@@ -1,4 +1,4 @@
-//! Which of a repository's tags to take: the one place that chooses.
+//! Select one of a repository's tags by semantic version, push time or name.
 
 use std::{fmt, str::FromStr};
 
@@ -9,15 +9,15 @@ use crate::{
     reference::Tag,
 };
 
-/// A rule that chooses one of many tags.
+/// A rule that selects one of several tags.
 ///
-/// | written | takes |
+/// | rule | selects |
 /// |---|---|
-/// | `semver:^1.2` | the highest version in the range; tags such as `1.2.3` and `v1.2.3`. Pre-releases only where the range names one |
-/// | `newest:main-*` | the tag that was pushed last, of those that match (`newest` alone: of all) |
-/// | `glob:2026-*` | the last in the order of the alphabet, of those that match |
+/// | `semver:^1.2` | the highest version in the range; tags such as `1.2.3` and `v1.2.3`. Pre-releases only if the range contains one |
+/// | `newest:main-*` | the most recently pushed matching tag (`newest` alone: of all tags) |
+/// | `glob:2026-*` | the last matching tag in alphabetical order |
 ///
-/// Tags that only point at others (`latest`, `1.2`) are no versions, and are chosen by a pattern only.
+/// Tags that are not complete versions (`latest`, `1.2`) are selected only by a pattern.
 ///
 /// ```
 /// use bp_artifact::select::{TagCandidate, TagSelector};
@@ -34,31 +34,31 @@ use crate::{
 pub enum TagSelector {
     /// The highest version in a range.
     Semver(semver::VersionReq),
-    /// The one pushed last, of those that match.
+    /// The most recently pushed matching tag.
     Newest(Glob),
-    /// The last in order, of those that match.
+    /// The last matching tag in alphabetical order.
     Glob(Glob),
 }
 
-/// A tag that may be chosen.
+/// A tag that can be selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TagCandidate {
     /// The tag.
     pub tag: Tag,
-    /// When it was pushed, where the registry tells. `newest` leaves tags out that do not say.
+    /// When it was pushed, if the registry reports it. `newest` ignores tags without it.
     pub pushed_at: Option<Timestamp>,
 }
 
 impl TagCandidate {
-    /// A tag, and when its image was pushed, where that is known.
+    /// A tag, and when its image was pushed, if known.
     pub fn new(tag: Tag, pushed_at: Option<Timestamp>) -> Self {
         TagCandidate { tag, pushed_at }
     }
 }
 
 impl TagSelector {
-    /// The tag that the rule chooses, or `None` when none will do. The order of `tags` does not matter.
+    /// The selected tag, or `None` if no tag matches. The order of `tags` does not matter.
     pub fn select<'a>(&self, tags: impl IntoIterator<Item = &'a TagCandidate>) -> Option<&'a Tag> {
         let tags = tags.into_iter();
         let chosen = match self {
@@ -77,7 +77,7 @@ impl TagSelector {
         chosen.map(|candidate| &candidate.tag)
     }
 
-    /// Whether the rule may choose this tag: for those who want all that it may.
+    /// Whether the tag matches the rule, for callers that need all matching tags.
     pub fn matches(&self, tag: &Tag) -> bool {
         match self {
             TagSelector::Semver(range) => version(tag).is_some_and(|version| range.matches(&version)),
@@ -95,11 +95,11 @@ impl FromStr for TagSelector {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let wrong = |reason: String| ParseError::new("a rule for tags", text, reason);
+        let wrong = |reason: String| ParseError::new("a tag selector", text, reason);
         match text.split_once(':') {
             Some(("semver", range)) if !range.trim().is_empty() => match range.parse() {
                 Ok(range) => Ok(TagSelector::Semver(range)),
-                Err(error) => Err(wrong(format!("{range:?} is no range of versions: {error}"))),
+                Err(error) => Err(wrong(format!("{range:?} is not a valid version range: {error}"))),
             },
             Some(("newest", glob)) if !glob.is_empty() => Ok(TagSelector::Newest(Glob::new(glob))),
             Some(("glob", glob)) if !glob.is_empty() => Ok(TagSelector::Glob(Glob::new(glob))),
@@ -121,7 +121,7 @@ impl fmt::Display for TagSelector {
 
 serde_as_text!(TagSelector);
 
-/// A pattern in which `*` stands for any characters, also none.
+/// A pattern in which `*` matches any sequence of characters, including none.
 ///
 /// ```
 /// assert!(bp_artifact::select::Glob::new("main-*").matches("main-2026"));
@@ -135,13 +135,13 @@ impl Glob {
         Glob(text.into())
     }
 
-    /// Whether the whole of `text` matches.
+    /// Whether the complete `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let head = parts.next().unwrap_or_default();
         let Some(mut rest) = text.strip_prefix(head) else { return false };
         let Some(tail) = parts.next_back() else { return rest.is_empty() };
-        // Each part in the middle as early as it can be: what is left for the tail is then the longest.
+        // Match each middle part as early as possible, which leaves the longest text for the tail.
         for part in parts {
             match rest.find(part) {
                 Some(at) => rest = &rest[at + part.len()..],
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_version_not_the_last_in_the_alphabet() {
+    fn selects_the_highest_version_not_the_alphabetically_last() {
         let tags =
             [("1.9.0", 9), ("1.10.0", 1), ("v1.2.0", 3), ("1.11", 0), ("latest", 0), ("2.0.0-rc.1", 0)];
         assert_eq!(select("semver:^1", &tags).as_deref(), Some("1.10.0"));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_by_time_and_the_last_by_name() {
+    fn selects_the_newest_by_time_and_the_last_by_name() {
         let tags = [("main-b", 2), ("main-a", 3), ("dev-c", 4), ("main-z", 0)];
         assert_eq!(select("newest:main-*", &tags).as_deref(), Some("main-a"));
         assert_eq!(select("newest", &tags).as_deref(), Some("dev-c"));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_rule_may_choose() {
+    fn matches_every_tag_that_the_rule_may_select() {
         let tag = |text: &str| text.parse::<Tag>().unwrap();
         for (rule, yes, no) in [
             ("semver:^1.2", "v1.9.0", "2.0.0"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
+    fn matches_glob_patterns() {
         for (pattern, text, matches) in [
             ("", "", true),
             ("a", "a", true),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_round_trip_and_refuse() {
+    fn selectors_round_trip_and_reject_invalid_text() {
         for text in ["semver:^1.2", "newest:main-*", "glob:2026-*"] {
             assert_eq!(text.parse::<TagSelector>().unwrap().to_string(), text);
         }

@@ -1,21 +1,21 @@
-//! Makes text from outside (registries, containers, clusters, command lines) safe to print on a terminal and in the log
-//! of a CI system.
+//! Sanitize untrusted text (from registries, containers, clusters, command lines) for terminals and the logs of CI
+//! systems.
 //!
-//! Such text can drive a terminal with control sequences, and a CI runner with lines that look like its commands. The
-//! functions here remove the first and break the second; everything else stays as it is:
+//! Such text can control a terminal with escape sequences, and a CI runner with lines that look like its commands. The
+//! functions here remove the former and break up the latter; all other text is unchanged:
 //!
 //! | in the text | becomes |
 //! |---|---|
 //! | line ends: CR LF, CR, vertical tab, form feed, U+0085, U+2028, U+2029 | `\n`; a space in [`single_line`] |
-//! | escape sequences: CSI, OSC, DCS and others, 7-bit and 8-bit | nothing |
-//! | other C0 and C1 controls but the tab, and DEL | nothing |
-//! | characters that nobody sees: bidirectional controls, zero-width characters, tags | `\u{202e}` and so on |
-//! | variation selectors | nothing |
+//! | escape sequences: CSI, OSC, DCS and others, 7-bit and 8-bit | removed |
+//! | other C0 and C1 controls except the tab, and DEL | removed |
+//! | invisible characters: bidirectional controls, zero-width characters, tags | `\u{202e}` and so on |
+//! | variation selectors | removed |
 //! | `::` at the start of a line (GitHub Actions) | `: :` |
 //! | `##[`, `##vso[`, `##teamcity[` anywhere (GitHub Actions, Azure Pipelines, TeamCity) | `# #[` and so on |
 //!
-//! All functions are idempotent. Commands are found as the runners find them, and a bit more: the runner of GitHub
-//! Actions compares by the rules of a culture, which ignore many characters outside ASCII, so all of them are skipped.
+//! All functions are idempotent. Commands are detected as the runners detect them, and slightly more: the GitHub
+//! Actions runner compares with culture rules, which ignore many non-ASCII characters, so all of them are skipped.
 //!
 //! ```
 //! use bp_artifact::text;
@@ -29,7 +29,7 @@ use std::{borrow::Cow, fmt::Write as _};
 
 const ESCAPE: char = '\u{1b}';
 
-/// The text without control characters and commands of CI systems, on as many lines as it has.
+/// Removes control characters and breaks up commands of CI systems; keeps the lines.
 ///
 /// The only control characters left are `\n` and the tab. See [the module](self) for the rules.
 pub fn printable(text: &str) -> String {
@@ -44,7 +44,7 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// The same on one line: line ends become a space, empty lines are left out.
+/// As [`printable`], but on one line: line ends become a space, empty lines are dropped.
 ///
 /// ```
 /// assert_eq!(bp_artifact::text::single_line("10 %\r20 %\r\n\ndone\n"), "10 % 20 % done");
@@ -57,8 +57,8 @@ pub fn single_line(text: &str) -> String {
     printable
 }
 
-/// JSON as a serializer wrote it, with everything that a terminal or a CI system would act on as `\u` escapes. Whoever
-/// parses it reads the same value as before.
+/// Replaces everything in serialized JSON that a terminal or a CI system would act on by `\u` escapes. The parsed value
+/// is the same.
 ///
 /// ```
 /// let json = serde_json::json!(["\u{9b}2J", "##[add-mask]e"]);
@@ -67,8 +67,8 @@ pub fn single_line(text: &str) -> String {
 /// assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), json);
 /// ```
 pub fn json(serialized: &str) -> String {
-    // Outside of strings JSON is ASCII without number signs, and its only control characters are white space: what is
-    // escaped here is inside a string.
+    // Outside of strings, JSON is ASCII without number signs, and its only control characters are white space, so only
+    // strings are escaped.
     let mut escaped = String::with_capacity(serialized.len());
     for (number, line) in serialized.split('\n').enumerate() {
         if number > 0 {
@@ -96,7 +96,7 @@ pub fn json(serialized: &str) -> String {
     escaped
 }
 
-/// At most `most` characters of the text; when it is longer, the last of them say how much is missing.
+/// Truncates the text to at most `most` characters, including a note with the number of missing characters.
 ///
 /// ```
 /// let long = "x".repeat(1_000_000);
@@ -104,7 +104,7 @@ pub fn json(serialized: &str) -> String {
 /// assert!(cut.chars().count() <= 100 && cut.ends_with("xxx… (999940 more characters)"));
 /// ```
 pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
-    /// Room for the note with the longest number that there is.
+    /// Space for the note with the largest possible number.
     const NOTE: usize = 40;
     if text.char_indices().nth(most).is_none() {
         return Cow::Borrowed(text);
@@ -115,7 +115,7 @@ pub fn truncate(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}… ({missing} more characters)", &text[..end]))
 }
 
-/// The text with `\n` as its only line end, and no control characters besides it and the tab.
+/// Normalizes line ends to `\n` and removes all other control characters except the tab.
 fn without_controls(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -152,7 +152,7 @@ fn without_controls(text: &str) -> String {
     plain
 }
 
-/// What follows an escape sequence whose ESC was read (ECMA-35, ECMA-48).
+/// The text after an escape sequence whose ESC was consumed (ECMA-35, ECMA-48).
 fn after_escape(text: &str) -> &str {
     match text.as_bytes().first() {
         Some(b'[') => after_control_sequence(&text[1..]),
@@ -164,33 +164,33 @@ fn after_escape(text: &str) -> &str {
     }
 }
 
-/// What follows a control sequence whose introducer was read: parameters, intermediate characters, a final one.
+/// The text after a control sequence whose introducer was consumed: parameters, intermediate characters, a final one.
 fn after_control_sequence(text: &str) -> &str {
     let text = text.trim_start_matches(|c| matches!(c, '0'..='?'));
     let text = text.trim_start_matches(|c| matches!(c, ' '..='/'));
     text.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(text)
 }
 
-/// What follows a control string (a window's title, a link) whose introducer was read. One that does not end, or not
-/// on its line, hides nothing: its text stays.
+/// The text after a control string (a window title, a link) whose introducer was consumed. The text of a control
+/// string that does not end on its line is kept.
 fn after_control_string(text: &str) -> &str {
     let rest = &text[text.find(char::is_control).unwrap_or(text.len())..];
     let ends = ["\u{7}", "\u{9c}", "\u{1b}\\"];
     ends.into_iter().find_map(|end| rest.strip_prefix(end)).unwrap_or(text)
 }
 
-/// Whether a runner, a terminal or an editor ends a line here.
+/// Whether a runner, a terminal or an editor treats the character as a line end.
 fn is_line_end(character: char) -> bool {
     matches!(character, '\n' | '\u{b}' | '\u{c}' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Characters that choose between two shapes of the one before them.
+/// Characters that select a glyph variant of the preceding character.
 fn is_variation_selector(character: char) -> bool {
     matches!(character, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// Characters that are not shown, and may change what the others look like: those that Unicode calls
-/// `Default_Ignorable_Code_Point`, and interlinear annotations.
+/// Invisible characters, which may change how others are displayed: Unicode's `Default_Ignorable_Code_Point`, and
+/// interlinear annotations.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,
@@ -214,7 +214,7 @@ fn is_invisible(character: char) -> bool {
     )
 }
 
-/// Appends a line with a space inside everything that a CI system would take for a command.
+/// Appends a line with a space inserted into everything that a CI system would interpret as a command.
 fn push_without_commands(text: &mut String, line: &str) {
     let mut rest = line;
     let mut found = command_at_start(rest).or_else(|| command_in(rest));
@@ -227,7 +227,7 @@ fn push_without_commands(text: &mut String, line: &str) {
     text.push_str(rest);
 }
 
-/// Where the second colon is when the line begins with `::`, after white space and what a culture may ignore.
+/// The position of the second colon if the line begins with `::`, after white space and ignorable characters.
 fn command_at_start(line: &str) -> Option<usize> {
     let skipped = |text: &str, white: bool| {
         text.trim_start_matches(|c: char| !c.is_ascii() || white && c.is_whitespace()).len()
@@ -238,7 +238,7 @@ fn command_at_start(line: &str) -> Option<usize> {
     line[second..].starts_with(':').then_some(second)
 }
 
-/// Where the second number sign is of the first `##word[` in the text.
+/// The position of the second number sign of the first `##word[` in the text.
 fn command_in(text: &str) -> Option<usize> {
     text.match_indices('#').find_map(|(first, _)| {
         let behind = text[first + 1..].trim_start_matches(|c: char| !c.is_ascii());

@@ -1,4 +1,4 @@
-//! Durations and deadlines that callers give, waiting with a cadence, and the injected time of day.
+//! Durations and deadlines, polling at an interval with jitter, and an injectable clock.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::parse::ParseError;
 
-/// The longest duration that flags and `bp.toml` take.
+/// The longest duration that flags and `bp.toml` accept.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// What a deadline is set to that no clock can show, as tokio does it.
+/// How far away a deadline is that would overflow the clock, as in tokio.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// Reads a duration as flags and `bp.toml` have it: `90s`, `15m`, `1h30m`, `500ms`. It is more than zero and at most
-/// 365 days.
+/// Parses a duration of a flag or of `bp.toml`: `90s`, `15m`, `1h30m`, `500ms`. It must be positive and at most 365
+/// days.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,7 +26,7 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// ```
 ///
 /// # Errors
-/// When the text is not a duration, or not in these bounds.
+/// When the text is not a duration, or is out of bounds.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     let wrong = |reason: &'static str| ParseError::new("a duration", text, reason);
     let too_long = || wrong("it is longer than 365 days (8760h)");
@@ -41,7 +41,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     }
 }
 
-const EXPECTED: &str = "expected a time such as 90s, 15m or 1h30m";
+const EXPECTED: &str = "expected a duration such as 90s, 15m or 1h30m";
 
 /// Whether the text would be a duration if its numbers were smaller.
 fn is_too_large(text: &str) -> bool {
@@ -56,7 +56,7 @@ fn is_too_large(text: &str) -> bool {
     small.parse::<SignedDuration>().is_ok_and(|duration| duration.is_positive())
 }
 
-/// The moment `time` from now, for a time that a caller gave: one that no clock can show is decades away.
+/// The instant `time` from now. One that would overflow the clock is 30 years away.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -70,12 +70,12 @@ pub fn deadline(time: Duration) -> Instant {
     after(Instant::now(), time)
 }
 
-/// The moment `time` after `start`, as [`deadline`] has it.
+/// The instant `time` after `start`, with overflow handled as in [`deadline`].
 pub fn after(start: Instant, time: Duration) -> Instant {
     start.checked_add(time).unwrap_or_else(|| start + FAR)
 }
 
-/// The time of day, injected wherever expiry or a time stamp matters.
+/// The current time, injected wherever expiry or a timestamp depends on it.
 ///
 /// ```
 /// use bp_artifact::time::TimeSource;
@@ -94,12 +94,12 @@ impl TimeSource {
         TimeSource(Arc::new(Timestamp::now))
     }
 
-    /// A clock of the caller's, for tests.
+    /// A custom clock, for tests.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         TimeSource(Arc::new(now))
     }
 
-    /// Now.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }
@@ -117,7 +117,7 @@ impl fmt::Debug for TimeSource {
     }
 }
 
-/// How long to wait and how often to look: every wait has a deadline, and no two waiters look in step.
+/// How long to wait and how often to poll: a deadline, and an interval with jitter so that waiters do not synchronize.
 ///
 /// ```
 /// use std::time::Duration;
@@ -134,15 +134,15 @@ pub struct Wait {
     cadence: Duration,
 }
 
-/// A [`Wait`] that makes no sense.
+/// Why a [`Wait`] is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// A deadline of zero.
-    #[error("the deadline is zero: give the wait some time")]
+    /// The deadline is zero.
+    #[error("the deadline is zero: it must be positive")]
     NoDeadline,
-    /// A cadence of zero would be a busy loop.
-    #[error("the cadence is zero: at least a millisecond lies between two looks")]
+    /// The poll interval is too short.
+    #[error("the poll interval is too short: it must be at least 1 ms")]
     NoCadence,
 }
 
@@ -153,13 +153,13 @@ impl crate::error::Classified for WaitError {
 }
 
 impl Wait {
-    /// The part of the cadence by which a pause may be shorter or longer.
+    /// The fraction of the interval by which a pause may be shorter or longer.
     const JITTER: f64 = 0.2;
 
-    /// Waits for at most `deadline`, looking about every `cadence`.
+    /// Waits for at most `deadline`, polling about every `cadence`.
     ///
     /// # Errors
-    /// When either is zero.
+    /// When the deadline is zero, or the interval is shorter than a millisecond.
     pub fn new(deadline: Duration, cadence: Duration) -> Result<Self, WaitError> {
         if deadline.is_zero() {
             return Err(WaitError::NoDeadline);
@@ -170,17 +170,17 @@ impl Wait {
         Ok(Wait { deadline, cadence })
     }
 
-    /// How long the whole wait may take.
+    /// The maximum duration of the wait.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// About how long to pause between two looks.
+    /// The average pause between two polls.
     pub fn cadence(&self) -> Duration {
         self.cadence
     }
 
-    /// The next pause: the cadence with jitter.
+    /// The next pause: the interval with jitter.
     pub fn pause(&self) -> Duration {
         let factor = 1.0 - Self::JITTER + 2.0 * Self::JITTER * fastrand::f64();
         Duration::try_from_secs_f64(self.cadence.as_secs_f64() * factor).unwrap_or(Duration::MAX)
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_in_their_bounds() {
+    fn parses_durations_within_bounds() {
         for (text, millis) in [
             ("15m", 900_000),
             ("500ms", 500),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_time_is_too_long_for_a_deadline() {
+    async fn accepts_any_duration_as_a_deadline() {
         assert_eq!(deadline(Duration::from_secs(5)), Instant::now() + Duration::from_secs(5));
         let longest = Wait::new(Duration::MAX, Duration::MAX).unwrap();
         for time in [longest.deadline(), longest.pause(), Duration::from_secs(u64::MAX)] {

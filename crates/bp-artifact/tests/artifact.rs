@@ -1,4 +1,4 @@
-//! `artifact.json`: the old form, the new one, what is kept, what is refused, and what build systems tell.
+//! `artifact.json`: both formats, preserved fields, parse errors, and the environments of build systems.
 
 use std::{collections::HashMap, fs};
 
@@ -17,18 +17,18 @@ fn parse(text: &str) -> Result<Artifact, DocumentError> {
 }
 
 #[test]
-fn the_old_form_takes_its_repository_from_elsewhere() {
+fn the_older_format_requires_a_repository() {
     let artifact = parse("\u{7b} \"commit_sha\": \"1A2B3C4\" }").unwrap();
     let repository: Repository = "r.example.com/shop/web".parse().unwrap();
     assert_eq!(artifact.image_ref(Some(&repository)).unwrap().to_string(), "r.example.com/shop/web:1a2b3c4");
     assert_eq!(artifact.resolved(), None);
     let error = artifact.image_ref(None).unwrap_err();
-    assert!(error.to_string().contains("only the commit 1a2b3c4: give the repository in bp.toml"), "{error}");
+    assert!(error.to_string().contains("only the commit 1a2b3c4: set the repository in bp.toml"), "{error}");
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
 
 #[test]
-fn an_image_wins_over_the_repository_given() {
+fn an_image_takes_precedence_over_the_given_repository() {
     let digest = Digest::sha256("x");
     let artifact = parse(&format!(
         r#"{{ "schema": "bp.artifact/1.0", "commit_sha": "1a2b3c4",
@@ -41,9 +41,9 @@ fn an_image_wins_over_the_repository_given() {
     assert_eq!(artifact.resolved().unwrap().reference.to_string(), format!("r.example.com/web@{digest}"));
 }
 
-/// Every environment has the image in a repository of its own, however the artifact names it.
+/// Every environment has its own repository for the image, whichever way the artifact references it.
 #[test]
-fn an_environment_has_the_image_in_its_own_repository() {
+fn uses_the_repository_of_the_environment() {
     let digest = Digest::sha256("x");
     let prod: Repository = "prod.example.com/live/web".parse().unwrap();
     for (image, expected) in [
@@ -56,14 +56,14 @@ fn an_environment_has_the_image_in_its_own_repository() {
     }
     let old = parse(r#"{ "commit_sha": "1a2b3c4" }"#).unwrap();
     assert_eq!(old.image_in(&prod).unwrap().to_string(), "prod.example.com/live/web:1a2b3c4");
-    let whole = parse(&format!(r#"{{ "source": {{ "commit": "{HEAD}" }} }}"#)).unwrap();
-    assert_eq!(whole.image_in(&prod).unwrap().to_string(), "prod.example.com/live/web:1a2b3c4");
+    let full = parse(&format!(r#"{{ "source": {{ "commit": "{HEAD}" }} }}"#)).unwrap();
+    assert_eq!(full.image_in(&prod).unwrap().to_string(), "prod.example.com/live/web:1a2b3c4");
     let nothing = Artifact::default().image_in(&prod).unwrap_err();
     assert!(nothing.to_string().contains("neither an image nor a commit"), "{nothing}");
 }
 
 #[test]
-fn what_is_not_known_survives_a_rewrite() {
+fn preserves_unknown_fields() {
     let text = format!(
         r#"{{ "schema": "bp.artifact/1.9", "commit_sha": "1a2b3c4", "sbom": {{ "format": "spdx" }},
              "image": {{ "repository": "r.example.com/web", "tag": "1", "labels": ["a"] }},
@@ -84,19 +84,19 @@ fn what_is_not_known_survives_a_rewrite() {
 }
 
 #[test]
-fn mistakes_are_shown_where_they_are() {
+fn parse_errors_state_the_location() {
     for (text, message) in [
         ("", "artifact.json:1:1: EOF while parsing a value"),
         ("[]", "artifact.json:1:"),
         ("{\n  \"commit_sha\": 7\n}", "artifact.json:2:17: invalid type: integer `7`"),
         ("{\n  \"commit_sha\": \"latest\"\n}", "artifact.json:2:24: \"latest\" is not a commit id"),
         ("{\n  \"commit_sha\": \"1a2b3c4\",\n}", "artifact.json:3:1: trailing comma"),
-        ("{}", "artifact.json:1:1: it names neither an image nor a commit_sha"),
+        ("{}", "artifact.json:1:1: it has neither an image nor a commit_sha"),
         (
             r#"{"image":{"repository":"r.example.com/web"}}"#,
             "artifact.json:1:1: the image has neither tag nor digest",
         ),
-        (r#"{"image":{"repository":"nginx","tag":"1"}}"#, "name the registry too"),
+        (r#"{"image":{"repository":"nginx","tag":"1"}}"#, "the registry is missing"),
         (r#"{"image":{"repository":"r.example.com/web","digest":"sha256:1"}}"#, "64 hex digits, found 1"),
         (
             r#"{"schema":"bp.artifact/2.0"}"#,
@@ -112,13 +112,13 @@ fn mistakes_are_shown_where_they_are() {
         assert!(error.to_string().contains(message), "{text}: {error}");
         assert_eq!(error.class(), ErrorClass::BadInput);
     }
-    // A later version may mean anything by its fields: its schema is judged first.
+    // The schema is checked first: in a later version the fields may have another meaning.
     let later = parse(r#"{"schema":"bp.artifact/2.0","commit_sha":{}}"#).unwrap_err();
     assert!(matches!(later, DocumentError::Unsupported { .. }), "{later}");
 }
 
 #[test]
-fn written_and_read_again_it_is_the_same() {
+fn reads_what_it_writes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("artifact.json");
     assert!(Artifact::read(&path).unwrap_err().is_missing());
@@ -183,7 +183,7 @@ fn codebuild_of_a_pull_request() {
 }
 
 #[test]
-fn codebuild_under_codepipeline_tells_less() {
+fn codebuild_under_codepipeline_may_lack_the_commit() {
     // The source version is the pipeline's zip file; the commit may be missing altogether.
     let zip = "arn:aws:s3:::codepipeline-bucket/shop/source/abc";
     let with = codebuild(&[
@@ -234,7 +234,7 @@ fn github_on_a_push() {
 }
 
 #[test]
-fn github_on_a_pull_request_is_its_head_not_the_merge() {
+fn github_on_a_pull_request_uses_the_head_not_the_merge_commit() {
     let directory = tempfile::tempdir().unwrap();
     let event = directory.path().join("event.json");
     let path = event.to_str().unwrap();
@@ -246,7 +246,7 @@ fn github_on_a_pull_request_is_its_head_not_the_merge() {
     assert_eq!(source.merge_commit.unwrap().as_str(), MERGE);
     assert_eq!(source.reference.as_deref(), Some("refs/pull/5/head"));
 
-    // What does not tell the head is an error; the merge commit is never taken for it.
+    // A payload without the head commit is an error; the merge commit is never used instead.
     fs::write(&event, "{}").unwrap();
     assert!(matches!(github(&variables), Err(CiError::Event { .. })));
     fs::write(&event, "{").unwrap();
@@ -269,17 +269,17 @@ fn github_on_a_pull_request_from_a_fork() {
 }
 
 #[test]
-fn github_on_a_tag_and_without_what_is_always_there() {
+fn github_on_a_tag_and_without_required_variables() {
     let tag = github(&[("GITHUB_EVENT_NAME", "push"), ("GITHUB_REF", "refs/tags/v1.4.2")]).unwrap();
     assert_eq!(tag.source.unwrap().reference.as_deref(), Some("refs/tags/v1.4.2"));
     for name in ["GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_SHA"] {
         let error = github(&[("GITHUB_EVENT_NAME", "push"), (name, "")]).unwrap_err().to_string();
-        assert_eq!(error, format!("the variable {name} is not set, which GitHub Actions always sets"));
+        assert_eq!(error, format!("the variable {name} is not set, although GitHub Actions always sets it"));
     }
 }
 
 #[test]
-fn github_after_another_workflow_is_the_commit_that_one_ran_on() {
+fn github_after_another_workflow_uses_the_commit_of_that_workflow() {
     let directory = tempfile::tempdir().unwrap();
     let event = directory.path().join("event.json");
     fs::write(&event, format!(r#"{{"workflow_run":{{"head_sha":"{HEAD}","head_branch":"main"}}}}"#)).unwrap();
@@ -290,26 +290,26 @@ fn github_after_another_workflow_is_the_commit_that_one_ran_on() {
 }
 
 #[test]
-fn a_shell_is_no_build_system() {
+fn rejects_an_environment_without_a_build_system() {
     let error = from(&[("HOME", "/somewhere")]).unwrap_err();
     assert!(matches!(error, CiError::NotRecognised));
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
 
-/// With the feature `schema`: what is committed is what the types say.
+/// With the feature `schema`: the committed schema is the generated one.
 #[cfg(feature = "schema")]
 #[test]
-fn the_committed_schema_is_the_one_of_the_types() {
+fn committed_schema_matches_the_types() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/artifact.schema.json");
     let mut expected = serde_json::to_string_pretty(&bp_artifact::artifact::artifact_schema()).unwrap();
     expected.push('\n');
     if std::env::var_os("BP_WRITE_SCHEMA").is_some() {
         fs::write(path, &expected).unwrap();
     }
-    // As values: whether a build keeps the order of keys is for other crates' features to decide.
+    // As values: the order of keys depends on the features of other crates.
     let committed: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert!(
         committed == serde_json::from_str::<serde_json::Value>(&expected).unwrap(),
-        "write it anew: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --features schema --test artifact"
+        "update it: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --features schema --test artifact"
     );
 }

@@ -1,4 +1,4 @@
-//! `bp.toml`: what it says, where its mistakes are, what lies over it, and its schema.
+//! `bp.toml`: values, parse errors with their location, overlays, services, gates, and the JSON Schema.
 
 use std::{fs, time::Duration};
 
@@ -44,7 +44,7 @@ timeout = "1h"
 "#;
 
 #[test]
-fn environments_keep_their_order_and_their_own_repository() {
+fn environments_keep_their_order_and_repository() {
     let config = Config::parse(GOOD, "bp.toml").unwrap();
     let names: Vec<&str> = config.environments().iter().map(|e| e.name.as_str()).collect();
     assert_eq!(names, ["dev", "prod"]);
@@ -77,15 +77,15 @@ fn environments_keep_their_order_and_their_own_repository() {
 }
 
 #[test]
-fn every_mistake_is_shown_where_it_is() {
+fn parse_errors_state_the_location() {
     for (from, to, message) in [
-        ("version = 1", "version = 2", "bp.toml:1:11: this version of the format is not supported; 1 is"),
-        ("version = 1", "version = \"1\"", "bp.toml:1:11: this version"),
+        ("version = 1", "version = 2", "bp.toml:1:11: unsupported format version, expected 1"),
+        ("version = 1", "version = \"1\"", "bp.toml:1:11: unsupported"),
         ("version = 1", "", "bp.toml:1:1: the first line must be version = 1"),
         ("version = 1", "version = 1\nenv = 3", "bp.toml:2:1: unknown key `env`, expected one of version"),
         ("[[environment]]", "[environment]", "bp.toml:"),
         ("name = \"shop\"", "", "[project] has no `name`"),
-        ("name = \"prod\"", "name = \"dev\"", "bp.toml:19:8: the environment dev is there twice"),
+        ("name = \"prod\"", "name = \"dev\"", "bp.toml:19:8: the environment dev is defined twice"),
         ("name = \"prod\"", "name = \"Prod\"", "bp.toml:19:8: \"Prod\" is not the name of an environment"),
         ("name = \"prod\"", "", "the environment has no `name`"),
         (
@@ -210,11 +210,11 @@ fn files(overlay: &str) -> (TempDir, ConfigLoader) {
 }
 
 #[test]
-fn limits_policy_and_owner() {
+fn reads_limits_policy_and_owner() {
     let more = "[environment.limits]\nfailures = 3\ntransfers = \"1_0\"\n";
     let text =
         GOOD.replacen("timeout = \"1h\"", &format!("timeout = \"1h\"\non-failure = \"leave\"\n{more}"), 1);
-    assert!(Config::parse(&text, "bp.toml").is_err(), "underscores belong to numbers, not to texts");
+    assert!(Config::parse(&text, "bp.toml").is_err(), "underscores are allowed in numbers, not in strings");
     let text = text.replace("\"1_0\"", "1_0").replacen("repository", "owner = \"team web\"\nrepository", 1);
     let config = Config::parse(&text, "bp.toml").unwrap();
     let (dev, prod) = (&config.environments()[0], &config.environments()[1]);
@@ -235,7 +235,7 @@ fn limits_policy_and_owner() {
 }
 
 #[test]
-fn the_upper_layer_wins_and_says_so() {
+fn later_layers_take_precedence_and_are_the_origin() {
     let (_directory, loader) = files(
         "version = 1\n[project.tags]\nOwner = \"team\"\n[[environment]]\nname = \"dev\"\n[environment.ecs]\n\
          cluster = \"blue\"\nservice = \"web2\"\n[environment.tags]\nApp = \"front\"\n",
@@ -256,7 +256,7 @@ fn the_upper_layer_wins_and_says_so() {
         (ecs.cluster.as_str(), ecs.service.as_str(), ecs.container.as_deref()),
         ("blue", "web3", Some("main"))
     );
-    assert_eq!(dev.region.as_str(), "eu-central-1", "an empty variable is a missing one");
+    assert_eq!(dev.region.as_str(), "eu-central-1", "an empty variable counts as unset");
     let tags: Vec<(&str, &str)> =
         dev.services()[0].tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(
@@ -282,11 +282,11 @@ fn the_upper_layer_wins_and_says_so() {
     assert_eq!(origin("ecs.container"), "--container");
     assert_eq!(origin("deploy.timeout"), "default");
     assert_eq!(origin("tags.Owner"), "over.toml:3:9");
-    // A tag is a setting as others are.
+    // A tag is a setting like any other.
     let (_directory, loader) = files("version = 1\n");
     let tagged = loader.flag("--set", "dev", "tags.Owner", "me").load().unwrap();
     assert_eq!(tagged.environment("dev").unwrap().services()[0].tags["Owner"], "me");
-    // The other environment is as it was.
+    // The other environment is unchanged.
     let before = Config::parse(GOOD, "bp.toml").unwrap();
     assert_eq!(
         config.environment("prod").unwrap().services()[0].eks().unwrap(),
@@ -295,11 +295,11 @@ fn the_upper_layer_wins_and_says_so() {
 }
 
 #[test]
-fn mistakes_in_upper_layers_name_their_origin() {
+fn errors_in_later_layers_state_their_origin() {
     let (_directory, loader) = files("version = 1\n[[environment]]\nname = \"qa\"\n");
     let error = loader.load().unwrap_err().to_string();
     assert!(
-        error.ends_with("over.toml:3:8: the environment qa is not in the file that this one is laid over"),
+        error.ends_with("over.toml:3:8: the environment qa is not in the file that this one overlays"),
         "{error}"
     );
 
@@ -308,17 +308,17 @@ fn mistakes_in_upper_layers_name_their_origin() {
     let error = loader.variables(variables).load().unwrap_err().to_string();
     assert!(error.starts_with("$BP_PROD_REGION: \"mars\" is not an AWS region"), "{error}");
 
-    // A rule between two settings blames the one that is laid over.
+    // A conflict of two settings is reported at the overlaid one.
     let (_directory, loader) = files("version = 1\n");
     let error = loader.flag("--role", "dev", "role", "arn:aws:iam::999999999999:role/x").load().unwrap_err();
     assert_eq!(error.to_string(), "--role: the role belongs to account 999999999999, not to 111111111111");
     let (_directory, loader) = files("version = 1\n");
     let error = loader.flag("--x", "dev", "nonsense", "1").load().unwrap_err();
-    assert_eq!(error.to_string(), "--x: there is no setting \"nonsense\"");
+    assert_eq!(error.to_string(), "--x: unknown setting \"nonsense\"");
 }
 
 #[test]
-fn the_committed_schema_is_the_one_of_the_code() {
+fn committed_schema_matches_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/bp.toml.schema.json");
     let mut expected = serde_json::to_string_pretty(&config_schema()).unwrap();
     expected.push('\n');
@@ -326,11 +326,11 @@ fn the_committed_schema_is_the_one_of_the_code() {
         fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
         fs::write(path, &expected).unwrap();
     }
-    // As values: whether a build keeps the order of keys is for other crates' features to decide.
+    // As values: the order of keys depends on the features of other crates.
     let committed: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert!(
         committed == serde_json::from_str::<serde_json::Value>(&expected).unwrap(),
-        "write it anew: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --test config"
+        "update it: BP_WRITE_SCHEMA=1 cargo test -p bp-artifact --test config"
     );
 }
 
@@ -378,7 +378,7 @@ fn services() -> Config {
 }
 
 #[test]
-fn a_service_has_its_own_settings_over_those_of_its_environment() {
+fn settings_of_a_service_take_precedence_over_its_environment() {
     let config = services();
     let [dev, prod] = config.environments() else { panic!() };
     assert!(dev.services().iter().all(|service| !service.has_ecs() && !service.has_eks()));
@@ -388,7 +388,7 @@ fn a_service_has_its_own_settings_over_those_of_its_environment() {
     let ecs = [web, worker].map(|service| service.ecs().unwrap());
     assert_eq!(ecs.map(|ecs| ecs.cluster.as_str()), ["prod", "prod"]);
     assert_eq!(ecs.map(|ecs| ecs.service.as_str()), ["shop-web", "shop-worker"]);
-    // The environment wins over what holds everywhere, and what it says of the service over what it says of all.
+    // The environment takes precedence over [[service]], and its settings of the service over those of all services.
     assert_eq!(ecs.map(|ecs| ecs.variables["LOG_LEVEL"].as_str()), ["warn", "debug"]);
     assert!(web.has_eks() && !worker.has_eks());
     assert_eq!(
@@ -410,7 +410,7 @@ fn a_service_has_its_own_settings_over_those_of_its_environment() {
 }
 
 #[test]
-fn services_are_chosen_by_name() {
+fn selects_services_by_name() {
     let config = services();
     let prod = config.environment("prod").unwrap();
     let name = |name: &str| name.parse::<ServiceName>().unwrap();
@@ -443,9 +443,9 @@ fn services_are_chosen_by_name() {
 }
 
 #[test]
-fn mistakes_of_services_are_shown_where_they_are() {
+fn errors_in_services_state_the_location() {
     for (from, to, message) in [
-        ("name = \"worker\"", "name = \"web\"", "bp.toml:16:8: the service web is there twice"),
+        ("name = \"worker\"", "name = \"web\"", "bp.toml:16:8: the service web is defined twice"),
         ("name = \"worker\"", "name = \"Web\"", "bp.toml:16:8: \"Web\" is not the name of a service"),
         ("repository = \"shop/worker\"\n", "", "unknown"),
         (
@@ -456,12 +456,12 @@ fn mistakes_of_services_are_shown_where_they_are() {
         (
             "[environment.service.worker]",
             "[environment.service.wrker]",
-            "there is no service \"wrker\"; there are web, worker",
+            "unknown service \"wrker\", expected one of web, worker",
         ),
         (
             "deploy.order = \"ecs, eks\"",
             "repository = \"x\"",
-            "bp.toml:34:14: `repository` is of one service: move it to",
+            "bp.toml:34:14: `repository` applies to one service: move it to",
         ),
         (
             "deploy.order = \"ecs, eks\"",
@@ -485,14 +485,14 @@ fn mistakes_of_services_are_shown_where_they_are() {
         (
             "eks.workload = \"deployment/web\"",
             "eks.workload = \"deployment/web\"\neks.chart = \"c\"",
-            "bp.toml:13:13: eks.chart belongs to a Helm release",
+            "bp.toml:13:13: eks.chart requires a Helm release",
         ),
     ] {
         assert!(SERVICES.contains(from), "{from}");
         let text = SERVICES.replacen(from, to, 1);
         let result = Config::parse(&text, "bp.toml");
         if message == "unknown" {
-            // A repository of the environment's own is enough there, but not in the others.
+            // A repository in one environment is sufficient there, but not in the others.
             let error = result.unwrap_err().to_string();
             assert_eq!(error, "bp.toml:16:8: the service worker has no `repository`");
             continue;
@@ -519,7 +519,7 @@ approval = true
 "#;
 
 #[test]
-fn gates_stand_behind_targets() {
+fn reads_gates_after_targets() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bp.toml");
     fs::write(&path, format!("{SERVICES}{GATES}")).unwrap();
@@ -563,10 +563,10 @@ fn gates_stand_behind_targets() {
         settings.contains(&"gate.smoke.timeout = 7s ($BP_PROD_GATE_SMOKE_TIMEOUT)".to_owned()),
         "{settings:?}"
     );
-    // They are the environment's, not those of its services.
+    // They belong to the environment, not to its services.
     let of_services = prod.services().iter().flat_map(|service| service.settings());
     assert_eq!(of_services.filter(|setting| setting.key.starts_with("gate.")).count(), 0);
-    // With one service the platform alone is named.
+    // With one service, `after` is only the platform.
     let one = GOOD.replacen(
         "[environment.ecs]",
         "[environment.gate.a]\nafter = \"ecs\"\napproval = true\n[environment.ecs]",
@@ -579,7 +579,7 @@ fn gates_stand_behind_targets() {
 }
 
 #[test]
-fn mistakes_of_gates_are_shown_where_they_are() {
+fn errors_in_gates_state_the_location() {
     let line = SERVICES.lines().count();
     for (from, to, at, message) in [
         ("gate.smoke]", "gate.Smoke]", (2, 9), "\"Smoke\" is not the name of a gate"),
@@ -590,8 +590,8 @@ fn mistakes_of_gates_are_shown_where_they_are() {
             "\"wrker\" is not a service or target: expected one of web, worker",
         ),
         ("\"worker\"", "\"worker/eks\"", (2, 9), "\"worker/eks\" is not deployed in this environment"),
-        ("https://shop", "ftp://shop", (3, 7), "is not a URL to check: expected http:// or https://"),
-        ("https://shop", "https://u:p@shop", (3, 7), "it holds credentials"),
+        ("https://shop", "ftp://shop", (3, 7), "is not a valid URL: expected http:// or https://"),
+        ("https://shop", "https://u:p@shop", (3, 7), "it contains credentials"),
         ("status = 200", "status = 600", (4, 10), "\"600\" is not a status from 100 to 599"),
         ("status = 200", "state = 200", (4, 1), "unknown key `gate.smoke.state`, expected one of"),
         ("\"/build", "\"build", (5, 24), "\"build/version\" is not a JSON pointer"),
@@ -599,16 +599,16 @@ fn mistakes_of_gates_are_shown_where_they_are() {
         ("[\"./orders.sh\", \"a, b\"]", "[1]", (8, 11), "is a list of strings, found a list"),
         ("[\"./orders.sh\", \"a, b\"]", "[]", (8, 11), "expected a program and its arguments"),
         ("\"90s\"", "\"soon\"", (9, 11), "soon"),
-        ("approval = true", "approval = false", (11, 12), "`gate.go-live.approval` is true, or left out"),
+        ("approval = true", "approval = false", (11, 12), "`gate.go-live.approval` must be true or omitted"),
         (
             "approval = true",
             "timeout = \"1m\"",
             (11, 11),
-            "needs exactly one of `approval`, `url` and `command`",
+            "requires exactly one of `approval`, `url` and `command`",
         ),
-        ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders needs exactly one of"),
-        ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` needs a `url`"),
-        ("approval = true", "approval = true\ntimeout = \"1m\"", (12, 11), "has no meaning for an approval"),
+        ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders requires exactly one of"),
+        ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` requires a `url`"),
+        ("approval = true", "approval = true\ntimeout = \"1m\"", (12, 11), "is not allowed for an approval"),
     ] {
         assert!(GATES.contains(from), "{from}");
         let text = format!("{SERVICES}{}", GATES.replacen(from, to, 1));
@@ -616,13 +616,13 @@ fn mistakes_of_gates_are_shown_where_they_are() {
         let place = format!("bp.toml:{}:{}: ", line + at.0, at.1);
         assert!(error.starts_with(&place) && error.contains(message), "{from} -> {to}: {error}");
     }
-    // A table whose name only begins like a known one.
+    // A table whose name has a known name as its prefix.
     let text = SERVICES.replacen("[environment.service.worker]", "[environment.\"serviceé\"]", 1);
     assert!(Config::parse(&text, "bp.toml").unwrap_err().to_string().contains("unknown key `serviceé`"));
 }
 
 #[test]
-fn layers_reach_services() {
+fn layers_apply_to_services() {
     let directory = tempfile::tempdir().unwrap();
     let (base, over) = (directory.path().join("bp.toml"), directory.path().join("over.toml"));
     fs::write(&base, SERVICES).unwrap();
@@ -639,11 +639,11 @@ fn layers_reach_services() {
     assert_eq!(worker.ecs().unwrap().memory.as_deref(), Some("1GB"));
     fs::write(&over, "version = 1\n[[service]]\nname = \"job\"\n").unwrap();
     let error = ConfigLoader::new(&base).overlay(&over).load().unwrap_err().to_string();
-    assert!(error.ends_with("the service job is not in the file that this one is laid over"), "{error}");
+    assert!(error.ends_with("the service job is not in the file that this one overlays"), "{error}");
 }
 
 #[test]
-fn a_helm_release_stands_in_for_a_workload() {
+fn accepts_a_helm_release_instead_of_a_workload() {
     let release =
         "eks.release = \"web\"\neks.chart = \"oci://r.example.com/web\"\neks.values = \"a.yaml, b.yaml\"";
     let text = SERVICES.replacen("eks.workload = \"deployment/web\"", release, 1);

@@ -1,4 +1,4 @@
-//! The artifact in other tools' forms: what they read, and what they wrote.
+//! The artifact in the formats of other tools, exported and imported.
 
 use bp_artifact::{
     Artifact, Digest, ImageRef, Repository,
@@ -17,7 +17,7 @@ fn artifact() -> (Artifact, Digest) {
 }
 
 #[test]
-fn projections_name_the_digest() {
+fn exports_contain_the_digest() {
     let (artifact, digest) = artifact();
     assert_eq!(
         artifact.image_definitions(["web", "worker"]).unwrap(),
@@ -38,7 +38,7 @@ fn projections_name_the_digest() {
 }
 
 #[test]
-fn a_tag_alone_is_not_projected() {
+fn exporting_requires_a_digest() {
     let artifact = Artifact::parse(r#"{ "commit_sha": "1a2b3c4" }"#, "artifact.json").unwrap();
     assert_eq!(artifact.image_definitions(["web"]), Err(ArtifactError::NotResolved));
     let mut tagged = artifact;
@@ -52,7 +52,7 @@ fn buildx(text: &str, target: Option<&str>, repository: Option<&str>) -> Result<
 }
 
 #[test]
-fn metadata_of_a_single_build() {
+fn imports_metadata_of_a_single_build() {
     let digest = Digest::sha256("x");
     let text = json!({
         "buildx.build.provenance": { "builder": {} },
@@ -73,21 +73,21 @@ fn metadata_of_a_single_build() {
 }
 
 #[test]
-fn metadata_of_a_bake_with_several_targets() {
+fn imports_metadata_of_a_bake_with_several_targets() {
     let build = |name: &str| json!({ "containerimage.digest": Digest::sha256(name), "image.name": format!("r.example.com/{name}:1") });
     let bake = json!({ "web": build("web"), "worker": build("worker"), "buildx.build.warnings": [] });
     let image = buildx(&bake.to_string(), Some("worker"), None).unwrap();
     assert_eq!(image.digest, Some(Digest::sha256("worker")));
     for target in [None, Some("wep")] {
         let error = buildx(&bake.to_string(), target, None).unwrap_err();
-        assert_eq!(error.to_string(), "metadata.json tells of the targets web, worker; choose one");
+        assert_eq!(error.to_string(), "metadata.json has the targets web, worker: select one");
     }
     let single = json!({ "web": build("web"), "buildx.build.warnings": [] });
     assert!(buildx(&single.to_string(), None, None).is_ok());
 }
 
 #[test]
-fn several_repositories_are_chosen_from() {
+fn selects_one_of_several_repositories() {
     let digest = Digest::sha256("x");
     let text =
         json!({ "containerimage.digest": digest, "image.name": "a.example.com/web:1,b.example.com/web:2" });
@@ -95,19 +95,19 @@ fn several_repositories_are_chosen_from() {
     assert_eq!(image.tag.unwrap().as_str(), "2");
     for repository in [None, Some("c.example.com/web")] {
         let error = buildx(&text.to_string(), None, repository).unwrap_err();
-        assert!(error.to_string().contains("a.example.com/web:1, b.example.com/web:2; choose"), "{error}");
+        assert!(error.to_string().contains("a.example.com/web:1, b.example.com/web:2: select"), "{error}");
     }
 }
 
 #[test]
-fn a_build_without_push_is_told_to_push() {
+fn reports_a_build_without_push() {
     let digest = Digest::sha256("x");
     for (text, missing) in [
         (json!({ "image.name": "r.example.com/web:1" }), "containerimage.digest"),
         (json!({ "containerimage.digest": digest }), "image.name"),
     ] {
         let error = buildx(&text.to_string(), None, None).unwrap_err();
-        assert_eq!(error.to_string(), format!("metadata.json tells no {missing}: build with --push"));
+        assert_eq!(error.to_string(), format!("metadata.json has no {missing}: build with --push"));
     }
     assert!(matches!(buildx("{}", None, None), Err(BuildxError::Target { .. })));
     assert!(matches!(buildx("[", None, None), Err(BuildxError::Document(_))));

@@ -1,4 +1,4 @@
-//! The resolver for Amazon ECR: the real SDK client against the sandbox, in memory.
+//! The resolver for Amazon ECR: the real SDK client against the in-memory sandbox.
 #![cfg(feature = "ecr")]
 
 use std::{error::Error as _, time::Duration};
@@ -53,7 +53,7 @@ fn error_answer(code: &str) -> Effect {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_with_its_platforms_in_one_call() {
+async fn resolves_an_index_with_its_platforms_in_one_call() {
     let sandbox = sandbox();
     let image = image();
     sandbox.registry(HOST).push(&image, "shop/web", "1.0");
@@ -69,18 +69,18 @@ async fn an_index_with_its_platforms_in_one_call() {
     }
     assert_eq!(sandbox.ledger().count_of(CALL), 1);
 
-    // By digest, also with a tag that has moved: the digest wins.
+    // By digest, even with a tag that has moved: the digest takes precedence.
     sandbox.registry(HOST).push(&ImageBuilder::new().platform("linux/amd64").build(), "shop/web", "1.0");
     let pinned = reference(&format!("shop/web:1.0@{}", image.digest()));
     assert_eq!(resolver.resolve(&pinned).await.unwrap(), by_tag);
-    // A platform's manifest alone is the whole of what may run.
+    // The manifest of one platform is complete.
     let platform = reference(&format!("shop/web@{}", by_tag.platforms[0].digest));
     let single = resolver.resolve(&platform).await.unwrap();
     assert!(single.platforms.is_empty() && single.is_complete());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_is_told_apart() {
+async fn distinguishes_missing_images_from_missing_repositories() {
     let sandbox = sandbox();
     let resolver = resolver(&sandbox);
     let error = resolver.resolve(&reference("shop/web:2.0")).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn what_is_missing_is_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_look_is_told_what_is_needed() {
+async fn denied_access_reports_the_required_permission() {
     let sandbox = sandbox();
     sandbox.aws().deny(CALL);
     let error = resolver(&sandbox).resolve(&reference("shop/web:1.0")).await.unwrap_err();
@@ -106,7 +106,7 @@ async fn who_may_not_look_is_told_what_is_needed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_are_missing_or_expired_are_no_reason_to_wait() {
+async fn does_not_wait_with_missing_or_expired_credentials() {
     let sandbox = sandbox();
     let without = EcrResolver::new(Client::from_conf(config(&sandbox, "eu-central-1").build()));
     let wait = Wait::new(Duration::from_secs(60), Duration::from_secs(1)).unwrap();
@@ -121,7 +121,7 @@ async fn credentials_that_are_missing_or_expired_are_no_reason_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_registry_is_refused_without_a_call() {
+async fn rejects_another_registry_without_a_call() {
     let sandbox = sandbox();
     let resolver = resolver(&sandbox);
     for (image, reason) in [
@@ -139,33 +139,33 @@ async fn another_registry_is_refused_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_what_it_says_is_refused() {
+async fn rejects_a_manifest_with_the_wrong_digest() {
     let sandbox = sandbox();
     let digest = image().digest().to_owned();
-    let lie = |told: &str, manifest: &str| {
+    let forged = |reported: &str, manifest: &str| {
         let body = serde_json::json!({ "failures": [], "images": [{
-            "imageId": { "imageDigest": told, "imageTag": "1.0" }, "imageManifest": manifest,
+            "imageId": { "imageDigest": reported, "imageTag": "1.0" }, "imageManifest": manifest,
         }]});
         Effect::Answer { status: 200, headers: Vec::new(), body: body.to_string() }
     };
-    for (told, manifest) in [(digest.as_str(), "{\"schemaVersion\":2}"), ("sha256:1", "{}"), ("", "")] {
-        sandbox.faults().inject(Fault::new(lie(told, manifest)).on(CALL));
+    for (reported, manifest) in [(digest.as_str(), "{\"schemaVersion\":2}"), ("sha256:1", "{}"), ("", "")] {
+        sandbox.faults().inject(Fault::new(forged(reported, manifest)).on(CALL));
         let error = resolver(&sandbox).resolve(&reference("shop/web:1.0")).await.unwrap_err();
         assert!(matches!(&error, ResolveError::BadManifest { .. }), "{error:?}");
         assert_eq!(error.class(), ErrorClass::Unexpected);
         assert!(error.source().is_some());
     }
-    // Another image than the digest that was asked for.
+    // Another image than the requested digest.
     let other = "{\"schemaVersion\":2}";
-    let told = bp_artifact::Digest::sha256(other);
-    sandbox.faults().inject(Fault::new(lie(told.as_str(), other)).on(CALL));
+    let reported = bp_artifact::Digest::sha256(other);
+    sandbox.faults().inject(Fault::new(forged(reported.as_str(), other)).on(CALL));
     let error = resolver(&sandbox).resolve(&reference(&format!("shop/web@{digest}"))).await.unwrap_err();
     let ResolveError::BadManifest { source, .. } = error else { panic!("{error}") };
     assert!(matches!(*source, ManifestError::Digest { .. }), "{source}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_appears_late_and_flaps_is_found_once() {
+async fn retries_transient_errors_until_the_image_appears() {
     let sandbox = sandbox();
     let (image, registry) = (image(), sandbox.registry(HOST));
     let late = image.clone();
@@ -173,7 +173,7 @@ async fn an_image_that_appears_late_and_flaps_is_found_once() {
         tokio::time::sleep(Duration::from_secs(9)).await;
         registry.push(&late, "shop/web", "1.0");
     });
-    // What is not a 404 on the way: a 500, a reset, an answer that never comes.
+    // Transient errors: a 500, throttling, a reset connection.
     sandbox.faults().inject(Fault::new(error_answer("ServerException")).on(CALL));
     sandbox.faults().inject(Fault::new(error_answer("ThrottlingException")).on(CALL));
     sandbox.faults().inject(Fault::new(Effect::Reset).on(CALL));
@@ -185,7 +185,7 @@ async fn an_image_that_appears_late_and_flaps_is_found_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_stays_away_is_called_unavailable() {
+async fn reports_an_unresponsive_registry_as_unavailable() {
     let sandbox = sandbox();
     sandbox.faults().inject(Fault::new(Effect::Delay(Duration::from_secs(3600))).on(CALL).times(100));
     let credentials = Credentials::new("AKIDTEST", "secret", None, None, "test");
@@ -210,7 +210,7 @@ impl aws_sdk_ecr::config::AsyncSleep for TokioSleep {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_digest_is_confirmed_in_one_call() {
+async fn confirms_a_known_digest_in_one_call() {
     let sandbox = sandbox();
     let image = image();
     sandbox.registry(HOST).push(&image, "shop/web", "1.0");

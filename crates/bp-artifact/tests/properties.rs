@@ -1,4 +1,4 @@
-//! Properties of every reader: what it writes it reads again, and no input makes it panic or answer without a place.
+//! Properties of every parser: values round-trip, and no input causes a panic or an error without a location.
 
 use bp_artifact::{
     Artifact, CommitSha, Config, Digest, DigestRef, ImageRef, Platform, Registry, Repository, ResolvedImage,
@@ -43,7 +43,7 @@ fn image() -> impl Strategy<Value = ImageRef> {
     )
 }
 
-/// Host names as people write them, and what looks like one.
+/// Host names as users write them, and similar texts.
 fn host() -> impl Strategy<Value = String> {
     let label = prop_oneof![
         4 => "[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?",
@@ -62,7 +62,7 @@ fn host() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Any JSON that another tool may put into a field of its own.
+/// Any JSON that another tool may write into its own field.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -79,7 +79,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// `text` with a few of its characters replaced, removed or doubled.
+/// `text` with a few characters replaced, removed or inserted.
 fn damaged(text: &'static str) -> impl Strategy<Value = String> {
     proptest::collection::vec((0..text.len(), any::<char>(), 0..3u8), 1..4).prop_map(move |changes| {
         let mut chars: Vec<char> = text.chars().collect();
@@ -95,8 +95,8 @@ fn damaged(text: &'static str) -> impl Strategy<Value = String> {
     })
 }
 
-/// A message that a person can act on: the file first, then line and column, all in one line.
-fn has_place(message: &str, file: &str) -> bool {
+/// Whether a message starts with file, line and column.
+fn has_location(message: &str, file: &str) -> bool {
     let mut parts = message.strip_prefix(file).unwrap_or_default().splitn(4, ':');
     let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<usize>().is_ok_and(|n| n > 0));
     parts.next() == Some("") && number(parts.next()) && number(parts.next())
@@ -118,22 +118,22 @@ proptest! {
         let url = Url::parse(&format!("https://{text}/v2/")).ok();
         let number = port.as_ref().map(|port| port.parse::<u16>().unwrap_or(0));
         let Ok(registry) = text.parse::<Registry>() else {
-            // What the URL parser takes as it is, in any case, is taken, if its labels are those of a registry's name.
+            // A host that the URL parser does not change, except for its case, is valid if its labels are.
             let same = url.is_some_and(|url| url.host_str() == Some(&host.to_ascii_lowercase()));
             let labels = host.split('.').all(|label| !label.is_empty() && !label.ends_with('-'));
-            prop_assert!(!same || !labels || number == Some(0), "{} is refused", text);
+            prop_assert!(!same || !labels || number == Some(0), "{} is rejected", text);
             return Ok(());
         };
         let again = Url::parse(&format!("https://{registry}/v2/")).unwrap();
         prop_assert_eq!(again.host_str(), Some(registry.host()));
         prop_assert_eq!(again.port_or_known_default(), Some(number.unwrap_or(443)));
-        prop_assert_eq!(url, Some(again), "another host than that of what was written");
+        prop_assert_eq!(url, Some(again), "the host differs from the written one");
         prop_assert_eq!(registry.to_string().parse::<Registry>().unwrap(), registry.clone());
         prop_assert_eq!(text.to_ascii_uppercase().parse::<Registry>().unwrap(), registry);
     }
 
     #[test]
-    fn no_text_makes_a_reader_panic(text in ".{0,80}") {
+    fn no_text_makes_a_parser_panic(text in ".{0,80}") {
         let _ = text.parse::<ImageRef>();
         let _ = text.parse::<Repository>();
         let _ = text.parse::<Tag>();
@@ -147,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_manifest_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_manifest_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let repository: Repository = "r.example.com/web".parse().unwrap();
         let reference = repository.at(Digest::sha256(&bytes));
         let _ = ResolvedImage::from_manifest(reference, None, &bytes);
@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn projections_name_the_image_and_nothing_else(image in image()) {
+    fn exports_reference_exactly_the_image(image in image()) {
         let mut artifact = Artifact::default();
         artifact.image = Some(image.clone().into());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -205,7 +205,7 @@ proptest! {
         let digest = format!("sha256:{}", text(&subject[0]["digest"]["sha256"]));
         let repository: Repository = text(&subject[0]["name"]).parse().unwrap();
         prop_assert_eq!(repository.at(digest.parse().unwrap()), pinned.clone());
-        // What buildx writes of it comes back the same.
+        // The metadata file of buildx has the same image.
         let name = image.tag().map_or_else(|| pinned.repository().to_string(), |t| format!("{}:{t}", pinned.repository()));
         let metadata = json!({ "containerimage.digest": pinned.digest(), "image.name": name });
         let read = ArtifactImage::from_buildx(&metadata.to_string(), "m", None, None).unwrap();
@@ -213,10 +213,10 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_config_is_read_or_told_with_its_place(text in damaged(CONFIG)) {
+    fn a_damaged_config_is_accepted_or_rejected_with_a_location(text in damaged(CONFIG)) {
         if let Err(error) = Config::parse(&text, "bp.toml") {
             let message = error.to_string();
-            prop_assert!(has_place(&message, "bp.toml"), "{}", message);
+            prop_assert!(has_location(&message, "bp.toml"), "{}", message);
             prop_assert!(!message.contains('\n'), "{}", message);
         }
     }

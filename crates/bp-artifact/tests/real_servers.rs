@@ -1,4 +1,4 @@
-//! The contract's documents before judges that others wrote: `cargo xtask e2e --only documents` names them in the
+//! Validates our documents with third-party tools: `cargo xtask e2e --only documents` passes their paths in the
 //! environment.
 
 mod documents {
@@ -22,7 +22,7 @@ mod documents {
         format!("{}/../../docs/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"))
     }
 
-    /// Whether the validator takes a file for one of the schema, and what it says.
+    /// Whether the validator accepts a file for the schema, and its output.
     fn validated(schema: &str, file: &Path) -> (bool, String) {
         let mut validator = program("BP_E2E_CHECK_JSONSCHEMA");
         validator.args(["--schemafile", schema]).arg(file);
@@ -47,7 +47,7 @@ mod documents {
 
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn schemas_are_schemas_and_take_what_we_write() {
+    fn schemas_are_valid_and_accept_our_documents() {
         for name in ["artifact", "bp.toml"] {
             let mut validator = program("BP_E2E_CHECK_JSONSCHEMA");
             let ended = validator.args(["--check-metaschema", &schema(name)]).output().expect("it starts");
@@ -141,10 +141,10 @@ mod documents {
         }
     }
 
-    /// The published form of CodePipeline's files, written down as schemas from its user guide.
+    /// The published formats of CodePipeline's files, as schemas derived from its user guide.
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn projections_have_the_form_that_others_publish() {
+    fn exports_match_the_published_formats() {
         let directory = tempfile::tempdir().expect("a directory");
         let artifact = artifact();
         for (form, projection) in [
@@ -163,7 +163,7 @@ mod documents {
         }
     }
 
-    /// Reads a statement from standard input with the project's own library, and says what is wrong with it.
+    /// Validates a statement from standard input with the in-toto project's library.
     const IN_TOTO: &str = "
 import sys
 from google.protobuf import json_format
@@ -173,7 +173,7 @@ statement.Statement.copy_from_pb(json_format.Parse(sys.stdin.read(), statement_p
 
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn in_toto_takes_our_subject() {
+    fn in_toto_accepts_our_subject() {
         let subject = artifact().in_toto_subject().expect("a digest");
         let statement = |subject: Value| {
             json!({

@@ -1,4 +1,4 @@
-//! Whatever text comes from outside, what is printed of it drives no terminal and commands no CI system.
+//! Sanitized text never contains control sequences for a terminal or commands for a CI system, whatever the input.
 
 mod console;
 
@@ -7,7 +7,7 @@ use console::{assert_inert, commands, terminal};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Pieces of sequences and commands, which the text is put together from in any order.
+/// Parts of sequences and commands, which the text is composed of in any order.
 const PIECES: &[&str] = &[
     "::",
     ":",
@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn nothing_that_is_printed_acts(text in hostile()) {
+    fn printed_text_has_no_commands_or_control_sequences(text in hostile()) {
         let printed = text::printable(&text);
         prop_assert!(commands(&printed).is_empty() && terminal(&printed).is_empty(), "{:?}", printed);
         let line = text::single_line(&text);
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn printing_twice_is_printing_once(text in hostile()) {
+    fn is_idempotent(text in hostile()) {
         let (lines, line) = (text::printable(&text), text::single_line(&text));
         prop_assert_eq!(&text::printable(&lines), &lines);
         prop_assert_eq!((&text::single_line(&line), &text::printable(&line)), (&line, &line));
@@ -110,13 +110,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_harmless_stays_as_it_is(text in "[a-z][ -\"$-~äß表🎉\t]{0,60}") {
+    fn keeps_harmless_text_unchanged(text in "[a-z][ -\"$-~äß表🎉\t]{0,60}") {
         prop_assert_eq!(text::printable(&text), text.as_str());
         prop_assert_eq!(text::json(&json!(text).to_string()), json!(text).to_string());
     }
 
     #[test]
-    fn a_long_text_is_cut_once_and_says_so(text in hostile(), most in 40..100_usize) {
+    fn truncates_long_text_once_with_a_note(text in hostile(), most in 40..100_usize) {
         let cut = text::truncate(&text, most);
         prop_assert!(cut.chars().count() <= most);
         prop_assert_eq!(&text::truncate(&cut, most), &cut);
@@ -132,7 +132,7 @@ proptest! {
 }
 
 #[test]
-fn each_kind_of_sequence_is_removed_whole_and_hides_nothing() {
+fn removes_complete_sequences_and_hides_no_text() {
     for (text, printed) in [
         ("\u{1b}[1;31mred\u{1b}[0m", "red"),
         ("\u{9b}31mred\u{9b}m", "red"),
@@ -142,7 +142,7 @@ fn each_kind_of_sequence_is_removed_whole_and_hides_nothing() {
         ("\u{1b}]8;;https://x.example\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
         ("\u{1b}Pq#0;2;0\u{1b}\\a\u{90}x\u{9c}b", "ab"),
         ("\u{1b}(Ba\u{1b}7b\u{1b}cc", "abc"),
-        // Not ended, or not on the same line: the words stay.
+        // Not terminated, or not on the same line: the text is kept.
         ("\u{1b}]0;error: it failed", "0;error: it failed"),
         ("\u{1b}]0;first\nerror: second\u{7}", "0;first\nerror: second"),
         ("\u{1b}[31", ""),
@@ -162,7 +162,7 @@ fn each_kind_of_sequence_is_removed_whole_and_hides_nothing() {
 }
 
 #[test]
-fn megabytes_take_time_in_proportion() {
+fn takes_linear_time_for_large_text() {
     for piece in ["\u{1b}]", "#", "##", "#é", "::", "\u{1b}[1", "\u{9d}x", "##é"] {
         let text = piece.repeat(100_000);
         assert_inert(&text::printable(&text));

@@ -85,7 +85,7 @@ async fn reports_the_address_of_an_unreachable_registry() {
     // Nothing listens on port 1 of the loopback interface.
     let image: ImageRef = "127.0.0.1:1/shop/web:v1".parse().unwrap();
     let error = RegistryResolver::new(client).resolve(&image).await.unwrap_err();
-    assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web cannot be asked");
+    assert_eq!(error.to_string(), "the registry of 127.0.0.1:1/shop/web is unavailable");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Import of what `docker buildx build --metadata-file` and `docker buildx bake --metadata-file` write.
+//! Import the files that `docker buildx build --metadata-file` and `docker buildx bake --metadata-file` write.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -11,35 +11,35 @@ use crate::{
     reference::{ImageRef, Repository},
 };
 
-/// Build metadata that does not tell the image.
+/// Build metadata that does not identify one image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildxError {
-    /// Not the JSON of build metadata.
+    /// Not valid JSON of build metadata.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// A bake file with several targets, and none or a wrong one was chosen.
-    #[error("{file} tells of the targets {}; choose one", known.join(", "))]
+    /// A bake file with several targets, of which none or an unknown one was selected.
+    #[error("{file} has the targets {}: select one", known.join(", "))]
     Target {
         /// The file.
         file: String,
-        /// The targets there are.
+        /// The targets in the file.
         known: Vec<String>,
     },
-    /// The build made no image in a registry.
-    #[error("{file} tells no {missing}: build with --push")]
+    /// The build pushed no image.
+    #[error("{file} has no {missing}: build with --push")]
     NoImage {
         /// The file.
         file: String,
         /// The key that is missing.
         missing: &'static str,
     },
-    /// The image was pushed under several names, and none or a wrong one was chosen.
-    #[error("{file} tells of the image names {}; choose one of their repositories", known.join(", "))]
+    /// The image was pushed under several names, of which none or an unknown one was selected.
+    #[error("{file} has the image names {}: select one of their repositories", known.join(", "))]
     Name {
         /// The file.
         file: String,
-        /// The names there are.
+        /// The names in the file.
         known: Vec<String>,
     },
 }
@@ -57,7 +57,7 @@ struct Metadata {
     digest: Option<Digest>,
     #[serde(rename = "containerimage.descriptor")]
     descriptor: Option<Descriptor>,
-    /// Names with commas between them.
+    /// Comma-separated names.
     #[serde(rename = "image.name")]
     name: Option<String>,
 }
@@ -72,8 +72,8 @@ struct Descriptor {
 impl ArtifactImage {
     /// The image that a build pushed, from the build's metadata file.
     ///
-    /// `target` chooses one of a bake file's targets, `repository` one of several names; both may be left out where
-    /// there is but one.
+    /// `target` selects a target of a bake file, `repository` one of several names; both are optional if there is only
+    /// one.
     ///
     /// ```
     /// use bp_artifact::artifact::ArtifactImage;
@@ -87,7 +87,7 @@ impl ArtifactImage {
     /// ```
     ///
     /// # Errors
-    /// When the file is no build metadata, or the choice is not clear.
+    /// When the file is not build metadata, or the selection is ambiguous.
     pub fn from_buildx(
         text: &str,
         file: &str,
@@ -114,7 +114,7 @@ fn metadata(text: &str, file: &str, target: Option<&str>) -> Result<Metadata, Bu
     if target.is_none() && root.keys().any(|key| is_build(key)) {
         return Ok(document::from_json(text, file)?);
     }
-    // What is not a target is buildx's own: buildx.build.warnings.
+    // Keys of buildx itself, such as buildx.build.warnings, are not targets.
     let targets: Vec<String> = root
         .iter()
         .filter(|(key, value)| value.is_object() && !key.starts_with("buildx."))
@@ -129,7 +129,7 @@ fn metadata(text: &str, file: &str, target: Option<&str>) -> Result<Metadata, Bu
     Ok(document::from_json(&chosen.to_string(), file)?)
 }
 
-/// The one name, or the one in `repository`.
+/// The only name, or the one in `repository`.
 fn name(names: &str, file: &str, repository: Option<&Repository>) -> Result<ArtifactImage, BuildxError> {
     let known: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
     let mut found = known.iter().filter_map(|name| match name.parse::<ImageRef>() {
@@ -138,7 +138,7 @@ fn name(names: &str, file: &str, repository: Option<&Repository>) -> Result<Arti
     });
     let mut chosen = found.by_ref().filter(|(found, _)| repository.is_none_or(|wanted| wanted == found));
     match (chosen.next(), chosen.next()) {
-        // Several tags in one repository are one image: the first is as good as any.
+        // Several tags in one repository are the same image: use the first.
         (Some(first), second) if second.as_ref().is_none_or(|second| second.0 == first.0) => {
             Ok(ArtifactImage::named(first.0, first.1))
         }

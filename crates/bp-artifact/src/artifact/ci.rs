@@ -1,6 +1,6 @@
-//! What the build systems tell about a build: AWS CodeBuild and GitHub Actions.
+//! Read commit, source and build from the environment of AWS CodeBuild or GitHub Actions.
 //!
-//! The environment is handed in, so that this is a function of its input; nothing is asked of git.
+//! The caller passes the environment in; git is not called.
 
 use std::path::PathBuf;
 
@@ -14,28 +14,28 @@ use crate::{
     error::{Classified, ErrorClass},
 };
 
-/// An environment that no build system set up, or not whole.
+/// Why the environment does not identify a build.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CiError {
     /// Neither CodeBuild nor GitHub Actions.
     #[error(
-        "no build system was recognised: neither CODEBUILD_BUILD_ID nor GITHUB_ACTIONS is set; give commit and source by flags"
+        "no build system was recognised: neither CODEBUILD_BUILD_ID nor GITHUB_ACTIONS is set; pass commit and source as flags"
     )]
     NotRecognised,
     /// A variable that the build system always sets is missing.
-    #[error("the variable {0} is not set, which {1} always sets")]
+    #[error("the variable {0} is not set, although {1} always sets it")]
     Missing(&'static str, &'static str),
-    /// The event payload of GitHub Actions does not tell the head commit of the pull request.
+    /// The event payload of GitHub Actions does not contain the head commit of the pull request.
     #[error("{}: {reason}", path.display())]
     Event {
-        /// The file that `GITHUB_EVENT_PATH` names.
+        /// The path in `GITHUB_EVENT_PATH`.
         path: PathBuf,
-        /// What is missing in it.
+        /// What is missing in the file.
         reason: &'static str,
     },
     /// The event payload cannot be read.
-    #[error("the event payload named by GITHUB_EVENT_PATH is of no use")]
+    #[error("cannot read the event payload at GITHUB_EVENT_PATH")]
     Payload(#[source] document::DocumentError),
 }
 
@@ -45,7 +45,7 @@ impl Classified for CiError {
     }
 }
 
-/// The environment, with empty variables taken for missing ones.
+/// The environment, in which an empty variable counts as unset.
 struct Variables<F>(F);
 
 impl<F: Fn(&str) -> Option<String>> Variables<F> {
@@ -54,18 +54,18 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 
     fn commit(&self, name: &str) -> Option<CommitSha> {
-        whole_commit(&self.get(name)?)
+        full_commit(&self.get(name)?)
     }
 }
 
-/// A whole commit id. Versions of S3 objects, branch names and abbreviations are none.
-fn whole_commit(text: &str) -> Option<CommitSha> {
+/// Parses a full commit ID. Returns `None` for S3 object versions, branch names and abbreviated IDs.
+fn full_commit(text: &str) -> Option<CommitSha> {
     text.parse().ok().filter(CommitSha::is_full)
 }
 
 impl Artifact {
-    /// An artifact with commit, source and build as the surrounding build system tells them: GitHub Actions (also on a
-    /// runner that CodeBuild hosts) or CodeBuild.
+    /// Creates an artifact with commit, source and build from the environment of the build system: GitHub Actions (also
+    /// on a runner hosted by CodeBuild) or CodeBuild.
     ///
     /// ```
     /// use bp_artifact::Artifact;
@@ -80,7 +80,7 @@ impl Artifact {
     /// ```
     ///
     /// # Errors
-    /// When no build system is recognised, or when a pull request's head commit cannot be told from the merge commit.
+    /// When no build system is recognised, or the head commit of a pull request cannot be determined.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, CiError> {
         let variables = Variables(variable);
         let (source, build) = if variables.get("GITHUB_ACTIONS").is_some() {
@@ -99,17 +99,18 @@ impl Artifact {
     }
 }
 
-/// Reads what CodeBuild sets. Under CodePipeline and for sources in S3 commit and repository may be missing.
+/// Reads the variables of CodeBuild. Under CodePipeline and for sources in S3, commit and repository may be missing.
 ///
 /// Source: <https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-env-vars.html>
 fn codebuild<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> (Source, Build) {
-    // A webhook's version may be written refs/heads/main^{<commit>}.
-    let asked = variables.get("CODEBUILD_SOURCE_VERSION").unwrap_or_default();
-    let (asked_ref, pinned) = match asked.split_once("^{") {
-        Some((name, commit)) => (name, whole_commit(commit.trim_end_matches('}'))),
-        None => (asked.as_str(), whole_commit(&asked)),
+    // For a webhook, the version may have the form refs/heads/main^{<commit>}.
+    let version = variables.get("CODEBUILD_SOURCE_VERSION").unwrap_or_default();
+    let (version_ref, pinned) = match version.split_once("^{") {
+        Some((name, commit)) => (name, full_commit(commit.trim_end_matches('}'))),
+        None => (version.as_str(), full_commit(&version)),
     };
-    let named = !asked_ref.is_empty() && !asked_ref.starts_with("arn:") && whole_commit(asked_ref).is_none();
+    let named =
+        !version_ref.is_empty() && !version_ref.starts_with("arn:") && full_commit(version_ref).is_none();
     let commit = variables.commit("CODEBUILD_RESOLVED_SOURCE_VERSION").or(pinned);
     let merge = variables.commit("CODEBUILD_WEBHOOK_MERGE_COMMIT");
     let source = Source {
@@ -118,7 +119,7 @@ fn codebuild<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> (Source
         commit,
         reference: variables
             .get("CODEBUILD_WEBHOOK_HEAD_REF")
-            .or_else(|| named.then(|| asked_ref.to_owned()))
+            .or_else(|| named.then(|| version_ref.to_owned()))
             .or_else(|| variables.get("CODEBUILD_WEBHOOK_TRIGGER")),
         ..Source::default()
     };
@@ -137,8 +138,8 @@ fn codebuild<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> (Source
     (source, build)
 }
 
-/// Reads what GitHub Actions sets. `GITHUB_SHA` of a pull request is a merge commit that nobody wrote; its head is in
-/// the event's payload.
+/// Reads the variables of GitHub Actions. For a pull request `GITHUB_SHA` is a generated merge commit; the head commit
+/// is in the event payload.
 ///
 /// Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/variables>
 fn github<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> Result<(Source, Build), CiError> {
@@ -152,7 +153,7 @@ fn github<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> Result<(So
         "pull_request" | "pull_request_target" => {
             let (path, payload) = payload(variables)?;
             let head = head(&path, &payload["pull_request"]["head"]["sha"])?;
-            // On pull_request_target GITHUB_SHA is the base branch, which is no merge.
+            // On pull_request_target GITHUB_SHA is the base branch, not a merge commit.
             let merge = built.filter(|built| event == "pull_request" && *built != head);
             let number = payload["number"].as_u64();
             (Some(head), merge, number.map(|number| format!("refs/pull/{number}/head")))
@@ -192,13 +193,13 @@ fn payload<F: Fn(&str) -> Option<String>>(variables: &Variables<F>) -> Result<(P
 }
 
 fn head(path: &std::path::Path, sha: &Value) -> Result<CommitSha, CiError> {
-    sha.as_str().and_then(whole_commit).ok_or_else(|| CiError::Event {
+    sha.as_str().and_then(full_commit).ok_or_else(|| CiError::Event {
         path: path.to_owned(),
-        reason: "the event's payload does not tell the head commit",
+        reason: "the event payload does not contain the head commit",
     })
 }
 
-/// The URL without user and password: checkouts by token carry them.
+/// The URL without user and password, which a checkout by token contains.
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! `artifact.json`: what a build hands to the stages after it.
+//! `artifact.json`: the output of a build, which later pipeline stages deploy.
 
 mod buildx;
 mod ci;
@@ -23,11 +23,11 @@ use crate::{
     reference::{ImageRef, Repository, Tag},
 };
 
-/// What a build made, and what it was made from: the content of `artifact.json`.
+/// The content of `artifact.json`: the images that a build pushed, and the source that they were built from.
 ///
-/// It is a superset of the older `{ "commit_sha": "<short>" }`, in both directions: that file is read, and tools that
-/// read only `commit_sha` (which names the image's tag by convention) keep working. Fields that this version does not
-/// know survive a rewrite; another major version of the schema is refused.
+/// It is a superset of the older `{ "commit_sha": "<short>" }`: that file is accepted, and tools that read only
+/// `commit_sha` (by convention the image's tag) keep working. Unknown fields are preserved when the file is rewritten;
+/// another major version of the schema is rejected.
 ///
 /// ```
 /// use bp_artifact::{Artifact, Repository};
@@ -43,29 +43,29 @@ use crate::{
 pub struct Artifact {
     #[serde(default = "current_schema")]
     schema: Schema,
-    /// The commit, abbreviated, as older readers expect it. [`Source::commit`] has the whole id.
+    /// The abbreviated commit ID, as older readers expect it. [`Source::commit`] is the full ID.
     #[serde(default, rename = "commit_sha", skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitSha>,
-    /// The image. `None` in the older form.
+    /// The image. `None` in the older format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ArtifactImage>,
-    /// The images of several services, by the services' names in `bp.toml`.
+    /// The images of several services, by service name in `bp.toml`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ServiceName, ArtifactImage>,
     /// What it was built from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// The build that made it.
+    /// The build that produced it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
-    /// The version that people know it by, such as `1.4.2`.
+    /// The release version, such as `1.4.2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// When this file was written first.
+    /// When this file was first written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>", extend("format" = "date-time")))]
     pub created: Option<Timestamp>,
-    /// What a later version or another tool wrote.
+    /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -77,10 +77,10 @@ pub struct Artifact {
 pub struct ArtifactImage {
     /// Registry and path.
     pub repository: Repository,
-    /// The tag that it was pushed with.
+    /// The tag that the image was pushed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
-    /// The digest: the identity. Without it the tag has to be resolved.
+    /// The digest, which identifies the image. Without it, the tag has to be resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// The media type of the manifest or index.
@@ -92,54 +92,54 @@ pub struct ArtifactImage {
     /// The platforms of an index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<PlatformImage>,
-    /// What a later version or another tool wrote.
+    /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
-/// What an [`Artifact`] was built from.
+/// The source that an [`Artifact`] was built from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// Where the source lives, without credentials: `https://github.com/example/shop`.
+    /// The URL of the source repository, without credentials: `https://github.com/example/shop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// The commit. For a pull request: its head, not the merge commit that a workflow is run on.
+    /// The commit. For a pull request: its head, not the merge commit that the workflow runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitSha>,
-    /// The merge commit that was built, when that is not [`commit`](Self::commit) itself.
+    /// The merge commit that was built, if it differs from [`commit`](Self::commit).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_commit: Option<CommitSha>,
-    /// Branch, tag or pull request, as the build system names it: `refs/heads/main`.
+    /// Branch, tag or pull request, as the build system writes it: `refs/heads/main`.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// What a later version or another tool wrote.
+    /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
-/// The build that made an [`Artifact`].
+/// The build that produced an [`Artifact`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Build {
     /// The build system: `codebuild`, `github-actions`.
     pub system: String,
-    /// The build's id in that system.
+    /// The build ID in that system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Where the build can be seen.
+    /// The URL of the build, or its ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// Who or what started it.
+    /// Who or what started the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiator: Option<String>,
-    /// When it started.
+    /// When the build started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>", extend("format" = "date-time")))]
     pub started_at: Option<Timestamp>,
-    /// What a later version or another tool wrote.
+    /// Unknown fields, from a later version or another tool.
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -158,7 +158,7 @@ fn current_schema() -> Schema {
 }
 
 impl Default for Artifact {
-    /// An artifact that says nothing yet.
+    /// An empty artifact.
     fn default() -> Self {
         Artifact {
             schema: current_schema(),
@@ -178,18 +178,18 @@ impl Artifact {
     /// Reads `artifact.json`.
     ///
     /// # Errors
-    /// When the file cannot be read or is not an artifact; the message names file, line and column.
+    /// When the file cannot be read or is not an artifact; the message states file, line and column.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DocumentError> {
         let path = path.as_ref();
         Self::parse(&document::read(path)?, &path.display().to_string())
     }
 
-    /// Reads an artifact from `text`; `file` is its name in messages.
+    /// Parses an artifact from `text`; `file` is the file name in messages.
     ///
     /// # Errors
     /// When it is not an artifact.
     pub fn parse(text: &str, file: &str) -> Result<Self, DocumentError> {
-        // The schema is looked at first: what else a later version means is not for this one to judge.
+        // Check the schema first: in a later major version the other fields may have another meaning.
         #[derive(Deserialize)]
         struct Head {
             schema: Option<Schema>,
@@ -208,11 +208,11 @@ impl Artifact {
     }
 
     fn contradiction(&self) -> Option<String> {
-        let whole = self.source.as_ref().and_then(|source| source.commit.as_ref());
-        if let (Some(short), Some(whole)) = (&self.commit, whole)
-            && !whole.as_str().starts_with(short.as_str())
+        let full = self.source.as_ref().and_then(|source| source.commit.as_ref());
+        if let (Some(short), Some(full)) = (&self.commit, full)
+            && !full.as_str().starts_with(short.as_str())
         {
-            return Some(format!("commit_sha is {short}, but source.commit is {whole}"));
+            return Some(format!("commit_sha is {short}, but source.commit is {full}"));
         }
         let is_empty = |image: &ArtifactImage| image.tag.is_none() && image.digest.is_none();
         if let Some((name, _)) = self.images.iter().find(|(_, image)| is_empty(image)) {
@@ -220,14 +220,14 @@ impl Artifact {
         }
         match &self.image {
             Some(image) if is_empty(image) => Some("the image has neither tag nor digest".into()),
-            None if self.commit.is_none() && whole.is_none() && self.images.is_empty() => {
-                Some("it names neither an image nor a commit_sha".into())
+            None if self.commit.is_none() && full.is_none() && self.images.is_empty() => {
+                Some("it has neither an image nor a commit_sha".into())
             }
             _ => None,
         }
     }
 
-    /// Writes `artifact.json`, whole or not at all.
+    /// Writes `artifact.json` atomically.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -242,26 +242,26 @@ impl Artifact {
 
     /// The image to resolve or deploy.
     ///
-    /// An artifact in the older form names no repository; then `repository` (from `bp.toml` or a flag) completes it,
-    /// with the abbreviated commit as the tag.
+    /// An artifact in the older format has no repository; then `repository` (from `bp.toml` or a flag) is used, with
+    /// the abbreviated commit as the tag.
     ///
     /// # Errors
-    /// When the artifact names no image and no repository is given.
+    /// When the artifact has no image and no repository is given, or has neither an image nor a commit.
     pub fn image_ref(&self, repository: Option<&Repository>) -> Result<ImageRef, ArtifactError> {
         if let Some(image) = &self.image {
             return image.reference().ok_or(ArtifactError::NothingToDeploy);
         }
-        let whole = || self.source.as_ref()?.commit.as_ref().map(CommitSha::abbreviated);
-        let commit = self.commit.clone().or_else(whole).ok_or(ArtifactError::NothingToDeploy)?;
+        let from_source = || self.source.as_ref()?.commit.as_ref().map(CommitSha::abbreviated);
+        let commit = self.commit.clone().or_else(from_source).ok_or(ArtifactError::NothingToDeploy)?;
         let repository = repository.ok_or_else(|| ArtifactError::NoRepository { commit: commit.clone() })?;
-        let tag = commit.as_str().parse().expect("hex digits are a tag");
+        let tag = commit.as_str().parse().expect("hex digits are a valid tag");
         Ok(repository.tagged(tag))
     }
 
-    /// The image as an environment has it: in that environment's `repository`, wherever it was built.
+    /// The image in the `repository` of an environment, whichever repository it was built in.
     ///
-    /// By digest when the artifact has it; else by its tag (in the older form the abbreviated commit), which is still
-    /// to be resolved there.
+    /// By digest if the artifact has one; else by tag (in the older format the abbreviated commit), which then has to
+    /// be resolved in that repository.
     ///
     /// ```
     /// use bp_artifact::{Artifact, Repository};
@@ -274,15 +274,15 @@ impl Artifact {
     /// ```
     ///
     /// # Errors
-    /// When the artifact names no image.
+    /// When the artifact has neither an image nor a commit.
     pub fn image_in(&self, repository: &Repository) -> Result<ImageRef, ArtifactError> {
         Ok(self.image_ref(Some(repository))?.moved_to(repository))
     }
 
-    /// The image of a service as the service's environment has it, as [`image_in`](Self::image_in) for one image.
+    /// The image of a service in the service's repository; see [`image_in`](Self::image_in).
     ///
-    /// A service with a name has an image of its own in [`images`](Self::images). In an artifact without those it is the
-    /// only image, if that is of the service's repository; and in the older form the commit's in the service's repository.
+    /// A named service uses its entry in [`images`](Self::images). If `images` is empty, it uses the only image,
+    /// provided that its repository path is the service's, or, in the older format, the commit as the tag.
     ///
     /// # Errors
     /// When the artifact has no image for the service.
@@ -292,8 +292,8 @@ impl Artifact {
             let image = image.reference().ok_or(ArtifactError::NothingToDeploy)?;
             return Ok(image.moved_to(&service.repository));
         }
-        let is_its = |image: &ArtifactImage| image.repository.path() == service.repository.path();
-        if self.images.is_empty() && self.image.as_ref().is_none_or(is_its) {
+        let has_same_path = |image: &ArtifactImage| image.repository.path() == service.repository.path();
+        if self.images.is_empty() && self.image.as_ref().is_none_or(has_same_path) {
             return self.image_in(&service.repository);
         }
         Err(ArtifactError::NoImageOfService {
@@ -302,7 +302,7 @@ impl Artifact {
         })
     }
 
-    /// Takes over the images of other services from an artifact of the same commit, as when several builds write one file.
+    /// Adds the images of an earlier artifact of the same commit, for several builds that write one file.
     pub fn keep_images_of(&mut self, earlier: Artifact) {
         if self.commit == earlier.commit {
             let own = std::mem::take(&mut self.images);
@@ -312,17 +312,17 @@ impl Artifact {
         }
     }
 
-    /// The commit that it was built from: the whole id, where the artifact has it.
+    /// The commit that the image was built from: the full ID if the artifact has it.
     pub fn built_from(&self) -> Option<&CommitSha> {
         self.source.as_ref().and_then(|source| source.commit.as_ref()).or(self.commit.as_ref())
     }
 
-    /// The image with its digest, when the artifact has it.
+    /// The image with its digest, if the artifact has one.
     pub fn resolved(&self) -> Option<ResolvedImage> {
         self.image.as_ref()?.resolved()
     }
 
-    /// The image of a service with its digest, when the artifact has it.
+    /// The image of a service with its digest, if the artifact has one.
     pub fn resolved_of(&self, service: &ServiceConfig) -> Option<ResolvedImage> {
         match &service.name {
             Some(name) if !self.images.is_empty() => self.images.get(name)?.resolved(),
@@ -330,13 +330,13 @@ impl Artifact {
         }
     }
 
-    /// Sets the image to what a resolver found.
+    /// Sets the image to a resolved image.
     pub fn set_image(&mut self, image: &ResolvedImage, tag: Option<Tag>) {
         let rest = self.image.take().map(|image| image.rest).unwrap_or_default();
         self.image = Some(ArtifactImage { rest, ..ArtifactImage::of(image, tag) });
     }
 
-    /// Sets the image of a service to what a resolver found.
+    /// Sets the image of a service to a resolved image.
     pub fn set_image_of(&mut self, service: ServiceName, image: &ResolvedImage, tag: Option<Tag>) {
         let rest = self.images.remove(&service).map(|image| image.rest).unwrap_or_default();
         self.images.insert(service, ArtifactImage { rest, ..ArtifactImage::of(image, tag) });
@@ -377,7 +377,7 @@ impl ArtifactImage {
         }
     }
 
-    /// The image by tag and digest, as far as they are set.
+    /// The reference by tag, digest or both, whichever are set.
     fn reference(&self) -> Option<ImageRef> {
         match (&self.tag, &self.digest) {
             (Some(tag), Some(digest)) => {
@@ -397,24 +397,24 @@ impl From<ImageRef> for ArtifactImage {
     }
 }
 
-/// An artifact that does not say enough.
+/// Why an artifact lacks the required data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
-    /// The older form: a commit without a repository.
+    /// The older format: a commit without a repository.
     #[error(
-        "the artifact names no image, only the commit {commit}: give the repository in bp.toml or with --repository"
+        "the artifact has no image, only the commit {commit}: set the repository in bp.toml or with --repository"
     )]
     NoRepository {
-        /// The commit that it names.
+        /// The commit.
         commit: CommitSha,
     },
     /// The image has no digest, which other tools need.
-    #[error("the artifact names its image without a digest: resolve it first")]
+    #[error("the image in the artifact has no digest: resolve it first")]
     NotResolved,
-    /// The artifact has images of services, and none of this one.
+    /// The artifact has images of other services only.
     #[error(
-        "the artifact has no image of the service {service}, only of {}: write it with emit-artifact --service {service}",
+        "the artifact has no image for service {service}, only for {}: add it with emit-artifact --service {service}",
         names(known)
     )]
     NoImageOfService {
@@ -424,7 +424,7 @@ pub enum ArtifactError {
         known: Vec<ServiceName>,
     },
     /// Neither an image nor a commit.
-    #[error("the artifact names neither an image nor a commit: write one with emit-artifact")]
+    #[error("the artifact has neither an image nor a commit: write one with emit-artifact")]
     NothingToDeploy,
 }
 

@@ -1,4 +1,4 @@
-//! The artifact in the forms that other tools read.
+//! Convert an artifact to the formats of other tools: AWS CodePipeline, Skaffold, in-toto.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Artifact, ArtifactError};
 use crate::reference::DigestRef;
 
 impl Artifact {
-    /// Repository and digest, which every projection needs.
+    /// The image by digest, which every format requires.
     fn pinned(&self) -> Result<DigestRef, ArtifactError> {
         self.resolved().map(|image| image.reference).ok_or(ArtifactError::NotResolved)
     }

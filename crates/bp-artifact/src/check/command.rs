@@ -1,4 +1,4 @@
-//! A command: its exit code.
+//! Check that a command exits with code 0.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -8,10 +8,10 @@ use tokio::process::Command;
 use super::{Check, CheckVerdict};
 use crate::text;
 
-/// A command that passes with exit code 0, as a smoke test does.
+/// Runs a command, such as a smoke test, which passes with exit code 0.
 ///
-/// It sees `PATH` and what it is given of the environment, and no credentials of the caller. It is killed when the check is
-/// dropped or out of time.
+/// Its environment is `PATH` and the given variables, without the caller's credentials. It is killed when the check is
+/// dropped or times out.
 #[derive(Debug, Clone)]
 pub struct CommandCheck {
     program: PathBuf,
@@ -20,18 +20,18 @@ pub struct CommandCheck {
 }
 
 impl CommandCheck {
-    /// A check by `program`.
+    /// Creates a check that runs `program`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         CommandCheck { program: program.into(), arguments: Vec::new(), variables: Vec::new() }
     }
 
-    /// An argument after those before it.
+    /// Adds an argument.
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// A variable of its environment.
+    /// Adds an environment variable.
     pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
@@ -60,7 +60,7 @@ impl CommandCheck {
 }
 
 impl Check for CommandCheck {
-    /// The program alone: its arguments may hold secrets.
+    /// The program only: the arguments may contain secrets.
     fn name(&self) -> String {
         self.program.display().to_string()
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_exit_code_decides() {
+    async fn passes_with_exit_code_zero_only() {
         assert_eq!(shell("test \"$MODE\" = test && test -z \"$HOME\"").await, CheckVerdict::Passed);
         let verdict = shell("echo first >&2; echo 'no orders' >&2; exit 3").await;
         assert_eq!(verdict, CheckVerdict::failed("exit code 3: no orders"));

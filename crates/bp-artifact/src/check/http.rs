@@ -1,4 +1,4 @@
-//! An HTTP endpoint: its status, and what its body says.
+//! Check an HTTP endpoint: the status and the body of its response.
 
 use std::{error::Error as StdError, sync::Arc};
 
@@ -9,8 +9,8 @@ use url::Url;
 use super::{Check, CheckVerdict};
 use crate::{parse::ParseError, text};
 
-/// Sends one GET request, without credentials, cookies or redirects of its own. Given by the caller: this crate has no
-/// HTTP.
+/// Sends one GET request, without adding credentials or cookies, and without following redirects. Implemented by the
+/// caller, because this crate has no HTTP client.
 pub trait HttpTransport: Send + Sync {
     /// Gets `url`, and reads at most `limit` bytes of the body.
     ///
@@ -19,10 +19,10 @@ pub trait HttpTransport: Send + Sync {
     fn get<'a>(&'a self, url: &'a str, limit: usize) -> BoxFuture<'a, Result<HttpAnswer, TransportError>>;
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub type TransportError = Box<dyn StdError + Send + Sync>;
 
-/// What an endpoint answered.
+/// The response of an endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpAnswer {
@@ -32,26 +32,26 @@ pub struct HttpAnswer {
     pub location: Option<String>,
     /// The body, up to the limit.
     pub body: Vec<u8>,
-    /// Whether there was more of it.
+    /// Whether the body was longer.
     pub is_truncated: bool,
 }
 
 impl HttpAnswer {
-    /// An answer with this status and body. Its other fields are set where they are known.
+    /// A response with this status and body.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         HttpAnswer { status, body: body.into(), ..HttpAnswer::default() }
     }
 }
 
-/// How much of a body is read.
+/// The maximum number of bytes read from a body.
 const LIMIT: usize = 64 * 1024;
-/// How much of what was found is quoted.
+/// The maximum number of characters quoted from a response.
 const QUOTED: usize = 200;
 
-/// A GET request to an endpoint, with what its answer is to be: a status from 200 to 299, if nothing else is asked for.
+/// A GET request to an endpoint, with the expected response: by default a status from 200 to 299.
 ///
-/// It sends no credentials, reads at most 64 KiB, and follows no redirect, unless within the same origin when that is
-/// allowed.
+/// It sends no credentials, reads at most 64 KiB, and follows redirects only if enabled, and only within the same
+/// origin.
 #[derive(Clone)]
 pub struct HttpCheck {
     url: Url,
@@ -62,11 +62,11 @@ pub struct HttpCheck {
     redirects: u32,
 }
 
-/// What a field is to be.
+/// The expected value of a field.
 #[derive(Clone)]
 enum Wanted {
     Value(Value),
-    /// This text, or a number, `true`, `false` or `null` that is written so.
+    /// This text, or the number, `true`, `false` or `null` that it represents.
     Text(String),
 }
 
@@ -92,46 +92,47 @@ impl std::fmt::Display for Wanted {
 }
 
 impl HttpCheck {
-    /// A check of `url`.
+    /// Creates a check of `url`.
     ///
     /// # Errors
-    /// When it is not an http or https URL, or holds credentials.
+    /// When it is not an http or https URL, or contains credentials.
     pub fn new(url: &str, transport: Arc<dyn HttpTransport>) -> Result<Self, ParseError> {
         let url = parse(url)?;
         Ok(HttpCheck { url, transport, status: None, contains: Vec::new(), fields: Vec::new(), redirects: 0 })
     }
 
-    /// Exactly this status.
+    /// Requires exactly this status.
     pub fn status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// The body contains this text: a banner, a version.
+    /// Requires that the body contains this text: a banner, a version.
     pub fn contains(mut self, text: impl Into<String>) -> Self {
         self.contains.push(text.into());
         self
     }
 
-    /// The body is JSON with this value at a JSON pointer (RFC 6901): `/status` is `"ok"`.
+    /// Requires that the body is JSON with this value at a JSON pointer (RFC 6901): `/status` is `"ok"`.
     pub fn field(mut self, pointer: impl Into<String>, value: impl Into<Value>) -> Self {
         self.fields.push((pointer.into(), Wanted::Value(value.into())));
         self
     }
 
-    /// The same for a value given as text: a string, or a number, `true`, `false` or `null` that is written so.
+    /// As [`field`](Self::field), for a value given as text: a string, or the number, `true`, `false` or `null` that it
+    /// represents.
     pub fn field_as_text(mut self, pointer: impl Into<String>, text: impl Into<String>) -> Self {
         self.fields.push((pointer.into(), Wanted::Text(text.into())));
         self
     }
 
-    /// Follows at most so many redirects, each within the origin of the URL.
+    /// Follows at most `most` redirects, each within the origin of the URL.
     pub fn redirects(mut self, most: u32) -> Self {
         self.redirects = most;
         self
     }
 
-    async fn look(&self) -> CheckVerdict {
+    async fn run(&self) -> CheckVerdict {
         let mut url = self.url.clone();
         for left in (0..=self.redirects).rev() {
             let answer = match self.transport.get(url.as_str(), LIMIT).await {
@@ -146,7 +147,7 @@ impl HttpCheck {
             let Some(next) = answer.location.as_deref().and_then(|location| redirect(&url, location)) else {
                 let to = answer.location.as_deref().map_or("nowhere".to_owned(), quote);
                 return CheckVerdict::failed(format!(
-                    "status {} leads to {to}, out of the origin",
+                    "status {} redirects to {to}, outside the origin",
                     answer.status
                 ));
             };
@@ -169,7 +170,7 @@ impl HttpCheck {
             let expected = self.status.map_or("200 to 299".to_owned(), |wanted| wanted.to_string());
             return CheckVerdict::failed(format!("status {status}, expected {expected}: {}", quote(&body)));
         }
-        // What is not in the part that was read may be in the rest.
+        // What is missing in the truncated body may be in the rest.
         let missing = |reason: String| {
             if *is_truncated {
                 CheckVerdict::unobserved(format!("{reason} within the first {LIMIT} bytes"))
@@ -208,7 +209,7 @@ impl Check for HttpCheck {
     }
 
     fn attempt(&self) -> BoxFuture<'_, CheckVerdict> {
-        Box::pin(self.look())
+        Box::pin(self.run())
     }
 }
 
@@ -218,33 +219,33 @@ impl std::fmt::Debug for HttpCheck {
     }
 }
 
-/// The beginning of what was found, on one line.
+/// The beginning of a text, on one line.
 fn quote(found: &str) -> String {
     text::truncate(&text::single_line(found), QUOTED).into_owned()
 }
 
-/// An http or https URL without credentials, and without a fragment.
+/// Parses an http or https URL without credentials, and drops its fragment.
 pub(crate) fn parse(text: &str) -> Result<Url, ParseError> {
-    let wrong = |reason| ParseError::new("a URL to check", &without_secrets(text), reason);
+    let wrong = |reason| ParseError::new("a valid URL", &without_secrets(text), reason);
     let mut url =
         Url::parse(text).map_err(|_| wrong("expected a URL such as https://shop.example.com/readyz"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("expected http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("it holds credentials"));
+        return Err(wrong("it contains credentials"));
     }
     url.set_fragment(None);
     Ok(url)
 }
 
-/// Where `location` leads, if within the origin of `from`.
+/// The URL of `location`, if it is within the origin of `from`.
 fn redirect(from: &Url, location: &str) -> Option<Url> {
     let url = parse(from.join(location).ok()?.as_str()).ok()?;
     (url.origin() == from.origin()).then_some(url)
 }
 
-/// The URL without its query, which may hold a token, and without credentials.
+/// The URL without its query, which may contain a token, and without credentials.
 fn without_secrets(text: &str) -> String {
     let end = text.find(['?', '#']).unwrap_or(text.len());
     let start = text.find("://").map_or(0, |at| at + 3).min(end);
@@ -262,11 +263,11 @@ mod tests {
 
     use super::*;
 
-    /// Answers by URL, and notes what it was asked for. What it does not know it refuses to connect to.
+    /// Responds by URL, and records the requests. Refuses the connection for unknown URLs.
     #[derive(Default)]
     struct Answers {
         by_url: BTreeMap<String, HttpAnswer>,
-        asked: Mutex<Vec<String>>,
+        requests: Mutex<Vec<String>>,
     }
 
     impl HttpTransport for Answers {
@@ -275,7 +276,7 @@ mod tests {
             url: &'a str,
             limit: usize,
         ) -> BoxFuture<'a, Result<HttpAnswer, TransportError>> {
-            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(url.to_owned());
+            self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(url.to_owned());
             Box::pin(async move {
                 let mut answer = self.by_url.get(url).cloned().ok_or("connection refused")?;
                 answer.is_truncated = answer.body.len() > limit;
@@ -295,8 +296,8 @@ mod tests {
 
     const URL: &str = "https://shop.example.com/readyz";
 
-    /// What a check of `URL` finds when these are answered.
-    async fn look(
+    /// The result of a check of `URL` with these responses.
+    async fn check(
         answers: &[(&str, HttpAnswer)],
         adjust: impl FnOnce(HttpCheck) -> HttpCheck,
     ) -> CheckVerdict {
@@ -314,65 +315,65 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn status_banner_and_fields() {
+    async fn checks_status_text_and_fields() {
         let ok = [(URL, answer(200, r#"{"status":"ok","build":{"version":"1.4.2"}}"#))];
-        assert_eq!(look(&ok, |check| check).await, CheckVerdict::Passed);
+        assert_eq!(check(&ok, |check| check).await, CheckVerdict::Passed);
         assert_eq!(
-            look(&ok, |check| check.contains("1.4.2").field("/status", "ok")).await,
+            check(&ok, |check| check.contains("1.4.2").field("/status", "ok")).await,
             CheckVerdict::Passed
         );
-        assert!(failed(&look(&ok, |check| check.status(204)).await, "status 200, expected 204"));
-        assert!(failed(&look(&ok, |check| check.contains("1.5")).await, "\"1.5\" is not in the body"));
-        let version = look(&ok, |check| check.field("/build/version", "1.5")).await;
+        assert!(failed(&check(&ok, |check| check.status(204)).await, "status 200, expected 204"));
+        assert!(failed(&check(&ok, |check| check.contains("1.5")).await, "\"1.5\" is not in the body"));
+        let version = check(&ok, |check| check.field("/build/version", "1.5")).await;
         assert!(failed(&version, "/build/version is \"1.4.2\", expected \"1.5\""), "{version}");
-        assert!(failed(&look(&ok, |check| check.field("/none", 1)).await, "/none is missing"));
+        assert!(failed(&check(&ok, |check| check.field("/none", 1)).await, "/none is missing"));
         let typed = [(URL, answer(200, r#"{"ready":true,"replicas":3,"version":"3"}"#))];
         for (pointer, text) in [("/ready", "true"), ("/replicas", "3"), ("/version", "3")] {
-            assert_eq!(look(&typed, |check| check.field_as_text(pointer, text)).await, CheckVerdict::Passed);
+            assert_eq!(check(&typed, |check| check.field_as_text(pointer, text)).await, CheckVerdict::Passed);
         }
-        let replicas = look(&typed, |check| check.field_as_text("/replicas", "4")).await;
+        let replicas = check(&typed, |check| check.field_as_text("/replicas", "4")).await;
         assert!(failed(&replicas, "/replicas is 3, expected \"4\""), "{replicas}");
-        assert!(failed(&look(&[(URL, answer(503, "busy\nbusy"))], |check| check).await, "status 503"));
+        assert!(failed(&check(&[(URL, answer(503, "busy\nbusy"))], |check| check).await, "status 503"));
         assert!(failed(
-            &look(&[(URL, answer(200, "<html>"))], |check| check.field("/a", 1)).await,
+            &check(&[(URL, answer(200, "<html>"))], |check| check.field("/a", 1)).await,
             "not JSON"
         ));
     }
 
     #[tokio::test]
-    async fn what_cannot_be_observed_is_not_a_failure() {
-        assert!(unobserved(&look(&[], |check| check).await, "connection refused"));
+    async fn distinguishes_unobserved_from_failed() {
+        assert!(unobserved(&check(&[], |check| check).await, "connection refused"));
         let long = [(URL, answer(200, &"x".repeat(LIMIT + 1)))];
         assert!(unobserved(
-            &look(&long, |check| check.contains("1.4.2")).await,
+            &check(&long, |check| check.contains("1.4.2")).await,
             "within the first 65536 bytes"
         ));
-        assert_eq!(look(&long, |check| check.contains("xxx")).await, CheckVerdict::Passed);
+        assert_eq!(check(&long, |check| check.contains("xxx")).await, CheckVerdict::Passed);
     }
 
     #[tokio::test]
-    async fn redirects_stay_within_the_origin_and_are_counted() {
+    async fn follows_redirects_within_the_origin_up_to_the_limit() {
         let other = "https://shop.example.com/ready";
         let within = [(URL, to("/ready")), (other, answer(200, ""))];
-        assert_eq!(look(&within, |check| check.redirects(1)).await, CheckVerdict::Passed);
-        assert!(failed(&look(&within, |check| check).await, "status 302, expected 200 to 299"));
+        assert_eq!(check(&within, |check| check.redirects(1)).await, CheckVerdict::Passed);
+        assert!(failed(&check(&within, |check| check).await, "status 302, expected 200 to 299"));
         for location in [
             "https://evil.example.com/readyz",
             "//evil.example.com",
             "http://shop.example.com/readyz",
             "ftp://shop.example.com",
         ] {
-            let verdict = look(&[(URL, to(location))], |check| check.redirects(5)).await;
-            assert!(failed(&verdict, "out of the origin"), "{location}: {verdict}");
+            let verdict = check(&[(URL, to(location))], |check| check.redirects(5)).await;
+            assert!(failed(&verdict, "outside the origin"), "{location}: {verdict}");
         }
         assert!(failed(
-            &look(&[(URL, to("/readyz"))], |check| check.redirects(3)).await,
+            &check(&[(URL, to("/readyz"))], |check| check.redirects(3)).await,
             "more than 3 redirects"
         ));
     }
 
     #[test]
-    fn urls_are_http_and_hold_no_credentials() {
+    fn accepts_only_http_urls_without_credentials() {
         for wrong in
             ["shop.example.com", "ftp://shop.example.com", "https://", "https://a b/", "file:///etc/passwd"]
         {

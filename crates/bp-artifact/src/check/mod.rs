@@ -1,7 +1,7 @@
-//! Check that something works, with a deadline and retries: an HTTP endpoint, a command, or a check of your own.
+//! Health checks with a deadline and retries: an HTTP endpoint, a command, or a custom check.
 //!
-//! A check changes nothing that it looks at, and distinguishes what failed from what could not be observed: a deployment is
-//! rolled back for the one, and not for the other. `bp_eks::check::JobCheck` runs a Kubernetes Job.
+//! A check is read-only, and distinguishes a failure from a result that could not be observed: a deployment is rolled
+//! back for the former only. `bp_eks::check::JobCheck` runs a Kubernetes Job.
 
 #[cfg(feature = "command")]
 mod command;
@@ -18,44 +18,44 @@ pub use self::command::CommandCheck;
 pub use self::http::{HttpAnswer, HttpCheck, HttpTransport, TransportError};
 use crate::time::{self, Wait};
 
-/// Something that can be checked by looking at it.
+/// A check that can be repeated.
 pub trait Check: Send + Sync {
-    /// What is checked, for people, without secrets: `GET https://shop.example.com/readyz`.
+    /// The name for display, without secrets: `GET https://shop.example.com/readyz`.
     fn name(&self) -> String;
 
-    /// Looks once. Changes nothing of what is checked.
+    /// Runs the check once. It must not change what it checks.
     ///
     /// # Cancel safety
     /// Cancel safe.
     fn attempt(&self) -> BoxFuture<'_, CheckVerdict>;
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CheckVerdict {
-    /// It is as it is to be.
+    /// The check passed.
     Passed,
-    /// It was observed, and is not as it is to be.
+    /// The check failed.
     Failed {
-        /// What was found instead.
+        /// What was found.
         reason: String,
     },
-    /// It could not be observed: whether it works is not known.
+    /// The check could not be observed: whether the service works is unknown.
     Unobserved {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl CheckVerdict {
-    /// That it is not as it is to be.
+    /// Creates a failure.
     pub fn failed(reason: impl Into<String>) -> Self {
         CheckVerdict::Failed { reason: reason.into() }
     }
 
-    /// That it could not be observed.
+    /// Creates an unobserved result.
     pub fn unobserved(reason: impl Into<String>) -> Self {
         CheckVerdict::Unobserved { reason: reason.into() }
     }
@@ -71,17 +71,17 @@ impl fmt::Display for CheckVerdict {
     }
 }
 
-/// How a check ended.
+/// The final result of a repeated check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// What was checked.
+    /// The name of the check.
     pub name: String,
-    /// What the last attempt found.
+    /// The result of the last attempt.
     #[serde(flatten)]
     pub verdict: CheckVerdict,
-    /// How many attempts there were.
+    /// The number of attempts.
     pub attempts: u32,
     /// How long it took.
     #[serde(rename = "waitedMs", serialize_with = "milliseconds")]
@@ -96,7 +96,7 @@ impl fmt::Display for CheckReport {
     }
 }
 
-/// Repeats `check` until it passes, or the time of `wait` is over: what was just started may need a moment.
+/// Repeats `check` until it passes or the deadline of `wait` passes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -137,7 +137,7 @@ pub async fn check_until(check: &dyn Check, wait: Wait) -> CheckReport {
         match timeout_at(deadline, check.attempt()).await {
             Ok(CheckVerdict::Passed) => return report(CheckVerdict::Passed, attempts),
             Ok(verdict) => last = Some(verdict),
-            // An attempt that hangs says nothing: what the one before it found stands.
+            // An attempt that hangs has no result: use that of the previous one.
             Err(_) => {
                 let silent = || CheckVerdict::unobserved(format!("no answer within {:?}", wait.deadline()));
                 return report(last.unwrap_or_else(silent), attempts);
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// Finds these in order; the last one for ever. `None` hangs.
+    /// Returns these results in order, and repeats the last one. `None` hangs.
     struct Script(Mutex<Vec<Option<CheckVerdict>>>);
 
     impl Check for Script {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ends_at_the_deadline_with_what_it_found_last() {
+    async fn ends_at_the_deadline_with_the_last_result() {
         let report =
             run(&[Some(CheckVerdict::unobserved("refused")), Some(CheckVerdict::failed("503"))]).await;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What can be wrong with `bp.toml`.
+//! Errors of `bp.toml`.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use crate::{
     error::{Classified, ErrorClass},
 };
 
-/// A `bp.toml` that cannot be used, or does not have what is asked for.
+/// Why a `bp.toml` is invalid, or lacks what was requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// A key or value is wrong.
+    /// A key or value is invalid.
     #[error("{at}: {reason}")]
     Invalid {
-        /// Where it comes from.
+        /// The origin of the setting.
         at: Origin,
         /// What is wrong, and what was expected.
         reason: String,
@@ -28,9 +28,9 @@ pub enum ConfigError {
     UnknownEnvironment {
         /// The file.
         file: String,
-        /// The name that was asked for.
+        /// The requested name.
         asked: String,
-        /// The environments there are, in order.
+        /// The existing environments, in order.
         known: Vec<Environment>,
     },
     /// There is no such service.
@@ -38,29 +38,29 @@ pub enum ConfigError {
     UnknownService {
         /// The file.
         file: String,
-        /// The name that was asked for.
+        /// The requested name.
         asked: String,
-        /// The services there are, in order; none in a file without `[[service]]`.
+        /// The existing services, in order; none in a file without `[[service]]`.
         known: Vec<ServiceName>,
     },
-    /// There are several services, and none was chosen.
+    /// There are several services, and none was selected.
     #[error("{file} has the services {}: choose with --service NAME or --all", Names(known))]
     NoServiceChosen {
         /// The file.
         file: String,
-        /// The services there are, in order.
+        /// The existing services, in order.
         known: Vec<ServiceName>,
     },
-    /// Several services were chosen for work on one.
-    #[error("this works on one service, and {} were chosen", Names(chosen))]
+    /// Several services were selected for an operation on one.
+    #[error("this command works on one service, but {} were selected", Names(chosen))]
     SeveralServices {
-        /// The services that were chosen.
+        /// The selected services.
         chosen: Vec<ServiceName>,
     },
-    /// An environment does not say where to deploy to.
+    /// An environment has no target on this platform.
     #[error("{at}: {}", Missing { environment, service, section })]
     MissingSection {
-        /// Where the environment is.
+        /// Where the environment is defined.
         at: Origin,
         /// The environment.
         environment: Environment,
@@ -77,7 +77,7 @@ impl Classified for ConfigError {
     }
 }
 
-/// Names with commas between them.
+/// Comma-separated names.
 struct Names<'a, N>(&'a [N]);
 
 impl<N: fmt::Display> fmt::Display for Names<'_, N> {

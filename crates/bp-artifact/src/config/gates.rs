@@ -9,19 +9,19 @@ use super::{
 };
 use crate::{check::http, deploy::GateName};
 
-/// A gate in an environment: what has to be true before the next stage of a deployment starts.
+/// A gate in an environment: the condition for the next stage of a deployment to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateConfig {
     /// Its name.
     pub name: GateName,
-    /// The targets behind which it stands. `None`: the last.
+    /// The targets before the gate. `None`: the last.
     pub after: Option<GatePlace>,
-    /// What has to be true.
+    /// The condition.
     pub condition: GateCondition,
 }
 
-/// The targets behind which a gate stands.
+/// The targets before a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlace {
     /// The service. `None` in a file without `[[service]]`.
@@ -30,12 +30,12 @@ pub struct GatePlace {
     pub platform: Option<DeployPlatform>,
 }
 
-/// What has to be true for a gate to open.
+/// The condition for a gate to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GateCondition {
-    /// Somebody approves.
+    /// An approval.
     Approval,
-    /// An HTTP endpoint answers as expected.
+    /// An HTTP endpoint responds as expected.
     Http {
         /// The URL.
         url: String,
@@ -45,24 +45,24 @@ pub enum GateCondition {
         contains: Option<String>,
         /// Values in the body as JSON, by JSON pointer.
         fields: BTreeMap<String, String>,
-        /// How long it may take.
+        /// How long the check is repeated.
         timeout: Duration,
     },
-    /// A command ends with exit code 0.
+    /// A command exits with code 0.
     Command {
         /// The program.
         program: String,
         /// Its arguments.
         arguments: Vec<String>,
-        /// How long it may take.
+        /// How long the check is repeated.
         timeout: Duration,
     },
 }
 
-/// How long a check is repeated, unless the file says otherwise.
+/// How long a check is repeated by default.
 const TIMEOUT: &str = "5m";
 
-/// The gates of an environment, in the order of their names.
+/// The gates of an environment, ordered by name.
 pub(super) fn read(
     settings: &mut Settings,
     services: &[ServiceConfig],
@@ -73,7 +73,7 @@ pub(super) fn read(
 fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Result<GateConfig, ConfigError> {
     let key = |key: &str| format!("gate.{name}.{key}");
     let first = settings.section(&format!("gate.{name}")).next().map(|(_, setting)| setting.clone());
-    let Some(first) = first else { unreachable!("the name is of a setting") };
+    let Some(first) = first else { unreachable!("every name comes from a setting") };
     let name: GateName = name.parse().map_err(|error| first.invalid(format!("{error}")))?;
 
     let given = ["approval", "url", "command"].map(|kind| settings.get(&key(kind)).cloned());
@@ -82,10 +82,10 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
             let none = ["status", "contains", "timeout"].map(key);
             let other = none.iter().find_map(|key| settings.get(key));
             if let Some(other) = other.or_else(|| json(settings, &name).next().map(|(_, setting)| setting)) {
-                return Err(other.invalid(format!("`{}` has no meaning for an approval", other.key)));
+                return Err(other.invalid(format!("`{}` is not allowed for an approval", other.key)));
             }
             if approval.value != "true" {
-                return Err(approval.invalid(format!("`{}` is true, or left out", approval.key)));
+                return Err(approval.invalid(format!("`{}` must be true or omitted", approval.key)));
             }
             GateCondition::Approval
         }
@@ -105,7 +105,7 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
             let other = ["status", "contains"].map(key);
             let other = other.iter().find_map(|key| settings.get(key));
             if let Some(other) = other.or_else(|| json(settings, &name).next().map(|(_, setting)| setting)) {
-                return Err(other.invalid(format!("`{}` needs a `url`", other.key)));
+                return Err(other.invalid(format!("`{}` requires a `url`", other.key)));
             }
             let words: Result<Vec<String>, _> = serde_json::from_str(&command.value);
             let mut words = words.unwrap_or_default().into_iter();
@@ -117,7 +117,7 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
         }
         given => {
             let at = given.iter().flatten().last().unwrap_or(&first);
-            let reason = format!("the gate {name} needs exactly one of `approval`, `url` and `command`");
+            let reason = format!("the gate {name} requires exactly one of `approval`, `url` and `command`");
             return Err(at.invalid(reason));
         }
     };
@@ -133,7 +133,9 @@ fn json<'a>(settings: &'a Settings, name: &GateName) -> impl Iterator<Item = (St
 
 fn pointer((pointer, setting): (String, &Setting)) -> Result<(String, String), ConfigError> {
     if !pointer.starts_with('/') {
-        return Err(setting.invalid(format!("{pointer:?} is not a JSON pointer: expected a path as /status")));
+        return Err(
+            setting.invalid(format!("{pointer:?} is not a JSON pointer: expected a path such as /status"))
+        );
     }
     Ok((pointer, setting.value.clone()))
 }
@@ -143,7 +145,7 @@ fn status(setting: &Setting) -> Result<u16, ConfigError> {
     status.ok_or_else(|| setting.invalid(format!("{:?} is not a status from 100 to 599", setting.value)))
 }
 
-/// The targets that `after` names, which exist here.
+/// The targets that `after` refers to, which must exist in this environment.
 fn place(setting: &Setting, services: &[ServiceConfig]) -> Result<GatePlace, ConfigError> {
     let text = setting.value.trim();
     let is_platform = |text: &str| match text {

@@ -1,19 +1,19 @@
-//! The settings that there are. This one table drives reading, the message about an unknown key, the variables,
-//! provenance and the JSON Schema.
+//! The table of all settings: used for parsing, the error about an unknown key, environment variables, origins and the
+//! JSON Schema.
 
-/// A setting. A name that ends in `.*` stands for any name there.
+/// A setting. A name that ends in `.*` matches any name in that table.
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// What it means, for editors.
+    /// Its description, for editors.
     pub(super) about: &'static str,
 }
 
-/// What a setting's value is. Every value is text to the layers; numbers may stand without quotes.
+/// The type of a setting's value. Layers keep every value as text; numbers may be unquoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
-    /// A text of a form that editors can check by this regular expression.
+    /// A text that editors can validate with this regular expression.
     Form(&'static str),
     /// One of these words.
     OneOf(&'static [&'static str]),
@@ -21,11 +21,11 @@ pub(super) enum Kind {
     Count,
     /// A whole number from 1, or a percentage in quotes.
     CountOrPercent,
-    /// A status of HTTP.
+    /// An HTTP status.
     Status,
-    /// `true`: a key that is left out where it does not hold.
+    /// `true`: a key that is omitted otherwise.
     True,
-    /// A list of texts. In variables and flags it is written as JSON.
+    /// A list of strings. In variables and flags it is written as JSON.
     Words,
 }
 
@@ -33,12 +33,12 @@ const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { name, kind, about }
 }
 
-/// What [`OnFailure`](crate::deploy::OnFailure) is called.
+/// The value of [`OnFailure::RollBack`](crate::deploy::OnFailure::RollBack).
 pub(super) const ROLL_BACK: &str = "roll-back";
-/// What the other one is called.
+/// The value of [`OnFailure::Leave`](crate::deploy::OnFailure::Leave).
 pub(super) const LEAVE: &str = "leave";
 
-/// What a switch is when it is on, and when it is off.
+/// The values of a switch.
 pub(super) const ON: &str = "on";
 pub(super) const OFF: &str = "off";
 
@@ -46,23 +46,23 @@ pub(super) const OFF: &str = "off";
 pub(super) const PROJECT: &[Key] = &[
     key("name", Kind::Text, "The project's name."),
     key("repository", Kind::Text, "The path of the image's repository, below each environment's registry."),
-    key("owner", Kind::Text, "Who is responsible: the tag Owner."),
-    key("tags.*", Kind::Text, "A tag of everything that is created, in every environment."),
+    key("owner", Kind::Text, "The owner: sets the tag Owner."),
+    key("tags.*", Kind::Text, "A tag of all created resources, in every environment."),
 ];
 
-/// The name of an environment, which is no setting: no layer changes it.
+/// The name of an environment, which no layer can change.
 pub(super) const NAME: Key =
     key("name", Kind::Form("^[a-z]([a-z0-9-]*[a-z0-9])?$"), "The environment's name.");
 
-/// The keys of `[[environment]]` that hold for all its services, besides its name.
+/// The keys of `[[environment]]` that apply to all its services, besides its name.
 pub(super) const ENVIRONMENT: &[Key] = &[
-    key("account", Kind::Form("^[0-9]{12}$"), "The AWS account: work in another one is refused."),
+    key("account", Kind::Form("^[0-9]{12}$"), "The AWS account: operations in another account are rejected."),
     key("region", Kind::Form("^[a-z]+(-[a-z]+)+-[0-9]{1,2}$"), "The AWS region."),
     key("role", Kind::Form("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"), "The ARN of the role to assume."),
     key("registry", Kind::Text, "The registry's host."),
 ];
 
-/// The name of a service, which is no setting: no layer changes it.
+/// The name of a service, which no layer can change.
 pub(super) const SERVICE_NAME: Key =
     key("name", Kind::Form("^[a-z]([a-z0-9-]*[a-z0-9])?$"), "The service's name.");
 
@@ -76,14 +76,14 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("ecs.cluster", Kind::Text, "The ECS cluster's name or ARN."),
     key("ecs.service", Kind::Text, "The ECS service's name."),
     key("ecs.container", Kind::Text, "The container in the task definition, when there are several."),
-    key("ecs.also", Kind::Text, "Further containers that run the same image, separated by commas."),
+    key("ecs.also", Kind::Text, "Additional containers that run the same image, separated by commas."),
     key("ecs.definition", Kind::Text, "A task definition as JSON, instead of the one that the service runs."),
     key("ecs.cpu", Kind::Text, "The task's CPU units, as in 256 or 1 vCPU."),
     key("ecs.memory", Kind::Text, "The task's memory, as in 512 or 1GB."),
     key(
         "ecs.tagging",
         Kind::OneOf(&[ON, OFF]),
-        "Whether task definitions are registered with tags, which takes the permission ecs:TagResource.",
+        "Whether task definitions are registered with tags, which requires the permission ecs:TagResource.",
     ),
     key("ecs.environment.*", Kind::Text, "An environment variable of the container."),
     key(
@@ -91,39 +91,47 @@ pub(super) const DEPLOYED: &[Key] = &[
         Kind::Text,
         "A secret of the container, by its reference: an ARN or a parameter's name.",
     ),
-    key("ecs.log-options.*", Kind::Text, "An option of the container's log driver, as awslogs-group."),
+    key("ecs.log-options.*", Kind::Text, "An option of the container's log driver, such as awslogs-group."),
     key("ecs.images.*", Kind::Text, "The image of another container, by digest."),
     key("eks.cluster", Kind::Text, "The EKS cluster's name."),
     key("eks.namespace", Kind::Text, "The Kubernetes namespace."),
     key("eks.workload", Kind::Form(super::name::WORKLOAD), "The workload, as in deployment/web."),
-    key("eks.release", Kind::Text, "The Helm release that is upgraded, instead of a workload."),
+    key("eks.release", Kind::Text, "The Helm release to upgrade, instead of a workload."),
     key("eks.chart", Kind::Text, "The release's chart: a directory, an archive, or oci://..."),
-    key("eks.values", Kind::Text, "Files of values for the chart, separated by commas; the later win."),
-    key("eks.digest-key", Kind::Text, "Where the chart's values take the digest, when not image.digest."),
+    key(
+        "eks.values",
+        Kind::Text,
+        "Values files for the chart, separated by commas; later ones take precedence.",
+    ),
+    key("eks.digest-key", Kind::Text, "The key of the digest in the chart's values, if not image.digest."),
     key("eks.container", Kind::Text, "The container in the pod template, when there are several."),
     key("eks.environment.*", Kind::Text, "An environment variable of the container."),
-    key("deploy.timeout", Kind::Text, "How long a deployment may take, as in 15m."),
+    key("deploy.timeout", Kind::Text, "The timeout of a deployment, as in 15m."),
     key("deploy.image-timeout", Kind::Text, "How long to wait for the image to appear, as in 5m."),
     key(
         "deploy.on-failure",
         Kind::OneOf(&[ROLL_BACK, LEAVE]),
-        "What to do when a deployment fails and the platform does not go back by itself.",
+        "What to do when a deployment fails and the platform does not roll back by itself.",
     ),
     key(
         "deploy.order",
         Kind::OneOf(&["ecs, eks", "eks, ecs"]),
-        "Which platform is deployed to first; all targets at once, if there is no order.",
+        "Which platform is deployed to first; defaults to all targets concurrently.",
     ),
     key(
         "limits.failures",
         Kind::CountOrPercent,
-        "How many tasks or pods may fail before a deployment is given up: a number, or a percentage of those wanted.",
+        "How many tasks or pods may fail before a deployment is aborted: a number, or a percentage of the desired number.",
     ),
-    key("limits.transfers", Kind::Count, "How many blobs a promotion to here carries at a time."),
-    key("tags.*", Kind::Text, "A tag of everything that is created, in this environment."),
+    key(
+        "limits.transfers",
+        Kind::Count,
+        "How many blobs a promotion to this environment copies concurrently.",
+    ),
+    key("tags.*", Kind::Text, "A tag of all created resources, in this environment."),
 ];
 
-/// What a gate may be called.
+/// The pattern of a gate's name.
 pub(super) const GATE_NAME: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
 
 /// The keys of `[environment.gate.<name>]`.
@@ -131,31 +139,31 @@ pub(super) const GATE: &[Key] = &[
     key(
         "after",
         Kind::Text,
-        "The targets it stands behind: a service, as web or web/ecs, or with one service ecs or eks; the last if left out.",
+        "The targets before the gate: a service, as web or web/ecs, or with one service ecs or eks; defaults to the last.",
     ),
     key("approval", Kind::True, "Wait for an approval: dual-deploy --approve NAME."),
-    key("url", Kind::Form("^https?://[^/]"), "Check this URL with GET: its status is 200 to 299."),
-    key("status", Kind::Status, "The status that the URL must have instead."),
+    key("url", Kind::Form("^https?://[^/]"), "Check this URL with GET: its status must be 200 to 299."),
+    key("status", Kind::Status, "The status that is expected instead."),
     key("contains", Kind::Text, "A text that the body must contain."),
     key(
         "json.*",
         Kind::Text,
         "A value in the body as JSON, by its JSON pointer, as in json.\"/status\" = \"ok\".",
     ),
-    key("command", Kind::Words, "Check by this command: it must end with exit code 0."),
+    key("command", Kind::Words, "Check with this command: it must exit with code 0."),
     key("timeout", Kind::Text, "How long the check is repeated until it passes, as in 5m."),
 ];
 
-/// A table of tables by names: `[environment.service.<name>]`.
+/// A table of named tables: `[environment.service.<name>]`.
 pub(super) struct Table {
     pub(super) name: &'static str,
     keys: &'static [Key],
 }
 
-/// Those of an environment.
+/// The named tables of an environment.
 const TABLES: &[Table] = &[Table { name: "service", keys: DEPLOYED }, Table { name: "gate", keys: GATE }];
 
-/// The keys that a table takes.
+/// The keys that a table accepts.
 #[derive(Clone)]
 pub(super) struct Keys {
     keys: Vec<&'static Key>,
@@ -191,13 +199,13 @@ impl Keys {
         Keys::of(GATE)
     }
 
-    /// The same with a name, which comes first.
+    /// The same keys with a name, which comes first.
     pub(super) fn named(mut self, name: &'static Key) -> Self {
         self.keys.insert(0, name);
         self
     }
 
-    /// The key that `name` is.
+    /// The key with this name.
     pub(super) fn find(&self, name: &str) -> Option<&'static Key> {
         let below = self.tables.iter().find_map(|table| Some((table, below(table, name)?)));
         if let Some((table, Some(name))) = below {
@@ -224,7 +232,7 @@ impl Keys {
                 .any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// The keys, for people.
+    /// The keys, for messages.
     pub(super) fn names(&self) -> String {
         let tables = self.tables.iter().map(|table| format!("{}.<name>.*", table.name));
         let names: Vec<String> = self.keys.iter().map(|key| key.name.to_owned()).chain(tables).collect();
@@ -236,8 +244,8 @@ impl Keys {
     }
 }
 
-/// The part of `path` behind the name of one of the table's tables: `Some(None)` for the table itself and for
-/// `<table>.<name>`, `None` for what is not in it.
+/// The part of `path` after the name of one of the table's tables: `Some(None)` for the table itself and for
+/// `<table>.<name>`, `None` for a path outside of it.
 fn below<'a>(table: &Table, path: &'a str) -> Option<Option<&'a str>> {
     match path.strip_prefix(table.name)? {
         "" => Some(None),
@@ -250,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_begins_like_a_table_is_not_in_it() {
+    fn distinguishes_tables_from_keys_with_the_same_prefix() {
         let keys = Keys::environment();
         assert!(
             keys.has_below("service") && keys.has_below("gate.smoke") && keys.has_below("service.web.ecs")

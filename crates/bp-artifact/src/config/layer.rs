@@ -1,4 +1,4 @@
-//! One layer of settings: a file, the environment's variables, flags. Every setting is text with its origin.
+//! One layer of settings: a file, environment variables, flags. Every setting is text with its origin.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{document::Location, parse::ParseError};
 
-/// A setting and where it comes from.
+/// A setting and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Setting {
@@ -26,7 +26,7 @@ pub struct Setting {
     pub key: String,
     /// Its value.
     pub value: String,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
 }
 
@@ -36,7 +36,7 @@ impl Setting {
     }
 }
 
-/// Settings by key. Laid over each other, the upper one wins.
+/// Settings by key. Overlays take precedence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settings(BTreeMap<String, Setting>);
 
@@ -49,7 +49,7 @@ impl Settings {
         self.section(section).next().is_some()
     }
 
-    /// The settings of a section, with their names in it.
+    /// The settings of a section, with their names within the section.
     pub(super) fn section(&self, section: &str) -> impl Iterator<Item = (&str, &Setting)> {
         self.0.values().filter_map(move |setting| {
             let name = setting.key.strip_prefix(section)?.strip_prefix('.')?;
@@ -57,13 +57,13 @@ impl Settings {
         })
     }
 
-    /// The names of the tables in a section, each once.
+    /// The names of the tables in a section, without duplicates.
     pub(super) fn names(&self, section: &str) -> BTreeSet<String> {
         let name = |(name, _): (&str, &Setting)| name.split('.').next().unwrap_or_default().to_owned();
         self.section(section).map(name).collect()
     }
 
-    /// Takes the settings of a section out, under their names in it.
+    /// Removes the settings of a section and returns them, with their names within the section.
     pub(super) fn take_section(&mut self, section: &str) -> Settings {
         let prefix = format!("{section}.");
         let (taken, kept) =
@@ -83,7 +83,7 @@ impl Settings {
         )
     }
 
-    /// Takes what `lower` has and this has not.
+    /// Adds the settings of `lower` that are missing here.
     pub(super) fn underlay(&mut self, lower: &Settings) {
         for setting in lower.0.values() {
             self.insert_if_missing(&setting.key, &setting.value, setting.origin.clone());
@@ -103,7 +103,7 @@ impl Settings {
         self.0.entry(key.to_owned()).or_insert(setting);
     }
 
-    /// Lays `upper` over this.
+    /// Overlays `upper` on this layer.
     pub(super) fn overlay(&mut self, upper: Settings) {
         self.0.extend(upper.0);
     }
@@ -112,13 +112,13 @@ impl Settings {
         self.0.into_values().collect()
     }
 
-    /// The value of a key in its type.
+    /// The parsed value of a key.
     pub(super) fn parse<T: FromStr<Err = ParseError>>(&self, key: &str) -> Result<Option<T>, ConfigError> {
         let Some(setting) = self.get(key) else { return Ok(None) };
         setting.value.parse().map(Some).map_err(|error: ParseError| setting.invalid(error.to_string()))
     }
 
-    /// The text of a key, which must say something.
+    /// The text of a key, which must not be empty.
     pub(super) fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
         match self.get(key) {
             Some(setting) if setting.value.trim().is_empty() => {
@@ -130,7 +130,8 @@ impl Settings {
 }
 
 /// Variables named `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`, for a service
-/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`, and for a gate `BP_<ENVIRONMENT>_GATE_<NAME>_<KEY>`. Empty ones are taken for missing.
+/// `BP_<ENVIRONMENT>_SERVICE_<NAME>_<KEY>`, and for a gate `BP_<ENVIRONMENT>_GATE_<NAME>_<KEY>`. Empty variables count
+/// as unset.
 pub(super) fn variables<'a>(
     environment: &Environment,
     services: impl Iterator<Item = &'a ServiceName>,
@@ -156,16 +157,16 @@ pub(super) fn variables<'a>(
     settings
 }
 
-/// A file as it is written: a part of the project and of environments.
+/// The settings of one file: of the project, of services and of environments.
 pub(super) struct FileLayer {
     pub(super) project: Settings,
     pub(super) services: Vec<(ServiceName, Origin, Settings)>,
     pub(super) environments: Vec<(Environment, Origin, Settings)>,
-    /// Where the file ends: the place of what is missing in it.
+    /// The end of the file: the location of errors about missing keys.
     pub(super) end: Origin,
 }
 
-/// The text, for turning byte offsets into places.
+/// The text, to convert byte offsets to locations.
 struct Text<'a> {
     file: &'a str,
     text: &'a str,
@@ -188,7 +189,7 @@ pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
     let at = Text { file, text };
     let document = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        // Some messages of the parser go over several lines.
+        // Some messages of the parser have several lines.
         at.invalid(offset, error.message().replace('\n', "; "))
     })?;
     let mut layer = FileLayer {
@@ -202,7 +203,7 @@ pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("version", DeValue::Integer(version)) if version.as_str() == VERSION => versioned = true,
             ("version", _) => {
-                let reason = format!("this version of the format is not supported; {VERSION} is");
+                let reason = format!("unsupported format version, expected {VERSION}");
                 return Err(at.invalid(value.span().start, reason));
             }
             ("project", DeValue::Table(table)) => {
@@ -239,7 +240,7 @@ pub(super) fn read(text: &str, file: &str) -> Result<FileLayer, ConfigError> {
     }
 }
 
-/// Tables with names: `[[environment]]`, `[[service]]`.
+/// Arrays of named tables: `[[environment]]`, `[[service]]`.
 struct Named {
     table: &'static str,
     keys: Keys,
@@ -262,7 +263,7 @@ impl Named {
         let name: N = settings.parse("name")?.ok_or_else(missing)?;
         let origin = settings.get("name").map_or(Origin::Default, |setting| setting.origin.clone());
         if earlier.iter().any(|(other, ..)| *other == name) {
-            let reason = format!("the {what} {name} is there twice");
+            let reason = format!("the {what} {name} is defined twice");
             return Err(ConfigError::Invalid { at: origin, reason });
         }
         settings.0.remove("name");
@@ -270,7 +271,7 @@ impl Named {
     }
 }
 
-/// Reads the values of a table and of the tables below it; their keys are joined with dots.
+/// Reads the values of a table and of its nested tables; their keys are joined with dots.
 fn flatten(
     at: &Text<'_>,
     table: &DeTable<'_>,
@@ -295,7 +296,7 @@ fn flatten(
             })?,
             (Some(Key { kind: Kind::True, .. }), DeValue::Boolean(true)) => "true".to_owned(),
             (Some(Key { kind: Kind::True, .. }), _) => {
-                return Err(at.invalid(start, format!("`{path}` is true, or left out")));
+                return Err(at.invalid(start, format!("`{path}` must be true or omitted")));
             }
             (_, DeValue::String(text)) => text.to_string(),
             (
@@ -316,7 +317,7 @@ fn flatten(
     Ok(())
 }
 
-/// A list of strings as it is read again: as JSON. `None` when it is something else.
+/// Serializes a list of strings as JSON. `None` for any other value.
 fn words(list: &DeValue<'_>) -> Option<String> {
     let DeValue::Array(words) = list else { return None };
     let word = |word: &Spanned<DeValue<'_>>| match word.get_ref() {
@@ -332,7 +333,7 @@ fn words(list: &DeValue<'_>) -> Option<String> {
     serde_json::to_string(&words?).ok()
 }
 
-/// A number as it is read again: numbers of another base keep their prefix, and are refused.
+/// The text of a number. Numbers in another base keep their prefix, so that parsing rejects them.
 fn digits(number: &DeInteger<'_>) -> String {
     match number.radix() {
         10 => number.as_str().replace('_', ""),

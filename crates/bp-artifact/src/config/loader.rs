@@ -1,4 +1,4 @@
-//! Layers: the file, what is laid over it, variables, flags. The upper one wins.
+//! Load the configuration in layers: file, overlays, environment variables, flags. Later layers take precedence.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,9 @@ use crate::document;
 /// The process's environment.
 type Variables = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Loads a [`Config`] in layers: `bp.toml`, overlays in their order, variables, flags. The upper one wins, and
-/// [`EnvironmentConfig::settings`](super::EnvironmentConfig::settings) tells which one it was.
+/// Loads a [`Config`] in layers: `bp.toml`, overlays in order, environment variables, flags. Later layers take
+/// precedence, and [`EnvironmentConfig::settings`](super::EnvironmentConfig::settings) returns the origin of each
+/// value.
 ///
 /// ```no_run
 /// use bp_artifact::config::ConfigLoader;
@@ -44,19 +45,19 @@ impl ConfigLoader {
         ConfigLoader { base: path.into(), overlays: Vec::new(), variable: None, flags: Vec::new() }
     }
 
-    /// Lays the file at `path` over what is there: it has the same form, and only what it changes.
+    /// Adds the file at `path` as an overlay: it has the same format, with only the keys that it changes.
     pub fn overlay(mut self, path: impl Into<PathBuf>) -> Self {
         self.overlays.push(path.into());
         self
     }
 
-    /// Lays variables over the files: `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`.
+    /// Adds environment variables over the files: `BP_<ENVIRONMENT>_<KEY>`, as in `BP_PROD_ECS_CLUSTER`.
     pub fn variables(mut self, variable: impl Fn(&str) -> Option<String> + 'static) -> Self {
         self.variable = Some(Box::new(variable));
         self
     }
 
-    /// Lays the value of a command line's `flag` over everything: `key` of `environment`.
+    /// Adds the value of the command-line flag `flag` over all other layers: `key` of `environment`.
     pub fn flag(mut self, flag: &str, environment: &str, key: &str, value: impl Into<String>) -> Self {
         let origin = Origin::Flag(flag.to_owned());
         let setting = Setting { key: key.to_owned(), value: value.into(), origin };
@@ -64,10 +65,10 @@ impl ConfigLoader {
         self
     }
 
-    /// Reads and checks everything.
+    /// Reads and validates all layers.
     ///
     /// # Errors
-    /// When a file cannot be read or a setting is wrong; the message names the setting's origin.
+    /// When a file cannot be read or a setting is invalid; the message states the setting's origin.
     pub fn load(self) -> Result<Config, ConfigError> {
         let file = self.base.display().to_string();
         let mut base = read_layer(&self.base)?;
@@ -83,7 +84,7 @@ impl ConfigLoader {
             }
             for (_, flag) in self.flags.iter().filter(|(environment, _)| environment == name.as_str()) {
                 if Keys::environment().find(&flag.key).is_none() {
-                    return Err(flag.invalid(format!("there is no setting {:?}", flag.key)));
+                    return Err(flag.invalid(format!("unknown setting {:?}", flag.key)));
                 }
                 settings.insert(flag.clone());
             }

@@ -1,4 +1,4 @@
-//! `bp.toml`: the environments of a project, in the order in which an image passes through them.
+//! `bp.toml`: the services and environments of a project, in promotion order.
 
 mod error;
 mod gates;
@@ -83,7 +83,7 @@ pub struct Config {
     environments: Vec<EnvironmentConfig>,
 }
 
-/// What is the same in every environment.
+/// The settings shared by all environments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Project {
@@ -91,7 +91,7 @@ pub struct Project {
     pub name: String,
 }
 
-/// An environment: where its account and registry are, and what is deployed there.
+/// An environment: its account, region, registry, services and gates.
 ///
 /// ```
 /// use bp_artifact::Config;
@@ -108,7 +108,7 @@ pub struct Project {
 pub struct EnvironmentConfig {
     /// Its name.
     pub name: Environment,
-    /// The AWS account, when it is pinned: work in another account is refused.
+    /// The AWS account, if pinned: operations in another account are rejected.
     pub account: Option<AccountId>,
     /// The AWS region.
     pub region: Region,
@@ -122,7 +122,7 @@ pub struct EnvironmentConfig {
     file: String,
 }
 
-/// A service in an environment: its image's repository, and where it is deployed to.
+/// A service in an environment: the repository of its image, and its deployment targets.
 ///
 /// A file without `[[service]]` has one service in each environment, which has no name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,12 +134,12 @@ pub struct ServiceConfig {
     pub repository: Repository,
     /// The services that are deployed before this one.
     pub after: Vec<ServiceName>,
-    /// How deployments go here.
+    /// The deployment policy.
     pub deploy: DeployPolicy,
-    /// How much at a time, and how much may fail.
+    /// Limits of concurrency and failures.
     pub limits: Limits,
-    /// The tags of everything that is created for it here: Project, App, Environment, Service (of one with a name), Owner
-    /// (where one is named), ManagedBy, and what the file adds.
+    /// The tags of all resources created for the service in this environment: Project, App, Environment, Service (if
+    /// it has a name), Owner (if configured), ManagedBy, and those of the file.
     pub tags: BTreeMap<String, String>,
     ecs: Option<EcsConfig>,
     eks: Option<EksConfig>,
@@ -148,17 +148,17 @@ pub struct ServiceConfig {
     origin: Origin,
 }
 
-/// How deployments go in an environment.
+/// The deployment policy of a service in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeployPolicy {
-    /// How long a deployment may take. 15 minutes, unless the file says otherwise.
+    /// The timeout of a deployment. Defaults to 15 minutes.
     pub timeout: Duration,
-    /// How long to wait for an image to appear in the registry. 5 minutes, unless the file says otherwise.
+    /// How long to wait for an image to appear in the registry. Defaults to 5 minutes.
     pub image_timeout: Duration,
-    /// What to do when a deployment fails. Go back, unless the file says `leave`.
+    /// What to do when a deployment fails. Defaults to a rollback.
     pub on_failure: OnFailure,
-    /// Which platform is deployed to first. `None`: both at once.
+    /// Which platform is deployed to first. `None`: both concurrently.
     pub first: Option<DeployPlatform>,
 }
 
@@ -174,14 +174,14 @@ pub enum DeployPlatform {
 /// How many tasks or pods may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureLimit {
-    /// So many.
+    /// An absolute number.
     Count(NonZeroU32),
-    /// So many in a hundred of those that are wanted, from 1 to 100.
+    /// A percentage of the desired number, from 1 to 100.
     Percent(NonZeroU32),
 }
 
 impl FailureLimit {
-    /// How many of `wanted` that are: at least one.
+    /// The limit for `wanted` tasks or pods: at least one.
     ///
     /// ```
     /// use bp_artifact::config::FailureLimit;
@@ -201,13 +201,13 @@ impl FailureLimit {
     }
 }
 
-/// How much at a time, and how much may fail. `None`: what the library that is asked holds for right.
+/// Limits of concurrency and failures. `None`: the default of the library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How many tasks or pods may fail before a deployment is given up.
+    /// How many tasks or pods may fail before a deployment is aborted.
     pub failures: Option<FailureLimit>,
-    /// How many blobs a promotion to here carries at a time.
+    /// How many blobs a promotion to this environment copies concurrently.
     pub transfers: Option<NonZeroU32>,
 }
 
@@ -219,25 +219,25 @@ pub struct EcsConfig {
     pub cluster: String,
     /// The service's name.
     pub service: String,
-    /// The container's name in the task definition. May be left out when there is one container only.
+    /// The container's name in the task definition. Optional if there is only one container.
     pub container: Option<String>,
-    /// Further containers that run the same image.
+    /// Additional containers that run the same image.
     pub also: Vec<String>,
-    /// The file of a task definition that is deployed instead of the one that the service runs.
+    /// The file of a task definition to deploy instead of the one that the service runs.
     pub definition: Option<PathBuf>,
     /// The task's CPU units, as ECS writes them.
     pub cpu: Option<String>,
     /// The task's memory, as ECS writes it.
     pub memory: Option<String>,
-    /// Environment variables of the container. `DEPLOY_PLATFORM` is `ecs`, unless the file says otherwise.
+    /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `ecs`.
     pub variables: BTreeMap<String, String>,
-    /// Secrets of the container, by their references.
+    /// References to secrets of the container.
     pub secrets: BTreeMap<String, String>,
     /// Options of the container's log driver.
     pub log_options: BTreeMap<String, String>,
     /// Images of other containers.
     pub images: BTreeMap<String, DigestRef>,
-    /// Whether task definitions are registered with tags. They are, unless the file says `off`.
+    /// Whether task definitions are registered with tags. Defaults to `on`.
     pub tagging: bool,
 }
 
@@ -249,15 +249,15 @@ pub struct EksConfig {
     pub cluster: String,
     /// The namespace.
     pub namespace: String,
-    /// What is deployed to.
+    /// The workload or Helm release.
     pub object: EksObject,
-    /// The container's name in the pod template. May be left out when there is one container only.
+    /// The container's name in the pod template. Optional if there is only one container.
     pub container: Option<String>,
-    /// Environment variables of the container. `DEPLOY_PLATFORM` is `eks`, unless the file says otherwise.
+    /// Environment variables of the container. `DEPLOY_PLATFORM` defaults to `eks`.
     pub variables: BTreeMap<String, String>,
 }
 
-/// What an image is deployed to on Amazon EKS.
+/// The object on Amazon EKS that an image is deployed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EksObject {
     /// A workload, whose image is set.
@@ -274,9 +274,9 @@ pub struct ReleaseConfig {
     pub name: String,
     /// The chart: a directory, an archive, or `oci://...`.
     pub chart: String,
-    /// Files of values; the later win.
+    /// Values files; later ones take precedence.
     pub values: Vec<PathBuf>,
-    /// Where the chart's values take the digest, when that is not `image.digest`.
+    /// The key of the digest in the chart's values, if not `image.digest`.
     pub digest_key: Option<String>,
 }
 
@@ -284,15 +284,15 @@ impl Config {
     /// Reads `bp.toml`.
     ///
     /// # Errors
-    /// When the file cannot be read or says something that is wrong; the message names file, line and column.
+    /// When the file cannot be read or is invalid; the message states file, line and column.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         ConfigLoader::new(path.as_ref()).load()
     }
 
-    /// Reads `text`; `file` is its name in messages.
+    /// Parses `text`; `file` is the file name in messages.
     ///
     /// # Errors
-    /// When it says something that is wrong.
+    /// When the text is not a valid configuration.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
         read::config(file, layer::read(text, file)?)
     }
@@ -302,10 +302,10 @@ impl Config {
         &self.environments
     }
 
-    /// The environment called `name`.
+    /// The environment with this name.
     ///
     /// # Errors
-    /// When there is none; the message lists those there are.
+    /// When it does not exist; the message lists the existing ones.
     pub fn environment(&self, name: &str) -> Result<&EnvironmentConfig, ConfigError> {
         self.environments.iter().find(|e| e.name.as_str() == name).ok_or_else(|| {
             ConfigError::UnknownEnvironment {
@@ -316,12 +316,12 @@ impl Config {
         })
     }
 
-    /// The environment that comes after `name`.
+    /// The environment after `name`, which it is promoted to.
     pub fn next(&self, name: &Environment) -> Option<&EnvironmentConfig> {
         self.environments.get(self.position(name)? + 1)
     }
 
-    /// The environment that comes before `name`: the one that it is promoted from.
+    /// The environment before `name`, which it is promoted from.
     pub fn previous(&self, name: &Environment) -> Option<&EnvironmentConfig> {
         self.environments.get(self.position(name)?.checked_sub(1)?)
     }
@@ -347,7 +347,7 @@ impl EnvironmentConfig {
         &self.gates
     }
 
-    /// The services of these names; without names, all or else the only one.
+    /// The services with these names; without names, all of them or else the only one.
     ///
     /// # Errors
     /// When one is unknown, or none is named and there are several.
@@ -370,7 +370,7 @@ impl EnvironmentConfig {
         Ok(self.services.iter().filter(is_chosen).collect())
     }
 
-    /// The service of this name; without a name, the only one.
+    /// The service with this name; without a name, the only one.
     ///
     /// # Errors
     /// When it is unknown, or none is named and there are several.
@@ -385,25 +385,25 @@ impl EnvironmentConfig {
         }
     }
 
-    /// Every setting of this environment, also those by default, with where it comes from; in the order of their keys.
-    /// With `[[service]]`, those that the environment itself has: [`ServiceConfig::settings`] has the others.
+    /// All settings of this environment with their origin, including defaults, ordered by key. With `[[service]]`, only
+    /// those of the environment itself: [`ServiceConfig::settings`] has the others.
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
-    /// Where the environment is.
+    /// Where the environment is defined.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 }
 
 impl ServiceConfig {
-    /// Every setting of this service here, also those by default, with where it comes from; in the order of their keys.
+    /// All settings of this service in this environment with their origin, including defaults, ordered by key.
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
-    /// Where the service is, or the environment of one without a name.
+    /// Where the service is defined, or the environment for a service without a name.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }

@@ -12,7 +12,7 @@ pub struct Environment(String);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName(String);
 
-/// The number of an AWS account: twelve digits.
+/// The ID of an AWS account: twelve digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(String);
 
@@ -20,7 +20,7 @@ pub struct AccountId(String);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Region(String);
 
-/// The ARN of an IAM role that is assumed for an environment.
+/// The ARN of the IAM role to assume for an environment.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleArn(String);
 
@@ -39,7 +39,7 @@ impl ServiceName {
 }
 
 impl AccountId {
-    /// The number as text; it may start with zeros.
+    /// The ID as text; it may start with zeros.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,7 +51,7 @@ impl Region {
         &self.0
     }
 
-    /// The partition of AWS that it belongs to, as ARNs name it: `aws`, `aws-cn` or `aws-us-gov`.
+    /// The AWS partition of the region, as in ARNs: `aws`, `aws-cn` or `aws-us-gov`.
     pub fn partition(&self) -> &'static str {
         if self.0.starts_with("cn-") {
             "aws-cn"
@@ -160,19 +160,19 @@ impl FromStr for RoleArn {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Workload {
-    /// What kind of workload.
+    /// The kind of workload.
     pub kind: WorkloadKind,
     /// Its name.
     pub name: String,
 }
 
-/// The one list of the kinds: the enum, their names, what is parsed and the form that editors check derive from it.
+/// The list of the kinds, from which the enum, the names, the parser and the pattern for editors are generated.
 macro_rules! workload_kinds {
     ($first:literal => $(#[$doc:meta])* $variant:ident $(, $name:literal => $(#[$docs:meta])* $variants:ident)* $(,)?) => {
         /// The kinds of [`Workload`] that roll out an image.
         ///
-        /// Not `non_exhaustive`: whatever deploys to a workload has to handle every kind, so a new one does not compile
-        /// until it does.
+        /// Not `non_exhaustive`: code that deploys to a workload has to handle every kind, so a new kind must not
+        /// compile until it does.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum WorkloadKind {
             $(#[$doc])*
@@ -184,7 +184,7 @@ macro_rules! workload_kinds {
             /// Every kind.
             pub const ALL: &'static [WorkloadKind] = &[WorkloadKind::$variant $(, WorkloadKind::$variants)*];
 
-            /// Its name, as kubectl takes it.
+            /// Its name, as in kubectl.
             pub const fn name(self) -> &'static str {
                 match self {
                     WorkloadKind::$variant => $first,
@@ -193,9 +193,9 @@ macro_rules! workload_kinds {
             }
         }
 
-        /// The form of a workload.
+        /// The pattern of a workload.
         pub(super) const WORKLOAD: &str = concat!("^(", $first $(, "|", $name)*, ")/[a-z0-9.-]+$");
-        const UNKNOWN_KIND: &str = concat!("the kind is none of ", $first $(, ", ", $name)*);
+        const UNKNOWN_KIND: &str = concat!("the kind is not one of ", $first $(, ", ", $name)*);
     };
 }
 
@@ -206,7 +206,7 @@ workload_kinds! {
     StatefulSet,
     "daemonset" => /// A DaemonSet.
     DaemonSet,
-    "job" => /// A Job, after which one is made for each image.
+    "job" => /// A Job, used as the template of a new Job for each image.
     Job,
 }
 
@@ -225,13 +225,13 @@ impl FromStr for Workload {
         let kind = WorkloadKind::ALL.iter().copied().find(|known| known.name() == kind);
         let kind = kind.ok_or_else(|| wrong(UNKNOWN_KIND))?;
         if !is_dns_name(name) {
-            return Err(wrong("the name is lower-case letters, digits, dashes and dots"));
+            return Err(wrong("the name must consist of lower-case letters, digits, dashes and dots"));
         }
         Ok(Workload { kind, name: name.to_owned() })
     }
 }
 
-/// A DNS subdomain, as the names of Kubernetes objects are.
+/// Whether the text is a DNS subdomain, as required for names of Kubernetes objects.
 pub(super) fn is_dns_name(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn names_round_trip_and_refuse() {
+    fn names_round_trip_and_reject_invalid_text() {
         good::<Environment>(&["dev", "prod-eu", "s1"]);
         bad::<Environment>(&["", "Prod", "1a", "a_b", "a-", "a b"]);
         good::<AccountId>(&["000000000001"]);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_belongs_to_a_partition() {
+    fn returns_the_partition_of_a_region() {
         for (region, partition) in
             [("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
         {

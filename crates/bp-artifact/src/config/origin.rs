@@ -1,4 +1,4 @@
-//! Where settings come from.
+//! The origin of settings: a file with line and column, a variable, a flag or a default.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::{Serialize, Serializer};
 
 use crate::document::Location;
 
-/// Where a setting comes from.
+/// The origin of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
     /// A file.
     File(Location),
-    /// A variable of the process's environment.
+    /// An environment variable of the process.
     Variable(String),
-    /// A flag of the command line.
+    /// A command-line flag.
     Flag(String),
-    /// Nobody said anything else.
+    /// The default.
     Default,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// As it is shown: `bp.toml:3:14`, `$BP_PROD_REGION`, `--set`, `default`.
+/// As displayed: `bp.toml:3:14`, `$BP_PROD_REGION`, `--set`, `default`.
 impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

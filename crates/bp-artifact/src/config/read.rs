@@ -1,4 +1,4 @@
-//! From layers of settings to a checked [`Config`].
+//! Convert layers of settings to a validated [`Config`].
 
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     time::parse_duration,
 };
 
-/// Lays an overlay over the base. It may not add environments or services: their order is the base's.
+/// Applies an overlay to the base. It cannot add environments or services: their order is that of the base.
 pub(super) fn overlay(base: &mut FileLayer, upper: FileLayer) -> Result<(), ConfigError> {
     base.project.overlay(upper.project);
     overlay_named(&mut base.services, upper.services, "service")?;
@@ -35,7 +35,7 @@ fn overlay_named<N: PartialEq + fmt::Display>(
         match base.iter_mut().find(|(known, ..)| *known == name) {
             Some((.., below)) => below.overlay(settings),
             None => {
-                let reason = format!("the {what} {name} is not in the file that this one is laid over");
+                let reason = format!("the {what} {name} is not in the file that this one overlays");
                 return Err(ConfigError::Invalid { at: origin, reason });
             }
         }
@@ -56,14 +56,15 @@ pub(super) fn config(file: &str, layer: FileLayer) -> Result<Config, ConfigError
     services::check_order(&layer.services)?;
     let mut environments = Vec::with_capacity(layer.environments.len());
     for (name, origin, settings) in layer.environments {
-        let place = Place { file, project: &layer.project, services: &layer.services, name, origin };
-        environments.push(place.environment(settings)?);
+        let reader =
+            EnvironmentReader { file, project: &layer.project, services: &layer.services, name, origin };
+        environments.push(reader.environment(settings)?);
     }
     Ok(Config { file: file.to_owned(), project, environments })
 }
 
-/// An environment that is read.
-struct Place<'a> {
+/// Reads one environment.
+struct EnvironmentReader<'a> {
     file: &'a str,
     project: &'a Settings,
     services: &'a [(ServiceName, Origin, Settings)],
@@ -71,7 +72,7 @@ struct Place<'a> {
     origin: Origin,
 }
 
-impl Place<'_> {
+impl EnvironmentReader<'_> {
     fn environment(self, mut settings: Settings) -> Result<EnvironmentConfig, ConfigError> {
         let account: Option<AccountId> = settings.parse("account")?;
         let region: Region = required(&settings, "region", &self.name, &self.origin)?;
@@ -108,7 +109,7 @@ impl Place<'_> {
         })
     }
 
-    /// What a service has from the project, and what holds when nobody says anything.
+    /// Adds the settings of the project, and the defaults.
     fn inherit(&self, settings: &mut Settings, service: Option<&ServiceName>) {
         if let Some(repository) = self.project.get("repository") {
             settings.insert_if_missing("repository", &repository.value, repository.origin.clone());
@@ -139,7 +140,7 @@ impl Place<'_> {
         ] {
             settings.insert_if_missing(key, value, origin);
         }
-        // The same image runs on both platforms, and may want to know where.
+        // The same image runs on both platforms, and may need to know on which.
         for platform in ["ecs", "eks"] {
             if settings.has_section(platform) {
                 let key = format!("{platform}.environment.DEPLOY_PLATFORM");
@@ -179,7 +180,7 @@ impl Place<'_> {
     }
 }
 
-/// No two services of an environment are deployed to the same place.
+/// Checks that no two services of an environment have the same target.
 fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
     let mut taken: BTreeMap<String, &ServiceConfig> = BTreeMap::new();
     for service in services {
@@ -241,14 +242,14 @@ fn check_role(
 fn check_registry(settings: &Settings, region: &Region, registry: &Registry) -> Result<(), ConfigError> {
     match (registry.ecr(), settings.get("registry")) {
         (Some((_, found)), Some(setting)) if found != region.as_str() => Err(setting.invalid(format!(
-            "the registry is in {found} and the environment in {region}: name the region's own registry"
+            "the registry is in {found} and the environment in {region}: use the registry of that region"
         ))),
         _ => Ok(()),
     }
 }
 
 fn repository(settings: &Settings, registry: Registry) -> Result<Repository, ConfigError> {
-    let Some(setting) = settings.get("repository") else { unreachable!("it was looked for before") };
+    let Some(setting) = settings.get("repository") else { unreachable!("it was checked before") };
     Repository::new(registry, &setting.value).map_err(|error| setting.invalid(error.to_string()))
 }
 
@@ -279,13 +280,13 @@ fn after(settings: &Settings) -> Result<Vec<ServiceName>, ConfigError> {
     names.collect::<Result<_, ParseError>>().map_err(|error| setting.invalid(error.to_string()))
 }
 
-/// Texts that commas separate.
+/// Splits comma-separated texts.
 fn list(text: Option<String>) -> Vec<String> {
     let text = text.unwrap_or_default();
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// The settings of a section, by their names in it. An empty text is a value.
+/// The settings of a section, by their names within the section. An empty text is a value.
 fn names(settings: &Settings, section: &str) -> BTreeMap<String, String> {
     settings.section(section).map(|(name, setting)| (name.to_owned(), setting.value.clone())).collect()
 }
@@ -324,13 +325,12 @@ fn object(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Ek
         if let Some(setting) =
             ["eks.chart", "eks.values", "eks.digest-key"].iter().find_map(|key| settings.get(key))
         {
-            return Err(setting
-                .invalid(format!("{} belongs to a Helm release: name it with eks.release", setting.key)));
+            return Err(setting.invalid(format!("{} requires a Helm release: set eks.release", setting.key)));
         }
         return Ok(EksObject::Workload(required::<Workload>(settings, "eks.workload", name, origin)?));
     };
     if let Some(setting) = settings.get("eks.workload") {
-        return Err(setting.invalid("eks.workload and eks.release exclude each other"));
+        return Err(setting.invalid("eks.workload and eks.release are mutually exclusive"));
     }
     Ok(EksObject::Release(ReleaseConfig {
         name: release,
@@ -371,7 +371,7 @@ fn on_failure(settings: &Settings) -> Result<OnFailure, ConfigError> {
     }
 }
 
-/// On, unless it is off.
+/// A switch, which defaults to on.
 fn switch(settings: &Settings, key: &str) -> Result<bool, ConfigError> {
     let Some(setting) = settings.get(key) else { return Ok(true) };
     match setting.value.as_str() {
@@ -387,17 +387,17 @@ fn count(settings: &Settings, key: &str) -> Result<Option<NonZeroU32>, ConfigErr
     setting.value.parse().map(Some).map_err(|_| setting.invalid(reason()))
 }
 
-/// Tags as AWS takes them.
+/// Tags, validated by the rules of AWS.
 fn tags(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
     let allowed = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
     let mut tags = BTreeMap::new();
     for (name, setting) in settings.section("tags") {
         let reason = if name.to_ascii_lowercase().starts_with("aws:") {
-            "names that start with aws: belong to AWS"
+            "names that start with aws: are reserved"
         } else if name.chars().count() > 128 || setting.value.chars().count() > 256 {
             "a name has at most 128 characters and a value 256"
         } else if !allowed(name) || !allowed(&setting.value) {
-            "a tag is letters, digits, spaces and _ . : / = + - @"
+            "a tag may contain only letters, digits, spaces and _ . : / = + - @"
         } else {
             tags.insert(name.to_owned(), setting.value.clone());
             continue;

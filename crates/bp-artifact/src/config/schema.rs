@@ -1,4 +1,4 @@
-//! The JSON Schema of `bp.toml`, for editors: made of the keys that the reader knows, so that it cannot tell others.
+//! The JSON Schema of `bp.toml` for editors, generated from the keys that the parser accepts.
 
 use serde_json::{Map, Value, json};
 
@@ -6,8 +6,8 @@ use super::keys::{GATE_NAME, Key, Keys, Kind, NAME, PROJECT, SERVICE_NAME};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
-/// Editors with a TOML language server take it by a first line `#:schema <path or URL>`. A layer over a file may leave
-/// out what the file says; the schema is that of the file.
+/// Editors with a TOML language server use it with a first line `#:schema <path or URL>`. The schema describes a
+/// complete file; an overlay may omit required keys.
 ///
 /// ```
 /// let schema = bp_artifact::config::config_schema();
@@ -18,7 +18,7 @@ pub fn config_schema() -> Value {
     environment["required"] = json!(["name", "region", "registry"]);
     environment["properties"]["service"] = json!({
         "type": "object",
-        "description": "What a service has here and not elsewhere, by the service's name.",
+        "description": "Settings of a service in this environment, by the service's name.",
         "additionalProperties": section(Keys::service_here().iter()),
     });
     let mut gate = section(Keys::gate().iter());
@@ -29,7 +29,7 @@ pub fn config_schema() -> Value {
     gate["properties"]["json"]["propertyNames"] = json!({ "pattern": "^/" });
     environment["properties"]["gate"] = json!({
         "type": "object",
-        "description": "What stands between the stages of a deployment, by the gate's name.",
+        "description": "Approvals and checks between the stages of a deployment, by the gate's name.",
         "propertyNames": { "pattern": GATE_NAME },
         "additionalProperties": gate,
     });
@@ -49,13 +49,13 @@ pub fn config_schema() -> Value {
             "service": {
                 "type": "array",
                 "minItems": 1,
-                "description": "The services, when there are several. Without it there is one, which has no name.",
+                "description": "The services, if there are several. Without it there is one service without a name.",
                 "items": service,
             },
             "environment": {
                 "type": "array",
                 "minItems": 1,
-                "description": "The environments, in the order in which an image passes through them.",
+                "description": "The environments, in promotion order.",
                 "items": environment,
             },
         },
@@ -70,7 +70,7 @@ pub fn config_schema() -> Value {
     })
 }
 
-/// A table with these keys; a key with a dot is of a table below it.
+/// A table with these keys; a key with a dot belongs to a nested table.
 fn section<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
     let mut properties = Map::new();
     for key in keys {

@@ -1,25 +1,26 @@
-//! The services of a file: what each has from the environment, from `[[service]]`, and of its own.
+//! Merge the settings of each service: from the environment, from `[[service]]`, and from the service in the
+//! environment.
 
 use super::{ConfigError, ServiceName, keys::ENVIRONMENT, layer::Settings, origin::Origin};
 
 type Services = [(ServiceName, Origin, Settings)];
 
-/// What only one service can have, so that an environment cannot say it for all.
+/// Settings of a single service, which an environment cannot set for all services.
 const OF_ONE: &[&str] =
     &["repository", "ecs.service", "ecs.definition", "eks.workload", "eks.release", "eks.chart"];
 
-/// Without `[[service]]` no environment has settings of a service.
+/// Checks that an environment has no settings of a service if there is no `[[service]]`.
 pub(super) fn check_none(settings: &Settings) -> Result<(), ConfigError> {
     match settings.section("service").next() {
         Some((_, setting)) => {
-            Err(setting.invalid("there is no [[service]], so `service.*` has no meaning here"))
+            Err(setting.invalid("there is no [[service]], so `service.*` is not allowed here"))
         }
         None => Ok(()),
     }
 }
 
-/// The settings of each service in an environment. What the environment says of a service wins over what it says of all,
-/// and that over what `[[service]]` says for every environment. The environment's own settings are left in `settings`.
+/// The settings of each service in an environment. Settings of the service in the environment take precedence over
+/// those of the environment, and those over `[[service]]`. The environment's own settings are left in `settings`.
 pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<Settings>, ConfigError> {
     let mut own: Vec<Settings> = Vec::with_capacity(services.len());
     for (name, ..) in services {
@@ -28,12 +29,12 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
     if let Some((name, setting)) = settings.section("service").next() {
         let asked = name.split('.').next().unwrap_or_default();
         let known: Vec<&str> = services.iter().map(|(name, ..)| name.as_str()).collect();
-        let reason = format!("there is no service {asked:?}; there are {}", known.join(", "));
+        let reason = format!("unknown service {asked:?}, expected one of {}", known.join(", "));
         return Err(setting.invalid(reason));
     }
     if let Some(setting) = OF_ONE.iter().find_map(|key| settings.get(key)) {
         let reason = format!(
-            "`{}` is of one service: move it to [[service]] or [environment.service.<name>]",
+            "`{}` applies to one service: move it to [[service]] or [environment.service.<name>]",
             setting.key
         );
         return Err(setting.invalid(reason));
@@ -46,7 +47,7 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
             !key.starts_with("gate.") && ENVIRONMENT.iter().all(|of_environment| of_environment.name != key)
         });
         for platform in ["ecs", "eks"] {
-            // The environment has the cluster, the service what is deployed there: without either there is no target.
+            // The environment sets the cluster, the service its target: without either there is no target.
             let there = settings.has_section(platform) || here.has_section(platform);
             let wanted = everywhere.has_section(platform) || here.has_section(platform);
             if !there || !wanted {
@@ -61,7 +62,7 @@ pub(super) fn split(settings: &mut Settings, services: &Services) -> Result<Vec<
     Ok(own)
 }
 
-/// The services that each is deployed after exist, and none is deployed after itself.
+/// Checks that the services in `after` exist, and that no service is deployed after itself.
 pub(super) fn check_order(services: &Services) -> Result<(), ConfigError> {
     let after = |settings: &Settings| -> Vec<String> {
         let text = settings.get("after").map(|setting| setting.value.clone()).unwrap_or_default();

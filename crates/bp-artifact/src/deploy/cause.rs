@@ -1,17 +1,17 @@
-//! The vocabulary of causes that ECS and EKS share: one table, from which `docs/causes.md` is generated.
+//! Causes of failed deployments, shared by ECS and EKS: one table, from which `docs/causes.md` is generated.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a [`Cause`] is about, and what to do: a row of the table.
+/// A row of the table: the meaning of a [`Cause`], and what to do.
 struct Row {
     cause: Cause,
-    /// The short sentence that a report begins with.
+    /// The first words of a failure report.
     summary: &'static str,
-    /// Whether it can pass without anybody's help.
+    /// Whether it can resolve without intervention.
     recoverable: bool,
-    /// What kind of object it is about.
+    /// The kind of the affected object.
     object: &'static str,
     /// What to do; `{}` stands for the object.
     advice: &'static str,
@@ -19,15 +19,15 @@ struct Row {
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $cause:ident: $recovery:ident, $object:literal, $summary:literal, $advice:literal;)+) => {
-        /// Why a deployment failed. The set is closed: what fits nowhere is [`Unknown`](Cause::Unknown) with its evidence.
+        /// Why a deployment failed. Anything else is [`Unknown`](Cause::Unknown), with its evidence.
         ///
-        /// All of them with summary, recovery and advice: `docs/causes.md`.
+        /// `docs/causes.md` lists all causes with summary, recovery and advice.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         #[non_exhaustive]
         pub enum Cause {
             $($(#[doc = $doc])+ $cause,)+
-            /// None of the above, or a cause of a later version that wrote the document; see the evidence.
+            /// None of the above, or a cause from a later version; see the evidence.
             #[serde(other)]
             Unknown,
         }
@@ -49,34 +49,34 @@ macro_rules! causes {
 
 const UNKNOWN: Row = Row {
     cause: Cause::Unknown,
-    summary: "the reason is not known",
+    summary: "unknown cause",
     recoverable: true,
     object: "",
-    advice: "Read the evidence: no known cause explains it.",
+    advice: "Read the evidence: no known cause matches.",
 };
 
 causes! {
     /// The registry has no such image.
     ImageNotFound: permanent, "image", "the image does not exist",
         "Check that {} was copied to this registry and not removed by a lifecycle rule.";
-    /// The registry refused the pull.
-    ImagePullDenied: permanent, "image", "the image may not be pulled",
+    /// The registry denied the pull.
+    ImagePullDenied: permanent, "image", "the image pull was denied",
         "Give the execution role or node role permission to pull {}, and check the repository policy.";
-    /// The pull failed otherwise: network, timeout, rate limit, the node's own image store.
+    /// The pull failed for another reason: network, timeout, rate limit, the node's image store.
     ImagePullFailed: recoverable, "image", "the image could not be pulled",
         "Check the route to the registry of {} (NAT, VPC endpoints, DNS) and its rate limits.";
-    /// The image is not built for the machine's architecture.
-    WrongArchitecture: permanent, "image", "the image is for another architecture",
-        "Build {} for this architecture, or run the workload on matching machines.";
+    /// The image is not built for the node's architecture.
+    WrongArchitecture: permanent, "image", "the image is built for another architecture",
+        "Build {} for this architecture, or run the workload on matching nodes.";
     /// A secret or parameter that the definition refers to does not exist.
     SecretMissing: permanent, "secret", "a secret is missing",
         "Create {}, or correct its name or JSON key in the definition.";
-    /// A secret or parameter may not be read.
-    SecretDenied: permanent, "secret", "a secret may not be read",
+    /// Access to a secret or parameter was denied.
+    SecretDenied: permanent, "secret", "access to a secret was denied",
         "Allow the execution role to read {}, and its KMS key if it has its own.";
     /// A config map, file, command or setting is missing or invalid.
     ConfigInvalid: permanent, "configuration", "configuration is missing or invalid",
-        "Create or correct {} as the message says.";
+        "Create or correct {} according to the message.";
     /// An environment file could not be read.
     EnvironmentFile: permanent, "environment file", "an environment file could not be read",
         "Check that {} exists, and that the execution role may read it.";
@@ -85,7 +85,7 @@ causes! {
         "Create {}, check its region and options, and allow the execution role to write to it.";
     /// A volume could not be created, attached or mounted.
     Volume: recoverable, "volume", "a volume could not be prepared",
-        "Check that {} exists, can be reached from here, and may be mounted.";
+        "Check that {} exists, is reachable from the task or node, and can be mounted.";
     /// A network interface could not be created or attached.
     NetworkInterface: recoverable, "network interface", "a network interface could not be prepared",
         "Check {}: free addresses in the subnet, interface limits, security groups and tag policies.";
@@ -94,58 +94,59 @@ causes! {
         "Check the route to {} from the subnet: NAT, VPC endpoints, security groups, DNS.";
     /// Another resource could not be prepared.
     ResourceInitialization: recoverable, "resource", "a resource could not be prepared",
-        "Check {} as the message says.";
+        "Check {} according to the message.";
     /// The container runtime or the agent failed.
     RuntimeFailed: recoverable, "node", "the container runtime failed",
         "Check the runtime and the disk of {}; replace it if other tasks fail there too.";
-    /// The machine failed or was taken away.
+    /// The node failed or was removed.
     NodeFailed: recoverable, "node", "the node failed",
         "Replace {}, and check its health and capacity.";
-    /// No place to run: capacity, constraints, taints.
-    Unschedulable: recoverable, "capacity", "there is no place to run it",
-        "Add {}, or relax the constraints that the message names.";
-    /// A quota is used up.
-    QuotaExceeded: recoverable, "quota", "a quota is used up",
-        "Raise {}, or free some of it.";
+    /// It cannot be scheduled: capacity, constraints, taints.
+    Unschedulable: recoverable, "capacity", "it cannot be scheduled",
+        "Add {}, or relax the constraints in the message.";
+    /// A quota is exceeded.
+    QuotaExceeded: recoverable, "quota", "a quota is exceeded",
+        "Raise {}, or release resources that count against it.";
     /// The AWS account is blocked or not verified.
     AccountBlocked: permanent, "account", "the account is blocked",
         "Contact AWS Support about {}: it cannot run tasks.";
-    /// An API limits the rate of the platform's own calls.
-    Throttled: recoverable, "API", "the platform is throttled",
-        "Wait, and look for what else calls {} so often.";
-    /// An essential container ended with an error.
-    ContainerExited: recoverable, "container", "a container ended",
-        "Read the last log lines of {}: the program itself ended.";
+    /// The platform's own API calls are throttled.
+    Throttled: recoverable, "API", "API calls of the platform are throttled",
+        "Wait, and check for other callers that exceed the rate limit of {}.";
+    /// An essential container exited with an error.
+    ContainerExited: recoverable, "container", "a container exited",
+        "Read the last log lines of {}: its program exited.";
     /// A container was killed for using too much memory.
     OutOfMemory: permanent, "container", "a container ran out of memory",
-        "Raise the memory limit of {}, or find what uses so much.";
-    /// The container's own health check or probe fails.
+        "Raise the memory limit of {}, or reduce its memory use.";
+    /// The container's health check or probe fails.
     HealthCheckFailed: recoverable, "container", "the health check fails",
-        "Call the health check inside {}, and compare its start time with the grace period.";
-    /// The load balancer finds the targets unhealthy.
-    LoadBalancerUnhealthy: recoverable, "target group", "the load balancer finds it unhealthy",
-        "Check path, port and matcher of {}, and the security groups between.";
-    /// A lifecycle hook failed, refused or timed out.
+        "Run the health check inside {}, and compare its start time with the grace period.";
+    /// The load balancer reports unhealthy targets.
+    LoadBalancerUnhealthy: recoverable, "target group", "the load balancer reports it unhealthy",
+        "Check path, port and matcher of {}, and the security groups on the way to it.";
+    /// A lifecycle hook failed, rejected the deployment or timed out.
     LifecycleHookFailed: permanent, "lifecycle hook", "a lifecycle hook failed",
         "Read the log of {}: it decides whether the deployment may continue.";
-    /// An admission controller or API validation refused the change.
-    AdmissionRefused: permanent, "workload", "the change was refused at admission",
-        "Change {} as the admission message says.";
-    /// A role, service account or permission is missing at run time.
+    /// An admission controller or API validation rejected the change.
+    AdmissionRefused: permanent, "workload", "the change was rejected by admission control",
+        "Change {} according to the admission message.";
+    /// A role, service account or permission is missing at runtime.
     PermissionMissing: permanent, "role", "a permission is missing",
-        "Give {} the permission that the message names.";
-    /// The configuration of service, load balancer or deployment contradicts itself or leaves no room to replace tasks.
-    DeploymentConfiguration: permanent, "deployment configuration", "the deployment configuration does not allow it",
-        "Correct {} as the message says: minimum and maximum percent, listener rules, target groups.";
-    /// Tasks that are protected from termination hold the deployment up.
-    TaskProtection: recoverable, "tasks", "protected tasks hold it up",
+        "Grant {} the permission in the message.";
+    /// The configuration of service, load balancer or deployment is inconsistent or leaves no room to replace tasks.
+    DeploymentConfiguration: permanent, "deployment configuration",
+        "the deployment configuration prevents the deployment",
+        "Correct {} according to the message: minimum and maximum percent, listener rules, target groups.";
+    /// Tasks with scale-in protection block the deployment.
+    TaskProtection: recoverable, "tasks", "protected tasks block the deployment",
         "Wait for the protection of {} to expire, or remove it.";
-    /// An alarm that guards the deployment went off.
-    AlarmTriggered: permanent, "alarm", "an alarm went off",
-        "Look at the metric of {} since the deployment started.";
-    /// No progress within the time allowed, and no better reason was to be seen.
+    /// An alarm of the deployment was triggered.
+    AlarmTriggered: permanent, "alarm", "an alarm was triggered",
+        "Check the metric of {} since the deployment started.";
+    /// No progress by the deadline, and no more specific cause was found.
     NoProgress: permanent, "workload", "it makes no progress",
-        "Look at the evidence; if the start of {} is merely slow, give it a longer deadline.";
+        "Check the evidence; if {} is only slow to start, set a longer deadline.";
 }
 
 impl Cause {
@@ -158,13 +159,13 @@ impl Cause {
         TABLE.iter().find(|row| row.cause == self).unwrap_or(&UNKNOWN)
     }
 
-    /// Whether it can pass without anybody's help: a place to run may come free, a registry answer again, a program find
-    /// what it waits for. What cannot pass ends a deployment as soon as it is seen.
+    /// Whether it can resolve without intervention: capacity may become available, a registry recover, a dependency
+    /// start. Any other cause ends a deployment as soon as it is detected.
     pub fn is_recoverable(self) -> bool {
         self.row().recoverable
     }
 
-    /// What to look at first, in one sentence about `object`, if that is known.
+    /// What to do first, in one sentence about `object`, if known.
     ///
     /// ```
     /// use bp_artifact::deploy::Cause;
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_has_a_row_a_name_and_a_summary_of_its_own() {
+    fn every_cause_has_a_unique_name_and_summary() {
         let names: HashSet<String> = Cause::all().map(name).collect();
         let summaries: HashSet<String> = Cause::all().map(|cause| cause.to_string()).collect();
         assert_eq!((names.len(), summaries.len()), (TABLE.len(), TABLE.len()));
@@ -212,13 +213,13 @@ mod tests {
 
     /// Writes the page with `BP_WRITE_DOCS=1`.
     #[test]
-    fn the_documented_table_is_this_one() {
+    fn docs_causes_page_matches_the_table() {
         let mut page = String::from(
             "# Causes of a failed deployment\n\n\
-             Every failure report has one cause, from this table; ECS and EKS share it. `cargo test -p bp-artifact` compares this \
+             Every failure report has one cause from this table, which ECS and EKS share. `cargo test -p bp-artifact` compares this \
              page with the code, and `BP_WRITE_DOCS=1` writes it.\n\n\
-             A *recoverable* cause can pass without anybody's help, so a deployment waits for it within its limits; a *final* \
-             one ends it as soon as it is seen.\n\n\
+             A *recoverable* cause can resolve without intervention, so a deployment waits within its limits; a *final* cause \
+             ends the deployment as soon as it is detected.\n\n\
              | cause | in text | recovery | what to do |\n|---|---|---|---|\n",
         );
         for cause in Cause::all() {

@@ -1,12 +1,12 @@
-//! Events of deployments as people read them in a log, in one entry each.
+//! Human-readable deployment events, one log entry each.
 
 use std::fmt;
 
 use super::{DeployEvent, FailureReport, Outcome, Progress, Revision, TargetId};
 use crate::text;
 
-/// One entry of a log: a first line, and indented lines of evidence. What it quotes of the outside is not made safe for a
-/// terminal: print it through [`text`](crate::text).
+/// One log entry: a first line, and indented lines of evidence. External text in it is not sanitized for a terminal:
+/// print it through [`text`](crate::text).
 impl fmt::Display for DeployEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.target();
@@ -17,19 +17,19 @@ impl fmt::Display for DeployEvent {
                     Some(image) if *changes => {
                         write!(f, "{target}: {now} -> {}", image.digest().abbreviated())
                     }
-                    Some(image) => write!(f, "{target}: {now} runs {} already", image.digest().abbreviated()),
-                    None => write!(f, "{target}: restoring an earlier revision (now {now})"),
+                    Some(image) => write!(f, "{target}: {now} already runs {}", image.digest().abbreviated()),
+                    None => write!(f, "{target}: restoring an earlier revision (current: {now})"),
                 }
             }
             DeployEvent::Applied { revision, deployment, adopted, .. } => {
-                let what = if *adopted { "follows" } else { "started" };
+                let what = if *adopted { "following" } else { "started" };
                 write!(f, "{target}: {what} {deployment} ({})", revision.short_id())
             }
             DeployEvent::Progress { progress, .. } => write!(f, "{target}: {progress}"),
             DeployEvent::Notice { message, .. } => write!(f, "{target}: {message}"),
             DeployEvent::Log { source, line, left_out, .. } => {
                 if *left_out > 0 {
-                    writeln!(f, "{target}: {source}: ({left_out} lines left out)")?;
+                    writeln!(f, "{target}: {source}: ({left_out} lines omitted)")?;
                 }
                 write!(f, "{target}: {source}: {line}")
             }
@@ -96,27 +96,27 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_entry_with_its_evidence_and_advice() {
+    fn shows_a_failure_as_one_entry_with_evidence_and_advice() {
         let evidence = |message: &str| Evidence {
             kind: EvidenceKind::Log,
             source: "web".into(),
             message: message.into(),
             at: None,
         };
-        let mut failure = FailureReport::new(Cause::ContainerExited, "exited");
+        let mut failure = FailureReport::new(Cause::ContainerExited, "exit code 1");
         failure.evidence = vec![evidence("a\nb"), evidence("")];
         let event = DeployEvent::Failing { target: id(), failure };
         let lines = event.to_string();
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(
             lines[..3],
-            ["ecs/shop/web: FAILING: a container ended: exited", "    web: a", "    web: b"]
+            ["ecs/shop/web: FAILING: a container exited: exit code 1", "    web: a", "    web: b"]
         );
         assert!(lines[3].starts_with("    what to do: ") && lines.len() == 4, "{lines:?}");
     }
 
     #[test]
-    fn an_event_is_one_entry() {
+    fn shows_each_event_as_one_entry() {
         let image: DigestRef = format!("r.example.com/web@{}", Digest::sha256("x")).parse().unwrap();
         let short = image.digest().abbreviated();
         let current = Some(revision("arn:aws:ecs:eu-central-1:1:task-definition/web:41"));
@@ -124,8 +124,8 @@ mod tests {
             DeployEvent::Planned { target: id(), image, current: current.clone(), changes }.to_string()
         };
         assert_eq!(planned(Some(image.clone()), true), format!("ecs/shop/web: web:41 -> {short}"));
-        assert_eq!(planned(Some(image), false), format!("ecs/shop/web: web:41 runs {short} already"));
-        assert_eq!(planned(None, true), "ecs/shop/web: restoring an earlier revision (now web:41)");
+        assert_eq!(planned(Some(image), false), format!("ecs/shop/web: web:41 already runs {short}"));
+        assert_eq!(planned(None, true), "ecs/shop/web: restoring an earlier revision (current: web:41)");
 
         let progress =
             Progress { desired: 2, running: 1, old: 2, stage: "ramp".into(), ..Progress::default() };

@@ -1,4 +1,4 @@
-//! Drift: what a target runs against what it is to run. Found by reading only.
+//! Drift: compare what a target runs with its desired state, without changing anything.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,33 +8,32 @@ use serde_json::Value;
 use super::{Proof, TargetId, Verdict};
 use crate::{exit::ExitCode, image::ResolvedImage, reference::DigestRef};
 
-/// One difference between two configurations: a member that is added, removed or changed.
+/// One difference between two configurations: a field that is added, removed or changed.
 ///
-/// Secrets are shown as the references that they are. Plain values are shown as they are: what is secret does not
-/// belong there.
+/// Secrets are shown as references, plain values verbatim: a plain value must not contain a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Change {
-    /// Where: `containerDefinitions[web].image`.
+    /// The path of the field: `containerDefinitions[web].image`.
     pub path: String,
-    /// What is there now; for drift, what is to be there.
+    /// The current value; for drift, the desired value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What is to be there; for drift, what was found.
+    /// The desired value; for drift, the value found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
 
 impl Change {
-    /// A member that differs.
+    /// Creates a change of the field at `path`.
     pub fn new(path: impl Into<String>, from: Option<String>, to: Option<String>) -> Self {
         Change { path: path.into(), from, to }
     }
 }
 
 impl Change {
-    /// What differs between two documents, in the order of the paths. Items of a list that all have a `name` or a `key`
-    /// are known by it, so that a new one in front does not change all behind it.
+    /// The differences between two documents, ordered by path. List items that all have a `name` or a `key` are matched
+    /// by it, so that inserting an item does not change all items after it.
     pub fn between(from: &Value, to: &Value) -> Vec<Change> {
         let (from, to) = (leaves(from), leaves(to));
         let mut paths: Vec<&String> = from.keys().chain(to.keys()).collect();
@@ -56,7 +55,7 @@ fn collect(path: String, value: &Value, leaves: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             let dot = if path.is_empty() { "" } else { "." };
-            // What names an item is in its path.
+            // The field that identifies an item is in its path.
             let named_by = if fields.contains_key("name") { "name" } else { "key" };
             let is_in_path = path.ends_with(']') && fields.len() > 1;
             let inner = fields.iter().filter(|(field, _)| !is_in_path || *field != named_by);
@@ -83,35 +82,35 @@ impl fmt::Display for Change {
     }
 }
 
-/// What a target was found with, compared to what it is to run.
+/// The differences between a target and its desired state.
 ///
-/// Three things may drift: the *definition* (a task definition, a pod template), the *service* that runs it (an ECS
-/// service, a workload: a deployment under way or failed, another definition in place, too few units), and the
-/// *digest* that is seen running.
+/// Three things can drift: the *definition* (a task definition, a pod template), the *service* that runs it (an ECS
+/// service or a workload: a deployment in progress or failed, another definition in use, too few tasks or pods), and
+/// the running *digest*.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// Where.
+    /// The target.
     pub target: TargetId,
-    /// What is to run there.
+    /// The desired image.
     pub image: DigestRef,
-    /// How the definition in place differs from the wanted one.
+    /// Differences between the desired definition and the current one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub definition: Vec<Change>,
-    /// How the service or workload differs from one that is at rest with that definition.
+    /// Differences between a stable service or workload with that definition and the current one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub service: Vec<Change>,
-    /// What the running digests say of the image: deployed, unproven or a mismatch.
+    /// The verdict on the running digests: deployed, unproven or a mismatch.
     pub verdict: Verdict,
-    /// What was seen running.
+    /// The observed digests.
     pub proof: Proof,
-    /// What is worth knowing and no drift, such as tasks of an earlier deployment that are still stopping.
+    /// Notes that are not drift, such as tasks of an earlier deployment that are still stopping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 impl Drift {
-    /// What running digests alone tell.
+    /// The drift of the running digests only.
     pub fn of_proof(target: TargetId, image: &ResolvedImage, proof: Proof) -> Self {
         let verdict = proof.judge(image);
         let image = image.reference.clone();
@@ -119,12 +118,12 @@ impl Drift {
         Drift { target, image, definition, service, verdict, proof, notes }
     }
 
-    /// Whether everything is as it is to be, the running digest proven.
+    /// Whether there is no drift and the running digest is proven.
     pub fn is_none(&self) -> bool {
         self.definition.is_empty() && self.service.is_empty() && self.verdict.is_success()
     }
 
-    /// Every difference of definition and service.
+    /// All differences of definition and service.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         self.definition.iter().chain(&self.service)
     }
@@ -139,7 +138,7 @@ impl From<&Drift> for ExitCode {
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = match (self.is_none(), self.verdict.is_success()) {
-            (true, _) => "as it is to be".to_owned(),
+            (true, _) => "no drift".to_owned(),
             (false, true) => "has drifted".to_owned(),
             (false, false) => self.verdict.to_string(),
         };
@@ -166,7 +165,7 @@ mod tests {
     fn any_difference_is_drift() {
         let none = drift(&Digest::sha256("web"));
         assert!(none.is_none() && ExitCode::from(&none) == ExitCode::Done);
-        assert_eq!(none.to_string(), "ecs/shop/web: as it is to be");
+        assert_eq!(none.to_string(), "ecs/shop/web: no drift");
 
         let digest = drift(&Digest::sha256("other"));
         assert!(!digest.is_none() && ExitCode::from(&digest) == ExitCode::Drift);

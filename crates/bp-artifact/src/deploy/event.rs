@@ -1,4 +1,4 @@
-//! What a deployment tells while it goes on.
+//! Events of a deployment in progress.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,83 +6,83 @@ use serde::{Deserialize, Serialize};
 use super::{FailureReport, Outcome, Revision, TargetId};
 use crate::{operation::Event, reference::DigestRef};
 
-/// What a deployment to one target tells while it goes on.
+/// An event of a deployment to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum DeployEvent {
-    /// The target was read; this is what is going to happen.
+    /// The target was read and the change planned.
     Planned {
-        /// Where.
+        /// The target.
         target: TargetId,
-        /// The image asked for.
+        /// The requested image.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<DigestRef>,
-        /// What is in place now.
+        /// The current revision.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         current: Option<Revision>,
-        /// Whether anything has to change.
+        /// Whether a change is required.
         changes: bool,
     },
-    /// The change was made: the platform is at work.
+    /// The change was applied; the platform is deploying it.
     Applied {
-        /// Where.
+        /// The target.
         target: TargetId,
         /// The new revision.
         revision: Revision,
-        /// The platform's own id of the deployment that we watch.
+        /// The platform's ID of the deployment that is followed.
         deployment: String,
-        /// Whether a deployment that was under way already is followed instead of a new one.
+        /// Whether a deployment that was already in progress is followed instead of a new one.
         adopted: bool,
     },
-    /// How far it is. Merged when nobody reads.
+    /// Progress. Unread progress events are merged.
     Progress {
-        /// Where.
+        /// The target.
         target: TargetId,
         /// The counts.
         progress: Progress,
     },
-    /// Something that the platform said: a service event, a pod's event, a stage.
+    /// A message of the platform: a service event, a pod event, a stage.
     Notice {
-        /// Where.
+        /// The target.
         target: TargetId,
-        /// In the platform's words.
+        /// The platform's message.
         message: String,
     },
-    /// A line that a container of the new revision wrote, or what the platform did with one of its pods. Of many that
-    /// nobody reads the oldest are dropped.
+    /// A log line of a container of the new revision, or an event of one of its pods. If too many are unread, the
+    /// oldest are dropped.
     Log {
-        /// Where.
+        /// The target.
         target: TargetId,
         /// The container, such as `pod/web-6d4cf56db6-x2x9z/web`, or the pod alone.
         source: String,
-        /// The line, shortened if it is long, without control characters.
+        /// The line, truncated if it is long, without control characters.
         line: String,
-        /// When it was written, if that is known.
+        /// When it was written, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
-        /// How many lines before it were left out, because there were too many at once.
+        /// The number of lines omitted before this one, because there were too many at once.
         #[serde(default, skip_serializing_if = "is_zero")]
         left_out: u32,
     },
-    /// The deployment is failing. Told as soon as it is known, before anything is torn down.
+    /// The deployment is failing. Emitted as soon as the failure is detected, before any rollback or cleanup.
     Failing {
-        /// Where.
+        /// The target.
         target: TargetId,
-        /// Why.
+        /// The failure.
         failure: FailureReport,
     },
-    /// The previous revision is being restored, by the platform or by us.
+    /// The previous revision is being restored, by the platform or by this program.
     RollingBack {
-        /// Where.
+        /// The target.
         target: TargetId,
-        /// What is restored, when it is known.
+        /// The revision being restored, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<Revision>,
     },
-    /// It ended.
+    /// The deployment ended.
     Finished {
-        /// How.
+        /// The outcome.
         outcome: Box<Outcome>,
     },
 }
@@ -91,23 +91,23 @@ pub enum DeployEvent {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How many are wanted.
+    /// The desired number.
     pub desired: u32,
-    /// How many of the new revision run (for Kubernetes: are available).
+    /// The number of the new revision that are running (for Kubernetes: available).
     pub running: u32,
-    /// How many of the new revision are starting.
+    /// The number of the new revision that are starting.
     pub pending: u32,
-    /// How many of the new revision have failed so far.
+    /// The number of the new revision that have failed so far.
     pub failed: u32,
-    /// How many of earlier revisions still run.
+    /// The number of earlier revisions that are still running.
     pub old: u32,
-    /// The platform's word for the stage.
+    /// The platform's name for the stage.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stage: String,
 }
 
 impl DeployEvent {
-    /// Where it happened.
+    /// The target of the event.
     pub fn target(&self) -> &TargetId {
         match self {
             DeployEvent::Planned { target, .. }

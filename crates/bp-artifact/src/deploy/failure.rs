@@ -1,4 +1,4 @@
-//! Why a deployment failed: cause and evidence.
+//! Failure reports: the cause of a failed deployment, and the evidence.
 
 use std::fmt;
 
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use super::Cause;
 
-/// Why a deployment failed, gathered before anything was torn down.
+/// Why a deployment failed, collected before any rollback or cleanup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct FailureReport {
     /// The class of the failure.
     pub cause: Cause,
-    /// One line in the platform's own words.
+    /// The platform's message, on one line.
     pub message: String,
-    /// What it is about, where the message names it: an image, a secret, a log group, a target group, a node.
+    /// The affected object, if the message contains it: an image, a secret, a log group, a target group, a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// The container at fault, when one is.
+    /// The container that failed, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Its exit code, when it ended.
+    /// Its exit code, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// What was seen, most telling first.
+    /// The evidence, most relevant first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
 }
 
 impl FailureReport {
-    /// A report with nothing but its cause and message.
+    /// Creates a report with only a cause and a message.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         FailureReport {
             cause,
@@ -43,20 +43,19 @@ impl FailureReport {
         }
     }
 
-    /// What it is about.
+    /// Sets the affected object.
     pub fn about(mut self, object: Option<String>) -> Self {
         self.object = object;
         self
     }
 
-    /// The container at fault, with its exit code when it ended.
+    /// Sets the container that failed, with its exit code if it exited.
     pub fn in_container(mut self, container: Option<String>, exit_code: Option<i32>) -> Self {
         (self.container, self.exit_code) = (container, exit_code);
         self
     }
 
-    /// What to look at first: the [advice](Cause::advice) of its cause, about the object, else the container, that it
-    /// names.
+    /// What to do first: the [advice](Cause::advice) of the cause, about the affected object or else the container.
     pub fn advice(&self) -> String {
         let container = match self.cause {
             Cause::ContainerExited | Cause::OutOfMemory | Cause::HealthCheckFailed => {
@@ -82,24 +81,24 @@ impl fmt::Display for FailureReport {
     }
 }
 
-/// One thing that was seen.
+/// One piece of evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Evidence {
-    /// What kind of thing.
+    /// The kind.
     pub kind: EvidenceKind,
-    /// Where it was seen: a task, pod, container or workload.
+    /// The source: a task, pod, container or workload.
     pub source: String,
-    /// What it said, as it said it.
+    /// The original message.
     pub message: String,
-    /// When it happened, if it told.
+    /// When it happened, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
 }
 
 impl Evidence {
-    /// What was said. Where and when: [`source`](Self::source), [`at`](Self::at).
+    /// Creates evidence with a message. Set its source and time with [`source`](Self::source) and [`at`](Self::at).
     ///
     /// ```
     /// use bp_artifact::deploy::{Evidence, EvidenceKind};
@@ -111,12 +110,12 @@ impl Evidence {
         Evidence { kind, source: String::new(), message: message.into(), at: None }
     }
 
-    /// Where it was seen.
+    /// Sets the source.
     pub fn source(self, source: impl Into<String>) -> Self {
         Evidence { source: source.into(), ..self }
     }
 
-    /// When it happened.
+    /// Sets the time.
     pub fn at(self, at: impl Into<Option<Timestamp>>) -> Self {
         Evidence { at: at.into(), ..self }
     }
@@ -126,7 +125,7 @@ impl Evidence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceKind {
-    /// The state of a deployment, roll-out or workload.
+    /// The state of a deployment, rollout or workload.
     Deployment,
     /// A task or pod.
     Task,
@@ -134,9 +133,9 @@ pub enum EvidenceKind {
     Container,
     /// An event of the service or namespace.
     Event,
-    /// Lines of a container's log.
+    /// Log lines of a container.
     Log,
-    /// A kind of a later version that wrote the document.
+    /// A kind from a later version.
     #[serde(other)]
     Other,
 }

@@ -1,4 +1,4 @@
-//! The gates of a receipt: what stood between the stages of a deployment, and how each was decided.
+//! Gates in a receipt: the approvals and checks between the stages of a deployment, and their results.
 
 use std::{fmt, str::FromStr};
 
@@ -38,11 +38,11 @@ impl fmt::Display for GateName {
 
 serde_as_text!(GateName);
 
-/// How far a gate is.
+/// The state of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateState {
-    /// Nobody has approved or rejected yet.
+    /// Not approved or rejected yet.
     AwaitingApproval,
     /// Approved: the next stage may start.
     Approved,
@@ -52,9 +52,9 @@ pub enum GateState {
     Passed,
     /// The check failed: the deployment counts as failed.
     Failed,
-    /// The check could not be observed: neither passed nor failed. The same command checks again.
+    /// The check could not be observed: neither passed nor failed. Rerunning the same command checks again.
     ///
-    /// A state of a later version in a document is read as this one.
+    /// An unknown state, in a document of a later version, is parsed as this one.
     #[serde(other)]
     Unobserved,
 }
@@ -79,14 +79,14 @@ impl GateState {
     }
 }
 
-/// Who approved or rejected, as the environment of the process reports it. It is a claim: nothing here verifies it.
-/// Restrict who may run the command instead.
+/// Who approved or rejected, as reported by the environment of the process. The claim is not verified: restrict who
+/// may run the command instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// The name.
     pub name: String,
-    /// What reported it: the name of a variable, as `GITHUB_ACTOR`.
+    /// The source of the claim: an environment variable, such as `GITHUB_ACTOR`.
     pub source: String,
 }
 
@@ -101,18 +101,18 @@ impl fmt::Display for Claim {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct GateReceipt {
-    /// Which.
+    /// The gate.
     pub gate: GateName,
-    /// How far it is.
+    /// The state.
     pub state: GateState,
-    /// The images of the deployment that was checked, or that is approved. An approval counts for exactly these.
+    /// The images of the checked or approved deployment. An approval is valid for exactly these.
     pub images: Vec<DigestRef>,
-    /// Since when it is in this state.
+    /// When the gate entered this state.
     pub at: Timestamp,
     /// Who approved or rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Claim>,
-    /// What the check found, or what to do.
+    /// The result of the check, or what to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }

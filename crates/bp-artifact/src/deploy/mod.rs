@@ -1,5 +1,5 @@
-//! What every deployment shares, whatever it deploys to: target, events, verdict, failure, proof, outcome, and the
-//! recorder of one while it runs ([`run`]).
+//! Types shared by all deployments: targets, events, verdicts, failure reports, causes, proofs, outcomes, receipts, and
+//! the recorder of a deployment in progress ([`run`]).
 
 mod cause;
 mod display;

@@ -1,38 +1,38 @@
-//! Rewriting a receipt of a later minor version without losing what this version does not know.
+//! Preserve unknown fields and values when a receipt of a later minor version is rewritten.
 
 use serde_json::{Map, Value};
 
-/// The member that holds the targets, and the one that identifies each of them.
+/// The field with the targets, and the field that identifies a target.
 const TARGETS: &str = "targets";
 const TARGET: &str = "target";
 
-/// A document as it was read, beside what this version understood of it. Empty when it understood all of it.
+/// The document as read, and as parsed by this version. Empty if nothing was lost in parsing.
 ///
-/// Unknown members and values of closed sets (a verdict, a cause) are lost in the types. Where this version has not
-/// replaced a member since, the member is written as it was read; members that it does not know stay.
+/// Unknown fields and unknown enum values (a verdict, a cause) are lost in parsing. A field that was not replaced since
+/// is written as it was read; unknown fields are kept.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Origin(Option<Box<Documents>>);
 
 #[derive(Debug, Clone, PartialEq)]
 struct Documents {
     read: Value,
-    understood: Value,
+    parsed: Value,
 }
 
 impl Origin {
-    /// Compares what was read with what the types made of it.
-    pub(super) fn new(read: Value, understood: Value) -> Self {
-        Origin((read != understood).then(|| Box::new(Documents { read, understood })))
+    /// Compares the document as read with the document as parsed.
+    pub(super) fn new(read: Value, parsed: Value) -> Self {
+        Origin((read != parsed).then(|| Box::new(Documents { read, parsed })))
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Forgets these members of the document and of each target: a new run writes its own.
+    /// Drops these fields of the document and of each target: a new run writes its own.
     pub(super) fn forget(&mut self, members: &[&str], of_targets: &[&str]) {
         let Some(documents) = &mut self.0 else { return };
-        for document in [&mut documents.read, &mut documents.understood] {
+        for document in [&mut documents.read, &mut documents.parsed] {
             let Some(fields) = document.as_object_mut() else { continue };
             fields.retain(|name, _| !members.contains(&name.as_str()));
             let targets = fields.get_mut(TARGETS).and_then(Value::as_array_mut);
@@ -42,14 +42,14 @@ impl Origin {
         }
     }
 
-    /// `now` with everything that was read, not understood and not replaced since.
+    /// `now` with everything that was read, lost in parsing and not replaced since.
     pub(super) fn restore(&self, now: Value) -> Value {
         let Some(documents) = &self.0 else { return now };
-        members(&documents.read, &documents.understood, now, |name, read, understood, now| match now {
+        merge_fields(&documents.read, &documents.parsed, now, |name, read, parsed, now| match now {
             Value::Array(entries) if name == TARGETS => {
                 let entry = |entry| {
-                    let (read, understood) = (same(read, &entry), same(understood, &entry));
-                    members(read, understood, entry, |_, _, _, now| now)
+                    let (read, parsed) = (same_target(read, &entry), same_target(parsed, &entry));
+                    merge_fields(read, parsed, entry, |_, _, _, now| now)
                 };
                 entries.into_iter().map(entry).collect()
             }
@@ -58,33 +58,32 @@ impl Origin {
     }
 }
 
-/// The target of this list that is `entry`.
-fn same<'a>(list: &'a Value, entry: &Value) -> &'a Value {
+/// The entry of this list for the same target as `entry`.
+fn same_target<'a>(list: &'a Value, entry: &Value) -> &'a Value {
     let mut entries = list.as_array().into_iter().flatten();
     entries.find(|candidate| candidate[TARGET] == entry[TARGET]).unwrap_or(&Value::Null)
 }
 
-/// Merges the members of an object. Those that were changed since go through `changed`, with their name.
-fn members(
+/// Merges the fields of an object. Fields that were replaced since are passed to `changed`, with their name.
+fn merge_fields(
     read: &Value,
-    understood: &Value,
+    parsed: &Value,
     now: Value,
     changed: impl Fn(&str, &Value, &Value, Value) -> Value,
 ) -> Value {
-    let (Value::Object(read), Value::Object(understood), Value::Object(now)) = (read, understood, &now)
-    else {
+    let (Value::Object(read), Value::Object(parsed), Value::Object(now)) = (read, parsed, &now) else {
         return now;
     };
     let member = |(name, value): (&String, &Value)| {
-        let value = match (read.get(name), understood.get(name)) {
-            (Some(read), Some(understood)) if understood == value => read.clone(),
-            (Some(read), Some(understood)) => changed(name, read, understood, value.clone()),
+        let value = match (read.get(name), parsed.get(name)) {
+            (Some(read), Some(parsed)) if parsed == value => read.clone(),
+            (Some(read), Some(parsed)) => changed(name, read, parsed, value.clone()),
             _ => value.clone(),
         };
         (name.clone(), value)
     };
     let mut merged: Map<String, Value> = now.iter().map(member).collect();
-    let unknown = read.iter().filter(|(name, _)| !understood.contains_key(*name) && !now.contains_key(*name));
+    let unknown = read.iter().filter(|(name, _)| !parsed.contains_key(*name) && !now.contains_key(*name));
     merged.extend(unknown.map(|(name, value)| (name.clone(), value.clone())));
     Value::Object(merged)
 }
@@ -103,26 +102,26 @@ mod tests {
                 { "target": "b", "outcome": { "verdict": "deployed", "took": 4 } },
             ],
         });
-        let understood = json!({
+        let parsed = json!({
             "schema": "1.1", "verdict": "unobserved",
             "targets": [
                 { "target": "a", "outcome": { "verdict": "unobserved" } },
                 { "target": "b", "outcome": { "verdict": "deployed" } },
             ],
         });
-        Origin::new(read, understood)
+        Origin::new(read, parsed)
     }
 
     #[test]
-    fn what_was_not_touched_is_written_as_it_was_read() {
-        let Origin(Some(documents)) = origin() else { panic!("it was not all understood") };
-        assert_eq!(origin().restore(documents.understood.clone()), documents.read);
+    fn writes_unchanged_fields_as_they_were_read() {
+        let Origin(Some(documents)) = origin() else { panic!("the document has unknown fields") };
+        assert_eq!(origin().restore(documents.parsed.clone()), documents.read);
         assert!(Origin::new(json!({ "a": 1 }), json!({ "a": 1 })).is_empty());
         assert_eq!(Origin::default().restore(json!({ "a": 1 })), json!({ "a": 1 }));
     }
 
     #[test]
-    fn what_was_replaced_or_removed_is_not_brought_back() {
+    fn does_not_restore_replaced_or_removed_fields() {
         let now = json!({
             "schema": "1.1",
             "targets": [
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_run_writes_itself_is_forgotten() {
+    fn drops_fields_that_a_new_run_writes() {
         let mut origin = origin();
         origin.forget(&["verdict"], &["outcome"]);
         let now = json!({

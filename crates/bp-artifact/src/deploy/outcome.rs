@@ -1,24 +1,24 @@
-//! What a deployment leaves behind: the outcome and the proof of what runs.
+//! The outcome of a deployment, and the proof of what is running.
 
 use serde::{Deserialize, Serialize};
 
 use super::{FailureReport, Revision, TargetId, Verdict};
 use crate::{digest::Digest, image::ResolvedImage, reference::DigestRef};
 
-/// The end of one deployment to one target: made by a [`Run`](super::run::Run), or read from a receipt. Its verdict is
-/// [`Deployed`](Verdict::Deployed) only where a [`Proof`] says so.
+/// The outcome of one deployment to one target: created by a [`Run`](super::run::Run), or read from a receipt. Its
+/// verdict is [`Deployed`](Verdict::Deployed) only if a [`Proof`] confirms it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Where.
+    /// The target.
     pub target: TargetId,
-    // Private, so that nobody can write `Deployed` here: see `Run`.
+    // Private, so that only a `Run` can set `Deployed`.
     pub(crate) verdict: Verdict,
-    /// The image that was asked for. `None` when a revision was restored whose image names no digest.
+    /// The requested image. `None` when a revision was restored whose image has no digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<DigestRef>,
-    /// Whether anything was changed. A deployment of what runs already changes nothing and still proves it.
+    /// Whether anything was changed. Deploying an image that already runs changes nothing, but still proves it.
     pub changed: bool,
     /// The revision that is in place now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,21 +29,21 @@ pub struct Outcome {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
-    /// What was seen running.
+    /// The observed digests.
     #[serde(default, skip_serializing_if = "Proof::is_empty")]
     pub proof: Proof,
-    /// The platform's own, finer word for the state, for people.
+    /// The platform's more specific state, for display.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
 impl Outcome {
-    /// How it ended.
+    /// The verdict.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// An outcome to begin with. Nothing is known of it: it is [`Verdict::Unproven`], and nothing was changed.
+    /// Creates an initial outcome: [`Verdict::Unproven`], nothing changed.
     pub fn unproven(target: TargetId) -> Self {
         Outcome {
             target,
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// What was seen running, task by task or pod by pod.
+/// The digests observed in each running task or pod.
 ///
 /// ```
 /// use bp_artifact::{Digest, DigestRef, Verdict, deploy::Proof};
@@ -71,7 +71,7 @@ impl Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Proof {
-    /// One entry for each running task or pod.
+    /// One observation for each running task or pod.
     pub observations: Vec<Observation>,
 }
 
@@ -83,13 +83,13 @@ pub struct Observation {
     pub unit: String,
     /// The container.
     pub container: String,
-    /// The digest that it reports, when it reports one.
+    /// The digest that it reports, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 
 impl Observation {
-    /// What was seen of one container.
+    /// Creates an observation of one container.
     pub fn new(unit: impl Into<String>, container: impl Into<String>, digest: Option<Digest>) -> Self {
         Observation { unit: unit.into(), container: container.into(), digest }
     }
@@ -101,16 +101,16 @@ impl Proof {
         Proof { observations: observations.into_iter().collect() }
     }
 
-    /// Whether nothing was seen.
+    /// Whether there is no observation.
     pub fn is_empty(&self) -> bool {
         self.observations.is_empty()
     }
 
-    /// What the observations prove of `image`: [`Verdict::Deployed`], [`Verdict::Unproven`] or
+    /// What the observations prove about `image`: [`Verdict::Deployed`], [`Verdict::Unproven`] or
     /// [`Verdict::DigestMismatch`].
     ///
-    /// A unit that tells no digest is unproven. A digest other than the image's own is a mismatch only when all of
-    /// the image's platforms are known; else it may be a platform of it, and is unproven.
+    /// A unit without a digest is unproven. A digest other than the image's own is a mismatch only if all platforms of
+    /// the image are known; otherwise it may be one of them, and is unproven.
     pub fn judge(&self, image: &ResolvedImage) -> Verdict {
         let mut verdict = if self.is_empty() { Verdict::Unproven } else { Verdict::Deployed };
         for observation in &self.observations {

@@ -1,4 +1,4 @@
-//! What a deployment would change, and whether what it needs exists: the answer of every target's preflight.
+//! Preflight reports: what a deployment would change, and whether its dependencies exist.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 use super::{Cause, Change, TargetId};
 use crate::exit::ExitCode;
 
-/// What a deployment would change, and whether what it needs is there. Nothing was changed to find out.
+/// What a deployment would change, and whether its dependencies exist. A preflight is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Preflight {
-    /// Where.
+    /// The target.
     pub target: TargetId,
-    /// What the new revision would change. Empty: nothing.
+    /// What the new revision would change. Empty if nothing.
     pub changes: Vec<Change>,
-    /// What was looked up.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// Every secret outside the platform that the new revision refers to, for somebody who can read them to check.
+    /// The secrets outside the platform that the new revision refers to, to be checked by a caller that can read them.
     pub secrets: Vec<SecretReference>,
 }
 
 impl Preflight {
-    /// What was found at `target`.
+    /// Creates a report for `target`.
     pub fn new(target: TargetId, findings: Vec<Finding>) -> Self {
         Preflight { target, changes: Vec::new(), findings, secrets: Vec::new() }
     }
@@ -34,13 +34,13 @@ impl Preflight {
         self
     }
 
-    /// The secrets that it refers to.
+    /// Sets the secrets that it refers to.
     pub fn secrets(mut self, secrets: Vec<SecretReference>) -> Self {
         self.secrets = secrets;
         self
     }
 
-    /// Whether nothing is known that the deployment would fail with. What could not be looked up is not known.
+    /// Whether there is no finding that the deployment would fail with. A failed lookup is not such a finding.
     pub fn is_ready(&self) -> bool {
         !self.findings.iter().any(|finding| finding.state.is_fatal())
     }
@@ -61,23 +61,23 @@ impl fmt::Display for Preflight {
     }
 }
 
-/// One thing that a deployment needs.
+/// One dependency of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `secret db`.
+    /// The object: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `secret db`.
     pub subject: String,
-    /// Whether it is as the deployment needs it.
+    /// Its state.
     pub state: FindingState,
-    /// What the deployment would fail with, where that is known.
+    /// The cause that the deployment would fail with, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// What is wrong with it and what to do, or what to know about it.
+    /// What is wrong and what to do, or additional information.
     pub message: String,
 }
 
 impl Finding {
-    /// What was found of `subject`.
+    /// Creates a finding about `subject`.
     pub fn new(subject: impl Into<String>, state: FindingState, message: impl Into<String>) -> Self {
         Finding { subject: subject.into(), state, cause: None, message: message.into() }
     }
@@ -104,22 +104,22 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Whether something is as a deployment needs it.
+/// The state of a dependency of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FindingState {
-    /// It exists and fits.
+    /// It exists and is valid.
     Present,
-    /// The deployment is not known to fail by it, but may, or is harder to follow.
+    /// The deployment may fail because of it, or is harder to follow.
     Warning,
     /// It does not exist: the deployment would fail.
     Missing,
-    /// It exists and does not fit: the deployment would fail.
+    /// It exists and is invalid: the deployment would fail.
     Invalid,
-    /// A permission is missing, or the change would be refused: the deployment would fail.
+    /// A permission is missing, or the change would be rejected: the deployment would fail.
     Denied,
-    /// It could not be looked up: no client was given for it, or it is not allowed.
+    /// It could not be looked up: there is no client for it, or no permission.
     Unknown,
 }
 
@@ -147,7 +147,7 @@ pub struct SecretReference {
 }
 
 impl SecretReference {
-    /// That `container` reads the secret `value_from` as `name`.
+    /// A reference of `container` to the secret `value_from`, read as `name`.
     pub fn new(container: &str, name: &str, value_from: &str) -> Self {
         let (container, name, value_from) = (container.into(), name.into(), value_from.into());
         SecretReference { container, name, value_from }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_known_to_fail_makes_a_deployment_not_ready() {
+    fn only_fatal_findings_make_a_deployment_not_ready() {
         for (state, code) in [
             (FindingState::Present, ExitCode::Done),
             (FindingState::Warning, ExitCode::Done),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn is_shown_with_changes_before_findings() {
+    fn displays_changes_before_findings() {
         let finding =
             Finding::new("secret db", FindingState::Missing, "create it").cause(Cause::SecretMissing);
         let change = Change::new("image", None, Some("b".into()));

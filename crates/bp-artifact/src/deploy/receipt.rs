@@ -1,4 +1,4 @@
-//! The receipt: what a deployment to several targets found, did and left behind.
+//! Receipts: the record of a deployment to several targets, from which it is resumed or rolled back.
 
 use std::path::Path;
 
@@ -15,35 +15,35 @@ use crate::{
 const KIND: &str = "bp.receipt";
 const MAJOR: u32 = 1;
 
-/// What a deployment to several targets found, did and left behind: the content of the receipt file.
+/// The record of a deployment to several targets: the content of the receipt file.
 ///
-/// It is written before the first change, with the revision that each target can go back to, and again at every step,
-/// always whole. A killed run is finished from it, and a joint rollback needs nothing else.
+/// It is written before the first change, with the rollback revision of each target, and again at every step, always
+/// atomically. A killed run is resumed from it, and a joint rollback needs nothing else.
 ///
-/// A receipt of a later minor version is read: what this version does not know in it, members as well as values, is
-/// kept when the receipt is written again, unless it was replaced meanwhile.
+/// A receipt of a later minor version is accepted: its unknown fields and values are preserved when the receipt is
+/// rewritten, unless they were replaced in the meantime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-// `Self`: the derived code is that of the known members; the impls below add what is not known.
+// `remote = "Self"`: the derived code handles the known fields; the impls below add the unknown ones.
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Receipt {
     schema: Schema,
-    /// The image that is deployed; of several, the first.
+    /// The deployed image; if there are several, the first.
     pub image: ResolvedImage,
-    /// How far it is.
+    /// The state.
     pub state: ReceiptState,
-    /// How all targets together ended. `None` while it goes on, and when it ended before anything was changed.
+    /// The joint verdict of all targets. `None` while in progress, and when it ended before anything was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
     /// When it started.
     pub started_at: Timestamp,
-    /// When this receipt was written last.
+    /// When this receipt was last written.
     pub updated_at: Timestamp,
-    /// Each target.
+    /// The targets.
     pub targets: Vec<TargetReceipt>,
     /// The gates that were reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateReceipt>,
-    /// What a later version wrote.
+    /// Unknown fields and values, from a later version.
     #[serde(skip)]
     origin: Origin,
 }
@@ -61,21 +61,21 @@ impl Serialize for Receipt {
 impl<'de> Deserialize<'de> for Receipt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read = Value::deserialize(deserializer)?;
-        Ok(Self::deserialize(&read).map_err(D::Error::custom)?.read_as(read))
+        Ok(Self::deserialize(&read).map_err(D::Error::custom)?.with_document(read))
     }
 }
 
-/// How far the work of a [`Receipt`] is.
+/// The state of the deployment in a [`Receipt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReceiptState {
-    /// Every target's previous revision is noted; targets may be changing.
+    /// The previous revision of every target is recorded; targets may be changing.
     Started,
-    /// The targets are being put back.
+    /// The targets are being rolled back.
     RollingBack,
-    /// It ended.
+    /// The deployment ended.
     Finished,
-    /// A state of a later version. It is not known to have ended, so it is taken for unfinished.
+    /// A state from a later version, treated as unfinished.
     #[serde(other)]
     Other,
 }
@@ -86,7 +86,7 @@ impl std::fmt::Display for ReceiptState {
             ReceiptState::Started => "started",
             ReceiptState::RollingBack => "rolling back",
             ReceiptState::Finished => "finished",
-            ReceiptState::Other => "in a state that this version does not know",
+            ReceiptState::Other => "in a state that is unknown to this version",
         })
     }
 }
@@ -95,20 +95,20 @@ impl std::fmt::Display for ReceiptState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetReceipt {
-    /// Where.
+    /// The target.
     pub target: TargetId,
-    /// The image that is deployed here, when that is not the receipt's.
+    /// The image deployed to this target, if it differs from the receipt's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ResolvedImage>,
-    /// What ran before the first change: the way back.
+    /// The revision before the first change: the rollback revision.
     pub previous: Revision,
-    /// How the deployment ended.
+    /// The outcome of the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// How going back ended, when it was needed.
+    /// The outcome of the rollback, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Outcome>,
-    /// The error that kept the deployment or the rollback from an outcome of its own.
+    /// The error, if the deployment or the rollback has no outcome because of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -128,14 +128,14 @@ impl Receipt {
         }
     }
 
-    /// The same receipt, which was read from this document.
-    fn read_as(mut self, read: Value) -> Self {
-        let understood = Self::serialize(&self, serde_json::value::Serializer);
-        self.origin = understood.map(|understood| Origin::new(read, understood)).unwrap_or_default();
+    /// This receipt with the document that it was read from.
+    fn with_document(mut self, read: Value) -> Self {
+        let parsed = Self::serialize(&self, serde_json::value::Serializer);
+        self.origin = parsed.map(|parsed| Origin::new(read, parsed)).unwrap_or_default();
         self
     }
 
-    /// Continues the document of an earlier run: what this version does not know in it is kept, but for how that run
+    /// Continues the receipt of an earlier run: its unknown fields are preserved, except for those about how that run
     /// ended.
     pub(crate) fn continuing(mut self, earlier: &Receipt) -> Self {
         self.schema = earlier.schema.clone();
@@ -147,16 +147,16 @@ impl Receipt {
     /// Reads a receipt.
     ///
     /// # Errors
-    /// When the file cannot be read or is no receipt; the message names file, line and column.
+    /// When the file cannot be read or is not a receipt; the message states file, line and column.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DocumentError> {
         let path = path.as_ref();
         Self::parse(&document::read(path)?, &path.display().to_string())
     }
 
-    /// Reads a receipt from `text`; `file` is its name in messages.
+    /// Parses a receipt from `text`; `file` is the file name in messages.
     ///
     /// # Errors
-    /// When it is no receipt.
+    /// When the text is not a receipt.
     pub fn parse(text: &str, file: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         struct Head {
@@ -167,12 +167,12 @@ impl Receipt {
         struct Known(#[serde(with = "Receipt")] Receipt);
 
         document::from_json::<Head>(text, file)?.schema.check(file, KIND, MAJOR)?;
-        // From the text, not from its value: mistakes carry their place.
+        // From the text, not from a `Value`, so that errors state the location.
         let Known(receipt) = document::from_json(text, file)?;
-        Ok(receipt.read_as(document::from_json(text, file)?))
+        Ok(receipt.with_document(document::from_json(text, file)?))
     }
 
-    /// Writes the receipt, whole or not at all.
+    /// Writes the receipt atomically.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -185,22 +185,22 @@ impl Receipt {
         self.targets.iter().any(TargetReceipt::is_changed)
     }
 
-    /// The part about `target`.
+    /// The entry of `target`.
     pub fn target(&self, target: &TargetId) -> Option<&TargetReceipt> {
         self.targets.iter().find(|entry| entry.target == *target)
     }
 
-    /// The image that is deployed to `target`, if the receipt is of it.
+    /// The image that is deployed to `target`, if the receipt contains the target.
     pub fn image_of(&self, target: &TargetId) -> Option<&ResolvedImage> {
         Some(self.target(target)?.image.as_ref().unwrap_or(&self.image))
     }
 
-    /// The part about the gate of this name, if it was reached.
+    /// The entry of a gate, if it was reached.
     pub fn gate(&self, gate: &GateName) -> Option<&GateReceipt> {
         self.gates.iter().find(|entry| entry.gate == *gate)
     }
 
-    /// Notes how far a gate is.
+    /// Records the state of a gate.
     pub(crate) fn note_gate(&mut self, gate: GateReceipt) {
         match self.gates.iter_mut().find(|entry| entry.gate == gate.gate) {
             Some(entry) => *entry = gate,
@@ -208,10 +208,10 @@ impl Receipt {
         }
     }
 
-    /// How a rollback that was asked for ended: [`Verdict::Deployed`] when every target runs its previous revision.
+    /// The verdict of a requested rollback: [`Verdict::Deployed`] when every target runs its previous revision.
     ///
-    /// [`verdict`](Self::verdict) is then [`Verdict::RolledBack`], which for the image is a failure and for the
-    /// rollback success.
+    /// [`verdict`](Self::verdict) is then [`Verdict::RolledBack`], a failure of the image but a success of the
+    /// rollback.
     pub fn rollback_verdict(&self) -> Verdict {
         match self.verdict {
             Some(Verdict::RolledBack) => Verdict::Deployed,
@@ -226,23 +226,22 @@ impl TargetReceipt {
         TargetReceipt { target, image: None, previous, outcome: None, restored: None, error: None }
     }
 
-    /// The verdict of the deployment, if it came to one.
+    /// The verdict of the deployment, if it has an outcome.
     pub fn verdict(&self) -> Option<Verdict> {
         self.outcome.as_ref().map(|outcome| outcome.verdict)
     }
 
-    /// Whether the previous revision is known to run again. An older revision that names no digest cannot be proven
-    /// further than the platform's word.
+    /// Whether the previous revision runs again. For a revision without a digest, the platform's report is sufficient.
     pub fn is_restored(&self) -> bool {
         matches!(self.restored_verdict(), Some(Verdict::Deployed | Verdict::Unproven))
     }
 
-    /// The verdict of going back, if that was tried.
+    /// The verdict of the rollback, if there was one.
     pub(crate) fn restored_verdict(&self) -> Option<Verdict> {
         self.restored.as_ref().map(|outcome| outcome.verdict)
     }
 
-    /// Whether anything was changed here.
+    /// Whether anything was changed at this target.
     pub fn is_changed(&self) -> bool {
         [&self.outcome, &self.restored].into_iter().flatten().any(|outcome| outcome.changed)
     }

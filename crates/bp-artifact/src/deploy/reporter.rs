@@ -1,4 +1,4 @@
-//! Report what happens at one target.
+//! Emit the events of one target.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Reports what happens at `target` to `events`.
+    /// Creates a reporter that emits the events of `target` to `events`.
     pub fn new(events: &Emitter<DeployEvent>, target: TargetId) -> Self {
         Reporter { target, events: events.clone() }
     }
@@ -23,18 +23,18 @@ impl Reporter {
         &self.target
     }
 
-    /// How far it is.
+    /// Emits progress.
     pub fn progress(&self, progress: Progress) {
         self.emit(|target| DeployEvent::Progress { target, progress });
     }
 
-    /// Something that the platform said.
+    /// Emits a message of the platform.
     pub fn notice(&self, message: impl Into<String>) {
         let message = message.into();
         self.emit(|target| DeployEvent::Notice { target, message });
     }
 
-    /// A line of a container's log, with the number of lines left out before it.
+    /// Emits a log line of a container, with the number of lines omitted before it.
     pub fn log(
         &self,
         source: impl Into<String>,
@@ -46,12 +46,12 @@ impl Reporter {
         self.emit(|target| DeployEvent::Log { target, source, line, at, left_out });
     }
 
-    /// Whether the caller asked to stop.
+    /// Whether the caller cancelled the operation.
     pub fn is_cancelled(&self) -> bool {
         self.events.is_cancelled()
     }
 
-    /// Completes when the caller asks to stop.
+    /// Completes when the caller cancels the operation.
     ///
     /// # Cancel safety
     /// Cancel safe.

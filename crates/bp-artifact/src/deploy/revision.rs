@@ -1,4 +1,4 @@
-//! A state that a target can be put back to, and the image that it runs.
+//! Revisions: the states that a target can be rolled back to, and the images that they run.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{image::ResolvedImage, reference::DigestRef};
 
-/// A state that a target can be put back to.
+/// A state that a target can be rolled back to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Revision {
-    /// The platform's name for it: a task definition's ARN, a Deployment's revision number.
+    /// The platform's identifier: a task definition's ARN, a Deployment's revision number.
     pub id: String,
     /// The image that it runs in the deployed container.
     pub image: RunningImage,
@@ -29,8 +29,8 @@ impl fmt::Display for Revision {
     }
 }
 
-/// An image as a platform's object names it, kept as it is written there and parsed once. Older revisions may carry a
-/// tag instead of a digest, or both; what runs no image of ours yet has none.
+/// An image reference as written in a platform object, kept verbatim and parsed once. Older revisions may have a tag
+/// instead of a digest, or both; it is empty if the object has no image of this project yet.
 ///
 /// ```
 /// use bp_artifact::{Digest, deploy::RunningImage};
@@ -48,17 +48,18 @@ pub struct RunningImage {
 }
 
 impl RunningImage {
-    /// The image as it is written there.
+    /// The reference as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The reference by digest, if it names a digest.
+    /// The reference by digest, if it contains a digest.
     pub fn pinned(&self) -> Option<&DigestRef> {
         self.pinned.as_ref()
     }
 
-    /// The image to judge a proof against, if it names a digest: without platforms, which only a registry knows.
+    /// The image to verify a proof against, if the reference contains a digest: without platforms, which only a
+    /// registry can list.
     pub fn resolved(&self) -> Option<ResolvedImage> {
         self.pinned.clone().map(ResolvedImage::from)
     }
@@ -88,7 +89,7 @@ impl From<&DigestRef> for RunningImage {
     }
 }
 
-/// As written: the same digest under two spellings is two images, since restoring has to write the right one.
+/// Compares the text: two spellings of the same digest differ, because a rollback has to restore the original text.
 impl PartialEq for RunningImage {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text

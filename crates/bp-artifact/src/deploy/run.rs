@@ -1,4 +1,4 @@
-//! Record one deployment to one target while it runs: its events under one id, and the outcome under construction.
+//! Record a deployment to one target while it runs: emit its events and build its outcome.
 
 use std::{
     ops::Deref,
@@ -8,11 +8,11 @@ use std::{
 use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, Verdict};
 use crate::{image::ResolvedImage, operation::Operation};
 
-/// What a deployment is about to do, known once its target was read.
+/// The plan of a deployment, known once its target was read.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Intent {
-    /// The image asked for. `None` when a revision is restored whose image names no digest.
+    /// The requested image. `None` when a revision is restored whose image has no digest.
     pub image: Option<ResolvedImage>,
     /// The revision that is in place before the first change.
     pub current: Option<Revision>,
@@ -28,7 +28,7 @@ impl Intent {
         Intent { image: Some(image.clone()), current: None, previous: None, changes: true }
     }
 
-    /// A return to `revision`: its image is what the proof is judged against, when it names a digest.
+    /// A restore of `revision`: the proof is verified against its image, if that has a digest.
     pub fn restore(revision: &Revision) -> Self {
         Intent { image: revision.image.resolved(), current: None, previous: None, changes: true }
     }
@@ -52,11 +52,11 @@ impl Intent {
     }
 }
 
-/// Every end but [`Verdict::Deployed`], which comes from a [`Proof`] alone.
+/// Every verdict except [`Verdict::Deployed`], which requires a [`Proof`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// [`Verdict::Unproven`]: the platform reports success, and what runs could not be read.
+    /// [`Verdict::Unproven`]: the platform reports success, but the running digests could not be read.
     Unproven,
     /// [`Verdict::DigestMismatch`].
     DigestMismatch,
@@ -99,7 +99,7 @@ impl From<Ended> for Verdict {
 }
 
 impl Ended {
-    /// The end that a verdict is; `None` for [`Verdict::Deployed`].
+    /// Converts a verdict; `None` for [`Verdict::Deployed`].
     pub fn of(verdict: Verdict) -> Option<Self> {
         match verdict {
             Verdict::Deployed => None,
@@ -118,15 +118,15 @@ impl Ended {
     }
 }
 
-/// The caller asked the work to stop. What was applied stays applied.
+/// The caller cancelled the operation. Changes already applied remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cancelled;
 
 /// One deployment to one target, from its plan to its outcome.
 ///
-/// It emits [`DeployEvent::Planned`] when it is made and [`DeployEvent::Finished`] when it is consumed, so that each
-/// operation has one of both, and every event carries the operation's own target. The outcome starts as
-/// [`Verdict::Unproven`]; [`Verdict::Deployed`] comes from a [`Proof`] alone.
+/// It emits [`DeployEvent::Planned`] when it is created and [`DeployEvent::Finished`] when it is consumed, so that each
+/// operation has exactly one of both, and every event has the operation's target. The outcome starts as
+/// [`Verdict::Unproven`]; [`Verdict::Deployed`] requires a [`Proof`].
 ///
 /// ```
 /// use bp_artifact::{Digest, DigestRef, Operation, ResolvedImage, Verdict, deploy::{Observation, Proof, TargetId}};
@@ -149,11 +149,11 @@ pub struct Run {
     reporter: Reporter,
     image: Option<ResolvedImage>,
     outcome: Outcome,
-    /// Whether a failure was reported, by this operation or by one inside it.
+    /// Whether a failure was reported, by this operation or by a nested one.
     reported: AtomicBool,
 }
 
-/// What a run reports besides its own steps: progress, notices and log lines.
+/// Gives access to the reporter for progress, notices and log lines.
 impl Deref for Run {
     type Target = Reporter;
 
@@ -163,7 +163,7 @@ impl Deref for Run {
 }
 
 impl Run {
-    /// Begins: emits [`DeployEvent::Planned`].
+    /// Starts a run: emits [`DeployEvent::Planned`].
     pub fn planned(reporter: &Reporter, intent: Intent) -> Self {
         let Intent { image, current, previous, changes } = intent;
         let asked = image.as_ref().map(|image| image.reference.clone());
@@ -179,42 +179,43 @@ impl Run {
         Run { reporter: reporter.clone(), image, outcome, reported: AtomicBool::new(false) }
     }
 
-    /// The outcome as it stands: [`Verdict::Unproven`] until it ends.
+    /// The outcome so far: [`Verdict::Unproven`] until the run ends.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
 
-    /// The image whose digest has to be proven, when one is known.
+    /// The image whose digest has to be proven, if known.
     pub fn image(&self) -> Option<&ResolvedImage> {
         self.image.as_ref()
     }
 
-    /// To be asked before every change.
+    /// Checks for cancellation. Call it before every change.
     ///
     /// # Errors
-    /// When the caller asked the operation to stop.
+    /// When the caller cancelled the operation.
     pub fn checkpoint(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
-    /// The change was made, or a deployment in progress is followed.
+    /// Records that the change was applied, or that a deployment in progress is followed.
     pub fn applied(&mut self, revision: Revision, deployment: impl Into<String>, adopted: bool) {
         self.outcome.revision = Some(revision.clone());
         let deployment = deployment.into();
         self.reporter.emit(|target| DeployEvent::Applied { target, revision, deployment, adopted });
     }
 
-    /// The target differs from what was in place before: a change was sent, or an earlier run made it.
+    /// Records that the target was changed, by this run or by an earlier one.
     pub fn changed(&mut self) {
         self.outcome.changed = true;
     }
 
-    /// Nothing was changed so far, whatever was planned.
+    /// Records that nothing was changed so far, whatever was planned.
     pub fn unchanged(&mut self) {
         self.outcome.changed = false;
     }
 
-    /// It fails. Reported at once, before anything is undone, and once: a report of an operation inside this one counts.
+    /// Records a failure. It is emitted immediately, before any rollback, and only once: a failure that a nested
+    /// operation reported counts.
     pub fn failing(&mut self, report: FailureReport) {
         self.report(&report);
         self.outcome.failure = Some(report);
@@ -227,28 +228,28 @@ impl Run {
         }
     }
 
-    /// The failure that was reported is why the revision is restored, not how the restore ended.
+    /// Clears the failure: it is the reason for the restore, not its result.
     pub fn recovered(&mut self) {
         self.outcome.failure = None;
     }
 
-    /// The previous revision is being restored.
+    /// Records that the previous revision is being restored.
     pub fn rolling_back(&mut self, to: Option<Revision>) {
         self.reporter.emit(|target| DeployEvent::RollingBack { target, to });
     }
 
-    /// The revision that is in place now.
+    /// Sets the revision that is in place now.
     pub fn in_place(&mut self, revision: Option<Revision>) {
         self.outcome.revision = revision;
     }
 
-    /// The platform's own, finer word for the state.
+    /// Sets the platform's more specific state.
     pub fn detail(&mut self, detail: impl Into<String>) {
         self.outcome.detail = detail.into();
     }
 
-    /// Runs another operation as a part of this one: its events appear under this operation's target, without its
-    /// plan, its change and its end. When this operation is cancelled, so is the other.
+    /// Runs another operation as a part of this one: its events are emitted for this operation's target, without
+    /// `Planned`, `Applied` and `Finished`. Cancelling this operation cancels the nested one.
     pub async fn nested<R: Send + 'static>(&self, inner: Operation<DeployEvent, R>) -> R {
         let without_change = |event| match event {
             DeployEvent::Applied { .. } => None,
@@ -257,8 +258,8 @@ impl Run {
         self.nested_with(inner, without_change).await
     }
 
-    /// The same with events as `adapt` returns them, `None` for one that is left out. Where the change of this operation
-    /// is made by the other one, it keeps that one's [`DeployEvent::Applied`].
+    /// As [`nested`](Self::nested), with events mapped by `adapt`, where `None` drops an event. It can keep
+    /// [`DeployEvent::Applied`] if the nested operation makes this operation's change.
     pub async fn nested_with<R: Send + 'static>(
         &self,
         mut inner: Operation<DeployEvent, R>,
@@ -295,19 +296,19 @@ impl Run {
         }
     }
 
-    /// Ends with what was seen running: the only way to [`Verdict::Deployed`].
+    /// Ends the run with the observed digests: the only way to [`Verdict::Deployed`].
     pub fn proven(mut self, proof: Proof) -> Outcome {
         let verdict = self.image.as_ref().map_or(Verdict::Unproven, |image| proof.judge(image));
         self.outcome.proof = proof;
         self.finish(verdict)
     }
 
-    /// What was seen running, where it informs and does not decide: after a rollback.
+    /// Records the observed digests without judging them, as after a rollback.
     pub fn observed(&mut self, proof: Proof) {
         self.outcome.proof = proof;
     }
 
-    /// Ends without success.
+    /// Ends the run without success.
     pub fn ended(mut self, ended: Ended, detail: impl Into<String>) -> Outcome {
         self.detail(detail);
         self.finish(ended.into())
@@ -366,12 +367,12 @@ mod tests {
             run.notice("pulling");
             run.failing(FailureReport::new(Cause::ImageNotFound, "no such image"));
             run.rolling_back(None);
-            run.ended(Ended::FailedInPlace, "left as it is")
+            run.ended(Ended::FailedInPlace, "not rolled back")
         })
     }
 
     #[tokio::test]
-    async fn success_comes_from_a_proof_alone() {
+    async fn success_requires_a_proof() {
         for (seen, verdict) in [
             (vec![], Verdict::Unproven),
             (vec![Observation::new("task/1", "web", None)], Verdict::Unproven),
@@ -387,12 +388,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_nested_operation_appears_under_the_id_of_the_outer_one() {
+    async fn emits_events_of_a_nested_operation_for_the_outer_target() {
         let work = Operation::spawn(|events| async move {
             let mut run = planned(&events, "outer", Intent::deploy(&image()));
             let staged = run.nested(inner()).await;
             run.failing(staged.failure.unwrap());
-            run.ended(Ended::FailedInPlace, "the new slot does not come up")
+            run.ended(Ended::FailedInPlace, "the new slot does not start")
         });
         let (events, outcome) = collect(work).await;
         assert_eq!(kinds(&events), ["planned", "notice", "failing", "rolling-back", "finished"]);
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cancelling_reaches_what_is_nested_and_stops_before_a_change() {
+    async fn cancels_nested_operations_and_stops_before_a_change() {
         let waiting: Operation<DeployEvent, ()> =
             Operation::spawn(|events| async move { events.cancelled().await });
         let work = Operation::spawn(|events| async move {
@@ -414,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restored_revision_is_judged_by_its_own_image() {
+    async fn verifies_a_restored_revision_against_its_own_image() {
         let tagged = Revision::new("1", "registry.example.com/web:1");
         for (to, verdict) in [(revision("1"), Verdict::Deployed), (tagged, Verdict::Unproven)] {
             let work = Operation::spawn(move |events| async move {

@@ -1,4 +1,4 @@
-//! Where an image is deployed to: what ECS services and Kubernetes workloads have in common.
+//! The [`Target`] trait: the common interface of ECS services and Kubernetes workloads.
 
 use std::{error::Error as StdError, fmt};
 
@@ -12,75 +12,76 @@ use crate::{
     operation::Operation,
 };
 
-/// What a target runs, read before the first change.
+/// The revisions of a target, read before the first change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Current {
-    /// The revision to go back to: the last one that finished deploying, which during a failed or running deployment
-    /// is not the one asked for last.
+    /// The rollback revision: the last one that completed its deployment. During a deployment, or after a failed one,
+    /// it is not the most recent revision.
     pub stable: Revision,
-    /// The revision that a deployment under way is rolling out, if there is one.
+    /// The revision that a deployment in progress is rolling out, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_out: Option<Revision>,
 }
 
 impl Current {
-    /// A target that runs `stable`, while `rolling_out` may be on its way.
+    /// A target that runs `stable`, while `rolling_out` may be in progress.
     pub fn new(stable: Revision, rolling_out: Option<Revision>) -> Self {
         Current { stable, rolling_out }
     }
 }
 
-/// What to do when a deployment fails and the platform does not go back by itself.
+/// What to do when a deployment fails and the platform does not roll back by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// Go back to the revision that was stable before.
+    /// Roll back to the previous stable revision.
     #[default]
     RollBack,
-    /// Leave it as it is: [`FailedInPlace`](super::Verdict::FailedInPlace).
+    /// Leave the failed revision in place: [`FailedInPlace`](super::Verdict::FailedInPlace).
     Leave,
 }
 
-/// One place that an image is deployed to. Implemented by `bp-ecs` and `bp-eks`, composed by the saga.
+/// A target that an image is deployed to. Implemented by `bp-ecs` and `bp-eks`, composed by the
+/// [saga](crate::saga).
 pub trait Target: Send + Sync {
-    /// The name of this target.
+    /// The ID of this target.
     fn id(&self) -> TargetId;
 
-    /// What runs now. Reads only.
+    /// The current revisions. Read-only.
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>>;
 
-    /// Deploys `image` and watches it to its end.
+    /// Deploys `image` and follows the deployment to its end.
     ///
-    /// Running it again adopts a deployment under way, or finds that nothing has to change. Cancelling it stops
-    /// watching and leaves the platform at work.
+    /// Running it again adopts a deployment in progress, or finds that no change is required. Cancelling it stops
+    /// following; the deployment continues on the platform.
     ///
-    /// An error says that nothing was changed. Once a change was applied, or may have been, what can no longer be
-    /// observed is an outcome: [`Verdict::Unobserved`](super::Verdict::Unobserved), with a detail that says which
-    /// deployment was started, that it continues, and why it could not be observed. With a failure in the outcome it
-    /// was seen to fail. A saga takes an error of class [`ErrorClass::Unavailable`] for unobserved all the same.
+    /// An error means that nothing was changed. Once a change was applied, or may have been, a result that cannot be
+    /// observed is an outcome: [`Verdict::Unobserved`](super::Verdict::Unobserved), with a detail that states which
+    /// deployment was started, that it continues, and why it could not be observed. If the outcome has a failure, the
+    /// deployment is known to have failed. A saga treats an error of class [`ErrorClass::Unavailable`] as unobserved
+    /// too.
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>>;
 
-    /// Puts `revision` back and watches it to its end.
+    /// Restores `revision` and follows that to its end.
     ///
-    /// The outcome's verdict is of the restored revision itself: [`Verdict::Deployed`](super::Verdict::Deployed), or
-    /// `Unproven` when that revision's image names no digest, is success here. Errors are as those of
-    /// [`deploy`](Self::deploy).
+    /// The verdict is about the restored revision: [`Verdict::Deployed`](super::Verdict::Deployed), or `Unproven` when
+    /// that revision's image has no digest, is success. Errors are as for [`deploy`](Self::deploy).
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>>;
 
-    /// What is running now, to be judged against an image. Reads only.
+    /// The digests that are running now, to be verified against an image. Read-only.
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>>;
 
-    /// How the target differs from one that `image` was deployed to and that is at rest. Reads only.
+    /// How the target differs from a stable deployment of `image`. Read-only.
     ///
-    /// By default the running digests alone are compared; targets that know their definition compare it too.
+    /// By default only the running digests are compared; targets with a definition compare that too.
     fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
         Box::pin(async { Ok(Drift::of_proof(self.id(), image, self.prove().await?)) })
     }
 }
 
-/// An error of a target, with the class that the saga and the exit code need. The whole chain is kept as its source.
+/// An error of a target, with the class that the saga and the exit code need. The error chain is preserved.
 #[derive(Debug)]
 pub struct TargetError {
     class: ErrorClass,
@@ -94,7 +95,7 @@ impl TargetError {
     }
 }
 
-/// Shows the wrapped error; this type adds nothing of its own.
+/// Displays the wrapped error unchanged.
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)

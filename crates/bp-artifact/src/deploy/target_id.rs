@@ -1,22 +1,22 @@
-//! What a target is called in events, receipts and reports.
+//! Target IDs, as used in events, receipts and reports.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a target, unique within a project and stable between runs: `ecs/<cluster>/<service>`,
+/// The ID of a target, unique within a project and stable between runs: `ecs/<cluster>/<service>`,
 /// `eks/<cluster>/<namespace>/deployment/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TargetId(String);
 
 impl TargetId {
-    /// A name from its parts.
+    /// Creates a target ID.
     pub fn new(id: impl Into<String>) -> Self {
         TargetId(id.into())
     }
 
-    /// The name as text.
+    /// The ID as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

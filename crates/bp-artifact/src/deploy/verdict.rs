@@ -1,4 +1,4 @@
-//! How a deployment ended.
+//! Verdicts: how a deployment ended.
 
 use std::fmt;
 
@@ -15,37 +15,37 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The image runs everywhere it was asked for, and its digest was seen running.
+    /// The image runs in every task or pod, and its digest was observed there.
     Deployed,
-    /// The platform reports success, but the digest could not be observed: nothing runs (desired count 0), or what
-    /// runs does not tell its digest.
+    /// The platform reports success, but the digest could not be observed: nothing runs (desired count 0), or a running
+    /// task or pod does not report its digest.
     Unproven,
-    /// Something else than the image asked for was seen running.
+    /// A digest other than that of the requested image was observed.
     DigestMismatch,
     /// The deployment failed and the previous revision runs again.
     RolledBack,
-    /// The deployment failed and so did going back.
+    /// The deployment failed, and so did the rollback.
     RollbackFailed,
-    /// The deployment failed and nothing went back: the failed revision is still in place.
+    /// The deployment failed and was not rolled back: the failed revision is still in place.
     FailedInPlace,
-    /// Somebody stopped the deployment.
+    /// Another party stopped the deployment.
     Stopped,
-    /// Another deployment took our place before ours was done.
+    /// Another deployment replaced this one before it completed.
     Superseded,
-    /// The service or workload was deleted while we were at it.
+    /// The service or workload was deleted during the deployment.
     Gone,
     /// The deployment waits for an approval.
     AwaitingApproval,
-    /// The deadline passed while the deployment was still going on. It goes on without us.
+    /// The deadline passed while the deployment was in progress. It continues on the platform.
     DeadlineExceeded,
-    /// A change was applied, or may have been, and how it ended could not be observed: credentials expired, a read was
-    /// denied, the API throttled past the deadline or could not be reached. Neither success nor failure: the platform
-    /// continues without us, and the same command resumes.
+    /// A change was applied, or may have been, and its outcome could not be observed: credentials expired, a read was
+    /// denied, or the API was throttled or unreachable until the deadline. Neither success nor failure: the deployment
+    /// continues on the platform, and the same command resumes.
     ///
-    /// With a [`failure`](super::Outcome::failure) the deployment was seen to fail, and how its rollback ended could not
-    /// be observed.
+    /// With a [`failure`](super::Outcome::failure), the deployment is known to have failed, and the outcome of its
+    /// rollback could not be observed.
     ///
-    /// A verdict of a later version in a document is read as this one: what it says is not known here.
+    /// An unknown verdict, in a document of a later version, is parsed as this one.
     #[serde(other)]
     Unobserved,
 }
@@ -67,7 +67,7 @@ impl Verdict {
         Verdict::Unobserved,
     ];
 
-    /// Whether the image runs, proven.
+    /// Whether the image runs and its digest is proven.
     pub fn is_success(self) -> bool {
         self == Verdict::Deployed
     }
@@ -82,11 +82,11 @@ impl fmt::Display for Verdict {
             Verdict::RolledBack => "failed and rolled back",
             Verdict::RollbackFailed => "failed, and the rollback failed too",
             Verdict::FailedInPlace => "failed; the failed revision is still in place",
-            Verdict::Stopped => "stopped by somebody",
+            Verdict::Stopped => "stopped by another party",
             Verdict::Superseded => "superseded by another deployment",
-            Verdict::Gone => "the target is gone",
+            Verdict::Gone => "the target was deleted",
             Verdict::AwaitingApproval => "awaiting approval",
-            Verdict::DeadlineExceeded => "not done by the deadline",
+            Verdict::DeadlineExceeded => "not completed by the deadline",
             Verdict::Unobserved => "the outcome could not be observed",
         })
     }

@@ -1,12 +1,11 @@
-//! Record what a real service responds, without what identifies or authenticates anyone, so that an incident becomes a
-//! test.
+//! Record the API responses about a real service, redacted, so that an incident can be reproduced in a test.
 //!
-//! A [`Recording`] is one JSON file: the responses of the API, redacted by a [`Redactor`], with the parts that could not be
-//! read. The same value always becomes the same placeholder, so relations survive. `bp-ecs` and `bp-eks` make one of a
-//! service or a workload. How to record an incident is in `docs/recordings.md`.
+//! A [`Recording`] is one JSON file: the responses of the API, redacted by a [`Redactor`], and the parts that could not
+//! be read. The same value is always replaced by the same placeholder, so relations are preserved. `bp-ecs` and
+//! `bp-eks` record a service or a workload. `docs/recordings.md` explains how to record an incident.
 
+mod patterns;
 mod redact;
-mod words;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,7 +19,7 @@ use crate::document::{self, DocumentError, Schema};
 const KIND: &str = "bp.recording";
 const MAJOR: u32 = 1;
 
-/// What a service responded, redacted.
+/// Redacted API responses.
 ///
 /// ```
 /// use bp_artifact::recording::{Recorder, Recording};
@@ -37,7 +36,7 @@ const MAJOR: u32 = 1;
 #[non_exhaustive]
 pub struct Recording {
     schema: Schema,
-    /// Where it is from, for whoever reads the test: an incident, a ticket. Empty until an engineer writes it.
+    /// The source, for readers of the test: an incident, a ticket. Empty until an engineer fills it in.
     #[serde(default)]
     pub source: String,
     /// When it was recorded.
@@ -45,19 +44,19 @@ pub struct Recording {
     pub recorded_at: Timestamp,
     /// What was recorded: `ecs-service`, `eks-workload`.
     pub kind: String,
-    /// The cause that an engineer concludes from it, for ECS. Empty until an engineer writes it.
+    /// The expected cause, for ECS. Empty until an engineer fills it in.
     #[serde(default)]
     pub want: Value,
-    /// What is expected of it, for Kubernetes. Empty until an engineer writes it.
+    /// The expectations, for Kubernetes. Empty until an engineer fills them in.
     #[serde(default)]
     pub expect: Map<String, Value>,
-    /// How many different values of each kind were replaced.
+    /// The number of different values of each kind that were replaced.
     #[serde(default)]
     pub replaced: BTreeMap<String, usize>,
     /// The parts that could not be read.
     #[serde(default)]
     pub missing: Vec<MissingPart>,
-    /// The responses, each under the name of its part.
+    /// The responses, by the name of the part.
     #[serde(flatten)]
     pub data: Map<String, Value>,
 }
@@ -68,7 +67,7 @@ pub struct Recording {
 pub struct MissingPart {
     /// Its name.
     pub part: String,
-    /// Why: the permission that is missing.
+    /// The reason, such as a missing permission.
     pub reason: String,
 }
 
@@ -76,16 +75,16 @@ impl Recording {
     /// Reads a recording.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a recording; the message names file, line and column.
+    /// When the file cannot be read or is not a recording; the message states file, line and column.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DocumentError> {
         let path = path.as_ref();
         Recording::parse(&document::read(path)?, &path.display().to_string())
     }
 
-    /// Reads a recording from `text`; `file` is its name in messages.
+    /// Parses a recording from `text`; `file` is the file name in messages.
     ///
     /// # Errors
-    /// When it is not a recording.
+    /// When the text is not a recording.
     pub fn parse(text: &str, file: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
         struct Head {
@@ -95,7 +94,7 @@ impl Recording {
         document::from_json(text, file)
     }
 
-    /// Writes the recording, whole or not at all.
+    /// Writes the recording atomically.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -104,8 +103,8 @@ impl Recording {
     }
 }
 
-/// Collects the parts of a recording. They are redacted together at the end, so that what one of them shows to be a
-/// secret is replaced in all.
+/// Collects the parts of a recording. They are redacted together at the end, so that a secret that is found in one part
+/// is replaced in all.
 #[derive(Debug, Default)]
 pub struct Recorder {
     parts: Map<String, Value>,
@@ -113,12 +112,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Notes a response.
+    /// Adds a response.
     pub fn note(&mut self, part: &str, response: Value) {
         self.parts.insert(part.to_owned(), response);
     }
 
-    /// Notes that a part could not be read, and why.
+    /// Adds a part that could not be read, and the reason.
     pub fn missing(&mut self, part: &str, reason: impl Into<String>) {
         self.missing.push((part.to_owned(), reason.into()));
     }
@@ -128,7 +127,7 @@ impl Recorder {
         self.parts.is_empty()
     }
 
-    /// The recording of a service of this `kind`.
+    /// Redacts the parts and returns the recording, of the given `kind`.
     pub fn finish(self, kind: impl Into<String>, recorded_at: Timestamp) -> Recording {
         let mut redactor = Redactor::default();
         let parts = Value::Object(self.parts);

@@ -1,41 +1,41 @@
-//! Replacing what identifies or authenticates anyone, each value by the same placeholder everywhere.
+//! Redact identifying values and secrets, each by the same placeholder everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::words;
+use super::patterns;
 
-/// Replaces accounts, regions, secrets, values of variables, tokens, digests, numbers of objects, addresses and host
-/// names. The same value becomes the same placeholder, of the same form where readers parse it.
+/// Replaces accounts, regions, secrets, values of variables, tokens, digests, IDs, addresses and host names. The same
+/// value is always replaced by the same placeholder, in a format that parsers accept.
 ///
-/// | kind | what | placeholder |
+/// | kind | replaced values | placeholder |
 /// |---|---|---|
-/// | `account` | account ids | `000000000001` |
-/// | `region` | regions, also of zones | `aa-region-1` |
+/// | `account` | account IDs | `000000000001` |
+/// | `region` | regions, also in zones | `aa-region-1` |
 /// | `arn` | names of roles, secrets, parameters, keys and buckets in ARNs | `name-1` |
-/// | `digest`, `id` | digests; hexadecimal ids, long numbers, ids as `subnet-...` | of the same length |
+/// | `digest`, `id` | digests; hexadecimal IDs, long numbers, IDs such as `subnet-...` | of the same length |
 /// | `address`, `host` | IP addresses; host names | `192.0.2.1`, `host-1.example.com` |
 /// | `variable`, `argument` | values of variables; commands and arguments | `<variable 1>` |
 /// | `secret` | references to secrets; values after `password=` and the like | `<secret 1>` |
 /// | `token` | access keys, bearer tokens, JSON Web Tokens, queries and users of URLs | `<token 1>` |
-/// | `annotation`, `tag`, `option`, `output` | their values; what a program left as its last message | `<tag 1>` |
+/// | `annotation`, `tag`, `option`, `output` | their values; the last message of a program | `<tag 1>` |
 ///
-/// Names of clusters, services, containers, namespaces, workloads and images stay: messages quote them.
+/// Names of clusters, services, containers, namespaces, workloads and images are kept, because messages quote them.
 #[derive(Debug, Default)]
 pub struct Redactor {
     /// The number of each value, by kind.
     seen: BTreeMap<&'static str, BTreeMap<String, usize>>,
-    /// Values that were found where only such values are, and are replaced wherever they are found: the kind of each.
+    /// Values that were found in dedicated fields and are replaced everywhere, with their kind.
     learned: BTreeMap<String, &'static str>,
-    /// Names of objects, which messages quote: a variable that holds one is not searched for.
+    /// Names of objects, which messages quote: a variable with such a value is not replaced elsewhere.
     names: BTreeSet<String>,
 }
 
-/// Values shorter than this are not searched for elsewhere: `1` and `true` are everywhere.
+/// Shorter values are not replaced elsewhere, because values such as `1` and `true` are common.
 const SEARCHED: usize = 6;
 
-/// What the value of a key is, wherever it is.
+/// The kind of the value of a key, in any object.
 fn kind_of(key: &str) -> Option<&'static str> {
     Some(match key {
         "command" | "entryPoint" | "args" => "argument",
@@ -48,8 +48,8 @@ fn kind_of(key: &str) -> Option<&'static str> {
 }
 
 impl Redactor {
-    /// Finds the values that are replaced wherever they occur: those of variables, secrets, arguments and last messages,
-    /// account ids and regions.
+    /// Collects the values that are replaced everywhere: those of variables, secrets, arguments and last messages,
+    /// account IDs and regions.
     pub fn learn(&mut self, value: &Value) {
         match value {
             Value::Object(fields) => {
@@ -72,7 +72,7 @@ impl Redactor {
             Value::Array(values) => values.iter().for_each(|value| self.learn(value)),
             Value::String(text) => {
                 let mut accounts = BTreeSet::new();
-                words::runs(
+                patterns::runs(
                     text,
                     |c| c.is_ascii_alphanumeric(),
                     |word, _| {
@@ -84,11 +84,11 @@ impl Redactor {
                 );
                 accounts.iter().for_each(|account| self.learn_value("account", account));
                 let mut regions = BTreeSet::new();
-                words::runs(
+                patterns::runs(
                     text,
                     |c| c.is_ascii_alphanumeric() || c == '-',
                     |word, _| {
-                        regions.extend(words::region(word).map(|(region, _)| region.to_owned()));
+                        regions.extend(patterns::region(word).map(|(region, _)| region.to_owned()));
                         None
                     },
                 );
@@ -104,7 +104,7 @@ impl Redactor {
         }
     }
 
-    /// Every text in a value.
+    /// Collects every text in a value.
     fn learn_all(&mut self, kind: &'static str, value: &Value) {
         match value {
             Value::Object(fields) => fields.values().for_each(|value| self.learn_all(kind, value)),
@@ -122,14 +122,14 @@ impl Redactor {
         }
     }
 
-    /// The value without what is to be replaced.
+    /// Redacts a value.
     pub fn redact(&mut self, value: Value) -> Value {
         match value {
             Value::Object(fields) => {
                 let output = output(&fields).map(str::to_owned);
                 let mut redacted = Map::new();
                 for (key, value) in fields {
-                    // Whole objects as they were applied, and who set which field.
+                    // Complete copies of the applied object, and field managers.
                     if matches!(
                         key.as_str(),
                         "managedFields" | "kubectl.kubernetes.io/last-applied-configuration"
@@ -152,12 +152,12 @@ impl Redactor {
         }
     }
 
-    /// Replaces every text in a value; of pairs of key and value, the value.
+    /// Replaces every text in a value; in pairs of key and value, only the value.
     fn all(&mut self, kind: &'static str, value: Value) -> Value {
         match value {
             Value::Object(fields) => {
                 let is_pair = fields.contains_key("key") && fields.contains_key("value");
-                // Where a variable is from in Kubernetes: the names of objects, which messages quote.
+                // The source of a variable in Kubernetes: names of objects, which messages quote.
                 let names = kind == "secret";
                 let mut replaced = Map::new();
                 for (key, value) in fields {
@@ -195,10 +195,10 @@ impl Redactor {
         variables.into_iter().map(variable).collect()
     }
 
-    /// Free text without what is to be replaced.
+    /// Redacts free text.
     pub fn text(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
-        // The longest first: one may contain another.
+        // Longest first: one value may contain another.
         let mut learned: Vec<(String, &'static str)> = self
             .learned
             .iter()
@@ -211,45 +211,45 @@ impl Redactor {
         }
         let text = self.tokens(&text);
         let text = self.names_in_arns(&text);
-        let text = words::runs(&text, |c| c.is_ascii_alphanumeric(), |word, _| self.number(word));
-        let text = words::runs(
+        let text = patterns::runs(&text, |c| c.is_ascii_alphanumeric(), |word, _| self.number(word));
+        let text = patterns::runs(
             &text,
             |c| c.is_ascii_alphanumeric() || c == '-',
             |word, _| {
-                if let Some(address) = words::node(word) {
+                if let Some(address) = patterns::node(word) {
                     let address = self.placeholder("address", &address.to_string());
                     return Some(format!("ip-{}", address.replace('.', "-")));
                 }
-                if let Some((region, zone)) = words::region(word) {
+                if let Some((region, zone)) = patterns::region(word) {
                     return Some(self.placeholder("region", region) + zone);
                 }
-                let (kind, number) = words::resource(word)?;
+                let (kind, number) = patterns::resource(word)?;
                 let placeholder = self.numbered("id", word);
                 Some(format!("{kind}-{placeholder:0width$}", width = number.len()))
             },
         );
-        let text = words::runs(
+        let text = patterns::runs(
             &text,
             |c| c.is_ascii_hexdigit() || c == ':',
             |word, _| {
-                let address = words::ipv6(word)?;
+                let address = patterns::ipv6(word)?;
                 Some(format!("2001:db8::{:x}", self.numbered("address", &address.to_string())))
             },
         );
-        let text = words::runs(
+        let text = patterns::runs(
             &text,
             |c| c.is_ascii_digit() || c == '.',
             |word, _| {
-                let address = words::ipv4(word)?;
+                let address = patterns::ipv4(word)?;
                 let dots = &word[word.trim_end_matches('.').len()..];
                 Some(self.placeholder("address", &address.to_string()) + dots)
             },
         );
-        words::runs(
+        patterns::runs(
             &text,
             |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'),
             |word, before| {
-                if !words::is_host(word, before) || word.ends_with(".example.com") {
+                if !patterns::is_host(word, before) || word.ends_with(".example.com") {
                     return None;
                 }
                 let name = word.trim_matches('.');
@@ -258,7 +258,7 @@ impl Redactor {
         )
     }
 
-    /// Ids that are words of letters and digits: accounts, digests, ids of tasks.
+    /// Replaces IDs that consist of letters and digits: accounts, digests, task IDs.
     fn number(&mut self, word: &str) -> Option<String> {
         if is_account(word) {
             return (!word.starts_with("00000000")).then(|| self.placeholder("account", word));
@@ -266,7 +266,7 @@ impl Redactor {
         let is_hex = word.bytes().all(|b| b.is_ascii_hexdigit());
         let kind = match word.len() {
             64 if is_hex => "digest",
-            // Of tasks, of requests; of deployments and revisions.
+            // IDs of tasks, requests, deployments and revisions.
             17.. if is_hex => "id",
             _ => return None,
         };
@@ -274,11 +274,11 @@ impl Redactor {
         Some(format!("{number:0width$}", width = word.len()))
     }
 
-    /// Names in ARNs that say more than messages need.
+    /// Replaces names in ARNs of services whose names can identify the owner.
     fn names_in_arns(&mut self, text: &str) -> String {
         const NAMED: &[&str] = &["iam", "kms", "s3", "secretsmanager", "ssm", "sts"];
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-:/_.+=,@*".contains(c);
-        words::runs(text, is_part, |word, _| {
+        patterns::runs(text, is_part, |word, _| {
             let at = word.find("arn:aws")?;
             let (before, arn) = word.split_at(at);
             let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -286,7 +286,7 @@ impl Redactor {
             if !NAMED.contains(&service) {
                 return None;
             }
-            // `secret:name`, `role/name`, or a bucket's name alone.
+            // `secret:name`, `role/name`, or only a bucket name.
             let end = resource.trim_end_matches([':', '.', ',']).len();
             let (resource, behind) = resource.split_at(end);
             let kind = resource.find([':', '/']).map_or("", |at| &resource[..=at]);
@@ -297,7 +297,7 @@ impl Redactor {
     }
 
     fn tokens(&mut self, text: &str) -> String {
-        let text = words::runs(
+        let text = patterns::runs(
             text,
             |c| !c.is_whitespace() && !"\"'<>()".contains(c),
             |word, before| {
@@ -324,7 +324,7 @@ impl Redactor {
             },
         );
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        words::runs(&text, is_part, |word, _| {
+        patterns::runs(&text, is_part, |word, _| {
             let token = word.trim_matches(['-', '_', '.']);
             let is_jwt = token.starts_with("eyJ") && token.len() > 20;
             let is_key = token.len() >= 16
@@ -334,7 +334,7 @@ impl Redactor {
         })
     }
 
-    /// The number of a value among those of its kind.
+    /// The number of a value within its kind.
     fn numbered(&mut self, kind: &'static str, value: &str) -> usize {
         let seen = self.seen.entry(kind).or_default();
         let next = seen.len() + 1;
@@ -352,7 +352,7 @@ impl Redactor {
         }
     }
 
-    /// How many different values of each kind were replaced.
+    /// The number of different values of each kind that were replaced.
     pub fn replaced(&self) -> BTreeMap<String, usize> {
         self.seen.iter().map(|(kind, values)| ((*kind).to_owned(), values.len())).collect()
     }
@@ -366,7 +366,7 @@ fn is_environment(key: &str) -> bool {
     matches!(key, "environment" | "env")
 }
 
-/// What a container's program left as its last message, which the runtime did not write.
+/// The last message of a container's program, which the container runtime did not write.
 fn output(fields: &Map<String, Value>) -> Option<&str> {
     fields.get("exitCode")?;
     let reason = fields.get("reason")?.as_str()?;

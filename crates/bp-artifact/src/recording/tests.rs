@@ -1,4 +1,4 @@
-//! What survives in a recording, and what does not.
+//! What a recording keeps, and what it replaces.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -16,7 +16,7 @@ fn text(text: &str) -> String {
 }
 
 #[test]
-fn each_kind_has_its_placeholder_and_messages_stay_readable() {
+fn replaces_each_kind_and_keeps_messages_readable() {
     let digest = "sha256:88e87b4d1cc2ffaf5cf4b6688cccc0d888e87b4d1cc2ffaf5cf4b6688cccc0d8";
     for (given, expected) in [
         (
@@ -48,7 +48,7 @@ fn each_kind_has_its_placeholder_and_messages_stay_readable() {
         ("Authorization: Bearer abc.def", "Authorization: Bearer <token 1>".to_owned()),
         ("DB_PASSWORD=hunter2 ignored", "DB_PASSWORD=<secret 1> ignored".to_owned()),
         ("key AKIAIOSFODNN7EXAMPLE", "key <token 1>".to_owned()),
-        // What says what happened stays.
+        // Text that describes what happened is kept.
         (
             "Back-off pulling image from quay.io: see https://kubernetes.io/docs; main.go:380, 3/3 nodes at 12:30:45",
             "Back-off pulling image from quay.io: see https://kubernetes.io/docs; main.go:380, 3/3 nodes at 12:30:45"
@@ -60,7 +60,7 @@ fn each_kind_has_its_placeholder_and_messages_stay_readable() {
 }
 
 #[test]
-fn relations_survive_and_values_of_variables_are_found_everywhere() {
+fn preserves_relations_and_replaces_values_of_variables_everywhere() {
     let definition = json!({ "taskDefinition": {
         "family": "shop-web",
         "tags": [{ "key": "Owner", "value": "team-falcon" }],
@@ -117,7 +117,7 @@ fn relations_survive_and_values_of_variables_are_found_everywhere() {
 }
 
 #[test]
-fn what_could_not_be_read_is_listed_without_accounts() {
+fn lists_missing_parts_without_account_ids() {
     let mut recorder = Recorder::default();
     assert!(recorder.is_empty());
     recorder.missing("stoppedTasks", "arn:aws:iam::123456789012:user/x is not allowed ecs:ListTasks");
@@ -131,7 +131,7 @@ fn what_could_not_be_read_is_listed_without_accounts() {
     assert!(Recording::parse(&other.to_string(), "r.json").is_err());
 }
 
-/// What must not survive, and where it may be.
+/// Text before and after a secret.
 fn around() -> impl Strategy<Value = (String, String)> {
     let text = "[ ,;:()\"'/=_@-]{0,3}";
     (text, text)
@@ -139,7 +139,7 @@ fn around() -> impl Strategy<Value = (String, String)> {
 
 proptest! {
     #[test]
-    fn no_canary_survives(
+    fn replaces_every_secret(
         account in "[1-9][0-9]{11}",
         value in "[A-Z][0-9]{2}[A-Za-z0-9+/]{4,30}",
         secret in "[a-z]{3,9}/[a-z0-9-]{6,20}",
@@ -168,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_taken_and_the_same_text_gives_the_same(any in ".{0,200}") {
+    fn accepts_any_text_and_is_deterministic(any in ".{0,200}") {
         let both = recording(&[("a", json!(any)), ("b", json!(any))]);
         prop_assert_eq!(&both.data["a"], &both.data["b"]);
         text(&any);

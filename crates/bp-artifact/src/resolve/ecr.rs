@@ -1,4 +1,4 @@
-//! The resolver for Amazon ECR, by its API: no registry login, no token.
+//! Resolve images through the Amazon ECR API: no registry login, no token.
 
 mod caches;
 mod failure;
@@ -24,14 +24,14 @@ use crate::{
     reference::{DigestRef, ImageRef, Repository},
 };
 
-/// Resolves images of Amazon ECR, in one call of BatchGetImage.
+/// Resolves images in Amazon ECR with one call of `BatchGetImage`.
 ///
-/// The manifest's bytes are hashed and compared with the digest that the service tells. The client's region must be
-/// the registry's; retries, time-outs and credentials are the client's.
+/// The manifest is hashed and compared with the digest that the service returns. The client must be configured for
+/// the registry's region; its retries, timeouts and credentials apply.
 ///
-/// A tag in a pull-through cache is refused: it may be a day old. The registry's rules are read once, after the first
-/// tag was found. Where they may not be read, a tag is not believed, unless
-/// [`assume_no_caches`](Self::assume_no_caches) vouches for the registry.
+/// A tag in a pull-through cache is rejected: it may be stale by a day. The registry's pull-through cache rules are
+/// read once, after the first tag was found. If the caller has no permission to read them, tags are rejected, unless
+/// [`assume_no_caches`](Self::assume_no_caches) is set.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -55,19 +55,19 @@ pub struct EcrResolver {
 }
 
 impl EcrResolver {
-    /// A resolver over `client`.
+    /// Creates a resolver that uses `client`.
     pub fn new(client: Client) -> Self {
         EcrResolver { client, caches: Some(Arc::default()) }
     }
 
-    /// Believes every tag, for registries without pull-through caches whose rules the caller may not read, as those of
-    /// another account.
+    /// Skips the pull-through check, for registries without pull-through caches whose rules the caller cannot read,
+    /// such as those of another account.
     pub fn assume_no_caches(mut self) -> Self {
         self.caches = None;
         self
     }
 
-    /// The account, when this client is one for the registry.
+    /// The registry's account, if the client is configured for the registry's region.
     fn account<'a>(&self, repository: &'a Repository) -> Result<&'a str, ResolveError> {
         let wrong = |reason| ResolveError::WrongRegistry { repository: repository.clone(), reason };
         let (account, region) = repository
@@ -82,12 +82,12 @@ impl EcrResolver {
         }
     }
 
-    async fn look(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
+    async fn resolve_once(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let account = self.account(image.repository())?;
         let answer = self.get(image, account).await?;
-        let told = answer.image_id().and_then(ImageIdentifier::image_digest).unwrap_or_default();
+        let reported = answer.image_id().and_then(ImageIdentifier::image_digest).unwrap_or_default();
         let manifest = answer.image_manifest().unwrap_or_default();
-        let found = verify(image, told, answer.image_manifest_media_type(), manifest)
+        let found = verify(image, reported, answer.image_manifest_media_type(), manifest)
             .map_err(|source| ResolveError::BadManifest { image: image.clone(), source: Box::new(source) })?;
         match (&self.caches, image.digest()) {
             (Some(caches), None) => caches.check(&self.client, account, image).await.map(|()| found),
@@ -114,7 +114,7 @@ impl EcrResolver {
                     ResolveError::ImageNotFound { image: image.clone(), request_id }
                 }
                 _ => {
-                    let reason = failure.failure_reason().unwrap_or("it gives no reason").to_owned();
+                    let reason = failure.failure_reason().unwrap_or("no reason given").to_owned();
                     unavailable(repository, request_id, reason.into())
                 }
             });
@@ -126,7 +126,7 @@ impl EcrResolver {
 
 impl Resolve for EcrResolver {
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
-        Box::pin(self.look(image))
+        Box::pin(self.resolve_once(image))
     }
 
     fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
@@ -137,7 +137,7 @@ impl Resolve for EcrResolver {
     }
 }
 
-/// The digest wins over the tag, as in every registry.
+/// The image to request: by digest if present, else by tag.
 fn identifier(image: &ImageRef) -> ImageIdentifier {
     let identifier = ImageIdentifier::builder();
     match (image.digest(), image.tag()) {
@@ -146,20 +146,20 @@ fn identifier(image: &ImageRef) -> ImageIdentifier {
     }
 }
 
-/// The manifest has the digest that the service tells, and that one is what was asked for.
+/// Checks that the manifest has the digest that the service reports, and that it is the requested digest.
 fn verify(
     image: &ImageRef,
-    told: &str,
+    reported: &str,
     media_type: Option<&str>,
     manifest: &str,
 ) -> Result<ResolvedImage, ManifestError> {
-    let told: Digest = told
+    let reported: Digest = reported
         .parse()
         .map_err(|error: crate::parse::ParseError| ManifestError::Malformed { reason: error.to_string() })?;
     match image.digest() {
-        Some(expected) if *expected != told => {
-            Err(ManifestError::Digest { expected: expected.clone(), found: told })
+        Some(expected) if *expected != reported => {
+            Err(ManifestError::Digest { expected: expected.clone(), found: reported })
         }
-        _ => ResolvedImage::from_manifest(image.repository().at(told), media_type, manifest.as_bytes()),
+        _ => ResolvedImage::from_manifest(image.repository().at(reported), media_type, manifest.as_bytes()),
     }
 }

@@ -1,4 +1,4 @@
-//! Why an image could not be resolved.
+//! Errors of resolving an image.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -19,7 +19,7 @@ pub enum ResolveError {
     RepositoryNotFound {
         /// The repository.
         repository: Repository,
-        /// The id of the request that told so.
+        /// The ID of the request.
         request_id: Option<String>,
     },
     /// The repository has no such tag or digest.
@@ -27,90 +27,90 @@ pub enum ResolveError {
     ImageNotFound {
         /// The image.
         image: ImageRef,
-        /// The id of the request that told so.
+        /// The ID of the request.
         request_id: Option<String>,
     },
     /// The image did not appear in time.
     #[error(
-        "image {image} not found after {} ({looks} {}); check that it was pushed",
+        "image {image} not found after {} ({attempts} {}); check that it was pushed",
         Seconds(*waited),
-        if *looks == 1 { "attempt" } else { "attempts" }
+        if *attempts == 1 { "attempt" } else { "attempts" }
     )]
     NotInTime {
         /// The image.
         image: ImageRef,
-        /// How long was waited.
+        /// The time waited.
         waited: Duration,
-        /// How often was looked.
-        looks: u32,
-        /// What the last look found.
+        /// The number of attempts.
+        attempts: u32,
+        /// The error of the last attempt.
         #[source]
         last: Option<Box<ResolveError>>,
     },
-    /// The caller may not look.
+    /// The caller has no permission to read the image.
     #[error("access to {repository} is denied: it needs {permission}{}", RequestId(request_id))]
     AccessDenied {
         /// The repository.
         repository: Repository,
-        /// What is needed: an IAM action, or the scope of a token.
+        /// The missing permission: an IAM action, or the scope of a token.
         permission: String,
-        /// The id of the request that was refused.
+        /// The ID of the denied request.
         request_id: Option<String>,
-        /// What the registry said.
+        /// The registry's error.
         #[source]
         source: Option<Source>,
     },
-    /// The resolver is not for this image's registry.
-    #[error("{repository} is not served here: {reason}")]
+    /// The resolver does not support this image's registry.
+    #[error("this resolver does not support {repository}: {reason}")]
     WrongRegistry {
         /// The repository.
         repository: Repository,
-        /// What would serve it.
+        /// Why it is not supported.
         reason: String,
     },
-    /// The tag was read from a pull-through cache, which may hold what it named some time ago.
+    /// The tag is in a pull-through cache and may be stale.
     #[error(
-        "{image} is in a pull-through cache of {upstream}, where a tag may be old: resolve it there, or name the digest"
+        "{image} is in a pull-through cache of {upstream}, where a tag may be stale: resolve it there, or use a digest"
     )]
     Cached {
         /// The image.
         image: ImageRef,
-        /// What it caches.
+        /// The upstream registry.
         upstream: String,
     },
-    /// What the registry answered is no manifest, or not the one it says it is.
-    #[error("the registry's answer for {image} is no good")]
+    /// The registry returned something that is not a manifest, or has another digest.
+    #[error("the registry returned an invalid manifest for {image}")]
     BadManifest {
         /// The image.
         image: ImageRef,
-        /// What is wrong with it.
+        /// Why the manifest is invalid.
         #[source]
         source: Box<ManifestError>,
     },
-    /// There are no credentials, or the registry does not take them.
-    #[error("the credentials for {repository} are missing, expired or wrong: sign in, or check the role")]
+    /// There are no credentials, or the registry rejects them.
+    #[error("the credentials for {repository} are missing, expired or invalid: sign in, or check the role")]
     NoCredentials {
         /// The repository.
         repository: Repository,
-        /// What happened.
+        /// The cause.
         #[source]
         source: Source,
     },
-    /// The registry cannot be asked now: unreachable, out of time, throttled.
-    #[error("the registry of {repository} cannot be asked{}", RequestId(request_id))]
+    /// The registry is unavailable: unreachable, timed out, throttled.
+    #[error("the registry of {repository} is unavailable{}", RequestId(request_id))]
     Unavailable {
         /// The repository.
         repository: Repository,
-        /// The id of the request, if it got so far.
+        /// The ID of the request, if there was a response.
         request_id: Option<String>,
-        /// What happened.
+        /// The cause.
         #[source]
         source: Source,
     },
 }
 
 impl ResolveError {
-    /// Whether the image, or its repository, is not there. It may appear.
+    /// Whether the image or its repository does not exist yet.
     pub fn is_not_found(&self) -> bool {
         use ResolveError::{ImageNotFound, NotInTime, RepositoryNotFound};
         matches!(self, ImageNotFound { .. } | RepositoryNotFound { .. } | NotInTime { .. })
@@ -137,7 +137,7 @@ impl Classified for ResolveError {
     }
 }
 
-/// A duration in whole seconds, or in milliseconds below one.
+/// Displays a duration in whole seconds, or in milliseconds below one second.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {

@@ -1,4 +1,4 @@
-//! What the bytes of a manifest or index tell: digest, media type, platforms.
+//! Parse manifests and indexes: digest, media type, platforms.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,26 @@ use crate::{
     reference::DigestRef,
 };
 
-/// Bytes that are not the manifest that was asked for.
+/// Why bytes are not the requested manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// The bytes have another digest than they are said to have.
-    #[error("its digest is {found}, but it was given as {expected}")]
+    /// The digest of the bytes does not match.
+    #[error("its digest is {found}, expected {expected}")]
     Digest {
-        /// The digest that was asked for, or that the registry told.
+        /// The digest that was requested, or that the registry reported.
         expected: Digest,
         /// The digest of the bytes.
         found: Digest,
     },
-    /// Not the JSON of a manifest.
+    /// The bytes are not a manifest in JSON.
     #[error("it is not a manifest: {reason}")]
     Malformed {
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// A manifest without a digest of its own: version 1 of Docker's format.
-    #[error("its media type {media_type} is not supported: build the image again with a current tool")]
+    /// A manifest of Docker's schema version 1, which has no digest of its own.
+    #[error("its media type {media_type} is not supported: rebuild the image with a current tool")]
     Unsupported {
         /// The media type.
         media_type: String,
@@ -74,7 +74,7 @@ impl ChildPlatform {
 }
 
 impl Child {
-    /// Whether it never runs: the attestations that BuildKit puts beside the platforms, and other artifacts.
+    /// Whether this is not a runnable image: an attestation that BuildKit adds to the index, or another artifact.
     fn is_attestation(&self) -> bool {
         let unknown = |p: &ChildPlatform| p.os() == "unknown" && p.architecture() == "unknown";
         self.platform.as_ref().is_some_and(unknown)
@@ -89,11 +89,11 @@ impl Child {
 }
 
 impl ResolvedImage {
-    /// Reads what a registry answered for `reference`: `bytes` must have its digest. `media_type` is the answer's
-    /// Content-Type, if it had one.
+    /// Parses the manifest that a registry returned for `reference`, after checking that `bytes` have its digest.
+    /// `media_type` is the Content-Type of the response, if present.
     ///
-    /// The platforms of an index are all of its images or none: where one image does not tell its platform, none is
-    /// listed, so that nothing that may run is taken for a stranger. Attestations are not platforms.
+    /// The platforms of an index are listed completely or not at all: if one image has no platform, the list is empty,
+    /// so that a digest of this index is never reported as a mismatch. Attestations are not listed.
     ///
     /// ```
     /// use bp_artifact::{Digest, Repository, ResolvedImage};
@@ -108,7 +108,7 @@ impl ResolvedImage {
     /// ```
     ///
     /// # Errors
-    /// When the bytes have another digest, or are no manifest.
+    /// When the digest does not match, or the bytes are not a manifest.
     pub fn from_manifest(
         reference: DigestRef,
         media_type: Option<&str>,
@@ -121,9 +121,9 @@ impl ResolvedImage {
         }
         let manifest: Manifest = serde_json::from_slice(bytes)
             .map_err(|error| ManifestError::Malformed { reason: error.to_string() })?;
-        // Content-Type may carry parameters; the document's own word is exact, but optional in OCI.
-        let told = media_type.map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
-        let media_type = manifest.media_type.or(told);
+        // The document's `mediaType` is optional in OCI, and the Content-Type may have parameters.
+        let content_type = media_type.map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
+        let media_type = manifest.media_type.or(content_type);
         match (manifest.schema_version, media_type) {
             (2, media_type) => Ok(ResolvedImage {
                 platforms: manifest.manifests.as_deref().map(platforms).unwrap_or_default(),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn platforms_without_attestations() {
+    fn lists_platforms_without_attestations() {
         let mut attestation = child("att", json!({ "os": "unknown", "architecture": "unknown" }));
         attestation["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
         let index = json!({
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_with_an_image_of_no_platform_lists_none() {
+    fn lists_no_platforms_if_one_image_has_none() {
         let index = json!({ "schemaVersion": 2, "manifests": [
             child("a", json!({ "os": "linux", "architecture": "amd64" })),
             child("b", Value::Null),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_an_absent_field() {
+    fn treats_null_as_an_absent_field() {
         let mut linux = child("a", json!({ "os": "linux", "architecture": "amd64", "variant": null }));
         linux["annotations"] = Value::Null;
         linux["artifactType"] = Value::Null;
@@ -213,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_single_manifest_is_complete_in_itself() {
+    fn a_single_manifest_is_complete() {
         let manifest = json!({ "schemaVersion": 2, "config": {}, "layers": [] });
         let image = read(&manifest, Some(media_type::OCI_MANIFEST)).unwrap();
         assert!(image.platforms.is_empty() && image.is_complete());
     }
 
     #[test]
-    fn refuses_other_bytes_and_other_formats() {
+    fn rejects_wrong_digests_and_unsupported_formats() {
         let repository: Repository = "r.example.com/web".parse().unwrap();
         let error = ResolvedImage::from_manifest(repository.at(Digest::sha256("x")), None, b"y").unwrap_err();
         assert!(matches!(error, ManifestError::Digest { .. }), "{error}");

@@ -1,4 +1,4 @@
-//! From a tag to a digest, once, at the edge.
+//! Resolve image tags to digests: the [`Resolve`] trait, a resolver for Amazon ECR, and waiting until an image exists.
 
 #[cfg(feature = "ecr")]
 pub(crate) mod ecr;
@@ -20,15 +20,15 @@ use crate::{
     reference::{DigestRef, ImageRef},
 };
 
-/// Finds the digest that an image reference means now.
+/// Resolves an image reference to the digest that it points to now.
 ///
-/// `EcrResolver` (feature `ecr`) asks the API of Amazon ECR; `bp-promote` has one for any registry.
+/// `EcrResolver` (feature `ecr`) calls the Amazon ECR API; `bp-promote` has a resolver for any registry.
 ///
 /// ```
 /// use bp_artifact::{Digest, ImageRef, ResolvedImage, resolve::{Resolve, ResolveError}};
 /// use futures_core::future::BoxFuture;
 ///
-/// /// A resolver for tests, which knows one image.
+/// /// A resolver for tests that always returns the same digest.
 /// struct Always(Digest);
 ///
 /// impl Resolve for Always {
@@ -38,14 +38,14 @@ use crate::{
 /// }
 /// ```
 pub trait Resolve: Send + Sync {
-    /// Looks once. What the registry answers is hashed: the result's digest is of bytes that were seen.
+    /// Resolves `image` with a single attempt. The returned digest is computed from the bytes that the registry sent.
     ///
     /// # Cancel safety
     /// Reads only.
     fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>>;
 
-    /// Whether the registry has an image whose platforms are known already, in one request and without reading it: its
-    /// digest says what it is. By default the image is resolved.
+    /// Checks that the registry has the image, with a single request and without reading the manifest, for an image
+    /// whose platforms are already known. By default the image is resolved.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).

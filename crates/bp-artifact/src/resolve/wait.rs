@@ -1,4 +1,4 @@
-//! Waiting for an image to appear.
+//! Wait until an image exists in a registry.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
 
 /// Resolves `image`, waiting until it exists.
 ///
-/// One successful attempt is enough: right after a push a registry may know an image, then not, then know it again. While it
-/// waits, a missing image, a missing repository (it may be created by the push) and a registry that cannot be asked
-/// are reasons to try again; what waiting does not correct, such as denied access, ends the wait.
+/// One successful attempt is enough: right after a push a registry may be inconsistent. A missing image, a missing
+/// repository (the push may create it) and an unavailable registry are retried; an error that waiting does not fix,
+/// such as denied access, ends the wait.
 ///
 /// # Errors
-/// [`ResolveError::NotInTime`] when the deadline passes and the image is missing; the last error when the registry
-/// could not be asked; else the error that ended the wait.
+/// [`ResolveError::NotInTime`] when the deadline passes and the image is missing; the last error when the registry was
+/// unavailable; else the error that ended the wait.
 ///
 /// # Permissions
 /// Those of the resolver.
@@ -39,15 +39,15 @@ pub async fn wait_for(
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Missed<'a> {
-    /// How many attempts there were.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// How long it has been waited so far.
+    /// The time waited so far.
     pub waited: Duration,
-    /// What the attempt found. `None` when it had no answer by the deadline.
+    /// The error of the attempt. `None` when it did not complete by the deadline.
     pub error: Option<&'a ResolveError>,
 }
 
-/// As [`wait_for`]; calls `missed` after every attempt that is followed by another one.
+/// As [`wait_for`], and calls `missed` after every failed attempt that is followed by another one.
 ///
 /// # Errors
 /// As [`wait_for`].
@@ -65,18 +65,18 @@ pub async fn wait_for_with(
 ) -> Result<ResolvedImage, ResolveError> {
     let start = Instant::now();
     let deadline = time::deadline(wait.deadline());
-    let mut looks = 0;
+    let mut attempts = 0;
     let mut last = None;
     loop {
-        looks += 1;
+        attempts += 1;
         match timeout_at(deadline, resolver.resolve(image)).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) if error.is_not_found() || error.is_retryable() => {
-                tracing::debug!(%image, looks, %error, "image not found yet, polling again");
+                tracing::debug!(%image, attempts, %error, "image not found yet, polling again");
                 last = Some(error);
             }
             Ok(Err(error)) => return Err(error),
-            // An attempt that hangs until the deadline says nothing.
+            // The attempt did not complete by the deadline.
             Err(_) => {}
         }
         let next = time::deadline(wait.pause());
@@ -87,12 +87,12 @@ pub async fn wait_for_with(
                 last => ResolveError::NotInTime {
                     image: image.clone(),
                     waited: start.elapsed(),
-                    looks,
+                    attempts,
                     last: last.map(Box::new),
                 },
             });
         }
-        missed(Missed { attempts: looks, waited: start.elapsed(), error: last.as_ref() });
+        missed(Missed { attempts, waited: start.elapsed(), error: last.as_ref() });
         sleep_until(next).await;
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     use crate::{digest::Digest, error::ErrorClass};
 
     #[derive(Clone, Copy)]
-    enum Look {
+    enum Answer {
         Found,
         Missing,
         NoRepository,
@@ -116,38 +116,38 @@ mod tests {
         Hangs,
     }
 
-    /// Answers in order; the last answer for ever.
-    struct Script(Mutex<Vec<Look>>);
+    /// Answers in order, and repeats the last answer.
+    struct Script(Mutex<Vec<Answer>>);
 
     impl Resolve for Script {
         fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
-            let mut looks = self.0.lock().unwrap();
-            let look = if looks.len() > 1 { looks.remove(0) } else { looks[0] };
+            let mut answers = self.0.lock().unwrap();
+            let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0] };
             let (image, repository) = (image.clone(), image.repository().clone());
             Box::pin(async move {
-                match look {
-                    Look::Found => Ok(repository.at(Digest::sha256("x")).into()),
-                    Look::Missing => Err(ResolveError::ImageNotFound { image, request_id: None }),
-                    Look::NoRepository => {
+                match answer {
+                    Answer::Found => Ok(repository.at(Digest::sha256("x")).into()),
+                    Answer::Missing => Err(ResolveError::ImageNotFound { image, request_id: None }),
+                    Answer::NoRepository => {
                         Err(ResolveError::RepositoryNotFound { repository, request_id: None })
                     }
-                    Look::Down => {
+                    Answer::Down => {
                         Err(ResolveError::Unavailable { repository, request_id: None, source: "503".into() })
                     }
-                    Look::Denied => Err(ResolveError::AccessDenied {
+                    Answer::Denied => Err(ResolveError::AccessDenied {
                         repository,
                         permission: "ecr:BatchGetImage".into(),
                         request_id: None,
                         source: None,
                     }),
-                    Look::Hangs => std::future::pending().await,
+                    Answer::Hangs => std::future::pending().await,
                 }
             })
         }
     }
 
-    async fn wait(looks: &[Look]) -> (Result<ResolvedImage, ResolveError>, Duration) {
-        let script = Script(Mutex::new(looks.to_vec()));
+    async fn wait(answers: &[Answer]) -> (Result<ResolvedImage, ResolveError>, Duration) {
+        let script = Script(Mutex::new(answers.to_vec()));
         let image = "r.example.com/web:1".parse().unwrap();
         let start = Instant::now();
         let wait = Wait::new(Duration::from_secs(60), Duration::from_secs(2)).unwrap();
@@ -155,28 +155,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn looks_at_once_and_then_in_its_cadence() {
-        assert_eq!(wait(&[Look::Found]).await.1, Duration::ZERO);
-        let (found, took) = wait(&[Look::NoRepository, Look::Missing, Look::Down, Look::Found]).await;
+    async fn polls_at_once_and_then_at_the_interval() {
+        assert_eq!(wait(&[Answer::Found]).await.1, Duration::ZERO);
+        let (found, took) = wait(&[Answer::NoRepository, Answer::Missing, Answer::Down, Answer::Found]).await;
         assert!(found.is_ok());
         assert!((4800..=7300).contains(&took.as_millis()), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tells_how_long_and_how_often_it_looked() {
-        let (error, took) = wait(&[Look::Missing]).await;
+    async fn reports_the_time_and_the_number_of_attempts() {
+        let (error, took) = wait(&[Answer::Missing]).await;
         let error = error.unwrap_err();
         assert_eq!(took, Duration::from_secs(60));
-        let ResolveError::NotInTime { looks, .. } = &error else { panic!("{error}") };
-        assert!((25..=38).contains(looks), "{looks}");
+        let ResolveError::NotInTime { attempts, .. } = &error else { panic!("{error}") };
+        assert!((25..=38).contains(attempts), "{attempts}");
         let text = error.to_string();
         assert!(text.starts_with("image r.example.com/web:1 not found after 60 s ("), "{text}");
         assert_eq!(error.class(), ErrorClass::Unavailable);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn notifies_of_attempts_that_are_followed_by_another() {
-        let script = Script(Mutex::new(vec![Look::NoRepository, Look::Missing, Look::Found]));
+    async fn reports_attempts_that_are_followed_by_another() {
+        let script = Script(Mutex::new(vec![Answer::NoRepository, Answer::Missing, Answer::Found]));
         let image = "r.example.com/web:1".parse().unwrap();
         let wait = Wait::new(Duration::from_secs(60), Duration::from_secs(2)).unwrap();
         let mut seen = Vec::new();
@@ -191,8 +191,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_may_be_as_long_as_a_duration_can_be() {
-        let script = Script(Mutex::new(vec![Look::Missing, Look::Found]));
+    async fn accepts_the_longest_duration() {
+        let script = Script(Mutex::new(vec![Answer::Missing, Answer::Found]));
         let image = "r.example.com/web:1".parse().unwrap();
         for cadence in [Duration::from_secs(2), Duration::MAX] {
             assert!(wait_for(&script, &image, Wait::new(Duration::MAX, cadence).unwrap()).await.is_ok());
@@ -200,22 +200,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_no_waiting_mends_ends_it() {
-        let (error, took) = wait(&[Look::Missing, Look::Denied, Look::Found]).await;
+    async fn stops_at_an_error_that_is_not_retryable() {
+        let (error, took) = wait(&[Answer::Missing, Answer::Denied, Answer::Found]).await;
         assert!(matches!(error, Err(ResolveError::AccessDenied { .. })));
         assert!(took < Duration::from_secs(3));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_hangs_ends_at_the_deadline() {
-        let (error, took) = wait(&[Look::Missing, Look::Hangs]).await;
-        assert!(matches!(error, Err(ResolveError::NotInTime { looks: 2, .. })));
+    async fn an_attempt_that_hangs_ends_at_the_deadline() {
+        let (error, took) = wait(&[Answer::Missing, Answer::Hangs]).await;
+        assert!(matches!(error, Err(ResolveError::NotInTime { attempts: 2, .. })));
         assert_eq!(took, Duration::from_secs(60));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unreachable_registry_is_not_called_a_missing_image() {
-        let (error, _) = wait(&[Look::Down]).await;
+    async fn an_unreachable_registry_is_not_reported_as_a_missing_image() {
+        let (error, _) = wait(&[Answer::Down]).await;
         assert!(matches!(error, Err(ResolveError::Unavailable { .. })));
     }
 }

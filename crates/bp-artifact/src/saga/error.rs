@@ -1,4 +1,4 @@
-//! Why a saga gave no receipt.
+//! Errors of a saga.
 
 use std::{
     fmt,
@@ -12,36 +12,36 @@ use crate::{
     reference::DigestRef,
 };
 
-/// Why a saga gave no receipt.
+/// Why a saga returned no receipt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SagaError {
-    /// There is nothing to deploy to.
+    /// There is no target.
     #[error("there is no target to deploy to: configure ecs or eks for this environment")]
     NoTargets,
     /// Two targets have the same name.
     #[error("the target {target} is given twice")]
     DuplicateTarget {
-        /// The name.
+        /// Its name.
         target: TargetId,
     },
     /// Two gates have the same name.
     #[error("the gate {gate} is given twice")]
     DuplicateGate {
-        /// The name.
+        /// Its name.
         gate: GateName,
     },
     /// The gate that is answered does not exist here, or is a check.
-    #[error("there is no approval {gate} here; {}", Approvals(known))]
+    #[error("unknown approval gate {gate}; {}", Approvals(known))]
     UnknownGate {
-        /// The name.
+        /// Its name.
         gate: GateName,
-        /// The approvals that there are.
+        /// The approval gates of the deployment.
         known: Vec<GateName>,
     },
     /// The gate that is answered does not await approval of these images. Nothing was changed.
     #[error(
-        "the gate {gate} does not await approval of these images: {}; nothing was changed",
+        "gate {gate} is not awaiting approval of these images: {}; nothing was changed",
         Reached(path, *state)
     )]
     NotAwaiting {
@@ -49,15 +49,15 @@ pub enum SagaError {
         gate: GateName,
         /// The receipt.
         path: PathBuf,
-        /// How far it is for these images; `None` when it was not reached.
+        /// Its state for these images; `None` when it was not reached.
         state: Option<GateState>,
     },
     /// The receipt cannot be read, or cannot be written before the first change. Nothing was changed.
     #[error(transparent)]
     Receipt(#[from] DocumentError),
-    /// The receipt is of a run of another image that did not end. Nothing was changed.
+    /// The receipt is of an unfinished run of another image. Nothing was changed.
     #[error(
-        "{} is of {image}, which is {state} and not finished: deploy that again, roll it back, or supersede it",
+        "receipt {} is of an unfinished deployment of {image} ({state}): deploy that image again, roll it back, or supersede it",
         path.display()
     )]
     Unfinished {
@@ -65,19 +65,22 @@ pub enum SagaError {
         path: PathBuf,
         /// The image of that run.
         image: DigestRef,
-        /// How far it is.
+        /// The state of that run.
         state: ReceiptState,
     },
-    /// The receipt tells of a target that was not given. Nothing was changed.
-    #[error("{} tells of the target {target}, which was not given: its way back would be lost", path.display())]
+    /// The receipt lists a target that is not configured. Nothing was changed.
+    #[error(
+        "receipt {} lists target {target}, which is not configured here; continuing would lose its rollback revision",
+        path.display()
+    )]
     TargetNotGiven {
         /// The receipt.
         path: PathBuf,
         /// The target.
         target: TargetId,
     },
-    /// A target gave an error, and this run changed nothing at any.
-    #[error("{target} could not be deployed to; this run changed nothing")]
+    /// A target returned an error, and this run changed nothing at any target.
+    #[error("cannot deploy to {target}; this run changed nothing")]
     Target {
         /// The target.
         target: TargetId,
@@ -87,17 +90,17 @@ pub enum SagaError {
     },
     /// The caller cancelled.
     #[error(
-        "interrupted: deployments under way go on; run it again to finish, the way back is noted in {}",
+        "interrupted: deployments in progress continue; rerun the same command to resume (rollback revisions: {})",
         path.display()
     )]
     Interrupted {
         /// The receipt.
         path: PathBuf,
     },
-    /// It ended, but that could not be written down.
-    #[error("it ended ({verdict}), but that could not be noted")]
+    /// The deployment ended, but the receipt could not be written.
+    #[error("the deployment ended ({verdict}), but its receipt could not be written")]
     NotNoted {
-        /// How it ended.
+        /// The verdict.
         verdict: Verdict,
         /// Why the receipt could not be written.
         #[source]
@@ -110,10 +113,10 @@ struct Approvals<'a>(&'a [GateName]);
 impl fmt::Display for Approvals<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return f.write_str("nothing that is deployed awaits an approval");
+            return f.write_str("this deployment has no approval gates");
         }
         let names: Vec<&str> = self.0.iter().map(GateName::as_str).collect();
-        write!(f, "there are {}", names.join(", "))
+        write!(f, "this deployment has {}", names.join(", "))
     }
 }
 
@@ -123,7 +126,7 @@ impl fmt::Display for Reached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
             Some(state) => write!(f, "it is {state} in {}", self.0.display()),
-            None => write!(f, "no run of them has reached it, according to {}", self.0.display()),
+            None => write!(f, "it was not reached, according to {}", self.0.display()),
         }
     }
 }

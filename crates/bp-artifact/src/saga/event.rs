@@ -1,4 +1,4 @@
-//! What a saga tells while it goes on.
+//! Events of a saga in progress.
 
 use std::{fmt, path::PathBuf};
 
@@ -10,23 +10,23 @@ use crate::{
     reference::DigestRef,
 };
 
-/// What a [`Saga`](super::Saga) tells while it goes on: its own steps, and what its targets tell.
+/// An event of a [`Saga`](super::Saga): its own steps, and the events of its targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum SagaEvent {
-    /// The way back is noted. From here on targets change.
+    /// The rollback revisions are recorded. From here on targets change.
     Noted {
         /// The receipt.
         receipt: PathBuf,
         /// The image.
         image: DigestRef,
-        /// Each target and the revision that it can go back to.
+        /// Each target with its rollback revision.
         previous: Vec<(TargetId, Revision)>,
-        /// Whether an earlier run is gone on with.
+        /// Whether an earlier run is resumed.
         resumed: bool,
     },
-    /// The check of a gate begins: the targets before it are deployed and proven.
+    /// The check of a gate starts: the targets before it are deployed and proven.
     Checking {
         /// The gate.
         gate: GateName,
@@ -35,25 +35,26 @@ pub enum SagaEvent {
     },
     /// A gate was decided, or awaits approval.
     Gate(GateReceipt),
-    /// The targets are being put back.
+    /// The targets are being rolled back.
     Compensating {
-        /// The target whose failure is the reason. `None` when a rollback was asked for or is gone on with.
+        /// The target whose failure is the reason. `None` when a rollback was requested or is resumed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<TargetId>,
-        /// The targets that are put back.
+        /// The targets that are rolled back.
         targets: Vec<TargetId>,
     },
-    /// A step could not be written down. The work goes on: the way back is noted already.
+    /// A step could not be written to the receipt. The deployment continues, because the rollback revisions are
+    /// recorded.
     NotNoted {
-        /// Why.
+        /// The error.
         message: String,
     },
-    /// It ended.
+    /// The saga ended.
     Ended {
-        /// How all targets together ended.
+        /// The joint verdict of all targets.
         verdict: Verdict,
     },
-    /// What a target tells, in its own form.
+    /// An event of a target, in its own format.
     #[serde(untagged)]
     Target(DeployEvent),
 }
@@ -77,12 +78,12 @@ impl From<DeployEvent> for SagaEvent {
     }
 }
 
-/// One entry of a log, as [`DeployEvent`]'s is.
+/// One log entry, as for [`DeployEvent`].
 impl fmt::Display for SagaEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SagaEvent::Noted { receipt, resumed, .. } => {
-                let how = if *resumed { "resuming from" } else { "the previous revisions are noted in" };
+                let how = if *resumed { "resuming from" } else { "rollback revisions recorded in" };
                 write!(f, "{how} {}", receipt.display())
             }
             SagaEvent::Checking { gate, check } => write!(f, "gate {gate}: checking {check}"),
@@ -91,7 +92,7 @@ impl fmt::Display for SagaEvent {
                 write!(f, "{target} failed: rolling back every target")
             }
             SagaEvent::Compensating { failed: None, .. } => f.write_str("rolling back every target"),
-            SagaEvent::NotNoted { message } => write!(f, "warning: a step could not be noted: {message}"),
+            SagaEvent::NotNoted { message } => write!(f, "warning: cannot update the receipt: {message}"),
             SagaEvent::Ended { verdict } => write!(f, "all targets: {verdict}"),
             SagaEvent::Target(event) => event.fmt(f),
         }

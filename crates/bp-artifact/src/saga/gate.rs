@@ -1,4 +1,4 @@
-//! Gates: what has to be true between two stages of a saga.
+//! Gates: approvals and checks between the stages of a saga.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -10,20 +10,20 @@ use crate::{
     time::Wait,
 };
 
-/// Stands between two stages of a [`Saga`](super::Saga): when the targets before it are deployed and proven, the next
-/// stage starts only if the check passes, or somebody has approved.
+/// An approval or a check between two stages of a [`Saga`](super::Saga): when the targets before it are deployed and
+/// proven, the next stage starts only if the check passes, or the gate was approved.
 ///
-/// | the gate | what is done |
+/// | the gate | action |
 /// |---|---|
 /// | the check passes, or it is approved | the next stage starts |
-/// | nobody has answered yet | the run ends with [`AwaitingApproval`](crate::deploy::Verdict::AwaitingApproval), the receipt stays open |
+/// | it is not answered yet | the run ends with [`AwaitingApproval`](crate::deploy::Verdict::AwaitingApproval), the receipt stays open |
 /// | the check cannot be observed | the run ends with [`Unobserved`](crate::deploy::Verdict::Unobserved), the receipt stays open |
-/// | the check fails, or it is rejected | as [`OnFailure`] says: all targets are put back, or all stay as they are |
+/// | the check fails, or it is rejected | by [`OnFailure`]: all targets are rolled back, or all are left as they are |
 ///
 /// ```
 /// use bp_artifact::saga::Gate;
 ///
-/// // Behind the targets of stage 0.
+/// // After the targets of stage 0.
 /// let gate = Gate::approval("go-live".parse()?, 0);
 /// assert_eq!(gate.name().as_str(), "go-live");
 /// # Ok::<(), bp_artifact::error::ParseError>(())
@@ -44,19 +44,19 @@ pub(super) enum Condition {
 }
 
 impl Gate {
-    /// An approval behind the stage `after`. The process does not wait for it: the run ends, and another one with an
+    /// An approval after the stage `after`. The process does not wait for it: the run ends, and another run with an
     /// [`Answer`] continues.
     pub fn approval(name: GateName, after: u32) -> Self {
         Gate { name, after, condition: Condition::Approval, on_failure: OnFailure::default() }
     }
 
-    /// A check behind the stage `after`, repeated until it passes or the time of `wait` is over.
+    /// A check after the stage `after`, repeated until it passes or the deadline of `wait` passes.
     pub fn check(name: GateName, after: u32, check: Arc<dyn Check>, wait: Wait) -> Self {
         let condition = Condition::Check { check, wait };
         Gate { name, after, condition, on_failure: OnFailure::default() }
     }
 
-    /// What to do when the check fails or the gate is rejected. Go back, if not set.
+    /// What to do when the check fails or the gate is rejected. Defaults to a rollback.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
@@ -67,7 +67,7 @@ impl Gate {
         &self.name
     }
 
-    /// What is checked; `None` for an approval.
+    /// The name of the check; `None` for an approval.
     pub fn checks(&self) -> Option<String> {
         match &self.condition {
             Condition::Approval => None,
@@ -88,18 +88,18 @@ impl fmt::Debug for Gate {
 
 /// An answer to a gate that awaits approval.
 ///
-/// It counts only where the receipt says that this gate awaits approval, and of the same images.
+/// It is valid only if, according to the receipt, this gate awaits approval of the same images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Which gate.
+    /// The gate.
     pub gate: GateName,
-    /// What is answered.
+    /// The decision.
     pub decision: Decision,
-    /// Who answers, as far as it is reported.
+    /// Who answers, if reported.
     pub by: Option<Claim>,
 }
 
-/// What is answered to a gate.
+/// The decision on a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The next stage may start.
@@ -108,14 +108,13 @@ pub enum Decision {
     Reject,
 }
 
-/// A stage: its targets, and the gates behind them.
+/// A stage: its targets, and the gates after them.
 pub(super) struct Stage<'a> {
     pub(super) steps: Vec<&'a Step>,
     pub(super) gates: Vec<&'a Gate>,
 }
 
-/// The stages in their order. Of the gates behind a stage checks come first, so that whoever approves sees what was
-/// checked.
+/// The stages in order. Of the gates after a stage, checks come first, so that the approver sees their results.
 pub(super) fn stages<'a>(steps: &'a [Step], gates: &'a [Gate]) -> Vec<Stage<'a>> {
     let numbers: Vec<u32> =
         steps.iter().map(|step| step.stage).collect::<BTreeSet<_>>().into_iter().collect();

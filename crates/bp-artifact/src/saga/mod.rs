@@ -1,9 +1,9 @@
-//! One image to several targets: deployed everywhere, or put back everywhere.
+//! Deploy to several targets as a saga: deployed everywhere, or rolled back everywhere.
 //!
-//! It is a saga with compensation, not a transaction: there are moments when one target runs the new image and another
-//! does not, and going back can fail. What it promises is that the way back is written down before the first change,
-//! that a failure anywhere puts every target back, that a target which cannot be observed is not taken for a failed one,
-//! that it says what really happened, and that a killed run is finished by running it again.
+//! It is a saga with compensation, not a transaction: for some time one target runs the new image and another does not,
+//! and a rollback can fail. It guarantees that the rollback revisions are recorded before the first change, that a
+//! failure of one target rolls back all, that a target which cannot be observed is not treated as failed, that the
+//! verdict states what happened, and that rerunning a killed run finishes it.
 
 mod error;
 mod event;
@@ -27,19 +27,19 @@ use crate::{
     time::TimeSource,
 };
 
-/// A deployment of one image to several targets, with a receipt.
+/// A deployment to several targets, with a receipt.
 ///
-/// | the targets' deployments | what is done | verdict |
+/// | the targets' deployments | action | verdict |
 /// |---|---|---|
 /// | all proven | nothing | `Deployed` |
-/// | one failed, was rolled back, stopped, deleted, or was refused | all are put back | `RolledBack`, or `RollbackFailed` when one is not back; `Stopped` and `Gone` keep their name |
-/// | one was superseded by another deployment | nothing: the other one is at work | `Superseded` |
-/// | one could not be observed, is late, or awaits approval | nothing: run it again to resume | that verdict |
-/// | one is unproven, or runs another digest | nothing: somebody has to look | that verdict |
+/// | one failed, was rolled back, stopped, deleted, or rejected | all are rolled back | `RolledBack`, or `RollbackFailed` if a rollback failed; `Stopped` and `Gone` are kept |
+/// | one was superseded by another deployment | nothing: the other one is in progress | `Superseded` |
+/// | one could not be observed, is late, or awaits approval | nothing: rerun to resume | that verdict |
+/// | one is unproven, or runs another digest | nothing: it has to be examined | that verdict |
 ///
-/// An error of class [`Unavailable`](crate::error::ErrorClass::Unavailable) counts as unobserved, not as failed. A target that
-/// was superseded or deleted is never touched. Targets that did not change need nothing. The rules for every pair are
-/// the table in `docs/adr/0007-deployments-are-a-saga.md`.
+/// An error of class [`Unavailable`](crate::error::ErrorClass::Unavailable) counts as unobserved, not as failed. A
+/// target that was superseded or deleted is never changed, and neither is one that is already in its previous revision.
+/// `docs/adr/0007-deployments-are-a-saga.md` has the table of every pair.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -71,70 +71,72 @@ pub struct Saga {
 impl Saga {
     /// A deployment of `image` to `targets`, with its receipt at the path `receipt`.
     ///
-    /// Each environment has a receipt of its own. Two runs at once with one receipt are not guarded against: let the
-    /// pipeline run one at a time.
+    /// Each environment has its own receipt. Concurrent runs with the same receipt are not prevented: the pipeline must
+    /// run one at a time.
     pub fn new(targets: Vec<Arc<dyn Target>>, image: ResolvedImage, receipt: impl Into<PathBuf>) -> Self {
         let step = |target| Step { target, image: image.clone(), stage: 0 };
         Saga::of(targets.into_iter().map(step).collect(), receipt)
     }
 
-    /// A deployment of several images, each to its target, in stages: a stage starts when all targets of the stages before
-    /// it are deployed and proven. When one fails, the targets of all stages are put back.
+    /// A deployment of several images, each to its target, in stages: a stage starts when all targets of the previous
+    /// stages are deployed and proven. When one fails, the targets of all stages are rolled back.
     pub fn of(steps: Vec<Step>, receipt: impl Into<PathBuf>) -> Self {
         let (gates, answer, path) = (Vec::new(), None, receipt.into());
         Saga { steps, gates, answer, path, supersede: false, time: TimeSource::system() }
     }
 
-    /// Adds gates between the stages, or behind the last one.
+    /// Adds gates between the stages, or after the last one.
     pub fn gates(mut self, gates: impl IntoIterator<Item = Gate>) -> Self {
         self.gates.extend(gates);
         self
     }
 
-    /// Answers the gate that an earlier run of the same images ended at. Answering again what was answered is no mistake.
+    /// Answers the gate at which an earlier run of the same images ended. Repeating the same answer is allowed.
     pub fn answer(mut self, answer: Option<Answer>) -> Self {
         self.answer = answer;
         self
     }
 
-    /// Whether an unfinished run of another image may be given up for this one. Its noted revisions stay the way back.
+    /// Whether an unfinished run of another image may be superseded by this one. Its recorded revisions remain the
+    /// rollback revisions.
     pub fn supersede(mut self, supersede: bool) -> Self {
         self.supersede = supersede;
         self
     }
 
-    /// The clock of the receipt's time stamps.
+    /// The clock of the receipt's timestamps.
     pub fn time_source(mut self, time: TimeSource) -> Self {
         self.time = time;
         self
     }
 
-    /// Deploys to all targets of a stage at once and watches them to their end.
+    /// Deploys to all targets of a stage concurrently and follows them to their end.
     ///
-    /// Run again after it was killed, it goes on where it was: revisions noted in the receipt win over what runs now,
-    /// and a rollback that had begun is finished. Run again after it ended well, it verifies that all still runs.
+    /// Rerun after it was killed, it resumes: revisions recorded in the receipt take precedence over those that run
+    /// now, and a rollback that had started is finished. Rerun after success, it verifies that everything still runs.
     ///
-    /// The operation's error is one of: nothing was changed, it was cancelled, or the end could not be written down.
+    /// The operation's error is one of: nothing was changed, it was cancelled, or the result could not be written to
+    /// the receipt.
     ///
     /// # Permissions
     /// Those of the targets.
     ///
     /// # Cancel safety
-    /// Cancelled or dropped, it stops watching; the platforms go on, nothing is rolled back, and the receipt stays
-    /// unfinished, so that running it again goes on.
+    /// Cancelled or dropped, it stops following; the platforms continue, nothing is rolled back, and the receipt stays
+    /// unfinished, so that a rerun resumes.
     pub fn run(self) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
         Operation::spawn(|events| run::deploy(self, events))
     }
 
-    /// Puts the targets of the receipt at the path `receipt` back to the revisions noted there.
+    /// Rolls the targets of the receipt at the path `receipt` back to the revisions recorded there.
     ///
-    /// The receipt that it gives has the verdict in [`Receipt::rollback_verdict`].
+    /// [`Receipt::rollback_verdict`] of the returned receipt is the verdict.
     ///
     /// # Permissions
     /// Those of the targets.
     ///
     /// # Cancel safety
-    /// As of [`run`](Self::run).
+    /// As for [`run`](Self::run).
     pub fn rollback(
         targets: Vec<Arc<dyn Target>>,
         receipt: impl Into<PathBuf>,
@@ -147,11 +149,11 @@ impl Saga {
 /// One target of a [`Saga`], and the image for it.
 #[derive(Clone)]
 pub struct Step {
-    /// Where.
+    /// The target.
     pub target: Arc<dyn Target>,
-    /// What.
+    /// The image.
     pub image: ResolvedImage,
-    /// When: stages are deployed in the order of their numbers, the targets of one at once.
+    /// The stage: stages are deployed in the order of their numbers, the targets of one stage concurrently.
     pub stage: u32,
 }
 

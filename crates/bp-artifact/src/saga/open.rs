@@ -1,4 +1,4 @@
-//! Opening a saga: what an earlier receipt means for this run, and the way back noted before the first change.
+//! Open a saga: evaluate an earlier receipt, and record the rollback revisions before the first change.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -17,7 +17,7 @@ use crate::{
     document::DocumentError,
 };
 
-/// The receipt to work from, and whether it goes on with an earlier run.
+/// The receipt to continue with, and whether it resumes an earlier run.
 pub(super) struct Opened {
     pub(super) receipt: Receipt,
     pub(super) resumed: bool,
@@ -25,16 +25,16 @@ pub(super) struct Opened {
 
 /// What an earlier receipt means for this run.
 enum Earlier {
-    /// It ended, or there is none. What runs now is the way back; except where what runs now is what that receipt
-    /// put there: then its way back still holds.
+    /// It ended, or there is none. The running revisions are the rollback revisions; except where that receipt deployed
+    /// the running revision: then its rollback revision still applies.
     Ended(Option<Receipt>),
-    /// It did not end: what it noted is the way back.
+    /// It did not end: its recorded revisions are the rollback revisions.
     Unfinished(Receipt),
-    /// It ended with the rejection that is given again.
+    /// It ended with the same rejection as in this run.
     Rejected(Receipt),
 }
 
-/// Reads the earlier receipt and notes the way back of every target. Changes nothing.
+/// Reads the earlier receipt and records the rollback revision of every target. Changes no target.
 pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
     check_names(&ids(saga))?;
     check_gates(saga)?;
@@ -47,7 +47,7 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
             Ok(Opened { receipt, resumed: true })
         }
         Earlier::Unfinished(earlier) => {
-            // What somebody else deployed meanwhile is the way back of a target that was lost to them.
+            // For a target that was superseded, the rollback revision is what the other party deployed in the meantime.
             let noted = |id: &TargetId, _: &Current| {
                 let entry = earlier.target(id).filter(|entry| !verdict::is_lost(entry))?;
                 Some(entry.previous.clone())
@@ -81,12 +81,12 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
 }
 
 fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
-    let Some(receipt) = read_if_there(&saga.path)? else { return Ok(Earlier::Ended(None)) };
+    let Some(receipt) = read_if_exists(&saga.path)? else { return Ok(Earlier::Ended(None)) };
     if receipt.state == ReceiptState::Finished && is_rejected(saga, &receipt) {
         return Ok(Earlier::Rejected(receipt));
     }
     if receipt.state == ReceiptState::Finished {
-        // Ended and unobserved: by a verdict of a later version.
+        // Finished and unobserved: an unknown verdict of a later version.
         let may_run = [Verdict::Deployed, Verdict::Unproven, Verdict::Unobserved];
         let ours_runs = receipt.verdict.is_some_and(|verdict| may_run.contains(&verdict));
         return Ok(Earlier::Ended(Some(receipt).filter(|receipt| ours_runs && is_same(saga, receipt))));
@@ -102,7 +102,7 @@ fn earlier(saga: &Saga) -> Result<Earlier, SagaError> {
     Ok(Earlier::Unfinished(receipt))
 }
 
-/// What was answered to gates, and what awaits an answer, as far as it is of the same images. Checks are repeated.
+/// The approval gates of the earlier run, answered or not, for the same images. Checks are repeated.
 fn approvals(saga: &Saga, earlier: &Receipt) -> Vec<GateReceipt> {
     let images = gate::images(&saga.steps);
     let is_kept = |entry: &&GateReceipt| {
@@ -118,7 +118,7 @@ fn rejects(saga: &Saga) -> bool {
     saga.answer.as_ref().is_some_and(|answer| answer.decision == Decision::Reject)
 }
 
-/// Whether the answer is to reject, and was noted for these images.
+/// Whether the answer is to reject, and was recorded for these images.
 fn is_rejected(saga: &Saga, receipt: &Receipt) -> bool {
     let noted = saga.answer.as_ref().and_then(|answer| receipt.gate(&answer.gate));
     let is_noted =
@@ -126,8 +126,8 @@ fn is_rejected(saga: &Saga, receipt: &Receipt) -> bool {
     rejects(saga) && noted.is_some_and(is_noted)
 }
 
-/// Notes the answer to a gate. It counts where the gate awaits approval of exactly these images; what was answered
-/// before may be answered so again.
+/// Records the answer to a gate. It is valid if the gate awaits approval of exactly these images; the same answer may
+/// be repeated.
 fn answer(saga: &Saga, receipt: &mut Receipt) -> Result<(), SagaError> {
     let Some(Answer { gate, decision, by }) = &saga.answer else { return Ok(()) };
     let approvals = || saga.gates.iter().filter(|gate| matches!(gate.condition, Condition::Approval));
@@ -152,7 +152,7 @@ fn answer(saga: &Saga, receipt: &mut Receipt) -> Result<(), SagaError> {
     Ok(())
 }
 
-/// Each gate has a name of its own.
+/// Checks that gate names are unique.
 fn check_gates(saga: &Saga) -> Result<(), SagaError> {
     let mut seen = BTreeSet::new();
     match saga.gates.iter().map(super::Gate::name).find(|name| !seen.insert(*name)) {
@@ -165,7 +165,7 @@ fn ids(saga: &Saga) -> Vec<TargetId> {
     saga.steps.iter().map(|step| step.target.id()).collect()
 }
 
-/// Whether the receipt is of the same images, as far as it is of the same targets.
+/// Whether the receipt has the same images, for the targets that are in both.
 fn is_same(saga: &Saga, receipt: &Receipt) -> bool {
     let mut known =
         saga.steps.iter().filter_map(|step| Some((step, receipt.image_of(&step.target.id())?))).peekable();
@@ -175,7 +175,7 @@ fn is_same(saga: &Saga, receipt: &Receipt) -> bool {
     known.all(|(step, image)| step.image.reference == image.reference)
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Receipt>, DocumentError> {
+fn read_if_exists(path: &Path) -> Result<Option<Receipt>, DocumentError> {
     match Receipt::read(path) {
         Ok(receipt) => Ok(Some(receipt)),
         Err(error) if error.is_missing() => Ok(None),
@@ -183,7 +183,8 @@ fn read_if_there(path: &Path) -> Result<Option<Receipt>, DocumentError> {
     }
 }
 
-/// Reads what every target runs, all at once, and notes the way back: what `known` says, or else what runs.
+/// Reads the revisions of all targets concurrently, and records the rollback revisions: those of `known`, or else the
+/// stable ones.
 async fn note(
     saga: &Saga,
     known: impl Fn(&TargetId, &Current) -> Option<Revision>,
@@ -209,7 +210,7 @@ async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> 
     }
 }
 
-/// There are targets, each with a name of its own.
+/// Checks that there are targets, and that their names are unique.
 pub(super) fn check_names(ids: &[TargetId]) -> Result<(), SagaError> {
     if ids.is_empty() {
         return Err(SagaError::NoTargets);
@@ -221,7 +222,7 @@ pub(super) fn check_names(ids: &[TargetId]) -> Result<(), SagaError> {
     }
 }
 
-/// Every target that the receipt tells of is given.
+/// Checks that every target in the receipt is given.
 pub(super) fn check_given(receipt: &Receipt, given: &[TargetId], path: &Path) -> Result<(), SagaError> {
     match receipt.targets.iter().find(|entry| !given.contains(&entry.target)) {
         Some(entry) => Err(SagaError::TargetNotGiven { path: path.to_owned(), target: entry.target.clone() }),

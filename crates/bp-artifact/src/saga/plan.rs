@@ -1,4 +1,4 @@
-//! What a saga would do, stage by stage.
+//! The plan of a saga: its stages, targets and gates.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{
     reference::DigestRef,
 };
 
-/// The stages of a [`Saga`] in their order. Displays one line for each target and gate.
+/// The stages of a [`Saga`] in order. Displays one line for each target and gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -24,14 +24,14 @@ pub struct SagaPlan {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PlannedStage {
-    /// What is deployed at once: each target and its image.
+    /// The targets that are deployed concurrently, with their images.
     pub targets: Vec<(TargetId, DigestRef)>,
-    /// The gates behind them: each name, and what is checked; `None` for an approval.
+    /// The gates after them: the name of the gate and of its check; `None` for an approval.
     pub gates: Vec<(GateName, Option<String>)>,
 }
 
 impl Saga {
-    /// What it would do. Looks at nothing and changes nothing.
+    /// The plan of this saga. Reads and changes nothing.
     pub fn plan(&self) -> SagaPlan {
         let stage = |stage: gate::Stage<'_>| PlannedStage {
             targets: stage

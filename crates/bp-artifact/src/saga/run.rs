@@ -1,4 +1,4 @@
-//! Running a saga: deploy to all; when one fails, put all back.
+//! Run a saga: deploy to all targets; when one fails, roll back all.
 
 use std::{
     collections::BTreeSet,
@@ -37,11 +37,11 @@ pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Rec
     let targets = saga.steps.iter().map(|step| Arc::clone(&step.target)).collect();
     let mut run = Run { targets, path: saga.path, time: saga.time, receipt, events };
     if run.receipt.state == ReceiptState::RollingBack {
-        run.tell_noted(resumed);
+        run.emit_noted(resumed);
         return run.roll_back().await;
     }
     if run.receipt.state == ReceiptState::Finished {
-        run.tell_noted(resumed);
+        run.emit_noted(resumed);
         if let Some(verdict) = run.receipt.verdict {
             run.events.emit(SagaEvent::Ended { verdict });
         }
@@ -54,7 +54,7 @@ pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Rec
         run.receipt.state = ReceiptState::RollingBack;
     }
     run.write()?;
-    run.tell_noted(resumed);
+    run.emit_noted(resumed);
     if let Some(gate) = rejected {
         run.events.emit(SagaEvent::Gate(gate));
         return match run.receipt.state {
@@ -101,11 +101,11 @@ pub(super) async fn rollback(
         }
         run.write()?;
     }
-    run.tell_noted(true);
+    run.emit_noted(true);
     run.roll_back().await
 }
 
-/// A saga under way.
+/// A saga in progress.
 struct Run {
     targets: Vec<Arc<dyn Target>>,
     path: PathBuf,
@@ -115,7 +115,7 @@ struct Run {
 }
 
 impl Run {
-    /// Deploys stage by stage, as long as every target before is deployed and every gate is open.
+    /// Deploys stage by stage, while all previous targets are deployed and all previous gates are open.
     async fn deploy_all(&mut self, steps: &[Step], gates: &[Gate]) -> Result<Deployed, SagaError> {
         let mut deployed = Deployed::default();
         let images = gate::images(steps);
@@ -139,7 +139,7 @@ impl Run {
         Ok(deployed)
     }
 
-    /// Decides a gate and notes it. Gives how the run ends there, unless it is open.
+    /// Evaluates a gate and records its state. Returns how the run ends there, unless the gate is open.
     async fn pass(&mut self, gate: &Gate, images: &[DigestRef]) -> Result<Option<Joint>, SagaError> {
         let name = gate.name();
         let mut noted = match &gate.condition {
@@ -174,7 +174,7 @@ impl Run {
             GateState::Failed | GateState::Rejected => {
                 if gate.on_failure == OnFailure::RollBack {
                     self.receipt.state = ReceiptState::RollingBack;
-                    self.tell_compensating();
+                    self.emit_compensating();
                 }
                 Some(verdict::LEFT)
             }
@@ -187,8 +187,8 @@ impl Run {
         GateReceipt::new(name.clone(), state, images.to_vec(), self.time.now())
     }
 
-    /// Deploys to the targets of a stage at once and notes how each ended. At the first failure the others are told to
-    /// stop, and the receipt says that all go back. Gives the first target's error.
+    /// Deploys to the targets of a stage concurrently and records each result. At the first failure the others are
+    /// cancelled, and the receipt's state becomes rolling back. Returns the error of the first target.
     async fn deploy_stage<'a>(
         &mut self,
         steps: impl Iterator<Item = &'a Step>,
@@ -216,7 +216,7 @@ impl Run {
         if self.events.is_cancelled() { Err(self.interrupted()) } else { Ok(failure) }
     }
 
-    /// Puts every target back to its noted revision, and notes how each ended.
+    /// Rolls every target back to its recorded revision, and records each result.
     async fn restore_all(&mut self) -> Result<(), SagaError> {
         let stop = CancellationToken::new();
         let mut running = FuturesUnordered::new();
@@ -224,14 +224,14 @@ impl Run {
             if entry.is_restored() {
                 continue;
             }
-            // Who rolled itself back is back.
+            // A target that rolled itself back is already restored.
             if entry.verdict() == Some(Verdict::RolledBack) {
                 let seen = entry.outcome.as_ref().map(|outcome| outcome.proof.clone()).unwrap_or_default();
                 entry.restored = Some(unchanged(&entry.target, &entry.previous, seen));
                 continue;
             }
             let target = self.targets.iter().find(|target| target.id() == entry.target);
-            let target = Arc::clone(target.expect("checked when it was opened"));
+            let target = Arc::clone(target.expect("checked when the saga was opened"));
             let previous = entry.previous.clone();
             running.push(restore(target, previous, self.events.clone(), stop.clone()));
         }
@@ -260,15 +260,15 @@ impl Run {
         }
     }
 
-    /// A rollback that was asked for, or begun by an earlier run.
+    /// A rollback that was requested, or started by an earlier run.
     async fn roll_back(mut self) -> Result<Receipt, SagaError> {
-        self.tell_compensating();
+        self.emit_compensating();
         self.restore_all().await?;
         let joint = verdict::compensated(&self.receipt);
         self.finish(joint, None)
     }
 
-    /// The next target that ended. When the caller cancels, the rest is told to stop.
+    /// The next target that ended. When the caller cancels, the others are cancelled.
     async fn next(
         &self,
         running: &mut FuturesUnordered<BoxFuture<'static, Ended>>,
@@ -282,9 +282,9 @@ impl Run {
         }
     }
 
-    /// Notes how a deployment ended. A target that was told to stop has neither outcome nor error; one that cannot be
-    /// observed has an outcome that says so. Gives the error of a target that ended without a verdict of its own and
-    /// is not merely unobserved.
+    /// Records the result of a deployment. A cancelled target has neither outcome nor error; one that cannot be
+    /// observed has an outcome. Returns the error of a target that ended without an outcome of its own and is not
+    /// unobserved.
     fn note(&mut self, id: &TargetId, result: Result<Outcome, TargetError>) -> Option<Failed> {
         let entry = self.receipt.targets.iter_mut().find(|entry| entry.target == *id)?;
         let error = match result {
@@ -310,7 +310,7 @@ impl Run {
         Some(Failed { target: id.clone(), error })
     }
 
-    /// Writes the end down. With `failure` nothing was changed, and that error is the whole result.
+    /// Writes the result to the receipt. With `failure` nothing was changed, and that error is the result.
     fn finish(mut self, joint: Joint, failure: Option<Failed>) -> Result<Receipt, SagaError> {
         let Joint { verdict, open } = joint;
         self.receipt.verdict = failure.is_none().then_some(verdict);
@@ -326,30 +326,30 @@ impl Run {
         Ok(self.receipt)
     }
 
-    /// Writes the receipt on this thread: the next step must not be taken before it is on the disk.
+    /// Writes the receipt on this thread: it must be on disk before the next step.
     fn write(&mut self) -> Result<(), crate::document::DocumentError> {
         self.receipt.updated_at = self.time.now();
         self.receipt.write(&self.path)
     }
 
-    /// Writes a step that the work does not depend on: it is found out again by the next run.
+    /// Writes a step that is not required for a rollback: the next run would detect it again.
     fn write_if_possible(&mut self) {
         if let Err(error) = self.write() {
             self.events.emit(SagaEvent::NotNoted { message: chain(&error) });
         }
     }
 
-    fn tell_noted(&self, resumed: bool) {
-        let way_back = self.receipt.targets.iter().map(|e| (e.target.clone(), e.previous.clone()));
+    fn emit_noted(&self, resumed: bool) {
+        let previous = self.receipt.targets.iter().map(|e| (e.target.clone(), e.previous.clone()));
         self.events.emit(SagaEvent::Noted {
             receipt: self.path.clone(),
             image: self.receipt.image.reference.clone(),
-            previous: way_back.collect(),
+            previous: previous.collect(),
             resumed,
         });
     }
 
-    fn tell_compensating(&self) {
+    fn emit_compensating(&self) {
         let targets = self.receipt.targets.iter().map(|entry| entry.target.clone()).collect();
         self.events.emit(SagaEvent::Compensating { failed: None, targets });
     }
@@ -359,14 +359,14 @@ impl Run {
     }
 }
 
-/// What a run has deployed.
+/// The result of deploying all stages.
 #[derive(Default)]
 struct Deployed {
-    /// The error of the first target that ended in one.
+    /// The error of the first target that returned one.
     failure: Option<Failed>,
     /// The targets whose deployment was started.
     started: BTreeSet<TargetId>,
-    /// How the run ends at a gate, when one is not open.
+    /// How the run ends at a gate that is not open.
     gate: Option<Joint>,
 }
 
@@ -376,7 +376,7 @@ struct Failed {
     error: TargetError,
 }
 
-/// What a gate that was rejected wants.
+/// What to do for a rejected gate.
 fn on_failure(gates: &[Gate], rejected: &GateReceipt) -> OnFailure {
     gates
         .iter()
@@ -384,7 +384,7 @@ fn on_failure(gates: &[Gate], rejected: &GateReceipt) -> OnFailure {
         .map_or(OnFailure::default(), |gate| gate.on_failure)
 }
 
-/// Passes a target's events on until it ends; told to `stop`, it stops at its next safe point.
+/// Forwards a target's events until it ends; `stop` cancels it at its next safe point.
 fn watch(
     id: TargetId,
     mut work: Operation<DeployEvent, Result<Outcome, TargetError>>,
@@ -408,7 +408,7 @@ fn watch(
     })
 }
 
-/// Puts a target back, unless it is back already.
+/// Restores a target, unless it already runs the previous revision.
 fn restore(
     target: Arc<dyn Target>,
     previous: Revision,
@@ -417,11 +417,11 @@ fn restore(
 ) -> BoxFuture<'static, Ended> {
     Box::pin(async move {
         let id = target.id();
-        let is_back = tokio::select! {
-            current = target.current() => current.is_ok_and(|current| is_back(&current, &previous)),
+        let restored = tokio::select! {
+            current = target.current() => current.is_ok_and(|current| is_restored_to(&current, &previous)),
             () = stop.cancelled() => false,
         };
-        match is_back {
+        match restored {
             true => {
                 let seen = target.prove().await.unwrap_or_default();
                 (id.clone(), Ok(unchanged(&id, &previous, seen)))
@@ -431,14 +431,14 @@ fn restore(
     })
 }
 
-/// Whether `previous` runs and nothing is on its way. By its name or its image: Kubernetes gives a restored revision a
-/// new number.
-fn is_back(current: &Current, previous: &Revision) -> bool {
+/// Whether `previous` runs and no deployment is in progress. Compared by ID or image: Kubernetes gives a restored
+/// revision a new number.
+fn is_restored_to(current: &Current, previous: &Revision) -> bool {
     let stable = &current.stable;
     current.rolling_out.is_none() && (stable.id == previous.id || stable.image == previous.image)
 }
 
-/// The outcome of going back where nothing had to be done: what is seen running says how far that is proven.
+/// The outcome of a rollback without any change, with a verdict on the observed digests.
 fn unchanged(target: &TargetId, previous: &Revision, proof: Proof) -> Outcome {
     let verdict = previous.image.resolved().map_or(Verdict::Unproven, |image| proof.judge(&image));
     Outcome {
@@ -451,7 +451,7 @@ fn unchanged(target: &TargetId, previous: &Revision, proof: Proof) -> Outcome {
     }
 }
 
-/// The outcome of a target that ended in an error. Whether anything was changed is not known, so it may have been.
+/// The outcome of a target that returned an error. Whether anything was changed is unknown, so it counts as changed.
 fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcome {
     Outcome {
         verdict,

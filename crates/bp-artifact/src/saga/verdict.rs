@@ -1,36 +1,36 @@
-//! The rules of a saga: what the end of one target means for all of them. Pure functions of the receipt.
+//! Joint verdicts: the rules by which the result of one target affects all targets. Pure functions of the receipt.
 //!
-//! `docs/adr/0007-deployments-are-a-saga.md` has the resulting table of every pair, which the tests here compare.
+//! `docs/adr/0007-deployments-are-a-saga.md` has the resulting table of every pair, which the tests here verify.
 
 use crate::deploy::{Outcome, Receipt, TargetReceipt, Verdict};
 
-/// How the deployment to one target ended, in the order in which ends decide the joint verdict: the last one wins.
+/// How the deployment to one target ended, in ascending order of precedence for the joint verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Deployed,
     Unproven,
     AwaitingApproval,
     Late,
-    /// Told to stop before it came to an end.
+    /// Cancelled before it ended.
     Interrupted,
     Unobserved,
     Mismatch,
-    /// An error before anything was changed, of a class that waiting does not remove.
+    /// An error before anything was changed, of a class that is not retryable.
     Refused,
-    /// Rolled back, not rolled back, or seen to fail with a rollback that could not be observed.
+    /// Rolled back, not rolled back, or failed with a rollback that could not be observed.
     Failed,
     Stopped,
-    /// Another deployment took its place.
+    /// Replaced by another deployment.
     Superseded,
     Gone,
 }
 
 /// What an end means for the saga.
 struct Rule {
-    /// All targets are put back.
-    all_go_back: bool,
-    /// When all are put back, this one is too; somebody else's, or nobody's, never is.
-    is_put_back: bool,
+    /// All targets are rolled back.
+    rolls_back_all: bool,
+    /// When all are rolled back, this one is too; a superseded or deleted target never is.
+    is_rolled_back: bool,
     /// The platform continues, so the receipt stays open and the same command resumes.
     stays_open: bool,
     verdict: Verdict,
@@ -63,14 +63,14 @@ impl End {
 
     /// The table: one row for each end.
     fn rule(self) -> Rule {
-        let rule = |all_go_back, is_put_back, stays_open, verdict| Rule {
-            all_go_back,
-            is_put_back,
+        let rule = |rolls_back_all, is_rolled_back, stays_open, verdict| Rule {
+            rolls_back_all,
+            is_rolled_back,
             stays_open,
             verdict,
         };
         match self {
-            //                              all go back, is put back, stays open
+            //                              rolls back all, is rolled back, stays open
             End::Deployed => rule(false, true, false, Verdict::Deployed),
             End::Unproven => rule(false, true, false, Verdict::Unproven),
             End::AwaitingApproval => rule(false, true, true, Verdict::AwaitingApproval),
@@ -87,13 +87,13 @@ impl End {
     }
 }
 
-/// How putting one target back ended, in the order in which ends decide the joint verdict.
+/// How the rollback of one target ended, in ascending order of precedence for the joint verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Restore {
     Done,
     AwaitingApproval,
     Late,
-    /// Not observed, or not attempted to its end.
+    /// Not observed, or not completed.
     Unobserved,
     Failed,
 }
@@ -117,13 +117,13 @@ impl Restore {
         }
     }
 
-    /// Whether the platform is still at it, so that the same command resumes.
+    /// Whether the rollback continues on the platform, so that the same command resumes.
     fn stays_open(self) -> bool {
         matches!(self, Restore::AwaitingApproval | Restore::Late | Restore::Unobserved)
     }
 }
 
-/// How all targets ended together.
+/// The joint result of all targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Joint {
     pub(super) verdict: Verdict,
@@ -131,28 +131,28 @@ pub(super) struct Joint {
     pub(super) open: bool,
 }
 
-/// A gate was rejected or failed, and everything stays as it is.
+/// A gate was rejected or failed, and all targets are left as they are.
 pub(super) const LEFT: Joint = Joint { verdict: Verdict::FailedInPlace, open: false };
 
-/// Whether a target that has ended puts all targets back.
+/// Whether the result of a target rolls back all targets.
 pub(super) fn compensates(entry: &TargetReceipt) -> bool {
     let ended = entry.outcome.is_some() || entry.error.is_some();
-    ended && End::of(entry).rule().all_go_back
+    ended && End::of(entry).rule().rolls_back_all
 }
 
-/// Whether the target is somebody else's now, or nobody's: it is not touched.
+/// Whether the target was superseded or deleted: it is not changed any more.
 pub(super) fn is_lost(entry: &TargetReceipt) -> bool {
-    !End::of(entry).rule().is_put_back
+    !End::of(entry).rule().is_rolled_back
 }
 
-/// How targets of which none put the others back ended together.
+/// The joint result of targets, none of which rolls back the others.
 pub(super) fn deployed<'a>(entries: impl Iterator<Item = &'a TargetReceipt> + Clone) -> Joint {
     let ends = || entries.clone().map(End::of);
     let last = ends().max().unwrap_or(End::Deployed);
     Joint { verdict: last.rule().verdict, open: ends().any(|end| end.rule().stays_open) }
 }
 
-/// How putting all targets back ended.
+/// The joint result of rolling back all targets.
 pub(super) fn compensated(receipt: &Receipt) -> Joint {
     let restores = || receipt.targets.iter().filter(|entry| !is_lost(entry)).map(Restore::of);
     let verdict = match restores().max().unwrap_or(Restore::Done) {
@@ -195,7 +195,7 @@ mod tests {
         Receipt::started(image, targets, Timestamp::UNIX_EPOCH)
     }
 
-    /// Every way in which a target can end that the row or column of this name in the document stands for.
+    /// Every result of a target that the row or column of this name in the document stands for.
     fn ends(name: &str) -> Vec<TargetReceipt> {
         let with = |verdict: Verdict| TargetReceipt { outcome: Some(outcome(verdict)), ..entry() };
         match name {
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// The same for putting a target back.
+    /// The same for rolling back a target.
     fn restores(name: &str) -> Vec<TargetReceipt> {
         let with = |verdict: Verdict| TargetReceipt {
             outcome: Some(outcome(Verdict::RolledBack)),
@@ -254,7 +254,7 @@ mod tests {
             line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
         };
         let mut lines = text.lines().skip_while(|line| !line.starts_with(&format!("| {corner} |")));
-        let columns = cells(lines.next().expect("the table is there"));
+        let columns = cells(lines.next().expect("the table exists"));
         let rows = lines.skip(1).take_while(|line| line.starts_with('|')).map(cells);
         rows.flat_map(|row| {
             assert_eq!(row.len(), columns.len(), "{row:?}");
@@ -265,7 +265,7 @@ mod tests {
         .collect()
     }
 
-    /// A cell: the exit code, `back` when all are put back, `open` when the receipt stays open.
+    /// A cell: the exit code, `back` when all are rolled back, `open` when the receipt stays open.
     fn cell(joint: Joint, back: bool) -> String {
         let code = ExitCode::from(joint.verdict) as u8;
         let mut words = vec![code.to_string()];
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_ends_is_as_documented() {
+    fn joint_verdicts_of_all_pairs_match_the_adr() {
         let table = table("end");
         assert_eq!(table.len(), 12 * 12);
         for (row, column, expected) in table {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_restores_is_as_documented() {
+    fn joint_verdicts_of_all_rollback_pairs_match_the_adr() {
         let table = table("restore");
         assert_eq!(table.len(), 5 * 5);
         for (row, column, expected) in table {
@@ -310,20 +310,20 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_lost_is_not_waited_for() {
+    fn does_not_wait_for_superseded_or_deleted_targets() {
         for (lost, joint) in [("gone", Verdict::Gone), ("superseded", Verdict::Superseded)] {
             let back = restores("done").remove(0);
             let all = receipt(vec![ends(lost).remove(0), back]);
             assert_eq!(compensated(&all), Joint { verdict: joint, open: false });
         }
-        // A rollback that was asked for: nothing failed.
+        // A requested rollback: nothing failed.
         let mut deployed = ends("deployed").remove(0);
         deployed.restored = Some(outcome(Verdict::Deployed));
         assert_eq!(compensated(&receipt(vec![deployed])).verdict, Verdict::RolledBack);
     }
 
     #[test]
-    fn one_that_has_not_ended_puts_nothing_back() {
+    fn a_target_without_a_result_rolls_nothing_back() {
         assert!(!compensates(&entry()));
     }
 }

@@ -1,15 +1,15 @@
-//! What a terminal and the log readers of CI systems make of an output, written from their documentation and sources
-//! and independent of `bp_artifact::text`. Each function returns what the output would trigger; nothing is right.
+//! How a terminal and the log parsers of CI systems interpret an output, implemented from their documentation and
+//! sources, independent of `bp_artifact::text`. Each function returns what the output would trigger; it must be empty.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
-/// The control functions that a terminal would carry out: every C0 and C1 control besides the line feed and the tab.
-/// Escape sequences are among them, for each begins with one.
+/// The control functions that a terminal would execute: every C0 and C1 control except the line feed and the tab.
+/// Escape sequences are included, because each begins with one.
 pub fn terminal(output: &str) -> Vec<char> {
     let harmless = ['\n', '\t'];
     output.chars().filter(|c| (c.is_control() && !harmless.contains(c)) || is_disguise(*c)).collect()
 }
 
-/// Bidirectional controls, characters without width, and line ends that are none on a terminal.
+/// Bidirectional controls, zero-width characters, and line ends that a terminal does not recognise.
 fn is_disguise(character: char) -> bool {
     matches!(u32::from(character),
         0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x3164 | 0xffa0 | 0xfeff
@@ -17,19 +17,19 @@ fn is_disguise(character: char) -> bool {
         | 0xfe00..=0xfe0f | 0xfff9..=0xfffb | 0xe0000..=0xe0fff)
 }
 
-/// The lines that CI systems would take for commands.
+/// The lines that CI systems would interpret as commands.
 ///
 /// The runner of GitHub Actions (`ActionCommand.cs`): `TryParseV2` trims white space at the start of a line, looks for
-/// `::` there and for another `::` behind the command; `TryParse` looks for `##[` anywhere and `]` behind it. Both compare
-/// by culture, so what a culture ignores is removed first. Azure Pipelines takes `##vso[`, TeamCity `##teamcity[`.
-/// .NET ends lines at CR, LF and CR LF; other readers at more.
+/// `::` there and for another `::` after the command; `TryParse` looks for `##[` anywhere and `]` after it. Both
+/// compare by culture, so what a culture ignores is removed first. Azure Pipelines takes `##vso[`, TeamCity
+/// `##teamcity[`. .NET ends lines at CR, LF and CR LF; other readers at more.
 pub fn commands(output: &str) -> Vec<String> {
     let lines = output.split(['\r', '\n', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']);
     lines.filter(|line| is_command(line)).map(str::to_owned).collect()
 }
 
 fn is_command(line: &str) -> bool {
-    // Of a culture's ignorable characters those that Unicode gives no weight: controls, formats, and many marks.
+    // The characters that a culture ignores because Unicode gives them no weight: controls, formats, and many marks.
     let ignored = |c: char| {
         (c.is_control() && c != '\t')
             || is_disguise(c)
@@ -49,7 +49,7 @@ pub fn assert_inert(output: &str) {
 }
 
 #[test]
-fn the_readers_see_what_is_there() {
+fn detects_commands_and_controls() {
     for hostile in [
         "::add-mask::e",
         " \t\u{a0}\u{3000}::set-output name=a::b",

@@ -1,4 +1,4 @@
-//! Targets in memory. The platform outlives the process that deploys to it: tests kill the process and keep this.
+//! In-memory targets. The platform outlives the process that deploys to it: tests kill the process and keep the target.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -17,18 +17,18 @@ pub(crate) enum End {
     Verdict(Verdict),
     /// An error before anything was changed.
     Refused(ErrorClass),
-    /// An error when the change was made already: the network went away.
+    /// An error after the change was applied: the connection was lost.
     Lost,
 }
 
-/// What the platform knows.
+/// The state of the platform.
 #[derive(Debug, Default)]
 pub(crate) struct Platform {
     pub(crate) stable: String,
     pub(crate) rolling_out: Option<String>,
-    /// Every change that was asked for.
+    /// Every requested change.
     pub(crate) changes: Vec<String>,
-    /// How putting a revision back ends, if not well.
+    /// How a rollback ends, if it does not succeed.
     pub(crate) restore: Option<End>,
 }
 
@@ -87,7 +87,7 @@ impl Fake {
         self.platform().changes.clone()
     }
 
-    /// What runs, and that nothing is on its way.
+    /// Whether `image` runs and no deployment is in progress.
     pub(crate) fn runs(&self, image: &str) -> bool {
         let platform = self.platform();
         platform.stable == image && platform.rolling_out.is_none()

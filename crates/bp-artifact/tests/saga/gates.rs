@@ -1,4 +1,4 @@
-//! Gates between the stages of a saga: approvals that belong to images, and checks.
+//! Gates between the stages of a saga: approvals of specific images, and checks.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ use super::{Fake, fake::End, image, killed_after, receipt_path, targets};
 
 const GOOD: End = End::Verdict(Verdict::Deployed);
 
-/// A clock that runs ahead while everything waits.
+/// Runs with a paused clock, which advances when all tasks wait.
 fn process<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(work)
@@ -37,7 +37,7 @@ fn answer(decision: Decision) -> Answer {
     Answer { gate: "go-live".parse().unwrap(), decision, by: Some(by) }
 }
 
-/// Finds these in order, the last one for ever.
+/// Returns these results in order, and repeats the last one.
 struct Script(Mutex<VecDeque<CheckVerdict>>);
 
 impl Check for Script {
@@ -80,16 +80,16 @@ fn waiting(first: &Fake, second: &Fake, image: &ResolvedImage, path: &Path) -> R
 }
 
 #[test]
-fn an_approval_is_awaited_between_the_stages_and_the_same_command_with_it_continues() {
+fn stops_at_an_approval_and_continues_with_the_answer() {
     let (_directory, path) = receipt_path();
     let ((first, second), new) = (fakes(), image("new"));
     let receipt = waiting(&first, &second, &new, &path);
     assert_eq!(ExitCode::from(receipt.verdict.unwrap()), ExitCode::AwaitingApproval);
     assert!(first.runs(&new.reference.to_string()) && second.changes().is_empty());
     assert_eq!(Receipt::read(&path).unwrap(), receipt);
-    // Asked again, it still awaits: nothing waits inside the process.
+    // A rerun still awaits approval: no process waits.
     let again = waiting(&first, &second, &new, &path);
-    assert_eq!(again.gates, receipt.gates, "since when it waits is kept");
+    assert_eq!(again.gates, receipt.gates, "the time of the request is kept");
 
     let run = || {
         let saga = saga(&first, &second, &new, &path).gates([approval(0)]);
@@ -101,7 +101,7 @@ fn an_approval_is_awaited_between_the_stages_and_the_same_command_with_it_contin
     assert_eq!(receipt.gates[0].by.as_ref().unwrap().name, "octocat");
     assert!(receipt.gates[0].at >= receipt.started_at);
     assert_eq!((first.changes().len(), second.changes().len()), (1, 1));
-    // With the same answer and without one it verifies.
+    // Rerun with the same answer or without one, it verifies.
     assert_eq!(run().unwrap().verdict, Some(Verdict::Deployed));
     let receipt =
         process(async { saga(&first, &second, &new, &path).gates([approval(0)]).run().await }).unwrap();
@@ -110,7 +110,7 @@ fn an_approval_is_awaited_between_the_stages_and_the_same_command_with_it_contin
 }
 
 #[test]
-fn a_rejection_puts_back_what_was_deployed_or_leaves_it() {
+fn a_rejection_rolls_back_or_leaves_the_deployment() {
     for (on_failure, verdict, back) in
         [(OnFailure::RollBack, Verdict::RolledBack, true), (OnFailure::Leave, Verdict::FailedInPlace, false)]
     {
@@ -125,20 +125,20 @@ fn a_rejection_puts_back_what_was_deployed_or_leaves_it() {
         assert_eq!(first.runs("old"), back, "{:?}", first.changes());
         assert!(second.changes().is_empty() && second.runs("old"));
         assert_eq!(Receipt::read(&path).unwrap(), receipt);
-        // The next deployment of the image is asked about again.
+        // The next deployment of the image requires a new approval.
         waiting(&first, &second, &new, &path);
     }
 }
 
 #[test]
-fn an_approval_of_another_image_or_of_none_never_counts() {
+fn an_approval_is_valid_only_for_its_images() {
     let (_directory, path) = receipt_path();
     let ((first, second), one, two) = (fakes(), image("one"), image("two"));
     let approve = |image: &ResolvedImage, supersede| {
         let saga = saga(&first, &second, image, &path).gates([approval(0)]).supersede(supersede);
         process(async { saga.answer(Some(answer(Decision::Approve))).run().await })
     };
-    // Nobody has seen it deployed.
+    // Not deployed yet.
     let error = approve(&one, false).unwrap_err();
     assert!(matches!(error, SagaError::NotAwaiting { state: None, .. }), "{error}");
     assert_eq!(error.class(), ErrorClass::Refused);
@@ -147,15 +147,15 @@ fn an_approval_of_another_image_or_of_none_never_counts() {
     waiting(&first, &second, &one, &path);
     assert!(matches!(approve(&two, false).unwrap_err(), SagaError::Unfinished { .. }));
     assert!(matches!(approve(&two, true).unwrap_err(), SagaError::NotAwaiting { state: None, .. }));
-    assert_eq!(first.changes().len(), 1, "nothing was changed by them");
+    assert_eq!(first.changes().len(), 1, "they changed nothing");
 
-    // The approval of one is no approval of two, and is not there when one comes again.
+    // The approval of one does not apply to two, and does not exist any more when one is deployed again.
     assert_eq!(approve(&one, false).unwrap().verdict, Some(Verdict::Deployed));
     waiting(&first, &second, &two, &path);
     let supersede = || saga(&first, &second, &one, &path).gates([approval(0)]).supersede(true);
     let receipt = process(async { supersede().run().await }).unwrap();
     assert_eq!(receipt.verdict, Some(Verdict::AwaitingApproval));
-    // One more service is another deployment than the one that was approved.
+    // With an additional service it is not the approved deployment.
     approve(&one, false).unwrap();
     let third = Fake::new("third", GOOD);
     let step = |fake: &Fake, image: &ResolvedImage, stage| Step {
@@ -169,7 +169,7 @@ fn an_approval_of_another_image_or_of_none_never_counts() {
 }
 
 #[test]
-fn an_answer_is_refused_where_it_has_no_meaning() {
+fn rejects_an_answer_that_does_not_apply() {
     let (_directory, path) = receipt_path();
     let ((first, second), new) = (fakes(), image("new"));
     let run = |gates: Vec<Gate>, decision| {
@@ -177,10 +177,7 @@ fn an_answer_is_refused_where_it_has_no_meaning() {
         process(async { saga.answer(Some(answer(decision))).run().await }).unwrap_err()
     };
     let error = run(vec![check(0, [CheckVerdict::Passed])], Decision::Approve);
-    assert_eq!(
-        error.to_string(),
-        "there is no approval go-live here; nothing that is deployed awaits an approval"
-    );
+    assert_eq!(error.to_string(), "unknown approval gate go-live; this deployment has no approval gates");
     let error = run(vec![approval(0), approval(1)], Decision::Approve);
     assert!(matches!(error, SagaError::DuplicateGate { .. }), "{error}");
     assert!(first.changes().is_empty());
@@ -194,14 +191,14 @@ fn an_answer_is_refused_where_it_has_no_meaning() {
 }
 
 #[test]
-fn a_check_is_repeated_until_it_passes_before_the_next_stage_starts() {
+fn repeats_a_check_until_it_passes_before_the_next_stage() {
     let (_directory, path) = receipt_path();
     let ((first, second), new) = (fakes(), image("new"));
     let found = [CheckVerdict::unobserved("refused"), CheckVerdict::failed("503"), CheckVerdict::Passed];
     let gates = [approval(0), check(0, found)];
     let plan = saga(&first, &second, &new, &path).gates(gates.clone()).plan();
     let names: Vec<&str> = plan.stages[0].gates.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["smoke", "go-live"], "whoever approves sees what was checked");
+    assert_eq!(names, ["smoke", "go-live"], "the approver sees the results of the checks");
     let (events, receipt) = process(async {
         let mut saga = saga(&first, &second, &new, &path).gates(gates).run();
         let mut events = Vec::new();
@@ -232,11 +229,11 @@ fn a_check_is_repeated_until_it_passes_before_the_next_stage_starts() {
 }
 
 #[test]
-fn a_check_that_fails_is_a_failed_stage() {
+fn a_failed_check_fails_the_stage() {
     for (on_failure, verdict, back) in
         [(OnFailure::RollBack, Verdict::RolledBack, true), (OnFailure::Leave, Verdict::FailedInPlace, false)]
     {
-        // Between the stages, and behind the last one.
+        // Between the stages, and after the last one.
         for after in [0, 1, 7] {
             let (_directory, path) = receipt_path();
             let ((first, second), new) = (fakes(), image("new"));
@@ -255,7 +252,7 @@ fn a_check_that_fails_is_a_failed_stage() {
 }
 
 #[test]
-fn a_check_that_cannot_be_observed_leaves_the_receipt_open_and_nothing_is_put_back() {
+fn an_unobserved_check_leaves_the_receipt_open_without_a_rollback() {
     let (_directory, path) = receipt_path();
     let ((first, second), new) = (fakes(), image("new"));
     let run = |found| {
@@ -271,9 +268,9 @@ fn a_check_that_cannot_be_observed_leaves_the_receipt_open_and_nothing_is_put_ba
     assert_eq!((first.changes().len(), second.changes().len()), (1, 1));
 }
 
-/// Killed at every step of a run that is approved, and of one that is rejected: the same command finishes it.
+/// Killed at every step of an approved run, and of a rejected one.
 #[test]
-fn a_killed_run_is_finished_by_the_same_command() {
+fn rerun_finishes_a_killed_run() {
     let new = image("new");
     for decision in [Decision::Approve, Decision::Reject] {
         let mut turns = 0;
@@ -305,12 +302,12 @@ fn a_killed_run_is_finished_by_the_same_command() {
 }
 
 #[test]
-fn an_older_reader_takes_the_receipt_and_rolls_it_back() {
+fn an_older_version_can_roll_back_the_receipt() {
     let (_directory, path) = receipt_path();
     let ((first, second), new) = (fakes(), image("new"));
     waiting(&first, &second, &new, &path);
     let mut written: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    // All that is new is one member, and everything else is what versions without gates write.
+    // The only new field is `gates`; all others are those of versions without gates.
     let gates = written.as_object_mut().unwrap().remove("gates").unwrap();
     assert_eq!(gates[0]["gate"], "go-live");
     assert_eq!((&written["state"], &written["verdict"]), (&json!("started"), &json!("awaiting-approval")));
@@ -319,9 +316,9 @@ fn an_older_reader_takes_the_receipt_and_rolls_it_back() {
 
     let receipt = process(async { Saga::rollback(targets(&[&first, &second]), &path).await }).unwrap();
     assert_eq!(receipt.rollback_verdict(), Verdict::Deployed);
-    assert_eq!(receipt.gates.len(), 1, "what was awaited is still told");
+    assert_eq!(receipt.gates.len(), 1, "the gate is preserved");
     assert!(first.runs("old") && second.runs("old"));
-    // A state of a later version is neither open nor an approval.
+    // An unknown state of a later version is neither open nor an approval.
     written["gates"] = gates;
     written["gates"][0]["state"] = json!("approved-by-two");
     let receipt = Receipt::parse(&written.to_string(), "receipt.json").unwrap();
@@ -330,7 +327,7 @@ fn an_older_reader_takes_the_receipt_and_rolls_it_back() {
 }
 
 #[test]
-fn cancelled_during_a_check_the_receipt_stays_open() {
+fn cancelling_during_a_check_leaves_the_receipt_open() {
     let (_directory, path) = receipt_path();
     let ((first, second), new) = (fakes(), image("new"));
     let gate = check(0, [CheckVerdict::failed("503")]);

@@ -1,4 +1,4 @@
-//! Receipts of a later minor version: read, used, and rewritten without losing what this version does not know.
+//! Receipts of a later minor version: accepted, used, and rewritten without losing unknown fields and values.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::{
     image, process, receipt_path, targets,
 };
 
-/// A receipt of version 1.1 that has something unknown at every level: members, and values of every closed set.
+/// A receipt of version 1.1 with unknown fields and unknown enum values at every level.
 fn later() -> Value {
     let image = image("new").reference.to_string();
     let outcome = json!({
@@ -64,7 +64,7 @@ fn fakes() -> [Fake; 2] {
 }
 
 #[test]
-fn a_receipt_of_a_later_version_is_read_and_rewritten_as_it_was() {
+fn rewrites_a_receipt_of_a_later_version_unchanged() {
     let (_directory, path) = receipt_path();
     let receipt = Receipt::parse(&later().to_string(), "receipt.json").unwrap();
     assert_ne!(receipt.state, ReceiptState::Finished);
@@ -78,13 +78,13 @@ fn a_receipt_of_a_later_version_is_read_and_rewritten_as_it_was() {
     let written: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(written, later());
     assert_eq!(Receipt::read(&path).unwrap(), receipt);
-    // Through serde alone too.
+    // Also with serde alone.
     let receipt: Receipt = serde_json::from_value(later()).unwrap();
     assert_eq!(serde_json::to_value(&receipt).unwrap(), later());
 }
 
 #[test]
-fn what_is_no_text_where_a_verdict_belongs_is_still_a_mistake_with_its_place() {
+fn a_verdict_that_is_not_a_string_is_an_error_with_its_location() {
     let mut wrong = later();
     wrong["verdict"] = json!(3);
     let error = Receipt::parse(&serde_json::to_string_pretty(&wrong).unwrap(), "receipt.json").unwrap_err();
@@ -92,7 +92,7 @@ fn what_is_no_text_where_a_verdict_belongs_is_still_a_mistake_with_its_place() {
 }
 
 #[test]
-fn a_rollback_needs_nothing_but_the_previous_revisions() {
+fn a_rollback_requires_only_the_previous_revisions() {
     let (_directory, path) = receipt_path();
     fs::write(&path, later().to_string()).unwrap();
     let [ecs, eks] = fakes();
@@ -115,7 +115,7 @@ fn a_rollback_needs_nothing_but_the_previous_revisions() {
 }
 
 #[test]
-fn a_run_in_an_unknown_state_is_resumed_and_its_previous_revisions_are_kept() {
+fn resumes_a_run_in_an_unknown_state_with_its_previous_revisions() {
     let (_directory, path) = receipt_path();
     fs::write(&path, later().to_string()).unwrap();
     let [ecs, eks] = fakes();
@@ -129,7 +129,7 @@ fn a_run_in_an_unknown_state_is_resumed_and_its_previous_revisions_are_kept() {
     assert_eq!(written["approval"], later()["approval"]);
     assert_eq!(written["targets"][0]["previous"], later()["targets"][0]["previous"]);
     assert_eq!(written["targets"][0]["shard"], 3);
-    // How the earlier run ended is not mixed into how this one did.
+    // The outcome of the earlier run is not mixed into that of this one.
     let outcome = &written["targets"][0]["outcome"];
     assert_eq!(outcome["verdict"], "deployed");
     assert!(outcome.get("took").is_none(), "{outcome}");

@@ -1,4 +1,4 @@
-//! The saga over targets in memory: every pair of outcomes, a kill at every step, and receipts of every kind.
+//! The saga with in-memory targets: every pair of outcomes, a kill at every step, and receipts of every kind.
 
 mod fake;
 mod gates;
@@ -30,8 +30,8 @@ fn targets(fakes: &[&Fake]) -> Vec<Arc<dyn Target>> {
     fakes.iter().map(|fake| Arc::new((*fake).clone()) as Arc<dyn Target>).collect()
 }
 
-/// A directory with the path of a receipt in it: in memory where there is such a place, for receipts are synced to the
-/// disk and these tests write thousands.
+/// A directory and the path of a receipt in it: in memory if possible, because receipts are synced to disk and these
+/// tests write thousands.
 fn receipt_path() -> (TempDir, PathBuf) {
     let memory = Path::new("/dev/shm");
     let directory = match memory.is_dir() {
@@ -42,12 +42,12 @@ fn receipt_path() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// Runs to the end on a runtime of its own, as a process does.
+/// Runs to completion on a new runtime, like a process.
 fn process<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().event_interval(1).build().unwrap().block_on(work)
 }
 
-/// A process that is killed after this many turns of its scheduler. `None` when it was.
+/// A process that is killed after `turns` turns of its scheduler. `None` if it was killed.
 fn killed_after<T>(turns: usize, work: impl Future<Output = T>) -> Option<T> {
     process(async {
         let alarm = async {
@@ -103,17 +103,17 @@ fn every_pair_of_outcomes() {
             let written = Receipt::read(&path).unwrap();
             for fake in [&ecs, &eks] {
                 let restored = fake.changes().iter().any(|change| change.starts_with("restore"));
-                // As far as it was known: who was told to stop before its end is put back like any other.
+                // By the recorded verdict: a target that was cancelled before its end is rolled back like any other.
                 let verdict = written.target(&fake.id()).unwrap().verdict();
                 if matches!(verdict, Some(Verdict::Superseded | Verdict::Gone)) {
-                    assert!(!restored, "{a:?}, {b:?}: a lost target was touched");
+                    assert!(!restored, "{a:?}, {b:?}: a lost target was changed");
                 } else if fails(a) || fails(b) {
                     assert!(fake.runs("old"), "{a:?}, {b:?}: {:?}", fake.platform());
                 } else {
                     assert!(!restored, "{a:?}, {b:?}: nothing failed, yet {:?}", fake.changes());
                 }
             }
-            // What was written is what was answered.
+            // The written receipt is the returned one.
             if written.target(&ecs.id()).unwrap().verdict() == Some(Verdict::RolledBack) {
                 assert_eq!(ecs.changes().len(), 1, "it rolled itself back: nothing more to do");
             }
@@ -126,7 +126,7 @@ fn every_pair_of_outcomes() {
 }
 
 #[test]
-fn the_exit_codes_that_people_meet() {
+fn exit_codes_of_common_outcomes() {
     use Verdict::{Deployed, FailedInPlace, Gone, RolledBack, Stopped, Superseded, Unproven};
     for (a, b, code) in [
         (Deployed, Deployed, ExitCode::Done),
@@ -148,7 +148,7 @@ fn the_exit_codes_that_people_meet() {
 }
 
 #[test]
-fn a_rollback_that_fails_is_said_to_have_failed() {
+fn reports_a_failed_rollback() {
     let (_directory, path) = receipt_path();
     let good = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     let bad = Fake::new("eks", End::Verdict(Verdict::RolledBack)).slow(10);
@@ -159,7 +159,7 @@ fn a_rollback_that_fails_is_said_to_have_failed() {
 }
 
 #[test]
-fn nothing_changed_is_the_error_itself() {
+fn returns_the_error_if_nothing_was_changed() {
     let (_directory, path) = receipt_path();
     let wrong = Fake::new("ecs", End::Refused(ErrorClass::BadInput));
     let slow = Fake::new("eks", End::Refused(ErrorClass::BadInput));
@@ -170,7 +170,7 @@ fn nothing_changed_is_the_error_itself() {
 }
 
 #[test]
-fn a_kill_at_every_step_is_finished_by_the_same_command() {
+fn rerun_finishes_a_run_killed_at_any_step() {
     use Verdict::{Deployed, FailedInPlace, RolledBack};
     let new = image("new");
     for (a, b) in [(Deployed, Deployed), (Deployed, RolledBack), (FailedInPlace, Deployed)] {
@@ -183,14 +183,18 @@ fn a_kill_at_every_step_is_finished_by_the_same_command() {
                 break;
             }
             kills += 1;
-            // Nothing is changed before the way back is on the disk.
+            // Nothing is changed before the rollback revisions are on disk.
             let noted = Receipt::read(&path).ok();
             assert!(noted.is_some() || (ecs.changes().is_empty() && eks.changes().is_empty()));
 
             let receipt = deploy(&[&ecs, &eks], &new, &path).unwrap();
             for fake in [&ecs, &eks] {
                 let entry = receipt.target(&fake.id()).unwrap();
-                assert_eq!(entry.previous, revision("old"), "killed after {turns}: the way back was lost");
+                assert_eq!(
+                    entry.previous,
+                    revision("old"),
+                    "killed after {turns}: the rollback revision was lost"
+                );
             }
             if (a, b) == (Deployed, Deployed) {
                 assert_eq!(receipt.verdict, Some(Deployed));
@@ -209,7 +213,7 @@ fn a_kill_at_every_step_is_finished_by_the_same_command() {
 }
 
 #[test]
-fn a_rollback_killed_at_every_step_is_finished_by_the_same_command() {
+fn rerun_finishes_a_rollback_killed_at_any_step() {
     let new = image("new");
     for turns in 1.. {
         let (_directory, path) = receipt_path();
@@ -230,7 +234,7 @@ fn a_rollback_killed_at_every_step_is_finished_by_the_same_command() {
 }
 
 #[test]
-fn an_interrupted_run_stays_unfinished_and_rolls_nothing_back() {
+fn an_interrupted_run_stays_unfinished_without_a_rollback() {
     let (_directory, path) = receipt_path();
     let (ecs, eks) = (
         Fake::new("ecs", End::Verdict(Verdict::Deployed)).slow(1000),
@@ -246,14 +250,14 @@ fn an_interrupted_run_stays_unfinished_and_rolls_nothing_back() {
     assert_eq!(ExitCode::from(error.class()), ExitCode::Interrupted);
     assert_eq!(ecs.changes().len() + eks.changes().len(), 2);
     assert_eq!(Receipt::read(&path).unwrap().state, ReceiptState::Started);
-    // The same command goes on with what is under way.
+    // The same command resumes the deployments in progress.
     let (ecs, eks) = (ecs.slow(1), eks.ending(End::Verdict(Verdict::Deployed)).slow(1));
     assert_eq!(deploy(&[&ecs, &eks], &image("new"), &path).unwrap().verdict, Some(Verdict::Deployed));
     assert_eq!(ecs.changes().len() + eks.changes().len(), 2);
 }
 
 #[test]
-fn a_second_run_verifies_and_keeps_the_way_back() {
+fn a_second_run_verifies_and_keeps_the_rollback_revision() {
     let (_directory, path) = receipt_path();
     let fake = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     for _ in 0..3 {
@@ -262,23 +266,23 @@ fn a_second_run_verifies_and_keeps_the_way_back() {
         assert_eq!(receipt.targets[0].previous, revision("old"));
     }
     assert_eq!(fake.changes().len(), 1);
-    // Another image starts anew: what runs now is its way back.
+    // Another image starts a new deployment: the running revision is its rollback revision.
     let receipt = deploy(&[&fake], &image("newer"), &path).unwrap();
     assert_eq!(receipt.targets[0].previous, revision(&image("new").reference.to_string()));
 }
 
 #[test]
-fn after_a_rollback_the_same_image_is_tried_anew() {
+fn retries_the_same_image_after_a_rollback() {
     let (_directory, path) = receipt_path();
     let fake = Fake::new("ecs", End::Verdict(Verdict::RolledBack));
     assert_eq!(deploy(&[&fake], &image("new"), &path).unwrap().verdict, Some(Verdict::RolledBack));
-    let mended = fake.ending(End::Verdict(Verdict::Deployed));
-    let receipt = deploy(&[&mended], &image("new"), &path).unwrap();
+    let fixed = fake.ending(End::Verdict(Verdict::Deployed));
+    let receipt = deploy(&[&fixed], &image("new"), &path).unwrap();
     assert_eq!(receipt.verdict, Some(Verdict::Deployed));
     assert_eq!(receipt.targets[0].previous, revision("old"));
 }
 
-/// Leaves an unfinished run of `image("first")` behind: "ecs" is half way.
+/// Leaves an unfinished run of `image("first")`, with "ecs" in progress.
 fn unfinished(path: &PathBuf) -> Fake {
     let fake = Fake::new("ecs", End::Verdict(Verdict::DeadlineExceeded));
     let receipt = deploy(&[&fake], &image("first"), path).unwrap();
@@ -293,10 +297,7 @@ fn an_unfinished_run_of_another_image_is_refused_or_superseded() {
     let error = deploy(&[&fake], &image("second"), &path).unwrap_err();
     assert_eq!(ExitCode::from(error.class()), ExitCode::Refused);
     let first = image("first").reference.to_string();
-    assert!(
-        error.to_string().contains(&format!("is of {first}, which is started and not finished")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("unfinished deployment of {first} (started)")), "{error}");
     assert_eq!(fake.changes().len(), 1, "nothing was changed");
 
     let saga = || Saga::new(targets(&[&fake]), image("second"), &path).supersede(true);
@@ -306,9 +307,9 @@ fn an_unfinished_run_of_another_image_is_refused_or_superseded() {
 }
 
 #[test]
-fn an_unfinished_run_does_not_lose_a_target() {
+fn rejects_a_resume_without_one_of_the_targets() {
     let (_directory, path) = receipt_path();
-    let _half_way = unfinished(&path);
+    let _in_progress = unfinished(&path);
     let other = Fake::new("eks", End::Verdict(Verdict::Deployed));
     let error = deploy(&[&other], &image("first"), &path).unwrap_err();
     assert!(
@@ -322,7 +323,7 @@ fn an_unfinished_run_does_not_lose_a_target() {
 }
 
 #[test]
-fn a_receipt_that_cannot_be_used_changes_nothing() {
+fn an_invalid_receipt_changes_nothing() {
     let (directory, path) = receipt_path();
     let fake = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     for (content, message) in [
@@ -340,7 +341,7 @@ fn a_receipt_that_cannot_be_used_changes_nothing() {
         assert_eq!(error.class(), ErrorClass::BadInput);
         assert_eq!(fs::read_to_string(&path).unwrap(), content, "and is left as it is");
     }
-    // No place to write to: as with a full disk, the way back cannot be noted, so nothing is changed.
+    // Not writable: as with a full disk, the rollback revisions cannot be recorded, so nothing is changed.
     let nowhere = directory.path().join("no/such/receipt.json");
     let error = deploy(&[&fake], &image("new"), &nowhere).unwrap_err();
     assert!(error.to_string().starts_with("cannot write "), "{error}");
@@ -348,7 +349,7 @@ fn a_receipt_that_cannot_be_used_changes_nothing() {
 }
 
 #[test]
-fn a_disk_that_fills_up_on_the_way_does_not_stop_the_work() {
+fn a_disk_that_fills_up_during_a_run_does_not_stop_it() {
     let (directory, path) = receipt_path();
     let fake = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     let (events, error) = process(async {
@@ -368,7 +369,7 @@ fn a_disk_that_fills_up_on_the_way_does_not_stop_the_work() {
 }
 
 #[test]
-fn bad_targets_are_refused() {
+fn rejects_missing_and_duplicate_targets() {
     let (_directory, path) = receipt_path();
     assert!(matches!(deploy(&[], &image("new"), &path), Err(SagaError::NoTargets)));
     let fake = Fake::new("ecs", End::Lost);
@@ -379,7 +380,7 @@ fn bad_targets_are_refused() {
 }
 
 #[test]
-fn events_are_one_flat_object_each() {
+fn serializes_each_event_as_one_flat_object() {
     let (_directory, path) = receipt_path();
     let fake = Fake::new("ecs", End::Verdict(Verdict::RolledBack));
     let lines: Vec<serde_json::Value> = process(async {

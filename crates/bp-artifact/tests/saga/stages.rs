@@ -21,7 +21,7 @@ fn run(steps: Vec<Step>, path: &std::path::Path) -> Result<Receipt, SagaError> {
 }
 
 #[test]
-fn each_target_gets_its_image_and_the_receipt_says_which() {
+fn deploys_each_image_to_its_target_and_records_it() {
     let (_directory, path) = receipt_path();
     let (web, worker) = (Fake::new("web", GOOD), Fake::new("worker", GOOD));
     let (one, two) = (image("web"), image("worker"));
@@ -53,7 +53,7 @@ fn a_stage_waits_for_the_one_before_it() {
         assert_eq!((receipt.verdict, receipt.state), (Some(joint), state), "{verdict:?}");
         assert!(second.changes().is_empty() && second.runs("old"), "{verdict:?}: {:?}", second.changes());
 
-        // The same command continues with what was not started.
+        // The same command continues with the stages that were not started.
         if state == ReceiptState::Started {
             let receipt =
                 run(vec![step(&second, &new, 1), step(&first.ending(GOOD), &new, 0)], &path).unwrap();

@@ -1,4 +1,4 @@
-//! What cannot be observed is no failure: nothing is rolled back because of it, and the same command resumes.
+//! An unobserved outcome is not a failure: nothing is rolled back because of it, and the same command resumes.
 
 use bp_artifact::{
     ExitCode, Verdict,
@@ -13,7 +13,7 @@ use crate::{
     image, process, receipt_path, targets,
 };
 
-/// The ways in which a target's end cannot be observed, or is not there yet.
+/// The ways in which a target's outcome is unobserved or pending.
 const OPEN: [End; 5] = [
     End::Verdict(Verdict::Unobserved),
     End::Verdict(Verdict::DeadlineExceeded),
@@ -27,7 +27,7 @@ fn code(receipt: &Receipt) -> ExitCode {
 }
 
 #[test]
-fn no_target_is_rolled_back_because_another_cannot_be_observed() {
+fn does_not_roll_back_targets_because_another_is_unobserved() {
     for end in OPEN {
         let (_directory, path) = receipt_path();
         let good = Fake::new("ecs", End::Verdict(Verdict::Deployed)).slow(20);
@@ -42,9 +42,9 @@ fn no_target_is_rolled_back_because_another_cannot_be_observed() {
         assert_eq!(Receipt::read(&path).unwrap(), receipt);
         assert!(
             good.runs(&image("new").reference.to_string()),
-            "{end:?}: the other one was watched to its end"
+            "{end:?}: the other one was followed to its end"
         );
-        assert!(good.changes().len() == 1 && open.changes().len() <= 1, "{end:?}: nothing is put back");
+        assert!(good.changes().len() == 1 && open.changes().len() <= 1, "{end:?}: nothing is rolled back");
         let entry = receipt.target(&open.id()).unwrap();
         assert_eq!(entry.verdict(), Some(expected), "{end:?}");
         if matches!(end, End::Refused(_) | End::Lost) {
@@ -57,12 +57,16 @@ fn no_target_is_rolled_back_because_another_cannot_be_observed() {
         let receipt = deploy(&[&good, &open], &image("new"), &path).unwrap();
         assert_eq!((receipt.state, code(&receipt)), (ReceiptState::Finished, ExitCode::Done), "{end:?}");
         assert_eq!(receipt.target(&open.id()).unwrap().previous, revision("old"), "{end:?}");
-        assert_eq!((good.changes().len(), open.changes().len()), (1, 1), "{end:?}: adopted, not begun anew");
+        assert_eq!(
+            (good.changes().len(), open.changes().len()),
+            (1, 1),
+            "{end:?}: adopted, not started again"
+        );
     }
 }
 
 #[test]
-fn one_that_was_seen_to_fail_is_a_failure_though_its_rollback_is_not_observed() {
+fn a_known_failure_with_an_unobserved_rollback_is_a_failure() {
     let (_directory, path) = receipt_path();
     let good = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     let failing = Fake::new("eks", End::Verdict(Verdict::Unobserved)).failing();
@@ -72,7 +76,7 @@ fn one_that_was_seen_to_fail_is_a_failure_though_its_rollback_is_not_observed() 
 }
 
 #[test]
-fn a_failure_puts_back_what_is_not_observed_too() {
+fn a_failure_rolls_back_unobserved_targets_too() {
     for end in OPEN {
         let (_directory, path) = receipt_path();
         let open = Fake::new("ecs", end);
@@ -88,7 +92,7 @@ fn a_failure_puts_back_what_is_not_observed_too() {
 }
 
 #[test]
-fn a_restore_that_cannot_be_observed_is_no_failed_rollback_and_is_resumed() {
+fn an_unobserved_rollback_is_resumed() {
     for end in OPEN {
         let (_directory, path) = receipt_path();
         let open = Fake::new("ecs", End::Verdict(Verdict::Deployed));
@@ -100,7 +104,7 @@ fn a_restore_that_cannot_be_observed_is_no_failed_rollback_and_is_resumed() {
             End::Refused(_) | End::Lost => Verdict::Unobserved,
         };
         assert_eq!((receipt.state, receipt.verdict), (ReceiptState::RollingBack, Some(expected)), "{end:?}");
-        assert!(bad.runs("old"), "{end:?}: the other one is back");
+        assert!(bad.runs("old"), "{end:?}: the other one is restored");
 
         // The same command, and the rollback, finish it.
         open.platform().restore = None;
@@ -111,12 +115,12 @@ fn a_restore_that_cannot_be_observed_is_no_failed_rollback_and_is_resumed() {
             "{end:?}"
         );
         assert!(open.runs("old"), "{end:?}");
-        assert_eq!(bad.changes().len(), 2, "{end:?}: what was back is not touched again");
+        assert_eq!(bad.changes().len(), 2, "{end:?}: a restored target is not changed again");
     }
 }
 
 #[test]
-fn a_rollback_that_failed_for_certain_wins_and_what_is_open_is_still_resumed() {
+fn a_failed_rollback_takes_precedence_and_unobserved_ones_are_resumed() {
     for failed in [End::Verdict(Verdict::FailedInPlace), End::Refused(ErrorClass::BadInput)] {
         let (_directory, path) = receipt_path();
         let open = Fake::new("ecs", End::Verdict(Verdict::Deployed));
@@ -142,7 +146,7 @@ fn a_rollback_that_failed_for_certain_wins_and_what_is_open_is_still_resumed() {
 }
 
 #[test]
-fn the_reason_of_a_refusal_is_kept_when_all_are_back() {
+fn keeps_the_error_of_a_rejected_target_after_the_rollback() {
     let (_directory, path) = receipt_path();
     let good = Fake::new("ecs", End::Verdict(Verdict::Deployed));
     let wrong = Fake::new("eks", End::Refused(ErrorClass::BadInput)).slow(20);
@@ -154,7 +158,7 @@ fn the_reason_of_a_refusal_is_kept_when_all_are_back() {
 }
 
 #[test]
-fn a_target_that_others_took_is_not_touched_and_its_way_back_is_theirs() {
+fn does_not_change_superseded_targets_and_adopts_their_revision() {
     for lost in [End::Verdict(Verdict::Superseded), End::Refused(ErrorClass::Superseded)] {
         let (_directory, path) = receipt_path();
         let theirs = Fake::new("ecs", lost);
@@ -171,7 +175,7 @@ fn a_target_that_others_took_is_not_touched_and_its_way_back_is_theirs() {
 }
 
 #[test]
-fn events_say_nothing_of_going_back() {
+fn emits_no_rollback_events_for_unobserved_targets() {
     let (_directory, path) = receipt_path();
     let (good, open) = (Fake::new("ecs", End::Verdict(Verdict::Deployed)), Fake::new("eks", End::Lost));
     let events = process(async {

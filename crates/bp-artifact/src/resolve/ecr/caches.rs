@@ -1,4 +1,4 @@
-//! Which repositories of a registry are pull-through caches.
+//! Pull-through cache rules of an Amazon ECR registry.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,10 +8,10 @@ use tokio::sync::Mutex;
 use super::failure::failed;
 use crate::{reference::ImageRef, resolve::ResolveError};
 
-/// The prefix of a rule for all repositories that no other rule is for.
+/// The prefix of the rule that applies to all repositories without a more specific rule.
 const ROOT: &str = "ROOT";
 
-/// The rules of each registry that was asked, read once: the lock is held while they are read.
+/// The rules of each registry by account, read once: the lock is held during the call.
 #[derive(Debug, Default)]
 pub(super) struct Caches(Mutex<BTreeMap<String, Arc<[Rule]>>>);
 
@@ -22,7 +22,7 @@ struct Rule {
 }
 
 impl Caches {
-    /// Refuses an image whose repository is a cache.
+    /// Rejects an image whose repository is a pull-through cache.
     pub(super) async fn check(
         &self,
         client: &Client,
@@ -67,7 +67,7 @@ impl From<PullThroughCacheRule> for Rule {
     }
 }
 
-/// The rule that a repository is under.
+/// The rule that applies to a repository.
 fn rule<'a>(rules: &'a [Rule], path: &str) -> Option<&'a Rule> {
     let is_below = |rule: &&Rule| path.strip_prefix(&rule.prefix).is_some_and(|rest| rest.starts_with('/'));
     rules.iter().find(is_below).or_else(|| rules.iter().find(|rule| rule.prefix == ROOT))
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_a_whole_part_of_the_path() {
+    fn a_prefix_matches_whole_path_components() {
         let rules = |prefixes: &[&str]| -> Vec<Rule> {
             let rule =
                 |prefix: &&str| Rule { prefix: (*prefix).to_owned(), upstream: format!("of {prefix}") };

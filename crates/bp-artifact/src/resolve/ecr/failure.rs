@@ -1,4 +1,4 @@
-//! What a failed call of Amazon ECR means.
+//! Convert errors of Amazon ECR calls to [`ResolveError`].
 
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 
@@ -8,7 +8,7 @@ use crate::{
     resolve::ResolveError,
 };
 
-/// What a call failed with. `action` is what it needs.
+/// Converts the error of a call that requires the IAM permission `action`.
 pub(super) fn failed<E>(repository: &Repository, action: &str, error: SdkError<E>) -> ResolveError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

@@ -1,9 +1,9 @@
-//! Parts of free text that identify an account, a place or a machine.
+//! Detect account-specific parts of free text: regions, resource IDs, addresses and host names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Replaces the longest runs of these characters for which `replace` has something else. It gets the run, and the text
-/// before it.
+/// Passes each longest run of matching characters to `replace`, with the text before it, and replaces the run if it
+/// returns a text.
 pub(super) fn runs(
     text: &str,
     is_part: impl Fn(char) -> bool,
@@ -23,7 +23,7 @@ pub(super) fn runs(
     result + &text[rest..]
 }
 
-/// A region, and the letter of an availability zone behind it: `eu-central-1` and `a`.
+/// A region, and the letter of an availability zone after it: `eu-central-1` and `a`.
 pub(super) fn region(word: &str) -> Option<(&str, &str)> {
     const AREAS: &[&str] = &["af", "ap", "ca", "cn", "eu", "il", "me", "mx", "sa", "us"];
     const SIDES: &[&str] = &["central", "east", "gov", "iso", "isob", "north", "south", "west"];
@@ -38,7 +38,7 @@ pub(super) fn region(word: &str) -> Option<(&str, &str)> {
     (is_region && zone.len() <= 1).then_some((region, zone))
 }
 
-/// The kind and the number of an object of AWS: `subnet` and `0123456789abcdef0`.
+/// The kind and the number of an AWS resource ID: `subnet` and `0123456789abcdef0`.
 pub(super) fn resource(word: &str) -> Option<(&str, &str)> {
     const KINDS: &[&str] = &[
         "acl", "ami", "eipalloc", "eni", "fs", "fsap", "fsmt", "i", "igw", "lt", "nat", "pl", "rtb", "sg",
@@ -60,12 +60,12 @@ pub(super) fn ipv6(word: &str) -> Option<Ipv6Addr> {
     (is_long && !address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
-/// The address in the name of a node: `ip-10-0-1-7`.
+/// The IP address in a node name: `ip-10-0-1-7`.
 pub(super) fn node(word: &str) -> Option<Ipv4Addr> {
     word.strip_prefix("ip-")?.replace('-', ".").parse().ok()
 }
 
-/// Whether a dotted word is the name of a host, of nobody who is known to all.
+/// Whether a word with dots is a host name outside of well-known public domains.
 pub(super) fn is_host(word: &str, before: &str) -> bool {
     const ENDS: &[&str] = &[
         "app", "aws", "biz", "cloud", "co", "com", "corp", "de", "dev", "eu", "example", "fr", "info",
