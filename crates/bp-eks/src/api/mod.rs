@@ -1,5 +1,4 @@
-//! What every part of the crate needs of the Kubernetes API: one namespace to call, pods and refusals to read, watches, and
-//! calls that are tried again.
+//! Shared access to the Kubernetes API: namespaced calls, watches, retries, and parsing of pods and error messages.
 
 pub(crate) mod manager;
 pub(crate) mod pod;

@@ -1,4 +1,4 @@
-//! Calls that are tried again while the API server, or the way to it, does not work.
+//! Retry calls while the API server fails or is unreachable.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::time::{Instant, sleep};
 use super::watch;
 use crate::error::Error;
 
-/// Until when a call is tried again.
+/// The time limits of retries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// While it fails for a reason that may pass.
+    /// For transient failures.
     pub(crate) until: Instant,
-    /// While the credentials are refused or the verb is denied, which worked before.
+    /// For rejected credentials and denied verbs, after the same calls have succeeded before.
     pub(crate) refused_until: Option<Instant>,
 }
 
 impl Patience {
-    /// For a call before anything was changed: a denial is final.
+    /// For a call before any change: a denial is final.
     pub(crate) fn until(until: Instant) -> Self {
         Patience { until, refused_until: None }
     }
 
-    /// For a call after something was changed: denials, too, are waited out for `grace`.
+    /// For a call after a change: denials, too, are retried for `grace`.
     pub(crate) fn after_change(until: Instant, grace: Duration) -> Self {
         Patience { until, refused_until: Some(until.min(bp_artifact::time::deadline(grace))) }
     }
@@ -37,9 +37,9 @@ impl Patience {
     }
 }
 
-/// An error that may be one of the Kubernetes API.
+/// An error that may be an error of the Kubernetes API.
 pub(crate) trait OfApi {
-    /// The API's error.
+    /// The error of the Kubernetes API, if it is one.
     fn of_api(&self) -> Option<&Error>;
 }
 
@@ -49,11 +49,11 @@ impl OfApi for Error {
     }
 }
 
-/// Calls until it succeeds, fails for a reason that does not pass, or has been tried for long enough. The first failure
-/// is a notice.
+/// Retries `call` until it succeeds, fails permanently, or the time limit has passed. Reports the first failure as a
+/// notice.
 ///
 /// # Errors
-/// The last failure, also when the operation is cancelled.
+/// The last failure; also when the operation is cancelled.
 pub(crate) async fn retried<T, E, F>(
     patience: Patience,
     reporter: &Reporter,
@@ -77,7 +77,7 @@ where
         };
         if !std::mem::replace(&mut told, true) {
             let why = error.of_api().map(Error::without_advice).unwrap_or_default();
-            reporter.notice(format!("trying again: {why}"));
+            reporter.notice(format!("retrying: {why}"));
         }
         tokio::select! {
             () = sleep(pause.min(left)) => {}

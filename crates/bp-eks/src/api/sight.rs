@@ -1,4 +1,4 @@
-//! Which watches work, and how long those that do not are waited for.
+//! Track which watches fail, and how long failing watches are retried.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,26 +7,26 @@ use tokio::time::Instant;
 use super::watch::News;
 use crate::{error::Error, object::ObjectRef};
 
-/// What the watches have to say.
+/// An event of the watches.
 pub(crate) enum Told {
-    /// Something changed.
+    /// An object changed.
     Changed,
-    /// A watch does not work now; it is tried again. With what people are told.
+    /// A watch failed and is retried; with the message to report.
     Lost(String),
-    /// Warnings may not be read; the rollout is followed without them.
+    /// Events cannot be read; the rollout is followed without them.
     NoEvents(Error),
-    /// Logs may not be read; the rollout is followed without them.
+    /// Logs cannot be read; the rollout is followed without them.
     NoLogs(Error),
 }
 
-/// The watches that do not work at the moment, each since when and why.
+/// The failing watches, each with the time of its first failure and the last error.
 #[derive(Debug, Default)]
 pub(crate) struct Sight {
     lost: BTreeMap<&'static str, (Instant, Error)>,
 }
 
 impl Sight {
-    /// Reads the news of a watch of what belongs to `object`.
+    /// Records an event of a watch; errors refer to `object`.
     pub(crate) fn read(&mut self, news: Option<News>, object: &ObjectRef) -> Told {
         let failed = match news {
             Some(Ok(operation)) => {
@@ -40,7 +40,7 @@ impl Sight {
         if failed.optional && matches!(error, Error::Forbidden { .. }) {
             return Told::NoEvents(error);
         }
-        let told = Told::Lost(format!("trying again: {}", error.without_advice()));
+        let told = Told::Lost(format!("retrying: {}", error.without_advice()));
         if !failed.optional {
             let since = self.lost.get(failed.operation).map_or_else(Instant::now, |(since, _)| *since);
             self.lost.insert(failed.operation, (since, error));
@@ -48,18 +48,18 @@ impl Sight {
         told
     }
 
-    /// Whether what the watches show is how things are.
+    /// Whether all watches work, so that their state is current.
     pub(crate) fn is_clear(&self) -> bool {
         self.lost.is_empty()
     }
 
-    /// When a watch that is refused has been waited for long enough, for `grace`.
+    /// The time when the first refused watch has failed for `grace`.
     pub(crate) fn ends(&self, grace: Duration) -> Option<Instant> {
         let refused = self.lost.values().filter(|(_, error)| error.is_refusal());
         refused.map(|(since, _)| bp_artifact::time::after(*since, grace)).min()
     }
 
-    /// Why nothing can be seen: what was refused first of all.
+    /// The error to report when the state cannot be observed; refusals take precedence.
     pub(crate) fn take(&mut self) -> Option<Error> {
         let lost = std::mem::take(&mut self.lost);
         lost.into_values().max_by_key(|(_, error)| error.is_refusal()).map(|(_, error)| error)

@@ -1,4 +1,4 @@
-//! What a release's manifest would run: its workloads, their containers and images.
+//! Parse a Helm release's manifest: its workloads, their containers and images.
 
 use bp_artifact::{Digest, DigestRef, config::Workload};
 use serde::Deserialize;
@@ -10,24 +10,24 @@ use crate::workload;
 /// A container in a workload of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
-    /// `None` for kinds that roll nothing out, such as a CronJob.
+    /// `None` for kinds without a rollout, such as a CronJob.
     pub(super) workload: Option<Workload>,
     pub(super) container: String,
     pub(super) image: String,
 }
 
 impl Placed {
-    /// Whether exactly this content is named.
+    /// Whether the image has this digest.
     pub(super) fn is(&self, digest: &Digest) -> bool {
         self.image.parse::<DigestRef>().is_ok_and(|image| image.digest() == digest)
     }
 }
 
-/// The containers of all workloads in a manifest of many documents.
+/// The containers of all workloads in a multi-document manifest.
 pub(super) fn placed(manifest: &str, verb: &'static str) -> Result<Vec<Placed>, HelmError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifest)
         .map_err(|e| HelmError::Unreadable { verb, source: e.to_string().into() })?;
-    // A `List` holds more.
+    // A `List` contains objects.
     let objects = documents.iter().flat_map(|document| match document["items"].as_array() {
         Some(items) if document["kind"] == "List" => items.iter().collect(),
         _ => vec![document],
@@ -44,7 +44,7 @@ fn containers(object: &Value) -> Vec<Placed> {
         _ => &object["spec"]["template"]["spec"],
     };
     let workload: Option<Workload> = format!("{kind}/{name}").parse().ok();
-    // Jobs of a chart run once, and helm itself waits for those that are hooks.
+    // The Jobs of a chart run once, and helm itself waits for hooks.
     let workload = workload.filter(|workload| !workload::of(workload.kind).runs_to_completion);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_workload_and_container_is_found() {
+    fn finds_every_workload_and_container() {
         let digest = Digest::sha256("web");
         let manifest = format!(
             "---\n# Source: web/templates/sa.yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: web }}\n\

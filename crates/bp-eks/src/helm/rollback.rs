@@ -1,4 +1,4 @@
-//! Going back to an earlier revision, and what a release runs now.
+//! Roll a Helm release back to an earlier revision, and verify which digests a release runs.
 
 use bp_artifact::{
     Outcome,
@@ -34,7 +34,7 @@ impl Release {
         self.close(&held, begun, ended).await
     }
 
-    /// Runs `helm rollback` and waits until the workloads are up.
+    /// Runs `helm rollback` and waits until the workloads are ready.
     pub(super) async fn roll_back_to(
         &self,
         helm: &Program,
@@ -68,12 +68,12 @@ impl Release {
         let history = self.free(&helm, held, reporter).await?;
         let current = deployed(&history);
         let last = history.last().map_or(0, |last| last.revision);
-        // What was deployed once: helm calls it superseded.
+        // Helm marks an earlier deployed revision as superseded.
         let good = |number: &&HelmRevision| matches!(number.status.as_str(), "deployed" | "superseded");
         let wanted = revision.or_else(|| {
             let earlier =
                 history.iter().rev().filter(good).find(|r| Some(r.revision) != current.map(|c| c.revision));
-            // A failed upgrade left the deployed one in place: that is where to go back to.
+            // After a failed upgrade the deployed revision is the one to roll back to.
             let failed = history.last().is_some_and(|last| last.status == "failed");
             if failed { current.map(|c| c.revision) } else { earlier.map(|r| r.revision) }
         });
@@ -101,10 +101,10 @@ impl Release {
         }
         match self.proof_of(&placed(&manifest, "get manifest")?, &image).await {
             Ok(proof) if to.image.pinned().is_some() => Ok(Ending::Proven(proof, String::new())),
-            Ok(proof) => Ok(Ending::Proven(proof, "its image names no digest".to_owned())),
+            Ok(proof) => Ok(Ending::Proven(proof, "its image has no digest".to_owned())),
             Err(HelmError::Rollout(error)) => {
                 let why = error.without_advice();
-                let detail = format!("what the pods run could not be read: {why}");
+                let detail = format!("failed to read which image the pods run: {why}");
                 Ok(Ending::Ended(Ended::Unproven, detail))
             }
             Err(error) => Err(error),
@@ -129,7 +129,7 @@ impl Release {
         self.proof_of(&places, &image).await
     }
 
-    /// What the pods of the workloads with this image report.
+    /// The digests that the pods of the workloads with this image report.
     async fn proof_of(&self, places: &[Placed], image: &str) -> Result<Proof, HelmError> {
         let mut proof = Proof::default();
         for place in places.iter().filter(|place| place.image == image) {
@@ -146,7 +146,7 @@ impl Release {
     }
 }
 
-/// The image that most of a manifest's places have, those pinned to a digest first.
+/// The image that most containers of a manifest have, preferring images pinned by digest.
 fn main_image(places: &[Placed]) -> String {
     let pinned = |place: &&Placed| place.image.contains("@sha256:");
     let count = |image: &str| places.iter().filter(|place| place.image == image).count();

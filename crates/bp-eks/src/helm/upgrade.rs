@@ -1,4 +1,4 @@
-//! The order of things: lease, free, dry run, upgrade and watch, check; and back when it fails.
+//! Upgrade a Helm release: acquire the Lease, recover, dry run, upgrade and watch, verify; roll back on failure.
 
 use std::time::Duration;
 
@@ -33,24 +33,24 @@ use crate::{
     workload,
 };
 
-/// What an upgrade would do.
+/// The result of the dry run.
 struct Plan {
     manifest: String,
-    /// Where the image goes.
+    /// The containers that get the image.
     places: Vec<Placed>,
 }
 
-/// How an upgrade went, before it is judged.
+/// The result of an upgrade before verification.
 enum End {
-    /// Helm is content, and so are the workloads; with the reason if one of them could not be observed.
+    /// Helm and the workloads succeeded; with the reason if a workload could not be observed.
     Up(Vec<Outcome>, Option<String>),
-    /// Something failed; with the report if a workload told why.
+    /// Helm or a workload failed; with the workload's failure report, if any.
     Failed(Option<FailureReport>, String),
-    /// Nothing can be seen of it any more, for this reason.
+    /// The state can no longer be observed, for this reason.
     Unobserved(String),
 }
 
-/// An operation on a release, outside of what is dropped with a lease that is lost.
+/// The state of an operation that outlives the work, which is dropped when the Lease is lost.
 #[derive(Default)]
 pub(super) struct Begun {
     pub(super) run: Option<Run>,
@@ -73,7 +73,7 @@ impl Release {
         self.close(&held, begun, ended).await
     }
 
-    /// Lets go of the Lease, and closes the operation.
+    /// Releases the Lease and closes the operation.
     pub(super) async fn close(
         &self,
         held: &Held,
@@ -85,11 +85,11 @@ impl Release {
         Ok(ending.close(begun.run.ok_or_else(|| self.lease_lost())?))
     }
 
-    /// The end of work whose Lease is lost. Where it only could not be renewed, what was begun goes on unobserved.
+    /// The ending after the Lease is lost. When renewal failed after helm was started, the outcome is unobserved.
     pub(super) fn lost(&self, begun: &Begun, why: Option<String>) -> Result<Ending, HelmError> {
         let started = begun.run.as_ref().filter(|_| begun.started);
         let (run, why) = started.zip(why).ok_or_else(|| self.lease_lost())?;
-        Ok(self.unobserved(run, &format!("its lease could not be renewed, so helm was stopped: {why}")))
+        Ok(self.unobserved(run, &format!("helm was stopped because its lease could not be renewed: {why}")))
     }
 
     fn lease_lost(&self) -> HelmError {
@@ -100,8 +100,8 @@ impl Release {
         let revision =
             run.outcome().revision.as_ref().map(|revision| revision.id.clone()).unwrap_or_default();
         let detail = format!(
-            "revision {revision} of the release {} was begun, and what it applied continues; it can no longer be observed: \
-             {why}; run the same command to resume",
+            "revision {revision} of the release {} was started and its changes remain applied, but it can no longer be observed: \
+            {why}; rerun the same command to resume",
             self.release
         );
         Ending::Ended(Ended::Unobserved, detail)
@@ -119,7 +119,7 @@ impl Release {
         HelmError::Interrupted { release: self.release.clone() }
     }
 
-    /// Helm, with a way to the cluster for as long as the Lease is held.
+    /// Helm, with access to the cluster while the Lease is held.
     pub(super) async fn program(&self, held: Option<&Held>) -> Result<Program, HelmError> {
         let proxy = Proxy::start(self.scope.client.clone(), held.map(Held::validity)).await?;
         Program::new(self.program.clone(), self.scope.namespace.clone(), proxy)
@@ -170,12 +170,12 @@ impl Release {
                     (Err(_), Some(why)) => return Ok(self.unobserved(run, &why)),
                     (Err(error), None) => return Err(error),
                 };
-                // Refused before helm wrote anything down: nothing has changed.
+                // Helm failed before it created a revision: nothing has changed.
                 if history.last().is_none_or(|last| last.revision < number) {
                     return Err(HelmError::Failed { verb: "upgrade", message });
                 }
                 let report = match report {
-                    // The workload's own watch has reported it.
+                    // The workload's watch has reported it.
                     Some(report) => report,
                     None => self.evidence(&message, &plan.places, run).await,
                 };
@@ -185,7 +185,7 @@ impl Release {
         }
     }
 
-    /// What would be applied. A chart that would not run the digest anywhere is refused.
+    /// Runs the dry run. Fails when no container of the chart would run the digest.
     async fn plan(&self, helm: &Program, image: &ResolvedImage) -> Result<Plan, HelmError> {
         #[derive(Deserialize)]
         struct Release {
@@ -238,8 +238,8 @@ impl Release {
         }
     }
 
-    /// Watches helm and the workloads side by side. Whichever fails first ends it; helm is stopped then. A workload that
-    /// cannot be observed decides nothing: helm is waited for.
+    /// Watches helm and the workloads concurrently. The first failure ends the wait and stops helm. When a workload
+    /// cannot be observed, helm's result decides.
     async fn follow(
         &self,
         mut running: Option<Running>,
@@ -295,7 +295,7 @@ impl Release {
                         return Err(error);
                     }
                 },
-                () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "it is not done by the deadline".into())),
+                () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "the upgrade did not complete before the deadline".into())),
                 () = run.cancelled() => {
                     if let Some(running) = running.take() {
                         running.stop().await;
@@ -307,13 +307,13 @@ impl Release {
             if let Some(running) = running.take() {
                 running.stop().await;
             }
-            // Without a report from a workload, all that is known is that helm could not see it either.
+            // Without a workload's report, the failure may only mean that helm could not observe the cluster.
             let blind = unseen.take().or_else(|| program.trouble()).filter(|_| report.is_none());
             return Ok(blind.map_or(End::Failed(report, message), End::Unobserved));
         }
     }
 
-    /// Watches one workload from the moment that helm has given it the image; `None` for what rolls nothing out.
+    /// Watches one workload from the moment that it has the new image; `None` for kinds without a rollout.
     async fn watch(
         &self,
         place: &Placed,
@@ -334,7 +334,7 @@ impl Release {
             tokio::select! {
                 told = news.next() => match told {
                     None => return Ok(None),
-                    // Helm has its own say on a cluster that cannot be reached.
+                    // Helm itself reports a cluster that cannot be reached.
                     told => drop(sight.read(told, &object)),
                 },
                 () = sleep_until(blind.unwrap_or_else(Instant::now)), if blind.is_some() => {
@@ -346,7 +346,7 @@ impl Release {
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let rollout = self.target_for(workload, &place.container, left).deploy(image);
-        // The release may have several.
+        // A release may have several workloads.
         let of = |text: &str| format!("{workload}: {text}");
         let outcome = run.nested_with(rollout, |event| match event {
             DeployEvent::Applied { .. } => None,
@@ -360,14 +360,14 @@ impl Release {
             event => Some(event),
         });
         let mut outcome = outcome.await?;
-        // An outcome that was not observed says already which workload it is about.
+        // The detail of an unobserved outcome contains the workload already.
         if outcome.verdict() != Verdict::Unobserved {
             outcome.detail = format!("{workload}: {}", outcome.verdict());
         }
         Ok(Some(outcome))
     }
 
-    /// The release's manifest carries the digest, and the pods are seen to run it.
+    /// Verifies that the release's manifest has the digest and the pods run it.
     async fn proven(
         &self,
         run: &mut Run,
@@ -379,16 +379,18 @@ impl Release {
         let manifest = self.manifest(helm, None).await;
         let trouble = helm.trouble().filter(|_| manifest.is_err());
         if let Some(why) = unseen.or(trouble) {
-            let detail = format!("helm reports success, and what the pods run could not be read: {why}");
+            let detail = format!("helm reports success, but the images of the pods could not be read: {why}");
             return Ok(Ending::Ended(Ended::Unproven, detail));
         }
         let places = placed(&manifest?, "get manifest")?;
         if !places.iter().any(|place| place.is(image.digest())) {
-            let detail =
-                format!("the chart ignores {}: the release's manifest has another image", self.keys.digest);
+            let detail = format!(
+                "the chart ignores {}: the release's manifest has a different image",
+                self.keys.digest
+            );
             return Ok(Ending::Ended(Ended::DigestMismatch, detail));
         }
-        // One workload that is not proven is enough.
+        // The first workload that is not verified decides.
         let worse = outcomes.iter().find_map(|outcome| Ended::of(outcome.proof.judge(image)));
         let proof = Proof::of(outcomes.into_iter().flat_map(|outcome| outcome.proof.observations));
         Ok(match worse {
@@ -400,7 +402,7 @@ impl Release {
         })
     }
 
-    /// What is known of a failure of which no workload has reported anything yet.
+    /// The failure report when no workload's watch has reported one.
     async fn evidence(&self, message: &str, places: &[Placed], reporter: &Reporter) -> FailureReport {
         for place in places {
             let Some(workload) = &place.workload else { continue };
@@ -412,7 +414,7 @@ impl Release {
         FailureReport::new(Cause::Unknown, format!("helm: {message}"))
     }
 
-    /// Back to the revision that was deployed before; `number` is ours.
+    /// Rolls back to the revision that was deployed before; `number` is the failed revision.
     async fn go_back(
         &self,
         run: &mut Run,
@@ -425,7 +427,7 @@ impl Release {
             return Ok(Ending::Ended(Ended::FailedInPlace, message));
         }
         let Some(previous) = run.outcome().previous.clone() else {
-            let detail = "it is the first revision: there is nothing to go back to".to_owned();
+            let detail = "there is no revision to roll back to: this is the first one".to_owned();
             return Ok(Ending::Ended(Ended::FailedInPlace, detail));
         };
         run.checkpoint().map_err(|_| self.interrupted())?;
@@ -447,7 +449,7 @@ impl Release {
     }
 }
 
-/// Whether helm has given the workload its image.
+/// Whether the workload has the new image.
 fn carries(object: &DynamicObject, place: &Placed) -> bool {
     let pod = &object.data["spec"]["template"]["spec"];
     let lists =
@@ -458,7 +460,7 @@ fn carries(object: &DynamicObject, place: &Placed) -> bool {
         .any(|c| c["name"] == place.container.as_str() && c["image"] == place.image.as_str())
 }
 
-/// A revision of the release, with the image that it has where ours goes.
+/// A revision of the release, with its image in the container that gets the new image.
 fn revision(number: u32, manifest: &str, plan: &Plan) -> Result<Revision, HelmError> {
     let all = placed(manifest, "get manifest")?;
     let ours = |place: &&Placed| {

@@ -1,4 +1,4 @@
-//! An image to a workload: survey, plan, apply, follow, prove; and back when it fails.
+//! Deploy an image to a workload: read the state, plan, apply, follow, verify; roll back on failure.
 
 use bp_artifact::{
     Outcome, ResolvedImage,
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{error::Error, workload::template::Slot};
 
-/// A change that is followed to its end.
+/// A change to follow until it ends.
 pub(super) struct Change {
     pub(super) revision: Revision,
     pub(super) ours: Ours,
-    /// Whether it was there already.
+    /// Whether the change was in place already.
     pub(super) adopted: bool,
 }
 
@@ -49,7 +49,7 @@ impl WorkloadRollout {
         let change = if same {
             self.adopted(&start, in_place)
         } else if self.options.adopt_only {
-            return Ok(run.ended(Ended::Superseded, "another image is in its place"));
+            return Ok(run.ended(Ended::Superseded, "the workload has a different image"));
         } else {
             self.checkpoint(&run)?;
             let wanted = image.reference.to_string();
@@ -67,11 +67,11 @@ impl WorkloadRollout {
         };
         match self.see_through(run, &mut start, change, deadline).await? {
             Concluded::Complete(mut run, picture) => {
-                // Which pods were not to be updated.
+                // Pods below the partition are not updated.
                 let partition = picture.live.as_ref().map_or(0, |live| live.partition());
                 if partition > 0 {
                     run.detail(format!(
-                        "partition {partition}: the pods below that ordinal keep what they run"
+                        "partition {partition}: the pods below that ordinal keep their revision"
                     ));
                 }
                 Ok(self.proven(run, &picture, &start.slot).await)
@@ -81,13 +81,13 @@ impl WorkloadRollout {
         }
     }
 
-    /// The image is in place and rolled out: that it runs is shown all the same.
+    /// The image is rolled out already: verifies that it runs.
     pub(super) async fn already_there(&self, mut run: Run, picture: Picture, slot: &Slot) -> Outcome {
         run.detail("already in place");
         self.proven(run, &picture, slot).await
     }
 
-    /// Follows a change to its end. Of one that is complete, the revision is then what the controller made of it.
+    /// Follows a change until it ends. When it is complete, the revision is the one that the controller assigned.
     pub(super) async fn see_through(
         &self,
         mut run: Run,

@@ -1,4 +1,4 @@
-//! What a workload is found with, against what it is to run.
+//! Detect drift: compare a workload's template, status and running digests with the wanted image.
 
 use bp_artifact::{
     ResolvedImage,
@@ -32,13 +32,13 @@ impl WorkloadRollout {
     }
 }
 
-/// Whether a controller made it: a pod that somebody made by hand under the same labels is none of the workload's.
+/// Whether a controller owns the pod: a manually created pod with the same labels does not belong to the workload.
 fn is_owned(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
     use kube::ResourceExt;
     !pod.owner_references().is_empty()
 }
 
-/// How the workload differs from one that is at rest.
+/// How the workload differs from one that is fully rolled out.
 fn unrest(live: &Live) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut note = |path: &str, wanted: &str, found: String| {
@@ -54,7 +54,7 @@ fn unrest(live: &Live) -> Vec<Change> {
             note("status", "rolled out", message)
         }
         RolloutStatus::NotObserved => {
-            note("status", "rolled out", "the controller has not looked yet".to_owned())
+            note("status", "rolled out", "not yet observed by the controller".to_owned())
         }
     }
     changes

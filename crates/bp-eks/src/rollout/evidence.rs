@@ -1,4 +1,4 @@
-//! The evidence of a failure, gathered before anything is torn down.
+//! Collect failure evidence (pod states, events, logs) before a rollback deletes the pods.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::{
     workload::{Condition, Live},
 };
 
-/// As many pods are looked at: the others tell the same.
+/// The number of pods to inspect; further pods would show the same.
 const PODS: usize = 3;
-/// As many lines of a log are kept.
+/// The number of log lines to keep.
 const LINES: i64 = 20;
-/// The failure is not held back longer than this for its evidence.
+/// The timeout of each evidence call.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The report of `symptom`, with what the pods, their events and their logs say.
+/// The failure report of `symptom`, with evidence from pods, events and logs.
 pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Symptom) -> FailureReport {
     let mut pods = picture.new_pods();
-    // Those that fail come first, and among them those that fail for the reason reported.
+    // Failing pods first, and among them those with the reported cause.
     pods.sort_by_key(|pod| {
         let found = diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid));
         (found.as_ref().map(|s| s.cause) != Some(symptom.cause), found.is_none())
@@ -47,7 +47,7 @@ pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Sy
     report
 }
 
-/// What only the program itself can tell: that it is for another machine, or has no AWS role. With the line that says so.
+/// A cause that only the log shows: wrong architecture or missing AWS credentials. With the log line.
 fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
     let logs = evidence.iter().filter(|e| e.kind == EvidenceKind::Log);
     let told = |line: &str| match () {
@@ -58,7 +58,7 @@ fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
     logs.flat_map(|log| log.message.lines()).find_map(told)
 }
 
-/// The conditions of the workload that say that something is wrong.
+/// The conditions of the workload that report a problem.
 fn workload(cluster: &WorkloadApi, picture: &Picture) -> Vec<Evidence> {
     let conditions = picture.live.iter().flat_map(Live::bad_conditions);
     let evidence = |Condition { text, at }| {
@@ -75,7 +75,7 @@ async fn look_at(cluster: &WorkloadApi, picture: &Picture, pod: &Pod) -> Vec<Evi
     let failing: Vec<&ContainerStatus> =
         inits.chain(containers).filter(|c| !c.ready && ended(c) != Some(0)).collect();
     evidence.extend(failing.iter().filter_map(|container| container_state(pod, container)));
-    // The watch of warnings may be refused or late: the API is asked once more.
+    // The watch of events may be refused or late: list them again.
     let fresh = tokio::time::timeout(PATIENCE, cluster.warnings(pod)).await;
     match fresh {
         Ok(Ok(events)) => evidence.extend(warnings(pod, events.iter())),
@@ -134,7 +134,7 @@ fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
     Some(Evidence::new(EvidenceKind::Container, message).source(source))
 }
 
-/// The warnings, the latest first.
+/// The warning events, the latest first.
 fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evidence> {
     let mut warnings: Vec<Evidence> = events
         .map(|event| {
@@ -148,7 +148,7 @@ fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evide
     warnings
 }
 
-/// The end of what a container wrote before it ended.
+/// The last log lines of a container before it ended.
 async fn log(cluster: &WorkloadApi, pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
     let previous = container.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
     let asked = cluster.log(pod, &container.name, previous, LINES);

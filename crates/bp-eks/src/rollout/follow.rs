@@ -1,4 +1,4 @@
-//! Following a roll-out to its end.
+//! Follow a rollout until it ends: evaluate each change of the watched objects, report progress, events and logs.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -21,45 +21,45 @@ use crate::{
     options::LiveLogs,
 };
 
-/// How a roll-out ended.
+/// The end of a followed rollout.
 pub(super) enum End {
-    /// Every pod that is to be updated is, and is available.
+    /// Every pod to update is updated and available.
     Complete,
-    /// It does not come up.
+    /// The new pods fail.
     Failed(Symptom),
-    /// Somebody paused it.
+    /// The rollout was paused.
     Paused,
-    /// Somebody put another image there.
+    /// Another client changed the image.
     Superseded(String),
     /// The workload was deleted.
     Gone,
-    /// It goes on, and the time is over. With the best reason known.
+    /// The deadline has passed while the rollout continues; with the most likely cause.
     OutOfTime(Option<Symptom>),
-    /// It goes on, and nothing can be seen of it any more.
+    /// The rollout can no longer be observed.
     Unobserved(Error),
 }
 
-/// One that follows: the watches, and what was told already.
+/// Follows a rollout: its watches, and what was reported already.
 pub(super) struct Follower<'f> {
     api: &'f WorkloadApi,
     reporter: &'f Reporter,
     pub(super) watches: Watches,
     sight: Sight,
-    /// For how long a refusal of a watch is waited out: not at all before anything was changed.
+    /// How long a refused watch is retried; zero before the first change.
     grace: Duration,
     told: HashSet<String>,
     last: Option<Progress>,
     tails: Tails,
 }
 
-/// The last lines of a Job that has ended are on their way.
+/// How long to wait for the last log lines of a Job that has ended.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 impl<'f> Follower<'f> {
-    /// Takes the watches, and waits until they have seen everything once.
+    /// Starts to follow, and waits until every watch has listed its objects.
     ///
     /// # Errors
-    /// When the API refuses us for longer than `grace`, or cannot be reached until the deadline.
+    /// When a watch is refused for longer than `grace`, or the API server is unreachable until the deadline.
     pub(super) async fn start(
         api: &'f WorkloadApi,
         reporter: &'f Reporter,
@@ -84,7 +84,7 @@ impl<'f> Follower<'f> {
                     return Err(follower.sight.take().unwrap_or_else(|| Error::Unreachable {
                         operation: api.calls().watch,
                         cluster: api.scope.cluster.clone(),
-                        source: "no answer by the deadline".into(),
+                        source: "no answer before the deadline".into(),
                     }));
                 }
             }
@@ -92,15 +92,15 @@ impl<'f> Follower<'f> {
         Ok(follower)
     }
 
-    /// From now on something is changed: that the API refuses us for a while is waited out.
+    /// Sets how long refused watches are retried; called before the first change.
     pub(super) fn is_patient(&mut self, grace: Duration) {
         self.grace = grace;
     }
 
-    /// Follows `ours` until it ends, or until the deadline, with the logs of its pods if they are wanted.
+    /// Follows a rollout until it ends, or until the deadline; with `logs`, reports the logs of its pods.
     ///
     /// # Errors
-    /// Only when the operation is cancelled.
+    /// When the operation is cancelled.
     pub(super) async fn follow(
         &mut self,
         ours: &Ours,
@@ -112,7 +112,7 @@ impl<'f> Follower<'f> {
         if let (Some(bounds), Ok(picture)) = (logs, self.picture())
             && picture.runs_to_completion()
         {
-            // It may have begun and ended since the last look.
+            // A Job may have started and ended since the last update.
             self.tails.look(self.api, self.reporter, bounds, &picture);
             patience = LAST_LINES;
         }
@@ -123,7 +123,7 @@ impl<'f> Follower<'f> {
         }
     }
 
-    /// Looks at each change until `ours` ends, or until the deadline.
+    /// Evaluates each change until the rollout ends, or until the deadline.
     async fn look_on(
         &mut self,
         ours: &Ours,
@@ -131,14 +131,14 @@ impl<'f> Follower<'f> {
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
         self.last = None;
-        // What there is while new pods are refused, and since when it has stayed the same.
+        // The state while new pods are refused, and since when it is unchanged.
         let mut standstill = None;
         loop {
             let picture = self.picture()?;
             let judgement = picture.judge(ours);
             let before = standstill.take();
             let mut wake = deadline;
-            // Until the watch has brought our own change, what is new there is not of ours.
+            // Until the watch shows the applied change, new objects belong to an earlier rollout.
             if !matches!(judgement, Judgement::Waiting(None)) {
                 self.tell_events(&picture);
             }
@@ -158,7 +158,7 @@ impl<'f> Follower<'f> {
                         _ => Instant::now(),
                     };
                     let end = symptom.may_last(ours.grace).map(|time| bp_artifact::time::after(since, time));
-                    // What is shown may be over already while a watch does not work.
+                    // The state may be stale while a watch fails.
                     let end = end.filter(|_| self.sight.is_clear());
                     if end.is_some_and(|end| end <= Instant::now()) {
                         return Ok(End::Failed(symptom));
@@ -185,15 +185,15 @@ impl<'f> Follower<'f> {
         }
     }
 
-    /// What is known now.
+    /// The current state.
     pub(super) fn picture(&self) -> Result<Picture, Error> {
         self.watches.picture(self.api)
     }
 
-    /// The next news, or `None` when the time is over.
+    /// The next event of the watches; `None` at the deadline.
     ///
     /// # Errors
-    /// When the operation is cancelled, or the API has refused us for too long.
+    /// When the operation is cancelled, or a watch was refused for too long.
     async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
         let blind = self.sight.ends(self.grace).unwrap_or(deadline);
         let time = tokio::select! {
@@ -214,28 +214,30 @@ impl<'f> Follower<'f> {
         match told {
             Told::Changed => {}
             Told::Lost(message) => self.notice(message.clone()),
-            Told::NoLogs(error) => self.notice(format!("logs are not followed: {error}")),
-            Told::NoEvents(error) => self.notice(format!("causes will be less exact: {error}")),
+            Told::NoLogs(error) => self.notice(format!("cannot follow logs: {error}")),
+            Told::NoEvents(error) => {
+                self.notice(format!("cannot read events, failure causes will be less exact: {error}"))
+            }
         }
     }
 
-    /// Says once why new pods are refused, whatever the pod was called.
+    /// Reports once why new pods are refused, independent of the pod's name.
     fn tell_refusal(&mut self, symptom: &Symptom) {
-        let message = format!("new pods are refused, and the controller tries again: {}", symptom.message);
+        let message = format!("new pods are refused, the controller is retrying: {}", symptom.message);
         let generic: String = message.split('"').step_by(2).collect();
         if self.told.insert(format!("refused: {generic}")) {
             self.notice(message);
         }
     }
 
-    /// Tells a message once.
+    /// Reports a message once.
     pub(super) fn notice(&mut self, message: String) {
         if self.told.insert(message.clone()) {
             self.reporter.notice(message);
         }
     }
 
-    /// Tells what happened to the new pods, each once: warnings as notices, and the rest where it is watched.
+    /// Reports each event of the new pods once: warnings as notices, other events as logs.
     fn tell_events(&mut self, picture: &Picture) {
         for pod in picture.new_pods() {
             for event in picture.events_about(&pod.metadata.uid) {
@@ -244,7 +246,7 @@ impl<'f> Follower<'f> {
                 if is_warning(event) {
                     self.notice(format!("{source}: {line}"));
                 } else if self.told.insert(format!("{source}: {line}")) {
-                    // The newer kind of events has one time only.
+                    // Events of `events.k8s.io` have only `eventTime`.
                     let last = event.last_timestamp.as_ref().map(|time| time.0);
                     let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
                     self.reporter.log(source, line, at, 0);

@@ -1,5 +1,5 @@
-//! Jobs. A Job's template never changes, so each image is a Job of its own, made after the one that was named; its name
-//! tells the image, so that the same command finds it again.
+//! Run Jobs: a Job's template is immutable, so each image gets its own Job, copied from the configured one; its name
+//! contains the digest, so that a rerun finds it.
 
 use bp_artifact::{
     Outcome, ResolvedImage,
@@ -20,11 +20,11 @@ use crate::{
     workload::{Live, RolloutStatus, job, template::Slot},
 };
 
-/// A Job of the same image that failed is left as evidence, and the next one gets a number; as many are tried.
+/// The number of Jobs per image: a failed Job is kept as evidence, and the next one gets a number.
 const TRIES: usize = 99;
 
 impl WorkloadRollout {
-    /// Runs a Job with `image` and follows it to its end. There is nothing to go back to.
+    /// Runs a Job with `image` and follows it until it ends. A Job cannot be rolled back.
     pub(super) async fn run_job(
         &self,
         image: &ResolvedImage,
@@ -70,7 +70,7 @@ impl WorkloadRollout {
         }
     }
 
-    /// The Job of this image that has not failed, made if there is none; and whether it was made.
+    /// The Job of this image that has not failed, created if necessary; and whether it was created.
     async fn job(
         &self,
         pattern: &Live,
@@ -103,7 +103,7 @@ fn has_failed(live: &Live) -> bool {
 }
 
 impl WorkloadApi {
-    /// The same for another workload of the same kind.
+    /// The API for another workload of the same kind.
     fn of(&self, name: &str) -> Self {
         let mut other = self.clone();
         other.workload = Workload { kind: self.workload.kind, name: name.to_owned() };

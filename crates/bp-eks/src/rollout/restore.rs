@@ -1,4 +1,4 @@
-//! A revision that was noted, put back on request.
+//! Restore a recorded revision on request.
 
 use bp_artifact::{
     Outcome,

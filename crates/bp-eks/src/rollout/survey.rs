@@ -1,4 +1,4 @@
-//! What is there before anything is changed, and what runs at the end.
+//! Read a workload's state before a change, and the running digests after it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,25 +17,25 @@ use crate::{
     },
 };
 
-/// What a roll-out starts from.
+/// The state before a rollout.
 pub(super) struct Start<'s> {
     pub(super) live: Live,
     pub(super) versions: Vec<Version>,
     pub(super) slot: Slot,
-    /// Whether the workload's template is rolled out.
+    /// Whether the workload's template is fully rolled out.
     pub(super) settled: bool,
-    /// What to go back to. A first roll-out that is not done has nothing.
+    /// The rollback revision; none for a first rollout that is not complete.
     pub(super) previous: Option<Revision>,
     pub(super) follower: Follower<'s>,
 }
 
 impl Start<'_> {
-    /// What stands in the template.
+    /// The revision in the template.
     pub(super) fn in_place(&self) -> Revision {
         revision_in_place(&self.live, &self.versions, &self.slot)
     }
 
-    /// The number that the controller will give to a template that is applied now.
+    /// The revision number that the controller will assign to a template applied now.
     pub(super) fn next_number(&self) -> String {
         let numbers = version::owned(&self.live, &self.versions).map(Version::number);
         (numbers.max().unwrap_or_default() + 1).to_string()
@@ -50,7 +50,7 @@ fn revision_of(version: &Version, slot: &Slot) -> Revision {
     Revision::new(version.number().to_string(), version.image(&slot.name))
 }
 
-/// What to go back to: what is rolled out, or else what ran before the roll-out under way.
+/// The rollback revision: the one that is rolled out, or else the one before the rollout in progress.
 fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> Option<Revision> {
     match live.is_settled() {
         true => Some(revision_in_place(live, versions, slot)),
@@ -63,7 +63,7 @@ impl WorkloadRollout {
         template::slot(live.template(), &self.api.workload, self.container.as_deref())
     }
 
-    /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
+    /// Reads the workload and starts the watches, so that missing read permissions show before the first change.
     pub(super) async fn start<'s>(
         &'s self,
         reporter: &'s Reporter,
@@ -79,7 +79,7 @@ impl WorkloadRollout {
         Ok(Start { settled: live.is_settled(), live, versions: seen.versions, slot, previous, follower })
     }
 
-    /// Refuses where a change would not roll out.
+    /// Fails when a change would not roll out.
     pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
         let workload = || self.api.workload.clone();
         match () {
@@ -89,7 +89,7 @@ impl WorkloadRollout {
         }
     }
 
-    /// What keeps the workload's pods from being well now, with the evidence.
+    /// The failure report of the workload's pods, if any pod has a symptom.
     pub(crate) async fn diagnose(&self, reporter: &Reporter) -> Result<Option<FailureReport>, Error> {
         let start = self.start(reporter, bp_artifact::time::deadline(self.options.deadline)).await?;
         let picture = start.follower.picture()?;
@@ -121,12 +121,12 @@ impl WorkloadRollout {
 
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
         let (picture, live, slot) = self.read().await?;
-        // With a partition some pods are to keep what they run, and they are asked too.
+        // With a partition some pods keep their revision; they are observed too.
         let pods = if live.partition() > 0 { picture.pods.iter().collect() } else { picture.new_pods() };
         Ok(proof::of(pods.into_iter().map(AsRef::as_ref), &slot.name))
     }
 
-    /// Everything at once, without warnings.
+    /// Reads the workload, its revisions and pods once, without events.
     pub(super) async fn read(&self) -> Result<(Picture, Live, Slot), Error> {
         let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
@@ -135,10 +135,11 @@ impl WorkloadRollout {
         Ok((picture, live, slot))
     }
 
-    /// What the pods of our template prove, read anew: the watch of the workload may be ahead of the one of its pods.
+    /// The digests of the pods of the current template, listed again because the watch of the workload may be ahead of
+    /// the watch of its pods.
     ///
     /// # Errors
-    /// When they cannot be read, also after some time.
+    /// When they cannot be read, also after retries.
     pub(super) async fn proof(&self, picture: &Picture, run: &Run, slot: &Slot) -> Result<Proof, Error> {
         let mut fresh = picture.clone();
         if let Some(live) = &picture.live {

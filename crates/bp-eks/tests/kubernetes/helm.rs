@@ -201,7 +201,7 @@ async fn a_stuck_release_is_freed_when_its_owner_is_proven_dead() {
     let mut work = web.upgrade(&image(RUNS_TOO));
     while let Some(event) = work.next_event().await {
         freed |=
-            matches!(&event, DeployEvent::Notice { message, .. } if message.contains("its lease ran out"));
+            matches!(&event, DeployEvent::Notice { message, .. } if message.contains("its lease expired"));
     }
     let outcome = work.await.unwrap();
     assert!(freed || statuses(&web).await[1].1 == "failed", "{outcome:?}");

@@ -1,4 +1,4 @@
-//! Following the traffic: three watches, until it has arrived and stayed for as long as was asked.
+//! Watch Service, EndpointSlices and pods until the endpoints have followed the selector for the bake time.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -26,23 +26,23 @@ use crate::{
     },
 };
 
-/// How it ended.
+/// The result of watching a switch.
 pub(super) enum End {
-    /// These pods have the traffic.
+    /// These pods receive the traffic.
     Arrived(Vec<Arc<Pod>>),
-    /// The pods that have the traffic fail.
+    /// The pods that receive the traffic fail.
     Failed(Option<Symptom>),
-    /// Somebody switched it elsewhere.
+    /// Another client changed the selector.
     Superseded(String),
     /// The Service was deleted.
     Gone,
-    /// The time is over. Whether the slot has a ready pod.
+    /// The deadline has passed; `ready` is whether the slot has a ready pod.
     OutOfTime { ready: bool },
-    /// Nothing can be seen of it any more.
+    /// The state can no longer be observed.
     Unobserved(Error),
 }
 
-/// One that follows the traffic of `service` to the pods that `selector` finds.
+/// Watches the traffic of a Service move to the pods that `selector` matches.
 pub(super) struct Follower<'f> {
     object: ObjectRef,
     selector: &'f Labels,
@@ -86,8 +86,8 @@ impl<'f> Follower<'f> {
         }
     }
 
-    /// Follows until the traffic has been there for `bake`, or until the deadline; reads that are refused are waited for
-    /// as long as `grace`.
+    /// Watches until the endpoints have matched for `bake`, or until the deadline; failing watches are retried for
+    /// `grace`.
     pub(super) async fn follow(
         mut self,
         deadline: Instant,
@@ -98,7 +98,7 @@ impl<'f> Follower<'f> {
         let mut baked: Option<Instant> = None;
         loop {
             let picture = self.picture();
-            // What is shown while a watch does not work may be over.
+            // The state may be stale while a watch fails.
             if self.is_ready() && self.sight.is_clear() {
                 match picture.judge(self.selector, fail_after) {
                     Arrival::Arrived(progress) => {
@@ -108,7 +108,7 @@ impl<'f> Follower<'f> {
                             return Ok(End::Arrived(picture.serving()));
                         }
                     }
-                    // Nobody answers any more.
+                    // No pod receives the traffic any more.
                     Arrival::Waiting(progress) if baked.is_some() && progress.running == 0 => {
                         return Ok(End::Failed(None));
                     }
@@ -125,7 +125,7 @@ impl<'f> Follower<'f> {
                 news = self.changes.next() => self.hear(news),
                 () = sleep_until(end.min(blind)) => match (self.sight.take(), baked) {
                     (Some(error), _) => return Ok(End::Unobserved(error)),
-                    // The pods may be fewer for a moment; those that are there have the traffic.
+                    // Some pods may be missing for a moment; the present ones receive the traffic.
                     (None, Some(_)) => return Ok(End::Arrived(self.picture().serving())),
                     (None, None) => return Ok(self.late()),
                 },

@@ -1,4 +1,4 @@
-//! Bringing an image up in the idle slot, beside what is live.
+//! Stage an image: roll it out in the idle slot while the live slot keeps the traffic.
 
 use bp_artifact::{
     Outcome, ResolvedImage, Verdict,
@@ -45,8 +45,8 @@ impl SlotSwitch {
         Ok(staged.close(run))
     }
 
-    /// Brings the image up where it has no traffic, and leads the test Service there. `reports` says whether the rollout
-    /// there is the change of this operation.
+    /// Rolls the image out in the slot without traffic and points the test Service to it. `reports`: whether this
+    /// rollout is reported as the change of the operation.
     pub(super) async fn bring(
         &self,
         run: &mut Run,
@@ -65,7 +65,7 @@ impl SlotSwitch {
         run.in_place(Some(Revision::new(slot.slot.name.clone(), &image.reference)));
         let mut part = Part { reports, made: false };
         let staged = if slot == live {
-            // Nothing is staged beside itself; that it runs is shown all the same.
+            // The live slot has the image already: only verify that it runs.
             let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
             self.follow(run, rollout, &mut part).await?
         } else {
@@ -86,24 +86,24 @@ impl SlotSwitch {
         let name = &slot.slot.name;
         let detail = match verdict {
             Verdict::FailedInPlace => {
-                format!("{name} does not come up; {} has the traffic, as before", live.slot.name)
+                format!("slot {name} failed to become ready; slot {} keeps the traffic", live.slot.name)
             }
-            Verdict::Deployed if slot == live => format!("{name} has the traffic already"),
-            Verdict::Deployed => format!("{name} is ready; {} has the traffic", live.slot.name),
-            _ => format!("{name}: {}", staged.detail),
+            Verdict::Deployed if slot == live => format!("slot {name} already has the traffic"),
+            Verdict::Deployed => format!("slot {name} is ready; slot {} has the traffic", live.slot.name),
+            _ => format!("slot {name}: {}", staged.detail),
         };
         let Some(ended) = Ended::of(verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
         run.observed(staged.proof);
-        // The live slot has had the traffic all the time.
+        // The live slot kept the traffic throughout.
         Ok(Ending::Ended(if ended == Ended::FailedInPlace { Ended::RolledBack } else { ended }, detail))
     }
 
-    /// Our options for a slot that has no traffic: what fails there is left to be looked at.
+    /// The options for a slot without traffic: a failed rollout is left in place for inspection.
     fn own(&self) -> Options {
         self.options.clone().on_failure(bp_artifact::deploy::OnFailure::Leave)
     }
 
-    /// Calls again while the API server refuses for a reason that may pass.
+    /// Retries `call` while the API server refuses for a transient reason.
     async fn insist<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
     where
         F: Future<Output = Result<T, TrafficError>>,
@@ -115,9 +115,9 @@ impl SlotSwitch {
         done
     }
 
-    /// The idle slot with this image and as many replicas as the live one.
+    /// Rolls the image out in the idle slot, with the replicas of the live one.
     ///
-    /// The image comes first and the replicas after it, so that nothing of an earlier image is started.
+    /// Sets the image before the replicas, so that no pod of an earlier image is started.
     async fn bring_up(
         &self,
         run: &Run,
@@ -145,7 +145,7 @@ impl SlotSwitch {
         self.follow(run, target.deploy(image), part).await
     }
 
-    /// Runs a rollout as a part of our operation. That it was applied is reported once.
+    /// Runs a rollout as a part of the operation; reports only one `Applied` event.
     async fn follow(&self, run: &Run, rollout: Rollout, part: &mut Part) -> Result<Outcome, TrafficError> {
         let rolled_out = run.nested_with(rollout, |event| match event {
             DeployEvent::Applied { target, revision, deployment, adopted } => {
@@ -165,7 +165,7 @@ impl SlotSwitch {
         }
     }
 
-    /// The second Deployment, made after the live one.
+    /// The second Deployment, derived from the live one.
     fn made_after(
         &self,
         live: &Deployment,
@@ -175,7 +175,7 @@ impl SlotSwitch {
         made_after(live, &self.slots, slot, self.container.as_deref(), image, &self.options.environment)
     }
 
-    /// Makes the test Service, or leads the one that we made to the slot.
+    /// Creates the test Service, or points an existing one of bp-eks to the slot.
     async fn lead_test_service(
         &self,
         name: &str,
@@ -196,20 +196,20 @@ impl SlotSwitch {
     }
 }
 
-/// What the rollouts inside an operation report of their changes.
+/// Which changes the rollouts inside an operation report.
 struct Part {
-    /// Whether the next change is reported.
+    /// Whether to report the next change.
     reports: bool,
-    /// Whether we made the change that the rollout only adopts.
+    /// Whether this operation made the change that the rollout adopts.
     made: bool,
 }
 
-/// Whether we made this object.
+/// Whether bp-eks created this object.
 pub(super) fn is_ours(object: &Service) -> bool {
     object.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1)
 }
 
-/// A Service like `live`, for inside the cluster only. It goes with the live one.
+/// A `ClusterIP` Service with the ports of `live`, deleted together with `live`.
 fn test_service(name: &str, live: &Service, selector: &Labels) -> serde_json::Value {
     let spec = live.spec.clone().unwrap_or_default();
     let ports: Vec<_> = spec
@@ -232,7 +232,7 @@ fn test_service(name: &str, live: &Service, selector: &Labels) -> serde_json::Va
     })
 }
 
-/// A Deployment like the live one, for another slot and with another image.
+/// A copy of the live Deployment for another slot, with another image.
 fn made_after(
     live: &Deployment,
     slots: &Slots,
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_deployment_differs_in_slot_and_image_alone() {
+    fn second_deployment_differs_only_in_slot_and_image() {
         let live: Deployment = serde_json::from_value(json!({
             "metadata": {
                 "name": "web-blue", "namespace": "shop", "uid": "1", "resourceVersion": "7",

@@ -1,4 +1,4 @@
-//! The switch: one JSON patch that tests what it replaces.
+//! Switch an Ingress's backends in one JSON patch that tests each value before it replaces it.
 
 use std::collections::BTreeMap;
 
@@ -36,11 +36,11 @@ use crate::{
     workload::template,
 };
 
-/// What stands behind a Service.
+/// The ready pods of a Service.
 struct Behind {
     pods: Vec<Pod>,
     container: String,
-    /// The image as the pods' specification has it.
+    /// The image in the pods' specification.
     asked: String,
 }
 
@@ -95,24 +95,24 @@ impl BackendSwitch {
             run.applied(asked, format!("backend {to}"), false);
             if balancer::is_alb(&ingress, &BTreeMap::new()) {
                 run.notice(
-                    "the load balancer follows when its controller has registered the new targets: keep the other \
-                     Deployment up until they are healthy",
+                    "the load balancer switches once its controller has registered the new targets: keep the other \
+                    Deployment running until they are healthy",
                 );
             }
         }
-        run.detail(format!("{to} has the traffic of {} backends", routes.len()));
+        run.detail(format!("service/{to} has the traffic of {} backends", routes.len()));
         Ok(run.proven(proof))
     }
 
-    /// To be asked before every change.
+    /// Call before every change.
     ///
     /// # Errors
-    /// When the caller asked the operation to stop.
+    /// When the operation was cancelled.
     fn checkpoint(&self, run: &Run) -> Result<(), TrafficError> {
         run.checkpoint().map_err(|_| TrafficError::Interrupted { object: self.object() })
     }
 
-    /// The backends that lead to one of our Services.
+    /// The backends that reference one of the two Services.
     pub(super) fn routes(&self, ingress: &Ingress) -> Result<Vec<Route>, TrafficError> {
         let routes: Vec<Route> = pointers(ingress)
             .filter(|(_, backend)| self.services.contains(&backend.name))
@@ -132,7 +132,7 @@ impl BackendSwitch {
         Ok(routes)
     }
 
-    /// The ready pods behind a Service, which must have every port that the backends name.
+    /// The ready pods behind a Service, which must have every port of `backends`.
     async fn behind<'b>(
         &self,
         service: &str,
@@ -162,7 +162,7 @@ impl BackendSwitch {
         Ok(Behind { pods, container, asked })
     }
 
-    /// Refuses rules that belong to somebody else, unless they may be taken over.
+    /// Fails when a foreign field manager owns the rules, unless `take_over` is set.
     fn check_owner(&self, ingress: &Ingress) -> Result<(), TrafficError> {
         let conflicts = owners(ingress);
         match conflicts.is_empty() || self.options.take_over {
@@ -175,7 +175,7 @@ impl BackendSwitch {
         }
     }
 
-    /// Replaces the names, each tested first. An Ingress that has changed in between is not touched.
+    /// Replaces the Service names, each tested first. An Ingress whose backends have changed since is not modified.
     async fn patch(&self, routes: &[&Route], to: &str) -> Result<(), TrafficError> {
         let steps = routes.iter().flat_map(|route| {
             let (path, from) = (&route.pointer, &route.service);
@@ -196,9 +196,9 @@ impl BackendSwitch {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(TrafficError::Contended { object: self.object() }),
                 },
-                // A test that fails, of which the server says no more: somebody led a backend elsewhere since we looked.
+                // A JSON patch test failed: a backend has changed since it was read.
                 Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
-                    // Or we did, and the answer was lost.
+                    // Possibly by an earlier attempt whose answer was lost.
                     let ingress = self.namespace.ingress(&self.ingress).await?;
                     let done = self.routes(&ingress)?.iter().all(|route| route.service == to);
                     return if done {
