@@ -44,8 +44,8 @@ async fn a_refusal_says_which_entry_is_missing_and_the_command_that_makes_it() {
          --kubernetes-groups bp-deployers"
     );
     assert!(said.contains(&command), "{said}");
-    assert!(said.contains("kube-system/aws-auth, which is read as well"), "{said}");
-    // Signed anew once, and asked once: who, the cluster, the entry, and those with a path.
+    assert!(said.contains("kube-system/aws-auth, which is read too"), "{said}");
+    // Signed again once; one lookup of the caller, the cluster, the entry, and the entries with a path.
     let ledger = world.sandbox.ledger();
     assert_eq!(ledger.count_of("get deployments"), 2);
     assert_eq!(ledger.count_of("eks:DescribeAccessEntry"), 1);
@@ -126,7 +126,7 @@ async fn an_entry_that_is_there_and_does_not_help_is_explained() {
         "with the path that the entry has"
     );
     assert_eq!(access.entry, AccessEntry::Present { groups: vec![] });
-    assert!(access.to_string().contains("made anew since"), "{access}");
+    assert!(access.to_string().contains("deleted and recreated"), "{access}");
     let user = connector(&world.sandbox, "shop").access("arn:aws:iam::111111111111:user/ada").await.unwrap();
     assert_eq!(user.entry, AccessEntry::Missing);
 }

@@ -163,7 +163,7 @@ async fn the_circuit_breaker_ends_what_fails_now_and_then() {
         let begun = tokio::time::Instant::now();
         let failure = deploy(&target, &image).await.1.unwrap().failure.unwrap();
         assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(7)), "{failure}");
-        assert_eq!(failure.message.contains("of 3 that it takes"), guarded, "{failure}");
+        assert_eq!(failure.message.contains("its threshold is 3"), guarded, "{failure}");
         took.push(begun.elapsed());
     }
     assert!(took[0] < took[1], "{took:?}: it does not wait for the crash loop");

@@ -154,7 +154,7 @@ async fn without_the_right_to_read_logs_it_is_said_once_and_the_roll_out_goes_on
     let (events, verdict) = end(target(&world, LiveLogs::default()).deploy(&second)).await;
     assert_eq!(verdict, Verdict::Deployed);
     let notices = events.iter().filter(|event| {
-        matches!(event, DeployEvent::Notice { message, .. } if message.contains("logs are not followed")
+        matches!(event, DeployEvent::Notice { message, .. } if message.contains("cannot follow logs")
             && message.contains("\"get\" on pods/log"))
     });
     assert_eq!(notices.count(), 1, "{events:?}");

@@ -189,7 +189,7 @@ async fn what_the_pods_refer_to_has_to_be_there() {
 
     world.cluster.deny("get", "secrets");
     let blind = found(&world, &second).await;
-    assert_eq!(blind[0].to_string(), "unknown: secret db: may not be looked at");
+    assert_eq!(blind[0].to_string(), "unknown: secret db: cannot be read");
 }
 
 /// A workload with a service account of its own.
@@ -213,7 +213,7 @@ async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(FindingState, Strin
 }
 
 /// What is said of a role where nobody can ask IAM.
-const NOT_LOOKED_UP: &str = "look up whether it trusts the pods";
+const NOT_LOOKED_UP: &str = "cannot check its trust policy";
 
 #[tokio::test(start_paused = true)]
 async fn a_service_account_without_a_role_is_seen_with_eks_asked() {

@@ -1,4 +1,4 @@
-//! The AWS role of a workload's pods, by IRSA or EKS Pod Identity, and whether it trusts them.
+//! Check the IAM role of a workload's pods (IRSA or EKS Pod Identity): whether it exists and trusts them.
 
 use aws_sdk_eks::{
     Client,
@@ -21,20 +21,20 @@ fn finding(subject: String, state: FindingState, message: impl Into<String>) -> 
     Finding::new(subject, state, message).cause(Cause::PermissionMissing)
 }
 
-/// What is known of the role of a service account, whose annotation names `annotated`. Nothing where nobody is to be asked.
+/// The finding about the role of a service account with the annotated role `annotated`; `None` without an EKS client.
 pub(super) async fn look(lookups: &Lookups, pods: &Pods<'_>, annotated: Option<RoleArn>) -> Option<Finding> {
     let eks = lookups.eks.as_ref()?;
     let associated = match associated(eks, pods).await {
         Ok(associated) => associated,
         Err(finding) => return Some(finding),
     };
-    // Where a program has both, the AWS SDKs take the annotation's.
+    // If both exist, the AWS SDKs use the role of the annotation.
     let (role, way) = match (annotated, associated) {
         (Some(role), _) => (role, Way::Irsa),
         (None, Some(role)) => (role, Way::PodIdentity),
         (None, None) if pods.account == "default" => return None,
         (None, None) => {
-            let message = "has no AWS role, neither by IRSA nor by EKS Pod Identity: a program that calls AWS needs one";
+            let message = "has no AWS role, neither by IRSA nor by EKS Pod Identity; a program that calls AWS needs one";
             return Some(finding(
                 format!("service account {}", pods.account),
                 FindingState::Warning,
@@ -47,7 +47,7 @@ pub(super) async fn look(lookups: &Lookups, pods: &Pods<'_>, annotated: Option<R
 
 #[cfg(not(feature = "iam"))]
 async fn trusted(_: &Lookups, _: &Client, _: &Pods<'_>, role: &RoleArn, _: Way) -> Option<Finding> {
-    let message = "this build cannot look up whether it trusts the pods";
+    let message = "cannot check its trust policy: this build lacks the feature iam";
     Some(Finding::new(format!("role {role}"), FindingState::Unknown, message))
 }
 
@@ -61,7 +61,7 @@ async fn trusted(
 ) -> Option<Finding> {
     let subject = format!("role {role}");
     let Some(iam) = &lookups.iam else {
-        let message = "no client was given to look up whether it trusts the pods";
+        let message = "cannot check its trust policy: no IAM client is set";
         return Some(Finding::new(subject, FindingState::Unknown, message));
     };
     let cluster = match eks.describe_cluster().name(pods.cluster).send().await {
@@ -74,7 +74,7 @@ async fn trusted(
         return Some(finding(
             subject,
             FindingState::Unknown,
-            "is of another account, which cannot be looked at",
+            "belongs to another account, which cannot be checked",
         ));
     }
     let name = role.as_str().rsplit('/').next().unwrap_or_default();
@@ -82,7 +82,7 @@ async fn trusted(
         Ok(answer) => answer.role.and_then(|role| role.assume_role_policy_document)?,
         Err(error) if error.code() == Some("NoSuchEntity") => {
             let message =
-                "does not exist: create it, or correct the service account's annotation or association";
+                "does not exist; create it, or correct the service account's annotation or association";
             return Some(finding(subject, FindingState::Missing, message));
         }
         Err(error) => return Some(not_asked(subject, "iam:GetRole", &error)),
@@ -101,7 +101,7 @@ async fn trusted(
     })
 }
 
-/// Whose role is looked for.
+/// The pods whose role is checked.
 pub(super) struct Pods<'p> {
     pub(super) cluster: &'p str,
     pub(super) namespace: &'p str,
@@ -109,17 +109,17 @@ pub(super) struct Pods<'p> {
     pub(super) account: &'p str,
 }
 
-/// How pods come by a role.
+/// How pods get a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "iam"), allow(dead_code))]
 enum Way {
     /// By the annotation of the service account.
     Irsa,
-    /// By an association of EKS Pod Identity.
+    /// By an EKS Pod Identity association.
     PodIdentity,
 }
 
-/// The role that EKS Pod Identity gives.
+/// The role of the EKS Pod Identity association.
 async fn associated(eks: &Client, pods: &Pods<'_>) -> Result<Option<RoleArn>, Finding> {
     let subject = || format!("AWS role of the service account {}", pods.account);
     let list = eks.list_pod_identity_associations().cluster_name(pods.cluster);
@@ -141,5 +141,5 @@ where
     E: std::error::Error + ProvideErrorMetadata,
 {
     let why = error.code().map_or_else(|| error.to_string(), str::to_owned);
-    finding(subject, FindingState::Unknown, format!("could not be looked up: {action} ({why})"))
+    finding(subject, FindingState::Unknown, format!("lookup failed: {action} ({why})"))
 }

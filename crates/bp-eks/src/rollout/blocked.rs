@@ -57,8 +57,8 @@ impl Picture {
         refused.filter(holds).max_by_key(|event| at(event)).map(|event| event.message.text().to_owned())
     }
 
-    /// Whether an exceeded quota may become free without being raised: by the rollout itself, by terminating pods, or by
-    /// other workloads.
+    /// Whether an exceeded quota may become free without being raised: by the rollout itself, by terminating pods, or
+    /// by other workloads.
     fn may_be_freed(&self, live: &Live, message: &str) -> bool {
         let counts = live.counts();
         let is_ending = self.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());

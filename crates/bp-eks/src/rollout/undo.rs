@@ -151,8 +151,8 @@ impl WorkloadRollout {
         }
     }
 
-    /// Deletes failing pods of an ordered StatefulSet, as the Kubernetes documentation recommends: it would wait for such
-    /// a pod to become ready before it replaces it.
+    /// Deletes failing pods of an ordered StatefulSet, as the Kubernetes documentation recommends: it would wait for
+    /// such a pod to become ready before it replaces it.
     pub(super) async fn unblock(&self, start: &mut Start<'_>) {
         let Ok(picture) = start.follower.picture() else { return };
         if !start.live.is_ordered() {
