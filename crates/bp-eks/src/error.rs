@@ -251,7 +251,7 @@ impl Error {
         let Error::Unreachable { .. } = &self else { return Err(self) };
         let why = self.without_advice();
         Ok(format!(
-            "the change of {object} may be applied, but was not answered: {why}; rerun the same command to resume"
+            "the change of {object} may have been applied, but was not answered: {why}; rerun the same command to resume"
         ))
     }
 }

@@ -135,8 +135,8 @@ impl Options {
     }
 
     /// Reports the Kubernetes events of the new pods during the rollout (`Scheduled`, `Pulling`, `Pulled`, `Started`)
-    /// as [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) of the pod. Defaults to off: warnings are reported
-    /// in any case. Watches all events of the namespace, which can be many.
+    /// as [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) of the pod. Defaults to off: warnings are
+    /// reported in any case. Watches all events of the namespace, which can be many.
     pub fn live_events(mut self, yes: bool) -> Self {
         self.live_events = yes;
         self

@@ -75,8 +75,8 @@ impl EksTarget {
     /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on the workload's resource (for Jobs `create` instead of
     /// `patch`); `list`, `watch` on `pods` and on `replicasets.apps` (for StatefulSets and DaemonSets
     /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`, which
-    /// [live logs](Options::live_logs) require too; to undo more than an image also `update` on the workload's resource;
-    /// for StatefulSets also `delete` on `pods`.
+    /// [live logs](Options::live_logs) require too; to undo more than an image also `update` on the workload's
+    /// resource; for StatefulSets also `delete` on `pods`.
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops watching; the rollout continues, and nothing is rolled back.

@@ -1,4 +1,4 @@
-//! What keeps pods from running, as a cluster shows it, and what a cluster refuses.
+//! Failure causes of pods, and errors of the cluster, against the sandbox in memory.
 
 mod common;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use common::{REGISTRY, World, deploy};
 
-/// Deploys onto a template that somebody changed so that its pods cannot run.
+/// Deploys onto a template that was changed so that its pods cannot run.
 async fn with_template(spec: Value) -> Outcome {
     let world = World::new().await;
     let patch = json!({ "spec": { "template": { "spec": spec } } });
@@ -41,7 +41,7 @@ async fn a_missing_service_account_is_found_though_there_is_no_pod_to_ask() {
     let failure = with_template(json!({ "serviceAccountName": "web" })).await.failure.unwrap();
     assert_eq!(failure.cause, Cause::PermissionMissing);
     assert!(failure.message.contains("serviceaccount \"web\" not found"), "{failure}");
-    // After the grace period, in which somebody may create it, and before the progress deadline.
+    // After the grace period, in which the account may be created, and before the progress deadline.
     assert!(begun.elapsed() < Duration::from_secs(115), "{:?}", begun.elapsed());
 }
 
@@ -115,12 +115,12 @@ async fn what_is_not_there_is_told_apart() {
     let error = at("prod", "statefulset/db").current().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the namespace \"prod\" has no statefulset/db: create it first, or correct the name"
+        "statefulset/db does not exist in the namespace \"prod\"; create it first, or correct the name"
     );
     let error = at("prod", "deployment/web").current().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "deployment/web has several containers, so name the one to deploy: web, proxy"
+        "deployment/web has several containers; specify the one to deploy: web, proxy"
     );
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
@@ -129,7 +129,7 @@ async fn what_is_not_there_is_told_apart() {
 async fn a_kubeconfig_that_is_not_there_is_named() {
     let error = from_kubeconfig(Some("/nowhere/config".as_ref()), Some("shop")).await.err().unwrap();
     assert!(matches!(error, ConnectError::Kubeconfig { .. }));
-    assert_eq!(error.to_string(), "the kubeconfig /nowhere/config cannot be used with the context \"shop\"");
+    assert_eq!(error.to_string(), "failed to load the kubeconfig /nowhere/config with the context \"shop\"");
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,14 +166,14 @@ async fn the_circuit_breaker_ends_what_fails_now_and_then() {
         assert_eq!(failure.message.contains("its threshold is 3"), guarded, "{failure}");
         took.push(begun.elapsed());
     }
-    assert!(took[0] < took[1], "{took:?}: it does not wait for the crash loop");
+    assert!(took[0] < took[1], "{took:?}: does not wait for the crash loop");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_deleted_between_reading_and_applying_is_not_made_anew_by_half() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
-    // The answer to the dry run is slow enough for somebody to come between.
+    // The dry run is slow enough for a concurrent change.
     let slow = bp_sandbox::Fault::new(bp_sandbox::Effect::Delay(Duration::from_secs(5)));
     world.sandbox.faults().inject(slow.on("patch deployments"));
     let work = world.target().deploy(&second);

@@ -1,4 +1,4 @@
-//! Checks by a Job, on the sandbox in memory, on a paused clock.
+//! Checks that run a Job, on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn wait() -> Wait {
     Wait::new(Duration::from_secs(120), Duration::from_secs(2)).unwrap()
 }
 
-/// A Job `smoke` that is not in the cluster, whose only container behaves so.
+/// A manifest of a Job `smoke`, whose only container has this behaviour.
 fn smoke(world: &World, behaviour: Behaviour, spec: Value) -> Value {
     let image = world.image("smoke", behaviour).reference.to_string();
     let mut job = json!({
@@ -57,7 +57,7 @@ async fn a_job_that_completes_passes_and_is_deleted() {
     assert_eq!(check.name(), "eks/shop/prod/job/smoke");
     assert_eq!(check.attempt().await, CheckVerdict::Passed);
     assert!(world.cluster.objects("jobs", "prod").is_empty());
-    assert_eq!(check.attempt().await, CheckVerdict::Passed, "each attempt is a job of its own");
+    assert_eq!(check.attempt().await, CheckVerdict::Passed, "each attempt creates a new Job");
     assert_eq!(world.sandbox.ledger().count_of("create jobs"), 2);
 }
 
@@ -134,7 +134,7 @@ async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
     assert_eq!(world.cluster.object("jobs", "prod", "smoke"), before);
     let none = world.namespace().job_check(JobTemplate::Existing("none".to_owned()), wait());
     let (failed, reason) = reason(none.attempt().await);
-    assert!(!failed && reason.contains("has no job/none"), "{reason}");
+    assert!(!failed && reason.contains("job/none does not exist"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,5 +148,5 @@ async fn a_dropped_attempt_leaves_a_job_that_ends_and_is_removed_by_itself() {
     assert_eq!(jobs[0]["spec"]["ttlSecondsAfterFinished"], 3600);
     tokio::time::sleep(Duration::from_secs(200)).await;
     let pods = world.cluster.objects("pods", "prod");
-    assert!(pods.iter().all(|pod| pod["metadata"]["labels"]["app"] == "web"), "none is left running");
+    assert!(pods.iter().all(|pod| pod["metadata"]["labels"]["app"] == "web"), "no pod is left running");
 }

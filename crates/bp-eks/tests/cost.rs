@@ -1,4 +1,4 @@
-//! What a roll-out costs the Kubernetes API: the number of pods costs nothing.
+//! API requests of a rollout: their number is independent of the number of pods.
 
 mod common;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use common::{World, deploy};
 
-/// The requests of a roll-out to so many pods, by operation.
+/// The requests of a rollout with `replicas` pods, by operation.
 async fn cost(replicas: usize) -> BTreeMap<String, usize> {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(replicas)).await;
     let second = world.image("second", Behaviour::default());

@@ -1,4 +1,4 @@
-//! Errors name the object that the API server speaks of, and say who refused: RBAC, admission, or something in between.
+//! Errors contain the object of the API server's message, and who refused: RBAC, admission, or a proxy in front.
 
 mod common;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use common::{World, chain, deploy};
 
-/// An answer of the API server.
+/// An error response of the API server.
 fn status(code: u16, reason: &str, message: &str, details: Value) -> Effect {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -51,14 +51,17 @@ async fn a_missing_namespace_is_named_for_every_object() {
     let world = World::new().await;
     let (secret, token) = secret(&world, "nowhere");
     let error = secret.refresh(&token).await.unwrap_err();
-    assert_eq!(error.to_string(), "the cluster has no namespace \"nowhere\": check the cluster and the name");
+    assert_eq!(
+        error.to_string(),
+        "the namespace \"nowhere\" does not exist in the cluster; check the cluster and the name"
+    );
     assert_eq!(error.class(), ErrorClass::BadInput);
 
     let options = Options::new(Duration::from_secs(60)).unwrap();
     let slots = Slots::of_service("web");
     let shop = world.namespace_called("nowhere").blue_green("web", slots, options);
     let error = shop.traffic().await.unwrap_err();
-    assert!(error.to_string().contains("no namespace \"nowhere\""), "{error}");
+    assert!(error.to_string().contains("the namespace \"nowhere\" does not exist"), "{error}");
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
 
@@ -74,7 +77,7 @@ async fn of_several_objects_the_missing_one_is_named() {
     assert!(!error.to_string().contains("deployment/web"), "{error}");
 }
 
-/// A proxy or a firewall in front of the endpoint, which writes HTML.
+/// A proxy or a firewall in front of the endpoint answers with HTML.
 #[tokio::test(start_paused = true)]
 async fn a_403_that_the_api_server_did_not_write_is_neither_admission_nor_rbac() {
     let world = World::new().await;
@@ -108,7 +111,7 @@ async fn a_read_is_never_refused_at_admission() {
     }
 }
 
-/// `uid` is a part of many names.
+/// `uid` may be a part of a name.
 #[tokio::test(start_paused = true)]
 async fn a_conflict_about_a_name_with_uid_in_it_does_not_mean_that_the_object_is_gone() {
     let world = World::with(|deployment| deployment["metadata"]["name"] = json!("fluid")).await;

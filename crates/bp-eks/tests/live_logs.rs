@@ -1,4 +1,4 @@
-//! What the new pods write, told while the roll-out goes on: on the sandbox in memory, on a paused clock.
+//! Live logs and events of new pods during a rollout, on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -11,21 +11,21 @@ use serde_json::json;
 
 use common::{World, crash};
 
-/// Container (without its pod's name), line and how many were left out before it.
+/// Container (without its pod's name), line and the number of dropped lines before it.
 type Told = (String, String, u32);
 
 fn target(world: &World, logs: LiveLogs) -> EksTarget {
     world.target_with(|options| options.take_over(true).live_logs(logs))
 }
 
-/// The pods of the image, in the order of their names, once they are there.
+/// The names of the pods with this image, sorted.
 fn pods_of(cluster: &Cluster, image: &str) -> Vec<String> {
     let of = |pod: &serde_json::Value| pod["spec"]["containers"][0]["image"] == image;
     let pods = cluster.objects("pods", "prod").into_iter().filter(of);
     pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Follows to the end, with all that was told.
+/// Runs until the end; returns all events.
 async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
     let mut events = Vec::new();
     while let Some(event) = work.next_event().await {
@@ -37,7 +37,7 @@ async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
 fn lines(events: &[DeployEvent]) -> Vec<Told> {
     let told = events.iter().filter_map(|event| match event {
         DeployEvent::Log { source, line, left_out, at, .. } => {
-            assert!(at.is_some(), "the API tells when a line was written");
+            assert!(at.is_some(), "lines have timestamps");
             Some((source.rsplit('/').next().unwrap().to_owned(), line.clone(), *left_out))
         }
         _ => None,
@@ -60,7 +60,7 @@ async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
     world.cluster.write_log("prod", &new, "web", &["listening", "\u{1b}[32mgreen\u{1b}[0m"]);
     world.cluster.write_log("prod", &new, "proxy", &["ready"]);
     world.cluster.write_log("prod", &old[0], "web", &["of the revision before"]);
-    // Told while the roll-out goes on, and not in the end.
+    // Reported during the rollout, not at its end.
     let mut early = Vec::new();
     let soon = tokio::time::Instant::now() + Duration::from_secs(5);
     while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
@@ -71,9 +71,9 @@ async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
     assert_eq!(told_early, [told("proxy", "ready", 0), told("web", "green", 0), told("web", "listening", 0)]);
     let (events, verdict) = end(work).await;
     assert_eq!(verdict, Verdict::Deployed);
-    assert_eq!(lines(&events), [], "the revision before is not told");
+    assert_eq!(lines(&events), [], "old pods are not followed");
     assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
-    // One stream for each container that runs.
+    // One stream per running container.
     assert_eq!(world.sandbox.ledger().count_of("get pods/log"), 2);
 }
 
@@ -98,7 +98,7 @@ async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted
     while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
         events.push(event);
     }
-    // Two in the first second; of the eight others the last, for it may be the most telling.
+    // Two in the first second; of the eight others the last one.
     assert_eq!(
         lines(&events),
         [
@@ -109,7 +109,7 @@ async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted
         ]
     );
     assert_eq!(end(work).await.1, Verdict::Deployed);
-    // Of three pods one at a time was followed, each container once.
+    // Only one of three pods was followed, each container once.
     assert_eq!(world.sandbox.ledger().count_of("get pods/log"), 2);
 }
 
@@ -132,7 +132,7 @@ async fn a_container_that_is_started_again_is_followed_again() {
 async fn a_stream_that_breaks_is_taken_up_without_telling_a_line_twice() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(60)));
-    // Cut after the first line, which is as long as its time, a space, its text and a line feed.
+    // Cut after the first line: timestamp, space, text and line feed.
     world.sandbox.faults().inject(Fault::new(Effect::CutBody(40)).on("get pods/log"));
     world.sandbox.faults().inject(Fault::status(503).on("get pods/log").times(9));
     let work = target(&world, LiveLogs::default()).deploy(&second);
@@ -200,7 +200,7 @@ async fn what_kubernetes_does_with_the_new_pods_is_told_when_wanted() {
             .iter()
             .filter_map(|event| match event {
                 DeployEvent::Log { source, line, .. } => {
-                    assert_eq!(*source, format!("pod/{pod}"), "the old pods are not told");
+                    assert_eq!(*source, format!("pod/{pod}"), "old pods are not reported");
                     line.split(':').next()
                 }
                 _ => None,

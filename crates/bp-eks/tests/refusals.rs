@@ -1,4 +1,4 @@
-//! What the API server refuses for a while, and what it refuses for good: pods, our own change, and the undo.
+//! Transient and permanent refusals of the API server: of pods, of the change, and of the undo.
 
 mod common;
 
@@ -20,8 +20,8 @@ const WEBHOOK: &str = "Internal error occurred: failed calling webhook \"mpod.el
                        Post \"https://aws-load-balancer-webhook-service.kube-system.svc:443/mutate-v1-pod?timeout=10s\": no \
                        endpoints available for service \"aws-load-balancer-webhook-service\"";
 
-/// Refusals that the controllers retry, with the code that the API server answers.
-const PASSING: [(u16, &str); 9] = [
+/// Refusals that the controllers retry, with the status code of the API server.
+const TRANSIENT: [(u16, &str); 9] = [
     (500, WEBHOOK),
     (
         500,
@@ -63,7 +63,7 @@ fn quota(world: &World, pods: u32) {
 
 #[tokio::test(start_paused = true)]
 async fn pods_that_are_refused_for_a_while_are_waited_for() {
-    for (code, message) in PASSING {
+    for (code, message) in TRANSIENT {
         let world = World::new().await;
         let second = world.image("second", Behaviour::default());
         world.cluster.refuse_pods(code, message);
@@ -80,7 +80,7 @@ async fn pods_that_are_refused_for_a_while_are_waited_for() {
         }
         let outcome = work.await.unwrap();
         assert_eq!(outcome.verdict(), Verdict::Deployed, "{message}: {outcome:?}");
-        assert_eq!(reasons, 1, "{message}: the reason is reported while it lasts, once");
+        assert_eq!(reasons, 1, "{message}: the reason is reported once");
     }
 }
 
@@ -184,7 +184,7 @@ async fn what_waiting_cannot_change_is_final_at_first_sight() {
     }
 }
 
-/// A StatefulSet's events stay for an hour; the one about a refusal is over when the pod was made after it.
+/// The events of a StatefulSet are kept for an hour; a pod created after a refusal shows that it no longer applies.
 #[tokio::test(start_paused = true)]
 async fn a_stateful_set_that_was_refused_for_a_while_is_not_judged_by_its_old_event() {
     let world = World::new().await;
@@ -212,7 +212,7 @@ async fn a_stateful_set_that_was_refused_for_a_while_is_not_judged_by_its_old_ev
 
 #[tokio::test(start_paused = true)]
 async fn our_own_change_is_tried_again_while_it_is_refused_for_a_while() {
-    for (code, message) in PASSING.into_iter().filter(|(code, _)| *code != 403) {
+    for (code, message) in TRANSIENT.into_iter().filter(|(code, _)| *code != 403) {
         let world = World::new().await;
         let second = world.image("second", Behaviour::default());
         world.sandbox.faults().inject(Fault::new(status(code, message)).on("patch deployments").times(12));
@@ -234,7 +234,7 @@ async fn our_own_change_is_given_up_after_the_grace_period_and_the_error_names_t
     assert!((10..200).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(world.running_image(), world.first.reference.to_string());
     let patches = world.sandbox.ledger().count_of("patch deployments");
-    assert!((5..100).contains(&patches), "{patches}: it tries again, and does not hammer");
+    assert!((5..100).contains(&patches), "{patches}: retries with backoff");
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +242,7 @@ async fn an_undo_that_is_refused_for_a_while_is_tried_again() {
     for (code, message) in [(500, WEBHOOK), (500, "etcdserver: leader changed"), (429, "slow down")] {
         let world = World::new().await;
         let broken = world.image("crash", crash());
-        // The dry run and the deployment itself pass.
+        // The dry run and the change succeed.
         let fault = Fault::new(status(code, message)).on("patch deployments").after(4).times(25);
         world.sandbox.faults().inject(fault);
         let outcome = outcome(&world.target(), &broken).await;

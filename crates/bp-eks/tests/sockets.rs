@@ -1,4 +1,4 @@
-//! The same over loopback sockets: TLS with the cluster's own authority, hyper's connections, and a kubeconfig.
+//! A rollout over loopback sockets: TLS with the cluster's certificate authority, and a kubeconfig.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! StatefulSets, DaemonSets and Jobs on the sandbox in memory, on a paused clock.
+//! StatefulSets, DaemonSets and Jobs on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use common::{World, crash, deploy};
 
-/// A workload `web` beside the Deployment, of the first image.
+/// A workload `web` with the first image, in addition to the Deployment.
 async fn with(kind: &str, spec: Value) -> World {
     let world = World::new().await;
     let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
     let mut container = json!({ "name": "web", "image": world.first.reference.to_string() });
     if kind != "Job" {
-        // Without one, a pod counts as ready as soon as its program is started.
+        // Without a probe, a pod is ready as soon as its container has started.
         container["readinessProbe"] = json!({ "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 5 });
     }
     let template =
@@ -53,7 +53,7 @@ fn image_of(world: &World, plural: &str) -> String {
     object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
 }
 
-/// Which images the ready pods of a workload run.
+/// The images of the ready pods of a workload.
 fn running(world: &World, kind: &str) -> Vec<String> {
     let pods = world.cluster.objects("pods", "prod");
     let ready = pods.iter().filter(|pod| {
@@ -75,7 +75,7 @@ async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
     let outcome = deploy(&target, &second).await.1.unwrap();
     assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 3), "{outcome:?}");
     assert_eq!((outcome.revision.unwrap().id.as_str(), outcome.previous.unwrap().id.as_str()), ("2", "1"));
-    assert_eq!(running(&world, "StatefulSet"), all(&second, 3), "it is done when we say so");
+    assert_eq!(running(&world, "StatefulSet"), all(&second, 3), "all pods run the image");
     let again = deploy(&target, &second).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     let back = target.rollback().await.unwrap();
@@ -139,7 +139,7 @@ async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
         running(&world, "StatefulSet").iter().filter(|i| **i == second.reference.to_string()).count(),
         1
     );
-    // Whoever asks what runs is told of all pods.
+    // `prove` observes all pods.
     assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::DigestMismatch);
 
     let strategy = json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } });
@@ -194,8 +194,12 @@ async fn each_image_is_a_job_of_its_own_and_is_run_once() {
     assert_eq!(outcome.proof.observations[0].digest.as_ref(), Some(second.digest()));
     let again = deploy(&target, &second).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");
-    assert_eq!(world.cluster.objects("jobs", "prod").len(), 2, "the pattern and one");
-    assert_eq!(image_of(&world, "jobs"), world.first.reference.to_string(), "the pattern stays as it is");
+    assert_eq!(world.cluster.objects("jobs", "prod").len(), 2, "the configured Job and a derived one");
+    assert_eq!(
+        image_of(&world, "jobs"),
+        world.first.reference.to_string(),
+        "the configured Job is not changed"
+    );
     assert!(matches!(target.rollback().await, Err(Error::NotUndoable { .. })));
 }
 
@@ -214,7 +218,7 @@ async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_anoth
     let again = deploy(&target, &broken).await.1.unwrap();
     assert_eq!(again.revision.unwrap().id, format!("{first}-2"));
 
-    // A pull that cannot succeed is no attempt to a Job's controller; it would wait for ever.
+    // A failing pull does not count as a failed attempt: the Job controller would wait forever.
     let begun = tokio::time::Instant::now();
     let missing =
         ResolvedImage::from(broken.reference.repository().at(bp_artifact::Digest::sha256("nowhere")));

@@ -100,8 +100,8 @@ impl Release {
         let revision =
             run.outcome().revision.as_ref().map(|revision| revision.id.clone()).unwrap_or_default();
         let detail = format!(
-            "revision {revision} of the release {} was started and its changes remain applied, but it can no longer be observed: \
-            {why}; rerun the same command to resume",
+            "revision {revision} of the release {} was started and continues, but can no longer be observed: {why}; rerun \
+            the same command to resume",
             self.release
         );
         Ending::Ended(Ended::Unobserved, detail)

@@ -33,7 +33,7 @@ impl WorkloadApi {
             if state == FindingState::Present { finding } else { finding.cause(Cause::WrongArchitecture) }
         };
         if image.platforms.is_empty() {
-            return found(FindingState::Unknown, "its platforms are unknown".to_owned());
+            return found(FindingState::Unknown, "its platforms are not known".to_owned());
         }
         let wanted = live.template()["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
         let nodes: Api<Node> = Api::all(self.scope.client.clone());

@@ -62,7 +62,7 @@ impl WorkloadRollout {
                     Error::Unreachable { .. } => (
                         Ended::Unobserved,
                         format!(
-                            "the rollback to revision {previous} may be applied, but could not be observed: {why}; {ROLL_BACK}"
+                            "the rollback to revision {previous} may have been applied, but could not be observed: {why}; {ROLL_BACK}"
                         ),
                     ),
                     error if error.is_retryable() || error.is_refusal() => (

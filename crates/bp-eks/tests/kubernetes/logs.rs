@@ -1,4 +1,4 @@
-//! The logs of new pods, followed through a real API server.
+//! Live logs of new pods through a real API server.
 
 use std::num::NonZeroUsize;
 
@@ -32,7 +32,7 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
             _ => None,
         })
         .collect();
-    // The node shows the same two lines of every container; two pods are followed at a time, new ones only.
+    // The node has the same two lines for every container; two pods are followed at a time, only new ones.
     for (line, at) in [("starting", "2026-01-01T00:00:01Z"), ("no database", "2026-01-01T00:00:02Z")] {
         let told: Vec<&str> = of_web.iter().filter(|told| told.1 == line).map(|told| told.0).collect();
         assert_eq!(told.len(), 2, "{line}: {of_web:?}");
@@ -43,7 +43,7 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
         .iter()
         .filter_map(|event| match event {
             DeployEvent::Log { source, line, at, .. } if line.starts_with("Scheduled: ") => {
-                assert!(at.is_some(), "the scheduler's events tell when");
+                assert!(at.is_some(), "the scheduler's events have a time");
                 Some(source.as_str())
             }
             _ => None,
@@ -54,7 +54,7 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
     let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
     let progress = position(|event| matches!(event, DeployEvent::Progress { .. }));
-    assert!(last_line < progress, "told while it goes on");
+    assert!(last_line < progress, "reported during the rollout");
     assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
     real.leave().await;
 }
