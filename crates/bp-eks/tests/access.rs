@@ -31,7 +31,7 @@ async fn refused(world: &World, caller: Option<&str>) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_says_which_entry_is_missing_and_the_command_that_makes_it() {
+async fn reports_the_missing_access_entry_and_the_command_to_create_it() {
     let world = world().await;
     world.cluster.access_entries(&["arn:aws:iam::111111111111:role/admin"]);
     let said = refused(&world, Some(SESSION)).await;
@@ -64,7 +64,7 @@ async fn a_refusal_says_which_entry_is_missing_and_the_command_that_makes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_requests_that_are_refused_ask_eks_once() {
+async fn looks_up_the_access_entry_once_for_many_rejected_requests() {
     let world = world().await;
     world.cluster.access_entries(&[]);
     let connector = connector(&world.sandbox, "shop").caller(|| std::future::ready(Some(SESSION.to_owned())));
@@ -82,7 +82,7 @@ async fn many_requests_that_are_refused_ask_eks_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_reads_aws_auth_alone_is_told_apart() {
+async fn detects_a_cluster_that_only_reads_aws_auth() {
     let world = world().await;
     world.cluster.authentication_mode("CONFIG_MAP");
     let said = refused(&world, Some(SESSION)).await;
@@ -105,7 +105,7 @@ async fn a_cluster_that_reads_aws_auth_alone_is_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_looked_at_is_said() {
+async fn reports_a_denied_lookup() {
     let world = world().await;
     world.cluster.access_entries(&[]);
     for action in ["eks:ListAccessEntries", "eks:DescribeAccessEntry"] {
@@ -117,7 +117,7 @@ async fn what_may_not_be_looked_at_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_is_there_and_does_not_help_is_explained() {
+async fn explains_an_existing_access_entry_that_does_not_help() {
     let world = world().await;
     world.cluster.access_entries(&["arn:aws:iam::111111111111:role/ci/deploy"]);
     let access = connector(&world.sandbox, "shop").access(SESSION).await.unwrap();

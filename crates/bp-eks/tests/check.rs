@@ -62,7 +62,7 @@ async fn a_job_that_completes_passes_and_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_fails_shows_exit_code_and_log_and_stays_for_a_time() {
+async fn failed_job_reports_exit_code_and_log_and_is_kept() {
     let world = World::new().await;
     let verdict = check(&world, smoke(&world, crash(), json!({}))).attempt().await;
     let (failed, reason) = reason(verdict);
@@ -88,7 +88,7 @@ async fn a_job_that_does_not_end_fails_at_the_deadline_and_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_of_which_nothing_starts_says_nothing_of_what_is_checked() {
+async fn job_that_never_starts_is_unobserved() {
     let world = World::new().await;
     let mut job = smoke(&world, passes(), json!({}));
     job["spec"]["template"]["spec"]["containers"][0]["image"] =
@@ -99,7 +99,7 @@ async fn a_job_of_which_nothing_starts_says_nothing_of_what_is_checked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_cannot_be_asked_is_neither_passed_nor_failed() {
+async fn unreachable_api_is_unobserved() {
     let forbidden = |world: &World| world.cluster.deny("create", "jobs");
     let down = |world: &World| {
         let answer = Effect::Answer { status: 503, headers: Vec::new(), body: String::new() };
@@ -116,7 +116,7 @@ async fn an_api_that_cannot_be_asked_is_neither_passed_nor_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_outage_is_waited_out() {
+async fn tolerates_a_short_outage() {
     let world = World::new().await;
     let answer = Effect::Answer { status: 500, headers: Vec::new(), body: String::new() };
     world.sandbox.faults().inject(Fault::new(answer).on("get jobs").times(3));
@@ -125,7 +125,7 @@ async fn a_short_outage_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
+async fn existing_job_is_the_template_and_is_not_changed() {
     let world = World::new().await;
     world.cluster.create(smoke(&world, passes(), json!({ "suspend": true, "ttlSecondsAfterFinished": 60 })));
     let before = world.cluster.object("jobs", "prod", "smoke");
@@ -138,7 +138,7 @@ async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_attempt_leaves_a_job_that_ends_and_is_removed_by_itself() {
+async fn job_of_a_dropped_attempt_ends_and_is_removed() {
     let world = World::new().await;
     let check = check(&world, smoke(&world, Behaviour::default(), json!({})));
     let dropped = tokio::time::timeout(Duration::from_secs(10), check.attempt()).await;

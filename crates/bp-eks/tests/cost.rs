@@ -29,7 +29,7 @@ fn watches(cost: &BTreeMap<String, usize>) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_pods_ask_no_more() {
+async fn more_pods_need_no_more_requests() {
     let (few, more) = (cost(3).await, cost(15).await);
     assert_eq!(few, more);
     assert_eq!(watches(&more), 4);

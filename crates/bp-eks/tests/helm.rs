@@ -136,7 +136,7 @@ async fn a_release_has_one_target_and_is_planned_and_finished_once() {
 }
 
 #[tokio::test]
-async fn a_release_that_can_no_longer_be_seen_is_not_rolled_back() {
+async fn unobserved_release_is_not_rolled_back() {
     let options = Options::new(Duration::from_secs(3)).unwrap().grace(Duration::from_millis(300));
     let it = Release::new(options).await;
     let id = it.release.id();

@@ -50,7 +50,7 @@ fn told(container: &str, line: &str, left_out: u32) -> Told {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
+async fn reports_logs_of_new_pods_as_they_are_written() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(30)));
     let old = pods_of(&world.cluster, &world.first.reference.to_string());
@@ -78,7 +78,7 @@ async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted() {
+async fn limits_pods_and_lines_and_counts_dropped_lines() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(40)));
     let logs = LiveLogs::default()
@@ -114,7 +114,7 @@ async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_is_started_again_is_followed_again() {
+async fn follows_a_restarted_container_again() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let image = world.image("crash", crash());
     let (events, verdict) = end(target(&world, LiveLogs::default()).deploy(&image)).await;
@@ -129,7 +129,7 @@ async fn a_container_that_is_started_again_is_followed_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_breaks_is_taken_up_without_telling_a_line_twice() {
+async fn resumes_a_broken_stream_without_duplicate_lines() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(60)));
     // Cut after the first line: timestamp, space, text and line feed.
@@ -147,7 +147,7 @@ async fn a_stream_that_breaks_is_taken_up_without_telling_a_line_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_right_to_read_logs_it_is_said_once_and_the_roll_out_goes_on() {
+async fn reports_denied_logs_once_and_continues() {
     let world = World::new().await;
     world.cluster.deny("get", "pods/log");
     let second = world.image("second", Behaviour::default());
@@ -162,7 +162,7 @@ async fn without_the_right_to_read_logs_it_is_said_once_and_the_roll_out_goes_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_job_wrote_is_told_to_its_last_line() {
+async fn reports_job_logs_up_to_the_last_line() {
     let world = World::new().await;
     let image = world.image(
         "migrates",
@@ -188,7 +188,7 @@ async fn what_a_job_wrote_is_told_to_its_last_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_kubernetes_does_with_the_new_pods_is_told_when_wanted() {
+async fn reports_kubernetes_events_of_new_pods_on_request() {
     for wanted in [false, true] {
         let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
         let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));

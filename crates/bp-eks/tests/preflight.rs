@@ -40,7 +40,7 @@ async fn found(world: &World, image: &ResolvedImage) -> Vec<Finding> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_found_where_all_is_well() {
+async fn reports_no_problems_when_ready() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     assert_eq!(found(&world, &second).await, []);
@@ -56,7 +56,7 @@ async fn nothing_is_found_where_all_is_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_missing_verb_is_named() {
+async fn reports_each_missing_verb() {
     let world = World::new().await;
     world.cluster.deny("patch", "deployments");
     world.cluster.deny("get", "pods/log");
@@ -73,7 +73,7 @@ async fn each_missing_verb_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_for_other_nodes_is_found() {
+async fn reports_an_image_for_other_platforms() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let arm = PlatformImage::new("linux/arm64".parse().unwrap(), Digest::sha256("arm"));
@@ -117,7 +117,7 @@ fn single(world: &World, platform: Option<&str>) -> ResolvedImage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture() {
+async fn compares_image_platforms_with_node_platforms() {
     let world = World::new().await;
     let (amd64, arm64, arm) = (("linux", "amd64"), ("linux", "arm64"), ("linux", "arm"));
     let windows = ("windows", "amd64");
@@ -147,7 +147,7 @@ async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_pods_refer_to_has_to_be_there() {
+async fn reports_missing_references_of_the_pods() {
     // No replicas, because they could not start.
     let world = World::with(|deployment| {
         deployment["spec"]["replicas"] = json!(0);
@@ -216,7 +216,7 @@ async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(FindingState, Strin
 const NOT_LOOKED_UP: &str = "cannot check its trust policy";
 
 #[tokio::test(start_paused = true)]
-async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
+async fn reports_a_service_account_without_a_role() {
     let world = with_account(json!({})).await;
     assert_eq!(looked_up(&world, &Lookups::default()).await, [], "no lookups configured");
     let lookups = Lookups::default().eks(eks(&world.sandbox));
@@ -242,7 +242,7 @@ async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
 
 #[cfg(feature = "iam")]
 #[tokio::test(start_paused = true)]
-async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
+async fn role_of_the_pods_must_exist_and_trust_them() {
     let role = "arn:aws:iam::111111111111:role/shop-web";
     let irsa = with_account(json!({ "eks.amazonaws.com/role-arn": role })).await;
     let pod_identity = with_account(json!({})).await;
@@ -296,7 +296,7 @@ async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_that_is_refused_is_a_finding_and_one_that_a_webhook_cannot_do_is_not_known() {
+async fn refused_dry_run_is_denied_and_unsupported_dry_run_unknown() {
     for (message, state) in [
         ("admission webhook \"policy\" denied the request: no owner label", FindingState::Denied),
         ("admission webhook \"audit\" does not support dry run", FindingState::Unknown),
@@ -316,7 +316,7 @@ async fn a_dry_run_that_is_refused_is_a_finding_and_one_that_a_webhook_cannot_do
 }
 
 #[tokio::test(start_paused = true)]
-async fn drift_is_what_differs_from_the_image_that_is_to_run() {
+async fn drift_lists_differences_from_the_wanted_image() {
     let world = World::new().await;
     let (target, second) = (world.target(), world.image("second", Behaviour::default()));
     deploy(&target, &second).await.1.unwrap();
@@ -337,7 +337,7 @@ async fn drift_is_what_differs_from_the_image_that_is_to_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_image() {
+async fn plan_shows_changes_of_image_and_environment() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let options = || Options::new(Duration::from_secs(60)).unwrap().environment("DEPLOY_PLATFORM", "eks");

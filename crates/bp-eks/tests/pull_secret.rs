@@ -17,7 +17,7 @@ use common::World;
 const HOST: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
 
 #[tokio::test(start_paused = true)]
-async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
+async fn creates_renews_and_keeps_foreign_labels() {
     let world = World::new().await;
     let clock = world.sandbox.clock().clone();
     let now = clock.now();

@@ -29,7 +29,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_roll_out_succeeds_when_kubectl_says_so_and_is_proven() {
+    async fn rollout_succeeds_when_kubectl_does_and_is_verified() {
         let real = Real::with("success", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let mut work = target.deploy(&image(READY_LATER));
@@ -60,7 +60,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn each_cause_is_told_while_kubectl_waits_and_then_undone() {
+    async fn reports_each_cause_while_kubectl_waits_and_rolls_back() {
         for (beginning, cause, exit) in [
             (EXITS, Cause::ContainerExited, Some(3)),
             ("dead", Cause::OutOfMemory, Some(137)),
@@ -101,7 +101,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_probe_that_fails_ends_at_the_progress_deadline_as_kubectl_says_with_the_probes_message() {
+    async fn failing_probe_ends_at_the_progress_deadline_like_kubectl() {
         let real = Real::with("probe", &deployment(RUNS)).await;
         real.patch("deployment", r#"{"spec":{"progressDeadlineSeconds":6}}"#).await;
         let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
@@ -118,7 +118,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn what_the_cluster_cannot_place_or_make_is_explained() {
+    async fn explains_unschedulable_pods_missing_volumes_and_quotas() {
         for (name, patch, manifest, cause, says) in [
             (
                 "nowhere",
@@ -195,7 +195,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_conflict_names_owner_and_field_and_taking_over_is_needed_once() {
+    async fn conflict_reports_owner_and_field_and_take_over_is_needed_once() {
         let real = Real::with("conflict", &deployment(RUNS)).await;
         let modest = real.target("deployment/web", options(60).take_over(false)).await;
         let error = deploy(&modest, &image(RUNS_TOO)).await.1.unwrap_err();
@@ -213,7 +213,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn what_rbac_denies_is_named() {
+    async fn reports_verbs_denied_by_rbac() {
         let real = Real::with("rbac", &deployment(RUNS)).await;
         // The user `stranger` has no Role.
         let target = real.target_of("stranger", "deployment/web", options(20)).await;
@@ -232,7 +232,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn others_pause_supersede_or_delete() {
+    async fn detects_foreign_pause_change_and_deletion() {
         let real = Real::with("others", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let mut work = target.deploy(&image(NEVER_READY));
@@ -269,7 +269,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_killed_run_is_adopted_and_a_late_one_goes_on() {
+    async fn adopts_the_rollout_of_a_killed_run() {
         let real = Real::with("adopted", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let mut work = target.deploy(&image(READY_LATER));
@@ -287,7 +287,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn another_imageid_is_unproven_and_not_a_mismatch() {
+    async fn unknown_image_id_is_unproven_not_a_mismatch() {
         let real = Real::with("imageid", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let outcome = deploy(&target, &image("0dd")).await.1.unwrap();
@@ -297,7 +297,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_stateful_set_rolls_out_with_kubectl_and_is_undone_where_kubectl_hangs() {
+    async fn stateful_set_rolls_out_and_rolls_back_where_kubectl_hangs() {
         let real = Real::with("stateful", &stateful_set(RUNS)).await;
         let target = real.target("statefulset/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
@@ -351,7 +351,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_daemon_set_rolls_out_with_kubectl_and_is_undone() {
+    async fn daemon_set_rolls_out_and_rolls_back() {
         let real = Real::with("daemon", &daemon_set(RUNS)).await;
         let target = real.target("daemonset/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
@@ -370,7 +370,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn each_image_is_a_job_of_its_own() {
+    async fn each_image_gets_its_own_job() {
         let real = Real::new("jobs").await;
         real.apply(&job(RUNS)).await;
         let target = real.target("job/web", options(60)).await;
@@ -397,7 +397,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn what_would_change_is_told_by_the_api_server_and_nothing_is_changed() {
+    async fn server_side_dry_run_shows_changes_and_changes_nothing() {
         let real = Real::with("plan", &deployment(RUNS)).await;
         let options = options(60).environment("DEPLOY_PLATFORM", "eks");
         let target = real.target("deployment/web", options).await;
@@ -422,7 +422,7 @@ mod kubernetes {
 
     #[tokio::test]
     #[ignore = "needs aws-cli: cargo xtask e2e"]
-    async fn our_token_is_aws_clis_token_byte_for_byte() {
+    async fn token_equals_the_token_of_aws_cli() {
         use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
         use aws_sdk_eks::config::{BehaviorVersion, Region};
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

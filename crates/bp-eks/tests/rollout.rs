@@ -16,7 +16,7 @@ use serde_json::json;
 use common::{REGISTRY, World, chain, connector, crash, deploy};
 
 #[tokio::test(start_paused = true)]
-async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
+async fn deploys_verifies_every_pod_and_is_idempotent() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let (events, outcome) = deploy(&world.target(), &second).await;
@@ -58,7 +58,7 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_of_another_manager_is_refused_with_its_name() {
+async fn rejects_an_image_field_of_another_manager() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let error = deploy(&world.target_with(|options| options), &second).await.1.unwrap_err();
@@ -70,7 +70,7 @@ async fn an_image_of_another_manager_is_refused_with_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_failure_is_told_with_its_cause_and_then_undone() {
+async fn reports_each_failure_with_its_cause_and_rolls_back() {
     let missing = |world: &World| {
         let digest = Digest::sha256("nowhere");
         ResolvedImage::from(world.first.reference.repository().at(digest))
@@ -122,7 +122,7 @@ async fn each_failure_is_told_with_its_cause_and_then_undone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_undo_the_failed_revision_stays() {
+async fn leaves_the_failed_revision_without_rollback() {
     let world = World::new().await;
     let image = world.image("crash", crash());
     let target = world.target_with(|options| options.take_over(true).on_failure(OnFailure::Leave));
@@ -140,7 +140,7 @@ async fn without_undo_the_failed_revision_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_may_supersede_or_delete_and_scaling_is_neither() {
+async fn detects_superseding_and_deletion_but_tolerates_scaling() {
     let world = World::new().await;
     let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(40)));
     let other = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "r.example.com/x:1" }] } } } });
@@ -162,7 +162,7 @@ async fn others_may_supersede_or_delete_and_scaling_is_neither() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn merely_slow_is_late_and_goes_on() {
+async fn slow_rollout_exceeds_the_deadline_and_continues() {
     let world = World::new().await;
     let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(50)));
     let options = Options::new(Duration::from_secs(20)).unwrap().take_over(true);
@@ -201,7 +201,7 @@ async fn killed_at_any_moment_the_next_run_finishes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_input_changes_nothing_and_says_what_to_do() {
+async fn invalid_input_changes_nothing_and_gives_advice() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let options = || Options::new(Duration::from_secs(60)).unwrap();
@@ -224,7 +224,7 @@ async fn wrong_input_changes_nothing_and_says_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_why() {
+async fn reports_missing_permissions() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     world.cluster.deny("patch", "deployments");
@@ -245,7 +245,7 @@ async fn who_may_not_is_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_signed_anew_once_and_credentials_of_another_account_stay_refused() {
+async fn signs_a_rejected_token_again_once() {
     let world = World::new().await;
     let unauthorized = Effect::Answer { status: 401, headers: Vec::new(), body: "{}".to_owned() };
     world.sandbox.faults().inject(Fault::new(unauthorized).on("get deployments"));
@@ -265,7 +265,7 @@ async fn a_refused_token_is_signed_anew_once_and_credentials_of_another_account_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_or_expired_watch_goes_on() {
+async fn resumes_an_interrupted_or_expired_watch() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(30)));
     for _ in 0..3 {
@@ -279,7 +279,7 @@ async fn a_cut_or_expired_watch_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_replicas_prove_nothing_and_the_other_container_keeps_its_image() {
+async fn zero_replicas_are_unproven_and_other_containers_keep_their_image() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(0)).await;
     let second = world.image("second", Behaviour::default());
     let outcome = deploy(&world.target(), &second).await.1.unwrap();
@@ -294,7 +294,7 @@ async fn no_replicas_prove_nothing_and_the_other_container_keeps_its_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after_it() {
+async fn unreachable_cluster_is_an_error_before_the_change_and_retried_after_it() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
     let host = world.cluster.host().to_owned();
@@ -319,7 +319,7 @@ async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roll_back_by_hand_goes_to_the_revision_before_and_there_and_back_again() {
+async fn manual_rollback_alternates_between_two_revisions() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let target = world.target();
@@ -332,7 +332,7 @@ async fn a_roll_back_by_hand_goes_to_the_revision_before_and_there_and_back_agai
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
+async fn rollback_restores_the_whole_template_but_not_the_replicas() {
     let world = World::new().await;
     // Another client sets a broken setting; before that rollout ends, an image is deployed.
     let setting = json!({ "spec": { "template": { "spec": { "containers": [{

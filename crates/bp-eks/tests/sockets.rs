@@ -17,7 +17,7 @@ use bp_sandbox::{
 use common::{REGISTRY, push};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_roll_out_over_tls_by_name_and_by_kubeconfig() {
+async fn rolls_out_over_tls_by_name_and_by_kubeconfig() {
     let sandbox = Sandbox::builder()
         .clock(Clock::accelerated(50))
         .registry(REGISTRY, RegistryOptions::default())

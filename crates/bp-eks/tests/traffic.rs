@@ -90,7 +90,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
+async fn stages_switches_switches_back_and_cleans_up() {
     let world = world().await;
     let (shop, second) = (shop(&world), world.image("second", Behaviour::default()));
     let (first_ref, second_ref) = (world.first.reference.to_string(), second.reference.to_string());
@@ -143,7 +143,7 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_come_up_gets_no_traffic() {
+async fn failing_slot_gets_no_traffic() {
     let world = world().await;
     let broken = world.image("crash", crash());
     let (events, outcome) = run(shop(&world).deploy(&broken)).await;
@@ -167,7 +167,7 @@ async fn what_does_not_come_up_gets_no_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_under_traffic_loses_it_again() {
+async fn slot_failing_under_traffic_is_switched_back() {
     let bake = Duration::from_secs(120);
     for (policy, bake) in
         [(OnFailure::RollBack, bake), (OnFailure::Leave, bake), (OnFailure::RollBack, Duration::MAX)]
@@ -198,7 +198,7 @@ async fn what_fails_under_traffic_loses_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_behind_a_load_balancer_is_refused_with_the_reason() {
+async fn rejects_a_service_behind_a_load_balancer() {
     let backend = |service: &str| {
         json!({ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": { "service": {
             "name": service, "port": { "number": 80 } } } }] } })
@@ -273,7 +273,7 @@ async fn killed_at_any_moment_the_next_run_finishes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
+async fn precondition_distinguishes_harmless_writes_from_foreign_switches() {
     // Another client writes an annotation between read and patch: reads again and succeeds.
     let world = world().await;
     let second = world.image("second", Behaviour::default());
@@ -329,7 +329,7 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn owners_strangers_and_wrong_input_are_told_apart() {
+async fn distinguishes_field_owners_foreign_objects_and_invalid_input() {
     let world = world().await;
     let second = world.image("second", Behaviour::default());
     let careful = shop_with(&world, Options::new(Duration::from_secs(300)).unwrap());
@@ -364,7 +364,7 @@ async fn owners_strangers_and_wrong_input_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_a_target_it_goes_back_to_what_was_noted() {
+async fn restores_a_recorded_revision_as_a_target() {
     let world = world().await;
     let shop = shop(&world);
     let target: &dyn Target = &shop;
@@ -415,7 +415,7 @@ fn leads_to(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
+async fn switches_an_ingress_and_back() {
     let (world, second) = ingress_world().await;
     let switch = |options: Options| {
         world.namespace().ingress("shop", ["web-blue", "web-green"], options).container("web")
@@ -445,7 +445,7 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_is_not_led_to_what_cannot_answer() {
+async fn rejects_an_ingress_switch_to_an_unready_service() {
     let (world, second) = ingress_world().await;
     let shop = |services: [&str; 2]| world.namespace().ingress("shop", services, options()).container("web");
     let pair = ["web-blue", "web-green"];

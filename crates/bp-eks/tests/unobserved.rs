@@ -83,7 +83,7 @@ async fn events_of(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollout_that_can_no_longer_be_seen_is_neither_failed_nor_undone_and_a_rerun_resumes() {
+async fn unobserved_rollout_is_not_rolled_back_and_a_rerun_resumes() {
     for (effect, why) in blocks() {
         let world = World::new().await;
         let second = world.image("second", SLOW);
@@ -107,7 +107,7 @@ async fn a_rollout_that_can_no_longer_be_seen_is_neither_failed_nor_undone_and_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_denied_read_and_credentials_that_are_renewed_are_nothing() {
+async fn tolerates_one_denied_read_and_renewed_credentials() {
     for (effect, times) in
         [(answer(403, "pods is forbidden: authorization webhook: timeout"), 1), (unauthorized(), 12)]
     {
@@ -122,7 +122,7 @@ async fn one_denied_read_and_credentials_that_are_renewed_are_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_change_a_refusal_is_an_error_with_advice() {
+async fn refusal_before_the_change_is_an_error_with_advice() {
     let world = World::new().await;
     block(&world, unauthorized());
     let (_, outcome) = events_of(world.target().deploy(&world.image("second", SLOW)), |_| {}).await;
@@ -135,7 +135,7 @@ async fn before_the_change_a_refusal_is_an_error_with_advice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_can_no_longer_be_seen_has_not_failed() {
+async fn unobserved_undo_has_not_failed() {
     let world = World::new().await;
     let broken = world.image("crash", crash());
     // After the previous revision is restored.
@@ -162,7 +162,7 @@ async fn an_undo_that_can_no_longer_be_seen_has_not_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_whose_answer_is_lost_may_have_been_applied() {
+async fn change_with_a_lost_answer_is_unobserved() {
     let world = World::new().await;
     let second = world.image("second", SLOW);
     // The dry runs pass; the change arrives, but all later answers are lost.
@@ -177,7 +177,7 @@ async fn a_change_whose_answer_is_lost_may_have_been_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() {
+async fn unreadable_pods_leave_the_rollout_unproven() {
     for adopted in [false, true] {
         let world = World::new().await;
         let second = if adopted { world.first.clone() } else { world.image("second", Behaviour::default()) };
@@ -194,7 +194,7 @@ async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restored_revision_and_a_job_are_unobserved_alike() {
+async fn restored_revision_and_job_can_be_unobserved() {
     let world = World::new().await;
     let second = world.image("second", SLOW);
     let revision = Revision::new("7", &second.reference);
@@ -262,7 +262,7 @@ fn selected(world: &World) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_switch_that_can_no_longer_be_seen_is_not_taken_back() {
+async fn unobserved_switch_is_not_rolled_back() {
     for (effect, why) in blocks() {
         let (world, shop, second) = shop().await;
         let mut work = shop.bake(Duration::from_secs(30)).switch(&second);
@@ -282,7 +282,7 @@ async fn a_switch_that_can_no_longer_be_seen_is_not_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
+async fn ingress_patch_with_a_lost_answer_is_retried_or_unobserved() {
     let (world, _, second) = shop().await;
     let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
     let pair = ["web-blue", "web-green"];

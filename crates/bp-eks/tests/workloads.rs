@@ -67,7 +67,7 @@ fn all(image: &ResolvedImage, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
+async fn rolls_out_a_stateful_set_pod_by_pod() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     assert_eq!(running(&world, "StatefulSet"), all(&world.first, 3));
     let second = world.image("second", Behaviour::default());
@@ -84,7 +84,7 @@ async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_pod_of_a_stateful_set_does_not_block_its_own_undo() {
+async fn failing_pod_of_a_stateful_set_does_not_block_its_undo() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     let target = target(&world, "statefulset/web", |options| options);
     let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
@@ -98,7 +98,7 @@ async fn a_broken_pod_of_a_stateful_set_does_not_block_its_own_undo() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
+async fn gives_advice_without_permission_to_delete_pods() {
     let world = with("StatefulSet", json!({ "replicas": 2, "serviceName": "web" })).await;
     world.cluster.deny("delete", "pods");
     let target = target(&world, "statefulset/web", |options| options);
@@ -113,7 +113,7 @@ async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_image_mends_what_a_failed_one_left_stuck() {
+async fn next_image_fixes_a_stuck_stateful_set() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     let leave = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
     let outcome = deploy(&leave, &world.image("crash", crash())).await.1.unwrap();
@@ -125,7 +125,7 @@ async fn the_next_image_mends_what_a_failed_one_left_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
+async fn respects_a_partition_and_rejects_on_delete() {
     let world = with("StatefulSet", json!({
         "replicas": 3, "serviceName": "web", "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 2 } },
     }))
@@ -150,7 +150,7 @@ async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_set_is_rolled_out_node_by_node_and_undone() {
+async fn rolls_out_a_daemon_set_node_by_node() {
     let world = with("DaemonSet", json!({})).await;
     assert_eq!(running(&world, "DaemonSet"), all(&world.first, 2));
     let second = world.image("second", Behaviour::default());
@@ -163,7 +163,7 @@ async fn a_daemon_set_is_rolled_out_node_by_node_and_undone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_stops_a_stateful_set_is_found_in_its_events() {
+async fn reads_an_exceeded_quota_of_a_stateful_set_from_events() {
     let world = with("StatefulSet", json!({ "replicas": 2, "serviceName": "web" })).await;
     let used = world.cluster.objects("pods", "prod").len() - 1;
     world.cluster.create(json!({
@@ -185,7 +185,7 @@ fn done() -> Behaviour {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_image_is_a_job_of_its_own_and_is_run_once() {
+async fn each_image_gets_its_own_job_and_runs_once() {
     let world = with("Job", json!({})).await;
     let second = world.image("second", done());
     let target = target(&world, "job/web", |options| options);
@@ -204,7 +204,7 @@ async fn each_image_is_a_job_of_its_own_and_is_run_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_another() {
+async fn job_fails_at_its_backoff_limit_and_the_next_run_creates_another() {
     let world = with("Job", json!({ "backoffLimit": 2 })).await;
     let broken = world.image("crash", crash());
     let target = target(&world, "job/web", |options| options);
@@ -228,7 +228,7 @@ async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_anoth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_run_of_a_job_is_taken_up() {
+async fn resumes_a_killed_run_of_a_job() {
     let world = with("Job", json!({})).await;
     let slow = world.image("slow", Behaviour::Exits { after: Duration::from_secs(30), code: 0, log: vec![] });
     let target = target(&world, "job/web", |options| options);

@@ -124,7 +124,7 @@ fn cell(text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a benchmark: cargo xtask bench-eks"]
-async fn how_soon_a_failure_is_told() {
+async fn time_to_report_a_failure() {
     let mut table =
         String::from("| failure | who | after the API's first sign | says |\n|---|---|---|---|\n");
     for (beginning, what) in
@@ -192,7 +192,7 @@ async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a benchmark: cargo xtask bench-eks"]
-async fn what_a_roll_out_costs_the_api() {
+async fn api_requests_of_a_rollout() {
     let mut table = String::from(
         "| pods | seconds | requests | of them watches | all of them |\n|---|---|---|---|---|\n",
     );

@@ -111,7 +111,7 @@ fn processes(word: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn helm_that_fails_keeps_our_evidence_and_goes_back() {
+async fn failed_helm_upgrade_keeps_evidence_and_rolls_back() {
     let (real, chart) = (real("helmless").await, chart("bad", BY_DIGEST));
     let web = release(&real, &chart, options(90)).await;
     web.upgrade(&image(RUNS)).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_chart_that_ignores_the_digest_is_refused_before_anything_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn a_stuck_release_is_freed_when_its_owner_is_proven_dead() {
+async fn recovers_a_pending_release_when_its_owner_is_dead() {
     let (real, chart) = (real("helmstuck").await, chart("stuck", BY_DIGEST));
     let web = release(&real, &chart, options(60)).await;
     web.upgrade(&image(RUNS)).await.unwrap();

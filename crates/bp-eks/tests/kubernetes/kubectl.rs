@@ -167,7 +167,7 @@ fn ours(kind: &str, object: &DynamicObject) -> RolloutStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn kubectl_and_we_agree_on_every_state_that_it_can_express() {
+async fn agrees_with_kubectl_on_every_state() {
     let real = Real { namespace: "default".to_owned() };
     let client = real.client("still").await;
     for (kind, plural, manifest, states) in [

@@ -9,7 +9,7 @@ use crate::real::{READY_LATER, RUNS, Real, deploy, deployment, image, options};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
+async fn reports_logs_of_new_pods_during_the_rollout() {
     let real = Real::with("logs", &deployment(RUNS)).await;
     let logs = LiveLogs::default().pods(NonZeroUsize::MIN.saturating_add(1));
     let target = real.target("deployment/web", options(60).live_logs(logs).live_events(true)).await;

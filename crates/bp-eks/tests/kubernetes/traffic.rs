@@ -69,7 +69,7 @@ async fn endpoints(real: &Real, service: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn blue_green_stages_switches_goes_back_and_cleans_up() {
+async fn blue_green_stages_switches_back_and_cleans_up() {
     let real = real("green", &["blue"]).await;
     let careful = shop(&real, options(60).take_over(false)).await;
     let staged = run(careful.stage(&image(RUNS_TOO))).await.unwrap();
@@ -125,7 +125,7 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn blue_green_gives_no_traffic_to_what_fails_and_refuses_a_load_balancer() {
+async fn blue_green_gives_failing_slot_no_traffic_and_rejects_a_load_balancer() {
     let real = real("greenless", &["blue"]).await;
     let shop = shop(&real, options(60)).await;
     let outcome = run(shop.deploy(&image(EXITS))).await.unwrap();
@@ -150,7 +150,7 @@ async fn blue_green_gives_no_traffic_to_what_fails_and_refuses_a_load_balancer()
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn an_ingress_goes_from_one_service_to_the_other() {
+async fn switches_an_ingress_backend() {
     let real = real("ingress", &["blue", "green"]).await;
     real.apply(
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: shop }\nspec:\n  rules:\n  - http:\n      paths:\n      \
