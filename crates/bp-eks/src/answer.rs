@@ -98,7 +98,7 @@ impl ObjectRef {
         let namespace = self.namespace.clone();
         match denied.map(|denied| (denied.verb, denied.resource)).or_else(asked) {
             Some((verb, resource)) => Error::Forbidden { cluster, verb, resource, namespace, source },
-            None if refusal::is_servers_own(&status.message) => {
+            None if refusal::is_server_failure(&status.message) => {
                 Error::Unavailable { operation, cluster, source }
             }
             None => Error::AdmissionRefused { object, source },

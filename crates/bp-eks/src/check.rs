@@ -36,7 +36,7 @@ const LINES: i64 = 5;
 /// The maximum length of the log lines in the reason.
 const LONGEST: usize = 1000;
 /// The timeout of one request.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The template of a [`JobCheck`]'s Job.
 #[derive(Debug, Clone)]
@@ -198,7 +198,7 @@ impl JobCheck {
         loop {
             sleep_until(time::deadline(self.wait.pause()).min(deadline)).await;
             let is_late = Instant::now() >= deadline;
-            match timeout(PATIENCE, jobs.get(name)).await {
+            match timeout(TIMEOUT, jobs.get(name)).await {
                 Ok(Ok(job)) => {
                     let status = RolloutStatus::of_job(&job);
                     if status == RolloutStatus::Complete {
@@ -229,7 +229,7 @@ impl JobCheck {
     async fn delete(&self, job: &DynamicObject) {
         let preconditions = Preconditions { uid: job.uid(), ..Preconditions::default() };
         let params = DeleteParams::background().preconditions(preconditions);
-        match timeout(PATIENCE, self.jobs().delete(&job.name_any(), &params)).await {
+        match timeout(TIMEOUT, self.jobs().delete(&job.name_any(), &params)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(%error, job = job.name_any(), "failed to delete the job of a check")
@@ -244,7 +244,7 @@ impl JobCheck {
     async fn evidence(&self, job: &str) -> Evidence {
         let params = ListParams::default().labels(&format!("job-name={job}"));
         let pods: Api<Pod> = self.scope.api();
-        let mut found = match timeout(PATIENCE, pods.list(&params)).await {
+        let mut found = match timeout(TIMEOUT, pods.list(&params)).await {
             Ok(Ok(pods)) => pods.items,
             Ok(Err(_)) | Err(_) => return Evidence::Ran(String::new()),
         };
@@ -271,7 +271,7 @@ impl JobCheck {
             tail_lines: Some(LINES),
             ..LogParams::default()
         };
-        if let Ok(Ok(log)) = timeout(PATIENCE, pods.logs(&pod.name_any(), &params)).await
+        if let Ok(Ok(log)) = timeout(TIMEOUT, pods.logs(&pod.name_any(), &params)).await
             && !log.trim().is_empty()
         {
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -5,7 +5,7 @@ pub(crate) mod pod;
 pub(crate) mod refusal;
 pub(crate) mod retry;
 pub(crate) mod scope;
-pub(crate) mod sight;
 pub(crate) mod symptom;
 pub(crate) mod text;
 pub(crate) mod watch;
+pub(crate) mod watch_health;

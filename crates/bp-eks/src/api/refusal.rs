@@ -84,7 +84,7 @@ pub(crate) fn symptom(message: &str) -> Symptom {
 }
 
 /// Whether the API server itself failed, independent of the request.
-pub(crate) fn is_servers_own(message: &str) -> bool {
+pub(crate) fn is_server_failure(message: &str) -> bool {
     of(message).cause == Cause::NoProgress
 }
 

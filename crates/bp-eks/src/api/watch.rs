@@ -59,7 +59,7 @@ impl<K> Store<K> {
 }
 
 /// The store of a watch, and the stream of its events.
-pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, News>);
+pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, WatchUpdate>);
 
 /// Selects the objects to watch.
 #[derive(Debug, Clone, Default)]
@@ -114,7 +114,7 @@ pub(crate) fn nothing<K>() -> Watched<K> {
 }
 
 /// An event of a watch: its operation when an object changed, or its failure.
-pub(crate) type News = Result<&'static str, Failed>;
+pub(crate) type WatchUpdate = Result<&'static str, Failed>;
 
 /// A failure of a watch.
 pub(crate) struct Failed {
@@ -350,7 +350,7 @@ mod tests {
     }
 
     /// Runs until the script has ended; returns the failures.
-    async fn run(news: &mut BoxStream<'static, News>) -> Vec<String> {
+    async fn run(news: &mut BoxStream<'static, WatchUpdate>) -> Vec<String> {
         let mut failures = Vec::new();
         while let Ok(Some(news)) = tokio::time::timeout(Duration::from_secs(600), news.next()).await {
             failures.extend(news.err().map(|failed| failed.error.to_string()));

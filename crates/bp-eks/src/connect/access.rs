@@ -22,7 +22,7 @@ const GROUP: &str = "bp-deployers";
 /// How long an explanation is cached: many requests are rejected at the same time.
 const FRESH: Duration = Duration::from_secs(60);
 /// The timeout of the lookup.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a cluster has an access entry for an identity; displayed with the command that fixes a missing one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,24 +184,24 @@ pub(super) struct Refusals {
     api: EksApi,
     caller: Caller,
     time: TimeSource,
-    told: Mutex<Option<(Timestamp, Access)>>,
+    cached: Mutex<Option<(Timestamp, Access)>>,
 }
 
 impl Refusals {
     pub(super) fn new(api: EksApi, caller: Caller, time: TimeSource) -> Self {
-        Refusals { api, caller, time, told: Mutex::default() }
+        Refusals { api, caller, time, cached: Mutex::default() }
     }
 
     /// A Kubernetes `Status` 401 with the explanation as its message; `None` when the lookup fails.
     pub(super) async fn explain(&self) -> Option<kube::Error> {
-        let mut told = self.told.lock().await;
+        let mut cached = self.cached.lock().await;
         let now = self.time.now();
-        let access = match told.as_ref().filter(|(at, _)| now < *at + FRESH) {
+        let access = match cached.as_ref().filter(|(at, _)| now < *at + FRESH) {
             Some((_, access)) => access.clone(),
             None => {
                 let ask = async { self.api.access(&(self.caller)().await?).await.ok() };
-                let access = tokio::time::timeout(PATIENCE, ask).await.ok()??;
-                *told = Some((now, access.clone()));
+                let access = tokio::time::timeout(LOOKUP_TIMEOUT, ask).await.ok()??;
+                *cached = Some((now, access.clone()));
                 access
             }
         };

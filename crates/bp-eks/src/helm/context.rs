@@ -6,7 +6,7 @@ use bp_artifact::{ResolvedImage, config::Workload, deploy::TargetId, time::TimeS
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lease::{self, Terms};
+use super::lease::{self, LeaseConfig};
 use crate::{api::scope::Scope, options::Options, target::EksTarget};
 
 /// A release and its configuration.
@@ -98,9 +98,9 @@ pub struct HelmRevision {
 }
 
 impl Release {
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn lease_config(&self) -> LeaseConfig {
         let name = lease::name(&self.release);
-        Terms {
+        LeaseConfig {
             api: self.scope.api(),
             object: self.scope.object("lease", &name),
             release: self.release.clone(),

@@ -27,7 +27,7 @@ pub(super) const DURATION: Duration = Duration::from_secs(15);
 
 /// The configuration of a release's Lease.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct LeaseConfig {
     pub(super) api: Api<Lease>,
     pub(super) object: ObjectRef,
     pub(super) release: String,
@@ -35,8 +35,8 @@ pub(super) struct Terms {
 }
 
 /// A held Lease. On drop it is no longer renewed, and expires.
-pub(super) struct Held {
-    terms: Terms,
+pub(super) struct HeldLease {
+    lease_config: LeaseConfig,
     lease: watch::Receiver<Lease>,
     valid: Validity,
     notes: tokio::sync::mpsc::UnboundedSender<String>,
@@ -82,12 +82,12 @@ pub(super) fn name(release: &str) -> String {
     format!("bp-eks-helm-{release}")
 }
 
-impl Terms {
+impl LeaseConfig {
     fn name(&self) -> String {
         name(&self.release)
     }
 
-    fn ours(&self, lease: &mut Lease, holder: &str) {
+    fn claim(&self, lease: &mut Lease, holder: &str) {
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = Some(holder.to_owned());
         spec.lease_duration_seconds = Some(DURATION.as_secs() as i32);
@@ -95,14 +95,14 @@ impl Terms {
     }
 
     /// Acquires the Lease: immediately when it is free, after its duration when its holder is dead.
-    pub(super) async fn take(self, holder: &str) -> Result<Held, HelmError> {
+    pub(super) async fn acquire(self, holder: &str) -> Result<HeldLease, HelmError> {
         let mut watched: Option<(String, Instant)> = None;
         loop {
             let found = self.api.get_opt(&self.name()).await;
             let Some(mut lease) = found.map_err(|e| self.object.error("get leases", e))? else {
                 let mut lease = Lease { spec: Some(LeaseSpec::default()), ..Lease::default() };
                 lease.metadata.name = Some(self.name());
-                self.ours(&mut lease, holder);
+                self.claim(&mut lease, holder);
                 match self.api.create(&PostParams::default(), &lease).await {
                     Ok(lease) => return Ok(self.hold(lease, None)),
                     Err(kube::Error::Api(status)) if status.is_already_exists() => continue,
@@ -120,7 +120,7 @@ impl Terms {
                 (None, Some(_)) => watched = Some((version, Instant::now())),
                 _ => {
                     let inherited = lease.annotations().get(REVISION).and_then(|text| text.parse().ok());
-                    self.ours(&mut lease, holder);
+                    self.claim(&mut lease, holder);
                     match self.api.replace(&self.name(), &PostParams::default(), &lease).await {
                         Ok(lease) => return Ok(self.hold(lease, inherited)),
                         Err(kube::Error::Api(status)) if status.code == 409 => watched = None,
@@ -131,18 +131,18 @@ impl Terms {
         }
     }
 
-    fn hold(self, lease: Lease, inherited: Option<u32>) -> Held {
+    fn hold(self, lease: Lease, inherited: Option<u32>) -> HeldLease {
         let (leases, lease) = watch::channel(lease);
         let (renewed, valid) = watch::channel(Renewal::Done(Instant::now()));
         let (notes, noted) = tokio::sync::mpsc::unbounded_channel();
         let renewing = tokio::spawn(renew(self.clone(), leases, renewed, noted));
-        Held { terms: self, lease, valid: Validity(valid), notes, renewing, inherited }
+        HeldLease { lease_config: self, lease, valid: Validity(valid), notes, renewing, inherited }
     }
 }
 
 /// Renews until the Lease is taken or its duration has passed without a renewal: then it is lost.
 async fn renew(
-    terms: Terms,
+    lease_config: LeaseConfig,
     leases: watch::Sender<Lease>,
     renewed: watch::Sender<Renewal>,
     mut noted: tokio::sync::mpsc::UnboundedReceiver<String>,
@@ -155,10 +155,10 @@ async fn renew(
             lease.annotations_mut().insert(REVISION.to_owned(), note);
         }
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
-        terms.ours(&mut lease, &holder);
+        lease_config.claim(&mut lease, &holder);
         let at = Instant::now();
-        let (name, params) = (terms.name(), PostParams::default());
-        let why = match timeout(DURATION / 4, terms.api.replace(&name, &params, &lease)).await {
+        let (name, params) = (lease_config.name(), PostParams::default());
+        let why = match timeout(DURATION / 4, lease_config.api.replace(&name, &params, &lease)).await {
             Ok(Ok(lease)) => {
                 last = at;
                 leases.send_replace(lease);
@@ -167,7 +167,7 @@ async fn renew(
             }
             // Another run holds it.
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => break Renewal::Taken,
-            Ok(Err(error)) => terms.object.error("update leases", error).without_advice(),
+            Ok(Err(error)) => lease_config.object.error("update leases", error).without_advice(),
             Err(_) => "the API server did not answer in time".to_owned(),
         };
         if last.elapsed() >= DURATION {
@@ -177,15 +177,15 @@ async fn renew(
     renewed.send_replace(end);
 }
 
-impl Held {
+impl HeldLease {
     pub(super) fn validity(&self) -> Validity {
         self.valid.clone()
     }
 
     /// Records on the Lease which revision is being created, and waits until that is written.
-    pub(super) async fn note(&mut self, revision: u32) -> Result<(), HelmError> {
+    pub(super) async fn record_revision(&mut self, revision: u32) -> Result<(), HelmError> {
         let text = revision.to_string();
-        let lost = || HelmError::LeaseLost { release: self.terms.release.clone() };
+        let lost = || HelmError::LeaseLost { release: self.lease_config.release.clone() };
         self.notes.send(text.clone()).map_err(|_| lost())?;
         let written = |lease: &Lease| lease.annotations().get(REVISION) == Some(&text);
         self.lease.wait_for(written).await.map(drop).map_err(|_| lost())
@@ -197,11 +197,12 @@ impl Held {
         let mut lease = self.lease.borrow().clone();
         lease.spec.get_or_insert_default().holder_identity = None;
         // If this fails, the Lease expires.
-        let _ = self.terms.api.replace(&self.terms.name(), &PostParams::default(), &lease).await;
+        let _ =
+            self.lease_config.api.replace(&self.lease_config.name(), &PostParams::default(), &lease).await;
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldLease {
     fn drop(&mut self) {
         self.renewing.abort();
     }
@@ -217,20 +218,20 @@ mod tests {
     use crate::object::ObjectRef;
 
     /// A held Lease whose renewals are answered with `status`.
-    fn held(status: u16) -> Held {
+    fn held(status: u16) -> HeldLease {
         let service = tower::service_fn(move |_: Request<Body>| async move {
             let body = json!({ "kind": "Status", "code": status, "reason": "Unauthorized", "message": "no" });
             Ok::<_, std::convert::Infallible>(
                 Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap(),
             )
         });
-        let terms = Terms {
+        let lease_config = LeaseConfig {
             api: Api::namespaced(Client::new(service, "shop"), "shop"),
             object: ObjectRef::all("prod", "shop", "lease").named("bp-eks-helm-web"),
             release: "web".to_owned(),
             time: TimeSource::system(),
         };
-        terms.hold(Lease { spec: Some(LeaseSpec::default()), ..Lease::default() }, None)
+        lease_config.hold(Lease { spec: Some(LeaseSpec::default()), ..Lease::default() }, None)
     }
 
     #[tokio::test(start_paused = true)]

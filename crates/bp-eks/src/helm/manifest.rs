@@ -9,14 +9,14 @@ use crate::workload;
 
 /// A container in a workload of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct ManifestContainer {
     /// `None` for kinds without a rollout, such as a CronJob.
     pub(super) workload: Option<Workload>,
     pub(super) container: String,
     pub(super) image: String,
 }
 
-impl Placed {
+impl ManifestContainer {
     /// Whether the image has this digest.
     pub(super) fn is(&self, digest: &Digest) -> bool {
         self.image.parse::<DigestRef>().is_ok_and(|image| image.digest() == digest)
@@ -24,7 +24,10 @@ impl Placed {
 }
 
 /// The containers of all workloads in a multi-document manifest.
-pub(super) fn placed(manifest: &str, verb: &'static str) -> Result<Vec<Placed>, HelmError> {
+pub(super) fn parse_manifest(
+    manifest: &str,
+    verb: &'static str,
+) -> Result<Vec<ManifestContainer>, HelmError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifest)
         .map_err(|e| HelmError::Unreadable { verb, source: e.to_string().into() })?;
     // A `List` contains objects.
@@ -35,7 +38,7 @@ pub(super) fn placed(manifest: &str, verb: &'static str) -> Result<Vec<Placed>, 
     Ok(objects.flat_map(containers).collect())
 }
 
-fn containers(object: &Value) -> Vec<Placed> {
+fn containers(object: &Value) -> Vec<ManifestContainer> {
     let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let spec = match kind.as_str() {
@@ -48,8 +51,12 @@ fn containers(object: &Value) -> Vec<Placed> {
     let workload = workload.filter(|workload| !workload::of(workload.kind).runs_to_completion);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
-    all.map(|Container { name, image }| Placed { workload: workload.clone(), container: name, image })
-        .collect()
+    all.map(|Container { name, image }| ManifestContainer {
+        workload: workload.clone(),
+        container: name,
+        image,
+    })
+    .collect()
 }
 
 #[derive(Deserialize)]
@@ -75,7 +82,7 @@ mod tests {
              ---\nkind: CronJob\nmetadata: {{ name: nightly }}\nspec: {{ jobTemplate: {{ spec: {{ template: {{ spec: \
              {{ containers: [ {{ name: job, image: \"r.example.com/web@{digest}\" }} ] }} }} }} }} }}\n"
         );
-        let found = placed(&manifest, "template").unwrap();
+        let found = parse_manifest(&manifest, "template").unwrap();
         let seen: Vec<(Option<String>, &str, bool)> = found
             .iter()
             .map(|p| (p.workload.as_ref().map(ToString::to_string), p.container.as_str(), p.is(&digest)))
@@ -85,7 +92,7 @@ mod tests {
             seen,
             [(web(), "web", true), (web(), "proxy", false), (web(), "migrate", true), (None, "job", true)]
         );
-        assert_eq!(placed("", "template").unwrap(), []);
-        assert!(placed("a: [", "template").is_err());
+        assert_eq!(parse_manifest("", "template").unwrap(), []);
+        assert!(parse_manifest("a: [", "template").is_err());
     }
 }

@@ -40,8 +40,8 @@ impl Program {
     }
 
     /// The error of the proxy's latest request, if it failed.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.proxy.trouble()
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.proxy.last_error()
     }
 
     /// Writes values to a file that only this user can read, and returns its path. Values are never arguments.
@@ -97,7 +97,7 @@ impl Program {
 
     /// Checks that helm has version 4; other versions have other flags.
     pub(super) async fn check(&self) -> Result<(), HelmError> {
-        let ended = self.run(&words(["version", "--template", "{{.Version}}"])).await?;
+        let ended = self.run(&args(["version", "--template", "{{.Version}}"])).await?;
         let found = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
         match found.starts_with("v4.") {
             true => Ok(()),
@@ -128,11 +128,11 @@ impl Running {
 async fn ended(child: Child) -> std::io::Result<Ended> {
     let output = child.wait_with_output().await?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Ok(Ended { success: output.status.success(), message: last_words(&stderr), stdout: output.stdout })
+    Ok(Ended { success: output.status.success(), message: last_error_line(&stderr), stdout: output.stdout })
 }
 
 /// The error line that helm ends with. Earlier log lines may contain a chart's values and are omitted.
-fn last_words(stderr: &str) -> String {
+fn last_error_line(stderr: &str) -> String {
     let error = stderr.lines().rev().find(|line| line.starts_with("Error: "));
     let said = error
         .or_else(|| stderr.lines().rev().find(|line| !line.trim().is_empty()))
@@ -142,8 +142,8 @@ fn last_words(stderr: &str) -> String {
 }
 
 /// Command line arguments.
-pub(super) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
-    words.map(str::to_owned).to_vec()
+pub(super) fn args<const N: usize>(args: [&str; N]) -> Vec<String> {
+    args.map(str::to_owned).to_vec()
 }
 
 #[cfg(test)]
@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn extracts_the_last_error_line() {
         let stderr = "level=WARN msg=\"upgrade failed\" password=x\nError: UPGRADE FAILED: no\n";
-        assert_eq!(last_words(stderr), "UPGRADE FAILED: no");
-        assert_eq!(last_words("panic\n\n"), "panic");
-        assert_eq!(last_words(""), "no error message");
+        assert_eq!(last_error_line(stderr), "UPGRADE FAILED: no");
+        assert_eq!(last_error_line("panic\n\n"), "panic");
+        assert_eq!(last_error_line(""), "no error message");
     }
 }

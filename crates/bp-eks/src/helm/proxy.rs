@@ -33,7 +33,7 @@ const HOP_BY_HOP: [header::HeaderName; 6] = [
 /// The proxy server. On drop it stops, and open responses are cut off.
 pub(super) struct Proxy {
     address: SecretString,
-    way: Arc<Way>,
+    forwarder: Arc<Forwarder>,
     _serving: JoinSet<()>,
 }
 
@@ -46,15 +46,16 @@ impl Proxy {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let path = format!("/{:032x}", u128::from_ne_bytes(random));
         let address = format!("http://{}{path}", listener.local_addr()?).into();
-        let way = Arc::new(Way { client, validity, path: path.into(), trouble: Mutex::default() });
+        let forwarder =
+            Arc::new(Forwarder { client, validity, path: path.into(), last_error: Mutex::default() });
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, Arc::clone(&way)));
-        Ok(Proxy { address, way, _serving: serving })
+        serving.spawn(serve(listener, Arc::clone(&forwarder)));
+        Ok(Proxy { address, forwarder, _serving: serving })
     }
 
     /// The error of the latest request, if it failed: then helm's error message is its consequence.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.way.trouble().clone()
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.forwarder.last_error().clone()
     }
 
     /// The URL with the secret path, which grants access.
@@ -63,23 +64,23 @@ impl Proxy {
     }
 }
 
-struct Way {
+struct Forwarder {
     client: kube::Client,
     validity: Option<Validity>,
     path: SecretString,
-    trouble: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
-async fn serve(listener: TcpListener, way: Arc<Way>) {
+async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>) {
     // Connections are closed with the server.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let way = Arc::clone(&way);
+        let forwarder = Arc::clone(&forwarder);
         connections.spawn(async move {
             let service = service_fn(move |request| {
-                let way = Arc::clone(&way);
-                async move { Ok::<_, Infallible>(way.pass(request).await) }
+                let forwarder = Arc::clone(&forwarder);
+                async move { Ok::<_, Infallible>(forwarder.forward(request).await) }
             });
             // Helm reports a broken connection itself.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -90,19 +91,19 @@ async fn serve(listener: TcpListener, way: Arc<Way>) {
 
 type Answer = Response<Either<Full<Bytes>, Body>>;
 
-impl Way {
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        lock(&self.trouble)
+impl Forwarder {
+    fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        lock(&self.last_error)
     }
 
     /// Records whether the API server handled the request: 401, 429 and 5xx count as not handled.
     fn note(&self, code: StatusCode, why: impl FnOnce() -> String) {
         let is_none = matches!(code, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
             || code.is_server_error();
-        *self.trouble() = is_none.then(why);
+        *self.last_error() = is_none.then(why);
     }
 
-    async fn pass(&self, request: Request<Incoming>) -> Answer {
+    async fn forward(&self, request: Request<Incoming>) -> Answer {
         let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
         let Some(Ok(uri)) = asked.strip_prefix(self.path.expose_secret()).map(str::parse::<Uri>) else {
             return refusal(StatusCode::NOT_FOUND, "unknown path: this proxy serves helm only");

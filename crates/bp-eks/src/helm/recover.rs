@@ -5,8 +5,8 @@ use bp_artifact::deploy::Reporter;
 use super::{
     context::{HelmRevision, Release},
     error::HelmError,
-    lease::Held,
-    program::{Program, words},
+    lease::HeldLease,
+    program::{Program, args},
 };
 
 /// The last revision that was deployed.
@@ -16,7 +16,7 @@ pub(super) fn deployed(history: &[HelmRevision]) -> Option<&HelmRevision> {
 
 impl Release {
     pub(super) async fn history(&self, helm: &Program) -> Result<Vec<HelmRevision>, HelmError> {
-        let arguments = words(["history", &self.release, "--max", "50", "--output", "json"]);
+        let arguments = args(["history", &self.release, "--max", "50", "--output", "json"]);
         match helm.json("history", &arguments).await {
             Err(HelmError::Failed { message, .. }) if message.contains("not found") => Ok(Vec::new()),
             read => read,
@@ -28,10 +28,10 @@ impl Release {
     /// This run holds the Lease, so the previous holder has released it or is dead, and its helm has no access to the
     /// cluster: a pending revision recorded by that holder is abandoned. Of a revision created by another tool only the
     /// age is known.
-    pub(super) async fn free(
+    pub(super) async fn recover(
         &self,
         helm: &Program,
-        held: &Held,
+        held: &HeldLease,
         reporter: &Reporter,
     ) -> Result<Vec<HelmRevision>, HelmError> {
         let history = self.history(helm).await?;
@@ -55,7 +55,7 @@ impl Release {
             format!("revision {revision} is {status}, and {why}; rolling back to revision {back} first");
         reporter.notice(message);
         let back = back.to_string();
-        let ended = helm.run(&words(["rollback", &self.release, &back, "--no-hooks"])).await?;
+        let ended = helm.run(&args(["rollback", &self.release, &back, "--no-hooks"])).await?;
         if !ended.success {
             return Err(HelmError::Failed { verb: "rollback", message: ended.message });
         }

@@ -48,7 +48,7 @@ impl WorkloadApi {
             }
         };
         let pods = Pods { cluster: &self.scope.cluster, namespace: &self.scope.namespace, account: name };
-        let found = role::look(lookups, &pods, role).await;
+        let found = role::check_role(lookups, &pods, role).await;
         let seen = account.map(|_| finding(FindingState::Present, String::new()));
         seen.into_iter().chain(found).collect()
     }

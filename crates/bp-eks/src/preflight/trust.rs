@@ -49,14 +49,14 @@ pub(super) fn missing(policy: &str, principal: Principal<'_>) -> Option<String> 
                     "its trust policy does not allow {action} for the OIDC provider {provider}"
                 ));
             }
-            let is_matched = of_cluster.iter().any(|one| names(&one["Condition"], account));
+            let is_matched = of_cluster.iter().any(|one| condition_matches(&one["Condition"], account));
             (!is_matched).then(|| format!("the condition of its trust policy does not match {account}"))
         }
     }
 }
 
 /// Whether a condition matches the subject; other keys are ignored.
-fn names(condition: &Value, subject: &str) -> bool {
+fn condition_matches(condition: &Value, subject: &str) -> bool {
     let operators = condition.as_object().into_iter().flatten();
     let mut about_subjects = operators.flat_map(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();

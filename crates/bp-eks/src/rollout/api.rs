@@ -31,7 +31,7 @@ pub(crate) struct WorkloadApi {
 
 /// Options of a server-side apply.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Manner {
+pub(crate) struct ApplyOptions {
     /// Takes ownership of fields of other field managers.
     pub(crate) force: bool,
     /// Sends a dry run, which changes nothing.
@@ -143,10 +143,10 @@ impl WorkloadApi {
         slot: &Slot,
         image: &str,
         environment: &[(String, String)],
-        manner: Manner,
+        apply_options: ApplyOptions,
     ) -> Result<Live, Error> {
         let mut params = PatchParams::apply(&manager::of_container(&slot.name));
-        (params.force, params.dry_run) = (manner.force, manner.dry_run);
+        (params.force, params.dry_run) = (apply_options.force, apply_options.dry_run);
         let resource = (self.kind().resource)();
         let container = template::patch(slot, image, environment);
         let body = json!({

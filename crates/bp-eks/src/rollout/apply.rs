@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use bp_artifact::deploy::{Revision, run::Run};
 use tokio::time::Instant;
 
-use super::{WorkloadRollout, api::Manner, deploy::Change, judge::Ours, survey::Start};
+use super::{WorkloadRollout, api::ApplyOptions, deploy::Change, judge::Tracked, survey::Start};
 use crate::{
     api::{
         manager::is_ours,
-        retry::{Patience, retried},
+        retry::{RetryLimit, with_retries},
     },
     error::Error,
     workload::{Live, template::Slot},
@@ -43,8 +43,8 @@ impl WorkloadRollout {
         F: Future<Output = Result<T, Error>>,
     {
         self.checkpoint(run)?;
-        let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-        let made = retried(patience, run, call).await;
+        let limit = RetryLimit::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+        let made = with_retries(limit, run, call).await;
         self.checkpoint(run)?;
         match made {
             Ok(made) => Ok(Ok(made)),
@@ -56,8 +56,9 @@ impl WorkloadRollout {
     /// with any field manager if `take_over` is set.
     pub(super) async fn apply(&self, live: &Live, slot: &Slot, image: &str) -> Result<Live, Error> {
         let environment = &self.options.environment;
-        let apply =
-            |force| self.api.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
+        let apply = |force| {
+            self.api.apply(live, slot, image, environment, ApplyOptions { force, ..ApplyOptions::default() })
+        };
         match apply(false).await {
             Err(Error::Conflict { conflicts, .. })
                 if self.options.take_over || conflicts.iter().all(|c| is_ours(&c.manager)) =>
@@ -75,12 +76,12 @@ impl WorkloadRollout {
 
     /// The rollout that started with `applied`.
     pub(super) fn made(&self, start: &Start<'_>, applied: &Live, revision: Revision) -> Change {
-        Change { revision, ours: self.ours(&start.live, applied, &start.slot), adopted: false }
+        Change { revision, tracked: self.tracked(&start.live, applied, &start.slot), adopted: false }
     }
 
     /// The tracked rollout that started with `applied`; `before` is the workload before it.
-    pub(super) fn ours(&self, before: &Live, applied: &Live, slot: &Slot) -> Ours {
-        Ours {
+    pub(super) fn tracked(&self, before: &Live, applied: &Live, slot: &Slot) -> Tracked {
+        Tracked {
             uid: applied.uid().to_owned(),
             generation: applied.generation(),
             slot: slot.clone(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::{
-    judge::{Ours, Picture},
+    judge::{Snapshot, Tracked},
     quota,
 };
 use crate::{
@@ -19,19 +19,19 @@ use crate::{
     },
 };
 
-impl Picture {
+impl Snapshot {
     /// Why no new pod can be created, when every new pod so far is ready.
-    pub(super) fn blocked(&self, ours: &Ours) -> Option<Symptom> {
+    pub(super) fn blocked(&self, tracked: &Tracked) -> Option<Symptom> {
         let is_waiting = self.new_pods().iter().all(|pod| pod::is_ready(pod));
-        is_waiting.then(|| self.refusal(Some(ours))).flatten()
+        is_waiting.then(|| self.refusal(Some(tracked))).flatten()
     }
 
     /// Why the latest new pod could not be created: a condition of a ReplicaSet, an event of the other controllers.
     /// Events from before the tracked rollout are ignored.
-    pub(super) fn refusal(&self, ours: Option<&Ours>) -> Option<Symptom> {
+    pub(super) fn refusal(&self, tracked: Option<&Tracked>) -> Option<Symptom> {
         let live = self.live.as_ref()?;
         let said = version::new(live, &self.versions).and_then(Version::refusal).map(str::to_owned);
-        let message = said.or_else(|| self.refused_in_events(live, ours))?;
+        let message = said.or_else(|| self.refused_in_events(live, tracked))?;
         let symptom = refusal::symptom(&message);
         if symptom.recovery == Recovery::Soon && self.may_be_freed(live, &message) {
             return Some(Symptom { recovery: Recovery::Retried, ..symptom });
@@ -39,14 +39,18 @@ impl Picture {
         Some(symptom)
     }
 
-    fn refused_in_events(&self, live: &Live, ours: Option<&Ours>) -> Option<String> {
-        let since = ours.and_then(|ours| ours.since);
+    fn refused_in_events(&self, live: &Live, tracked: Option<&Tracked>) -> Option<String> {
+        let since = tracked.and_then(|tracked| tracked.since);
         // Events are kept for an hour: a pod created later shows that an event no longer applies.
         let made = self.pods_of_template().filter_map(|pod| pod.metadata.creation_timestamp.as_ref());
         let made = made.map(|time| time.0).max();
         let holds = |event: &&Event| {
-            let is_known = ours.is_some_and(|ours| {
-                event.metadata.resource_version.as_ref().is_some_and(|version| ours.known.contains(version))
+            let is_known = tracked.is_some_and(|tracked| {
+                event
+                    .metadata
+                    .resource_version
+                    .as_ref()
+                    .is_some_and(|version| tracked.known.contains(version))
             });
             let at = at(event);
             let is_late = at.is_none_or(|at| since.is_none_or(|since| at >= since));
@@ -62,7 +66,7 @@ impl Picture {
     fn may_be_freed(&self, live: &Live, message: &str) -> bool {
         let counts = live.counts();
         let is_ending = self.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
-        let takes_away = counts.total > counts.updated && live.takes_pods_away_first();
+        let takes_away = counts.total > counts.updated && live.removes_pods_first();
         is_ending || takes_away || live.runs_to_completion() || !quota::is_used_by(message, counts.total)
     }
 }

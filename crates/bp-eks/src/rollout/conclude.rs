@@ -5,15 +5,15 @@ use bp_artifact::{
     deploy::run::{Ended, Run},
 };
 
-use super::{WorkloadRollout, evidence, follow::End, judge::Picture, survey::Start};
+use super::{WorkloadRollout, evidence, follow::End, judge::Snapshot, survey::Start};
 use crate::{error::Error, workload::template::Slot};
 
 /// The conclusion of a followed rollout.
 pub(super) enum Concluded {
     /// Every pod is updated; the digests are still to be verified.
-    Complete(Run, Picture),
+    Complete(Run, Snapshot),
     /// The rollout failed, which was reported with evidence; with a short description.
-    Failed(Run, Picture, &'static str),
+    Failed(Run, Snapshot, &'static str),
     /// The operation has ended.
     Over(Outcome),
 }
@@ -31,7 +31,7 @@ impl WorkloadRollout {
     ) -> Result<Concluded, Error> {
         let workload = &self.api.workload;
         let (symptom, how) = match end {
-            End::Complete => return Ok(Concluded::Complete(run, start.follower.picture()?)),
+            End::Complete => return Ok(Concluded::Complete(run, start.follower.snapshot()?)),
             End::Failed(symptom) => (symptom, "the new pods failed to become ready"),
             End::OutOfTime(Some(symptom)) => (symptom, "the new pods were not ready before the deadline"),
             End::Unobserved(error) => {
@@ -54,14 +54,14 @@ impl WorkloadRollout {
             }
             End::Gone => return Ok(Concluded::Over(run.ended(Ended::Gone, "the workload was deleted"))),
         };
-        let picture = start.follower.picture().unwrap_or_default();
-        run.failing(evidence::gather(&self.api, &picture, symptom).await);
-        Ok(Concluded::Failed(run, picture, how))
+        let snapshot = start.follower.snapshot().unwrap_or_default();
+        run.failing(evidence::gather(&self.api, &snapshot, symptom).await);
+        Ok(Concluded::Failed(run, snapshot, how))
     }
 
     /// Verifies the digests of the pods, which decides about success.
-    pub(super) async fn proven(&self, run: Run, picture: &Picture, slot: &Slot) -> Outcome {
-        match self.proof(picture, &run, slot).await {
+    pub(super) async fn proven(&self, run: Run, snapshot: &Snapshot, slot: &Slot) -> Outcome {
+        match self.proof(snapshot, &run, slot).await {
             Ok(proof) => run.proven(proof),
             Err(error) => {
                 let detail = format!(

@@ -13,8 +13,8 @@ use crate::{
 
 impl WorkloadRollout {
     pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
-        let (picture, live, slot) = self.read().await?;
-        let everything = picture
+        let (snapshot, live, slot) = self.read().await?;
+        let everything = snapshot
             .pods
             .iter()
             .filter(|pod| live.partition() > 0 || !live.runs_to_completion() && is_owned(pod));
@@ -27,7 +27,7 @@ impl WorkloadRollout {
             let path = format!("spec.template.spec.{}[{}].image", slot.list, slot.name);
             drift.definition.push(Change::new(path, Some(wanted), Some(there.to_owned())));
         }
-        drift.service = unrest(&live);
+        drift.service = unsettled(&live);
         Ok(drift)
     }
 }
@@ -39,7 +39,7 @@ fn is_owned(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
 }
 
 /// How the workload differs from one that is fully rolled out.
-fn unrest(live: &Live) -> Vec<Change> {
+fn unsettled(live: &Live) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut note = |path: &str, wanted: &str, found: String| {
         changes.push(Change::new(path, Some(wanted.to_owned()), Some(found)));

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{api::WorkloadApi, diagnose, judge::Picture};
+use super::{api::WorkloadApi, diagnose, judge::Snapshot};
 use crate::{
     api::{symptom::Symptom, text::Text},
     workload::{Condition, Live},
@@ -22,24 +22,24 @@ const PODS: usize = 3;
 /// The number of log lines to keep.
 const LINES: i64 = 20;
 /// The timeout of each evidence call.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The failure report of `symptom`, with evidence from pods, events and logs.
-pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Symptom) -> FailureReport {
-    let mut pods = picture.new_pods();
+pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: Symptom) -> FailureReport {
+    let mut pods = snapshot.new_pods();
     // Failing pods first, and among them those with the reported cause.
     pods.sort_by_key(|pod| {
-        let found = diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid));
+        let found = diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid));
         (found.as_ref().map(|s| s.cause) != Some(symptom.cause), found.is_none())
     });
     pods.truncate(PODS);
-    let looked = join_all(pods.iter().map(|pod| look_at(cluster, picture, pod))).await;
+    let inspected = join_all(pods.iter().map(|pod| inspect_pod(cluster, snapshot, pod))).await;
     let report = FailureReport::new(symptom.cause, symptom.message);
     let mut report = report.in_container(symptom.container, symptom.exit_code);
-    report.evidence = workload(cluster, picture);
-    report.evidence.extend(looked.into_iter().flatten());
+    report.evidence = workload(cluster, snapshot);
+    report.evidence.extend(inspected.into_iter().flatten());
     if report.cause == Cause::ContainerExited
-        && let Some((cause, line)) = told_by_log(&report.evidence)
+        && let Some((cause, line)) = cause_in_log(&report.evidence)
     {
         report.cause = cause;
         report.message = format!("{}: {line}", report.message);
@@ -48,26 +48,26 @@ pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Sy
 }
 
 /// A cause that only the log shows: wrong architecture or missing AWS credentials. With the log line.
-fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
+fn cause_in_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
     let logs = evidence.iter().filter(|e| e.kind == EvidenceKind::Log);
-    let told = |line: &str| match () {
+    let cause_of = |line: &str| match () {
         () if diagnose::is_format_error(line) => Some((Cause::WrongArchitecture, line.to_owned())),
         () if diagnose::is_identity_error(line) => Some((Cause::PermissionMissing, line.to_owned())),
         () => None,
     };
-    logs.flat_map(|log| log.message.lines()).find_map(told)
+    logs.flat_map(|log| log.message.lines()).find_map(cause_of)
 }
 
 /// The conditions of the workload that report a problem.
-fn workload(cluster: &WorkloadApi, picture: &Picture) -> Vec<Evidence> {
-    let conditions = picture.live.iter().flat_map(Live::bad_conditions);
+fn workload(cluster: &WorkloadApi, snapshot: &Snapshot) -> Vec<Evidence> {
+    let conditions = snapshot.live.iter().flat_map(Live::bad_conditions);
     let evidence = |Condition { text, at }| {
         Evidence::new(EvidenceKind::Deployment, text).source(cluster.workload.to_string()).at(at)
     };
     conditions.map(evidence).collect()
 }
 
-async fn look_at(cluster: &WorkloadApi, picture: &Picture, pod: &Pod) -> Vec<Evidence> {
+async fn inspect_pod(cluster: &WorkloadApi, snapshot: &Snapshot, pod: &Pod) -> Vec<Evidence> {
     let mut evidence = vec![state(pod)];
     let status = pod.status.as_ref();
     let inits = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
@@ -76,10 +76,10 @@ async fn look_at(cluster: &WorkloadApi, picture: &Picture, pod: &Pod) -> Vec<Evi
         inits.chain(containers).filter(|c| !c.ready && ended(c) != Some(0)).collect();
     evidence.extend(failing.iter().filter_map(|container| container_state(pod, container)));
     // The watch of events may be refused or late: list them again.
-    let fresh = tokio::time::timeout(PATIENCE, cluster.warnings(pod)).await;
+    let fresh = tokio::time::timeout(TIMEOUT, cluster.warnings(pod)).await;
     match fresh {
         Ok(Ok(events)) => evidence.extend(warnings(pod, events.iter())),
-        _ => evidence.extend(warnings(pod, picture.warnings(&pod.metadata.uid))),
+        _ => evidence.extend(warnings(pod, snapshot.warnings(&pod.metadata.uid))),
     }
     let logs = failing.iter().filter(|c| ended(c).is_some()).map(|container| log(cluster, pod, container));
     evidence.extend(join_all(logs).await.into_iter().flatten());
@@ -152,7 +152,7 @@ fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evide
 async fn log(cluster: &WorkloadApi, pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
     let previous = container.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
     let asked = cluster.log(pod, &container.name, previous, LINES);
-    let message = tokio::time::timeout(PATIENCE, asked).await.ok()??;
+    let message = tokio::time::timeout(TIMEOUT, asked).await.ok()??;
     let source = format!("{}/{}", source(pod), container.name);
     Some(Evidence::new(EvidenceKind::Log, message.trim_end()).source(source))
 }

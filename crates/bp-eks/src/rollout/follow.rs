@@ -7,15 +7,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     api::WorkloadApi,
-    judge::{Judgement, Ours, Picture, is_warning},
+    judge::{Judgement, Snapshot, Tracked, is_warning},
     logs::Tails,
     watches::Watches,
 };
 use crate::{
     api::{
-        sight::{Sight, Told},
         symptom::Symptom,
         text::Text,
+        watch_health::{WatchHealth, WatchNotice},
     },
     error::Error,
     options::LiveLogs,
@@ -44,10 +44,10 @@ pub(super) struct Follower<'f> {
     api: &'f WorkloadApi,
     reporter: &'f Reporter,
     pub(super) watches: Watches,
-    sight: Sight,
+    health: WatchHealth,
     /// How long a refused watch is retried; zero before the first change.
     grace: Duration,
-    told: HashSet<String>,
+    reported: HashSet<String>,
     last: Option<Progress>,
     tails: Tails,
 }
@@ -71,17 +71,17 @@ impl<'f> Follower<'f> {
             api,
             reporter,
             watches,
-            sight: Sight::default(),
+            health: WatchHealth::default(),
             grace,
-            told: HashSet::new(),
+            reported: HashSet::new(),
             last: None,
             tails: Tails::default(),
         };
         while !follower.watches.is_ready() {
-            match follower.news(deadline).await? {
-                Some(told) => follower.tell(&told),
+            match follower.next_notice(deadline).await? {
+                Some(notice) => follower.report(&notice),
                 None => {
-                    return Err(follower.sight.take().unwrap_or_else(|| Error::Unreachable {
+                    return Err(follower.health.take().unwrap_or_else(|| Error::Unreachable {
                         operation: api.calls().watch,
                         cluster: api.scope.cluster.clone(),
                         source: "no answer before the deadline".into(),
@@ -93,7 +93,7 @@ impl<'f> Follower<'f> {
     }
 
     /// Sets how long refused watches are retried; called before the first change.
-    pub(super) fn is_patient(&mut self, grace: Duration) {
+    pub(super) fn set_grace(&mut self, grace: Duration) {
         self.grace = grace;
     }
 
@@ -103,20 +103,20 @@ impl<'f> Follower<'f> {
     /// When the operation is cancelled.
     pub(super) async fn follow(
         &mut self,
-        ours: &Ours,
+        tracked: &Tracked,
         deadline: Instant,
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
-        let end = self.look_on(ours, deadline, logs).await;
-        let mut patience = Duration::ZERO;
-        if let (Some(bounds), Ok(picture)) = (logs, self.picture())
-            && picture.runs_to_completion()
+        let end = self.watch_until_end(tracked, deadline, logs).await;
+        let mut wait = Duration::ZERO;
+        if let (Some(bounds), Ok(snapshot)) = (logs, self.snapshot())
+            && snapshot.runs_to_completion()
         {
             // A Job may have started and ended since the last update.
-            self.tails.look(self.api, self.reporter, bounds, &picture);
-            patience = LAST_LINES;
+            self.tails.update(self.api, self.reporter, bounds, &snapshot);
+            wait = LAST_LINES;
         }
-        self.tails.end(patience).await;
+        self.tails.end(wait).await;
         match end {
             Err(error) if !matches!(error, Error::Interrupted { .. }) => Ok(End::Unobserved(error)),
             end => end,
@@ -124,9 +124,9 @@ impl<'f> Follower<'f> {
     }
 
     /// Evaluates each change until the rollout ends, or until the deadline.
-    async fn look_on(
+    async fn watch_until_end(
         &mut self,
-        ours: &Ours,
+        tracked: &Tracked,
         deadline: Instant,
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
@@ -134,39 +134,43 @@ impl<'f> Follower<'f> {
         // The state while new pods are refused, and since when it is unchanged.
         let mut standstill = None;
         loop {
-            let picture = self.picture()?;
-            let judgement = picture.judge(ours);
+            let snapshot = self.snapshot()?;
+            let judgement = snapshot.judge(tracked);
             let before = standstill.take();
             let mut wake = deadline;
             // Until the watch shows the applied change, new objects belong to an earlier rollout.
             if !matches!(judgement, Judgement::Waiting(None)) {
-                self.tell_events(&picture);
+                self.report_events(&snapshot);
             }
             match judgement {
                 Judgement::Waiting(None) => {}
                 Judgement::Waiting(Some(progress)) => {
-                    self.tell_progress(progress);
+                    self.report_progress(progress);
                     if let Some(bounds) = logs {
-                        self.tails.look(self.api, self.reporter, bounds, &picture);
+                        self.tails.update(self.api, self.reporter, bounds, &snapshot);
                     }
                 }
                 Judgement::Blocked(progress, symptom) => {
-                    let now =
-                        (picture.live.as_ref().map(|live| live.counts()), progress.clone(), symptom.recovery);
+                    let now = (
+                        snapshot.live.as_ref().map(|live| live.counts()),
+                        progress.clone(),
+                        symptom.recovery,
+                    );
                     let since = match before {
                         Some((before, since)) if before == now => since,
                         _ => Instant::now(),
                     };
-                    let end = symptom.may_last(ours.grace).map(|time| bp_artifact::time::after(since, time));
+                    let end =
+                        symptom.may_last(tracked.grace).map(|time| bp_artifact::time::after(since, time));
                     // The state may be stale while a watch fails.
-                    let end = end.filter(|_| self.sight.is_clear());
+                    let end = end.filter(|_| self.health.is_healthy());
                     if end.is_some_and(|end| end <= Instant::now()) {
                         return Ok(End::Failed(symptom));
                     }
                     wake = end.map_or(deadline, |end| end.min(deadline));
                     standstill = Some((now, since));
-                    self.tell_refusal(&symptom);
-                    self.tell_progress(progress);
+                    self.report_refusal(&symptom);
+                    self.report_progress(progress);
                 }
                 Judgement::Complete => return Ok(End::Complete),
                 Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
@@ -174,78 +178,79 @@ impl<'f> Follower<'f> {
                 Judgement::Paused => return Ok(End::Paused),
                 Judgement::Gone => return Ok(End::Gone),
             }
-            match self.news(wake).await? {
-                Some(told) => self.tell(&told),
+            match self.next_notice(wake).await? {
+                Some(notice) => self.report(&notice),
                 None if wake < deadline => {}
-                None if !self.sight.is_clear() => {
-                    return Ok(self.sight.take().map_or(End::OutOfTime(None), End::Unobserved));
+                None if !self.health.is_healthy() => {
+                    return Ok(self.health.take().map_or(End::OutOfTime(None), End::Unobserved));
                 }
-                None => return Ok(End::OutOfTime(self.picture()?.reason(Some(ours)))),
+                None => return Ok(End::OutOfTime(self.snapshot()?.reason(Some(tracked)))),
             }
         }
     }
 
     /// The current state.
-    pub(super) fn picture(&self) -> Result<Picture, Error> {
-        self.watches.picture(self.api)
+    pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.watches.snapshot(self.api)
     }
 
     /// The next event of the watches; `None` at the deadline.
     ///
     /// # Errors
     /// When the operation is cancelled, or a watch was refused for too long.
-    async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
-        let blind = self.sight.ends(self.grace).unwrap_or(deadline);
+    async fn next_notice(&mut self, deadline: Instant) -> Result<Option<WatchNotice>, Error> {
+        let gives_up_at = self.health.gives_up_at(self.grace).unwrap_or(deadline);
         let time = tokio::select! {
-            news = self.watches.next() => return Ok(Some(self.sight.read(news, &self.api.object()))),
-            refused = self.tails.refusal() => return Ok(Some(Told::NoLogs(refused))),
-            () = sleep_until(deadline.min(blind)) => Instant::now(),
+            news = self.watches.next() => return Ok(Some(self.health.read(news, &self.api.object()))),
+            refused = self.tails.refusal() => return Ok(Some(WatchNotice::NoLogs(refused))),
+            () = sleep_until(deadline.min(gives_up_at)) => Instant::now(),
             () = self.reporter.cancelled() => {
                 return Err(Error::Interrupted { workload: self.api.workload.clone() });
             }
         };
-        match self.sight.ends(self.grace).filter(|end| *end <= time).and_then(|_| self.sight.take()) {
+        match self.health.gives_up_at(self.grace).filter(|end| *end <= time).and_then(|_| self.health.take())
+        {
             Some(error) => Err(error),
             None => Ok(None),
         }
     }
 
-    fn tell(&mut self, told: &Told) {
-        match told {
-            Told::Changed => {}
-            Told::Lost(message) => self.notice(message.clone()),
-            Told::NoLogs(error) => self.notice(format!("cannot follow logs: {error}")),
-            Told::NoEvents(error) => {
+    fn report(&mut self, notice: &WatchNotice) {
+        match notice {
+            WatchNotice::Changed => {}
+            WatchNotice::Lost(message) => self.notice(message.clone()),
+            WatchNotice::NoLogs(error) => self.notice(format!("cannot follow logs: {error}")),
+            WatchNotice::NoEvents(error) => {
                 self.notice(format!("cannot read events, failure causes will be less exact: {error}"))
             }
         }
     }
 
     /// Reports once why new pods are refused, independent of the pod's name.
-    fn tell_refusal(&mut self, symptom: &Symptom) {
+    fn report_refusal(&mut self, symptom: &Symptom) {
         let message = format!("new pods are refused, the controller is retrying: {}", symptom.message);
         let generic: String = message.split('"').step_by(2).collect();
-        if self.told.insert(format!("refused: {generic}")) {
+        if self.reported.insert(format!("refused: {generic}")) {
             self.notice(message);
         }
     }
 
     /// Reports a message once.
     pub(super) fn notice(&mut self, message: String) {
-        if self.told.insert(message.clone()) {
+        if self.reported.insert(message.clone()) {
             self.reporter.notice(message);
         }
     }
 
     /// Reports each event of the new pods once: warnings as notices, other events as logs.
-    fn tell_events(&mut self, picture: &Picture) {
-        for pod in picture.new_pods() {
-            for event in picture.events_about(&pod.metadata.uid) {
+    fn report_events(&mut self, snapshot: &Snapshot) {
+        for pod in snapshot.new_pods() {
+            for event in snapshot.events_about(&pod.metadata.uid) {
                 let source = format!("pod/{}", pod.metadata.name.text());
                 let line = format!("{}: {}", event.reason.text(), event.message.text());
                 if is_warning(event) {
                     self.notice(format!("{source}: {line}"));
-                } else if self.told.insert(format!("{source}: {line}")) {
+                } else if self.reported.insert(format!("{source}: {line}")) {
                     // Events of `events.k8s.io` have only `eventTime`.
                     let last = event.last_timestamp.as_ref().map(|time| time.0);
                     let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
@@ -255,7 +260,7 @@ impl<'f> Follower<'f> {
         }
     }
 
-    fn tell_progress(&mut self, progress: Progress) {
+    fn report_progress(&mut self, progress: Progress) {
         if self.last.as_ref() != Some(&progress) {
             self.last = Some(progress.clone());
             self.reporter.progress(progress);

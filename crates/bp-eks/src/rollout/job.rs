@@ -15,7 +15,7 @@ use super::{
     WorkloadRollout, api::WorkloadApi, conclude::Concluded, follow::Follower, survey::Start, watches::Watches,
 };
 use crate::{
-    api::retry::{Patience, retried},
+    api::retry::{RetryLimit, with_retries},
     error::Error,
     workload::{Live, RolloutStatus, job, template::Slot},
 };
@@ -40,8 +40,8 @@ impl WorkloadRollout {
             if reporter.is_cancelled() {
                 return Err(self.interrupted());
             }
-            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-            self.job(&pattern, &slot, image, reporter, patience).await?
+            let limit = RetryLimit::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            self.job(&pattern, &slot, image, reporter, limit).await?
         };
         let revision = Revision::new(live.metadata().name.clone().unwrap_or_default(), &image.reference);
         let mut run = Run::planned(reporter, Intent::deploy(image).changes(made));
@@ -49,8 +49,8 @@ impl WorkloadRollout {
             run.detail("already in place");
         }
         let api = self.api.of(&revision.id);
-        let ours = self.ours(&live, &live, &slot);
-        run.applied(revision.clone(), format!("generation {}", ours.generation), !made);
+        let tracked = self.tracked(&live, &live, &slot);
+        run.applied(revision.clone(), format!("generation {}", tracked.generation), !made);
         let watches = Watches::start(&api, &live, self.options.live_events);
         let grace = self.options.grace;
         let follower = match Follower::start(&api, reporter, watches, deadline, grace).await {
@@ -62,9 +62,9 @@ impl WorkloadRollout {
             }
         };
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
-        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
+        let end = start.follower.follow(&tracked, deadline, self.options.live_logs).await?;
         match self.conclude(run, end, &mut start).await? {
-            Concluded::Complete(run, picture) => Ok(self.proven(run, &picture, &start.slot).await),
+            Concluded::Complete(run, snapshot) => Ok(self.proven(run, &snapshot, &start.slot).await),
             Concluded::Failed(run, _, how) => Ok(run.ended(Ended::FailedInPlace, how)),
             Concluded::Over(outcome) => Ok(outcome),
         }
@@ -77,16 +77,16 @@ impl WorkloadRollout {
         slot: &Slot,
         image: &ResolvedImage,
         reporter: &Reporter,
-        patience: Patience,
+        limit: RetryLimit,
     ) -> Result<(Live, bool), Error> {
         let name = &self.api.workload.name;
-        let object = job::made_after(pattern, slot, &image.reference.to_string(), &self.options.environment);
+        let object = job::derive_job(pattern, slot, &image.reference.to_string(), &self.options.environment);
         for attempt in 1..=TRIES {
             let name = job::name_of(name, image.digest().hex(), attempt);
             let mut object = object.clone();
             object.metadata.name = Some(name.clone());
             let create = || self.api.create(slot, &object);
-            if let Some(live) = retried(patience, reporter, create).await? {
+            if let Some(live) = with_retries(limit, reporter, create).await? {
                 return Ok((live, true));
             }
             let there = self.api.of(&name).workload().await?;

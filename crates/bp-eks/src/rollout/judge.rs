@@ -18,7 +18,7 @@ use crate::{
 
 /// The rollout that is followed.
 #[derive(Debug, Clone)]
-pub(super) struct Ours {
+pub(super) struct Tracked {
     /// The workload's uid: a recreated workload of the same name is a different one.
     pub(super) uid: String,
     /// The generation that the apply returned.
@@ -42,7 +42,7 @@ pub(super) struct Ours {
 
 /// The watched objects at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Picture {
+pub(super) struct Snapshot {
     pub(super) live: Option<Live>,
     pub(super) versions: Vec<Version>,
     pub(super) pods: Vec<Arc<Pod>>,
@@ -68,7 +68,7 @@ pub(super) enum Judgement {
     Gone,
 }
 
-impl Picture {
+impl Snapshot {
     /// The active pods of the current template, ordered by name; for a Job also the ended pods.
     pub(super) fn new_pods(&self) -> Vec<&Arc<Pod>> {
         self.pods_of_template().filter(|pod| !is_over(pod) || self.runs_to_completion()).collect()
@@ -112,40 +112,40 @@ impl Picture {
     }
 
     /// The most likely cause of an incomplete rollout: final symptoms first, then the most frequent.
-    pub(super) fn reason(&self, ours: Option<&Ours>) -> Option<Symptom> {
+    pub(super) fn reason(&self, tracked: Option<&Tracked>) -> Option<Symptom> {
         let symptoms = self.symptoms();
         let frequency = |symptom: &Symptom| symptoms.iter().filter(|s| s.cause == symptom.cause).count();
         let best = symptoms.iter().rev().max_by_key(|symptom| (symptom.is_final(), frequency(symptom)));
-        best.cloned().or_else(|| self.refusal(ours))
+        best.cloned().or_else(|| self.refusal(tracked))
     }
 
     /// Judges the followed rollout.
-    pub(super) fn judge(&self, ours: &Ours) -> Judgement {
-        let Some(live) = self.live.as_ref().filter(|live| live.uid() == ours.uid) else {
+    pub(super) fn judge(&self, tracked: &Tracked) -> Judgement {
+        let Some(live) = self.live.as_ref().filter(|live| live.uid() == tracked.uid) else {
             return Judgement::Gone;
         };
         if live.metadata().deletion_timestamp.is_some() {
             return Judgement::Gone;
         }
-        if live.generation() < ours.generation {
+        if live.generation() < tracked.generation {
             // The watch does not show the applied change yet.
             return Judgement::Waiting(None);
         }
-        let image = live.image(&ours.slot.name);
-        if image != ours.image {
+        let image = live.image(&tracked.slot.name);
+        if image != tracked.image {
             return Judgement::Superseded(image.to_owned());
         }
-        let status = live.status(ours.generation);
+        let status = live.status(tracked.generation);
         match &status {
             RolloutStatus::Complete => return Judgement::Complete,
-            RolloutStatus::Stalled(message) if !was_stalled(live, ours) && !self.is_waited_for(ours) => {
+            RolloutStatus::Stalled(message) if !was_stalled(live, tracked) && !self.undo_waits(tracked) => {
                 return Judgement::Failing(
-                    self.reason(Some(ours)).unwrap_or_else(|| Symptom::stalled(message)),
+                    self.reason(Some(tracked)).unwrap_or_else(|| Symptom::stalled(message)),
                 );
             }
             RolloutStatus::Failed(message) => {
                 return Judgement::Failing(
-                    self.reason(Some(ours)).unwrap_or_else(|| Symptom::failed(message)),
+                    self.reason(Some(tracked)).unwrap_or_else(|| Symptom::failed(message)),
                 );
             }
             RolloutStatus::NotObserved
@@ -159,10 +159,10 @@ impl Picture {
         if status == RolloutStatus::NotObserved {
             return Judgement::Waiting(Some(self.progress(live, &status)));
         }
-        if let Some(symptom) = self.unrecoverable(ours).or_else(|| self.broken_circuit(live, ours)) {
+        if let Some(symptom) = self.unrecoverable(tracked).or_else(|| self.broken_circuit(live, tracked)) {
             return Judgement::Failing(symptom);
         }
-        match self.blocked(ours) {
+        match self.blocked(tracked) {
             Some(symptom) if symptom.is_final() => Judgement::Failing(symptom),
             Some(symptom) => {
                 let mut progress = self.progress(live, &status);
@@ -176,12 +176,12 @@ impl Picture {
 
     /// Whether an undo waits although the Deployment is stalled: its pods are refused for a transient reason, and the
     /// controller retries beyond the progress deadline.
-    fn is_waited_for(&self, ours: &Ours) -> bool {
-        ours.grace.is_none() && self.blocked(ours).is_some_and(|symptom| !symptom.is_final())
+    fn undo_waits(&self, tracked: &Tracked) -> bool {
+        tracked.grace.is_none() && self.blocked(tracked).is_some_and(|symptom| !symptom.is_final())
     }
 
     /// The reason to fail early: every new pod fails permanently, or several for the same reason.
-    fn unrecoverable(&self, ours: &Ours) -> Option<Symptom> {
+    fn unrecoverable(&self, tracked: &Tracked) -> Option<Symptom> {
         let pods = self.new_pods().len();
         let mut fatal = self.symptoms();
         // A Job's backoffLimit decides how often its pods may fail.
@@ -191,19 +191,19 @@ impl Picture {
         });
         let alike = |symptom: &Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
         let worst = fatal.iter().rev().max_by_key(|symptom| alike(symptom))?;
-        (fatal.len() == pods || alike(worst) >= ours.fail_after).then(|| worst.clone())
+        (fatal.len() == pods || alike(worst) >= tracked.fail_after).then(|| worst.clone())
     }
 
     /// The reason to fail because too many starts have failed, as the ECS circuit breaker counts them.
-    fn broken_circuit(&self, live: &Live, ours: &Ours) -> Option<Symptom> {
-        if !ours.circuit_breaker {
+    fn broken_circuit(&self, live: &Live, tracked: &Tracked) -> Option<Symptom> {
+        if !tracked.circuit_breaker {
             return None;
         }
         let failures: u32 = self.pods_of_template().map(|pod| self.failed_starts(pod)).sum();
         let threshold = threshold(live.counts().desired);
         let message =
             format!("the circuit breaker counted {failures} failed starts, its threshold is {threshold}");
-        (failures >= threshold).then(|| match self.reason(Some(ours)) {
+        (failures >= threshold).then(|| match self.reason(Some(tracked)) {
             Some(symptom) => Symptom { message: format!("{}; {message}", symptom.message), ..symptom },
             None => Symptom::failed(&message),
         })
@@ -212,7 +212,7 @@ impl Picture {
     fn failed_starts(&self, pod: &Pod) -> u32 {
         let Some(status) = &pod.status else { return 0 };
         let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
-        let failed = status.phase.text() == "Failed" && !pod::was_taken_off(pod);
+        let failed = status.phase.text() == "Failed" && !pod::was_evicted(pod);
         let stuck =
             diagnose::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
         let restarts: u32 = restarts.sum();
@@ -241,9 +241,9 @@ impl Picture {
 }
 
 /// Whether the Deployment was stalled before this rollout, without progress since.
-fn was_stalled(live: &Live, ours: &Ours) -> bool {
+fn was_stalled(live: &Live, tracked: &Tracked) -> bool {
     let since = live.stalled().and_then(|(_, since)| since);
-    since.is_some() && since == ours.stalled_before
+    since.is_some() && since == tracked.stalled_before
 }
 
 /// Whether an event is a warning.
@@ -269,8 +269,8 @@ mod tests {
     use super::*;
     use crate::workload::of;
 
-    fn ours() -> Ours {
-        Ours {
+    fn tracked() -> Tracked {
+        Tracked {
             uid: "dep".into(),
             generation: 2,
             slot: Slot { list: "containers", name: "web".into() },
@@ -289,7 +289,7 @@ mod tests {
     }
 
     /// A rolling update of three replicas; `pods` are the new pods.
-    fn picture(pods: &[Value]) -> Picture {
+    fn snapshot(pods: &[Value]) -> Snapshot {
         let owner = |uid: &str| json!([{ "apiVersion": "apps/v1", "kind": "x", "name": "x", "uid": uid }]);
         let deployment = json!({
             "metadata": { "name": "web", "uid": "dep", "generation": 2 },
@@ -308,7 +308,7 @@ mod tests {
             });
             Arc::new(serde_json::from_value(pod).unwrap())
         };
-        Picture {
+        Snapshot {
             live: Some(read(WorkloadKind::Deployment, deployment)),
             versions: vec![Version::read(
                 of(WorkloadKind::Deployment),
@@ -323,13 +323,13 @@ mod tests {
         Live::read(of(kind), Arc::new(serde_json::from_value(json).unwrap())).unwrap()
     }
 
-    fn change(picture: &mut Picture, change: impl FnOnce(&mut Value)) {
-        let mut json = serde_json::to_value(&*picture.live.as_ref().unwrap().object).unwrap();
+    fn change(snapshot: &mut Snapshot, change: impl FnOnce(&mut Value)) {
+        let mut json = serde_json::to_value(&*snapshot.live.as_ref().unwrap().object).unwrap();
         change(&mut json);
-        picture.live = Some(read(WorkloadKind::Deployment, json));
+        snapshot.live = Some(read(WorkloadKind::Deployment, json));
     }
 
-    fn doomed() -> Value {
+    fn failing_pull() -> Value {
         json!({ "containerStatuses": [{
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "ErrImagePull", "message": "rpc error: code = NotFound desc = r.example.com/x:1: not found" } },
@@ -340,8 +340,8 @@ mod tests {
         json!({ "phase": "Pending" })
     }
 
-    fn failing(picture: &Picture) -> Option<Cause> {
-        match picture.judge(&ours()) {
+    fn failing(snapshot: &Snapshot) -> Option<Cause> {
+        match snapshot.judge(&tracked()) {
             Judgement::Failing(symptom) => Some(symptom.cause),
             _ => None,
         }
@@ -352,70 +352,70 @@ mod tests {
         for (pods, expected) in [
             (vec![], None),
             (vec![starting()], None),
-            (vec![doomed()], Some(Cause::ImageNotFound)),
-            (vec![doomed(), starting(), starting()], None),
-            (vec![doomed(), doomed(), starting()], Some(Cause::ImageNotFound)),
+            (vec![failing_pull()], Some(Cause::ImageNotFound)),
+            (vec![failing_pull(), starting(), starting()], None),
+            (vec![failing_pull(), failing_pull(), starting()], Some(Cause::ImageNotFound)),
             (vec![json!({ "phase": "Failed", "reason": "Evicted" })], None),
         ] {
-            assert_eq!(failing(&picture(&pods)), expected, "{pods:?}");
+            assert_eq!(failing(&snapshot(&pods)), expected, "{pods:?}");
         }
     }
 
     #[test]
     fn waits_until_the_controller_has_observed_the_generation() {
-        let mut early = picture(&[doomed()]);
+        let mut early = snapshot(&[failing_pull()]);
         change(&mut early, |d| d["status"]["observedGeneration"] = json!(1));
-        assert!(matches!(early.judge(&ours()), Judgement::Waiting(_)));
-        let mut stale = picture(&[doomed()]);
+        assert!(matches!(early.judge(&tracked()), Judgement::Waiting(_)));
+        let mut stale = snapshot(&[failing_pull()]);
         change(&mut stale, |d| d["metadata"]["generation"] = json!(1));
-        assert_eq!(stale.judge(&ours()), Judgement::Waiting(None));
+        assert_eq!(stale.judge(&tracked()), Judgement::Waiting(None));
     }
 
     #[test]
     fn detects_changes_by_other_clients() {
-        let mut other = picture(&[]);
+        let mut other = snapshot(&[]);
         change(&mut other, |d| d["spec"]["template"] = template("c"));
-        assert_eq!(other.judge(&ours()), Judgement::Superseded("c".into()));
+        assert_eq!(other.judge(&tracked()), Judgement::Superseded("c".into()));
 
-        let mut paused = picture(&[]);
+        let mut paused = snapshot(&[]);
         change(&mut paused, |d| d["spec"]["paused"] = json!(true));
-        assert_eq!(paused.judge(&ours()), Judgement::Paused);
+        assert_eq!(paused.judge(&tracked()), Judgement::Paused);
 
-        let mut again = picture(&[]);
+        let mut again = snapshot(&[]);
         change(&mut again, |d| d["metadata"]["uid"] = json!("other"));
-        assert_eq!(again.judge(&ours()), Judgement::Gone);
-        assert_eq!(Picture::default().judge(&ours()), Judgement::Gone);
+        assert_eq!(again.judge(&tracked()), Judgement::Gone);
+        assert_eq!(Snapshot::default().judge(&tracked()), Judgement::Gone);
 
         // An autoscaler changes the generation and the replicas only.
-        let mut scaled = picture(&[]);
+        let mut scaled = snapshot(&[]);
         change(&mut scaled, |d| {
             d["metadata"]["generation"] = json!(3);
             d["spec"]["replicas"] = json!(5);
         });
-        let Judgement::Waiting(Some(progress)) = scaled.judge(&ours()) else { panic!("{scaled:?}") };
+        let Judgement::Waiting(Some(progress)) = scaled.judge(&tracked()) else { panic!("{scaled:?}") };
         assert_eq!((progress.desired, progress.old), (5, 3));
     }
 
     #[test]
     fn stall_reports_the_best_cause_and_an_earlier_stall_is_ignored() {
-        let stall = |picture: &mut Picture| {
-            change(picture, |d| {
+        let stall = |snapshot: &mut Snapshot| {
+            change(snapshot, |d| {
                 d["status"]["conditions"] = json!([{
                     "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
                     "message": "late", "lastUpdateTime": "2026-03-01T12:00:00Z",
                 }]);
             });
         };
-        let mut late = picture(&[starting()]);
+        let mut late = snapshot(&[starting()]);
         stall(&mut late);
         assert_eq!(failing(&late), Some(Cause::NoProgress));
-        let mut doomed = picture(&[doomed(), starting()]);
-        stall(&mut doomed);
-        assert_eq!(failing(&doomed), Some(Cause::ImageNotFound));
+        let mut failing_pull = snapshot(&[failing_pull(), starting()]);
+        stall(&mut failing_pull);
+        assert_eq!(failing(&failing_pull), Some(Cause::ImageNotFound));
 
         let before = Some("2026-03-01T12:00:00Z".parse().unwrap());
-        let ours = Ours { stalled_before: before, ..ours() };
-        assert!(matches!(late.judge(&ours), Judgement::Waiting(_)));
+        let tracked = Tracked { stalled_before: before, ..tracked() };
+        assert!(matches!(late.judge(&tracked), Judgement::Waiting(_)));
     }
 
     #[test]
@@ -428,10 +428,10 @@ mod tests {
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 3,
             "state": { "running": {} },
         }] });
-        let picture = picture(&[flapping]);
-        assert!(matches!(picture.judge(&ours()), Judgement::Waiting(_)));
-        let guarded = Ours { circuit_breaker: true, ..ours() };
-        let Judgement::Failing(symptom) = picture.judge(&guarded) else { panic!("{picture:?}") };
+        let snapshot = snapshot(&[flapping]);
+        assert!(matches!(snapshot.judge(&tracked()), Judgement::Waiting(_)));
+        let guarded = Tracked { circuit_breaker: true, ..tracked() };
+        let Judgement::Failing(symptom) = snapshot.judge(&guarded) else { panic!("{snapshot:?}") };
         assert!(symptom.message.contains("counted 3 failed starts, its threshold is 3"), "{symptom:?}");
     }
 
@@ -452,12 +452,14 @@ mod tests {
                 "lastTimestamp": at,
             })).unwrap())
         };
-        let ours = Ours { uid: "sts".into(), since: Some("2026-03-01T12:00:00Z".parse().unwrap()), ..ours() };
+        let tracked =
+            Tracked { uid: "sts".into(), since: Some("2026-03-01T12:00:00Z".parse().unwrap()), ..tracked() };
         for (at, expected) in
             [("2026-03-01T11:59:59Z", None), ("2026-03-01T12:00:00Z", Some(Cause::QuotaExceeded))]
         {
-            let picture = Picture { live: Some(set.clone()), events: vec![event(at)], ..Picture::default() };
-            let blocked = match picture.judge(&ours) {
+            let snapshot =
+                Snapshot { live: Some(set.clone()), events: vec![event(at)], ..Snapshot::default() };
+            let blocked = match snapshot.judge(&tracked) {
                 Judgement::Blocked(_, symptom) => Some(symptom.cause),
                 _ => None,
             };
@@ -474,7 +476,7 @@ mod tests {
         }] });
         for (status, conditions, expected) in [
             (crash.clone(), json!([]), None),
-            (doomed(), json!([]), Some(Cause::ImageNotFound)),
+            (failing_pull(), json!([]), Some(Cause::ImageNotFound)),
             (
                 crash,
                 json!([{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded" }]),
@@ -488,10 +490,10 @@ mod tests {
                     "spec": { "template": template("b") }, "status": { "conditions": conditions },
                 }),
             );
-            let of_deployment = picture(&[status]);
-            let picture = Picture { live: Some(job), versions: vec![], ..of_deployment };
-            let ours = Ours { uid: "set".into(), generation: 1, ..ours() };
-            let failing = match picture.judge(&ours) {
+            let of_deployment = snapshot(&[status]);
+            let snapshot = Snapshot { live: Some(job), versions: vec![], ..of_deployment };
+            let tracked = Tracked { uid: "set".into(), generation: 1, ..tracked() };
+            let failing = match snapshot.judge(&tracked) {
                 Judgement::Failing(symptom) => Some(symptom.cause),
                 _ => None,
             };

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{api::WorkloadApi, judge::Picture};
+use super::{api::WorkloadApi, judge::Snapshot};
 use crate::{
     api::{text::Text, watch},
     error::Error,
@@ -38,17 +38,17 @@ pub(super) struct Tails {
 
 impl Tails {
     /// Starts to follow containers that have started since.
-    pub(super) fn look(
+    pub(super) fn update(
         &mut self,
         cluster: &WorkloadApi,
         reporter: &Reporter,
         bounds: LiveLogs,
-        picture: &Picture,
+        snapshot: &Snapshot,
     ) {
         if self.refused {
             return;
         }
-        let pods = picture.new_pods();
+        let pods = snapshot.new_pods();
         self.pods.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid.text() == uid));
         for pod in pods {
             let started: Vec<(String, String)> = started(pod).collect();
@@ -60,12 +60,12 @@ impl Tails {
             let begun = self.pods.entry(uid.to_owned()).or_default();
             for (container, run) in started {
                 if begun.insert(format!("{container} {run}")) {
-                    let teller = Teller {
+                    let sink = LogSink {
                         reporter: reporter.clone(),
                         source: format!("pod/{}/{container}", pod.name_any()),
                         bounds,
                     };
-                    self.tasks.spawn(tail(cluster.clone(), pod.name_any(), container, teller));
+                    self.tasks.spawn(tail(cluster.clone(), pod.name_any(), container, sink));
                 }
             }
         }
@@ -89,10 +89,10 @@ impl Tails {
         }
     }
 
-    /// Ends all streams, after waiting up to `patience` for lines that are written already.
-    pub(super) async fn end(&mut self, patience: Duration) {
+    /// Ends all streams, after waiting up to `wait` for lines that are written already.
+    pub(super) async fn end(&mut self, wait: Duration) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(patience, all).await;
+        let _ = tokio::time::timeout(wait, all).await;
         self.tasks.shutdown().await;
     }
 }
@@ -120,14 +120,14 @@ fn run(container: &ContainerStatus) -> Option<String> {
 }
 
 /// Reports the log lines of one container.
-struct Teller {
+struct LogSink {
     reporter: Reporter,
     source: String,
     bounds: LiveLogs,
 }
 
-impl Teller {
-    fn tell(&self, line: &Line, left_out: u32) {
+impl LogSink {
+    fn emit(&self, line: &Line, left_out: u32) {
         self.reporter.log(self.source.clone(), line.text.clone(), line.at, left_out);
     }
 }
@@ -136,7 +136,7 @@ impl Teller {
 ///
 /// # Errors
 /// When reading logs is forbidden.
-async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Teller) -> Result<(), Error> {
+async fn tail(cluster: WorkloadApi, pod: String, container: String, sink: LogSink) -> Result<(), Error> {
     let mut pauses = watch::pauses().build();
     let mut last = None;
     loop {
@@ -146,13 +146,13 @@ async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Tell
             timestamps: true,
             since_time: last,
             // Earlier lines up to the limit of one second.
-            tail_lines: last.is_none().then(|| i64::from(teller.bounds.lines.get())),
+            tail_lines: last.is_none().then(|| i64::from(sink.bounds.lines.get())),
             ..LogParams::default()
         };
         match cluster.pods().log_stream(&pod, &params).await {
             Ok(stream) => {
                 let before = last;
-                if read(Box::pin(stream), &teller, &mut last).await {
+                if read(Box::pin(stream), &sink, &mut last).await {
                     return Ok(());
                 }
                 if last != before {
@@ -173,15 +173,15 @@ async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Tell
 }
 
 /// Reports the lines of a stream and records the time of the last one; returns whether the stream ended normally.
-async fn read(stream: impl AsyncBufRead + Unpin, teller: &Teller, last: &mut Option<Timestamp>) -> bool {
+async fn read(stream: impl AsyncBufRead + Unpin, sink: &LogSink, last: &mut Option<Timestamp>) -> bool {
     let before = *last;
-    let mut lines = Lines::new(stream, teller.bounds.length.get());
-    let mut pace = Pace::new(teller.bounds.lines.get());
+    let mut lines = Lines::new(stream, sink.bounds.length.get());
+    let mut pace = Pace::new(sink.bounds.lines.get());
     loop {
         let next = tokio::select! {
             next = lines.next() => next,
             () = sleep_until(pace.since + SECOND), if pace.held.is_some() => {
-                pace.let_go(teller);
+                pace.flush(sink);
                 continue;
             }
         };
@@ -190,10 +190,10 @@ async fn read(stream: impl AsyncBufRead + Unpin, teller: &Teller, last: &mut Opt
             Ok(Some(line)) if line.at.is_some() && line.at <= before => {}
             Ok(Some(line)) => {
                 *last = line.at.or(*last);
-                pace.take(line, teller);
+                pace.take(line, sink);
             }
             end => {
-                pace.let_go(teller);
+                pace.flush(sink);
                 return end.is_ok();
             }
         }
@@ -205,35 +205,35 @@ async fn read(stream: impl AsyncBufRead + Unpin, teller: &Teller, last: &mut Opt
 struct Pace {
     most: u32,
     since: Instant,
-    told: u32,
+    sent: u32,
     left_out: u32,
     held: Option<Line>,
 }
 
 impl Pace {
     fn new(most: u32) -> Self {
-        Pace { most, since: Instant::now(), told: 0, left_out: 0, held: None }
+        Pace { most, since: Instant::now(), sent: 0, left_out: 0, held: None }
     }
 
-    fn take(&mut self, line: Line, teller: &Teller) {
+    fn take(&mut self, line: Line, sink: &LogSink) {
         if self.since.elapsed() >= SECOND {
-            self.let_go(teller);
+            self.flush(sink);
         }
-        if self.told < self.most {
-            self.told += 1;
-            return teller.tell(&line, 0);
+        if self.sent < self.most {
+            self.sent += 1;
+            return sink.emit(&line, 0);
         }
         self.left_out += u32::from(self.held.is_some());
         self.held = Some(line);
     }
 
     /// Reports the kept line, and starts a new second.
-    fn let_go(&mut self, teller: &Teller) {
+    fn flush(&mut self, sink: &LogSink) {
         let held = self.held.take();
         let left_out = std::mem::take(&mut self.left_out);
-        (self.since, self.told) = (Instant::now(), u32::from(held.is_some()));
+        (self.since, self.sent) = (Instant::now(), u32::from(held.is_some()));
         if let Some(line) = held {
-            teller.tell(&line, left_out);
+            sink.emit(&line, left_out);
         }
     }
 }

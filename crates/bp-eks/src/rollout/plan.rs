@@ -3,7 +3,7 @@
 use bp_artifact::deploy::Change;
 use serde_json::json;
 
-use super::{WorkloadRollout, api::Manner, survey::Start};
+use super::{WorkloadRollout, api::ApplyOptions, survey::Start};
 use crate::{
     error::{Conflict, Error},
     workload::{Live, template::Slot},
@@ -26,8 +26,8 @@ impl WorkloadRollout {
         }
         self.check(live)?;
         let ask = |force| {
-            let manner = Manner { force, dry_run: true };
-            self.api.apply(live, slot, image, &self.options.environment, manner)
+            let apply_options = ApplyOptions { force, dry_run: true };
+            self.api.apply(live, slot, image, &self.options.environment, apply_options)
         };
         let (answer, conflicts) = match ask(false).await {
             Err(Error::Conflict { conflicts, .. }) => (ask(true).await?, conflicts),
@@ -39,7 +39,7 @@ impl WorkloadRollout {
 
     /// Reports what the apply will change. A failed dry run (a webhook may not support it) is ignored: if the change
     /// itself is refused, the apply reports that.
-    pub(super) async fn tell_changes(&self, start: &mut Start<'_>, image: &str) {
+    pub(super) async fn report_changes(&self, start: &mut Start<'_>, image: &str) {
         if let Ok(plan) = self.plan(&start.live, &start.slot, image).await {
             plan.changes.iter().for_each(|change| start.follower.notice(change.to_string()));
         }

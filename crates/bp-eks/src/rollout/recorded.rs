@@ -7,7 +7,7 @@ use bp_artifact::{config::WorkloadKind, deploy::Cause, error::Classified};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::judge::{Judgement, Ours, Picture};
+use super::judge::{Judgement, Snapshot, Tracked};
 use crate::{
     api::symptom::Recovery,
     object::ObjectRef,
@@ -74,7 +74,7 @@ fn merge(into: &mut Value, from: &Value) {
 
 impl Recording {
     /// A Deployment in a rolling update: every old pod runs, and the new pods are the recorded ones.
-    fn picture(&self) -> Picture {
+    fn snapshot(&self) -> Snapshot {
         let owner = |uid: &str| json!([{ "apiVersion": "apps/v1", "kind": "x", "name": "x", "uid": uid }]);
         let template = json!({ "metadata": { "labels": {} }, "spec": { "containers": [{ "name": "web", "image": "b" }] } });
         let (old, new) = (self.replicas, self.pods.len());
@@ -109,7 +109,7 @@ impl Recording {
         };
         let live =
             Live::read(of(WorkloadKind::Deployment), Arc::new(serde_json::from_value(deployment).unwrap()));
-        Picture {
+        Snapshot {
             live: Some(live.unwrap()),
             versions: vec![Version::read(
                 of(WorkloadKind::Deployment),
@@ -122,7 +122,7 @@ impl Recording {
 
     /// Whether the rollout fails immediately, and the most likely cause.
     fn judge(&self) -> (bool, Option<Cause>) {
-        let ours = Ours {
+        let tracked = Tracked {
             uid: "dep".into(),
             generation: 2,
             slot: Slot { list: "containers", name: "web".into() },
@@ -134,12 +134,12 @@ impl Recording {
             grace: Some(Duration::from_secs(90)),
             known: HashSet::new(),
         };
-        let picture = self.picture();
-        match picture.judge(&ours) {
+        let snapshot = self.snapshot();
+        match snapshot.judge(&tracked) {
             Judgement::Failing(symptom) => (true, Some(symptom.cause)),
             // Does not wait for the grace period.
             Judgement::Blocked(_, symptom) => (symptom.recovery == Recovery::Soon, Some(symptom.cause)),
-            _ => (false, picture.reason(None).map(|symptom| symptom.cause)),
+            _ => (false, snapshot.reason(None).map(|symptom| symptom.cause)),
         }
     }
 }
@@ -217,11 +217,11 @@ fn recorded_errors_have_the_expected_class_and_message() {
         let object = ObjectRef::all("shop", "prod", "deployment").named("web");
         let status = serde_json::from_value(error).unwrap();
         let error = object.error("patch deployments", kube::Error::Api(Box::new(status)));
-        let told = error.to_string();
+        let message = error.to_string();
         if let Some(class) = recording.expect.class {
-            assert_eq!(format!("{:?}", error.class()), class, "{name}: {told}");
+            assert_eq!(format!("{:?}", error.class()), class, "{name}: {message}");
         }
-        assert!(recording.expect.says.is_none_or(|says| told.contains(&says)), "{name}: {told}");
-        assert!(recording.expect.not.is_none_or(|not| !told.contains(&not)), "{name}: {told}");
+        assert!(recording.expect.says.is_none_or(|says| message.contains(&says)), "{name}: {message}");
+        assert!(recording.expect.not.is_none_or(|not| !message.contains(&not)), "{name}: {message}");
     }
 }

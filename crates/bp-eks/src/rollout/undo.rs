@@ -13,13 +13,13 @@ use serde_json::Value;
 use super::{
     WorkloadRollout, diagnose,
     follow::End,
-    judge::{Ours, Picture},
+    judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
 };
 use crate::{
     api::{
         pod,
-        retry::{Patience, retried},
+        retry::{RetryLimit, with_retries},
         symptom::Recovery,
     },
     error::Error,
@@ -39,7 +39,7 @@ impl WorkloadRollout {
         &self,
         mut run: Run,
         start: &mut Start<'_>,
-        picture: &Picture,
+        snapshot: &Snapshot,
     ) -> Result<Outcome, Error> {
         if self.options.on_failure == OnFailure::Leave {
             return Ok(run.ended(Ended::FailedInPlace, "left in place as configured"));
@@ -51,9 +51,9 @@ impl WorkloadRollout {
         self.checkpoint(&run)?;
         run.rolling_back(Some(previous.clone()));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let patience = Patience::after_change(deadline, self.options.grace);
-        let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
-        let applied = match retried(patience, &run, put_back).await {
+        let limit = RetryLimit::after_change(deadline, self.options.grace);
+        let restore_revision = || self.restore_revision(&snapshot.versions, &start.slot, &previous);
+        let applied = match with_retries(limit, &run, restore_revision).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.checkpoint(&run)?;
@@ -76,16 +76,16 @@ impl WorkloadRollout {
                 return Ok(run.ended(ended, detail));
             }
         };
-        let before = picture.live.as_ref().unwrap_or(&start.live);
-        let versions = picture.events.iter().filter_map(|event| event.metadata.resource_version.clone());
-        let ours =
-            Ours { grace: None, known: versions.collect(), ..self.ours(before, &applied, &start.slot) };
+        let before = snapshot.live.as_ref().unwrap_or(&start.live);
+        let versions = snapshot.events.iter().filter_map(|event| event.metadata.resource_version.clone());
+        let tracked =
+            Tracked { grace: None, known: versions.collect(), ..self.tracked(before, &applied, &start.slot) };
         self.unblock(start).await;
-        let (ended, detail) = match start.follower.follow(&ours, deadline, None).await? {
+        let (ended, detail) = match start.follower.follow(&tracked, deadline, None).await? {
             End::Complete => {
-                let picture = start.follower.picture()?;
-                let revision = |live: &Live| revision_in_place(live, &picture.versions, &start.slot);
-                run.in_place(picture.live.as_ref().map(revision));
+                let snapshot = start.follower.snapshot()?;
+                let revision = |live: &Live| revision_in_place(live, &snapshot.versions, &start.slot);
+                run.in_place(snapshot.live.as_ref().map(revision));
                 (Ended::RolledBack, format!("revision {previous} runs again"))
             }
             End::Failed(symptom) => {
@@ -137,7 +137,7 @@ impl WorkloadRollout {
     }
 
     /// Restores `revision`, and returns the updated workload.
-    pub(super) async fn put_back(
+    pub(super) async fn restore_revision(
         &self,
         versions: &[Version],
         slot: &Slot,
@@ -154,13 +154,13 @@ impl WorkloadRollout {
     /// Deletes failing pods of an ordered StatefulSet, as the Kubernetes documentation recommends: it would wait for
     /// such a pod to become ready before it replaces it.
     pub(super) async fn unblock(&self, start: &mut Start<'_>) {
-        let Ok(picture) = start.follower.picture() else { return };
+        let Ok(snapshot) = start.follower.snapshot() else { return };
         if !start.live.is_ordered() {
             return;
         }
-        for pod in &picture.pods {
+        for pod in &snapshot.pods {
             let stuck =
-                diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
+                diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
             if !stuck || pod::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }

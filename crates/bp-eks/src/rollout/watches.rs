@@ -6,9 +6,9 @@ use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::core::DynamicObject;
 
-use super::{api::WorkloadApi, judge::Picture};
+use super::{api::WorkloadApi, judge::Snapshot};
 use crate::{
-    api::watch::{News, Query, Store, nothing, watch},
+    api::watch::{Query, Store, WatchUpdate, nothing, watch},
     error::Error,
     workload::{Live, version::Version},
 };
@@ -19,7 +19,7 @@ pub(super) struct Watches {
     versions: Store<DynamicObject>,
     pods: Store<Pod>,
     events: Store<Event>,
-    changes: BoxStream<'static, News>,
+    changes: BoxStream<'static, WatchUpdate>,
 }
 
 impl Watches {
@@ -46,7 +46,7 @@ impl Watches {
     ///
     /// # Cancel safety
     /// Cancel safe: the stores keep the state.
-    pub(super) async fn next(&mut self) -> Option<News> {
+    pub(super) async fn next(&mut self) -> Option<WatchUpdate> {
         self.changes.next().await
     }
 
@@ -59,10 +59,10 @@ impl Watches {
     ///
     /// # Errors
     /// When the workload does not match its kind.
-    pub(super) fn picture(&self, cluster: &WorkloadApi) -> Result<Picture, Error> {
+    pub(super) fn snapshot(&self, cluster: &WorkloadApi) -> Result<Snapshot, Error> {
         let live = self.workload.state().into_iter().next();
         let versions = self.versions.state().into_iter();
-        Ok(Picture {
+        Ok(Snapshot {
             live: live.map(|object| cluster.read(cluster.calls().watch, object)).transpose()?,
             versions: versions.map(|object| Version::read(cluster.kind(), object)).collect(),
             pods: self.pods(),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::TrafficError,
-    labels::{Labels, shown},
+    labels::{Labels, format_labels},
 };
 use crate::{
     answer::conflicts,
@@ -102,7 +102,7 @@ impl Scope {
     }
 
     pub(super) async fn pods_of(&self, selector: &Labels) -> Result<Vec<Pod>, TrafficError> {
-        let params = ListParams::default().labels(&shown(selector));
+        let params = ListParams::default().labels(&format_labels(selector));
         let listed = self.pods().list(&params).await;
         listed.map(|list| list.items).map_err(|e| self.all("pod").error("list pods", e).into())
     }

@@ -5,7 +5,7 @@ use bp_artifact::{
     error::{Classified, ErrorClass},
 };
 
-use crate::{api::retry::OfApi, error::Error};
+use crate::{api::retry::AsApiError, error::Error};
 
 /// An error of a switch of traffic. A switch that failed and was rolled back is not an error but a
 /// [`Verdict`](bp_artifact::Verdict).
@@ -108,8 +108,8 @@ pub enum TrafficError {
     },
 }
 
-impl OfApi for TrafficError {
-    fn of_api(&self) -> Option<&Error> {
+impl AsApiError for TrafficError {
+    fn as_api_error(&self) -> Option<&Error> {
         if let TrafficError::Rollout(error) = self { Some(error) } else { None }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub(super) type Labels = BTreeMap<String, String>;
 
 /// Formats labels as a label selector: `app=web,slot=blue`.
-pub(super) fn shown(labels: &Labels) -> String {
+pub(super) fn format_labels(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 

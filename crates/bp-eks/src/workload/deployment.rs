@@ -72,7 +72,7 @@ impl State for Deployment {
             .map(|c| (c.message.text().to_owned(), c.last_update_time.as_ref().map(|time| time.0)))
     }
 
-    fn takes_pods_away_first(&self) -> bool {
+    fn removes_pods_first(&self) -> bool {
         let strategy = self.spec.as_ref().and_then(|spec| spec.strategy.clone()).unwrap_or_default();
         if strategy.type_.text() == "Recreate" {
             return true;
@@ -167,7 +167,7 @@ mod tests {
             spec["strategy"] = strategy["strategy"].clone();
             let deployment: Deployment =
                 serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap();
-            assert_eq!(deployment.takes_pods_away_first(), expected, "{strategy} {desired}");
+            assert_eq!(deployment.removes_pods_first(), expected, "{strategy} {desired}");
         }
     }
 }

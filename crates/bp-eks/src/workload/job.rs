@@ -93,7 +93,7 @@ pub(crate) fn unbound(pattern: &DynamicObject) -> DynamicObject {
 }
 
 /// A new Job derived from `pattern`, with this image and these variables.
-pub(crate) fn made_after(
+pub(crate) fn derive_job(
     pattern: &Live,
     slot: &Slot,
     image: &str,
@@ -164,7 +164,7 @@ mod tests {
         });
         let pattern = Live::read(&KIND, Arc::new(serde_json::from_value(pattern).unwrap())).unwrap();
         let slot = Slot { list: "containers", name: "migrate".into() };
-        let made = serde_json::to_value(made_after(&pattern, &slot, "b", &[])).unwrap();
+        let made = serde_json::to_value(derive_job(&pattern, &slot, "b", &[])).unwrap();
         assert_eq!(
             made,
             json!({

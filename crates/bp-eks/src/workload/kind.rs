@@ -103,7 +103,7 @@ pub(crate) trait State: fmt::Debug + Send + Sync {
     }
 
     /// Whether several old pods are removed before new ones are ready. Most kinds replace one pod at a time.
-    fn takes_pods_away_first(&self) -> bool {
+    fn removes_pods_first(&self) -> bool {
         false
     }
 }

@@ -17,7 +17,7 @@ use crate::api::{
 /// The symptom of `pod`, preferring final ones; `events` are the warnings about the pod.
 pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Clone) -> Option<Symptom> {
     let status = pod.status.as_ref()?;
-    if pod::was_taken_off(pod) {
+    if pod::was_evicted(pod) {
         return None;
     }
     let inits = status.init_container_statuses.iter().flatten();
@@ -70,8 +70,8 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
 fn of_pull<'e>(message: &str, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
     // Older kubelets report only "Back-off pulling image"; the reason is in the event.
     let mut event = || events.find(|e| e.message.text().starts_with("Failed to pull image"));
-    let told = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
-    let message = told.unwrap_or(message);
+    let reported = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
+    let message = reported.unwrap_or(message);
     let (cause, is_final) = pulls::cause(message);
     Symptom::new(cause, final_if(is_final), message)
 }

@@ -11,12 +11,12 @@ use k8s_openapi::api::{
 use crate::{
     api::{pod, symptom::Symptom},
     rollout::diagnose,
-    traffic::labels::{Labels, shown},
+    traffic::labels::{Labels, format_labels},
 };
 
 /// The watched objects at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Picture {
+pub(super) struct Snapshot {
     pub(super) service: Option<Arc<Service>>,
     pub(super) slices: Vec<Arc<EndpointSlice>>,
     /// The pods of the slot that receives the traffic.
@@ -38,7 +38,7 @@ pub(super) enum Arrival {
     Gone,
 }
 
-impl Picture {
+impl Snapshot {
     /// The pods that are not being deleted.
     fn living(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none())
@@ -69,7 +69,7 @@ impl Picture {
         }
         let selected = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
         if selected != *selector {
-            return Arrival::Superseded(shown(&selected));
+            return Arrival::Superseded(format_labels(&selected));
         }
         let symptoms: Vec<Symptom> =
             self.living().filter_map(|pod| diagnose::of_pod(pod, std::iter::empty())).collect();
@@ -116,13 +116,13 @@ mod tests {
         pod
     }
 
-    fn picture(slot: &str, endpoints: &[(&str, Value)], pods: Vec<Value>) -> Picture {
+    fn snapshot(slot: &str, endpoints: &[(&str, Value)], pods: Vec<Value>) -> Snapshot {
         let endpoint = |(pod, ready): &(&str, Value)| json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "name": pod } });
         let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
         let service = json!({ "metadata": { "name": "web" }, "spec": { "selector": { "slot": slot } } });
         let slice = json!({ "metadata": {}, "addressType": "IPv4", "endpoints": endpoints });
         let read = |pod: Value| Arc::new(serde_json::from_value(pod).unwrap());
-        Picture {
+        Snapshot {
             service: Some(Arc::new(serde_json::from_value(service).unwrap())),
             slices: vec![Arc::new(serde_json::from_value(slice).unwrap())],
             pods: pods.into_iter().map(read).collect(),
@@ -148,7 +148,7 @@ mod tests {
             (vec![], vec![pod("g1", false)], false),
             (vec![], vec![], false),
         ] {
-            let found = picture("green", &endpoints, pods).judge(&green(), 2);
+            let found = snapshot("green", &endpoints, pods).judge(&green(), 2);
             assert_eq!(matches!(found, Arrival::Arrived(_)), arrived, "{endpoints:?} {found:?}");
             assert!(matches!(found, Arrival::Arrived(_) | Arrival::Waiting(_)));
         }
@@ -156,17 +156,17 @@ mod tests {
 
     #[test]
     fn ends_on_foreign_changes_and_failing_pods() {
-        let found = picture("blue", &[], vec![]).judge(&green(), 2);
+        let found = snapshot("blue", &[], vec![]).judge(&green(), 2);
         assert_eq!(found, Arrival::Superseded("slot=blue".into()));
-        assert_eq!(Picture::default().judge(&green(), 2), Arrival::Gone);
-        let found = picture("green", &[], vec![crashing("g1"), crashing("g2"), pod("g3", true)]);
+        assert_eq!(Snapshot::default().judge(&green(), 2), Arrival::Gone);
+        let found = snapshot("green", &[], vec![crashing("g1"), crashing("g2"), pod("g3", true)]);
         let Arrival::Failing(symptom) = found.judge(&green(), 2) else { panic!() };
         assert_eq!((symptom.cause, symptom.exit_code), (Cause::ContainerExited, Some(3)));
         // One failing pod of two is below the limit; the only pod failing is not.
-        let one = picture("green", &[("g2", json!(true))], vec![crashing("g1"), pod("g2", true)]);
+        let one = snapshot("green", &[("g2", json!(true))], vec![crashing("g1"), pod("g2", true)]);
         assert!(matches!(one.judge(&green(), 2), Arrival::Arrived(_)));
         assert!(matches!(
-            picture("green", &[], vec![crashing("g1")]).judge(&green(), 2),
+            snapshot("green", &[], vec![crashing("g1")]).judge(&green(), 2),
             Arrival::Failing(_)
         ));
     }

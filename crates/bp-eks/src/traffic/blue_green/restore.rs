@@ -25,7 +25,7 @@ impl SlotSwitch {
         match (there, revision.image.resolved()) {
             (Some(to), _) => {
                 let run = survey.begin(reporter, Intent::restore(revision), to != &traffic.live);
-                self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
+                self.move_traffic(run, &survey, to, SWITCHED_BACK_FROM).await
             }
             (None, Some(image)) => self.deploy(&image, reporter).await,
             (None, None) => Err(TrafficError::NothingToSwitchBack { object: self.object() }),

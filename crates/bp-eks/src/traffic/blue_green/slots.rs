@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::traffic::{
     error::TrafficError,
-    labels::{Labels, shown},
+    labels::{Labels, format_labels},
 };
 
 /// One slot of a pair: a Deployment and the label value of its pods.
@@ -92,7 +92,7 @@ impl Slots {
             return Err(TrafficError::NoSlot {
                 service: service.to_owned(),
                 label: self.label.clone(),
-                selector: shown(selector),
+                selector: format_labels(selector),
             });
         };
         self.find(value).ok_or_else(|| TrafficError::UnknownSlot {
@@ -126,7 +126,7 @@ mod tests {
         let live = slots.selected("web", &blue).unwrap();
         assert_eq!((live.name.as_str(), slots.other(live).deployment.as_str()), ("blue", "web-green"));
         let green = slots.selector_of(slots.other(live), &blue);
-        assert_eq!(shown(&green), "app=web,slot=green");
+        assert_eq!(format_labels(&green), "app=web,slot=green");
         assert!(selects(&green, &labels(&[("app", "web"), ("slot", "green"), ("x", "y")])));
         assert!(!selects(&green, &blue));
     }

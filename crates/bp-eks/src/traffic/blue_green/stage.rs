@@ -17,7 +17,7 @@ use super::{
     state::Survey,
 };
 use crate::{
-    api::retry::{Patience, retried},
+    api::retry::{RetryLimit, with_retries},
     ending::Ending,
     error::Error,
     options::Options,
@@ -37,17 +37,17 @@ impl SlotSwitch {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        balancer::refuse(&self.namespace, &self.service).await?;
+        balancer::check_no_load_balancer(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let changes = !survey.slot_for(&image.reference).is_up(&image.reference);
         let mut run = survey.begin(reporter, Intent::deploy(image), changes);
-        let staged = self.bring(&mut run, &survey, image, true).await?;
+        let staged = self.roll_out_in_slot(&mut run, &survey, image, true).await?;
         Ok(staged.close(run))
     }
 
     /// Rolls the image out in the slot without traffic and points the test Service to it. `reports`: whether this
     /// rollout is reported as the change of the operation.
-    pub(super) async fn bring(
+    pub(super) async fn roll_out_in_slot(
         &self,
         run: &mut Run,
         survey: &Survey,
@@ -66,7 +66,7 @@ impl SlotSwitch {
         let mut part = Part { reports, made: false };
         let staged = if slot == live {
             // The live slot has the image already: only verify that it runs.
-            let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
+            let rollout = self.target(&slot.slot, self.slot_options().adopt_only()).deploy(image);
             self.follow(run, rollout, &mut part).await?
         } else {
             self.bring_up(run, survey, image, &mut part).await?
@@ -74,7 +74,7 @@ impl SlotSwitch {
         if let Some(test) =
             self.test_service.as_deref().filter(|_| slot != live && staged.verdict().is_success())
         {
-            self.insist(run, || self.lead_test_service(test, &survey.service, &selector)).await?;
+            self.retry_refused(run, || self.point_test_service(test, &survey.service, &selector)).await?;
         }
         let verdict = staged.verdict();
         if staged.changed || !up {
@@ -99,18 +99,18 @@ impl SlotSwitch {
     }
 
     /// The options for a slot without traffic: a failed rollout is left in place for inspection.
-    fn own(&self) -> Options {
+    fn slot_options(&self) -> Options {
         self.options.clone().on_failure(bp_artifact::deploy::OnFailure::Leave)
     }
 
     /// Retries `call` while the API server refuses for a transient reason.
-    async fn insist<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
+    async fn retry_refused<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
     where
         F: Future<Output = Result<T, TrafficError>>,
     {
-        let patience =
-            Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
-        let done = retried(patience, run, call).await;
+        let limit =
+            RetryLimit::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+        let done = with_retries(limit, run, call).await;
         self.checkpoint(run)?;
         done
     }
@@ -126,11 +126,11 @@ impl SlotSwitch {
         part: &mut Part,
     ) -> Result<Outcome, TrafficError> {
         let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
-        let target = self.target(&idle.slot, self.own());
+        let target = self.target(&idle.slot, self.slot_options());
         self.checkpoint(run)?;
         if survey.deployments.1.is_none() {
-            let made = self.made_after(&survey.deployments.0, &idle.slot, image)?;
-            self.insist(run, || self.namespace.create(&made)).await?;
+            let made = self.derive_deployment(&survey.deployments.0, &idle.slot, image)?;
+            self.retry_refused(run, || self.namespace.create(&made)).await?;
             part.made = true;
         } else if idle.replicas < live.replicas {
             if !idle.has(&image.reference) {
@@ -140,7 +140,7 @@ impl SlotSwitch {
                 }
             }
             self.checkpoint(run)?;
-            self.insist(run, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
+            self.retry_refused(run, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
         }
         self.follow(run, target.deploy(image), part).await
     }
@@ -166,17 +166,24 @@ impl SlotSwitch {
     }
 
     /// The second Deployment, derived from the live one.
-    fn made_after(
+    fn derive_deployment(
         &self,
         live: &Deployment,
         slot: &Slot,
         image: &ResolvedImage,
     ) -> Result<Deployment, TrafficError> {
-        made_after(live, &self.slots, slot, self.container.as_deref(), image, &self.options.environment)
+        derive_deployment(
+            live,
+            &self.slots,
+            slot,
+            self.container.as_deref(),
+            image,
+            &self.options.environment,
+        )
     }
 
     /// Creates the test Service, or points an existing one of bp-eks to the slot.
-    async fn lead_test_service(
+    async fn point_test_service(
         &self,
         name: &str,
         service: &Service,
@@ -233,7 +240,7 @@ fn test_service(name: &str, live: &Service, selector: &Labels) -> serde_json::Va
 }
 
 /// A copy of the live Deployment for another slot, with another image.
-fn made_after(
+fn derive_deployment(
     live: &Deployment,
     slots: &Slots,
     slot: &Slot,
@@ -285,7 +292,7 @@ mod tests {
         let image = format!("r.example.com/web@{}", bp_artifact::Digest::sha256("b"));
         let image = ResolvedImage::from(image.parse::<bp_artifact::DigestRef>().unwrap());
         let slots = Slots::of_service("web");
-        let made = made_after(&live, &slots, &slots.pair()[1], Some("web"), &image, &[]).unwrap();
+        let made = derive_deployment(&live, &slots, &slots.pair()[1], Some("web"), &image, &[]).unwrap();
         let expected = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -302,6 +309,9 @@ mod tests {
             },
         });
         assert_eq!(serde_json::to_value(&made).unwrap(), expected);
-        assert!(made_after(&live, &slots, &slots.pair()[1], None, &image, &[]).is_err(), "which container?");
+        assert!(
+            derive_deployment(&live, &slots, &slots.pair()[1], None, &image, &[]).is_err(),
+            "which container?"
+        );
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     traffic::{
         error::TrafficError,
-        labels::{Labels, shown},
+        labels::{Labels, format_labels},
     },
     workload::{RolloutStatus, template},
 };
@@ -178,8 +178,8 @@ impl SlotSwitch {
                 object: format!("deployment/{}", deployment.name_any()),
                 why: format!(
                     "its pods have the labels {}, but the Service would select {}",
-                    shown(&labels),
-                    shown(selector)
+                    format_labels(&labels),
+                    format_labels(selector)
                 ),
             }),
         }

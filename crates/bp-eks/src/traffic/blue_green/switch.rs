@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::{
-        retry::{OfApi, Patience, retried},
+        retry::{AsApiError, RetryLimit, with_retries},
         symptom::Symptom,
     },
     error::Error,
@@ -52,11 +52,11 @@ impl SlotSwitch {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        balancer::refuse(&self.namespace, &self.service).await?;
+        balancer::check_no_load_balancer(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let to = self.staged(&survey, image).await?;
         let run = survey.begin(reporter, Intent::deploy(image), to != &survey.traffic.live);
-        self.turn(run, &survey, to, SWITCHED_FROM).await
+        self.move_traffic(run, &survey, to, SWITCHED_FROM).await
     }
 
     /// The slot that has this image, checked to be ready for traffic.
@@ -80,19 +80,19 @@ impl SlotSwitch {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        balancer::refuse(&self.namespace, &self.service).await?;
+        balancer::check_no_load_balancer(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let slot = survey.slot_for(&image.reference);
         let changes = slot != &survey.traffic.live || !slot.is_up(&image.reference);
         let mut run = survey.begin(reporter, Intent::deploy(image), changes);
-        let staged = self.bring(&mut run, &survey, image, false).await?;
+        let staged = self.roll_out_in_slot(&mut run, &survey, image, false).await?;
         if !staged.is_success(image) {
             return Ok(staged.close(run));
         }
         self.checkpoint(&run)?;
         let survey = self.survey().await?;
         let to = self.staged(&survey, image).await?;
-        self.turn(run, &survey, to, SWITCHED_FROM).await
+        self.move_traffic(run, &survey, to, SWITCHED_FROM).await
     }
 
     pub(super) async fn switch_back(&self, reporter: &Reporter) -> Result<Outcome, TrafficError> {
@@ -111,7 +111,7 @@ impl SlotSwitch {
             return Err(TrafficError::NotReady { object, why });
         }
         let run = survey.begin(reporter, Intent::restore(&to.revision()), to != live);
-        self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
+        self.move_traffic(run, &survey, to, SWITCHED_BACK_FROM).await
     }
 
     /// Checks that the slot's rollout is complete and its pods run the image.
@@ -139,7 +139,7 @@ impl SlotSwitch {
 
     /// Switches the traffic to a slot and watches the result, which ends the operation. `mark` is the annotation that
     /// records the previous slot on the Service.
-    pub(super) async fn turn(
+    pub(super) async fn move_traffic(
         &self,
         mut run: Run,
         survey: &Survey,
@@ -153,10 +153,10 @@ impl SlotSwitch {
         run.in_place(Some(to.revision()));
         if changes {
             self.checkpoint(&run)?;
-            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            let limit = RetryLimit::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
             let mark = Some((mark, &live.slot));
             let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
-            let patched = retried(patience, &run, patch).await;
+            let patched = with_retries(limit, &run, patch).await;
             self.checkpoint(&run)?;
             match patched {
                 Ok(Patched::Done) => run.changed(),
@@ -197,13 +197,13 @@ impl SlotSwitch {
                 let what = format!("{} selects slot {}", self.object(), to.slot.name);
                 Ok(run.ended(Ended::Unobserved, error.unobserved(&what)))
             }
-            End::OutOfTime { ready: false } => self.take_back(run, survey, to, None).await,
-            End::Failed(symptom) => self.take_back(run, survey, to, symptom).await,
+            End::OutOfTime { ready: false } => self.roll_back(run, survey, to, None).await,
+            End::Failed(symptom) => self.roll_back(run, survey, to, symptom).await,
         }
     }
 
     /// The pods that received the traffic fail: collects evidence, then restores the previous selector.
-    async fn take_back(
+    async fn roll_back(
         &self,
         mut run: Run,
         survey: &Survey,
@@ -221,12 +221,12 @@ impl SlotSwitch {
         let switched = &self.slots.selector_of(&to.slot, &survey.selector);
         let back = Some((SWITCHED_BACK_FROM, &to.slot));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let put_back = || async move {
+        let restore_selector = || async move {
             let service = self.namespace.service(&self.service).await?;
             self.patch(&service, switched, &survey.selector, back).await
         };
-        let patience = Patience::after_change(deadline, self.options.grace);
-        match retried(patience, &run, put_back).await {
+        let limit = RetryLimit::after_change(deadline, self.options.grace);
+        match with_retries(limit, &run, restore_selector).await {
             Ok(Patched::Done) => {}
             Ok(Patched::Superseded(selected)) => {
                 let detail =
@@ -235,10 +235,10 @@ impl SlotSwitch {
             }
             Err(error) => {
                 self.checkpoint(&run)?;
-                let why = error.of_api().map_or_else(|| error.to_string(), Error::without_advice);
+                let why = error.as_api_error().map_or_else(|| error.to_string(), Error::without_advice);
                 let detail =
                     format!("failed to restore the traffic to slot {}: {why}; {SWITCH_BACK}", live.slot.name);
-                let ended = match error.of_api() {
+                let ended = match error.as_api_error() {
                     Some(Error::Unreachable { .. }) => Ended::Unobserved,
                     Some(error) if error.is_retryable() || error.is_refusal() => Ended::FailedInPlace,
                     Some(_) | None => Ended::RollbackFailed,
@@ -324,7 +324,7 @@ impl SlotSwitch {
                 return Ok(Patched::Done);
             }
             if selected != *from {
-                return Ok(Patched::Superseded(crate::traffic::labels::shown(&selected)));
+                return Ok(Patched::Superseded(crate::traffic::labels::format_labels(&selected)));
             }
             version = service.metadata.resource_version;
         }

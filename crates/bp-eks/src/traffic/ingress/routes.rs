@@ -18,7 +18,7 @@ pub(super) struct Route {
 
 /// Whether a status identifies neither object nor field: a patch that cannot be applied is answered like this, a
 /// validation failure never.
-pub(super) fn is_bare(status: &kube::core::Status) -> bool {
+pub(super) fn has_no_details(status: &kube::core::Status) -> bool {
     status.details.as_ref().is_none_or(|details| details.name.is_empty() && details.causes.is_empty())
 }
 

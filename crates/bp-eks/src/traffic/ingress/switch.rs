@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 
 use super::{
     BackendSwitch,
-    routes::{Route, has_port, is_bare, owners, pointers},
+    routes::{Route, has_no_details, has_port, owners, pointers},
 };
 use crate::{
     api::{
         pod,
-        retry::{Patience, retried},
+        retry::{RetryLimit, with_retries},
     },
     error::Error,
     rollout::proof,
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// The ready pods of a Service.
-struct Behind {
+struct ReadyPods {
     pods: Vec<Pod>,
     container: String,
     /// The image in the pods' specification.
@@ -62,15 +62,15 @@ impl BackendSwitch {
         let ingress = self.namespace.ingress(&self.ingress).await?;
         let routes = self.routes(&ingress)?;
         let (there, away): (Vec<&Route>, Vec<&Route>) = routes.iter().partition(|route| route.service == to);
-        let behind = self.behind(to, away.iter().chain(&there).map(|route| &route.backend)).await?;
+        let ready_pods = self.ready_pods(to, away.iter().chain(&there).map(|route| &route.backend)).await?;
         let before = away.first().map(|route| route.service.clone());
-        let image = image.or_else(|| behind.asked.parse::<DigestRef>().ok().map(ResolvedImage::from));
+        let image = image.or_else(|| ready_pods.asked.parse::<DigestRef>().ok().map(ResolvedImage::from));
         let proof = match &image {
-            Some(image) => proof::against(behind.pods.iter(), &behind.container, image),
-            None => proof::of(behind.pods.iter(), &behind.container),
+            Some(image) => proof::against(ready_pods.pods.iter(), &ready_pods.container, image),
+            None => proof::of(ready_pods.pods.iter(), &ready_pods.container),
         };
         let mismatch = image.as_ref().is_some_and(|image| proof.judge(image) == Verdict::DigestMismatch);
-        let asked = Revision::new(to, behind.asked.as_str());
+        let asked = Revision::new(to, ready_pods.asked.as_str());
         let current = Some(Revision::new(before.as_deref().unwrap_or(to), ""));
         let intent = match &image {
             Some(image) => Intent::deploy(image),
@@ -86,9 +86,9 @@ impl BackendSwitch {
             }
             self.check_owner(&ingress)?;
             self.checkpoint(&run)?;
-            let patience =
-                Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
-            if let Err(error) = retried(patience, &run, || self.patch(&away, to)).await {
+            let limit =
+                RetryLimit::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+            if let Err(error) = with_retries(limit, &run, || self.patch(&away, to)).await {
                 self.checkpoint(&run)?;
                 return Ok(run.ended(Ended::Unobserved, may_be_applied(&self.object(), error)?));
             }
@@ -133,11 +133,11 @@ impl BackendSwitch {
     }
 
     /// The ready pods behind a Service, which must have every port of `backends`.
-    async fn behind<'b>(
+    async fn ready_pods<'b>(
         &self,
         service: &str,
         mut backends: impl Iterator<Item = &'b IngressServiceBackend>,
-    ) -> Result<Behind, TrafficError> {
+    ) -> Result<ReadyPods, TrafficError> {
         let found = self.namespace.service(service).await?;
         let not_ready = |why: String| TrafficError::NotReady { object: format!("service/{service}"), why };
         if let Some(missing) = backends.find(|backend| !has_port(&found, backend)) {
@@ -159,7 +159,7 @@ impl BackendSwitch {
         let only = || pod.containers.first().map(|container| container.name.clone());
         let container = self.container.clone().or_else(only).unwrap_or_default();
         let asked = template::pod_image(pod, &container).unwrap_or_default().to_owned();
-        Ok(Behind { pods, container, asked })
+        Ok(ReadyPods { pods, container, asked })
     }
 
     /// Fails when a foreign field manager owns the rules, unless `take_over` is set.
@@ -197,7 +197,7 @@ impl BackendSwitch {
                     None => return Err(TrafficError::Contended { object: self.object() }),
                 },
                 // A JSON patch test failed: a backend has changed since it was read.
-                Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
+                Err(kube::Error::Api(status)) if status.code == 422 && has_no_details(&status) => {
                     // Possibly by an earlier attempt whose answer was lost.
                     let ingress = self.namespace.ingress(&self.ingress).await?;
                     let done = self.routes(&ingress)?.iter().all(|route| route.service == to);

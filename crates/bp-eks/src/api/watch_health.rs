@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::watch::News;
+use super::watch::WatchUpdate;
 use crate::{error::Error, object::ObjectRef};
 
 /// An event of the watches.
-pub(crate) enum Told {
+pub(crate) enum WatchNotice {
     /// An object changed.
     Changed,
     /// A watch failed and is retried; with the message to report.
@@ -21,40 +21,40 @@ pub(crate) enum Told {
 
 /// The failing watches, each with the time of its first failure and the last error.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct WatchHealth {
     lost: BTreeMap<&'static str, (Instant, Error)>,
 }
 
-impl Sight {
+impl WatchHealth {
     /// Records an event of a watch; errors refer to `object`.
-    pub(crate) fn read(&mut self, news: Option<News>, object: &ObjectRef) -> Told {
+    pub(crate) fn read(&mut self, news: Option<WatchUpdate>, object: &ObjectRef) -> WatchNotice {
         let failed = match news {
             Some(Ok(operation)) => {
                 self.lost.remove(operation);
-                return Told::Changed;
+                return WatchNotice::Changed;
             }
             Some(Err(failed)) => failed,
-            None => return Told::Changed,
+            None => return WatchNotice::Changed,
         };
         let error = object.error(failed.operation, *failed.error);
         if failed.optional && matches!(error, Error::Forbidden { .. }) {
-            return Told::NoEvents(error);
+            return WatchNotice::NoEvents(error);
         }
-        let told = Told::Lost(format!("retrying: {}", error.without_advice()));
+        let notice = WatchNotice::Lost(format!("retrying: {}", error.without_advice()));
         if !failed.optional {
             let since = self.lost.get(failed.operation).map_or_else(Instant::now, |(since, _)| *since);
             self.lost.insert(failed.operation, (since, error));
         }
-        told
+        notice
     }
 
     /// Whether all watches work, so that their state is current.
-    pub(crate) fn is_clear(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.lost.is_empty()
     }
 
     /// The time when the first refused watch has failed for `grace`.
-    pub(crate) fn ends(&self, grace: Duration) -> Option<Instant> {
+    pub(crate) fn gives_up_at(&self, grace: Duration) -> Option<Instant> {
         let refused = self.lost.values().filter(|(_, error)| error.is_refusal());
         refused.map(|(since, _)| bp_artifact::time::after(*since, grace)).min()
     }
