@@ -12,7 +12,7 @@ use serde_json::json;
 use common::{World, crash};
 
 /// Container (without its pod's name), line and the number of dropped lines before it.
-type Told = (String, String, u32);
+type LogLine = (String, String, u32);
 
 fn target(world: &World, logs: LiveLogs) -> EksTarget {
     world.target_with(|options| options.take_over(true).live_logs(logs))
@@ -34,18 +34,18 @@ async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
     (events, work.await.unwrap().verdict())
 }
 
-fn lines(events: &[DeployEvent]) -> Vec<Told> {
-    let told = events.iter().filter_map(|event| match event {
+fn lines(events: &[DeployEvent]) -> Vec<LogLine> {
+    let lines = events.iter().filter_map(|event| match event {
         DeployEvent::Log { source, line, left_out, at, .. } => {
             assert!(at.is_some(), "lines have timestamps");
             Some((source.rsplit('/').next().unwrap().to_owned(), line.clone(), *left_out))
         }
         _ => None,
     });
-    told.collect()
+    lines.collect()
 }
 
-fn told(container: &str, line: &str, left_out: u32) -> Told {
+fn log_line(container: &str, line: &str, left_out: u32) -> LogLine {
     (container.to_owned(), line.to_owned(), left_out)
 }
 
@@ -66,9 +66,12 @@ async fn reports_logs_of_new_pods_as_they_are_written() {
     while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
         early.push(event);
     }
-    let mut told_early = lines(&early);
-    told_early.sort();
-    assert_eq!(told_early, [told("proxy", "ready", 0), told("web", "green", 0), told("web", "listening", 0)]);
+    let mut early_lines = lines(&early);
+    early_lines.sort();
+    assert_eq!(
+        early_lines,
+        [log_line("proxy", "ready", 0), log_line("web", "green", 0), log_line("web", "listening", 0)]
+    );
     let (events, verdict) = end(work).await;
     assert_eq!(verdict, Verdict::Deployed);
     assert_eq!(lines(&events), [], "old pods are not followed");
@@ -102,10 +105,10 @@ async fn limits_pods_and_lines_and_counts_dropped_lines() {
     assert_eq!(
         lines(&events),
         [
-            told("web", "line …", 0),
-            told("web", "line …", 0),
-            told("web", "line …", 7),
-            told("web", "last", 0)
+            log_line("web", "line …", 0),
+            log_line("web", "line …", 0),
+            log_line("web", "line …", 7),
+            log_line("web", "last", 0)
         ]
     );
     assert_eq!(end(work).await.1, Verdict::Deployed);
@@ -121,7 +124,7 @@ async fn follows_a_restarted_container_again() {
     assert_eq!(verdict, Verdict::RolledBack);
     let all = lines(&events);
     let of_web: Vec<&str> =
-        all.iter().filter(|(container, ..)| container == "web").map(|told| told.1.as_str()).collect();
+        all.iter().filter(|(container, ..)| container == "web").map(|(_, line, _)| line.as_str()).collect();
     assert_eq!(of_web, ["booting", "fatal: no DATABASE_URL", "booting", "fatal: no DATABASE_URL"]);
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
     let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
@@ -143,7 +146,10 @@ async fn resumes_a_broken_stream_without_duplicate_lines() {
     }
     let (events, verdict) = end(work).await;
     assert_eq!(verdict, Verdict::Deployed);
-    assert_eq!(lines(&events), [told("web", "one", 0), told("web", "two", 0), told("web", "six", 0)]);
+    assert_eq!(
+        lines(&events),
+        [log_line("web", "one", 0), log_line("web", "two", 0), log_line("web", "six", 0)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +190,7 @@ async fn reports_job_logs_up_to_the_last_line() {
     let job = world.namespace().workload(workload, options);
     let (events, verdict) = end(job.deploy(&image)).await;
     assert_eq!(verdict, Verdict::Deployed);
-    assert_eq!(lines(&events), [told("migrate", "migrating", 0), told("migrate", "done", 0)]);
+    assert_eq!(lines(&events), [log_line("migrate", "migrating", 0), log_line("migrate", "done", 0)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +202,7 @@ async fn reports_kubernetes_events_of_new_pods_on_request() {
         let (events, verdict) = end(target.deploy(&second)).await;
         assert_eq!(verdict, Verdict::Deployed);
         let pod = pods_of(&world.cluster, &second.reference.to_string()).remove(0);
-        let told: Vec<&str> = events
+        let reasons: Vec<&str> = events
             .iter()
             .filter_map(|event| match event {
                 DeployEvent::Log { source, line, .. } => {
@@ -206,7 +212,7 @@ async fn reports_kubernetes_events_of_new_pods_on_request() {
                 _ => None,
             })
             .collect();
-        assert_eq!(told.contains(&"Pulling") && told.contains(&"Started"), wanted, "{told:?}");
-        assert_eq!(told.is_empty(), !wanted);
+        assert_eq!(reasons.contains(&"Pulling") && reasons.contains(&"Started"), wanted, "{reasons:?}");
+        assert_eq!(reasons.is_empty(), !wanted);
     }
 }

@@ -206,38 +206,38 @@ async fn with_account(annotations: Value) -> World {
     world
 }
 
-async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(FindingState, String)> {
+async fn lookup_findings(world: &World, lookups: &Lookups) -> Vec<(FindingState, String)> {
     let found = world.target().preflight(&world.first, lookups).await.unwrap();
     let found = problems(found.findings).into_iter().map(|finding| (finding.state, finding.message));
-    found.filter(|(_, message)| !message.contains(NOT_LOOKED_UP)).collect()
+    found.filter(|(_, message)| !message.contains(NOT_CHECKED)).collect()
 }
 
 /// The finding about a role without an IAM client.
-const NOT_LOOKED_UP: &str = "cannot check its trust policy";
+const NOT_CHECKED: &str = "cannot check its trust policy";
 
 #[tokio::test(start_paused = true)]
 async fn reports_a_service_account_without_a_role() {
     let world = with_account(json!({})).await;
-    assert_eq!(looked_up(&world, &Lookups::default()).await, [], "no lookups configured");
+    assert_eq!(lookup_findings(&world, &Lookups::default()).await, [], "no lookups configured");
     let lookups = Lookups::default().eks(eks(&world.sandbox));
-    let found = looked_up(&world, &lookups).await;
+    let found = lookup_findings(&world, &lookups).await;
     assert!(
         matches!(found.as_slice(), [(FindingState::Warning, message)] if message.contains("has no AWS role")),
         "{found:?}"
     );
     world.cluster.pod_identity("prod", "api", "arn:aws:iam::111111111111:role/other");
-    assert_eq!(looked_up(&world, &lookups).await.len(), 1, "another account's");
+    assert_eq!(lookup_findings(&world, &lookups).await.len(), 1, "another account's");
     world.cluster.pod_identity("prod", "web", "arn:aws:iam::111111111111:role/shop-web");
-    assert_eq!(looked_up(&world, &lookups).await, []);
+    assert_eq!(lookup_findings(&world, &lookups).await, []);
     world.sandbox.aws().deny("eks:ListPodIdentityAssociations");
-    let found = looked_up(&world, &lookups).await;
+    let found = lookup_findings(&world, &lookups).await;
     assert!(
         matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("AccessDenied")),
         "{found:?}"
     );
-    // Most pods with the default service account need no role.
+    // A missing role of the default service account is not reported: most of its pods do not call AWS.
     let plain = World::new().await;
-    assert_eq!(looked_up(&plain, &Lookups::default().eks(eks(&plain.sandbox))).await, []);
+    assert_eq!(lookup_findings(&plain, &Lookups::default().eks(eks(&plain.sandbox))).await, []);
 }
 
 #[cfg(feature = "iam")]
@@ -265,21 +265,21 @@ async fn role_of_the_pods_must_exist_and_trust_them() {
         (&pod_identity, &by_service, &ours, "does not allow sts:AssumeRole for pods.eks.amazonaws.com"),
     ] {
         let lookups = Lookups::default().eks(eks(&world.sandbox)).iam(common::iam(&world.sandbox));
-        let found = looked_up(world, &lookups).await;
+        let found = lookup_findings(world, &lookups).await;
         assert!(
             matches!(found.as_slice(), [(FindingState::Missing, why)] if why.contains("does not exist")),
             "{found:?}"
         );
         world.sandbox.aws().role_with("111111111111", "shop-web", wrong);
-        let found = looked_up(world, &lookups).await;
+        let found = lookup_findings(world, &lookups).await;
         assert!(
             matches!(found.as_slice(), [(FindingState::Invalid, why)] if why.contains(says)),
             "{found:?}"
         );
         world.sandbox.aws().role_with("111111111111", "shop-web", right);
-        assert_eq!(looked_up(world, &lookups).await, []);
+        assert_eq!(lookup_findings(world, &lookups).await, []);
         world.sandbox.aws().deny("iam:GetRole");
-        let found = looked_up(world, &lookups).await;
+        let found = lookup_findings(world, &lookups).await;
         assert!(
             matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("iam:GetRole")),
             "{found:?}"
@@ -288,7 +288,7 @@ async fn role_of_the_pods_must_exist_and_trust_them() {
     let foreign =
         with_account(json!({ "eks.amazonaws.com/role-arn": "arn:aws:iam::222222222222:role/x" })).await;
     let lookups = Lookups::default().eks(eks(&foreign.sandbox)).iam(common::iam(&foreign.sandbox));
-    let found = looked_up(&foreign, &lookups).await;
+    let found = lookup_findings(&foreign, &lookups).await;
     assert!(
         matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("another account")),
         "{found:?}"

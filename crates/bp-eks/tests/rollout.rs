@@ -177,7 +177,7 @@ async fn slow_rollout_exceeds_the_deadline_and_continues() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_the_next_run_finishes() {
+async fn resumes_after_a_kill_at_any_moment() {
     for moment in [0, 60, 500, 2000, 5000, 20_000, 60_000] {
         let world = World::new().await;
         let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
@@ -245,7 +245,7 @@ async fn reports_missing_permissions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn signs_a_rejected_token_again_once() {
+async fn signs_a_rejected_token_again_and_rejects_foreign_credentials() {
     let world = World::new().await;
     let unauthorized = Effect::Answer { status: 401, headers: Vec::new(), body: "{}".to_owned() };
     world.sandbox.faults().inject(Fault::new(unauthorized).on("get deployments"));
@@ -285,7 +285,7 @@ async fn zero_replicas_are_unproven_and_other_containers_keep_their_image() {
     let outcome = deploy(&world.target(), &second).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Unproven);
 
-    // The same manager for another container: the first one's image must not be taken away.
+    // A target for another container must not remove the first container's image.
     let third = world.image("third", Behaviour::default());
     let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
     let proxy = world.of("web", "proxy", options);
@@ -359,7 +359,7 @@ async fn rollback_restores_the_whole_template_but_not_the_replicas() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+async fn accepts_the_longest_possible_deadline() {
     let world = World::new().await;
     let options = Options::new(Duration::MAX).unwrap().take_over(true);
     let target = world.of("web", "web", options);

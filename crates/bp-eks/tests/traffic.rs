@@ -251,7 +251,7 @@ async fn rejects_a_service_behind_a_load_balancer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_the_next_run_finishes() {
+async fn resumes_after_a_kill_at_any_moment() {
     for moment in [0, 60, 500, 2000, 5000, 8000, 12_000, 20_000] {
         let world = world().await;
         let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
@@ -484,7 +484,7 @@ async fn rejects_an_ingress_switch_to_an_unready_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+async fn accepts_the_longest_possible_deadline() {
     let world = world().await;
     let shop = shop_with(&world, Options::new(Duration::MAX).unwrap().take_over(true));
     let second = world.image("second", Behaviour::default());

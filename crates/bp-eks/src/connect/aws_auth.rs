@@ -1,4 +1,4 @@
-//! Parse the ConfigMap `aws-auth`: which IAM roles and users map to which Kubernetes user names and groups.
+//! Parse the ConfigMap `aws-auth`: the mapping of IAM roles and users to Kubernetes usernames and groups.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
@@ -20,7 +20,7 @@ pub struct AwsAuthEntry {
     /// The ARN of the role or user.
     #[serde(alias = "rolearn", alias = "userarn")]
     pub arn: String,
-    /// The Kubernetes user name; may contain placeholders such as `{{SessionName}}`.
+    /// The Kubernetes username; may contain placeholders such as `{{SessionName}}`.
     #[serde(default)]
     pub username: String,
     /// The Kubernetes groups, for RoleBindings.
@@ -28,7 +28,7 @@ pub struct AwsAuthEntry {
     pub groups: Vec<String>,
 }
 
-/// Why `aws-auth` could not be read.
+/// An error of reading `aws-auth`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwsAuthError {

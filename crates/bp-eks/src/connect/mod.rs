@@ -89,8 +89,8 @@ impl Connector {
     }
 
     /// Sets a function that returns the ARN of the caller, as `aws sts get-caller-identity` prints it. It is called
-    /// only when the cluster rejects the credentials (401): then the [access entry](Self::access) is looked up, and the
-    /// error states what is missing.
+    /// only when the cluster rejects the credentials (401): then [`access`](Self::access) runs, and the error states
+    /// what is missing.
     ///
     /// With `aws_sdk_sts`: `move || { let sent = sts.get_caller_identity().send(); async { sent.await.ok()?.arn } }`;
     /// or with a known ARN:

@@ -36,7 +36,7 @@ pub enum HelmError {
         /// Helm's error message.
         message: String,
     },
-    /// An upgrade without a [chart](crate::HelmRelease::chart). Nothing was changed.
+    /// The upgrade has no [chart](crate::HelmRelease::chart). Nothing was changed.
     #[error("cannot upgrade the release {release:?}: no chart is set")]
     NoChart {
         /// The release.
@@ -88,7 +88,7 @@ pub enum HelmError {
         /// The release.
         release: String,
     },
-    /// No earlier revision.
+    /// There is no earlier deployed revision.
     #[error("the release {release:?} has no previously deployed revision")]
     NoPrevious {
         /// The release.

@@ -77,12 +77,12 @@ impl Program {
         Ok(Running { id: child.id(), ending: Box::pin(ended(child)) })
     }
 
-    /// Runs helm to its end.
+    /// Runs helm and waits until it ends.
     pub(super) async fn run(&self, arguments: &[String]) -> Result<Ended, HelmError> {
         Ok(self.start(arguments)?.ending.await?)
     }
 
-    /// Runs helm and reads the JSON that it prints.
+    /// Runs helm and parses its JSON output.
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         verb: &'static str,

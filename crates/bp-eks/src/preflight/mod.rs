@@ -51,8 +51,8 @@ impl EksTarget {
     ///
     /// # Permissions
     /// RBAC: `get` on the workload's resource, and `patch` for the dry run. Optional, without them the finding is
-    /// unknown: `list` on `nodes` (cluster-wide), `get` on `secrets`, `configmaps` and `serviceaccounts`. Access reviews
-    /// need no permission. With the AWS lookups: `eks:ListPodIdentityAssociations`,
+    /// unknown: `list` on `nodes` (cluster-wide), `get` on `secrets`, `configmaps` and `serviceaccounts`. Every
+    /// authenticated user may create access reviews. With the AWS lookups: `eks:ListPodIdentityAssociations`,
     /// `eks:DescribePodIdentityAssociation`, and with the feature `iam` also `eks:DescribeCluster` and `iam:GetRole`.
     ///
     /// # Cancel safety

@@ -1,5 +1,5 @@
 //! Roll out one workload: read the state, apply the change, follow and judge it, diagnose failures, roll back, and
-//! verify the running digests. The file names correspond to those of bp-ecs.
+//! verify the running digests. bp-ecs has the same file structure.
 
 pub(crate) mod api;
 mod apply;

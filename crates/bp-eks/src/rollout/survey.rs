@@ -107,7 +107,7 @@ impl WorkloadRollout {
         Ok(Current::new(stable, rolling_out))
     }
 
-    /// The revision before the one in place.
+    /// The revision before the current one.
     pub(crate) async fn previous(&self) -> Result<Revision, Error> {
         let (snapshot, live, slot) = self.read().await?;
         if live.runs_to_completion() {

@@ -18,7 +18,7 @@ pub enum TrafficError {
     /// The slots are invalid.
     #[error("invalid slots: {0}")]
     InvalidSlots(String),
-    /// The Service does not select by the slots' label.
+    /// The Service's selector lacks the label of the slots.
     #[error(
         "the selector {selector:?} of service/{service} lacks the label {label:?}; add the label to the pods of both \
         Deployments first, then to the Service's selector"
@@ -26,7 +26,7 @@ pub enum TrafficError {
     NoSlot {
         /// The Service.
         service: String,
-        /// The label that is missing.
+        /// The missing label.
         label: String,
         /// The current selector.
         selector: String,
@@ -41,7 +41,7 @@ pub enum TrafficError {
         /// The slots.
         known: Vec<String>,
     },
-    /// A load balancer sends its traffic to the Service's pods directly.
+    /// A load balancer sends traffic directly to the Service's pods.
     #[error(
         "service/{service} is behind a load balancer ({}), which registers pods only after the endpoints change: \
         switching the selector would leave it without healthy targets for a while; use two permanent Services and \
@@ -63,7 +63,7 @@ pub enum TrafficError {
         image: DigestRef,
     },
     /// The object is not ready for traffic.
-    #[error("{object} cannot take the traffic: {why}")]
+    #[error("{object} is not ready for traffic: {why}")]
     NotReady {
         /// The object that would receive the traffic.
         object: String,
@@ -75,7 +75,7 @@ pub enum TrafficError {
         "service/{service} exists and was not created by bp-eks; choose another test Service, or delete it"
     )]
     NotOurs {
-        /// The name.
+        /// The Service.
         service: String,
     },
     /// There is no previous slot to switch back to.

@@ -127,7 +127,7 @@ pub enum RolloutStatus {
     NotObserved,
     /// In progress, in this stage.
     Progressing(Stage),
-    /// `progressDeadlineSeconds` of a Deployment have passed without progress.
+    /// A Deployment made no progress for `progressDeadlineSeconds`.
     Stalled(String),
     /// A Job has failed: its backoff limit or its deadline was exceeded.
     Failed(String),

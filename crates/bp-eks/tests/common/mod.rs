@@ -63,7 +63,7 @@ pub(crate) fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
 }
 
 impl World {
-    /// A cluster with three healthy replicas of a first image, created by `kubectl apply`.
+    /// A cluster with three ready replicas of a first image, created by `kubectl apply`.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }

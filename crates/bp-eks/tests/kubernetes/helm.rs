@@ -126,11 +126,11 @@ async fn failed_helm_upgrade_keeps_evidence_and_rolls_back() {
         }
     }
     let outcome = work.await.unwrap();
-    let (failure, told) = failing.unwrap_or_else(|| panic!("{outcome:?}"));
+    let (failure, reported) = failing.unwrap_or_else(|| panic!("{outcome:?}"));
     assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
     assert!(
-        !failure.evidence.is_empty() && told < back.unwrap() && told < Duration::from_secs(20),
-        "{told:?}"
+        !failure.evidence.is_empty() && reported < back.unwrap() && reported < Duration::from_secs(20),
+        "{reported:?}"
     );
     assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
@@ -175,10 +175,10 @@ async fn recovers_a_pending_release_when_its_owner_is_dead() {
     web.upgrade(&image(RUNS)).await.unwrap();
 
     // A run is killed without any cleanup.
-    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let killed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (applied, begun) = tokio::sync::oneshot::channel();
     let victim = release(&real, &chart, options(60)).await;
-    let keep = doomed.spawn(async move {
+    let keep = killed.spawn(async move {
         let mut work = victim.upgrade(&image(NEVER_READY));
         let mut applied = Some(applied);
         while let Some(event) = work.next_event().await {
@@ -195,7 +195,7 @@ async fn recovers_a_pending_release_when_its_owner_is_dead() {
     let error = web.upgrade(&image(RUNS_TOO)).await.unwrap_err();
     assert!(matches!(error, HelmError::Busy { .. }), "{error}");
     keep.abort();
-    doomed.shutdown_background();
+    killed.shutdown_background();
 
     let mut freed = false;
     let mut work = web.upgrade(&image(RUNS_TOO));

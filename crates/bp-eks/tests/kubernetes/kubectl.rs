@@ -197,11 +197,11 @@ async fn agrees_with_kubectl_on_every_state() {
 
             let asked = ["rollout", "status", &format!("{kind}/{name}"), "--watch=false"];
             let said = real.kubectl("still", &asked).output().await.unwrap();
-            let words = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
-            assert!(words.contains(says), "{kind} {status}: kubectl says {words:?}");
+            let output = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+            assert!(output.contains(says), "{kind} {status}: kubectl says {output:?}");
             let refuses = matches!(means, RolloutStatus::Stalled(_) | RolloutStatus::OnDelete);
-            assert_eq!(said.status.success(), !refuses, "{kind} {status}: {words:?}");
-            assert_eq!(ours(kind, &written), means, "{kind} {status}: kubectl says {words:?}");
+            assert_eq!(said.status.success(), !refuses, "{kind} {status}: {output:?}");
+            assert_eq!(ours(kind, &written), means, "{kind} {status}: kubectl says {output:?}");
         }
     }
 }

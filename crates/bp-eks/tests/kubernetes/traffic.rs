@@ -98,7 +98,7 @@ async fn blue_green_stages_switches_back_and_cleans_up() {
     let again = run(shop.switch(&image(RUNS_TOO))).await.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
 
-    // An owned field needs no force, and the API server rejects an outdated resource version.
+    // An owned field does not require force, and the API server rejects an outdated resource version.
     let back = run(careful.switch_back()).await.unwrap();
     assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
     assert!(!run(careful.switch_back()).await.unwrap().changed, "the second run changes nothing");

@@ -61,7 +61,7 @@ impl Slots {
         Ok(Slots { label, pair: [slot(first), slot(second)] })
     }
 
-    /// The conventional names: label `slot` with the values `blue` and `green`, and the Deployments `<service>-blue`
+    /// The conventional slots: label `slot` with the values `blue` and `green`, and the Deployments `<service>-blue`
     /// and `<service>-green`.
     pub fn of_service(service: &str) -> Self {
         let slot = |name: &str| Slot { name: name.to_owned(), deployment: format!("{service}-{name}") };

@@ -69,7 +69,7 @@ impl SlotSwitch {
             let rollout = self.target(&slot.slot, self.slot_options().adopt_only()).deploy(image);
             self.follow(run, rollout, &mut part).await?
         } else {
-            self.bring_up(run, survey, image, &mut part).await?
+            self.roll_out_idle(run, survey, image, &mut part).await?
         };
         if let Some(test) =
             self.test_service.as_deref().filter(|_| slot != live && staged.verdict().is_success())
@@ -118,7 +118,7 @@ impl SlotSwitch {
     /// Rolls the image out in the idle slot, with the replicas of the live one.
     ///
     /// Sets the image before the replicas, so that no pod of an earlier image is started.
-    async fn bring_up(
+    async fn roll_out_idle(
         &self,
         run: &Run,
         survey: &Survey,
