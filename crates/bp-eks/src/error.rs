@@ -77,7 +77,7 @@ pub enum Error {
     },
     /// Another field manager owns the field.
     #[error(
-        "the field of {object} is owned by {}; remove it there, or allow a take-over once (Options::take_over)",
+        "the field of {object} is owned by {}; remove it there, or take it over once (--take-over, option take_over)",
         shown(conflicts)
     )]
     Conflict {

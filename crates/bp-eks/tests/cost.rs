@@ -29,7 +29,7 @@ fn watches(cost: &BTreeMap<String, usize>) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_pods_need_no_more_requests() {
+async fn request_count_is_independent_of_the_pod_count() {
     let (few, more) = (cost(3).await, cost(15).await);
     assert_eq!(few, more);
     assert_eq!(watches(&more), 4);

@@ -108,7 +108,7 @@ impl Release {
         }
     }
 
-    /// The holder identity of this run, shown to those who wait for the Lease.
+    /// The holder identity of this run, shown in the error of a run that finds the Lease held.
     pub(super) fn holder(&self) -> String {
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "bp".to_owned());
         format!("{host}-{}-{:08x}", std::process::id(), fastrand::u32(..))

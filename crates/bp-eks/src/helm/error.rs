@@ -69,8 +69,8 @@ pub enum HelmError {
     /// An operation of another tool on the release is unfinished or still in progress.
     #[error(
         "revision {revision} of the release {release:?} is {status} and was created by another tool, which may still be \
-        running; if it is not, run `helm rollback {release}`, or set the age after which its owner counts as dead \
-        (HelmRelease::assume_dead_after)"
+        running; if it is not, run `helm rollback {release}` (or set assume_dead_after, the age after which its owner \
+        counts as dead)"
     )]
     Pending {
         /// The release.

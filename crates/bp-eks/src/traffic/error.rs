@@ -45,7 +45,7 @@ pub enum TrafficError {
     #[error(
         "service/{service} is behind a load balancer ({}), which registers pods only after the endpoints change: \
         switching the selector would leave it without healthy targets for a while; use two permanent Services and \
-        switch the Ingress backend (IngressSwitch)",
+        switch the backend of the Ingress instead",
         by.join(", ")
     )]
     BehindLoadBalancer {

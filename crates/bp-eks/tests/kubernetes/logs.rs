@@ -34,10 +34,10 @@ async fn reports_logs_of_new_pods_during_the_rollout() {
         .collect();
     // The node has the same two lines for every container; two pods are followed at a time, only new ones.
     for (line, at) in [("starting", "2026-01-01T00:00:01Z"), ("no database", "2026-01-01T00:00:02Z")] {
-        let told: Vec<&str> = of_web.iter().filter(|told| told.1 == line).map(|told| told.0).collect();
-        assert_eq!(told.len(), 2, "{line}: {of_web:?}");
-        assert!(told.iter().all(|source| new.contains(&(*source).to_owned())), "{told:?} of {new:?}");
-        assert!(of_web.iter().all(|told| told.1 != line || told.2.as_deref() == Some(at)), "{of_web:?}");
+        let sources: Vec<&str> = of_web.iter().filter(|log| log.1 == line).map(|log| log.0).collect();
+        assert_eq!(sources.len(), 2, "{line}: {of_web:?}");
+        assert!(sources.iter().all(|source| new.contains(&(*source).to_owned())), "{sources:?} of {new:?}");
+        assert!(of_web.iter().all(|log| log.1 != line || log.2.as_deref() == Some(at)), "{of_web:?}");
     }
     let scheduled: Vec<&str> = events
         .iter()

@@ -51,7 +51,7 @@ impl Slots {
         }
         if first.0 == second.0 || first.1 == second.1 {
             let (one, two) = (format!("{}={}", first.0, first.1), format!("{}={}", second.0, second.1));
-            let why = format!("{one} and {two} must have different slot names and different Deployments");
+            let why = format!("{one} and {two} must differ in slot name and Deployment");
             return Err(TrafficError::InvalidSlots(why));
         }
         let slot = |(name, deployment): (&str, &str)| Slot {
