@@ -1,5 +1,5 @@
-//! Rolls out to a Deployment of the sandbox and shows what happens: `cargo run -p bp-eks --example roll_out`.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+//! Roll out an image to a Deployment of the sandbox and print the events: `cargo run -p bp-eks --example roll_out`.
+#![allow(clippy::print_stdout, reason = "the example prints events")]
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const REGISTRY: &str = "registry.example.com";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The outside world: a registry, and a Deployment that runs an earlier image. Leave this out at home.
+    // The sandbox replaces AWS and the cluster: a registry, and a Deployment with an earlier image.
     let sandbox = Sandbox::builder()
         .clock(Clock::accelerated(20))
         .registry(REGISTRY, RegistryOptions::default())
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .http_client(sandbox.http_client())
         .build();
 
-    // What a deploying program does; at home with `connect()`.
+    // The deployment; with a real cluster, call `connect()` instead of `connect_with()`.
     let connector =
         Connector::new(aws_sdk_eks::Client::from_conf(config), credentials, "eu-central-1", "shop");
     let client = connector.connect_with(sandbox.transport()).await?;
@@ -62,6 +62,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let outcome = rollout.await?;
     println!("{}: {}", outcome.target, outcome.verdict());
-    println!("what runs is the earlier image: {}", web.prove().await?.judge(&earlier));
+    println!("verdict for the earlier image: {}", web.prove().await?.judge(&earlier));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the answers of the Kubernetes API mean: kube's errors, read as ours.
+//! Convert errors of the Kubernetes API (`kube::Error`) to [`Error`].
 
 use std::error::Error as StdError;
 
@@ -12,22 +12,22 @@ use crate::{
     object::ObjectRef,
 };
 
-/// The reason that kube gives to an answer that is not a `Status`.
+/// The reason that kube sets for a response that is not a `Status`.
 const NOT_A_STATUS: &str = "Failed to parse error data";
 
 impl ObjectRef {
-    /// The error of an object that was not found: it is missing, or its whole namespace is.
+    /// The error for an object that was not found: the object or its namespace is missing.
     pub(crate) async fn missing(self, client: &Client) -> Error {
         match Api::<Namespace>::all(client.clone()).get(&self.namespace).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 Error::NamespaceNotFound { namespace: self.namespace }
             }
-            // It exists, or we may not read it.
+            // The namespace exists, or it cannot be read.
             _ => Error::NotFound { object: Box::new(self) },
         }
     }
 
-    /// Reads kube's error of an operation such as `patch deployments`.
+    /// Converts kube's error of an operation such as `patch deployments`.
     pub(crate) fn error(&self, operation: &'static str, error: kube::Error) -> Error {
         let cluster = self.cluster.clone();
         match error {
@@ -55,8 +55,8 @@ impl ObjectRef {
             401 => {
                 let guess = || {
                     format!(
-                        "check that this is the cluster's name, and give the identity an access entry (aws eks \
-                         create-access-entry --cluster-name {cluster} --principal-arn <role>)"
+                        "check the cluster's name, and create an access entry for the identity (aws eks \
+                        create-access-entry --cluster-name {cluster} --principal-arn <role>)"
                     )
                 };
                 let advice = explanation(&status).map_or_else(guess, str::to_owned);
@@ -68,7 +68,7 @@ impl ObjectRef {
                 Some((kind, name)) => Error::NotFound { object: Box::new(self.called(kind, name)) },
                 None => Error::UnexpectedAnswer { operation, cluster, source },
             },
-            // Deleted, or made anew, since it was read.
+            // Deleted or recreated since it was read.
             409 if is_of_another_uid(&status.message) => Error::NotFound { object },
             409 if !conflicts(&status).is_empty() => {
                 Error::Conflict { object, conflicts: conflicts(&status) }
@@ -80,14 +80,14 @@ impl ObjectRef {
         }
     }
 
-    /// A 403 of the API server: by RBAC, or for a change at admission.
+    /// A 403 of the API server: from RBAC, or from admission of a change.
     fn forbidden(&self, operation: &'static str, status: &Status) -> Error {
         let (object, cluster) = (Box::new(self.clone()), self.cluster.clone());
         let source = Box::new(status.clone());
         let denied = denied(&status.message);
         if denied.as_ref().is_some_and(|denied| denied.user == "system:anonymous") {
-            let advice = "the request arrived as system:anonymous, so without credentials: a proxy may have removed them, or \
-                          this is not the cluster's endpoint"
+            let advice = "the request arrived without credentials (system:anonymous): a proxy may have removed them, or \
+            the endpoint belongs to another cluster"
                 .to_owned();
             return Error::Unauthorized { cluster, advice, source };
         }
@@ -98,14 +98,14 @@ impl ObjectRef {
         let namespace = self.namespace.clone();
         match denied.map(|denied| (denied.verb, denied.resource)).or_else(asked) {
             Some((verb, resource)) => Error::Forbidden { cluster, verb, resource, namespace, source },
-            None if refusal::is_servers_own(&status.message) => {
+            None if refusal::is_server_failure(&status.message) => {
                 Error::Unavailable { operation, cluster, source }
             }
             None => Error::AdmissionRefused { object, source },
         }
     }
 
-    /// The object that the API server names by plural and name: this one, or another.
+    /// The object that the API server identifies by plural and name: this one, or another one.
     fn called(&self, plural: &str, name: &str) -> Self {
         if self.name.as_deref() == Some(name) && plural.starts_with(&self.kind) {
             return self.clone();
@@ -114,8 +114,8 @@ impl ObjectRef {
     }
 }
 
-/// Whether the answer is not the API server's: a proxy or a load balancer in front of it has written it. The API server
-/// itself says of a path that it does not know, and of too many requests, in plain text.
+/// Whether a proxy or a load balancer in front of the API server has sent the response. The API server itself sends
+/// plain text for unknown paths and for too many requests.
 fn is_foreign(status: &Status) -> bool {
     let is_page = status.message.trim_start().starts_with('<');
     status.reason == NOT_A_STATUS
@@ -142,7 +142,7 @@ fn is_of_another_uid(message: &str) -> bool {
         || message.contains(": Precondition failed: UID in precondition: ")
 }
 
-/// What RBAC denied to whom.
+/// The user, verb and resource of an RBAC denial.
 #[derive(Debug, PartialEq, Eq)]
 struct Denied {
     user: String,
@@ -150,7 +150,7 @@ struct Denied {
     resource: String,
 }
 
-/// Reads `User "x" cannot patch resource "deployments" in API group "apps" …` and `User "x" cannot get path "/api"`.
+/// Parses `User "x" cannot patch resource "deployments" in API group "apps" …` and `User "x" cannot get path "/api"`.
 fn denied(message: &str) -> Option<Denied> {
     let (_, rest) = message.split_once("User \"")?;
     let (user, rest) = rest.split_once("\" cannot ")?;
@@ -163,7 +163,7 @@ fn denied(message: &str) -> Option<Denied> {
     Some(Denied { user: user.to_owned(), verb: verb.to_owned(), resource })
 }
 
-/// The owners in the causes of a refused apply.
+/// The field manager conflicts of a refused apply.
 pub(crate) fn conflicts(status: &Status) -> Vec<Conflict> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_missing_verb_is_named() {
+    fn reports_the_missing_verb() {
         let error = read(
             "list pods",
             json!({ "code": 403, "reason": "Forbidden", "message":
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deleted_since_it_was_read_is_not_found() {
+    fn uid_mismatch_is_not_found() {
         for message in [
             "uid mismatch: the provided object specified uid 1, and no existing object was found",
             "Operation cannot be fulfilled on deployments.apps \"web\": uid mismatch: the provided object specified uid 1, \
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn classifies_refusals() {
         let webhook = "admission webhook \"policy\" denied the request: no";
         let not_served = "the server could not find the requested resource";
         for (code, message, class) in [
@@ -241,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_called_by_our_name_for_it_or_by_the_servers() {
+    fn reports_missing_objects_and_namespaces() {
         for (message, expected) in [
-            ("deployments.apps \"web\" not found", "has no deployment/web"),
-            ("secrets \"web\" not found", "has no secrets/web"),
-            ("namespaces \"web\" not found", "no namespace \"web\""),
+            ("deployments.apps \"web\" not found", "deployment/web does not exist"),
+            ("secrets \"web\" not found", "secrets/web does not exist"),
+            ("namespaces \"web\" not found", "the namespace \"web\" does not exist"),
         ] {
             let error = read("patch deployments", json!({ "code": 404, "message": message }));
             assert!(error.to_string().contains(expected), "{error}");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_names_owner_and_field() {
+    fn reports_manager_and_field_of_a_conflict() {
         let field = ".spec.template.spec.containers[name=\"web\"].image";
         let error = read(
             "patch deployments",

@@ -1,4 +1,4 @@
-//! Check that a deployment works by running a Kubernetes Job: its containers decide by their exit codes.
+//! Check a deployment by running a Kubernetes Job as a smoke test: the exit codes of its containers decide.
 
 use std::{fmt, time::Duration};
 
@@ -27,24 +27,24 @@ use crate::{
     workload::{RolloutStatus, job},
 };
 
-/// How long a Job that has ended is kept where its specification does not say so.
+/// The default of `ttlSecondsAfterFinished`.
 const KEPT_SECONDS: u64 = 3600;
-/// How long the Job may outlast the deadline: for the last lines of its logs.
+/// How long the Job may run beyond the deadline, so that its last log lines can be read.
 const MARGIN_SECONDS: u64 = 60;
-/// How many lines of a log are shown.
+/// The number of log lines in the reason.
 const LINES: i64 = 5;
-/// How many characters of them.
+/// The maximum length of the log lines in the reason.
 const LONGEST: usize = 1000;
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of one request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the Job of a [`JobCheck`] is made of.
+/// The template of a [`JobCheck`]'s Job.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum JobTemplate {
-    /// The Job of this name in the namespace, which stays as it is: commonly one with `suspend: true`.
+    /// An existing Job in the namespace, which is not changed: commonly one with `suspend: true`.
     Existing(String),
-    /// A Job that is not in the cluster.
+    /// A Job manifest.
     Manifest(Box<Job>),
 }
 
@@ -57,15 +57,15 @@ impl JobTemplate {
     }
 }
 
-/// A check that creates a Job and waits for its end: a smoke test from inside the cluster.
+/// A check that creates a Job and waits until it ends: a smoke test from inside the cluster.
 ///
-/// It passes when the Job completes, and fails when the Job fails or does not end before the deadline; the reason has the
-/// exit code and the last lines of the log. What says nothing about what is checked is
-/// [`Unobserved`](CheckVerdict::Unobserved): the API cannot be reached, the Job cannot be created, or none of its containers
-/// was ever started, as when its image cannot be pulled.
+/// It passes when the Job completes, and fails when the Job fails or does not end before the deadline; the reason
+/// contains the exit code and the last log lines. The verdict is [`Unobserved`](CheckVerdict::Unobserved) when the API
+/// server is unreachable, the Job cannot be created, or no container was started, for example because its image cannot
+/// be pulled.
 ///
-/// Each attempt is a Job of its own, with the template's name and a suffix. One that passed, or is out of time, is deleted;
-/// one that failed stays as evidence for `ttlSecondsAfterFinished`, an hour where the template does not say so.
+/// Each attempt creates a new Job, with the template's name and a suffix. A Job that passed or exceeded the deadline is
+/// deleted; a Job that failed is kept as evidence for `ttlSecondsAfterFinished`, which defaults to one hour.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -81,11 +81,11 @@ impl JobTemplate {
 /// ```
 ///
 /// # Permissions
-/// RBAC in the namespace: `get`, `create`, `delete` on `jobs.batch`; `list` on `pods` and `get` on `pods/log`, without which
-/// the reason has no log lines and a Job that never started counts as failed.
+/// RBAC in the namespace: `get`, `create`, `delete` on `jobs.batch`; `list` on `pods` and `get` on `pods/log`, without
+/// which the reason has no log lines and a Job that never started counts as failed.
 ///
 /// # Cancel safety
-/// An attempt that is dropped leaves its Job: `activeDeadlineSeconds` ends it soon after the deadline, and
+/// A dropped attempt leaves its Job behind: `activeDeadlineSeconds` ends it soon after the deadline, and
 /// `ttlSecondsAfterFinished` removes it.
 #[derive(Clone)]
 pub struct JobCheck {
@@ -175,7 +175,7 @@ impl JobCheck {
             }
             End::Failed(how) => how,
             End::Gone => {
-                let reason = format!("job/{name} was deleted before its end was seen");
+                let reason = format!("job/{name} was deleted before it was observed to end");
                 return Ok(CheckVerdict::unobserved(reason));
             }
             End::Late => format!("did not end within {:?}", self.wait.deadline()),
@@ -192,13 +192,13 @@ impl JobCheck {
         })
     }
 
-    /// How the Job ends. Errors of the API are waited out until the deadline.
+    /// Waits until the Job ends. Errors of the API server are retried until the deadline.
     async fn end(&self, name: &str, deadline: Instant) -> Result<End, Error> {
         let jobs: Api<Job> = self.scope.api();
         loop {
             sleep_until(time::deadline(self.wait.pause()).min(deadline)).await;
             let is_late = Instant::now() >= deadline;
-            match timeout(PATIENCE, jobs.get(name)).await {
+            match timeout(TIMEOUT, jobs.get(name)).await {
                 Ok(Ok(job)) => {
                     let status = RolloutStatus::of_job(&job);
                     if status == RolloutStatus::Complete {
@@ -224,11 +224,12 @@ impl JobCheck {
         }
     }
 
-    /// Deletes this Job with its pods, and not another one of the same name. One that stays is removed by its time to live.
+    /// Deletes this Job with its pods, but not a different Job with the same name. If that fails, the Job's time to
+    /// live removes it.
     async fn delete(&self, job: &DynamicObject) {
         let preconditions = Preconditions { uid: job.uid(), ..Preconditions::default() };
         let params = DeleteParams::background().preconditions(preconditions);
-        match timeout(PATIENCE, self.jobs().delete(&job.name_any(), &params)).await {
+        match timeout(TIMEOUT, self.jobs().delete(&job.name_any(), &params)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(%error, job = job.name_any(), "failed to delete the job of a check")
@@ -239,18 +240,18 @@ impl JobCheck {
         }
     }
 
-    /// What the last pod of the Job says.
+    /// The exit code and log lines of the Job's latest pod.
     async fn evidence(&self, job: &str) -> Evidence {
         let params = ListParams::default().labels(&format!("job-name={job}"));
         let pods: Api<Pod> = self.scope.api();
-        let mut found = match timeout(PATIENCE, pods.list(&params)).await {
+        let mut found = match timeout(TIMEOUT, pods.list(&params)).await {
             Ok(Ok(pods)) => pods.items,
             Ok(Err(_)) | Err(_) => return Evidence::Ran(String::new()),
         };
         found.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         let Some(pod) = found.iter().rfind(|pod| pod::has_started(pod)) else {
             let symptom = found.iter().find_map(|pod| diagnose::of_pod(pod, std::iter::empty()));
-            let why = symptom.map_or_else(|| "it has no pod that says why".to_owned(), |s| s.message);
+            let why = symptom.map_or_else(|| "no pod of the Job reports a cause".to_owned(), |s| s.message);
             return Evidence::NeverStarted(why);
         };
         let status = pod.status.iter();
@@ -270,7 +271,7 @@ impl JobCheck {
             tail_lines: Some(LINES),
             ..LogParams::default()
         };
-        if let Ok(Ok(log)) = timeout(PATIENCE, pods.logs(&pod.name_any(), &params)).await
+        if let Ok(Ok(log)) = timeout(TIMEOUT, pods.logs(&pod.name_any(), &params)).await
             && !log.trim().is_empty()
         {
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -281,20 +282,20 @@ impl JobCheck {
     }
 }
 
-/// How a Job ended.
+/// The end of a Job.
 enum End {
     Complete,
     Failed(String),
-    /// Somebody deleted it.
+    /// The Job was deleted.
     Gone,
-    /// It has not, and the deadline has passed.
+    /// The deadline has passed.
     Late,
 }
 
-/// What the pods of a Job say.
+/// The evidence from the pods of a Job.
 enum Evidence {
-    /// Why none of its containers was started.
+    /// No container was started, for this reason.
     NeverStarted(String),
-    /// Which container ended how, and the end of its log; empty where that cannot be read.
+    /// The container, its exit code and its last log lines; empty if they cannot be read.
     Ran(String),
 }

@@ -1,4 +1,4 @@
-//! A cluster, by its name.
+//! Entry point for a Kubernetes cluster: namespaces and their deployment targets.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use kube::Client;
 
 use crate::{api::scope::Scope, namespace::Namespace};
 
-/// A Kubernetes cluster, reached through one client. Cheap to clone.
+/// A Kubernetes cluster and its client. Cheap to clone.
 ///
 /// ```no_run
 /// # async fn run(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -31,12 +31,12 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// The cluster that `client` speaks to. `name` is a part of the names of its targets, and of messages.
+    /// A cluster that is reached with `client`. `name` is used in target ids and messages.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         Cluster { client, name: name.into() }
     }
 
-    /// A namespace of it.
+    /// A namespace of the cluster.
     pub fn namespace(&self, name: impl Into<String>) -> Namespace {
         let (client, cluster) = (self.client.clone(), self.name.clone());
         Namespace(Scope { client, cluster, namespace: name.into() })

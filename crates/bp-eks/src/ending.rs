@@ -1,4 +1,4 @@
-//! How an operation on a target ends, known before its run is closed.
+//! The ending of an operation on a target, before its run is closed.
 
 use bp_artifact::{
     Outcome, ResolvedImage,
@@ -8,16 +8,16 @@ use bp_artifact::{
     },
 };
 
-/// How an operation ends, with the platform's own, finer word for it.
+/// The ending of an operation, with a detail text.
 pub(crate) enum Ending {
-    /// By what was seen running.
+    /// The running digests decide.
     Proven(Proof, String),
-    /// Without success.
+    /// The operation ended without success.
     Ended(Ended, String),
 }
 
 impl Ending {
-    /// Whether it is success for `image`.
+    /// Whether the ending is a success for `image`.
     pub(crate) fn is_success(&self, image: &ResolvedImage) -> bool {
         matches!(self, Ending::Proven(proof, _) if proof.judge(image).is_success())
     }

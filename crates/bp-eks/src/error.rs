@@ -1,4 +1,4 @@
-//! What can go wrong with a roll-out, as far as a caller can act on it.
+//! Errors of a rollout, as cases that a caller can act on.
 
 use std::error::Error as StdError;
 
@@ -11,105 +11,105 @@ pub use crate::object::ObjectRef;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error of a roll-out. A roll-out that failed and was undone is none: that is a
+/// An error of a rollout. A rollout that failed and was rolled back is not an error but a
 /// [`Verdict`](bp_artifact::Verdict).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No such object.
-    #[error("the namespace {:?} has no {object}: create it first, or correct the name", object.namespace)]
+    /// The object does not exist.
+    #[error("{object} does not exist in the namespace {:?}; create it first, or correct the name", object.namespace)]
     NotFound {
-        /// What is missing, as the API server names it.
+        /// The missing object.
         object: Box<ObjectRef>,
     },
-    /// No such namespace.
-    #[error("the cluster has no namespace {namespace:?}: check the cluster and the name")]
+    /// The namespace does not exist.
+    #[error("the namespace {namespace:?} does not exist in the cluster; check the cluster and the name")]
     NamespaceNotFound {
-        /// The name that was given.
+        /// The namespace.
         namespace: String,
     },
-    /// Its pods are replaced only when somebody deletes them.
+    /// The update strategy is `OnDelete`.
     #[error(
-        "{workload} has the update strategy OnDelete, so nothing would roll out: set it to RollingUpdate, or apply the \
-         image and delete the pods yourself"
+        "{workload} has the update strategy OnDelete, so nothing would roll out; set it to RollingUpdate, or apply the \
+        image and delete the pods manually"
     )]
     OnDelete {
         /// The workload.
         workload: Workload,
     },
-    /// What a Job has done cannot be undone.
-    #[error("{workload} has done its work, and that cannot be taken back: run a Job that mends it")]
+    /// A Job cannot be rolled back.
+    #[error("{workload} has completed and cannot be rolled back; run a compensating Job")]
     NotUndoable {
         /// The workload.
         workload: Workload,
     },
-    /// The Jobs of this image have failed again and again.
-    #[error("{workload}: too many Jobs of this image have failed: delete them")]
+    /// Too many Jobs of this image have failed.
+    #[error("{workload}: too many Jobs of this image have failed; delete them")]
     TooManyJobs {
-        /// The Job that they were made after.
+        /// The Job that they were derived from.
         workload: Workload,
     },
-    /// No container of that name.
+    /// The container does not exist.
     #[error("{workload} has no container {container:?}; it has {}", containers.join(", "))]
     ContainerNotFound {
         /// The workload.
         workload: Workload,
-        /// The name that was given.
+        /// The requested container.
         container: String,
-        /// The names that are there, init containers last.
+        /// The existing containers, init containers last.
         containers: Vec<String>,
     },
-    /// No container was named, and there is more than one.
-    #[error("{workload} has several containers, so name the one to deploy: {}", containers.join(", "))]
+    /// No container was specified, and the workload has several.
+    #[error("{workload} has several containers; specify the one to deploy: {}", containers.join(", "))]
     ContainerNotNamed {
         /// The workload.
         workload: Workload,
-        /// The names that are there.
+        /// The existing containers.
         containers: Vec<String>,
     },
     /// The workload is paused, or a Job suspended.
     #[error(
-        "{workload} is paused, so nothing would roll out: resume it first (kubectl rollout resume {workload})"
+        "{workload} is paused, so nothing would roll out; resume it first (kubectl rollout resume {workload})"
     )]
     Paused {
         /// The workload.
         workload: Workload,
     },
-    /// Somebody else owns the field.
+    /// Another field manager owns the field.
     #[error(
-        "the field of {object} belongs to {}: let it go there, or allow taking it over once (Options::take_over)",
+        "the field of {object} is owned by {}; remove it there, or take it over once (--take-over, option take_over)",
         shown(conflicts)
     )]
     Conflict {
         /// The object.
         object: Box<ObjectRef>,
-        /// Who owns what.
+        /// The field managers and their fields.
         conflicts: Vec<Conflict>,
     },
     /// Admission or validation refused the change. Nothing was changed.
     #[error(
-        "the cluster refused the change of {object} at admission or validation: change it as the message says"
+        "the cluster refused the change of {object} at admission or validation; correct it as the message states"
     )]
     AdmissionRefused {
         /// The object.
         object: Box<ObjectRef>,
-        /// In the API server's words.
+        /// The API server's error.
         source: BoxError,
     },
-    /// The cluster does not know the caller.
+    /// The cluster rejects the caller's credentials.
     #[error("the cluster {cluster:?} does not accept this identity: {advice}")]
     Unauthorized {
         /// The cluster.
         cluster: String,
-        /// What is missing and what mends it: as EKS says, where it [could be asked](crate::Connector::caller).
+        /// What is missing and how to fix it; from the EKS API if the [caller](crate::Connector::caller) is known.
         advice: String,
-        /// In the API server's words.
+        /// The API server's error.
         source: BoxError,
     },
-    /// RBAC says no.
+    /// RBAC denies the call.
     #[error(
-        "not allowed: give the identity the verb {verb:?} on {resource} in the namespace {namespace:?}, with a Role and \
-         RoleBinding (docs/iam/deploy-eks-rbac.yaml), or with an access policy (aws eks associate-access-policy \
+        "access denied: grant the identity the verb {verb:?} on {resource} in the namespace {namespace:?}, with a Role and \
+        RoleBinding (docs/iam/deploy-eks-rbac.yaml), or with an access policy (aws eks associate-access-policy \
          --cluster-name {cluster} --principal-arn <role> --access-scope type=namespace,namespaces={namespace} \
          --policy-arn arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy)"
     )]
@@ -122,107 +122,108 @@ pub enum Error {
         resource: String,
         /// The namespace.
         namespace: String,
-        /// In the API server's words.
+        /// The API server's error.
         source: BoxError,
     },
     /// No AWS credentials for the cluster's token.
-    #[error("no valid AWS credentials for the cluster's token: log in, or set AWS_PROFILE or the role")]
+    #[error("no valid AWS credentials for the cluster's token; log in, or set AWS_PROFILE or the role")]
     NoCredentials {
-        /// Why not.
+        /// The cause.
         source: BoxError,
     },
     /// The Kubernetes API did not answer.
     #[error(
-        "{operation}: the API of the cluster {cluster:?} cannot be reached: check network, endpoint access and proxy"
+        "{operation} failed: cannot reach the API server of the cluster {cluster:?}; check the network, endpoint access \
+        and proxy"
     )]
     Unreachable {
-        /// What was asked, such as `get deployments`.
+        /// The operation, such as `get deployments`.
         operation: &'static str,
         /// The cluster.
         cluster: String,
-        /// What failed.
+        /// The cause.
         source: BoxError,
     },
-    /// Something between us and the API server answered in its place.
+    /// A proxy or firewall in front of the API server answered.
     #[error(
-        "{operation}: something in front of the API of the cluster {cluster:?} answered {code}, not the API server itself: \
-         check proxy, firewall and the cluster's endpoint"
+        "{operation} failed: a proxy or firewall in front of the API server of the cluster {cluster:?} answered {code}; \
+        check the proxy, the firewall and the cluster's endpoint"
     )]
     Intercepted {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The cluster.
         cluster: String,
-        /// The status of the answer.
+        /// The HTTP status of the response.
         code: u16,
-        /// The answer's text.
+        /// The text of the response.
         source: BoxError,
     },
-    /// An admission webhook that the change has to pass could not be asked, also after several tries. Nothing was changed.
+    /// An admission webhook could not be called, also after retries. Nothing was changed.
     #[error(
-        "{operation}: the admission webhook {webhook:?}, which the change of {object} has to pass, cannot be reached: check \
-         the pods behind it, then run this again"
+        "{operation} failed: the admission webhook {webhook:?} for the change of {object} cannot be reached; check its pods, \
+        then rerun"
     )]
     WebhookUnavailable {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
-        /// The object that was to be changed.
+        /// The object to change.
         object: Box<ObjectRef>,
         /// The webhook's name.
         webhook: String,
-        /// In the API server's words.
+        /// The API server's error.
         source: BoxError,
     },
-    /// The Kubernetes API is overloaded or has an error of its own, also after several tries.
+    /// The Kubernetes API is overloaded or failing, also after retries.
     #[error(
-        "{operation}: the API of the cluster {cluster:?} is overloaded or failing, or somebody else wrote at the same time; \
-         try again later"
+        "{operation} failed: the API server of the cluster {cluster:?} is overloaded or failing, or the object was changed \
+        concurrently; retry later"
     )]
     Unavailable {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The cluster.
         cluster: String,
-        /// In the API server's words.
+        /// The API server's error.
         source: BoxError,
     },
-    /// The revision to put back is not known.
-    #[error("{workload} has no earlier revision to go back to")]
+    /// There is no rollback revision.
+    #[error("{workload} has no earlier revision to roll back to")]
     NoPrevious {
         /// The workload.
         workload: Workload,
     },
-    /// The caller stopped watching. The roll-out goes on.
+    /// The operation was cancelled. The rollout continues.
     #[error(
-        "stopped watching; the roll-out of {workload} goes on if it was begun: run the same command again to follow it"
+        "interrupted: changes already applied to {workload} remain and the rollout continues; rerun the same command to resume"
     )]
     Interrupted {
         /// The workload.
         workload: Workload,
     },
-    /// The API answered something that cannot be understood.
-    #[error("{operation}: unexpected answer from the API of the cluster {cluster:?}")]
+    /// The API server sent an unexpected response.
+    #[error("{operation} failed: unexpected response from the API server of the cluster {cluster:?}")]
     UnexpectedAnswer {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// The cluster.
         cluster: String,
-        /// What is wrong with it.
+        /// The cause.
         source: BoxError,
     },
 }
 
 impl Error {
-    /// Whether the identity is not let in or lacks a verb.
+    /// Whether the credentials are rejected or a verb is denied.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NoCredentials { .. })
     }
 
-    /// The error and its sources in one line; of a refusal without the advice for those who were never let in.
+    /// The error and its sources in one line; for refusals without the advice for first-time setup.
     pub(crate) fn without_advice(&self) -> String {
         match self {
             Error::Unauthorized { .. } => {
-                "the API server does not accept the credentials (401); they may have expired".to_owned()
+                "the API server rejects the credentials (401); they may have expired".to_owned()
             }
             Error::Forbidden { verb, resource, .. } => {
                 format!("the verb {verb:?} on {resource} is denied (403)")
@@ -234,32 +235,34 @@ impl Error {
         }
     }
 
-    /// What is reported of a change that cannot be observed any more.
+    /// The message for a change that can no longer be observed.
     pub(crate) fn unobserved(&self, what: &str) -> String {
         let why = self.without_advice();
-        format!("{what} and continues; it can no longer be observed: {why}; run the same command to resume")
+        format!(
+            "{what} and continues, but can no longer be observed: {why}; rerun the same command to resume"
+        )
     }
 
-    /// What is reported of a change of `object` that was sent and not answered.
+    /// The message for a change of `object` that was sent but not answered.
     ///
     /// # Errors
-    /// When it was answered: nothing was changed.
+    /// When it was answered with an error: nothing was changed.
     pub(crate) fn may_be_applied(self, object: &impl std::fmt::Display) -> Result<String, Error> {
         let Error::Unreachable { .. } = &self else { return Err(self) };
         let why = self.without_advice();
         Ok(format!(
-            "the change of {object} may have been applied, and no answer came back: {why}; run the same command to resume"
+            "the change of {object} may have been applied, but was not answered: {why}; rerun the same command to resume"
         ))
     }
 }
 
-/// A field that somebody else owns.
+/// A field of another field manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
-    /// The field manager: `kubectl-client-side-apply`, `helm`, `Terraform`.
+    /// The field manager, for example `kubectl-client-side-apply`, `helm` or `Terraform`.
     pub manager: String,
-    /// The field, as the API writes it.
+    /// The field path, as the API server reports it.
     pub field: String,
 }
 
@@ -294,7 +297,7 @@ impl Classified for Error {
         }
     }
 
-    /// Whether the same call may go well later without anything being changed: not without permission or credentials.
+    /// Whether the same call may succeed later without changes: not for missing permissions or credentials.
     fn is_retryable(&self) -> bool {
         matches!(
             self,

@@ -7,8 +7,9 @@
 //! use bp_artifact::{DigestRef, ResolvedImage};
 //! use bp_eks::{Cluster, Connector, Options};
 //!
-//! # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), Box<dyn std::error::Error>> {
-//! // No kubeconfig, kubectl or AWS CLI; `bp_eks::from_kubeconfig` takes one all the same.
+//! # type AnyError = Box<dyn std::error::Error>;
+//! # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), AnyError> {
+//! // Without kubeconfig, kubectl or AWS CLI; to use a kubeconfig: `bp_eks::from_kubeconfig`.
 //! let client = Connector::new(eks, credentials, "eu-central-1", "prod").connect().await?;
 //! let options = Options::new(Duration::from_secs(900))?;
 //! let shop = Cluster::new(client, "prod").namespace("shop");
@@ -18,7 +19,7 @@
 //!                         44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
 //! let mut rollout = web.deploy(&ResolvedImage::from(image));
 //! while let Some(event) = rollout.next_event().await {
-//!     // A failure arrives here as `DeployEvent::Failing`, with events and logs, before anything is undone.
+//!     // A failure is reported as `DeployEvent::Failing`, with events and logs, before the rollback.
 //!     tracing::info!(?event);
 //! }
 //! let outcome = rollout.await?;
@@ -28,12 +29,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The other operations: preflight, state, proof, drift and rollback:
+//! Other operations: preflight, current state, verification, drift and rollback:
 //!
 //! ```no_run
 //! # use bp_eks::preflight::Lookups;
 //! # async fn run(web: bp_eks::EksTarget, image: bp_artifact::ResolvedImage) -> Result<(), bp_eks::Error> {
-//! // What would change, by a dry run; verbs that RBAC denies, secrets that are missing, nodes of another architecture.
+//! // The changes of a dry run, denied RBAC verbs, missing Secrets, nodes of another architecture.
 //! tracing::info!("{}", web.preflight(&image, &Lookups::default()).await?);
 //! let current = web.current().await?;
 //! let verdict = web.prove().await?.judge(&image);
@@ -43,55 +44,57 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The workload is `deployment/web`, `statefulset/db`, `daemonset/agent` or `job/migrate`. Of a Job, whose template never
-//! changes, one is made for each image. What happens when, row by row with its test, is in `docs/eks-scenarios.md`.
+//! The workload is `deployment/web`, `statefulset/db`, `daemonset/agent` or `job/migrate`. The template of a Job is
+//! immutable: each image gets its own Job. `docs/eks-scenarios.md` lists all scenarios with their tests.
 //!
-//! # What it does that others do not
-//! - It follows the generation that *its own* apply made; that a Deployment is available says nothing about it.
-//! - It looks at pods, events and ReplicaSets, so it fails as soon as the API knows, not at a time-out, and says which
-//!   container, which exit code, which secret.
-//! - It waits out what the API server refuses for a while (a webhook that is down, a quota about to be freed, a conflict)
-//!   for a [grace period](Options::grace), in a rollout, in its own change and in an undo.
-//! - It takes nothing for a failure that it cannot observe: the verdict is then
-//!   [`Unobserved`](bp_artifact::Verdict::Unobserved), and the same command resumes.
-//! - It keeps the evidence (states, warnings, the last log lines) and only then goes back to what ran before.
-//! - It tells what the new pods write while they are rolled out, [if asked](Options::live_logs), within bounds.
-//! - It changes one field, the container's image (and the variables that are [set with it](Options::environment)), by
-//!   server-side apply, and takes it from nobody unless it is [told to](Options::take_over).
-//! - It does not let a StatefulSet's broken pod block its own replacement, where `kubectl rollout undo` hangs.
-//! - It shows which digest the pods run.
+//! # Differences to `kubectl rollout` and similar tools
+//! - Follows the generation that *its own* apply returned; the `Available` condition of a Deployment may be about an
+//!   earlier one.
+//! - Watches pods, events and ReplicaSets, so that a failure is reported as soon as it shows, not after a timeout, with
+//!   the container, exit code or missing Secret.
+//! - Retries transient refusals of the API server (an unreachable webhook, a quota about to be freed, a conflict) for a
+//!   [grace period](Options::grace): in a rollout, in its own change and in an undo.
+//! - A rollout that cannot be observed does not count as failed: the verdict is
+//!   [`Unobserved`](bp_artifact::Verdict::Unobserved), and a rerun of the same command resumes.
+//! - Collects evidence (states, warnings, last log lines) before it rolls back to the previous revision.
+//! - Reports the logs of the new pods during the rollout, [optionally](Options::live_logs) and with limits.
+//! - Changes one field, the container's image (and the variables that are [set with it](Options::environment)), by
+//!   server-side apply, and takes it from other field managers only with [`Options::take_over`].
+//! - Deletes a StatefulSet's failing pod that blocks its own replacement, where `kubectl rollout undo` hangs.
+//! - Verifies which digest the pods run.
 //!
 //! # Permissions
-//! To connect: the IAM action `eks:DescribeCluster`, and in the cluster an access entry for the identity. To be told [why a
-//! cluster refuses](Connector::access): `eks:DescribeAccessEntry` and `eks:ListAccessEntries`. To roll out, a Role in the
-//! namespace:
+//! To connect: the IAM action `eks:DescribeCluster`, and in the cluster an access entry for the identity. To look up
+//! [the access entry](Connector::access) of a rejected caller: `eks:DescribeAccessEntry` and
+//! `eks:ListAccessEntries`. To roll out, a Role in the namespace:
 //!
 //! | resources | verbs |
 //! |---|---|
-//! | `deployments.apps`, `statefulsets.apps`, `daemonsets.apps` | `get`, `list`, `watch`, `patch`; `update` to undo more than an image |
+//! | `deployments.apps`, `statefulsets.apps`, `daemonsets.apps` | `get`, `list`, `watch`, `patch`; `update` for undo |
 //! | `jobs.batch` | `get`, `list`, `watch`, `create` |
 //! | `replicasets.apps` of Deployments, `controllerrevisions.apps` of the others | `list`, `watch` |
 //! | `pods` | `list`, `watch`; of StatefulSets also `delete` |
-//! | `events` | `list`, `watch`: without them causes are less exact |
-//! | `pods/log` | `get`: without it there are no live logs, and no log lines in the evidence |
+//! | `events` | `list`, `watch`; without them causes are less exact |
+//! | `pods/log` | `get`; without it neither live logs nor log lines in the evidence |
 //!
 //! # Modules
 //! - [`check`]: a smoke test by a Kubernetes Job, with a verdict and the last log lines.
-//! - [`connect`]: a `kube::Client` from a cluster's name, and why a cluster refuses its caller.
-//! - [`options`]: how a rollout is done, [live logs](options::LiveLogs) included. [`preflight`]: what is checked before it.
-//! - [`traffic`]: [`BlueGreen`] stages an image beside the live one, moves all traffic of a Service atomically, and back;
-//!   [`IngressSwitch`] leads an Ingress from one permanent Service to another.
-//! - `helm` (feature `helm`): `HelmRelease` upgrades a release by the `helm` program, with evidence, rollback and proof.
-//! - [`pull_secret`]: [`PullSecret`] keeps the Secret fresh with which a cluster pulls from Amazon ECR.
-//! - [`workload`]: what the status of a workload says. [`error`]: what can fail.
+//! - [`connect`]: a `kube::Client` from a cluster's name, and access entries of rejected callers.
+//! - [`options`]: options of a rollout, including [live logs](options::LiveLogs). [`preflight`]: checks before it.
+//! - [`traffic`]: [`BlueGreen`] stages an image next to the live one and moves all traffic of a Service atomically;
+//!   [`IngressSwitch`] moves an Ingress from one permanent Service to another.
+//! - `helm` (feature `helm`): `HelmRelease` upgrades a release with the `helm` program, with evidence, rollback and
+//!   verified digests.
+//! - [`pull_secret`]: [`PullSecret`] renews the Secret with which a cluster pulls from Amazon ECR.
+//! - [`workload`]: rollout status of workloads. [`error`]: errors of a rollout.
 //!
 //! Each public function lists its RBAC verbs.
 //!
 //! # Features
-//! - `iam`: preflight asks IAM for the roles of pods (`preflight::Lookups::iam`). Off by default: one more SDK.
-//! - `helm`: [the module `helm`](#modules). Off by default: it brings a small HTTP server, processes and a reader of YAML.
+//! - `iam`: preflight checks the IAM roles of pods (`preflight::Lookups::iam`). Off by default: adds an AWS SDK.
+//! - `helm`: [the module `helm`](#modules). Off by default: adds an HTTP server and process management.
 //!
-//! The crate picks no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
+//! The crate selects no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 
 mod answer;
 mod api;

@@ -1,4 +1,4 @@
-//! A namespace of a cluster, and what can be deployed to in it.
+//! A namespace of a cluster, and its deployment targets.
 
 use std::fmt;
 
@@ -27,17 +27,17 @@ impl fmt::Debug for Namespace {
 }
 
 impl Namespace {
-    /// A workload, as a place to deploy to.
+    /// A workload as a deployment target.
     pub fn workload(&self, workload: Workload, options: Options) -> EksTarget {
         EksTarget::of(self.0.clone(), workload, None, options)
     }
 
-    /// The Service `service`, whose traffic goes to one of two Deployments.
+    /// Blue/green deployment of the Service `service`, which selects one of two Deployments.
     pub fn blue_green(&self, service: impl Into<String>, slots: Slots, options: Options) -> BlueGreen {
         BlueGreen::of(self.0.clone(), service.into(), slots, options)
     }
 
-    /// The backends of the Ingress `ingress` that lead to one of the two `services`.
+    /// Switches the backends of the Ingress `ingress` between the two `services`.
     pub fn ingress(
         &self,
         ingress: impl Into<String>,
@@ -47,18 +47,18 @@ impl Namespace {
         IngressSwitch::of(self.0.clone(), ingress.into(), services.map(Into::into), options)
     }
 
-    /// The Helm release `release`, to look at and to roll back; an upgrade needs its [chart](HelmRelease::chart).
+    /// The Helm release `release`; an upgrade requires its [chart](HelmRelease::chart).
     #[cfg(feature = "helm")]
     pub fn helm(&self, release: impl Into<String>, options: Options) -> HelmRelease {
         HelmRelease::of(self.0.clone(), release.into(), options)
     }
 
-    /// A check that runs a Job made after `template`, with this deadline and cadence for each attempt.
+    /// A check that runs a Job derived from `template`, with this deadline and interval for each attempt.
     pub fn job_check(&self, template: JobTemplate, wait: Wait) -> JobCheck {
         JobCheck::of(self.0.clone(), template, wait)
     }
 
-    /// The Secret `name`, with which the cluster pulls from a registry.
+    /// The image pull Secret `name`.
     pub fn pull_secret(&self, name: impl Into<String>) -> PullSecret {
         PullSecret::of(self.0.clone(), name.into())
     }

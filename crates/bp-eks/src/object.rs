@@ -1,18 +1,18 @@
-//! The object that a call to the Kubernetes API is about.
+//! Reference to a Kubernetes object, for error messages.
 
 use std::fmt;
 
-/// An object in a cluster, as errors name it: `secret/ecr`.
+/// A reference to an object in a cluster, displayed as `secret/ecr`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectRef {
     /// The cluster's name.
     pub cluster: String,
-    /// The namespace that the object is in.
+    /// The object's namespace.
     pub namespace: String,
-    /// The kind, as kubectl takes it: `deployment`, `secret`.
+    /// The kind, as kubectl accepts it: `deployment`, `secret`.
     pub kind: String,
-    /// The name; `None` for a call that concerns all objects of the kind.
+    /// The name; `None` for all objects of the kind.
     pub name: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl ObjectRef {
         ObjectRef { cluster, namespace, kind, name: None }
     }
 
-    /// One of them.
+    /// The object with this name.
     pub(crate) fn named(self, name: impl Into<String>) -> Self {
         ObjectRef { name: Some(name.into()), ..self }
     }

@@ -1,4 +1,4 @@
-//! Options of a rollout: deadline, grace, what to do on failure, live logs and events.
+//! Options of a rollout: deadline, grace period, failure policy, live logs and events.
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +8,11 @@ use std::{
 
 use bp_artifact::{deploy::OnFailure, time::WaitError};
 
-/// Controllers retry a refused pod after 5 ms, then after twice as long each time: within this time for the fifteenth, so
-/// that a webhook may be down for 80 s.
+/// Controllers retry a refused pod with exponential backoff from 5 ms: the fifteenth retry is within this time, so a
+/// webhook may be down for 80 s.
 const GRACE: Duration = Duration::from_secs(90);
 
-/// How a roll-out is to go. A deadline is mandatory: Kubernetes itself never gives up.
+/// Options of a rollout. A deadline is mandatory, because Kubernetes itself retries forever.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,15 +34,15 @@ pub struct Options {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) live_logs: Option<LiveLogs>,
     pub(crate) live_events: bool,
-    /// Only follows what is in place already, and writes nothing.
+    /// Follows a rollout that is in progress, without changes.
     pub(crate) adopt_only: bool,
 }
 
 impl Options {
-    /// Gives the roll-out at most `deadline`, and an undo as much again.
+    /// Options with `deadline` for the rollout, and the same time again for an undo.
     ///
     /// # Errors
-    /// When it is zero.
+    /// When `deadline` is zero.
     pub fn new(deadline: Duration) -> Result<Self, WaitError> {
         if deadline.is_zero() {
             return Err(WaitError::NoDeadline);
@@ -74,19 +74,19 @@ impl Options {
         self
     }
 
-    /// Takes the roll-out for failed after this many pods that fail for the same reason; two if not said. Before that
-    /// it has failed when every new pod has.
+    /// The number of pods with the same final failure that fails the rollout; defaults to two. The rollout also fails
+    /// when every new pod fails.
     pub fn fail_after(mut self, pods: NonZeroU32) -> Self {
         self.fail_after = pods;
         self
     }
 
-    /// How long a refusal that may pass may last before it counts, at most until the deadline: new pods that are refused
-    /// because a webhook is down, somebody else wrote at the same time, a quota is about to be freed or a service account
-    /// is yet to be created; our own change that is refused so; a read that is denied or whose credentials have expired
+    /// The grace period for transient refusals, limited by the deadline: new pods that are refused because a webhook is
+    /// down, an object was changed concurrently, a quota is about to be freed or a service account is not yet created;
+    /// the rollout's own change that is refused like this; reads that are denied, or whose credentials have expired,
     /// after the change was applied. Defaults to 90 s, in which the controllers retry a pod fifteen times.
     ///
-    /// What waiting cannot change (Pod Security, a policy's denial, an invalid object) fails at first sight all the same.
+    /// Permanent refusals (Pod Security, a policy's denial, an invalid object) fail immediately.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -99,27 +99,27 @@ impl Options {
         self
     }
 
-    /// Follows the rollout of an image that somebody else began, whatever variables it has, and never begins or undoes
-    /// one.
+    /// Follows a rollout that is in progress, with any variables, and never starts or undoes one.
     pub(crate) fn adopt_only(mut self) -> Self {
         self.adopt_only = true;
         self.environment.clear();
         self.on_failure(OnFailure::Leave)
     }
 
-    /// Ends the roll-out when as many starts have failed as ECS' deployment circuit breaker takes: half of the desired pods,
-    /// rounded up, but at least 3 and at most 200. A start has failed when a container ended and was started again, when
-    /// a pod failed for good, and when a pod cannot start at all. Off if not said, as on ECS.
+    /// Fails the rollout at the threshold of the ECS deployment circuit breaker: when the number of failed starts
+    /// reaches half of the desired pods, rounded up, at least 3 and at most 200. A failed start is a container restart,
+    /// a failed pod, or a pod that cannot start. Defaults to off, as on ECS.
     ///
-    /// Without it, what only ends now and then goes on until the Deployment's progress deadline or yours.
+    /// Without it, a rollout whose containers end only occasionally continues until the Deployment's progress deadline
+    /// or the deadline of these options.
     pub fn circuit_breaker(mut self, on: bool) -> Self {
         self.circuit_breaker = on;
         self
     }
 
     /// Sets an environment variable of the deployed container together with its image, such as `DEPLOY_PLATFORM=eks`.
-    /// Of two values for one name the later counts. A variable that is not set here any more is removed, if it was set
-    /// by us.
+    /// A later value for the same name replaces an earlier one. A variable that an earlier deployment of bp-eks set and
+    /// this one does not is removed.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -134,40 +134,41 @@ impl Options {
         self
     }
 
-    /// Follows what the new pods write while the roll-out goes on, and tells it as
-    /// [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log). Off if not said: the end of a failing container's log is in
-    /// the failure report all the same. It takes the verb `get` on `pods/log`; without it a notice says so.
+    /// Reports the logs of the new pods during the rollout as
+    /// [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log). Defaults to off: the last log lines of a failing
+    /// container are in the failure report in any case. Requires the verb `get` on `pods/log`; a notice reports if it
+    /// is denied.
     pub fn live_logs(mut self, logs: LiveLogs) -> Self {
         self.live_logs = Some(logs);
         self
     }
 
-    /// Tells what Kubernetes does with the new pods while the roll-out goes on (`Scheduled`, `Pulling`, `Pulled`,
-    /// `Started`), as [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) of the pod itself. Off if not said: warnings are
-    /// told all the same. All events of the namespace are watched for it, which in a busy one are many.
+    /// Reports the Kubernetes events of the new pods during the rollout (`Scheduled`, `Pulling`, `Pulled`, `Started`)
+    /// as [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) of the pod. Defaults to off: warnings are
+    /// reported in any case. Watches all events of the namespace, which can be many.
     pub fn live_events(mut self, yes: bool) -> Self {
         self.live_events = yes;
         self
     }
 
-    /// Takes the image's field from whoever owns it. Off if not said: then the first deployment of a workload that
-    /// kubectl, Helm or Terraform made is refused with [`Error::Conflict`](crate::Error::Conflict), which names the
-    /// owner.
+    /// Takes ownership of the image field from other field managers. Defaults to off: then the first deployment of a
+    /// workload that kubectl, Helm or Terraform created fails with [`Error::Conflict`](crate::Error::Conflict), which
+    /// contains the field manager.
     ///
-    /// Only the image of the deployed container is taken (and the variables that are set), nothing else, and from then on it is ours without force.
-    /// Remove the image from what the owner applies, or have it ignored there (Terraform: `ignore_changes`; Argo CD:
-    /// `ignoreDifferences`); else its next run puts its own image back.
+    /// Takes only the image of the deployed container and the variables that are set; later deployments need no
+    /// take-over. Remove the image from the configuration of the previous owner, or ignore it there (Terraform:
+    /// `ignore_changes`; Argo CD: `ignoreDifferences`); otherwise its next run restores its own image.
     pub fn take_over(mut self, yes: bool) -> Self {
         self.take_over = yes;
         self
     }
 }
 
-/// Which logs are followed while a roll-out goes on, and how much of them is told at most.
+/// Limits of the logs that are reported during a rollout.
 ///
-/// Every container of the new pods is followed, init containers and side-cars too, from its start to its end, and again
-/// when it is started again. What exceeds the bounds is left out, and
-/// [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) says how many lines that were.
+/// Follows every container of the new pods, including init containers and sidecars, from start to end, and again after
+/// a restart. Lines beyond the limits are dropped; [`DeployEvent::Log`](bp_artifact::deploy::DeployEvent::Log) contains
+/// their number.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -185,7 +186,7 @@ pub struct LiveLogs {
 }
 
 impl Default for LiveLogs {
-    /// Three pods; of each container 20 lines in a second, of 1,000 characters each.
+    /// Three pods; for each container 20 lines per second with 1,000 characters each.
     fn default() -> Self {
         LiveLogs {
             pods: NonZeroUsize::MIN.saturating_add(2),
@@ -196,19 +197,19 @@ impl Default for LiveLogs {
 }
 
 impl LiveLogs {
-    /// Follows at most so many pods at a time, the first to start. One that is gone makes room for another.
+    /// The maximum number of pods at a time; the first to start are followed. A deleted pod is replaced by another one.
     pub fn pods(mut self, most: NonZeroUsize) -> Self {
         self.pods = most;
         self
     }
 
-    /// Tells at most so many lines of a container in a second; and of what it had written before it was followed.
+    /// The maximum number of lines per second and container, and of lines written before following started.
     pub fn lines_per_second(mut self, most: NonZeroU32) -> Self {
         self.lines = most;
         self
     }
 
-    /// Shortens longer lines to so many characters.
+    /// The maximum number of characters of a line; longer lines are truncated.
     pub fn line_length(mut self, most: NonZeroUsize) -> Self {
         self.length = most;
         self

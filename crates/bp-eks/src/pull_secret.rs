@@ -1,7 +1,7 @@
-//! The Secret that lets a cluster pull from Amazon ECR, kept fresh.
+//! Create and renew the image pull Secret for Amazon ECR.
 //!
-//! Nodes of EKS need none: their role may pull. Clusters elsewhere, and tools that read registries themselves (Argo CD
-//! Image Updater), do, and ECR's tokens live for twelve hours. Run this every few hours, from a CronJob or a pipeline.
+//! EKS nodes do not need it: their role may pull. Other clusters, and tools that read registries themselves (Argo CD
+//! Image Updater), do. ECR tokens are valid for twelve hours: run this every few hours, from a CronJob or a pipeline.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,12 +18,13 @@ use serde_json::json;
 
 use crate::{api::scope::Scope, error::Error, object::ObjectRef};
 
-/// Our name among the owners of the Secret's fields.
+/// The field manager of the Secret.
 const MANAGER: &str = "bp-eks:pull-secret";
 const EXPIRES: &str = "bp-eks/expires-at";
 const KIND: &str = "kubernetes.io/dockerconfigjson";
 
-/// A registry's authorization, as ECR's `GetAuthorizationToken` gives it: a value, so that this crate needs no ECR client.
+/// A registry's authorization, as ECR's `GetAuthorizationToken` returns it. A plain value, so that this crate needs no
+/// ECR client.
 ///
 /// ```
 /// # use bp_eks::pull_secret::RegistryToken;
@@ -43,7 +44,7 @@ pub struct RegistryToken {
 }
 
 impl RegistryToken {
-    /// `endpoint` is the registry's host, or its URL as ECR writes it; `authorization` is base64 of `user:password`.
+    /// `endpoint` is the registry's host, or its URL as ECR returns it; `authorization` is base64 of `user:password`.
     pub fn new(
         endpoint: impl AsRef<str>,
         authorization: impl Into<SecretString>,
@@ -53,7 +54,7 @@ impl RegistryToken {
         token.also(endpoint)
     }
 
-    /// The same token for another registry: ECR's are good for every registry that their principal may read.
+    /// Adds another registry for the same token: an ECR token is valid for every registry that its principal may read.
     pub fn also(mut self, endpoint: impl AsRef<str>) -> Self {
         let registry = endpoint.as_ref().trim_start_matches("https://").trim_end_matches('/');
         self.registries.push(registry.to_owned());
@@ -61,13 +62,13 @@ impl RegistryToken {
     }
 }
 
-/// What became of the Secret.
+/// The result of a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refreshed {
-    /// Until when it works.
+    /// The expiry of the token.
     pub expires_at: Timestamp,
-    /// Whether it was written: an equal one is left alone.
+    /// Whether the Secret was changed.
     pub changed: bool,
 }
 
@@ -79,10 +80,10 @@ pub struct Refreshed {
 /// use bp_eks::Cluster;
 ///
 /// let secret = Cluster::new(client, "prod").namespace("shop").pull_secret("ecr");
-/// // ECR's tokens last twelve hours; a job that comes every six renews what would not last until the next time.
+/// // ECR tokens are valid for twelve hours; a job that runs every six hours renews one that expires within seven.
 /// if secret.is_due(Duration::from_secs(7 * 3600)).await? {
 ///     let refreshed = secret.refresh(&token).await?;
-///     tracing::info!("good until {}, was {:?}", refreshed.expires_at, secret.expires_at().await?);
+///     tracing::info!("valid until {}, before {:?}", refreshed.expires_at, secret.expires_at().await?);
 /// }
 /// # Ok(()) }
 /// ```
@@ -114,7 +115,7 @@ impl PullSecret {
         self
     }
 
-    /// Reads the time of day from `time`, for tests.
+    /// Sets the clock, for tests.
     pub fn time_source(mut self, time: TimeSource) -> Self {
         self.time = time;
         self
@@ -128,7 +129,7 @@ impl PullSecret {
         self.scope.object("secret", &self.name)
     }
 
-    /// Until when the Secret that is there works; `None` when there is none, or none of ours.
+    /// The expiry of the existing Secret; `None` when it does not exist or was not created by bp-eks.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -144,8 +145,7 @@ impl PullSecret {
         Ok(found.and_then(|secret| secret.annotations().get(EXPIRES)?.parse().ok()))
     }
 
-    /// Whether the Secret is missing, or works for less than `margin` from now. With this a job that runs often asks ECR
-    /// seldom.
+    /// Whether the Secret is missing or expires within `margin`. Lets a frequent job call ECR only when necessary.
     ///
     /// # Errors
     /// As [`expires_at`](Self::expires_at).
@@ -160,18 +160,17 @@ impl PullSecret {
         Ok(expires.is_none_or(|at| at <= self.time.now().saturating_add(margin).unwrap_or(Timestamp::MAX)))
     }
 
-    /// Makes the Secret, or brings it up to date. It is applied server-side under a field manager of its own,
-    /// so labels and annotations of others stay; data that somebody else wrote is taken over, for it is what we are asked
-    /// for.
+    /// Creates or updates the Secret by server-side apply with its own field manager: labels and annotations of other
+    /// field managers are kept, their data is overwritten.
     ///
     /// # Errors
-    /// When the cluster refuses; a Secret of that name and of another type cannot be changed.
+    /// When the API server refuses the request; a Secret of another type with the same name cannot be changed.
     ///
     /// # Permissions
-    /// RBAC: `get`, `create`, `patch` on `secrets`; to have a token, the IAM action `ecr:GetAuthorizationToken`.
+    /// RBAC: `get`, `create`, `patch` on `secrets`; for the token, the IAM action `ecr:GetAuthorizationToken`.
     ///
     /// # Cancel safety
-    /// One request: it is done or not.
+    /// A single atomic request.
     pub async fn refresh(&self, token: &RegistryToken) -> Result<Refreshed, Error> {
         let auth = json!({ "auth": token.authorization.expose_secret() });
         let auths: serde_json::Map<_, _> =

@@ -1,4 +1,4 @@
-//! A container of a workload in a cluster, as a place to deploy to.
+//! Kubernetes workload deployment target: deploy, restore, roll back, verify and detect drift.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::{
     rollout::{WorkloadRollout, api::WorkloadApi},
 };
 
-/// What a roll-out tells and ends in.
+/// A running rollout: emits [`DeployEvent`]s and ends in an [`Outcome`].
 pub type Rollout = Operation<DeployEvent, Result<Outcome, Error>>;
 
-/// One container of one workload: where an image is rolled out to. Cheap to clone.
+/// A container of a workload as a deployment target. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EksTarget(pub(crate) Arc<WorkloadRollout>);
 
@@ -36,7 +36,7 @@ impl EksTarget {
         EksTarget(Arc::new(WorkloadRollout { container, ..Arc::unwrap_or_clone(self.0) }))
     }
 
-    /// The same workload as a part of another target, under whose id its events are told.
+    /// The same workload as a part of another target, whose id its events have.
     pub(crate) fn part_of(self, id: &TargetId) -> Self {
         EksTarget(Arc::new(WorkloadRollout { id: id.clone(), ..Arc::unwrap_or_clone(self.0) }))
     }
@@ -57,35 +57,37 @@ impl EksTarget {
         })
     }
 
-    /// Rolls out `image` and watches it to its end: reads the workload, applies exactly our container's image, follows
-    /// *that* generation, reports a failure with its evidence as soon as it is known, goes back, and proves what runs.
+    /// Rolls out `image` and watches it until it ends: reads the workload, applies only the container's image, follows
+    /// *that* generation, reports a failure with its evidence as soon as it is known, rolls back, and verifies the
+    /// running digests.
     ///
-    /// Running it again adopts the roll-out that an earlier run began, or finds that nothing has to change.
+    /// A rerun adopts a rollout in progress, or changes nothing when the image is rolled out already.
     ///
-    /// A Job's template never changes: of `job/migrate` a Job `migrate-<digest>` is made, which has done its work when it
-    /// is complete. A Job of the same image that is complete is success, one at work is followed, and after one that
-    /// failed another is made. What a Job did is never undone.
+    /// A Job's template is immutable: for `job/migrate` a Job `migrate-<digest>` is created. A complete Job of the same
+    /// image is a success, a running one is followed, and after a failed one another Job is created. Jobs are not
+    /// rolled back.
     ///
     /// # Errors
-    /// When the input is wrong, the cluster refuses, or watching is not possible. A roll-out that fails is a verdict.
+    /// When the input is invalid, the API server refuses a request, or the rollout cannot be watched. A rollout that
+    /// fails is a verdict.
     ///
     /// # Permissions
-    /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on the workload's resource (of Jobs `create` in place of
-    /// `patch`); `list`, `watch` on `pods` and on `replicasets.apps` (of StatefulSets and DaemonSets
+    /// RBAC in the namespace: `get`, `list`, `watch`, `patch` on the workload's resource (for Jobs `create` instead of
+    /// `patch`); `list`, `watch` on `pods` and on `replicasets.apps` (for StatefulSets and DaemonSets
     /// `controllerrevisions.apps`); for exact causes also `list`, `watch` on `events` and `get` on `pods/log`, which
-    /// [live logs](Options::live_logs) take as well; to undo
-    /// more than an image also `update` on the workload's resource; of StatefulSets also `delete` on `pods`.
+    /// [live logs](Options::live_logs) require too; to undo more than an image also `update` on the workload's
+    /// resource; for StatefulSets also `delete` on `pods`.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops watching; the roll-out goes on, and nothing is rolled back.
+    /// Dropping or cancelling the operation stops watching; the rollout continues, and nothing is rolled back.
     pub fn deploy(&self, image: &ResolvedImage) -> Rollout {
         let image = image.clone();
         self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
     }
 
-    /// Puts `revision` back and watches it to its end.
+    /// Restores `revision` and watches the rollout until it ends.
     ///
-    /// The verdict is of the restored revision: `Deployed`, or `Unproven` when its image names no digest.
+    /// The verdict is about the restored revision: `Deployed`, or `Unproven` when its image has no digest.
     ///
     /// # Errors
     /// As [`deploy`](Self::deploy).
@@ -100,11 +102,10 @@ impl EksTarget {
         self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
     }
 
-    /// Goes back: to what ran before a roll-out that is under way or has failed, else to the revision that the last one
-    /// replaced.
+    /// Rolls back: during or after a failed rollout to the revision before it, otherwise to the previous revision.
     ///
     /// # Errors
-    /// [`Error::NoPrevious`] when there is none; else as [`restore`](Self::restore).
+    /// [`Error::NoPrevious`] when there is none; otherwise as [`restore`](Self::restore).
     ///
     /// # Permissions
     /// As [`restore`](Self::restore).
@@ -118,7 +119,7 @@ impl EksTarget {
         })
     }
 
-    /// What the workload runs, against `image`: template, roll-out, and the digests that are seen in its pods.
+    /// Compares the workload with `image`: its template, its rollout status, and the digests of its pods.
     ///
     /// # Errors
     /// When the workload cannot be read.
@@ -132,13 +133,13 @@ impl EksTarget {
         self.0.drift(image).await
     }
 
-    /// What runs now, and what to go back to.
+    /// The stable revision, and the one that is being rolled out.
     ///
     /// # Errors
     /// When the workload cannot be read.
     ///
     /// # Permissions
-    /// RBAC: `get` on the workload's resource, `list` on `pods` and on what keeps its revisions.
+    /// RBAC: `get` on the workload's resource, `list` on `pods` and on the resource with its revisions.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -146,13 +147,13 @@ impl EksTarget {
         self.0.current().await
     }
 
-    /// The digests that our container reports in the ready pods, to be [judged](Proof::judge) against an image.
+    /// The digests of the container in the ready pods, to be [judged](Proof::judge) against an image.
     ///
     /// # Errors
-    /// When workload or pods cannot be read.
+    /// When the workload or its pods cannot be read.
     ///
     /// # Permissions
-    /// RBAC: `get` on the workload's resource, `list` on `pods` and on what keeps its revisions.
+    /// RBAC: `get` on the workload's resource, `list` on `pods` and on the resource with its revisions.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.

@@ -1,4 +1,4 @@
-//! A refusal by the cluster (401), and what EKS says of it: on the sandbox in memory, on a paused clock.
+//! Rejected callers (401) and the lookup of their EKS access entry, on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -10,14 +10,14 @@ use common::{World, chain, connector};
 const SESSION: &str = "arn:aws:sts::111111111111:assumed-role/deploy/build-7";
 const ROLE: &str = "arn:aws:iam::111111111111:role/deploy";
 
-/// The credentials of the tests are those of a session of a role.
+/// The credentials belong to a role session.
 async fn world() -> World {
     let world = World::new().await;
     world.sandbox.aws().access_key_as("AKIASANDBOX", "111111111111", SESSION);
     world
 }
 
-/// What is said when the cluster is asked something.
+/// The error of a call to the cluster.
 async fn refused(world: &World, caller: Option<&str>) -> String {
     let caller = caller.map(str::to_owned);
     let connector = connector(&world.sandbox, "shop").caller(move || std::future::ready(caller.clone()));
@@ -31,7 +31,7 @@ async fn refused(world: &World, caller: Option<&str>) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_says_which_entry_is_missing_and_the_command_that_makes_it() {
+async fn reports_the_missing_access_entry_and_the_command_to_create_it() {
     let world = world().await;
     world.cluster.access_entries(&["arn:aws:iam::111111111111:role/admin"]);
     let said = refused(&world, Some(SESSION)).await;
@@ -44,27 +44,27 @@ async fn a_refusal_says_which_entry_is_missing_and_the_command_that_makes_it() {
          --kubernetes-groups bp-deployers"
     );
     assert!(said.contains(&command), "{said}");
-    assert!(said.contains("kube-system/aws-auth, which is read as well"), "{said}");
-    // Signed anew once, and asked once: who, the cluster, the entry, and those with a path.
+    assert!(said.contains("kube-system/aws-auth, which is read too"), "{said}");
+    // Signed again once; one lookup of the caller, the cluster, the entry, and the entries with a path.
     let ledger = world.sandbox.ledger();
     assert_eq!(ledger.count_of("get deployments"), 2);
     assert_eq!(ledger.count_of("eks:DescribeAccessEntry"), 1);
 
-    // Nobody knows who we are: what can be said without.
+    // Without the caller's ARN: generic advice.
     let said = refused(&world, None).await;
     assert!(said.contains("--principal-arn <role>"), "{said}");
     assert_eq!(ledger.count_of("eks:DescribeAccessEntry"), 1);
 
-    // The command mends it.
+    // The command fixes it.
     world.cluster.access_entries(&[ROLE]);
     assert!(world.target().current().await.is_ok());
-    // So does an entry that names the role with its path, which its sessions do not show.
+    // So does an entry with the role's path, which session ARNs omit.
     world.cluster.access_entries(&["arn:aws:iam::111111111111:role/ci/deploy"]);
     assert!(world.target().current().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_requests_that_are_refused_ask_eks_once() {
+async fn looks_up_the_access_entry_once_for_many_rejected_requests() {
     let world = world().await;
     world.cluster.access_entries(&[]);
     let connector = connector(&world.sandbox, "shop").caller(|| std::future::ready(Some(SESSION.to_owned())));
@@ -73,7 +73,7 @@ async fn many_requests_that_are_refused_ask_eks_once() {
     let params = kube::api::ListParams::default();
     let all = futures_util::future::join_all((0..5).map(|_| pods.list(&params))).await;
     for answer in all {
-        // Whoever uses the client alone sees a 401 as ever, with the explanation for its message.
+        // Direct users of the client get a 401 with the explanation as its message.
         let Err(kube::Error::Api(status)) = answer else { panic!("{answer:?}") };
         assert_eq!((status.code, status.reason.as_str()), (401, "Unauthorized"));
         assert!(status.message.contains("create-access-entry"), "{status}");
@@ -82,13 +82,13 @@ async fn many_requests_that_are_refused_ask_eks_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_reads_aws_auth_alone_is_told_apart() {
+async fn detects_a_cluster_that_only_reads_aws_auth() {
     let world = world().await;
     world.cluster.authentication_mode("CONFIG_MAP");
     let said = refused(&world, Some(SESSION)).await;
     assert!(said.contains("authentication mode is CONFIG_MAP"), "{said}");
     assert!(said.contains(&format!("--arn {ROLE} --username bp --group bp-deployers")), "{said}");
-    assert_eq!(world.sandbox.ledger().count_of("eks:DescribeAccessEntry"), 0, "there are none to ask for");
+    assert_eq!(world.sandbox.ledger().count_of("eks:DescribeAccessEntry"), 0, "there are no access entries");
 
     world.cluster.create(json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -96,7 +96,7 @@ async fn a_cluster_that_reads_aws_auth_alone_is_told_apart() {
         "data": { "mapRoles": format!("- rolearn: {ROLE}\n  username: ci\n  groups: [bp-deployers]\n") },
     }));
     assert!(world.target().current().await.is_ok());
-    // An entry with a path lets nobody in there, and what was written for access entries is no longer read.
+    // In aws-auth an entry with a path matches no caller, and access entries are not read.
     let with_path =
         json!({ "data": { "mapRoles": "- rolearn: arn:aws:iam::111111111111:role/ci/deploy\n" } });
     world.cluster.patch("kubectl", "configmaps", "kube-system", "aws-auth", &with_path);
@@ -105,19 +105,19 @@ async fn a_cluster_that_reads_aws_auth_alone_is_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_looked_at_is_said() {
+async fn reports_a_denied_lookup() {
     let world = world().await;
     world.cluster.access_entries(&[]);
     for action in ["eks:ListAccessEntries", "eks:DescribeAccessEntry"] {
         world.sandbox.aws().deny(action);
         let said = refused(&world, Some(SESSION)).await;
-        assert!(said.contains(&format!("as {action} failed (AccessDeniedException")), "{said}");
+        assert!(said.contains(&format!("because {action} failed (AccessDeniedException")), "{said}");
         assert!(said.contains("create-access-entry") && said.contains("describe-access-entry"), "{said}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_is_there_and_does_not_help_is_explained() {
+async fn explains_an_existing_access_entry_that_does_not_help() {
     let world = world().await;
     world.cluster.access_entries(&["arn:aws:iam::111111111111:role/ci/deploy"]);
     let access = connector(&world.sandbox, "shop").access(SESSION).await.unwrap();
@@ -126,7 +126,7 @@ async fn an_entry_that_is_there_and_does_not_help_is_explained() {
         "with the path that the entry has"
     );
     assert_eq!(access.entry, AccessEntry::Present { groups: vec![] });
-    assert!(access.to_string().contains("made anew since"), "{access}");
+    assert!(access.to_string().contains("deleted and recreated"), "{access}");
     let user = connector(&world.sandbox, "shop").access("arn:aws:iam::111111111111:user/ada").await.unwrap();
     assert_eq!(user.entry, AccessEntry::Missing);
 }

@@ -1,4 +1,4 @@
-//! What keeps pods from running, as a cluster shows it, and what a cluster refuses.
+//! Failure causes of pods, and errors of the cluster, against the sandbox in memory.
 
 mod common;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use common::{REGISTRY, World, deploy};
 
-/// Deploys onto a template that somebody changed so that its pods cannot run.
+/// Deploys onto a template that was changed so that its pods cannot run.
 async fn with_template(spec: Value) -> Outcome {
     let world = World::new().await;
     let patch = json!({ "spec": { "template": { "spec": spec } } });
@@ -28,7 +28,7 @@ async fn with_template(spec: Value) -> Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_without_a_place_is_waited_for_and_then_explained() {
+async fn waits_for_an_unschedulable_pod_and_then_reports_it() {
     let outcome = with_template(json!({ "nodeSelector": { "disk": "nvme" } })).await;
     let failure = outcome.failure.unwrap();
     assert_eq!(failure.cause, Cause::Unschedulable);
@@ -36,17 +36,17 @@ async fn a_pod_without_a_place_is_waited_for_and_then_explained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_service_account_is_found_though_there_is_no_pod_to_ask() {
+async fn reports_a_missing_service_account_without_any_pod() {
     let begun = tokio::time::Instant::now();
     let failure = with_template(json!({ "serviceAccountName": "web" })).await.failure.unwrap();
     assert_eq!(failure.cause, Cause::PermissionMissing);
     assert!(failure.message.contains("serviceaccount \"web\" not found"), "{failure}");
-    // After the grace period, in which somebody may create it, and before the progress deadline.
+    // After the grace period, in which the account may be created, and before the progress deadline.
     assert!(begun.elapsed() < Duration::from_secs(115), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_config_map_is_named() {
+async fn reports_a_missing_config_map() {
     let env = json!([{ "configMapRef": { "name": "settings" } }]);
     let failure =
         with_template(json!({ "containers": [{ "name": "web", "envFrom": env }] })).await.failure.unwrap();
@@ -55,7 +55,7 @@ async fn a_missing_config_map_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_used_up_quota_is_found() {
+async fn reports_an_exceeded_quota() {
     let world = World::new().await;
     world.cluster.create(json!({
         "apiVersion": "v1", "kind": "ResourceQuota",
@@ -70,7 +70,7 @@ async fn a_used_up_quota_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_for_other_machines_is_not_taken_for_a_missing_one() {
+async fn distinguishes_wrong_architecture_from_a_missing_image() {
     let world = World::new().await;
     let image = ImageBuilder::new().platform("linux/arm64").platform("linux/riscv64").build();
     world.sandbox.registry(REGISTRY).push(&image, "shop/web", "arm");
@@ -81,7 +81,7 @@ async fn an_image_for_other_machines_is_not_taken_for_a_missing_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_roll_out_has_nothing_to_go_back_to() {
+async fn first_rollout_has_no_rollback_revision() {
     let world = World::new().await;
     let broken = world.image("crash", common::crash());
     let image = broken.reference.to_string();
@@ -94,7 +94,7 @@ async fn the_first_roll_out_has_nothing_to_go_back_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_ran_before_is_put_back_and_stays_unproven() {
+async fn restored_tag_stays_unproven() {
     let world = World::new().await;
     let revision = Revision::new("1", format!("{REGISTRY}/shop/web:first"));
     let outcome = world.target().restore(&revision).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_tag_that_ran_before_is_put_back_and_stays_unproven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_told_apart() {
+async fn distinguishes_missing_namespace_workload_and_container() {
     let world = World::new().await;
     let options = || Options::new(Duration::from_secs(60)).unwrap();
     let at = |namespace: &str, workload: &str| {
@@ -115,25 +115,25 @@ async fn what_is_not_there_is_told_apart() {
     let error = at("prod", "statefulset/db").current().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the namespace \"prod\" has no statefulset/db: create it first, or correct the name"
+        "statefulset/db does not exist in the namespace \"prod\"; create it first, or correct the name"
     );
     let error = at("prod", "deployment/web").current().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "deployment/web has several containers, so name the one to deploy: web, proxy"
+        "deployment/web has several containers; specify the one to deploy: web, proxy"
     );
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
 
 #[tokio::test]
-async fn a_kubeconfig_that_is_not_there_is_named() {
+async fn reports_a_missing_kubeconfig() {
     let error = from_kubeconfig(Some("/nowhere/config".as_ref()), Some("shop")).await.err().unwrap();
     assert!(matches!(error, ConnectError::Kubeconfig { .. }));
-    assert_eq!(error.to_string(), "the kubeconfig /nowhere/config cannot be used with the context \"shop\"");
+    assert_eq!(error.to_string(), "failed to load the kubeconfig /nowhere/config with the context \"shop\"");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_program_without_its_aws_role_is_told_by_its_log() {
+async fn detects_a_missing_aws_role_from_the_log() {
     let world = World::new().await;
     let line = "operation error STS: AssumeRoleWithWebIdentity, AccessDenied: Not authorized";
     let log = vec!["booting".to_owned(), line.to_owned()];
@@ -149,7 +149,7 @@ async fn a_program_without_its_aws_role_is_told_by_its_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_circuit_breaker_ends_what_fails_now_and_then() {
+async fn circuit_breaker_fails_an_occasionally_crashing_rollout() {
     let mut took = Vec::new();
     for guarded in [true, false] {
         let world = World::with(|deployment| {
@@ -163,17 +163,17 @@ async fn the_circuit_breaker_ends_what_fails_now_and_then() {
         let begun = tokio::time::Instant::now();
         let failure = deploy(&target, &image).await.1.unwrap().failure.unwrap();
         assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(7)), "{failure}");
-        assert_eq!(failure.message.contains("of 3 that it takes"), guarded, "{failure}");
+        assert_eq!(failure.message.contains("its threshold is 3"), guarded, "{failure}");
         took.push(begun.elapsed());
     }
-    assert!(took[0] < took[1], "{took:?}: it does not wait for the crash loop");
+    assert!(took[0] < took[1], "{took:?}: does not wait for the crash loop");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_between_reading_and_applying_is_not_made_anew_by_half() {
+async fn does_not_recreate_a_workload_deleted_before_the_apply() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
-    // The answer to the dry run is slow enough for somebody to come between.
+    // The dry run is slow enough for a concurrent change.
     let slow = bp_sandbox::Fault::new(bp_sandbox::Effect::Delay(Duration::from_secs(5)));
     world.sandbox.faults().inject(slow.on("patch deployments"));
     let work = world.target().deploy(&second);

@@ -1,4 +1,4 @@
-//! What a roll-out costs the Kubernetes API: the number of pods costs nothing.
+//! API requests of a rollout: their number is independent of the number of pods.
 
 mod common;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use common::{World, deploy};
 
-/// The requests of a roll-out to so many pods, by operation.
+/// The requests of a rollout with `replicas` pods, by operation.
 async fn cost(replicas: usize) -> BTreeMap<String, usize> {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(replicas)).await;
     let second = world.image("second", Behaviour::default());
@@ -29,7 +29,7 @@ fn watches(cost: &BTreeMap<String, usize>) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_pods_ask_no_more() {
+async fn request_count_is_independent_of_the_pod_count() {
     let (few, more) = (cost(3).await, cost(15).await);
     assert_eq!(few, more);
     assert_eq!(watches(&more), 4);

@@ -1,4 +1,4 @@
-//! Errors name the object that the API server speaks of, and say who refused: RBAC, admission, or something in between.
+//! Errors contain the object of the API server's message, and who refused: RBAC, admission, or a proxy in front.
 
 mod common;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use common::{World, chain, deploy};
 
-/// An answer of the API server.
+/// An error response of the API server.
 fn status(code: u16, reason: &str, message: &str, details: Value) -> Effect {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -34,7 +34,7 @@ fn secret(world: &World, namespace: &str) -> (PullSecret, RegistryToken) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_secret_is_named_and_no_deployment_is_invented() {
+async fn reports_the_refused_secret_not_a_deployment() {
     let world = World::new().await;
     let (secret, token) = secret(&world, "prod");
     let message = "Secret \"ecr\" is invalid: type: Invalid value: \"kubernetes.io/dockerconfigjson\": field is immutable";
@@ -47,23 +47,26 @@ async fn a_refused_secret_is_named_and_no_deployment_is_invented() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_namespace_is_named_for_every_object() {
+async fn reports_a_missing_namespace_for_every_object() {
     let world = World::new().await;
     let (secret, token) = secret(&world, "nowhere");
     let error = secret.refresh(&token).await.unwrap_err();
-    assert_eq!(error.to_string(), "the cluster has no namespace \"nowhere\": check the cluster and the name");
+    assert_eq!(
+        error.to_string(),
+        "the namespace \"nowhere\" does not exist in the cluster; check the cluster and the name"
+    );
     assert_eq!(error.class(), ErrorClass::BadInput);
 
     let options = Options::new(Duration::from_secs(60)).unwrap();
     let slots = Slots::of_service("web");
     let shop = world.namespace_called("nowhere").blue_green("web", slots, options);
     let error = shop.traffic().await.unwrap_err();
-    assert!(error.to_string().contains("no namespace \"nowhere\""), "{error}");
+    assert!(error.to_string().contains("the namespace \"nowhere\" does not exist"), "{error}");
     assert_eq!(error.class(), ErrorClass::BadInput);
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_several_objects_the_missing_one_is_named() {
+async fn reports_which_object_is_missing() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let details = json!({ "name": "web-quota", "kind": "resourcequotas" });
@@ -74,9 +77,9 @@ async fn of_several_objects_the_missing_one_is_named() {
     assert!(!error.to_string().contains("deployment/web"), "{error}");
 }
 
-/// A proxy or a firewall in front of the endpoint, which writes HTML.
+/// A proxy or a firewall in front of the endpoint answers with HTML.
 #[tokio::test(start_paused = true)]
-async fn a_403_that_the_api_server_did_not_write_is_neither_admission_nor_rbac() {
+async fn detects_a_403_of_a_proxy() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     for operation in ["get deployments", "patch deployments"] {
@@ -90,7 +93,7 @@ async fn a_403_that_the_api_server_did_not_write_is_neither_admission_nor_rbac()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_is_never_refused_at_admission() {
+async fn read_is_never_refused_at_admission() {
     let world = World::new().await;
     for (message, expected) in [
         ("forbidden: User \"system:anonymous\" cannot get path \"/apis/apps/v1\"", "system:anonymous"),
@@ -108,9 +111,9 @@ async fn a_read_is_never_refused_at_admission() {
     }
 }
 
-/// `uid` is a part of many names.
+/// `uid` may be a part of a name.
 #[tokio::test(start_paused = true)]
-async fn a_conflict_about_a_name_with_uid_in_it_does_not_mean_that_the_object_is_gone() {
+async fn conflict_on_a_name_containing_uid_is_not_not_found() {
     let world = World::with(|deployment| deployment["metadata"]["name"] = json!("fluid")).await;
     let second = world.image("second", Behaviour::default());
     let message = "Operation cannot be fulfilled on deployments.apps \"fluid\": the object has been modified; please \

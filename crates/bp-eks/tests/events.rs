@@ -1,4 +1,4 @@
-//! The events of every operation on Kubernetes: one target, planned once, finished once.
+//! The event stream of every operation: one target, one `Planned` and one `Finished` event.
 
 mod common;
 
@@ -99,7 +99,7 @@ async fn a_stage_and_a_switch_have_the_services_target_and_are_planned_and_finis
     run("back", &id, shop.switch_back(), Verdict::Deployed).await;
     run("one that fails", &id, shop.stage(&world.image("crash", crash())), Verdict::RolledBack).await;
 
-    // A slot that was scaled down: the image comes first, and the replicas after it.
+    // A slot that was scaled down: sets the image before the replicas.
     shop.clean_up().await.unwrap();
     sleep(Duration::from_secs(60)).await;
     let third = world.image("third", Behaviour::default());
@@ -144,7 +144,7 @@ async fn an_ingress_switch_is_planned_and_finished_once() {
     run("not answered", &id, ingress.switch("web-green", Some(&second)), Verdict::Unobserved).await;
 }
 
-/// The variables come with the image when the second Deployment is made: its pods are not replaced at once.
+/// The second Deployment is created with image and variables: its pods are not replaced immediately.
 #[tokio::test(start_paused = true)]
 async fn the_first_stage_of_a_new_slot_rolls_out_once() {
     let (world, shop) = shop().await;
@@ -152,7 +152,7 @@ async fn the_first_stage_of_a_new_slot_rolls_out_once() {
     let staged = shop.stage(&second).await.unwrap();
     assert_eq!((staged.verdict(), staged.changed), (Verdict::Deployed, true), "{staged:?}");
     let green = world.cluster.object("deployments", "prod", "web-green").unwrap();
-    assert_eq!(green["metadata"]["generation"], 1, "it is as it was made: {green}");
+    assert_eq!(green["metadata"]["generation"], 1, "unchanged since its creation: {green}");
     let env = &green["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!(*env, json!([{ "name": "DEPLOY_PLATFORM", "value": "eks" }]));
 }

@@ -1,5 +1,5 @@
-//! Helm releases with a program in helm's place and a cluster in memory: what is told, and what is left alone when
-//! nothing can be seen. Over a socket, so the model's clock is driven and tokio's is not paused.
+//! Helm releases with a fake helm program and a cluster in memory: events, and no rollback when the state cannot be
+//! observed. Uses a socket, so the sandbox's clock is advanced and tokio's is not paused.
 #![cfg(unix)]
 
 mod common;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use common::{World, check_cancelled, check_stream};
 
-/// A program that answers as helm does, from files of its directory, and waits for the file `done`.
+/// A fake helm that answers from files in its directory, and waits for the file `done`.
 fn helm(home: &Path) -> std::path::PathBuf {
     let program = home.join("helm");
     let script = format!(
@@ -49,7 +49,7 @@ struct Release {
 }
 
 impl Release {
-    /// Revision 1 is deployed with the first image; the chart would put the second in its place.
+    /// Revision 1 is deployed with the first image; the chart would deploy the second image.
     async fn new(options: Options) -> Self {
         let clock = Clock::tokio();
         let driven = clock.clone();
@@ -79,7 +79,7 @@ impl Release {
         std::fs::write(self.home.path().join(file), text).unwrap();
     }
 
-    /// Reads the events to the end, and does once, when helm is at work, what it would do.
+    /// Reads all events, and calls `act` once when helm has started.
     async fn run(
         &self,
         mut work: HelmRun,
@@ -136,11 +136,11 @@ async fn a_release_has_one_target_and_is_planned_and_finished_once() {
 }
 
 #[tokio::test]
-async fn a_release_that_can_no_longer_be_seen_is_not_rolled_back() {
+async fn unobserved_release_is_not_rolled_back() {
     let options = Options::new(Duration::from_secs(3)).unwrap().grace(Duration::from_millis(300));
     let it = Release::new(options).await;
     let id = it.release.id();
-    // Helm has applied the image, and waits for ever.
+    // Helm has applied the image, and waits forever.
     let (events, outcome) = it
         .run(it.release.upgrade(&it.second), "upgrade", |it| {
             it.apply(&it.second);

@@ -1,4 +1,4 @@
-//! Checks by a Job, on the sandbox in memory, on a paused clock.
+//! Checks that run a Job, on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn wait() -> Wait {
     Wait::new(Duration::from_secs(120), Duration::from_secs(2)).unwrap()
 }
 
-/// A Job `smoke` that is not in the cluster, whose only container behaves so.
+/// A manifest of a Job `smoke`, whose only container has this behaviour.
 fn smoke(world: &World, behaviour: Behaviour, spec: Value) -> Value {
     let image = world.image("smoke", behaviour).reference.to_string();
     let mut job = json!({
@@ -57,12 +57,12 @@ async fn a_job_that_completes_passes_and_is_deleted() {
     assert_eq!(check.name(), "eks/shop/prod/job/smoke");
     assert_eq!(check.attempt().await, CheckVerdict::Passed);
     assert!(world.cluster.objects("jobs", "prod").is_empty());
-    assert_eq!(check.attempt().await, CheckVerdict::Passed, "each attempt is a job of its own");
+    assert_eq!(check.attempt().await, CheckVerdict::Passed, "each attempt creates a new Job");
     assert_eq!(world.sandbox.ledger().count_of("create jobs"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_fails_shows_exit_code_and_log_and_stays_for_a_time() {
+async fn failed_job_reports_exit_code_and_log_and_is_kept() {
     let world = World::new().await;
     let verdict = check(&world, smoke(&world, crash(), json!({}))).attempt().await;
     let (failed, reason) = reason(verdict);
@@ -88,7 +88,7 @@ async fn a_job_that_does_not_end_fails_at_the_deadline_and_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_of_which_nothing_starts_says_nothing_of_what_is_checked() {
+async fn job_that_never_starts_is_unobserved() {
     let world = World::new().await;
     let mut job = smoke(&world, passes(), json!({}));
     job["spec"]["template"]["spec"]["containers"][0]["image"] =
@@ -99,7 +99,7 @@ async fn a_job_of_which_nothing_starts_says_nothing_of_what_is_checked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_cannot_be_asked_is_neither_passed_nor_failed() {
+async fn unreachable_api_is_unobserved() {
     let forbidden = |world: &World| world.cluster.deny("create", "jobs");
     let down = |world: &World| {
         let answer = Effect::Answer { status: 503, headers: Vec::new(), body: String::new() };
@@ -116,7 +116,7 @@ async fn an_api_that_cannot_be_asked_is_neither_passed_nor_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_outage_is_waited_out() {
+async fn tolerates_a_short_outage() {
     let world = World::new().await;
     let answer = Effect::Answer { status: 500, headers: Vec::new(), body: String::new() };
     world.sandbox.faults().inject(Fault::new(answer).on("get jobs").times(3));
@@ -125,7 +125,7 @@ async fn a_short_outage_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
+async fn existing_job_is_the_template_and_is_not_changed() {
     let world = World::new().await;
     world.cluster.create(smoke(&world, passes(), json!({ "suspend": true, "ttlSecondsAfterFinished": 60 })));
     let spec = |world: &World| world.cluster.object("jobs", "prod", "smoke").unwrap()["spec"].clone();
@@ -135,11 +135,11 @@ async fn a_job_in_the_cluster_is_the_pattern_and_stays_as_it_is() {
     assert_eq!(spec(&world), before);
     let none = world.namespace().job_check(JobTemplate::Existing("none".to_owned()), wait());
     let (failed, reason) = reason(none.attempt().await);
-    assert!(!failed && reason.contains("has no job/none"), "{reason}");
+    assert!(!failed && reason.contains("job/none does not exist"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_attempt_leaves_a_job_that_ends_and_is_removed_by_itself() {
+async fn job_of_a_dropped_attempt_ends_and_is_removed() {
     let world = World::new().await;
     let check = check(&world, smoke(&world, Behaviour::default(), json!({})));
     let dropped = tokio::time::timeout(Duration::from_secs(10), check.attempt()).await;
@@ -149,5 +149,5 @@ async fn a_dropped_attempt_leaves_a_job_that_ends_and_is_removed_by_itself() {
     assert_eq!(jobs[0]["spec"]["ttlSecondsAfterFinished"], 3600);
     tokio::time::sleep(Duration::from_secs(200)).await;
     let pods = world.cluster.objects("pods", "prod");
-    assert!(pods.iter().all(|pod| pod["metadata"]["labels"]["app"] == "web"), "none is left running");
+    assert!(pods.iter().all(|pod| pod["metadata"]["labels"]["app"] == "web"), "no pod is left running");
 }

@@ -1,4 +1,4 @@
-//! What the new pods write, told while the roll-out goes on: on the sandbox in memory, on a paused clock.
+//! Live logs and events of new pods during a rollout, on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -11,21 +11,21 @@ use serde_json::json;
 
 use common::{World, crash};
 
-/// Container (without its pod's name), line and how many were left out before it.
-type Told = (String, String, u32);
+/// Container (without its pod's name), line and the number of dropped lines before it.
+type LogLine = (String, String, u32);
 
 fn target(world: &World, logs: LiveLogs) -> EksTarget {
     world.target_with(|options| options.take_over(true).live_logs(logs))
 }
 
-/// The pods of the image, in the order of their names, once they are there.
+/// The names of the pods with this image, sorted.
 fn pods_of(cluster: &Cluster, image: &str) -> Vec<String> {
     let of = |pod: &serde_json::Value| pod["spec"]["containers"][0]["image"] == image;
     let pods = cluster.objects("pods", "prod").into_iter().filter(of);
     pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Follows to the end, with all that was told.
+/// Runs until the end; returns all events.
 async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
     let mut events = Vec::new();
     while let Some(event) = work.next_event().await {
@@ -34,23 +34,23 @@ async fn end(mut work: Rollout) -> (Vec<DeployEvent>, Verdict) {
     (events, work.await.unwrap().verdict())
 }
 
-fn lines(events: &[DeployEvent]) -> Vec<Told> {
-    let told = events.iter().filter_map(|event| match event {
+fn lines(events: &[DeployEvent]) -> Vec<LogLine> {
+    let lines = events.iter().filter_map(|event| match event {
         DeployEvent::Log { source, line, left_out, at, .. } => {
-            assert!(at.is_some(), "the API tells when a line was written");
+            assert!(at.is_some(), "lines have timestamps");
             Some((source.rsplit('/').next().unwrap().to_owned(), line.clone(), *left_out))
         }
         _ => None,
     });
-    told.collect()
+    lines.collect()
 }
 
-fn told(container: &str, line: &str, left_out: u32) -> Told {
+fn log_line(container: &str, line: &str, left_out: u32) -> LogLine {
     (container.to_owned(), line.to_owned(), left_out)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
+async fn reports_logs_of_new_pods_as_they_are_written() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(30)));
     let old = pods_of(&world.cluster, &world.first.reference.to_string());
@@ -60,25 +60,28 @@ async fn what_each_container_of_the_new_pods_writes_is_told_as_it_comes() {
     world.cluster.write_log("prod", &new, "web", &["listening", "\u{1b}[32mgreen\u{1b}[0m"]);
     world.cluster.write_log("prod", &new, "proxy", &["ready"]);
     world.cluster.write_log("prod", &old[0], "web", &["of the revision before"]);
-    // Told while the roll-out goes on, and not in the end.
+    // Reported during the rollout, not at its end.
     let mut early = Vec::new();
     let soon = tokio::time::Instant::now() + Duration::from_secs(5);
     while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
         early.push(event);
     }
-    let mut told_early = lines(&early);
-    told_early.sort();
-    assert_eq!(told_early, [told("proxy", "ready", 0), told("web", "green", 0), told("web", "listening", 0)]);
+    let mut early_lines = lines(&early);
+    early_lines.sort();
+    assert_eq!(
+        early_lines,
+        [log_line("proxy", "ready", 0), log_line("web", "green", 0), log_line("web", "listening", 0)]
+    );
     let (events, verdict) = end(work).await;
     assert_eq!(verdict, Verdict::Deployed);
-    assert_eq!(lines(&events), [], "the revision before is not told");
+    assert_eq!(lines(&events), [], "old pods are not followed");
     assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
-    // One stream for each container that runs.
+    // One stream per running container.
     assert_eq!(world.sandbox.ledger().count_of("get pods/log"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted() {
+async fn limits_pods_and_lines_and_counts_dropped_lines() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(40)));
     let logs = LiveLogs::default()
@@ -98,30 +101,30 @@ async fn pods_lines_and_their_length_are_bounded_and_what_is_left_out_is_counted
     while let Ok(Some(event)) = tokio::time::timeout_at(soon, work.next_event()).await {
         events.push(event);
     }
-    // Two in the first second; of the eight others the last, for it may be the most telling.
+    // Two in the first second; of the eight others the last one.
     assert_eq!(
         lines(&events),
         [
-            told("web", "line …", 0),
-            told("web", "line …", 0),
-            told("web", "line …", 7),
-            told("web", "last", 0)
+            log_line("web", "line …", 0),
+            log_line("web", "line …", 0),
+            log_line("web", "line …", 7),
+            log_line("web", "last", 0)
         ]
     );
     assert_eq!(end(work).await.1, Verdict::Deployed);
-    // Of three pods one at a time was followed, each container once.
+    // Only one of three pods was followed, each container once.
     assert_eq!(world.sandbox.ledger().count_of("get pods/log"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_is_started_again_is_followed_again() {
+async fn follows_a_restarted_container_again() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let image = world.image("crash", crash());
     let (events, verdict) = end(target(&world, LiveLogs::default()).deploy(&image)).await;
     assert_eq!(verdict, Verdict::RolledBack);
     let all = lines(&events);
     let of_web: Vec<&str> =
-        all.iter().filter(|(container, ..)| container == "web").map(|told| told.1.as_str()).collect();
+        all.iter().filter(|(container, ..)| container == "web").map(|(_, line, _)| line.as_str()).collect();
     assert_eq!(of_web, ["booting", "fatal: no DATABASE_URL", "booting", "fatal: no DATABASE_URL"]);
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
     let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
@@ -129,10 +132,10 @@ async fn a_container_that_is_started_again_is_followed_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_breaks_is_taken_up_without_telling_a_line_twice() {
+async fn resumes_a_broken_stream_without_duplicate_lines() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(60)));
-    // Cut after the first line, which is as long as its time, a space, its text and a line feed.
+    // Cut after the first line: timestamp, space, text and line feed.
     world.sandbox.faults().inject(Fault::new(Effect::CutBody(40)).on("get pods/log"));
     world.sandbox.faults().inject(Fault::status(503).on("get pods/log").times(9));
     let work = target(&world, LiveLogs::default()).deploy(&second);
@@ -143,18 +146,21 @@ async fn a_stream_that_breaks_is_taken_up_without_telling_a_line_twice() {
     }
     let (events, verdict) = end(work).await;
     assert_eq!(verdict, Verdict::Deployed);
-    assert_eq!(lines(&events), [told("web", "one", 0), told("web", "two", 0), told("web", "six", 0)]);
+    assert_eq!(
+        lines(&events),
+        [log_line("web", "one", 0), log_line("web", "two", 0), log_line("web", "six", 0)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_right_to_read_logs_it_is_said_once_and_the_roll_out_goes_on() {
+async fn reports_denied_logs_once_and_continues() {
     let world = World::new().await;
     world.cluster.deny("get", "pods/log");
     let second = world.image("second", Behaviour::default());
     let (events, verdict) = end(target(&world, LiveLogs::default()).deploy(&second)).await;
     assert_eq!(verdict, Verdict::Deployed);
     let notices = events.iter().filter(|event| {
-        matches!(event, DeployEvent::Notice { message, .. } if message.contains("logs are not followed")
+        matches!(event, DeployEvent::Notice { message, .. } if message.contains("cannot follow logs")
             && message.contains("\"get\" on pods/log"))
     });
     assert_eq!(notices.count(), 1, "{events:?}");
@@ -162,7 +168,7 @@ async fn without_the_right_to_read_logs_it_is_said_once_and_the_roll_out_goes_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_job_wrote_is_told_to_its_last_line() {
+async fn reports_job_logs_up_to_the_last_line() {
     let world = World::new().await;
     let image = world.image(
         "migrates",
@@ -184,11 +190,11 @@ async fn what_a_job_wrote_is_told_to_its_last_line() {
     let job = world.namespace().workload(workload, options);
     let (events, verdict) = end(job.deploy(&image)).await;
     assert_eq!(verdict, Verdict::Deployed);
-    assert_eq!(lines(&events), [told("migrate", "migrating", 0), told("migrate", "done", 0)]);
+    assert_eq!(lines(&events), [log_line("migrate", "migrating", 0), log_line("migrate", "done", 0)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_kubernetes_does_with_the_new_pods_is_told_when_wanted() {
+async fn reports_kubernetes_events_of_new_pods_on_request() {
     for wanted in [false, true] {
         let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(1)).await;
         let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
@@ -196,17 +202,17 @@ async fn what_kubernetes_does_with_the_new_pods_is_told_when_wanted() {
         let (events, verdict) = end(target.deploy(&second)).await;
         assert_eq!(verdict, Verdict::Deployed);
         let pod = pods_of(&world.cluster, &second.reference.to_string()).remove(0);
-        let told: Vec<&str> = events
+        let reasons: Vec<&str> = events
             .iter()
             .filter_map(|event| match event {
                 DeployEvent::Log { source, line, .. } => {
-                    assert_eq!(*source, format!("pod/{pod}"), "the old pods are not told");
+                    assert_eq!(*source, format!("pod/{pod}"), "old pods are not reported");
                     line.split(':').next()
                 }
                 _ => None,
             })
             .collect();
-        assert_eq!(told.contains(&"Pulling") && told.contains(&"Started"), wanted, "{told:?}");
-        assert_eq!(told.is_empty(), !wanted);
+        assert_eq!(reasons.contains(&"Pulling") && reasons.contains(&"Started"), wanted, "{reasons:?}");
+        assert_eq!(reasons.is_empty(), !wanted);
     }
 }

@@ -1,4 +1,4 @@
-//! What is found before anything is changed, and what has drifted: on the sandbox in memory, on a paused clock.
+//! Preflight findings and drift, on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn problems(findings: Vec<Finding>) -> Vec<Finding> {
     findings.into_iter().filter(is_problem).collect()
 }
 
-/// What is found of a deployment of `image`, without what is well, and fields to take over.
+/// The problems that preflight finds for `image`, except for fields to take over.
 async fn found(world: &World, image: &ResolvedImage) -> Vec<Finding> {
     let spec = || world.cluster.object("deployments", "prod", "web").unwrap()["spec"].clone();
     let before = spec();
@@ -41,7 +41,7 @@ async fn found(world: &World, image: &ResolvedImage) -> Vec<Finding> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_found_where_all_is_well() {
+async fn reports_no_problems_when_ready() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     assert_eq!(found(&world, &second).await, []);
@@ -56,7 +56,7 @@ async fn nothing_is_found_where_all_is_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_missing_verb_is_named() {
+async fn reports_each_missing_verb() {
     let world = World::new().await;
     world.cluster.deny("patch", "deployments");
     world.cluster.deny("get", "pods/log");
@@ -64,16 +64,16 @@ async fn each_missing_verb_is_named() {
     assert_eq!(found.len(), 2, "{found:?}");
     let said: Vec<_> = found.iter().map(|f| (f.subject.as_str(), f.state)).collect();
     let patch = ("verb patch on deployments.apps", FindingState::Denied);
-    assert_eq!(said, [patch, ("verb get on pods/log", FindingState::Warning)], "evidence is not essential");
+    assert_eq!(said, [patch, ("verb get on pods/log", FindingState::Warning)], "evidence is optional");
     assert!(found[0].message.contains("in the namespace \"prod\""), "{found:?}");
-    // Not even reading is allowed: said, and not an error.
+    // Even reading is denied: a finding, not an error.
     world.cluster.deny("get", "deployments");
     let all = world.target().preflight(&world.first, &Lookups::default()).await.unwrap();
     assert!(!all.is_ready() && all.findings.len() == 3, "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_for_other_nodes_is_found() {
+async fn reports_an_image_for_other_platforms() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let arm = PlatformImage::new("linux/arm64".parse().unwrap(), Digest::sha256("arm"));
@@ -89,7 +89,7 @@ fn states(found: &[Finding]) -> Vec<(Option<Cause>, FindingState)> {
     found.iter().map(|finding| (finding.cause, finding.state)).collect()
 }
 
-/// Nodes of these operating systems and architectures, and no others.
+/// Replaces the nodes by nodes of these operating systems and architectures.
 fn nodes(world: &World, platforms: &[(&str, &str)]) {
     for node in world.cluster.objects("nodes", "") {
         world.cluster.delete("nodes", "", node["metadata"]["name"].as_str().unwrap());
@@ -104,7 +104,7 @@ fn nodes(world: &World, platforms: &[(&str, &str)]) {
     }
 }
 
-/// A manifest that is no index: nothing in it says its platform, its configuration does.
+/// A manifest that is not an index: only its configuration contains the platform.
 fn single(world: &World, platform: Option<&str>) -> ResolvedImage {
     let second = world.image("second", Behaviour::default());
     let digest = second.digest().clone();
@@ -117,7 +117,7 @@ fn single(world: &World, platform: Option<&str>) -> ResolvedImage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture() {
+async fn compares_image_platforms_with_node_platforms() {
     let world = World::new().await;
     let (amd64, arm64, arm) = (("linux", "amd64"), ("linux", "arm64"), ("linux", "arm"));
     let windows = ("windows", "amd64");
@@ -130,7 +130,7 @@ async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture
         (Some("linux/arm/v7"), &[arm], None),
         (Some("linux/arm64/v8"), &[arm64], None),
         (Some("windows/amd64"), &[windows], None),
-        // What cannot be known is said, and refuses nothing.
+        // Unknown platforms are reported but not denied.
         (None, &[amd64], Some(FindingState::Unknown)),
     ] {
         nodes(&world, nodes_are);
@@ -147,8 +147,8 @@ async fn an_image_is_held_against_the_nodes_by_operating_system_and_architecture
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_pods_refer_to_has_to_be_there() {
-    // The replicas are none, as they could not start.
+async fn reports_missing_references_of_the_pods() {
+    // No replicas, because they could not start.
     let world = World::with(|deployment| {
         deployment["spec"]["replicas"] = json!(0);
         template(json!({ "serviceAccountName": "web" }))(deployment);
@@ -189,10 +189,10 @@ async fn what_the_pods_refer_to_has_to_be_there() {
 
     world.cluster.deny("get", "secrets");
     let blind = found(&world, &second).await;
-    assert_eq!(blind[0].to_string(), "unknown: secret db: may not be looked at");
+    assert_eq!(blind[0].to_string(), "unknown: secret db: cannot be read");
 }
 
-/// A workload with a service account of its own.
+/// A workload with its own service account.
 async fn with_account(annotations: Value) -> World {
     let world = World::with(|deployment| {
         deployment["spec"]["replicas"] = json!(0);
@@ -206,43 +206,43 @@ async fn with_account(annotations: Value) -> World {
     world
 }
 
-async fn looked_up(world: &World, lookups: &Lookups) -> Vec<(FindingState, String)> {
+async fn lookup_findings(world: &World, lookups: &Lookups) -> Vec<(FindingState, String)> {
     let found = world.target().preflight(&world.first, lookups).await.unwrap();
     let found = problems(found.findings).into_iter().map(|finding| (finding.state, finding.message));
-    found.filter(|(_, message)| !message.contains(NOT_LOOKED_UP)).collect()
+    found.filter(|(_, message)| !message.contains(NOT_CHECKED)).collect()
 }
 
-/// What is said of a role where nobody can ask IAM.
-const NOT_LOOKED_UP: &str = "look up whether it trusts the pods";
+/// The finding about a role without an IAM client.
+const NOT_CHECKED: &str = "cannot check its trust policy";
 
 #[tokio::test(start_paused = true)]
-async fn a_service_account_without_a_role_is_seen_with_eks_asked() {
+async fn reports_a_service_account_without_a_role() {
     let world = with_account(json!({})).await;
-    assert_eq!(looked_up(&world, &Lookups::default()).await, [], "nobody was asked");
+    assert_eq!(lookup_findings(&world, &Lookups::default()).await, [], "no lookups configured");
     let lookups = Lookups::default().eks(eks(&world.sandbox));
-    let found = looked_up(&world, &lookups).await;
+    let found = lookup_findings(&world, &lookups).await;
     assert!(
         matches!(found.as_slice(), [(FindingState::Warning, message)] if message.contains("has no AWS role")),
         "{found:?}"
     );
     world.cluster.pod_identity("prod", "api", "arn:aws:iam::111111111111:role/other");
-    assert_eq!(looked_up(&world, &lookups).await.len(), 1, "another account's");
+    assert_eq!(lookup_findings(&world, &lookups).await.len(), 1, "another account's");
     world.cluster.pod_identity("prod", "web", "arn:aws:iam::111111111111:role/shop-web");
-    assert_eq!(looked_up(&world, &lookups).await, []);
+    assert_eq!(lookup_findings(&world, &lookups).await, []);
     world.sandbox.aws().deny("eks:ListPodIdentityAssociations");
-    let found = looked_up(&world, &lookups).await;
+    let found = lookup_findings(&world, &lookups).await;
     assert!(
         matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("AccessDenied")),
         "{found:?}"
     );
-    // The default account is everybody's, and most pods need no role.
+    // A missing role of the default service account is not reported: most of its pods do not call AWS.
     let plain = World::new().await;
-    assert_eq!(looked_up(&plain, &Lookups::default().eks(eks(&plain.sandbox))).await, []);
+    assert_eq!(lookup_findings(&plain, &Lookups::default().eks(eks(&plain.sandbox))).await, []);
 }
 
 #[cfg(feature = "iam")]
 #[tokio::test(start_paused = true)]
-async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
+async fn role_of_the_pods_must_exist_and_trust_them() {
     let role = "arn:aws:iam::111111111111:role/shop-web";
     let irsa = with_account(json!({ "eks.amazonaws.com/role-arn": role })).await;
     let pod_identity = with_account(json!({})).await;
@@ -262,24 +262,24 @@ async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
         (by_subject("system:serviceaccount:prod:web"), by_subject("system:serviceaccount:prod:api"));
     for (world, right, wrong, says) in [
         (&irsa, &ours, &others, "does not match system:serviceaccount:prod:web"),
-        (&pod_identity, &by_service, &ours, "does not allow pods.eks.amazonaws.com sts:AssumeRole"),
+        (&pod_identity, &by_service, &ours, "does not allow sts:AssumeRole for pods.eks.amazonaws.com"),
     ] {
         let lookups = Lookups::default().eks(eks(&world.sandbox)).iam(common::iam(&world.sandbox));
-        let found = looked_up(world, &lookups).await;
+        let found = lookup_findings(world, &lookups).await;
         assert!(
             matches!(found.as_slice(), [(FindingState::Missing, why)] if why.contains("does not exist")),
             "{found:?}"
         );
         world.sandbox.aws().role_with("111111111111", "shop-web", wrong);
-        let found = looked_up(world, &lookups).await;
+        let found = lookup_findings(world, &lookups).await;
         assert!(
             matches!(found.as_slice(), [(FindingState::Invalid, why)] if why.contains(says)),
             "{found:?}"
         );
         world.sandbox.aws().role_with("111111111111", "shop-web", right);
-        assert_eq!(looked_up(world, &lookups).await, []);
+        assert_eq!(lookup_findings(world, &lookups).await, []);
         world.sandbox.aws().deny("iam:GetRole");
-        let found = looked_up(world, &lookups).await;
+        let found = lookup_findings(world, &lookups).await;
         assert!(
             matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("iam:GetRole")),
             "{found:?}"
@@ -288,7 +288,7 @@ async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
     let foreign =
         with_account(json!({ "eks.amazonaws.com/role-arn": "arn:aws:iam::222222222222:role/x" })).await;
     let lookups = Lookups::default().eks(eks(&foreign.sandbox)).iam(common::iam(&foreign.sandbox));
-    let found = looked_up(&foreign, &lookups).await;
+    let found = lookup_findings(&foreign, &lookups).await;
     assert!(
         matches!(found.as_slice(), [(FindingState::Unknown, why)] if why.contains("another account")),
         "{found:?}"
@@ -296,7 +296,7 @@ async fn the_role_of_the_pods_has_to_be_there_and_to_trust_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_that_is_refused_is_a_finding_and_one_that_a_webhook_cannot_do_is_not_known() {
+async fn refused_dry_run_is_denied_and_unsupported_dry_run_unknown() {
     for (message, state) in [
         ("admission webhook \"policy\" denied the request: no owner label", FindingState::Denied),
         ("admission webhook \"audit\" does not support dry run", FindingState::Unknown),
@@ -316,7 +316,7 @@ async fn a_dry_run_that_is_refused_is_a_finding_and_one_that_a_webhook_cannot_do
 }
 
 #[tokio::test(start_paused = true)]
-async fn drift_is_what_differs_from_the_image_that_is_to_run() {
+async fn drift_lists_differences_from_the_wanted_image() {
     let world = World::new().await;
     let (target, second) = (world.target(), world.image("second", Behaviour::default()));
     deploy(&target, &second).await.1.unwrap();
@@ -330,14 +330,14 @@ async fn drift_is_what_differs_from_the_image_that_is_to_run() {
     let drift = Target::drift(&target, &second).await.unwrap();
     assert_eq!(ExitCode::from(&drift), ExitCode::Drift);
     assert_eq!(drift.definition[0].path, "spec.template.spec.containers[web].image");
-    assert_eq!(drift.service.len(), 1, "a roll-out is under way: {drift}");
+    assert_eq!(drift.service.len(), 1, "a rollout is in progress: {drift}");
     tokio::time::sleep(Duration::from_secs(60)).await;
     let drift = target.drift(&second).await.unwrap();
     assert_eq!((drift.verdict, drift.service.len()), (Verdict::DigestMismatch, 0), "{drift}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_image() {
+async fn plan_shows_changes_of_image_and_environment() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let options = || Options::new(Duration::from_secs(60)).unwrap().environment("DEPLOY_PLATFORM", "eks");
@@ -349,7 +349,7 @@ async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_ima
     let field = |found: &[Finding]| found.iter().find(|f| f.subject.starts_with("field ")).unwrap().clone();
     let taken = field(&plan.findings);
     assert!(plan.is_ready() && taken.message.contains("taken over from"), "{taken}");
-    // Without leave to take it over, the deployment would be refused.
+    // Without take_over the deployment would be refused.
     let refused = world.of("web", "web", Options::new(Duration::from_secs(60)).unwrap());
     let refused = refused.preflight(&second, &Lookups::default()).await.unwrap();
     let owned = field(&refused.findings);
@@ -366,12 +366,12 @@ async fn the_plan_shows_what_would_change_and_the_environment_comes_with_the_ima
     let shown = events[..applied].iter().any(
         |e| matches!(e, bp_artifact::deploy::DeployEvent::Notice { message, .. } if message.contains("DEPLOY_PLATFORM")),
     );
-    assert!(shown, "what changes is shown before it is applied: {events:?}");
+    assert!(shown, "the changes are reported before they are applied: {events:?}");
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();
     let env = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!(*env, json!([{ "name": "DEPLOY_PLATFORM", "value": "eks" }]));
     assert!(target.preflight(&second, &Lookups::default()).await.unwrap().changes.is_empty());
-    // The way back takes the variable away again.
+    // The rollback removes the variable.
     target.rollback().await.unwrap();
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();
     assert!(deployment["spec"]["template"]["spec"]["containers"][0]["env"].is_null());

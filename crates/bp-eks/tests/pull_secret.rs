@@ -1,4 +1,4 @@
-//! The ECR pull secret against the sandbox in memory.
+//! The ECR image pull Secret on the sandbox in memory.
 
 mod common;
 
@@ -17,7 +17,7 @@ use common::World;
 const HOST: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
 
 #[tokio::test(start_paused = true)]
-async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
+async fn creates_renews_and_keeps_foreign_labels() {
     let world = World::new().await;
     let clock = world.sandbox.clock().clone();
     let now = clock.now();
@@ -25,7 +25,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     let secret = secret.annotation("bp-eks/Owner", "shop-team");
     let margin = Duration::from_secs(6 * 3600);
     assert_eq!(secret.expires_at().await.unwrap(), None);
-    assert!(secret.is_due(margin).await.unwrap(), "there is none yet");
+    assert!(secret.is_due(margin).await.unwrap(), "does not exist yet");
 
     let expires = now + Duration::from_secs(12 * 3600);
     let token = |text: &str| {
@@ -36,7 +36,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     assert_eq!((made.changed, made.expires_at), (true, expires));
     assert_eq!(secret.expires_at().await.unwrap(), Some(expires));
     assert!(!secret.is_due(margin).await.unwrap());
-    assert!(secret.is_due(Duration::MAX).await.unwrap(), "nothing works for ever");
+    assert!(secret.is_due(Duration::MAX).await.unwrap(), "every token expires");
     let stored = || world.cluster.object("secrets", "prod", "ecr").unwrap();
     assert_eq!(stored()["type"], "kubernetes.io/dockerconfigjson");
     assert_eq!(stored()["metadata"]["annotations"]["bp-eks/Owner"], "shop-team");
@@ -45,7 +45,7 @@ async fn made_renewed_and_left_alone_and_nobodys_labels_are_lost() {
     let auth = json!({ "auth": STANDARD.encode("AWS:one") });
     assert_eq!(config, json!({ "auths": { (HOST): auth, "other.example.com": auth } }));
 
-    assert!(!secret.refresh(&token("one")).await.unwrap().changed, "an equal one is left alone");
+    assert!(!secret.refresh(&token("one")).await.unwrap().changed, "an equal Secret is not changed");
     let labels =
         json!({ "metadata": { "labels": { "team": "shop" } }, "data": { ".dockerconfigjson": "e30=" } });
     world.cluster.patch("kubectl", "secrets", "prod", "ecr", &labels);

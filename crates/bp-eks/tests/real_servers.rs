@@ -1,6 +1,6 @@
-//! Roll-outs on a real kube-apiserver with its controllers and scheduler, and kwok for a node: `cargo xtask e2e`
-//! runs these. What a kubelet would have reported is written by the node's stages, as the image's digest says;
-//! previous logs cannot be had there, so those are proven on the sandbox only.
+//! Rollouts on a real kube-apiserver with its controllers and scheduler, and kwok nodes; run by `cargo xtask e2e`.
+//! The kwok stages write the pod status that a kubelet would report, selected by the image's digest. Previous logs do
+//! not exist there; the sandbox tests cover them.
 
 #[cfg(feature = "helm")]
 mod bench;
@@ -29,11 +29,11 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_roll_out_succeeds_when_kubectl_says_so_and_is_proven() {
+    async fn rollout_succeeds_when_kubectl_does_and_is_verified() {
         let real = Real::with("success", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let mut work = target.deploy(&image(READY_LATER));
-        // From the moment of the change on, kubectl watches too.
+        // From the change on, kubectl watches too.
         let mut kubectl = None;
         while let Some(event) = work.next_event().await {
             if matches!(event, DeployEvent::Applied { .. }) {
@@ -47,7 +47,7 @@ mod kubernetes {
         assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
         assert_eq!(outcome.proof.observations.len(), 3, "{outcome:?}");
         assert_eq!(outcome.previous.unwrap().image, image(RUNS).reference.to_string());
-        assert_eq!(running, vec![image(READY_LATER).reference.to_string(); 3], "it is done when we say so");
+        assert_eq!(running, vec![image(READY_LATER).reference.to_string(); 3], "all pods run the image");
 
         let (_, again) = deploy(&target, &image(READY_LATER)).await;
         let again = again.unwrap();
@@ -60,7 +60,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn each_cause_is_told_while_kubectl_waits_and_then_undone() {
+    async fn reports_each_cause_while_kubectl_waits_and_rolls_back() {
         for (beginning, cause, exit) in [
             (EXITS, Cause::ContainerExited, Some(3)),
             ("dead", Cause::OutOfMemory, Some(137)),
@@ -79,10 +79,10 @@ mod kubernetes {
                     DeployEvent::Applied { .. } => kubectl = Some(real.rollout_status("deployment/web", 60)),
                     DeployEvent::Failing { failure, .. } => {
                         failing = Some(failure);
-                        // kubectl reads the Deployment alone: it still waits, and would until the progress deadline.
+                        // kubectl reads only the Deployment: it waits until the progress deadline.
                         let still = kubectl.as_mut().unwrap().try_wait().unwrap();
-                        assert_eq!(still, None, "{beginning}: kubectl has no failure to tell yet");
-                        assert!(begun.elapsed() < Duration::from_secs(20), "{beginning}: told early");
+                        assert_eq!(still, None, "{beginning}: kubectl reports no failure yet");
+                        assert!(begun.elapsed() < Duration::from_secs(20), "{beginning}: reported early");
                     }
                     _ => {}
                 }
@@ -93,7 +93,7 @@ mod kubernetes {
             assert!(!failure.evidence.is_empty(), "{beginning}");
             assert_eq!(outcome.verdict(), Verdict::RolledBack, "{beginning}: {}", outcome.detail);
             assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3], "{beginning}");
-            // And what kubectl says at last is of our undo, as if all were well.
+            // Finally kubectl reports success, of the undo.
             assert!(kubectl.unwrap().wait().await.unwrap().success(), "{beginning}");
             real.leave().await;
         }
@@ -101,7 +101,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_probe_that_fails_ends_at_the_progress_deadline_as_kubectl_says_with_the_probes_message() {
+    async fn failing_probe_ends_at_the_progress_deadline_like_kubectl() {
         let real = Real::with("probe", &deployment(RUNS)).await;
         real.patch("deployment", r#"{"spec":{"progressDeadlineSeconds":6}}"#).await;
         let target = real.target("deployment/web", options(60).on_failure(OnFailure::Leave)).await;
@@ -118,7 +118,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn what_the_cluster_cannot_place_or_make_is_explained() {
+    async fn explains_unschedulable_pods_missing_volumes_and_quotas() {
         for (name, patch, manifest, cause, says) in [
             (
                 "nowhere",
@@ -145,7 +145,7 @@ mod kubernetes {
             let real = Real::with(name, &deployment(RUNS)).await;
             if !manifest.is_empty() {
                 real.apply(manifest).await;
-                // The quota counts for admission once its controller has counted the pods.
+                // Admission enforces the quota once its controller has counted the pods.
                 let used = ["get", "resourcequota", "pods", "-o", "jsonpath={.status.used.pods}"];
                 while real.admin(&used).await != "3" {}
             }
@@ -166,7 +166,7 @@ mod kubernetes {
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
     async fn admission_refuses_pods_or_the_change_itself() {
-        // Pod Security refuses each pod: the ReplicaSet cannot make one, and no pod tells why.
+        // Pod Security refuses each pod: the ReplicaSet cannot create one, and no pod shows the cause.
         let real = Real::with("pods", &deployment(RUNS)).await;
         let namespace = real.namespace.clone();
         real.admin(&["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"])
@@ -182,7 +182,7 @@ mod kubernetes {
         let name = real.namespace.clone();
         real.apply(&refusing(&name)).await;
         let target = real.target("deployment/web", options(60)).await;
-        // The API server learns of a policy a little later.
+        // The API server enforces a policy with a delay.
         let change = ["annotate", "deployment", "web", "a=b", "--dry-run=server"];
         while real.kubectl("admin", &change).output().await.unwrap().status.success() {}
         let error = deploy(&target, &image(RUNS_TOO)).await.1.unwrap_err();
@@ -195,7 +195,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_conflict_names_owner_and_field_and_taking_over_is_needed_once() {
+    async fn conflict_reports_owner_and_field_and_take_over_is_needed_once() {
         let real = Real::with("conflict", &deployment(RUNS)).await;
         let modest = real.target("deployment/web", options(60).take_over(false)).await;
         let error = deploy(&modest, &image(RUNS_TOO)).await.1.unwrap_err();
@@ -213,14 +213,14 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn what_rbac_denies_is_named() {
+    async fn reports_verbs_denied_by_rbac() {
         let real = Real::with("rbac", &deployment(RUNS)).await;
-        // The stranger has no Role at all.
+        // The user `stranger` has no Role.
         let target = real.target_of("stranger", "deployment/web", options(20)).await;
         let error = deploy(&target, &image(RUNS_TOO)).await.1.unwrap_err();
         let Error::Forbidden { verb, resource, .. } = &error else { panic!("{error}") };
         assert_eq!((verb.as_str(), resource.as_str()), ("get", "deployments.apps"));
-        // It may look, and not change.
+        // With read permissions only.
         real.admin(&["create", "rolebinding", "stranger", "--clusterrole=view", "--user=stranger"]).await;
         let error = deploy(&target, &image(RUNS_TOO)).await.1.unwrap_err();
         let Error::Forbidden { verb, resource, .. } = &error else { panic!("{error}") };
@@ -232,7 +232,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn others_pause_supersede_or_delete() {
+    async fn detects_foreign_pause_change_and_deletion() {
         let real = Real::with("others", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let mut work = target.deploy(&image(NEVER_READY));
@@ -269,7 +269,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_killed_run_is_adopted_and_a_late_one_goes_on() {
+    async fn adopts_the_rollout_of_a_killed_run() {
         let real = Real::with("adopted", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let mut work = target.deploy(&image(READY_LATER));
@@ -287,7 +287,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn another_imageid_is_unproven_and_not_a_mismatch() {
+    async fn unknown_image_id_is_unproven_not_a_mismatch() {
         let real = Real::with("imageid", &deployment(RUNS)).await;
         let target = real.target("deployment/web", options(60)).await;
         let outcome = deploy(&target, &image("0dd")).await.1.unwrap();
@@ -297,7 +297,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_stateful_set_rolls_out_with_kubectl_and_is_undone_where_kubectl_hangs() {
+    async fn stateful_set_rolls_out_and_rolls_back_where_kubectl_hangs() {
         let real = Real::with("stateful", &stateful_set(RUNS)).await;
         let target = real.target("statefulset/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
@@ -305,7 +305,7 @@ mod kubernetes {
         assert_eq!((outcome.proof.observations.len(), outcome.revision.unwrap().id), (3, "2".to_owned()));
         assert!(real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
 
-        // One broken pod blocks the controller, which would not even go back without help.
+        // A failing pod blocks the controller, which could not even roll back by itself.
         let (events, outcome) = deploy(&target, &image(EXITS)).await;
         let outcome = outcome.unwrap();
         assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
@@ -313,7 +313,7 @@ mod kubernetes {
         let deleted = |e: &DeployEvent| matches!(e, DeployEvent::Notice { message, .. } if message.contains("web-2 was deleted"));
         assert!(events.iter().any(deleted), "{events:?}");
         assert_eq!(real.running().await, vec![image(RUNS_TOO).reference.to_string(); 3]);
-        // kubectl's undo has no such help: it hangs.
+        // kubectl's undo does not delete the pod: it hangs.
         let broken = format!("web={}", image(EXITS).reference);
         real.admin(&["set", "image", "statefulset/web", &broken]).await;
         let waiting = [
@@ -324,7 +324,7 @@ mod kubernetes {
         real.admin(&waiting).await;
         real.admin(&["rollout", "undo", "statefulset/web"]).await;
         assert!(!real.rollout_status("statefulset/web", 5).wait().await.unwrap().success());
-        // Ours mends what was left there.
+        // The next deployment fixes the stuck rollout.
         let outcome = deploy(&target, &image(RUNS)).await.1.unwrap();
         assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
@@ -344,14 +344,14 @@ mod kubernetes {
         assert!(matches!(error, Error::OnDelete { .. }), "{error}");
         assert!(
             !real.rollout_status("statefulset/web", 5).wait().await.unwrap().success(),
-            "kubectl refuses it too"
+            "kubectl fails too"
         );
         real.leave().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn a_daemon_set_rolls_out_with_kubectl_and_is_undone() {
+    async fn daemon_set_rolls_out_and_rolls_back() {
         let real = Real::with("daemon", &daemon_set(RUNS)).await;
         let target = real.target("daemonset/web", options(60)).await;
         let outcome = deploy(&target, &image(RUNS_TOO)).await.1.unwrap();
@@ -370,7 +370,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn each_image_is_a_job_of_its_own() {
+    async fn each_image_gets_its_own_job() {
         let real = Real::new("jobs").await;
         real.apply(&job(RUNS)).await;
         let target = real.target("job/web", options(60)).await;
@@ -385,10 +385,10 @@ mod kubernetes {
         assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{outcome:?}");
         let failure = outcome.failure.unwrap();
         assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
-        // The one that failed stays to be looked at.
+        // The failed Job is kept for inspection.
         let outcome = deploy(&target, &image(EXITS)).await.1.unwrap();
         assert_eq!(outcome.revision.unwrap().id, "web-bad0000000-2");
-        // The Job's controller would wait for this pull for ever.
+        // The Job controller would wait for this pull forever.
         let outcome = deploy(&target, &image("404")).await.1.unwrap();
         assert_eq!(outcome.failure.unwrap().cause, Cause::ImageNotFound);
         assert!(matches!(target.rollback().await, Err(Error::NotUndoable { .. })));
@@ -397,7 +397,7 @@ mod kubernetes {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs a cluster: cargo xtask e2e"]
-    async fn what_would_change_is_told_by_the_api_server_and_nothing_is_changed() {
+    async fn server_side_dry_run_shows_changes_and_changes_nothing() {
         let real = Real::with("plan", &deployment(RUNS)).await;
         let options = options(60).environment("DEPLOY_PLATFORM", "eks");
         let target = real.target("deployment/web", options).await;
@@ -422,7 +422,7 @@ mod kubernetes {
 
     #[tokio::test]
     #[ignore = "needs aws-cli: cargo xtask e2e"]
-    async fn our_token_is_aws_clis_token_byte_for_byte() {
+    async fn token_equals_the_token_of_aws_cli() {
         use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
         use aws_sdk_eks::config::{BehaviorVersion, Region};
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -1,4 +1,4 @@
-//! What the API server refuses for a while, and what it refuses for good: pods, our own change, and the undo.
+//! Transient and permanent refusals of the API server: of pods, of the change, and of the undo.
 
 mod common;
 
@@ -20,8 +20,8 @@ const WEBHOOK: &str = "Internal error occurred: failed calling webhook \"mpod.el
                        Post \"https://aws-load-balancer-webhook-service.kube-system.svc:443/mutate-v1-pod?timeout=10s\": no \
                        endpoints available for service \"aws-load-balancer-webhook-service\"";
 
-/// Refusals that the controllers retry, with the code that the API server answers.
-const PASSING: [(u16, &str); 9] = [
+/// Refusals that the controllers retry, with the status code of the API server.
+const TRANSIENT: [(u16, &str); 9] = [
     (500, WEBHOOK),
     (
         500,
@@ -62,8 +62,8 @@ fn quota(world: &World, pods: u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_that_are_refused_for_a_while_are_waited_for() {
-    for (code, message) in PASSING {
+async fn waits_while_pods_are_refused_transiently() {
+    for (code, message) in TRANSIENT {
         let world = World::new().await;
         let second = world.image("second", Behaviour::default());
         world.cluster.refuse_pods(code, message);
@@ -80,12 +80,12 @@ async fn pods_that_are_refused_for_a_while_are_waited_for() {
         }
         let outcome = work.await.unwrap();
         assert_eq!(outcome.verdict(), Verdict::Deployed, "{message}: {outcome:?}");
-        assert_eq!(reasons, 1, "{message}: the reason is reported while it lasts, once");
+        assert_eq!(reasons, 1, "{message}: the reason is reported once");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_that_stay_refused_fail_after_the_grace_period_and_the_undo_waits_out_the_same_refusal() {
+async fn refused_pods_fail_after_the_grace_period_and_the_undo_waits() {
     let world = World::with(|deployment| {
         deployment["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 2 } });
     })
@@ -110,7 +110,7 @@ async fn pods_that_stay_refused_fail_after_the_grace_period_and_the_undo_waits_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_whose_pods_stay_refused_is_late_and_has_not_failed() {
+async fn undo_with_refused_pods_exceeds_the_deadline_without_failing() {
     let world = World::with(|deployment| {
         deployment["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 2 } });
     })
@@ -123,7 +123,7 @@ async fn an_undo_whose_pods_stay_refused_is_late_and_has_not_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_the_rollout_frees_itself_is_waited_for() {
+async fn waits_for_a_quota_that_the_rollout_frees() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(4)).await;
     quota(&world, 4);
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(20)));
@@ -132,7 +132,7 @@ async fn a_quota_that_the_rollout_frees_itself_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_somebody_frees_and_a_service_account_made_later_are_waited_for() {
+async fn waits_for_a_freed_quota_and_a_late_service_account() {
     let world = World::new().await;
     quota(&world, 3);
     let work = world.target().deploy(&world.image("second", Behaviour::default()));
@@ -154,7 +154,7 @@ async fn a_quota_that_somebody_frees_and_a_service_account_made_later_are_waited
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waiting_cannot_change_is_final_at_first_sight() {
+async fn fails_immediately_on_permanent_refusals() {
     for (code, message) in [
         (
             403,
@@ -184,9 +184,9 @@ async fn what_waiting_cannot_change_is_final_at_first_sight() {
     }
 }
 
-/// A StatefulSet's events stay for an hour; the one about a refusal is over when the pod was made after it.
+/// The events of a StatefulSet are kept for an hour; a pod created after a refusal shows that it no longer applies.
 #[tokio::test(start_paused = true)]
-async fn a_stateful_set_that_was_refused_for_a_while_is_not_judged_by_its_old_event() {
+async fn ignores_old_refusal_events_of_a_stateful_set() {
     let world = World::new().await;
     world.cluster.create(json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "db", "namespace": "prod" },
@@ -211,8 +211,8 @@ async fn a_stateful_set_that_was_refused_for_a_while_is_not_judged_by_its_old_ev
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_change_is_tried_again_while_it_is_refused_for_a_while() {
-    for (code, message) in PASSING.into_iter().filter(|(code, _)| *code != 403) {
+async fn retries_the_change_while_it_is_refused_transiently() {
+    for (code, message) in TRANSIENT.into_iter().filter(|(code, _)| *code != 403) {
         let world = World::new().await;
         let second = world.image("second", Behaviour::default());
         world.sandbox.faults().inject(Fault::new(status(code, message)).on("patch deployments").times(12));
@@ -222,7 +222,7 @@ async fn our_own_change_is_tried_again_while_it_is_refused_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_change_is_given_up_after_the_grace_period_and_the_error_names_the_webhook() {
+async fn change_fails_after_the_grace_period_with_the_webhook_in_the_error() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     world.sandbox.faults().inject(Fault::new(status(500, WEBHOOK)).on("patch deployments").times(u32::MAX));
@@ -234,15 +234,15 @@ async fn our_own_change_is_given_up_after_the_grace_period_and_the_error_names_t
     assert!((10..200).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(world.running_image(), world.first.reference.to_string());
     let patches = world.sandbox.ledger().count_of("patch deployments");
-    assert!((5..100).contains(&patches), "{patches}: it tries again, and does not hammer");
+    assert!((5..100).contains(&patches), "{patches}: retries with backoff");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_is_refused_for_a_while_is_tried_again() {
+async fn retries_an_undo_while_it_is_refused_transiently() {
     for (code, message) in [(500, WEBHOOK), (500, "etcdserver: leader changed"), (429, "slow down")] {
         let world = World::new().await;
         let broken = world.image("crash", crash());
-        // The dry run and the deployment itself pass.
+        // The dry run and the change succeed.
         let fault = Fault::new(status(code, message)).on("patch deployments").after(4).times(25);
         world.sandbox.faults().inject(fault);
         let outcome = outcome(&world.target(), &broken).await;
@@ -252,7 +252,7 @@ async fn an_undo_that_is_refused_for_a_while_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_stays_refused_for_a_passing_reason_leaves_the_revision_in_place_and_says_why() {
+async fn undo_that_stays_refused_leaves_the_revision_and_reports_why() {
     let world = World::new().await;
     let broken = world.image("crash", crash());
     let fault = Fault::new(status(500, WEBHOOK)).on("patch deployments").after(4).times(u32::MAX);

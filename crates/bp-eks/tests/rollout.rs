@@ -1,4 +1,4 @@
-//! Roll-outs against the sandbox in memory, on a paused clock: EKS API, token, watches and all.
+//! Rollouts on the sandbox in memory with a paused clock, including EKS API, tokens and watches.
 
 mod common;
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use common::{REGISTRY, World, chain, connector, crash, deploy};
 
 #[tokio::test(start_paused = true)]
-async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
+async fn deploys_verifies_every_pod_and_is_idempotent() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let (events, outcome) = deploy(&world.target(), &second).await;
@@ -28,11 +28,11 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
     assert_eq!(outcome.previous.as_ref().unwrap().image, world.first.reference.to_string());
     assert!(matches!(events.first(), Some(DeployEvent::Planned { changes: true, .. })));
     assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
-    // Watch streams, no polling: one list and one watch of each kind, besides the survey, the apply and the proof.
+    // Watches without polling: one list and one watch per kind, besides reading the state, apply and verification.
     let ledger = world.sandbox.ledger();
     for (operation, times) in [
         ("get deployments", 1),
-        // A dry run and the change: each refused first, and then forced, as it was allowed to.
+        // A dry run and the change: each conflicts first, and is then forced.
         ("patch deployments", 4),
         ("list deployments", 1),
         ("list replicasets", 2),
@@ -45,7 +45,7 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
         assert_eq!(ledger.count_of(operation), times, "{operation}");
     }
 
-    // Our image is ours now: no take-over is needed, and nothing is written.
+    // The image field is owned now: no take-over is needed, and nothing is written.
     let target = world.target_with(|options| options);
     ledger.clear();
     let (_, again) = deploy(&target, &second).await;
@@ -58,7 +58,7 @@ async fn deploys_and_proves_every_pod_and_the_second_run_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_of_another_manager_is_refused_with_its_name() {
+async fn rejects_an_image_field_of_another_manager() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let error = deploy(&world.target_with(|options| options), &second).await.1.unwrap_err();
@@ -70,7 +70,7 @@ async fn an_image_of_another_manager_is_refused_with_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_failure_is_told_with_its_cause_and_then_undone() {
+async fn reports_each_failure_with_its_cause_and_rolls_back() {
     let missing = |world: &World| {
         let digest = Digest::sha256("nowhere");
         ResolvedImage::from(world.first.reference.repository().at(digest))
@@ -104,11 +104,11 @@ async fn each_failure_is_told_with_its_cause_and_then_undone() {
         assert!(!failure.evidence.is_empty(), "{name}");
         let failing = events.iter().position(|e| matches!(e, DeployEvent::Failing { .. })).unwrap();
         let back = events.iter().position(|e| matches!(e, DeployEvent::RollingBack { .. })).unwrap();
-        assert!(failing < back, "{name}: the failure is told before anything is undone");
-        // A pull that is refused for good cannot bring the old pods down: they run all the while.
+        assert!(failing < back, "{name}: the failure is reported before the rollback");
+        // A pull that fails permanently does not stop the old pods.
         assert_eq!(outcome.verdict(), Verdict::RolledBack, "{name}: {}", outcome.detail);
         assert_eq!(world.running_image(), world.first.reference.to_string(), "{name}");
-        assert_eq!(outcome.revision.as_ref().unwrap().id, "3", "{name}: an undo is a revision of its own");
+        assert_eq!(outcome.revision.as_ref().unwrap().id, "3", "{name}: an undo creates a new revision");
         if name == "crash" {
             let log = failure.evidence.iter().find(|e| e.kind == EvidenceKind::Log).unwrap();
             assert!(log.message.contains("no DATABASE_URL"), "{}", log.message);
@@ -116,31 +116,31 @@ async fn each_failure_is_told_with_its_cause_and_then_undone() {
         if name == "probe" {
             assert!(failure.message.contains("statuscode: 500"), "{failure}");
         } else {
-            assert!(start.elapsed() < Duration::from_secs(30), "{name}: found early, not by a deadline");
+            assert!(start.elapsed() < Duration::from_secs(30), "{name}: detected early, not by a deadline");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_undo_the_failed_revision_stays() {
+async fn leaves_the_failed_revision_without_rollback() {
     let world = World::new().await;
     let image = world.image("crash", crash());
     let target = world.target_with(|options| options.take_over(true).on_failure(OnFailure::Leave));
     let outcome = deploy(&target, &image).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::FailedInPlace);
     assert_eq!(world.running_image(), image.reference.to_string());
-    // The way back is still known, although the failed revision is the current one.
+    // The rollback revision is known although the failed revision is the current one.
     let current = target.current().await.unwrap();
     assert_eq!(current.stable.image, world.first.reference.to_string());
     let restored = target.restore(&current.stable).await.unwrap();
     assert_eq!(restored.verdict(), Verdict::Deployed, "{restored:?}");
-    // The restored revision has a new number; asked for by its old one it is found again and nothing changes.
+    // The restored revision has a new number; restoring its old number changes nothing.
     let again = target.restore(&current.stable).await.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_may_supersede_or_delete_and_scaling_is_neither() {
+async fn detects_superseding_and_deletion_but_tolerates_scaling() {
     let world = World::new().await;
     let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(40)));
     let other = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "r.example.com/x:1" }] } } } });
@@ -152,7 +152,7 @@ async fn others_may_supersede_or_delete_and_scaling_is_neither() {
     let outcome = rollout.await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Superseded);
     assert!(outcome.detail.contains("r.example.com/x:1"), "{}", outcome.detail);
-    assert_eq!(world.running_image(), "r.example.com/x:1", "theirs stays");
+    assert_eq!(world.running_image(), "r.example.com/x:1", "the foreign change is kept");
 
     let world = World::new().await;
     let rollout = world.target().deploy(&world.image("slow", Behaviour::Healthy(Duration::from_secs(40))));
@@ -162,7 +162,7 @@ async fn others_may_supersede_or_delete_and_scaling_is_neither() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn merely_slow_is_late_and_goes_on() {
+async fn slow_rollout_exceeds_the_deadline_and_continues() {
     let world = World::new().await;
     let slow = world.image("slow", Behaviour::Healthy(Duration::from_secs(50)));
     let options = Options::new(Duration::from_secs(20)).unwrap().take_over(true);
@@ -170,14 +170,14 @@ async fn merely_slow_is_late_and_goes_on() {
     let outcome = deploy(&target, &slow).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::DeadlineExceeded, "{outcome:?}");
     assert_eq!(world.running_image(), slow.reference.to_string());
-    // The same command later adopts it.
+    // A rerun adopts it.
     let (events, outcome) = deploy(&world.target(), &slow).await;
     assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Applied { adopted: true, .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_the_next_run_finishes() {
+async fn resumes_after_a_kill_at_any_moment() {
     for moment in [0, 60, 500, 2000, 5000, 20_000, 60_000] {
         let world = World::new().await;
         let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
@@ -186,9 +186,9 @@ async fn killed_at_any_moment_the_next_run_finishes() {
         drop(work);
         let outcome = deploy(&world.target(), &second).await.1.unwrap();
         assert_eq!(outcome.verdict(), Verdict::Deployed, "after {moment} ms");
-        assert_eq!(world.cluster.objects("replicasets", "prod").len(), 2, "nothing is doubled");
+        assert_eq!(world.cluster.objects("replicasets", "prod").len(), 2, "nothing is duplicated");
 
-        // Killed while it fails, the way back is to the first image still.
+        // Killed while it fails: the rollback revision is still the first image.
         let world = World::new().await;
         let broken = world.image("crash", crash());
         let work = world.target().deploy(&broken);
@@ -201,7 +201,7 @@ async fn killed_at_any_moment_the_next_run_finishes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_input_changes_nothing_and_says_what_to_do() {
+async fn invalid_input_changes_nothing_and_gives_advice() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let options = || Options::new(Duration::from_secs(60)).unwrap();
@@ -224,14 +224,14 @@ async fn wrong_input_changes_nothing_and_says_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_why() {
+async fn reports_missing_permissions() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     world.cluster.deny("patch", "deployments");
     let error = deploy(&world.target(), &second).await.1.unwrap_err();
     assert!(error.to_string().contains("the verb \"patch\" on deployments.apps"), "{error}");
     world.cluster.allow("patch", "deployments");
-    // Warnings are evidence, not a need.
+    // Events are optional.
     world.cluster.deny("list", "events");
     assert_eq!(deploy(&world.target(), &second).await.1.unwrap().verdict(), Verdict::Deployed);
 
@@ -245,7 +245,7 @@ async fn who_may_not_is_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_signed_anew_once_and_credentials_of_another_account_stay_refused() {
+async fn signs_a_rejected_token_again_and_rejects_foreign_credentials() {
     let world = World::new().await;
     let unauthorized = Effect::Answer { status: 401, headers: Vec::new(), body: "{}".to_owned() };
     world.sandbox.faults().inject(Fault::new(unauthorized).on("get deployments"));
@@ -253,9 +253,9 @@ async fn a_refused_token_is_signed_anew_once_and_credentials_of_another_account_
     assert_eq!(world.sandbox.ledger().count_of("get deployments"), 2);
 
     world.sandbox.faults().inject(Fault::status(503).on("get deployments").times(2));
-    assert!(world.target().current().await.is_ok(), "reads are tried again");
+    assert!(world.target().current().await.is_ok(), "reads are retried");
 
-    // Long after the first token has expired.
+    // After the first token has expired.
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(world.target().current().await.is_ok());
 
@@ -265,7 +265,7 @@ async fn a_refused_token_is_signed_anew_once_and_credentials_of_another_account_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_or_expired_watch_goes_on() {
+async fn resumes_an_interrupted_or_expired_watch() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(30)));
     for _ in 0..3 {
@@ -279,13 +279,13 @@ async fn a_cut_or_expired_watch_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_replicas_prove_nothing_and_the_other_container_keeps_its_image() {
+async fn zero_replicas_are_unproven_and_other_containers_keep_their_image() {
     let world = World::with(|deployment| deployment["spec"]["replicas"] = json!(0)).await;
     let second = world.image("second", Behaviour::default());
     let outcome = deploy(&world.target(), &second).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Unproven);
 
-    // The same manager for another container: the first one's image must not be taken away.
+    // A target for another container must not remove the first container's image.
     let third = world.image("third", Behaviour::default());
     let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
     let proxy = world.of("web", "proxy", options);
@@ -294,7 +294,7 @@ async fn no_replicas_prove_nothing_and_the_other_container_keeps_its_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after_it() {
+async fn unreachable_cluster_is_an_error_before_the_change_and_retried_after_it() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
     let host = world.cluster.host().to_owned();
@@ -304,7 +304,7 @@ async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after
     assert!(error.is_retryable());
     world.sandbox.faults().clear();
 
-    // Each watch breaks with its next news, and none can be begun anew for two minutes.
+    // Each watch breaks with its next event, and none can be restarted for two minutes.
     for operation in ["watch deployments", "watch replicasets", "watch pods"] {
         world.sandbox.faults().inject(Fault::new(Effect::CutBody(100)).on(operation));
     }
@@ -313,13 +313,13 @@ async fn an_unreachable_cluster_is_an_error_before_the_change_and_patience_after
     world.sandbox.faults().inject(Fault::status(500).at(&host).times(u32::MAX));
     tokio::time::sleep(Duration::from_secs(120)).await;
     let refused = world.sandbox.ledger().count(|entry| entry.status == Some(500));
-    assert!((10..200).contains(&refused), "{refused}: it tries again, and does not hammer");
+    assert!((10..200).contains(&refused), "{refused}: retries with backoff");
     world.sandbox.faults().clear();
     assert_eq!(work.await.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roll_back_by_hand_goes_to_the_revision_before_and_there_and_back_again() {
+async fn manual_rollback_alternates_between_two_revisions() {
     let world = World::new().await;
     let second = world.image("second", Behaviour::default());
     let target = world.target();
@@ -332,9 +332,9 @@ async fn a_roll_back_by_hand_goes_to_the_revision_before_and_there_and_back_agai
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
+async fn rollback_restores_the_whole_template_but_not_the_replicas() {
     let world = World::new().await;
-    // Somebody brings a broken setting; before that ends, we bring an image on top.
+    // Another client sets a broken setting; before that rollout ends, an image is deployed.
     let setting = json!({ "spec": { "template": { "spec": { "containers": [{
         "name": "web", "env": [{ "name": "URL", "valueFrom": { "secretKeyRef": { "name": "db", "key": "url" } } }],
     }] } } } });
@@ -346,17 +346,20 @@ async fn an_undo_brings_back_the_whole_template_and_leaves_the_replicas() {
     assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(outcome.failure.unwrap().cause, Cause::SecretMissing);
     let deployment = world.cluster.object("deployments", "prod", "web").unwrap();
-    assert!(deployment["spec"]["template"]["spec"]["containers"][0]["env"].is_null(), "the setting is gone");
+    assert!(
+        deployment["spec"]["template"]["spec"]["containers"][0]["env"].is_null(),
+        "the setting is removed"
+    );
     assert_eq!(deployment["spec"]["replicas"], 4);
 
-    // The image was written with the template; it is ours still.
+    // The image was restored with the template; its field is still owned.
     let third = world.image("third", Behaviour::default());
     let target = world.target_with(|options| options);
     assert_eq!(deploy(&target, &third).await.1.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+async fn accepts_the_longest_possible_deadline() {
     let world = World::new().await;
     let options = Options::new(Duration::MAX).unwrap().take_over(true);
     let target = world.of("web", "web", options);
@@ -365,7 +368,7 @@ async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
     assert_eq!(outcome.verdict(), Verdict::Deployed);
     let back = target.restore(outcome.previous.as_ref().unwrap()).await.unwrap();
     assert_eq!(back.verdict(), Verdict::Deployed);
-    // One that fails is undone within a deadline of its own.
+    // A failed rollout is rolled back within its own deadline.
     let outcome = deploy(&target, &world.image("crash", crash())).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
 }

@@ -1,4 +1,4 @@
-//! The same over loopback sockets: TLS with the cluster's own authority, hyper's connections, and a kubeconfig.
+//! A rollout over loopback sockets: TLS with the cluster's certificate authority, and a kubeconfig.
 
 mod common;
 
@@ -17,7 +17,7 @@ use bp_sandbox::{
 use common::{REGISTRY, push};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_roll_out_over_tls_by_name_and_by_kubeconfig() {
+async fn rolls_out_over_tls_by_name_and_by_kubeconfig() {
     let sandbox = Sandbox::builder()
         .clock(Clock::accelerated(50))
         .registry(REGISTRY, RegistryOptions::default())

@@ -20,7 +20,7 @@ use common::{World, crash};
 
 const PORTS: &str = "ports";
 
-/// The common world's Deployment as `web-blue`, behind a Service that selects it.
+/// The Deployment of [`World`] as `web-blue`, behind a Service that selects it.
 async fn world() -> World {
     world_with(|_| {}).await
 }
@@ -71,7 +71,7 @@ fn selected(world: &World) -> String {
     service["spec"]["selector"]["slot"].as_str().unwrap().to_owned()
 }
 
-/// The images of the pods that the Service's endpoints lead to.
+/// The images of the pods behind the Service's endpoints.
 fn served(world: &World, service: &str) -> Vec<String> {
     let slices = world.cluster.objects("endpointslices", "prod");
     let of = slices.iter().filter(|s| s["metadata"]["labels"]["kubernetes.io/service-name"] == service);
@@ -90,18 +90,18 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
+async fn stages_switches_switches_back_and_cleans_up() {
     let world = world().await;
     let (shop, second) = (shop(&world), world.image("second", Behaviour::default()));
     let (first_ref, second_ref) = (world.first.reference.to_string(), second.reference.to_string());
 
-    // The second Deployment does not exist: it is made after the first.
+    // The second Deployment does not exist: it is derived from the first.
     let staged = run(shop.stage(&second)).await.1.unwrap();
     assert_eq!((staged.verdict(), staged.changed), (Verdict::Deployed, true), "{staged:?}");
     assert_eq!(staged.proof.observations.len(), 3);
     settle().await;
-    assert_eq!(served(&world, "web"), vec![first_ref.clone(); 3], "the live one is not touched");
-    assert_eq!(served(&world, "web-test"), vec![second_ref.clone(); 3], "green can be tried");
+    assert_eq!(served(&world, "web"), vec![first_ref.clone(); 3], "the live slot is not changed");
+    assert_eq!(served(&world, "web-test"), vec![second_ref.clone(); 3], "the test Service selects green");
 
     world.sandbox.ledger().clear();
     let (events, switched) = run(shop.switch(&second)).await;
@@ -112,14 +112,14 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
     assert!(matches!(events.first(), Some(DeployEvent::Planned { changes: true, .. })));
     assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
     assert_eq!(served(&world, "web"), vec![second_ref.clone(); 3]);
-    // Refused first, as the selector was kubectl's, then taken over as allowed: the switch itself is one patch.
+    // The first patch conflicts because kubectl owns the selector, the second takes over: the switch is one patch.
     assert_eq!(world.sandbox.ledger().count_of("patch services"), 2);
 
     let back = run(shop.switch_back()).await.1.unwrap();
     assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
     assert_eq!(served(&world, "web"), vec![first_ref; 3]);
     let again = run(shop.switch_back()).await.1.unwrap();
-    assert_eq!((again.changed, selected(&world)), (false, "blue".into()), "not there and back again");
+    assert_eq!((again.changed, selected(&world)), (false, "blue".into()), "the second run changes nothing");
 
     assert_eq!(run(shop.switch(&second)).await.1.unwrap().verdict(), Verdict::Deployed);
     let again = run(shop.switch(&second)).await.1.unwrap();
@@ -132,7 +132,7 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
     assert!(matches!(error, TrafficError::NothingToSwitchBack { .. }), "{error}");
     shop.clean_up().await.unwrap();
 
-    // And the other way round, into the slot that was scaled down.
+    // In the other direction, into the slot that was scaled down.
     let third = world.image("third", Behaviour::default());
     let outcome = run(shop.deploy(&third)).await.1.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
@@ -143,7 +143,7 @@ async fn stages_beside_switches_at_once_and_back_and_cleans_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_come_up_gets_no_traffic() {
+async fn failing_slot_gets_no_traffic() {
     let world = world().await;
     let broken = world.image("crash", crash());
     let (events, outcome) = run(shop(&world).deploy(&broken)).await;
@@ -154,7 +154,10 @@ async fn what_does_not_come_up_gets_no_traffic() {
     assert!(failure.evidence.iter().any(|e| e.message.contains("no DATABASE_URL")), "the log is kept");
     assert!(events.iter().any(|e| matches!(e, DeployEvent::Failing { .. })));
     assert_eq!((selected(&world).as_str(), world.sandbox.ledger().count_of("patch services")), ("blue", 0));
-    assert!(world.cluster.object("deployments", "prod", "web-green").is_some(), "left to be looked at");
+    assert!(
+        world.cluster.object("deployments", "prod", "web-green").is_some(),
+        "left in place for inspection"
+    );
     let error = run(shop(&world).switch(&broken)).await.1.unwrap_err();
     assert!(matches!(error, TrafficError::NotReady { .. }), "{error}");
     let elsewhere = world.image("elsewhere", Behaviour::default());
@@ -164,18 +167,18 @@ async fn what_does_not_come_up_gets_no_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_under_traffic_loses_it_again() {
+async fn slot_failing_under_traffic_is_switched_back() {
     let bake = Duration::from_secs(120);
     for (policy, bake) in
         [(OnFailure::RollBack, bake), (OnFailure::Leave, bake), (OnFailure::RollBack, Duration::MAX)]
     {
-        // Without a probe it counts as ready until it ends.
+        // Without a probe a pod is ready until it ends.
         let probe = |deployment: &mut Value| {
             let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
             container.as_object_mut().unwrap().remove("readinessProbe");
         };
         let world = world_with(probe).await;
-        // Up for long enough to be taken for well; it ends under the traffic.
+        // Runs long enough to be staged, and ends under traffic.
         let log = vec!["fatal: pool exhausted".to_owned()];
         let late = Behaviour::Exits { after: Duration::from_secs(90), code: 7, log };
         let image = world.image("late", late);
@@ -195,7 +198,7 @@ async fn what_fails_under_traffic_loses_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_behind_a_load_balancer_is_refused_with_the_reason() {
+async fn rejects_a_service_behind_a_load_balancer() {
     let backend = |service: &str| {
         json!({ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": { "service": {
             "name": service, "port": { "number": 80 } } } }] } })
@@ -234,13 +237,13 @@ async fn a_service_behind_a_load_balancer_is_refused_with_the_reason() {
                 assert!(error.to_string().contains(by) && error.class() == ErrorClass::Refused, "{error}");
                 assert!(
                     world.cluster.object("deployments", "prod", "web-green").is_none(),
-                    "nothing was begun"
+                    "nothing was started"
                 );
             }
             (ended, _) => panic!("{ended:?}"),
         }
     }
-    // Who may not see them is told which verb is missing, and nothing is switched.
+    // Without permission to list them, the error contains the verb, and nothing is switched.
     let world = world().await;
     world.cluster.deny("list", "ingresses");
     let error = run(shop(&world).deploy(&world.image("second", Behaviour::default()))).await.1.unwrap_err();
@@ -248,7 +251,7 @@ async fn a_service_behind_a_load_balancer_is_refused_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_the_next_run_finishes() {
+async fn resumes_after_a_kill_at_any_moment() {
     for moment in [0, 60, 500, 2000, 5000, 8000, 12_000, 20_000] {
         let world = world().await;
         let second = world.image("second", Behaviour::Healthy(Duration::from_secs(5)));
@@ -263,15 +266,15 @@ async fn killed_at_any_moment_the_next_run_finishes() {
             "after {moment} ms"
         );
         assert_eq!(world.cluster.objects("deployments", "prod").len(), 2);
-        // The way back is known, however many runs it took.
+        // The previous slot is known after any number of runs.
         let back = run(shop(&world).switch_back()).await.1.unwrap();
         assert_eq!((back.revision.unwrap().id, selected(&world)), ("blue".into(), "blue".into()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
-    // Somebody writes an annotation between our read and our patch: read again, and done.
+async fn precondition_distinguishes_harmless_writes_from_foreign_switches() {
+    // Another client writes an annotation between read and patch: reads again and succeeds.
     let world = world().await;
     let second = world.image("second", Behaviour::default());
     run(shop(&world).stage(&second)).await.1.unwrap();
@@ -287,13 +290,13 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
     world.sandbox.faults().inject(stale(2));
     assert_eq!(run(shop(&world).switch(&second)).await.1.unwrap().verdict(), Verdict::Deployed);
 
-    // Again and again: said so, and nothing is switched.
+    // Repeated conflicts: an error, and nothing is switched.
     world.sandbox.faults().inject(stale(100));
     let error = run(shop(&world).switch_back()).await.1.unwrap_err();
     assert!(matches!(error, TrafficError::Contended { .. }), "{error}");
     world.sandbox.faults().clear();
 
-    // A version that is not the one read is refused by the API itself.
+    // The API server rejects an outdated resource version.
     let work = shop(&world).switch_back();
     world.cluster.patch(
         "kubectl",
@@ -304,7 +307,7 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
     );
     assert!(work.await.unwrap().changed);
 
-    // Somebody switches while we watch the endpoints follow.
+    // Another client switches while the endpoints are watched.
     let shop = shop(&world).bake(Duration::from_secs(60));
     let work = shop.switch(&second);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -317,7 +320,7 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
     );
     let outcome = work.await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Superseded, "{outcome:?}");
-    assert_eq!(selected(&world), "blue", "theirs stays");
+    assert_eq!(selected(&world), "blue", "the foreign change is kept");
 
     let work = shop.switch(&second);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -326,7 +329,7 @@ async fn the_precondition_tells_a_harmless_write_from_somebody_elses_switch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn owners_strangers_and_wrong_input_are_told_apart() {
+async fn distinguishes_field_owners_foreign_objects_and_invalid_input() {
     let world = world().await;
     let second = world.image("second", Behaviour::default());
     let careful = shop_with(&world, Options::new(Duration::from_secs(300)).unwrap());
@@ -344,15 +347,15 @@ async fn owners_strangers_and_wrong_input_are_told_apart() {
     assert!(matches!(error, TrafficError::NotOurs { .. }), "{error}");
     let cleaned = careful.clone().test_service(Some("taken".into())).clean_up().await.unwrap();
     assert_eq!(cleaned.idle.replicas, 0);
-    assert!(world.cluster.object("services", "prod", "taken").is_some(), "not ours, so it stays");
+    assert!(world.cluster.object("services", "prod", "taken").is_some(), "a foreign Service is kept");
 
     world.cluster.create(service("plain", json!({ "app": "web" })));
     let of = |name: &str| world.namespace().blue_green(name, Slots::of_service("web"), options());
     let error = of("plain").traffic().await.unwrap_err();
     assert!(matches!(error, TrafficError::NoSlot { .. }), "{error}");
     let error = of("nowhere").traffic().await.unwrap_err();
-    assert!(error.to_string().contains("no service/nowhere"), "{error}");
-    // Two containers, and none named.
+    assert!(error.to_string().contains("service/nowhere does not exist"), "{error}");
+    // Two containers, and none specified.
     let error = run(of("web").test_service(None).stage(&world.image("third", Behaviour::default()))).await.1;
     assert!(error.unwrap_err().to_string().contains("several containers"));
     world.cluster.deny("patch", "services");
@@ -361,7 +364,7 @@ async fn owners_strangers_and_wrong_input_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_a_target_it_goes_back_to_what_was_noted() {
+async fn restores_a_recorded_revision_as_a_target() {
     let world = world().await;
     let shop = shop(&world);
     let target: &dyn Target = &shop;
@@ -372,7 +375,7 @@ async fn as_a_target_it_goes_back_to_what_was_noted() {
     assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::Deployed);
     let restored = target.restore(&noted).await.unwrap();
     assert_eq!((restored.revision, selected(&world)), (Some(noted.clone()), "blue".into()));
-    // Long after, when both slots have moved on: it is staged again.
+    // Later, when both slots have other images: it is staged again.
     for tag in ["third", "fourth"] {
         let image = world.image(tag, Behaviour::default());
         assert_eq!(target.deploy(&image).await.unwrap().verdict(), Verdict::Deployed);
@@ -381,10 +384,10 @@ async fn as_a_target_it_goes_back_to_what_was_noted() {
     settle().await;
     assert_eq!(served(&world, "web"), vec![noted.image.to_string(); 3]);
     let lost = Revision::new("blue", "r.example.com/web:1.0");
-    assert!(target.restore(&lost).await.unwrap_err().to_string().contains("nothing to switch back to"));
+    assert!(target.restore(&lost).await.unwrap_err().to_string().contains("cannot switch service/web back"));
 }
 
-/// Two permanent Services with a Deployment each, and an Ingress that leads to the first.
+/// Two permanent Services with a Deployment each, and an Ingress with the first as backend.
 async fn ingress_world() -> (World, ResolvedImage) {
     let world = world().await;
     let second = world.image("second", Behaviour::default());
@@ -412,7 +415,7 @@ fn leads_to(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
+async fn switches_an_ingress_and_back() {
     let (world, second) = ingress_world().await;
     let switch = |options: Options| {
         world.namespace().ingress("shop", ["web-blue", "web-green"], options).container("web")
@@ -420,7 +423,7 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
     let error = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-green", None)).await.1;
     assert!(
         matches!(error, Err(TrafficError::Rollout(bp_eks::Error::Conflict { .. }))),
-        "the rules are kubectl's: {error:?}"
+        "kubectl owns the rules: {error:?}"
     );
     let shop = switch(options());
     assert_eq!(shop.live().await.unwrap().as_deref(), Some("web-blue"));
@@ -428,7 +431,7 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
     let outcome = outcome.unwrap();
     assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");
     assert_eq!(outcome.previous.unwrap().id, "web-blue");
-    assert_eq!(leads_to(&world), ["api", "web-green"], "only our backend");
+    assert_eq!(leads_to(&world), ["api", "web-green"], "only the configured backend");
     assert!(
         events
             .iter()
@@ -436,23 +439,23 @@ async fn an_ingress_goes_from_one_service_to_the_other_and_back() {
     );
     let again = run(shop.switch("web-green", Some(&second))).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
-    // Ours by now: no take-over.
+    // The field is owned by now: no take-over.
     let back = run(switch(Options::new(Duration::from_secs(60)).unwrap()).switch("web-blue", None)).await.1;
     assert_eq!((back.unwrap().changed, leads_to(&world)[1].as_str()), (true, "web-blue"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_is_not_led_to_what_cannot_answer() {
+async fn rejects_an_ingress_switch_to_an_unready_service() {
     let (world, second) = ingress_world().await;
     let shop = |services: [&str; 2]| world.namespace().ingress("shop", services, options()).container("web");
     let pair = ["web-blue", "web-green"];
     for (services, to, image, expected) in [
         (pair, "web-red", None, "web-red is not"),
-        (["web-blue", "web-red"], "web-red", None, "no service/web-red"),
+        (["web-blue", "web-red"], "web-red", None, "service/web-red does not exist"),
         (["web-1", "web-2"], "web-2", None, "no backend web-1 or web-2; its backends are api, web-blue"),
         (pair, "web-green", Some(&world.first), "another digest runs"),
     ] {
-        // The first image's platforms are known, so that another digest is a mismatch.
+        // The platforms of the first image are known, so another digest is a mismatch.
         let error = run(shop(services).switch(to, image)).await.1.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
@@ -467,7 +470,7 @@ async fn an_ingress_is_not_led_to_what_cannot_answer() {
     assert!(error.to_string().contains("no ready pod"), "{error}");
     assert_eq!(leads_to(&world), ["api", "web-blue"]);
 
-    // Somebody leads it elsewhere between our read and our patch.
+    // Another client changes the backend between read and patch.
     let failed = json!({ "kind": "Status", "status": "Failure", "code": 422, "reason": "Invalid",
         "message": "the server rejected our request due to an error in our request: testing path failed" });
     world.sandbox.faults().inject(
@@ -481,7 +484,7 @@ async fn an_ingress_is_not_led_to_what_cannot_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_may_be_as_long_as_a_duration_can_be() {
+async fn accepts_the_longest_possible_deadline() {
     let world = world().await;
     let shop = shop_with(&world, Options::new(Duration::MAX).unwrap().take_over(true));
     let second = world.image("second", Behaviour::default());

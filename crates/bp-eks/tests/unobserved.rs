@@ -1,4 +1,4 @@
-//! A change was applied and what becomes of it cannot be seen: neither success nor failure, and never an undo.
+//! An applied change that can no longer be observed: neither success nor failure, and never a rollback.
 
 mod common;
 
@@ -18,7 +18,7 @@ use common::{World, crash};
 
 const SLOW: Behaviour = Behaviour::Healthy(Duration::from_secs(40));
 
-/// From now on every request is answered so, and open watches are ended.
+/// Answers every request with `effect` from now on, and ends open watches.
 fn block(world: &World, effect: Effect) {
     let host = world.cluster.host().to_owned();
     world.sandbox.faults().inject(Fault::new(effect).at(host).times(u32::MAX));
@@ -42,14 +42,14 @@ fn unauthorized() -> Effect {
     answer(401, "Unauthorized")
 }
 
-/// Everything that may come between, and a word of it that people are told.
+/// The reasons why a rollout cannot be observed, each with a part of its message.
 fn blocks() -> [(Effect, &'static str); 5] {
     let denied = "pods is forbidden: User \"ci\" cannot watch resource \"pods\" in API group \"\" in the namespace \"prod\"";
     [
         (unauthorized(), "401"),
         (answer(403, denied), "\"watch\" on pods"),
         (answer(429, "the server has received too many requests"), "too many requests"),
-        (Effect::Reset, "reached"),
+        (Effect::Reset, "cannot reach"),
         (
             Effect::Answer { status: 403, headers: Vec::new(), body: "<html>403 Forbidden</html>".into() },
             "proxy",
@@ -66,7 +66,7 @@ fn check(outcome: &Outcome, applied: &str, why: &str) {
     }
     assert!(
         !detail.contains("access entry") && !detail.contains("access-entry"),
-        "it worked before: {detail}"
+        "no setup advice: {detail}"
     );
 }
 
@@ -83,7 +83,7 @@ async fn events_of(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollout_that_can_no_longer_be_seen_is_neither_failed_nor_undone_and_a_rerun_resumes() {
+async fn unobserved_rollout_is_not_rolled_back_and_a_rerun_resumes() {
     for (effect, why) in blocks() {
         let world = World::new().await;
         let second = world.image("second", SLOW);
@@ -107,7 +107,7 @@ async fn a_rollout_that_can_no_longer_be_seen_is_neither_failed_nor_undone_and_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_denied_read_and_credentials_that_are_renewed_are_nothing() {
+async fn tolerates_one_denied_read_and_renewed_credentials() {
     for (effect, times) in
         [(answer(403, "pods is forbidden: authorization webhook: timeout"), 1), (unauthorized(), 12)]
     {
@@ -122,7 +122,7 @@ async fn one_denied_read_and_credentials_that_are_renewed_are_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_change_a_refusal_is_an_error_with_advice() {
+async fn refusal_before_the_change_is_an_error_with_advice() {
     let world = World::new().await;
     block(&world, unauthorized());
     let (_, outcome) = events_of(world.target().deploy(&world.image("second", SLOW)), |_| {}).await;
@@ -135,10 +135,10 @@ async fn before_the_change_a_refusal_is_an_error_with_advice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_can_no_longer_be_seen_has_not_failed() {
+async fn unobserved_undo_has_not_failed() {
     let world = World::new().await;
     let broken = world.image("crash", crash());
-    // Once the previous revision is in place again.
+    // After the previous revision is restored.
     let (events, outcome) = {
         let mut undone = false;
         let work = world.target().deploy(&broken);
@@ -154,18 +154,18 @@ async fn an_undo_that_can_no_longer_be_seen_has_not_failed() {
     };
     let outcome = outcome.unwrap();
     check(&outcome, "deployment/web", "401");
-    // The same command would deploy what failed.
-    assert!(outcome.detail.contains("run the rollback again"), "{}", outcome.detail);
-    assert!(outcome.failure.is_some(), "why it went back is known: {outcome:?}");
+    // The same command would deploy the failed image again.
+    assert!(outcome.detail.contains("rerun the rollback"), "{}", outcome.detail);
+    assert!(outcome.failure.is_some(), "the failure is reported: {outcome:?}");
     assert!(events.iter().any(|event| matches!(event, DeployEvent::RollingBack { .. })));
     assert_eq!(world.running_image(), world.first.reference.to_string());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_whose_answer_is_lost_may_have_been_applied() {
+async fn change_with_a_lost_answer_is_unobserved() {
     let world = World::new().await;
     let second = world.image("second", SLOW);
-    // The dry runs pass; the change arrives, and nothing comes back from then on.
+    // The dry runs pass; the change arrives, but all later answers are lost.
     let lost = Fault::new(Effect::LoseAnswer).on("patch deployments").after(3).times(u32::MAX);
     world.sandbox.faults().inject(lost);
     let (_, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
@@ -177,13 +177,13 @@ async fn a_change_whose_answer_is_lost_may_have_been_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() {
+async fn unreadable_pods_leave_the_rollout_unproven() {
     for adopted in [false, true] {
         let world = World::new().await;
         let second = if adopted { world.first.clone() } else { world.image("second", Behaviour::default()) };
         let denied =
             answer(403, "pods is forbidden: User \"ci\" cannot list resource \"pods\" in API group \"\"");
-        // The watch lists them once.
+        // The first list belongs to the watch.
         world.sandbox.faults().inject(Fault::new(denied).on("list pods").after(1).times(u32::MAX));
         let (events, outcome) = events_of(world.target().deploy(&second), |_| {}).await;
         let outcome = outcome.unwrap();
@@ -194,7 +194,7 @@ async fn a_proof_that_cannot_be_read_leaves_the_rollout_unproven_and_says_why() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restored_revision_and_a_job_are_unobserved_alike() {
+async fn restored_revision_and_job_can_be_unobserved() {
     let world = World::new().await;
     let second = world.image("second", SLOW);
     let revision = Revision::new("7", &second.reference);
@@ -213,7 +213,7 @@ async fn a_restored_revision_and_a_job_are_unobserved_alike() {
     let options = Options::new(Duration::from_secs(300)).unwrap();
     let job = "job/migrate".parse().unwrap();
     let target = world.namespace().workload(job, options).container("migrate");
-    // As soon as it is made, before anything is watched.
+    // Immediately after the Job is created, before the watches start.
     let work = target.deploy(&world.image("second", SLOW));
     let (_, outcome) = events_of(work, |event| {
         if matches!(event, DeployEvent::Applied { .. }) {
@@ -224,7 +224,7 @@ async fn a_restored_revision_and_a_job_are_unobserved_alike() {
     check(&outcome.unwrap(), "job/migrate-", "401");
 }
 
-/// The Deployment as `web-blue` behind a Service, with a staged `web-green`, and an Ingress that leads to blue.
+/// The Deployment as `web-blue` behind a Service, with a staged `web-green`, and an Ingress with blue as backend.
 async fn shop() -> (World, BlueGreen, bp_artifact::ResolvedImage) {
     let labels = json!({ "app": "web", "slot": "blue" });
     let world = World::with(|deployment| {
@@ -262,7 +262,7 @@ fn selected(world: &World) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_switch_that_can_no_longer_be_seen_is_not_taken_back() {
+async fn unobserved_switch_is_not_rolled_back() {
     for (effect, why) in blocks() {
         let (world, shop, second) = shop().await;
         let mut work = shop.bake(Duration::from_secs(30)).switch(&second);
@@ -282,7 +282,7 @@ async fn a_switch_that_can_no_longer_be_seen_is_not_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
+async fn ingress_patch_with_a_lost_answer_is_retried_or_unobserved() {
     let (world, _, second) = shop().await;
     let options = Options::new(Duration::from_secs(60)).unwrap().take_over(true);
     let pair = ["web-blue", "web-green"];
@@ -293,7 +293,7 @@ async fn an_ingress_whose_patch_is_not_answered_may_have_been_switched() {
             .container("web")
             .switch("web-green", Some(&second))
     };
-    // The answer is lost, and the patch is sent again: its tests fail, for it was applied.
+    // The answer is lost, and the patch is sent again: its tests fail because it was applied.
     world.sandbox.faults().inject(Fault::new(Effect::LoseAnswer).on("patch ingresses"));
     let outcome = switch().await.unwrap();
     assert_eq!((outcome.verdict(), outcome.changed), (Verdict::Deployed, true), "{outcome:?}");

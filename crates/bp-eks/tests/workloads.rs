@@ -1,4 +1,4 @@
-//! StatefulSets, DaemonSets and Jobs on the sandbox in memory, on a paused clock.
+//! StatefulSets, DaemonSets and Jobs on the sandbox in memory with a paused clock.
 
 mod common;
 
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use common::{World, crash, deploy};
 
-/// A workload `web` beside the Deployment, of the first image.
+/// A workload `web` with the first image, in addition to the Deployment.
 async fn with(kind: &str, spec: Value) -> World {
     let world = World::new().await;
     let version = if kind == "Job" { "batch/v1" } else { "apps/v1" };
     let mut container = json!({ "name": "web", "image": world.first.reference.to_string() });
     if kind != "Job" {
-        // Without one, a pod counts as ready as soon as its program is started.
+        // Without a probe, a pod is ready as soon as its container has started.
         container["readinessProbe"] = json!({ "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 5 });
     }
     let template =
@@ -53,7 +53,7 @@ fn image_of(world: &World, plural: &str) -> String {
     object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
 }
 
-/// Which images the ready pods of a workload run.
+/// The images of the ready pods of a workload.
 fn running(world: &World, kind: &str) -> Vec<String> {
     let pods = world.cluster.objects("pods", "prod");
     let ready = pods.iter().filter(|pod| {
@@ -67,7 +67,7 @@ fn all(image: &ResolvedImage, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
+async fn rolls_out_a_stateful_set_pod_by_pod() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     assert_eq!(running(&world, "StatefulSet"), all(&world.first, 3));
     let second = world.image("second", Behaviour::default());
@@ -75,7 +75,7 @@ async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
     let outcome = deploy(&target, &second).await.1.unwrap();
     assert_eq!((outcome.verdict(), outcome.proof.observations.len()), (Verdict::Deployed, 3), "{outcome:?}");
     assert_eq!((outcome.revision.unwrap().id.as_str(), outcome.previous.unwrap().id.as_str()), ("2", "1"));
-    assert_eq!(running(&world, "StatefulSet"), all(&second, 3), "it is done when we say so");
+    assert_eq!(running(&world, "StatefulSet"), all(&second, 3), "all pods run the image");
     let again = deploy(&target, &second).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
     let back = target.rollback().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_stateful_set_is_rolled_out_pod_by_pod_and_proven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_pod_of_a_stateful_set_does_not_block_its_own_undo() {
+async fn failing_pod_of_a_stateful_set_does_not_block_its_undo() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     let target = target(&world, "statefulset/web", |options| options);
     let (events, outcome) = deploy(&target, &world.image("crash", crash())).await;
@@ -98,7 +98,7 @@ async fn a_broken_pod_of_a_stateful_set_does_not_block_its_own_undo() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
+async fn gives_advice_without_permission_to_delete_pods() {
     let world = with("StatefulSet", json!({ "replicas": 2, "serviceName": "web" })).await;
     world.cluster.deny("delete", "pods");
     let target = target(&world, "statefulset/web", |options| options);
@@ -113,7 +113,7 @@ async fn without_the_right_to_delete_pods_it_is_said_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_image_mends_what_a_failed_one_left_stuck() {
+async fn next_image_fixes_a_stuck_stateful_set() {
     let world = with("StatefulSet", json!({ "replicas": 3, "serviceName": "web" })).await;
     let leave = target(&world, "statefulset/web", |options| options.on_failure(OnFailure::Leave));
     let outcome = deploy(&leave, &world.image("crash", crash())).await.1.unwrap();
@@ -125,7 +125,7 @@ async fn the_next_image_mends_what_a_failed_one_left_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
+async fn respects_a_partition_and_rejects_on_delete() {
     let world = with("StatefulSet", json!({
         "replicas": 3, "serviceName": "web", "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 2 } },
     }))
@@ -139,7 +139,7 @@ async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
         running(&world, "StatefulSet").iter().filter(|i| **i == second.reference.to_string()).count(),
         1
     );
-    // Whoever asks what runs is told of all pods.
+    // `prove` observes all pods.
     assert_eq!(target.prove().await.unwrap().judge(&second), Verdict::DigestMismatch);
 
     let strategy = json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": null } } });
@@ -150,7 +150,7 @@ async fn a_partition_is_respected_and_told_and_on_delete_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_set_is_rolled_out_node_by_node_and_undone() {
+async fn rolls_out_a_daemon_set_node_by_node() {
     let world = with("DaemonSet", json!({})).await;
     assert_eq!(running(&world, "DaemonSet"), all(&world.first, 2));
     let second = world.image("second", Behaviour::default());
@@ -163,7 +163,7 @@ async fn a_daemon_set_is_rolled_out_node_by_node_and_undone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_stops_a_stateful_set_is_found_in_its_events() {
+async fn reads_an_exceeded_quota_of_a_stateful_set_from_events() {
     let world = with("StatefulSet", json!({ "replicas": 2, "serviceName": "web" })).await;
     let used = world.cluster.objects("pods", "prod").len() - 1;
     world.cluster.create(json!({
@@ -185,7 +185,7 @@ fn done() -> Behaviour {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_image_is_a_job_of_its_own_and_is_run_once() {
+async fn each_image_gets_its_own_job_and_runs_once() {
     let world = with("Job", json!({})).await;
     let second = world.image("second", done());
     let target = target(&world, "job/web", |options| options.annotation("bp-eks/Owner", "shop-team"));
@@ -197,13 +197,17 @@ async fn each_image_is_a_job_of_its_own_and_is_run_once() {
     assert_eq!(outcome.proof.observations[0].digest.as_ref(), Some(second.digest()));
     let again = deploy(&target, &second).await.1.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false), "{again:?}");
-    assert_eq!(world.cluster.objects("jobs", "prod").len(), 2, "the pattern and one");
-    assert_eq!(image_of(&world, "jobs"), world.first.reference.to_string(), "the pattern stays as it is");
+    assert_eq!(world.cluster.objects("jobs", "prod").len(), 2, "the configured Job and a derived one");
+    assert_eq!(
+        image_of(&world, "jobs"),
+        world.first.reference.to_string(),
+        "the configured Job is not changed"
+    );
     assert!(matches!(target.rollback().await, Err(Error::NotUndoable { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_another() {
+async fn job_fails_at_its_backoff_limit_and_the_next_run_creates_another() {
     let world = with("Job", json!({ "backoffLimit": 2 })).await;
     let broken = world.image("crash", crash());
     let target = target(&world, "job/web", |options| options);
@@ -217,7 +221,7 @@ async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_anoth
     let again = deploy(&target, &broken).await.1.unwrap();
     assert_eq!(again.revision.unwrap().id, format!("{first}-2"));
 
-    // A pull that cannot succeed is no attempt to a Job's controller; it would wait for ever.
+    // A failing pull does not count as a failed attempt: the Job controller would wait forever.
     let begun = tokio::time::Instant::now();
     let missing =
         ResolvedImage::from(broken.reference.repository().at(bp_artifact::Digest::sha256("nowhere")));
@@ -227,7 +231,7 @@ async fn a_job_fails_when_its_backoff_limit_says_so_and_the_next_run_makes_anoth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_run_of_a_job_is_taken_up() {
+async fn resumes_a_killed_run_of_a_job() {
     let world = with("Job", json!({})).await;
     let slow = world.image("slow", Behaviour::Exits { after: Duration::from_secs(30), code: 0, log: vec![] });
     let target = target(&world, "job/web", |options| options);

@@ -1,15 +1,15 @@
-//! Our names among the owners of fields.
+//! Field managers of bp-eks for server-side apply.
 
-/// They all begin so.
+/// The common prefix of all field managers.
 const FIELD_MANAGER: &str = "bp-eks";
 
-/// Our name for one container. What a manager does not apply any more is removed, so two targets in one workload must
-/// not share a name.
+/// The field manager for one container. Server-side apply removes fields that a manager no longer applies, so two
+/// targets in one workload must not share a field manager.
 pub(crate) fn of_container(name: &str) -> String {
     format!("{FIELD_MANAGER}:{name}")
 }
 
-/// Whether this field manager is us, for whatever container.
+/// Whether this is a field manager of bp-eks.
 pub(crate) fn is_ours(manager: &str) -> bool {
     manager.split(':').next() == Some(FIELD_MANAGER)
 }

@@ -1,11 +1,11 @@
-//! What a pod says of itself.
+//! Read the status and conditions of a pod.
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::text::Text;
 
-/// Whether it was taken off its node for the node's sake: the controller makes another.
-pub(crate) fn was_taken_off(pod: &Pod) -> bool {
+/// Whether the pod was removed from its node (evicted, preempted, node shutdown): the controller replaces it.
+pub(crate) fn was_evicted(pod: &Pod) -> bool {
     let reason = pod.status.as_ref().map_or("", |status| status.reason.text());
     matches!(reason, "Evicted" | "Preempting" | "Terminated" | "NodeShutdown")
 }
@@ -15,7 +15,7 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|(status, ..)| status == "True")
 }
 
-/// Whether any of its containers was ever started.
+/// Whether any container was ever started.
 pub(crate) fn has_started(pod: &Pod) -> bool {
     let status = pod.status.iter();
     let mut containers =

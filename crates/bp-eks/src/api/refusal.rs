@@ -1,34 +1,34 @@
-//! Why the API server refused something, read by the fixed parts of its own messages.
+//! Classify refused requests by the fixed parts of the API server's error messages.
 //!
-//! A message has a head that says which part of the API server refused (`… is forbidden: `, `admission webhook "…" denied
-//! the request`), and behind it a detail whose beginning is fixed as well. Words elsewhere in a message decide nothing: a
-//! policy's reason may speak of time-outs, and a quota may be called `denied`.
+//! A message has a head that identifies the part of the API server that refused (`… is forbidden: `,
+//! `admission webhook "…" denied the request`), followed by a detail with a fixed prefix. The rest of a message is
+//! ignored: a policy's reason may mention timeouts, and a quota may have the name `denied`.
 
 use bp_artifact::deploy::Cause;
 
 use super::symptom::{Recovery, Symptom};
 
-/// Which part of the API server refused.
+/// The part of the API server that refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Head {
-    /// An admission webhook said no.
+    /// An admission webhook denied the request.
     Denied,
-    /// An admission webhook could not be asked.
+    /// An admission webhook could not be called.
     Webhook,
     /// Validation.
     Invalid,
-    /// Admission, or RBAC.
+    /// An admission plugin or RBAC.
     Forbidden,
-    /// Somebody else wrote at the same time.
+    /// A concurrent change.
     Conflict,
-    /// The API server itself, or its store: time-outs, overload, a change of the leader.
+    /// The API server itself or etcd: timeout, overload, leader change.
     Other,
 }
 
-/// What a refusal means.
+/// Maps a kind of message to a cause.
 struct Rule {
     head: Head,
-    /// How the detail begins.
+    /// The prefix of the detail.
     detail: &'static str,
     cause: Cause,
     recovery: Recovery,
@@ -38,7 +38,7 @@ const fn rule(head: Head, detail: &'static str, cause: Cause, recovery: Recovery
     Rule { head, detail, cause, recovery }
 }
 
-/// The first that fits counts; every head has one for all that is not listed.
+/// The first matching rule applies; every head has a rule that matches any detail.
 const RULES: [Rule; 17] = [
     rule(Head::Denied, "", Cause::AdmissionRefused, Recovery::Never),
     rule(Head::Invalid, "", Cause::AdmissionRefused, Recovery::Never),
@@ -51,7 +51,7 @@ const RULES: [Rule; 17] = [
         Cause::AdmissionRefused,
         Recovery::Never,
     ),
-    // Whether anything frees the quota is for the picture to say.
+    // The rollout's state decides whether the quota can become free.
     rule(Head::Forbidden, "exceeded quota: ", Cause::QuotaExceeded, Recovery::Soon),
     rule(Head::Forbidden, "failed quota: ", Cause::QuotaExceeded, Recovery::Retried),
     rule(Head::Forbidden, "status unknown for quota: ", Cause::QuotaExceeded, Recovery::Retried),
@@ -64,7 +64,7 @@ const RULES: [Rule; 17] = [
     ),
     rule(Head::Forbidden, "User \"", Cause::PermissionMissing, Recovery::Retried),
     rule(Head::Forbidden, "not yet ready to handle request", Cause::NoProgress, Recovery::Retried),
-    // A PriorityClass or a RuntimeClass that is missing, a LimitRange, an image policy that cannot be asked.
+    // A missing PriorityClass or RuntimeClass, a LimitRange, an image policy webhook that cannot be called.
     rule(Head::Forbidden, "", Cause::AdmissionRefused, Recovery::Retried),
     rule(Head::Conflict, "resourcequotas ", Cause::QuotaExceeded, Recovery::Retried),
     rule(Head::Conflict, "", Cause::NoProgress, Recovery::Retried),
@@ -77,29 +77,29 @@ fn of(message: &str) -> &'static Rule {
     RULES.iter().find(fits).unwrap_or(&RULES[RULES.len() - 1])
 }
 
-/// Why a controller could make no pod.
+/// The symptom of a controller's failure to create a pod.
 pub(crate) fn symptom(message: &str) -> Symptom {
     let rule = of(message);
     Symptom::new(rule.cause, rule.recovery, message)
 }
 
-/// Whether the API server could not do its work, whatever was asked of it.
-pub(crate) fn is_servers_own(message: &str) -> bool {
+/// Whether the API server itself failed, independent of the request.
+pub(crate) fn is_server_failure(message: &str) -> bool {
     of(message).cause == Cause::NoProgress
 }
 
-/// Whether a policy refused.
+/// Whether an admission webhook denied the request.
 pub(crate) fn is_denied(message: &str) -> bool {
     read(message).0 == Head::Denied
 }
 
-/// The admission webhook that could not be asked.
+/// The admission webhook that could not be called.
 pub(crate) fn webhook(message: &str) -> Option<&str> {
     let (head, detail) = read(message);
     (head == Head::Webhook).then(|| detail.split('"').next().unwrap_or_default())
 }
 
-/// The head of a message, and its detail.
+/// Splits a message into head and detail.
 fn read(message: &str) -> (Head, &str) {
     let message = without_controller(message);
     if let Some(detail) = message.strip_prefix("admission webhook \"")
@@ -126,7 +126,7 @@ fn read(message: &str) -> (Head, &str) {
     (Head::Other, message)
 }
 
-/// The API server's message in what a controller makes of it for its events.
+/// Removes the prefix that a controller adds to the API server's message in its events.
 fn without_controller(message: &str) -> &str {
     match message.split_once(" failed error: ") {
         Some((made, said)) if made.starts_with("create ") => said,
@@ -134,7 +134,7 @@ fn without_controller(message: &str) -> &str {
     }
 }
 
-/// Whether it is `pods "web-1"`, `Pod "web-1"` or `pods`.
+/// Whether the text has the form `pods "web-1"`, `Pod "web-1"` or `pods`.
 fn is_subject(text: &str) -> bool {
     let mut words = text.split(' ');
     let kind = words.next().is_some_and(|kind| !kind.is_empty() && !kind.contains('"'));
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_refused_and_whether_that_can_pass() {
+    fn classifies_refusals_by_cause_and_recovery() {
         for (message, cause, recovery) in [
             (
                 "pods \"web-1\" is forbidden: exceeded quota: pods, requested: pods=1",
@@ -190,7 +190,7 @@ mod tests {
                 Recovery::Never,
             ),
             ("Pod \"web-1\" is invalid: spec.hostname: x", Cause::AdmissionRefused, Recovery::Never),
-            // Whatever an object is called, and whatever a part of it says.
+            // Names of objects and text inside the detail do not matter.
             (
                 "Internal error occurred: failed calling webhook \"denied the request\": context deadline exceeded",
                 Cause::AdmissionRefused,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_cannot_be_asked_is_named() {
+    fn extracts_the_webhook_that_cannot_be_called() {
         let down = "Internal error occurred: failed calling webhook \"mpod.elbv2.k8s.aws\": failed to call webhook: EOF";
         assert_eq!(webhook(down), Some("mpod.elbv2.k8s.aws"));
         assert_eq!(webhook("admission webhook \"policy\" denied the request: no"), None);

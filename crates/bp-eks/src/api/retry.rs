@@ -1,4 +1,4 @@
-//! Calls that are tried again while the API server, or the way to it, does not work.
+//! Retry calls while the API server fails or is unreachable.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use tokio::time::{Instant, sleep};
 use super::watch;
 use crate::error::Error;
 
-/// Until when a call is tried again.
+/// The time limits of retries.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// While it fails for a reason that may pass.
+pub(crate) struct RetryLimit {
+    /// For transient failures.
     pub(crate) until: Instant,
-    /// While the credentials are refused or the verb is denied, which worked before.
+    /// For rejected credentials and denied verbs, after the same calls have succeeded before.
     pub(crate) refused_until: Option<Instant>,
 }
 
-impl Patience {
-    /// For a call before anything was changed: a denial is final.
+impl RetryLimit {
+    /// For a call before any change: a denial is final.
     pub(crate) fn until(until: Instant) -> Self {
-        Patience { until, refused_until: None }
+        RetryLimit { until, refused_until: None }
     }
 
-    /// For a call after something was changed: denials, too, are waited out for `grace`.
+    /// For a call after a change: denials, too, are retried for `grace`.
     pub(crate) fn after_change(until: Instant, grace: Duration) -> Self {
-        Patience { until, refused_until: Some(until.min(bp_artifact::time::deadline(grace))) }
+        RetryLimit { until, refused_until: Some(until.min(bp_artifact::time::deadline(grace))) }
     }
 
     fn end(&self, error: &Error) -> Option<Instant> {
@@ -37,47 +37,47 @@ impl Patience {
     }
 }
 
-/// An error that may be one of the Kubernetes API.
-pub(crate) trait OfApi {
-    /// The API's error.
-    fn of_api(&self) -> Option<&Error>;
+/// An error that may be an error of the Kubernetes API.
+pub(crate) trait AsApiError {
+    /// The error of the Kubernetes API, if it is one.
+    fn as_api_error(&self) -> Option<&Error>;
 }
 
-impl OfApi for Error {
-    fn of_api(&self) -> Option<&Error> {
+impl AsApiError for Error {
+    fn as_api_error(&self) -> Option<&Error> {
         Some(self)
     }
 }
 
-/// Calls until it succeeds, fails for a reason that does not pass, or has been tried for long enough. The first failure
-/// is a notice.
+/// Retries `call` until it succeeds, fails permanently, or the time limit has passed. Reports the first failure as a
+/// notice.
 ///
 /// # Errors
-/// The last failure, also when the operation is cancelled.
-pub(crate) async fn retried<T, E, F>(
-    patience: Patience,
+/// The last failure; also when the operation is cancelled.
+pub(crate) async fn with_retries<T, E, F>(
+    limit: RetryLimit,
     reporter: &Reporter,
     mut call: impl FnMut() -> F,
 ) -> Result<T, E>
 where
-    E: OfApi,
+    E: AsApiError,
     F: Future<Output = Result<T, E>>,
 {
     let mut pauses = watch::pauses().build();
-    let mut told = false;
+    let mut reported = false;
     loop {
         let error = match call().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let end = error.of_api().and_then(|error| patience.end(error));
+        let end = error.as_api_error().and_then(|error| limit.end(error));
         let left = end.and_then(|end| end.checked_duration_since(Instant::now()));
         let Some((left, pause)) = left.filter(|left| !left.is_zero()).zip(pauses.next()) else {
             return Err(error);
         };
-        if !std::mem::replace(&mut told, true) {
-            let why = error.of_api().map(Error::without_advice).unwrap_or_default();
-            reporter.notice(format!("trying again: {why}"));
+        if !std::mem::replace(&mut reported, true) {
+            let why = error.as_api_error().map(Error::without_advice).unwrap_or_default();
+            reporter.notice(format!("retrying: {why}"));
         }
         tokio::select! {
             () = sleep(pause.min(left)) => {}

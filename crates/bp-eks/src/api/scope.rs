@@ -1,4 +1,4 @@
-//! One namespace of a cluster.
+//! A namespace of a cluster: typed and dynamic Kubernetes APIs, and references to its objects.
 
 use bp_artifact::deploy::TargetId;
 use kube::{
@@ -8,7 +8,7 @@ use kube::{
 
 use crate::object::ObjectRef;
 
-/// One namespace of a cluster, with the cluster's name for messages. Cheap to clone.
+/// A namespace of a cluster, with the cluster's name for messages. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Scope {
     pub(crate) client: Client,
@@ -17,7 +17,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// All objects of a type.
+    /// The API of a type.
     pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -26,17 +26,17 @@ impl Scope {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// All objects of a resource.
+    /// The API of a resource known at run time.
     pub(crate) fn dynamic(&self, resource: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, resource)
     }
 
-    /// The object of this kind and name, as errors name it.
+    /// A reference to an object, for error messages.
     pub(crate) fn object(&self, kind: &str, name: &str) -> ObjectRef {
         self.all(kind).named(name)
     }
 
-    /// All objects of this kind.
+    /// A reference to all objects of a kind, for error messages.
     pub(crate) fn all(&self, kind: &str) -> ObjectRef {
         ObjectRef::all(&self.cluster, &self.namespace, kind)
     }

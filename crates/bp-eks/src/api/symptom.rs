@@ -1,33 +1,33 @@
-//! What keeps a pod from coming up, and whether that can pass.
+//! Symptoms: why a pod does not become ready, and whether it can recover.
 
 use std::time::Duration;
 
 use bp_artifact::deploy::Cause;
 
-/// The quota controller counts pods that have ended within a few seconds, and the controllers retry within twice that.
+/// The quota controller releases the quota of ended pods within seconds, and controllers retry soon after.
 const SOON: Duration = Duration::from_secs(10);
 
-/// What keeps a pod from coming up.
+/// Why a pod does not become ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Symptom {
     pub(crate) cause: Cause,
-    /// In the platform's words.
+    /// The platform's message.
     pub(crate) message: String,
     pub(crate) container: Option<String>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) recovery: Recovery,
 }
 
-/// Whether what keeps pods from coming up can pass.
+/// Whether and when a symptom can recover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recovery {
-    /// No: the rollout has failed as soon as it is seen.
+    /// Never: the rollout fails immediately.
     Never,
-    /// Within seconds, when the quota controller has counted what has ended; else no.
+    /// Within seconds, once the quota controller has released the quota of ended pods; otherwise never.
     Soon,
-    /// The controller tries the same again: the rollout has failed when it lasts for the grace period.
+    /// The controller retries: the rollout fails when the symptom lasts for the grace period.
     Retried,
-    /// At a time that nobody knows: it is the reason when the deadline passes.
+    /// At an unknown time: the symptom is the cause when the deadline passes.
     Sometime,
 }
 
@@ -36,8 +36,7 @@ impl Symptom {
         Symptom { cause, message: message.into(), container: None, exit_code: None, recovery }
     }
 
-    /// How long it may last where `grace` is given to what the controllers retry; `None` for as long as the rollout may
-    /// take.
+    /// How long the symptom may last, with `grace` for retries of the controllers; `None` until the rollout's deadline.
     pub(crate) fn may_last(&self, grace: Option<Duration>) -> Option<Duration> {
         match self.recovery {
             Recovery::Never => Some(Duration::ZERO),
@@ -47,17 +46,17 @@ impl Symptom {
         }
     }
 
-    /// Whether waiting does not help.
+    /// Whether the symptom cannot recover.
     pub(crate) fn is_final(&self) -> bool {
         self.recovery == Recovery::Never
     }
 
-    /// The progress deadline has passed, and nothing tells why.
+    /// The progress deadline has passed without a known cause.
     pub(crate) fn stalled(message: &str) -> Self {
         Symptom::new(Cause::NoProgress, Recovery::Never, message)
     }
 
-    /// A Job has failed, or the circuit breaker went off, and no pod tells why.
+    /// A Job has failed, or the backoff limit was reached, without a known cause.
     pub(crate) fn failed(message: &str) -> Self {
         Symptom::new(Cause::ContainerExited, Recovery::Never, message)
     }

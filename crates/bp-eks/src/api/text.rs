@@ -1,8 +1,8 @@
-//! Reading fields that are optional in one version of the Kubernetes API and mandatory in another.
+//! Read text fields that are optional in some versions of the Kubernetes API types and mandatory in others.
 
-/// Text that may not be there.
+/// A text field that may be optional.
 pub(crate) trait Text {
-    /// The text, or an empty one.
+    /// The text; empty when absent.
     fn text(&self) -> &str;
 }
 

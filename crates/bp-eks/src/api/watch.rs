@@ -1,7 +1,7 @@
-//! What the API has of one kind of object, kept up to date: a list, and a watch from there on.
+//! Watch Kubernetes objects of one kind: list, then watch, and keep a store up to date.
 //!
-//! A watch that ends or breaks is taken up where it was; when the API has forgotten where that is (410), everything is
-//! listed anew. Pauses grow between attempts that bring nothing, for as long as the caller waits.
+//! An interrupted watch resumes from the last resource version; when that has expired (410), all objects are listed
+//! again. Attempts without events are retried with exponential backoff, until the caller stops.
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +19,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-/// How many objects a list asks for at once.
+/// The page size of lists.
 const PAGE: u32 = 500;
 
-/// What a watch has seen. Cheap to clone; every clone sees the same.
+/// The objects of a watch. Cheap to clone; clones share the state.
 #[derive(Debug)]
 pub(crate) struct Store<K>(Arc<Mutex<Seen<K>>>);
 
@@ -47,21 +47,21 @@ impl<K> Store<K> {
         lock(&self.0)
     }
 
-    /// All objects, in the order of their names.
+    /// All objects, ordered by name.
     pub(crate) fn state(&self) -> Vec<Arc<K>> {
         self.seen().objects.values().cloned().collect()
     }
 
-    /// Whether everything was seen once.
+    /// Whether the initial list is complete.
     pub(crate) fn is_ready(&self) -> bool {
         self.seen().listed
     }
 }
 
-/// What a watch has seen, and the stream of its news.
-pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, News>);
+/// The store of a watch, and the stream of its events.
+pub(crate) type Watched<K> = (Store<K>, BoxStream<'static, WatchUpdate>);
 
-/// Which objects are watched.
+/// Selects the objects to watch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     pub(crate) labels: Option<String>,
@@ -82,7 +82,7 @@ impl Query {
     }
 }
 
-/// Watches one kind of object; one that is `optional` is given up when it may not be watched.
+/// Watches objects of one kind; an `optional` watch ends when it is forbidden.
 pub(crate) fn watch<K>(api: Api<K>, query: Query, operation: &'static str, optional: bool) -> Watched<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -106,17 +106,17 @@ where
     (store, news.boxed())
 }
 
-/// One without objects, for what has none.
+/// A watch without objects.
 pub(crate) fn nothing<K>() -> Watched<K> {
     let store = Store::new();
     store.seen().listed = true;
     (store, stream::pending().boxed())
 }
 
-/// What a watch says: that something changed, or that it does not work now. By the call that it makes.
-pub(crate) type News = Result<&'static str, Failed>;
+/// An event of a watch: its operation when an object changed, or its failure.
+pub(crate) type WatchUpdate = Result<&'static str, Failed>;
 
-/// A watch that does not work, for now or at all.
+/// A failure of a watch.
 pub(crate) struct Failed {
     pub(crate) operation: &'static str,
     pub(crate) error: Box<kube::Error>,
@@ -124,13 +124,13 @@ pub(crate) struct Failed {
     pub(crate) optional: bool,
 }
 
-/// Where a watch is.
+/// The position of a watch.
 enum Position<K> {
-    /// Nothing is known, or the API has forgotten where we were.
+    /// Not listed yet, or the resource version has expired.
     Unlisted,
-    /// Everything up to this version was seen.
+    /// Up to date with this resource version.
     At(String),
-    /// A watch is open; whether it has brought anything yet.
+    /// A watch is open; `fruitful` is whether it has delivered an event yet.
     Open { stream: BoxStream<'static, kube::Result<WatchEvent<K>>>, version: String, fruitful: bool },
 }
 
@@ -140,9 +140,9 @@ struct Watcher<K> {
     store: Store<K>,
     position: Position<K>,
     pauses: ExponentialBackoff,
-    /// Before the next attempt.
+    /// The pause before the next attempt.
     pause: Option<Duration>,
-    /// Whether the last attempt failed. That it works again is news.
+    /// Whether the last attempt failed; the first success after that is reported as an event.
     failing: bool,
     over: bool,
 }
@@ -151,7 +151,7 @@ impl<K> Watcher<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    /// The next news; `None` when it was given up.
+    /// The next event; `None` when the watch has ended.
     async fn next(&mut self, optional: bool) -> Option<Result<(), kube::Error>> {
         while !self.over {
             if let Some(pause) = self.pause.take() {
@@ -175,7 +175,7 @@ where
         None
     }
 
-    /// One step on; whether it brought news.
+    /// Performs one step; returns whether an object changed.
     async fn step(&mut self) -> kube::Result<bool> {
         match std::mem::replace(&mut self.position, Position::Unlisted) {
             Position::Unlisted => {
@@ -186,7 +186,7 @@ where
             Position::Open { mut stream, version, fruitful } => match stream.next().await {
                 Some(event) => self.take(event, stream, version),
                 None => {
-                    // The server ends each watch after a while; one that ends at once has to be left alone for a while.
+                    // The server ends every watch after some minutes; back off when it ends without an event.
                     if !fruitful {
                         self.pause = self.pauses.next();
                     }
@@ -274,14 +274,14 @@ where
     }
 }
 
-/// What an object is known by.
+/// The key of an object: namespace and name.
 fn name<K: Resource>(object: &K) -> String {
     let metadata = object.meta();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     format!("{}/{}", text(&metadata.namespace), text(&metadata.name))
 }
 
-/// Between half a second and five, until the caller's deadline.
+/// Exponential backoff from 0.5 s to 5 s, without a limit of attempts.
 pub(crate) fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
@@ -302,7 +302,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers in the order of the script, and notes what was asked.
+    /// Answers as scripted, and records the requests.
     fn scripted(answers: Vec<(u16, String)>) -> (Api<Pod>, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (noted, at) = (Arc::clone(&asked), Arc::new(AtomicUsize::new(0)));
@@ -349,8 +349,8 @@ mod tests {
         store.state().iter().map(|pod| pod.metadata.name.clone().unwrap()).collect()
     }
 
-    /// Runs until the script is over; what failed on the way.
-    async fn run(news: &mut BoxStream<'static, News>) -> Vec<String> {
+    /// Runs until the script has ended; returns the failures.
+    async fn run(news: &mut BoxStream<'static, WatchUpdate>) -> Vec<String> {
         let mut failures = Vec::new();
         while let Ok(Some(news)) = tokio::time::timeout(Duration::from_secs(600), news.next()).await {
             failures.extend(news.err().map(|failed| failed.error.to_string()));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pages_are_listed_and_changes_and_bookmarks_move_on() {
+    async fn lists_pages_and_follows_changes_and_bookmarks() {
         let bookmark = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "resourceVersion": "9" } });
         let (api, asked) = scripted(vec![
             list(4, "next", &[pod("a", 1)]),
@@ -380,12 +380,12 @@ mod tests {
         );
         assert!(asked[2].contains("watch=true") && asked[2].contains("resourceVersion=4"), "{asked:?}");
         assert!(asked[2].contains("allowWatchBookmarks=true"), "{asked:?}");
-        assert!(asked[3].contains("resourceVersion=9"), "taken up where the bookmark was: {asked:?}");
+        assert!(asked[3].contains("resourceVersion=9"), "resumes from the bookmark: {asked:?}");
         assert!(asked[4].contains("resourceVersion=10"), "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_api_forgot_is_listed_anew() {
+    async fn lists_again_after_an_expired_resource_version() {
         let (api, asked) = scripted(vec![
             list(1, "", &[pod("a", 1)]),
             events(&[("ERROR", gone())]),
@@ -394,13 +394,13 @@ mod tests {
             list(8, "", &[pod("c", 8)]),
         ]);
         let (store, mut news) = watch(api, Query::default(), "watch pods", false);
-        assert_eq!(run(&mut news).await, [""; 0], "it is no failure");
-        assert_eq!(names(&store), ["c"], "what is gone meanwhile is gone here too");
+        assert_eq!(run(&mut news).await, [""; 0], "reports no failure");
+        assert_eq!(names(&store), ["c"], "removes objects deleted in the meantime");
         assert_eq!(asked.lock().unwrap().len(), 6);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_broken_watch_is_taken_up_where_it_was_after_growing_pauses() {
+    async fn resumes_a_broken_watch_with_backoff() {
         let begun = Instant::now();
         let mut cut = events(&[("ADDED", pod("b", 2))]);
         cut.1.push_str("{\"type\":\"ADD");
@@ -410,7 +410,7 @@ mod tests {
             cut,
             (500, failing.clone()),
             (500, failing),
-            // It ends at once, with nothing: not to be asked again at once.
+            // Ends immediately without an event: must back off.
             events(&[]),
             events(&[("ADDED", pod("c", 3))]),
         ]);
@@ -422,12 +422,12 @@ mod tests {
         assert!(asked[2..6].iter().all(|uri| uri.contains("resourceVersion=2")), "{asked:?}");
         assert!(
             begun.elapsed() - Duration::from_secs(600) >= Duration::from_millis(2000),
-            "it pauses in between"
+            "backs off between attempts"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_not_be_watched_and_is_not_needed_is_given_up() {
+    async fn ends_an_optional_watch_that_is_forbidden() {
         let denied =
             json!({ "kind": "Status", "code": 403, "reason": "Forbidden", "message": "no" }).to_string();
         for (optional, asks) in [(true, 1), (false, 2)] {

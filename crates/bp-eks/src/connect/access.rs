@@ -1,4 +1,4 @@
-//! Why a cluster does not know its caller: what EKS says of the access entry.
+//! Explain why a cluster rejects its caller (401): look up the caller's EKS access entry.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,14 +17,14 @@ use tokio::sync::Mutex;
 
 use super::{api::EksApi, aws_auth::principal, error::ConnectError};
 
-/// The group that the files of `docs/iam` bind their Roles to.
+/// The Kubernetes group that the RoleBindings in `docs/iam` use.
 const GROUP: &str = "bp-deployers";
-/// An explanation is good for so long: many requests are refused at once.
+/// How long an explanation is cached: many requests are rejected at the same time.
 const FRESH: Duration = Duration::from_secs(60);
-/// A refusal is not held back longer than this for its explanation.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of the lookup.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether a cluster's access entries let an identity in, as EKS says; displayed with the command that mends it.
+/// Whether a cluster has an access entry for an identity; displayed with the command that fixes a missing one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Access {
@@ -32,32 +32,32 @@ pub struct Access {
     pub cluster: String,
     /// Its region.
     pub region: String,
-    /// Who is let in or not: of a session its role, with its path if an entry names that.
+    /// The IAM principal: for a session its role, with the role's path if the entry has it.
     pub principal: String,
-    /// `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`, when EKS says so.
+    /// `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`, if EKS returns it.
     pub authentication_mode: Option<String>,
-    /// What there is.
+    /// The access entry of the principal.
     pub entry: AccessEntry,
 }
 
-/// What EKS says of an access entry.
+/// The state of an access entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccessEntry {
-    /// There is one.
+    /// The entry exists.
     Present {
-        /// Its Kubernetes groups, which Roles are bound to.
+        /// Its Kubernetes groups, for RoleBindings.
         groups: Vec<String>,
     },
-    /// There is none, nor one for a role of that name with a path.
+    /// No entry exists, not even for a role of that name with a path.
     Missing,
-    /// The cluster does not read access entries, but the ConfigMap `kube-system/aws-auth` alone.
+    /// The cluster ignores access entries: it reads only the ConfigMap `kube-system/aws-auth`.
     NotRead,
-    /// It could not be looked at.
+    /// The lookup failed.
     Unknown {
         /// The IAM action, such as `eks:DescribeAccessEntry`.
         action: &'static str,
-        /// Why not, in AWS's words.
+        /// The AWS error.
         reason: String,
     },
 }
@@ -73,34 +73,36 @@ impl fmt::Display for Access {
         let create = format!("{} --kubernetes-groups {GROUP}", entry("create"));
         match &self.entry {
             AccessEntry::Missing => {
-                write!(f, "no access entry names {principal}: {create}")?;
+                write!(f, "no access entry exists for {principal}: {create}")?;
                 if principal.contains(":role/") {
-                    f.write_str(" (a role that has a path with its path)")?;
+                    f.write_str(" (for a role with a path, include the path)")?;
                 }
                 if self.authentication_mode.as_deref() == Some("API_AND_CONFIG_MAP") {
-                    f.write_str("; nor does the ConfigMap kube-system/aws-auth, which is read as well")?;
+                    f.write_str(
+                        "; the ConfigMap kube-system/aws-auth, which is read too, has no entry either",
+                    )?;
                 }
                 Ok(())
             }
             AccessEntry::NotRead => write!(
                 f,
-                "the cluster's authentication mode is CONFIG_MAP, and kube-system/aws-auth does not name {principal}: have \
-                 it added by somebody who is let in (eksctl create iamidentitymapping --cluster {cluster} --region \
-                 {region} --arn {principal} --username bp --group {GROUP}), or turn access entries on (aws eks \
-                 update-cluster-config --name {cluster} --region {region} --access-config \
-                 authenticationMode=API_AND_CONFIG_MAP) and then {create}"
+                "the cluster's authentication mode is CONFIG_MAP, and kube-system/aws-auth has no entry for {principal}: \
+                ask a cluster administrator to add it (eksctl create iamidentitymapping --cluster {cluster} --region \
+                {region} --arn {principal} --username bp --group {GROUP}), or enable access entries (aws eks \
+                update-cluster-config --name {cluster} --region {region} --access-config \
+                authenticationMode=API_AND_CONFIG_MAP) and then {create}"
             ),
             AccessEntry::Present { .. } => write!(
                 f,
-                "{principal} has an access entry and is refused all the same: if the role was deleted and made anew since, \
-                 the entry is of the old one ({}, then {create}); if not, see that the credentials are still good (aws \
-                 sts get-caller-identity), that this machine's clock is right, and that the entry is older than a minute",
+                "{principal} has an access entry but is rejected: if the role was deleted and recreated, the entry belongs \
+                to the old role ({}, then {create}); otherwise check that the credentials are valid (aws sts \
+                get-caller-identity), that this machine's clock is correct, and that the entry is older than a minute",
                 entry("delete")
             ),
             AccessEntry::Unknown { action, reason } => write!(
                 f,
-                "whether {principal} has an access entry could not be looked at, as {action} failed ({reason}): allow \
-                 that, or ask somebody who may ({}); if there is none, {create}",
+                "cannot check the access entry of {principal} because {action} failed ({reason}): grant that permission, or \
+                have an administrator check ({}); if no entry exists, {create}",
                 entry("describe")
             ),
         }
@@ -108,7 +110,7 @@ impl fmt::Display for Access {
 }
 
 impl EksApi {
-    /// Whether the cluster's access entries let `caller` in.
+    /// Looks up the access entry of `caller`.
     pub(super) async fn access(&self, caller: &str) -> Result<Access, ConnectError> {
         let authentication_mode = self.describe().await?.authentication_mode;
         let mut principal = principal(caller);
@@ -120,7 +122,7 @@ impl EksApi {
         Ok(Access { cluster, region, principal, authentication_mode, entry })
     }
 
-    /// The entry of a principal; of a role also one that names it with the path that its sessions do not show.
+    /// The entry of a principal; for a role also an entry with the role's path, which session ARNs omit.
     async fn entry(&self, principal: &mut String) -> AccessEntry {
         match self.entry_of(principal).await {
             AccessEntry::Missing if principal.contains(":role/") => {}
@@ -164,7 +166,7 @@ where
     AccessEntry::Unknown { action, reason: code.unwrap_or_else(|| error.to_string()) }
 }
 
-/// Whether an entry's role, without its path, is this one.
+/// Whether an entry's role, ignoring its path, is this role.
 fn is_same_role(entry: &str, principal: &str) -> bool {
     let split = |arn: &str| {
         let (account, path) = arn.split_once(":role/")?;
@@ -174,32 +176,32 @@ fn is_same_role(entry: &str, principal: &str) -> bool {
     split(entry).is_some() && split(entry) == split(principal)
 }
 
-/// Finds out who the credentials are.
+/// Returns the ARN of the caller.
 pub(super) type Caller = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
-/// Explains the refusals of one client.
+/// Explains rejected requests (401) of one client.
 pub(super) struct Refusals {
     api: EksApi,
     caller: Caller,
     time: TimeSource,
-    told: Mutex<Option<(Timestamp, Access)>>,
+    cached: Mutex<Option<(Timestamp, Access)>>,
 }
 
 impl Refusals {
     pub(super) fn new(api: EksApi, caller: Caller, time: TimeSource) -> Self {
-        Refusals { api, caller, time, told: Mutex::default() }
+        Refusals { api, caller, time, cached: Mutex::default() }
     }
 
-    /// The refusal in the API's own form, with the explanation as its message; `None` when there is none.
+    /// A Kubernetes `Status` 401 with the explanation as its message; `None` when the lookup fails.
     pub(super) async fn explain(&self) -> Option<kube::Error> {
-        let mut told = self.told.lock().await;
+        let mut cached = self.cached.lock().await;
         let now = self.time.now();
-        let access = match told.as_ref().filter(|(at, _)| now < *at + FRESH) {
+        let access = match cached.as_ref().filter(|(at, _)| now < *at + FRESH) {
             Some((_, access)) => access.clone(),
             None => {
                 let ask = async { self.api.access(&(self.caller)().await?).await.ok() };
-                let access = tokio::time::timeout(PATIENCE, ask).await.ok()??;
-                *told = Some((now, access.clone()));
+                let access = tokio::time::timeout(LOOKUP_TIMEOUT, ask).await.ok()??;
+                *cached = Some((now, access.clone()));
                 access
             }
         };
@@ -224,7 +226,7 @@ impl Refusals {
 
 const KIND: &str = "AccessEntry";
 
-/// What EKS says of a refusal, if it was asked.
+/// The explanation in a `Status` that [`Refusals::explain`] made.
 pub(crate) fn explanation(status: &Status) -> Option<&str> {
     let is_ours = status.details.as_ref().is_some_and(|details| details.kind == KIND);
     is_ours.then_some(status.message.as_str())
@@ -235,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_is_known_with_or_without_its_path() {
+    fn matches_a_role_with_and_without_its_path() {
         let role = "arn:aws:iam::111111111111:role/deploy";
         for (entry, same) in [
             ("arn:aws:iam::111111111111:role/ci/deploy", true),
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_says_what_mends_it() {
+    fn displays_the_command_that_fixes_each_state() {
         let said = |mode: &str, entry: AccessEntry| {
             Access {
                 cluster: "shop".into(),
@@ -265,8 +267,12 @@ mod tests {
         let unknown =
             AccessEntry::Unknown { action: "eks:DescribeAccessEntry", reason: "AccessDenied: no".into() };
         for (mode, entry, words) in [
-            ("API", AccessEntry::Missing, "no access entry names"),
-            ("API_AND_CONFIG_MAP", AccessEntry::Missing, "nor does the ConfigMap kube-system/aws-auth"),
+            ("API", AccessEntry::Missing, "no access entry exists for"),
+            (
+                "API_AND_CONFIG_MAP",
+                AccessEntry::Missing,
+                "the ConfigMap kube-system/aws-auth, which is read too",
+            ),
             ("CONFIG_MAP", AccessEntry::NotRead, "authenticationMode=API_AND_CONFIG_MAP"),
             ("API", AccessEntry::Present { groups: vec![] }, "aws eks delete-access-entry"),
             ("API", unknown, "eks:DescribeAccessEntry failed (AccessDenied: no)"),

@@ -1,11 +1,11 @@
-//! The EKS API, asked about one cluster.
+//! Call the EKS API for one cluster: `DescribeCluster`, endpoint, certificates, authentication mode.
 
 use aws_sdk_eks::types::ClusterStatus;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::error::ConnectError;
 
-/// What EKS tells of a cluster: where it is and how it is known to be itself.
+/// An EKS cluster as `DescribeCluster` returns it: endpoint, certificate authority and authentication mode.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClusterInfo {
@@ -13,18 +13,18 @@ pub struct ClusterInfo {
     pub name: String,
     /// The URL of its Kubernetes API.
     pub endpoint: http::Uri,
-    /// Its Kubernetes version, `1.34`.
+    /// Its Kubernetes version, for example `1.34`.
     pub version: Option<String>,
-    /// The certificates that it is known by, in DER.
+    /// The certificates of its certificate authority, in DER.
     pub certificates: Vec<Vec<u8>>,
-    /// Where it reads whom to let in: `API` (access entries), `CONFIG_MAP` (the ConfigMap `aws-auth`) or
+    /// How callers are authenticated: `API` (access entries), `CONFIG_MAP` (the ConfigMap `aws-auth`) or
     /// `API_AND_CONFIG_MAP`.
     pub authentication_mode: Option<String>,
-    /// What tokens name the cluster by: its name, or the id of a local cluster on Outposts.
+    /// The cluster identifier in tokens: its name, or the id of a local cluster on Outposts.
     pub(super) token_id: String,
 }
 
-/// EKS, asked about one cluster.
+/// The EKS API for one cluster.
 #[derive(Clone)]
 pub(super) struct EksApi {
     pub(super) eks: aws_sdk_eks::Client,
@@ -33,13 +33,13 @@ pub(super) struct EksApi {
 }
 
 impl EksApi {
-    /// Where the cluster is, if it can be connected to.
+    /// Describes the cluster; fails unless it is active.
     pub(super) async fn describe(&self) -> Result<ClusterInfo, ConnectError> {
         let answer = self.eks.describe_cluster().name(&self.cluster).send().await;
         let answer = answer.map_err(|e| ConnectError::of_describe(&self.cluster, &self.region, e))?;
         let malformed =
             |reason: &'static str| ConnectError::Malformed { cluster: self.cluster.clone(), reason };
-        let cluster = answer.cluster.ok_or_else(|| malformed("the answer names no cluster"))?;
+        let cluster = answer.cluster.ok_or_else(|| malformed("the answer has no cluster"))?;
         let usable = [ClusterStatus::Active, ClusterStatus::Updating];
         if let Some(status) = cluster.status.filter(|status| !usable.contains(status)) {
             let status = status.as_str().to_owned();
@@ -49,21 +49,21 @@ impl EksApi {
         let authority = cluster.certificate_authority.and_then(|authority| authority.data);
         let authority = authority.ok_or_else(|| malformed("it has no certificate authority yet"))?;
         Ok(ClusterInfo {
-            endpoint: endpoint.parse().map_err(|_| malformed("its endpoint is no URL"))?,
+            endpoint: endpoint.parse().map_err(|_| malformed("its endpoint is not a valid URL"))?,
             version: cluster.version,
             authentication_mode: cluster
                 .access_config
                 .and_then(|access| access.authentication_mode)
                 .map(|mode| mode.as_str().to_owned()),
             certificates: certificates(&authority)
-                .ok_or_else(|| malformed("its certificate authority is not base64 of PEM"))?,
+                .ok_or_else(|| malformed("its certificate authority is not base64-encoded PEM"))?,
             token_id: cluster.id.unwrap_or_else(|| self.cluster.clone()),
             name: self.cluster.clone(),
         })
     }
 }
 
-/// The certificates in base64 of PEM, in DER.
+/// Decodes base64-encoded PEM certificates to DER.
 fn certificates(authority: &str) -> Option<Vec<Vec<u8>>> {
     let text = String::from_utf8(STANDARD.decode(authority.trim()).ok()?).ok()?;
     let mut found = Vec::new();
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificates_are_read_from_base64_of_pem() {
+    fn decodes_base64_encoded_pem_certificates() {
         let pem = |der: &[u8]| {
             format!(
                 "-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n",

@@ -1,11 +1,11 @@
-//! The ConfigMap `aws-auth`: whom it lets into the cluster, under which name and in which groups.
+//! Parse the ConfigMap `aws-auth`: the mapping of IAM roles and users to Kubernetes usernames and groups.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use serde::Deserialize;
 
-/// Whom the ConfigMap `kube-system/aws-auth` lets into the cluster. Access entries win over it, and a cluster whose
-/// authentication mode is `API` does not read it at all.
+/// The IAM mappings of the ConfigMap `kube-system/aws-auth`. Access entries take precedence, and a cluster with the
+/// authentication mode `API` ignores it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AwsAuth {
@@ -20,29 +20,29 @@ pub struct AwsAuthEntry {
     /// The ARN of the role or user.
     #[serde(alias = "rolearn", alias = "userarn")]
     pub arn: String,
-    /// Who it is in the cluster; may have placeholders such as `{{SessionName}}`.
+    /// The Kubernetes username; may contain placeholders such as `{{SessionName}}`.
     #[serde(default)]
     pub username: String,
-    /// Its groups, which Roles are bound to.
+    /// The Kubernetes groups, for RoleBindings.
     #[serde(default)]
     pub groups: Vec<String>,
 }
 
-/// Why `aws-auth` could not be read.
+/// An error of reading `aws-auth`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwsAuthError {
-    /// The cluster has none, or it may not be read.
+    /// The ConfigMap cannot be read.
     #[error(
-        "the ConfigMap kube-system/aws-auth cannot be read: it takes the verb get on configmaps in kube-system"
+        "failed to read the ConfigMap kube-system/aws-auth; check that RBAC allows get on configmaps in kube-system"
     )]
     Unreadable(#[source] Box<kube::Error>),
-    /// A part of it is no list of entries. The cluster's authenticator then knows nobody of that part.
-    #[error("{part} of the ConfigMap kube-system/aws-auth is no list of entries: mend its YAML")]
+    /// `mapRoles` or `mapUsers` is not a valid list of entries. The cluster's authenticator ignores that part.
+    #[error("{part} of the ConfigMap kube-system/aws-auth is not a valid list of entries; correct its YAML")]
     Malformed {
         /// `mapRoles` or `mapUsers`.
         part: &'static str,
-        /// What is wrong with it.
+        /// The parse error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -57,7 +57,7 @@ impl bp_artifact::error::Classified for AwsAuthError {
 }
 
 impl AwsAuth {
-    /// Reads it from the cluster; empty when there is none.
+    /// Reads the ConfigMap from the cluster; empty when it does not exist.
     ///
     /// ```no_run
     /// # async fn run(client: kube::Client) -> Result<(), bp_eks::connect::AwsAuthError> {
@@ -68,7 +68,7 @@ impl AwsAuth {
     /// ```
     ///
     /// # Errors
-    /// When it may not be read, or is malformed.
+    /// When the ConfigMap cannot be read, or is malformed.
     ///
     /// # Permissions
     /// RBAC: `get` on `configmaps` in `kube-system`.
@@ -83,10 +83,10 @@ impl AwsAuth {
         AwsAuth::parse(part("mapRoles"), part("mapUsers"))
     }
 
-    /// Reads the YAML of `mapRoles` and `mapUsers`.
+    /// Parses the YAML of `mapRoles` and `mapUsers`.
     ///
     /// # Errors
-    /// When one of them is no list of entries.
+    /// When one of them is not a valid list of entries.
     pub fn parse(roles: &str, users: &str) -> Result<Self, AwsAuthError> {
         let mut entries = Vec::new();
         for (part, text) in [("mapRoles", roles), ("mapUsers", users)] {
@@ -100,10 +100,10 @@ impl AwsAuth {
         Ok(AwsAuth { entries })
     }
 
-    /// The entry that lets `caller` in, an ARN as `aws sts get-caller-identity` shows it.
+    /// The entry for `caller`, an ARN as `aws sts get-caller-identity` prints it.
     ///
-    /// As the authenticator does it: a session of a role counts as the role, and without the role's path, so an entry that
-    /// was written with a path (`role/ci/deploy`) lets nobody in.
+    /// Matches as the authenticator does: a role session counts as its role without the path, so an entry with a path
+    /// (`role/ci/deploy`) matches no caller.
     ///
     /// ```
     /// let auth = bp_eks::connect::AwsAuth::parse(
@@ -119,7 +119,7 @@ impl AwsAuth {
     }
 }
 
-/// The role behind a session of it; anything else as it is.
+/// The role of a role session; any other ARN unchanged.
 pub(super) fn principal(caller: &str) -> String {
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     let ["arn", partition, "sts", "", account, resource] = parts.as_slice() else { return caller.to_owned() };
@@ -144,7 +144,7 @@ mod tests {
 ";
 
     #[test]
-    fn an_entry_matches_as_the_authenticator_matches() {
+    fn matches_entries_as_the_authenticator_does() {
         let users =
             "- userarn: arn:aws:iam::111111111111:user/Ada\n  username: ada\n  groups: [system:masters]\n";
         let auth = AwsAuth::parse(ROLES, users).unwrap();
@@ -152,7 +152,7 @@ mod tests {
         for (caller, username) in [
             ("arn:aws:sts::111111111111:assumed-role/nodes/i-1", Some("system:node:{{EC2PrivateDNSName}}")),
             ("arn:aws:iam::111111111111:user/ada", Some("ada")),
-            // The path is lost in a session's ARN: this entry lets nobody in.
+            // Session ARNs omit the role's path: the entry matches no caller.
             ("arn:aws:sts::111111111111:assumed-role/deploy/build-7", None),
             ("arn:aws:sts::222222222222:assumed-role/nodes/i-1", None),
             ("", None),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_nobody_and_broken_yaml_is_named() {
+    fn parses_empty_maps_and_rejects_invalid_yaml() {
         assert_eq!(AwsAuth::parse("", " \n").unwrap(), AwsAuth::default());
         for wrong in ["rolearn: x", "- username: nobody", "- [", "text"] {
             let error = AwsAuth::parse("", wrong).unwrap_err();

@@ -1,4 +1,4 @@
-//! Why there is no connection.
+//! Errors of connecting to an EKS cluster, as cases that a caller can act on.
 
 use std::path::PathBuf;
 
@@ -12,42 +12,42 @@ use bp_artifact::{
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a cluster could not be connected to.
+/// An error of connecting to a cluster.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No such cluster.
+    /// The cluster does not exist.
     #[error(
-        "there is no EKS cluster {cluster:?} in {region} in this account: check name, region and role{}",
+        "EKS cluster {cluster:?} does not exist in {region} in this account; check the name, region and role{}",
         RequestId(request_id)
     )]
     ClusterNotFound {
-        /// The name that was given.
+        /// The cluster.
         cluster: String,
-        /// Where it was looked for.
+        /// The region.
         region: String,
         /// AWS's id of the request.
         request_id: Option<String>,
     },
-    /// The cluster is being made or deleted, or has failed.
-    #[error("the EKS cluster {cluster:?} is {status}, and only an ACTIVE one can be connected to")]
+    /// The cluster is being created or deleted, or has failed.
+    #[error("cannot connect to the EKS cluster {cluster:?}: its status is {status}, not ACTIVE")]
     NotActive {
         /// The cluster.
         cluster: String,
         /// Its status.
         status: String,
     },
-    /// What EKS tells of the cluster cannot be used.
-    #[error("the EKS cluster {cluster:?} cannot be connected to: {reason}")]
+    /// The description of the cluster is incomplete or invalid.
+    #[error("cannot connect to the EKS cluster {cluster:?}: {reason}")]
     Malformed {
         /// The cluster.
         cluster: String,
-        /// What is wrong.
+        /// What is missing or invalid.
         reason: &'static str,
     },
-    /// IAM says no.
+    /// IAM denies the call.
     #[error(
-        "not allowed: give the caller the permission eks:DescribeCluster on the cluster {cluster:?}{}",
+        "access denied: grant the caller eks:DescribeCluster on the cluster {cluster:?}{}",
         RequestId(request_id)
     )]
     AccessDenied {
@@ -55,62 +55,62 @@ pub enum ConnectError {
         cluster: String,
         /// AWS's id of the request.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// The AWS error.
         source: BoxError,
     },
-    /// No credentials, or ones that AWS does not take.
-    #[error("no valid AWS credentials: log in, or set AWS_PROFILE or the role")]
+    /// No AWS credentials, or invalid ones.
+    #[error("no valid AWS credentials; log in, or set AWS_PROFILE or the role")]
     NoCredentials {
-        /// Why not.
+        /// The cause.
         source: BoxError,
     },
     /// EKS did not answer.
-    #[error("eks:DescribeCluster: the EKS API cannot be reached: check network, region and endpoint")]
+    #[error("eks:DescribeCluster failed: cannot reach the EKS API; check the network, region and endpoint")]
     Unreachable {
-        /// What failed.
+        /// The cause.
         source: BoxError,
     },
-    /// EKS is throttling or has an error of its own, also after the SDK's retries.
+    /// EKS throttled the call or failed, also after the SDK's retries.
     #[error(
-        "eks:DescribeCluster: the EKS API is overloaded or failing; try again later{}",
+        "eks:DescribeCluster failed: the EKS API is overloaded or failing; retry later{}",
         RequestId(request_id)
     )]
     Unavailable {
         /// AWS's id of the request.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// The AWS error.
         source: BoxError,
     },
-    /// EKS refused the call.
-    #[error("eks:DescribeCluster of {cluster:?} was refused{}", RequestId(request_id))]
+    /// EKS rejected the call.
+    #[error("eks:DescribeCluster of {cluster:?} was rejected{}", RequestId(request_id))]
     Refused {
         /// The cluster.
         cluster: String,
         /// AWS's id of the request.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// The AWS error.
         source: BoxError,
     },
-    /// The kubeconfig is missing or wrong.
-    #[error("the kubeconfig{} cannot be used{}", shown(path), in_context(context))]
+    /// The kubeconfig is missing or invalid.
+    #[error("failed to load the kubeconfig{}{}", shown(path), in_context(context))]
     Kubeconfig {
-        /// The file, if one was named.
+        /// The file, if one was given.
         path: Option<PathBuf>,
-        /// The context, if one was named.
+        /// The context, if one was given.
         context: Option<String>,
-        /// What is wrong with it.
+        /// The cause.
         source: BoxError,
     },
-    /// There is no service account here.
-    #[error("this is no pod of a cluster: name an EKS cluster or a kubeconfig")]
+    /// The process does not run in a pod with a service account.
+    #[error("not running in a pod of a cluster; set an EKS cluster or a kubeconfig")]
     NotInCluster {
-        /// What was looked for.
+        /// What is missing.
         source: BoxError,
     },
-    /// No client can be made of what is known of the cluster.
-    #[error("no client can be made for the cluster: its certificates or proxy cannot be used")]
+    /// The client cannot be built.
+    #[error("failed to build a client for the cluster; check its certificates and the proxy settings")]
     Unusable {
-        /// What is wrong.
+        /// The cause.
         source: BoxError,
     },
 }
@@ -139,7 +139,7 @@ impl Classified for ConnectError {
         }
     }
 
-    /// Whether the same call may go well later without anything being changed: not without permission or credentials.
+    /// Whether the same call may succeed later without changes: not for missing permissions or credentials.
     fn is_retryable(&self) -> bool {
         matches!(self, ConnectError::Unreachable { .. } | ConnectError::Unavailable { .. })
     }

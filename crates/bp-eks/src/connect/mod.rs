@@ -32,24 +32,24 @@ use session::{Identity, Session};
 pub(crate) use token::TokenError;
 use token::Tokens;
 
-/// How long connecting may take: name, TCP and TLS.
+/// The timeout of DNS, TCP and TLS together.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a connection may be silent: longer than a watch lasts, so that only a dead one is given up.
+/// The read timeout: longer than a watch lasts, so that only dead connections are closed.
 const SILENCE: Duration = Duration::from_secs(330);
-/// Requests that may wait for the connection pool at the same time.
+/// The number of requests that may wait for the connection pool.
 const WAITING: usize = 1024;
 
-/// Connects to an EKS cluster by its name: no kubeconfig, kubectl or AWS CLI is needed.
+/// Connects to an EKS cluster by name, without kubeconfig, kubectl or AWS CLI.
 ///
-/// The client signs its own tokens and keeps them fresh for as long as the credentials last: before they expire, and
-/// once more when the cluster refuses one. Its requests are retried while the API is overloaded or not reachable, each
-/// time with a token that is good then.
+/// The client signs its own tokens, renews them before they expire, and once when the cluster rejects one. It retries
+/// requests while the API server is overloaded or unreachable, each time with a valid token.
 ///
 /// ```no_run
 /// use aws_credential_types::provider::SharedCredentialsProvider;
 /// use bp_eks::Connector;
 ///
-/// # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), bp_eks::ConnectError> {
+/// # use bp_eks::ConnectError;
+/// # async fn run(eks: aws_sdk_eks::Client, credentials: SharedCredentialsProvider) -> Result<(), ConnectError> {
 /// let client: kube::Client = Connector::new(eks, credentials, "eu-central-1", "shop").connect().await?;
 /// # Ok(()) }
 /// ```
@@ -69,8 +69,8 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// For the cluster `cluster` in `region`. `eks` finds it, and `credentials` sign the tokens; they are those of the
-    /// identity that the cluster's access entries name.
+    /// A connector for `cluster` in `region`. `eks` describes the cluster; `credentials` sign the tokens and must
+    /// belong to an identity with an access entry.
     pub fn new(
         eks: aws_sdk_eks::Client,
         credentials: SharedCredentialsProvider,
@@ -82,17 +82,18 @@ impl Connector {
         Connector { api, credentials, time: TimeSource::system(), caller: None }
     }
 
-    /// Takes the time of day from `time`.
+    /// Sets the clock.
     pub fn time_source(mut self, time: TimeSource) -> Self {
         self.time = time;
         self
     }
 
-    /// How to find out who the credentials are, as `aws sts get-caller-identity` shows it. It is asked only when the cluster
-    /// refuses them (401): then EKS is asked [why](Self::access), and the error says what is missing.
+    /// Sets a function that returns the ARN of the caller, as `aws sts get-caller-identity` prints it. It is called
+    /// only when the cluster rejects the credentials (401): then [`access`](Self::access) runs, and the error states
+    /// what is missing.
     ///
-    /// With `aws_sdk_sts` that is `move || { let asked = sts.get_caller_identity().send(); async { asked.await.ok()?.arn } }`;
-    /// or what is known already:
+    /// With `aws_sdk_sts`: `move || { let sent = sts.get_caller_identity().send(); async { sent.await.ok()?.arn } }`;
+    /// or with a known ARN:
     ///
     /// ```
     /// # fn with(connector: bp_eks::Connector) -> bp_eks::Connector {
@@ -102,7 +103,7 @@ impl Connector {
     /// ```
     ///
     /// # Permissions
-    /// As [`access`](Self::access), when it is asked.
+    /// As [`access`](Self::access), when it is called.
     pub fn caller<F, A>(mut self, ask: F) -> Self
     where
         F: Fn() -> A + Send + Sync + 'static,
@@ -112,10 +113,10 @@ impl Connector {
         self
     }
 
-    /// Asks EKS for the cluster.
+    /// Describes the cluster with the EKS API.
     ///
     /// # Errors
-    /// When there is no such cluster, it is not active, or EKS cannot be asked.
+    /// When the cluster does not exist or is not active, or the EKS API call fails.
     ///
     /// # Permissions
     /// `eks:DescribeCluster` on the cluster.
@@ -126,12 +127,12 @@ impl Connector {
         self.api.describe().await
     }
 
-    /// A client of the cluster.
+    /// Builds a client for the cluster.
     ///
-    /// Nothing is asked of the Kubernetes API yet: whether it takes our identity shows with the first request.
+    /// Sends nothing to the Kubernetes API: whether it accepts the credentials shows with the first request.
     ///
     /// # Errors
-    /// As [`describe`](Self::describe), or when the certificates cannot be used.
+    /// As [`describe`](Self::describe), or when the certificates are invalid.
     ///
     /// # Permissions
     /// `eks:DescribeCluster` on the cluster. In the cluster, an access entry for the identity.
@@ -143,7 +144,7 @@ impl Connector {
         client(config(&cluster), Some(self.identity(&cluster)))
     }
 
-    /// A client of the cluster over a transport of the caller's: a proxy, a bastion, or a model in tests.
+    /// Builds a client for the cluster over a custom transport: a proxy, a bastion, or a mock in tests.
     ///
     /// # Errors
     /// As [`describe`](Self::describe).
@@ -171,8 +172,8 @@ impl Connector {
         Ok(Client::new(service, config.default_namespace))
     }
 
-    /// A token for the cluster, as `aws eks get-token` prints it: for programs that speak to the cluster themselves. EKS
-    /// takes it for 15 minutes; [`connect`](Self::connect) renews its own.
+    /// A token for the cluster, as `aws eks get-token` prints it, for programs that call the cluster themselves. It is
+    /// valid for 15 minutes; clients from [`connect`](Self::connect) renew their own.
     ///
     /// # Errors
     /// As [`describe`](Self::describe), or when there are no credentials to sign with.
@@ -189,15 +190,15 @@ impl Connector {
         Ok(token.expose().into())
     }
 
-    /// Whether the cluster's access entries let `caller` in, an ARN as `aws sts get-caller-identity` shows it.
+    /// Looks up the access entry of `caller`, an ARN as `aws sts get-caller-identity` prints it.
     ///
-    /// What may not be looked at is a part of the answer. A client of a connector that knows its
-    /// [caller](Self::caller) asks this by itself when the cluster refuses it.
+    /// A lookup that is denied is [`AccessEntry::Unknown`], not an error. A client of a connector with a
+    /// [caller](Self::caller) does this lookup itself when the cluster rejects it.
     ///
     /// ```no_run
     /// # async fn run(connector: bp_eks::Connector) -> Result<(), bp_eks::ConnectError> {
     /// let access = connector.access("arn:aws:sts::111111111111:assumed-role/deploy/build-7").await?;
-    /// println!("{access}"); // no access entry names arn:aws:iam::111111111111:role/deploy: aws eks create-access-entry …
+    /// println!("{access}"); // no access entry exists for arn:aws:iam::111111111111:role/deploy: aws eks create-…
     /// # Ok(()) }
     /// ```
     ///
@@ -205,8 +206,8 @@ impl Connector {
     /// As [`describe`](Self::describe).
     ///
     /// # Permissions
-    /// `eks:DescribeCluster` on the cluster; `eks:DescribeAccessEntry` on its access entries and `eks:ListAccessEntries`
-    /// on the cluster, without which the answer is [`AccessEntry::Unknown`].
+    /// `eks:DescribeCluster` on the cluster; `eks:DescribeAccessEntry` on its access entries and
+    /// `eks:ListAccessEntries` on the cluster, without which the entry is [`AccessEntry::Unknown`].
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -230,8 +231,8 @@ impl Connector {
     }
 }
 
-/// A client from a kubeconfig file: `path`, or what `KUBECONFIG` names, or `~/.kube/config`; in `context`, or the
-/// current one.
+/// Builds a client from a kubeconfig file: `path`, or the files in `KUBECONFIG`, or `~/.kube/config`. `context`
+/// defaults to the current context.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), bp_eks::ConnectError> {
@@ -240,7 +241,7 @@ impl Connector {
 /// ```
 ///
 /// # Errors
-/// When the file or the context is missing or wrong.
+/// When the file or the context is missing or invalid.
 ///
 /// # Permissions
 /// None to connect.
@@ -264,10 +265,10 @@ pub async fn from_kubeconfig(path: Option<&Path>, context: Option<&str>) -> Resu
     client(config.map_err(|e| failed(e.into()))?, None)
 }
 
-/// A client for a program that runs in a pod of the cluster, as its service account.
+/// Builds a client for a program that runs in a pod of the cluster, with the pod's service account.
 ///
 /// # Errors
-/// [`ConnectError::NotInCluster`] anywhere else.
+/// [`ConnectError::NotInCluster`] outside of a pod.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -282,7 +283,7 @@ fn config(cluster: &ClusterInfo) -> Config {
     config
 }
 
-/// kube's own stack with our session in front. Its retries are off: they last up to a quarter of an hour.
+/// kube's client stack with a [`Session`] in front. kube's retries are disabled: they last up to 15 minutes.
 fn client(mut config: Config, identity: Option<Arc<Identity>>) -> Result<Client, ConnectError> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);

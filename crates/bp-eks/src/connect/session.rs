@@ -1,4 +1,4 @@
-//! What every request to a cluster goes through: a token that is good now, and another try where one makes sense.
+//! HTTP middleware for requests to a cluster: authenticate with a valid token, and retry transient failures.
 
 use std::{
     future::Future,
@@ -21,26 +21,26 @@ use super::{
     token::{Token, TokenError, Tokens},
 };
 
-/// How long an answer may take to begin. The body of a watch is guarded by its watcher; a log that is followed begins
-/// with the first line that the container writes.
+/// The timeout of the response head. The watcher guards the body of a watch; the response to a followed log begins
+/// only with the container's first line and has no timeout.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The longest pause that a server may ask for.
+/// The limit of `Retry-After`.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The answer did not begin in time.
+/// The response head did not arrive in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {} s", ANSWER.as_secs())]
 struct NoAnswer;
 
-/// Who we are to the cluster.
+/// The credentials of a client.
 pub(super) struct Identity {
     pub(super) tokens: Tokens,
-    /// Explains why we are not let in, if it is known who we are.
+    /// Explains rejected requests, if the caller's ARN is known.
     pub(super) refusals: Option<Refusals>,
 }
 
-/// A service that authenticates, and tries again: on 401 once with a new token, and then EKS is asked why; on 429, 503
-/// and 504 after the pause that the server asks for; and when the connection fails, if the request may be sent twice.
+/// A service that authenticates and retries: on 401 once with a new token, then it looks up the access entry; on 429,
+/// 503 and 504 after `Retry-After`; on connection errors, if the request is idempotent.
 #[derive(Clone)]
 pub(super) struct Session<S> {
     inner: S,
@@ -65,7 +65,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // Each try waits for the inner service by itself.
+        // Each attempt waits for the inner service itself.
         Poll::Ready(Ok(()))
     }
 
@@ -88,7 +88,7 @@ where
         let mut pauses = pauses().build();
         let mut refused = false;
         loop {
-            // A body that is a stream can be sent once.
+            // A streaming body can be sent only once.
             let Some(copy) = body.try_clone() else {
                 let once = try_once(self.inner, tokens, Request::from_parts(parts, body));
                 return once.await.map(|(answer, _)| answer);
@@ -120,7 +120,7 @@ where
     }
 }
 
-/// One try, with the token that it carried.
+/// One attempt; returns the response and the token that was sent.
 async fn try_once<S, B>(
     mut inner: S,
     tokens: Option<&Tokens>,
@@ -154,7 +154,7 @@ fn is_followed_log(uri: &http::Uri) -> bool {
     uri.path().ends_with("/log") && uri.query().is_some_and(|query| query.contains("follow=true"))
 }
 
-/// Four more tries within about three seconds, or as long as the server asks for.
+/// Four retries within about three seconds, or longer if `Retry-After` asks for it.
 fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
@@ -170,7 +170,7 @@ fn is_passing(status: StatusCode) -> bool {
     )
 }
 
-/// Whether the request may be sent again when nobody knows whether it arrived.
+/// Whether the request may be repeated when it is unknown whether it arrived.
 fn may_repeat(method: &Method) -> bool {
     method != Method::POST
 }
@@ -193,7 +193,7 @@ mod tests {
 
     type Answer = Result<Response<Body>, &'static str>;
 
-    /// Answers as the script says, and notes the tokens that came.
+    /// Answers as scripted, and records the tokens.
     #[derive(Clone, Default)]
     struct Script {
         answers: Arc<Mutex<Vec<Answer>>>,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_request_carries_a_token_and_401_is_tried_once_more() {
+    async fn sends_a_token_and_retries_401_once() {
         let script = Script::new(vec![status(401), status(200)]);
         assert_eq!(send(&script, Method::POST).await, Ok(200));
         assert!(script.tokens.lock().unwrap().iter().all(|token| token.starts_with("Bearer k8s-aws-v1.")));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_overloaded_server_is_given_the_pause_it_asks_for() {
+    async fn waits_for_retry_after() {
         let busy = Response::builder().status(429).header(RETRY_AFTER, "7").body(Body::empty()).unwrap();
         let script = Script::new(vec![Ok(busy), status(503), status(200)]);
         let begun = Instant::now();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_request_is_repeated_only_where_that_does_no_harm() {
+    async fn repeats_a_lost_request_only_if_idempotent() {
         let script = Script::new(vec![Err("reset"), status(200)]);
         assert_eq!(send(&script, Method::PATCH).await, Ok(200));
         let script = Script::new(vec![Err("reset")]);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_are_not_repeated() {
+    async fn does_not_retry_client_errors() {
         for code in [400, 403, 404, 409, 422, 500] {
             let script = Script::new(vec![status(code)]);
             assert_eq!(send(&script, Method::GET).await, Ok(code));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_does_not_begin_is_given_up() {
+    async fn times_out_without_a_response() {
         let silent =
             tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, BoxError>>());
         let error = Session::new(silent, None).oneshot(request(Method::POST)).await.unwrap_err();

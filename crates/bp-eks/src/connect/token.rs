@@ -1,4 +1,4 @@
-//! The token that an EKS cluster takes: a presigned STS request, made and kept fresh without a program to call.
+//! EKS authentication tokens: presign an STS request as `aws eks get-token` does, cache it and renew it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,41 +19,41 @@ use tokio::sync::Mutex;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// EKS takes a token for 15 minutes; ours is renewed a minute before.
+/// EKS accepts a token for 15 minutes; it is renewed one minute earlier.
 const LIFETIME: Duration = Duration::from_secs(14 * 60);
-/// How long STS takes the presigned request. What other clients send, too.
+/// `X-Amz-Expires` of the presigned request, as other clients send it.
 const EXPIRES: Duration = Duration::from_secs(60);
 /// A token is not used in the last minute of the credentials that signed it.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// What needs no escape in a query.
+/// Characters that are not percent-encoded in a query.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Why no token could be made.
+/// An error of signing a token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    /// The provider gives no credentials.
-    #[error("no AWS credentials to sign the cluster's token with")]
+    /// The provider returned no credentials.
+    #[error("no AWS credentials to sign the cluster's token")]
     NoCredentials(#[source] BoxError),
     /// The request could not be signed.
-    #[error("the cluster's token could not be signed")]
+    #[error("failed to sign the cluster's token")]
     Sign(#[source] BoxError),
 }
 
-/// A token, and until when it is good.
+/// A token and its expiry.
 pub(crate) struct Token {
     value: SecretString,
     expires: Timestamp,
 }
 
 impl Token {
-    /// The token itself: never to be shown.
+    /// The secret value: never log it.
     pub(crate) fn expose(&self) -> &str {
         self.value.expose_secret()
     }
 }
 
-/// Tokens for one cluster: signed when first needed, shared until they expire.
+/// Tokens for one cluster: signed on first use, cached until they expire.
 pub(crate) struct Tokens {
     cluster: String,
     region: String,
@@ -73,7 +73,7 @@ impl Tokens {
         Tokens { cluster, region, credentials, time, current: Mutex::default() }
     }
 
-    /// A token that is good now. Cancel safe; callers at the same time share one signature.
+    /// A valid token. Cancel safe; concurrent callers share one signature.
     pub(crate) async fn get(&self) -> Result<Arc<Token>, TokenError> {
         let mut current = self.current.lock().await;
         let now = self.time.now();
@@ -88,7 +88,7 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Forgets a token that the cluster refused, unless it was replaced meanwhile.
+    /// Removes a token that the cluster rejected from the cache, unless it was replaced since.
     pub(crate) async fn forget(&self, refused: &Arc<Token>) {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
@@ -97,7 +97,7 @@ impl Tokens {
     }
 }
 
-/// Until when a token is good that was signed `now`.
+/// The expiry of a token that is signed `now`.
 fn expiry(now: Timestamp, credentials: &Credentials) -> Timestamp {
     let own = now + LIFETIME;
     let theirs = credentials.expiry().and_then(|at| Timestamp::try_from(at).ok()).map(|at| at - MARGIN);
@@ -133,7 +133,7 @@ fn presign(
     let (instructions, _) = sign(request, &params).map_err(|e| failed(e.into()))?.into_parts();
 
     let (_, mut query) = instructions.into_parts();
-    // The order of other clients, so that equal input gives an equal token: the signature is last.
+    // The parameter order of other clients, the signature last: equal input gives an equal token.
     query.sort_by_key(|(name, _)| *name == "X-Amz-Signature");
     let mut presigned = url;
     for (name, value) in &query {
@@ -183,7 +183,7 @@ mod tests {
         presign(cluster, region, &credentials(session), at(0)).unwrap().expose_secret().to_owned()
     }
 
-    /// What aws-iam-authenticator asks of a token before it sends it to STS.
+    /// The checks of aws-iam-authenticator before it sends a token to STS.
     fn verify(token: &str, region: &str, now: Timestamp) -> Result<(), String> {
         let fail = |why: &str| Err(why.to_owned());
         if token.len() > 4096 {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authenticator_takes_it_in_every_partition() {
+    fn authenticator_accepts_tokens_in_every_partition() {
         for region in [
             "eu-central-1",
             "us-gov-west-1",
@@ -269,9 +269,9 @@ mod tests {
         }
     }
 
-    /// Made with botocore's SigV4QueryAuth at the same clock, credentials and cluster.
+    /// The expected values are from botocore's SigV4QueryAuth with the same clock, credentials and cluster.
     #[test]
-    fn it_is_the_token_of_other_clients_byte_for_byte() {
+    fn equals_the_tokens_of_botocore() {
         assert_eq!(signed("shop", "eu-central-1", None), GOLDEN);
         assert_eq!(signed("shop", "cn-north-1", Some("session/token+with=signs")), GOLDEN_SESSION);
     }
@@ -279,7 +279,7 @@ mod tests {
     const GOLDEN: &str = "k8s-aws-v1.aHR0cHM6Ly9zdHMuZXUtY2VudHJhbC0xLmFtYXpvbmF3cy5jb20vP0FjdGlvbj1HZXRDYWxsZXJJZGVudGl0eSZWZXJzaW9uPTIwMTEtMDYtMTUmWC1BbXotQWxnb3JpdGhtPUFXUzQtSE1BQy1TSEEyNTYmWC1BbXotQ3JlZGVudGlhbD1BS0lERVhBTVBMRSUyRjIwMjYwMzAxJTJGZXUtY2VudHJhbC0xJTJGc3RzJTJGYXdzNF9yZXF1ZXN0JlgtQW16LURhdGU9MjAyNjAzMDFUMTIwMDAwWiZYLUFtei1FeHBpcmVzPTYwJlgtQW16LVNpZ25lZEhlYWRlcnM9aG9zdCUzQngtazhzLWF3cy1pZCZYLUFtei1TaWduYXR1cmU9ZTNlNzA0Y2UwZWQ2NWRiYjE3YWY3N2UzMjc2NGMzNGIwNDhjNzUyMjI0Y2FlYTBmZWE1ZGJkYjUzZjE4M2JkYQ";
     const GOLDEN_SESSION: &str = "k8s-aws-v1.aHR0cHM6Ly9zdHMuY24tbm9ydGgtMS5hbWF6b25hd3MuY29tLmNuLz9BY3Rpb249R2V0Q2FsbGVySWRlbnRpdHkmVmVyc2lvbj0yMDExLTA2LTE1JlgtQW16LUFsZ29yaXRobT1BV1M0LUhNQUMtU0hBMjU2JlgtQW16LUNyZWRlbnRpYWw9QUtJREVYQU1QTEUlMkYyMDI2MDMwMSUyRmNuLW5vcnRoLTElMkZzdHMlMkZhd3M0X3JlcXVlc3QmWC1BbXotRGF0ZT0yMDI2MDMwMVQxMjAwMDBaJlgtQW16LUV4cGlyZXM9NjAmWC1BbXotU2lnbmVkSGVhZGVycz1ob3N0JTNCeC1rOHMtYXdzLWlkJlgtQW16LVNlY3VyaXR5LVRva2VuPXNlc3Npb24lMkZ0b2tlbiUyQndpdGglM0RzaWducyZYLUFtei1TaWduYXR1cmU9M2RmYmRlYjgyODFlYTU3OGE2MGE3MzIyNjQ3NWEzNzllM2Q2YTEyNzMxZjU2MDRhMDM2YjNlNTUxMWEyNGFjNw";
 
-    /// Credentials that are asked for and count it.
+    /// A credentials provider that counts its calls.
     #[derive(Debug, Default)]
     struct Provider {
         asked: AtomicUsize,
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_kept_until_it_or_its_credentials_expire() {
+    async fn caches_a_token_until_it_or_its_credentials_expire() {
         for (expiry, good_until) in [(None, 14 * 60), (Some(at(3600)), 14 * 60), (Some(at(300)), 240)] {
             let (tokens, provider, clock) = tokens(expiry);
             let first = tokens.get().await.unwrap();
@@ -326,12 +326,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_token_is_signed_again_once() {
+    async fn signs_a_rejected_token_again_once() {
         let (tokens, provider, _) = tokens(None);
         let refused = tokens.get().await.unwrap();
         tokens.forget(&refused).await;
         let second = tokens.get().await.unwrap();
-        // Another request that was refused with the first token does not throw away the second.
+        // Another request that was rejected with the first token does not discard the second.
         tokens.forget(&refused).await;
         assert!(Arc::ptr_eq(&second, &tokens.get().await.unwrap()));
         assert_eq!(provider.asked.load(Ordering::SeqCst), 2);

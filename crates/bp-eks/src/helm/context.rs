@@ -1,4 +1,4 @@
-//! What every step of work on a release needs.
+//! The configuration of a Helm release, the values keys of its image, and its revision history entries.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -6,10 +6,10 @@ use bp_artifact::{ResolvedImage, config::Workload, deploy::TargetId, time::TimeS
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lease::{self, Terms};
+use super::lease::{self, LeaseConfig};
 use crate::{api::scope::Scope, options::Options, target::EksTarget};
 
-/// One release of a chart.
+/// A release and its configuration.
 #[derive(Clone)]
 pub(super) struct Release {
     pub(super) scope: Scope,
@@ -35,7 +35,7 @@ impl fmt::Debug for Release {
     }
 }
 
-/// Where a chart's values take the image, each as keys with dots between.
+/// The values keys of a chart's image, as dotted paths.
 ///
 /// ```
 /// use bp_eks::helm::ImageKeys;
@@ -50,22 +50,22 @@ pub struct ImageKeys {
     pub repository: String,
     /// The digest; defaults to `image.digest`.
     pub digest: String,
-    /// The tag, for charts that show it beside the digest; defaults to `image.tag`.
+    /// The tag, for charts that use it next to the digest; defaults to `image.tag`.
     pub tag: String,
 }
 
 impl ImageKeys {
-    /// The repository's key.
+    /// Sets the key of the repository.
     pub fn repository(self, key: impl Into<String>) -> Self {
         ImageKeys { repository: key.into(), ..self }
     }
 
-    /// The digest's key.
+    /// Sets the key of the digest.
     pub fn digest(self, key: impl Into<String>) -> Self {
         ImageKeys { digest: key.into(), ..self }
     }
 
-    /// The tag's key.
+    /// Sets the key of the tag.
     pub fn tag(self, key: impl Into<String>) -> Self {
         ImageKeys { tag: key.into(), ..self }
     }
@@ -78,29 +78,29 @@ impl Default for ImageKeys {
     }
 }
 
-/// One revision of a release, as helm's history has it.
+/// A revision of a release, as in `helm history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HelmRevision {
-    /// Its number.
+    /// The revision number.
     pub revision: u32,
     /// `deployed`, `superseded`, `failed`, `pending-upgrade` and so on.
     pub status: String,
     /// The chart with its version.
     #[serde(default)]
     pub chart: String,
-    /// When it was written last.
+    /// When it was last updated.
     #[serde(default)]
     pub updated: Option<jiff::Timestamp>,
-    /// What helm says of it.
+    /// Helm's description.
     #[serde(default)]
     pub description: String,
 }
 
 impl Release {
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn lease_config(&self) -> LeaseConfig {
         let name = lease::name(&self.release);
-        Terms {
+        LeaseConfig {
             api: self.scope.api(),
             object: self.scope.object("lease", &name),
             release: self.release.clone(),
@@ -108,25 +108,25 @@ impl Release {
         }
     }
 
-    /// A name for this run, for people who are told that they have to wait for it.
+    /// The holder identity of this run, shown in the error of a run that finds the Lease held.
     pub(super) fn holder(&self) -> String {
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "bp".to_owned());
         format!("{host}-{}-{:08x}", std::process::id(), fastrand::u32(..))
     }
 
-    /// A workload of the release, to be watched and never written.
+    /// A workload of the release, watched but never changed.
     pub(super) fn target(&self, workload: &Workload, container: &str) -> EksTarget {
         self.target_for(workload, container, self.options.deadline)
     }
 
-    /// The same, watched for at most so long.
+    /// As [`target`](Self::target), watched for at most `time`.
     pub(super) fn target_for(&self, workload: &Workload, container: &str, time: Duration) -> EksTarget {
         let options = Options { deadline: time, ..self.options.clone().adopt_only() };
         EksTarget::of(self.scope.clone(), workload.clone(), Some(container.to_owned()), options)
             .part_of(&self.id)
     }
 
-    /// The values that are given over those of the files.
+    /// The values that override those of the values files.
     pub(super) fn values_for(&self, image: &ResolvedImage) -> Value {
         let mut values = self.values.clone();
         let reference = &image.reference;
@@ -139,7 +139,7 @@ impl Release {
     }
 }
 
-/// Puts a value at keys with dots between.
+/// Sets the value at a dotted key.
 pub(super) fn put(values: &mut Value, key: &str, value: Value) {
     let mut at = values;
     for part in key.split('.') {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_put_by_their_keys() {
+    fn sets_values_at_dotted_keys() {
         let mut values = json!({ "image": { "pullPolicy": "Always" }, "flat": 1 });
         put(&mut values, "image.digest", "sha256:1".into());
         put(&mut values, "flat.deep", true.into());

@@ -1,4 +1,4 @@
-//! What can go wrong with a Helm release, as far as a caller can act on it.
+//! Errors of Helm releases, as cases that a caller can act on.
 
 use std::path::PathBuf;
 
@@ -6,105 +6,110 @@ use bp_artifact::error::{Classified, ErrorClass};
 
 use crate::error::Error;
 
-/// An error of a Helm release. An upgrade that failed and was rolled back is none: that is a
+/// An error of a Helm release. An upgrade that failed and was rolled back is not an error but a
 /// [`Verdict`](bp_artifact::Verdict).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelmError {
-    /// The Kubernetes API, or the watch of a workload.
+    /// A Kubernetes API error, or an error of a workload's watch.
     #[error(transparent)]
     Rollout(#[from] Error),
-    /// No `helm`.
-    #[error("cannot run {}: install Helm 4, or name the program", program.display())]
+    /// `helm` cannot be started.
+    #[error("failed to run {}; install Helm 4, or set the path of the helm program", program.display())]
     Program {
-        /// What was run.
+        /// The program.
         program: PathBuf,
-        /// Why it could not be.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A `helm` that we do not know.
-    #[error("this is helm {found}, and Helm 4 is needed: its flags differ")]
+    /// An unsupported version of `helm`.
+    #[error("unsupported helm version {found}: Helm 4 is required; install Helm 4")]
     Version {
-        /// What it says.
+        /// The version that it reports.
         found: String,
     },
-    /// `helm` refused before anything was changed.
+    /// `helm` failed before anything was changed.
     #[error("helm {verb} failed: {message}")]
     Failed {
-        /// What was asked for, such as `upgrade --dry-run`.
+        /// The command, such as `upgrade --dry-run`.
         verb: &'static str,
-        /// In helm's words.
+        /// Helm's error message.
         message: String,
     },
-    /// An upgrade without a [chart](crate::HelmRelease::chart). Nothing was changed.
-    #[error("the upgrade of the release {release:?} needs its chart")]
+    /// The upgrade has no [chart](crate::HelmRelease::chart). Nothing was changed.
+    #[error("cannot upgrade the release {release:?}: no chart is set")]
     NoChart {
         /// The release.
         release: String,
     },
-    /// The chart does nothing with the digest. Nothing was changed.
+    /// The chart does not use the digest. Nothing was changed.
     #[error(
-        "the chart ignores {key}: no workload of the release {release:?} would run {digest}; its images are {}. Let the \
-         chart's template use {key}, or name the keys that it uses",
+        "the chart ignores {key}: no workload of the release {release:?} would run {digest}; its images are {}; use {key} \
+        in the chart's templates, or set the image keys that the chart uses",
         images.join(", ")
     )]
     DigestIgnored {
         /// The release.
         release: String,
-        /// The key of the values that carries the digest.
+        /// The values key of the digest.
         key: String,
         /// The digest.
         digest: String,
-        /// What the chart's workloads would run.
+        /// The images of the chart's workloads.
         images: Vec<String>,
     },
-    /// Somebody works on the release at this moment.
-    #[error("the release {release:?} is being worked on by {holder}: wait for it")]
+    /// Another run holds the Lease of the release.
+    #[error("the release {release:?} is locked by {holder}; wait until that run has ended")]
     Busy {
         /// The release.
         release: String,
-        /// Who.
+        /// The holder of the Lease.
         holder: String,
     },
-    /// Somebody else's operation on the release was not finished, or goes on.
+    /// An operation of another tool on the release is unfinished or still in progress.
     #[error(
-        "revision {revision} of the release {release:?} is {status}, and was not made through us: whether its owner is \
-         alive cannot be known from here. If it is not, `helm rollback {release}` frees it; or say after how long its \
-         owner is surely dead (HelmRelease::assume_dead_after)"
+        "revision {revision} of the release {release:?} is {status} and was created by another tool, which may still be \
+        running; if it is not, run `helm rollback {release}` (or set assume_dead_after, the age after which its owner \
+        counts as dead)"
     )]
     Pending {
         /// The release.
         release: String,
-        /// The revision that is stuck.
+        /// The pending revision.
         revision: u32,
         /// Its status.
         status: String,
     },
-    /// The Lease went to somebody else while we worked: helm was cut off.
-    #[error("the lease of the release {release:?} was lost; helm was cut off. Run it again")]
+    /// Another run acquired the Lease; helm was disconnected from the cluster.
+    #[error(
+        "lost the lease of the release {release:?}; helm was disconnected from the cluster; rerun to resume"
+    )]
     LeaseLost {
         /// The release.
         release: String,
     },
-    /// No earlier revision.
-    #[error("the release {release:?} has no earlier revision that was deployed")]
+    /// There is no earlier deployed revision.
+    #[error("the release {release:?} has no previously deployed revision")]
     NoPrevious {
         /// The release.
         release: String,
     },
-    /// What helm printed, or a chart's manifest, cannot be read.
-    #[error("helm {verb} printed something that cannot be read")]
+    /// Helm's output, or a chart's manifest, cannot be parsed.
+    #[error("failed to parse the output of helm {verb}")]
     Unreadable {
-        /// What was asked for.
+        /// The command.
         verb: &'static str,
-        /// What is wrong with it.
+        /// The parse error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A file or a socket of this machine.
-    #[error("cannot prepare helm's surroundings")]
+    /// A local file or socket cannot be created.
+    #[error("failed to prepare the temporary files or the loopback proxy for helm")]
     Local(#[from] std::io::Error),
-    /// The caller stopped it. Helm was told to stop, and marks its revision as failed.
-    #[error("stopped; helm was told to stop the release {release:?}: the same command goes on from there")]
+    /// The operation was cancelled. Helm was terminated and marks its revision as failed.
+    #[error(
+        "interrupted: helm was stopped, changes already applied to the release {release:?} remain; rerun the same \
+    command to resume"
+    )]
     Interrupted {
         /// The release.
         release: String,

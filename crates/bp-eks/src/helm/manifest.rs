@@ -1,4 +1,4 @@
-//! What a release's manifest would run: its workloads, their containers and images.
+//! Parse a Helm release's manifest: its workloads, their containers and images.
 
 use bp_artifact::{Digest, DigestRef, config::Workload};
 use serde::Deserialize;
@@ -9,25 +9,28 @@ use crate::workload;
 
 /// A container in a workload of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
-    /// `None` for kinds that roll nothing out, such as a CronJob.
+pub(super) struct ManifestContainer {
+    /// `None` for kinds without a rollout, such as a CronJob.
     pub(super) workload: Option<Workload>,
     pub(super) container: String,
     pub(super) image: String,
 }
 
-impl Placed {
-    /// Whether exactly this content is named.
+impl ManifestContainer {
+    /// Whether the image has this digest.
     pub(super) fn is(&self, digest: &Digest) -> bool {
         self.image.parse::<DigestRef>().is_ok_and(|image| image.digest() == digest)
     }
 }
 
-/// The containers of all workloads in a manifest of many documents.
-pub(super) fn placed(manifest: &str, verb: &'static str) -> Result<Vec<Placed>, HelmError> {
+/// The containers of all workloads in a multi-document manifest.
+pub(super) fn parse_manifest(
+    manifest: &str,
+    verb: &'static str,
+) -> Result<Vec<ManifestContainer>, HelmError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifest)
         .map_err(|e| HelmError::Unreadable { verb, source: e.to_string().into() })?;
-    // A `List` holds more.
+    // A `List` contains objects.
     let objects = documents.iter().flat_map(|document| match document["items"].as_array() {
         Some(items) if document["kind"] == "List" => items.iter().collect(),
         _ => vec![document],
@@ -35,7 +38,7 @@ pub(super) fn placed(manifest: &str, verb: &'static str) -> Result<Vec<Placed>, 
     Ok(objects.flat_map(containers).collect())
 }
 
-fn containers(object: &Value) -> Vec<Placed> {
+fn containers(object: &Value) -> Vec<ManifestContainer> {
     let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let spec = match kind.as_str() {
@@ -44,12 +47,16 @@ fn containers(object: &Value) -> Vec<Placed> {
         _ => &object["spec"]["template"]["spec"],
     };
     let workload: Option<Workload> = format!("{kind}/{name}").parse().ok();
-    // Jobs of a chart run once, and helm itself waits for those that are hooks.
+    // The Jobs of a chart run once, and helm itself waits for hooks.
     let workload = workload.filter(|workload| !workload::of(workload.kind).runs_to_completion);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
-    all.map(|Container { name, image }| Placed { workload: workload.clone(), container: name, image })
-        .collect()
+    all.map(|Container { name, image }| ManifestContainer {
+        workload: workload.clone(),
+        container: name,
+        image,
+    })
+    .collect()
 }
 
 #[derive(Deserialize)]
@@ -65,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_workload_and_container_is_found() {
+    fn finds_every_workload_and_container() {
         let digest = Digest::sha256("web");
         let manifest = format!(
             "---\n# Source: web/templates/sa.yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: web }}\n\
@@ -75,7 +82,7 @@ mod tests {
              ---\nkind: CronJob\nmetadata: {{ name: nightly }}\nspec: {{ jobTemplate: {{ spec: {{ template: {{ spec: \
              {{ containers: [ {{ name: job, image: \"r.example.com/web@{digest}\" }} ] }} }} }} }} }}\n"
         );
-        let found = placed(&manifest, "template").unwrap();
+        let found = parse_manifest(&manifest, "template").unwrap();
         let seen: Vec<(Option<String>, &str, bool)> = found
             .iter()
             .map(|p| (p.workload.as_ref().map(ToString::to_string), p.container.as_str(), p.is(&digest)))
@@ -85,7 +92,7 @@ mod tests {
             seen,
             [(web(), "web", true), (web(), "proxy", false), (web(), "migrate", true), (None, "job", true)]
         );
-        assert_eq!(placed("", "template").unwrap(), []);
-        assert!(placed("a: [", "template").is_err());
+        assert_eq!(parse_manifest("", "template").unwrap(), []);
+        assert!(parse_manifest("a: [", "template").is_err());
     }
 }

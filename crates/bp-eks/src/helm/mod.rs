@@ -1,9 +1,9 @@
-//! Deploy Helm releases by digest: the `helm` program upgrades, with early failures, evidence, rollback and proof added.
+//! Deploy Helm releases by digest: run `helm upgrade`, detect failures early, collect evidence, roll back and verify.
 //!
-//! Helm reaches the cluster through us alone: a server on loopback that passes its requests on over our own client, and
-//! only as long as we hold the release's Lease. So it needs no kubeconfig and no AWS CLI, no credential of the cluster
-//! appears in its arguments or environment, and a Lease that has run out proves that no helm of ours is at work any
-//! more, on whatever machine it was started.
+//! Helm reaches the cluster only through a loopback proxy, which forwards requests over the client of this process
+//! while the release's Lease is held. Helm needs neither a kubeconfig nor the AWS CLI, cluster credentials never appear
+//! in its arguments or environment, and an expired Lease proves that no helm started by bp-eks still changes the
+//! release, on any machine.
 
 mod context;
 mod error;

@@ -1,4 +1,4 @@
-//! Running `helm`: its arguments, its surroundings, and how it is stopped.
+//! Run the `helm` program: arguments, environment, output and termination.
 
 use std::{fs, io::Write, path::PathBuf, process::Stdio, time::Duration};
 
@@ -12,23 +12,23 @@ use tokio::{
 
 use super::{error::HelmError, proxy::Proxy};
 
-/// How long helm has to write down that it was stopped.
+/// How long helm has after SIGTERM to mark its revision as failed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// `helm` in its surroundings.
+/// `helm` with its environment.
 pub(super) struct Program {
     path: PathBuf,
     namespace: String,
     proxy: Proxy,
-    /// Values, and helm's own files. Nobody else can read it; it goes with us.
+    /// Values and helm's own files; readable by this user only, deleted on drop.
     directory: tempfile::TempDir,
 }
 
-/// How a run ended.
+/// The result of a run.
 pub(super) struct Ended {
     pub(super) success: bool,
     pub(super) stdout: Vec<u8>,
-    /// The last thing it had to say, in one line.
+    /// The error line that helm ended with.
     pub(super) message: String,
 }
 
@@ -39,12 +39,12 @@ impl Program {
         Ok(Program { path, namespace, proxy, directory })
     }
 
-    /// Why the cluster could not be asked the last time, if it could not.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.proxy.trouble()
+    /// The error of the proxy's latest request, if it failed.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.proxy.last_error()
     }
 
-    /// Writes values to a file that only we can read, and names it. Values never are arguments.
+    /// Writes values to a file that only this user can read, and returns its path. Values are never arguments.
     pub(super) fn values(&self, values: &Value) -> Result<PathBuf, HelmError> {
         let path = self.directory.path().join("values.json");
         let mut file = fs::File::create(&path)?;
@@ -55,7 +55,7 @@ impl Program {
     fn command(&self, arguments: &[String]) -> Command {
         let mut helm = Command::new(&self.path);
         helm.args(arguments).args(["--namespace", &self.namespace]);
-        // The cluster is reached through us, and nothing of the machine's own configuration points elsewhere.
+        // Helm reaches the cluster through the proxy; the machine's own configuration must not override that.
         for name in ["HELM_KUBECONTEXT", "HELM_KUBEASUSER", "HELM_KUBEASGROUPS", "HELM_DEBUG", "HELM_DRIVER"]
         {
             helm.env_remove(name);
@@ -77,12 +77,12 @@ impl Program {
         Ok(Running { id: child.id(), ending: Box::pin(ended(child)) })
     }
 
-    /// Runs helm to its end.
+    /// Runs helm and waits until it ends.
     pub(super) async fn run(&self, arguments: &[String]) -> Result<Ended, HelmError> {
         Ok(self.start(arguments)?.ending.await?)
     }
 
-    /// Runs helm and reads the JSON that it prints.
+    /// Runs helm and parses its JSON output.
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         verb: &'static str,
@@ -95,9 +95,9 @@ impl Program {
         serde_json::from_slice(&ended.stdout).map_err(|e| HelmError::Unreadable { verb, source: e.into() })
     }
 
-    /// Refuses a helm whose flags are others.
+    /// Checks that helm has version 4; other versions have other flags.
     pub(super) async fn check(&self) -> Result<(), HelmError> {
-        let ended = self.run(&words(["version", "--template", "{{.Version}}"])).await?;
+        let ended = self.run(&args(["version", "--template", "{{.Version}}"])).await?;
         let found = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
         match found.starts_with("v4.") {
             true => Ok(()),
@@ -106,21 +106,21 @@ impl Program {
     }
 }
 
-/// A helm that runs.
+/// A running helm process.
 pub(super) struct Running {
     id: Option<u32>,
     pub(super) ending: futures_util::future::BoxFuture<'static, std::io::Result<Ended>>,
 }
 
 impl Running {
-    /// Asks it to stop, so that it marks its revision as failed; ends it when it does not.
+    /// Sends SIGTERM, so that helm marks its revision as failed; kills it after [`GRACE`].
     pub(super) async fn stop(self) {
         let pid = self.id.and_then(|id| rustix::process::Pid::from_raw(id as i32));
         if let Some(pid) = pid {
-            // It may have ended by itself.
+            // The process may have ended already.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        // Dropped after its grace, it is killed.
+        // On drop the process is killed.
         let _ = timeout(GRACE, self.ending).await;
     }
 }
@@ -128,22 +128,22 @@ impl Running {
 async fn ended(child: Child) -> std::io::Result<Ended> {
     let output = child.wait_with_output().await?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Ok(Ended { success: output.status.success(), message: last_words(&stderr), stdout: output.stdout })
+    Ok(Ended { success: output.status.success(), message: last_error_line(&stderr), stdout: output.stdout })
 }
 
-/// The error that helm ends with. What it logged before may hold a chart's values, and is left out.
-fn last_words(stderr: &str) -> String {
+/// The error line that helm ends with. Earlier log lines may contain a chart's values and are omitted.
+fn last_error_line(stderr: &str) -> String {
     let error = stderr.lines().rev().find(|line| line.starts_with("Error: "));
     let said = error
         .or_else(|| stderr.lines().rev().find(|line| !line.trim().is_empty()))
-        .unwrap_or("it said nothing");
+        .unwrap_or("no error message");
     let said = said.trim_start_matches("Error: ");
     said.chars().take(2000).collect()
 }
 
-/// Arguments from words.
-pub(super) fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
-    words.map(str::to_owned).to_vec()
+/// Command line arguments.
+pub(super) fn args<const N: usize>(args: [&str; N]) -> Vec<String> {
+    args.map(str::to_owned).to_vec()
 }
 
 #[cfg(test)]
@@ -151,10 +151,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_words_are_the_error() {
+    fn extracts_the_last_error_line() {
         let stderr = "level=WARN msg=\"upgrade failed\" password=x\nError: UPGRADE FAILED: no\n";
-        assert_eq!(last_words(stderr), "UPGRADE FAILED: no");
-        assert_eq!(last_words("panic\n\n"), "panic");
-        assert_eq!(last_words(""), "it said nothing");
+        assert_eq!(last_error_line(stderr), "UPGRADE FAILED: no");
+        assert_eq!(last_error_line("panic\n\n"), "panic");
+        assert_eq!(last_error_line(""), "no error message");
     }
 }

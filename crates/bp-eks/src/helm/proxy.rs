@@ -1,4 +1,4 @@
-//! Helm's way to the cluster: a server on loopback that passes requests on over our own client.
+//! Loopback HTTP proxy for helm: forwards its requests to the API server over the client of this process.
 
 use std::{
     convert::Infallible,
@@ -18,9 +18,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use super::lease::Validity;
 
-/// No object of a chart is larger: etcd takes one and a half.
+/// The limit of request bodies; etcd limits an object to 1.5 MiB.
 const LARGEST: usize = 8 << 20;
-/// Between two hops only.
+/// Headers that are not forwarded.
 const HOP_BY_HOP: [header::HeaderName; 6] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -30,58 +30,59 @@ const HOP_BY_HOP: [header::HeaderName; 6] = [
     header::CONTENT_LENGTH,
 ];
 
-/// The server. Dropped, it answers nobody any more, and open answers are cut.
+/// The proxy server. On drop it stops, and open responses are cut off.
 pub(super) struct Proxy {
     address: SecretString,
-    way: Arc<Way>,
+    forwarder: Arc<Forwarder>,
     _serving: JoinSet<()>,
 }
 
 impl Proxy {
-    /// Serves whoever knows its address; for work that changes things, as long as the Lease is ours.
+    /// Serves clients that know its secret path; with `validity`, only while the Lease is held.
     pub(super) async fn start(client: kube::Client, validity: Option<Validity>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        // Helm sends no token without TLS; so the path is the secret.
+        // Helm sends tokens only over TLS; therefore the path is the secret.
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let path = format!("/{:032x}", u128::from_ne_bytes(random));
         let address = format!("http://{}{path}", listener.local_addr()?).into();
-        let way = Arc::new(Way { client, validity, path: path.into(), trouble: Mutex::default() });
+        let forwarder =
+            Arc::new(Forwarder { client, validity, path: path.into(), last_error: Mutex::default() });
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, Arc::clone(&way)));
-        Ok(Proxy { address, way, _serving: serving })
+        serving.spawn(serve(listener, Arc::clone(&forwarder)));
+        Ok(Proxy { address, forwarder, _serving: serving })
     }
 
-    /// Why the cluster could not be asked the last time, if it could not: then what helm says is about that.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.way.trouble().clone()
+    /// The error of the latest request, if it failed: then helm's error message is its consequence.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.forwarder.last_error().clone()
     }
 
-    /// Where it is. Who knows this may use it.
+    /// The URL with the secret path, which grants access.
     pub(super) fn address(&self) -> &SecretString {
         &self.address
     }
 }
 
-struct Way {
+struct Forwarder {
     client: kube::Client,
     validity: Option<Validity>,
     path: SecretString,
-    trouble: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
-async fn serve(listener: TcpListener, way: Arc<Way>) {
-    // Connections end with the server.
+async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>) {
+    // Connections are closed with the server.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let way = Arc::clone(&way);
+        let forwarder = Arc::clone(&forwarder);
         connections.spawn(async move {
             let service = service_fn(move |request| {
-                let way = Arc::clone(&way);
-                async move { Ok::<_, Infallible>(way.pass(request).await) }
+                let forwarder = Arc::clone(&forwarder);
+                async move { Ok::<_, Infallible>(forwarder.forward(request).await) }
             });
-            // Helm hears of a broken connection itself.
+            // Helm reports a broken connection itself.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
         while connections.try_join_next().is_some() {}
@@ -90,25 +91,25 @@ async fn serve(listener: TcpListener, way: Arc<Way>) {
 
 type Answer = Response<Either<Full<Bytes>, Body>>;
 
-impl Way {
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        lock(&self.trouble)
+impl Forwarder {
+    fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        lock(&self.last_error)
     }
 
-    /// Notes whether the cluster could be asked: an answer that refuses our credentials or all work is none.
+    /// Records whether the API server handled the request: 401, 429 and 5xx count as not handled.
     fn note(&self, code: StatusCode, why: impl FnOnce() -> String) {
         let is_none = matches!(code, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
             || code.is_server_error();
-        *self.trouble() = is_none.then(why);
+        *self.last_error() = is_none.then(why);
     }
 
-    async fn pass(&self, request: Request<Incoming>) -> Answer {
+    async fn forward(&self, request: Request<Incoming>) -> Answer {
         let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
         let Some(Ok(uri)) = asked.strip_prefix(self.path.expose_secret()).map(str::parse::<Uri>) else {
-            return refusal(StatusCode::NOT_FOUND, "this is for helm alone");
+            return refusal(StatusCode::NOT_FOUND, "unknown path: this proxy serves helm only");
         };
         if self.validity.as_ref().is_some_and(|validity| !validity.holds()) {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the lease of the release is lost");
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the lease of the release was lost");
         }
         let (mut parts, body) = request.into_parts();
         strip(&mut parts.headers);
@@ -121,20 +122,20 @@ impl Way {
         let request = Request::from_parts(parts, Body::from(body.to_bytes().to_vec()));
         match self.client.send(request).await {
             Ok(response) => {
-                self.note(response.status(), || format!("the API server answers {}", response.status()));
+                self.note(response.status(), || format!("the API server answered {}", response.status()));
                 let (mut parts, body) = response.into_parts();
                 strip(&mut parts.headers);
                 parts.version = http::Version::default();
                 Response::from_parts(parts, Either::Right(body))
             }
-            // EKS was asked why, and helm is to show it.
+            // The error contains what EKS reports about the cluster; helm displays it.
             Err(kube::Error::Api(status)) => {
                 let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::BAD_GATEWAY);
-                self.note(code, || format!("the API server answers {code}"));
+                self.note(code, || format!("the API server answered {code}"));
                 refusal(code, &status.message)
             }
             Err(error) => {
-                self.note(StatusCode::BAD_GATEWAY, || format!("the API server cannot be reached: {error}"));
+                self.note(StatusCode::BAD_GATEWAY, || format!("failed to reach the API server: {error}"));
                 refusal(StatusCode::BAD_GATEWAY, &error.to_string())
             }
         }
@@ -145,7 +146,7 @@ fn strip(headers: &mut HeaderMap) {
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// A `Status`, as the API answers.
+/// A Kubernetes `Status` response.
 fn refusal(code: StatusCode, message: &str) -> Answer {
     let status = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(), "message": message,

@@ -1,12 +1,12 @@
-//! A release that was left pending: freed when its owner is proven dead, and only then.
+//! Recover a Helm release that was left in `pending-*`, only when the run that left it is proven dead.
 
 use bp_artifact::deploy::Reporter;
 
 use super::{
     context::{HelmRevision, Release},
     error::HelmError,
-    lease::Held,
-    program::{Program, words},
+    lease::HeldLease,
+    program::{Program, args},
 };
 
 /// The last revision that was deployed.
@@ -16,22 +16,22 @@ pub(super) fn deployed(history: &[HelmRevision]) -> Option<&HelmRevision> {
 
 impl Release {
     pub(super) async fn history(&self, helm: &Program) -> Result<Vec<HelmRevision>, HelmError> {
-        let arguments = words(["history", &self.release, "--max", "50", "--output", "json"]);
+        let arguments = args(["history", &self.release, "--max", "50", "--output", "json"]);
         match helm.json("history", &arguments).await {
             Err(HelmError::Failed { message, .. }) if message.contains("not found") => Ok(Vec::new()),
             read => read,
         }
     }
 
-    /// The history of a release that can be worked on: a pending revision whose owner is dead is rolled back first.
+    /// The history of a release that is ready for changes: a pending revision whose owner is dead is rolled back first.
     ///
-    /// We hold the Lease. Whoever held it before us has let go or is dead, and with it helm's only way to the cluster:
-    /// if that holder was making the pending revision, nobody is. Of a revision that was not made through us nothing
-    /// is known but its age.
-    pub(super) async fn free(
+    /// This run holds the Lease, so the previous holder has released it or is dead, and its helm has no access to the
+    /// cluster: a pending revision recorded by that holder is abandoned. Of a revision created by another tool only the
+    /// age is known.
+    pub(super) async fn recover(
         &self,
         helm: &Program,
-        held: &Held,
+        held: &HeldLease,
         reporter: &Reporter,
     ) -> Result<Vec<HelmRevision>, HelmError> {
         let history = self.history(helm).await?;
@@ -42,8 +42,8 @@ impl Release {
         let age = last.updated.and_then(|at| std::time::Duration::try_from(self.time.now() - at).ok());
         let old = age.zip(self.assume_dead_after).is_some_and(|(age, limit)| age >= limit);
         let why = match (ours, old) {
-            (true, _) => "the run that made it is dead: its lease ran out",
-            (false, true) => "it is older than its owner can be",
+            (true, _) => "the run that created it is dead: its lease expired",
+            (false, true) => "it is older than the configured limit for a dead owner",
             (false, false) => {
                 let (revision, status) = (last.revision, last.status.clone());
                 return Err(HelmError::Pending { release: self.release.clone(), revision, status });
@@ -52,10 +52,10 @@ impl Release {
         let back = deployed(&history).unwrap_or(last).revision;
         let (revision, status) = (last.revision, &last.status);
         let message =
-            format!("revision {revision} is {status}, and {why}; the records go back to {back} first");
+            format!("revision {revision} is {status}, and {why}; rolling back to revision {back} first");
         reporter.notice(message);
         let back = back.to_string();
-        let ended = helm.run(&words(["rollback", &self.release, &back, "--no-hooks"])).await?;
+        let ended = helm.run(&args(["rollback", &self.release, &back, "--no-hooks"])).await?;
         if !ended.success {
             return Err(HelmError::Failed { verb: "rollback", message: ended.message });
         }

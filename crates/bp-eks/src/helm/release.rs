@@ -1,4 +1,4 @@
-//! A Helm release as a place to deploy to.
+//! Helm release deployment target: upgrade, roll back, read the history.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{api::scope::Scope, options::Options};
 
-/// What work on a release tells and ends in.
+/// A running operation on a release: emits [`DeployEvent`]s and ends in an [`Outcome`].
 pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 
-/// A release of a chart in a namespace. Cheap to clone.
+/// A Helm release in a namespace, upgraded by digest. Cheap to clone.
 ///
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@ pub type HelmRun = Operation<DeployEvent, Result<Outcome, HelmError>>;
 ///     tracing::info!(?revision);
 /// }
 /// let back = web.rollback(None).await?;
-/// // A release that a killed job of another tool left in `pending-upgrade`: no job of ours lives for an hour.
+/// // A killed job of another tool left the release in `pending-upgrade`; no job runs for more than an hour.
 /// let freed = web.assume_dead_after(Duration::from_secs(3600)).upgrade(&image).await?;
 /// # Ok(()) }
 /// ```
@@ -78,39 +78,39 @@ impl HelmRelease {
         self.with(|inner| inner.chart = Some(chart.into()))
     }
 
-    /// The program to run; `helm` in `PATH` if not said.
+    /// The helm program; defaults to `helm` in `PATH`.
     pub fn program(self, path: impl Into<PathBuf>) -> Self {
         self.with(|inner| inner.program = path.into())
     }
 
-    /// A file of values, over the chart's own and over those given before.
+    /// A values file; overrides the chart's values and earlier values files.
     pub fn values_file(self, path: impl Into<PathBuf>) -> Self {
         self.with(|inner| inner.values_files.push(path.into()))
     }
 
-    /// A value, by its keys with dots between, over those of all files. Secrets may be given so: values go to helm in a
-    /// file that only this user can read, never as arguments.
+    /// A value at a dotted key; overrides all values files. Suitable for secrets: helm gets values in a file that only
+    /// this user can read, never as arguments.
     pub fn value(self, key: &str, value: impl Into<Value>) -> Self {
         self.with(|inner| put(&mut inner.values, key, value.into()))
     }
 
-    /// The chart's `buildVersion`.
+    /// Sets the chart's `buildVersion` value.
     pub fn build_version(self, version: impl Into<String>) -> Self {
         self.value("buildVersion", version.into())
     }
 
-    /// The tag, for charts that show it beside the digest. It decides nothing.
+    /// The tag, for charts that use it next to the digest; the digest decides which image runs.
     pub fn tag(self, tag: impl Into<String>) -> Self {
         self.with(|inner| inner.tag = Some(tag.into()))
     }
 
-    /// Where the chart takes the image, if not under `image`.
+    /// The values keys of the chart's image; default to keys under `image`.
     pub fn image_keys(self, keys: ImageKeys) -> Self {
         self.with(|inner| inner.keys = keys)
     }
 
-    /// Takes the owner of a pending revision that was not made through us for dead after so long without a sign: the
-    /// longest that your jobs can live. Never, if not said.
+    /// The age after which a pending revision created by another tool counts as abandoned: the longest time that your
+    /// jobs can run. Defaults to never.
     pub fn assume_dead_after(self, time: Duration) -> Self {
         self.with(|inner| inner.assume_dead_after = Some(time))
     }
@@ -131,34 +131,35 @@ impl HelmRelease {
         self.0.id.clone()
     }
 
-    /// Upgrades the release to `image`, or installs it, and watches it to its end.
+    /// Upgrades or installs the release with `image`, and watches the rollout until it ends.
     ///
-    /// A dry run comes first: a chart that ignores the digest is refused before anything is changed. While helm waits,
-    /// the workloads that get the image are watched by us: a failure is told with its evidence as soon as it is known,
-    /// helm is stopped, and only then the release goes back to the revision that was deployed before. A release that an
-    /// earlier run of ours left pending is freed first; that run is proven dead by its Lease.
+    /// A dry run comes first: a chart that ignores the digest is rejected before anything is changed. While helm waits,
+    /// the workloads with the image are watched: a failure is reported with its evidence as soon as it is known, helm
+    /// is stopped, and then the release is rolled back to the revision that was deployed before. A release left pending
+    /// by an earlier run of bp-eks is recovered first; the Lease proves that run dead.
     ///
     /// # Errors
-    /// When helm is missing or refuses, there is no chart or it ignores the digest, or somebody else works on the release.
-    /// An upgrade that fails is a verdict.
+    /// When helm is missing or fails before it changes anything, the chart is missing or ignores the digest, or another
+    /// run holds the Lease. An upgrade that fails is a verdict.
     ///
     /// # Permissions
-    /// RBAC in the namespace: `get`, `create`, `update` on `leases.coordination.k8s.io`; what the chart's objects need
+    /// RBAC in the namespace: `get`, `create`, `update` on `leases.coordination.k8s.io`; for the chart's objects
     /// (`get`, `create`, `patch`, `update`, `delete`, `list`, `watch`); for helm's own records `get`, `list`, `create`,
-    /// `update`, `delete` on `secrets`; to watch the workloads those of [`EksTarget::deploy`] but `patch` and `update`.
+    /// `update`, `delete` on `secrets`; to watch the workloads, those of [`EksTarget::deploy`] except `patch` and
+    /// `update`.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation tells helm to stop: it marks its revision as failed and leaves what it
-    /// applied. The same call goes on from there.
+    /// Dropping or cancelling the operation stops helm: it marks its revision as failed and leaves its changes applied.
+    /// The same call resumes from there.
     pub fn upgrade(&self, image: &ResolvedImage) -> HelmRun {
         let image = image.clone();
         self.spawn(|release, reporter| async move { release.upgrade(&image, &reporter).await })
     }
 
-    /// Rolls the release back to `revision`, or to the last one that was deployed before, and waits until it runs.
+    /// Rolls the release back to `revision`, or to the previously deployed one, and waits until it runs.
     ///
     /// # Errors
-    /// [`HelmError::NoPrevious`] when there is none; else as [`upgrade`](Self::upgrade).
+    /// [`HelmError::NoPrevious`] when there is none; otherwise as [`upgrade`](Self::upgrade).
     ///
     /// # Permissions
     /// As [`upgrade`](Self::upgrade).
@@ -169,7 +170,7 @@ impl HelmRelease {
         self.spawn(move |release, reporter| async move { release.rollback(revision, &reporter).await })
     }
 
-    /// The revisions of the release, the latest last; none when it was never installed.
+    /// The revisions of the release, the latest last; empty when it was never installed.
     ///
     /// # Errors
     /// When helm is missing or cannot read its records.
@@ -197,7 +198,7 @@ impl Target for HelmRelease {
         self.upgrade(image).map_err(TargetError::new)
     }
 
-    /// Rolls back to the revision of that number.
+    /// Rolls back to the revision whose number is `revision.id`.
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         self.rollback(revision.id.parse().ok()).map_err(TargetError::new)
     }

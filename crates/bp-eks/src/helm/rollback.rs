@@ -1,4 +1,4 @@
-//! Going back to an earlier revision, and what a release runs now.
+//! Roll a Helm release back to an earlier revision, and verify which digests a release runs.
 
 use bp_artifact::{
     Outcome,
@@ -11,11 +11,11 @@ use bp_artifact::{
 use super::{
     context::{HelmRevision, Release},
     error::HelmError,
-    lease::Held,
-    manifest::{Placed, placed},
-    program::{Program, words},
+    lease::HeldLease,
+    manifest::{ManifestContainer, parse_manifest},
+    program::{Program, args},
     recover::deployed,
-    upgrade::Begun,
+    upgrade::ReleaseRun,
 };
 use crate::ending::Ending;
 
@@ -25,16 +25,16 @@ impl Release {
         revision: Option<u32>,
         reporter: &Reporter,
     ) -> Result<Outcome, HelmError> {
-        let mut held = self.take(reporter).await?;
-        let (mut validity, mut begun) = (held.validity(), Begun::default());
+        let mut held = self.acquire(reporter).await?;
+        let (mut validity, mut release_run) = (held.validity(), ReleaseRun::default());
         let ended = tokio::select! {
-            ended = self.rollback_held(&mut held, revision, reporter, &mut begun) => ended,
-            why = validity.lost() => self.lost(&begun, why),
+            ended = self.rollback_held(&mut held, revision, reporter, &mut release_run) => ended,
+            why = validity.lost() => self.lost(&release_run, why),
         };
-        self.close(&held, begun, ended).await
+        self.close(&held, release_run, ended).await
     }
 
-    /// Runs `helm rollback` and waits until the workloads are up.
+    /// Runs `helm rollback` and waits until the workloads are ready.
     pub(super) async fn roll_back_to(
         &self,
         helm: &Program,
@@ -43,7 +43,7 @@ impl Release {
     ) -> Result<Result<(), String>, HelmError> {
         let timeout = format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
         let mut running =
-            helm.start(&words(["rollback", &self.release, revision, "--wait=watcher", &timeout]))?;
+            helm.start(&args(["rollback", &self.release, revision, "--wait=watcher", &timeout]))?;
         tokio::select! {
             ended = &mut running.ending => {
                 let ended = ended?;
@@ -58,22 +58,22 @@ impl Release {
 
     async fn rollback_held(
         &self,
-        held: &mut Held,
+        held: &mut HeldLease,
         revision: Option<u32>,
         reporter: &Reporter,
-        begun: &mut Begun,
+        release_run: &mut ReleaseRun,
     ) -> Result<Ending, HelmError> {
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
-        let history = self.free(&helm, held, reporter).await?;
+        let history = self.recover(&helm, held, reporter).await?;
         let current = deployed(&history);
         let last = history.last().map_or(0, |last| last.revision);
-        // What was deployed once: helm calls it superseded.
+        // Helm marks an earlier deployed revision as superseded.
         let good = |number: &&HelmRevision| matches!(number.status.as_str(), "deployed" | "superseded");
         let wanted = revision.or_else(|| {
             let earlier =
                 history.iter().rev().filter(good).find(|r| Some(r.revision) != current.map(|c| c.revision));
-            // A failed upgrade left the deployed one in place: that is where to go back to.
+            // After a failed upgrade the deployed revision is the one to roll back to.
             let failed = history.last().is_some_and(|last| last.status == "failed");
             if failed { current.map(|c| c.revision) } else { earlier.map(|r| r.revision) }
         });
@@ -83,28 +83,28 @@ impl Release {
         let manifest = self.manifest(&helm, Some(wanted)).await?;
         let same =
             current.is_some_and(|c| c.revision == last) && self.manifest(&helm, None).await? == manifest;
-        let image = main_image(&placed(&manifest, "get manifest")?);
+        let image = main_image(&parse_manifest(&manifest, "get manifest")?);
         let to = Revision::new(wanted.to_string(), image.as_str());
         let current = current.map(|current| Revision::new(current.revision.to_string(), ""));
         let intent = Intent::restore(&to).current(current.clone()).previous(current).changes(!same);
-        let run = begun.run.insert(Run::planned(reporter, intent));
+        let run = release_run.run.insert(Run::planned(reporter, intent));
         run.in_place(Some(to.clone()));
         if !same {
-            held.note(last + 1).await?;
-            begun.started = true;
+            held.record_revision(last + 1).await?;
+            release_run.started = true;
             if let Err(detail) = self.roll_back_to(&helm, &to.id, reporter).await? {
-                return Ok(match helm.trouble() {
+                return Ok(match helm.last_error() {
                     Some(why) => self.unobserved(run, &why),
                     None => Ending::Ended(Ended::FailedInPlace, detail),
                 });
             }
         }
-        match self.proof_of(&placed(&manifest, "get manifest")?, &image).await {
+        match self.proof_of(&parse_manifest(&manifest, "get manifest")?, &image).await {
             Ok(proof) if to.image.pinned().is_some() => Ok(Ending::Proven(proof, String::new())),
-            Ok(proof) => Ok(Ending::Proven(proof, "its image names no digest".to_owned())),
+            Ok(proof) => Ok(Ending::Proven(proof, "its image has no digest".to_owned())),
             Err(HelmError::Rollout(error)) => {
                 let why = error.without_advice();
-                let detail = format!("what the pods run could not be read: {why}");
+                let detail = format!("failed to read which image the pods run: {why}");
                 Ok(Ending::Ended(Ended::Unproven, detail))
             }
             Err(error) => Err(error),
@@ -118,19 +118,19 @@ impl Release {
             return Err(HelmError::NoPrevious { release: self.release.clone() });
         };
         let manifest = self.manifest(&helm, Some(stable.revision)).await?;
-        let image = main_image(&placed(&manifest, "get manifest")?);
+        let image = main_image(&parse_manifest(&manifest, "get manifest")?);
         Ok(Current::new(Revision::new(stable.revision.to_string(), image), None))
     }
 
     pub(super) async fn prove(&self) -> Result<Proof, HelmError> {
         let helm = self.program(None).await?;
-        let places = placed(&self.manifest(&helm, None).await?, "get manifest")?;
+        let places = parse_manifest(&self.manifest(&helm, None).await?, "get manifest")?;
         let image = main_image(&places);
         self.proof_of(&places, &image).await
     }
 
-    /// What the pods of the workloads with this image report.
-    async fn proof_of(&self, places: &[Placed], image: &str) -> Result<Proof, HelmError> {
+    /// The digests that the pods of the workloads with this image report.
+    async fn proof_of(&self, places: &[ManifestContainer], image: &str) -> Result<Proof, HelmError> {
         let mut proof = Proof::default();
         for place in places.iter().filter(|place| place.image == image) {
             let Some(workload) = &place.workload else { continue };
@@ -146,9 +146,9 @@ impl Release {
     }
 }
 
-/// The image that most of a manifest's places have, those pinned to a digest first.
-fn main_image(places: &[Placed]) -> String {
-    let pinned = |place: &&Placed| place.image.contains("@sha256:");
+/// The image that most containers of a manifest have, preferring images pinned by digest.
+fn main_image(places: &[ManifestContainer]) -> String {
+    let pinned = |place: &&ManifestContainer| place.image.contains("@sha256:");
     let count = |image: &str| places.iter().filter(|place| place.image == image).count();
     let best = places.iter().rev().max_by_key(|place| (pinned(place), count(&place.image)));
     best.map(|place| place.image.clone()).unwrap_or_default()

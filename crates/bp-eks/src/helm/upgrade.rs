@@ -1,4 +1,4 @@
-//! The order of things: lease, free, dry run, upgrade and watch, check; and back when it fails.
+//! Upgrade a Helm release: acquire the Lease, recover, dry run, upgrade and watch, verify; roll back on failure.
 
 use std::time::Duration;
 
@@ -18,41 +18,41 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     context::Release,
     error::HelmError,
-    lease::Held,
-    manifest::{Placed, placed},
-    program::{Program, Running, words},
+    lease::HeldLease,
+    manifest::{ManifestContainer, parse_manifest},
+    program::{Program, Running, args},
     proxy::Proxy,
     recover::deployed,
 };
 use crate::{
     api::{
-        sight::Sight,
         watch::{Query, watch},
+        watch_health::WatchHealth,
     },
     ending::Ending,
     workload,
 };
 
-/// What an upgrade would do.
+/// The result of the dry run.
 struct Plan {
     manifest: String,
-    /// Where the image goes.
-    places: Vec<Placed>,
+    /// The containers that get the image.
+    places: Vec<ManifestContainer>,
 }
 
-/// How an upgrade went, before it is judged.
+/// The result of an upgrade before verification.
 enum End {
-    /// Helm is content, and so are the workloads; with the reason if one of them could not be observed.
+    /// Helm and the workloads succeeded; with the reason if a workload could not be observed.
     Up(Vec<Outcome>, Option<String>),
-    /// Something failed; with the report if a workload told why.
+    /// Helm or a workload failed; with the workload's failure report, if any.
     Failed(Option<FailureReport>, String),
-    /// Nothing can be seen of it any more, for this reason.
+    /// The state can no longer be observed, for this reason.
     Unobserved(String),
 }
 
-/// An operation on a release, outside of what is dropped with a lease that is lost.
+/// The state of an operation that outlives the work, which is dropped when the Lease is lost.
 #[derive(Default)]
-pub(super) struct Begun {
+pub(super) struct ReleaseRun {
     pub(super) run: Option<Run>,
     /// Whether helm was started.
     pub(super) started: bool,
@@ -64,32 +64,32 @@ impl Release {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, HelmError> {
-        let mut held = self.take(reporter).await?;
-        let (mut validity, mut begun) = (held.validity(), Begun::default());
+        let mut held = self.acquire(reporter).await?;
+        let (mut validity, mut release_run) = (held.validity(), ReleaseRun::default());
         let ended = tokio::select! {
-            ended = self.upgrade_held(&mut held, image, reporter, &mut begun) => ended,
-            why = validity.lost() => self.lost(&begun, why),
+            ended = self.upgrade_held(&mut held, image, reporter, &mut release_run) => ended,
+            why = validity.lost() => self.lost(&release_run, why),
         };
-        self.close(&held, begun, ended).await
+        self.close(&held, release_run, ended).await
     }
 
-    /// Lets go of the Lease, and closes the operation.
+    /// Releases the Lease and closes the operation.
     pub(super) async fn close(
         &self,
-        held: &Held,
-        begun: Begun,
+        held: &HeldLease,
+        release_run: ReleaseRun,
         ended: Result<Ending, HelmError>,
     ) -> Result<Outcome, HelmError> {
         held.release().await;
         let ending = ended?;
-        Ok(ending.close(begun.run.ok_or_else(|| self.lease_lost())?))
+        Ok(ending.close(release_run.run.ok_or_else(|| self.lease_lost())?))
     }
 
-    /// The end of work whose Lease is lost. Where it only could not be renewed, what was begun goes on unobserved.
-    pub(super) fn lost(&self, begun: &Begun, why: Option<String>) -> Result<Ending, HelmError> {
-        let started = begun.run.as_ref().filter(|_| begun.started);
+    /// The ending after the Lease is lost. When renewal failed after helm was started, the outcome is unobserved.
+    pub(super) fn lost(&self, release_run: &ReleaseRun, why: Option<String>) -> Result<Ending, HelmError> {
+        let started = release_run.run.as_ref().filter(|_| release_run.started);
         let (run, why) = started.zip(why).ok_or_else(|| self.lease_lost())?;
-        Ok(self.unobserved(run, &format!("its lease could not be renewed, so helm was stopped: {why}")))
+        Ok(self.unobserved(run, &format!("helm was stopped because its lease could not be renewed: {why}")))
     }
 
     fn lease_lost(&self) -> HelmError {
@@ -100,17 +100,17 @@ impl Release {
         let revision =
             run.outcome().revision.as_ref().map(|revision| revision.id.clone()).unwrap_or_default();
         let detail = format!(
-            "revision {revision} of the release {} was begun, and what it applied continues; it can no longer be observed: \
-             {why}; run the same command to resume",
+            "revision {revision} of the release {} was started and continues, but can no longer be observed: {why}; rerun \
+            the same command to resume",
             self.release
         );
         Ending::Ended(Ended::Unobserved, detail)
     }
 
-    pub(super) async fn take(&self, reporter: &Reporter) -> Result<Held, HelmError> {
+    pub(super) async fn acquire(&self, reporter: &Reporter) -> Result<HeldLease, HelmError> {
         let holder = self.holder();
         tokio::select! {
-            held = self.terms().take(&holder) => held,
+            held = self.lease_config().acquire(&holder) => held,
             () = reporter.cancelled() => Err(self.interrupted()),
         }
     }
@@ -119,23 +119,23 @@ impl Release {
         HelmError::Interrupted { release: self.release.clone() }
     }
 
-    /// Helm, with a way to the cluster for as long as the Lease is held.
-    pub(super) async fn program(&self, held: Option<&Held>) -> Result<Program, HelmError> {
-        let proxy = Proxy::start(self.scope.client.clone(), held.map(Held::validity)).await?;
+    /// Helm, with access to the cluster while the Lease is held.
+    pub(super) async fn program(&self, held: Option<&HeldLease>) -> Result<Program, HelmError> {
+        let proxy = Proxy::start(self.scope.client.clone(), held.map(HeldLease::validity)).await?;
         Program::new(self.program.clone(), self.scope.namespace.clone(), proxy)
     }
 
     async fn upgrade_held(
         &self,
-        held: &mut Held,
+        held: &mut HeldLease,
         image: &ResolvedImage,
         reporter: &Reporter,
-        begun: &mut Begun,
+        release_run: &mut ReleaseRun,
     ) -> Result<Ending, HelmError> {
         let deadline = bp_artifact::time::deadline(self.options.deadline);
         let helm = self.program(Some(held)).await?;
         helm.check().await?;
-        let history = self.free(&helm, held, reporter).await?;
+        let history = self.recover(&helm, held, reporter).await?;
         let before = match deployed(&history) {
             Some(revision) => Some((revision.revision, self.manifest(&helm, Some(revision.revision)).await?)),
             None => None,
@@ -148,7 +148,7 @@ impl Release {
             .as_ref()
             .is_some_and(|(number, manifest)| *number == last && manifest.trim() == plan.manifest.trim());
         let intent = Intent::deploy(image).current(previous.clone()).previous(previous).changes(!in_place);
-        let run = begun.run.insert(Run::planned(reporter, intent));
+        let run = release_run.run.insert(Run::planned(reporter, intent));
         let number = if in_place { last } else { last + 1 };
         let ours = Revision::new(number.to_string(), &image.reference);
         run.in_place(Some(ours.clone()));
@@ -156,36 +156,36 @@ impl Release {
         let running = if in_place {
             None
         } else {
-            held.note(number).await?;
+            held.record_revision(number).await?;
             Some(helm.start(&self.arguments(&helm, image, false)?)?)
         };
-        begun.started = true;
+        release_run.started = true;
         run.applied(ours, format!("helm revision {number}"), in_place);
         match self.follow(running, &helm, &plan.places, image, run, deadline).await? {
             End::Up(outcomes, unseen) => self.proven(run, outcomes, unseen, &helm, image).await,
             End::Unobserved(why) => Ok(self.unobserved(run, &why)),
             End::Failed(report, message) => {
-                let history = match (self.history(&helm).await, helm.trouble()) {
+                let history = match (self.history(&helm).await, helm.last_error()) {
                     (Ok(history), _) => history,
                     (Err(_), Some(why)) => return Ok(self.unobserved(run, &why)),
                     (Err(error), None) => return Err(error),
                 };
-                // Refused before helm wrote anything down: nothing has changed.
+                // Helm failed before it created a revision: nothing has changed.
                 if history.last().is_none_or(|last| last.revision < number) {
                     return Err(HelmError::Failed { verb: "upgrade", message });
                 }
                 let report = match report {
-                    // The workload's own watch has reported it.
+                    // The workload's watch has reported it.
                     Some(report) => report,
                     None => self.evidence(&message, &plan.places, run).await,
                 };
                 run.failing(report);
-                self.go_back(run, message, &helm, held, number).await
+                self.roll_back(run, message, &helm, held, number).await
             }
         }
     }
 
-    /// What would be applied. A chart that would not run the digest anywhere is refused.
+    /// Runs the dry run. Fails when no container of the chart would run the digest.
     async fn plan(&self, helm: &Program, image: &ResolvedImage) -> Result<Plan, HelmError> {
         #[derive(Deserialize)]
         struct Release {
@@ -193,8 +193,8 @@ impl Release {
         }
         let verb = "upgrade --dry-run";
         let release: Release = helm.json(verb, &self.arguments(helm, image, true)?).await?;
-        let all = placed(&release.manifest, verb)?;
-        let (places, others): (Vec<Placed>, Vec<Placed>) =
+        let all = parse_manifest(&release.manifest, verb)?;
+        let (places, others): (Vec<ManifestContainer>, Vec<ManifestContainer>) =
             all.into_iter().partition(|place| place.is(image.digest()));
         if places.is_empty() {
             return Err(HelmError::DigestIgnored {
@@ -211,25 +211,25 @@ impl Release {
         let Some(chart) = &self.chart else {
             return Err(HelmError::NoChart { release: self.release.clone() });
         };
-        let mut arguments = words(["upgrade", &self.release, chart, "--install"]);
+        let mut arguments = args(["upgrade", &self.release, chart, "--install"]);
         for file in &self.values_files {
             arguments.extend(["--values".to_owned(), file.display().to_string()]);
         }
         let values = helm.values(&self.values_for(image))?;
         arguments.extend(["--values".to_owned(), values.display().to_string()]);
         arguments.extend(match dry {
-            true => words(["--dry-run=server", "--output", "json"]),
+            true => args(["--dry-run=server", "--output", "json"]),
             false => {
                 let timeout =
                     format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
-                words(["--wait=watcher", &timeout, "--hide-notes"])
+                args(["--wait=watcher", &timeout, "--hide-notes"])
             }
         });
         Ok(arguments)
     }
 
     pub(super) async fn manifest(&self, helm: &Program, revision: Option<u32>) -> Result<String, HelmError> {
-        let mut arguments = words(["get", "manifest", &self.release]);
+        let mut arguments = args(["get", "manifest", &self.release]);
         arguments.extend(revision.map(|revision| format!("--revision={revision}")));
         let ended = helm.run(&arguments).await?;
         match ended.success {
@@ -238,13 +238,13 @@ impl Release {
         }
     }
 
-    /// Watches helm and the workloads side by side. Whichever fails first ends it; helm is stopped then. A workload that
-    /// cannot be observed decides nothing: helm is waited for.
+    /// Watches helm and the workloads concurrently. The first failure ends the wait and stops helm. When a workload
+    /// cannot be observed, helm's result decides.
     async fn follow(
         &self,
         mut running: Option<Running>,
         program: &Program,
-        places: &[Placed],
+        places: &[ManifestContainer],
         image: &ResolvedImage,
         run: &Run,
         deadline: Instant,
@@ -295,7 +295,7 @@ impl Release {
                         return Err(error);
                     }
                 },
-                () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "it is not done by the deadline".into())),
+                () = sleep_until(deadline + Duration::from_secs(1)) => Some((None, "the upgrade did not complete before the deadline".into())),
                 () = run.cancelled() => {
                     if let Some(running) = running.take() {
                         running.stop().await;
@@ -307,16 +307,16 @@ impl Release {
             if let Some(running) = running.take() {
                 running.stop().await;
             }
-            // Without a report from a workload, all that is known is that helm could not see it either.
-            let blind = unseen.take().or_else(|| program.trouble()).filter(|_| report.is_none());
-            return Ok(blind.map_or(End::Failed(report, message), End::Unobserved));
+            // Without a workload's report, the failure may only mean that helm could not observe the cluster.
+            let unobserved = unseen.take().or_else(|| program.last_error()).filter(|_| report.is_none());
+            return Ok(unobserved.map_or(End::Failed(report, message), End::Unobserved));
         }
     }
 
-    /// Watches one workload from the moment that helm has given it the image; `None` for what rolls nothing out.
+    /// Watches one workload from the moment that it has the new image; `None` for kinds without a rollout.
     async fn watch(
         &self,
-        place: &Placed,
+        place: &ManifestContainer,
         image: &ResolvedImage,
         run: &Run,
         deadline: Instant,
@@ -327,18 +327,18 @@ impl Release {
         let itself = Query::fields(&format!("metadata.name={}", workload.name));
         let (seen, mut news) = watch(api, itself, "watch workloads", false);
         let object = self.scope.object(workload.kind.name(), &workload.name);
-        let mut sight = Sight::default();
-        while !seen.state().iter().any(|object| carries(object, place)) {
-            let late = (!sight.is_clear()).then_some(deadline);
-            let blind = sight.ends(self.options.grace).or(late);
+        let mut health = WatchHealth::default();
+        while !seen.state().iter().any(|object| has_image(object, place)) {
+            let late = (!health.is_healthy()).then_some(deadline);
+            let gives_up_at = health.gives_up_at(self.options.grace).or(late);
             tokio::select! {
-                told = news.next() => match told {
+                update = news.next() => match update {
                     None => return Ok(None),
-                    // Helm has its own say on a cluster that cannot be reached.
-                    told => drop(sight.read(told, &object)),
+                    // Helm itself reports a cluster that cannot be reached.
+                    update => drop(health.read(update, &object)),
                 },
-                () = sleep_until(blind.unwrap_or_else(Instant::now)), if blind.is_some() => {
-                    if let Some(error) = sight.take() {
+                () = sleep_until(gives_up_at.unwrap_or_else(Instant::now)), if gives_up_at.is_some() => {
+                    if let Some(error) = health.take() {
                         return Err(error.into());
                     }
                 }
@@ -346,7 +346,7 @@ impl Release {
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let rollout = self.target_for(workload, &place.container, left).deploy(image);
-        // The release may have several.
+        // A release may have several workloads.
         let of = |text: &str| format!("{workload}: {text}");
         let outcome = run.nested_with(rollout, |event| match event {
             DeployEvent::Applied { .. } => None,
@@ -360,14 +360,14 @@ impl Release {
             event => Some(event),
         });
         let mut outcome = outcome.await?;
-        // An outcome that was not observed says already which workload it is about.
+        // The detail of an unobserved outcome contains the workload already.
         if outcome.verdict() != Verdict::Unobserved {
             outcome.detail = format!("{workload}: {}", outcome.verdict());
         }
         Ok(Some(outcome))
     }
 
-    /// The release's manifest carries the digest, and the pods are seen to run it.
+    /// Verifies that the release's manifest has the digest and the pods run it.
     async fn proven(
         &self,
         run: &mut Run,
@@ -377,18 +377,20 @@ impl Release {
         image: &ResolvedImage,
     ) -> Result<Ending, HelmError> {
         let manifest = self.manifest(helm, None).await;
-        let trouble = helm.trouble().filter(|_| manifest.is_err());
-        if let Some(why) = unseen.or(trouble) {
-            let detail = format!("helm reports success, and what the pods run could not be read: {why}");
+        let last_error = helm.last_error().filter(|_| manifest.is_err());
+        if let Some(why) = unseen.or(last_error) {
+            let detail = format!("helm reports success, but the images of the pods could not be read: {why}");
             return Ok(Ending::Ended(Ended::Unproven, detail));
         }
-        let places = placed(&manifest?, "get manifest")?;
+        let places = parse_manifest(&manifest?, "get manifest")?;
         if !places.iter().any(|place| place.is(image.digest())) {
-            let detail =
-                format!("the chart ignores {}: the release's manifest has another image", self.keys.digest);
+            let detail = format!(
+                "the chart ignores {}: the release's manifest has a different image",
+                self.keys.digest
+            );
             return Ok(Ending::Ended(Ended::DigestMismatch, detail));
         }
-        // One workload that is not proven is enough.
+        // The first workload that is not verified decides.
         let worse = outcomes.iter().find_map(|outcome| Ended::of(outcome.proof.judge(image)));
         let proof = Proof::of(outcomes.into_iter().flat_map(|outcome| outcome.proof.observations));
         Ok(match worse {
@@ -400,8 +402,13 @@ impl Release {
         })
     }
 
-    /// What is known of a failure of which no workload has reported anything yet.
-    async fn evidence(&self, message: &str, places: &[Placed], reporter: &Reporter) -> FailureReport {
+    /// The failure report when no workload's watch has reported one.
+    async fn evidence(
+        &self,
+        message: &str,
+        places: &[ManifestContainer],
+        reporter: &Reporter,
+    ) -> FailureReport {
         for place in places {
             let Some(workload) = &place.workload else { continue };
             let target = self.target(workload, &place.container);
@@ -412,28 +419,28 @@ impl Release {
         FailureReport::new(Cause::Unknown, format!("helm: {message}"))
     }
 
-    /// Back to the revision that was deployed before; `number` is ours.
-    async fn go_back(
+    /// Rolls back to the revision that was deployed before; `number` is the failed revision.
+    async fn roll_back(
         &self,
         run: &mut Run,
         message: String,
         helm: &Program,
-        held: &mut Held,
+        held: &mut HeldLease,
         number: u32,
     ) -> Result<Ending, HelmError> {
         if self.options.on_failure == OnFailure::Leave {
             return Ok(Ending::Ended(Ended::FailedInPlace, message));
         }
         let Some(previous) = run.outcome().previous.clone() else {
-            let detail = "it is the first revision: there is nothing to go back to".to_owned();
+            let detail = "there is no revision to roll back to: this is the first one".to_owned();
             return Ok(Ending::Ended(Ended::FailedInPlace, detail));
         };
         run.checkpoint().map_err(|_| self.interrupted())?;
         run.rolling_back(Some(previous.clone()));
-        held.note(number + 1).await?;
+        held.record_revision(number + 1).await?;
         let ended = self.roll_back_to(helm, &previous.id, run).await?;
         let back = Revision::new((number + 1).to_string(), previous.image);
-        Ok(match (ended, helm.trouble()) {
+        Ok(match (ended, helm.last_error()) {
             (Ok(()), _) => {
                 run.in_place(Some(back));
                 Ending::Ended(Ended::RolledBack, format!("revision {} runs again", previous.id))
@@ -447,8 +454,8 @@ impl Release {
     }
 }
 
-/// Whether helm has given the workload its image.
-fn carries(object: &DynamicObject, place: &Placed) -> bool {
+/// Whether the workload has the new image.
+fn has_image(object: &DynamicObject, place: &ManifestContainer) -> bool {
     let pod = &object.data["spec"]["template"]["spec"];
     let lists =
         ["containers", "initContainers"].map(|list| pod[list].as_array().cloned().unwrap_or_default());
@@ -458,10 +465,10 @@ fn carries(object: &DynamicObject, place: &Placed) -> bool {
         .any(|c| c["name"] == place.container.as_str() && c["image"] == place.image.as_str())
 }
 
-/// A revision of the release, with the image that it has where ours goes.
+/// A revision of the release, with its image in the container that gets the new image.
 fn revision(number: u32, manifest: &str, plan: &Plan) -> Result<Revision, HelmError> {
-    let all = placed(manifest, "get manifest")?;
-    let ours = |place: &&Placed| {
+    let all = parse_manifest(manifest, "get manifest")?;
+    let ours = |place: &&ManifestContainer| {
         plan.places.iter().any(|p| p.workload == place.workload && p.container == place.container)
     };
     let image = all.iter().find(ours).map(|place| place.image.clone()).unwrap_or_default();

@@ -1,11 +1,12 @@
-//! Where preflight looks besides the Kubernetes API.
+//! AWS clients for preflight lookups besides the Kubernetes API.
 
 use std::fmt;
 
-/// Where [`preflight`](crate::EksTarget::preflight) looks besides the Kubernetes API. What is not given is not looked up.
+/// AWS clients that [`preflight`](crate::EksTarget::preflight) uses besides the Kubernetes API. Lookups without a
+/// client are skipped.
 ///
-/// With [`eks`](Self::eks) it finds the role that EKS Pod Identity gives to the pods, and says when the service account
-/// has no role at all. With `iam` (feature `iam`) it looks whether the role is there and trusts the pods.
+/// With [`eks`](Self::eks) it finds the role that EKS Pod Identity assigns to the pods, and reports a service account
+/// without any role. With `iam` (feature `iam`) it checks that the role exists and trusts the pods.
 #[derive(Clone, Default)]
 pub struct Lookups {
     pub(super) eks: Option<aws_sdk_eks::Client>,
@@ -20,13 +21,13 @@ impl fmt::Debug for Lookups {
 }
 
 impl Lookups {
-    /// Asks EKS for Pod Identity associations.
+    /// Looks up EKS Pod Identity associations with this client.
     pub fn eks(mut self, client: aws_sdk_eks::Client) -> Self {
         self.eks = Some(client);
         self
     }
 
-    /// Asks IAM for the roles.
+    /// Looks up IAM roles with this client.
     #[cfg(feature = "iam")]
     pub fn iam(mut self, client: aws_sdk_iam::Client) -> Self {
         self.iam = Some(client);

@@ -1,4 +1,4 @@
-//! Preflight: what a deployment needs, looked up before anything is changed.
+//! Preflight checks: permissions, node platforms, Secrets, ConfigMaps, service account and IAM role, without changes.
 
 mod lookups;
 mod permissions;
@@ -29,29 +29,30 @@ use crate::{
 };
 
 impl EksTarget {
-    /// What deploying `image` would change, as the API server answers to a dry run, and whether what it needs is there:
-    /// permissions, nodes of a platform of the image, secrets, config maps and their keys, the service account and its AWS
-    /// role. Fields that others own are findings, and refused unless [`Options::take_over`](crate::Options::take_over) is set.
+    /// Returns the changes of deploying `image`, from a server-side dry run, and checks its requirements: permissions,
+    /// node platforms, Secrets and ConfigMaps with their keys, the service account and its AWS role. Fields of other
+    /// field managers are findings; they are denied unless [`Options::take_over`](crate::Options::take_over) is set.
     ///
-    /// Of a manifest that is not an index the platform has to be in [`ResolvedImage::platforms`], read from its
-    /// configuration; where it is not, the finding is [`Unknown`](FindingState::Unknown).
+    /// The platform of a manifest that is not an index is known only if [`ResolvedImage::platforms`] contains it (read
+    /// from the image configuration); otherwise the finding is [`Unknown`](FindingState::Unknown).
     ///
     /// ```no_run
     /// # use bp_eks::{EksTarget, Error, preflight::Lookups};
-    /// # async fn run(web: EksTarget, eks: aws_sdk_eks::Client, image: bp_artifact::ResolvedImage) -> Result<(), Error> {
+    /// # use bp_artifact::ResolvedImage;
+    /// # async fn run(web: EksTarget, eks: aws_sdk_eks::Client, image: ResolvedImage) -> Result<(), Error> {
     /// let found = web.preflight(&image, &Lookups::default().eks(eks)).await?;
     /// println!("{found}"); // INVALID: role …: its trust policy does not allow …
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// What [`deploy`](Self::deploy) would refuse before its first change, as an unknown workload or container; and when the
-    /// cluster cannot be asked. A lookup that fails is a finding, not an error.
+    /// The errors of [`deploy`](Self::deploy) before its first change, such as an unknown workload or container; and
+    /// when the API server is unreachable. A lookup that fails is a finding, not an error.
     ///
     /// # Permissions
-    /// RBAC: `get` on the workload's resource, and `patch` for the dry run. What may not be looked at is a finding that is
-    /// not known: `list` on `nodes` (cluster-wide), `get` on `secrets`, `configmaps` and `serviceaccounts`. Everybody may ask
-    /// for access reviews. Of the lookups that are given: `eks:ListPodIdentityAssociations`,
+    /// RBAC: `get` on the workload's resource, and `patch` for the dry run. Optional, without them the finding is
+    /// unknown: `list` on `nodes` (cluster-wide), `get` on `secrets`, `configmaps` and `serviceaccounts`. Every
+    /// authenticated user may create access reviews. With the AWS lookups: `eks:ListPodIdentityAssociations`,
     /// `eks:DescribePodIdentityAssociation`, and with the feature `iam` also `eks:DescribeCluster` and `iam:GetRole`.
     ///
     /// # Cancel safety
@@ -67,7 +68,7 @@ impl WorkloadRollout {
         let is_denied = findings.iter().any(|finding| finding.state == FindingState::Denied);
         let live = match self.api.workload().await {
             Ok(live) => live,
-            // The findings say so already, for each verb.
+            // The findings list each denied verb already.
             Err(Error::Forbidden { .. }) if is_denied => {
                 return Ok(Preflight::new(self.id.clone(), findings));
             }
@@ -84,7 +85,7 @@ impl WorkloadRollout {
         Ok(Preflight::new(self.id.clone(), findings).changes(changes))
     }
 
-    /// What the API server says to the change.
+    /// The changes and findings of a dry run.
     async fn dry_run(
         &self,
         live: &Live,
@@ -102,7 +103,7 @@ impl WorkloadRollout {
                     true => FindingState::Unknown,
                     false => FindingState::Denied,
                 };
-                let message = format!("the API server refuses the change: {}", chain(&*source));
+                let message = format!("the API server refused the change: {}", chain(&*source));
                 findings
                     .push(Finding::new(object.to_string(), state, message).cause(Cause::AdmissionRefused));
                 Ok(Vec::new())
@@ -117,7 +118,7 @@ impl WorkloadRollout {
         }
     }
 
-    /// A field of our change that has another owner.
+    /// The finding for a field of another field manager.
     fn owned(&self, conflict: &Conflict) -> Finding {
         let Conflict { manager, field } = conflict;
         let subject = format!("field {field}");
@@ -126,12 +127,12 @@ impl WorkloadRollout {
             return Finding::new(subject, FindingState::Warning, message);
         }
         let message =
-            format!("belongs to the field manager {manager:?}: release it there, or allow --take-over");
+            format!("is owned by the field manager {manager:?}; remove it there, or set --take-over");
         Finding::new(subject, FindingState::Denied, message)
     }
 }
 
-/// Whether a webhook stands in the way of dry runs alone.
+/// Whether only the dry run fails, because a webhook does not support it.
 fn is_unsupported(message: &str) -> bool {
     message.contains("does not support dry run")
 }

@@ -1,4 +1,4 @@
-//! The RBAC verbs of a rollout, asked of the API server.
+//! Check the RBAC permissions of a rollout with SelfSubjectAccessReviews.
 
 use bp_artifact::deploy::{
     Cause,
@@ -12,13 +12,13 @@ use kube::{Api, api::PostParams};
 
 use crate::{error::Error, rollout::api::WorkloadApi, workload::Kind};
 
-/// A call that a rollout makes.
+/// A permission that a rollout uses.
 struct Need {
     verb: &'static str,
     group: String,
-    /// Plural, and the subresource behind a slash.
+    /// The plural, with an optional subresource after a slash.
     resource: String,
-    /// Whether it cannot do without.
+    /// Whether a rollout requires it.
     is_essential: bool,
 }
 
@@ -42,7 +42,8 @@ impl Need {
         let Need { verb, group, resource, is_essential } = self;
         let dot = if group.is_empty() { "" } else { "." };
         let subject = format!("verb {verb} on {resource}{dot}{group}");
-        let advice = format!("not granted in the namespace {namespace:?}: add it to this identity's Role");
+        let advice =
+            format!("not granted in the namespace {namespace:?}; add it to the Role of this identity");
         let finding = if *is_essential {
             Finding::new(subject, FindingState::Denied, format!("{advice} (docs/iam/deploy-eks-rbac.yaml)"))
         } else {
@@ -76,7 +77,7 @@ fn needs(kind: &Kind) -> Vec<Need> {
 }
 
 impl WorkloadApi {
-    /// Asks for every verb that a rollout needs or uses.
+    /// Checks every verb that a rollout requires or uses.
     pub(super) async fn permissions(&self) -> Result<Vec<Finding>, Error> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.scope.client.clone());
         let namespace = &self.scope.namespace;
@@ -112,7 +113,7 @@ mod tests {
     use crate::workload::of;
 
     #[test]
-    fn each_kind_needs_its_verbs() {
+    fn each_kind_requires_its_verbs() {
         let verbs = |kind| -> Vec<String> {
             let essential = needs(of(kind)).into_iter().filter(|need| need.is_essential);
             essential.map(|need| format!("{} {}", need.verb, need.resource)).collect()

@@ -1,4 +1,4 @@
-//! The platforms of an image, compared with those of the nodes.
+//! Check that the image supports the platforms of the nodes.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 
 use crate::{rollout::api::WorkloadApi, workload::Live};
 
-/// What a node runs.
+/// The platform of a node.
 fn of(node: &Node) -> Option<Platform> {
     let info = node.status.as_ref()?.node_info.as_ref()?;
     Platform::new(&info.operating_system, &info.architecture, None).ok()
@@ -25,8 +25,8 @@ fn listed<'p>(platforms: impl IntoIterator<Item = &'p Platform>) -> String {
 }
 
 impl WorkloadApi {
-    /// Whether the image has a platform for each operating system and architecture of the nodes that the pods may be
-    /// placed on. The platform of a manifest that is not an index is known only where its configuration was read.
+    /// Whether the image supports the operating system and architecture of every node that the node selector matches.
+    /// The platform of a manifest that is not an index is known only if its configuration was read.
     pub(super) async fn platform(&self, live: &Live, image: &ResolvedImage) -> Finding {
         let found = |state, message: String| {
             let finding = Finding::new(format!("image {}", image.reference), state, message);
@@ -38,7 +38,7 @@ impl WorkloadApi {
         let wanted = live.template()["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
         let nodes: Api<Node> = Api::all(self.scope.client.clone());
         let Ok(nodes) = nodes.list(&ListParams::default()).await else {
-            let message = "the nodes, whose platforms it needs, may not be listed (cluster-wide)";
+            let message = "cannot compare its platforms with the nodes: listing nodes (cluster-wide) failed";
             return found(FindingState::Unknown, message.to_owned());
         };
         let fits =
@@ -47,7 +47,7 @@ impl WorkloadApi {
         let runs_on = |node: &&Platform| image.platforms.iter().any(|built| built.platform.runs(node));
         let (_, missing): (Vec<&Platform>, Vec<&Platform>) = there.iter().partition(runs_on);
         if there.is_empty() {
-            return found(FindingState::Unknown, "no node that the pods may run on exists".to_owned());
+            return found(FindingState::Unknown, "no node matches the node selector of the pods".to_owned());
         }
         if missing.is_empty() {
             return found(FindingState::Present, format!("for {}", listed(&there)));
@@ -57,12 +57,12 @@ impl WorkloadApi {
         let missing = listed(missing);
         if all {
             let message = format!(
-                "built for {built}, and all nodes that the pods may run on are {missing}: build it for them, or change the \
-                 node selector"
+                "built for {built}, but all nodes that match the node selector are {missing}; build it for them, or change the \
+                node selector"
             );
             return found(FindingState::Invalid, message);
         }
-        // Such nodes may be kept away from these pods by taints or affinity.
-        found(FindingState::Warning, format!("built for {built}, and some nodes are {missing}"))
+        // Taints or affinity may exclude these nodes.
+        found(FindingState::Warning, format!("built for {built}, but some nodes are {missing}"))
     }
 }

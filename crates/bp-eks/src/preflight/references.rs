@@ -1,4 +1,4 @@
-//! The secrets and config maps that the pods refer to.
+//! Check that the Secrets and ConfigMaps referenced by the pods exist and have the referenced keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{rollout::api::WorkloadApi, workload::Live};
 
 impl WorkloadApi {
-    /// Whether the secrets and config maps that the pods refer to are there, with their keys.
+    /// Whether the referenced Secrets and ConfigMaps exist, with their keys.
     pub(super) async fn references(&self, live: &Live) -> Vec<Finding> {
         let mut findings = Vec::new();
         for reference in references(live.template()) {
@@ -35,15 +35,15 @@ impl WorkloadApi {
         let finding = |state, message: String| Finding::new(format!("{kind} {name}"), state, message);
         match (found, key) {
             (Ok(None), _) => {
-                let message = "does not exist: create it, or correct its name in the pod template";
+                let message = "does not exist; create it, or correct its name in the pod template";
                 finding(FindingState::Missing, message.to_owned()).cause(cause)
             }
             (Ok(Some(keys)), Some(key)) if !keys.contains(key) => {
-                let message = format!("has no key {key:?}: add it, or correct it in the pod template");
+                let message = format!("has no key {key:?}; add it, or correct it in the pod template");
                 finding(FindingState::Invalid, message).cause(cause)
             }
             (Ok(Some(_)), _) => finding(FindingState::Present, String::new()),
-            (Err(_), _) => finding(FindingState::Unknown, "may not be looked at".to_owned()).cause(cause),
+            (Err(_), _) => finding(FindingState::Unknown, "cannot be read".to_owned()).cause(cause),
         }
     }
 }
@@ -52,7 +52,7 @@ fn keys<V, W>(one: &Option<BTreeMap<String, V>>, two: &Option<BTreeMap<String, W
     one.iter().flat_map(|map| map.keys()).chain(two.iter().flat_map(|map| map.keys())).cloned().collect()
 }
 
-/// A secret or config map that a pod cannot start without.
+/// A Secret or ConfigMap that a pod requires.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Reference {
     is_secret: bool,
@@ -60,7 +60,7 @@ struct Reference {
     key: Option<String>,
 }
 
-/// What the template refers to, optional references left out.
+/// The references of the template, except for optional ones.
 fn references(template: &Value) -> Vec<Reference> {
     let mut found = BTreeSet::new();
     let mut note = |is_secret: bool, reference: &Value, name: &str| {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_found_wherever_they_are_and_optional_ones_are_none() {
+    fn finds_references_everywhere_except_optional_ones() {
         let template = json!({ "spec": {
             "containers": [{
                 "env": [

@@ -1,4 +1,4 @@
-//! The service account of the pods.
+//! Check the service account of the pods and its IAM role annotation.
 
 use bp_artifact::{
     config::RoleArn,
@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{rollout::api::WorkloadApi, workload::Live};
 
-/// The annotation by which a service account has an IAM role (IRSA).
+/// The annotation with the IAM role of a service account (IRSA).
 const ROLE: &str = "eks.amazonaws.com/role-arn";
 
 impl WorkloadApi {
-    /// Whether the service account is there, and its role, if it names one, is the ARN of a role; and what can be looked
-    /// up about the role.
+    /// Whether the service account exists and its role annotation, if any, is a valid ARN; and the findings about the
+    /// role.
     pub(super) async fn service_account(&self, live: &Live, lookups: &Lookups) -> Vec<Finding> {
         let spec = &live.template()["spec"];
         let name = spec["serviceAccountName"].as_str().unwrap_or("default");
@@ -30,13 +30,13 @@ impl WorkloadApi {
         let problem = |state, message: String| vec![finding(state, message).cause(Cause::PermissionMissing)];
         let account = match self.scope.api::<ServiceAccount>().get_opt(name).await {
             Ok(account) => account,
-            // Every namespace has it; without leave to look, only its annotation stays unknown.
+            // Every namespace has it; without permission to read it, only its annotation is unknown.
             Err(_) if name == "default" => None,
-            Err(_) => return problem(FindingState::Unknown, "may not be looked at".to_owned()),
+            Err(_) => return problem(FindingState::Unknown, "cannot be read".to_owned()),
         };
         if account.is_none() && name != "default" {
             let message =
-                "does not exist, so no pod can be created: create it, or correct serviceAccountName";
+                "does not exist, so no pod can be created; create it, or correct serviceAccountName";
             return problem(FindingState::Missing, message.to_owned());
         }
         let role = account.as_ref().and_then(|account| account.annotations().get(ROLE));
@@ -48,7 +48,7 @@ impl WorkloadApi {
             }
         };
         let pods = Pods { cluster: &self.scope.cluster, namespace: &self.scope.namespace, account: name };
-        let found = role::look(lookups, &pods, role).await;
+        let found = role::check_role(lookups, &pods, role).await;
         let seen = account.map(|_| finding(FindingState::Present, String::new()));
         seen.into_iter().chain(found).collect()
     }

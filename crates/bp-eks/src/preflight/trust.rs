@@ -1,11 +1,11 @@
-//! Trust policies of IAM roles, as far as they concern pods.
+//! Check whether the trust policy of an IAM role trusts pods, by EKS Pod Identity or IRSA.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 const POD_IDENTITY: &str = "pods.eks.amazonaws.com";
 
-/// Who is to be trusted.
+/// The principal to trust.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Principal<'p> {
     /// EKS Pod Identity.
@@ -19,7 +19,7 @@ pub(super) enum Principal<'p> {
     },
 }
 
-/// What a policy, in IAM's percent encoding, lacks to trust a principal.
+/// What a trust policy lacks to trust a principal; `policy` is percent-encoded, as IAM returns it.
 pub(super) fn missing(policy: &str, principal: Principal<'_>) -> Option<String> {
     let policy = percent_decode_str(policy).decode_utf8_lossy().into_owned();
     let policy: Value = serde_json::from_str(&policy).ok()?;
@@ -34,7 +34,7 @@ pub(super) fn missing(policy: &str, principal: Principal<'_>) -> Option<String> 
             let lacking = ["sts:AssumeRole", "sts:TagSession"]
                 .into_iter()
                 .find(|action| !statements.iter().any(|one| trusts(&one) && allowed(action, &one)))?;
-            Some(format!("its trust policy does not allow {POD_IDENTITY} {lacking}"))
+            Some(format!("its trust policy does not allow {lacking} for {POD_IDENTITY}"))
         }
         Principal::Irsa { issuer, account } => {
             let provider = issuer.trim_start_matches("https://");
@@ -45,16 +45,18 @@ pub(super) fn missing(policy: &str, principal: Principal<'_>) -> Option<String> 
                 .filter(|one| texts(&one["Principal"]["Federated"]).any(|arn| arn.ends_with(provider)))
                 .collect();
             if of_cluster.is_empty() {
-                return Some(format!("its trust policy allows {action} to no OIDC provider {provider}"));
+                return Some(format!(
+                    "its trust policy does not allow {action} for the OIDC provider {provider}"
+                ));
             }
-            let is_matched = of_cluster.iter().any(|one| names(&one["Condition"], account));
+            let is_matched = of_cluster.iter().any(|one| condition_matches(&one["Condition"], account));
             (!is_matched).then(|| format!("the condition of its trust policy does not match {account}"))
         }
     }
 }
 
-/// Whether a condition lets the subject pass, as far as it is about subjects.
-fn names(condition: &Value, subject: &str) -> bool {
+/// Whether a condition matches the subject; other keys are ignored.
+fn condition_matches(condition: &Value, subject: &str) -> bool {
     let operators = condition.as_object().into_iter().flatten();
     let mut about_subjects = operators.flat_map(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();
@@ -64,16 +66,16 @@ fn names(condition: &Value, subject: &str) -> bool {
     about_subjects.all(|(operator, wanted)| match operator {
         "StringEquals" => texts(wanted).any(|wanted| wanted == subject),
         "StringLike" => texts(wanted).any(|wanted| is_like(wanted, subject)),
-        // Rare, and for IAM to judge.
+        // Other operators are rare and not evaluated.
         _ => true,
     })
 }
 
-/// Whether a pattern with `*` and `?` matches, as IAM matches.
+/// Matches a pattern with `*` and `?` by the rules of IAM.
 fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where the last `*` stands, and the text that it may yet take more of.
+    // The position of the last `*`, and of the text that it may extend over.
     let mut star = None;
     while t < text.len() {
         match pattern.get(p) {
@@ -92,7 +94,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// One or several.
+/// The elements of an array, or the value itself.
 fn all(value: &Value) -> Vec<&Value> {
     value.as_array().map_or_else(|| vec![value], |list| list.iter().collect())
 }
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_as_in_iam_and_in_little_time() {
+    fn matches_patterns_as_iam_does_in_linear_time() {
         for (pattern, text, matches) in [
             ("a*c?", "abccd", true),
             ("*", "", true),
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pods_are_trusted_or_it_is_said_what_is_missing() {
+    fn reports_what_a_trust_policy_lacks() {
         let sub = "oidc.eks.eu-central-1.amazonaws.com/id/A:sub";
         let pods = |actions: Value| json!({ "Effect": "Allow", "Principal": { "Service": POD_IDENTITY }, "Action": actions });
         for (principal, statements, missing) in [
@@ -145,7 +147,7 @@ mod tests {
                 json!([irsa(json!({ "StringEquals": { sub: ["system:serviceaccount:test:web"] } }))]),
                 Some("does not match system:serviceaccount:prod:web"),
             ),
-            (IRSA, json!([pods(json!("sts:AssumeRole"))]), Some("to no OIDC provider")),
+            (IRSA, json!([pods(json!("sts:AssumeRole"))]), Some("for the OIDC provider")),
             (Principal::PodIdentity, json!([pods(json!(["sts:AssumeRole", "sts:TagSession"]))]), None),
             (Principal::PodIdentity, json!([pods(json!("sts:*"))]), None),
             (Principal::PodIdentity, json!([pods(json!("sts:AssumeRole"))]), Some("sts:TagSession")),

@@ -1,4 +1,4 @@
-//! The calls to the Kubernetes API, each with its errors read.
+//! Kubernetes API calls for one workload, with typed errors.
 
 use std::sync::Arc;
 
@@ -22,29 +22,29 @@ use crate::{
     },
 };
 
-/// The API as far as it concerns one workload.
+/// The Kubernetes API for one workload.
 #[derive(Clone)]
 pub(crate) struct WorkloadApi {
     pub(crate) scope: Scope,
     pub(crate) workload: Workload,
 }
 
-/// How an image is applied.
+/// Options of a server-side apply.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Manner {
-    /// Takes the fields from their owners.
+pub(crate) struct ApplyOptions {
+    /// Takes ownership of fields of other field managers.
     pub(crate) force: bool,
-    /// Lets the API server say what it would answer, and changes nothing.
+    /// Sends a dry run, which changes nothing.
     pub(crate) dry_run: bool,
 }
 
 impl WorkloadApi {
-    /// The workload, as errors name it.
+    /// A reference to the workload, for error messages.
     pub(crate) fn object(&self) -> ObjectRef {
         self.scope.object(self.workload.kind.name(), &self.workload.name)
     }
 
-    /// All objects of another kind in its namespace.
+    /// A reference to all objects of another kind in its namespace, for error messages.
     pub(crate) fn all(&self, kind: &str) -> ObjectRef {
         self.scope.all(kind)
     }
@@ -57,7 +57,7 @@ impl WorkloadApi {
         &self.kind().calls
     }
 
-    /// All of the workload's kind.
+    /// The API of the workload's kind.
     pub(crate) fn workloads(&self) -> Api<DynamicObject> {
         self.scope.dynamic(&(self.kind().resource)())
     }
@@ -70,7 +70,7 @@ impl WorkloadApi {
         self.scope.api()
     }
 
-    /// Reads what the API answered.
+    /// Parses an object of the workload's kind.
     pub(crate) fn read(&self, operation: &'static str, object: Arc<DynamicObject>) -> Result<Live, Error> {
         let unexpected = |e: serde_json::Error| Error::UnexpectedAnswer {
             operation,
@@ -80,7 +80,7 @@ impl WorkloadApi {
         Live::read(self.kind(), object).map_err(unexpected)
     }
 
-    /// The workload as it is.
+    /// Gets the workload.
     pub(crate) async fn workload(&self) -> Result<Live, Error> {
         let operation = self.calls().get;
         match self.workloads().get(&self.workload.name).await {
@@ -92,7 +92,7 @@ impl WorkloadApi {
         }
     }
 
-    /// The revisions that the workload's selector finds.
+    /// The revisions that the workload's selector matches.
     pub(crate) async fn versions(&self, live: &Live) -> Result<Vec<Version>, Error> {
         let Some((resource, calls)) = self.kind().versions.resource() else { return Ok(Vec::new()) };
         let params = ListParams::default().labels(&live.selector());
@@ -101,14 +101,14 @@ impl WorkloadApi {
         Ok(list.items.into_iter().map(|object| Version::read(self.kind(), Arc::new(object))).collect())
     }
 
-    /// The pods that the workload's selector finds.
+    /// The pods that the workload's selector matches.
     pub(crate) async fn list_pods(&self, live: &Live) -> Result<Vec<Arc<Pod>>, Error> {
         let params = ListParams::default().labels(&live.selector());
         let list = self.pods().list(&params).await.map_err(|e| self.all("pod").error("list pods", e))?;
         Ok(list.items.into_iter().map(Arc::new).collect())
     }
 
-    /// Deletes this pod, and not another one of the same name.
+    /// Deletes this pod, but not a different pod with the same name.
     pub(crate) async fn delete_pod(&self, pod: &Pod) -> Result<(), Error> {
         let uid = pod.metadata.uid.clone();
         let preconditions = Some(Preconditions { uid, ..Preconditions::default() });
@@ -121,32 +121,32 @@ impl WorkloadApi {
         }
     }
 
-    /// The warnings about a pod that the API still has.
+    /// The warning events about a pod.
     pub(crate) async fn warnings(&self, pod: &Pod) -> Result<Vec<Event>, kube::Error> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let params = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
         Ok(self.events().list(&params).await?.items)
     }
 
-    /// The last lines that a container wrote: those of its previous run, or of the one that goes on.
+    /// The last log lines of a container, of its previous or its current run.
     pub(crate) async fn log(&self, pod: &Pod, container: &str, previous: bool, lines: i64) -> Option<String> {
         let container = Some(container.to_owned());
         let params = LogParams { container, previous, tail_lines: Some(lines), ..LogParams::default() };
         self.pods().logs(&pod.name_any(), &params).await.ok().filter(|text| !text.trim().is_empty())
     }
 
-    /// Applies one container's image and variables, and nothing else. The uid keeps a workload that was deleted
-    /// meanwhile from being made anew by half.
+    /// Applies only one container's image and variables. The uid prevents that a workload deleted in the meantime is
+    /// created again with these fields only.
     pub(crate) async fn apply(
         &self,
         live: &Live,
         slot: &Slot,
         image: &str,
         environment: &[(String, String)],
-        manner: Manner,
+        apply_options: ApplyOptions,
     ) -> Result<Live, Error> {
         let mut params = PatchParams::apply(&manager::of_container(&slot.name));
-        (params.force, params.dry_run) = (manner.force, manner.dry_run);
+        (params.force, params.dry_run) = (apply_options.force, apply_options.dry_run);
         let resource = (self.kind().resource)();
         let container = template::patch(slot, image, environment);
         let body = json!({
@@ -160,7 +160,7 @@ impl WorkloadApi {
         self.read(operation, Arc::new(applied.map_err(|e| self.object().error(operation, e))?))
     }
 
-    /// Puts a whole pod template back, as `kubectl rollout undo` does; refused if the workload has changed since it was
+    /// Replaces the whole pod template, as `kubectl rollout undo` does; fails if the workload has changed since it was
     /// read.
     pub(crate) async fn replace_template(
         &self,
@@ -178,7 +178,7 @@ impl WorkloadApi {
         self.read(operation, Arc::new(replaced.map_err(|e| self.object().error(operation, e))?))
     }
 
-    /// Creates an object of the workload's kind; `None` when there is one of that name.
+    /// Creates an object of the workload's kind; `None` when the name is in use.
     pub(crate) async fn create(&self, slot: &Slot, object: &DynamicObject) -> Result<Option<Live>, Error> {
         let params =
             PostParams { field_manager: Some(manager::of_container(&slot.name)), ..PostParams::default() };

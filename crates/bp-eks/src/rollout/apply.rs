@@ -1,25 +1,25 @@
-//! The change: applied server-side, again while the API server refuses for a reason that may pass.
+//! Apply an image with server-side apply, and retry transient refusals.
 
 use std::collections::HashSet;
 
 use bp_artifact::deploy::{Revision, run::Run};
 use tokio::time::Instant;
 
-use super::{WorkloadRollout, api::Manner, deploy::Change, judge::Ours, survey::Start};
+use super::{WorkloadRollout, api::ApplyOptions, deploy::Change, judge::Tracked, survey::Start};
 use crate::{
     api::{
         manager::is_ours,
-        retry::{Patience, retried},
+        retry::{RetryLimit, with_retries},
     },
     error::Error,
     workload::{Live, template::Slot},
 };
 
 impl WorkloadRollout {
-    /// To be asked before every change.
+    /// Call before every change.
     ///
     /// # Errors
-    /// When the caller asked the operation to stop.
+    /// When the operation was cancelled.
     pub(super) fn checkpoint(&self, run: &Run) -> Result<(), Error> {
         run.checkpoint().map_err(|_| self.interrupted())
     }
@@ -28,10 +28,11 @@ impl WorkloadRollout {
         Error::Interrupted { workload: self.api.workload.clone() }
     }
 
-    /// Makes a change. One that was sent and not answered may have been made: then the inner result says so.
+    /// Sends a change with retries. A change that was sent but not answered may be applied: then the inner result is an
+    /// error.
     ///
     /// # Errors
-    /// When it was refused, or the operation is cancelled.
+    /// When the change was refused, or the operation is cancelled.
     pub(super) async fn make<T, F>(
         &self,
         run: &Run,
@@ -42,8 +43,8 @@ impl WorkloadRollout {
         F: Future<Output = Result<T, Error>>,
     {
         self.checkpoint(run)?;
-        let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-        let made = retried(patience, run, call).await;
+        let limit = RetryLimit::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+        let made = with_retries(limit, run, call).await;
         self.checkpoint(run)?;
         match made {
             Ok(made) => Ok(Ok(made)),
@@ -51,12 +52,13 @@ impl WorkloadRollout {
         }
     }
 
-    /// Applies the image. Fields are taken from their owners if those are us under our other name (an undo writes the
-    /// whole template), or if it was allowed.
+    /// Applies the image. Forces conflicts with other field managers of bp-eks (an undo writes the whole template), and
+    /// with any field manager if `take_over` is set.
     pub(super) async fn apply(&self, live: &Live, slot: &Slot, image: &str) -> Result<Live, Error> {
         let environment = &self.options.environment;
-        let apply =
-            |force| self.api.apply(live, slot, image, environment, Manner { force, ..Manner::default() });
+        let apply = |force| {
+            self.api.apply(live, slot, image, environment, ApplyOptions { force, ..ApplyOptions::default() })
+        };
         match apply(false).await {
             Err(Error::Conflict { conflicts, .. })
                 if self.options.take_over || conflicts.iter().all(|c| is_ours(&c.manager)) =>
@@ -67,19 +69,19 @@ impl WorkloadRollout {
         }
     }
 
-    /// The rollout that is in place already.
+    /// A rollout that is in progress already.
     pub(super) fn adopted(&self, start: &Start<'_>, revision: Revision) -> Change {
         Change { adopted: true, ..self.made(start, &start.live, revision) }
     }
 
-    /// The rollout that `applied` began.
+    /// The rollout that started with `applied`.
     pub(super) fn made(&self, start: &Start<'_>, applied: &Live, revision: Revision) -> Change {
-        Change { revision, ours: self.ours(&start.live, applied, &start.slot), adopted: false }
+        Change { revision, tracked: self.tracked(&start.live, applied, &start.slot), adopted: false }
     }
 
-    /// The rollout that `applied` began, on what was there `before`.
-    pub(super) fn ours(&self, before: &Live, applied: &Live, slot: &Slot) -> Ours {
-        Ours {
+    /// The tracked rollout that started with `applied`; `before` is the workload before it.
+    pub(super) fn tracked(&self, before: &Live, applied: &Live, slot: &Slot) -> Tracked {
+        Tracked {
             uid: applied.uid().to_owned(),
             generation: applied.generation(),
             slot: slot.clone(),

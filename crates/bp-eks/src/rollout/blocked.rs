@@ -1,10 +1,10 @@
-//! Why no new pod can be made, and whether the rollout itself or somebody else may change that.
+//! Detect why the controller cannot create new pods, and whether that can change without intervention.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::{
-    judge::{Ours, Picture},
+    judge::{Snapshot, Tracked},
     quota,
 };
 use crate::{
@@ -19,19 +19,19 @@ use crate::{
     },
 };
 
-impl Picture {
-    /// Why no new pod can be made, while nothing else is under way that would change the picture.
-    pub(super) fn blocked(&self, ours: &Ours) -> Option<Symptom> {
+impl Snapshot {
+    /// Why no new pod can be created, when every new pod so far is ready.
+    pub(super) fn blocked(&self, tracked: &Tracked) -> Option<Symptom> {
         let is_waiting = self.new_pods().iter().all(|pod| pod::is_ready(pod));
-        is_waiting.then(|| self.refusal(Some(ours))).flatten()
+        is_waiting.then(|| self.refusal(Some(tracked))).flatten()
     }
 
-    /// Why the last new pod could not be made. A ReplicaSet says so in a condition; the other controllers only in an
-    /// event. What was said before `ours` began was about something else.
-    pub(super) fn refusal(&self, ours: Option<&Ours>) -> Option<Symptom> {
+    /// Why the latest new pod could not be created: a condition of a ReplicaSet, an event of the other controllers.
+    /// Events from before the tracked rollout are ignored.
+    pub(super) fn refusal(&self, tracked: Option<&Tracked>) -> Option<Symptom> {
         let live = self.live.as_ref()?;
         let said = version::new(live, &self.versions).and_then(Version::refusal).map(str::to_owned);
-        let message = said.or_else(|| self.refused_in_events(live, ours))?;
+        let message = said.or_else(|| self.refused_in_events(live, tracked))?;
         let symptom = refusal::symptom(&message);
         if symptom.recovery == Recovery::Soon && self.may_be_freed(live, &message) {
             return Some(Symptom { recovery: Recovery::Retried, ..symptom });
@@ -39,14 +39,18 @@ impl Picture {
         Some(symptom)
     }
 
-    fn refused_in_events(&self, live: &Live, ours: Option<&Ours>) -> Option<String> {
-        let since = ours.and_then(|ours| ours.since);
-        // Events stay for an hour: a pod that was made later shows that this one is over.
+    fn refused_in_events(&self, live: &Live, tracked: Option<&Tracked>) -> Option<String> {
+        let since = tracked.and_then(|tracked| tracked.since);
+        // Events are kept for an hour: a pod created later shows that an event no longer applies.
         let made = self.pods_of_template().filter_map(|pod| pod.metadata.creation_timestamp.as_ref());
         let made = made.map(|time| time.0).max();
         let holds = |event: &&Event| {
-            let is_known = ours.is_some_and(|ours| {
-                event.metadata.resource_version.as_ref().is_some_and(|version| ours.known.contains(version))
+            let is_known = tracked.is_some_and(|tracked| {
+                event
+                    .metadata
+                    .resource_version
+                    .as_ref()
+                    .is_some_and(|version| tracked.known.contains(version))
             });
             let at = at(event);
             let is_late = at.is_none_or(|at| since.is_none_or(|since| at >= since));
@@ -57,18 +61,18 @@ impl Picture {
         refused.filter(holds).max_by_key(|event| at(event)).map(|event| event.message.text().to_owned())
     }
 
-    /// Whether a quota that is used up may be freed without its being raised: by the rollout itself, by pods that are
-    /// ending, or by others that use it.
+    /// Whether an exceeded quota may become free without being raised: by the rollout itself, by terminating pods, or
+    /// by other workloads.
     fn may_be_freed(&self, live: &Live, message: &str) -> bool {
         let counts = live.counts();
         let is_ending = self.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
-        let takes_away = counts.total > counts.updated && live.takes_pods_away_first();
+        let takes_away = counts.total > counts.updated && live.removes_pods_first();
         is_ending || takes_away || live.runs_to_completion() || !quota::is_used_by(message, counts.total)
     }
 }
 
 fn at(event: &Event) -> Option<Timestamp> {
-    // The newer kind of events has one time only.
+    // Events of `events.k8s.io` have only `eventTime`.
     let last = event.last_timestamp.as_ref().map(|time| time.0);
     last.or_else(|| event.event_time.as_ref().map(|time| time.0))
 }

@@ -1,28 +1,28 @@
-//! What the end of a rollout means: proven, failed with its evidence, or over.
+//! Map the end of a followed rollout to an outcome: complete, failed with evidence, or ended.
 
 use bp_artifact::{
     Outcome,
     deploy::run::{Ended, Run},
 };
 
-use super::{WorkloadRollout, evidence, follow::End, judge::Picture, survey::Start};
+use super::{WorkloadRollout, evidence, follow::End, judge::Snapshot, survey::Start};
 use crate::{error::Error, workload::template::Slot};
 
-/// A rollout that was followed to its end.
+/// The conclusion of a followed rollout.
 pub(super) enum Concluded {
-    /// Every pod that is to be updated is; whether they run the image is to be proven.
-    Complete(Run, Picture),
-    /// It failed, which was reported with its evidence: how, in a word.
-    Failed(Run, Picture, &'static str),
-    /// There is nothing more to be done.
+    /// Every pod is updated; the digests are still to be verified.
+    Complete(Run, Snapshot),
+    /// The rollout failed, which was reported with evidence; with a short description.
+    Failed(Run, Snapshot, &'static str),
+    /// The operation has ended.
     Over(Outcome),
 }
 
 impl WorkloadRollout {
-    /// Reads an end. At the deadline, a rollout with a visible reason has failed, and one without continues.
+    /// Concludes a followed rollout. At the deadline, a rollout with a known cause has failed; one without continues.
     ///
     /// # Errors
-    /// When what was seen is not what the workload's kind says.
+    /// When a watched object does not match the workload's kind.
     pub(super) async fn conclude(
         &self,
         mut run: Run,
@@ -31,9 +31,9 @@ impl WorkloadRollout {
     ) -> Result<Concluded, Error> {
         let workload = &self.api.workload;
         let (symptom, how) = match end {
-            End::Complete => return Ok(Concluded::Complete(run, start.follower.picture()?)),
-            End::Failed(symptom) => (symptom, "the new pods do not come up"),
-            End::OutOfTime(Some(symptom)) => (symptom, "the new pods are not up by the deadline"),
+            End::Complete => return Ok(Concluded::Complete(run, start.follower.snapshot()?)),
+            End::Failed(symptom) => (symptom, "the new pods failed to become ready"),
+            End::OutOfTime(Some(symptom)) => (symptom, "the new pods were not ready before the deadline"),
             End::Unobserved(error) => {
                 let what = match &run.outcome().revision {
                     Some(job) if start.live.runs_to_completion() => {
@@ -45,27 +45,27 @@ impl WorkloadRollout {
                 return Ok(Concluded::Over(run.ended(Ended::Unobserved, error.unobserved(&what))));
             }
             End::OutOfTime(None) => {
-                return Ok(Concluded::Over(run.ended(Ended::DeadlineExceeded, "it goes on")));
+                return Ok(Concluded::Over(run.ended(Ended::DeadlineExceeded, "the rollout continues")));
             }
-            End::Paused => return Ok(Concluded::Over(run.ended(Ended::Stopped, "it was paused"))),
+            End::Paused => return Ok(Concluded::Over(run.ended(Ended::Stopped, "the rollout was paused"))),
             End::Superseded(image) => {
-                let detail = format!("somebody put {image} in its place");
+                let detail = format!("another client changed the image to {image}");
                 return Ok(Concluded::Over(run.ended(Ended::Superseded, detail)));
             }
-            End::Gone => return Ok(Concluded::Over(run.ended(Ended::Gone, "it was deleted"))),
+            End::Gone => return Ok(Concluded::Over(run.ended(Ended::Gone, "the workload was deleted"))),
         };
-        let picture = start.follower.picture().unwrap_or_default();
-        run.failing(evidence::gather(&self.api, &picture, symptom).await);
-        Ok(Concluded::Failed(run, picture, how))
+        let snapshot = start.follower.snapshot().unwrap_or_default();
+        run.failing(evidence::gather(&self.api, &snapshot, symptom).await);
+        Ok(Concluded::Failed(run, snapshot, how))
     }
 
-    /// Success is what the pods prove.
-    pub(super) async fn proven(&self, run: Run, picture: &Picture, slot: &Slot) -> Outcome {
-        match self.proof(picture, &run, slot).await {
+    /// Verifies the digests of the pods, which decides about success.
+    pub(super) async fn proven(&self, run: Run, snapshot: &Snapshot, slot: &Slot) -> Outcome {
+        match self.proof(snapshot, &run, slot).await {
             Ok(proof) => run.proven(proof),
             Err(error) => {
                 let detail = format!(
-                    "the rollout of {} is complete, and what its pods run could not be read: {}",
+                    "the rollout of {} is complete, but the digests of its pods could not be read: {}",
                     self.api.workload,
                     error.without_advice()
                 );

@@ -1,4 +1,4 @@
-//! An image to a workload: survey, plan, apply, follow, prove; and back when it fails.
+//! Deploy an image to a workload: read the state, plan, apply, follow, verify; roll back on failure.
 
 use bp_artifact::{
     Outcome, ResolvedImage,
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 use super::{
     WorkloadRollout,
     conclude::Concluded,
-    judge::{Ours, Picture},
+    judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
 };
 use crate::{error::Error, workload::template::Slot};
 
-/// A change that is followed to its end.
+/// A change to follow until it ends.
 pub(super) struct Change {
     pub(super) revision: Revision,
-    pub(super) ours: Ours,
-    /// Whether it was there already.
+    pub(super) tracked: Tracked,
+    /// Whether the change was in place already.
     pub(super) adopted: bool,
 }
 
@@ -43,17 +43,17 @@ impl WorkloadRollout {
         let mut run = Run::planned(reporter, intent);
         run.in_place(Some(in_place.clone()));
         if same && start.settled {
-            return Ok(self.already_there(run, start.follower.picture()?, &start.slot).await);
+            return Ok(self.already_deployed(run, start.follower.snapshot()?, &start.slot).await);
         }
         self.check(&start.live)?;
         let change = if same {
             self.adopted(&start, in_place)
         } else if self.options.adopt_only {
-            return Ok(run.ended(Ended::Superseded, "another image is in its place"));
+            return Ok(run.ended(Ended::Superseded, "the workload has a different image"));
         } else {
             self.checkpoint(&run)?;
             let wanted = image.reference.to_string();
-            self.tell_changes(&mut start, &wanted).await;
+            self.report_changes(&mut start, &wanted).await;
             let apply = || self.apply(&start.live, &start.slot, &wanted);
             let applied = self.make(&run, deadline, apply).await?;
             let revision = Revision::new(start.next_number(), &image.reference);
@@ -65,46 +65,46 @@ impl WorkloadRollout {
                 }
             }
         };
-        match self.see_through(run, &mut start, change, deadline).await? {
-            Concluded::Complete(mut run, picture) => {
-                // Which pods were not to be updated.
-                let partition = picture.live.as_ref().map_or(0, |live| live.partition());
+        match self.follow_change(run, &mut start, change, deadline).await? {
+            Concluded::Complete(mut run, snapshot) => {
+                // Pods below the partition are not updated.
+                let partition = snapshot.live.as_ref().map_or(0, |live| live.partition());
                 if partition > 0 {
                     run.detail(format!(
-                        "partition {partition}: the pods below that ordinal keep what they run"
+                        "partition {partition}: the pods below that ordinal keep their revision"
                     ));
                 }
-                Ok(self.proven(run, &picture, &start.slot).await)
+                Ok(self.proven(run, &snapshot, &start.slot).await)
             }
-            Concluded::Failed(run, picture, _) => self.undo(run, &mut start, &picture).await,
+            Concluded::Failed(run, snapshot, _) => self.undo(run, &mut start, &snapshot).await,
             Concluded::Over(outcome) => Ok(outcome),
         }
     }
 
-    /// The image is in place and rolled out: that it runs is shown all the same.
-    pub(super) async fn already_there(&self, mut run: Run, picture: Picture, slot: &Slot) -> Outcome {
+    /// The image is rolled out already: verifies that it runs.
+    pub(super) async fn already_deployed(&self, mut run: Run, snapshot: Snapshot, slot: &Slot) -> Outcome {
         run.detail("already in place");
-        self.proven(run, &picture, slot).await
+        self.proven(run, &snapshot, slot).await
     }
 
-    /// Follows a change to its end. Of one that is complete, the revision is then what the controller made of it.
-    pub(super) async fn see_through(
+    /// Follows a change until it ends. When it is complete, the revision is the one that the controller assigned.
+    pub(super) async fn follow_change(
         &self,
         mut run: Run,
         start: &mut Start<'_>,
         change: Change,
         deadline: Instant,
     ) -> Result<Concluded, Error> {
-        start.follower.is_patient(self.options.grace);
-        let Change { revision, ours, adopted } = change;
-        run.applied(revision, format!("generation {}", ours.generation), adopted);
+        start.follower.set_grace(self.options.grace);
+        let Change { revision, tracked, adopted } = change;
+        run.applied(revision, format!("generation {}", tracked.generation), adopted);
         self.unblock(start).await;
-        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
+        let end = start.follower.follow(&tracked, deadline, self.options.live_logs).await?;
         let mut concluded = self.conclude(run, end, start).await?;
-        if let Concluded::Complete(run, picture) = &mut concluded
-            && let Some(live) = &picture.live
+        if let Concluded::Complete(run, snapshot) = &mut concluded
+            && let Some(live) = &snapshot.live
         {
-            run.in_place(Some(revision_in_place(live, &picture.versions, &start.slot)));
+            run.in_place(Some(revision_in_place(live, &snapshot.versions, &start.slot)));
         }
         Ok(concluded)
     }

@@ -1,4 +1,4 @@
-//! What a workload is found with, against what it is to run.
+//! Detect drift: compare a workload's template, status and running digests with the wanted image.
 
 use bp_artifact::{
     ResolvedImage,
@@ -13,8 +13,8 @@ use crate::{
 
 impl WorkloadRollout {
     pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
-        let (picture, live, slot) = self.read().await?;
-        let everything = picture
+        let (snapshot, live, slot) = self.read().await?;
+        let everything = snapshot
             .pods
             .iter()
             .filter(|pod| live.partition() > 0 || !live.runs_to_completion() && is_owned(pod));
@@ -27,19 +27,19 @@ impl WorkloadRollout {
             let path = format!("spec.template.spec.{}[{}].image", slot.list, slot.name);
             drift.definition.push(Change::new(path, Some(wanted), Some(there.to_owned())));
         }
-        drift.service = unrest(&live);
+        drift.service = unsettled(&live);
         Ok(drift)
     }
 }
 
-/// Whether a controller made it: a pod that somebody made by hand under the same labels is none of the workload's.
+/// Whether a controller owns the pod: a manually created pod with the same labels does not belong to the workload.
 fn is_owned(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
     use kube::ResourceExt;
     !pod.owner_references().is_empty()
 }
 
-/// How the workload differs from one that is at rest.
-fn unrest(live: &Live) -> Vec<Change> {
+/// How the workload differs from one that is fully rolled out.
+fn unsettled(live: &Live) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut note = |path: &str, wanted: &str, found: String| {
         changes.push(Change::new(path, Some(wanted.to_owned()), Some(found)));
@@ -54,7 +54,7 @@ fn unrest(live: &Live) -> Vec<Change> {
             note("status", "rolled out", message)
         }
         RolloutStatus::NotObserved => {
-            note("status", "rolled out", "the controller has not looked yet".to_owned())
+            note("status", "rolled out", "not yet observed by the controller".to_owned())
         }
     }
     changes

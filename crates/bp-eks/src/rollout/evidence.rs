@@ -1,4 +1,4 @@
-//! The evidence of a failure, gathered before anything is torn down.
+//! Collect failure evidence (pod states, events, logs) before a rollback deletes the pods.
 
 use std::time::Duration;
 
@@ -11,35 +11,35 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{api::WorkloadApi, diagnose, judge::Picture};
+use super::{api::WorkloadApi, diagnose, judge::Snapshot};
 use crate::{
     api::{symptom::Symptom, text::Text},
     workload::{Condition, Live},
 };
 
-/// As many pods are looked at: the others tell the same.
+/// The number of pods to inspect; further pods would show the same.
 const PODS: usize = 3;
-/// As many lines of a log are kept.
+/// The number of log lines to keep.
 const LINES: i64 = 20;
-/// The failure is not held back longer than this for its evidence.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of each evidence call.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The report of `symptom`, with what the pods, their events and their logs say.
-pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Symptom) -> FailureReport {
-    let mut pods = picture.new_pods();
-    // Those that fail come first, and among them those that fail for the reason reported.
+/// The failure report of `symptom`, with evidence from pods, events and logs.
+pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: Symptom) -> FailureReport {
+    let mut pods = snapshot.new_pods();
+    // Failing pods first, and among them those with the reported cause.
     pods.sort_by_key(|pod| {
-        let found = diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid));
+        let found = diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid));
         (found.as_ref().map(|s| s.cause) != Some(symptom.cause), found.is_none())
     });
     pods.truncate(PODS);
-    let looked = join_all(pods.iter().map(|pod| look_at(cluster, picture, pod))).await;
+    let inspected = join_all(pods.iter().map(|pod| inspect_pod(cluster, snapshot, pod))).await;
     let report = FailureReport::new(symptom.cause, symptom.message);
     let mut report = report.in_container(symptom.container, symptom.exit_code);
-    report.evidence = workload(cluster, picture);
-    report.evidence.extend(looked.into_iter().flatten());
+    report.evidence = workload(cluster, snapshot);
+    report.evidence.extend(inspected.into_iter().flatten());
     if report.cause == Cause::ContainerExited
-        && let Some((cause, line)) = told_by_log(&report.evidence)
+        && let Some((cause, line)) = cause_in_log(&report.evidence)
     {
         report.cause = cause;
         report.message = format!("{}: {line}", report.message);
@@ -47,27 +47,27 @@ pub(super) async fn gather(cluster: &WorkloadApi, picture: &Picture, symptom: Sy
     report
 }
 
-/// What only the program itself can tell: that it is for another machine, or has no AWS role. With the line that says so.
-fn told_by_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
+/// A cause that only the log shows: wrong architecture or missing AWS credentials. With the log line.
+fn cause_in_log(evidence: &[Evidence]) -> Option<(Cause, String)> {
     let logs = evidence.iter().filter(|e| e.kind == EvidenceKind::Log);
-    let told = |line: &str| match () {
+    let cause_of = |line: &str| match () {
         () if diagnose::is_format_error(line) => Some((Cause::WrongArchitecture, line.to_owned())),
         () if diagnose::is_identity_error(line) => Some((Cause::PermissionMissing, line.to_owned())),
         () => None,
     };
-    logs.flat_map(|log| log.message.lines()).find_map(told)
+    logs.flat_map(|log| log.message.lines()).find_map(cause_of)
 }
 
-/// The conditions of the workload that say that something is wrong.
-fn workload(cluster: &WorkloadApi, picture: &Picture) -> Vec<Evidence> {
-    let conditions = picture.live.iter().flat_map(Live::bad_conditions);
+/// The conditions of the workload that report a problem.
+fn workload(cluster: &WorkloadApi, snapshot: &Snapshot) -> Vec<Evidence> {
+    let conditions = snapshot.live.iter().flat_map(Live::bad_conditions);
     let evidence = |Condition { text, at }| {
         Evidence::new(EvidenceKind::Deployment, text).source(cluster.workload.to_string()).at(at)
     };
     conditions.map(evidence).collect()
 }
 
-async fn look_at(cluster: &WorkloadApi, picture: &Picture, pod: &Pod) -> Vec<Evidence> {
+async fn inspect_pod(cluster: &WorkloadApi, snapshot: &Snapshot, pod: &Pod) -> Vec<Evidence> {
     let mut evidence = vec![state(pod)];
     let status = pod.status.as_ref();
     let inits = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
@@ -75,11 +75,11 @@ async fn look_at(cluster: &WorkloadApi, picture: &Picture, pod: &Pod) -> Vec<Evi
     let failing: Vec<&ContainerStatus> =
         inits.chain(containers).filter(|c| !c.ready && ended(c) != Some(0)).collect();
     evidence.extend(failing.iter().filter_map(|container| container_state(pod, container)));
-    // The watch of warnings may be refused or late: the API is asked once more.
-    let fresh = tokio::time::timeout(PATIENCE, cluster.warnings(pod)).await;
+    // The watch of events may be refused or late: list them again.
+    let fresh = tokio::time::timeout(TIMEOUT, cluster.warnings(pod)).await;
     match fresh {
         Ok(Ok(events)) => evidence.extend(warnings(pod, events.iter())),
-        _ => evidence.extend(warnings(pod, picture.warnings(&pod.metadata.uid))),
+        _ => evidence.extend(warnings(pod, snapshot.warnings(&pod.metadata.uid))),
     }
     let logs = failing.iter().filter(|c| ended(c).is_some()).map(|container| log(cluster, pod, container));
     evidence.extend(join_all(logs).await.into_iter().flatten());
@@ -134,7 +134,7 @@ fn container_state(pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
     Some(Evidence::new(EvidenceKind::Container, message).source(source))
 }
 
-/// The warnings, the latest first.
+/// The warning events, the latest first.
 fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evidence> {
     let mut warnings: Vec<Evidence> = events
         .map(|event| {
@@ -148,11 +148,11 @@ fn warnings<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event>) -> Vec<Evide
     warnings
 }
 
-/// The end of what a container wrote before it ended.
+/// The last log lines of a container before it ended.
 async fn log(cluster: &WorkloadApi, pod: &Pod, container: &ContainerStatus) -> Option<Evidence> {
     let previous = container.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
     let asked = cluster.log(pod, &container.name, previous, LINES);
-    let message = tokio::time::timeout(PATIENCE, asked).await.ok()??;
+    let message = tokio::time::timeout(TIMEOUT, asked).await.ok()??;
     let source = format!("{}/{}", source(pod), container.name);
     Some(Evidence::new(EvidenceKind::Log, message.trim_end()).source(source))
 }

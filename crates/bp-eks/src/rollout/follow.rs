@@ -1,4 +1,4 @@
-//! Following a roll-out to its end.
+//! Follow a rollout until it ends: evaluate each change of the watched objects, report progress, events and logs.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -7,59 +7,59 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     api::WorkloadApi,
-    judge::{Judgement, Ours, Picture, is_warning},
+    judge::{Judgement, Snapshot, Tracked, is_warning},
     logs::Tails,
     watches::Watches,
 };
 use crate::{
     api::{
-        sight::{Sight, Told},
         symptom::Symptom,
         text::Text,
+        watch_health::{WatchHealth, WatchNotice},
     },
     error::Error,
     options::LiveLogs,
 };
 
-/// How a roll-out ended.
+/// The end of a followed rollout.
 pub(super) enum End {
-    /// Every pod that is to be updated is, and is available.
+    /// Every pod to update is updated and available.
     Complete,
-    /// It does not come up.
+    /// The new pods fail.
     Failed(Symptom),
-    /// Somebody paused it.
+    /// The rollout was paused.
     Paused,
-    /// Somebody put another image there.
+    /// Another client changed the image.
     Superseded(String),
     /// The workload was deleted.
     Gone,
-    /// It goes on, and the time is over. With the best reason known.
+    /// The deadline has passed while the rollout continues; with the most likely cause.
     OutOfTime(Option<Symptom>),
-    /// It goes on, and nothing can be seen of it any more.
+    /// The rollout can no longer be observed.
     Unobserved(Error),
 }
 
-/// One that follows: the watches, and what was told already.
+/// Follows a rollout: its watches, and what was reported already.
 pub(super) struct Follower<'f> {
     api: &'f WorkloadApi,
     reporter: &'f Reporter,
     pub(super) watches: Watches,
-    sight: Sight,
-    /// For how long a refusal of a watch is waited out: not at all before anything was changed.
+    health: WatchHealth,
+    /// How long a refused watch is retried; zero before the first change.
     grace: Duration,
-    told: HashSet<String>,
+    reported: HashSet<String>,
     last: Option<Progress>,
     tails: Tails,
 }
 
-/// The last lines of a Job that has ended are on their way.
+/// How long to wait for the last log lines of a Job that has ended.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 impl<'f> Follower<'f> {
-    /// Takes the watches, and waits until they have seen everything once.
+    /// Starts to follow, and waits until every watch has listed its objects.
     ///
     /// # Errors
-    /// When the API refuses us for longer than `grace`, or cannot be reached until the deadline.
+    /// When a watch is refused for longer than `grace`, or the API server is unreachable until the deadline.
     pub(super) async fn start(
         api: &'f WorkloadApi,
         reporter: &'f Reporter,
@@ -71,20 +71,20 @@ impl<'f> Follower<'f> {
             api,
             reporter,
             watches,
-            sight: Sight::default(),
+            health: WatchHealth::default(),
             grace,
-            told: HashSet::new(),
+            reported: HashSet::new(),
             last: None,
             tails: Tails::default(),
         };
         while !follower.watches.is_ready() {
-            match follower.news(deadline).await? {
-                Some(told) => follower.tell(&told),
+            match follower.next_notice(deadline).await? {
+                Some(notice) => follower.report(&notice),
                 None => {
-                    return Err(follower.sight.take().unwrap_or_else(|| Error::Unreachable {
+                    return Err(follower.health.take().unwrap_or_else(|| Error::Unreachable {
                         operation: api.calls().watch,
                         cluster: api.scope.cluster.clone(),
-                        source: "no answer by the deadline".into(),
+                        source: "no answer before the deadline".into(),
                     }));
                 }
             }
@@ -92,81 +92,85 @@ impl<'f> Follower<'f> {
         Ok(follower)
     }
 
-    /// From now on something is changed: that the API refuses us for a while is waited out.
-    pub(super) fn is_patient(&mut self, grace: Duration) {
+    /// Sets how long refused watches are retried; called before the first change.
+    pub(super) fn set_grace(&mut self, grace: Duration) {
         self.grace = grace;
     }
 
-    /// Follows `ours` until it ends, or until the deadline, with the logs of its pods if they are wanted.
+    /// Follows a rollout until it ends, or until the deadline; with `logs`, reports the logs of its pods.
     ///
     /// # Errors
-    /// Only when the operation is cancelled.
+    /// When the operation is cancelled.
     pub(super) async fn follow(
         &mut self,
-        ours: &Ours,
+        tracked: &Tracked,
         deadline: Instant,
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
-        let end = self.look_on(ours, deadline, logs).await;
-        let mut patience = Duration::ZERO;
-        if let (Some(bounds), Ok(picture)) = (logs, self.picture())
-            && picture.runs_to_completion()
+        let end = self.watch_until_end(tracked, deadline, logs).await;
+        let mut wait = Duration::ZERO;
+        if let (Some(bounds), Ok(snapshot)) = (logs, self.snapshot())
+            && snapshot.runs_to_completion()
         {
-            // It may have begun and ended since the last look.
-            self.tails.look(self.api, self.reporter, bounds, &picture);
-            patience = LAST_LINES;
+            // A Job may have started and ended since the last update.
+            self.tails.update(self.api, self.reporter, bounds, &snapshot);
+            wait = LAST_LINES;
         }
-        self.tails.end(patience).await;
+        self.tails.end(wait).await;
         match end {
             Err(error) if !matches!(error, Error::Interrupted { .. }) => Ok(End::Unobserved(error)),
             end => end,
         }
     }
 
-    /// Looks at each change until `ours` ends, or until the deadline.
-    async fn look_on(
+    /// Evaluates each change until the rollout ends, or until the deadline.
+    async fn watch_until_end(
         &mut self,
-        ours: &Ours,
+        tracked: &Tracked,
         deadline: Instant,
         logs: Option<LiveLogs>,
     ) -> Result<End, Error> {
         self.last = None;
-        // What there is while new pods are refused, and since when it has stayed the same.
+        // The state while new pods are refused, and since when it is unchanged.
         let mut standstill = None;
         loop {
-            let picture = self.picture()?;
-            let judgement = picture.judge(ours);
+            let snapshot = self.snapshot()?;
+            let judgement = snapshot.judge(tracked);
             let before = standstill.take();
             let mut wake = deadline;
-            // Until the watch has brought our own change, what is new there is not of ours.
+            // Until the watch shows the applied change, new objects belong to an earlier rollout.
             if !matches!(judgement, Judgement::Waiting(None)) {
-                self.tell_events(&picture);
+                self.report_events(&snapshot);
             }
             match judgement {
                 Judgement::Waiting(None) => {}
                 Judgement::Waiting(Some(progress)) => {
-                    self.tell_progress(progress);
+                    self.report_progress(progress);
                     if let Some(bounds) = logs {
-                        self.tails.look(self.api, self.reporter, bounds, &picture);
+                        self.tails.update(self.api, self.reporter, bounds, &snapshot);
                     }
                 }
                 Judgement::Blocked(progress, symptom) => {
-                    let now =
-                        (picture.live.as_ref().map(|live| live.counts()), progress.clone(), symptom.recovery);
+                    let now = (
+                        snapshot.live.as_ref().map(|live| live.counts()),
+                        progress.clone(),
+                        symptom.recovery,
+                    );
                     let since = match before {
                         Some((before, since)) if before == now => since,
                         _ => Instant::now(),
                     };
-                    let end = symptom.may_last(ours.grace).map(|time| bp_artifact::time::after(since, time));
-                    // What is shown may be over already while a watch does not work.
-                    let end = end.filter(|_| self.sight.is_clear());
+                    let end =
+                        symptom.may_last(tracked.grace).map(|time| bp_artifact::time::after(since, time));
+                    // The state may be stale while a watch fails.
+                    let end = end.filter(|_| self.health.is_healthy());
                     if end.is_some_and(|end| end <= Instant::now()) {
                         return Ok(End::Failed(symptom));
                     }
                     wake = end.map_or(deadline, |end| end.min(deadline));
                     standstill = Some((now, since));
-                    self.tell_refusal(&symptom);
-                    self.tell_progress(progress);
+                    self.report_refusal(&symptom);
+                    self.report_progress(progress);
                 }
                 Judgement::Complete => return Ok(End::Complete),
                 Judgement::Failing(symptom) => return Ok(End::Failed(symptom)),
@@ -174,77 +178,80 @@ impl<'f> Follower<'f> {
                 Judgement::Paused => return Ok(End::Paused),
                 Judgement::Gone => return Ok(End::Gone),
             }
-            match self.news(wake).await? {
-                Some(told) => self.tell(&told),
+            match self.next_notice(wake).await? {
+                Some(notice) => self.report(&notice),
                 None if wake < deadline => {}
-                None if !self.sight.is_clear() => {
-                    return Ok(self.sight.take().map_or(End::OutOfTime(None), End::Unobserved));
+                None if !self.health.is_healthy() => {
+                    return Ok(self.health.take().map_or(End::OutOfTime(None), End::Unobserved));
                 }
-                None => return Ok(End::OutOfTime(self.picture()?.reason(Some(ours)))),
+                None => return Ok(End::OutOfTime(self.snapshot()?.reason(Some(tracked)))),
             }
         }
     }
 
-    /// What is known now.
-    pub(super) fn picture(&self) -> Result<Picture, Error> {
-        self.watches.picture(self.api)
+    /// The current state.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.watches.snapshot(self.api)
     }
 
-    /// The next news, or `None` when the time is over.
+    /// The next event of the watches; `None` at the deadline.
     ///
     /// # Errors
-    /// When the operation is cancelled, or the API has refused us for too long.
-    async fn news(&mut self, deadline: Instant) -> Result<Option<Told>, Error> {
-        let blind = self.sight.ends(self.grace).unwrap_or(deadline);
+    /// When the operation is cancelled, or a watch was refused for too long.
+    async fn next_notice(&mut self, deadline: Instant) -> Result<Option<WatchNotice>, Error> {
+        let gives_up_at = self.health.gives_up_at(self.grace).unwrap_or(deadline);
         let time = tokio::select! {
-            news = self.watches.next() => return Ok(Some(self.sight.read(news, &self.api.object()))),
-            refused = self.tails.refusal() => return Ok(Some(Told::NoLogs(refused))),
-            () = sleep_until(deadline.min(blind)) => Instant::now(),
+            news = self.watches.next() => return Ok(Some(self.health.read(news, &self.api.object()))),
+            refused = self.tails.refusal() => return Ok(Some(WatchNotice::NoLogs(refused))),
+            () = sleep_until(deadline.min(gives_up_at)) => Instant::now(),
             () = self.reporter.cancelled() => {
                 return Err(Error::Interrupted { workload: self.api.workload.clone() });
             }
         };
-        match self.sight.ends(self.grace).filter(|end| *end <= time).and_then(|_| self.sight.take()) {
+        match self.health.gives_up_at(self.grace).filter(|end| *end <= time).and_then(|_| self.health.take())
+        {
             Some(error) => Err(error),
             None => Ok(None),
         }
     }
 
-    fn tell(&mut self, told: &Told) {
-        match told {
-            Told::Changed => {}
-            Told::Lost(message) => self.notice(message.clone()),
-            Told::NoLogs(error) => self.notice(format!("logs are not followed: {error}")),
-            Told::NoEvents(error) => self.notice(format!("causes will be less exact: {error}")),
+    fn report(&mut self, notice: &WatchNotice) {
+        match notice {
+            WatchNotice::Changed => {}
+            WatchNotice::Lost(message) => self.notice(message.clone()),
+            WatchNotice::NoLogs(error) => self.notice(format!("cannot follow logs: {error}")),
+            WatchNotice::NoEvents(error) => {
+                self.notice(format!("cannot read events, failure causes will be less exact: {error}"))
+            }
         }
     }
 
-    /// Says once why new pods are refused, whatever the pod was called.
-    fn tell_refusal(&mut self, symptom: &Symptom) {
-        let message = format!("new pods are refused, and the controller tries again: {}", symptom.message);
+    /// Reports once why new pods are refused, independent of the pod's name.
+    fn report_refusal(&mut self, symptom: &Symptom) {
+        let message = format!("new pods are refused, the controller is retrying: {}", symptom.message);
         let generic: String = message.split('"').step_by(2).collect();
-        if self.told.insert(format!("refused: {generic}")) {
+        if self.reported.insert(format!("refused: {generic}")) {
             self.notice(message);
         }
     }
 
-    /// Tells a message once.
+    /// Reports a message once.
     pub(super) fn notice(&mut self, message: String) {
-        if self.told.insert(message.clone()) {
+        if self.reported.insert(message.clone()) {
             self.reporter.notice(message);
         }
     }
 
-    /// Tells what happened to the new pods, each once: warnings as notices, and the rest where it is watched.
-    fn tell_events(&mut self, picture: &Picture) {
-        for pod in picture.new_pods() {
-            for event in picture.events_about(&pod.metadata.uid) {
+    /// Reports each event of the new pods once: warnings as notices, other events as logs.
+    fn report_events(&mut self, snapshot: &Snapshot) {
+        for pod in snapshot.new_pods() {
+            for event in snapshot.events_about(&pod.metadata.uid) {
                 let source = format!("pod/{}", pod.metadata.name.text());
                 let line = format!("{}: {}", event.reason.text(), event.message.text());
                 if is_warning(event) {
                     self.notice(format!("{source}: {line}"));
-                } else if self.told.insert(format!("{source}: {line}")) {
-                    // The newer kind of events has one time only.
+                } else if self.reported.insert(format!("{source}: {line}")) {
+                    // Events of `events.k8s.io` have only `eventTime`.
                     let last = event.last_timestamp.as_ref().map(|time| time.0);
                     let at = last.or_else(|| event.event_time.as_ref().map(|time| time.0));
                     self.reporter.log(source, line, at, 0);
@@ -253,7 +260,7 @@ impl<'f> Follower<'f> {
         }
     }
 
-    fn tell_progress(&mut self, progress: Progress) {
+    fn report_progress(&mut self, progress: Progress) {
         if self.last.as_ref() != Some(&progress) {
             self.last = Some(progress.clone());
             self.reporter.progress(progress);

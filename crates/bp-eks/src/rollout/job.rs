@@ -1,5 +1,5 @@
-//! Jobs. A Job's template never changes, so each image is a Job of its own, made after the one that was named; its name
-//! tells the image, so that the same command finds it again.
+//! Run Jobs: a Job's template is immutable, so each image gets its own Job, copied from the configured one; its name
+//! contains the digest, so that a rerun finds it.
 
 use bp_artifact::{
     Outcome, ResolvedImage,
@@ -15,16 +15,16 @@ use super::{
     WorkloadRollout, api::WorkloadApi, conclude::Concluded, follow::Follower, survey::Start, watches::Watches,
 };
 use crate::{
-    api::retry::{Patience, retried},
+    api::retry::{RetryLimit, with_retries},
     error::Error,
     workload::{Live, RolloutStatus, job, template::Slot},
 };
 
-/// A Job of the same image that failed is left as evidence, and the next one gets a number; as many are tried.
+/// The number of Jobs per image: a failed Job is kept as evidence, and the next one gets a number.
 const TRIES: usize = 99;
 
 impl WorkloadRollout {
-    /// Runs a Job with `image` and follows it to its end. There is nothing to go back to.
+    /// Runs a Job with `image` and follows it until it ends. A Job cannot be rolled back.
     pub(super) async fn run_job(
         &self,
         image: &ResolvedImage,
@@ -40,8 +40,8 @@ impl WorkloadRollout {
             if reporter.is_cancelled() {
                 return Err(self.interrupted());
             }
-            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
-            self.job(&pattern, &slot, image, reporter, patience).await?
+            let limit = RetryLimit::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            self.job(&pattern, &slot, image, reporter, limit).await?
         };
         let revision = Revision::new(live.metadata().name.clone().unwrap_or_default(), &image.reference);
         let mut run = Run::planned(reporter, Intent::deploy(image).changes(made));
@@ -49,8 +49,8 @@ impl WorkloadRollout {
             run.detail("already in place");
         }
         let api = self.api.of(&revision.id);
-        let ours = self.ours(&live, &live, &slot);
-        run.applied(revision.clone(), format!("generation {}", ours.generation), !made);
+        let tracked = self.tracked(&live, &live, &slot);
+        run.applied(revision.clone(), format!("generation {}", tracked.generation), !made);
         let watches = Watches::start(&api, &live, self.options.live_events);
         let grace = self.options.grace;
         let follower = match Follower::start(&api, reporter, watches, deadline, grace).await {
@@ -62,26 +62,26 @@ impl WorkloadRollout {
             }
         };
         let mut start = Start { live, versions: Vec::new(), slot, settled: false, previous: None, follower };
-        let end = start.follower.follow(&ours, deadline, self.options.live_logs).await?;
+        let end = start.follower.follow(&tracked, deadline, self.options.live_logs).await?;
         match self.conclude(run, end, &mut start).await? {
-            Concluded::Complete(run, picture) => Ok(self.proven(run, &picture, &start.slot).await),
+            Concluded::Complete(run, snapshot) => Ok(self.proven(run, &snapshot, &start.slot).await),
             Concluded::Failed(run, _, how) => Ok(run.ended(Ended::FailedInPlace, how)),
             Concluded::Over(outcome) => Ok(outcome),
         }
     }
 
-    /// The Job of this image that has not failed, made if there is none; and whether it was made.
+    /// The Job of this image that has not failed, created if necessary; and whether it was created.
     async fn job(
         &self,
         pattern: &Live,
         slot: &Slot,
         image: &ResolvedImage,
         reporter: &Reporter,
-        patience: Patience,
+        limit: RetryLimit,
     ) -> Result<(Live, bool), Error> {
         let name = &self.api.workload.name;
         let mut object =
-            job::made_after(pattern, slot, &image.reference.to_string(), &self.options.environment);
+            job::derive_job(pattern, slot, &image.reference.to_string(), &self.options.environment);
         if !self.options.annotations.is_empty() {
             object.metadata.annotations.get_or_insert_default().extend(self.options.annotations.clone());
         }
@@ -90,7 +90,7 @@ impl WorkloadRollout {
             let mut object = object.clone();
             object.metadata.name = Some(name.clone());
             let create = || self.api.create(slot, &object);
-            if let Some(live) = retried(patience, reporter, create).await? {
+            if let Some(live) = with_retries(limit, reporter, create).await? {
                 return Ok((live, true));
             }
             let there = self.api.of(&name).workload().await?;
@@ -107,7 +107,7 @@ fn has_failed(live: &Live) -> bool {
 }
 
 impl WorkloadApi {
-    /// The same for another workload of the same kind.
+    /// The API for another workload of the same kind.
     fn of(&self, name: &str) -> Self {
         let mut other = self.clone();
         other.workload = Workload { kind: self.workload.kind, name: name.to_owned() };

@@ -1,4 +1,4 @@
-//! What the watches' picture means for our roll-out: a pure function.
+//! Judge the state of a rollout from the watched objects: waiting, blocked, complete, failing or superseded.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -16,61 +16,60 @@ use crate::{
     },
 };
 
-/// The roll-out that is followed.
+/// The rollout that is followed.
 #[derive(Debug, Clone)]
-pub(super) struct Ours {
-    /// The workload, by identity: one of the same name that was made anew is another.
+pub(super) struct Tracked {
+    /// The workload's uid: a recreated workload of the same name is a different one.
     pub(super) uid: String,
-    /// The generation that our apply was answered with.
+    /// The generation that the apply returned.
     pub(super) generation: i64,
     pub(super) slot: Slot,
-    /// The image as it stands in the template.
+    /// The image in the template.
     pub(super) image: String,
-    /// When we wrote, by the API server's clock: refusals before that were of something else.
+    /// When the change was applied, by the API server's clock; earlier refusals are ignored.
     pub(super) since: Option<Timestamp>,
-    /// When the Deployment was already stalled before we came. It is told so until it moves again.
+    /// Since when the Deployment was stalled before this rollout; the condition stays until there is progress.
     pub(super) stalled_before: Option<Timestamp>,
-    /// As many pods that fail for the same reason are enough.
+    /// The number of pods with the same final cause that fails the rollout.
     pub(super) fail_after: usize,
-    /// Whether failed starts are counted as ECS does.
+    /// Whether to count failed starts as the ECS deployment circuit breaker does.
     pub(super) circuit_breaker: bool,
-    /// How long a refusal that the controllers retry may last. `None` until the deadline: an undo.
+    /// How long a refusal that the controllers retry may last; `None` (an undo) until the deadline.
     pub(super) grace: Option<Duration>,
-    /// The resource versions of events that are about what was there before.
+    /// The resource versions of events from before this rollout.
     pub(super) known: HashSet<String>,
 }
 
-/// What the watches show at one moment.
+/// The watched objects at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Picture {
+pub(super) struct Snapshot {
     pub(super) live: Option<Live>,
     pub(super) versions: Vec<Version>,
     pub(super) pods: Vec<Arc<Pod>>,
     pub(super) events: Vec<Arc<Event>>,
 }
 
-/// What it means.
+/// The judgement of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Judgement {
-    /// It goes on; how far, if that is known.
+    /// In progress; with the progress, if known.
     Waiting(Option<Progress>),
-    /// No new pod can be made, and the controller tries again.
+    /// No new pod can be created, and the controller retries.
     Blocked(Progress, Symptom),
-    /// Every pod that is to be updated is, and is available.
+    /// Every pod to update is updated and available.
     Complete,
-    /// It does not come up, and waiting does not help.
+    /// The rollout fails and cannot recover.
     Failing(Symptom),
-    /// Somebody put another image there.
+    /// Another client changed the image.
     Superseded(String),
-    /// Somebody paused it.
+    /// The rollout was paused.
     Paused,
     /// The workload was deleted.
     Gone,
 }
 
-impl Picture {
-    /// The pods of our template that are still meant to run, in the order of their names; of a Job all, those that
-    /// failed too.
+impl Snapshot {
+    /// The active pods of the current template, ordered by name; for a Job also the ended pods.
     pub(super) fn new_pods(&self) -> Vec<&Arc<Pod>> {
         self.pods_of_template().filter(|pod| !is_over(pod) || self.runs_to_completion()).collect()
     }
@@ -79,7 +78,7 @@ impl Picture {
         self.live.as_ref().is_some_and(Live::runs_to_completion)
     }
 
-    /// All pods of our template.
+    /// All pods of the current template.
     pub(super) fn pods_of_template(&self) -> impl Iterator<Item = &Arc<Pod>> {
         let live = self.live.as_ref();
         let new = live.and_then(|live| version::new(live, &self.versions));
@@ -92,12 +91,12 @@ impl Picture {
         self.pods.iter().filter(made)
     }
 
-    /// The warnings about an object.
+    /// The warning events about an object.
     pub(super) fn warnings<'s>(&'s self, uid: &'s Option<String>) -> impl Iterator<Item = &'s Event> + Clone {
         self.events_about(uid).filter(|event| is_warning(event))
     }
 
-    /// What happened to an object, as far as its events are watched.
+    /// The watched events about an object.
     pub(super) fn events_about<'s>(
         &'s self,
         uid: &'s Option<String>,
@@ -106,47 +105,47 @@ impl Picture {
         self.events.iter().map(AsRef::as_ref).filter(about)
     }
 
-    /// What keeps each new pod from coming up.
+    /// The symptoms of the new pods.
     pub(super) fn symptoms(&self) -> Vec<Symptom> {
         let pods = self.new_pods();
         pods.into_iter().filter_map(|pod| diagnose::of_pod(pod, self.warnings(&pod.metadata.uid))).collect()
     }
 
-    /// The best reason for a rollout that does not come to its end: final ones first, then the most frequent.
-    pub(super) fn reason(&self, ours: Option<&Ours>) -> Option<Symptom> {
+    /// The most likely cause of an incomplete rollout: final symptoms first, then the most frequent.
+    pub(super) fn reason(&self, tracked: Option<&Tracked>) -> Option<Symptom> {
         let symptoms = self.symptoms();
         let frequency = |symptom: &Symptom| symptoms.iter().filter(|s| s.cause == symptom.cause).count();
         let best = symptoms.iter().rev().max_by_key(|symptom| (symptom.is_final(), frequency(symptom)));
-        best.cloned().or_else(|| self.refusal(ours))
+        best.cloned().or_else(|| self.refusal(tracked))
     }
 
-    /// What this means for our roll-out.
-    pub(super) fn judge(&self, ours: &Ours) -> Judgement {
-        let Some(live) = self.live.as_ref().filter(|live| live.uid() == ours.uid) else {
+    /// Judges the followed rollout.
+    pub(super) fn judge(&self, tracked: &Tracked) -> Judgement {
+        let Some(live) = self.live.as_ref().filter(|live| live.uid() == tracked.uid) else {
             return Judgement::Gone;
         };
         if live.metadata().deletion_timestamp.is_some() {
             return Judgement::Gone;
         }
-        if live.generation() < ours.generation {
-            // The watch has not brought our own change yet.
+        if live.generation() < tracked.generation {
+            // The watch does not show the applied change yet.
             return Judgement::Waiting(None);
         }
-        let image = live.image(&ours.slot.name);
-        if image != ours.image {
+        let image = live.image(&tracked.slot.name);
+        if image != tracked.image {
             return Judgement::Superseded(image.to_owned());
         }
-        let status = live.status(ours.generation);
+        let status = live.status(tracked.generation);
         match &status {
             RolloutStatus::Complete => return Judgement::Complete,
-            RolloutStatus::Stalled(message) if !was_stalled(live, ours) && !self.is_waited_for(ours) => {
+            RolloutStatus::Stalled(message) if !was_stalled(live, tracked) && !self.undo_waits(tracked) => {
                 return Judgement::Failing(
-                    self.reason(Some(ours)).unwrap_or_else(|| Symptom::stalled(message)),
+                    self.reason(Some(tracked)).unwrap_or_else(|| Symptom::stalled(message)),
                 );
             }
             RolloutStatus::Failed(message) => {
                 return Judgement::Failing(
-                    self.reason(Some(ours)).unwrap_or_else(|| Symptom::failed(message)),
+                    self.reason(Some(tracked)).unwrap_or_else(|| Symptom::failed(message)),
                 );
             }
             RolloutStatus::NotObserved
@@ -160,49 +159,51 @@ impl Picture {
         if status == RolloutStatus::NotObserved {
             return Judgement::Waiting(Some(self.progress(live, &status)));
         }
-        if let Some(symptom) = self.unrecoverable(ours).or_else(|| self.broken_circuit(live, ours)) {
+        if let Some(symptom) = self.unrecoverable(tracked).or_else(|| self.broken_circuit(live, tracked)) {
             return Judgement::Failing(symptom);
         }
-        match self.blocked(ours) {
+        match self.blocked(tracked) {
             Some(symptom) if symptom.is_final() => Judgement::Failing(symptom),
             Some(symptom) => {
                 let mut progress = self.progress(live, &status);
-                progress.stage = format!("new pods are refused, retrying: {}", symptom.cause);
+                progress.stage =
+                    format!("new pods are refused, the controller is retrying: {}", symptom.cause);
                 Judgement::Blocked(progress, symptom)
             }
             None => Judgement::Waiting(Some(self.progress(live, &status))),
         }
     }
 
-    /// Whether pods are refused for a reason that an undo waits out: past the progress deadline the controller tries on.
-    fn is_waited_for(&self, ours: &Ours) -> bool {
-        ours.grace.is_none() && self.blocked(ours).is_some_and(|symptom| !symptom.is_final())
+    /// Whether an undo waits although the Deployment is stalled: its pods are refused for a transient reason, and the
+    /// controller retries beyond the progress deadline.
+    fn undo_waits(&self, tracked: &Tracked) -> bool {
+        tracked.grace.is_none() && self.blocked(tracked).is_some_and(|symptom| !symptom.is_final())
     }
 
-    /// The reason to end it early: every new pod is lost, or several are for the same reason.
-    fn unrecoverable(&self, ours: &Ours) -> Option<Symptom> {
+    /// The reason to fail early: every new pod fails permanently, or several for the same reason.
+    fn unrecoverable(&self, tracked: &Tracked) -> Option<Symptom> {
         let pods = self.new_pods().len();
         let mut fatal = self.symptoms();
-        // How often a Job's pods may end is for its backoffLimit to say.
+        // A Job's backoffLimit decides how often its pods may fail.
         let tried_again = |cause| matches!(cause, Cause::ContainerExited | Cause::OutOfMemory);
         fatal.retain(|symptom| {
             symptom.is_final() && !(self.runs_to_completion() && tried_again(symptom.cause))
         });
         let alike = |symptom: &Symptom| fatal.iter().filter(|s| s.cause == symptom.cause).count();
         let worst = fatal.iter().rev().max_by_key(|symptom| alike(symptom))?;
-        (fatal.len() == pods || alike(worst) >= ours.fail_after).then(|| worst.clone())
+        (fatal.len() == pods || alike(worst) >= tracked.fail_after).then(|| worst.clone())
     }
 
-    /// The reason to end it because too many starts have failed, as ECS counts them.
-    fn broken_circuit(&self, live: &Live, ours: &Ours) -> Option<Symptom> {
-        if !ours.circuit_breaker {
+    /// The reason to fail because too many starts have failed, as the ECS circuit breaker counts them.
+    fn broken_circuit(&self, live: &Live, tracked: &Tracked) -> Option<Symptom> {
+        if !tracked.circuit_breaker {
             return None;
         }
         let failures: u32 = self.pods_of_template().map(|pod| self.failed_starts(pod)).sum();
         let threshold = threshold(live.counts().desired);
         let message =
-            format!("the circuit breaker counted {failures} failed starts of {threshold} that it takes");
-        (failures >= threshold).then(|| match self.reason(Some(ours)) {
+            format!("the circuit breaker counted {failures} failed starts, its threshold is {threshold}");
+        (failures >= threshold).then(|| match self.reason(Some(tracked)) {
             Some(symptom) => Symptom { message: format!("{}; {message}", symptom.message), ..symptom },
             None => Symptom::failed(&message),
         })
@@ -211,7 +212,7 @@ impl Picture {
     fn failed_starts(&self, pod: &Pod) -> u32 {
         let Some(status) = &pod.status else { return 0 };
         let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count.max(0) as u32);
-        let failed = status.phase.text() == "Failed" && !pod::was_taken_off(pod);
+        let failed = status.phase.text() == "Failed" && !pod::was_evicted(pod);
         let stuck =
             diagnose::of_pod(pod, self.warnings(&pod.metadata.uid)).is_some_and(|symptom| symptom.is_final());
         let restarts: u32 = restarts.sum();
@@ -233,19 +234,19 @@ impl Picture {
         progress.stage = if let RolloutStatus::Progressing(stage) = status {
             stage.to_string()
         } else {
-            "the controller has not looked yet".to_owned()
+            "waiting for the controller".to_owned()
         };
         progress
     }
 }
 
-/// Whether the controller only repeats what it said before we came.
-fn was_stalled(live: &Live, ours: &Ours) -> bool {
+/// Whether the Deployment was stalled before this rollout, without progress since.
+fn was_stalled(live: &Live, tracked: &Tracked) -> bool {
     let since = live.stalled().and_then(|(_, since)| since);
-    since.is_some() && since == ours.stalled_before
+    since.is_some() && since == tracked.stalled_before
 }
 
-/// Whether an event tells of trouble; there are warnings, and normal ones.
+/// Whether an event is a warning.
 pub(super) fn is_warning(event: &Event) -> bool {
     event.type_.text() != "Normal"
 }
@@ -255,7 +256,7 @@ fn is_over(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, "Failed" | "Succeeded")
 }
 
-/// How many failed starts ECS' circuit breaker takes.
+/// The threshold of the ECS circuit breaker.
 fn threshold(desired: i32) -> u32 {
     (desired.max(0) as u32).div_ceil(2).clamp(3, 200)
 }
@@ -268,8 +269,8 @@ mod tests {
     use super::*;
     use crate::workload::of;
 
-    fn ours() -> Ours {
-        Ours {
+    fn tracked() -> Tracked {
+        Tracked {
             uid: "dep".into(),
             generation: 2,
             slot: Slot { list: "containers", name: "web".into() },
@@ -287,8 +288,8 @@ mod tests {
         json!({ "metadata": { "labels": {} }, "spec": { "containers": [{ "name": "web", "image": image }] } })
     }
 
-    /// Three replicas, of which one is being replaced by `pods`.
-    fn picture(pods: &[Value]) -> Picture {
+    /// A rolling update of three replicas; `pods` are the new pods.
+    fn snapshot(pods: &[Value]) -> Snapshot {
         let owner = |uid: &str| json!([{ "apiVersion": "apps/v1", "kind": "x", "name": "x", "uid": uid }]);
         let deployment = json!({
             "metadata": { "name": "web", "uid": "dep", "generation": 2 },
@@ -307,7 +308,7 @@ mod tests {
             });
             Arc::new(serde_json::from_value(pod).unwrap())
         };
-        Picture {
+        Snapshot {
             live: Some(read(WorkloadKind::Deployment, deployment)),
             versions: vec![Version::read(
                 of(WorkloadKind::Deployment),
@@ -322,13 +323,13 @@ mod tests {
         Live::read(of(kind), Arc::new(serde_json::from_value(json).unwrap())).unwrap()
     }
 
-    fn change(picture: &mut Picture, change: impl FnOnce(&mut Value)) {
-        let mut json = serde_json::to_value(&*picture.live.as_ref().unwrap().object).unwrap();
+    fn change(snapshot: &mut Snapshot, change: impl FnOnce(&mut Value)) {
+        let mut json = serde_json::to_value(&*snapshot.live.as_ref().unwrap().object).unwrap();
         change(&mut json);
-        picture.live = Some(read(WorkloadKind::Deployment, json));
+        snapshot.live = Some(read(WorkloadKind::Deployment, json));
     }
 
-    fn doomed() -> Value {
+    fn failing_pull() -> Value {
         json!({ "containerStatuses": [{
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": "ErrImagePull", "message": "rpc error: code = NotFound desc = r.example.com/x:1: not found" } },
@@ -339,103 +340,103 @@ mod tests {
         json!({ "phase": "Pending" })
     }
 
-    fn failing(picture: &Picture) -> Option<Cause> {
-        match picture.judge(&ours()) {
+    fn failing(snapshot: &Snapshot) -> Option<Cause> {
+        match snapshot.judge(&tracked()) {
             Judgement::Failing(symptom) => Some(symptom.cause),
             _ => None,
         }
     }
 
     #[test]
-    fn it_fails_early_when_all_new_pods_are_lost_or_several_for_one_reason() {
+    fn fails_early_when_all_new_pods_or_several_for_one_cause_fail() {
         for (pods, expected) in [
             (vec![], None),
             (vec![starting()], None),
-            (vec![doomed()], Some(Cause::ImageNotFound)),
-            (vec![doomed(), starting(), starting()], None),
-            (vec![doomed(), doomed(), starting()], Some(Cause::ImageNotFound)),
+            (vec![failing_pull()], Some(Cause::ImageNotFound)),
+            (vec![failing_pull(), starting(), starting()], None),
+            (vec![failing_pull(), failing_pull(), starting()], Some(Cause::ImageNotFound)),
             (vec![json!({ "phase": "Failed", "reason": "Evicted" })], None),
         ] {
-            assert_eq!(failing(&picture(&pods)), expected, "{pods:?}");
+            assert_eq!(failing(&snapshot(&pods)), expected, "{pods:?}");
         }
     }
 
     #[test]
-    fn nothing_is_judged_before_the_controller_has_looked() {
-        let mut early = picture(&[doomed()]);
+    fn waits_until_the_controller_has_observed_the_generation() {
+        let mut early = snapshot(&[failing_pull()]);
         change(&mut early, |d| d["status"]["observedGeneration"] = json!(1));
-        assert!(matches!(early.judge(&ours()), Judgement::Waiting(_)));
-        let mut stale = picture(&[doomed()]);
+        assert!(matches!(early.judge(&tracked()), Judgement::Waiting(_)));
+        let mut stale = snapshot(&[failing_pull()]);
         change(&mut stale, |d| d["metadata"]["generation"] = json!(1));
-        assert_eq!(stale.judge(&ours()), Judgement::Waiting(None));
+        assert_eq!(stale.judge(&tracked()), Judgement::Waiting(None));
     }
 
     #[test]
-    fn somebody_else_may_come_between() {
-        let mut other = picture(&[]);
+    fn detects_changes_by_other_clients() {
+        let mut other = snapshot(&[]);
         change(&mut other, |d| d["spec"]["template"] = template("c"));
-        assert_eq!(other.judge(&ours()), Judgement::Superseded("c".into()));
+        assert_eq!(other.judge(&tracked()), Judgement::Superseded("c".into()));
 
-        let mut paused = picture(&[]);
+        let mut paused = snapshot(&[]);
         change(&mut paused, |d| d["spec"]["paused"] = json!(true));
-        assert_eq!(paused.judge(&ours()), Judgement::Paused);
+        assert_eq!(paused.judge(&tracked()), Judgement::Paused);
 
-        let mut again = picture(&[]);
+        let mut again = snapshot(&[]);
         change(&mut again, |d| d["metadata"]["uid"] = json!("other"));
-        assert_eq!(again.judge(&ours()), Judgement::Gone);
-        assert_eq!(Picture::default().judge(&ours()), Judgement::Gone);
+        assert_eq!(again.judge(&tracked()), Judgement::Gone);
+        assert_eq!(Snapshot::default().judge(&tracked()), Judgement::Gone);
 
-        // An autoscaler changes the generation, and nothing else of ours.
-        let mut scaled = picture(&[]);
+        // An autoscaler changes the generation and the replicas only.
+        let mut scaled = snapshot(&[]);
         change(&mut scaled, |d| {
             d["metadata"]["generation"] = json!(3);
             d["spec"]["replicas"] = json!(5);
         });
-        let Judgement::Waiting(Some(progress)) = scaled.judge(&ours()) else { panic!("{scaled:?}") };
+        let Judgement::Waiting(Some(progress)) = scaled.judge(&tracked()) else { panic!("{scaled:?}") };
         assert_eq!((progress.desired, progress.old), (5, 3));
     }
 
     #[test]
-    fn a_stall_has_the_best_reason_known_and_an_old_one_does_not_count() {
-        let stall = |picture: &mut Picture| {
-            change(picture, |d| {
+    fn stall_reports_the_best_cause_and_an_earlier_stall_is_ignored() {
+        let stall = |snapshot: &mut Snapshot| {
+            change(snapshot, |d| {
                 d["status"]["conditions"] = json!([{
                     "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
                     "message": "late", "lastUpdateTime": "2026-03-01T12:00:00Z",
                 }]);
             });
         };
-        let mut late = picture(&[starting()]);
+        let mut late = snapshot(&[starting()]);
         stall(&mut late);
         assert_eq!(failing(&late), Some(Cause::NoProgress));
-        let mut doomed = picture(&[doomed(), starting()]);
-        stall(&mut doomed);
-        assert_eq!(failing(&doomed), Some(Cause::ImageNotFound));
+        let mut failing_pull = snapshot(&[failing_pull(), starting()]);
+        stall(&mut failing_pull);
+        assert_eq!(failing(&failing_pull), Some(Cause::ImageNotFound));
 
         let before = Some("2026-03-01T12:00:00Z".parse().unwrap());
-        let ours = Ours { stalled_before: before, ..ours() };
-        assert!(matches!(late.judge(&ours), Judgement::Waiting(_)));
+        let tracked = Tracked { stalled_before: before, ..tracked() };
+        assert!(matches!(late.judge(&tracked), Judgement::Waiting(_)));
     }
 
     #[test]
-    fn the_circuit_breaker_takes_what_ecs_takes() {
+    fn circuit_breaker_has_the_threshold_of_ecs() {
         for (desired, expected) in [(0, 3), (1, 3), (6, 3), (7, 4), (25, 13), (400, 200), (1000, 200)] {
             assert_eq!(threshold(desired), expected, "{desired}");
         }
-        // One that ended three times and runs again: no crash loop, and nothing that is fatal by itself.
+        // A container that ended three times and runs again: not a crash loop, and not final.
         let flapping = json!({ "phase": "Running", "containerStatuses": [{
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 3,
             "state": { "running": {} },
         }] });
-        let picture = picture(&[flapping]);
-        assert!(matches!(picture.judge(&ours()), Judgement::Waiting(_)));
-        let guarded = Ours { circuit_breaker: true, ..ours() };
-        let Judgement::Failing(symptom) = picture.judge(&guarded) else { panic!("{picture:?}") };
-        assert!(symptom.message.contains("counted 3 failed starts of 3"), "{symptom:?}");
+        let snapshot = snapshot(&[flapping]);
+        assert!(matches!(snapshot.judge(&tracked()), Judgement::Waiting(_)));
+        let guarded = Tracked { circuit_breaker: true, ..tracked() };
+        let Judgement::Failing(symptom) = snapshot.judge(&guarded) else { panic!("{snapshot:?}") };
+        assert!(symptom.message.contains("counted 3 failed starts, its threshold is 3"), "{symptom:?}");
     }
 
     #[test]
-    fn a_refusal_without_a_replica_set_is_read_from_events_of_our_time() {
+    fn reads_refusals_of_stateful_sets_from_recent_events() {
         let set = read(
             WorkloadKind::StatefulSet,
             json!({
@@ -451,12 +452,14 @@ mod tests {
                 "lastTimestamp": at,
             })).unwrap())
         };
-        let ours = Ours { uid: "sts".into(), since: Some("2026-03-01T12:00:00Z".parse().unwrap()), ..ours() };
+        let tracked =
+            Tracked { uid: "sts".into(), since: Some("2026-03-01T12:00:00Z".parse().unwrap()), ..tracked() };
         for (at, expected) in
             [("2026-03-01T11:59:59Z", None), ("2026-03-01T12:00:00Z", Some(Cause::QuotaExceeded))]
         {
-            let picture = Picture { live: Some(set.clone()), events: vec![event(at)], ..Picture::default() };
-            let blocked = match picture.judge(&ours) {
+            let snapshot =
+                Snapshot { live: Some(set.clone()), events: vec![event(at)], ..Snapshot::default() };
+            let blocked = match snapshot.judge(&tracked) {
                 Judgement::Blocked(_, symptom) => Some(symptom.cause),
                 _ => None,
             };
@@ -465,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_pods_may_end_as_often_as_its_backoff_limit_says() {
+    fn pods_of_a_job_may_fail_until_its_backoff_limit() {
         let crash = json!({ "phase": "Running", "containerStatuses": [{
             "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 2,
             "state": { "waiting": { "reason": "CrashLoopBackOff" } },
@@ -473,7 +476,7 @@ mod tests {
         }] });
         for (status, conditions, expected) in [
             (crash.clone(), json!([]), None),
-            (doomed(), json!([]), Some(Cause::ImageNotFound)),
+            (failing_pull(), json!([]), Some(Cause::ImageNotFound)),
             (
                 crash,
                 json!([{ "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded" }]),
@@ -487,10 +490,10 @@ mod tests {
                     "spec": { "template": template("b") }, "status": { "conditions": conditions },
                 }),
             );
-            let of_deployment = picture(&[status]);
-            let picture = Picture { live: Some(job), versions: vec![], ..of_deployment };
-            let ours = Ours { uid: "set".into(), generation: 1, ..ours() };
-            let failing = match picture.judge(&ours) {
+            let of_deployment = snapshot(&[status]);
+            let snapshot = Snapshot { live: Some(job), versions: vec![], ..of_deployment };
+            let tracked = Tracked { uid: "set".into(), generation: 1, ..tracked() };
+            let failing = match snapshot.judge(&tracked) {
                 Judgement::Failing(symptom) => Some(symptom.cause),
                 _ => None,
             };

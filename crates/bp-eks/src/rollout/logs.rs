@@ -1,4 +1,4 @@
-//! The logs of the new pods, followed while a roll-out goes on: bounded in every way, and lossy rather than late.
+//! Follow the logs of new pods during a rollout, with limits for pods, lines and line length; excess lines are dropped.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,39 +16,39 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{api::WorkloadApi, judge::Picture};
+use super::{api::WorkloadApi, judge::Snapshot};
 use crate::{
     api::{text::Text, watch},
     error::Error,
     options::LiveLogs,
 };
 
-/// A window of the pace.
+/// The window of the rate limit.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The logs that are followed. Dropped, it ends them all.
+/// The followed logs; on drop all streams end.
 #[derive(Default)]
 pub(super) struct Tails {
     tasks: JoinSet<Result<(), Error>>,
-    /// The uids of the pods, and the runs of their containers that were begun with.
+    /// The followed pods by uid, with the container runs that were started.
     pods: HashMap<String, HashSet<String>>,
-    /// Nobody may read logs here.
+    /// Whether reading logs is forbidden.
     refused: bool,
 }
 
 impl Tails {
-    /// Follows what has started since.
-    pub(super) fn look(
+    /// Starts to follow containers that have started since.
+    pub(super) fn update(
         &mut self,
         cluster: &WorkloadApi,
         reporter: &Reporter,
         bounds: LiveLogs,
-        picture: &Picture,
+        snapshot: &Snapshot,
     ) {
         if self.refused {
             return;
         }
-        let pods = picture.new_pods();
+        let pods = snapshot.new_pods();
         self.pods.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid.text() == uid));
         for pod in pods {
             let started: Vec<(String, String)> = started(pod).collect();
@@ -60,18 +60,18 @@ impl Tails {
             let begun = self.pods.entry(uid.to_owned()).or_default();
             for (container, run) in started {
                 if begun.insert(format!("{container} {run}")) {
-                    let teller = Teller {
+                    let sink = LogSink {
                         reporter: reporter.clone(),
                         source: format!("pod/{}/{container}", pod.name_any()),
                         bounds,
                     };
-                    self.tasks.spawn(tail(cluster.clone(), pod.name_any(), container, teller));
+                    self.tasks.spawn(tail(cluster.clone(), pod.name_any(), container, sink));
                 }
             }
         }
     }
 
-    /// Waits until logs cannot be followed; for ever when they can.
+    /// Completes when logs cannot be followed; never if they can.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -89,15 +89,15 @@ impl Tails {
         }
     }
 
-    /// Ends them: nothing is told afterwards. What has been written by then is waited for, but not longer than `patience`.
-    pub(super) async fn end(&mut self, patience: Duration) {
+    /// Ends all streams, after waiting up to `wait` for lines that are written already.
+    pub(super) async fn end(&mut self, wait: Duration) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(patience, all).await;
+        let _ = tokio::time::timeout(wait, all).await;
         self.tasks.shutdown().await;
     }
 }
 
-/// The containers of a pod that have run, each with what tells its runs apart.
+/// The containers of a pod that have started, each with an identifier of its latest run.
 fn started(pod: &Pod) -> impl Iterator<Item = (String, String)> {
     let status = pod.status.as_ref();
     let inits = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
@@ -105,7 +105,7 @@ fn started(pod: &Pod) -> impl Iterator<Item = (String, String)> {
     inits.chain(containers).filter_map(|container| Some((container.name.clone(), run(container)?)))
 }
 
-/// What the latest run of a container is known by: the runtime's id of it, or else when it began.
+/// The identifier of the latest run of a container: its container id, or else its start time.
 fn run(container: &ContainerStatus) -> Option<String> {
     let ended = |state: &Option<ContainerState>| {
         let ended = state.as_ref()?.terminated.as_ref()?;
@@ -119,24 +119,24 @@ fn run(container: &ContainerStatus) -> Option<String> {
     id.filter(|id| !id.is_empty()).or_else(|| since.map(|since| since.0.to_string()))
 }
 
-/// Tells what one container writes.
-struct Teller {
+/// Reports the log lines of one container.
+struct LogSink {
     reporter: Reporter,
     source: String,
     bounds: LiveLogs,
 }
 
-impl Teller {
-    fn tell(&self, line: &Line, left_out: u32) {
+impl LogSink {
+    fn emit(&self, line: &Line, left_out: u32) {
         self.reporter.log(self.source.clone(), line.text.clone(), line.at, left_out);
     }
 }
 
-/// Follows one run of a container to its end; taken up where it was when the stream breaks.
+/// Follows the log of one container run until it ends; resumes from the last line when the stream breaks.
 ///
 /// # Errors
-/// When logs may not be read.
-async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Teller) -> Result<(), Error> {
+/// When reading logs is forbidden.
+async fn tail(cluster: WorkloadApi, pod: String, container: String, sink: LogSink) -> Result<(), Error> {
     let mut pauses = watch::pauses().build();
     let mut last = None;
     loop {
@@ -145,14 +145,14 @@ async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Tell
             follow: true,
             timestamps: true,
             since_time: last,
-            // Of what it wrote before, as much as of a second.
-            tail_lines: last.is_none().then(|| i64::from(teller.bounds.lines.get())),
+            // Earlier lines up to the limit of one second.
+            tail_lines: last.is_none().then(|| i64::from(sink.bounds.lines.get())),
             ..LogParams::default()
         };
         match cluster.pods().log_stream(&pod, &params).await {
             Ok(stream) => {
                 let before = last;
-                if read(Box::pin(stream), &teller, &mut last).await {
+                if read(Box::pin(stream), &sink, &mut last).await {
                     return Ok(());
                 }
                 if last != before {
@@ -172,87 +172,87 @@ async fn tail(cluster: WorkloadApi, pod: String, container: String, teller: Tell
     }
 }
 
-/// Tells the lines of a stream, and notes when the last one was written; whether it came to its end.
-async fn read(stream: impl AsyncBufRead + Unpin, teller: &Teller, last: &mut Option<Timestamp>) -> bool {
+/// Reports the lines of a stream and records the time of the last one; returns whether the stream ended normally.
+async fn read(stream: impl AsyncBufRead + Unpin, sink: &LogSink, last: &mut Option<Timestamp>) -> bool {
     let before = *last;
-    let mut lines = Lines::new(stream, teller.bounds.length.get());
-    let mut pace = Pace::new(teller.bounds.lines.get());
+    let mut lines = Lines::new(stream, sink.bounds.length.get());
+    let mut pace = Pace::new(sink.bounds.lines.get());
     loop {
         let next = tokio::select! {
             next = lines.next() => next,
             () = sleep_until(pace.since + SECOND), if pace.held.is_some() => {
-                pace.let_go(teller);
+                pace.flush(sink);
                 continue;
             }
         };
         match next {
-            // Told before the stream broke.
+            // Reported before the stream broke.
             Ok(Some(line)) if line.at.is_some() && line.at <= before => {}
             Ok(Some(line)) => {
                 *last = line.at.or(*last);
-                pace.take(line, teller);
+                pace.take(line, sink);
             }
             end => {
-                pace.let_go(teller);
+                pace.flush(sink);
                 return end.is_ok();
             }
         }
     }
 }
 
-/// Lets so many lines of a second pass. Of the others the last is held until the second is over or the log ends, for the
-/// last words are often the most telling.
+/// Limits the lines per second. The last dropped line is kept until the second or the log ends, because the last line
+/// is often the most important.
 struct Pace {
     most: u32,
     since: Instant,
-    told: u32,
+    sent: u32,
     left_out: u32,
     held: Option<Line>,
 }
 
 impl Pace {
     fn new(most: u32) -> Self {
-        Pace { most, since: Instant::now(), told: 0, left_out: 0, held: None }
+        Pace { most, since: Instant::now(), sent: 0, left_out: 0, held: None }
     }
 
-    fn take(&mut self, line: Line, teller: &Teller) {
+    fn take(&mut self, line: Line, sink: &LogSink) {
         if self.since.elapsed() >= SECOND {
-            self.let_go(teller);
+            self.flush(sink);
         }
-        if self.told < self.most {
-            self.told += 1;
-            return teller.tell(&line, 0);
+        if self.sent < self.most {
+            self.sent += 1;
+            return sink.emit(&line, 0);
         }
         self.left_out += u32::from(self.held.is_some());
         self.held = Some(line);
     }
 
-    /// Tells the line that was held, and begins a new second.
-    fn let_go(&mut self, teller: &Teller) {
+    /// Reports the kept line, and starts a new second.
+    fn flush(&mut self, sink: &LogSink) {
         let held = self.held.take();
         let left_out = std::mem::take(&mut self.left_out);
-        (self.since, self.told) = (Instant::now(), u32::from(held.is_some()));
+        (self.since, self.sent) = (Instant::now(), u32::from(held.is_some()));
         if let Some(line) = held {
-            teller.tell(&line, left_out);
+            sink.emit(&line, left_out);
         }
     }
 }
 
-/// A line, and when it was written.
+/// A log line and its time.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
     at: Option<Timestamp>,
     text: String,
 }
 
-/// The lines of a stream, none of them kept longer than it may be.
+/// Splits a stream into lines with a maximum length.
 struct Lines<S> {
     stream: S,
     length: usize,
     bytes: Vec<u8>,
 }
 
-/// The longest character in UTF-8, and the longest timestamp.
+/// The bytes of the longest UTF-8 character, and of the longest timestamp.
 const WIDEST: usize = 4;
 const TIMESTAMP: usize = 40;
 
@@ -261,10 +261,10 @@ impl<S: AsyncBufRead + Unpin> Lines<S> {
         Lines { stream, length, bytes: Vec::new() }
     }
 
-    /// The next line; the last one may lack its end.
+    /// The next line; the last one may lack a newline.
     ///
     /// # Cancel safety
-    /// Cancel safe: what was read of a line is kept.
+    /// Cancel safe: a partially read line is kept.
     async fn next(&mut self) -> std::io::Result<Option<Line>> {
         let most = (self.length + 1).saturating_mul(WIDEST).saturating_add(TIMESTAMP);
         loop {
@@ -285,7 +285,7 @@ impl<S: AsyncBufRead + Unpin> Lines<S> {
     }
 }
 
-/// Reads a line that begins with its time, without what would drive a terminal, and not longer than it may be.
+/// Parses a line with a timestamp; removes terminal control sequences and truncates the text.
 fn line(bytes: &[u8], length: usize) -> Line {
     let text = String::from_utf8_lossy(bytes);
     let (at, text) = match text.split_once(' ').map(|(at, rest)| (at.parse().ok(), rest)) {
@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_are_read_whole_and_none_is_kept_longer_than_it_may_be() {
+    async fn splits_lines_and_truncates_long_ones() {
         let long = "x".repeat(100_000);
         let text = format!(
             "2026-03-01T12:00:00.5Z one\n2026-03-01T12:00:01Z \u{1b}[31mred\u{1b}[0m \u{7}end\r\n\nno time\n{long}\nlast"
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_the_same_whether_it_goes_on_or_has_ended() {
+    fn identifies_a_run_while_it_runs_and_after_it_ended() {
         let read = |state, last, id: &str| {
             let status = json!({
                 "name": "web", "image": "", "imageID": "", "ready": false, "restartCount": 0,
@@ -354,7 +354,7 @@ mod tests {
             assert_eq!(read(state, last, id).as_deref(), Some("a"));
         }
         assert_eq!(read(running, ended("a"), "b").as_deref(), Some("b"), "started again");
-        // Without the runtime's id, by the time.
+        // Without a container id: the start time.
         let since = json!({ "running": { "startedAt": "2026-03-01T12:00:00Z" } });
         assert_eq!(read(since, json!({}), "").as_deref(), Some("2026-03-01T12:00:00Z"));
     }

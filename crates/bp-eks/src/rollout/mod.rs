@@ -1,5 +1,5 @@
-//! One rollout, step by step: read what is there, apply the change, follow it, judge it, say why it fails, go back, and
-//! prove what runs. The same files as in bp-ecs.
+//! Roll out one workload: read the state, apply the change, follow and judge it, diagnose failures, roll back, and
+//! verify the running digests. bp-ecs has the same file structure.
 
 pub(crate) mod api;
 mod apply;
@@ -29,7 +29,7 @@ use bp_artifact::deploy::TargetId;
 
 use crate::{options::Options, rollout::api::WorkloadApi};
 
-/// One container of one workload, and how it is rolled out.
+/// One container of one workload, and its rollout options.
 #[derive(Clone)]
 pub(crate) struct WorkloadRollout {
     pub(crate) api: WorkloadApi,

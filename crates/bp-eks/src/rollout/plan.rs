@@ -1,19 +1,19 @@
-//! What a rollout would change, as the API server itself says.
+//! Plan a rollout: the changes and field conflicts that a server-side dry run returns.
 
 use bp_artifact::deploy::Change;
 use serde_json::json;
 
-use super::{WorkloadRollout, api::Manner, survey::Start};
+use super::{WorkloadRollout, api::ApplyOptions, survey::Start};
 use crate::{
     error::{Conflict, Error},
     workload::{Live, template::Slot},
 };
 
-/// What a rollout would change: the answer to a server-side dry run, defaults and admission webhooks included.
+/// The result of a server-side dry run, including defaults and admission webhooks.
 pub(crate) struct Plan {
-    /// The fields that would change. None when the image is in place.
+    /// The fields that would change; empty when the image is in place.
     pub(crate) changes: Vec<Change>,
-    /// Whose fields they are, where they are not ours.
+    /// The conflicts with other field managers.
     pub(crate) conflicts: Vec<Conflict>,
 }
 
@@ -26,8 +26,8 @@ impl WorkloadRollout {
         }
         self.check(live)?;
         let ask = |force| {
-            let manner = Manner { force, dry_run: true };
-            self.api.apply(live, slot, image, &self.options.environment, manner)
+            let apply_options = ApplyOptions { force, dry_run: true };
+            self.api.apply(live, slot, image, &self.options.environment, apply_options)
         };
         let (answer, conflicts) = match ask(false).await {
             Err(Error::Conflict { conflicts, .. }) => (ask(true).await?, conflicts),
@@ -37,9 +37,9 @@ impl WorkloadRollout {
         Ok(Plan { changes: Change::between(&spec(live), &spec(&answer)), conflicts })
     }
 
-    /// Tells what the apply is going to change. A cluster that makes no dry run (a webhook may not support it) does not
-    /// hold up the rollout: if it refuses the change itself, it says so then.
-    pub(super) async fn tell_changes(&self, start: &mut Start<'_>, image: &str) {
+    /// Reports what the apply will change. A failed dry run (a webhook may not support it) is ignored: if the change
+    /// itself is refused, the apply reports that.
+    pub(super) async fn report_changes(&self, start: &mut Start<'_>, image: &str) {
         if let Ok(plan) = self.plan(&start.live, &start.slot, image).await {
             plan.changes.iter().for_each(|change| start.follower.notice(change.to_string()));
         }

@@ -1,4 +1,4 @@
-//! Which digests run: read from the pods, compared as digests and never as repositories.
+//! Verify which digests run: read them from the pods' `imageID`; repositories are not compared.
 
 use bp_artifact::{
     Digest, DigestRef, ResolvedImage,
@@ -12,7 +12,7 @@ use crate::{
     workload::template,
 };
 
-/// What `container` runs in each ready pod of `pods`, and what it ran in those that have done their work.
+/// The digests of `container` in the ready and in the succeeded pods of `pods`.
 pub(crate) fn of<'p>(pods: impl Iterator<Item = &'p Pod>, container: &str) -> Proof {
     let ready = pods.filter(|pod| counts(pod) && pod.metadata.deletion_timestamp.is_none());
     let mut observations: Vec<Observation> = ready
@@ -29,8 +29,8 @@ fn counts(pod: &Pod) -> bool {
     pod::is_ready(pod) || pod.status.as_ref().is_some_and(|status| status.phase.text() == "Succeeded")
 }
 
-/// The same, to be judged against `image`: a pod that is pinned to `image` and reports a digest that we do not know is
-/// not proven, but not wrong either. The runtime may know the same content by another manifest.
+/// As [`of`], to be judged against `image`: a pod pinned to `image` that reports an unknown digest counts as unproven,
+/// not as a mismatch, because the runtime may have stored the same content under another manifest.
 pub(crate) fn against<'p>(
     pods: impl Iterator<Item = &'p Pod> + Clone,
     container: &str,
@@ -59,8 +59,8 @@ fn image_id<'p>(pod: &'p Pod, container: &str) -> Option<&'p str> {
     all.into_iter().find(|status| status.name == container).map(|status| status.image_id.as_str())
 }
 
-/// The manifest's digest in an `imageID`: `repository@sha256:…`, perhaps behind `docker-pullable://`. A bare
-/// `sha256:…` is the digest of the configuration, which says nothing about the manifest.
+/// The manifest digest in an `imageID`: `repository@sha256:…`, optionally with `docker-pullable://`. A bare
+/// `sha256:…` is the digest of the image configuration, not of a manifest.
 fn digest(image_id: &str) -> Option<Digest> {
     let (_, digest) = image_id.rsplit_once('@')?;
     digest.parse().ok()
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_count_and_repositories_do_not() {
+    fn compares_digests_and_ignores_repositories() {
         let (index, child, other) =
             (Digest::sha256("index"), Digest::sha256("child"), Digest::sha256("other"));
         let reference: DigestRef = format!("r.example.com/web@{index}").parse().unwrap();
@@ -108,7 +108,7 @@ mod tests {
         ] {
             let pods = [pod("web-1", "True", asked, &image_id), pod("web-2", "False", asked, "")];
             let proof = against(pods.iter(), "web", &image);
-            assert_eq!(proof.observations.len(), 1, "only ready pods are asked");
+            assert_eq!(proof.observations.len(), 1, "observes only ready pods");
             assert_eq!(proof.judge(&image), verdict, "{asked} {image_id}");
         }
     }

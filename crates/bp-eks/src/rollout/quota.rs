@@ -1,7 +1,7 @@
-//! What a message about a used-up quota says of who uses it.
+//! Parse "exceeded quota" messages: whether the workload alone uses up the quota.
 
-/// Whether a workload of `pods` pods uses one of the exceeded resources by itself, each pod with as much as is requested
-/// for the next one.
+/// Whether a workload with `pods` pods uses up one of the exceeded resources alone, if each pod uses as much as the
+/// next pod requests.
 pub(super) fn is_used_by(message: &str, pods: i32) -> bool {
     let list =
         |name: &str| message.split_once(name).map_or("", |(_, rest)| rest.split(", ").next().unwrap_or(rest));
@@ -20,7 +20,7 @@ pub(super) fn is_used_by(message: &str, pods: i32) -> bool {
     })
 }
 
-/// A quantity of Kubernetes: `3`, `500m`, `1.5Gi`.
+/// Parses a Kubernetes quantity: `3`, `500m`, `1.5Gi`.
 fn quantity(text: &str) -> Option<f64> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -48,14 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quota_is_used_by_the_workload_alone_or_by_others_too() {
+    fn detects_whether_the_workload_alone_uses_the_quota() {
         let said = |quota: &str| format!("pods \"web-1\" is forbidden: exceeded quota: {quota}");
         for (quota, pods, alone) in [
             ("pods, requested: pods=1, used: pods=3, limited: pods=3", 3, true),
             ("pods, requested: pods=1, used: pods=4, limited: pods=4", 3, false),
             ("cpu, requested: limits.cpu=500m, used: limits.cpu=1500m, limited: limits.cpu=1500m", 3, true),
             ("cpu, requested: limits.cpu=500m, used: limits.cpu=2, limited: limits.cpu=2", 3, false),
-            // The pods are ours alone; they are not what is used up.
+            // Only this workload uses pods, but pods are not the exceeded resource.
             (
                 "all, requested: pods=1,requests.memory=1Gi, used: pods=3,requests.memory=9Gi, limited: pods=9,requests.memory=9Gi",
                 3,

@@ -1,5 +1,5 @@
-//! Pods, refusals and errors as clusters wrote them (`tests/recorded`, each with its source), judged as they are and
-//! with other account ids, regions, digests and repositories. `BP_EKS_RECORDINGS` names a directory with more of them.
+//! Judge recorded pods, refusals and errors of real clusters (`tests/recorded`, each with its source), unchanged and
+//! with other account ids, regions, digests and repositories. `BP_EKS_RECORDINGS`: a directory with more recordings.
 
 use std::{collections::HashSet, fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use bp_artifact::{config::WorkloadKind, deploy::Cause, error::Classified};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::judge::{Judgement, Ours, Picture};
+use super::judge::{Judgement, Snapshot, Tracked};
 use crate::{
     api::symptom::Recovery,
     object::ObjectRef,
@@ -28,12 +28,12 @@ struct Recording {
     pods: Vec<Value>,
     #[serde(default)]
     events: Vec<Value>,
-    /// Why the ReplicaSet can make no pods.
+    /// Why the ReplicaSet cannot create pods.
     refused: Option<String>,
-    /// Laid over the Deployment.
+    /// Merged into the Deployment.
     #[serde(default)]
     workload: Value,
-    /// An answer to our own patch.
+    /// The error response to a patch.
     error: Option<Value>,
 }
 
@@ -48,7 +48,7 @@ struct Expected {
     not: Option<String>,
 }
 
-/// Name and text of each recording.
+/// The file name and text of each recording.
 fn texts() -> Vec<(String, String)> {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded");
     let more = std::env::var_os("BP_EKS_RECORDINGS").map(PathBuf::from);
@@ -119,8 +119,8 @@ fn merge(into: &mut Value, from: &Value) {
 }
 
 impl Recording {
-    /// A Deployment in a rolling update: every old pod runs, and the new ones are the recorded ones.
-    fn picture(&self) -> Picture {
+    /// A Deployment in a rolling update: every old pod runs, and the new pods are the recorded ones.
+    fn snapshot(&self) -> Snapshot {
         let owner = |uid: &str| json!([{ "apiVersion": "apps/v1", "kind": "x", "name": "x", "uid": uid }]);
         let template = json!({ "metadata": { "labels": {} }, "spec": { "containers": [{ "name": self.container, "image": self.image }] } });
         let (old, new) = (self.replicas, self.pods.len());
@@ -155,7 +155,7 @@ impl Recording {
         };
         let live =
             Live::read(of(WorkloadKind::Deployment), Arc::new(serde_json::from_value(deployment).unwrap()));
-        Picture {
+        Snapshot {
             live: Some(live.unwrap()),
             versions: vec![Version::read(
                 of(WorkloadKind::Deployment),
@@ -166,9 +166,9 @@ impl Recording {
         }
     }
 
-    /// Whether the rollout fails at first sight, and the best reason known.
+    /// Whether the rollout fails immediately, and the most likely cause.
     fn judge(&self) -> (bool, Option<Cause>) {
-        let ours = Ours {
+        let tracked = Tracked {
             uid: "dep".into(),
             generation: 2,
             slot: Slot { list: "containers", name: self.container.clone() },
@@ -180,18 +180,18 @@ impl Recording {
             grace: Some(Duration::from_secs(90)),
             known: HashSet::new(),
         };
-        let picture = self.picture();
-        match picture.judge(&ours) {
+        let snapshot = self.snapshot();
+        match snapshot.judge(&tracked) {
             Judgement::Failing(symptom) => (true, Some(symptom.cause)),
-            // Not even the grace period is waited for.
+            // Does not wait for the grace period.
             Judgement::Blocked(_, symptom) => (symptom.recovery == Recovery::Soon, Some(symptom.cause)),
-            _ => (false, picture.reason(None).map(|symptom| symptom.cause)),
+            _ => (false, snapshot.reason(None).map(|symptom| symptom.cause)),
         }
     }
 }
 
 #[test]
-fn recorded_pods_and_refusals_have_their_cause_and_only_what_cannot_pass_is_final() {
+fn recorded_pods_and_refusals_have_the_expected_cause_and_recovery() {
     let mut wrong = Vec::new();
     for (name, text) in texts() {
         let recording = read(&text);
@@ -210,9 +210,9 @@ fn recorded_pods_and_refusals_have_their_cause_and_only_what_cannot_pass_is_fina
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What an image reference, a URL or a digest may be without a change of the cause.
+/// Replaces parts of image references, URLs and digests, which must not change the cause.
 #[test]
-fn account_ids_regions_digests_and_repositories_decide_nothing() {
+fn account_ids_regions_digests_and_repositories_do_not_change_the_cause() {
     let mut wrong = Vec::new();
     let hex = |with: &str| format!("{with}{}", "0a1b".repeat(16))[..64].to_owned();
     for (name, text) in texts() {
@@ -258,18 +258,18 @@ fn account_ids_regions_digests_and_repositories_decide_nothing() {
 }
 
 #[test]
-fn recorded_errors_have_their_class_and_name_who_refused() {
+fn recorded_errors_have_the_expected_class_and_message() {
     for (name, text) in texts() {
         let recording = read(&text);
         let Some(error) = recording.error else { continue };
         let object = ObjectRef::all("shop", "prod", "deployment").named("web");
         let status = serde_json::from_value(error).unwrap();
         let error = object.error("patch deployments", kube::Error::Api(Box::new(status)));
-        let told = error.to_string();
+        let message = error.to_string();
         if let Some(class) = recording.expect.class {
-            assert_eq!(format!("{:?}", error.class()), class, "{name}: {told}");
+            assert_eq!(format!("{:?}", error.class()), class, "{name}: {message}");
         }
-        assert!(recording.expect.says.is_none_or(|says| told.contains(&says)), "{name}: {told}");
-        assert!(recording.expect.not.is_none_or(|not| !told.contains(&not)), "{name}: {told}");
+        assert!(recording.expect.says.is_none_or(|says| message.contains(&says)), "{name}: {message}");
+        assert!(recording.expect.not.is_none_or(|not| !message.contains(&not)), "{name}: {message}");
     }
 }

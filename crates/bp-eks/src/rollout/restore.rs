@@ -1,4 +1,4 @@
-//! A revision that was noted, put back on request.
+//! Restore a recorded revision on request.
 
 use bp_artifact::{
     Outcome,
@@ -23,20 +23,20 @@ impl WorkloadRollout {
         let intent = Intent::restore(revision).current(Some(start.in_place())).changes(!same);
         let run = Run::planned(reporter, intent);
         if same && start.settled {
-            return Ok(self.already_there(run, start.follower.picture()?, &start.slot).await);
+            return Ok(self.already_deployed(run, start.follower.snapshot()?, &start.slot).await);
         }
         self.check(&start.live)?;
         let change = if same {
             self.adopted(&start, revision.clone())
         } else {
-            let put_back = || self.put_back(&start.versions, &start.slot, revision);
-            match self.make(&run, deadline, put_back).await? {
+            let restore_revision = || self.restore_revision(&start.versions, &start.slot, revision);
+            match self.make(&run, deadline, restore_revision).await? {
                 Ok(applied) => self.made(&start, &applied, revision.clone()),
                 Err(unanswered) => return Ok(run.ended(Ended::Unobserved, unanswered)),
             }
         };
-        match self.see_through(run, &mut start, change, deadline).await? {
-            Concluded::Complete(run, picture) => Ok(self.proven(run, &picture, &start.slot).await),
+        match self.follow_change(run, &mut start, change, deadline).await? {
+            Concluded::Complete(run, snapshot) => Ok(self.proven(run, &snapshot, &start.slot).await),
             Concluded::Failed(run, _, how) => Ok(run.ended(Ended::FailedInPlace, how)),
             Concluded::Over(outcome) => Ok(outcome),
         }

@@ -1,4 +1,4 @@
-//! What is there before anything is changed, and what runs at the end.
+//! Read a workload's state before a change, and the running digests after it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,9 +6,9 @@ use bp_artifact::deploy::{Current, FailureReport, Proof, Reporter, Revision, run
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::{WorkloadRollout, evidence, follow::Follower, judge::Picture, proof, watches::Watches};
+use super::{WorkloadRollout, evidence, follow::Follower, judge::Snapshot, proof, watches::Watches};
 use crate::{
-    api::retry::{Patience, retried},
+    api::retry::{RetryLimit, with_retries},
     error::Error,
     workload::{
         Live, RolloutStatus,
@@ -17,25 +17,25 @@ use crate::{
     },
 };
 
-/// What a roll-out starts from.
+/// The state before a rollout.
 pub(super) struct Start<'s> {
     pub(super) live: Live,
     pub(super) versions: Vec<Version>,
     pub(super) slot: Slot,
-    /// Whether the workload's template is rolled out.
+    /// Whether the workload's template is fully rolled out.
     pub(super) settled: bool,
-    /// What to go back to. A first roll-out that is not done has nothing.
+    /// The rollback revision; none for a first rollout that is not complete.
     pub(super) previous: Option<Revision>,
     pub(super) follower: Follower<'s>,
 }
 
 impl Start<'_> {
-    /// What stands in the template.
+    /// The revision in the template.
     pub(super) fn in_place(&self) -> Revision {
         revision_in_place(&self.live, &self.versions, &self.slot)
     }
 
-    /// The number that the controller will give to a template that is applied now.
+    /// The revision number that the controller will assign to a template applied now.
     pub(super) fn next_number(&self) -> String {
         let numbers = version::owned(&self.live, &self.versions).map(Version::number);
         (numbers.max().unwrap_or_default() + 1).to_string()
@@ -50,7 +50,7 @@ fn revision_of(version: &Version, slot: &Slot) -> Revision {
     Revision::new(version.number().to_string(), version.image(&slot.name))
 }
 
-/// What to go back to: what is rolled out, or else what ran before the roll-out under way.
+/// The rollback revision: the one that is rolled out, or else the one before the rollout in progress.
 fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> Option<Revision> {
     match live.is_settled() {
         true => Some(revision_in_place(live, versions, slot)),
@@ -63,7 +63,7 @@ impl WorkloadRollout {
         template::slot(live.template(), &self.api.workload, self.container.as_deref())
     }
 
-    /// Reads the workload and takes the watches, so that what may not be read is known before anything is changed.
+    /// Reads the workload and starts the watches, so that missing read permissions show before the first change.
     pub(super) async fn start<'s>(
         &'s self,
         reporter: &'s Reporter,
@@ -73,13 +73,13 @@ impl WorkloadRollout {
         let slot = self.slot(&live)?;
         let watches = Watches::start(&self.api, &live, self.options.live_events);
         let follower = Follower::start(&self.api, reporter, watches, deadline, Duration::ZERO).await?;
-        let seen = follower.picture()?;
+        let seen = follower.snapshot()?;
         let live = seen.live.unwrap_or(live);
         let previous = stable(&live, &seen.versions, &seen.pods, &slot);
         Ok(Start { settled: live.is_settled(), live, versions: seen.versions, slot, previous, follower })
     }
 
-    /// Refuses where a change would not roll out.
+    /// Fails when a change would not roll out.
     pub(super) fn check(&self, live: &Live) -> Result<(), Error> {
         let workload = || self.api.workload.clone();
         match () {
@@ -89,63 +89,64 @@ impl WorkloadRollout {
         }
     }
 
-    /// What keeps the workload's pods from being well now, with the evidence.
+    /// The failure report of the workload's pods, if any pod has a symptom.
     pub(crate) async fn diagnose(&self, reporter: &Reporter) -> Result<Option<FailureReport>, Error> {
         let start = self.start(reporter, bp_artifact::time::deadline(self.options.deadline)).await?;
-        let picture = start.follower.picture()?;
-        match picture.reason(None) {
-            Some(symptom) => Ok(Some(evidence::gather(&self.api, &picture, symptom).await)),
+        let snapshot = start.follower.snapshot()?;
+        match snapshot.reason(None) {
+            Some(symptom) => Ok(Some(evidence::gather(&self.api, &snapshot, symptom).await)),
             None => Ok(None),
         }
     }
 
     pub(crate) async fn current(&self) -> Result<Current, Error> {
-        let (picture, live, slot) = self.read().await?;
-        let in_place = revision_in_place(&live, &picture.versions, &slot);
+        let (snapshot, live, slot) = self.read().await?;
+        let in_place = revision_in_place(&live, &snapshot.versions, &slot);
         let rolling_out = (!live.is_settled()).then(|| in_place.clone());
-        let stable = stable(&live, &picture.versions, &picture.pods, &slot).unwrap_or(in_place);
+        let stable = stable(&live, &snapshot.versions, &snapshot.pods, &slot).unwrap_or(in_place);
         Ok(Current::new(stable, rolling_out))
     }
 
-    /// The revision before the one in place.
+    /// The revision before the current one.
     pub(crate) async fn previous(&self) -> Result<Revision, Error> {
-        let (picture, live, slot) = self.read().await?;
+        let (snapshot, live, slot) = self.read().await?;
         if live.runs_to_completion() {
             return Err(Error::NotUndoable { workload: self.api.workload.clone() });
         }
         let find = if live.is_settled() { version::earlier } else { version::stable };
-        let version = find(&live, &picture.versions, &picture.pods);
+        let version = find(&live, &snapshot.versions, &snapshot.pods);
         let none = || Error::NoPrevious { workload: self.api.workload.clone() };
         version.map(|version| revision_of(version, &slot)).ok_or_else(none)
     }
 
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
-        let (picture, live, slot) = self.read().await?;
-        // With a partition some pods are to keep what they run, and they are asked too.
-        let pods = if live.partition() > 0 { picture.pods.iter().collect() } else { picture.new_pods() };
+        let (snapshot, live, slot) = self.read().await?;
+        // With a partition some pods keep their revision; they are observed too.
+        let pods = if live.partition() > 0 { snapshot.pods.iter().collect() } else { snapshot.new_pods() };
         Ok(proof::of(pods.into_iter().map(AsRef::as_ref), &slot.name))
     }
 
-    /// Everything at once, without warnings.
-    pub(super) async fn read(&self) -> Result<(Picture, Live, Slot), Error> {
+    /// Reads the workload, its revisions and pods once, without events.
+    pub(super) async fn read(&self) -> Result<(Snapshot, Live, Slot), Error> {
         let live = self.api.workload().await?;
         let slot = self.slot(&live)?;
         let (versions, pods) = tokio::try_join!(self.api.versions(&live), self.api.list_pods(&live))?;
-        let picture = Picture { live: Some(live.clone()), versions, pods, events: Vec::new() };
-        Ok((picture, live, slot))
+        let snapshot = Snapshot { live: Some(live.clone()), versions, pods, events: Vec::new() };
+        Ok((snapshot, live, slot))
     }
 
-    /// What the pods of our template prove, read anew: the watch of the workload may be ahead of the one of its pods.
+    /// The digests of the pods of the current template, listed again because the watch of the workload may be ahead of
+    /// the watch of its pods.
     ///
     /// # Errors
-    /// When they cannot be read, also after some time.
-    pub(super) async fn proof(&self, picture: &Picture, run: &Run, slot: &Slot) -> Result<Proof, Error> {
-        let mut fresh = picture.clone();
-        if let Some(live) = &picture.live {
-            let patience =
-                Patience::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
+    /// When they cannot be read, also after retries.
+    pub(super) async fn proof(&self, snapshot: &Snapshot, run: &Run, slot: &Slot) -> Result<Proof, Error> {
+        let mut fresh = snapshot.clone();
+        if let Some(live) = &snapshot.live {
+            let limit =
+                RetryLimit::after_change(bp_artifact::time::deadline(self.options.grace), self.options.grace);
             let read = || async { tokio::try_join!(self.api.versions(live), self.api.list_pods(live)) };
-            (fresh.versions, fresh.pods) = retried(patience, run, read).await?;
+            (fresh.versions, fresh.pods) = with_retries(limit, run, read).await?;
         }
         let pods = fresh.new_pods();
         let pods = pods.iter().map(|pod| pod.as_ref());

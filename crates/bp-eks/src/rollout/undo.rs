@@ -1,4 +1,4 @@
-//! Back: the image alone where nothing else changed, the whole template where more did.
+//! Roll back a failed rollout: restore the image, or the whole template when more has changed.
 
 use bp_artifact::{
     Outcome,
@@ -13,13 +13,13 @@ use serde_json::Value;
 use super::{
     WorkloadRollout, diagnose,
     follow::End,
-    judge::{Ours, Picture},
+    judge::{Snapshot, Tracked},
     survey::{Start, revision_in_place},
 };
 use crate::{
     api::{
         pod,
-        retry::{Patience, retried},
+        retry::{RetryLimit, with_retries},
         symptom::Recovery,
     },
     error::Error,
@@ -30,30 +30,30 @@ use crate::{
     },
 };
 
-/// What to do about an undo that was not seen through.
-const ROLL_BACK: &str = "run the rollback again to resume";
+/// The advice after a rollback that was not observed to complete.
+const ROLL_BACK: &str = "rerun the rollback to resume";
 
 impl WorkloadRollout {
-    /// Goes back to what was noted before the first change, and follows that to its end.
+    /// Restores the revision recorded before the first change, and follows the rollback until it ends.
     pub(super) async fn undo(
         &self,
         mut run: Run,
         start: &mut Start<'_>,
-        picture: &Picture,
+        snapshot: &Snapshot,
     ) -> Result<Outcome, Error> {
         if self.options.on_failure == OnFailure::Leave {
-            return Ok(run.ended(Ended::FailedInPlace, "left as it is, as asked"));
+            return Ok(run.ended(Ended::FailedInPlace, "left in place as configured"));
         }
         let Some(previous) = start.previous.clone() else {
-            let detail = "it is the first roll-out: there is nothing to go back to";
+            let detail = "there is no revision to roll back to: this is the first rollout";
             return Ok(run.ended(Ended::FailedInPlace, detail));
         };
         self.checkpoint(&run)?;
         run.rolling_back(Some(previous.clone()));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let patience = Patience::after_change(deadline, self.options.grace);
-        let put_back = || self.put_back(&picture.versions, &start.slot, &previous);
-        let applied = match retried(patience, &run, put_back).await {
+        let limit = RetryLimit::after_change(deadline, self.options.grace);
+        let restore_revision = || self.restore_revision(&snapshot.versions, &start.slot, &previous);
+        let applied = match with_retries(limit, &run, restore_revision).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.checkpoint(&run)?;
@@ -62,43 +62,46 @@ impl WorkloadRollout {
                     Error::Unreachable { .. } => (
                         Ended::Unobserved,
                         format!(
-                            "revision {previous} may have been put back, which could not be observed: {why}; {ROLL_BACK}"
+                            "the rollback to revision {previous} may have been applied, but could not be observed: {why}; {ROLL_BACK}"
                         ),
                     ),
                     error if error.is_retryable() || error.is_refusal() => (
                         Ended::FailedInPlace,
-                        format!("revision {previous} could not be put back: {why}; {ROLL_BACK}"),
+                        format!("failed to roll back to revision {previous}: {why}; {ROLL_BACK}"),
                     ),
-                    _ => (Ended::RollbackFailed, format!("revision {previous} could not be put back: {why}")),
+                    _ => {
+                        (Ended::RollbackFailed, format!("failed to roll back to revision {previous}: {why}"))
+                    }
                 };
                 return Ok(run.ended(ended, detail));
             }
         };
-        let before = picture.live.as_ref().unwrap_or(&start.live);
-        let versions = picture.events.iter().filter_map(|event| event.metadata.resource_version.clone());
-        let ours =
-            Ours { grace: None, known: versions.collect(), ..self.ours(before, &applied, &start.slot) };
+        let before = snapshot.live.as_ref().unwrap_or(&start.live);
+        let versions = snapshot.events.iter().filter_map(|event| event.metadata.resource_version.clone());
+        let tracked =
+            Tracked { grace: None, known: versions.collect(), ..self.tracked(before, &applied, &start.slot) };
         self.unblock(start).await;
-        let (ended, detail) = match start.follower.follow(&ours, deadline, None).await? {
+        let (ended, detail) = match start.follower.follow(&tracked, deadline, None).await? {
             End::Complete => {
-                let picture = start.follower.picture()?;
-                let revision = |live: &Live| revision_in_place(live, &picture.versions, &start.slot);
-                run.in_place(picture.live.as_ref().map(revision));
+                let snapshot = start.follower.snapshot()?;
+                let revision = |live: &Live| revision_in_place(live, &snapshot.versions, &start.slot);
+                run.in_place(snapshot.live.as_ref().map(revision));
                 (Ended::RolledBack, format!("revision {previous} runs again"))
             }
             End::Failed(symptom) => {
-                let detail = format!("the previous revision does not come up: {}", symptom.message);
+                let detail = format!("the previous revision failed to become ready: {}", symptom.message);
                 (Ended::RollbackFailed, detail)
             }
-            End::Paused => (Ended::RollbackFailed, "it was paused while going back".to_owned()),
-            End::Superseded(image) => {
-                (Ended::RollbackFailed, format!("somebody put {image} there while going back"))
-            }
-            End::Gone => (Ended::Gone, "it was deleted while going back".to_owned()),
+            End::Paused => (Ended::RollbackFailed, "the workload was paused during the rollback".to_owned()),
+            End::Superseded(image) => (
+                Ended::RollbackFailed,
+                format!("another client changed the image to {image} during the rollback"),
+            ),
+            End::Gone => (Ended::Gone, "the workload was deleted during the rollback".to_owned()),
             End::Unobserved(error) => (
                 Ended::Unobserved,
                 format!(
-                    "revision {previous} was put back in {} and continues; it can no longer be observed: {}; {ROLL_BACK}",
+                    "the rollback of {} to revision {previous} continues, but can no longer be observed: {}; {ROLL_BACK}",
                     self.api.workload,
                     error.without_advice()
                 ),
@@ -107,19 +110,19 @@ impl WorkloadRollout {
                 if matches!(symptom.recovery, Recovery::Soon | Recovery::Retried) =>
             {
                 let detail = format!(
-                    "revision {previous} was put back, and its pods are refused so far; the controller tries on: {}",
+                    "the rollback to revision {previous} is applied, but its pods are refused and the controller is retrying: {}",
                     symptom.message
                 );
                 (Ended::DeadlineExceeded, detail)
             }
             End::OutOfTime(_) => {
-                (Ended::RollbackFailed, "the previous revision is not up by the deadline".to_owned())
+                (Ended::RollbackFailed, "the previous revision was not ready before the deadline".to_owned())
             }
         };
         Ok(run.ended(ended, detail))
     }
 
-    /// The template of a revision, if it is kept and differs from the one in place by more than what we apply.
+    /// The template of a revision, if the controller still has it and it differs in more than the applied fields.
     pub(super) fn wanted(
         &self,
         live: &Live,
@@ -133,8 +136,8 @@ impl WorkloadRollout {
         (kept.template != applied).then(|| kept.template.clone())
     }
 
-    /// Puts `revision` back, as it differs from what is in place now, and returns the workload as the API answered.
-    pub(super) async fn put_back(
+    /// Restores `revision`, and returns the updated workload.
+    pub(super) async fn restore_revision(
         &self,
         versions: &[Version],
         slot: &Slot,
@@ -142,32 +145,30 @@ impl WorkloadRollout {
     ) -> Result<Live, Error> {
         let live = self.api.workload().await?;
         match self.wanted(&live, versions, slot, revision) {
-            // Refused when somebody wrote in between, most often the controller its status.
+            // Conflicts when the workload has changed since, most often by the controller's status update.
             Some(template) => self.api.replace_template(&live, slot, template).await,
             None => self.apply(&live, slot, revision.image.as_str()).await,
         }
     }
 
-    /// A StatefulSet that replaces its pods in order waits for a broken pod to become ready before it replaces it, which
-    /// never happens. Such pods are deleted, as its documentation tells people to do by hand.
+    /// Deletes failing pods of an ordered StatefulSet, as the Kubernetes documentation recommends: it would wait for
+    /// such a pod to become ready before it replaces it.
     pub(super) async fn unblock(&self, start: &mut Start<'_>) {
-        let Ok(picture) = start.follower.picture() else { return };
+        let Ok(snapshot) = start.follower.snapshot() else { return };
         if !start.live.is_ordered() {
             return;
         }
-        for pod in &picture.pods {
+        for pod in &snapshot.pods {
             let stuck =
-                diagnose::of_pod(pod, picture.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
+                diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid)).is_some_and(|s| s.is_final());
             if !stuck || pod::is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
                 continue;
             }
             let name = pod.metadata.name.clone().unwrap_or_default();
             let message = match self.api.delete_pod(pod).await {
-                Ok(()) => format!(
-                    "pod/{name} was deleted: broken as it was, it would have blocked its own replacement"
-                ),
+                Ok(()) => format!("pod/{name} was deleted because it failed and blocked its own replacement"),
                 Err(error) => format!(
-                    "pod/{name} blocks its own replacement: delete it (kubectl delete pod {name}): {}",
+                    "pod/{name} blocks its own replacement, delete it (kubectl delete pod {name}): {}",
                     chain(&error)
                 ),
             };

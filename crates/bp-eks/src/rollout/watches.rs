@@ -1,4 +1,4 @@
-//! The live picture of a roll-out: the workload, its revisions and pods, and the events about them.
+//! Watch a workload, its revisions, its pods and their events.
 
 use std::sync::Arc;
 
@@ -6,24 +6,24 @@ use futures_util::{StreamExt, stream, stream::BoxStream};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::core::DynamicObject;
 
-use super::{api::WorkloadApi, judge::Picture};
+use super::{api::WorkloadApi, judge::Snapshot};
 use crate::{
-    api::watch::{News, Query, Store, nothing, watch},
+    api::watch::{Query, Store, WatchUpdate, nothing, watch},
     error::Error,
     workload::{Live, version::Version},
 };
 
-/// The watches, and what they have seen.
+/// The watches of a workload and their stores.
 pub(super) struct Watches {
     workload: Store<DynamicObject>,
     versions: Store<DynamicObject>,
     pods: Store<Pod>,
     events: Store<Event>,
-    changes: BoxStream<'static, News>,
+    changes: BoxStream<'static, WatchUpdate>,
 }
 
 impl Watches {
-    /// Starts to watch what belongs to `live`; of events the warnings, or all of them.
+    /// Starts the watches of `live`; of events only warnings, unless `all_events`.
     pub(super) fn start(cluster: &WorkloadApi, live: &Live, all_events: bool) -> Self {
         let name = live.metadata().name.clone().unwrap_or_default();
         let labels = Query::labels(&live.selector());
@@ -42,27 +42,27 @@ impl Watches {
         Watches { workload, versions, pods, events, changes }
     }
 
-    /// Waits for news.
+    /// The next event of any watch.
     ///
     /// # Cancel safety
-    /// Cancel safe: the stores keep what was seen.
-    pub(super) async fn next(&mut self) -> Option<News> {
+    /// Cancel safe: the stores keep the state.
+    pub(super) async fn next(&mut self) -> Option<WatchUpdate> {
         self.changes.next().await
     }
 
-    /// Whether everything was seen once. Events are not waited for.
+    /// Whether all initial lists are complete, except for events.
     pub(super) fn is_ready(&self) -> bool {
         self.workload.is_ready() && self.versions.is_ready() && self.pods.is_ready()
     }
 
-    /// What is known now.
+    /// The current state.
     ///
     /// # Errors
-    /// When the workload is not what its kind says.
-    pub(super) fn picture(&self, cluster: &WorkloadApi) -> Result<Picture, Error> {
+    /// When the workload does not match its kind.
+    pub(super) fn snapshot(&self, cluster: &WorkloadApi) -> Result<Snapshot, Error> {
         let live = self.workload.state().into_iter().next();
         let versions = self.versions.state().into_iter();
-        Ok(Picture {
+        Ok(Snapshot {
             live: live.map(|object| cluster.read(cluster.calls().watch, object)).transpose()?,
             versions: versions.map(|object| Version::read(cluster.kind(), object)).collect(),
             pods: self.pods(),

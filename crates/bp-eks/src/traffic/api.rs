@@ -1,4 +1,4 @@
-//! The calls to the Kubernetes API that concern Services and what stands behind them.
+//! Kubernetes API calls for Services, EndpointSlices, Ingresses, pods and the Deployments of blue/green slots.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::TrafficError,
-    labels::{Labels, shown},
+    labels::{Labels, format_labels},
 };
 use crate::{
     answer::conflicts,
@@ -29,9 +29,9 @@ use crate::{
     object::ObjectRef,
 };
 
-/// Our name among the owners of what concerns traffic.
+/// The field manager for changes of traffic.
 pub(super) const MANAGER: &str = "bp-eks:traffic";
-/// Marks what we made.
+/// The label that marks objects created by bp-eks.
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "bp-eks");
 
 impl Scope {
@@ -51,7 +51,7 @@ impl Scope {
         self.api()
     }
 
-    /// Reads an object that has to exist.
+    /// Reads an object that must exist.
     async fn get<K>(&self, operation: &'static str, object: ObjectRef, name: &str) -> Result<K, TrafficError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -79,7 +79,7 @@ impl Scope {
         got.map_err(|e| self.object("deployment", name).error("get deployments", e).into())
     }
 
-    /// Creates a Deployment; one that was created in the meantime is taken for what it is.
+    /// Creates a Deployment; one that exists already is kept unchanged.
     pub(super) async fn create(&self, deployment: &Deployment) -> Result<(), TrafficError> {
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         match self.deployments().create(&params, deployment).await {
@@ -92,7 +92,7 @@ impl Scope {
         }
     }
 
-    /// Sets the number of replicas, and leaves everything else to its owners.
+    /// Sets the number of replicas; other fields keep their field managers.
     pub(super) async fn scale(&self, deployment: &str, replicas: i32) -> Result<(), TrafficError> {
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -102,13 +102,13 @@ impl Scope {
     }
 
     pub(super) async fn pods_of(&self, selector: &Labels) -> Result<Vec<Pod>, TrafficError> {
-        let params = ListParams::default().labels(&shown(selector));
+        let params = ListParams::default().labels(&format_labels(selector));
         let listed = self.pods().list(&params).await;
         listed.map(|list| list.items).map_err(|e| self.all("pod").error("list pods", e).into())
     }
 
-    /// Applies `object` under our own name. A field that belongs to us under another name is taken; one of somebody
-    /// else only when that is allowed.
+    /// Applies `object` with [`MANAGER`] as field manager. Conflicts with other field managers of bp-eks are forced;
+    /// conflicts with foreign field managers only with `take_over`.
     pub(super) async fn apply<K>(
         &self,
         operation: &'static str,
@@ -130,7 +130,7 @@ impl Scope {
             };
             let owners = conflicts(&refused);
             match () {
-                // The version that was read is not the one that is there.
+                // No field conflict: the object changed since it was read.
                 () if owners.is_empty() => return Ok(Applied::Stale),
                 () if !params.force && (take_over || owners.iter().all(|c| is_ours(&c.manager))) => {
                     params = params.force();
@@ -145,21 +145,21 @@ impl Scope {
     }
 }
 
-/// What a switch tells and ends in.
+/// A running switch of traffic: emits [`DeployEvent`]s and ends in an [`Outcome`].
 pub type Switch = Operation<DeployEvent, Result<Outcome, TrafficError>>;
 
-/// How an apply with a precondition ended.
+/// The result of an apply with a precondition.
 pub(super) enum Applied<K> {
-    /// It is in place.
+    /// The object was applied.
     Done(K),
-    /// Somebody wrote in between.
+    /// The object changed since it was read.
     Stale,
 }
 
-/// What people are told of a change that was sent and not answered.
+/// The message for a change that was sent and not answered.
 ///
 /// # Errors
-/// When it was answered: nothing was changed.
+/// When the request was answered with an error: nothing was changed.
 pub(super) fn may_be_applied(object: &str, error: TrafficError) -> Result<String, TrafficError> {
     match error {
         TrafficError::Rollout(error) => Ok(error.may_be_applied(&object)?),
@@ -167,7 +167,7 @@ pub(super) fn may_be_applied(object: &str, error: TrafficError) -> Result<String
     }
 }
 
-/// Between tries of a patch that somebody else came before: the controllers write often, but not for long.
+/// The backoff between attempts of a patch that met a concurrent change: controllers write often, in short bursts.
 pub(super) fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))

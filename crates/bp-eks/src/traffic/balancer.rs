@@ -1,7 +1,7 @@
-//! Load balancers that send traffic to a Service's pods themselves, past the Service.
+//! Detect AWS load balancers that send traffic directly to a Service's pods.
 //!
-//! The AWS Load Balancer Controller registers pods with target groups as it sees endpoints change. A selector that is
-//! switched takes all targets away at once, and the new ones are healthy only some time later.
+//! The AWS Load Balancer Controller registers pods with target groups when it sees endpoints change. Switching the
+//! selector removes all targets at once, and the new targets become healthy only some time later.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use serde_json::Value;
 use super::error::TrafficError;
 use crate::api::scope::Scope;
 
-/// Controllers that make Application Load Balancers: the add-on's, and that of EKS Auto Mode.
+/// Controllers of Application Load Balancers: the AWS Load Balancer Controller and EKS Auto Mode.
 const CONTROLLERS: [&str; 2] = ["ingress.k8s.aws/alb", "eks.amazonaws.com/alb"];
-/// What binds a Service's pods to a target group, of both.
+/// Group and version of the TargetGroupBindings of both controllers.
 const BINDINGS: [(&str, &str); 2] = [("elbv2.k8s.aws", "v1beta1"), ("eks.amazonaws.com", "v1")];
 const ANNOTATION: &str = "alb.ingress.kubernetes.io/";
 const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
 
-/// Refuses when a load balancer knows the Service's pods.
-pub(super) async fn refuse(namespace: &Scope, service: &str) -> Result<(), TrafficError> {
+/// Fails when a load balancer registers the Service's pods as targets.
+pub(super) async fn check_no_load_balancer(namespace: &Scope, service: &str) -> Result<(), TrafficError> {
     let listed = namespace.api::<Ingress>().list(&ListParams::default()).await;
     let mut ingresses = listed.map_err(|e| namespace.all("ingress").error("list ingresses", e))?.items;
     ingresses.retain(|ingress| refers(ingress, service));
@@ -43,7 +43,8 @@ pub(super) async fn refuse(namespace: &Scope, service: &str) -> Result<(), Traff
     }
 }
 
-/// The classes of Ingresses, each with its controller. Who may not read them judges by annotation and name.
+/// The controllers by IngressClass. Without permission to list IngressClasses, the annotations and the class name
+/// decide.
 async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficError> {
     let listed = Api::<IngressClass>::all(namespace.client.clone()).list(&ListParams::default()).await;
     let classes = match listed {
@@ -55,7 +56,7 @@ async fn classes(namespace: &Scope) -> Result<BTreeMap<String, String>, TrafficE
     Ok(classes.into_iter().filter_map(named).collect())
 }
 
-/// The target group bindings that name the Service. A cluster without the controller does not know the kind.
+/// The TargetGroupBindings that reference the Service. In a cluster without the controller the kind does not exist.
 async fn bindings(
     namespace: &Scope,
     group: &str,
@@ -65,7 +66,7 @@ async fn bindings(
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, "TargetGroupBinding"));
     let listed = match namespace.dynamic(&kind).list(&ListParams::default()).await {
         Ok(list) => list.items,
-        // Of a kind that it does not know, the server says so in plain text.
+        // The API server answers a request for an unknown kind with a plain-text 404.
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(e) => {
             return Err(namespace.all("targetgroupbinding").error("list targetgroupbindings", e).into());
@@ -84,7 +85,7 @@ pub(super) fn backends(ingress: &Ingress) -> impl Iterator<Item = &IngressBacken
     default.chain(paths.map(|path| &path.backend))
 }
 
-/// Whether an Ingress sends traffic to a Service, as a backend or in an action of the load balancer.
+/// Whether an Ingress sends traffic to a Service, as a backend or in an ALB action annotation.
 fn refers(ingress: &Ingress, service: &str) -> bool {
     let backend = |backend: &IngressBackend| backend.service.as_ref().is_some_and(|s| s.name == service);
     let action = |(key, text): (&String, &String)| {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alb_is_known_by_controller_annotation_or_name() {
+    fn detects_an_alb_by_controller_annotation_or_class_name() {
         let classes: BTreeMap<String, String> = [
             ("public", "ingress.k8s.aws/alb"),
             ("auto", "eks.amazonaws.com/alb"),
@@ -140,7 +141,7 @@ mod tests {
             (json!("public"), json!({}), true),
             (json!("auto"), json!({}), true),
             (json!("nginx"), json!({}), false),
-            // Left over from a move to another controller.
+            // An annotation left over from another controller.
             (json!("nginx"), scheme.clone(), false),
             (json!("alb"), json!({}), true),
             (json!(null), json!({ "kubernetes.io/ingress.class": "alb" }), true),
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_referred_to_by_path_default_and_action() {
+    fn finds_references_to_a_service_in_paths_default_backend_and_actions() {
         assert!(refers(&ingress(json!("alb"), json!({}), "web"), "web"));
         assert!(!refers(&ingress(json!("alb"), json!({}), "web-2"), "web"));
         let action = json!({ (format!("{ACTION}shop")): json!({
@@ -167,7 +168,7 @@ mod tests {
         } }))
         .unwrap();
         assert!(refers(&default, "web"));
-        // An action that nobody can read refers to nothing.
+        // An action that is not valid JSON refers to no Service.
         let broken = json!({ (format!("{ACTION}shop")): "{" });
         assert!(!refers(&ingress(json!("alb"), broken, "shop"), "web"));
     }

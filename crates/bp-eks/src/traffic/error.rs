@@ -1,113 +1,115 @@
-//! What can go wrong when traffic is switched, as far as a caller can act on it.
+//! Errors of blue/green and Ingress switches, as cases that a caller can act on.
 
 use bp_artifact::{
     DigestRef,
     error::{Classified, ErrorClass},
 };
 
-use crate::{api::retry::OfApi, error::Error};
+use crate::{api::retry::AsApiError, error::Error};
 
-/// An error of a switch of traffic. A switch that failed and was taken back is none: that is a
+/// An error of a switch of traffic. A switch that failed and was rolled back is not an error but a
 /// [`Verdict`](bp_artifact::Verdict).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrafficError {
-    /// The Kubernetes API, or the roll-out of a slot.
+    /// A Kubernetes API error, or an error of a slot's rollout.
     #[error(transparent)]
     Rollout(#[from] Error),
-    /// Slots that cannot be told apart.
-    #[error("these are no two slots: {0}")]
+    /// The slots are invalid.
+    #[error("invalid slots: {0}")]
     InvalidSlots(String),
-    /// The Service does not select by the slots' label.
+    /// The Service's selector lacks the label of the slots.
     #[error(
-        "service/{service} selects {selector:?} and not by {label:?}: give both Deployments' pods that label first, then \
-         add it to the Service's selector"
+        "the selector {selector:?} of service/{service} lacks the label {label:?}; add the label to the pods of both \
+        Deployments first, then to the Service's selector"
     )]
     NoSlot {
         /// The Service.
         service: String,
-        /// The label that is missing.
+        /// The missing label.
         label: String,
-        /// What it selects.
+        /// The current selector.
         selector: String,
     },
-    /// The Service selects something else than the two slots.
-    #[error("service/{service} selects {selected}, which is none of {}", known.join(", "))]
+    /// The Service selects neither of the two slots.
+    #[error("service/{service} selects {selected}, which is not one of the slots {}", known.join(", "))]
     UnknownSlot {
         /// The Service.
         service: String,
-        /// What it selects.
+        /// The label and its current value.
         selected: String,
         /// The slots.
         known: Vec<String>,
     },
-    /// A load balancer sends its traffic to the Service's pods directly.
+    /// A load balancer sends traffic directly to the Service's pods.
     #[error(
-        "service/{service} stands behind a load balancer ({}), which registers pods one by one and after the fact: \
-         switching the selector would leave it without healthy targets for a while. Keep two permanent Services and \
-         switch the Ingress' backend (IngressSwitch)",
+        "service/{service} is behind a load balancer ({}), which registers pods only after the endpoints change: \
+        switching the selector would leave it without healthy targets for a while; use two permanent Services and \
+        switch the backend of the Ingress instead",
         by.join(", ")
     )]
     BehindLoadBalancer {
         /// The Service.
         service: String,
-        /// What refers to it.
+        /// The objects that refer to it.
         by: Vec<String>,
     },
     /// No slot has the image.
-    #[error("neither slot of service/{service} has {image}: stage it first")]
+    #[error("neither slot of service/{service} has the image {image}; stage it first")]
     NotStaged {
         /// The Service.
         service: String,
         /// The image.
         image: DigestRef,
     },
-    /// What is to take the traffic cannot.
-    #[error("{object} cannot take the traffic: {why}")]
+    /// The object is not ready for traffic.
+    #[error("{object} is not ready for traffic: {why}")]
     NotReady {
-        /// What was to take it.
+        /// The object that would receive the traffic.
         object: String,
-        /// Why it cannot.
+        /// The reason.
         why: String,
     },
-    /// The test Service's name is taken.
-    #[error("service/{service} exists and was not made by us: name another test Service, or remove it")]
+    /// The name of the test Service is in use.
+    #[error(
+        "service/{service} exists and was not created by bp-eks; choose another test Service, or delete it"
+    )]
     NotOurs {
-        /// The name.
+        /// The Service.
         service: String,
     },
-    /// Nothing was switched, or what it was switched from is gone.
-    #[error("{object} was not switched by us, or was cleaned up since: there is nothing to switch back to")]
+    /// There is no previous slot to switch back to.
+    #[error("cannot switch {object} back: it was not switched by bp-eks, or was cleaned up since")]
     NothingToSwitchBack {
-        /// What was to be switched back.
+        /// The object to switch back.
         object: String,
     },
-    /// The Ingress sends nothing to either Service.
+    /// No backend of the Ingress is one of the two Services.
     #[error("ingress/{ingress} has no backend {wanted}; its backends are {}", found.join(", "))]
     NoSuchBackend {
         /// The Ingress.
         ingress: String,
-        /// What was looked for.
+        /// The expected backends.
         wanted: String,
-        /// What it has.
+        /// The actual backends.
         found: Vec<String>,
     },
-    /// Somebody else changed it at the same time, again and again.
-    #[error("{object} is being changed by somebody else: find out by whom, then run it again")]
+    /// Concurrent changes exhausted the retries.
+    #[error("{object} is being changed concurrently by another client; find the client, then rerun")]
     Contended {
         /// The object.
         object: String,
     },
-    /// The caller stopped watching.
-    #[error("stopped watching {object}; what was begun stands, and the same command takes it up again")]
+    /// The operation was cancelled.
+    #[error("interrupted: changes already applied to {object} remain; rerun the same command to resume")]
     Interrupted {
-        /// What was watched.
+        /// The object that was watched.
         object: String,
     },
 }
 
-impl OfApi for TrafficError {
-    fn of_api(&self) -> Option<&Error> {
+impl AsApiError for TrafficError {
+    fn as_api_error(&self) -> Option<&Error> {
         if let TrafficError::Rollout(error) = self { Some(error) } else { None }
     }
 }

@@ -1,16 +1,16 @@
-//! Labels and selectors.
+//! Kubernetes labels and equality-based selectors.
 
 use std::collections::BTreeMap;
 
-/// Labels, as selectors and metadata carry them.
+/// Labels, as in selectors and metadata.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// `app=web,slot=blue`: as people write it, and as the API takes it in a query.
-pub(super) fn shown(labels: &Labels) -> String {
+/// Formats labels as a label selector: `app=web,slot=blue`.
+pub(super) fn format_labels(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-/// Whether an object with these labels is selected.
+/// Whether `selector` matches an object with these labels.
 pub(super) fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -1,8 +1,7 @@
-//! Move traffic from one version to another atomically: blue/green by a Service's selector, or an Ingress' backend.
+//! Switch traffic atomically between two versions: blue/green by a Service's selector, or by an Ingress's backend.
 //!
-//! Everything that a later run needs stands in the cluster: which slot the Service selects, which image each slot's
-//! Deployment has, and in one annotation where the traffic came from. A run that was killed is taken up by the same
-//! command.
+//! The cluster holds all state: the Service's selector, the image of each slot's Deployment, and an annotation for the
+//! previous slot. A rerun of the same command resumes an interrupted run.
 
 mod api;
 mod balancer;

@@ -1,4 +1,4 @@
-//! A DaemonSet, in kubectl's order: strategy, observed, updated, available, each against the nodes that want a pod.
+//! Rollout status of a DaemonSet by the rules of `kubectl rollout status`: strategy, observed, updated, available.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::core::ApiResource;
@@ -17,7 +17,7 @@ pub(super) static KIND: Kind = Kind {
 };
 
 impl RolloutStatus {
-    /// How far the roll-out of `generation` of a DaemonSet is.
+    /// The rollout status of `generation` of a DaemonSet.
     pub fn of_daemon_set(set: &DaemonSet, generation: i64) -> Self {
         let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
         if strategy.is_some_and(|strategy| strategy.type_.text() == "OnDelete") {
@@ -67,7 +67,7 @@ mod tests {
             ((2, 3, 2, 3), "RollingUpdate", progressing(Stage::Updating)),
             ((2, 3, 3, 2), "RollingUpdate", progressing(Stage::BecomingAvailable)),
             ((2, 3, 3, 3), "RollingUpdate", RolloutStatus::Complete),
-            // No node wants one.
+            // No node is selected.
             ((2, 0, 0, 0), "RollingUpdate", RolloutStatus::Complete),
             ((2, 3, 0, 3), "OnDelete", RolloutStatus::OnDelete),
         ] {

@@ -1,4 +1,5 @@
-//! A Deployment, in kubectl's order: observed, stalled, updated, old ones ended, available.
+//! Rollout status of a Deployment by the rules of `kubectl rollout status`: observed, stalled, updated, old pods
+//! terminated, available.
 
 use jiff::Timestamp;
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::util::intstr::IntOrString};
@@ -21,7 +22,7 @@ pub(super) static KIND: Kind = Kind {
 };
 
 impl RolloutStatus {
-    /// How far the roll-out of `generation` of a Deployment is.
+    /// The rollout status of `generation` of a Deployment.
     pub fn of_deployment(deployment: &Deployment, generation: i64) -> Self {
         let status = deployment.status.clone().unwrap_or_default();
         if status.observed_generation.unwrap_or_default() < generation {
@@ -71,7 +72,7 @@ impl State for Deployment {
             .map(|c| (c.message.text().to_owned(), c.last_update_time.as_ref().map(|time| time.0)))
     }
 
-    fn takes_pods_away_first(&self) -> bool {
+    fn removes_pods_first(&self) -> bool {
         let strategy = self.spec.as_ref().and_then(|spec| spec.strategy.clone()).unwrap_or_default();
         if strategy.type_.text() == "Recreate" {
             return true;
@@ -87,7 +88,7 @@ impl State for Deployment {
                 round(f64::from(self.counts().desired) * percent.unwrap_or(25.0) / 100.0)
             }
         };
-        // Not both are zero: then the controller takes one pod away.
+        // If both round to zero, the controller allows one unavailable pod.
         bound(rolling.max_unavailable, f64::floor) > 0.0 || bound(rolling.max_surge, f64::ceil) <= 0.0
     }
 }
@@ -124,7 +125,7 @@ mod tests {
         let late = "ProgressDeadlineExceeded";
         let stalled = || RolloutStatus::Stalled("it says".into());
         for (counts, reason, expected) in [
-            // Complete, but of the generation before ours.
+            // Complete, but for an earlier generation.
             ((2, 1, 3, 3, 3, 3), "NewReplicaSetAvailable", RolloutStatus::NotObserved),
             ((2, 1, 3, 3, 3, 3), late, RolloutStatus::NotObserved),
             ((2, 2, 3, 3, 3, 3), late, stalled()),
@@ -133,7 +134,7 @@ mod tests {
             ((2, 2, 3, 3, 3, 2), updated, RolloutStatus::Progressing(Stage::BecomingAvailable)),
             ((2, 2, 3, 3, 3, 3), updated, RolloutStatus::Complete),
             ((2, 2, 0, 0, 0, 0), "NewReplicaSetAvailable", RolloutStatus::Complete),
-            // Somebody scaled after us: the controller looked at a later generation.
+            // Scaled later: the controller has observed a later generation.
             ((3, 3, 3, 3, 3, 3), updated, RolloutStatus::Complete),
         ] {
             assert_eq!(deployment(counts, reason).status(2), expected, "{counts:?} {reason}");
@@ -141,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_status_it_is_not_observed() {
+    fn missing_status_is_not_observed() {
         assert_eq!(Deployment::default().status(1), RolloutStatus::NotObserved);
     }
 
     #[test]
-    fn a_rolling_update_takes_pods_away_first_if_some_may_be_unavailable() {
+    fn rolling_update_removes_pods_first_if_some_may_be_unavailable() {
         let rolling = |unavailable: Value, surge: Value| {
             json!({ "strategy": { "type": "RollingUpdate", "rollingUpdate": {
                 "maxUnavailable": unavailable, "maxSurge": surge,
@@ -166,7 +167,7 @@ mod tests {
             spec["strategy"] = strategy["strategy"].clone();
             let deployment: Deployment =
                 serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap();
-            assert_eq!(deployment.takes_pods_away_first(), expected, "{strategy} {desired}");
+            assert_eq!(deployment.removes_pods_first(), expected, "{strategy} {desired}");
         }
     }
 }

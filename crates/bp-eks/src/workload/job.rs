@@ -1,4 +1,4 @@
-//! A Job, by its conditions, as `kubectl wait` reads them: complete, failed, or at work; and a new one made after it.
+//! Status of a Job from its conditions (complete, failed, running), and a new Job derived from an existing one.
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::core::{ApiResource, DynamicObject, ObjectMeta};
@@ -21,14 +21,14 @@ pub(super) static KIND: Kind = Kind {
     read: |json| Ok(Box::new(serde_json::from_value::<Job>(json)?)),
 };
 
-/// Labels that tie a template's pods to one Job.
+/// Labels that bind pods to one Job.
 const OWN_LABELS: [&str; 4] =
     ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
-/// The longest name that still is a label's value, as the controller makes it one.
+/// The limit of label values; the controller uses the Job's name as one.
 const LONGEST: usize = 63;
 
 impl RolloutStatus {
-    /// How far a Job is. Its template never changes, so there are no generations to tell apart.
+    /// The status of a Job. Its template is immutable, so generations do not matter.
     pub fn of_job(job: &Job) -> Self {
         let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let mut holding = conditions.filter(|condition| condition.status.text() == "True");
@@ -58,7 +58,7 @@ impl State for Job {
     }
 }
 
-/// `migrate-44136fa355`, and `migrate-44136fa355-2` after one that failed.
+/// The name of a derived Job: `migrate-44136fa355`, or `migrate-44136fa355-2` after a failed one.
 pub(crate) fn name_of(pattern: &str, hex: &str, attempt: usize) -> String {
     let number = if attempt > 1 { format!("-{attempt}") } else { String::new() };
     let hash = &hex[..10];
@@ -67,7 +67,7 @@ pub(crate) fn name_of(pattern: &str, hex: &str, attempt: usize) -> String {
     format!("{stem}-{hash}{number}")
 }
 
-/// A Job with the pattern's labels, annotations and specification, without what ties those to the pattern.
+/// A copy of the Job's labels, annotations and specification, without the fields that bind them to this Job.
 pub(crate) fn unbound(pattern: &DynamicObject) -> DynamicObject {
     let mut labels = pattern.metadata.labels.clone();
     for label in OWN_LABELS {
@@ -92,8 +92,8 @@ pub(crate) fn unbound(pattern: &DynamicObject) -> DynamicObject {
     }
 }
 
-/// A new Job like the pattern, with this image and these variables.
-pub(crate) fn made_after(
+/// A new Job derived from `pattern`, with this image and these variables.
+pub(crate) fn derive_job(
     pattern: &Live,
     slot: &Slot,
     image: &str,
@@ -112,13 +112,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_its_conditions() {
+    fn status_follows_the_conditions() {
         let working = RolloutStatus::Progressing(Stage::Working);
         let failed = RolloutStatus::Failed("BackoffLimitExceeded: said".into());
         for (conditions, expected) in [
             (json!([]), working.clone()),
             (json!([{ "type": "Suspended", "status": "True" }]), working.clone()),
-            // The pods are still ending.
+            // The pods are still terminating.
             (json!([{ "type": "FailureTarget", "status": "True" }]), working.clone()),
             (json!([{ "type": "SuccessCriteriaMet", "status": "True" }]), working.clone()),
             (json!([{ "type": "Complete", "status": "False" }]), working),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_tells_pattern_image_and_attempt() {
+    fn name_contains_pattern_digest_and_attempt() {
         let hex = "44136fa355b3678a";
         assert_eq!(name_of("migrate", hex, 1), "migrate-44136fa355");
         assert_eq!(name_of("migrate", hex, 12), "migrate-44136fa355-12");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_job_has_nothing_of_the_old_ones_identity() {
+    fn derived_job_is_not_bound_to_the_old_one() {
         let pattern = json!({
             "apiVersion": "batch/v1", "kind": "Job",
             "metadata": { "name": "migrate", "namespace": "shop", "uid": "1", "labels": { "app": "web", "job-name": "migrate" } },
@@ -164,7 +164,7 @@ mod tests {
         });
         let pattern = Live::read(&KIND, Arc::new(serde_json::from_value(pattern).unwrap())).unwrap();
         let slot = Slot { list: "containers", name: "migrate".into() };
-        let made = serde_json::to_value(made_after(&pattern, &slot, "b", &[])).unwrap();
+        let made = serde_json::to_value(derive_job(&pattern, &slot, "b", &[])).unwrap();
         assert_eq!(
             made,
             json!({

@@ -1,4 +1,4 @@
-//! What a kind of workload has to say of itself. [`of`](super::of) has the kinds themselves, each in a file of its own.
+//! Workload kinds: resource, verbs, revisions and status rules. [`of`](super::of) returns the implementations.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use jiff::Timestamp;
 use kube::core::ApiResource;
 use serde_json::Value;
 
-/// One kind of workload. Nothing else in this crate depends on which one it is.
+/// A kind of workload. The rest of the crate is independent of the kind.
 pub(crate) struct Kind {
-    /// The resource in the API.
+    /// The API resource.
     pub(crate) resource: fn() -> ApiResource,
-    /// The calls about it, as errors name them.
+    /// The names of its API calls, for error messages.
     pub(crate) calls: Calls,
-    /// Where its controller keeps the versions of its pod template.
+    /// Where its controller stores revisions of the pod template.
     pub(crate) versions: Versions,
-    /// The verbs by which it is changed, and whether a rollout cannot do without.
+    /// The verbs of changes, and whether a rollout requires them.
     pub(crate) writes: &'static [(&'static str, bool)],
-    /// Whether it runs to completion, as a Job does: its template never changes, each image is an object of its own, and
-    /// what it has done cannot be undone.
+    /// Whether it runs to completion, as a Job: its template is immutable, each image is a separate object, and it
+    /// cannot be rolled back.
     pub(crate) runs_to_completion: bool,
-    /// Whether its pods may have to be deleted to be replaced.
+    /// Whether failing pods may have to be deleted to be replaced.
     pub(crate) deletes_pods: bool,
-    /// Reads an object of this kind.
+    /// Parses an object of this kind.
     pub(crate) read: fn(Value) -> Result<Box<dyn State>, serde_json::Error>,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// The calls about a kind of object, as errors name them: `get deployments`.
+/// The names of API calls for a kind of object, for error messages: `get deployments`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Calls {
     pub(crate) get: &'static str,
@@ -42,7 +42,7 @@ pub(crate) struct Calls {
     pub(crate) update: &'static str,
 }
 
-/// The calls about a resource, by its plural.
+/// The call names of a resource, from its plural.
 macro_rules! calls {
     ($plural:literal) => {
         $crate::workload::kind::Calls {
@@ -57,114 +57,112 @@ macro_rules! calls {
 }
 pub(super) use calls;
 
-/// How a controller keeps the versions of a pod template.
+/// How a controller stores revisions of a pod template.
 #[derive(Debug)]
 pub(crate) enum Versions {
-    /// As ReplicaSets, which have made the pods.
+    /// As ReplicaSets, which own the pods.
     ReplicaSets {
-        /// The annotation with the version's number, of the workload as well.
+        /// The annotation with the revision number, also on the workload.
         number: &'static str,
         /// The label that the controller adds to its copies of the template.
         hash: &'static str,
     },
-    /// As ControllerRevisions, of which the pods carry a label.
+    /// As ControllerRevisions; the pods have a label with the revision.
     ControllerRevisions,
-    /// Not at all.
+    /// Not stored.
     None,
 }
 
-/// What one workload of a kind shows.
+/// The status of one workload, by the rules of its kind.
 pub(crate) trait State: fmt::Debug + Send + Sync {
-    /// How far the rollout of `generation` is.
+    /// The rollout status of `generation`.
     fn status(&self, generation: i64) -> RolloutStatus;
 
-    /// How many pods it has.
+    /// The pod counts.
     fn counts(&self) -> Counts;
 
-    /// Whether somebody holds it up.
+    /// Whether the rollout is paused.
     fn is_paused(&self) -> bool {
         false
     }
 
-    /// What the controller says when the progress deadline has passed, and since when it says so.
+    /// The controller's message when the progress deadline has passed, and the time of that condition.
     fn stalled(&self) -> Option<(String, Option<Timestamp>)> {
         None
     }
 
-    /// Whether its pods are replaced one after the other, the next when the one before is ready: a broken one is in the
-    /// way of its own replacement.
+    /// Whether pods are replaced in order, each after the previous one is ready: a failing pod blocks its own
+    /// replacement.
     fn is_ordered(&self) -> bool {
         false
     }
 
-    /// Up to which ordinal the pods are to keep the earlier template.
+    /// The partition: pods with a lower ordinal keep the earlier template.
     fn partition(&self) -> i32 {
         0
     }
 
-    /// Whether old pods are taken away before the new ones are ready. Most kinds replace a pod in its own room, and take
-    /// no second one away while that one is missing.
-    fn takes_pods_away_first(&self) -> bool {
+    /// Whether several old pods are removed before new ones are ready. Most kinds replace one pod at a time.
+    fn removes_pods_first(&self) -> bool {
         false
     }
 }
 
-/// How many pods of a workload are in which state.
+/// The pod counts of a workload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) desired: i32,
-    /// All that exist, and those of the new template among them.
+    /// All existing pods; `updated` counts those of the new template.
     pub(crate) total: i32,
     pub(crate) updated: i32,
 }
 
-/// How far the roll-out of a workload is, by the rules of `kubectl rollout status`.
+/// The rollout status of a workload, by the rules of `kubectl rollout status`.
 ///
-/// Each rule takes the generation that is meant: the one that our own apply was answered with, never the one that happens
-/// to be there.
+/// Each rule requires the generation that the apply returned, not the generation of the observed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RolloutStatus {
-    /// The controller has not looked at this generation yet: whatever the status says is about an earlier one.
+    /// The controller has not observed this generation yet: the status is about an earlier one.
     NotObserved,
-    /// Under way, in this stage.
+    /// In progress, in this stage.
     Progressing(Stage),
-    /// `progressDeadlineSeconds` of a Deployment have passed without progress.
+    /// A Deployment made no progress for `progressDeadlineSeconds`.
     Stalled(String),
-    /// A Job has failed: too many tries, or out of time.
+    /// A Job has failed: its backoff limit or its deadline was exceeded.
     Failed(String),
-    /// The pods are replaced only when somebody deletes them (`OnDelete`): there is no roll-out to follow.
+    /// The pods are replaced only when they are deleted (`OnDelete`): there is no rollout to follow.
     OnDelete,
-    /// Every pod that is to be updated is, and is there to be used; no old one is left. A Job has done its work.
+    /// Every pod to update is updated and available, and no old pod is left. A Job has completed.
     Complete,
 }
 
-/// The stages of a roll-out, in their order.
+/// The stages of a rollout, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// New pods are being made.
+    /// New pods are being created.
     Updating,
-    /// Old pods are ending.
+    /// Old pods are terminating.
     EndingOld,
     /// New pods are becoming available.
     BecomingAvailable,
-    /// A Job's pods are at work.
+    /// The pods of a Job are running.
     Working,
 }
 
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Stage::Updating => "new pods are being made",
-            Stage::EndingOld => "old pods are ending",
+            Stage::Updating => "new pods are being created",
+            Stage::EndingOld => "old pods are terminating",
             Stage::BecomingAvailable => "new pods are becoming available",
-            Stage::Working => "the pods are at work",
+            Stage::Working => "the pods are running",
         })
     }
 }
 
-/// How many replicas are wanted: one where nothing is said.
+/// The desired number of replicas; defaults to one.
 pub(super) fn wanted(replicas: Option<i32>) -> i32 {
     replicas.unwrap_or(1)
 }

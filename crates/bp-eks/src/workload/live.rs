@@ -1,4 +1,4 @@
-//! The workload as it is in the cluster, whatever its kind.
+//! A workload read from the cluster: its JSON, with status and template accessors for every kind.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::api::{manager, text::Text};
 
-/// A workload as the API answered. Its JSON is kept whole: what we do not know is written back as it was.
+/// A workload read from the API server. Its JSON is kept complete, so that unknown fields are written back unchanged.
 #[derive(Clone)]
 pub(crate) struct Live {
     pub(crate) object: Arc<DynamicObject>,
@@ -21,7 +21,7 @@ pub(crate) struct Live {
     state: Arc<dyn State>,
 }
 
-/// What it shows, by the rules of its kind.
+/// The status, by the rules of its kind.
 impl Deref for Live {
     type Target = dyn State;
 
@@ -36,7 +36,7 @@ impl fmt::Debug for Live {
     }
 }
 
-/// A condition of a workload that says that something is wrong.
+/// A condition of a workload that reports a problem.
 pub(crate) struct Condition {
     pub(crate) text: String,
     pub(crate) at: Option<Timestamp>,
@@ -78,21 +78,21 @@ impl Live {
         self.image(&slot.name) == image && template::has_environment(self.template(), slot, environment)
     }
 
-    /// The selector as the API takes it in a query.
+    /// The selector as a label selector query.
     pub(crate) fn selector(&self) -> String {
         let selector = self.spec()["selector"].clone();
         let selector: LabelSelector = serde_json::from_value(selector).unwrap_or_default();
-        // A selector is validated by the API; one that cannot be read selects by its labels at least.
+        // The API server validates selectors; fall back to the labels if parsing fails.
         let labels = selector.match_labels.clone().unwrap_or_default();
         Selector::try_from(selector).unwrap_or_else(|_| Selector::from_iter(labels)).to_string()
     }
 
-    /// The template, without what its controller adds to its copies of it.
+    /// The template without the fields that the controller adds to its copies.
     pub(crate) fn plain_template(&self) -> Value {
         template::plain(self.template(), self.kind)
     }
 
-    /// Whether the template in place is rolled out.
+    /// Whether the current template is fully rolled out.
     pub(crate) fn is_settled(&self) -> bool {
         self.status(self.generation()) == RolloutStatus::Complete
     }
@@ -101,7 +101,7 @@ impl Live {
         self.kind.runs_to_completion
     }
 
-    /// The conditions that say that something is wrong.
+    /// The conditions that report a problem.
     pub(crate) fn bad_conditions(&self) -> Vec<Condition> {
         let conditions = self.object.data["status"]["conditions"].as_array().into_iter().flatten();
         let bad = |condition: &&Value| {
@@ -120,7 +120,7 @@ impl Live {
         conditions.filter(bad).map(read).collect()
     }
 
-    /// When we last wrote to it, by the API server's clock.
+    /// The time of the last change by bp-eks, by the API server's clock.
     pub(crate) fn written_by_us(&self) -> Option<Timestamp> {
         let entries = self.metadata().managed_fields.iter().flatten();
         let ours = entries.filter(|entry| entry.manager.as_deref().is_some_and(manager::is_ours));

@@ -1,4 +1,4 @@
-//! What the status of a Deployment, StatefulSet, DaemonSet or Job says about its rollout, by kubectl's rules.
+//! Rollout status of Deployments, StatefulSets, DaemonSets and Jobs, by the rules of `kubectl rollout status`.
 
 mod daemon_set;
 mod deployment;
@@ -15,7 +15,7 @@ pub(crate) use kind::{Calls, Kind};
 pub use kind::{RolloutStatus, Stage};
 pub(crate) use live::{Condition, Live};
 
-/// What there is to know of a kind. The one place that tells the kinds apart.
+/// The implementation of a kind; the only place that distinguishes the kinds.
 pub(crate) fn of(kind: WorkloadKind) -> &'static Kind {
     match kind {
         WorkloadKind::Deployment => &deployment::KIND,

@@ -1,4 +1,5 @@
-//! A StatefulSet, in kubectl's order: strategy, observed, ready, then the partition or the revisions.
+//! Rollout status of a StatefulSet by the rules of `kubectl rollout status`: strategy, observed, ready, then partition
+//! or revisions.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::core::ApiResource;
@@ -17,7 +18,7 @@ pub(super) static KIND: Kind = Kind {
 };
 
 impl RolloutStatus {
-    /// How far the roll-out of `generation` of a StatefulSet is; with a partition, that of the pods above it.
+    /// The rollout status of `generation` of a StatefulSet; with a partition, of the pods from that ordinal on.
     pub fn of_stateful_set(set: &StatefulSet, generation: i64) -> Self {
         let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.clone()).unwrap_or_default();
         if strategy.type_.text() == "OnDelete" {
@@ -70,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// `(observed, ready, updated)` of three replicas, with this strategy.
+    /// Three replicas with `(observed, ready, updated)` and this strategy.
     fn set(counts: (i64, i32, i32), strategy: Value, revisions: (&str, &str)) -> StatefulSet {
         let (observed, ready, updated) = counts;
         serde_json::from_value(json!({

@@ -1,4 +1,4 @@
-//! Pod templates as JSON: which container is meant, which image and variables it has. Fields that we do not know stay.
+//! Pod templates as JSON: find a container, read and set its image and variables; unknown fields are preserved.
 
 use bp_artifact::config::Workload;
 use k8s_openapi::api::core::v1::PodSpec;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::kind::{Kind, Versions};
 use crate::error::Error;
 
-/// A container of a pod template, found.
+/// A container of a pod template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
     /// `containers` or `initContainers`.
@@ -25,7 +25,7 @@ fn names(template: &Value, list: &str) -> Vec<String> {
     containers(template, list).filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
 }
 
-/// The container `name`, or the only one there is. Side-cars are init containers to the API; they are found too.
+/// Finds the container `name`; defaults to the only container. Includes init containers, and thereby sidecars.
 pub(crate) fn slot(template: &Value, workload: &Workload, name: Option<&str>) -> Result<Slot, Error> {
     let [main, inits] = LISTS.map(|list| names(template, list));
     let Some(name) = name else {
@@ -51,7 +51,7 @@ pub(crate) fn image<'t>(template: &'t Value, name: &str) -> Option<&'t str> {
     container(template, name)?["image"].as_str()
 }
 
-/// The same of a pod.
+/// The image of a container of a pod, init containers included.
 pub(crate) fn pod_image<'s>(spec: &'s PodSpec, name: &str) -> Option<&'s str> {
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     all.into_iter().find(|c| c.name == name).and_then(|c| c.image.as_deref())
@@ -64,7 +64,7 @@ pub(crate) fn has_environment(template: &Value, slot: &Slot, environment: &[(Str
     environment.iter().all(|(name, value)| set.iter().any(|e| e["name"] == *name && e["value"] == *value))
 }
 
-/// What is applied to a container: its name, the image, and the variables.
+/// The apply configuration of a container: its name, image and variables.
 pub(crate) fn patch(slot: &Slot, image: &str, environment: &[(String, String)]) -> Value {
     let mut container = json!({ "name": slot.name, "image": image });
     if !environment.is_empty() {
@@ -95,8 +95,7 @@ pub(crate) fn with(mut template: Value, slot: &Slot, image: &str, environment: &
     template
 }
 
-/// A template without what the controller of its kind adds to its copies of it: a hash, a directive, and fields that are
-/// null.
+/// A template without the fields that the controller adds to its copies: the hash label, `$patch`, and nulls.
 pub(crate) fn plain(template: &Value, kind: &Kind) -> Value {
     let mut plain = without_nulls(template);
     if let Some(map) = plain.as_object_mut() {
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_found_by_name_and_the_only_one_without() {
+    fn finds_a_container_by_name_or_the_only_one() {
         let two = template(&["web", "proxy"], &["migrate"]);
         assert_eq!(slot(&two, &workload(), Some("proxy")).unwrap().list, "containers");
         assert_eq!(slot(&two, &workload(), Some("migrate")).unwrap().list, "initContainers");
@@ -146,12 +145,12 @@ mod tests {
         );
         assert_eq!(
             slot(&two, &workload(), None).unwrap_err().to_string(),
-            "deployment/web has several containers, so name the one to deploy: web, proxy"
+            "deployment/web has several containers; specify the one to deploy: web, proxy"
         );
     }
 
     #[test]
-    fn image_and_variables_are_put_in_and_all_else_stays() {
+    fn sets_image_and_variables_and_preserves_other_fields() {
         let slot = Slot { list: "containers", name: "web".into() };
         let before = json!({ "spec": { "containers": [
             { "name": "web", "image": "a", "env": [{ "name": "A", "value": "1" }], "fieldOfNextYear": 7 },
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controllers_copy_is_compared_without_what_it_added() {
+    fn plain_removes_the_fields_that_the_controller_adds() {
         let copy = json!({ "$patch": "replace", "metadata": { "creationTimestamp": null, "labels": {
             "app": "web", "pod-template-hash": "1",
         } }, "spec": {} });

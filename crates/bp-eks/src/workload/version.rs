@@ -1,4 +1,4 @@
-//! The versions of a pod template that a controller keeps: ReplicaSets of a Deployment, ControllerRevisions of the others.
+//! Revisions of a pod template: ReplicaSets of a Deployment, ControllerRevisions of StatefulSets and DaemonSets.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ const REPLICA_SETS: Calls = calls!("replicasets");
 const CONTROLLER_REVISIONS: Calls = calls!("controllerrevisions");
 
 impl Versions {
-    /// The resource that has the versions, and the calls about it. `None` where none are kept.
+    /// The resource that stores the revisions, and its call names. `None` if none are stored.
     pub(crate) fn resource(&self) -> Option<(ApiResource, &'static Calls)> {
         match self {
             Versions::ReplicaSets { .. } => Some((ApiResource::erase::<ReplicaSet>(&()), &REPLICA_SETS)),
@@ -36,7 +36,7 @@ impl Versions {
         }
     }
 
-    /// The number that the controller gave to a version, or to the workload that has it; 0 when it has none yet.
+    /// The revision number of a stored revision or of the workload; 0 when the controller has not assigned one yet.
     fn number(&self, object: &DynamicObject) -> u64 {
         match self {
             Versions::ReplicaSets { number, .. } => {
@@ -49,11 +49,11 @@ impl Versions {
     }
 }
 
-/// A version of a pod template, with its number.
+/// A stored revision of a pod template.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) object: Arc<DynamicObject>,
-    /// As the workload had it: without what the controller adds.
+    /// The template as in the workload: without the fields that the controller adds.
     pub(crate) template: Value,
     kind: &'static Kind,
 }
@@ -72,7 +72,7 @@ impl Version {
         self.object.metadata.uid.text()
     }
 
-    /// The number that the controller gave it; 0 when it has none yet.
+    /// The revision number; 0 when the controller has not assigned one yet.
     pub(crate) fn number(&self) -> u64 {
         self.kind.versions.number(&self.object)
     }
@@ -81,18 +81,18 @@ impl Version {
         template::image(&self.template, container).unwrap_or_default()
     }
 
-    /// Whether a pod was made from it.
+    /// Whether a pod was created from this revision.
     pub(crate) fn made(&self, pod: &Pod) -> bool {
         match self.kind.versions {
             Versions::ReplicaSets { .. } => is_owned(pod, self.uid()),
-            // A StatefulSet's pods carry the revision's name, a DaemonSet's the revision's own label.
+            // A StatefulSet labels its pods with the revision's name, a DaemonSet with the revision's hash label.
             Versions::ControllerRevisions | Versions::None => pod.labels().get(HASH).is_some_and(|hash| {
                 *hash == self.object.name_any() || self.object.labels().get(HASH) == Some(hash)
             }),
         }
     }
 
-    /// How many of its pods are available.
+    /// The number of its available pods.
     fn available(&self, pods: &[Arc<Pod>]) -> i64 {
         match self.kind.versions {
             Versions::ReplicaSets { .. } => {
@@ -104,7 +104,7 @@ impl Version {
         }
     }
 
-    /// Why it can make no pods, in the controller's words.
+    /// The controller's message when it cannot create pods.
     pub(crate) fn refusal(&self) -> Option<&str> {
         let conditions = self.object.data["status"]["conditions"].as_array()?;
         let failed = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
@@ -112,26 +112,26 @@ impl Version {
     }
 }
 
-/// Whether the object is controlled by the one with this uid.
+/// Whether the object has an owner with this uid.
 pub(crate) fn is_owned(object: &impl kube::Resource, uid: &str) -> bool {
     object.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
-/// The versions that belong to the workload.
+/// The revisions of the workload.
 pub(crate) fn owned<'v>(live: &Live, versions: &'v [Version]) -> impl Iterator<Item = &'v Version> {
     let uid = live.uid().to_owned();
     versions.iter().filter(move |version| is_owned(&*version.object, &uid))
 }
 
-/// The version of the workload's template: the new one. Compared as the controller does, by content.
+/// The revision of the workload's current template, compared by content as the controller does.
 pub(crate) fn new<'v>(live: &Live, versions: &'v [Version]) -> Option<&'v Version> {
     let wanted = live.plain_template();
     owned(live, versions).filter(|version| version.template == wanted).max_by_key(|version| version.number())
 }
 
-/// The version to go back to while the workload's template is not rolled out: what the controller says is current; or
-/// another one whose pods are available; or its own if that is whole already and only old pods are ending, as at the end
-/// of an undo; or the one before.
+/// The rollback revision while the workload's template is not fully rolled out: the controller's current revision; or
+/// an earlier one with available pods; or the new one if all its pods are available and only old pods are terminating,
+/// as at the end of an undo; or the previous one.
 pub(crate) fn stable<'v>(live: &Live, versions: &'v [Version], pods: &[Arc<Pod>]) -> Option<&'v Version> {
     let current = live.object.data["status"]["currentRevision"].as_str();
     let said = current.and_then(|name| owned(live, versions).find(|v| v.object.name_any() == name));
@@ -141,8 +141,7 @@ pub(crate) fn stable<'v>(live: &Live, versions: &'v [Version], pods: &[Arc<Pod>]
     said.or(earlier.filter(|version| version.available(pods) > 0)).or(new).or(earlier)
 }
 
-/// The version before the one of the workload's template: the newest other one whose pods are available, or else the
-/// newest other one.
+/// The revision before the current one: the newest other revision with available pods, or else the newest other one.
 pub(crate) fn earlier<'v>(live: &Live, versions: &'v [Version], pods: &[Arc<Pod>]) -> Option<&'v Version> {
     let new = new(live, versions).map(Version::uid);
     owned(live, versions)
@@ -150,14 +149,14 @@ pub(crate) fn earlier<'v>(live: &Live, versions: &'v [Version], pods: &[Arc<Pod>
         .max_by_key(|version| (version.available(pods) > 0, version.number()))
 }
 
-/// The number of the version in place.
+/// The number of the current revision.
 pub(crate) fn in_place(live: &Live, versions: &[Version]) -> u64 {
     let of_template = || new(live, versions).map(Version::number).unwrap_or_default();
     Some(live.kind.versions.number(&live.object)).filter(|number| *number > 0).unwrap_or_else(of_template)
 }
 
-/// The version of an image, if it is still kept; of several the one with this number. One that was put back has a new
-/// number: then its image finds it.
+/// The stored revision with this image; among several, the one with this number. A restored revision has a new number:
+/// then the image identifies it.
 pub(crate) fn of_image<'v>(
     live: &Live,
     versions: &'v [Version],
@@ -214,29 +213,29 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_what_ran_and_not_what_was_tried_last() {
+    fn rollback_revision_is_the_one_that_ran() {
         let deployment = |image: &str| live(WorkloadKind::Deployment, image, json!({}));
         let stable =
             |image: &str, sets: &[Version]| super::stable(&deployment(image), sets, &[]).map(Version::number);
-        // 1 ran, 2 failed, 3 is being tried.
+        // 1 ran, 2 failed, 3 is in progress.
         let sets = [set(2, "bad", 0), set(3, "worse", 0), set(1, "good", 3)];
         assert_eq!(new(&deployment("worse"), &sets).map(Version::number), Some(3));
         assert_eq!(stable("worse", &sets), Some(1));
-        // Recreate: nothing is available any more, so the one before is taken.
+        // Recreate: no pod is available, so it is the previous revision.
         let sets = [set(1, "a", 0), set(2, "b", 0), set(3, "c", 0)];
         assert_eq!(stable("c", &sets), Some(2));
-        // The new version is not there yet.
+        // The new revision does not exist yet.
         assert!(new(&deployment("d"), &sets).is_none());
         assert_eq!(stable("d", &[set(1, "a", 3)]), Some(1));
-        // The first roll-out has none.
+        // The first rollout has none.
         assert_eq!(stable("a", &[set(1, "a", 0)]), None);
-        // An undo that is all but done is where to go back to, not what it undoes.
+        // Of an almost complete undo it is the restored revision, not the undone one.
         let sets = [set(2, "bad", 0), set(3, "good", 3)];
         assert_eq!(stable("good", &sets), Some(3));
         assert_eq!(earlier(&deployment("good"), &sets, &[]).map(Version::number), Some(2));
     }
 
-    /// As a StatefulSet's and a DaemonSet's controllers write them.
+    /// A ControllerRevision as the controllers of StatefulSets and DaemonSets write it.
     fn revision(number: u64, image: &str) -> Version {
         Version::read(
             of(WorkloadKind::StatefulSet),
@@ -268,17 +267,21 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_known_by_their_template_and_their_pods() {
+    fn matches_revisions_by_template_and_pods() {
         let versions = [revision(1, "good"), revision(2, "bad"), revision(3, "worse")];
         let set = live(WorkloadKind::StatefulSet, "worse", json!({ "currentRevision": "web-1" }));
         assert_eq!(new(&set, &versions).map(Version::number), Some(3));
         assert_eq!(in_place(&set, &versions), 3);
-        assert_eq!(stable(&set, &versions, &[]).map(Version::number), Some(1), "the controller says so");
+        assert_eq!(
+            stable(&set, &versions, &[]).map(Version::number),
+            Some(1),
+            "the controller's current revision"
+        );
 
         let daemons = live(WorkloadKind::DaemonSet, "worse", json!({}));
         let pods = [pod("1", "True"), pod("2", "False"), pod("3", "False")];
-        assert_eq!(stable(&daemons, &versions, &pods).map(Version::number), Some(1), "its pods run");
+        assert_eq!(stable(&daemons, &versions, &pods).map(Version::number), Some(1), "has available pods");
         assert!(versions[0].made(&pods[0]) && !versions[0].made(&pods[1]));
-        assert!(versions[1].made(&pod("web-2", "True")), "a StatefulSet labels with the name");
+        assert!(versions[1].made(&pod("web-2", "True")), "a StatefulSet uses the name as label");
     }
 }

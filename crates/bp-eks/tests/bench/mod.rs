@@ -1,8 +1,8 @@
-//! How soon a failure is told, beside `helm --wait` and `kubectl rollout status`, and what a roll-out asks of the API:
-//! `cargo xtask bench-eks` runs this.
+//! Benchmark: time to report a failure, compared with `helm --wait` and `kubectl rollout status`, and the number of
+//! API requests of a rollout. Run by `cargo xtask bench-eks`.
 //!
-//! The clock starts when the API first knows that a new pod fails, as a watch of the pods shows it: what came before is
-//! the cluster's own time, and the same for all.
+//! The measurement starts when a watch first shows a failing new pod; the time before is the cluster's, and equal for
+//! all tools.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -19,9 +19,9 @@ use super::{
     real::{EXITS, RUNS, RUNS_TOO, Real, deployment, image, options},
 };
 
-/// As many times ours is measured; the others wait for their time-outs, and once is enough.
+/// The number of measurements of bp-eks; the other tools wait for their timeouts, once is enough.
 const ROUNDS: usize = 5;
-/// Both are ten and five minutes if nobody says otherwise.
+/// Shorter than the defaults of ten and five minutes.
 const PROGRESS_DEADLINE: u32 = 30;
 const HELM_TIMEOUT: &str = "60s";
 
@@ -53,7 +53,7 @@ async fn namespace(name: &str) -> (Real, Api<Pod>) {
     (real, pods)
 }
 
-/// From the first sign to our report, with what it says.
+/// The time from the first sign to the report of bp-eks, and the report.
 async fn ours(beginning: &str, round: usize) -> (Duration, String) {
     let (real, pods) = namespace(&format!("bench-bp-{beginning}-{round}")).await;
     let sign = tokio::spawn(first_sign(pods));
@@ -65,18 +65,18 @@ async fn ours(beginning: &str, round: usize) -> (Duration, String) {
             told = Some((Instant::now(), failure.to_string()));
         }
     }
-    let (at, says) = told.expect("a failure is told");
+    let (at, says) = told.expect("a failure is reported");
     let took = at.saturating_duration_since(sign.await.unwrap());
     real.leave().await;
     (took, says)
 }
 
-/// From the first sign until `command` gives up, with its last words.
+/// The time from the first sign until `command` ends, and its last error line.
 async fn until_end(pods: Api<Pod>, mut command: Command) -> (Duration, String) {
     let sign = tokio::spawn(first_sign(pods));
     let ended = command.output().await.unwrap();
     let at = Instant::now();
-    assert!(!ended.status.success(), "it fails: {ended:?}");
+    assert!(!ended.status.success(), "must fail: {ended:?}");
     let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
     let says = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
     (at.saturating_duration_since(sign.await.unwrap()), says)
@@ -113,7 +113,7 @@ async fn helm(beginning: &str) -> (Duration, String) {
     ended
 }
 
-/// One line of a table, without what would break it.
+/// A table cell: escaped and truncated.
 fn cell(text: &str) -> String {
     let text = text.replace('|', "/");
     match text.char_indices().nth(110) {
@@ -124,13 +124,13 @@ fn cell(text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a benchmark: cargo xtask bench-eks"]
-async fn how_soon_a_failure_is_told() {
+async fn time_to_report_a_failure() {
     let mut table =
         String::from("| failure | tool | after it appears in the API | reports |\n|---|---|---|---|\n");
     for (beginning, what) in
         [(EXITS, "the program exits"), ("404", "no such image"), ("5ec", "a secret is missing")]
     {
-        // The others run beside ours, in namespaces of their own, on the same cluster.
+        // The other tools run at the same time, in other namespaces of the same cluster.
         let others = tokio::spawn(async move { tokio::join!(kubectl(beginning), helm(beginning)) });
         let mut measured = Vec::new();
         for round in 0..ROUNDS {
@@ -150,18 +150,18 @@ async fn how_soon_a_failure_is_told() {
         }
         assert!(
             median < Duration::from_secs(1),
-            "{what}: told within a second of the API knowing it: {median:?}"
+            "{what}: reported within a second after the first sign: {median:?}"
         );
         assert!(median < kubectl.0 && median < helm.0);
     }
     std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
 }
 
-/// The deployer's requests in a namespace, from the API server's audit log: verb and resource, and how often.
+/// The number of requests in a namespace by verb and resource, from the API server's audit log.
 fn requests(namespace: &str) -> BTreeMap<String, usize> {
     let log = std::fs::read_to_string(std::env::var("BP_E2E_AUDIT").expect("BP_E2E_AUDIT: a file")).unwrap();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    // A watch is noted when it begins and when it ends.
+    // The audit log has two entries per watch.
     let one = |line: &Value| line["verb"] == "watch" && line["stage"] == "ResponseComplete";
     let ours = lines.filter(|line| line["objectRef"]["namespace"] == namespace && !one(line));
     let mut requests = BTreeMap::new();
@@ -173,7 +173,7 @@ fn requests(namespace: &str) -> BTreeMap<String, usize> {
     requests
 }
 
-/// A first deployment of so many pods; its requests, and how long it took.
+/// The requests and the duration of a rollout with `replicas` pods.
 async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
     let many = deployment(RUNS).replace("replicas: 3", &format!("replicas: {replicas}"));
     let many = many.replace("progressDeadlineSeconds: 60", "progressDeadlineSeconds: 300");
@@ -192,7 +192,7 @@ async fn cost(replicas: u32) -> (BTreeMap<String, usize>, Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a benchmark: cargo xtask bench-eks"]
-async fn what_a_roll_out_costs_the_api() {
+async fn api_requests_of_a_rollout() {
     let mut table = String::from(
         "| pods | seconds | requests | of these watches | all requests |\n|---|---|---|---|---|\n",
     );
@@ -212,6 +212,6 @@ async fn what_a_roll_out_costs_the_api() {
         .unwrap();
         counts.push((all, watches));
     }
-    assert_eq!(counts[0], counts[1], "the number of pods costs nothing: {table}");
+    assert_eq!(counts[0], counts[1], "independent of the number of pods: {table}");
     std::fs::write(std::env::var("BP_BENCH_RESULT").expect("BP_BENCH_RESULT: a file"), table).unwrap();
 }

@@ -1,4 +1,4 @@
-//! A cluster of the sandbox with one Deployment, and the client that reaches it by name and token.
+//! Test fixture: a sandbox cluster with one Deployment, and an authenticated client.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -63,7 +63,7 @@ pub(crate) fn connector(sandbox: &Sandbox, cluster: &str) -> Connector {
 }
 
 impl World {
-    /// A cluster with three healthy replicas of a first image, created by `kubectl apply`.
+    /// A cluster with three ready replicas of a first image, created by `kubectl apply`.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
@@ -154,8 +154,8 @@ pub(crate) fn crash() -> Behaviour {
     Behaviour::Exits { after: Duration::from_secs(1), code: 3, log }
 }
 
-/// The stream of one operation: every event names its target, it is planned once before it is applied, and finished once,
-/// at the end, with the outcome that is returned.
+/// Checks the events of one operation: every event has its target, `Planned` comes once and before `Applied`, and
+/// `Finished` comes once, at the end, with the returned outcome.
 pub(crate) fn check_stream(what: &str, id: &TargetId, events: &[DeployEvent], outcome: &Outcome) {
     let others: Vec<_> = events.iter().filter(|event| event.target() != id).collect();
     assert!(others.is_empty(), "{what}: {others:?}");
@@ -172,8 +172,8 @@ pub(crate) fn check_stream(what: &str, id: &TargetId, events: &[DeployEvent], ou
     assert_eq!((&**told, &outcome.target), (outcome, id), "{what}");
 }
 
-/// Cancels an operation when its change was applied. It has one target, is planned and applied once, and has a `Finished` as
-/// its end exactly when it still came to one.
+/// Cancels an operation when its change was applied, and checks that it has one target, one `Planned` and one `Applied`
+/// event, and a `Finished` event only if it returns an outcome.
 pub(crate) async fn check_cancelled<E: Classified + std::fmt::Debug + Send + 'static>(
     what: &str,
     id: &TargetId,

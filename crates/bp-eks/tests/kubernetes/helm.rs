@@ -1,4 +1,4 @@
-//! Helm 4 on a real kube-apiserver: the program itself, through our own way to the cluster.
+//! Helm 4 on a real kube-apiserver: the real helm program through the loopback proxy.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use super::super::real::{EXITS, NEVER_READY, RUNS, RUNS_TOO, Real, image, option
 
 const RBAC: &str = include_str!("../../../../docs/iam/deploy-helm-rbac.yaml");
 
-/// A chart that takes the image as most do; `image` is its template's.
+/// A chart with the conventional image values; `image` is the template of its image.
 pub(crate) fn chart(name: &str, image: &str) -> PathBuf {
     let home = std::env::temp_dir().join(format!("bp-eks-chart-{name}-{}", std::process::id()));
     std::fs::create_dir_all(home.join("templates")).unwrap();
@@ -77,12 +77,12 @@ async fn helm_installs_upgrades_and_rolls_back() {
     let mut seen = false;
     while let Some(event) = work.next_event().await {
         if matches!(event, DeployEvent::Applied { .. }) {
-            // Secrets are in no argument and no variable of any process.
+            // Secrets must not be in the arguments or the environment of any process.
             seen |= processes("upgrade").iter().any(|text| text.contains("web"));
             assert!(!processes("upgrade").iter().any(|text| text.contains("hush-hush")));
         }
     }
-    assert!(seen, "helm was looked at while it ran");
+    assert!(seen, "helm was observed while it ran");
     let second = work.await.unwrap();
     assert_eq!((second.verdict(), second.changed), (Verdict::Deployed, true), "{second:?}");
     assert_eq!(second.previous.unwrap().image, image(RUNS).reference.to_string());
@@ -99,7 +99,7 @@ async fn helm_installs_upgrades_and_rolls_back() {
     real.leave().await;
 }
 
-/// What `/proc` shows of the processes of helm with this word among their arguments.
+/// Arguments and environment of the helm processes with `word` in their arguments, from `/proc`.
 fn processes(word: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let text = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
@@ -111,7 +111,7 @@ fn processes(word: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn helm_that_fails_keeps_our_evidence_and_goes_back() {
+async fn failed_helm_upgrade_keeps_evidence_and_rolls_back() {
     let (real, chart) = (real("helmless").await, chart("bad", BY_DIGEST));
     let web = release(&real, &chart, options(90)).await;
     web.upgrade(&image(RUNS)).await.unwrap();
@@ -126,11 +126,11 @@ async fn helm_that_fails_keeps_our_evidence_and_goes_back() {
         }
     }
     let outcome = work.await.unwrap();
-    let (failure, told) = failing.unwrap_or_else(|| panic!("{outcome:?}"));
+    let (failure, reported) = failing.unwrap_or_else(|| panic!("{outcome:?}"));
     assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)), "{failure}");
     assert!(
-        !failure.evidence.is_empty() && told < back.unwrap() && told < Duration::from_secs(20),
-        "{told:?}"
+        !failure.evidence.is_empty() && reported < back.unwrap() && reported < Duration::from_secs(20),
+        "{reported:?}"
     );
     assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:?}");
     assert_eq!(real.running().await, vec![image(RUNS).reference.to_string(); 3]);
@@ -143,7 +143,7 @@ async fn helm_that_fails_keeps_our_evidence_and_goes_back() {
 
     let leave = release(&real, &chart, options(90).on_failure(OnFailure::Leave)).await;
     assert_eq!(leave.upgrade(&image(EXITS)).await.unwrap().verdict(), Verdict::FailedInPlace);
-    // Back by hand, from a failed revision: to the one that is deployed.
+    // A manual rollback from a failed revision returns to the deployed one.
     let back = leave.rollback(None).await.unwrap();
     assert_eq!(back.verdict(), Verdict::Deployed, "{back:?}");
     let _ = std::fs::remove_dir_all(chart);
@@ -169,20 +169,20 @@ async fn a_chart_that_ignores_the_digest_is_refused_before_anything_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn a_stuck_release_is_freed_when_its_owner_is_proven_dead() {
+async fn recovers_a_pending_release_when_its_owner_is_dead() {
     let (real, chart) = (real("helmstuck").await, chart("stuck", BY_DIGEST));
     let web = release(&real, &chart, options(60)).await;
     web.upgrade(&image(RUNS)).await.unwrap();
 
-    // A whole run dies in the middle: nothing of it gets to say good-bye.
-    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // A run is killed without any cleanup.
+    let killed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (applied, begun) = tokio::sync::oneshot::channel();
     let victim = release(&real, &chart, options(60)).await;
-    let keep = doomed.spawn(async move {
+    let keep = killed.spawn(async move {
         let mut work = victim.upgrade(&image(NEVER_READY));
         let mut applied = Some(applied);
         while let Some(event) = work.next_event().await {
-            // Progress is told once helm has applied.
+            // Progress is reported once helm has applied the image.
             if matches!(event, DeployEvent::Progress { .. })
                 && let Some(applied) = applied.take()
             {
@@ -191,23 +191,23 @@ async fn a_stuck_release_is_freed_when_its_owner_is_proven_dead() {
         }
     });
     begun.await.unwrap();
-    // While it lives, another is told to wait for it.
+    // While it runs, another run is refused.
     let error = web.upgrade(&image(RUNS_TOO)).await.unwrap_err();
     assert!(matches!(error, HelmError::Busy { .. }), "{error}");
     keep.abort();
-    doomed.shutdown_background();
+    killed.shutdown_background();
 
     let mut freed = false;
     let mut work = web.upgrade(&image(RUNS_TOO));
     while let Some(event) = work.next_event().await {
         freed |=
-            matches!(&event, DeployEvent::Notice { message, .. } if message.contains("its lease ran out"));
+            matches!(&event, DeployEvent::Notice { message, .. } if message.contains("its lease expired"));
     }
     let outcome = work.await.unwrap();
     assert!(freed || statuses(&web).await[1].1 == "failed", "{outcome:?}");
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:?}");
 
-    // Somebody else's helm, killed: nobody can know that from here.
+    // Another tool's helm is killed, which cannot be detected.
     let mut other = tokio::process::Command::new(std::env::var("BP_E2E_HELM").unwrap());
     other.args(["upgrade", "web"]).arg(&chart).args([
         "--namespace",

@@ -1,7 +1,7 @@
-//! kubectl's word on every state of a workload that it can express, beside ours.
+//! Compare `RolloutStatus` with `kubectl rollout status` for every state of a workload.
 //!
-//! `kubectl rollout status` reads the workload object alone. So each state is written into the status of an object on a
-//! real API server that no controller works for, which validates it; kubectl and our pure functions read it there.
+//! `kubectl rollout status` reads only the workload object. Each state is written to the status of an object on a real
+//! API server without controllers, and read by kubectl and by `RolloutStatus`.
 
 use bp_eks::workload::{RolloutStatus, Stage};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -19,11 +19,11 @@ const PROGRESSING: [RolloutStatus; 3] = [
     RolloutStatus::Progressing(Stage::BecomingAvailable),
 ];
 
-/// One state: what the specification says, and what the controller would have written.
+/// A state: a specification, and the status that a controller would write.
 struct State {
     spec: Value,
     status: Value,
-    /// What kubectl is to say, in a part of its words.
+    /// A part of kubectl's output.
     says: &'static str,
     means: RolloutStatus,
 }
@@ -32,10 +32,10 @@ fn state(spec: Value, status: Value, says: &'static str, means: RolloutStatus) -
     State { spec, status, says, means }
 }
 
-/// The generation is 1; 0 has seen nothing of it.
+/// The generation is 1; observed generation 0 is outdated.
 fn deployments() -> Vec<State> {
     let [updating, ending, becoming] = PROGRESSING;
-    // (observed, replicas, updated, available) of three that are wanted.
+    // (observed, replicas, updated, available) with three desired replicas.
     let counts = |(observed, replicas, updated, available): (i64, i32, i32, i32)| {
         json!({ "observedGeneration": observed, "replicas": replicas, "updatedReplicas": updated,
             "readyReplicas": available, "availableReplicas": available })
@@ -70,10 +70,10 @@ fn deployments() -> Vec<State> {
         state(three(), counts((1, 3, 3, 0)), "0 of 3 updated replicas are available", becoming),
         state(three(), counts((1, 3, 3, 3)), done, RolloutStatus::Complete),
         state(three(), late(counts((1, 3, 3, 3)), "NewReplicaSetAvailable"), done, RolloutStatus::Complete),
-        // Said even of one that has come up since.
+        // Even if the pods have become available since.
         state(three(), late(counts((1, 3, 3, 3)), "ProgressDeadlineExceeded"), exceeded, stalled()),
         state(three(), late(counts((1, 4, 1, 3)), "ProgressDeadlineExceeded"), exceeded, stalled()),
-        // Paused, by its numbers: that nothing will move is told by us alone.
+        // A paused Deployment has the status of its counts; `is_paused` is separate.
         state(json!({ "replicas": 3, "paused": true }), counts((1, 3, 1, 3)), updated, updating),
         state(json!({ "replicas": 0 }), counts((1, 0, 0, 0)), done, RolloutStatus::Complete),
         state(json!({ "replicas": 1 }), counts((1, 2, 2, 2)), done, RolloutStatus::Complete),
@@ -82,7 +82,7 @@ fn deployments() -> Vec<State> {
 
 fn stateful_sets() -> Vec<State> {
     let [updating, _, becoming] = PROGRESSING;
-    // (observed, ready, updated) of three that are wanted, with the revision before or the new one throughout.
+    // (observed, ready, updated) with three desired replicas, and the current revision.
     let counts = |(observed, ready, updated): (i64, i32, i32), current: &str| {
         json!({ "observedGeneration": observed, "replicas": 3, "readyReplicas": ready, "availableReplicas": ready,
             "updatedReplicas": updated, "currentReplicas": 3 - updated,
@@ -101,7 +101,7 @@ fn stateful_sets() -> Vec<State> {
         state(rolling(), counts((0, 3, 3), "web-2"), observed, RolloutStatus::NotObserved),
         state(rolling(), counts((1, 2, 1), "web-1"), "Waiting for 1 pods to be ready", becoming.clone()),
         state(rolling(), counts((1, 0, 3), "web-2"), "Waiting for 3 pods to be ready", becoming),
-        // The API's default is a partition of 0, so kubectl counts even where nothing was said.
+        // The API server defaults the partition to 0, so kubectl always compares the counts.
         state(rolling(), counts((1, 3, 2), "web-1"), by_partition, updating.clone()),
         state(rolling(), counts((1, 3, 3), "web-1"), partitioned, RolloutStatus::Complete),
         state(rolling(), counts((1, 3, 3), "web-2"), partitioned, RolloutStatus::Complete),
@@ -145,7 +145,7 @@ fn daemon_sets() -> Vec<State> {
     ]
 }
 
-/// Our word on an object as the API server has it.
+/// The `RolloutStatus` of an object read from the API server.
 fn ours(kind: &str, object: &DynamicObject) -> RolloutStatus {
     let generation = object.metadata.generation.unwrap();
     let json = serde_json::to_value(object).unwrap();
@@ -167,7 +167,7 @@ fn ours(kind: &str, object: &DynamicObject) -> RolloutStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn kubectl_and_we_agree_on_every_state_that_it_can_express() {
+async fn agrees_with_kubectl_on_every_state() {
     let real = Real { namespace: "default".to_owned() };
     let client = real.client("still").await;
     for (kind, plural, manifest, states) in [
@@ -197,11 +197,11 @@ async fn kubectl_and_we_agree_on_every_state_that_it_can_express() {
 
             let asked = ["rollout", "status", &format!("{kind}/{name}"), "--watch=false"];
             let said = real.kubectl("still", &asked).output().await.unwrap();
-            let words = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
-            assert!(words.contains(says), "{kind} {status}: kubectl says {words:?}");
+            let output = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+            assert!(output.contains(says), "{kind} {status}: kubectl says {output:?}");
             let refuses = matches!(means, RolloutStatus::Stalled(_) | RolloutStatus::OnDelete);
-            assert_eq!(said.status.success(), !refuses, "{kind} {status}: {words:?}");
-            assert_eq!(ours(kind, &written), means, "{kind} {status}: kubectl says {words:?}");
+            assert_eq!(said.status.success(), !refuses, "{kind} {status}: {output:?}");
+            assert_eq!(ours(kind, &written), means, "{kind} {status}: kubectl says {output:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The logs of new pods, followed through a real API server.
+//! Live logs of new pods through a real API server.
 
 use std::num::NonZeroUsize;
 
@@ -9,7 +9,7 @@ use crate::real::{READY_LATER, RUNS, Real, deploy, deployment, image, options};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
+async fn reports_logs_of_new_pods_during_the_rollout() {
     let real = Real::with("logs", &deployment(RUNS)).await;
     let logs = LiveLogs::default().pods(NonZeroUsize::MIN.saturating_add(1));
     let target = real.target("deployment/web", options(60).live_logs(logs).live_events(true)).await;
@@ -32,18 +32,18 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
             _ => None,
         })
         .collect();
-    // The node shows the same two lines of every container; two pods are followed at a time, new ones only.
+    // The node has the same two lines for every container; two pods are followed at a time, only new ones.
     for (line, at) in [("starting", "2026-01-01T00:00:01Z"), ("no database", "2026-01-01T00:00:02Z")] {
-        let told: Vec<&str> = of_web.iter().filter(|told| told.1 == line).map(|told| told.0).collect();
-        assert_eq!(told.len(), 2, "{line}: {of_web:?}");
-        assert!(told.iter().all(|source| new.contains(&(*source).to_owned())), "{told:?} of {new:?}");
-        assert!(of_web.iter().all(|told| told.1 != line || told.2.as_deref() == Some(at)), "{of_web:?}");
+        let sources: Vec<&str> = of_web.iter().filter(|log| log.1 == line).map(|log| log.0).collect();
+        assert_eq!(sources.len(), 2, "{line}: {of_web:?}");
+        assert!(sources.iter().all(|source| new.contains(&(*source).to_owned())), "{sources:?} of {new:?}");
+        assert!(of_web.iter().all(|log| log.1 != line || log.2.as_deref() == Some(at)), "{of_web:?}");
     }
     let scheduled: Vec<&str> = events
         .iter()
         .filter_map(|event| match event {
             DeployEvent::Log { source, line, at, .. } if line.starts_with("Scheduled: ") => {
-                assert!(at.is_some(), "the scheduler's events tell when");
+                assert!(at.is_some(), "the scheduler's events have a time");
                 Some(source.as_str())
             }
             _ => None,
@@ -54,7 +54,7 @@ async fn what_the_new_pods_write_is_told_while_they_are_rolled_out() {
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().rposition(wanted).unwrap();
     let last_line = position(|event| matches!(event, DeployEvent::Log { .. }));
     let progress = position(|event| matches!(event, DeployEvent::Progress { .. }));
-    assert!(last_line < progress, "told while it goes on");
+    assert!(last_line < progress, "reported during the rollout");
     assert!(matches!(events.last(), Some(DeployEvent::Finished { .. })));
     real.leave().await;
 }

@@ -1,4 +1,4 @@
-//! Blue/green and an Ingress' backend on a real kube-apiserver, whose own controller makes the endpoints.
+//! Blue/green and Ingress switches on a real kube-apiserver with its endpoint controller.
 
 use bp_artifact::{Outcome, Verdict, deploy::Cause};
 use bp_eks::{
@@ -12,7 +12,7 @@ use super::super::real::{EXITS, RUNS, RUNS_TOO, Real, image, options};
 
 const RBAC: &str = include_str!("../../../../docs/iam/switch-traffic-rbac.yaml");
 
-/// A Deployment of two pods for each slot named, and a Service that selects the first.
+/// A Deployment with two pods for each slot, and a Service that selects the first slot.
 fn manifest(slots: &[&str]) -> String {
     let image = image(RUNS).reference;
     let deployment = |slot: &&str| {
@@ -58,7 +58,7 @@ async fn run(work: Switch) -> Result<Outcome, TrafficError> {
     work.await
 }
 
-/// The pods that the Service's endpoints lead to, by the API server's own view.
+/// The pods behind the Service's endpoints.
 async fn endpoints(real: &Real, service: &str) -> Vec<String> {
     let label = format!("kubernetes.io/service-name={service}");
     let names =
@@ -69,7 +69,7 @@ async fn endpoints(real: &Real, service: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn blue_green_stages_switches_goes_back_and_cleans_up() {
+async fn blue_green_stages_switches_back_and_cleans_up() {
     let real = real("green", &["blue"]).await;
     let careful = shop(&real, options(60).take_over(false)).await;
     let staged = run(careful.stage(&image(RUNS_TOO))).await.unwrap();
@@ -91,14 +91,17 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
         (Verdict::Deployed, 2),
         "{switched:?}"
     );
-    assert!(now.len() == 2 && now.iter().all(|pod| pod.starts_with("web-green")), "when we say so: {now:?}");
+    assert!(
+        now.len() == 2 && now.iter().all(|pod| pod.starts_with("web-green")),
+        "at the end of the switch: {now:?}"
+    );
     let again = run(shop.switch(&image(RUNS_TOO))).await.unwrap();
     assert_eq!((again.verdict(), again.changed), (Verdict::Deployed, false));
 
-    // What is ours needs no force, and a version that is not the one read is refused by the server.
+    // An owned field does not require force, and the API server rejects an outdated resource version.
     let back = run(careful.switch_back()).await.unwrap();
     assert_eq!((back.verdict(), back.changed), (Verdict::Deployed, true), "{back:?}");
-    assert!(!run(careful.switch_back()).await.unwrap().changed, "not there and back again");
+    assert!(!run(careful.switch_back()).await.unwrap().changed, "the second run changes nothing");
     let services: Api<Service> = Api::namespaced(real.client("deployer").await, &real.namespace);
     let stale = serde_json::json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "resourceVersion": "1" },
@@ -122,7 +125,7 @@ async fn blue_green_stages_switches_goes_back_and_cleans_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn blue_green_gives_no_traffic_to_what_fails_and_refuses_a_load_balancer() {
+async fn blue_green_gives_failing_slot_no_traffic_and_rejects_a_load_balancer() {
     let real = real("greenless", &["blue"]).await;
     let shop = shop(&real, options(60)).await;
     let outcome = run(shop.deploy(&image(EXITS))).await.unwrap();
@@ -147,7 +150,7 @@ async fn blue_green_gives_no_traffic_to_what_fails_and_refuses_a_load_balancer()
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn an_ingress_goes_from_one_service_to_the_other() {
+async fn switches_an_ingress_backend() {
     let real = real("ingress", &["blue", "green"]).await;
     real.apply(
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: shop }\nspec:\n  rules:\n  - http:\n      paths:\n      \
@@ -172,7 +175,7 @@ async fn an_ingress_goes_from_one_service_to_the_other() {
         "the rules are ours by now: {back:?}"
     );
 
-    // What a failing test in a JSON patch looks like: nothing is changed.
+    // The response to a failing test in a JSON patch: nothing is changed.
     let ingresses: Api<k8s_openapi::api::networking::v1::Ingress> =
         Api::namespaced(client.clone(), &real.namespace);
     let path = "/spec/rules/0/http/paths/0/backend/service/name";

@@ -1,6 +1,6 @@
-//! A namespace of a real cluster, with a Deployment whose node does what the image's digest says.
+//! Test fixture: a namespace of a real cluster with kwok nodes, whose behaviour the image's digest selects.
 //!
-//! `cargo xtask e2e` names the kubeconfig files and kubectl in the environment. The node's stages are
+//! `cargo xtask e2e` sets the kubeconfig files and kubectl in the environment. The kwok stages are in
 //! `xtask/src/e2e/kubernetes/stages.yaml`.
 
 use std::{
@@ -13,14 +13,14 @@ use bp_artifact::{DigestRef, Outcome, ResolvedImage, deploy::DeployEvent};
 use bp_eks::{Cluster, EksTarget, Error, Options, from_kubeconfig};
 use tokio::process::{Child, Command};
 
-/// What the node does with an image whose digest begins so.
+/// Prefixes of digests that select the behaviour of the node.
 pub(crate) const RUNS: &str = "a11";
 pub(crate) const RUNS_TOO: &str = "a12";
 pub(crate) const EXITS: &str = "bad";
 pub(crate) const NEVER_READY: &str = "51e";
 pub(crate) const READY_LATER: &str = "510";
 
-/// The Role that the documentation gives to the deployer.
+/// The documented Role of the deployer.
 const RBAC: &str = include_str!("../../../../docs/iam/deploy-eks-rbac.yaml");
 
 pub(crate) struct Real {
@@ -42,7 +42,7 @@ pub(crate) fn image(beginning: &str) -> ResolvedImage {
 }
 
 impl Real {
-    /// A namespace of its own, in which the deployer has the documented Role.
+    /// Creates a namespace in which the deployer has the documented Role.
     pub(crate) async fn new(name: &str) -> Self {
         let real = Real { namespace: format!("{name}-{}", std::process::id()) };
         real.admin(&["create", "namespace", &real.namespace]).await;
@@ -52,7 +52,7 @@ impl Real {
         real
     }
 
-    /// The same with three pods of a workload that run.
+    /// As [`new`](Self::new), with a workload that is rolled out.
     pub(crate) async fn with(name: &str, manifest: &str) -> Self {
         let real = Real::new(name).await;
         real.apply(manifest).await;
@@ -68,7 +68,7 @@ impl Real {
         kubectl
     }
 
-    /// Runs kubectl as the administrator; gives what it prints.
+    /// Runs kubectl as the administrator; returns its output.
     pub(crate) async fn admin(&self, arguments: &[&str]) -> String {
         let Output { status, stdout, stderr } = self.kubectl("admin", arguments).output().await.unwrap();
         assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
@@ -86,7 +86,7 @@ impl Real {
         self.admin(&["patch", what, "web", "--type=strategic", "-p", patch]).await;
     }
 
-    /// `kubectl rollout status`, begun now.
+    /// Starts `kubectl rollout status`.
     pub(crate) fn rollout_status(&self, workload: &str, seconds: u32) -> Child {
         let timeout = format!("--timeout={seconds}s");
         self.kubectl("admin", &["rollout", "status", workload, &timeout]).spawn().unwrap()
@@ -105,7 +105,7 @@ impl Real {
         namespace.workload(workload.parse().unwrap(), options).container("web")
     }
 
-    /// The images of the pods that are ready and stay.
+    /// The images of the ready pods that are not being deleted.
     pub(crate) async fn running(&self) -> Vec<String> {
         let ready = "jsonpath={range .items[*]}{.metadata.deletionTimestamp} {.status.conditions[?(@.type=='Ready')].status} \
                      {.spec.containers[?(@.name=='web')].image}{\"\\n\"}{end}";
@@ -113,13 +113,13 @@ impl Real {
         listed.lines().filter_map(|line| line.strip_prefix(" True ")).map(str::to_owned).collect()
     }
 
-    /// Takes the namespace away; a test that failed leaves it to be looked at.
+    /// Deletes the namespace; a failed test leaves it for inspection.
     pub(crate) async fn leave(self) {
         self.admin(&["delete", "namespace", &self.namespace, "--wait=false"]).await;
     }
 }
 
-/// Three replicas of a Deployment that `kubectl apply` owns.
+/// A Deployment with three replicas, owned by `kubectl apply`.
 pub(crate) fn deployment(beginning: &str) -> String {
     format!(
         r#"
@@ -157,7 +157,7 @@ pub(crate) fn daemon_set(beginning: &str) -> String {
         .replace("  replicas: 3\n", "")
 }
 
-/// A Job that tries once.
+/// A Job without retries.
 pub(crate) fn job(beginning: &str) -> String {
     format!(
         r#"
@@ -176,7 +176,7 @@ spec:
     )
 }
 
-/// A quota that a roll-out with a surge exceeds.
+/// A quota that a rollout with a surge exceeds.
 pub(crate) const QUOTA: &str = r#"
 apiVersion: v1
 kind: ResourceQuota

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     cache: Cache,
 }
 
-const MEASURED: [&str; 2] = ["bench::what_a_roll_out_costs_the_api", "bench::how_soon_a_failure_is_told"];
+const MEASURED: [&str; 2] = ["bench::api_requests_of_a_rollout", "bench::time_to_report_a_failure"];
 
 /// Counts the API requests of a rollout and measures how soon a failing one is reported. The tests assert that bp-eks
 /// reports it within a second and before the other tools.

@@ -1,7 +1,7 @@
-//! Why pods do not come up: pure functions from what the API shows to a cause.
+//! Diagnose why pods do not become ready: map container states, conditions and events to a cause.
 //!
-//! What waiting cannot change is *final* and ends the rollout early; what may pass (a node that is still to come, a probe
-//! that is slow, a registry that is busy) is kept as the reason in case the rollout stalls.
+//! A cause that cannot recover is *final* and ends the rollout early; a cause that may recover (a pending node, a slow
+//! probe, a busy registry) is reported if the rollout stalls.
 
 mod pulls;
 
@@ -14,10 +14,10 @@ use crate::api::{
     text::Text,
 };
 
-/// What keeps `pod` from coming up, the worst first; `events` are the warnings about it.
+/// The symptom of `pod`, preferring final ones; `events` are the warnings about the pod.
 pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Clone) -> Option<Symptom> {
     let status = pod.status.as_ref()?;
-    if pod::was_taken_off(pod) {
+    if pod::was_evicted(pod) {
         return None;
     }
     let inits = status.init_container_statuses.iter().flatten();
@@ -28,7 +28,7 @@ pub(crate) fn of_pod<'e>(pod: &Pod, events: impl Iterator<Item = &'e Event> + Cl
     if !pod::is_ready(pod) {
         found.extend(events.filter_map(|event| of_event(pod, event)));
     }
-    // The sort is stable: of equal ones the first container's counts.
+    // The sort is stable: among equal symptoms the first container's wins.
     found.sort_by_key(|symptom| !symptom.is_final());
     found.into_iter().next()
 }
@@ -40,7 +40,7 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
             let message = waiting.message.text();
             match waiting.reason.text() {
                 "ErrImagePull" | "ImagePullBackOff" => of_pull(message, events),
-                // The kubelet asks again for both.
+                // The kubelet retries both.
                 "RegistryUnavailable" | "ImageInspectError" => {
                     Symptom::new(Cause::ImagePullFailed, Recovery::Sometime, message)
                 }
@@ -57,7 +57,7 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
         }
         ContainerState { terminated: Some(terminated), .. } if terminated.exit_code != 0 => {
             let symptom = of_exit(terminated, container.restart_count);
-            // It is started again; what could not even be started is not going to be.
+            // The container is restarted; only a program for another architecture can never start.
             let recovery = final_if(symptom.cause == Cause::WrongArchitecture);
             Symptom { recovery, ..symptom }
         }
@@ -66,12 +66,12 @@ fn of_container<'e>(container: &ContainerStatus, events: impl Iterator<Item = &'
     Some(symptom.of_container(&container.name))
 }
 
-/// A pull that failed.
+/// An image pull that failed.
 fn of_pull<'e>(message: &str, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
-    // Older kubelets say no more than "Back-off pulling image" and leave the reason to the event.
+    // Older kubelets report only "Back-off pulling image"; the reason is in the event.
     let mut event = || events.find(|e| e.message.text().starts_with("Failed to pull image"));
-    let told = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
-    let message = told.unwrap_or(message);
+    let reported = if pulls::is_bare(message) { event().map(|event| event.message.text()) } else { None };
+    let message = reported.unwrap_or(message);
     let (cause, is_final) = pulls::cause(message);
     Symptom::new(cause, final_if(is_final), message)
 }
@@ -80,16 +80,16 @@ fn final_if(is_final: bool) -> Recovery {
     if is_final { Recovery::Never } else { Recovery::Sometime }
 }
 
-/// `CreateContainerConfigError`: something that the container refers to.
+/// `CreateContainerConfigError`: a missing reference of the container.
 fn of_configuration(message: &str) -> Option<Symptom> {
-    // The kubelet's own cache was not ready: it tries again.
+    // The kubelet's cache was not ready: it retries.
     if message.contains("failed to sync") && message.contains("cache") {
         return None;
     }
     Some(Symptom::new(of_reference(message).unwrap_or(Cause::ConfigInvalid), Recovery::Never, message))
 }
 
-/// What a message that misses something misses: a secret or a config map.
+/// The cause in a message about a missing Secret or ConfigMap.
 fn of_reference(message: &str) -> Option<Cause> {
     let text = message.to_ascii_lowercase();
     let missing = text.contains("not found") || text.contains("couldn't find key");
@@ -108,8 +108,8 @@ fn of_start(message: &str) -> Symptom {
     }
 }
 
-/// Whether the program says that it may not act as the AWS role that it counts on: the service account has no role (IRSA)
-/// or Pod Identity association, or the role does not trust it.
+/// Whether the text reports missing AWS credentials: the service account has no role (IRSA) or Pod Identity
+/// association, or the role does not trust it.
 pub(crate) fn is_identity_error(text: &str) -> bool {
     let said = [
         "AssumeRoleWithWebIdentity",
@@ -125,16 +125,20 @@ pub(crate) fn is_identity_error(text: &str) -> bool {
     said.iter().any(|said| text.contains(said))
 }
 
-/// Whether this says that the program is for another machine.
+/// Whether the text reports a program for another architecture.
 pub(crate) fn is_format_error(text: &str) -> bool {
     text.to_ascii_lowercase().contains("exec format error")
 }
 
-/// It ended and was started until the kubelet began to wait in between.
+/// `CrashLoopBackOff`: the container has ended repeatedly.
 fn of_crash<'e>(container: &ContainerStatus, mut events: impl Iterator<Item = &'e Event>) -> Symptom {
     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let Some(last) = last else {
-        return Symptom::new(Cause::ContainerExited, Recovery::Never, "it ends soon after each start");
+        return Symptom::new(
+            Cause::ContainerExited,
+            Recovery::Never,
+            "the container ends soon after each start",
+        );
     };
     let symptom = Symptom { recovery: Recovery::Never, ..of_exit(last, container.restart_count) };
     let killed = matches!(last.exit_code, 137 | 143) && symptom.cause == Cause::ContainerExited;
@@ -174,7 +178,7 @@ fn of_exit(terminated: &ContainerStateTerminated, restarts: i32) -> Symptom {
     Symptom { exit_code: Some(code), ..Symptom::new(cause, Recovery::Sometime, message) }
 }
 
-/// No place to run. A node may still come, so it is not final.
+/// The pod is unschedulable. Not final, because a node may be added.
 fn of_scheduling(pod: &Pod) -> Option<Symptom> {
     let (status, reason, message) = pod::condition(pod, "PodScheduled")?;
     if status != "False" || reason != "Unschedulable" {
@@ -185,7 +189,7 @@ fn of_scheduling(pod: &Pod) -> Option<Symptom> {
     Some(Symptom::new(cause, Recovery::Sometime, message))
 }
 
-/// What a warning about a pod that is not ready says.
+/// The symptom in a warning event about a pod that is not ready.
 fn of_event(pod: &Pod, event: &Event) -> Option<Symptom> {
     let message = event.message.text();
     let cause = match event.reason.text() {
@@ -194,7 +198,7 @@ fn of_event(pod: &Pod, event: &Event) -> Option<Symptom> {
         "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox" => Cause::ResourceInitialization,
         _ => return None,
     };
-    // The kubelet has looked again and again, and it still is not there.
+    // The kubelet has retried several times and the reference is still missing.
     let missing = matches!(cause, Cause::SecretMissing | Cause::ConfigInvalid);
     let symptom = Symptom::new(cause, final_if(missing && event.count.unwrap_or(1) >= 3), message);
     let container =
@@ -202,13 +206,13 @@ fn of_event(pod: &Pod, event: &Event) -> Option<Symptom> {
     Some(Symptom { container, ..symptom })
 }
 
-/// The container in `spec.containers{web}`, which an event about a container is about.
+/// The container name in an event's field path: `spec.containers{web}`.
 fn container_of(event: &Event) -> Option<String> {
     let (_, rest) = event.involved_object.field_path.text().split_once('{')?;
     rest.strip_suffix('}').map(str::to_owned)
 }
 
-/// The container that is not ready, if it is one only.
+/// The container that is not ready, if there is exactly one.
 fn only_unready(pod: &Pod) -> Option<String> {
     let statuses = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
     let mut unready = statuses.iter().filter(|status| !status.ready);
@@ -254,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_container_waits_for() {
+    fn maps_waiting_reasons_to_causes() {
         let pull =
             |message: &str| waiting("ErrImagePull", &format!("rpc error: code = Unknown desc = {message}"));
         for (status, expected) in [
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_kubelet_leaves_the_reason_to_the_event() {
+    fn reads_the_pull_error_of_older_kubelets_from_the_event() {
         let status = waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
         let events = [event(
             "Failed",
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_container_crashes() {
+    fn maps_crashes_to_causes() {
         let liveness =
             [event("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500", 3)];
         for (last, events, expected) in [
@@ -345,13 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn one_exit_is_no_crash_loop() {
+    fn single_exit_is_not_final() {
         let state = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
         assert_eq!(cause(container(state, json!({}), 0), &[]), Some((Cause::ContainerExited, false)));
     }
 
     #[test]
-    fn what_may_pass_is_not_fatal() {
+    fn transient_symptoms_are_not_final() {
         let unschedulable = |message: &str| {
             json!({ "conditions": [
                 { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message },

@@ -1,4 +1,4 @@
-//! Whether the traffic has arrived where it was switched to: a pure function of what the watches show.
+//! Decide from the watched objects whether a Service's endpoints have followed a switch of its selector.
 
 use std::sync::Arc;
 
@@ -11,57 +11,57 @@ use k8s_openapi::api::{
 use crate::{
     api::{pod, symptom::Symptom},
     rollout::diagnose,
-    traffic::labels::{Labels, shown},
+    traffic::labels::{Labels, format_labels},
 };
 
-/// What the watches show at one moment.
+/// The watched objects at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Picture {
+pub(super) struct Snapshot {
     pub(super) service: Option<Arc<Service>>,
     pub(super) slices: Vec<Arc<EndpointSlice>>,
-    /// The pods of the slot that the traffic is switched to.
+    /// The pods of the slot that receives the traffic.
     pub(super) pods: Vec<Arc<Pod>>,
 }
 
-/// What it means.
+/// The state of a switch.
 #[derive(Debug, PartialEq)]
 pub(super) enum Arrival {
-    /// The endpoints do not follow yet.
+    /// The endpoints do not match the selector yet.
     Waiting(Progress),
-    /// Every ready pod of the slot has the traffic, and nobody else.
+    /// The ready endpoints are exactly the ready pods of the slot.
     Arrived(Progress),
-    /// The pods that have the traffic fail.
+    /// The pods of the slot fail.
     Failing(Symptom),
-    /// Somebody made the Service select something else.
+    /// Another client changed the Service's selector.
     Superseded(String),
     /// The Service was deleted.
     Gone,
 }
 
-impl Picture {
-    /// The pods that are meant to run, with their failures.
+impl Snapshot {
+    /// The pods that are not being deleted.
     fn living(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none())
     }
 
-    /// The names of the pods that ready endpoints stand for.
+    /// The names of the pods behind ready endpoints.
     fn endpoints(&self) -> Vec<&str> {
         let endpoints = self.slices.iter().flat_map(|slice| &slice.endpoints);
         endpoints
-            // Unknown counts as ready: so says the API.
+            // The API specifies that an unknown state counts as ready.
             .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true))
             .filter_map(|e| e.target_ref.as_ref()?.name.as_deref())
             .collect()
     }
 
-    /// The pods of the slot that have the traffic.
+    /// The pods of the slot that receive traffic.
     pub(super) fn serving(&self) -> Vec<Arc<Pod>> {
         let endpoints = self.endpoints();
         let serves = |pod: &&Arc<Pod>| pod.metadata.name.as_deref().is_some_and(|n| endpoints.contains(&n));
         self.living().filter(serves).cloned().collect()
     }
 
-    /// What this means for a switch to `selector`; so many pods that fail for the same reason are enough.
+    /// Judges a switch to `selector`; it fails when `fail_after` pods fail for the same reason.
     pub(super) fn judge(&self, selector: &Labels, fail_after: usize) -> Arrival {
         let Some(service) = &self.service else { return Arrival::Gone };
         if service.metadata.deletion_timestamp.is_some() {
@@ -69,7 +69,7 @@ impl Picture {
         }
         let selected = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
         if selected != *selector {
-            return Arrival::Superseded(shown(&selected));
+            return Arrival::Superseded(format_labels(&selected));
         }
         let symptoms: Vec<Symptom> =
             self.living().filter_map(|pod| diagnose::of_pod(pod, std::iter::empty())).collect();
@@ -89,8 +89,7 @@ impl Picture {
         progress.pending = ready.saturating_sub(ours) as u32;
         progress.failed = fatal.len() as u32;
         progress.old = (all - ours) as u32;
-        progress.stage =
-            if arrived { "the traffic has arrived" } else { "the endpoints are following" }.to_owned();
+        progress.stage = if arrived { "endpoints updated" } else { "waiting for endpoints" }.to_owned();
         if arrived { Arrival::Arrived(progress) } else { Arrival::Waiting(progress) }
     }
 }
@@ -117,13 +116,13 @@ mod tests {
         pod
     }
 
-    fn picture(slot: &str, endpoints: &[(&str, Value)], pods: Vec<Value>) -> Picture {
+    fn snapshot(slot: &str, endpoints: &[(&str, Value)], pods: Vec<Value>) -> Snapshot {
         let endpoint = |(pod, ready): &(&str, Value)| json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "name": pod } });
         let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
         let service = json!({ "metadata": { "name": "web" }, "spec": { "selector": { "slot": slot } } });
         let slice = json!({ "metadata": {}, "addressType": "IPv4", "endpoints": endpoints });
         let read = |pod: Value| Arc::new(serde_json::from_value(pod).unwrap());
-        Picture {
+        Snapshot {
             service: Some(Arc::new(serde_json::from_value(service).unwrap())),
             slices: vec![Arc::new(serde_json::from_value(slice).unwrap())],
             pods: pods.into_iter().map(read).collect(),
@@ -135,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn it_has_arrived_when_all_ready_pods_have_it_and_nobody_else() {
+    fn arrives_when_the_ready_endpoints_are_exactly_the_ready_pods() {
         let yes = || json!(true);
         for (endpoints, pods, arrived) in [
             (vec![("g1", yes()), ("g2", yes())], vec![pod("g1", true), pod("g2", true)], true),
             // Unknown readiness counts as ready.
             (vec![("g1", json!(null))], vec![pod("g1", true)], true),
-            // A pod of the slot that is not ready is nobody's business.
+            // A pod of the slot that is not ready does not matter.
             (vec![("g1", yes()), ("g2", json!(false))], vec![pod("g1", true), pod("g2", false)], true),
             (vec![("b1", yes()), ("g1", yes())], vec![pod("g1", true)], false),
             (vec![("b1", yes())], vec![pod("g1", true)], false),
@@ -149,25 +148,25 @@ mod tests {
             (vec![], vec![pod("g1", false)], false),
             (vec![], vec![], false),
         ] {
-            let found = picture("green", &endpoints, pods).judge(&green(), 2);
+            let found = snapshot("green", &endpoints, pods).judge(&green(), 2);
             assert_eq!(matches!(found, Arrival::Arrived(_)), arrived, "{endpoints:?} {found:?}");
             assert!(matches!(found, Arrival::Arrived(_) | Arrival::Waiting(_)));
         }
     }
 
     #[test]
-    fn others_and_failures_end_it() {
-        let found = picture("blue", &[], vec![]).judge(&green(), 2);
+    fn ends_on_foreign_changes_and_failing_pods() {
+        let found = snapshot("blue", &[], vec![]).judge(&green(), 2);
         assert_eq!(found, Arrival::Superseded("slot=blue".into()));
-        assert_eq!(Picture::default().judge(&green(), 2), Arrival::Gone);
-        let found = picture("green", &[], vec![crashing("g1"), crashing("g2"), pod("g3", true)]);
+        assert_eq!(Snapshot::default().judge(&green(), 2), Arrival::Gone);
+        let found = snapshot("green", &[], vec![crashing("g1"), crashing("g2"), pod("g3", true)]);
         let Arrival::Failing(symptom) = found.judge(&green(), 2) else { panic!() };
         assert_eq!((symptom.cause, symptom.exit_code), (Cause::ContainerExited, Some(3)));
-        // One of three may be bad luck; one of one is not.
-        let one = picture("green", &[("g2", json!(true))], vec![crashing("g1"), pod("g2", true)]);
+        // One failing pod of two is below the limit; the only pod failing is not.
+        let one = snapshot("green", &[("g2", json!(true))], vec![crashing("g1"), pod("g2", true)]);
         assert!(matches!(one.judge(&green(), 2), Arrival::Arrived(_)));
         assert!(matches!(
-            picture("green", &[], vec![crashing("g1")]).judge(&green(), 2),
+            snapshot("green", &[], vec![crashing("g1")]).judge(&green(), 2),
             Arrival::Failing(_)
         ));
     }

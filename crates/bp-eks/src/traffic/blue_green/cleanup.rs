@@ -1,4 +1,4 @@
-//! Ending what is idle.
+//! Clean up the idle slot: scale its Deployment to zero and delete the test Service.
 
 use backon::BackoffBuilder;
 use k8s_openapi::api::core::v1::Service;
@@ -21,7 +21,7 @@ impl SlotSwitch {
             let survey = self.survey().await?;
             let idle = survey.traffic.idle;
             let version = survey.service.metadata.resource_version.as_deref();
-            // Whoever switches at this moment fails with this version, or we do.
+            // Of two concurrent changes of the Service, the resource version lets only one succeed.
             let config = self.config(version, &survey.selector, Some((CLEANED_UP, &idle.slot)));
             let object = self.namespace.object("service", &self.service);
             let applied = self.namespace.apply::<Service>("patch services", &object, &config, false);
@@ -40,7 +40,7 @@ impl SlotSwitch {
         Ok(self.survey().await?.traffic)
     }
 
-    /// Removes the test Service, if it is the one that we made.
+    /// Deletes the test Service if bp-eks created it.
     async fn remove(&self, name: &str) -> Result<(), TrafficError> {
         let read = |operation, e| self.namespace.object("service", name).error(operation, e);
         let there = self.namespace.services().get_opt(name).await.map_err(|e| read("get services", e))?;

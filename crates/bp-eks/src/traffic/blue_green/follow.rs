@@ -1,4 +1,4 @@
-//! Following the traffic: three watches, until it has arrived and stayed for as long as was asked.
+//! Watch Service, EndpointSlices and pods until the endpoints have followed the selector for the bake time.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,39 +10,39 @@ use k8s_openapi::api::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::arrival::{Arrival, Picture};
+use super::arrival::{Arrival, Snapshot};
 use crate::{
     api::{
         scope::Scope,
-        sight::{Sight, Told},
         symptom::Symptom,
-        watch::{News, Query, Store, watch},
+        watch::{Query, Store, WatchUpdate, watch},
+        watch_health::{WatchHealth, WatchNotice},
     },
     error::Error,
     object::ObjectRef,
     traffic::{
         error::TrafficError,
-        labels::{Labels, shown},
+        labels::{Labels, format_labels},
     },
 };
 
-/// How it ended.
+/// The result of watching a switch.
 pub(super) enum End {
-    /// These pods have the traffic.
+    /// These pods receive the traffic.
     Arrived(Vec<Arc<Pod>>),
-    /// The pods that have the traffic fail.
+    /// The pods that receive the traffic fail.
     Failed(Option<Symptom>),
-    /// Somebody switched it elsewhere.
+    /// Another client changed the selector.
     Superseded(String),
     /// The Service was deleted.
     Gone,
-    /// The time is over. Whether the slot has a ready pod.
+    /// The deadline has passed; `ready` is whether the slot has a ready pod.
     OutOfTime { ready: bool },
-    /// Nothing can be seen of it any more.
+    /// The state can no longer be observed.
     Unobserved(Error),
 }
 
-/// One that follows the traffic of `service` to the pods that `selector` finds.
+/// Watches the traffic of a Service move to the pods that `selector` matches.
 pub(super) struct Follower<'f> {
     object: ObjectRef,
     selector: &'f Labels,
@@ -50,10 +50,10 @@ pub(super) struct Follower<'f> {
     service: Store<Service>,
     slices: Store<EndpointSlice>,
     pods: Store<Pod>,
-    changes: BoxStream<'static, News>,
-    sight: Sight,
+    changes: BoxStream<'static, WatchUpdate>,
+    health: WatchHealth,
     last: Option<Progress>,
-    told: HashSet<String>,
+    reported: HashSet<String>,
 }
 
 impl<'f> Follower<'f> {
@@ -65,7 +65,7 @@ impl<'f> Follower<'f> {
     ) -> Self {
         let name = format!("metadata.name={service}");
         let of_service = format!("kubernetes.io/service-name={service}");
-        let labels = shown(selector);
+        let labels = format_labels(selector);
         let (services, one) = watch(namespace.services(), Query::fields(&name), "watch services", false);
         let (slices, two) =
             watch(namespace.slices(), Query::labels(&of_service), "watch endpointslices", false);
@@ -80,14 +80,14 @@ impl<'f> Follower<'f> {
             slices,
             pods,
             changes,
-            sight: Sight::default(),
+            health: WatchHealth::default(),
             last: None,
-            told: HashSet::new(),
+            reported: HashSet::new(),
         }
     }
 
-    /// Follows until the traffic has been there for `bake`, or until the deadline; reads that are refused are waited for
-    /// as long as `grace`.
+    /// Watches until the endpoints have matched for `bake`, or until the deadline; failing watches are retried for
+    /// `grace`.
     pub(super) async fn follow(
         mut self,
         deadline: Instant,
@@ -97,36 +97,36 @@ impl<'f> Follower<'f> {
     ) -> Result<End, TrafficError> {
         let mut baked: Option<Instant> = None;
         loop {
-            let picture = self.picture();
-            // What is shown while a watch does not work may be over.
-            if self.is_ready() && self.sight.is_clear() {
-                match picture.judge(self.selector, fail_after) {
+            let snapshot = self.snapshot();
+            // The state may be stale while a watch fails.
+            if self.is_ready() && self.health.is_healthy() {
+                match snapshot.judge(self.selector, fail_after) {
                     Arrival::Arrived(progress) => {
                         let until = *baked.get_or_insert_with(|| bp_artifact::time::deadline(bake));
-                        self.tell(progress);
+                        self.report(progress);
                         if until <= Instant::now() {
-                            return Ok(End::Arrived(picture.serving()));
+                            return Ok(End::Arrived(snapshot.serving()));
                         }
                     }
-                    // Nobody answers any more.
+                    // No pod receives the traffic any more.
                     Arrival::Waiting(progress) if baked.is_some() && progress.running == 0 => {
                         return Ok(End::Failed(None));
                     }
-                    Arrival::Waiting(progress) => self.tell(progress),
+                    Arrival::Waiting(progress) => self.report(progress),
                     Arrival::Failing(symptom) => return Ok(End::Failed(Some(symptom))),
                     Arrival::Superseded(selected) => return Ok(End::Superseded(selected)),
                     Arrival::Gone => return Ok(End::Gone),
                 }
             }
             let end = baked.map_or(deadline, |until| until.max(Instant::now()));
-            let end = if self.sight.is_clear() { end } else { end.max(deadline) };
-            let blind = self.sight.ends(grace).unwrap_or(end);
+            let end = if self.health.is_healthy() { end } else { end.max(deadline) };
+            let gives_up_at = self.health.gives_up_at(grace).unwrap_or(end);
             tokio::select! {
-                news = self.changes.next() => self.hear(news),
-                () = sleep_until(end.min(blind)) => match (self.sight.take(), baked) {
+                news = self.changes.next() => self.handle(news),
+                () = sleep_until(end.min(gives_up_at)) => match (self.health.take(), baked) {
                     (Some(error), _) => return Ok(End::Unobserved(error)),
-                    // The pods may be fewer for a moment; those that are there have the traffic.
-                    (None, Some(_)) => return Ok(End::Arrived(self.picture().serving())),
+                    // Some pods may be missing for a moment; the present ones receive the traffic.
+                    (None, Some(_)) => return Ok(End::Arrived(self.snapshot().serving())),
                     (None, None) => return Ok(self.late()),
                 },
                 () = self.reporter.cancelled() => {
@@ -137,12 +137,12 @@ impl<'f> Follower<'f> {
     }
 
     fn late(&self) -> End {
-        let ready = self.picture().pods.iter().any(|pod| crate::api::pod::is_ready(pod));
+        let ready = self.snapshot().pods.iter().any(|pod| crate::api::pod::is_ready(pod));
         End::OutOfTime { ready }
     }
 
-    fn picture(&self) -> Picture {
-        Picture {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
             service: self.service.state().into_iter().next(),
             slices: self.slices.state(),
             pods: self.pods.state(),
@@ -153,15 +153,15 @@ impl<'f> Follower<'f> {
         self.service.is_ready() && self.slices.is_ready() && self.pods.is_ready()
     }
 
-    fn hear(&mut self, news: Option<News>) {
-        if let Told::Lost(message) = self.sight.read(news, &self.object)
-            && self.told.insert(message.clone())
+    fn handle(&mut self, news: Option<WatchUpdate>) {
+        if let WatchNotice::Lost(message) = self.health.read(news, &self.object)
+            && self.reported.insert(message.clone())
         {
             self.reporter.notice(message);
         }
     }
 
-    fn tell(&mut self, progress: Progress) {
+    fn report(&mut self, progress: Progress) {
         if self.last.as_ref() != Some(&progress) {
             self.last = Some(progress.clone());
             self.reporter.progress(progress);

@@ -1,4 +1,4 @@
-//! All traffic of a Service from one Deployment to another, and back: the Service's selector is switched.
+//! Blue/green deployment on one Service: switch its selector from one Deployment to another, and back.
 
 mod arrival;
 mod cleanup;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{api::scope::Scope, options::Options, target::EksTarget};
 
-/// One Service and its two slots.
+/// A Service and its two slots.
 #[derive(Clone)]
 pub(in crate::traffic) struct SlotSwitch {
     pub(in crate::traffic) namespace: Scope,
@@ -43,7 +43,7 @@ impl fmt::Debug for SlotSwitch {
 }
 
 impl SlotSwitch {
-    /// The Deployment of a slot, as a place to roll out to.
+    /// The Deployment of a slot as a deployment target.
     pub(in crate::traffic) fn target(&self, slot: &Slot, options: Options) -> EksTarget {
         let workload = Workload { kind: WorkloadKind::Deployment, name: slot.deployment.clone() };
         EksTarget::of(self.namespace.clone(), workload, self.container.clone(), options).part_of(&self.id)
@@ -53,10 +53,10 @@ impl SlotSwitch {
         format!("service/{}", self.service)
     }
 
-    /// To be asked before every change.
+    /// Call before every change.
     ///
     /// # Errors
-    /// When the caller asked the operation to stop.
+    /// When the operation was cancelled.
     pub(in crate::traffic) fn checkpoint(&self, run: &Run) -> Result<(), TrafficError> {
         run.checkpoint().map_err(|_| self.interrupted())
     }

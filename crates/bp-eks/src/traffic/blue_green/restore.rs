@@ -1,4 +1,4 @@
-//! Giving the traffic back to a revision that was noted: what a receipt's rollback does.
+//! Restore the traffic of a recorded revision: the rollback from a receipt.
 
 use bp_artifact::{
     Outcome,
@@ -9,7 +9,7 @@ use super::{SlotSwitch, state::SWITCHED_BACK_FROM};
 use crate::traffic::error::TrafficError;
 
 impl SlotSwitch {
-    /// At once when a slot still runs the revision's image; else the image is staged and switched to.
+    /// Switches immediately when a slot still runs the revision's image; otherwise stages the image and switches.
     pub(super) async fn restore(
         &self,
         revision: &Revision,
@@ -25,7 +25,7 @@ impl SlotSwitch {
         match (there, revision.image.resolved()) {
             (Some(to), _) => {
                 let run = survey.begin(reporter, Intent::restore(revision), to != &traffic.live);
-                self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
+                self.move_traffic(run, &survey, to, SWITCHED_BACK_FROM).await
             }
             (None, Some(image)) => self.deploy(&image, reporter).await,
             (None, None) => Err(TrafficError::NothingToSwitchBack { object: self.object() }),

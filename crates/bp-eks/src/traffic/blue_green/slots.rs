@@ -1,23 +1,23 @@
-//! The two slots of a blue/green pair, and how a Service's selector names one of them.
+//! The two slots of a blue/green pair, selected by one label in the Service's selector.
 
 use serde::Serialize;
 
 use crate::traffic::{
     error::TrafficError,
-    labels::{Labels, shown},
+    labels::{Labels, format_labels},
 };
 
-/// One of the two: the Deployment, and the label's value that its pods carry.
+/// One slot of a pair: a Deployment and the label value of its pods.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Slot {
-    /// The label's value: `blue`.
+    /// The label value, for example `blue`.
     pub name: String,
-    /// The Deployment: `web-blue`.
+    /// The Deployment, for example `web-blue`.
     pub deployment: String,
 }
 
-/// A pair of slots that take turns: two Deployments whose pods differ in one label.
+/// A pair of blue/green slots: two Deployments whose pods differ in one label.
 ///
 /// ```
 /// use bp_eks::traffic::Slots;
@@ -34,10 +34,10 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Slots that `label` tells apart, each as the label's value and the Deployment's name.
+    /// Slots that differ in the value of `label`; each slot is a pair of label value and Deployment name.
     ///
     /// # Errors
-    /// When one of the names is empty, or the two slots do not differ in both.
+    /// When a name is empty, or the slots have the same label value or the same Deployment.
     pub fn new(
         label: impl Into<String>,
         first: (&str, &str),
@@ -45,11 +45,13 @@ impl Slots {
     ) -> Result<Self, TrafficError> {
         let label = label.into();
         if [&*label, first.0, first.1, second.0, second.1].contains(&"") {
-            return Err(TrafficError::InvalidSlots("a label, slot or Deployment has no name".to_owned()));
+            return Err(TrafficError::InvalidSlots(
+                "the label, a slot or a Deployment has an empty name".to_owned(),
+            ));
         }
         if first.0 == second.0 || first.1 == second.1 {
             let (one, two) = (format!("{}={}", first.0, first.1), format!("{}={}", second.0, second.1));
-            let why = format!("{one} and {two} must differ in slot and Deployment");
+            let why = format!("{one} and {two} must differ in slot name and Deployment");
             return Err(TrafficError::InvalidSlots(why));
         }
         let slot = |(name, deployment): (&str, &str)| Slot {
@@ -59,14 +61,14 @@ impl Slots {
         Ok(Slots { label, pair: [slot(first), slot(second)] })
     }
 
-    /// What most people use: the label `slot` with the values `blue` and `green`, and the Deployments
-    /// `<service>-blue` and `<service>-green`.
+    /// The conventional slots: label `slot` with the values `blue` and `green`, and the Deployments `<service>-blue`
+    /// and `<service>-green`.
     pub fn of_service(service: &str) -> Self {
         let slot = |name: &str| Slot { name: name.to_owned(), deployment: format!("{service}-{name}") };
         Slots { label: "slot".to_owned(), pair: [slot("blue"), slot("green")] }
     }
 
-    /// The label that tells the slots apart.
+    /// The label that distinguishes the slots.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -84,13 +86,13 @@ impl Slots {
         if self.pair[0] == *slot { &self.pair[1] } else { &self.pair[0] }
     }
 
-    /// The slot that a Service with this selector sends its traffic to.
+    /// The slot that a Service with this selector selects.
     pub(super) fn selected(&self, service: &str, selector: &Labels) -> Result<&Slot, TrafficError> {
         let Some(value) = selector.get(&self.label) else {
             return Err(TrafficError::NoSlot {
                 service: service.to_owned(),
                 label: self.label.clone(),
-                selector: shown(selector),
+                selector: format_labels(selector),
             });
         };
         self.find(value).ok_or_else(|| TrafficError::UnknownSlot {
@@ -118,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn the_selector_says_who_is_live() {
+    fn finds_the_live_slot_from_the_selector() {
         let slots = Slots::of_service("web");
         let blue = labels(&[("app", "web"), ("slot", "blue")]);
         let live = slots.selected("web", &blue).unwrap();
         assert_eq!((live.name.as_str(), slots.other(live).deployment.as_str()), ("blue", "web-green"));
         let green = slots.selector_of(slots.other(live), &blue);
-        assert_eq!(shown(&green), "app=web,slot=green");
+        assert_eq!(format_labels(&green), "app=web,slot=green");
         assert!(selects(&green, &labels(&[("app", "web"), ("slot", "green"), ("x", "y")])));
         assert!(!selects(&green, &blue));
     }
 
     #[test]
-    fn a_service_that_selects_neither_slot_is_refused_with_what_it_selects() {
+    fn rejects_a_service_that_selects_neither_slot() {
         let slots = Slots::of_service("web");
         let error = slots.selected("web", &labels(&[("app", "web")])).unwrap_err().to_string();
         assert!(error.contains("app=web") && error.contains("\"slot\""), "{error}");

@@ -1,4 +1,4 @@
-//! Bringing an image up in the idle slot, beside what is live.
+//! Stage an image: roll it out in the idle slot while the live slot keeps the traffic.
 
 use bp_artifact::{
     Outcome, ResolvedImage, Verdict,
@@ -17,7 +17,7 @@ use super::{
     state::Survey,
 };
 use crate::{
-    api::retry::{Patience, retried},
+    api::retry::{RetryLimit, with_retries},
     ending::Ending,
     error::Error,
     options::Options,
@@ -37,17 +37,17 @@ impl SlotSwitch {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        balancer::refuse(&self.namespace, &self.service).await?;
+        balancer::check_no_load_balancer(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let changes = !survey.slot_for(&image.reference).is_up(&image.reference);
         let mut run = survey.begin(reporter, Intent::deploy(image), changes);
-        let staged = self.bring(&mut run, &survey, image, true).await?;
+        let staged = self.roll_out_in_slot(&mut run, &survey, image, true).await?;
         Ok(staged.close(run))
     }
 
-    /// Brings the image up where it has no traffic, and leads the test Service there. `reports` says whether the rollout
-    /// there is the change of this operation.
-    pub(super) async fn bring(
+    /// Rolls the image out in the slot without traffic and points the test Service to it. `reports`: whether this
+    /// rollout is reported as the change of the operation.
+    pub(super) async fn roll_out_in_slot(
         &self,
         run: &mut Run,
         survey: &Survey,
@@ -65,16 +65,16 @@ impl SlotSwitch {
         run.in_place(Some(Revision::new(slot.slot.name.clone(), &image.reference)));
         let mut part = Part { reports, made: false };
         let staged = if slot == live {
-            // Nothing is staged beside itself; that it runs is shown all the same.
-            let rollout = self.target(&slot.slot, self.own().adopt_only()).deploy(image);
+            // The live slot has the image already: only verify that it runs.
+            let rollout = self.target(&slot.slot, self.slot_options().adopt_only()).deploy(image);
             self.follow(run, rollout, &mut part).await?
         } else {
-            self.bring_up(run, survey, image, &mut part).await?
+            self.roll_out_idle(run, survey, image, &mut part).await?
         };
         if let Some(test) =
             self.test_service.as_deref().filter(|_| slot != live && staged.verdict().is_success())
         {
-            self.insist(run, || self.lead_test_service(test, &survey.service, &selector)).await?;
+            self.retry_refused(run, || self.point_test_service(test, &survey.service, &selector)).await?;
         }
         let verdict = staged.verdict();
         if staged.changed || !up {
@@ -86,39 +86,39 @@ impl SlotSwitch {
         let name = &slot.slot.name;
         let detail = match verdict {
             Verdict::FailedInPlace => {
-                format!("{name} does not come up; {} has the traffic, as before", live.slot.name)
+                format!("slot {name} failed to become ready; slot {} keeps the traffic", live.slot.name)
             }
-            Verdict::Deployed if slot == live => format!("{name} has the traffic already"),
-            Verdict::Deployed => format!("{name} is ready; {} has the traffic", live.slot.name),
-            _ => format!("{name}: {}", staged.detail),
+            Verdict::Deployed if slot == live => format!("slot {name} already has the traffic"),
+            Verdict::Deployed => format!("slot {name} is ready; slot {} has the traffic", live.slot.name),
+            _ => format!("slot {name}: {}", staged.detail),
         };
         let Some(ended) = Ended::of(verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
         run.observed(staged.proof);
-        // The live slot has had the traffic all the time.
+        // The live slot kept the traffic throughout.
         Ok(Ending::Ended(if ended == Ended::FailedInPlace { Ended::RolledBack } else { ended }, detail))
     }
 
-    /// Our options for a slot that has no traffic: what fails there is left to be looked at.
-    fn own(&self) -> Options {
+    /// The options for a slot without traffic: a failed rollout is left in place for inspection.
+    fn slot_options(&self) -> Options {
         self.options.clone().on_failure(bp_artifact::deploy::OnFailure::Leave)
     }
 
-    /// Calls again while the API server refuses for a reason that may pass.
-    async fn insist<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
+    /// Retries `call` while the API server refuses for a transient reason.
+    async fn retry_refused<T, F>(&self, run: &Run, call: impl FnMut() -> F) -> Result<T, TrafficError>
     where
         F: Future<Output = Result<T, TrafficError>>,
     {
-        let patience =
-            Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
-        let done = retried(patience, run, call).await;
+        let limit =
+            RetryLimit::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+        let done = with_retries(limit, run, call).await;
         self.checkpoint(run)?;
         done
     }
 
-    /// The idle slot with this image and as many replicas as the live one.
+    /// Rolls the image out in the idle slot, with the replicas of the live one.
     ///
-    /// The image comes first and the replicas after it, so that nothing of an earlier image is started.
-    async fn bring_up(
+    /// Sets the image before the replicas, so that no pod of an earlier image is started.
+    async fn roll_out_idle(
         &self,
         run: &Run,
         survey: &Survey,
@@ -126,11 +126,11 @@ impl SlotSwitch {
         part: &mut Part,
     ) -> Result<Outcome, TrafficError> {
         let (live, idle) = (&survey.traffic.live, &survey.traffic.idle);
-        let target = self.target(&idle.slot, self.own());
+        let target = self.target(&idle.slot, self.slot_options());
         self.checkpoint(run)?;
         if survey.deployments.1.is_none() {
-            let made = self.made_after(&survey.deployments.0, &idle.slot, image)?;
-            self.insist(run, || self.namespace.create(&made)).await?;
+            let made = self.derive_deployment(&survey.deployments.0, &idle.slot, image)?;
+            self.retry_refused(run, || self.namespace.create(&made)).await?;
             part.made = true;
         } else if idle.replicas < live.replicas {
             if !idle.has(&image.reference) {
@@ -140,12 +140,12 @@ impl SlotSwitch {
                 }
             }
             self.checkpoint(run)?;
-            self.insist(run, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
+            self.retry_refused(run, || self.namespace.scale(&idle.slot.deployment, live.replicas)).await?;
         }
         self.follow(run, target.deploy(image), part).await
     }
 
-    /// Runs a rollout as a part of our operation. That it was applied is reported once.
+    /// Runs a rollout as a part of the operation; reports only one `Applied` event.
     async fn follow(&self, run: &Run, rollout: Rollout, part: &mut Part) -> Result<Outcome, TrafficError> {
         let rolled_out = run.nested_with(rollout, |event| match event {
             DeployEvent::Applied { target, revision, deployment, adopted } => {
@@ -165,22 +165,22 @@ impl SlotSwitch {
         }
     }
 
-    /// The second Deployment, made after the live one.
-    fn made_after(
+    /// The second Deployment, derived from the live one.
+    fn derive_deployment(
         &self,
         live: &Deployment,
         slot: &Slot,
         image: &ResolvedImage,
     ) -> Result<Deployment, TrafficError> {
         let environment = &self.options.environment;
-        let mut made = made_after(live, &self.slots, slot, self.container.as_deref(), image, environment)?;
+        let mut deployment = derive_deployment(live, &self.slots, slot, self.container.as_deref(), image, environment)?;
         let annotations = &self.options.annotations;
-        made.metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
-        Ok(made)
+        deployment.metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
+        Ok(deployment)
     }
 
-    /// Makes the test Service, or leads the one that we made to the slot.
-    async fn lead_test_service(
+    /// Creates the test Service, or points an existing one of bp-eks to the slot.
+    async fn point_test_service(
         &self,
         name: &str,
         service: &Service,
@@ -200,20 +200,20 @@ impl SlotSwitch {
     }
 }
 
-/// What the rollouts inside an operation report of their changes.
+/// Which changes the rollouts inside an operation report.
 struct Part {
-    /// Whether the next change is reported.
+    /// Whether to report the next change.
     reports: bool,
-    /// Whether we made the change that the rollout only adopts.
+    /// Whether this operation made the change that the rollout adopts.
     made: bool,
 }
 
-/// Whether we made this object.
+/// Whether bp-eks created this object.
 pub(super) fn is_ours(object: &Service) -> bool {
     object.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1)
 }
 
-/// A Service like `live`, for inside the cluster only. It goes with the live one.
+/// A `ClusterIP` Service with the ports of `live`, deleted together with `live`.
 fn test_service(name: &str, live: &Service, selector: &Labels) -> serde_json::Value {
     let spec = live.spec.clone().unwrap_or_default();
     let ports: Vec<_> = spec
@@ -236,8 +236,8 @@ fn test_service(name: &str, live: &Service, selector: &Labels) -> serde_json::Va
     })
 }
 
-/// A Deployment like the live one, for another slot and with another image.
-fn made_after(
+/// A copy of the live Deployment for another slot, with another image.
+fn derive_deployment(
     live: &Deployment,
     slots: &Slots,
     slot: &Slot,
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_deployment_differs_in_slot_and_image_alone() {
+    fn second_deployment_differs_only_in_slot_and_image() {
         let live: Deployment = serde_json::from_value(json!({
             "metadata": {
                 "name": "web-blue", "namespace": "shop", "uid": "1", "resourceVersion": "7",
@@ -289,7 +289,7 @@ mod tests {
         let image = format!("r.example.com/web@{}", bp_artifact::Digest::sha256("b"));
         let image = ResolvedImage::from(image.parse::<bp_artifact::DigestRef>().unwrap());
         let slots = Slots::of_service("web");
-        let made = made_after(&live, &slots, &slots.pair()[1], Some("web"), &image, &[]).unwrap();
+        let made = derive_deployment(&live, &slots, &slots.pair()[1], Some("web"), &image, &[]).unwrap();
         let expected = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -306,6 +306,9 @@ mod tests {
             },
         });
         assert_eq!(serde_json::to_value(&made).unwrap(), expected);
-        assert!(made_after(&live, &slots, &slots.pair()[1], None, &image, &[]).is_err(), "which container?");
+        assert!(
+            derive_deployment(&live, &slots, &slots.pair()[1], None, &image, &[]).is_err(),
+            "which container?"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the cluster says about a pair: who is live, what each slot has, where the traffic came from.
+//! Read the state of a blue/green pair: the live slot, the image and replicas of each slot, the previous slot.
 
 use bp_artifact::{
     DigestRef,
@@ -16,48 +16,48 @@ use crate::{
     error::Error,
     traffic::{
         error::TrafficError,
-        labels::{Labels, shown},
+        labels::{Labels, format_labels},
     },
     workload::{RolloutStatus, template},
 };
 
-/// Where the traffic came from, on the Service itself. Written in the same patch as the selector.
+/// Annotation on the Service: the slot it was switched from. Written in the same patch as the selector.
 pub(super) const SWITCHED_FROM: &str = "bp-eks/switched-from";
-/// What it was taken off again, after a switch back.
+/// Annotation on the Service: the slot it was switched back from.
 pub(super) const SWITCHED_BACK_FROM: &str = "bp-eks/switched-back-from";
-/// Which slot was scaled down.
+/// Annotation on the Service: the slot that was scaled down.
 pub(super) const CLEANED_UP: &str = "bp-eks/cleaned-up";
 
-/// Who has the traffic of a Service, and who could have it.
+/// The live and the idle slot of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Traffic {
     /// The slot that the Service selects.
     pub live: SlotState,
-    /// The other one.
+    /// The other slot.
     pub idle: SlotState,
-    /// The slot that the traffic was switched from, as long as it can be switched back.
+    /// The slot that the traffic was switched from, while it can be switched back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched_from: Option<String>,
 }
 
-/// What a slot has.
+/// The state of a slot's Deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SlotState {
-    /// Which one.
+    /// The slot.
     #[serde(flatten)]
     pub slot: Slot,
     /// The image in its Deployment's template. `None` when there is no Deployment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// How many replicas it wants.
+    /// The desired number of replicas.
     pub replicas: i32,
-    /// How many of them are available.
+    /// The number of available replicas.
     pub available: i32,
-    /// Whether its Deployment is rolled out, every replica available.
+    /// Whether the rollout of its Deployment is complete and every replica available.
     pub complete: bool,
 }
 
@@ -82,19 +82,19 @@ impl SlotState {
         Revision::new(&self.slot.name, self.image.clone().unwrap_or_default())
     }
 
-    /// Whether the image is up already, every replica available.
+    /// Whether the image is rolled out and every replica available.
     pub(super) fn is_up(&self, image: &DigestRef) -> bool {
         self.has(image) && self.complete && self.replicas > 0
     }
 
-    /// Whether the template names exactly this image's content.
+    /// Whether the template has this image's digest.
     pub(super) fn has(&self, image: &DigestRef) -> bool {
         let pinned = self.image.as_deref().and_then(|text| text.parse::<DigestRef>().ok());
         pinned.is_some_and(|pinned| pinned.digest() == image.digest())
     }
 }
 
-/// The image of the container, or of the only one.
+/// The image of `container`; defaults to the first container.
 fn image_of<'d>(deployment: &'d Deployment, container: Option<&str>) -> &'d str {
     let Some(spec) = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return "" };
     let image = match container {
@@ -104,12 +104,12 @@ fn image_of<'d>(deployment: &'d Deployment, container: Option<&str>) -> &'d str 
     image.unwrap_or_default()
 }
 
-/// What was read in one go: the state, and what it was read from.
+/// The state of a pair and the objects it was read from.
 pub(super) struct Survey {
     pub(super) traffic: Traffic,
     pub(super) service: Service,
     pub(super) selector: Labels,
-    /// Of the live slot, then of the idle one.
+    /// Of the live slot, and of the idle one.
     pub(super) deployments: (Deployment, Option<Deployment>),
 }
 
@@ -118,7 +118,7 @@ impl Survey {
         self.service.annotations().get(key).map(String::as_str)
     }
 
-    /// Begins an operation on what was read: the live slot is in place, and where to go back to.
+    /// Begins an operation whose current and previous revision is the live slot.
     pub(super) fn begin(&self, reporter: &Reporter, intent: Intent, changes: bool) -> Run {
         let live = self.traffic.live.revision();
         let intent = intent.current(Some(live.clone())).previous(Some(live)).changes(changes);
@@ -127,12 +127,12 @@ impl Survey {
         run
     }
 
-    /// Where the image is brought up: the live slot if it runs it already, else the idle one.
+    /// The slot to roll the image out in: the live slot if it has the image already, otherwise the idle one.
     pub(super) fn slot_for(&self, image: &DigestRef) -> &SlotState {
         if self.traffic.live.has(image) { &self.traffic.live } else { &self.traffic.idle }
     }
 
-    /// The slot that has the image; the live one if both do.
+    /// The slot that has the image; the live one if both have it.
     pub(super) fn with_image(&self, image: &DigestRef) -> Option<&SlotState> {
         [&self.traffic.live, &self.traffic.idle].into_iter().find(|state| state.has(image))
     }
@@ -163,7 +163,7 @@ impl SlotSwitch {
         Ok(Survey { traffic, service, selector, deployments: (running, waiting) })
     }
 
-    /// Refuses a slot whose pods the switched Service would not find.
+    /// Fails when `selector` does not match the pods of the Deployment.
     pub(super) fn check_labels(
         &self,
         deployment: &Deployment,
@@ -177,9 +177,9 @@ impl SlotSwitch {
             false => Err(TrafficError::NotReady {
                 object: format!("deployment/{}", deployment.name_any()),
                 why: format!(
-                    "its pods have the labels {}, and the Service selects {}",
-                    shown(&labels),
-                    shown(selector)
+                    "its pods have the labels {}, but the Service would select {}",
+                    format_labels(&labels),
+                    format_labels(selector)
                 ),
             }),
         }

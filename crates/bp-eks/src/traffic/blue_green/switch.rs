@@ -1,4 +1,4 @@
-//! The switch: one patch, its precondition, and the way to see it through.
+//! Switch a Service's selector in one patch with a precondition, watch the result, and switch back on failure.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::{
-        retry::{OfApi, Patience, retried},
+        retry::{AsApiError, RetryLimit, with_retries},
         symptom::Symptom,
     },
     error::Error,
@@ -35,14 +35,14 @@ use crate::{
     },
 };
 
-/// What to do about traffic that was not seen going back.
-const SWITCH_BACK: &str = "run the switch back again to resume";
+/// The advice after a switch back that was not observed to complete.
+const SWITCH_BACK: &str = "rerun the switch back to resume";
 
-/// How a patch of the selector ended.
+/// The result of a patch of the selector.
 enum Patched {
-    /// It is in place.
+    /// The selector is set.
     Done,
-    /// Somebody else switched first; what the Service selects now.
+    /// Another client changed the selector first; the value it has now.
     Superseded(String),
 }
 
@@ -52,14 +52,14 @@ impl SlotSwitch {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        balancer::refuse(&self.namespace, &self.service).await?;
+        balancer::check_no_load_balancer(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let to = self.staged(&survey, image).await?;
         let run = survey.begin(reporter, Intent::deploy(image), to != &survey.traffic.live);
-        self.turn(run, &survey, to, SWITCHED_FROM).await
+        self.move_traffic(run, &survey, to, SWITCHED_FROM).await
     }
 
-    /// The slot that was staged with this image and can take the traffic.
+    /// The slot that has this image, checked to be ready for traffic.
     async fn staged<'s>(
         &self,
         survey: &'s Survey,
@@ -80,19 +80,19 @@ impl SlotSwitch {
         image: &ResolvedImage,
         reporter: &Reporter,
     ) -> Result<Outcome, TrafficError> {
-        balancer::refuse(&self.namespace, &self.service).await?;
+        balancer::check_no_load_balancer(&self.namespace, &self.service).await?;
         let survey = self.survey().await?;
         let slot = survey.slot_for(&image.reference);
         let changes = slot != &survey.traffic.live || !slot.is_up(&image.reference);
         let mut run = survey.begin(reporter, Intent::deploy(image), changes);
-        let staged = self.bring(&mut run, &survey, image, false).await?;
+        let staged = self.roll_out_in_slot(&mut run, &survey, image, false).await?;
         if !staged.is_success(image) {
             return Ok(staged.close(run));
         }
         self.checkpoint(&run)?;
         let survey = self.survey().await?;
         let to = self.staged(&survey, image).await?;
-        self.turn(run, &survey, to, SWITCHED_FROM).await
+        self.move_traffic(run, &survey, to, SWITCHED_FROM).await
     }
 
     pub(super) async fn switch_back(&self, reporter: &Reporter) -> Result<Outcome, TrafficError> {
@@ -101,7 +101,7 @@ impl SlotSwitch {
         let nothing = || TrafficError::NothingToSwitchBack { object: self.object() };
         let to = match (survey.annotation(SWITCHED_FROM), survey.annotation(SWITCHED_BACK_FROM)) {
             (Some(from), _) if from == idle.slot.name => idle,
-            // An earlier run has done it.
+            // An earlier run has switched back already.
             (_, Some(from)) if from == idle.slot.name => live,
             _ => return Err(nothing()),
         };
@@ -111,10 +111,10 @@ impl SlotSwitch {
             return Err(TrafficError::NotReady { object, why });
         }
         let run = survey.begin(reporter, Intent::restore(&to.revision()), to != live);
-        self.turn(run, &survey, to, SWITCHED_BACK_FROM).await
+        self.move_traffic(run, &survey, to, SWITCHED_BACK_FROM).await
     }
 
-    /// What takes the traffic is whole, and is seen to run the image.
+    /// Checks that the slot's rollout is complete and its pods run the image.
     async fn check_ready(
         &self,
         survey: &Survey,
@@ -137,9 +137,9 @@ impl SlotSwitch {
         }
     }
 
-    /// Moves the traffic to a slot and sees it through, which ends the operation. `mark` says on the Service which way it
-    /// went.
-    pub(super) async fn turn(
+    /// Switches the traffic to a slot and watches the result, which ends the operation. `mark` is the annotation that
+    /// records the previous slot on the Service.
+    pub(super) async fn move_traffic(
         &self,
         mut run: Run,
         survey: &Survey,
@@ -153,15 +153,15 @@ impl SlotSwitch {
         run.in_place(Some(to.revision()));
         if changes {
             self.checkpoint(&run)?;
-            let patience = Patience::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
+            let limit = RetryLimit::until(deadline.min(bp_artifact::time::deadline(self.options.grace)));
             let mark = Some((mark, &live.slot));
             let patch = || self.patch(&survey.service, &survey.selector, &selector, mark);
-            let patched = retried(patience, &run, patch).await;
+            let patched = with_retries(limit, &run, patch).await;
             self.checkpoint(&run)?;
             match patched {
                 Ok(Patched::Done) => run.changed(),
                 Ok(Patched::Superseded(selected)) => {
-                    let detail = format!("somebody made the Service select {selected}");
+                    let detail = format!("another client changed the selector to {selected}");
                     return Ok(run.ended(Ended::Superseded, detail));
                 }
                 Err(error) => {
@@ -183,27 +183,27 @@ impl SlotSwitch {
                     Some(image) => proof::against(pods, &container, image),
                     None => proof::of(pods, &container),
                 };
-                run.detail(format!("{} has the traffic", to.slot.name));
+                run.detail(format!("slot {} has the traffic", to.slot.name));
                 Ok(run.proven(proof))
             }
             End::Superseded(selected) => {
-                Ok(run.ended(Ended::Superseded, format!("somebody made the Service select {selected}")))
+                Ok(run.ended(Ended::Superseded, format!("another client changed the selector to {selected}")))
             }
             End::Gone => Ok(run.ended(Ended::Gone, "the Service was deleted")),
             End::OutOfTime { ready: true } => {
-                Ok(run.ended(Ended::DeadlineExceeded, "the endpoints do not follow the selector"))
+                Ok(run.ended(Ended::DeadlineExceeded, "the endpoints do not match the new selector"))
             }
             End::Unobserved(error) => {
-                let what = format!("{} selects {}", self.object(), to.slot.name);
+                let what = format!("{} selects slot {}", self.object(), to.slot.name);
                 Ok(run.ended(Ended::Unobserved, error.unobserved(&what)))
             }
-            End::OutOfTime { ready: false } => self.take_back(run, survey, to, None).await,
-            End::Failed(symptom) => self.take_back(run, survey, to, symptom).await,
+            End::OutOfTime { ready: false } => self.roll_back(run, survey, to, None).await,
+            End::Failed(symptom) => self.roll_back(run, survey, to, symptom).await,
         }
     }
 
-    /// The pods that took the traffic fail: their evidence first, then the traffic goes back.
-    async fn take_back(
+    /// The pods that received the traffic fail: collects evidence, then restores the previous selector.
+    async fn roll_back(
         &self,
         mut run: Run,
         survey: &Survey,
@@ -213,30 +213,32 @@ impl SlotSwitch {
         let live = &survey.traffic.live;
         run.failing(self.evidence(to, symptom, &run).await);
         if to == live || self.options.on_failure == OnFailure::Leave {
-            return Ok(run.ended(Ended::FailedInPlace, format!("{} fails and has the traffic", to.slot.name)));
+            let detail = format!("slot {} fails and keeps the traffic", to.slot.name);
+            return Ok(run.ended(Ended::FailedInPlace, detail));
         }
         self.checkpoint(&run)?;
         run.rolling_back(Some(live.revision()));
         let switched = &self.slots.selector_of(&to.slot, &survey.selector);
         let back = Some((SWITCHED_BACK_FROM, &to.slot));
         let deadline = bp_artifact::time::deadline(self.options.deadline);
-        let put_back = || async move {
+        let restore_selector = || async move {
             let service = self.namespace.service(&self.service).await?;
             self.patch(&service, switched, &survey.selector, back).await
         };
-        let patience = Patience::after_change(deadline, self.options.grace);
-        match retried(patience, &run, put_back).await {
+        let limit = RetryLimit::after_change(deadline, self.options.grace);
+        match with_retries(limit, &run, restore_selector).await {
             Ok(Patched::Done) => {}
             Ok(Patched::Superseded(selected)) => {
-                let detail = format!("somebody made the Service select {selected} while going back");
+                let detail =
+                    format!("another client changed the selector to {selected} during the switch back");
                 return Ok(run.ended(Ended::RollbackFailed, detail));
             }
             Err(error) => {
                 self.checkpoint(&run)?;
-                let why = error.of_api().map_or_else(|| error.to_string(), Error::without_advice);
+                let why = error.as_api_error().map_or_else(|| error.to_string(), Error::without_advice);
                 let detail =
-                    format!("the traffic could not be put back to {}: {why}; {SWITCH_BACK}", live.slot.name);
-                let ended = match error.of_api() {
+                    format!("failed to restore the traffic to slot {}: {why}; {SWITCH_BACK}", live.slot.name);
+                let ended = match error.as_api_error() {
                     Some(Error::Unreachable { .. }) => Ended::Unobserved,
                     Some(error) if error.is_retryable() || error.is_refusal() => Ended::FailedInPlace,
                     Some(_) | None => Ended::RollbackFailed,
@@ -245,31 +247,33 @@ impl SlotSwitch {
             }
         }
         let follower = Follower::start(&self.namespace, &self.service, &survey.selector, &run);
-        // That the old pods have it is all that counts now.
-        let (ended, detail) =
-            match follower.follow(deadline, Duration::ZERO, self.options.grace, usize::MAX).await? {
-                End::Arrived(_) => {
-                    run.in_place(Some(live.revision()));
-                    (Ended::RolledBack, format!("{} has the traffic again", live.slot.name))
-                }
-                End::Unobserved(error) => (
-                    Ended::Unobserved,
-                    format!(
-                        "{} selects {} again; what became of it can no longer be observed: {}; {SWITCH_BACK}",
-                        self.object(),
-                        live.slot.name,
-                        error.without_advice()
-                    ),
+        // Only that the previous pods receive the traffic matters now.
+        let (ended, detail) = match follower
+            .follow(deadline, Duration::ZERO, self.options.grace, usize::MAX)
+            .await?
+        {
+            End::Arrived(_) => {
+                run.in_place(Some(live.revision()));
+                (Ended::RolledBack, format!("slot {} has the traffic again", live.slot.name))
+            }
+            End::Unobserved(error) => (
+                Ended::Unobserved,
+                format!(
+                    "{} selects slot {} again, but its endpoints can no longer be observed: {}; {SWITCH_BACK}",
+                    self.object(),
+                    live.slot.name,
+                    error.without_advice()
                 ),
-                End::Failed(_) | End::Superseded(_) | End::Gone | End::OutOfTime { .. } => (
-                    Ended::RollbackFailed,
-                    format!("{} has the traffic again, and no ready pod", live.slot.name),
-                ),
-            };
+            ),
+            End::Failed(_) | End::Superseded(_) | End::Gone | End::OutOfTime { .. } => (
+                Ended::RollbackFailed,
+                format!("slot {} has the traffic again, but no ready pod", live.slot.name),
+            ),
+        };
         Ok(run.ended(ended, detail))
     }
 
-    /// Why the pods of a slot fail.
+    /// The failure report of a slot's pods.
     async fn evidence(
         &self,
         slot: &SlotState,
@@ -284,14 +288,14 @@ impl SlotSwitch {
             Some(symptom) => FailureReport::new(symptom.cause, symptom.message)
                 .in_container(symptom.container, symptom.exit_code),
             None => {
-                let message = format!("no pod of {} is ready to answer", slot.slot.deployment);
+                let message = format!("no pod of deployment/{} is ready", slot.slot.deployment);
                 FailureReport::new(bp_artifact::deploy::Cause::HealthCheckFailed, message)
             }
         }
     }
 
-    /// Applies a selector, if the Service still selects what was read. A version that has moved on for other reasons
-    /// is read again.
+    /// Applies a selector if the Service still has the selector that was read. When only other fields have changed,
+    /// reads the new resource version and retries.
     async fn patch(
         &self,
         service: &Service,
@@ -315,18 +319,18 @@ impl SlotSwitch {
             tokio::time::sleep(pause).await;
             let service = self.namespace.service(&self.service).await?;
             let selected = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
-            // An earlier try of ours, whose answer was lost.
+            // An earlier attempt succeeded, but its answer was lost.
             if selected == *to {
                 return Ok(Patched::Done);
             }
             if selected != *from {
-                return Ok(Patched::Superseded(crate::traffic::labels::shown(&selected)));
+                return Ok(Patched::Superseded(crate::traffic::labels::format_labels(&selected)));
             }
             version = service.metadata.resource_version;
         }
     }
 
-    /// What we say of the Service: its selector, and which way it went.
+    /// The apply configuration of the Service: its selector and the annotation that records the switch.
     pub(super) fn config(
         &self,
         version: Option<&str>,

@@ -1,4 +1,4 @@
-//! Blue/green on one Service, as a place to deploy to.
+//! Blue/green deployment target: one Service and its two Deployments.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use crate::{
     traffic::{api::Switch, error::TrafficError},
 };
 
-/// A Service whose traffic goes to one of two Deployments. Cheap to clone.
+/// Blue/green deployment of a Service whose selector selects one of two Deployments. Cheap to clone.
 ///
-/// `stage` brings the new image up in the idle slot, beside the live one and without any of its traffic; a test Service
-/// lets you try it. `switch` moves all traffic in one patch, `switch_back` moves it back as quickly, and `clean_up`
-/// ends what is idle. `deploy` stages and switches in one go, as a [`Target`] among others.
+/// `stage` rolls the new image out in the idle slot, without traffic; a test Service selects it. `switch` moves all
+/// traffic in one patch, `switch_back` returns it in one patch, and `clean_up` scales the idle slot to zero. `deploy`
+/// stages and switches, as for every [`Target`].
 ///
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
@@ -30,11 +30,11 @@ use crate::{
 /// let shop = Cluster::new(client, "prod").namespace("shop").blue_green("web", Slots::of_service("web"), options);
 /// let staged = shop.stage(&image).await?;
 /// if staged.verdict().is_success() {
-///     // http://web-test.shop.svc answers from the new pods: try them.
+///     // Test the new pods at http://web-test.shop.svc, then switch.
 ///     let switched = shop.switch(&image).await?;
 ///     tracing::info!("{}: {}", switched.verdict(), switched.detail);
 /// }
-/// // Later: who has the traffic, all of it back at one stroke, or no pods for who has none.
+/// // Later: read the state, switch back, or scale the idle slot to zero.
 /// let traffic = shop.traffic().await?;
 /// let back = shop.switch_back().await?;
 /// let cleaned = shop.clean_up().await?;
@@ -72,13 +72,12 @@ impl BlueGreen {
         self.with(|inner| inner.container = Some(name.into()))
     }
 
-    /// The Service that leads to what is staged; `<service>-test` if not said, and none for `None`.
+    /// The test Service that selects the staged slot; defaults to `<service>-test`. `None`: no test Service.
     pub fn test_service(self, name: Option<String>) -> Self {
         self.with(|inner| inner.test_service = name)
     }
 
-    /// Watches the new pods for so long after the traffic has arrived, and switches back when they fail. Not at all if
-    /// not said.
+    /// How long to watch the new pods after the switch; switches back when they fail. Defaults to zero.
     pub fn bake(self, time: Duration) -> Self {
         self.with(|inner| inner.bake = time)
     }
@@ -99,10 +98,10 @@ impl BlueGreen {
         self.0.id.clone()
     }
 
-    /// Who is live, and what each slot has.
+    /// Reads which slot is live and the state of both slots.
     ///
     /// # Errors
-    /// When Service or Deployments cannot be read, or the Service selects neither slot.
+    /// When the Service or a Deployment cannot be read, or the Service selects neither slot.
     ///
     /// # Permissions
     /// RBAC: `get` on `services` and `deployments.apps`.
@@ -113,59 +112,59 @@ impl BlueGreen {
         Ok(self.0.survey().await?.traffic)
     }
 
-    /// Brings `image` up in the idle slot with as many replicas as the live one has, watches it to its end and leads the
-    /// test Service there. The live slot is not touched.
+    /// Rolls `image` out in the idle slot with the replicas of the live one, watches the rollout and points the test
+    /// Service to it. The live slot is not changed.
     ///
-    /// A Deployment that is missing is made after the live one. Running it again takes up what an earlier run began.
-    /// The verdict is `Deployed` when every new pod is seen to run the image, and `RolledBack` when they do not come up:
-    /// the live slot has had the traffic all the time, and what failed is left to be looked at.
+    /// A missing Deployment is created as a copy of the live one. A rerun resumes an interrupted run. The verdict is
+    /// `Deployed` when every new pod is verified to run the image, and `RolledBack` when the new pods do not become
+    /// ready: the live slot kept the traffic, and the failed pods are left in place for inspection.
     ///
     /// # Errors
-    /// When a load balancer stands before the Service ([`TrafficError::BehindLoadBalancer`]), the input is wrong, or the
-    /// cluster refuses.
+    /// When a load balancer registers the Service's pods ([`TrafficError::BehindLoadBalancer`]), the input is invalid,
+    /// or the API server refuses a request.
     ///
     /// # Permissions
-    /// RBAC: those of [`EksTarget::deploy`](crate::EksTarget::deploy); `get`, `patch` on `services`; `list` on `ingresses.networking.k8s.io` and
-    /// `targetgroupbindings.elbv2.k8s.aws` and `.eks.amazonaws.com`; `create` on `deployments.apps`; `patch` on
-    /// `deployments.apps/scale`; in the cluster `list` on `ingressclasses.networking.k8s.io`, without which classes are
-    /// judged by their names.
+    /// RBAC: those of [`EksTarget::deploy`](crate::EksTarget::deploy); `get`, `patch` on `services`; `list` on
+    /// `ingresses.networking.k8s.io`, `targetgroupbindings.elbv2.k8s.aws` and `targetgroupbindings.eks.amazonaws.com`;
+    /// `create` on `deployments.apps`; `patch` on `deployments.apps/scale`; optional, cluster-wide: `list` on
+    /// `ingressclasses.networking.k8s.io`, without which the class name decides.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops watching; the roll-out of the idle slot goes on.
+    /// Dropping or cancelling the operation stops watching; the rollout of the idle slot continues.
     pub fn stage(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
         self.spawn(|switch, reporter| async move { switch.stage(&image, &reporter).await })
     }
 
-    /// Moves all traffic to the slot that was staged with `image`: one patch of the selector, with the version of the
-    /// Service that was read as its precondition. Then watches the endpoints follow, and the pods for as long as
-    /// [`bake`](Self::bake) says; when they fail, the traffic goes back and the verdict is `RolledBack`.
+    /// Moves all traffic to the slot that was staged with `image`: one patch of the selector, with the resource version
+    /// that was read as its precondition. Then watches the endpoints, and the pods for the [`bake`](Self::bake) time;
+    /// when the pods fail, restores the previous selector and the verdict is `RolledBack`.
     ///
-    /// Running it again when the slot is live already changes nothing.
+    /// Idempotent: when the slot is live already, nothing changes.
     ///
     /// # Errors
-    /// When a load balancer stands before the Service, no slot has the image, its pods are not all available or are not
-    /// seen to run it, or somebody else owns the selector.
+    /// When a load balancer registers the Service's pods, no slot has the image, its pods are not all available or not
+    /// verified to run it, or another field manager owns the selector.
     ///
     /// # Permissions
     /// RBAC: `get`, `list`, `watch`, `patch` on `services`; `list`, `watch` on `endpointslices.discovery.k8s.io` and
-    /// `pods`; `get`, `list`, `watch` on `deployments.apps`; `list`, `watch` on `replicasets.apps` and `events`; `get` on
-    /// `pods/log`; and to see load balancers those of [`stage`](Self::stage).
+    /// `pods`; `get`, `list`, `watch` on `deployments.apps`; `list`, `watch` on `replicasets.apps` and `events`; `get`
+    /// on `pods/log`; and those of [`stage`](Self::stage) to detect load balancers.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation before the patch changes nothing, and after it only stops watching.
+    /// Dropping or cancelling the operation before the patch changes nothing; after the patch it only stops watching.
     pub fn switch(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
         self.spawn(|switch, reporter| async move { switch.switch(&image, &reporter).await })
     }
 
-    /// Moves the traffic back to the slot that it was switched from. Needs no more than one ready pod there, and asks no
-    /// load balancer: this is for emergencies.
+    /// Moves the traffic back to the slot that it was switched from. For emergencies: requires only one ready pod there
+    /// and skips the load balancer check.
     ///
-    /// Running it again changes nothing: that it was switched back is noted on the Service.
+    /// Idempotent: an annotation on the Service records that it was switched back.
     ///
     /// # Errors
-    /// [`TrafficError::NothingToSwitchBack`] when it was not switched, or was cleaned up.
+    /// [`TrafficError::NothingToSwitchBack`] when the Service was not switched, or was cleaned up since.
     ///
     /// # Permissions
     /// As [`switch`](Self::switch).
@@ -176,7 +175,7 @@ impl BlueGreen {
         self.spawn(|switch, reporter| async move { switch.switch_back(&reporter).await })
     }
 
-    /// Stages and switches. What fails on the way leaves the traffic where it was, or puts it back there.
+    /// Stages and switches. On failure the previous slot keeps the traffic or gets it back.
     ///
     /// # Errors
     /// As [`stage`](Self::stage) and [`switch`](Self::switch).
@@ -191,20 +190,19 @@ impl BlueGreen {
         self.spawn(|switch, reporter| async move { switch.deploy(&image, &reporter).await })
     }
 
-    /// Ends what is idle: forgets the way back, scales the idle Deployment to nothing and removes the test Service that
-    /// was made by us. Returns what is there then.
+    /// Cleans up the idle slot: removes the annotation for switching back, scales the idle Deployment to zero and
+    /// deletes the test Service that bp-eks created. Returns the new state.
     ///
-    /// The way back is forgotten first, in a patch that fails if somebody switches at the same moment: what is scaled
-    /// down is never what has the traffic.
+    /// Removes the annotation first, in a patch that fails on a concurrent switch: the live slot is never scaled down.
     ///
     /// # Errors
-    /// When the cluster refuses, or somebody else switches at the same time.
+    /// When the API server refuses a request, or the Service is switched concurrently.
     ///
     /// # Permissions
     /// RBAC: `get`, `patch`, `delete` on `services`; `get` on `deployments.apps`; `patch` on `deployments.apps/scale`.
     ///
     /// # Cancel safety
-    /// Every step can be run again.
+    /// Every step is idempotent: rerun to complete.
     pub async fn clean_up(&self) -> Result<Traffic, TrafficError> {
         self.0.clean_up().await
     }
@@ -212,7 +210,7 @@ impl BlueGreen {
     /// The digests that the pods behind the live Service report.
     ///
     /// # Errors
-    /// When Service, Deployment or pods cannot be read.
+    /// When the Service, the Deployment or the pods cannot be read.
     ///
     /// # Permissions
     /// RBAC: `get` on `services` and `deployments.apps`; `list` on `replicasets.apps` and `pods`.
@@ -241,7 +239,7 @@ impl Target for BlueGreen {
         BlueGreen::deploy(self, image).map_err(TargetError::new)
     }
 
-    /// Gives the traffic back to the slot that `revision` names, as it was: at once when its pods are still there.
+    /// Moves the traffic back to the slot of `revision`: immediately when its pods run, otherwise after a rollout.
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let revision = revision.clone();
         let work = self.spawn(|switch, reporter| async move { switch.restore(&revision, &reporter).await });

@@ -1,4 +1,4 @@
-//! An Ingress' backend from one permanent Service to another: right for load balancers too, whose target groups stay.
+//! Switch an Ingress's backend between two permanent Services; safe behind load balancers, whose target groups stay.
 
 mod routes;
 mod switch;
@@ -10,7 +10,7 @@ use bp_artifact::deploy::TargetId;
 
 use crate::{api::scope::Scope, options::Options};
 
-/// The backends of one Ingress, and the two Services that they lead to.
+/// An Ingress and the two Services that its backends reference.
 #[derive(Clone)]
 pub(in crate::traffic) struct BackendSwitch {
     pub(in crate::traffic) namespace: Scope,

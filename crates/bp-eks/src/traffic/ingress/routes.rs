@@ -1,4 +1,4 @@
-//! The backends of an Ingress: where they stand, where they lead, and whose they are.
+//! The backends of an Ingress: their JSON pointers, Services, ports and field managers.
 
 use k8s_openapi::api::{
     core::v1::Service,
@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use crate::{api::manager::is_ours, error::Conflict};
 
-/// A backend, by its place in the Ingress.
+/// A backend and its position in the Ingress.
 pub(super) struct Route {
     /// The JSON pointer to the Service's name.
     pub(super) pointer: String,
@@ -16,9 +16,9 @@ pub(super) struct Route {
     pub(super) backend: IngressServiceBackend,
 }
 
-/// Whether the API names neither object nor field: what it says of a patch that cannot be applied, and never of an object
-/// that does not validate.
-pub(super) fn is_bare(status: &kube::core::Status) -> bool {
+/// Whether a status identifies neither object nor field: a patch that cannot be applied is answered like this, a
+/// validation failure never.
+pub(super) fn has_no_details(status: &kube::core::Status) -> bool {
     status.details.as_ref().is_none_or(|details| details.name.is_empty() && details.causes.is_empty())
 }
 
@@ -38,7 +38,7 @@ pub(super) fn pointers(ingress: &Ingress) -> impl Iterator<Item = (String, &Ingr
     default.into_iter().chain(paths)
 }
 
-/// Whether the Service has the port that a backend names.
+/// Whether the Service has the port of a backend.
 pub(super) fn has_port(service: &Service, backend: &IngressServiceBackend) -> bool {
     let Some(wanted) = &backend.port else { return true };
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
@@ -48,7 +48,7 @@ pub(super) fn has_port(service: &Service, backend: &IngressServiceBackend) -> bo
     })
 }
 
-/// Who else owns the rules or the default backend.
+/// The foreign field managers that own the rules or the default backend.
 pub(super) fn owners(ingress: &Ingress) -> Vec<Conflict> {
     let entries = ingress.managed_fields().iter();
     let others = entries.filter(|entry| !is_ours(entry.manager.as_deref().unwrap_or_default()));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn backends_are_found_by_their_place() {
+    fn finds_backends_with_their_json_pointers() {
         let ingress = ingress();
         let found: Vec<(String, &str)> = pointers(&ingress).map(|(p, b)| (p, b.name.as_str())).collect();
         assert_eq!(
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_go_by_name_or_number() {
+    fn matches_ports_by_name_or_number() {
         let service: Service = serde_json::from_value(json!({
             "metadata": {}, "spec": { "ports": [{ "name": "http", "port": 80 }] },
         }))
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_of_the_rules_are_told_and_we_are_none() {
+    fn lists_foreign_owners_of_the_rules_only() {
         let owners = owners(&ingress());
         assert_eq!(owners, [Conflict { manager: "helm".into(), field: ".spec.rules".into() }]);
     }

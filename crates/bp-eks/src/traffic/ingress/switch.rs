@@ -1,4 +1,4 @@
-//! The switch: one JSON patch that tests what it replaces.
+//! Switch an Ingress's backends in one JSON patch that tests each value before it replaces it.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 
 use super::{
     BackendSwitch,
-    routes::{Route, has_port, is_bare, owners, pointers},
+    routes::{Route, has_no_details, has_port, owners, pointers},
 };
 use crate::{
     api::{
         pod,
-        retry::{Patience, retried},
+        retry::{RetryLimit, with_retries},
     },
     error::Error,
     rollout::proof,
@@ -36,11 +36,11 @@ use crate::{
     workload::template,
 };
 
-/// What stands behind a Service.
-struct Behind {
+/// The ready pods of a Service.
+struct ReadyPods {
     pods: Vec<Pod>,
     container: String,
-    /// The image as the pods' specification has it.
+    /// The image in the pods' specification.
     asked: String,
 }
 
@@ -62,15 +62,15 @@ impl BackendSwitch {
         let ingress = self.namespace.ingress(&self.ingress).await?;
         let routes = self.routes(&ingress)?;
         let (there, away): (Vec<&Route>, Vec<&Route>) = routes.iter().partition(|route| route.service == to);
-        let behind = self.behind(to, away.iter().chain(&there).map(|route| &route.backend)).await?;
+        let ready_pods = self.ready_pods(to, away.iter().chain(&there).map(|route| &route.backend)).await?;
         let before = away.first().map(|route| route.service.clone());
-        let image = image.or_else(|| behind.asked.parse::<DigestRef>().ok().map(ResolvedImage::from));
+        let image = image.or_else(|| ready_pods.asked.parse::<DigestRef>().ok().map(ResolvedImage::from));
         let proof = match &image {
-            Some(image) => proof::against(behind.pods.iter(), &behind.container, image),
-            None => proof::of(behind.pods.iter(), &behind.container),
+            Some(image) => proof::against(ready_pods.pods.iter(), &ready_pods.container, image),
+            None => proof::of(ready_pods.pods.iter(), &ready_pods.container),
         };
         let mismatch = image.as_ref().is_some_and(|image| proof.judge(image) == Verdict::DigestMismatch);
-        let asked = Revision::new(to, behind.asked.as_str());
+        let asked = Revision::new(to, ready_pods.asked.as_str());
         let current = Some(Revision::new(before.as_deref().unwrap_or(to), ""));
         let intent = match &image {
             Some(image) => Intent::deploy(image),
@@ -86,33 +86,33 @@ impl BackendSwitch {
             }
             self.check_owner(&ingress)?;
             self.checkpoint(&run)?;
-            let patience =
-                Patience::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
-            if let Err(error) = retried(patience, &run, || self.patch(&away, to)).await {
+            let limit =
+                RetryLimit::until(bp_artifact::time::deadline(self.options.grace.min(self.options.deadline)));
+            if let Err(error) = with_retries(limit, &run, || self.patch(&away, to)).await {
                 self.checkpoint(&run)?;
                 return Ok(run.ended(Ended::Unobserved, may_be_applied(&self.object(), error)?));
             }
             run.applied(asked, format!("backend {to}"), false);
             if balancer::is_alb(&ingress, &BTreeMap::new()) {
                 run.notice(
-                    "the load balancer follows when its controller has registered the new targets: keep the other \
-                     Deployment up until they are healthy",
+                    "the load balancer switches once its controller has registered the new targets: keep the other \
+                    Deployment running until they are healthy",
                 );
             }
         }
-        run.detail(format!("{to} has the traffic of {} backends", routes.len()));
+        run.detail(format!("service/{to} has the traffic of {} backends", routes.len()));
         Ok(run.proven(proof))
     }
 
-    /// To be asked before every change.
+    /// Call before every change.
     ///
     /// # Errors
-    /// When the caller asked the operation to stop.
+    /// When the operation was cancelled.
     fn checkpoint(&self, run: &Run) -> Result<(), TrafficError> {
         run.checkpoint().map_err(|_| TrafficError::Interrupted { object: self.object() })
     }
 
-    /// The backends that lead to one of our Services.
+    /// The backends that reference one of the two Services.
     pub(super) fn routes(&self, ingress: &Ingress) -> Result<Vec<Route>, TrafficError> {
         let routes: Vec<Route> = pointers(ingress)
             .filter(|(_, backend)| self.services.contains(&backend.name))
@@ -132,12 +132,12 @@ impl BackendSwitch {
         Ok(routes)
     }
 
-    /// The ready pods behind a Service, which must have every port that the backends name.
-    async fn behind<'b>(
+    /// The ready pods behind a Service, which must have every port of `backends`.
+    async fn ready_pods<'b>(
         &self,
         service: &str,
         mut backends: impl Iterator<Item = &'b IngressServiceBackend>,
-    ) -> Result<Behind, TrafficError> {
+    ) -> Result<ReadyPods, TrafficError> {
         let found = self.namespace.service(service).await?;
         let not_ready = |why: String| TrafficError::NotReady { object: format!("service/{service}"), why };
         if let Some(missing) = backends.find(|backend| !has_port(&found, backend)) {
@@ -159,10 +159,10 @@ impl BackendSwitch {
         let only = || pod.containers.first().map(|container| container.name.clone());
         let container = self.container.clone().or_else(only).unwrap_or_default();
         let asked = template::pod_image(pod, &container).unwrap_or_default().to_owned();
-        Ok(Behind { pods, container, asked })
+        Ok(ReadyPods { pods, container, asked })
     }
 
-    /// Refuses rules that belong to somebody else, unless they may be taken over.
+    /// Fails when a foreign field manager owns the rules, unless `take_over` is set.
     fn check_owner(&self, ingress: &Ingress) -> Result<(), TrafficError> {
         let conflicts = owners(ingress);
         match conflicts.is_empty() || self.options.take_over {
@@ -175,7 +175,7 @@ impl BackendSwitch {
         }
     }
 
-    /// Replaces the names, each tested first. An Ingress that has changed in between is not touched.
+    /// Replaces the Service names, each tested first. An Ingress whose backends have changed since is not modified.
     async fn patch(&self, routes: &[&Route], to: &str) -> Result<(), TrafficError> {
         let steps = routes.iter().flat_map(|route| {
             let (path, from) = (&route.pointer, &route.service);
@@ -196,9 +196,9 @@ impl BackendSwitch {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(TrafficError::Contended { object: self.object() }),
                 },
-                // A test that fails, of which the server says no more: somebody led a backend elsewhere since we looked.
-                Err(kube::Error::Api(status)) if status.code == 422 && is_bare(&status) => {
-                    // Or we did, and the answer was lost.
+                // A JSON patch test failed: a backend has changed since it was read.
+                Err(kube::Error::Api(status)) if status.code == 422 && has_no_details(&status) => {
+                    // Possibly by an earlier attempt whose answer was lost.
                     let ingress = self.namespace.ingress(&self.ingress).await?;
                     let done = self.routes(&ingress)?.iter().all(|route| route.service == to);
                     return if done {

@@ -1,4 +1,4 @@
-//! An Ingress' backend from one permanent Service to another: right for load balancers too, whose target groups stay.
+//! Switch target: an Ingress and two permanent Services.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::{
     traffic::{api::Switch, error::TrafficError},
 };
 
-/// An Ingress whose traffic goes to one of two permanent Services. Cheap to clone.
+/// Switches the backends of an Ingress between two permanent Services. Cheap to clone.
 ///
-/// Each Service has a Deployment of its own; deploy to the idle one with [`EksTarget`](crate::EksTarget), try it, then
-/// switch. To go back, switch to the other one.
+/// Each Service has its own Deployment; deploy to the idle one with [`EksTarget`](crate::EksTarget), test it, then
+/// switch. To roll back, switch to the other Service.
 ///
 /// ```no_run
 /// # async fn run(client: kube::Client, image: bp_artifact::ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
@@ -38,30 +38,31 @@ impl IngressSwitch {
         IngressSwitch(Arc::new(BackendSwitch { namespace, id, ingress, services, container: None, options }))
     }
 
-    /// The container whose digest is shown; defaults to the only one.
+    /// The container whose digest is verified; defaults to the only one.
     pub fn container(self, name: impl Into<String>) -> Self {
         let mut inner = Arc::unwrap_or_clone(self.0);
         inner.container = Some(name.into());
         IngressSwitch(Arc::new(inner))
     }
 
-    /// Leads every backend that goes to the other Service to the Service `to`, in one JSON patch that tests what it
-    /// replaces. With `image`, the pods behind `to` must be seen to run it; without, what they are pinned to is shown.
+    /// Points every backend of the other Service to the Service `to`, in one JSON patch that tests each value before it
+    /// replaces it. With `image`, the pods behind `to` must be verified to run it; otherwise their pinned digest is
+    /// verified.
     ///
-    /// Running it again when it is done changes nothing.
+    /// Idempotent: when the backends reference `to` already, nothing changes.
     ///
-    /// A load balancer follows when its controller has registered the new targets: keep the other Deployment up until
-    /// they are healthy.
+    /// A load balancer switches once its controller has registered the new targets: keep the other Deployment running
+    /// until they are healthy.
     ///
     /// # Errors
-    /// When Ingress or Service are missing, no backend leads to either Service, `to` lacks the port or a ready pod, the
-    /// pods run something else than `image`, or somebody else owns the rules ([`Options::take_over`]).
+    /// When the Ingress or the Service is missing, no backend references either Service, `to` lacks the port or a ready
+    /// pod, the pods run another image, or another field manager owns the rules ([`Options::take_over`]).
     ///
     /// # Permissions
     /// RBAC: `get`, `patch` on `ingresses.networking.k8s.io`; `get` on `services`; `list` on `pods`.
     ///
     /// # Cancel safety
-    /// Cancelled before its patch it changes nothing; the patch is all or nothing.
+    /// Cancelling before the patch changes nothing; the patch is atomic.
     pub fn switch(&self, to: &str, image: Option<&ResolvedImage>) -> Switch {
         let (inner, to, image) = (Arc::clone(&self.0), to.to_owned(), image.cloned());
         Operation::spawn(|events| async move {
@@ -70,10 +71,10 @@ impl IngressSwitch {
         })
     }
 
-    /// The Service that the backends lead to; `None` when some lead to one and some to the other.
+    /// The Service that the backends reference; `None` when they reference both.
     ///
     /// # Errors
-    /// When the Ingress cannot be read, or leads to neither.
+    /// When the Ingress cannot be read, or references neither Service.
     ///
     /// # Permissions
     /// RBAC: `get` on `ingresses.networking.k8s.io`.
