@@ -1,4 +1,4 @@
-//! Answering the pause that a deployment waits in.
+//! Approval or rejection of a deployment that waits at a pause hook.
 
 use aws_sdk_ecs::types::{
     DeploymentLifecycleHookAction, DeploymentLifecycleHookStatus, ServiceDeploymentStatus,
