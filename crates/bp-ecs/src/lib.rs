@@ -64,8 +64,8 @@
 //! ```
 //!
 //! # Blue/green with an approval
-//! A pause hook ends the call with [`AwaitingApproval`](bp_artifact::Verdict::AwaitingApproval). After the answer, the same
-//! call resumes following the same deployment.
+//! A pause hook ends the call with [`AwaitingApproval`](bp_artifact::Verdict::AwaitingApproval). After the answer, the
+//! same call resumes following the same deployment.
 //! ```no_run
 //! # use bp_artifact::{ResolvedImage, Verdict};
 //! # use bp_ecs::{Approval, EcsTarget};

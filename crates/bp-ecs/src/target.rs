@@ -56,8 +56,8 @@ impl EcsTarget {
         self
     }
 
-    /// Deploys the image to this container; defaults to the definition's only container. Further calls add containers that
-    /// run the same image, such as a worker; failures of the first one take precedence in reports.
+    /// Deploys the image to this container; defaults to the definition's only container. Further calls add containers
+    /// that run the same image, such as a worker; failures of the first one take precedence in reports.
     pub fn container(self, name: impl Into<String>) -> Self {
         self.change(|rollout| rollout.containers.push(name.into()))
     }
@@ -68,8 +68,8 @@ impl EcsTarget {
         self.change(|rollout| rollout.overlay = Some(overlay))
     }
 
-    /// Bases new revisions on `definition`, for example from a file, instead of the one that the service runs. The images
-    /// are replaced, its ARN, if any, is ignored, and nothing is removed from it.
+    /// Bases new revisions on `definition`, for example from a file, instead of the one that the service runs. The
+    /// images are replaced, its ARN, if any, is ignored, and nothing is removed from it.
     pub fn base(self, definition: TaskDefinition) -> Self {
         self.change(|rollout| rollout.base = Some(definition.unregistered().without_inventory()))
     }
@@ -92,9 +92,9 @@ impl EcsTarget {
         })
     }
 
-    /// Deploys `image` and follows the deployment to its end: reads the service, changes only the image of our container,
-    /// registers the definition or reuses an identical one, updates the service, follows *that* deployment, rolls back
-    /// when it fails, and verifies the running digests.
+    /// Deploys `image` and follows the deployment to its end: reads the service, changes only the image of our
+    /// container, registers the definition or reuses an identical one, updates the service, follows *that* deployment,
+    /// rolls back when it fails, and verifies the running digests.
     ///
     /// A rerun adopts the deployment that an earlier run started, or finds that nothing has to change.
     ///
@@ -110,8 +110,8 @@ impl EcsTarget {
     /// `ecs:ListTasks`, `ecs:DescribeTasks`.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops watching at once; the deployment continues, nothing is rolled back, and
-    /// the next run resumes.
+    /// Dropping or cancelling the operation stops watching at once; the deployment continues, nothing is rolled back,
+    /// and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         let image = image.clone();
         self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
@@ -131,7 +131,8 @@ impl EcsTarget {
         self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await })
     }
 
-    /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is followed.
+    /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is
+    /// followed.
     ///
     /// The verdict is about the restored revision: `Deployed`, or `Unproven` when its image has no digest.
     ///
@@ -184,8 +185,8 @@ impl EcsTarget {
         self.0.approve(action).await
     }
 
-    /// Returns the definition that the service runs now: to show [planned changes](TaskDefinition::changes), and to list
-    /// its [secrets](TaskDefinition::secrets).
+    /// Returns the definition that the service runs now: to show [planned changes](TaskDefinition::changes), and to
+    /// list its [secrets](TaskDefinition::secrets).
     ///
     /// # Errors
     /// When the service or definition cannot be read.
@@ -304,8 +305,8 @@ impl Target for EcsTarget {
     }
 }
 
-/// Stops the work when it is cancelled, also during a call without a response. Every call may be abandoned: the next run
-/// reuses a completed registration and adopts a started deployment.
+/// Stops the work when it is cancelled, also during a call without a response. Every call may be abandoned: the next
+/// run reuses a completed registration and adopts a started deployment.
 async fn until_cancelled(
     work: impl Future<Output = Result<Outcome, Error>>,
     reporter: &Reporter,

@@ -1,4 +1,4 @@
-//! Killed anywhere, the same command finishes the work, and nothing is doubled.
+//! Resuming: after a kill at any call, the same command completes, and nothing is done twice.
 
 mod common;
 
@@ -23,7 +23,7 @@ use bp_artifact::{Verdict, deploy::DeployEvent};
 use bp_ecs::{Cluster, Error};
 use common::{Shop, options, run};
 
-/// A network that goes dead at one request, before or after it was handled: what a killed process leaves.
+/// A transport that stops responding at one request, before or after the API handled it, as for a killed process.
 #[derive(Debug, Clone)]
 struct Dying {
     inner: bp_sandbox::Transport,
@@ -59,7 +59,7 @@ impl HttpClient for Dying {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_call_and_run_again() {
+async fn resumes_after_being_killed_at_any_call() {
     let mut adopted = 0;
     for handled in [false, true] {
         for at in 1..40 {
@@ -72,7 +72,7 @@ async fn killed_at_any_call_and_run_again() {
             let client = shop.client_over(dying.into_shared());
             let mut killed =
                 Cluster::new(client, "shop").service("web", options()).container("web").deploy(&new);
-            // Polled until it has gone quiet, then dropped where it is.
+            // Polled until the transport stops responding, then dropped.
             let moment = Duration::from_millis(50);
             let mut ended = false;
             while left.load(Ordering::SeqCst) > 0 && !ended {
@@ -107,7 +107,7 @@ async fn killed_at_any_call_and_run_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deployment_that_a_killed_run_left_is_adopted() {
+async fn adopts_the_deployment_of_a_killed_run() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let new = shop.image("2");
@@ -122,7 +122,7 @@ async fn a_deployment_that_a_killed_run_left_is_adopted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_too_young_to_be_listed_is_adopted_too() {
+async fn adopts_a_deployment_that_is_not_listed_yet() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let new = shop.image("2");
@@ -144,12 +144,12 @@ async fn dropping_stops_watching_and_never_rolls_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let calls = shop.sandbox.ledger().entries().len();
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(shop.sandbox.ledger().entries().len(), calls, "it has stopped");
-    assert!(service.definition().ends_with("web:2"), "and ECS went on");
+    assert_eq!(shop.sandbox.ledger().entries().len(), calls, "watching has stopped");
+    assert!(service.definition().ends_with("web:2"), "the deployment continued in ECS");
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_says_what_goes_on() {
+async fn cancelling_reports_the_deployment_that_continues() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let deployment = shop.target().deploy(&shop.image("2"));
@@ -164,7 +164,7 @@ async fn cancelling_says_what_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_runs_at_once_register_once_and_agree() {
+async fn concurrent_runs_register_once_and_agree() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let new = shop.image("2");

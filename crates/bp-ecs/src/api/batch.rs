@@ -33,8 +33,8 @@ impl<T: Clone> Batch<T> {
         sync::lock(&self.waiting)
     }
 
-    /// Returns the item `key`, requested by `call` together with the items of concurrent callers. `None` when the response
-    /// lacks it.
+    /// Returns the item `key`, requested by `call` together with the items of concurrent callers. `None` when the
+    /// response lacks it.
     ///
     /// A joint call that fails, possibly because of another item, is repeated for each item alone.
     pub(crate) async fn get<F>(

@@ -187,8 +187,8 @@ impl Api {
         Ok(self.deployments_from(statuses, after, None).await?.0)
     }
 
-    /// `ecs:ListServiceDeployments`, newest first, with one of `statuses` (any when empty), created after `after`. Returns
-    /// a page and the token of the next one.
+    /// `ecs:ListServiceDeployments`, newest first, with one of `statuses` (any when empty), created after `after`.
+    /// Returns a page and the token of the next one.
     pub(crate) async fn deployments_from(
         &self,
         statuses: &[ServiceDeploymentStatus],

@@ -1,5 +1,5 @@
-//! Inventory: the names of the settings that an overlay applied, recorded in the revision itself, so that a later overlay
-//! without them removes them.
+//! Inventory: the names of the settings that an overlay applied, recorded in the revision itself, so that a later
+//! overlay without them removes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,8 +91,8 @@ impl Overlay {
 }
 
 impl TaskDefinition {
-    /// A copy with `overlay` applied: settings of an earlier overlay that this one lacks are removed, and the names of its
-    /// settings are recorded, those of tags in `container`.
+    /// A copy with `overlay` applied: settings of an earlier overlay that this one lacks are removed, and the names of
+    /// its settings are recorded, those of tags in `container`.
     ///
     /// # Errors
     /// As [`with`](Self::with).

@@ -54,10 +54,10 @@ const READ_ONLY: [&str; 9] = [
 
 /// A task definition in the API's JSON format.
 ///
-/// It is stored as raw JSON, not as the SDK's types: unmodified members are registered as they were read, including empty
-/// strings. A member that the SDK does not support, at any depth, is [refused](Error::UnknownFields): in a file, because
-/// the API would drop it silently; from the API, when a new revision is registered, because it is unknown whether
-/// RegisterTaskDefinition accepts it. [`Overlay::without_member`] removes it.
+/// It is stored as raw JSON, not as the SDK's types: unmodified members are registered as they were read, including
+/// empty strings. A member that the SDK does not support, at any depth, is [refused](Error::UnknownFields): in a file,
+/// because the API would drop it silently; from the API, when a new revision is registered, because it is unknown
+/// whether RegisterTaskDefinition accepts it. [`Overlay::without_member`] removes it.
 ///
 /// ```
 /// use bp_ecs::TaskDefinition;

@@ -96,8 +96,8 @@ impl Overlay {
         self
     }
 
-    /// Sets a tag about the image, such as its commit: a deployment of another image sets it, or removes it if the value
-    /// is unknown. A [`tag`](Self::tag) of the same name takes precedence.
+    /// Sets a tag about the image, such as its commit: a deployment of another image sets it, or removes it if the
+    /// value is unknown. A [`tag`](Self::tag) of the same name takes precedence.
     pub fn image_tag(mut self, name: impl Into<String>, value: Option<String>) -> Self {
         self.image_tags.insert(name.into(), value);
         self
@@ -232,8 +232,8 @@ impl TaskDefinition {
     /// A copy with `overlay` applied.
     ///
     /// # Errors
-    /// When a container is missing or ambiguous, or has log options in the overlay but no log driver; when there are more
-    /// than 50 tags.
+    /// When a container is missing or ambiguous, or has log options in the overlay but no log driver; when there are
+    /// more than 50 tags.
     pub fn with(&self, overlay: &Overlay) -> Result<Self, Error> {
         let mut changed = self.clone();
         for (name, over) in &overlay.containers {

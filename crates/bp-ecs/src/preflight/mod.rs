@@ -81,8 +81,8 @@ impl EcsTarget {
     /// platform, roles, log groups, target groups. Secrets are listed for the caller to check.
     ///
     /// # Errors
-    /// The errors that [`deploy`](Self::deploy) returns before its first change, such as an unknown service or container,
-    /// and when the service or definition cannot be read. A failed lookup is a finding, not an error.
+    /// The errors that [`deploy`](Self::deploy) returns before its first change, such as an unknown service or
+    /// container, and when the service or definition cannot be read. A failed lookup is a finding, not an error.
     ///
     /// # Permissions
     /// Those of [`definition`](Self::definition); for the configured lookups: those of the resolver, `iam:GetRole`,

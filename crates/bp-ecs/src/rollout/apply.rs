@@ -28,8 +28,8 @@ pub(crate) enum Applied {
 impl ServiceRollout {
     /// Deploys `definition` to the service, whose state before the call is `before`.
     ///
-    /// A forced UpdateService is not idempotent: if the response is lost, it may have started a deployment. So SDK retries
-    /// are disabled, and each retry here polls the service first. On an error nothing was changed.
+    /// A forced UpdateService is not idempotent: if the response is lost, it may have started a deployment. So SDK
+    /// retries are disabled, and each retry here polls the service first. On an error nothing was changed.
     pub(crate) async fn apply(
         &self,
         before: &Service,

@@ -26,8 +26,8 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
-    /// Diagnoses a stopped or stopping task. `None` when it did not fail but was stopped by the scheduler, a user, a Spot
-    /// interruption or failing hardware.
+    /// Diagnoses a stopped or stopping task. `None` when it did not fail but was stopped by the scheduler, a user, a
+    /// Spot interruption or failing hardware.
     pub(crate) fn of(task: &Task, ours: &str) -> Option<Stopped> {
         let reason = task.stopped_reason.as_deref().unwrap_or_default();
         let failing = failed_container(task, ours);

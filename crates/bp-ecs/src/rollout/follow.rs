@@ -138,8 +138,9 @@ impl<'a> Follower<'a> {
         Follower { deadline: deadline.saturating_duration_since(self.began), ..self }
     }
 
-    /// Polls until the deployment has ended, the deadline has passed or the caller has cancelled; cancellation, also during
-    /// a call, returns an error with the deployment that continues. If it can no longer be observed, that is an end too.
+    /// Polls until the deployment has ended, the deadline has passed or the caller has cancelled; cancellation, also
+    /// during a call, returns an error with the deployment that continues. If it can no longer be observed, that is an
+    /// end too.
     pub(crate) async fn run(mut self) -> Result<End, Error> {
         match self.until_cancelled().await {
             Err(error @ Error::Interrupted { .. }) => Err(error),
@@ -267,13 +268,15 @@ impl<'a> Follower<'a> {
                     expires.unwrap_or_else(|| "unknown time".into()),
                     otherwise.unwrap_or_else(|| "?".into()),
                 );
-                let detail = format!("{stage}: hook {hook} awaits approval; timeout action {otherwise} at {expires}");
+                let detail =
+                    format!("{stage}: hook {hook} awaits approval; timeout action {otherwise} at {expires}");
                 Some(self.end(snapshot, Ended::AwaitingApproval, detail))
             }
         }
     }
 
-    /// Follows a deployment of the same definition that replaced ours, such as a forced one. `false` if it is different.
+    /// Follows a deployment of the same definition that replaced ours, such as a forced one. `false` if it is
+    /// different.
     fn follow_replacement(&mut self, snapshot: &Snapshot) -> bool {
         let replacement = snapshot.service.as_ref().and_then(Followed::primary);
         let Some(replacement) = replacement.filter(|replacement| {
@@ -430,8 +433,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Rolls back with StopServiceDeployment; if that is rejected, deploys the recorded rollback revision. Transient errors
-    /// are retried after the next poll.
+    /// Rolls back with StopServiceDeployment; if that is rejected, deploys the recorded rollback revision. Transient
+    /// errors are retried after the next poll.
     async fn roll_back(&mut self, snapshot: &Snapshot, reason: String) -> Option<End> {
         let Some(to) = self.rollback_to.clone() else {
             return Some(self.end(snapshot, Ended::FailedInPlace, reason));

@@ -81,8 +81,8 @@ impl ServiceMessage {
             || self.status_is(|status| status == 429 || (500..600).contains(&status))
     }
 
-    /// Whether an HTTP status in the message satisfies `is_it`: `status code: 403`, `unexpected status: 401 Unauthorized`, `API error
-    /// (404)`.
+    /// Whether an HTTP status in the message satisfies `is_it`: `status code: 403`, `unexpected status: 401
+    /// Unauthorized`, `API error (404)`.
     pub(super) fn status_is(&self, is_it: impl Fn(u16) -> bool) -> bool {
         let words: Vec<&str> = self.text.split(' ').collect();
         words.windows(2).any(|pair| {

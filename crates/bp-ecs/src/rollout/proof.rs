@@ -44,8 +44,8 @@ impl ServiceRollout {
         Ok(self.running(&service, scope).await?.proof)
     }
 
-    /// The proof of a deployment that ECS reports as successful. Tasks are listed with a delay, so missing ones are waited
-    /// for, within `deadline`. Failed calls are retried.
+    /// The proof of a deployment that ECS reports as successful. Tasks are listed with a delay, so missing ones are
+    /// waited for, within `deadline`. Failed calls are retried.
     pub(crate) async fn proven(&self, service: &Service, deadline: Instant) -> Result<Running, Error> {
         let listed = deadline.min(bp_artifact::time::deadline(LISTING));
         let mut retries = RetryBudget::default();
@@ -61,8 +61,8 @@ impl ServiceRollout {
         }
     }
 
-    /// The digests of our containers in the running tasks, preceded by those that the service revision resolved. Sidecars
-    /// are ignored. Without running tasks the proof is empty.
+    /// The digests of our containers in the running tasks, preceded by those that the service revision resolved.
+    /// Sidecars are ignored. Without running tasks the proof is empty.
     pub(crate) async fn running(&self, service: &Service, scope: Scope) -> Result<Running, Error> {
         let tasks = self.api.tasks(DesiredStatus::Running).await?;
         let running = tasks.iter().filter(|task| task.last_status.as_deref() == Some("RUNNING"));

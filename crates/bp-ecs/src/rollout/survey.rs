@@ -134,7 +134,8 @@ impl ServiceRollout {
         self.as_revision(&self.api.definition(definition).await?)
     }
 
-    /// Converts a definition. If `base` adds our container for the first time, the current definition has no image of it.
+    /// Converts a definition. If `base` adds our container for the first time, the current definition has no image of
+    /// it.
     pub(crate) fn as_revision(&self, definition: &TaskDefinition) -> Result<Revision, Error> {
         let image = match definition.image(self.container()) {
             Ok(image) => image.to_owned(),
