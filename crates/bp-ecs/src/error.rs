@@ -39,8 +39,8 @@ pub enum Error {
     },
     /// The service's deployment controller is not ECS.
     #[error(
-        "the service {service:?} has the deployment controller {controller}, but UpdateService requires the controller ECS; \
-             deploy with the API of {controller}, or recreate the service with the controller ECS"
+        "the service {service:?} has the deployment controller {controller}, but UpdateService requires ECS; deploy \
+             with the API of {controller}, or recreate the service with the controller ECS"
     )]
     UnsupportedController {
         /// The service.
@@ -148,7 +148,8 @@ pub enum Error {
     },
     /// No deployment awaits approval.
     #[error(
-        "no deployment of the service {service:?} awaits approval; it was already answered, or has not reached its pause hook"
+        "no deployment of the service {service:?} awaits approval; it was already \
+             answered, or has not reached its pause hook"
     )]
     NotAwaitingApproval {
         /// The service.
@@ -175,7 +176,7 @@ pub enum Error {
     },
     /// IAM denies tagging.
     #[error(
-        "access denied to tag task definitions; grant the caller the permission ecs:TagResource, or register revisions \
+        "access denied, cannot tag task definitions; grant the caller the permission ecs:TagResource, or register revisions \
              without tags (ecs.tagging = \"off\" in bp.toml)"
     )]
     TaggingDenied {

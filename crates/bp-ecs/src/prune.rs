@@ -23,7 +23,7 @@ pub struct Kept {
     /// Its ARN.
     pub revision: String,
     /// What uses it.
-    pub because: String,
+    pub reason: String,
 }
 
 impl EcsTarget {
@@ -52,8 +52,8 @@ impl ServiceRollout {
         let current = self.current().await?;
         let family = self.api.definition(&current.stable.id).await?.family().to_owned();
         let mut used: BTreeMap<String, String> = BTreeMap::new();
-        let mut refer = |revision: &str, because: String| {
-            used.entry(name_of(revision).to_owned()).or_insert(because);
+        let mut refer = |revision: &str, reason: String| {
+            used.entry(name_of(revision).to_owned()).or_insert(reason);
         };
         also.iter().for_each(|revision| refer(revision, "kept on request".to_owned()));
         for revision in [Some(current.stable), current.rolling_out].into_iter().flatten() {
@@ -64,13 +64,13 @@ impl ServiceRollout {
             Err(Error::NoPrevious { .. }) => {}
             Err(error) => return Err(error),
         }
-        for (revision, because) in self.api.in_use(&family).await? {
-            refer(&revision, because);
+        for (revision, reason) in self.api.in_use(&family).await? {
+            refer(&revision, reason);
         }
         let mut pruned = Pruned::default();
         for revision in self.api.revisions(&family).await?.into_iter().skip(keep) {
             match used.get(name_of(&revision)) {
-                Some(because) => pruned.kept.push(Kept { revision, because: because.clone() }),
+                Some(reason) => pruned.kept.push(Kept { revision, reason: reason.clone() }),
                 None => {
                     self.api.deregister(&revision).await?;
                     pruned.deregistered.push(revision);
@@ -112,8 +112,8 @@ impl Api {
             for some in services.chunks(10) {
                 let call =
                     self.client().describe_services().cluster(&cluster).set_services(Some(some.to_vec()));
-                let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
-                for service in answer.services() {
+                let response = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+                for service in response.services() {
                     let who = format!("the service {} refers to it", service.service_name().unwrap_or("?"));
                     let deployments = service.deployments().iter().filter_map(|d| d.task_definition());
                     let sets = service.task_sets().iter().filter_map(|set| set.task_definition());
@@ -134,8 +134,8 @@ impl Api {
             let tasks = tasks.map_err(|e| self.error("ecs:ListTasks", e))?;
             for some in tasks.chunks(100) {
                 let call = self.client().describe_tasks().cluster(&cluster).set_tasks(Some(some.to_vec()));
-                let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-                let running = answer.tasks().iter().filter_map(|task| {
+                let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+                let running = response.tasks().iter().filter_map(|task| {
                     let who = format!("the task {} runs it", name_of(task.task_arn()?));
                     Some((task.task_definition_arn()?.to_owned(), who))
                 });

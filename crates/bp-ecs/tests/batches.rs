@@ -68,7 +68,7 @@ async fn polls_fast_until_tasks_run_then_slowly_with_jitter() {
     shop.web(&shop.image("1")).with("deploymentConfiguration", bake).create();
     shop.sandbox.ledger().clear();
     shop.target().deploy(&shop.image("2")).await.unwrap();
-    let looks: Vec<_> = shop
+    let polls: Vec<_> = shop
         .sandbox
         .ledger()
         .entries()
@@ -76,7 +76,7 @@ async fn polls_fast_until_tasks_run_then_slowly_with_jitter() {
         .filter(|e| e.operation == "ecs:DescribeServices")
         .collect();
     let pauses: Vec<Duration> =
-        looks.windows(2).map(|w| Duration::try_from(w[1].at.duration_since(w[0].at)).unwrap()).collect();
+        polls.windows(2).map(|w| Duration::try_from(w[1].at.duration_since(w[0].at)).unwrap()).collect();
     let within = |pause: &Duration, from: u64, to: u64| (from..=to).contains(&(pause.as_millis() as u64));
     // The first poll is the survey, which the update follows.
     let (brisk, calm): (Vec<_>, Vec<_>) = pauses[1..].iter().partition(|pause| within(pause, 1000, 2000));

@@ -277,8 +277,8 @@ async fn deregisters_old_revisions_but_none_in_use() {
     };
     assert_eq!(names(pruned.deregistered.iter().collect()), ["web:4", "web:1"]);
     assert_eq!(names(pruned.kept.iter().map(|k| &k.revision).collect()), ["web:5", "web:3", "web:2"]);
-    assert!(pruned.kept[0].because.contains("rollback revision of"), "{pruned:?}");
-    assert!(pruned.kept[2].because.contains("nightly"), "{pruned:?}");
+    assert!(pruned.kept[0].reason.contains("rollback revision of"), "{pruned:?}");
+    assert!(pruned.kept[2].reason.contains("nightly"), "{pruned:?}");
     let again = shop.target().prune(1, &["web:3".to_owned()]).await.unwrap();
     assert!(again.deregistered.is_empty(), "{again:?}");
     // The kept revision can be restored.

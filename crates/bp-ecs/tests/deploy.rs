@@ -214,7 +214,7 @@ async fn rejects_a_service_that_is_being_deleted() {
 
 #[tokio::test(start_paused = true)]
 async fn states_the_missing_permission() {
-    for (action, asked) in [
+    for (action, advice) in [
         ("ecs:DescribeServices", "ecs:DescribeServices"),
         ("ecs:ListServiceDeployments", "ecs:ListServiceDeployments"),
         ("ecs:RegisterTaskDefinition", "ecs:RegisterTaskDefinition"),
@@ -224,7 +224,7 @@ async fn states_the_missing_permission() {
         shop.web(&shop.image("1")).create();
         shop.inject(shop.deny(action));
         let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
-        assert!(error.to_string().ends_with(asked), "{error}");
+        assert!(error.to_string().ends_with(advice), "{error}");
         assert_eq!(error.class(), ErrorClass::Unavailable);
         assert!(!error.is_retryable(), "a retry does not help");
     }
@@ -275,8 +275,8 @@ async fn rejects_a_definition_with_unknown_members() {
     let mut described = shop.ecs.definition("web:1").unwrap();
     described["taskDefinition"]["quantumMode"] = json!("on");
     let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
-    let answer = Effect::Answer { status: 200, headers, body: described.to_string() };
-    shop.inject(Fault::new(answer).on("ecs:DescribeTaskDefinition").times(u32::MAX));
+    let response = Effect::Answer { status: 200, headers, body: described.to_string() };
+    shop.inject(Fault::new(response).on("ecs:DescribeTaskDefinition").times(u32::MAX));
     let (message, class) = refused(&shop, &shop.target(), &shop.image("2")).await;
     assert!(message.contains("quantumMode"), "{message}");
     assert_eq!(class, ErrorClass::Refused);

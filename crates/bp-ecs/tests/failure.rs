@@ -264,15 +264,15 @@ async fn reports_the_failure_long_before_the_deployment_ends() {
     let image = shop.image_that("crash", crashes());
     let start = Instant::now();
     let mut deployment = shop.target().deploy(&image);
-    let mut told = None;
+    let mut reported_after = None;
     while let Some(event) = deployment.next_event().await {
         if matches!(event, DeployEvent::Failing { .. }) {
-            told = Some(start.elapsed());
+            reported_after = Some(start.elapsed());
         }
     }
     assert_eq!(deployment.await.unwrap().verdict(), Verdict::RolledBack);
     // In the sandbox provisioning and pull take 7 s, the crash 1 s.
-    assert!(told.unwrap() < Duration::from_secs(13), "{told:?}");
+    assert!(reported_after.unwrap() < Duration::from_secs(13), "{reported_after:?}");
 }
 
 #[tokio::test(start_paused = true)]

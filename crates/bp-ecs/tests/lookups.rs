@@ -96,7 +96,7 @@ async fn a_denied_lookup_is_unknown_and_not_an_error() {
     assert!(
         states
             .iter()
-            .all(|(_, state, said)| *state == FindingState::Unknown && said.contains("AccessDenied")),
+            .all(|(_, state, message)| *state == FindingState::Unknown && message.contains("AccessDenied")),
         "{found:?}"
     );
 }

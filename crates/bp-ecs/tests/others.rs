@@ -102,8 +102,8 @@ async fn an_unknown_member_prevents_only_a_new_revision() {
     let mut described = shop.ecs.definition("web:1").unwrap();
     described["taskDefinition"]["quantumMode"] = json!("on");
     let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
-    let answer = Effect::Answer { status: 200, headers, body: described.to_string() };
-    shop.inject(Fault::new(answer).on("ecs:DescribeTaskDefinition").times(6));
+    let response = Effect::Answer { status: 200, headers, body: described.to_string() };
+    shop.inject(Fault::new(response).on("ecs:DescribeTaskDefinition").times(6));
     let current = target.current().await.unwrap().stable;
     assert!(target.drift(&image).await.unwrap().is_none());
     let restored = target.restore(&current).await.unwrap();

@@ -94,7 +94,7 @@ impl Replay {
         (events, outcome.unwrap())
     }
 
-    fn answer(&self, operation: &str, input: &Value) -> Value {
+    fn respond(&self, operation: &str, input: &Value) -> Value {
         let elapsed = self.updated.lock().unwrap().map(|at| at.elapsed());
         let since = elapsed.and_then(|elapsed| elapsed.checked_sub(ROLLOUT));
         let ended = since.is_some();
@@ -190,8 +190,8 @@ impl HttpConnector for Replay {
         let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
         let operation = target.rsplit('.').next().unwrap_or_default();
         let input: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        let answer = self.answer(operation, &input).to_string();
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(StatusCode::try_from(200).unwrap(), answer.into())))
+        let response = self.respond(operation, &input).to_string();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(StatusCode::try_from(200).unwrap(), response.into())))
     }
 }
 

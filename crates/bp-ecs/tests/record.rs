@@ -35,8 +35,8 @@ async fn incident() -> (Shop, Recording) {
 async fn records_an_incident_without_account_ids_and_values() {
     let (_shop, recording) = incident().await;
     let text = serde_json::to_string(&recording).unwrap();
-    for gone in [ACCOUNT, REGION, "hunter2"] {
-        assert!(!text.contains(gone), "{gone}: {text}");
+    for redacted in [ACCOUNT, REGION, "hunter2"] {
+        assert!(!text.contains(redacted), "{redacted}: {text}");
     }
     assert_eq!((recording.kind.as_str(), &recording.want), ("ecs-service", &Value::Null));
     assert!(recording.missing.is_empty() && recording.source.is_empty(), "{:?}", recording.missing);

@@ -25,34 +25,34 @@ use common::{Shop, options, run};
 
 /// A transport that stops responding at one request, before or after the API handled it, as for a killed process.
 #[derive(Debug, Clone)]
-struct Dying {
+struct StallingTransport {
     inner: bp_sandbox::Transport,
-    left: Arc<AtomicUsize>,
+    remaining: Arc<AtomicUsize>,
     handled: bool,
 }
 
-impl HttpConnector for Dying {
+impl HttpConnector for StallingTransport {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let left = self
-            .left
+        let remaining = self
+            .remaining
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(n.saturating_sub(1)))
             .unwrap();
-        let dying = self.clone();
+        let transport = self.clone();
         HttpConnectorFuture::new(async move {
-            match left {
+            match remaining {
                 0 => pending().await,
-                1 if !dying.handled => pending().await,
+                1 if !transport.handled => pending().await,
                 1 => {
-                    let _ = HttpConnector::call(&dying.inner, request).await;
+                    let _ = HttpConnector::call(&transport.inner, request).await;
                     pending().await
                 }
-                _ => HttpConnector::call(&dying.inner, request).await,
+                _ => HttpConnector::call(&transport.inner, request).await,
             }
         })
     }
 }
 
-impl HttpClient for Dying {
+impl HttpClient for StallingTransport {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         self.clone().into_shared()
     }
@@ -67,15 +67,19 @@ async fn resumes_after_being_killed_at_any_call() {
             let (old, new) = (shop.image("1"), shop.image("2"));
             let service = shop.web(&old).create();
             let (before, first) = (service.definition(), shop.target().current().await.unwrap().stable);
-            let left = Arc::new(AtomicUsize::new(at));
-            let dying = Dying { inner: shop.sandbox.transport(), left: Arc::clone(&left), handled };
-            let client = shop.client_over(dying.into_shared());
+            let remaining = Arc::new(AtomicUsize::new(at));
+            let transport = StallingTransport {
+                inner: shop.sandbox.transport(),
+                remaining: Arc::clone(&remaining),
+                handled,
+            };
+            let client = shop.client_over(transport.into_shared());
             let mut killed =
                 Cluster::new(client, "shop").service("web", options()).container("web").deploy(&new);
             // Polled until the transport stops responding, then dropped.
             let moment = Duration::from_millis(50);
             let mut ended = false;
-            while left.load(Ordering::SeqCst) > 0 && !ended {
+            while remaining.load(Ordering::SeqCst) > 0 && !ended {
                 ended = matches!(tokio::time::timeout(moment, killed.next_event()).await, Ok(None));
             }
             drop(killed);

@@ -14,12 +14,12 @@ use crate::error::Error;
 /// How long the first caller waits for others.
 const WINDOW: Duration = Duration::from_millis(10);
 
-type Answer<T> = Result<Option<T>, Error>;
+type ItemResult<T> = Result<Option<T>, Error>;
 
 /// Callers that wait for items. The first one makes the call for all.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
-    waiting: Mutex<Vec<(String, oneshot::Sender<Answer<T>>)>>,
+    waiting: Mutex<Vec<(String, oneshot::Sender<ItemResult<T>>)>>,
     /// The maximum number of items per call.
     size: usize,
 }
@@ -29,7 +29,7 @@ impl<T: Clone> Batch<T> {
         Batch { waiting: Mutex::default(), size }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, oneshot::Sender<Answer<T>>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, oneshot::Sender<ItemResult<T>>)>> {
         sync::lock(&self.waiting)
     }
 
@@ -42,7 +42,7 @@ impl<T: Clone> Batch<T> {
         key: &str,
         call: impl Fn(Vec<String>) -> F,
         name: impl Fn(&T) -> String,
-    ) -> Answer<T>
+    ) -> ItemResult<T>
     where
         F: Future<Output = Result<Vec<T>, Error>>,
     {
@@ -60,7 +60,7 @@ impl<T: Clone> Batch<T> {
             self.call_for_all(all, &call, &name).await;
         }
         match receiver.await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             // The first caller was cancelled, or the joint call failed.
             Err(_) => Ok(call(vec![key.to_owned()]).await?.into_iter().next()),
         }
@@ -68,7 +68,7 @@ impl<T: Clone> Batch<T> {
 
     async fn call_for_all<F>(
         &self,
-        mut all: Vec<(String, oneshot::Sender<Answer<T>>)>,
+        mut all: Vec<(String, oneshot::Sender<ItemResult<T>>)>,
         call: &impl Fn(Vec<String>) -> F,
         name: &impl Fn(&T) -> String,
     ) where
@@ -78,25 +78,25 @@ impl<T: Clone> Batch<T> {
         keys.sort_unstable();
         keys.dedup();
         for some in keys.chunks(self.size) {
-            let (asked, later) = all.into_iter().partition(|(key, _)| some.contains(key));
+            let (requested, later) = all.into_iter().partition(|(key, _)| some.contains(key));
             all = later;
             match call(some.to_vec()).await {
                 Ok(found) => {
                     let found: HashMap<String, T> =
                         found.into_iter().map(|item| (name(&item), item)).collect();
-                    for (key, sender) in asked {
+                    for (key, sender) in requested {
                         // A cancelled caller has dropped its receiver.
                         let _ = sender.send(Ok(found.get(&key).cloned()));
                     }
                 }
                 // Single calls would add to an overload.
                 Err(error) if error.is_retryable() => {
-                    for (_, sender) in asked {
+                    for (_, sender) in requested {
                         let _ = sender.send(Err(error.copy_for_waiter()));
                     }
                 }
                 // Dropping the senders makes each caller repeat the call alone.
-                Err(_) => drop::<Vec<_>>(asked),
+                Err(_) => drop::<Vec<_>>(requested),
             }
         }
     }
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    async fn get(batch: &Batch<String>, key: &str, calls: &AtomicUsize) -> Answer<String> {
+    async fn get(batch: &Batch<String>, key: &str, calls: &AtomicUsize) -> ItemResult<String> {
         let call = |keys: Vec<String>| async move {
             calls.fetch_add(1, Ordering::SeqCst);
             assert!(keys.len() <= 3, "{keys:?}");
@@ -135,9 +135,9 @@ mod tests {
     async fn joins_concurrent_calls() {
         let (batch, calls) = (Batch::new(3), AtomicUsize::new(0));
         let keys = ["a", "b", "a", "c", "missing"];
-        let answers = join_all(keys.map(|key| get(&batch, key, &calls))).await;
-        for (key, answer) in keys.iter().zip(answers) {
-            assert_eq!(answer.unwrap().as_deref(), (*key != "missing").then_some(*key));
+        let results = join_all(keys.map(|key| get(&batch, key, &calls))).await;
+        for (key, result) in keys.iter().zip(results) {
+            assert_eq!(result.unwrap().as_deref(), (*key != "missing").then_some(*key));
         }
         assert_eq!(calls.load(Ordering::SeqCst), 2, "four items, three per call");
     }
@@ -145,9 +145,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failing_item_does_not_affect_the_others() {
         let (batch, calls) = (Batch::new(3), AtomicUsize::new(0));
-        let answers = join_all(["a", "poison"].map(|key| get(&batch, key, &calls))).await;
-        assert_eq!(answers[0].as_ref().unwrap().as_deref(), Some("a"));
-        assert!(answers[1].is_err());
+        let results = join_all(["a", "poison"].map(|key| get(&batch, key, &calls))).await;
+        assert_eq!(results[0].as_ref().unwrap().as_deref(), Some("a"));
+        assert!(results[1].is_err());
     }
 
     #[tokio::test(start_paused = true)]

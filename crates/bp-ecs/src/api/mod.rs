@@ -81,8 +81,8 @@ impl Api {
         let describe = |names: Vec<String>| async move {
             let call =
                 self.client().describe_services().cluster(&self.cluster.name).set_services(Some(names));
-            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
-            Ok(answer.services.unwrap_or_default())
+            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+            Ok(response.services.unwrap_or_default())
         };
         let name = name_of(&self.service).to_owned();
         match self.cluster.is_shared() {
@@ -115,9 +115,9 @@ impl Api {
     }
 
     fn read(&self, operation: &'static str, source: &str, capture: Capture) -> Result<TaskDefinition, Error> {
-        let mut answer = capture.json().unwrap_or_default();
-        let tags = answer["tags"].take();
-        match answer["taskDefinition"].take() {
+        let mut response = capture.json().unwrap_or_default();
+        let tags = response["tags"].take();
+        match response["taskDefinition"].take() {
             Value::Object(fields) => TaskDefinition::read(source, fields, tags),
             _ => Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() }),
         }
@@ -172,8 +172,8 @@ impl Api {
         let call = self.client().update_service().cluster(&self.cluster.name).service(&self.service);
         let call = call.task_definition(definition).set_force_new_deployment(force.then_some(true));
         let call = call.customize().config_override(once());
-        let answer = call.send().await.map_err(|e| self.error(OPERATION, e))?;
-        answer
+        let response = call.send().await.map_err(|e| self.error(OPERATION, e))?;
+        response
             .service
             .ok_or_else(|| Error::UnexpectedAnswer { operation: OPERATION, reason: "no service".to_owned() })
     }
@@ -201,16 +201,16 @@ impl Api {
             .set_status((!statuses.is_empty()).then(|| statuses.to_vec()))
             .set_created_at(after.map(|after| CreatedAt::builder().after(after).build()))
             .set_next_token(token);
-        let answer = call.send().await.map_err(|e| self.error("ecs:ListServiceDeployments", e))?;
-        Ok((answer.service_deployments.unwrap_or_default(), answer.next_token))
+        let response = call.send().await.map_err(|e| self.error("ecs:ListServiceDeployments", e))?;
+        Ok((response.service_deployments.unwrap_or_default(), response.next_token))
     }
 
     /// `ecs:DescribeServiceDeployments`, joined with concurrent calls for other deployments.
     pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
         let describe = |arns: Vec<String>| async move {
             let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
-            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
-            Ok(answer.service_deployments.unwrap_or_default())
+            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+            Ok(response.service_deployments.unwrap_or_default())
         };
         match self.cluster.is_shared() {
             true => {
@@ -224,8 +224,8 @@ impl Api {
     /// `ecs:DescribeServiceRevisions`.
     pub(crate) async fn revision(&self, arn: &str) -> Result<Option<ServiceRevision>, Error> {
         let call = self.client().describe_service_revisions().service_revision_arns(arn);
-        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceRevisions", e))?;
-        Ok(answer.service_revisions.unwrap_or_default().into_iter().next())
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceRevisions", e))?;
+        Ok(response.service_revisions.unwrap_or_default().into_iter().next())
     }
 
     /// `ecs:StopServiceDeployment` with rollback. `false` when it is too late, or not supported for this service.
@@ -244,15 +244,15 @@ impl Api {
     }
 
     /// `ecs:ContinueServiceDeployment`.
-    pub(crate) async fn answer_hook(
+    pub(crate) async fn continue_deployment(
         &self,
         arn: &str,
         hook: &str,
         action: DeploymentLifecycleHookAction,
     ) -> Result<(), Error> {
         let call = self.client().continue_service_deployment().service_deployment_arn(arn).hook_id(hook);
-        let answer = call.action(action).send().await;
-        answer.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
+        let response = call.action(action).send().await;
+        response.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
     }
 
     /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service with this desired status.
@@ -262,9 +262,9 @@ impl Api {
         loop {
             let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
             let call = call.desired_status(desired.clone()).set_next_token(token);
-            let answer = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
-            arns.extend(answer.task_arns.unwrap_or_default());
-            token = answer.next_token;
+            let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
+            arns.extend(response.task_arns.unwrap_or_default());
+            token = response.next_token;
             if token.is_none() {
                 break;
             }
@@ -273,8 +273,8 @@ impl Api {
         for some in arns.chunks(TASKS) {
             let call =
                 self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(some.to_vec()));
-            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-            tasks.extend(answer.tasks.unwrap_or_default());
+            let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+            tasks.extend(response.tasks.unwrap_or_default());
         }
         Ok(tasks)
     }

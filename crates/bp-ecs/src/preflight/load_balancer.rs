@@ -16,14 +16,14 @@ const NOT_FOUND: &str = "does not exist; create it, or correct the service's loa
 pub(super) async fn check(client: &Client, subject: String, arn: &str, wanted: &TaskDefinition) -> Finding {
     let fails =
         |state, message: &str| Finding::new(&subject, state, message).cause(Cause::DeploymentConfiguration);
-    let answer = match client.describe_target_groups().target_group_arns(arn).send().await {
-        Ok(answer) => answer,
+    let response = match client.describe_target_groups().target_group_arns(arn).send().await {
+        Ok(response) => response,
         Err(error) if error.code() == Some("TargetGroupNotFound") => {
             return fails(FindingState::Missing, NOT_FOUND);
         }
         Err(error) => return lookup_failed(subject, "elasticloadbalancing:DescribeTargetGroups", &error),
     };
-    let Some(group) = answer.target_groups().first() else {
+    let Some(group) = response.target_groups().first() else {
         return fails(FindingState::Missing, NOT_FOUND);
     };
     let awsvpc = wanted.as_json().get("networkMode").and_then(Value::as_str) == Some("awsvpc");

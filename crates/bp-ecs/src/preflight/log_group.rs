@@ -11,7 +11,7 @@ use super::lookup_error::lookup_failed;
 
 pub(super) async fn check(client: &Client, subject: String, group: &str) -> Finding {
     match client.describe_log_groups().log_group_name_prefix(group).limit(50).send().await {
-        Ok(answer) if answer.log_groups().iter().any(|found| found.log_group_name() == Some(group)) => {
+        Ok(response) if response.log_groups().iter().any(|found| found.log_group_name() == Some(group)) => {
             Finding::new(subject, FindingState::Present, "")
         }
         Ok(_) => {

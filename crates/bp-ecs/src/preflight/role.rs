@@ -15,8 +15,8 @@ const PRINCIPAL: &str = "ecs-tasks.amazonaws.com";
 
 pub(super) async fn check(client: &Client, subject: String, arn: &str) -> Finding {
     match client.get_role().role_name(name_of(arn)).send().await {
-        Ok(answer) => {
-            let policy = answer.role().and_then(|role| role.assume_role_policy_document());
+        Ok(response) => {
+            let policy = response.role().and_then(|role| role.assume_role_policy_document());
             match policy {
                 Some(policy) if !policy.contains(PRINCIPAL) => {
                     let message = format!(

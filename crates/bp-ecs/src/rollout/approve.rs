@@ -18,6 +18,6 @@ impl ServiceRollout {
             .find(|h| h.status == Some(DeploymentLifecycleHookStatus::AwaitingAction))
             .and_then(|h| h.hook_id)
             .ok_or_else(nothing)?;
-        self.api.answer_hook(&arn, &hook, action).await
+        self.api.continue_deployment(&arn, &hook, action).await
     }
 }

@@ -31,10 +31,10 @@ impl Stopped {
     pub(crate) fn of(task: &Task, ours: &str) -> Option<Stopped> {
         let reason = task.stopped_reason.as_deref().unwrap_or_default();
         let failing = failed_container(task, ours);
-        let said = failing.and_then(|c| c.reason.as_deref()).filter(|r| !r.is_empty());
+        let container_reason = failing.and_then(|c| c.reason.as_deref()).filter(|r| !r.is_empty());
         let exit_code = failing.and_then(|c| c.exit_code);
         let by_task = || reasons::read(reason);
-        let by_container = || said.and_then(reasons::read);
+        let by_container = || container_reason.and_then(reasons::read);
         let exited = || exit_code.map(|_| Reading { cause: Cause::ContainerExited, object: None });
         let unknown = || Reading { cause: Cause::Unknown, object: None };
         let Reading { cause, object } = match &task.stop_code {
@@ -55,12 +55,13 @@ impl Stopped {
                 by_task().or_else(by_container).or_else(|| exited().filter(|_| is_own_failure(exit_code)))?
             }
         };
-        let message = match (said, exit_code) {
-            (Some(said), _) => said.to_owned(),
+        let message = match (container_reason, exit_code) {
+            (Some(container_reason), _) => container_reason.to_owned(),
             (None, Some(code)) if cause == Cause::ContainerExited => format!("{reason} (exit code {code})"),
             _ => reason.to_owned(),
         };
-        let blamed = matches!(cause, Cause::ContainerExited | Cause::OutOfMemory) || said.is_some();
+        let blamed =
+            matches!(cause, Cause::ContainerExited | Cause::OutOfMemory) || container_reason.is_some();
         Some(Stopped {
             task: name_of(task.task_arn.as_deref().unwrap_or_default()).to_owned(),
             at: task.stopping_at.or(task.stopped_at).and_then(timestamp),

@@ -66,7 +66,7 @@ async fn read(
     for attempt in 1..=ATTEMPTS {
         let call = client.get_log_events().log_group_name(group).log_stream_name(stream);
         let events = match call.limit(MAX_LINES).start_from_head(false).send().await {
-            Ok(answer) => answer.events.unwrap_or_default(),
+            Ok(response) => response.events.unwrap_or_default(),
             Err(error) => match error.into_service_error() {
                 // The stream is created with its first line.
                 error if error.is_resource_not_found_exception() => Vec::new(),
