@@ -1,4 +1,4 @@
-//! Errors of ECS deployments, one case per thing that a caller can act on.
+//! Errors of ECS deployments, one variant for each case that a caller can handle.
 
 use std::error::Error as StdError;
 
@@ -18,7 +18,7 @@ pub enum Error {
     /// The cluster does not exist.
     #[error("there is no ECS cluster {cluster:?} in this account and region; check name, region and role")]
     ClusterNotFound {
-        /// The name that was given.
+        /// The requested name.
         cluster: String,
     },
     /// The service does not exist.
@@ -26,7 +26,7 @@ pub enum Error {
     ServiceNotFound {
         /// The cluster that was searched.
         cluster: String,
-        /// The name that was given.
+        /// The requested name.
         service: String,
     },
     /// The service is being deleted, or is deleted.
@@ -64,7 +64,7 @@ pub enum Error {
     /// The definition has no container with this name.
     #[error("{definition} has no container {container:?}; it has {}", list(containers))]
     ContainerNotFound {
-        /// The name that was given.
+        /// The requested name.
         container: String,
         /// The definition that was searched.
         definition: String,
@@ -74,7 +74,7 @@ pub enum Error {
     /// Several containers have this name, which is possible only in a file.
     #[error("{definition} has more than one container {container:?}: {}", list(containers))]
     ContainerAmbiguous {
-        /// The name that was given.
+        /// The requested name.
         container: String,
         /// The definition that was searched.
         definition: String,
@@ -102,7 +102,7 @@ pub enum Error {
         list(fields)
     )]
     UnknownFields {
-        /// Which definition.
+        /// The definition.
         definition: String,
         /// The names of the members.
         fields: Vec<String>,
@@ -112,7 +112,7 @@ pub enum Error {
         "{definition} would have {count} tags, but ECS accepts {limit}; remove tags from bp.toml or from the definition"
     )]
     TooManyTags {
-        /// Which definition.
+        /// The definition.
         definition: String,
         /// The number of tags that it would have.
         count: usize,
@@ -124,7 +124,7 @@ pub enum Error {
     MalformedDefinition {
         /// The file or ARN.
         definition: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// Another deployment is in progress, and the policy is to leave it alone.
@@ -226,7 +226,7 @@ pub enum Error {
     UnexpectedAnswer {
         /// The call.
         operation: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
@@ -339,7 +339,7 @@ impl Error {
         }
     }
 
-    /// The error's code when AWS refused the call.
+    /// The error's code when AWS rejected the call.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Error::Refused { code, .. } => Some(code),

@@ -1,4 +1,4 @@
-//! ECS API calls, one function each; no other module calls the SDK, except the recorder.
+//! ECS API calls of a deployment, one function each, with converted errors.
 
 mod batch;
 mod shared;

@@ -205,7 +205,7 @@ impl ContainerOverlay {
     }
 }
 
-/// Sets and removes items of a list of names and values; other items keep their order and members.
+/// Sets and removes items of a list of name/value pairs; other items keep their order and members.
 fn set_named_values(
     container: &mut Value,
     list: &str,

@@ -1,6 +1,6 @@
 //! Normalized messages of a platform, with the names of resources replaced.
 
-/// A lower-case message in which names of resources are replaced by `<name>`, and those names.
+/// A message in lower case, with the names of resources replaced by `<name>`, and those names.
 #[derive(Debug)]
 pub(super) struct ServiceMessage {
     text: String,
