@@ -39,8 +39,8 @@ pub enum Error {
     },
     /// The service's deployment controller is not ECS.
     #[error(
-        "the service {service:?} has the deployment controller {controller}, but UpdateService requires ECS; deploy \
-             with the API of {controller}, or recreate the service with the controller ECS"
+        "the service {service:?} has the deployment controller {controller}, but UpdateService requires ECS; \
+             deploy with the API of {controller}, or recreate the service with the controller ECS"
     )]
     UnsupportedController {
         /// The service.
@@ -97,8 +97,8 @@ pub enum Error {
     },
     /// The definition has members that this version does not support, and registering it could drop them.
     #[error(
-        "{definition} has members that this version does not support: {}; registering it could drop them: correct \
-             their names, or update this program",
+        "{definition} has members that this version does not support: {}; registering it could drop them: \
+             correct their names, or update this program",
         list(fields)
     )]
     UnknownFields {
@@ -109,7 +109,8 @@ pub enum Error {
     },
     /// More tags than AWS accepts.
     #[error(
-        "{definition} would have {count} tags, but ECS accepts {limit}; remove tags from bp.toml or from the definition"
+        "{definition} would have {count} tags, but ECS accepts {limit}; remove tags from bp.toml or \
+             from the definition"
     )]
     TooManyTags {
         /// The definition.
@@ -129,8 +130,8 @@ pub enum Error {
     },
     /// Another deployment is in progress, and the policy is to leave it alone.
     #[error(
-        "another deployment of {service:?} is in progress ({deployment}, deploying {definition}); wait for it, or \
-             supersede it"
+        "another deployment of {service:?} is in progress ({deployment}, deploying {definition}); wait for it, \
+             or supersede it"
     )]
     InFlight {
         /// The service.
@@ -176,8 +177,8 @@ pub enum Error {
     },
     /// IAM denies tagging.
     #[error(
-        "access denied, cannot tag task definitions; grant the caller the permission ecs:TagResource, or register revisions \
-             without tags (ecs.tagging = \"off\" in bp.toml)"
+        "access denied, cannot tag task definitions; grant the caller the permission ecs:TagResource, \
+             or register revisions without tags (ecs.tagging = \"off\" in bp.toml)"
     )]
     TaggingDenied {
         /// AWS's request id.

@@ -253,8 +253,11 @@ async fn detects_drift_of_definition_service_and_digest() {
 
     shop.sandbox.script(new.digest().as_str(), Behaviour::Healthy(std::time::Duration::ZERO));
     service.update(json!({ "forceNewDeployment": true }));
-    let under_way = Target::drift(&target, &old).await.unwrap();
-    assert!(texts(&under_way.service)[0].starts_with("~ deployment: completed -> ecs-svc/"), "{under_way}");
+    let in_progress = Target::drift(&target, &old).await.unwrap();
+    assert!(
+        texts(&in_progress.service)[0].starts_with("~ deployment: completed -> ecs-svc/"),
+        "{in_progress}"
+    );
     for call in ["ecs:RegisterTaskDefinition", "ecs:UpdateService"] {
         assert_eq!(shop.calls(call), 0, "reads only");
     }

@@ -252,10 +252,10 @@ async fn reports_missing_credentials_and_network_in_one_line_each() {
         .retry_config(RetryConfig::disabled())
         .http_client(shop.sandbox.http_client())
         .build();
-    let stranger = Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop")
+    let unauthenticated = Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop")
         .service("web", options())
         .container("web");
-    let error = stranger.deploy(&image).await.unwrap_err();
+    let error = unauthenticated.deploy(&image).await.unwrap_err();
     assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
 
     shop.inject(shop.refuse("ecs:DescribeServices", "ExpiredTokenException", "The token is expired", 1));

@@ -38,12 +38,12 @@ async fn failing(prepare: impl FnOnce(&Shop)) -> FailureReport {
     let (events, outcome) = run(target.deploy(&new)).await;
     let outcome = outcome.unwrap();
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
-    let told = events.into_iter().find_map(|event| match event {
+    let reported = events.into_iter().find_map(|event| match event {
         DeployEvent::Failing { failure, .. } => Some(failure),
         _ => None,
     });
-    assert_eq!(told, outcome.failure);
-    told.unwrap()
+    assert_eq!(reported, outcome.failure);
+    reported.unwrap()
 }
 
 #[tokio::test(start_paused = true)]

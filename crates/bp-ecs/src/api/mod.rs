@@ -145,7 +145,7 @@ impl Api {
         find_or_register
             .retry(pauses)
             .when(Classified::is_retryable)
-            .notify(|error, pause| tracing::warn!(%error, ?pause, "failed to register the task definition, retrying"))
+            .notify(|error, pause| tracing::warn!(%error, ?pause, "failed to register, retrying"))
             .await
     }
 

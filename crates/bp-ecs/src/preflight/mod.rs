@@ -179,7 +179,7 @@ fn for_platform(subject: String, image: &ResolvedImage, platform: &Platform) -> 
     }
     let built: Vec<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
     let message = format!(
-        "built for {}, but the definition runs on {platform}; build it for {platform}, or change runtimePlatform",
+        "built for {}, but the definition runs on {platform}; build for it, or change runtimePlatform",
         built.join(", ")
     );
     Finding::new(subject, FindingState::Invalid, message).cause(Cause::WrongArchitecture)

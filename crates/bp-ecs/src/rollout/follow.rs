@@ -452,7 +452,7 @@ impl<'a> Follower<'a> {
                 // Too late, not supported, or denied: the next poll shows whether ECS rolled back by itself.
                 rejected => {
                     if let Err(error) = rejected {
-                        tracing::warn!(%error, "failed to stop the deployment, deploying the rollback revision");
+                        tracing::warn!(%error, "failed to stop the deployment, updating the service");
                     }
                     self.stop_rejected = true;
                     return None;

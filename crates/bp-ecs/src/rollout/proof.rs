@@ -83,7 +83,7 @@ impl ServiceRollout {
         running.missing = running.incomplete(service);
         if !running.proof.is_empty() {
             let resolved = self.resolved(service).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "failed to read the service revision, using the digests of the tasks only");
+                tracing::warn!(%error, "failed to read the service revision, using task digests only");
                 Vec::new()
             });
             running.proof.observations.splice(0..0, resolved);
