@@ -79,7 +79,7 @@ async fn ctrl_c_detaches_or_goes_back() {
     stage.world.sandbox.aws().ssm(STAGING.0, STAGING.1).put("/shop/db", "x");
     for (flags, code, said) in [
         (&["--env", "staging", "--rollback-on-cancel"][..], 3, "is taken back"),
-        (&["--env", "staging"][..], 130, "goes on: run the same command again"),
+        (&["--env", "staging"][..], 130, "continues in ECS: run the same command again"),
     ] {
         let mut command = stage.command("deploy-ecs", flags);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -44,8 +44,8 @@ const MUTANTS: [Mutant; 3] = [
         edits: &[
             (
                 "crates/bp-ecs/src/rollout/judge.rs",
-                "Some(Status::RollbackSuccessful) => Standing::RolledBack { reason: reason() },",
-                "Some(Status::RollbackSuccessful) => Standing::Done { steady: true },",
+                "Some(Status::RollbackSuccessful) => Judgement::RolledBack { reason: reason() },",
+                "Some(Status::RollbackSuccessful) => Judgement::Complete { steady: true },",
             ),
             (
                 "crates/bp-artifact/src/deploy/run.rs",

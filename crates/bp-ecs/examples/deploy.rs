@@ -14,7 +14,7 @@ const REGISTRY: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The outside world: a registry, and a service that runs an earlier image. Leave this out at home.
+    // The sandbox: a registry, and a service that runs an earlier image. Not needed with a real AWS account.
     let sandbox =
         Sandbox::builder().clock(Clock::accelerated(20)).registry(REGISTRY, RegistryOptions::ecr()).build();
     let push = |version: &str| -> Result<ResolvedImage, bp_artifact::error::ParseError> {
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .http_client(sandbox.http_client())
         .build();
 
-    // What a deploying program does.
+    // The deployment, as in a program of your own.
     let options = Options::new(Duration::from_secs(60))?.cadence(Duration::from_millis(200))?;
     let web =
         Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options).container("web");
@@ -53,6 +53,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let outcome = deployment.await?;
     println!("{}: {}", outcome.target, outcome.verdict());
-    println!("what runs is the earlier image: {}", web.prove().await?.judge(&earlier));
+    println!(
+        "verdict of the running tasks against the earlier image: {}",
+        web.prove().await?.judge(&earlier)
+    );
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! One deployment, by an endpoint: `once <register|deploy> <cluster> <service> <container> <image>`, with
-//! `AWS_ENDPOINT_URL` set. `cargo xtask bench-ecs` runs it beside aws-cli.
+//! Runs one deployment at an API endpoint: `once <register|deploy> <cluster> <service> <container> <image>`, with
+//! `AWS_ENDPOINT_URL` set. `cargo xtask bench-ecs` compares it with aws-cli.
 //!
-//! `register` does what a script of aws-cli and jq does, and waits for nothing: describe, change, register, update.
-//! `deploy` goes on to the verdict. Each line is an event with the milliseconds since the start.
+//! `register` does the same as a script of aws-cli and jq, without waiting: describe, change, register, update.
+//! `deploy` also waits for the verdict. Each line is an event with the milliseconds since the start.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{error::Error, time::Duration};
@@ -40,7 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     if mode == "register" {
         let found = client.describe_services().cluster(cluster).services(service).send().await?;
-        let found = found.services().first().and_then(|s| s.task_definition()).ok_or("no such service")?;
+        let found =
+            found.services().first().and_then(|s| s.task_definition()).ok_or("the service does not exist")?;
         let wanted = shop.definition(found).await?.with_image(container, &image)?;
         let registered = shop.register(&wanted, LIMIT).await?;
         let update = client.update_service().cluster(cluster).service(service);

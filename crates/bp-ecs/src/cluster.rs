@@ -1,4 +1,4 @@
-//! A cluster: what the services of one run share, so that they ask together and register one by one.
+//! An ECS cluster, whose services share joint API calls and sequential registrations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
 
 /// An ECS cluster, reached through one client. Cheap to clone.
 ///
-/// Services of one run that come from one `Cluster` look at the same moments and in joint calls, ten services or
-/// twenty deployments each, and register their definitions one by one, so that two that share a family share the
-/// revision too.
+/// Services of one `Cluster` in the same run poll at the same times with joint calls, of up to ten services or twenty
+/// deployments each, and register their definitions one by one, so that two services of one family share the new
+/// revision.
 ///
 /// ```no_run
 /// # use std::{sync::Arc, time::Duration};
@@ -35,20 +35,20 @@ use crate::{
 pub struct Cluster(Arc<Shared>);
 
 impl Cluster {
-    /// The cluster `name` (a name or an ARN), reached through `client`.
+    /// Creates a handle of the cluster `name` (a name or an ARN).
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         Cluster(Arc::new(Shared::new(client, name.into())))
     }
 
-    /// The service `name` (a name or an ARN), as a place to deploy to.
+    /// Returns the service `name` (a name or an ARN) as a deployment target.
     pub fn service(&self, name: impl Into<String>, options: Options) -> EcsTarget {
         EcsTarget::of(Arc::clone(&self.0), name.into(), options)
     }
 
-    /// A task definition by its family (the latest active one), `family:revision` or ARN, whole and with its tags.
+    /// Reads a task definition by family (its latest active revision), `family:revision` or ARN, with its tags.
     ///
     /// # Errors
-    /// When there is none, or it has members that could be lost.
+    /// When it does not exist.
     ///
     /// # Permissions
     /// `ecs:DescribeTaskDefinition`.
@@ -59,27 +59,27 @@ impl Cluster {
         self.api(Duration::ZERO).definition(reference).await
     }
 
-    /// Registers a definition, or gives the family's latest active revision when that is the same. An overloaded API is
-    /// tried again, for about as long as `patience`.
+    /// Registers a definition, or returns the family's latest active revision if it is identical. Retries while the API
+    /// is overloaded, for about `retry_for`.
     ///
     /// # Errors
-    /// When AWS refuses, or is overloaded for longer.
+    /// When AWS rejects it, or is overloaded for longer.
     ///
     /// # Permissions
     /// `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition`, `ecs:TagResource` when the definition has tags,
     /// `iam:PassRole` on its roles.
     ///
     /// # Cancel safety
-    /// Dropped before its end it may or may not have registered; the next call finds what it left.
+    /// If dropped, it may or may not have registered; the next call finds and reuses the revision.
     pub async fn register(
         &self,
         definition: &TaskDefinition,
-        patience: Duration,
+        retry_for: Duration,
     ) -> Result<TaskDefinition, Error> {
-        self.api(patience).register(definition).await
+        self.api(retry_for).register(definition).await
     }
 
-    fn api(&self, patience: Duration) -> Api {
-        Api::new(Arc::clone(&self.0), String::new(), patience)
+    fn api(&self, retry_for: Duration) -> Api {
+        Api::new(Arc::clone(&self.0), String::new(), retry_for)
     }
 }

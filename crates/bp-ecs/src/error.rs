@@ -1,4 +1,4 @@
-//! What can go wrong, as far as a caller can act on it.
+//! Errors of ECS deployments, one variant for each case that a caller can handle.
 
 use std::error::Error as StdError;
 
@@ -10,37 +10,37 @@ use bp_artifact::{
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error of this crate. A deployment that failed and was rolled back is none: that is a
+/// An error of this crate. A deployment that failed and was rolled back is not an error but a
 /// [`Verdict`](bp_artifact::Verdict).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No such cluster.
-    #[error("there is no ECS cluster {cluster:?} in this account and region: check name, region and role")]
+    /// The cluster does not exist.
+    #[error("there is no ECS cluster {cluster:?} in this account and region; check name, region and role")]
     ClusterNotFound {
-        /// The name that was given.
+        /// The requested name.
         cluster: String,
     },
-    /// No such service.
-    #[error("the ECS cluster {cluster:?} has no service {service:?}: create it first, or mend the name")]
+    /// The service does not exist.
+    #[error("the ECS cluster {cluster:?} has no service {service:?}; create it first, or correct the name")]
     ServiceNotFound {
-        /// The cluster that was looked in.
+        /// The cluster that was searched.
         cluster: String,
-        /// The name that was given.
+        /// The requested name.
         service: String,
     },
     /// The service is being deleted, or is deleted.
-    #[error("the service {service:?} is {status}, and only an ACTIVE one can be deployed to")]
+    #[error("the service {service:?} is {status}, but only an ACTIVE service can be deployed to")]
     ServiceNotActive {
         /// The service.
         service: String,
         /// Its status.
         status: String,
     },
-    /// The service is not deployed by ECS itself.
+    /// The service's deployment controller is not ECS.
     #[error(
-        "the service {service:?} has the deployment controller {controller}: only ECS is deployed to by UpdateService; \
-             deploy it with {controller}'s own API, or recreate the service with the controller ECS"
+        "the service {service:?} has the deployment controller {controller}, but UpdateService requires ECS; \
+             deploy with the API of {controller}, or recreate the service with the controller ECS"
     )]
     UnsupportedController {
         /// The service.
@@ -48,9 +48,9 @@ pub enum Error {
         /// `CODE_DEPLOY` or `EXTERNAL`.
         controller: String,
     },
-    /// The service's launch type cannot do what is asked.
+    /// The service's launch type does not support what the service or definition requires.
     #[error(
-        "the service {service:?} has the launch type {launch_type}, which does not have {}",
+        "the service {service:?} has the launch type {launch_type}, which does not support {}",
         list(limits)
     )]
     LaunchTypeLimits {
@@ -58,171 +58,176 @@ pub enum Error {
         service: String,
         /// `EXTERNAL`.
         launch_type: String,
-        /// What it does not have, one entry for each thing that service or definition ask for.
+        /// The unsupported features, one entry for each that the service or definition requires.
         limits: Vec<String>,
     },
-    /// No container of that name.
+    /// The definition has no container with this name.
     #[error("{definition} has no container {container:?}; it has {}", list(containers))]
     ContainerNotFound {
-        /// The name that was given.
+        /// The requested name.
         container: String,
-        /// Where it was looked for.
+        /// The definition that was searched.
         definition: String,
-        /// The names that are there.
+        /// The existing names.
         containers: Vec<String>,
     },
-    /// Several containers of that name, as only a file can have them.
+    /// Several containers have this name, which is possible only in a file.
     #[error("{definition} has more than one container {container:?}: {}", list(containers))]
     ContainerAmbiguous {
-        /// The name that was given.
+        /// The requested name.
         container: String,
-        /// Where it was looked for.
+        /// The definition that was searched.
         definition: String,
-        /// The names that are there.
+        /// The existing names.
         containers: Vec<String>,
     },
-    /// Several containers, and none was named.
-    #[error("{definition} has the containers {}: name the one to deploy to", list(containers))]
+    /// The definition has several containers, and none was specified.
+    #[error("{definition} has several containers; specify the one to deploy to: {}", list(containers))]
     ContainerNotNamed {
-        /// Where they were looked for.
+        /// The definition that was searched.
         definition: String,
-        /// The names that are there.
+        /// The existing names.
         containers: Vec<String>,
     },
-    /// No such task definition.
+    /// The task definition does not exist.
     #[error("there is no task definition {definition:?}")]
     DefinitionNotFound {
         /// The family, `family:revision` or ARN.
         definition: String,
     },
-    /// The definition has members of which nobody here knows whether they are to be sent back.
+    /// The definition has members that this version does not support, and registering it could drop them.
     #[error(
-        "{definition} has members that this version does not know: {}; registering it could lose them: mend their \
-             names, or update this program",
+        "{definition} has members that this version does not support: {}; registering it could drop them: \
+             correct their names, or update this program",
         list(fields)
     )]
     UnknownFields {
-        /// Which definition.
+        /// The definition.
         definition: String,
         /// The names of the members.
         fields: Vec<String>,
     },
-    /// More tags than AWS takes.
+    /// More tags than AWS accepts.
     #[error(
-        "{definition} would have {count} tags, and ECS accepts {limit}: remove tags from bp.toml or from the definition"
+        "{definition} would have {count} tags, but ECS accepts {limit}; remove tags from bp.toml or \
+             from the definition"
     )]
     TooManyTags {
-        /// Which definition.
+        /// The definition.
         definition: String,
-        /// How many it would have.
+        /// The number of tags that it would have.
         count: usize,
-        /// How many it may have.
+        /// The maximum number of tags.
         limit: usize,
     },
-    /// What was read as a task definition is none.
-    #[error("{definition} is no task definition: {reason}")]
+    /// The input is not a valid task definition.
+    #[error("{definition} is not a valid task definition: {reason}")]
     MalformedDefinition {
-        /// A file or ARN.
+        /// The file or ARN.
         definition: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Another deployment is under way, and the policy is not to touch it.
+    /// Another deployment is in progress, and the policy is to leave it alone.
     #[error(
-        "another deployment of {service:?} is under way ({deployment}, bringing {definition}): wait for it, or \
-             choose to supersede it"
+        "another deployment of {service:?} is in progress ({deployment}, deploying {definition}); wait for it, \
+             or supersede it"
     )]
     InFlight {
         /// The service.
         service: String,
         /// `ecs-svc/<number>`.
         deployment: String,
-        /// The definition that it brings.
+        /// The definition that it deploys.
         definition: String,
     },
-    /// The service has nothing to go back to.
-    #[error("the service {service:?} has no earlier revision to go back to")]
+    /// The service has no revision to roll back to.
+    #[error("the service {service:?} has no earlier revision to roll back to")]
     NoPrevious {
         /// The service.
         service: String,
     },
-    /// Nothing waits for an answer.
+    /// No deployment awaits approval.
     #[error(
-        "no deployment of the service {service:?} awaits approval: it was answered, or has not come so far"
+        "no deployment of the service {service:?} awaits approval; it was already \
+             answered, or has not reached its pause hook"
     )]
     NotAwaitingApproval {
         /// The service.
         service: String,
     },
-    /// The caller stopped watching. The deployment goes on.
-    #[error("stopped watching; {} goes on: run the same command again to follow it", deployment.as_deref().unwrap_or("what was begun"))]
+    /// The caller stopped watching. The deployment continues.
+    #[error(
+        "interrupted; {} continues in ECS: run the same command again to follow it",
+        deployment.as_deref().unwrap_or("any deployment that was already started")
+    )]
     Interrupted {
-        /// `ecs-svc/<number>`, if one was begun.
+        /// `ecs-svc/<number>`, if one was started.
         deployment: Option<String>,
     },
-    /// IAM says no.
-    #[error("not allowed: give the caller the permission {action}")]
+    /// IAM denies the call.
+    #[error("access denied; grant the caller the permission {action}")]
     AccessDenied {
         /// The action that is missing, such as `ecs:UpdateService` or `iam:PassRole`.
         action: String,
-        /// AWS's id of the request.
+        /// AWS's request id.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// AWS's error.
         source: BoxError,
     },
-    /// IAM does not allow tags.
+    /// IAM denies tagging.
     #[error(
-        "not allowed to tag task definitions: give the caller the permission ecs:TagResource, or register revisions without \
-             tags (ecs.tagging = \"off\" in bp.toml)"
+        "access denied, cannot tag task definitions; grant the caller the permission ecs:TagResource, \
+             or register revisions without tags (ecs.tagging = \"off\" in bp.toml)"
     )]
     TaggingDenied {
-        /// AWS's id of the request.
+        /// AWS's request id.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// AWS's error.
         source: BoxError,
     },
-    /// No credentials, or ones that AWS does not take.
-    #[error("no valid AWS credentials: log in, or set AWS_PROFILE or the role")]
+    /// No credentials, or ones that AWS rejects.
+    #[error("no valid AWS credentials; log in, or set AWS_PROFILE or the role")]
     NoCredentials {
-        /// Why not.
+        /// The cause.
         source: BoxError,
     },
-    /// The API did not answer.
-    #[error("{operation}: the ECS API cannot be reached: check network, region and endpoint")]
+    /// The API cannot be reached.
+    #[error("{operation}: the ECS API cannot be reached; check network, region and endpoint")]
     Unreachable {
         /// The call, such as `ecs:DescribeServices`.
         operation: &'static str,
-        /// What failed.
+        /// The cause.
         source: BoxError,
     },
-    /// AWS is throttling or has an error of its own, also after the SDK's retries.
-    #[error("{operation}: the ECS API is overloaded or failing; try again later{}", RequestId(request_id))]
+    /// AWS throttles the call or has an internal error, also after the SDK's retries.
+    #[error("{operation}: the ECS API is overloaded or failing; retry later{}", RequestId(request_id))]
     Unavailable {
         /// The call.
         operation: &'static str,
-        /// AWS's id of the request.
+        /// AWS's request id.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// AWS's error.
         source: BoxError,
     },
-    /// AWS refused the call.
+    /// AWS rejected the call.
     #[error("{operation} was refused{}", RequestId(request_id))]
     Refused {
         /// The call.
         operation: &'static str,
         /// The error's code, such as `InvalidParameterException`.
         code: String,
-        /// AWS's id of the request.
+        /// AWS's request id.
         request_id: Option<String>,
-        /// In AWS's words.
+        /// AWS's error.
         source: BoxError,
     },
-    /// An answer that makes no sense.
-    #[error("{operation}: the answer cannot be used: {reason}")]
+    /// AWS sent an unexpected response.
+    #[error("{operation}: unexpected response: {reason}")]
     UnexpectedAnswer {
         /// The call.
         operation: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
@@ -263,14 +268,14 @@ impl Classified for Error {
         }
     }
 
-    /// Whether the same call may go well later without anything being changed: not without permission or credentials.
+    /// Whether the same call may succeed later without a change of permissions, credentials or input.
     fn is_retryable(&self) -> bool {
         matches!(self, Error::Unreachable { .. } | Error::Unavailable { .. } | Error::InFlight { .. })
     }
 }
 
 impl Error {
-    /// Reads the SDK's error of a call such as `ecs:UpdateService`.
+    /// Converts the SDK's error of a call such as `ecs:UpdateService`.
     pub(crate) fn of_call<E>(
         operation: &'static str,
         error: SdkError<E, aws_sdk_ecs::config::http::HttpResponse>,
@@ -290,7 +295,7 @@ impl Error {
                 request_id,
                 source: error.into(),
             },
-            // A proxy or load balancer may answer in words that are not the service's own.
+            // A proxy or load balancer in between may send a response that is not the service's.
             AwsErrorKind::Throttled | AwsErrorKind::Unavailable | AwsErrorKind::Unreadable => {
                 Error::Unavailable { operation, request_id, source: error.into() }
             }
@@ -302,8 +307,8 @@ impl Error {
         }
     }
 
-    /// Whether the request may have been carried out although this came back: the answer was lost, or the service
-    /// failed. Throttled requests were not.
+    /// Whether AWS may have processed the request in spite of this error: the response was lost, or the service failed.
+    /// Throttled requests are not processed.
     pub(crate) fn may_have_been_handled(&self) -> bool {
         if let Error::Unavailable { source, .. } = self {
             let error = source.downcast_ref::<AwsError>();
@@ -312,7 +317,7 @@ impl Error {
         matches!(self, Error::Unreachable { .. })
     }
 
-    /// The error with its source, in one line.
+    /// The error and its source in one line.
     pub(crate) fn in_one_line(&self) -> String {
         match StdError::source(self) {
             Some(source) => format!("{self}: {source}"),
@@ -320,8 +325,8 @@ impl Error {
         }
     }
 
-    /// The same for another one who waited for the same call. For what may pass only.
-    pub(crate) fn again(&self) -> Error {
+    /// A copy for another caller of the same joint call. For retryable errors only.
+    pub(crate) fn copy_for_waiter(&self) -> Error {
         match self {
             Error::Unavailable { operation, request_id, source } => Error::Unavailable {
                 operation,
@@ -335,7 +340,7 @@ impl Error {
         }
     }
 
-    /// The error's code when AWS refused the call.
+    /// The error's code when AWS rejected the call.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Error::Refused { code, .. } => Some(code),
@@ -349,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_what_is_there() {
+    fn container_not_found_lists_the_containers() {
         let error = Error::ContainerNotFound {
             container: "wbe".into(),
             definition: "web:3".into(),

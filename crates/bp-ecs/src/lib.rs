@@ -1,4 +1,4 @@
-//! Amazon ECS deployments that tell the truth: an image by digest, a typed verdict with its cause, and the way back.
+//! Deploy container images by digest to Amazon ECS services, with typed verdicts, failure causes and rollback.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -14,7 +14,7 @@
 //!                         44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse()?;
 //! let mut deployment = web.deploy(&ResolvedImage::from(image));
 //! while let Some(event) = deployment.next_event().await {
-//!     // A failure arrives here as `DeployEvent::Failing` while ECS is still at it.
+//!     // A failure is reported here as `DeployEvent::Failing`, before ECS ends the deployment.
 //!     tracing::info!(?event);
 //! }
 //! let outcome = deployment.await?;
@@ -24,24 +24,24 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What it does that others do not
-//! - It follows *its own* deployment, by id. That a service is stable says nothing: it is, too, after a rollback.
-//! - It reads the definition as JSON from the wire and sends it back whole, with one image changed.
-//! - It reports the failure when it begins, with exit code and reason, and only then goes back.
-//! - It shows which digest the tasks of its own deployment run.
-//! - It does not take a lost view for a failure: expired credentials, throttling or a denied read end in a verdict of
-//!   their own, and the same call resumes.
+//! # Differences from other tools
+//! - It follows *its own* deployment, by id. A stable service is not a success: it is also stable after a rollback.
+//! - It reads the task definition as raw JSON and registers it unmodified except for the image.
+//! - It reports a failure as soon as it is visible, with exit code and reason, and only then rolls back.
+//! - It reports which digest the tasks of its own deployment run.
+//! - It does not treat lost observation as a failure: expired credentials, throttling or a denied read end in a verdict
+//!   of their own, and the same call resumes.
 //!
 //! # Permissions
 //! To deploy: `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition`, `ecs:TagResource`,
 //! `ecs:UpdateService`, `ecs:ListServiceDeployments`, `ecs:DescribeServiceDeployments`,
 //! `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`, `ecs:ListTasks`, `ecs:DescribeTasks`, and
-//! `iam:PassRole` on the definition's roles; to answer a pause also `ecs:ContinueServiceDeployment`.
+//! `iam:PassRole` on the definition's roles; to answer a pause hook also `ecs:ContinueServiceDeployment`.
 //!
-//! Function by function: `docs/iam/README.md`.
+//! Permissions per function: `docs/iam/README.md`.
 //!
 //! # Watching
-//! The deployment under way, or how the last one ended; nothing is changed.
+//! Follows the deployment in progress, or reports how the last one ended; changes nothing.
 //! ```no_run
 //! # use bp_ecs::EcsTarget;
 //! # async fn run(web: EcsTarget) -> Result<(), Box<dyn std::error::Error>> {
@@ -53,8 +53,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Going back
-//! To what the last deployment replaced, or to a revision by its name.
+//! # Rollback
+//! To the revision that the last deployment replaced, or to a revision by name.
 //! ```no_run
 //! # use bp_ecs::EcsTarget;
 //! # async fn run(web: EcsTarget) -> Result<(), Box<dyn std::error::Error>> {
@@ -64,8 +64,8 @@
 //! ```
 //!
 //! # Blue/green with an approval
-//! A pause hook ends the call with [`AwaitingApproval`](bp_artifact::Verdict::AwaitingApproval). After the answer, the same
-//! call follows the same deployment on.
+//! A pause hook ends the call with [`AwaitingApproval`](bp_artifact::Verdict::AwaitingApproval). After the answer, the
+//! same call resumes following the same deployment.
 //! ```no_run
 //! # use bp_artifact::{ResolvedImage, Verdict};
 //! # use bp_ecs::{Approval, EcsTarget};
@@ -80,13 +80,13 @@
 //! ```
 //!
 //! # Features
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
-//! | `logs` | the last log lines in failure reports, and log groups in preflight, over `aws_sdk_cloudwatchlogs` |
-//! | `iam` | roles in preflight, over `aws_sdk_iam` |
-//! | `elbv2` | target groups in preflight, over `aws_sdk_elasticloadbalancingv2` |
+//! | `logs` | the last log lines in failure reports, and checks of log groups in preflight, with `aws_sdk_cloudwatchlogs` |
+//! | `iam` | checks of roles in preflight, with `aws_sdk_iam` |
+//! | `elbv2` | checks of target groups in preflight, with `aws_sdk_elasticloadbalancingv2` |
 //!
-//! None is on by default.
+//! None is enabled by default.
 
 mod api;
 mod cluster;

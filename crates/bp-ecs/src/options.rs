@@ -1,4 +1,4 @@
-//! How a deployment is to go.
+//! Options of a deployment: deadline, polling interval, and policies for failures and concurrent deployments.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -7,24 +7,24 @@ use bp_artifact::{
     time::{Wait, WaitError},
 };
 
-/// What to do about a deployment that is under way already and brings something else.
+/// What to do about a deployment that is already in progress and deploys something else.
 ///
-/// One that brings what we bring is adopted in every case but [`Fail`](InFlight::Fail): it is what a killed run left.
+/// One that deploys the same is adopted with every policy but [`Fail`](InFlight::Fail): a killed run left it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InFlight {
-    /// Refuse, whatever it brings.
+    /// Return an error, whatever it deploys.
     Fail,
-    /// Refuse, unless it brings what we bring.
+    /// Return an error, unless it deploys the same, in which case it is adopted.
     #[default]
     AdoptIfSameTarget,
-    /// Put ours in its place.
+    /// Replace it with ours.
     Supersede,
-    /// Wait for its end, within the deadline, and then begin.
+    /// Wait for its end, within the deadline, and then deploy.
     Wait,
 }
 
-/// How a deployment is to go. A deadline is mandatory: without a circuit breaker ECS tries for ever.
+/// Options of a deployment. A deadline is mandatory: without a circuit breaker ECS retries indefinitely.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,20 +44,20 @@ pub struct Options {
     pub(crate) force: bool,
 }
 
-/// About how often to look while the first tasks start.
-const BRISK: Duration = Duration::from_millis(1500);
-/// How much slower once they run.
-const CALM: u32 = 3;
+/// The polling interval while the first tasks start.
+const FAST: Duration = Duration::from_millis(1500);
+/// The factor of the polling interval once they run.
+const SLOW_FACTOR: u32 = 3;
 
 impl Options {
-    /// Gives the deployment at most `deadline`, and a rollback as much again.
+    /// Limits the deployment to `deadline`, and a rollback to the same time again.
     ///
     /// # Errors
     /// When it is zero.
     pub fn new(deadline: Duration) -> Result<Self, WaitError> {
         Ok(Options {
             deadline,
-            wait: Wait::new(deadline, BRISK)?,
+            wait: Wait::new(deadline, FAST)?,
             in_flight: InFlight::default(),
             on_failure: OnFailure::default(),
             fail_after: NonZeroU32::MIN.saturating_add(1),
@@ -65,7 +65,7 @@ impl Options {
         })
     }
 
-    /// Looks about this often at first, and a third as often later. About 1.5 s if not said.
+    /// Sets the polling interval: about `cadence` until tasks run, three times as long after that. Defaults to 1.5 s.
     ///
     /// # Errors
     /// When it is shorter than a millisecond.
@@ -74,32 +74,32 @@ impl Options {
         Ok(self)
     }
 
-    /// What to do about another deployment under way.
+    /// Sets the policy for another deployment in progress.
     pub fn in_flight(mut self, policy: InFlight) -> Self {
         self.in_flight = policy;
         self
     }
 
-    /// What to do on failure when ECS does not go back by itself.
+    /// Sets the policy for a failure that ECS does not roll back by itself.
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
         self.on_failure = policy;
         self
     }
 
-    /// Takes the deployment for failed after this many stopped tasks of the same class; two if not said.
+    /// Sets the number of tasks stopped for the same cause after which the deployment has failed. Defaults to two.
     pub fn fail_after(mut self, tasks: NonZeroU32) -> Self {
         self.fail_after = tasks;
         self
     }
 
-    /// Replaces the tasks even when nothing changed.
+    /// Replaces the tasks even if nothing changed.
     pub fn force(mut self, yes: bool) -> Self {
         self.force = yes;
         self
     }
 
-    /// The next pause: brisk until something runs or fails, calm then.
-    pub(crate) fn pause(&self, calm: bool) -> Duration {
-        if calm { self.wait.pause().saturating_mul(CALM) } else { self.wait.pause() }
+    /// The pause until the next poll, with jitter; `slow` once tasks run.
+    pub(crate) fn pause(&self, slow: bool) -> Duration {
+        if slow { self.wait.pause().saturating_mul(SLOW_FACTOR) } else { self.wait.pause() }
     }
 }

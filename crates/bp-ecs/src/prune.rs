@@ -1,4 +1,4 @@
-//! Old revisions of a family: deregistered, but never one that something refers to.
+//! Deregister old task definition revisions that are not in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,13 +6,13 @@ use aws_sdk_ecs::types::{SortOrder, TaskDefinitionStatus};
 
 use crate::{api::Api, error::Error, names::name_of, rollout::ServiceRollout, target::EcsTarget};
 
-/// What was deregistered, and what of the old ones was kept.
+/// The old revisions that were deregistered, and those that were kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pruned {
-    /// The ARNs that are `INACTIVE` now. Services that run one still do; new ones cannot begin with it.
+    /// The ARNs that are now `INACTIVE`. Existing services can still run them; new services cannot use them.
     pub deregistered: Vec<String>,
-    /// Older revisions that something refers to.
+    /// Old revisions that are in use.
     pub kept: Vec<Kept>,
 }
 
@@ -22,26 +22,26 @@ pub struct Pruned {
 pub struct Kept {
     /// Its ARN.
     pub revision: String,
-    /// What refers to it.
-    pub because: String,
+    /// What uses it.
+    pub reason: String,
 }
 
 impl EcsTarget {
-    /// Deregisters the old revisions of the family that the service runs, all but the `keep` latest and those that are in
-    /// use: by a deployment, task set or task of any service in any cluster of the region, by what this service could go
-    /// back to, or by the caller's word (`also`: what schedules, pipelines or receipts name).
+    /// Deregisters old revisions of the service's task definition family. Keeps the `keep` latest, those in use by a
+    /// deployment, task set or task of any service in any cluster of the region, this service's rollback revision, and
+    /// those listed in `also` (used by schedules, pipelines or receipts).
     ///
-    /// Call it after a deployment has ended well. Nothing is deleted: an inactive revision can still be described.
+    /// Call it after a successful deployment. Nothing is deleted: an inactive revision can still be described.
     ///
     /// # Errors
-    /// When something cannot be read, then nothing is deregistered; or when deregistering is refused.
+    /// When not all uses can be read, in which case nothing is deregistered; or when deregistering is rejected.
     ///
     /// # Permissions
     /// Those of [`current`](Self::current), and `ecs:ListTaskDefinitions`, `ecs:ListClusters`, `ecs:ListServices`,
     /// `ecs:ListTasks`, `ecs:DescribeTasks`, `ecs:DeregisterTaskDefinition`.
     ///
     /// # Cancel safety
-    /// Cancel safe: it deregisters one by one, and a further run goes on.
+    /// Cancel safe: revisions are deregistered one by one, and the next call continues.
     pub async fn prune(&self, keep: usize, also: &[String]) -> Result<Pruned, Error> {
         self.0.with_containers().await?.prune(keep, also).await
     }
@@ -52,25 +52,25 @@ impl ServiceRollout {
         let current = self.current().await?;
         let family = self.api.definition(&current.stable.id).await?.family().to_owned();
         let mut used: BTreeMap<String, String> = BTreeMap::new();
-        let mut refer = |revision: &str, because: String| {
-            used.entry(name_of(revision).to_owned()).or_insert(because);
+        let mut refer = |revision: &str, reason: String| {
+            used.entry(name_of(revision).to_owned()).or_insert(reason);
         };
         also.iter().for_each(|revision| refer(revision, "kept on request".to_owned()));
         for revision in [Some(current.stable), current.rolling_out].into_iter().flatten() {
             refer(&revision.id, format!("{} runs it", self.id));
         }
         match self.previous().await {
-            Ok(previous) => refer(&previous.id, format!("{} goes back to it", self.id)),
+            Ok(previous) => refer(&previous.id, format!("rollback revision of {}", self.id)),
             Err(Error::NoPrevious { .. }) => {}
             Err(error) => return Err(error),
         }
-        for (revision, because) in self.api.in_use(&family).await? {
-            refer(&revision, because);
+        for (revision, reason) in self.api.in_use(&family).await? {
+            refer(&revision, reason);
         }
         let mut pruned = Pruned::default();
         for revision in self.api.revisions(&family).await?.into_iter().skip(keep) {
             match used.get(name_of(&revision)) {
-                Some(because) => pruned.kept.push(Kept { revision, because: because.clone() }),
+                Some(reason) => pruned.kept.push(Kept { revision, reason: reason.clone() }),
                 None => {
                     self.api.deregister(&revision).await?;
                     pruned.deregistered.push(revision);
@@ -88,12 +88,12 @@ impl Api {
         let call = call.status(TaskDefinitionStatus::Active).sort(SortOrder::Desc);
         let all: Result<Vec<String>, _> = call.into_paginator().items().send().collect().await;
         let mut all = all.map_err(|e| self.error("ecs:ListTaskDefinitions", e))?;
-        // The filter is a prefix: `web` finds `web-admin` too.
+        // The filter is a prefix: `web` also matches `web-admin`.
         all.retain(|arn| name_of(arn).rsplit_once(':').is_some_and(|(name, _)| name == family));
         Ok(all)
     }
 
-    /// The revisions of a family that services and tasks of any cluster refer to, with who does.
+    /// The revisions of a family that services and tasks of any cluster use, with the user of each.
     async fn in_use(&self, family: &str) -> Result<BTreeSet<(String, String)>, Error> {
         let mut used = BTreeSet::new();
         let clusters: Result<Vec<String>, _> =
@@ -112,8 +112,8 @@ impl Api {
             for some in services.chunks(10) {
                 let call =
                     self.client().describe_services().cluster(&cluster).set_services(Some(some.to_vec()));
-                let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
-                for service in answer.services() {
+                let response = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+                for service in response.services() {
                     let who = format!("the service {} refers to it", service.service_name().unwrap_or("?"));
                     let deployments = service.deployments().iter().filter_map(|d| d.task_definition());
                     let sets = service.task_sets().iter().filter_map(|set| set.task_definition());
@@ -134,8 +134,8 @@ impl Api {
             let tasks = tasks.map_err(|e| self.error("ecs:ListTasks", e))?;
             for some in tasks.chunks(100) {
                 let call = self.client().describe_tasks().cluster(&cluster).set_tasks(Some(some.to_vec()));
-                let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-                let running = answer.tasks().iter().filter_map(|task| {
+                let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+                let running = response.tasks().iter().filter_map(|task| {
                     let who = format!("the task {} runs it", name_of(task.task_arn()?));
                     Some((task.task_definition_arn()?.to_owned(), who))
                 });

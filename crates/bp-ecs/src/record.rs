@@ -1,4 +1,4 @@
-//! Recording a service: what ECS responds now, for a test of what this crate concludes from it.
+//! Recording of the API responses about a service, for tests of failure causes.
 
 use aws_sdk_ecs::types::{DesiredStatus, TaskDefinitionField};
 use bp_artifact::recording::{Recorder, Recording};
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{api::Api, definition::Capture, error::Error, names::name_of, target::EcsTarget};
 
-/// How many of the newest service deployments are described: as many as one call takes.
+/// The number of service deployments to describe, newest first: the maximum of one call.
 const DEPLOYMENTS: usize = 20;
-/// How many tasks are described: as many as one call takes.
+/// The number of tasks to describe: the maximum of one call.
 const TASKS: usize = 100;
 
-/// Sends a call and gives its response as it was on the wire.
+/// Sends a call and returns the raw JSON of its response.
 macro_rules! response {
     ($api:expr, $operation:literal, $call:expr) => {{
         let capture = Capture::default();
@@ -22,19 +22,19 @@ macro_rules! response {
 }
 
 impl EcsTarget {
-    /// Records what ECS responds about the service now: the service with its events, its newest service deployments and
+    /// Records the API's responses about the service: the service with its events, its newest service deployments and
     /// their revisions, its running and its recently stopped tasks, and its task definition. Redacted: see
     /// [`Redactor`](bp_artifact::recording::Redactor). Changes nothing.
     ///
     /// A part that cannot be read is listed in [`Recording::missing`].
     ///
     /// # Errors
-    /// When there is no such service, or nothing at all can be read.
+    /// When the service does not exist, or nothing can be read.
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:ListServiceDeployments`, `ecs:DescribeServiceDeployments`,
-    /// `ecs:DescribeServiceRevisions`, `ecs:ListTasks`, `ecs:DescribeTasks`, `ecs:DescribeTaskDefinition`. What is not
-    /// allowed is a missing part.
+    /// `ecs:DescribeServiceRevisions`, `ecs:ListTasks`, `ecs:DescribeTasks`, `ecs:DescribeTaskDefinition`. A denied
+    /// call is a missing part.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -109,7 +109,7 @@ async fn tasks(api: &Api, desired: DesiredStatus) -> Result<Value, Error> {
     response!(api, "ecs:DescribeTasks", call)
 }
 
-/// The texts at these pointers in each value of a list, each once.
+/// The distinct strings at these JSON pointers in the values of a list, up to `most`.
 fn strings(list: &Value, pointers: &[&str], most: usize) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for value in list.as_array().into_iter().flatten() {

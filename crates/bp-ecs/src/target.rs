@@ -1,4 +1,4 @@
-//! A container of an ECS service, as a place to deploy to.
+//! The deployment target: a container of an ECS service, with deploy, watch, restore, rollback and drift.
 
 use std::{pin::pin, sync::Arc};
 
@@ -19,19 +19,19 @@ use crate::{
     rollout::ServiceRollout,
 };
 
-/// What a deployment tells and ends in.
+/// A running deployment: a stream of its events, and a future of its outcome.
 pub type Deployment = Operation<DeployEvent, Result<Outcome, Error>>;
 
-/// One container of one ECS service: where an image is deployed to. Cheap to clone.
+/// One container of one ECS service, as a target of deployments. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EcsTarget(pub(crate) Arc<ServiceRollout>);
 
 /// An answer to a deployment that [awaits approval](bp_artifact::Verdict::AwaitingApproval).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Approval {
-    /// Go on with the next stage.
+    /// Continue with the next stage.
     Continue,
-    /// Go back to the previous revision.
+    /// Roll back to the previous revision.
     RollBack,
 }
 
@@ -56,20 +56,20 @@ impl EcsTarget {
         self
     }
 
-    /// Deploys the image to this container; the definition's only one if none is named. Called again, to that one too, as
-    /// to a worker that runs the same program; the first one's failures count first.
+    /// Deploys the image to this container; defaults to the definition's only container. Further calls add containers
+    /// that run the same image, such as a worker; failures of the first one take precedence in reports.
     pub fn container(self, name: impl Into<String>) -> Self {
         self.change(|rollout| rollout.containers.push(name.into()))
     }
 
-    /// Lays `overlay` over every definition that is deployed. What an earlier overlay set and this one does not is removed:
-    /// each revision notes the names in the docker label `dev.bp.set`. Without an overlay all of that stays.
+    /// Applies `overlay` to every definition that is deployed. Settings of an earlier overlay that this one lacks are
+    /// removed: each revision records their names in the docker label `dev.bp.set`. Without an overlay they are kept.
     pub fn overlay(self, overlay: Overlay) -> Self {
         self.change(|rollout| rollout.overlay = Some(overlay))
     }
 
-    /// Makes new revisions of `definition`, as from a file, instead of what the service runs. Its images are replaced,
-    /// its ARN, if it has one, means nothing, and nothing is removed from it.
+    /// Bases new revisions on `definition`, for example from a file, instead of the one that the service runs. The
+    /// images are replaced, its ARN, if any, is ignored, and nothing is removed from it.
     pub fn base(self, definition: TaskDefinition) -> Self {
         self.change(|rollout| rollout.base = Some(definition.unregistered().without_inventory()))
     }
@@ -85,22 +85,22 @@ impl EcsTarget {
     {
         let rollout = Arc::clone(&self.0);
         Operation::spawn(|events| async move {
-            let _at_work = rollout.api.cluster.at_work();
+            let _active = rollout.api.cluster.start_operation();
             let reporter = Reporter::new(&events, rollout.id.clone());
             let work = async { work(rollout.with_containers().await?, reporter.clone()).await };
             until_cancelled(work, &reporter).await
         })
     }
 
-    /// Deploys `image` and watches it to its end: reads the service, changes exactly our container's image, registers
-    /// the definition or reuses an equal one, updates the service, follows *that* deployment, goes back when it fails,
-    /// and proves what runs.
+    /// Deploys `image` and follows the deployment to its end: reads the service, changes only the image of our
+    /// container, registers the definition or reuses an identical one, updates the service, follows *that* deployment,
+    /// rolls back when it fails, and verifies the running digests.
     ///
-    /// Running it again adopts the deployment that an earlier run began, or finds that nothing has to change.
+    /// A rerun adopts the deployment that an earlier run started, or finds that nothing has to change.
     ///
     /// # Errors
-    /// When the input is wrong, or AWS refuses or cannot be reached before anything was changed. A deployment that fails
-    /// is a verdict, and so is one that can no longer be observed once it was started, or may have been:
+    /// When the input is invalid, or AWS rejects a call or cannot be reached before anything was changed. A failed
+    /// deployment is a verdict, and so is one that was or may have been started and can no longer be observed:
     /// [`Unobserved`](bp_artifact::Verdict::Unobserved).
     ///
     /// # Permissions
@@ -110,20 +110,20 @@ impl EcsTarget {
     /// `ecs:ListTasks`, `ecs:DescribeTasks`.
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops watching at once; the deployment goes on, nothing is rolled back, and
-    /// the next run finishes the work.
+    /// Dropping or cancelling the operation stops watching at once; the deployment continues, nothing is rolled back,
+    /// and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         let image = image.clone();
         self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
     }
 
-    /// Follows the deployment under way, or reports the last one, and changes nothing.
+    /// Follows the deployment in progress, or reports the last one. Changes nothing.
     ///
     /// # Errors
     /// When the service cannot be read.
     ///
     /// # Permissions
-    /// Those of [`deploy`](Self::deploy) that describe and list.
+    /// The describe and list permissions of [`deploy`](Self::deploy).
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -131,9 +131,10 @@ impl EcsTarget {
         self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await })
     }
 
-    /// Puts `revision` back and watches it to its end. A rollback of ECS's own to that revision is followed.
+    /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is
+    /// followed.
     ///
-    /// The verdict is of the restored revision: `Deployed`, or `Unproven` when its image names no digest.
+    /// The verdict is about the restored revision: `Deployed`, or `Unproven` when its image has no digest.
     ///
     /// # Errors
     /// As [`deploy`](Self::deploy).
@@ -148,11 +149,11 @@ impl EcsTarget {
         self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
     }
 
-    /// Goes back: to the last stable revision while a deployment is under way or has failed in place, else to the one
-    /// that the last deployment replaced.
+    /// Rolls back: to the last stable revision while a deployment is in progress or has failed in place, otherwise to
+    /// the one that the last deployment replaced.
     ///
     /// # Errors
-    /// [`Error::NoPrevious`] when there is none; else as [`restore`](Self::restore).
+    /// [`Error::NoPrevious`] when there is none; otherwise as [`restore`](Self::restore).
     ///
     /// # Permissions
     /// As [`restore`](Self::restore).
@@ -166,16 +167,16 @@ impl EcsTarget {
         })
     }
 
-    /// Answers the pause that the deployment under way waits in. Deploy or watch again to follow it on.
+    /// Answers the pause hook of the deployment in progress. Deploy or watch again to resume following it.
     ///
     /// # Errors
-    /// [`Error::NotAwaitingApproval`] when nothing waits.
+    /// [`Error::NotAwaitingApproval`] when no deployment awaits approval.
     ///
     /// # Permissions
     /// `ecs:ListServiceDeployments`, `ecs:DescribeServiceDeployments`, `ecs:ContinueServiceDeployment`.
     ///
     /// # Cancel safety
-    /// Dropped before its end it may or may not have answered; answering twice is an error, not harm.
+    /// If dropped, it may or may not have answered; answering twice returns an error and changes nothing.
     pub async fn approve(&self, approval: Approval) -> Result<(), Error> {
         let action = match approval {
             Approval::Continue => DeploymentLifecycleHookAction::Continue,
@@ -184,11 +185,11 @@ impl EcsTarget {
         self.0.approve(action).await
     }
 
-    /// The definition that the service runs now: to show [what would change](TaskDefinition::changes), and to list the
-    /// [secrets](TaskDefinition::secrets) that somebody may check first.
+    /// Returns the definition that the service runs now: to show [planned changes](TaskDefinition::changes), and to
+    /// list its [secrets](TaskDefinition::secrets).
     ///
     /// # Errors
-    /// When service or definition cannot be read.
+    /// When the service or definition cannot be read.
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:ListServiceDeployments`.
@@ -200,11 +201,11 @@ impl EcsTarget {
         self.0.api.definition(&survey.definition).await
     }
 
-    /// The definition that deploying `image` would give the service: to be shown
-    /// [beside](TaskDefinition::changes) the one in place.
+    /// Returns the definition that deploying `image` would give the service, to [compare](TaskDefinition::changes) with
+    /// the current one.
     ///
     /// # Errors
-    /// As [`definition`](Self::definition); when a container is missing.
+    /// As [`definition`](Self::definition), and when a container is missing.
     ///
     /// # Permissions
     /// Those of [`definition`](Self::definition).
@@ -215,10 +216,10 @@ impl EcsTarget {
         self.0.with_containers().await?.wanted(&self.definition().await?, image)
     }
 
-    /// A revision by its name, to be [restored](Self::restore): `web:41`, or an ARN. A family alone is its latest.
+    /// Finds a revision to [restore](Self::restore) by name: `web:41` or an ARN. A family alone is its latest revision.
     ///
     /// # Errors
-    /// When there is no such definition, or it lacks our container.
+    /// When the definition does not exist, or lacks our container.
     ///
     /// # Permissions
     /// `ecs:DescribeTaskDefinition`.
@@ -229,7 +230,7 @@ impl EcsTarget {
         self.0.with_containers().await?.revision(definition).await
     }
 
-    /// What runs now, and what to go back to.
+    /// Returns the stable revision, and the one that is being rolled out.
     ///
     /// # Errors
     /// When the service cannot be read.
@@ -244,11 +245,11 @@ impl EcsTarget {
         self.0.with_containers().await?.current().await
     }
 
-    /// The digests that our container's running tasks report, to be [judged](Proof::judge) against an image. Tasks of
-    /// earlier deployments count as long as a deployment is under way; after its success ECS is merely stopping them.
+    /// Returns the digests that our container's running tasks report, to be [judged](Proof::judge) against an image.
+    /// Tasks of earlier deployments count only while a deployment is in progress; after its success ECS stops them.
     ///
     /// # Errors
-    /// When service or tasks cannot be read.
+    /// When the service or its tasks cannot be read.
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeServiceRevisions`, `ecs:ListTasks`, `ecs:DescribeTasks`; while the service
@@ -262,11 +263,11 @@ impl EcsTarget {
 }
 
 impl EcsTarget {
-    /// How the service differs from one that `image` was deployed to and that is at rest: the definition, the service
-    /// itself, and the digest that runs.
+    /// Compares the service with a completed deployment of `image`: the definition, the service itself, and the running
+    /// digests.
     ///
     /// # Errors
-    /// When service, definition or tasks cannot be read.
+    /// When the service, its definition or its tasks cannot be read.
     ///
     /// # Permissions
     /// Those of [`definition`](Self::definition) and of [`prove`](Self::prove).
@@ -304,13 +305,13 @@ impl Target for EcsTarget {
     }
 }
 
-/// Gives the work up when it is cancelled, also in the middle of a call that does not answer. Every call may be given up:
-/// a registration that went through is reused by the next run, a deployment that began is adopted.
+/// Stops the work when it is cancelled, also during a call without a response. Every call may be abandoned: the next
+/// run reuses a completed registration and adopts a started deployment.
 async fn until_cancelled(
     work: impl Future<Output = Result<Outcome, Error>>,
     reporter: &Reporter,
 ) -> Result<Outcome, Error> {
-    // The work comes first: where it sees the cancellation by itself it can say what goes on.
+    // The work is polled first: its own `Interrupted` error states the deployment that continues.
     match select(pin!(work), pin!(reporter.cancelled())).await {
         Either::Left((report, _)) => report,
         Either::Right(_) => Err(Error::Interrupted { deployment: None }),

@@ -1,4 +1,4 @@
-//! Several services in one run: joint calls at common moments, and the pace of looking.
+//! Several services in one run: joint API calls at common poll times, and the polling interval.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::{Shop, definition, options};
 use futures_util::future::join_all;
 use serde_json::json;
 
-/// This many services, each with a family of its own.
+/// Creates `count` services, each with its own task definition family.
 fn services(shop: &Shop, count: usize) -> Vec<String> {
     let image = shop.image("1");
     let names: Vec<String> = (0..count).map(|n| format!("web-{n}")).collect();
@@ -22,7 +22,8 @@ fn services(shop: &Shop, count: usize) -> Vec<String> {
     names
 }
 
-/// Deploys to that many services at once; gives how often services and their deployments were described.
+/// Deploys to `count` services concurrently; returns the number of DescribeServices and DescribeServiceDeployments
+/// calls.
 async fn described(count: usize) -> (usize, usize) {
     let shop = Shop::new();
     let names = services(&shop, count);
@@ -37,16 +38,16 @@ async fn described(count: usize) -> (usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn twenty_five_services_are_looked_at_in_five_calls_a_tick() {
+async fn twenty_five_services_take_five_calls_per_poll() {
     let (one, many) = (described(1).await, described(25).await);
-    // Three calls of up to ten services each, and two of up to twenty deployments; and a tick or two more, as not all
-    // of them end in the same one.
+    // Three calls of up to ten services each, and two of up to twenty deployments; plus a few polls, because not all
+    // services end at the same poll.
     assert!(many.0 <= 3 * (one.0 + 3), "DescribeServices: {} for one, {} for 25", one.0, many.0);
     assert!(many.1 <= 2 * (one.1 + 4), "DescribeServiceDeployments: {} for one, {} for 25", one.1, many.1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_service_that_is_gone_spoils_nothing_for_the_others() {
+async fn a_missing_service_does_not_affect_the_others() {
     let shop = Shop::new();
     let names = services(&shop, 3);
     let new = shop.image("2");
@@ -61,13 +62,13 @@ async fn one_service_that_is_gone_spoils_nothing_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn looking_is_brisk_until_something_runs_and_calm_then_with_jitter() {
+async fn polls_fast_until_tasks_run_then_slowly_with_jitter() {
     let shop = Shop::new();
     let bake = json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 2 });
     shop.web(&shop.image("1")).with("deploymentConfiguration", bake).create();
     shop.sandbox.ledger().clear();
     shop.target().deploy(&shop.image("2")).await.unwrap();
-    let looks: Vec<_> = shop
+    let polls: Vec<_> = shop
         .sandbox
         .ledger()
         .entries()
@@ -75,9 +76,9 @@ async fn looking_is_brisk_until_something_runs_and_calm_then_with_jitter() {
         .filter(|e| e.operation == "ecs:DescribeServices")
         .collect();
     let pauses: Vec<Duration> =
-        looks.windows(2).map(|w| Duration::try_from(w[1].at.duration_since(w[0].at)).unwrap()).collect();
+        polls.windows(2).map(|w| Duration::try_from(w[1].at.duration_since(w[0].at)).unwrap()).collect();
     let within = |pause: &Duration, from: u64, to: u64| (from..=to).contains(&(pause.as_millis() as u64));
-    // The first look is the survey; what follows it is the update.
+    // The first poll is the survey, which the update follows.
     let (brisk, calm): (Vec<_>, Vec<_>) = pauses[1..].iter().partition(|pause| within(pause, 1000, 2000));
     assert!(brisk.len() >= 3 && calm.len() >= 20, "{pauses:?}");
     assert!(calm.iter().all(|pause| within(pause, 3000, 5500)), "{calm:?}");

@@ -1,4 +1,4 @@
-//! New revisions: from a file, with overlays, registered once; and earlier ones, found and put away.
+//! Task definitions: from files, with overlays, registered once; earlier revisions are restored and deregistered.
 
 mod common;
 
@@ -19,13 +19,13 @@ fn texts(changes: &[Change]) -> Vec<String> {
     changes.iter().map(Change::to_string).collect()
 }
 
-/// The definition in the file, as aws-cli writes it.
+/// Reads a definition as from a file in the format of aws-cli.
 fn file(json: Value) -> Result<TaskDefinition, Error> {
     TaskDefinition::from_json("web.json", &json.to_string())
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_overlay_is_registered_with_the_image_and_an_equal_one_is_reused() {
+async fn registers_an_overlay_with_the_image_and_reuses_an_identical_revision() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.sandbox.aws().ssm(common::ACCOUNT, common::REGION).put("/shop/db", "x");
@@ -56,7 +56,7 @@ async fn an_overlay_is_registered_with_the_image_and_an_equal_one_is_reused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_containers_run_the_image_and_all_are_proven() {
+async fn deploys_and_proves_several_containers() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
@@ -70,11 +70,11 @@ async fn several_containers_run_the_image_and_all_are_proven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_from_a_file_is_deployed_whole() {
+async fn deploys_a_definition_from_a_file_unmodified() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
-    // As `describe-task-definition` writes it, with another variable and a new container, for another account.
+    // The output of `describe-task-definition`, with another variable and a new container, for another account.
     let mut described = shop.ecs.definition("web:1").unwrap();
     described["taskDefinition"]["taskDefinitionArn"] =
         json!("arn:aws:ecs:x:999999999999:task-definition/web:7");
@@ -90,13 +90,13 @@ async fn a_definition_from_a_file_is_deployed_whole() {
     assert_eq!(containers[0]["environment"][1], json!({ "name": "NEW", "value": "1" }));
     assert_eq!(containers[2]["name"], "cron");
     assert_eq!(registered["tags"], json!([{ "key": "Team", "value": "shop" }]));
-    // Again: nothing.
+    // Deployed again, nothing changes.
     assert!(!target.deploy(&new).await.unwrap().changed);
     assert_eq!(shop.ecs.revisions("web"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_brings_our_container_for_the_first_time() {
+async fn deploys_a_file_that_adds_the_container() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
@@ -112,13 +112,13 @@ async fn a_file_that_brings_our_container_for_the_first_time() {
 }
 
 #[test]
-fn a_misspelt_member_of_a_file_is_refused_and_not_dropped() {
+fn rejects_a_misspelt_member_of_a_file() {
     let mut json = definition(&reference(bp_artifact::Digest::sha256("x").as_str()).into());
     json["containerDefinitions"][0]["enviroment"] = json!([{ "name": "A", "value": "1" }]);
     let error = file(json).unwrap_err();
     assert!(
         error.to_string().contains(
-            "web.json has members that this version does not know: containerDefinitions[web].enviroment"
+            "web.json has members that this version does not support: containerDefinitions[web].enviroment"
         ),
         "{error}"
     );
@@ -126,7 +126,7 @@ fn a_misspelt_member_of_a_file_is_refused_and_not_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_services_of_one_family_share_the_new_revision() {
+async fn services_of_one_family_share_the_new_revision() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let names = ["web", "worker", "mail"];
@@ -146,7 +146,7 @@ async fn two_services_of_one_family_share_the_new_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttled_registrations_are_tried_again_and_made_once() {
+async fn retries_a_throttled_registration_and_registers_once() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.refuse("ecs:RegisterTaskDefinition", "ThrottlingException", "Rate exceeded", 3));
@@ -154,11 +154,11 @@ async fn throttled_registrations_are_tried_again_and_made_once() {
     let outcome = shop.target().deploy(&shop.image("2")).await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert_eq!(shop.ecs.revisions("web"), 2);
-    assert!(start.elapsed().as_secs() >= 1 + 2 + 4, "with growing pauses");
+    assert!(start.elapsed().as_secs() >= 1 + 2 + 4, "with exponential backoff");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_for_good_is_not_tried_again() {
+async fn does_not_retry_a_rejected_registration() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.refuse(
@@ -173,7 +173,7 @@ async fn what_is_refused_for_good_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_earlier_revision_is_deployed_by_its_name() {
+async fn restores_an_earlier_revision_by_name() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
@@ -189,22 +189,24 @@ async fn an_earlier_revision_is_deployed_by_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limits_of_ecs_anywhere_are_found_before_anything_changes() {
+async fn rejects_unsupported_features_of_ecs_anywhere_before_any_change() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).with("launchType", json!("EXTERNAL")).create();
     let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
-    let said = error.to_string();
+    let message = error.to_string();
     assert!(
-        said.contains("EXTERNAL") && said.contains("awsvpc") && said.contains("requiresCompatibilities"),
-        "{said}"
+        message.contains("EXTERNAL")
+            && message.contains("awsvpc")
+            && message.contains("requiresCompatibilities"),
+        "{message}"
     );
     assert_eq!(error.class(), ErrorClass::Refused);
     assert_eq!(shop.calls("ecs:RegisterTaskDefinition") + shop.calls("ecs:UpdateService"), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ecs_anywhere_can_do_is_deployed() {
+async fn deploys_supported_features_to_ecs_anywhere() {
     let shop = Shop::new();
     let image = shop.image("1");
     let mut bridged = definition(&image);
@@ -220,7 +222,7 @@ async fn what_ecs_anywhere_can_do_is_deployed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drift_is_seen_in_definition_service_and_digest() {
+async fn detects_drift_of_definition_service_and_digest() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
@@ -251,15 +253,18 @@ async fn drift_is_seen_in_definition_service_and_digest() {
 
     shop.sandbox.script(new.digest().as_str(), Behaviour::Healthy(std::time::Duration::ZERO));
     service.update(json!({ "forceNewDeployment": true }));
-    let under_way = Target::drift(&target, &old).await.unwrap();
-    assert!(texts(&under_way.service)[0].starts_with("~ deployment: completed -> ecs-svc/"), "{under_way}");
+    let in_progress = Target::drift(&target, &old).await.unwrap();
+    assert!(
+        texts(&in_progress.service)[0].starts_with("~ deployment: completed -> ecs-svc/"),
+        "{in_progress}"
+    );
     for call in ["ecs:RegisterTaskDefinition", "ecs:UpdateService"] {
         assert_eq!(shop.calls(call), 0, "reads only");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_revisions_are_put_away_and_never_one_in_use() {
+async fn deregisters_old_revisions_but_none_in_use() {
     let shop = Shop::new();
     let images: Vec<_> = (1..=6).map(|n| shop.image(&n.to_string())).collect();
     let service = shop.web(&images[0]).create();
@@ -267,7 +272,7 @@ async fn old_revisions_are_put_away_and_never_one_in_use() {
         shop.target().deploy(image).await.unwrap();
     }
     assert!(service.definition().ends_with("web:6"));
-    // Another service, in another cluster, still runs the second one; a schedule names the third.
+    // Another service, in another cluster, still runs the second revision; a schedule uses the third.
     shop.ecs.new_service("batch", "nightly").task_definition("web:2").create();
     let pruned = shop.target().prune(1, &["web:3".to_owned()]).await.unwrap();
     let names = |arns: Vec<&String>| -> Vec<String> {
@@ -275,16 +280,16 @@ async fn old_revisions_are_put_away_and_never_one_in_use() {
     };
     assert_eq!(names(pruned.deregistered.iter().collect()), ["web:4", "web:1"]);
     assert_eq!(names(pruned.kept.iter().map(|k| &k.revision).collect()), ["web:5", "web:3", "web:2"]);
-    assert!(pruned.kept[0].because.contains("goes back to it"), "{pruned:?}");
-    assert!(pruned.kept[2].because.contains("nightly"), "{pruned:?}");
+    assert!(pruned.kept[0].reason.contains("rollback revision of"), "{pruned:?}");
+    assert!(pruned.kept[2].reason.contains("nightly"), "{pruned:?}");
     let again = shop.target().prune(1, &["web:3".to_owned()]).await.unwrap();
     assert!(again.deregistered.is_empty(), "{again:?}");
-    // What is kept can be gone back to.
+    // The kept revision can be restored.
     assert_eq!(shop.target().rollback().await.unwrap().verdict(), Verdict::Deployed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_put_away_when_not_all_users_can_be_seen() {
+async fn deregisters_nothing_if_not_all_uses_can_be_read() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     for n in 2..=5 {

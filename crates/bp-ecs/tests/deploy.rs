@@ -1,4 +1,4 @@
-//! Deployments that go well, and what stands in their way before they begin.
+//! Successful deployments, and errors before the first change.
 
 mod common;
 
@@ -16,7 +16,7 @@ use common::{HOST, Shop, definition, options, run};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
-async fn a_new_image_is_deployed_and_proven() {
+async fn deploys_and_proves_a_new_image() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
@@ -31,7 +31,7 @@ async fn a_new_image_is_deployed_and_proven() {
     assert_eq!(outcome.previous.as_ref().unwrap().id, before);
     assert_eq!(outcome.revision.as_ref().unwrap().id, service.definition());
     assert_eq!(outcome.proof.observations.len(), 3, "the service revision and two tasks");
-    assert_eq!(service.running().len(), 8, "the old tasks still run, and are not part of the proof");
+    assert_eq!(service.running().len(), 8, "the old tasks are still running and are not part of the proof");
     shop.drained().await;
     let web: Vec<_> = service.running().into_iter().filter(|c| c.container == "web").collect();
     assert!(web.len() == 2 && web.iter().all(|c| c.digest == new.digest().as_str()), "{web:?}");
@@ -58,7 +58,7 @@ fn kind(event: &DeployEvent) -> &'static str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_new_revision_differs_from_the_old_one_in_one_image_only() {
+async fn the_new_revision_differs_only_in_one_image() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
@@ -69,11 +69,11 @@ async fn the_new_revision_differs_from_the_old_one_in_one_image_only() {
     for field in ["taskDefinitionArn", "revision", "registeredAt", "registeredBy"] {
         expected["taskDefinition"][field] = actual["taskDefinition"][field].clone();
     }
-    assert_eq!(actual, expected, "tags and empty values too");
+    assert_eq!(actual, expected, "including tags and empty values");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_to_do_changes_nothing_and_still_proves_the_digest() {
+async fn proves_the_digest_if_nothing_has_to_change() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -97,11 +97,11 @@ async fn a_forced_deployment_replaces_the_tasks_of_the_same_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_earlier_equal_revision_is_reused_when_it_is_the_latest() {
+async fn reuses_an_identical_latest_revision() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
-    // Registered by a run that was killed before its update, with the defaults left out.
+    // Registered without explicit defaults, by a run that was killed before its update.
     let mut wanted = definition(&old);
     wanted["containerDefinitions"][0]["image"] = json!(new.reference.to_string());
     let arn = shop.ecs.register(wanted);
@@ -111,7 +111,7 @@ async fn an_earlier_equal_revision_is_reused_when_it_is_the_latest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn desired_count_zero_is_unproven_and_not_success() {
+async fn desired_count_zero_is_unproven() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).desired(0).create();
@@ -121,7 +121,7 @@ async fn desired_count_zero_is_unproven_and_not_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_platform_digest_proves_the_index_and_a_foreign_one_is_a_mismatch() {
+async fn a_platform_digest_proves_the_index_and_a_foreign_digest_is_a_mismatch() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -129,11 +129,11 @@ async fn a_platform_digest_proves_the_index_and_a_foreign_one_is_a_mismatch() {
     assert_eq!(proof.judge(&image), Verdict::Deployed);
     assert_eq!(proof.judge(&shop.image("2")), Verdict::DigestMismatch);
     let bare = ResolvedImage::from(common::reference(Digest::sha256("x").as_str()));
-    assert_eq!(proof.judge(&bare), Verdict::Unproven, "its platforms are not known");
+    assert_eq!(proof.judge(&bare), Verdict::Unproven, "its platforms are unknown");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_calm_tick_costs_two_calls() {
+async fn a_poll_without_changes_takes_two_calls() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
@@ -144,16 +144,16 @@ async fn a_calm_tick_costs_two_calls() {
     let ticks = count("ecs:DescribeServices") - 1;
     let lists = count("ecs:ListServiceDeployments") - 1;
     assert!(ticks >= 3, "{operations:?}");
-    // While the deployment is not listed it is listed and not described; then it is described.
+    // The deployment is polled with ListServiceDeployments until it is listed, then with DescribeServiceDeployments.
     assert!(lists <= 3, "{operations:?}");
     assert!(count("ecs:DescribeServiceDeployments") <= ticks);
-    // Stopped tasks are read only when something moved; the proof reads the running ones.
+    // Stopped tasks are read only after a change; the proof reads the running tasks.
     assert!(count("ecs:ListTasks") <= 6, "{operations:?}");
     assert!(operations.len() <= 2 * ticks + lists + 15, "{operations:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_tasks_than_fit_on_one_page_are_all_proven() {
+async fn proves_tasks_on_all_pages() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).desired(130).create();
@@ -169,7 +169,7 @@ async fn refused(shop: &Shop, target: &EcsTarget, image: &ResolvedImage) -> (Str
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_container_name_lists_the_containers_and_changes_nothing() {
+async fn an_unknown_container_is_an_error_that_lists_the_containers() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let target = Cluster::new(shop.client(), "shop").service("web", options()).container("wbe");
@@ -179,7 +179,7 @@ async fn a_wrong_container_name_lists_the_containers_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_cluster_and_an_unknown_service_are_told_apart() {
+async fn distinguishes_an_unknown_cluster_from_an_unknown_service() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -194,7 +194,7 @@ async fn an_unknown_cluster_and_an_unknown_service_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_controllers_are_refused_clearly() {
+async fn rejects_other_deployment_controllers() {
     for controller in ["CODE_DEPLOY", "EXTERNAL"] {
         let shop = Shop::new();
         shop.web(&shop.image("1")).with("deploymentController", json!({ "type": controller })).create();
@@ -205,7 +205,7 @@ async fn other_controllers_are_refused_clearly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_being_deleted_is_not_deployed_to() {
+async fn rejects_a_service_that_is_being_deleted() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create().delete();
     let (message, _) = refused(&shop, &shop.target(), &shop.image("2")).await;
@@ -213,8 +213,8 @@ async fn a_service_being_deleted_is_not_deployed_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_permission_is_named() {
-    for (action, asked) in [
+async fn states_the_missing_permission() {
+    for (action, advice) in [
         ("ecs:DescribeServices", "ecs:DescribeServices"),
         ("ecs:ListServiceDeployments", "ecs:ListServiceDeployments"),
         ("ecs:RegisterTaskDefinition", "ecs:RegisterTaskDefinition"),
@@ -224,14 +224,14 @@ async fn a_missing_permission_is_named() {
         shop.web(&shop.image("1")).create();
         shop.inject(shop.deny(action));
         let error = shop.target().deploy(&shop.image("2")).await.unwrap_err();
-        assert!(error.to_string().ends_with(asked), "{error}");
+        assert!(error.to_string().ends_with(advice), "{error}");
         assert_eq!(error.class(), ErrorClass::Unavailable);
-        assert!(!error.is_retryable(), "asking again does not help");
+        assert!(!error.is_retryable(), "a retry does not help");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn pass_role_is_found_behind_a_client_exception() {
+async fn finds_pass_role_in_a_client_exception() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let message =
@@ -242,7 +242,7 @@ async fn pass_role_is_found_behind_a_client_exception() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_credentials_and_no_network_are_one_clear_line_each() {
+async fn reports_missing_credentials_and_network_in_one_line_each() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -252,10 +252,10 @@ async fn no_credentials_and_no_network_are_one_clear_line_each() {
         .retry_config(RetryConfig::disabled())
         .http_client(shop.sandbox.http_client())
         .build();
-    let stranger = Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop")
+    let unauthenticated = Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop")
         .service("web", options())
         .container("web");
-    let error = stranger.deploy(&image).await.unwrap_err();
+    let error = unauthenticated.deploy(&image).await.unwrap_err();
     assert!(matches!(error, Error::NoCredentials { .. }), "{error:?}");
 
     shop.inject(shop.refuse("ecs:DescribeServices", "ExpiredTokenException", "The token is expired", 1));
@@ -268,22 +268,22 @@ async fn no_credentials_and_no_network_are_one_clear_line_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_that_could_lose_something_is_refused() {
+async fn rejects_a_definition_with_unknown_members() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
     let mut described = shop.ecs.definition("web:1").unwrap();
     described["taskDefinition"]["quantumMode"] = json!("on");
     let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
-    let answer = Effect::Answer { status: 200, headers, body: described.to_string() };
-    shop.inject(Fault::new(answer).on("ecs:DescribeTaskDefinition").times(u32::MAX));
+    let response = Effect::Answer { status: 200, headers, body: described.to_string() };
+    shop.inject(Fault::new(response).on("ecs:DescribeTaskDefinition").times(u32::MAX));
     let (message, class) = refused(&shop, &shop.target(), &shop.image("2")).await;
     assert!(message.contains("quantumMode"), "{message}");
     assert_eq!(class, ErrorClass::Refused);
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttling_while_watching_is_waited_out() {
+async fn retries_while_throttled() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let slow = shop.refuse("ecs:DescribeServices", "ThrottlingException", "Rate exceeded", 4);
@@ -293,7 +293,7 @@ async fn throttling_while_watching_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn terraform_and_autoscaling_keep_what_is_theirs() {
+async fn keeps_settings_of_terraform_and_autoscaling() {
     let shop = Shop::new();
     let network = json!({ "awsvpcConfiguration": { "subnets": ["subnet-1"] } });
     let service = shop
@@ -303,7 +303,7 @@ async fn terraform_and_autoscaling_keep_what_is_theirs() {
         .desired(3)
         .create();
     let before = service.view();
-    // Autoscaling acts between our reading and our writing.
+    // Autoscaling changes the count between our read and our update.
     shop.inject(Fault::new(Effect::Delay(Duration::from_secs(5))).on("ecs:RegisterTaskDefinition"));
     let deployment = shop.target().deploy(&shop.image("2"));
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -318,7 +318,7 @@ async fn terraform_and_autoscaling_keep_what_is_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_trait_is_the_same_target() {
+async fn the_target_trait_has_the_same_results() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let target: Box<dyn Target> = Box::new(shop.target());
@@ -338,7 +338,7 @@ fn a_deadline_is_mandatory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_would_change_is_shown_before_anything_does() {
+async fn shows_planned_changes_before_any_change() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();

@@ -1,4 +1,4 @@
-//! Deployments that fail: the cause, told when it begins, and the way back.
+//! Failed deployments: failure causes, early reports and rollback.
 
 mod common;
 
@@ -18,17 +18,17 @@ fn crashes() -> Behaviour {
     Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec!["no such table".into()] }
 }
 
-/// Deploys what fails and gives the report, which was told before the outcome.
+/// Deploys a failing image; returns the outcome and the failure report, which must be emitted before the end.
 async fn fails(shop: &Shop, target: &EcsTarget, image: &ResolvedImage) -> (Outcome, FailureReport) {
     let old = shop.service().definition();
     let (events, outcome) = run(target.deploy(image)).await;
     let outcome = outcome.unwrap();
     let position = |wanted: fn(&DeployEvent) -> bool| events.iter().position(wanted);
-    let failing = position(|e| matches!(e, DeployEvent::Failing { .. })).expect("the failure is told");
+    let failing = position(|e| matches!(e, DeployEvent::Failing { .. })).expect("the failure is reported");
     let finished = position(|e| matches!(e, DeployEvent::Finished { .. })).unwrap();
     assert!(failing < finished);
     if let Some(back) = position(|e| matches!(e, DeployEvent::RollingBack { .. })) {
-        assert!(failing < back, "the cause is told before anything is torn down");
+        assert!(failing < back, "the cause is reported before the rollback");
     }
     assert_eq!(outcome.previous.as_ref().unwrap().id, old);
     let report = outcome.failure.clone().unwrap();
@@ -43,12 +43,12 @@ async fn rolls_back(service: NewService, shop: &Shop, image: &ResolvedImage) -> 
     assert_eq!(outcome.verdict(), Verdict::RolledBack, "{outcome:#?}");
     assert_eq!(outcome.revision.unwrap().id, old);
     assert_eq!(service.definition(), old);
-    assert_eq!(service.running(), running, "the old tasks were never touched");
+    assert_eq!(service.running(), running, "the old tasks are untouched");
     report
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_is_not_there() {
+async fn diagnoses_a_missing_image() {
     let shop = Shop::new();
     let report = rolls_back(shop.web(&shop.image("1")), &shop, &shop.missing_image()).await;
     assert_eq!(report.cause, Cause::ImageNotFound);
@@ -57,7 +57,7 @@ async fn an_image_that_is_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_without_the_architecture() {
+async fn diagnoses_an_index_without_the_architecture() {
     let shop = Shop::new();
     let image = shop.image_for("arm", &["linux/arm64", "linux/s390x"]);
     let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
@@ -65,7 +65,7 @@ async fn an_index_without_the_architecture() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_is_not_there_is_found_before_two_minutes_pass() {
+async fn diagnoses_a_missing_secret_within_two_minutes() {
     for (reference, part) in [
         ("arn:aws:secretsmanager:eu-central-1:111111111111:secret:shop/db-AbCdEf", "shop/db"),
         ("/shop/token", "/shop/token"),
@@ -88,7 +88,7 @@ async fn a_secret_that_is_not_there_is_found_before_two_minutes_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_ends() {
+async fn diagnoses_a_container_exit() {
     let shop = Shop::new();
     let image = shop.image_that("crash", crashes());
     let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
@@ -98,7 +98,7 @@ async fn a_container_that_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_ends_with_zero_failed_too() {
+async fn an_exit_code_of_zero_is_a_failure() {
     let shop = Shop::new();
     let ends = Behaviour::Exits { after: Duration::from_secs(1), code: 0, log: vec![] };
     let image = shop.image_that("ends", ends);
@@ -107,7 +107,7 @@ async fn a_server_that_ends_with_zero_failed_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_runs_out_of_memory() {
+async fn diagnoses_out_of_memory() {
     let shop = Shop::new();
     let image = shop.image_that("oom", Behaviour::OutOfMemory(Duration::from_secs(4)));
     let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
@@ -115,7 +115,7 @@ async fn a_container_that_runs_out_of_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_health_check_that_fails() {
+async fn diagnoses_a_failed_container_health_check() {
     let shop = Shop::new();
     let image = shop.image_that("ill", Behaviour::Unhealthy("503".into()));
     let report = rolls_back(shop.web(&shop.image("1")), &shop, &image).await;
@@ -123,7 +123,7 @@ async fn a_container_health_check_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_balancer_that_finds_it_unhealthy() {
+async fn diagnoses_a_failed_load_balancer_health_check() {
     let shop = Shop::new();
     let mut unchecked = definition(&shop.image("1"));
     unchecked["containerDefinitions"][0].as_object_mut().unwrap().remove("healthCheck");
@@ -136,7 +136,7 @@ async fn a_load_balancer_that_finds_it_unhealthy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_side_car_that_fails_is_named_and_not_ours() {
+async fn reports_the_failed_sidecar() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let mut both = definition(&old);
@@ -155,7 +155,7 @@ async fn the_side_car_that_fails_is_named_and_not_ours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn we_are_faster_than_the_circuit_breaker() {
+async fn rolls_back_before_the_circuit_breaker() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).circuit_breaker().desired(10).create();
     let image = shop.image_that("crash", crashes());
@@ -176,12 +176,12 @@ async fn a_rollback_by_the_circuit_breaker_is_never_a_success() {
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
     assert_eq!(report.cause, Cause::ContainerExited);
     assert_eq!(service.definition(), old);
-    assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0, "ECS did it by itself");
+    assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0, "ECS rolled back by itself");
     assert!(outcome.detail.contains("circuit breaker"), "{}", outcome.detail);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_breaker_without_rollback_is_followed_by_ours() {
+async fn rolls_back_after_a_circuit_breaker_without_rollback() {
     let shop = Shop::new();
     let breaker = json!({ "deploymentCircuitBreaker": { "enable": true, "rollback": false } });
     let service = shop.web(&shop.image("1")).with("deploymentConfiguration", breaker).create();
@@ -194,7 +194,7 @@ async fn a_circuit_breaker_without_rollback_is_followed_by_ours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_is_to_be_left_is_left() {
+async fn leaves_a_failure_in_place_if_configured() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -207,7 +207,7 @@ async fn a_failure_that_is_to_be_left_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_ecs_may_not_be_asked_to_go_back_we_deploy_the_noted_revision() {
+async fn deploys_the_rollback_revision_if_the_stop_is_denied() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -218,7 +218,7 @@ async fn where_ecs_may_not_be_asked_to_go_back_we_deploy_the_noted_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollback_that_fails_too() {
+async fn reports_a_failed_rollback_with_the_first_cause() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     shop.inject(shop.deny("ecs:StopServiceDeployment"));
@@ -232,10 +232,10 @@ async fn a_rollback_that_fails_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_previous_revision_that_no_longer_starts() {
+async fn reports_a_failed_rollback_if_the_previous_revision_no_longer_starts() {
     let shop = Shop::new();
     let old = shop.image("1");
-    // One at a time, the old one stopped first: going back has to start the old image again, which is broken by now.
+    // The old task is stopped first, so the rollback must start the old image again, which no longer works.
     let narrow = json!({
         "maximumPercent": 100, "minimumHealthyPercent": 0,
         "deploymentCircuitBreaker": { "enable": true, "rollback": true },
@@ -247,7 +247,7 @@ async fn a_previous_revision_that_no_longer_starts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopped_tasks_that_may_not_be_read_do_not_hide_the_failure() {
+async fn detects_a_failure_if_reading_stopped_tasks_is_denied() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).circuit_breaker().create();
     shop.inject(shop.deny("ecs:DescribeTasks"));
@@ -258,25 +258,25 @@ async fn stopped_tasks_that_may_not_be_read_do_not_hide_the_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_failure_is_told_long_before_it_is_over() {
+async fn reports_the_failure_long_before_the_deployment_ends() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let image = shop.image_that("crash", crashes());
     let start = Instant::now();
     let mut deployment = shop.target().deploy(&image);
-    let mut told = None;
+    let mut reported_after = None;
     while let Some(event) = deployment.next_event().await {
         if matches!(event, DeployEvent::Failing { .. }) {
-            told = Some(start.elapsed());
+            reported_after = Some(start.elapsed());
         }
     }
     assert_eq!(deployment.await.unwrap().verdict(), Verdict::RolledBack);
-    // Provisioning and pull take 7 s in the model, the crash 1 s.
-    assert!(told.unwrap() < Duration::from_secs(13), "{told:?}");
+    // In the sandbox provisioning and pull take 7 s, the crash 1 s.
+    assert!(reported_after.unwrap() < Duration::from_secs(13), "{reported_after:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visible_reason_at_the_deadline_is_a_failure_and_is_taken_back() {
+async fn rolls_back_at_the_deadline_if_the_cause_is_known() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -292,7 +292,7 @@ async fn a_visible_reason_at_the_deadline_is_a_failure_and_is_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_circuit_breaker_the_deadline_ends_it() {
+async fn the_deadline_ends_a_deployment_without_a_circuit_breaker() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let image = shop.image_that("slow", Behaviour::Healthy(Duration::from_secs(7200)));
@@ -304,7 +304,7 @@ async fn without_a_circuit_breaker_the_deadline_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_status_is_waited_for_and_never_success() {
+async fn an_unknown_status_is_never_a_success() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let deployment = shop.target().deploy(&shop.image("2"));
@@ -315,7 +315,7 @@ async fn an_unknown_status_is_waited_for_and_never_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn spot_interruptions_are_no_failure() {
+async fn spot_interruptions_are_not_failures() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let deployment = shop.target().deploy(&shop.image_that("2", Behaviour::Healthy(Duration::from_secs(30))));
@@ -326,7 +326,7 @@ async fn spot_interruptions_are_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alarm_that_guards_the_deployment() {
+async fn diagnoses_a_triggered_alarm() {
     let shop = Shop::new();
     let alarms = json!({ "alarms": { "enable": true, "rollback": true, "alarmNames": ["5xx"] } });
     let service = shop.web(&shop.image("1")).with("deploymentConfiguration", alarms).create();
@@ -340,7 +340,7 @@ async fn an_alarm_that_guards_the_deployment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_deployer_takes_our_place() {
+async fn reports_a_deployment_that_supersedes_ours() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let deployment = shop.target().deploy(&shop.image("2"));
@@ -349,12 +349,12 @@ async fn another_deployer_takes_our_place() {
     service.update(json!({ "taskDefinition": theirs }));
     let outcome = deployment.await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Superseded);
-    assert_eq!(service.definition(), theirs, "we leave theirs alone");
+    assert_eq!(service.definition(), theirs, "the other deployment is not changed");
     assert_eq!(shop.calls("ecs:StopServiceDeployment"), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_stops_it_or_rolls_it_back() {
+async fn reports_a_manual_stop_or_rollback() {
     for (stop, verdict) in [("ABORT", Verdict::Stopped), ("ROLLBACK", Verdict::RolledBack)] {
         let shop = Shop::new();
         let service = shop.web(&shop.image("1")).create();
@@ -366,7 +366,7 @@ async fn somebody_stops_it_or_rolls_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_service_is_deleted_meanwhile() {
+async fn reports_a_service_deleted_during_the_deployment() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let deployment = shop.target().deploy(&shop.image("2"));
@@ -376,7 +376,7 @@ async fn the_service_is_deleted_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_deployment_under_way_is_treated_as_the_policy_says() {
+async fn applies_the_policy_for_another_deployment_in_progress() {
     for (policy, verdict) in [
         (InFlight::Fail, None),
         (InFlight::AdoptIfSameTarget, None),
@@ -407,7 +407,7 @@ async fn another_deployment_under_way_is_treated_as_the_policy_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_back_by_hand() {
+async fn rolls_back_to_the_replaced_revision() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -419,7 +419,7 @@ async fn going_back_by_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_back_during_a_failing_deployment_goes_to_the_stable_revision() {
+async fn rolls_back_to_the_stable_revision_during_a_failing_deployment() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -430,7 +430,7 @@ async fn going_back_during_a_failing_deployment_goes_to_the_stable_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restoring_while_ecs_is_already_going_back_follows_that() {
+async fn a_restore_follows_a_rollback_by_ecs() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let stable = shop.target().current().await.unwrap().stable;
@@ -457,11 +457,11 @@ async fn restoring_a_revision_with_a_tag_is_unproven() {
     shop.target().deploy(&new).await.unwrap();
     let outcome = shop.target().restore(&stable).await.unwrap();
     assert_eq!((outcome.verdict(), outcome.image), (Verdict::Unproven, None));
-    assert!(!outcome.proof.is_empty(), "what runs is shown all the same");
+    assert!(!outcome.proof.is_empty(), "the running digests are reported");
 }
 
 #[tokio::test(start_paused = true)]
-async fn restoring_what_is_there_changes_nothing() {
+async fn restoring_the_current_revision_changes_nothing() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let stable = shop.target().current().await.unwrap().stable;
@@ -471,7 +471,7 @@ async fn restoring_what_is_there_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_after_the_end_still_tells_a_rollback_from_a_success() {
+async fn watching_after_the_end_distinguishes_a_rollback_from_a_success() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).circuit_breaker().create();
     let image = shop.image_that("crash", crashes());

@@ -1,4 +1,4 @@
-//! What an overlay set before and no longer has is removed; what others added stays.
+//! Inventory of overlays: settings that left the overlay are removed, those of others are kept.
 
 mod common;
 
@@ -27,7 +27,7 @@ fn names(shop: &Shop) -> Vec<String> {
     items.map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Somebody else registers the revision with `change` made to it, and deploys that.
+/// Another client registers the revision with `change` and deploys it.
 fn changed_by_hand(shop: &Shop, change: impl FnOnce(&mut Value)) {
     let mut described = shop.ecs.definition(&shop.service().definition()).unwrap();
     change(&mut described["taskDefinition"]["containerDefinitions"][0]);
@@ -36,7 +36,7 @@ fn changed_by_hand(shop: &Shop, change: impl FnOnce(&mut Value)) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_variable_that_the_overlay_no_longer_has_is_removed_and_those_of_others_stay() {
+async fn removes_a_variable_that_left_the_overlay_and_keeps_foreign_ones() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -66,12 +66,12 @@ async fn a_variable_that_the_overlay_no_longer_has_is_removed_and_those_of_other
     assert_eq!(names(&shop), ["EMPTY", "A", "C"]);
     let revisions = shop.ecs.revisions("web");
     assert!(!target.deploy(&image).await.unwrap().changed);
-    assert_eq!(shop.ecs.revisions("web"), revisions, "the same overlay makes no other revision");
+    assert_eq!(shop.ecs.revisions("web"), revisions, "the same overlay registers no other revision");
     assert!(target.drift(&image).await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_was_changed_by_hand_is_drift_and_is_set_again() {
+async fn reports_a_manual_change_as_drift_and_corrects_it() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -87,7 +87,7 @@ async fn a_value_that_was_changed_by_hand_is_drift_and_is_set_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_log_options_and_tags_are_removed_too() {
+async fn removes_secrets_log_options_and_tags_that_left_the_overlay() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.sandbox.aws().ssm(common::ACCOUNT, common::REGION).put("/shop/db", "x");
@@ -106,16 +106,16 @@ async fn secrets_log_options_and_tags_are_removed_too() {
     shop.target().overlay(Overlay::default()).deploy(&image).await.unwrap();
     let found = container(&shop);
     assert_eq!((names(&shop), &found["secrets"]), (vec!["EMPTY".to_owned()], &json!([])));
-    // Without its group the driver is refused: that stays as it was set last.
+    // The driver requires its log group, so that option is kept.
     let options = json!({ "awslogs-group": "ours", "awslogs-region": "eu-central-1", "mode": "theirs" });
     assert_eq!(found["logConfiguration"]["options"], options);
-    assert_eq!(found["dockerLabels"], Value::Null, "nothing is ours any more");
+    assert_eq!(found["dockerLabels"], Value::Null, "the inventory is empty");
     let described = shop.ecs.definition(&shop.service().definition()).unwrap();
     assert_eq!(described["tags"], json!([{ "key": "Team", "value": "shop" }]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_removed_where_it_is_not_known_what_was_set() {
+async fn removes_nothing_without_a_readable_inventory() {
     let shop = Shop::new();
     let image = shop.image("1");
     for label in [None, Some("no JSON"), Some("{\"environment\":7}")] {
@@ -131,25 +131,25 @@ async fn nothing_is_removed_where_it_is_not_known_what_was_set() {
         let described = shop.ecs.definition(&shop.ecs.service("shop", &name).definition()).unwrap();
         let web = &described["taskDefinition"]["containerDefinitions"][0];
         assert_eq!(web["environment"][0], json!({ "name": "EMPTY", "value": "" }), "{label:?}");
-        assert_eq!(web["dockerLabels"]["dev.bp.set"], "{\"environment\":[\"A\"]}", "names, and never values");
+        assert_eq!(web["dockerLabels"]["dev.bp.set"], "{\"environment\":[\"A\"]}", "names without values");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_without_an_overlay_leaves_what_was_set() {
+async fn keeps_overlay_settings_without_an_overlay() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
     shop.target().overlay(overlay(&["A"])).deploy(&old).await.unwrap();
     shop.target().deploy(&new).await.unwrap();
     assert_eq!(names(&shop), ["EMPTY", "A"]);
-    // Its inventory came along.
+    // Its inventory was copied.
     shop.target().overlay(overlay(&["B"])).deploy(&new).await.unwrap();
     assert_eq!(names(&shop), ["EMPTY", "B"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollback_returns_to_the_revision_with_its_inventory() {
+async fn a_rollback_restores_the_inventory() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -164,12 +164,12 @@ async fn a_rollback_returns_to_the_revision_with_its_inventory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_from_a_file_is_whole_and_loses_nothing() {
+async fn removes_nothing_from_a_definition_from_a_file() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
     shop.target().overlay(overlay(&["A", "B"])).deploy(&image).await.unwrap();
-    // A file that was written from what the service runs has the inventory of then.
+    // A file that was exported from the service contains its inventory.
     let described = shop.ecs.definition(&shop.service().definition()).unwrap();
     let file = TaskDefinition::from_json("web.json", &described.to_string()).unwrap();
     shop.target().base(file).overlay(overlay(&["A"])).deploy(&image).await.unwrap();

@@ -1,4 +1,4 @@
-//! The last log lines of the container that failed.
+//! Log lines of the failed container in failure reports.
 
 mod common;
 
@@ -14,7 +14,7 @@ use bp_sandbox::Behaviour;
 use common::{ACCOUNT, REGION, Shop, run};
 use serde_json::json;
 
-/// Deploys an image that crashes with some words; gives what is told while it fails.
+/// Deploys an image that logs and crashes; returns the failure report.
 async fn failing(prepare: impl FnOnce(&Shop)) -> FailureReport {
     let shop = Shop::new();
     let log = (1..=30).map(|n| format!("line {n}")).chain(["panicked: no DATABASE_URL".to_owned()]).collect();
@@ -38,16 +38,16 @@ async fn failing(prepare: impl FnOnce(&Shop)) -> FailureReport {
     let (events, outcome) = run(target.deploy(&new)).await;
     let outcome = outcome.unwrap();
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
-    let told = events.into_iter().find_map(|event| match event {
+    let reported = events.into_iter().find_map(|event| match event {
         DeployEvent::Failing { failure, .. } => Some(failure),
         _ => None,
     });
-    assert_eq!(told, outcome.failure);
-    told.unwrap()
+    assert_eq!(reported, outcome.failure);
+    reported.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_lines_are_in_the_report_before_anything_is_torn_down() {
+async fn reports_the_last_log_lines_before_the_rollback() {
     let failure = failing(|shop| shop.sandbox.aws().log_group(ACCOUNT, REGION, "/shop/web")).await;
     let log = &failure.evidence[0];
     assert_eq!(log.kind, EvidenceKind::Log);
@@ -59,7 +59,7 @@ async fn the_last_lines_are_in_the_report_before_anything_is_torn_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_may_not_be_read_says_so_and_hides_nothing() {
+async fn a_denied_log_is_reported_and_hides_nothing() {
     let failure = failing(|shop| {
         shop.sandbox.aws().log_group(ACCOUNT, REGION, "/shop/web");
         shop.sandbox.aws().deny("logs:GetLogEvents");
@@ -70,7 +70,7 @@ async fn a_log_that_may_not_be_read_says_so_and_hides_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_log_group_is_no_log_line() {
+async fn reports_no_log_lines_without_a_log_group() {
     let failure = failing(|_| {}).await;
     assert!(failure.evidence.iter().all(|evidence| evidence.kind != EvidenceKind::Log), "{failure:?}");
 }

@@ -1,4 +1,4 @@
-//! Preflight's lookups in IAM, Elastic Load Balancing and CloudWatch Logs, with the real SDKs.
+//! Preflight checks in IAM, Elastic Load Balancing and CloudWatch Logs, with the real SDKs.
 
 mod common;
 
@@ -23,7 +23,7 @@ macro_rules! client {
 
 const GROUP: &str = "arn:aws:elasticloadbalancing:eu-central-1:111111111111:targetgroup/web/0123456789abcdef";
 
-/// The findings about a service that wants a role, a log group and a target group.
+/// The findings about a service that requires a role, a log group and a target group.
 async fn findings(prepare: impl FnOnce(&Shop)) -> Vec<Finding> {
     let shop = Shop::new();
     let image = shop.image("1");
@@ -47,7 +47,7 @@ fn states(findings: &[Finding]) -> Vec<(String, FindingState, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn role_log_group_and_target_group_are_there() {
+async fn finds_role_log_group_and_target_group() {
     let found = findings(|shop| {
         let aws = shop.sandbox.aws();
         aws.role(ACCOUNT, "web", "ecs-tasks.amazonaws.com");
@@ -61,23 +61,23 @@ async fn role_log_group_and_target_group_are_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_that_is_missing_is_named() {
+async fn reports_missing_role_log_group_and_target_group() {
     let found = findings(|shop| shop.sandbox.aws().log_group(ACCOUNT, REGION, "/shop/web-admin")).await;
     let states = states(&found);
     let kinds: Vec<&str> = states.iter().map(|(kind, ..)| kind.as_str()).collect();
     assert_eq!(kinds, ["role", "log", "target"]);
     for (_, state, message) in &states {
-        assert!(*state == FindingState::Missing && message.starts_with("does not exist: "), "{found:?}");
+        assert!(*state == FindingState::Missing && message.starts_with("does not exist; "), "{found:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_and_does_not_fit_is_named() {
+async fn reports_an_unsuitable_role_or_target_group() {
     let role = findings(|shop| shop.sandbox.aws().role(ACCOUNT, "web", "lambda.amazonaws.com")).await;
-    assert!(states(&role)[0].2.contains("does not let ecs-tasks.amazonaws.com"), "{role:?}");
+    assert!(states(&role)[0].2.contains("does not allow ecs-tasks.amazonaws.com"), "{role:?}");
     let kind = findings(|shop| shop.sandbox.aws().target_group(GROUP, "instance", true)).await;
     assert!(
-        states(&kind)[2].2.contains("of the type instance, and tasks of this network mode need ip"),
+        states(&kind)[2].2.contains("target type instance, but tasks of this network mode require ip"),
         "{kind:?}"
     );
     let alone = findings(|shop| shop.sandbox.aws().target_group(GROUP, "ip", false)).await;
@@ -85,7 +85,7 @@ async fn what_is_there_and_does_not_fit_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_is_not_allowed_is_not_known_and_no_error() {
+async fn a_denied_lookup_is_unknown_and_not_an_error() {
     let found = findings(|shop| {
         for action in ["iam:GetRole", "logs:DescribeLogGroups", "elasticloadbalancing:DescribeTargetGroups"] {
             shop.sandbox.aws().deny(action);
@@ -96,7 +96,7 @@ async fn a_lookup_that_is_not_allowed_is_not_known_and_no_error() {
     assert!(
         states
             .iter()
-            .all(|(_, state, said)| *state == FindingState::Unknown && said.contains("AccessDenied")),
+            .all(|(_, state, message)| *state == FindingState::Unknown && message.contains("AccessDenied")),
         "{found:?}"
     );
 }

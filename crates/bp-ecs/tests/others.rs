@@ -1,4 +1,4 @@
-//! Somebody else acts on the same service at the same time, or AWS answers what nobody expected.
+//! Concurrent changes by other clients, and unexpected responses of AWS.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn slow() -> Behaviour {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_a_deployment_that_never_ends_ends_with_the_deadline() {
+async fn waits_for_another_deployment_until_the_deadline() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let hangs = shop.ecs.register(definition(&shop.image_that("2", slow())));
@@ -33,13 +33,13 @@ async fn waiting_for_a_deployment_that_never_ends_ends_with_the_deadline() {
     assert!(shop.calls("ecs:DescribeServices") - calls < 120, "{}", shop.calls("ecs:DescribeServices"));
     assert!(
         !events.iter().any(|event| matches!(event, DeployEvent::Failing { .. })),
-        "none of ours: {events:?}"
+        "no failure of our deployment: {events:?}"
     );
     assert_eq!(shop.calls("ecs:UpdateService"), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_crashes_for_somebody_else_is_waited_for_without_a_failure_of_ours() {
+async fn waits_for_another_failing_deployment_without_reporting_a_failure() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).circuit_breaker().create();
     let crashes = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
@@ -52,7 +52,7 @@ async fn what_crashes_for_somebody_else_is_waited_for_without_a_failure_of_ours(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forced_deployment_of_the_same_revision_is_followed() {
+async fn follows_a_forced_deployment_of_the_same_revision() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let image = shop.image_that("2", Behaviour::Healthy(Duration::from_secs(30)));
@@ -66,7 +66,7 @@ async fn a_forced_deployment_of_the_same_revision_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollback_that_ecs_refuses_to_begin_restores_the_recorded_revision() {
+async fn deploys_the_rollback_revision_if_ecs_rejects_the_stop() {
     for code in ["ClientException", "InvalidParameterException", "AccessDeniedException"] {
         let shop = Shop::new();
         let service = shop.web(&shop.image("1")).create();
@@ -81,7 +81,7 @@ async fn a_rollback_that_ecs_refuses_to_begin_restores_the_recorded_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stable_revision_is_found_behind_many_failed_ones() {
+async fn finds_the_stable_revision_after_many_failed_deployments() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -94,7 +94,7 @@ async fn the_stable_revision_is_found_behind_many_failed_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_member_stops_a_new_revision_only() {
+async fn an_unknown_member_prevents_only_a_new_revision() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).create();
@@ -102,8 +102,8 @@ async fn an_unknown_member_stops_a_new_revision_only() {
     let mut described = shop.ecs.definition("web:1").unwrap();
     described["taskDefinition"]["quantumMode"] = json!("on");
     let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
-    let answer = Effect::Answer { status: 200, headers, body: described.to_string() };
-    shop.inject(Fault::new(answer).on("ecs:DescribeTaskDefinition").times(6));
+    let response = Effect::Answer { status: 200, headers, body: described.to_string() };
+    shop.inject(Fault::new(response).on("ecs:DescribeTaskDefinition").times(6));
     let current = target.current().await.unwrap().stable;
     assert!(target.drift(&image).await.unwrap().is_none());
     let restored = target.restore(&current).await.unwrap();

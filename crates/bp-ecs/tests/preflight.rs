@@ -1,4 +1,4 @@
-//! What is missing is found before anything is changed.
+//! Preflight checks: missing prerequisites are reported before any change.
 
 mod common;
 
@@ -11,7 +11,7 @@ use common::Shop;
 use futures_core::future::BoxFuture;
 use serde_json::json;
 
-/// A registry that has these images.
+/// A registry with these images.
 struct Registry(Vec<ResolvedImage>);
 
 impl Resolve for Registry {
@@ -22,14 +22,14 @@ impl Resolve for Registry {
     }
 }
 
-fn said(findings: &[Finding], subject: &str) -> (FindingState, String) {
+fn finding(findings: &[Finding], subject: &str) -> (FindingState, String) {
     let finding = findings.iter().find(|f| f.subject.starts_with(subject));
     let finding = finding.unwrap_or_else(|| panic!("nothing about {subject}: {findings:?}"));
     (finding.state, finding.message.clone())
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_is_there_and_nothing_is_changed() {
+async fn everything_exists_and_nothing_is_changed() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
@@ -38,34 +38,34 @@ async fn all_is_there_and_nothing_is_changed() {
     let found = shop.target().preflight(&new, &Lookups::default().registry(&registry)).await.unwrap();
     assert!(found.is_ready(), "{found:?}");
     assert_eq!(found.changes.len(), 1, "{:?}", found.changes);
-    assert_eq!(said(&found.findings, "image"), (FindingState::Present, "for linux/amd64".to_owned()));
-    // Nobody was given to look for it.
-    assert_eq!(said(&found.findings, "role").0, FindingState::Unknown);
+    assert_eq!(finding(&found.findings, "image"), (FindingState::Present, "for linux/amd64".to_owned()));
+    // No client is configured for it.
+    assert_eq!(finding(&found.findings, "role").0, FindingState::Unknown);
     let calls = shop.sandbox.ledger().operations("aws");
     assert!(calls.iter().all(|call| call.contains("Describe") || call.contains("List")), "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_is_missing_or_for_another_platform() {
+async fn reports_an_image_that_is_missing_or_for_another_platform() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image_for("2", &["linux/arm64"]));
     shop.web(&old).create();
     let registry = Registry(vec![new.clone()]);
     let found = shop.target().preflight(&new, &Lookups::default().registry(&registry)).await.unwrap();
     assert!(!found.is_ready());
-    let (state, message) = said(&found.findings, &format!("image {} (web)", new.reference));
+    let (state, message) = finding(&found.findings, &format!("image {} (web)", new.reference));
     assert_eq!(state, FindingState::Invalid);
     assert!(
-        message.starts_with("built for linux/arm64, and the definition runs on linux/amd64"),
+        message.starts_with("built for linux/arm64, but the definition runs on linux/amd64"),
         "{message}"
     );
-    let (state, message) = said(&found.findings, &format!("image {} (proxy)", old.reference));
+    let (state, message) = finding(&found.findings, &format!("image {} (proxy)", old.reference));
     assert_eq!(state, FindingState::Missing);
     assert!(message.contains("does not exist"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_are_listed_and_want_an_execution_role() {
+async fn lists_secrets_and_requires_an_execution_role() {
     let shop = Shop::new();
     let image = shop.image("1");
     let mut definition = common::definition(&image);
@@ -74,9 +74,9 @@ async fn secrets_are_listed_and_want_an_execution_role() {
     let web = ContainerOverlay::default().secret("DB", "/shop/db");
     let target = shop.target().overlay(Overlay::default().container("web", web));
     let found = target.preflight(&image, &Lookups::default()).await.unwrap();
-    let (state, message) = said(&found.findings, "executionRoleArn");
+    let (state, message) = finding(&found.findings, "executionRoleArn");
     assert_eq!(state, FindingState::Missing);
-    assert!(message.starts_with("it refers to secrets, and names no role"), "{message}");
+    assert!(message.starts_with("secrets require it"), "{message}");
     assert_eq!(found.secrets.len(), 1);
     assert_eq!((found.secrets[0].name.as_str(), found.secrets[0].value_from.as_str()), ("DB", "/shop/db"));
     let json = serde_json::to_value(&found).unwrap();
@@ -84,18 +84,18 @@ async fn secrets_are_listed_and_want_an_execution_role() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deployment_under_way_is_told() {
+async fn warns_about_a_deployment_in_progress() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     let service = shop.web(&old).create();
     service.update(json!({ "forceNewDeployment": true }));
     let found = shop.target().preflight(&new, &Lookups::default()).await.unwrap();
-    let (state, message) = said(&found.findings, "service web");
-    assert!(state == FindingState::Warning && message.contains("is under way"), "{message}");
+    let (state, message) = finding(&found.findings, "service web");
+    assert!(state == FindingState::Warning && message.contains("is in progress"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_deployment_would_refuse_is_an_error_here_too() {
+async fn returns_the_errors_that_a_deployment_returns() {
     let shop = Shop::new();
     let image = shop.image("1");
     shop.web(&image).with("deploymentController", json!({ "type": "CODE_DEPLOY" })).create();

@@ -1,4 +1,5 @@
-//! The proof of what runs: over a mocked transport whose answers follow a recorded timeline, and on the sandbox.
+//! Proof of the running digests: with a mocked transport whose responses follow a recorded timeline, and in the
+//! sandbox.
 
 mod common;
 
@@ -34,8 +35,8 @@ fn image(name: &str) -> ResolvedImage {
     image
 }
 
-/// For how long ECS lists the tasks of the old revision as RUNNING after it called the deployment SUCCESSFUL.
-fn recorded() -> Duration {
+/// How long ECS lists the tasks of the old revision as RUNNING after the deployment is SUCCESSFUL.
+fn recorded_drain_time() -> Duration {
     let text = include_str!("recorded/successful-before-drained.json");
     let recording: Value = serde_json::from_str(text).unwrap();
     let seconds = |event: &str| {
@@ -45,7 +46,7 @@ fn recorded() -> Duration {
     Duration::from_secs((seconds("rolloutState COMPLETED") - seconds("SUCCESSFUL")).try_into().unwrap())
 }
 
-/// What tasks are listed as RUNNING this long after the service deployment was SUCCESSFUL.
+/// The tasks listed as RUNNING at a time after the service deployment was SUCCESSFUL.
 type Tasks = fn(Duration) -> Vec<Value>;
 
 /// A task of the deployment `by` that runs the image `name`.
@@ -62,21 +63,21 @@ fn task(id: &str, by: &str, name: &str) -> Value {
     })
 }
 
-/// The timeline of the recording: tasks of both revisions until the old ones have gone.
+/// The timeline of the recording: tasks of both revisions until the old ones have stopped.
 fn both(since: Duration) -> Vec<Value> {
     let mut tasks = vec![task("n1", "ecs-svc/200", "new"), task("n2", "ecs-svc/200", "new")];
-    if since < recorded() {
+    if since < recorded_drain_time() {
         tasks.extend([task("o1", "ecs-svc/100", "old"), task("o2", "ecs-svc/100", "old")]);
     }
     tasks
 }
 
-/// A stand-in for the API of ECS with one service of two tasks.
+/// A mock of the ECS API with one service of two tasks.
 #[derive(Debug, Clone)]
 struct Replay {
     tasks: Tasks,
     updated: Arc<Mutex<Option<Instant>>>,
-    /// How the service deployment ends.
+    /// The final status of the service deployment.
     end: &'static str,
 }
 
@@ -93,7 +94,7 @@ impl Replay {
         (events, outcome.unwrap())
     }
 
-    fn answer(&self, operation: &str, input: &Value) -> Value {
+    fn respond(&self, operation: &str, input: &Value) -> Value {
         let elapsed = self.updated.lock().unwrap().map(|at| at.elapsed());
         let since = elapsed.and_then(|elapsed| elapsed.checked_sub(ROLLOUT));
         let ended = since.is_some();
@@ -137,7 +138,7 @@ impl Replay {
                 json!({ "taskArns": tasks.iter().map(|task| task["taskArn"].clone()).collect::<Vec<_>>() })
             }
             "DescribeTasks" => json!({ "tasks": (self.tasks)(since.unwrap_or_default()) }),
-            other => panic!("{other} was not expected"),
+            other => panic!("unexpected operation {other}"),
         }
     }
 
@@ -150,7 +151,7 @@ impl Replay {
                 "createdAt": 1_700_000_000 + number,
             })
         };
-        let drained = elapsed.is_some_and(|elapsed| elapsed >= ROLLOUT + recorded());
+        let drained = elapsed.is_some_and(|elapsed| elapsed >= ROLLOUT + recorded_drain_time());
         let deployments = match (elapsed, drained) {
             (None, _) => vec![deployment(100, "PRIMARY", "COMPLETED", 2)],
             (Some(elapsed), _) if self.end != "SUCCESSFUL" && elapsed >= ROLLOUT => {
@@ -189,8 +190,8 @@ impl HttpConnector for Replay {
         let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
         let operation = target.rsplit('.').next().unwrap_or_default();
         let input: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        let answer = self.answer(operation, &input).to_string();
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(StatusCode::try_from(200).unwrap(), answer.into())))
+        let response = self.respond(operation, &input).to_string();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(StatusCode::try_from(200).unwrap(), response.into())))
     }
 }
 
@@ -215,19 +216,19 @@ fn notices(events: &[DeployEvent]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_successful_deployment_whose_old_tasks_still_drain_is_deployed() {
+async fn a_successful_deployment_is_deployed_while_old_tasks_drain() {
     let start = Instant::now();
     let (events, outcome) = Replay::new(both).deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(units(&outcome), ["service-revision/200", "task/n1", "task/n2"]);
-    assert!(start.elapsed() < ROLLOUT + Duration::from_secs(10), "the old tasks are not waited for");
+    assert!(start.elapsed() < ROLLOUT + Duration::from_secs(10), "does not wait for the old tasks");
     // Reported, not judged.
     assert!(outcome.detail.contains("2 tasks of earlier deployments"), "{}", outcome.detail);
     assert!(notices(&events).iter().any(|n| n.contains("2 tasks of earlier deployments")), "{events:#?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_digest_in_a_task_of_ours_is_a_mismatch_all_the_same() {
+async fn a_foreign_digest_in_a_task_is_a_mismatch() {
     let tasks = |since| {
         let mut tasks = both(since);
         tasks[1] = task("n2", "ecs-svc/200", "other");
@@ -238,7 +239,7 @@ async fn a_foreign_digest_in_a_task_of_ours_is_a_mismatch_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_are_not_listed_yet_are_waited_for() {
+async fn waits_for_tasks_that_are_not_listed_yet() {
     let nothing: Tasks = |since| if since < Duration::from_secs(10) { vec![] } else { both(since) };
     let only_old: Tasks = |since| {
         let listed = both(since);
@@ -266,7 +267,7 @@ async fn tasks_that_are_not_listed_yet_are_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_never_appear_are_unproven_after_a_while() {
+async fn tasks_that_are_never_listed_are_unproven() {
     let start = Instant::now();
     let only_old: Tasks = |since| both(since).split_off(2);
     let (_, outcome) = Replay::new(only_old).deploy(&image("new")).await;
@@ -278,7 +279,7 @@ async fn tasks_that_never_appear_are_unproven_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_do_not_say_who_started_them_are_told_apart_by_their_definition() {
+async fn assigns_tasks_without_started_by_by_their_definition() {
     let tasks: Tasks = |since| {
         let mut tasks = both(since);
         for task in &mut tasks {
@@ -292,7 +293,7 @@ async fn tasks_that_do_not_say_who_started_them_are_told_apart_by_their_definiti
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_rollback_the_tasks_of_the_restored_deployment_are_shown() {
+async fn reports_the_tasks_of_the_restored_deployment_after_a_rollback() {
     let replay = Replay { end: "ROLLBACK_SUCCESSFUL", ..Replay::new(both) };
     let (_, outcome) = replay.deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::RolledBack);
@@ -300,7 +301,7 @@ async fn after_a_rollback_the_tasks_of_the_restored_deployment_are_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_old_tasks_drain_nothing_is_under_way() {
+async fn no_deployment_is_in_progress_while_old_tasks_drain() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let (two, three) = (shop.image("2"), shop.image("3"));
@@ -323,7 +324,7 @@ async fn while_old_tasks_drain_nothing_is_under_way() {
         "{changes:?}"
     );
 
-    // The next image is not refused because of it.
+    // The next image is deployed in spite of the old tasks.
     let outcome = shop.target().deploy(&three).await.unwrap();
     assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert!(outcome.previous.unwrap().id.ends_with("web:2"));
@@ -334,7 +335,7 @@ async fn while_old_tasks_drain_nothing_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_the_middle_of_a_rollout_every_task_counts() {
+async fn prove_judges_every_task_during_a_rollout() {
     let shop = Shop::new();
     let one = shop.image("1");
     shop.web(&one).create();
@@ -342,6 +343,6 @@ async fn in_the_middle_of_a_rollout_every_task_counts() {
     let deployment = shop.target().deploy(&two);
     tokio::time::sleep(Duration::from_secs(30)).await;
     let proof = shop.target().prove().await.unwrap();
-    assert_eq!(proof.judge(&two), Verdict::DigestMismatch, "the old ones serve");
+    assert_eq!(proof.judge(&two), Verdict::DigestMismatch, "old tasks still serve");
     assert_eq!(deployment.await.unwrap().verdict(), Verdict::Deployed);
 }

@@ -1,7 +1,7 @@
-//! Against an ECS API that others wrote: `cargo xtask e2e --only aws` starts moto and names it in `BP_E2E_MOTO`.
+//! Tests against moto's ECS API: `cargo xtask e2e --only aws` starts moto and sets its URL in `BP_E2E_MOTO`.
 //!
-//! moto has definitions and services, and neither roll-outs nor service deployments: what it can show is that our wire
-//! is understood, and that what we register comes back whole.
+//! moto implements task definitions and services, but neither rollouts nor service deployments. The tests verify that
+//! it accepts our requests, and returns what was registered unmodified.
 
 mod aws {
     use std::time::Duration;
@@ -58,13 +58,13 @@ mod aws {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn a_definition_is_registered_whole_and_an_equal_one_is_reused() {
+    async fn registers_a_definition_unmodified_and_reuses_an_identical_one() {
         let cluster = Cluster::new(client(), "e2e");
         let registered = cluster.register(&definition("whole"), PATIENCE).await.expect("registers");
-        // moto keeps the tags, and leaves them out of its answer to the registration.
+        // moto stores the tags, but omits them in its response to the registration.
         let first = cluster.definition(registered.arn().expect("an ARN")).await.expect("describes");
         let changes = definition("whole").changes(&first);
-        assert!(changes.is_empty(), "what came back differs: {changes:?}");
+        assert!(changes.is_empty(), "the returned definition differs: {changes:?}");
         assert_eq!(first.as_json()["tags"], json!([{ "key": "Team", "value": "shop" }]));
 
         let again = cluster.register(&definition("whole"), PATIENCE).await.expect("reuses");
@@ -85,7 +85,7 @@ mod aws {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn what_is_not_there_is_named() {
+    async fn errors_state_the_missing_object() {
         let ecs = client();
         ecs.create_cluster().cluster_name("e2e-named").send().await.expect("create-cluster");
         let options = Options::new(Duration::from_secs(60)).expect("options");
@@ -102,7 +102,7 @@ mod aws {
 
     #[tokio::test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn other_controllers_are_refused() {
+    async fn rejects_other_controllers() {
         let ecs = client();
         ecs.create_cluster().cluster_name("e2e-blue").send().await.expect("create-cluster");
         let cluster = Cluster::new(ecs.clone(), "e2e-blue");

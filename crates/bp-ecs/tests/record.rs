@@ -1,4 +1,4 @@
-//! Recordings of a service: redacted, and read again as a test of the causes (`tests/recorded/incidents`).
+//! Recordings of a service: redacted, and used as a test of failure causes (`tests/recorded/incidents`).
 
 mod common;
 
@@ -30,13 +30,13 @@ async fn incident() -> (Shop, Recording) {
     (shop, recording)
 }
 
-/// Writes the committed recording with `BP_WRITE_RECORDINGS=1`.
+/// With `BP_WRITE_RECORDINGS=1` it writes the committed recording.
 #[tokio::test(start_paused = true)]
-async fn an_incident_is_recorded_without_accounts_and_values() {
+async fn records_an_incident_without_account_ids_and_values() {
     let (_shop, recording) = incident().await;
     let text = serde_json::to_string(&recording).unwrap();
-    for gone in [ACCOUNT, REGION, "hunter2"] {
-        assert!(!text.contains(gone), "{gone}: {text}");
+    for redacted in [ACCOUNT, REGION, "hunter2"] {
+        assert!(!text.contains(redacted), "{redacted}: {text}");
     }
     assert_eq!((recording.kind.as_str(), &recording.want), ("ecs-service", &Value::Null));
     assert!(recording.missing.is_empty() && recording.source.is_empty(), "{:?}", recording.missing);
@@ -52,7 +52,7 @@ async fn an_incident_is_recorded_without_accounts_and_values() {
     ] {
         assert!(parts.contains(&part), "{part}: {parts:?}");
     }
-    // Relations survive: what stopped was started by a deployment that the recording describes.
+    // References are kept: the stopped task was started by a deployment that the recording contains.
     let task = &recording.data["stoppedTasks"]["tasks"][0];
     assert_eq!(task["containers"][0]["exitCode"], 3, "{task}");
     let definition = task["taskDefinitionArn"].as_str().unwrap();
@@ -69,7 +69,7 @@ async fn an_incident_is_recorded_without_accounts_and_values() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_allowed_is_listed_and_the_rest_is_recorded() {
+async fn records_the_rest_if_a_read_is_denied() {
     let (shop, _) = incident().await;
     shop.sandbox.faults().inject(shop.deny("ecs:ListTasks").on("ecs:ListTasks"));
     let recording = shop.target().record(Timestamp::UNIX_EPOCH).await.unwrap();
@@ -84,7 +84,7 @@ async fn what_is_not_allowed_is_listed_and_the_rest_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_does_not_exist_is_an_error() {
+async fn recording_a_missing_service_is_an_error() {
     let error = Shop::new().target().record(Timestamp::UNIX_EPOCH).await.unwrap_err();
     assert!(error.to_string().contains("shop"), "{error}");
 }

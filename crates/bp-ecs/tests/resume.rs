@@ -1,4 +1,4 @@
-//! Killed anywhere, the same command finishes the work, and nothing is doubled.
+//! Resuming: after a kill at any call, the same command completes, and nothing is done twice.
 
 mod common;
 
@@ -23,43 +23,43 @@ use bp_artifact::{Verdict, deploy::DeployEvent};
 use bp_ecs::{Cluster, Error};
 use common::{Shop, options, run};
 
-/// A network that goes dead at one request, before or after it was handled: what a killed process leaves.
+/// A transport that stops responding at one request, before or after the API handled it, as for a killed process.
 #[derive(Debug, Clone)]
-struct Dying {
+struct StallingTransport {
     inner: bp_sandbox::Transport,
-    left: Arc<AtomicUsize>,
+    remaining: Arc<AtomicUsize>,
     handled: bool,
 }
 
-impl HttpConnector for Dying {
+impl HttpConnector for StallingTransport {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let left = self
-            .left
+        let remaining = self
+            .remaining
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(n.saturating_sub(1)))
             .unwrap();
-        let dying = self.clone();
+        let transport = self.clone();
         HttpConnectorFuture::new(async move {
-            match left {
+            match remaining {
                 0 => pending().await,
-                1 if !dying.handled => pending().await,
+                1 if !transport.handled => pending().await,
                 1 => {
-                    let _ = HttpConnector::call(&dying.inner, request).await;
+                    let _ = HttpConnector::call(&transport.inner, request).await;
                     pending().await
                 }
-                _ => HttpConnector::call(&dying.inner, request).await,
+                _ => HttpConnector::call(&transport.inner, request).await,
             }
         })
     }
 }
 
-impl HttpClient for Dying {
+impl HttpClient for StallingTransport {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         self.clone().into_shared()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_call_and_run_again() {
+async fn resumes_after_being_killed_at_any_call() {
     let mut adopted = 0;
     for handled in [false, true] {
         for at in 1..40 {
@@ -67,15 +67,19 @@ async fn killed_at_any_call_and_run_again() {
             let (old, new) = (shop.image("1"), shop.image("2"));
             let service = shop.web(&old).create();
             let (before, first) = (service.definition(), shop.target().current().await.unwrap().stable);
-            let left = Arc::new(AtomicUsize::new(at));
-            let dying = Dying { inner: shop.sandbox.transport(), left: Arc::clone(&left), handled };
-            let client = shop.client_over(dying.into_shared());
+            let remaining = Arc::new(AtomicUsize::new(at));
+            let transport = StallingTransport {
+                inner: shop.sandbox.transport(),
+                remaining: Arc::clone(&remaining),
+                handled,
+            };
+            let client = shop.client_over(transport.into_shared());
             let mut killed =
                 Cluster::new(client, "shop").service("web", options()).container("web").deploy(&new);
-            // Polled until it has gone quiet, then dropped where it is.
+            // Polled until the transport stops responding, then dropped.
             let moment = Duration::from_millis(50);
             let mut ended = false;
-            while left.load(Ordering::SeqCst) > 0 && !ended {
+            while remaining.load(Ordering::SeqCst) > 0 && !ended {
                 ended = matches!(tokio::time::timeout(moment, killed.next_event()).await, Ok(None));
             }
             drop(killed);
@@ -107,7 +111,7 @@ async fn killed_at_any_call_and_run_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deployment_that_a_killed_run_left_is_adopted() {
+async fn adopts_the_deployment_of_a_killed_run() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let new = shop.image("2");
@@ -122,7 +126,7 @@ async fn a_deployment_that_a_killed_run_left_is_adopted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_too_young_to_be_listed_is_adopted_too() {
+async fn adopts_a_deployment_that_is_not_listed_yet() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let new = shop.image("2");
@@ -144,12 +148,12 @@ async fn dropping_stops_watching_and_never_rolls_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let calls = shop.sandbox.ledger().entries().len();
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(shop.sandbox.ledger().entries().len(), calls, "it has stopped");
-    assert!(service.definition().ends_with("web:2"), "and ECS went on");
+    assert_eq!(shop.sandbox.ledger().entries().len(), calls, "watching has stopped");
+    assert!(service.definition().ends_with("web:2"), "the deployment continued in ECS");
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_says_what_goes_on() {
+async fn cancelling_reports_the_deployment_that_continues() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let deployment = shop.target().deploy(&shop.image("2"));
@@ -164,7 +168,7 @@ async fn cancelling_says_what_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_runs_at_once_register_once_and_agree() {
+async fn concurrent_runs_register_once_and_agree() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let new = shop.image("2");

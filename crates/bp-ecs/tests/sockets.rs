@@ -1,4 +1,4 @@
-//! The whole way over sockets, in real time: what a paused clock cannot show.
+//! Deployments over sockets and in real time, without a paused clock.
 
 mod common;
 
@@ -20,7 +20,7 @@ struct World {
 }
 
 impl World {
-    /// Minutes of the model are seconds here.
+    /// Starts the servers, with a clock accelerated 30 times.
     async fn start() -> World {
         let sandbox =
             Sandbox::builder().clock(Clock::accelerated(30)).registry(HOST, RegistryOptions::ecr()).build();
@@ -48,7 +48,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_and_a_failing_one_over_sockets() {
+async fn deploys_and_rolls_back_over_sockets() {
     let world = World::start().await;
     let (old, new, broken) = (world.image("1"), world.image("2"), world.image("3"));
     let crash = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: Vec::new() };

@@ -1,4 +1,4 @@
-//! Blue/green, linear and canary: stages, traffic, pauses and answers.
+//! Blue/green, linear and canary deployments: stages, traffic weights, pause hooks and approvals.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn stages(events: &[DeployEvent]) -> Vec<&str> {
     stages
 }
 
-/// The strategies with what they are configured by, the least time that they take, and the traffic on the way.
+/// The configuration of each strategy, its minimum duration, and its traffic weights.
 fn strategies() -> [(Value, u64, &'static [u32]); 3] {
     [
         (json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 5 }), 300, &[]),
@@ -53,7 +53,7 @@ fn strategies() -> [(Value, u64, &'static [u32]); 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_strategy_is_followed_through_its_stages_and_its_bake_time() {
+async fn follows_every_strategy_through_its_stages_and_bake_time() {
     for (configuration, least, weights) in strategies() {
         let shop = Shop::new();
         with(&shop, configuration).create();
@@ -77,7 +77,7 @@ async fn every_strategy_is_followed_through_its_stages_and_its_bake_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_strategy_goes_back_when_tasks_fail() {
+async fn every_strategy_rolls_back_when_tasks_fail() {
     for (configuration, ..) in strategies() {
         let shop = Shop::new();
         let service = with(&shop, configuration).create();
@@ -102,7 +102,7 @@ fn paused(stage: &str, action: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_awaits_approval_and_going_on_is_an_answer_and_a_second_run() {
+async fn a_pause_hook_awaits_approval_and_a_rerun_resumes() {
     let shop = Shop::new();
     let service = with(&shop, paused("POST_TEST_TRAFFIC_SHIFT", "ROLLBACK")).create();
     let (target, new) = (shop.target_with(hour()), shop.image("2"));
@@ -110,7 +110,7 @@ async fn a_pause_awaits_approval_and_going_on_is_an_answer_and_a_second_run() {
     assert_eq!(waiting.verdict(), Verdict::AwaitingApproval);
     assert!(waiting.detail.contains("POST_TEST_TRAFFIC_SHIFT") && waiting.detail.contains("ROLLBACK"));
     assert!(waiting.previous.unwrap().id.ends_with("web:1"));
-    // Asked again it still waits, and nothing is begun anew.
+    // A rerun still waits, and starts no other deployment.
     assert_eq!(target.deploy(&new).await.unwrap().verdict(), Verdict::AwaitingApproval);
     target.approve(Approval::Continue).await.unwrap();
     let (events, outcome) = run(target.deploy(&new)).await;
@@ -121,7 +121,7 @@ async fn a_pause_awaits_approval_and_going_on_is_an_answer_and_a_second_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_no_rolls_back() {
+async fn a_rejected_approval_rolls_back() {
     let shop = Shop::new();
     let service = with(&shop, paused("PRE_SCALE_UP", "CONTINUE")).create();
     let (target, new) = (shop.target_with(hour()), shop.image("2"));
@@ -134,7 +134,7 @@ async fn the_answer_no_rolls_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_approval_that_nobody_gives_times_out_as_it_was_told_to() {
+async fn a_missing_approval_times_out_with_the_configured_action() {
     for (action, verdict) in [("CONTINUE", Verdict::Deployed), ("ROLLBACK", Verdict::RolledBack)] {
         let shop = Shop::new();
         with(&shop, paused("POST_SCALE_UP", action)).create();
@@ -164,7 +164,7 @@ async fn an_alarm_in_the_bake_time_rolls_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_bake_time_of_the_service_is_not_taken_from_the_deadline() {
+async fn the_bake_time_is_added_to_the_deadline() {
     let shop = Shop::new();
     with(&shop, json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 30 })).create();
     let short = Options::new(Duration::from_secs(300)).unwrap();

@@ -1,4 +1,4 @@
-//! Tags of registered revisions: merged over those that are carried, about the image, refused, turned off.
+//! Tags of registered revisions: merged with existing ones, tags about the image, denied and disabled tagging.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn commit(id: &str) -> Overlay {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_are_registered_and_an_equal_set_makes_no_other_revision() {
+async fn registers_tags_and_reuses_a_revision_with_identical_tags() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
@@ -40,17 +40,17 @@ async fn tags_are_registered_and_an_equal_set_makes_no_other_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_about_the_image_change_with_the_image_alone() {
+async fn image_tags_change_only_with_the_image() {
     let shop = Shop::new();
     let images = ["1", "2", "3"].map(|name| shop.image(name));
     shop.web(&images[0]).create();
     shop.target().overlay(commit("c1")).deploy(&images[1]).await.unwrap();
-    // Another commit made the same image, as a change of the documentation does.
+    // Another commit resulted in the same image, for example a change of the documentation.
     let same = shop.target().overlay(commit("c2")).deploy(&images[1]).await.unwrap();
     assert!(!same.changed);
     let unknown = commit("c3").image_tag("Commit", None);
     assert!(shop.target().overlay(unknown.clone()).drift(&images[1]).await.unwrap().is_none());
-    // Of another image the commit is not known: an earlier one's would be wrong.
+    // The commit of the other image is unknown: that of an earlier image would be wrong.
     let drift = shop.target().overlay(unknown.clone()).drift(&images[2]).await.unwrap();
     assert!(
         drift.definition.iter().map(Change::to_string).any(|change| change == "+ tags[Commit].value: c1")
@@ -60,7 +60,7 @@ async fn tags_about_the_image_change_with_the_image_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_permission_to_tag_the_error_says_what_to_do_and_tags_can_be_turned_off() {
+async fn a_denied_tagging_permission_has_advice_and_tags_can_be_disabled() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
@@ -73,7 +73,7 @@ async fn without_the_permission_to_tag_the_error_says_what_to_do_and_tags_can_be
     assert_eq!(shop.calls("ecs:UpdateService"), 0);
 
     let off = || shop.target().overlay(commit("c1").without_tags());
-    // Tags that are there are no reason for another revision.
+    // Existing tags alone do not require another revision.
     assert!(!off().deploy(&old).await.unwrap().changed);
     assert!(off().drift(&old).await.unwrap().is_none());
     assert_eq!(off().deploy(&new).await.unwrap().verdict(), Verdict::Deployed);
@@ -81,7 +81,7 @@ async fn without_the_permission_to_tag_the_error_says_what_to_do_and_tags_can_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_tags_than_aws_takes_are_refused_before_anything_changes() {
+async fn rejects_too_many_tags_before_any_change() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let overlay = (0..50).fold(Overlay::default(), |overlay, n| overlay.tag(format!("tag-{n}"), "x"));

@@ -1,4 +1,4 @@
-//! What cannot be observed once a change was applied: never a failure, never taken back, and resumed by the same call.
+//! Lost observation after a change was applied: not a failure, not rolled back, and resumed by the same call.
 
 mod common;
 
@@ -14,17 +14,17 @@ use bp_sandbox::{Behaviour, Effect, Fault};
 use common::{Shop, definition, options, run};
 use tokio::time::Instant;
 
-/// A deadline that is soon met.
+/// Options with a short deadline.
 fn brief() -> Options {
     Options::new(Duration::from_secs(120)).unwrap()
 }
 
-/// What AWS says to a role session that has expired.
+/// The error of AWS for an expired role session.
 fn expired(shop: &Shop) -> Fault {
     shop.refuse_all("ExpiredTokenException", "The security token included in the request is expired")
 }
 
-/// The ways to lose sight, each met by every call to ECS from now on.
+/// Faults that make a deployment unobservable: every later call to ECS fails.
 fn losses(shop: &Shop) -> Vec<(&'static str, Fault)> {
     let all = |fault: Fault| fault.at("aws").times(u32::MAX);
     vec![
@@ -37,14 +37,18 @@ fn losses(shop: &Shop) -> Vec<(&'static str, Fault)> {
     ]
 }
 
-/// Runs until it has begun, loses sight, and runs to its end.
-async fn lose_sight(shop: &Shop, mut deployment: Deployment, fault: Fault) -> (Vec<DeployEvent>, Outcome) {
+/// Runs until the deployment has started, injects the fault, and runs to the end.
+async fn lose_observation(
+    shop: &Shop,
+    mut deployment: Deployment,
+    fault: Fault,
+) -> (Vec<DeployEvent>, Outcome) {
     let mut events = Vec::new();
     loop {
-        let event = deployment.next_event().await.expect("it begins");
-        let begun = matches!(event, DeployEvent::Applied { .. });
+        let event = deployment.next_event().await.expect("the deployment starts");
+        let started = matches!(event, DeployEvent::Applied { .. });
         events.push(event);
-        if begun {
+        if started {
             break;
         }
     }
@@ -59,14 +63,14 @@ fn number(shop: &Shop) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn losing_sight_is_neither_failure_nor_success_and_the_same_call_resumes() {
+async fn lost_observation_is_unobserved_and_the_same_call_resumes() {
     for (at, (why, fault)) in losses(&Shop::new()).into_iter().enumerate() {
         let shop = Shop::new();
         let service = shop.web(&shop.image("1")).create();
         let before = service.definition();
         let new = shop.image("2");
         let start = Instant::now();
-        let (events, outcome) = lose_sight(&shop, shop.target_with(brief()).deploy(&new), fault).await;
+        let (events, outcome) = lose_observation(&shop, shop.target_with(brief()).deploy(&new), fault).await;
         assert_eq!(outcome.verdict(), Verdict::Unobserved, "{why}: {outcome:#?}");
         assert!(outcome.failure.is_none() && outcome.changed, "{why}");
         assert_eq!(outcome.previous.unwrap().id, before);
@@ -80,7 +84,7 @@ async fn losing_sight_is_neither_failure_nor_success_and_the_same_call_resumes()
                 .iter()
                 .any(|e| matches!(e, DeployEvent::Failing { .. } | DeployEvent::RollingBack { .. }))
         );
-        // An overload may pass until the deadline; credentials and permissions are waited for a moment.
+        // An overload is retried until the deadline, missing credentials and permissions for 20 s.
         let lasts = if (1..4).contains(&at) { 120..130 } else { 20..30 };
         assert!(lasts.contains(&start.elapsed().as_secs()), "{why}: {:?}", start.elapsed());
 
@@ -93,17 +97,17 @@ async fn losing_sight_is_neither_failure_nor_success_and_the_same_call_resumes()
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_still_under_way_is_adopted_by_the_next_run() {
+async fn the_next_run_adopts_a_deployment_that_is_still_in_progress() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let slow = shop.image_that("2", Behaviour::Healthy(Duration::from_secs(300)));
     let (_, outcome) =
-        lose_sight(&shop, shop.target().deploy(&slow), shop.deny("ecs:DescribeServices")).await;
+        lose_observation(&shop, shop.target().deploy(&slow), shop.deny("ecs:DescribeServices")).await;
     assert_eq!(outcome.verdict(), Verdict::Unobserved);
     shop.sandbox.faults().clear();
-    // And lost once more: this run did not start it.
+    // Observation is lost again: this run did not start the deployment.
     let fault = shop.deny("ecs:DescribeServiceDeployments");
-    let (_, outcome) = lose_sight(&shop, shop.target().deploy(&slow), fault).await;
+    let (_, outcome) = lose_observation(&shop, shop.target().deploy(&slow), fault).await;
     assert!(outcome.detail.contains(&format!("followed {}", number(&shop))), "{}", outcome.detail);
     shop.sandbox.faults().clear();
     let (events, outcome) = run(shop.target().deploy(&slow)).await;
@@ -113,22 +117,22 @@ async fn one_that_is_still_under_way_is_adopted_by_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_are_refreshed_in_time_are_no_loss() {
+async fn credentials_refreshed_in_time_do_not_end_the_run() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let fault = expired(&shop).times(5);
-    let (_, outcome) = lose_sight(&shop, shop.target().deploy(&shop.image("2")), fault).await;
+    let (_, outcome) = lose_observation(&shop, shop.target().deploy(&shop.image("2")), fault).await;
     assert_eq!(outcome.verdict(), Verdict::Deployed);
     assert!(shop.sandbox.faults().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_lost_is_looked_for_before_anything_is_sent_again() {
+async fn polls_the_service_before_retrying_after_a_lost_response() {
     for force in [false, true] {
         for (effect, updates) in [
-            // Handled, and the answer lost: found, and not done twice.
+            // Applied, and the response lost: the deployment is found, and not started twice.
             (Effect::LoseAnswer, 1),
-            // It never arrived, or was turned away.
+            // The request never arrived, or was rejected.
             (Effect::Reset, 2),
             (Effect::Answer { status: 503, headers: vec![], body: String::new() }, 2),
         ] {
@@ -168,7 +172,7 @@ async fn a_change_that_may_have_been_applied_is_unobserved_and_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_change_errors_stay_errors() {
+async fn errors_before_the_change_are_returned() {
     let throttled =
         |shop: &Shop| shop.refuse("ecs:UpdateService", "ThrottlingException", "Rate exceeded", u32::MAX);
     let denied = |shop: &Shop| shop.deny("ecs:UpdateService");
@@ -182,7 +186,7 @@ async fn before_the_change_errors_stay_errors() {
         let error = shop.target_with(brief()).deploy(&shop.image("2")).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Unavailable, "{error}");
         assert_eq!(service.deployments().len(), 1);
-        // Throttled, it is tried again until the deadline.
+        // A throttled call is retried until the deadline.
         assert_eq!(start.elapsed() > Duration::from_secs(100), at == 0, "{error}: {:?}", start.elapsed());
     }
     let shop = Shop::new();
@@ -192,7 +196,7 @@ async fn before_the_change_errors_stay_errors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_that_may_not_be_read_leaves_a_success_unproven() {
+async fn a_success_is_unproven_if_reading_tasks_is_denied() {
     for operation in ["ecs:ListTasks", "ecs:DescribeTasks"] {
         let shop = Shop::new();
         shop.web(&shop.image("1")).create();
@@ -207,7 +211,7 @@ async fn a_proof_that_may_not_be_read_leaves_a_success_unproven() {
         }
         assert_eq!(shop.calls("ecs:UpdateService"), 1);
     }
-    // The service revision adds to the proof; the tasks are the proof.
+    // The service revision is additional; the tasks are sufficient for a proof.
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.deny("ecs:DescribeServiceRevisions"));
@@ -216,7 +220,7 @@ async fn a_proof_that_may_not_be_read_leaves_a_success_unproven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_that_is_throttled_is_waited_for() {
+async fn retries_a_throttled_proof() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.refuse("ecs:ListTasks", "ThrottlingException", "Rate exceeded", 30));
@@ -225,7 +229,7 @@ async fn a_proof_that_is_throttled_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_was_seen_is_kept_when_its_rollback_is_not() {
+async fn keeps_a_failure_whose_rollback_cannot_be_observed() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     let crash = Behaviour::Exits { after: Duration::from_secs(1), code: 3, log: vec![] };
@@ -235,7 +239,7 @@ async fn a_failure_that_was_seen_is_kept_when_its_rollback_is_not() {
         match deployment.next_event().await {
             Some(DeployEvent::Applied { deployment, .. }) => ours = deployment,
             Some(DeployEvent::RollingBack { .. }) => break,
-            event => assert!(event.is_some(), "it goes back"),
+            event => assert!(event.is_some(), "it rolls back"),
         }
     }
     shop.inject(expired(&shop));
@@ -248,7 +252,7 @@ async fn a_failure_that_was_seen_is_kept_when_its_rollback_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_back_by_an_update_whose_answer_is_lost_is_followed() {
+async fn follows_a_rollback_update_whose_response_is_lost() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let old = service.definition();
@@ -261,25 +265,25 @@ async fn going_back_by_an_update_whose_answer_is_lost_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_that_is_lost_is_unobserved_and_resumed() {
+async fn a_restore_that_cannot_be_observed_is_unobserved_and_resumed() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let stable = shop.target().current().await.unwrap().stable;
     shop.target().deploy(&shop.image("2")).await.unwrap();
     shop.drained().await;
     let restore = shop.target().restore(&stable);
-    let (_, outcome) = lose_sight(&shop, restore, expired(&shop)).await;
+    let (_, outcome) = lose_observation(&shop, restore, expired(&shop)).await;
     assert_eq!(outcome.verdict(), Verdict::Unobserved);
     assert!(outcome.detail.contains(&format!("started {} (web:1)", number(&shop))), "{}", outcome.detail);
     shop.sandbox.faults().clear();
     let target: Box<dyn Target> = Box::new(shop.target());
     assert_eq!(target.restore(&stable).await.unwrap().verdict(), Verdict::Deployed);
     assert_eq!(service.definition(), stable.id);
-    assert_eq!(service.deployments().len(), 3, "nothing was begun anew");
+    assert_eq!(service.deployments().len(), 3, "no other deployment was started");
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_another_deployment_that_cannot_be_observed_is_an_error_in_time() {
+async fn waiting_for_an_unobservable_deployment_returns_an_error() {
     let shop = Shop::new();
     let service = shop.web(&shop.image("1")).create();
     let slow = shop.image_that("3", Behaviour::Healthy(Duration::from_secs(7200)));
@@ -294,7 +298,7 @@ async fn waiting_for_another_deployment_that_cannot_be_observed_is_an_error_in_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_is_the_same_end_whether_it_is_met_watching_or_throttled() {
+async fn the_deadline_has_one_exit_code_while_watching_and_while_throttled() {
     let slow = Behaviour::Healthy(Duration::from_secs(7200));
     for throttled in [false, true] {
         let shop = Shop::new();
@@ -302,7 +306,7 @@ async fn the_deadline_is_the_same_end_whether_it_is_met_watching_or_throttled() 
         let image = shop.image_that("slow", slow.clone());
         let operation = if throttled { "ecs:DescribeServices" } else { "none" };
         let fault = shop.refuse(operation, "ThrottlingException", "Rate exceeded", u32::MAX);
-        let (_, outcome) = lose_sight(&shop, shop.target_with(brief()).deploy(&image), fault).await;
+        let (_, outcome) = lose_observation(&shop, shop.target_with(brief()).deploy(&image), fault).await;
         let code = bp_artifact::ExitCode::from(outcome.verdict());
         assert_eq!(code, bp_artifact::ExitCode::Unavailable, "throttled {throttled}: {}", outcome.verdict());
         assert_eq!(shop.calls("ecs:StopServiceDeployment") + shop.calls("ecs:UpdateService"), 1);
@@ -310,7 +314,7 @@ async fn the_deadline_is_the_same_end_whether_it_is_met_watching_or_throttled() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_trait_says_the_same() {
+async fn the_target_trait_returns_the_same_verdict() {
     let shop = Shop::new();
     shop.web(&shop.image("1")).create();
     shop.inject(shop.deny("ecs:DescribeServiceDeployments"));

@@ -1,4 +1,4 @@
-//! Joining calls that several deployments make at the same moment into one.
+//! Batching: joins concurrent API calls of several deployments into one.
 
 use std::{
     collections::HashMap,
@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-/// How long the first one waits for others.
+/// How long the first caller waits for others.
 const WINDOW: Duration = Duration::from_millis(10);
 
-type Answer<T> = Result<Option<T>, Error>;
+type ItemResult<T> = Result<Option<T>, Error>;
 
-/// Who waits for which item. Whoever comes first asks for all.
+/// Callers that wait for items. The first one makes the call for all.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
-    waiting: Mutex<Vec<(String, oneshot::Sender<Answer<T>>)>>,
-    /// How many items one call takes.
+    waiting: Mutex<Vec<(String, oneshot::Sender<ItemResult<T>>)>>,
+    /// The maximum number of items per call.
     size: usize,
 }
 
@@ -29,20 +29,20 @@ impl<T: Clone> Batch<T> {
         Batch { waiting: Mutex::default(), size }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, oneshot::Sender<Answer<T>>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, oneshot::Sender<ItemResult<T>>)>> {
         sync::lock(&self.waiting)
     }
 
-    /// The item `key`, asked for by `call` together with those that others want at this moment. `None` when the answer
-    /// does not have it.
+    /// Returns the item `key`, requested by `call` together with the items of concurrent callers. `None` when the
+    /// response lacks it.
     ///
-    /// What goes wrong with a joint call, and may be another item's fault, is tried again for each one alone.
-    pub(crate) async fn ask<F>(
+    /// A joint call that fails, possibly because of another item, is repeated for each item alone.
+    pub(crate) async fn get<F>(
         &self,
         key: &str,
         call: impl Fn(Vec<String>) -> F,
         name: impl Fn(&T) -> String,
-    ) -> Answer<T>
+    ) -> ItemResult<T>
     where
         F: Future<Output = Result<Vec<T>, Error>>,
     {
@@ -53,22 +53,22 @@ impl<T: Clone> Batch<T> {
             waiting.len() == 1
         };
         if first {
-            let turn = Turn(self);
+            let guard = LeaderGuard(self);
             tokio::time::sleep(WINDOW).await;
             let all = std::mem::take(&mut *self.lock());
-            std::mem::forget(turn);
-            self.ask_for_all(all, &call, &name).await;
+            std::mem::forget(guard);
+            self.call_for_all(all, &call, &name).await;
         }
         match receiver.await {
-            Ok(answer) => answer,
-            // Whoever was to ask was cancelled, or the joint call failed.
+            Ok(result) => result,
+            // The first caller was cancelled, or the joint call failed.
             Err(_) => Ok(call(vec![key.to_owned()]).await?.into_iter().next()),
         }
     }
 
-    async fn ask_for_all<F>(
+    async fn call_for_all<F>(
         &self,
-        mut all: Vec<(String, oneshot::Sender<Answer<T>>)>,
+        mut all: Vec<(String, oneshot::Sender<ItemResult<T>>)>,
         call: &impl Fn(Vec<String>) -> F,
         name: &impl Fn(&T) -> String,
     ) where
@@ -78,34 +78,34 @@ impl<T: Clone> Batch<T> {
         keys.sort_unstable();
         keys.dedup();
         for some in keys.chunks(self.size) {
-            let (asked, later) = all.into_iter().partition(|(key, _)| some.contains(key));
+            let (requested, later) = all.into_iter().partition(|(key, _)| some.contains(key));
             all = later;
             match call(some.to_vec()).await {
                 Ok(found) => {
                     let found: HashMap<String, T> =
                         found.into_iter().map(|item| (name(&item), item)).collect();
-                    for (key, sender) in asked {
-                        // Whoever has gone needs no answer.
+                    for (key, sender) in requested {
+                        // A cancelled caller has dropped its receiver.
                         let _ = sender.send(Ok(found.get(&key).cloned()));
                     }
                 }
-                // Asking one by one would only add to an overload.
+                // Single calls would add to an overload.
                 Err(error) if error.is_retryable() => {
-                    for (_, sender) in asked {
-                        let _ = sender.send(Err(error.again()));
+                    for (_, sender) in requested {
+                        let _ = sender.send(Err(error.copy_for_waiter()));
                     }
                 }
-                // Each asks alone, and gets an answer of its own.
-                Err(_) => drop::<Vec<_>>(asked),
+                // Dropping the senders makes each caller repeat the call alone.
+                Err(_) => drop::<Vec<_>>(requested),
             }
         }
     }
 }
 
-/// The turn of the first one. Cancelled, it leaves nobody waiting for ever.
-struct Turn<'a, T: Clone>(&'a Batch<T>);
+/// Releases the waiting callers when the first one is cancelled.
+struct LeaderGuard<'a, T: Clone>(&'a Batch<T>);
 
-impl<T: Clone> Drop for Turn<'_, T> {
+impl<T: Clone> Drop for LeaderGuard<'_, T> {
     fn drop(&mut self) {
         self.0.lock().clear();
     }
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    async fn ask(batch: &Batch<String>, key: &str, calls: &AtomicUsize) -> Answer<String> {
+    async fn get(batch: &Batch<String>, key: &str, calls: &AtomicUsize) -> ItemResult<String> {
         let call = |keys: Vec<String>| async move {
             calls.fetch_add(1, Ordering::SeqCst);
             assert!(keys.len() <= 3, "{keys:?}");
@@ -128,34 +128,34 @@ mod tests {
                 false => Ok(keys.into_iter().filter(|key| key != "missing").collect()),
             }
         };
-        batch.ask(key, call, String::clone).await
+        batch.get(key, call, String::clone).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_asked_at_once_is_one_call() {
+    async fn joins_concurrent_calls() {
         let (batch, calls) = (Batch::new(3), AtomicUsize::new(0));
         let keys = ["a", "b", "a", "c", "missing"];
-        let answers = join_all(keys.map(|key| ask(&batch, key, &calls))).await;
-        for (key, answer) in keys.iter().zip(answers) {
-            assert_eq!(answer.unwrap().as_deref(), (*key != "missing").then_some(*key));
+        let results = join_all(keys.map(|key| get(&batch, key, &calls))).await;
+        for (key, result) in keys.iter().zip(results) {
+            assert_eq!(result.unwrap().as_deref(), (*key != "missing").then_some(*key));
         }
-        assert_eq!(calls.load(Ordering::SeqCst), 2, "four items, three a call");
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "four items, three per call");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_fails_spoils_nothing_for_the_others() {
+    async fn a_failing_item_does_not_affect_the_others() {
         let (batch, calls) = (Batch::new(3), AtomicUsize::new(0));
-        let answers = join_all(["a", "poison"].map(|key| ask(&batch, key, &calls))).await;
-        assert_eq!(answers[0].as_ref().unwrap().as_deref(), Some("a"));
-        assert!(answers[1].is_err());
+        let results = join_all(["a", "poison"].map(|key| get(&batch, key, &calls))).await;
+        assert_eq!(results[0].as_ref().unwrap().as_deref(), Some("a"));
+        assert!(results[1].is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_cancelled_leaves_nobody_waiting() {
+    async fn cancelling_the_first_caller_does_not_block_the_others() {
         let (batch, calls) = (Batch::new(3), AtomicUsize::new(0));
         let moment = Duration::from_millis(1);
-        let mut first = Box::pin(ask(&batch, "a", &calls));
-        let mut second = Box::pin(ask(&batch, "b", &calls));
+        let mut first = Box::pin(get(&batch, "a", &calls));
+        let mut second = Box::pin(get(&batch, "b", &calls));
         assert!(tokio::time::timeout(moment, &mut first).await.is_err());
         assert!(tokio::time::timeout(moment, &mut second).await.is_err());
         drop(first);

@@ -1,4 +1,4 @@
-//! The calls, one function each: the only place that talks to the SDK.
+//! ECS API calls of a deployment, one function each, with converted errors.
 
 mod batch;
 mod shared;
@@ -29,28 +29,28 @@ use crate::{
     names::name_of,
 };
 
-/// How many tasks and service deployments one call takes.
+/// The maximum number of tasks per DescribeTasks call.
 const TASKS: usize = 100;
 
-/// One service, as the API has it.
+/// The API of one service.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     pub(crate) cluster: Arc<Shared>,
     pub(crate) service: String,
-    /// For how long a registration is tried again while the API is overloaded.
-    patience: Duration,
+    /// How long to retry a registration while the API is overloaded.
+    retry_for: Duration,
 }
 
 impl Api {
-    pub(crate) fn new(cluster: Arc<Shared>, service: String, patience: Duration) -> Self {
-        Api { cluster, service, patience }
+    pub(crate) fn new(cluster: Arc<Shared>, service: String, retry_for: Duration) -> Self {
+        Api { cluster, service, retry_for }
     }
 
     pub(crate) fn client(&self) -> &aws_sdk_ecs::Client {
         &self.cluster.client
     }
 
-    /// Gives the errors that name the cluster or the service their names.
+    /// Converts an SDK error; adds the names of cluster and service where they are missing.
     pub(crate) fn error<E>(
         &self,
         operation: &'static str,
@@ -76,25 +76,25 @@ impl Api {
         Error::ServiceNotFound { cluster: self.cluster.name.clone(), service: self.service.clone() }
     }
 
-    /// `ecs:DescribeServices`, with the other services that are looked at now. `None` when the service is missing.
+    /// `ecs:DescribeServices`, joined with concurrent calls for other services. `None` when the service does not exist.
     pub(crate) async fn find_service(&self) -> Result<Option<Service>, Error> {
         let describe = |names: Vec<String>| async move {
             let call =
                 self.client().describe_services().cluster(&self.cluster.name).set_services(Some(names));
-            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
-            Ok(answer.services.unwrap_or_default())
+            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServices", e))?;
+            Ok(response.services.unwrap_or_default())
         };
         let name = name_of(&self.service).to_owned();
         match self.cluster.is_shared() {
             true => {
                 let named = |service: &Service| service.service_name.clone().unwrap_or_default();
-                self.cluster.services.ask(&name, describe, named).await
+                self.cluster.services.get(&name, describe, named).await
             }
             false => Ok(describe(vec![name]).await?.into_iter().next()),
         }
     }
 
-    /// `ecs:DescribeTaskDefinition`, with tags. A family alone is its latest active revision.
+    /// `ecs:DescribeTaskDefinition`, with tags. A family alone returns its latest active revision.
     pub(crate) async fn definition(&self, reference: &str) -> Result<TaskDefinition, Error> {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let capture = Capture::default();
@@ -115,21 +115,21 @@ impl Api {
     }
 
     fn read(&self, operation: &'static str, source: &str, capture: Capture) -> Result<TaskDefinition, Error> {
-        let mut answer = capture.json().unwrap_or_default();
-        let tags = answer["tags"].take();
-        match answer["taskDefinition"].take() {
+        let mut response = capture.json().unwrap_or_default();
+        let tags = response["tags"].take();
+        match response["taskDefinition"].take() {
             Value::Object(fields) => TaskDefinition::read(source, fields, tags),
-            _ => Err(Error::UnexpectedAnswer { operation, reason: "it has no taskDefinition".to_owned() }),
+            _ => Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() }),
         }
     }
 
-    /// `ecs:RegisterTaskDefinition`, unless the family's latest active revision is the same.
+    /// `ecs:RegisterTaskDefinition`, unless the family's latest active revision is identical.
     ///
-    /// Registering is not idempotent: an answer that was lost may have been a registration. So the SDK does not try
-    /// again by itself; we do, and look first.
+    /// The call is not idempotent: if the response is lost, it may have registered a revision. So SDK retries are
+    /// disabled, and each retry here compares with the latest revision first.
     pub(crate) async fn register(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
-        let _one_by_one = self.cluster.registering.lock().await;
-        let look_and_register = || async {
+        let _guard = self.cluster.registering.lock().await;
+        let find_or_register = || async {
             match self.definition(definition.family()).await {
                 Ok(latest) if latest.is_same(definition) => Ok(latest),
                 Ok(_) | Err(Error::DefinitionNotFound { .. }) => self.register_once(definition).await,
@@ -141,15 +141,15 @@ impl Api {
             .with_min_delay(Duration::from_secs(1))
             .with_max_delay(Duration::from_secs(15))
             .without_max_times()
-            .with_total_delay(Some(self.patience));
-        look_and_register
+            .with_total_delay(Some(self.retry_for));
+        find_or_register
             .retry(pauses)
             .when(Classified::is_retryable)
-            .notify(|error, pause| tracing::warn!(%error, ?pause, "cannot register; trying again"))
+            .notify(|error, pause| tracing::warn!(%error, ?pause, "failed to register, retrying"))
             .await
     }
 
-    /// What is sent is the definition's own JSON, so that nothing is lost that the SDK's types do not have.
+    /// Sends the definition's raw JSON, so that members which the SDK's types lack are not lost.
     async fn register_once(&self, definition: &TaskDefinition) -> Result<TaskDefinition, Error> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
         definition.check_known()?;
@@ -166,20 +166,19 @@ impl Api {
         self.read(OPERATION, definition.family(), capture)
     }
 
-    /// `ecs:UpdateService`, sending only what is ours: the definition. Once: see [`apply`](crate::rollout).
+    /// `ecs:UpdateService`, with the definition only, and without retries: see [`apply`](crate::rollout).
     pub(crate) async fn update(&self, definition: &str, force: bool) -> Result<Service, Error> {
         const OPERATION: &str = "ecs:UpdateService";
         let call = self.client().update_service().cluster(&self.cluster.name).service(&self.service);
         let call = call.task_definition(definition).set_force_new_deployment(force.then_some(true));
         let call = call.customize().config_override(once());
-        let answer = call.send().await.map_err(|e| self.error(OPERATION, e))?;
-        answer.service.ok_or_else(|| Error::UnexpectedAnswer {
-            operation: OPERATION,
-            reason: "it has no service".to_owned(),
-        })
+        let response = call.send().await.map_err(|e| self.error(OPERATION, e))?;
+        response
+            .service
+            .ok_or_else(|| Error::UnexpectedAnswer { operation: OPERATION, reason: "no service".to_owned() })
     }
 
-    /// The newest of [`deployments_from`](Self::deployments_from): its first page.
+    /// The first page of [`deployments_from`](Self::deployments_from).
     pub(crate) async fn deployments(
         &self,
         statuses: &[ServiceDeploymentStatus],
@@ -188,8 +187,8 @@ impl Api {
         Ok(self.deployments_from(statuses, after, None).await?.0)
     }
 
-    /// `ecs:ListServiceDeployments`, newest first; of these statuses (of all when empty), created after `after`: a page,
-    /// and the token of the next one.
+    /// `ecs:ListServiceDeployments`, newest first, with one of `statuses` (any when empty), created after `after`.
+    /// Returns a page and the token of the next one.
     pub(crate) async fn deployments_from(
         &self,
         statuses: &[ServiceDeploymentStatus],
@@ -202,21 +201,21 @@ impl Api {
             .set_status((!statuses.is_empty()).then(|| statuses.to_vec()))
             .set_created_at(after.map(|after| CreatedAt::builder().after(after).build()))
             .set_next_token(token);
-        let answer = call.send().await.map_err(|e| self.error("ecs:ListServiceDeployments", e))?;
-        Ok((answer.service_deployments.unwrap_or_default(), answer.next_token))
+        let response = call.send().await.map_err(|e| self.error("ecs:ListServiceDeployments", e))?;
+        Ok((response.service_deployments.unwrap_or_default(), response.next_token))
     }
 
-    /// `ecs:DescribeServiceDeployments`, with the other ones that are looked at now.
+    /// `ecs:DescribeServiceDeployments`, joined with concurrent calls for other deployments.
     pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
         let describe = |arns: Vec<String>| async move {
             let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
-            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
-            Ok(answer.service_deployments.unwrap_or_default())
+            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+            Ok(response.service_deployments.unwrap_or_default())
         };
         match self.cluster.is_shared() {
             true => {
                 let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
-                self.cluster.deployments.ask(arn, describe, named).await
+                self.cluster.deployments.get(arn, describe, named).await
             }
             false => Ok(describe(vec![arn.to_owned()]).await?.into_iter().next()),
         }
@@ -225,11 +224,11 @@ impl Api {
     /// `ecs:DescribeServiceRevisions`.
     pub(crate) async fn revision(&self, arn: &str) -> Result<Option<ServiceRevision>, Error> {
         let call = self.client().describe_service_revisions().service_revision_arns(arn);
-        let answer = call.send().await.map_err(|e| self.error("ecs:DescribeServiceRevisions", e))?;
-        Ok(answer.service_revisions.unwrap_or_default().into_iter().next())
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceRevisions", e))?;
+        Ok(response.service_revisions.unwrap_or_default().into_iter().next())
     }
 
-    /// `ecs:StopServiceDeployment`, going back. `false` when it is too late, or the API cannot do it here.
+    /// `ecs:StopServiceDeployment` with rollback. `false` when it is too late, or not supported for this service.
     pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<bool, Error> {
         const OPERATION: &str = "ecs:StopServiceDeployment";
         const TOO_LATE: [&str; 3] =
@@ -245,27 +244,27 @@ impl Api {
     }
 
     /// `ecs:ContinueServiceDeployment`.
-    pub(crate) async fn answer_hook(
+    pub(crate) async fn continue_deployment(
         &self,
         arn: &str,
         hook: &str,
         action: DeploymentLifecycleHookAction,
     ) -> Result<(), Error> {
         let call = self.client().continue_service_deployment().service_deployment_arn(arn).hook_id(hook);
-        let answer = call.action(action).send().await;
-        answer.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
+        let response = call.action(action).send().await;
+        response.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
     }
 
-    /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service whose desired status is this.
+    /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service with this desired status.
     pub(crate) async fn tasks(&self, desired: DesiredStatus) -> Result<Vec<Task>, Error> {
         let mut arns = Vec::new();
         let mut token = None;
         loop {
             let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
             let call = call.desired_status(desired.clone()).set_next_token(token);
-            let answer = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
-            arns.extend(answer.task_arns.unwrap_or_default());
-            token = answer.next_token;
+            let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
+            arns.extend(response.task_arns.unwrap_or_default());
+            token = response.next_token;
             if token.is_none() {
                 break;
             }
@@ -274,14 +273,14 @@ impl Api {
         for some in arns.chunks(TASKS) {
             let call =
                 self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(some.to_vec()));
-            let answer = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-            tasks.extend(answer.tasks.unwrap_or_default());
+            let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+            tasks.extend(response.tasks.unwrap_or_default());
         }
         Ok(tasks)
     }
 }
 
-/// Without the SDK's own retries: an answer that was lost may have been a change.
+/// Disables the SDK's retries: if a response is lost, the call may have been applied.
 fn once() -> aws_sdk_ecs::config::Builder {
     aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled())
 }

@@ -1,4 +1,4 @@
-//! What the services of a cluster share, so that they ask together and register one by one.
+//! State shared by the services of a cluster: joint API calls, common poll times, sequential registration.
 
 use std::{
     sync::{
@@ -17,24 +17,24 @@ use tokio::time::Instant;
 
 use super::batch::Batch;
 
-/// How many services one call describes.
+/// The maximum number of services per DescribeServices call.
 const SERVICES: usize = 10;
-/// How many service deployments one call describes.
+/// The maximum number of deployments per DescribeServiceDeployments call.
 const DEPLOYMENTS: usize = 20;
 
-/// What the services of a cluster share.
+/// State shared by the services of a cluster.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) name: String,
     pub(crate) services: Batch<Service>,
     pub(crate) deployments: Batch<ServiceDeployment>,
-    /// Registrations go one by one, so that equal ones meet; the API takes about one a second anyway.
+    /// Serialises registrations, so that identical ones share a revision; the API accepts about one per second anyway.
     pub(crate) registering: tokio::sync::Mutex<()>,
-    /// How many operations are at work.
-    at_work: AtomicUsize,
-    /// The next common look, at the brisk and at the calm pace.
-    next: Mutex<[Option<Instant>; 2]>,
+    /// The number of running operations.
+    active: AtomicUsize,
+    /// The next common poll at the fast and at the slow interval.
+    next_polls: Mutex<[Option<Instant>; 2]>,
 }
 
 impl Shared {
@@ -45,27 +45,27 @@ impl Shared {
             services: Batch::new(SERVICES),
             deployments: Batch::new(DEPLOYMENTS),
             registering: tokio::sync::Mutex::default(),
-            at_work: AtomicUsize::new(0),
-            next: Mutex::default(),
+            active: AtomicUsize::new(0),
+            next_polls: Mutex::default(),
         }
     }
 
-    /// Counts an operation as long as what is returned lives.
-    pub(crate) fn at_work(self: &Arc<Self>) -> AtWork {
-        self.at_work.fetch_add(1, Ordering::SeqCst);
-        AtWork(Arc::clone(self))
+    /// Counts an operation until the guard is dropped.
+    pub(crate) fn start_operation(self: &Arc<Self>) -> OperationGuard {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        OperationGuard(Arc::clone(self))
     }
 
-    /// Whether several operations could ask together.
+    /// Whether several operations are running, whose calls can be joined.
     pub(crate) fn is_shared(&self) -> bool {
-        self.at_work.load(Ordering::SeqCst) > 1
+        self.active.load(Ordering::SeqCst) > 1
     }
 
-    /// When to look next: with the others of this pace, or after `pause` when none has set a time.
-    pub(crate) fn next_look(&self, calm: bool, pause: Duration) -> Instant {
+    /// When to poll next: together with other operations at this interval, or after `pause` if none has set a time.
+    pub(crate) fn next_poll(&self, slow: bool, pause: Duration) -> Instant {
         let now = Instant::now();
-        let mut next = lock(&self.next);
-        let set = &mut next[usize::from(calm)];
+        let mut next = lock(&self.next_polls);
+        let set = &mut next[usize::from(slow)];
         match *set {
             Some(at) if at > now => at,
             _ => *set.insert(bp_artifact::time::after(now, pause)),
@@ -73,12 +73,12 @@ impl Shared {
     }
 }
 
-/// An operation at work.
+/// A running operation.
 #[derive(Debug)]
-pub(crate) struct AtWork(Arc<Shared>);
+pub(crate) struct OperationGuard(Arc<Shared>);
 
-impl Drop for AtWork {
+impl Drop for OperationGuard {
     fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::SeqCst);
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
     }
 }

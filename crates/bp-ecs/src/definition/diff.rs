@@ -1,11 +1,11 @@
-//! What would change between two definitions, for people to read.
+//! Differences between two task definitions, for display.
 
 use bp_artifact::deploy::Change;
 
 use super::{TaskDefinition, normal};
 
 impl TaskDefinition {
-    /// What registering `wanted` in place of this one would change, in order of the path. Empty when they are
+    /// The changes from this definition to `wanted`, in order of their paths. Empty when they are
     /// [the same](Self::is_same).
     pub fn changes(&self, wanted: &TaskDefinition) -> Vec<Change> {
         Change::between(&normal::form(&self.input), &normal::form(&wanted.input))
@@ -24,7 +24,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_changes_and_nothing_else() {
+    fn lists_only_the_changes() {
         let from = read(json!([{
             "name": "web", "image": "i:1", "essential": true,
             "environment": [{ "name": "A", "value": "1" }, { "name": "GONE", "value": "x" }],

@@ -1,5 +1,5 @@
-//! The inventory: the names of what an overlay set, noted in the revision itself, so that a later overlay that no longer
-//! has them removes them.
+//! Inventory: the names of the settings that an overlay applied, recorded in the revision itself, so that a later
+//! overlay without them removes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::{Overlay, TaskDefinition};
 use crate::error::Error;
 
-/// The docker label of a container that has its inventory.
+/// The docker label that contains a container's inventory.
 const LABEL: &str = "dev.bp.set";
-/// The driver `awslogs` is refused without these: they stay as they were set last.
+/// Options that the driver `awslogs` requires: they are never removed.
 const REQUIRED: [&str; 3] = ["awslogs-group", "awslogs-region", "awslogs-stream-prefix"];
 
-/// What was set, by the names of `bp.toml`. Never a value.
+/// The names of the applied settings, as in `bp.toml`, without values.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 struct Inventory {
@@ -24,33 +24,33 @@ struct Inventory {
     secrets: BTreeSet<String>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     log_options: BTreeSet<String>,
-    /// Tags are the revision's; one of its containers has their names.
+    /// Tags belong to the revision; one of its containers records their names.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     tags: BTreeSet<String>,
 }
 
 type Named = BTreeMap<String, Option<String>>;
 
-/// The names that are set, not taken away.
+/// The names with a value, without those to remove.
 fn set(all: &Named) -> BTreeSet<String> {
     all.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.clone()).collect()
 }
 
-/// Takes away what was set before and is not named now.
-fn take_away<'a>(all: &mut Named, before: impl IntoIterator<Item = &'a String>) {
+/// Marks names that were set before and are missing now for removal.
+fn remove_missing<'a>(all: &mut Named, before: impl IntoIterator<Item = &'a String>) {
     for name in before {
         all.entry(name.clone()).or_default();
     }
 }
 
 impl Inventory {
-    /// That of a container. Empty when there is none, or it cannot be read: then nothing is known to be ours.
+    /// The inventory of a container. Empty when it is missing or unreadable, so that nothing is removed.
     fn of(container: &Value) -> Self {
         let label = container["dockerLabels"][LABEL].as_str().unwrap_or_default();
         serde_json::from_str(label).unwrap_or_default()
     }
 
-    fn note(&self, container: &mut Value) {
+    fn write_to(&self, container: &mut Value) {
         if *self != Inventory::default() {
             container["dockerLabels"][LABEL] = json!(json!(self).to_string());
         } else if let Some(labels) = container["dockerLabels"].as_object_mut() {
@@ -63,23 +63,27 @@ impl Inventory {
 }
 
 impl Overlay {
-    /// The same, and it takes away what was set by an earlier one that noted this in `definition`.
-    fn in_place_of_earlier(&self, definition: &TaskDefinition) -> Self {
+    /// A copy that also removes the settings of an earlier overlay, recorded in `definition`.
+    fn replacing_earlier(&self, definition: &TaskDefinition) -> Self {
         let mut overlay = self.clone();
         for container in definition.containers() {
             let before = Inventory::of(container);
             if before == Inventory::default() {
                 continue;
             }
-            take_away(&mut overlay.tags, &before.tags);
+            remove_missing(&mut overlay.tags, &before.tags);
             let over = overlay.containers.entry(container["name"].as_str().unwrap_or_default().to_owned());
             let over = over.or_default();
-            take_away(&mut over.variables, &before.environment);
-            take_away(&mut over.secrets, &before.secrets);
+            remove_missing(&mut over.variables, &before.environment);
+            remove_missing(&mut over.secrets, &before.secrets);
             let logs = &container["logConfiguration"];
-            let stays = |name: &&String| logs["logDriver"] == "awslogs" && REQUIRED.contains(&name.as_str());
+            let is_required =
+                |name: &&String| logs["logDriver"] == "awslogs" && REQUIRED.contains(&name.as_str());
             if logs["options"].is_object() {
-                take_away(&mut over.log_options, before.log_options.iter().filter(|name| !stays(name)));
+                remove_missing(
+                    &mut over.log_options,
+                    before.log_options.iter().filter(|name| !is_required(name)),
+                );
             }
         }
         overlay
@@ -87,13 +91,13 @@ impl Overlay {
 }
 
 impl TaskDefinition {
-    /// The same definition as `overlay` has it: what an earlier overlay set and this one does not is removed, and what this
-    /// one sets is noted; the tags in `container`.
+    /// A copy with `overlay` applied: settings of an earlier overlay that this one lacks are removed, and the names of
+    /// its settings are recorded, those of tags in `container`.
     ///
     /// # Errors
     /// As [`with`](Self::with).
     pub(crate) fn overlaid(&self, overlay: &Overlay, container: &str) -> Result<Self, Error> {
-        let mut changed = self.with(&overlay.in_place_of_earlier(self))?;
+        let mut changed = self.with(&overlay.replacing_earlier(self))?;
         for at in 0..self.containers().len() {
             let item = &mut changed.input["containerDefinitions"][at];
             let name = item["name"].as_str().unwrap_or_default();
@@ -106,16 +110,16 @@ impl TaskDefinition {
             if name == container && !overlay.without_tags {
                 inventory.tags = set(&overlay.tags);
             }
-            inventory.note(item);
+            inventory.write_to(item);
         }
         changed.arn = self.arn.clone().filter(|_| changed.is_same(self));
         Ok(changed)
     }
 
-    /// The same without an inventory, as of a file, which is whole.
+    /// A copy without an inventory, for a definition from a file, from which nothing is removed.
     pub(crate) fn without_inventory(mut self) -> Self {
         for at in 0..self.containers().len() {
-            Inventory::default().note(&mut self.input["containerDefinitions"][at]);
+            Inventory::default().write_to(&mut self.input["containerDefinitions"][at]);
         }
         self
     }

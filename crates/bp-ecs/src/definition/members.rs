@@ -1,13 +1,13 @@
-//! The members that the SDK knows: what is not among them could be lost, and is refused by name.
+//! Detection of task definition members that the SDK does not support and registering could drop.
 
 use aws_sdk_ecs::{operation::register_task_definition::RegisterTaskDefinitionInput, types as t};
 use aws_smithy_schema::Schema;
 use serde_json::{Map, Value};
 
-/// The members that are objects, or lists of objects, with the shapes of those. Members without an entry are plain, or
-/// maps whose keys are the user's.
-#[allow(deprecated, reason = "old definitions still have what the service no longer offers")]
-fn below(shape: &str, member: &str) -> Option<&'static Schema<'static>> {
+/// The shape of a member that is an object or a list of objects. `None` for plain values, and for maps with keys chosen
+/// by the user.
+#[allow(deprecated, reason = "old definitions still contain deprecated members")]
+fn nested_shape(shape: &str, member: &str) -> Option<&'static Schema<'static>> {
     Some(match (shape, member) {
         ("RegisterTaskDefinitionRequest", "containerDefinitions") => t::ContainerDefinition::SCHEMA,
         ("RegisterTaskDefinitionRequest", "volumes") => t::Volume::SCHEMA,
@@ -58,19 +58,19 @@ fn below(shape: &str, member: &str) -> Option<&'static Schema<'static>> {
 
 const INPUT: &Schema<'static> = RegisterTaskDefinitionInput::SCHEMA;
 
-/// The name under which [`below`] knows a shape.
-fn name(shape: &Schema<'_>) -> String {
+/// The name of a shape, as in [`nested_shape`].
+fn shape_name(shape: &Schema<'_>) -> String {
     let (top, id) = (INPUT.shape_id().as_str(), shape.shape_id().as_str());
     if id == top { "RegisterTaskDefinitionRequest" } else { id.rsplit(['#', '$']).next().unwrap_or(id) }
         .to_owned()
 }
 
-/// The paths inside the members of RegisterTaskDefinition's input that the SDK has no field for. `input`'s own members
-/// are the caller's to judge.
+/// The paths of nested members of RegisterTaskDefinition's input for which the SDK has no field. The caller checks the
+/// top-level members.
 pub(super) fn unknown(input: &Map<String, Value>) -> Vec<String> {
     let mut found = Vec::new();
     for (member, value) in input {
-        if let Some(shape) = below(&name(INPUT), member) {
+        if let Some(shape) = nested_shape(&shape_name(INPUT), member) {
             search(member, value, shape, &mut found);
         }
     }
@@ -88,7 +88,7 @@ fn search(path: &str, value: &Value, shape: &'static Schema<'static>, found: &mu
         Value::Object(members) => {
             for (member, value) in members {
                 let path = format!("{path}.{member}");
-                match (shape.member_schema(member), below(&name(shape), member)) {
+                match (shape.member_schema(member), nested_shape(&shape_name(shape), member)) {
                     (None, _) => found.push(path),
                     (Some(_), Some(shape)) => search(&path, value, shape, found),
                     (Some(_), None) => {}
@@ -105,16 +105,15 @@ mod tests {
 
     use super::*;
 
-    /// Every object that the SDK can send is looked into.
     #[test]
-    fn no_object_is_forgotten() {
+    fn every_nested_object_of_the_sdk_has_a_shape() {
         fn walk(shape: &'static Schema<'static>, path: &str) {
             for member in shape.members() {
                 let name_of_member = member.member_name().unwrap();
                 let path = format!("{path}.{name_of_member}");
                 let item = if member.is_list() { member.member().unwrap() } else { member };
-                let nested = below(&name(shape), name_of_member);
-                assert_eq!(nested.is_some(), item.is_structure(), "{path} in {}", name(shape));
+                let nested = nested_shape(&shape_name(shape), name_of_member);
+                assert_eq!(nested.is_some(), item.is_structure(), "{path} in {}", shape_name(shape));
                 if let Some(nested) = nested {
                     walk(nested, &path);
                 }
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_sdk_does_not_know_is_named_by_its_path() {
+    fn reports_unknown_members_by_path() {
         let input = json!({
             "containerDefinitions": [{
                 "name": "web", "image": "i", "enviroment": [],

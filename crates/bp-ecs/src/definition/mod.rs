@@ -1,4 +1,4 @@
-//! Task definitions: read as they are on the wire, changed in one place, registered again without loss.
+//! Task definitions as raw JSON, modified and registered without losing members that the SDK does not support.
 
 mod diff;
 mod inventory;
@@ -15,7 +15,7 @@ pub use self::overlay::{ContainerOverlay, Overlay};
 pub(crate) use self::wire::Capture;
 use crate::error::Error;
 
-/// What RegisterTaskDefinition takes of what DescribeTaskDefinition answers, besides the tags.
+/// Members of DescribeTaskDefinition's response that RegisterTaskDefinition accepts, besides the tags.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html>
 const COPIED: [&str; 18] = [
@@ -39,7 +39,7 @@ const COPIED: [&str; 18] = [
     "volumes",
 ];
 
-/// What DescribeTaskDefinition answers and RegisterTaskDefinition does not take.
+/// Members of DescribeTaskDefinition's response that RegisterTaskDefinition does not accept.
 const READ_ONLY: [&str; 9] = [
     "taskDefinitionArn",
     "revision",
@@ -52,12 +52,12 @@ const READ_ONLY: [&str; 9] = [
     "deleteRequestedAt",
 ];
 
-/// A task definition, as the API writes it.
+/// A task definition in the API's JSON format.
 ///
-/// It is kept as the JSON of the wire, not as the SDK's types: what is not changed is sent back as it was read, empty
-/// texts and all. A member that the SDK does not know, at any depth, is [refused](Error::UnknownFields): from a file,
-/// because the API would drop it without a word; from the API, when a new revision is made of it, because nobody can tell
-/// whether it is to be sent back. [`Overlay::without_member`] says that it is not.
+/// It is stored as raw JSON, not as the SDK's types: unmodified members are registered as they were read, including
+/// empty strings. A member that the SDK does not support, at any depth, is [refused](Error::UnknownFields): in a file,
+/// because the API would drop it silently; from the API, when a new revision is registered, because it is unknown
+/// whether RegisterTaskDefinition accepts it. [`Overlay::without_member`] removes it.
 ///
 /// ```
 /// use bp_ecs::TaskDefinition;
@@ -75,18 +75,18 @@ const READ_ONLY: [&str; 9] = [
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskDefinition {
-    /// For messages: an ARN or a file.
+    /// The ARN or file, for messages.
     source: String,
     arn: Option<String>,
     /// The input of RegisterTaskDefinition.
     input: Map<String, Value>,
-    /// Members that this version does not know: registering could lose them.
+    /// Members that this version does not support: registering could drop them.
     unknown: Vec<String>,
 }
 
 impl TaskDefinition {
-    /// Reads a definition as aws-cli writes it: the answer of `describe-task-definition`, with `taskDefinition` and
-    /// `tags`, or the input of `register-task-definition`. `source` is named in errors.
+    /// Reads a definition in the format of aws-cli: the output of `describe-task-definition`, with `taskDefinition` and
+    /// `tags`, or the input of `register-task-definition`. `source` is included in errors.
     ///
     /// # Errors
     /// When it is not JSON, lacks a family or containers, or has unknown members.
@@ -111,7 +111,7 @@ impl TaskDefinition {
         }
     }
 
-    /// Takes the members apart: what is sent back, what is not, and what is not known.
+    /// Reads a definition, and separates its members into accepted, read-only and unknown ones.
     pub(crate) fn read(source: &str, fields: Map<String, Value>, tags: Value) -> Result<Self, Error> {
         let arn = fields.get("taskDefinitionArn").and_then(Value::as_str).map(str::to_owned);
         let source = arn.clone().unwrap_or_else(|| source.to_owned());
@@ -142,8 +142,8 @@ impl TaskDefinition {
         Ok(TaskDefinition { source, arn, input, unknown })
     }
 
-    /// Refuses to register what may lose members that this version does not know. Reading, comparing and restoring lose
-    /// nothing.
+    /// Returns an error if registering could drop unknown members. Reading, comparing and restoring do not need this
+    /// check.
     pub(crate) fn check_known(&self) -> Result<(), Error> {
         if self.unknown.is_empty() {
             return Ok(());
@@ -151,7 +151,7 @@ impl TaskDefinition {
         Err(Error::UnknownFields { definition: self.source.clone(), fields: self.unknown.clone() })
     }
 
-    /// The same, as if it had never been registered.
+    /// A copy without its ARN.
     pub(crate) fn unregistered(mut self) -> Self {
         self.arn = None;
         self
@@ -192,7 +192,7 @@ impl TaskDefinition {
         }
     }
 
-    /// Where `container` is: the one place that decides which container a name means.
+    /// The index of the container with this name.
     fn position(&self, container: &str) -> Result<usize, Error> {
         let mut found = self.containers().iter().enumerate().filter(|(_, c)| c["name"] == container);
         let (first, second) = (found.next(), found.next());
@@ -206,16 +206,16 @@ impl TaskDefinition {
         }
     }
 
-    /// The image of a container, as it is written.
+    /// The image of a container, unparsed.
     ///
     /// # Errors
-    /// When there is no such container.
+    /// When the container is missing or ambiguous.
     pub fn image(&self, container: &str) -> Result<&str, Error> {
         let at = self.position(container)?;
         Ok(self.containers()[at]["image"].as_str().unwrap_or_default())
     }
 
-    /// The same definition with the image of exactly this container changed.
+    /// A copy with the image of only this container changed.
     ///
     /// # Errors
     /// When the container is missing or ambiguous; the error lists the containers.
@@ -227,19 +227,18 @@ impl TaskDefinition {
         Ok(changed)
     }
 
-    /// Whether registering one where the other is would change nothing: order of names, defaults written out or left
-    /// out, and empty lists make no difference.
+    /// Whether both are equivalent: the order of named items, explicit defaults and empty lists are ignored.
     pub fn is_same(&self, other: &Self) -> bool {
         normal::form(&self.input) == normal::form(&other.input)
     }
 
-    /// The options of a container's log driver, if it is this one.
+    /// The options of a container's log driver, if it is `driver`.
     pub(crate) fn log_options(&self, container: &str, driver: &str) -> Option<&Map<String, Value>> {
         let logs = &self.containers()[self.position(container).ok()?]["logConfiguration"];
         (logs["logDriver"] == driver).then(|| logs["options"].as_object())?
     }
 
-    /// Every secret that its containers refer to, for somebody else to check.
+    /// Every secret that its containers reference.
     pub fn secrets(&self) -> Vec<SecretReference> {
         let refer = |container: &Value, list: &Value| -> Vec<SecretReference> {
             let secret = |secret: &Value| {
@@ -257,7 +256,7 @@ impl TaskDefinition {
     }
 }
 
-/// Leaves out the tags that AWS sets itself, which it takes from nobody, and an empty list, which it refuses.
+/// Removes tags reserved by AWS and an empty list of tags, both of which the API rejects.
 fn keep_own_tags(input: &mut Map<String, Value>) {
     if let Some(tags) = input.get_mut("tags").and_then(Value::as_array_mut) {
         let is_reserved =
@@ -283,7 +282,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A definition with every member that RegisterTaskDefinition takes.
+    /// A definition with every member that RegisterTaskDefinition accepts.
     fn full() -> Value {
         json!({
             "taskDefinition": {
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_revision_loses_nothing_and_sends_nothing_read_only() {
+    fn a_new_revision_keeps_all_members_except_read_only_ones() {
         let definition = read(full()).unwrap();
         let changed = definition.with_image("web", &digest("r.example.com:5000/web")).unwrap();
         let mut expected = full()["taskDefinition"].clone();
@@ -321,25 +320,25 @@ mod tests {
         let mut names: Vec<&str> =
             changed.as_json().keys().map(String::as_str).filter(|n| *n != "tags").collect();
         names.sort_unstable();
-        assert_eq!(names, COPIED, "every member that is copied is in this test");
+        assert_eq!(names, COPIED, "this test contains every copied member");
     }
 
     #[test]
-    fn only_the_named_container_changes_though_both_have_the_same_image() {
+    fn changes_only_the_specified_container_if_two_have_the_same_image() {
         let changed = read(full()).unwrap().with_image("log", &digest("r.example.com:5000/web")).unwrap();
         assert_eq!(changed.image("web").unwrap(), "r.example.com:5000/web:1");
         assert_eq!(changed.image("log").unwrap(), digest("r.example.com:5000/web").to_string());
     }
 
     #[test]
-    fn empty_tags_are_left_out() {
+    fn omits_empty_tags() {
         let mut json = full();
         json["tags"] = json!([]);
         assert!(!read(json).unwrap().as_json().contains_key("tags"));
     }
 
     #[test]
-    fn an_unknown_member_is_refused_by_name() {
+    fn rejects_an_unknown_member_and_states_its_path() {
         let mut json = full();
         json["taskDefinition"]["quantumMode"] = json!("on");
         let error = read(json).unwrap_err().to_string();
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn rejects_malformed_definitions() {
         let container = json!({ "name": "a", "image": "i" });
         for (json, part) in [
             (json!([]), "not a JSON object"),
@@ -360,7 +359,10 @@ mod tests {
             (json!({ "family": "web", "containerDefinitions": [{ "image": "i" }] }), "without a name"),
         ] {
             let error = read(json).unwrap_err().to_string();
-            assert!(error.starts_with("file.json is no task definition") && error.contains(part), "{error}");
+            assert!(
+                error.starts_with("file.json is not a valid task definition") && error.contains(part),
+                "{error}"
+            );
         }
         let twice = json!({ "family": "web", "containerDefinitions": [container, container] });
         let error = read(twice).unwrap().with_image("a", &digest("r.example.com/a")).unwrap_err();
@@ -368,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_listed_as_references() {
+    fn lists_references_of_secrets() {
         let definition = read(json!({ "family": "web", "containerDefinitions": [{
             "name": "web", "image": "i",
             "secrets": [{ "name": "TOKEN", "valueFrom": "/shop/token" }],

@@ -1,10 +1,10 @@
-//! The normal form of a definition: what registering makes no difference between, made equal.
+//! Normal form of a task definition, for comparison: defaults, empty members and irrelevant order are removed.
 
 use serde_json::{Map, Value, json};
 
-/// Lists whose order means something though their items are objects.
+/// Lists of objects whose order is significant.
 const ORDERED: [&str; 1] = ["environmentFiles"];
-/// Lists of texts whose order means nothing.
+/// Lists of strings whose order is not significant.
 const SETS: [&str; 1] = ["requiresCompatibilities"];
 
 /// The normal form.
@@ -15,14 +15,14 @@ pub(super) fn form(input: &Map<String, Value>) -> Value {
             definition[field] = json!(units);
         }
     }
-    // There the host's port is the container's, and elsewhere a port that is not named is chosen by the runtime.
+    // In these modes the host port equals the container port; in others the runtime chooses an unspecified one.
     let is_same_port = matches!(definition["networkMode"].as_str(), Some("awsvpc" | "host"));
     let containers = definition["containerDefinitions"].as_array_mut();
     containers.into_iter().flatten().for_each(|container| drop_defaults(container, is_same_port));
     compact("", definition).unwrap_or_default()
 }
 
-/// `"1GB"`, `"1 vCPU"`, `"1024"` and `1024` are the same.
+/// Converts CPU units and MiB: `"1GB"`, `"1 vCPU"`, `"1024"` and `1024` are the same.
 fn units(value: &Value) -> Option<u64> {
     if let Some(number) = value.as_u64() {
         return Some(number);
@@ -36,7 +36,7 @@ fn units(value: &Value) -> Option<u64> {
     }
 }
 
-/// Takes out what the service would fill in anyway.
+/// Removes members that equal the service's defaults.
 fn drop_defaults(container: &mut Value, is_same_port: bool) {
     drop_if(container, "essential", |v| *v == true);
     drop_if(container, "cpu", |v| *v == 0);
@@ -59,7 +59,7 @@ fn drop_if(object: &mut Value, field: &str, is_default: impl Fn(&Value) -> bool)
     }
 }
 
-/// Drops what is null, empty or `false` (but not `essential: false`, nor an empty text), and sorts what has no order.
+/// Removes null, empty and `false` members (except `essential: false` and empty strings), and sorts unordered lists.
 fn compact(name: &str, value: Value) -> Option<Value> {
     match value {
         Value::Null => None,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_fills_in_makes_no_difference() {
+    fn ignores_the_defaults_of_the_service() {
         assert!(same(
             json!({ "family": "web", "networkMode": "awsvpc", "memory": "1GB", "cpu": ".5 vCPU", "containerDefinitions": [
                 { "name": "b", "image": "i" },
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_does() {
+    fn detects_significant_differences() {
         let with = |container: Value| json!({ "family": "web", "containerDefinitions": [container] });
         for (a, b) in [
             (json!({ "name": "a", "essential": false }), json!({ "name": "a" })),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_the_host_is_a_difference_where_the_host_chooses_one() {
+    fn the_host_port_is_significant_only_in_bridge_mode() {
         let with = |mode: &str, port: Value| {
             json!({ "family": "web", "networkMode": mode, "containerDefinitions": [
                 { "name": "web", "image": "i", "portMappings": [{ "containerPort": 80, "hostPort": port }] },

@@ -1,4 +1,4 @@
-//! What an environment lays over a task definition: images, variables, secrets, sizes, log options, tags.
+//! Overlay of a task definition per environment: images, variables, secrets, sizes, log options, tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::TaskDefinition;
 use crate::error::Error;
 
-/// What an environment lays over a task definition. What it does not name stays as it is.
+/// The changes of an environment to a task definition. Everything else is kept.
 ///
 /// ```
 /// use bp_ecs::{ContainerOverlay, Overlay, TaskDefinition};
@@ -38,17 +38,17 @@ pub struct Overlay {
     memory: Option<String>,
     pub(super) containers: BTreeMap<String, ContainerOverlay>,
     without_members: BTreeSet<String>,
-    /// `None` takes the tag away.
+    /// `None` removes the tag.
     pub(super) tags: BTreeMap<String, Option<String>>,
     pub(super) image_tags: BTreeMap<String, Option<String>>,
     pub(super) without_tags: bool,
 }
 
-/// What is laid over one container.
+/// The changes to one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerOverlay {
     image: Option<DigestRef>,
-    /// `None` takes the variable away.
+    /// `None` removes the variable.
     pub(super) variables: BTreeMap<String, Option<String>>,
     pub(super) secrets: BTreeMap<String, Option<String>>,
     cpu: Option<u32>,
@@ -58,52 +58,52 @@ pub struct ContainerOverlay {
 }
 
 impl Overlay {
-    /// The CPU units of the task, as ECS writes them: `256`, `.25 vCPU`.
+    /// Sets the CPU units of the task, in the format of ECS: `256`, `.25 vCPU`.
     pub fn cpu(mut self, units: impl Into<String>) -> Self {
         self.cpu = Some(units.into());
         self
     }
 
-    /// The memory of the task, as ECS writes it: `512`, `1GB`.
+    /// Sets the memory of the task, in the format of ECS: `512`, `1GB`.
     pub fn memory(mut self, size: impl Into<String>) -> Self {
         self.memory = Some(size.into());
         self
     }
 
-    /// What is laid over the container `name`. Said twice, the later one counts.
+    /// Sets the changes to the container `name`; the last call wins.
     pub fn container(mut self, name: impl Into<String>, overlay: ContainerOverlay) -> Self {
         self.containers.insert(name.into(), overlay);
         self
     }
 
-    /// Leaves out a member that this version does not know, by the name that
-    /// [`Error::UnknownFields`](crate::Error::UnknownFields) gives it: a new revision of a definition is refused for as
-    /// long as nobody has decided that the member may be lost.
+    /// Removes a member that this version does not support, by its name in
+    /// [`Error::UnknownFields`](crate::Error::UnknownFields). Until then a new revision is refused, because registering
+    /// could drop the member.
     pub fn without_member(mut self, name: impl Into<String>) -> Self {
         self.without_members.insert(name.into());
         self
     }
 
-    /// A tag of the revision. Tags that it does not name stay; characters that AWS does not take become `_`.
+    /// Sets a tag of the revision. Characters that AWS does not allow are replaced with `_`.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.insert(name.into(), Some(value.into()));
         self
     }
 
-    /// Takes a tag away.
+    /// Removes a tag.
     pub fn without_tag(mut self, name: impl Into<String>) -> Self {
         self.tags.insert(name.into(), None);
         self
     }
 
-    /// A tag about the image, such as its commit: a deployment of another image sets it, or takes it away where the value
-    /// is not known. It gives way to a [`tag`](Self::tag) of the same name.
+    /// Sets a tag about the image, such as its commit: a deployment of another image sets it, or removes it if the
+    /// value is unknown. A [`tag`](Self::tag) of the same name takes precedence.
     pub fn image_tag(mut self, name: impl Into<String>, value: Option<String>) -> Self {
         self.image_tags.insert(name.into(), value);
         self
     }
 
-    /// Registers without any tag, also without those of the revision before: for callers without `ecs:TagResource`.
+    /// Registers without any tags, including those of the previous revision: for callers without `ecs:TagResource`.
     pub fn without_tags(mut self) -> Self {
         self.without_tags = true;
         self
@@ -116,67 +116,67 @@ impl Overlay {
 }
 
 impl ContainerOverlay {
-    /// The image of this container, by digest: for a side-car that is pinned.
+    /// Sets the image of this container by digest: for a pinned sidecar.
     pub fn image(mut self, image: DigestRef) -> Self {
         self.image = Some(image);
         self
     }
 
-    /// An environment variable. A secret of the same name gives way: ECS takes one of the two.
+    /// Sets an environment variable. Removes a secret of the same name, because ECS accepts only one of the two.
     pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.variables.insert(name.into(), Some(value.into()));
         self
     }
 
-    /// Takes an environment variable away.
+    /// Removes an environment variable.
     pub fn without_variable(mut self, name: impl Into<String>) -> Self {
         self.variables.insert(name.into(), None);
         self
     }
 
-    /// A secret by its reference: an ARN, or a parameter's name. A variable of the same name gives way.
+    /// Sets a secret by reference: an ARN or a parameter name. Removes a variable of the same name.
     pub fn secret(mut self, name: impl Into<String>, value_from: impl Into<String>) -> Self {
         self.secrets.insert(name.into(), Some(value_from.into()));
         self
     }
 
-    /// Takes a secret away.
+    /// Removes a secret.
     pub fn without_secret(mut self, name: impl Into<String>) -> Self {
         self.secrets.insert(name.into(), None);
         self
     }
 
-    /// The CPU units of this container.
+    /// Sets the CPU units of this container.
     pub fn cpu(mut self, units: u32) -> Self {
         self.cpu = Some(units);
         self
     }
 
-    /// The memory in MiB at which this container is ended.
+    /// Sets the hard memory limit of this container in MiB.
     pub fn memory(mut self, mib: u32) -> Self {
         self.memory = Some(mib);
         self
     }
 
-    /// The memory in MiB that is kept for this container.
+    /// Sets the soft memory limit of this container in MiB.
     pub fn memory_reservation(mut self, mib: u32) -> Self {
         self.memory_reservation = Some(mib);
         self
     }
 
-    /// An option of the log driver, such as `awslogs-group`. The container must have one.
+    /// Sets an option of the container's log driver, such as `awslogs-group`. The container must have a log driver.
     pub fn log_option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.log_options.insert(name.into(), Some(value.into()));
         self
     }
 
-    /// Takes an option of the log driver away.
+    /// Removes an option of the log driver.
     pub fn without_log_option(mut self, name: impl Into<String>) -> Self {
         self.log_options.insert(name.into(), None);
         self
     }
 
-    fn lay_over(&self, container: &mut Value) {
+    fn apply_to(&self, container: &mut Value) {
         if let Some(image) = &self.image {
             container["image"] = json!(image.to_string());
         }
@@ -190,10 +190,10 @@ impl ContainerOverlay {
         let given = |names: &BTreeMap<String, Option<String>>| -> BTreeMap<String, Option<String>> {
             names.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| (name.clone(), None)).collect()
         };
-        name_values(container, "secrets", "valueFrom", &given(&self.variables));
-        name_values(container, "environment", "value", &given(&self.secrets));
-        name_values(container, "environment", "value", &self.variables);
-        name_values(container, "secrets", "valueFrom", &self.secrets);
+        set_named_values(container, "secrets", "valueFrom", &given(&self.variables));
+        set_named_values(container, "environment", "value", &given(&self.secrets));
+        set_named_values(container, "environment", "value", &self.variables);
+        set_named_values(container, "secrets", "valueFrom", &self.secrets);
         for (name, value) in &self.log_options {
             let options = &mut container["logConfiguration"]["options"];
             match (value, options.as_object_mut()) {
@@ -205,9 +205,8 @@ impl ContainerOverlay {
     }
 }
 
-/// Sets and takes away items of a list of names and values, in place: what is not named keeps its order and all that it
-/// has.
-fn name_values(
+/// Sets and removes items of a list of name/value pairs; other items keep their order and members.
+fn set_named_values(
     container: &mut Value,
     list: &str,
     value_field: &str,
@@ -230,11 +229,11 @@ fn name_values(
 }
 
 impl TaskDefinition {
-    /// The same definition with `overlay` laid over it.
+    /// A copy with `overlay` applied.
     ///
     /// # Errors
-    /// When a container is missing or ambiguous, or is to have log options and has no log driver; when there are more than
-    /// 50 tags.
+    /// When a container is missing or ambiguous, or has log options in the overlay but no log driver; when there are
+    /// more than 50 tags.
     pub fn with(&self, overlay: &Overlay) -> Result<Self, Error> {
         let mut changed = self.clone();
         for (name, over) in &overlay.containers {
@@ -243,10 +242,10 @@ impl TaskDefinition {
             if !over.log_options.is_empty() && !container["logConfiguration"]["logDriver"].is_string() {
                 return Err(Error::MalformedDefinition {
                     definition: self.source.clone(),
-                    reason: format!("its container {name:?} has no log driver for the options to be of"),
+                    reason: format!("container {name:?} has log options in the overlay but no log driver"),
                 });
             }
-            over.lay_over(container);
+            over.apply_to(container);
         }
         changed.unknown.retain(|member| !overlay.without_members.contains(member));
         let input: &mut Map<String, Value> = &mut changed.input;
@@ -256,7 +255,7 @@ impl TaskDefinition {
                 input.insert(field.to_owned(), json!(size));
             }
         }
-        changed.lay_tags_over(overlay)?;
+        changed.apply_tags(overlay)?;
         changed.arn = self.arn.clone().filter(|_| changed.is_same(self));
         Ok(changed)
     }
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_stays_as_it_is() {
+    fn keeps_everything_that_is_not_in_the_overlay() {
         let over = ContainerOverlay::default()
             .variable("A", "2")
             .variable("DB", "now plain")
@@ -306,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn several_containers_change_at_once_and_the_rest_does_not() {
+    fn changes_several_containers() {
         let image: DigestRef =
             format!("r.example.com/p@{}", bp_artifact::Digest::sha256("p")).parse().unwrap();
         let overlay = Overlay::default()
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_that_changes_nothing_is_the_same_definition() {
+    fn an_overlay_without_changes_returns_the_same_definition() {
         let over = ContainerOverlay::default().variable("A", "1").secret("DB", "/db");
         assert!(
             definition().with(&Overlay::default().container("web", over)).unwrap().is_same(&definition())
@@ -336,10 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn says_what_it_cannot_lay_over() {
+    fn rejects_unknown_containers_and_log_options_without_a_driver() {
         let over = |name: &str, over| definition().with(&Overlay::default().container(name, over));
         assert!(matches!(over("wbe", ContainerOverlay::default()), Err(Error::ContainerNotFound { .. })));
         let error = over("proxy", ContainerOverlay::default().log_option("mode", "x")).unwrap_err();
-        assert!(error.to_string().contains("\"proxy\" has no log driver"), "{error}");
+        assert!(error.to_string().contains("no log driver"), "{error}");
     }
 }

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use super::{Overlay, TaskDefinition, keep_own_tags};
 use crate::error::Error;
 
-/// How many tags a resource may have, besides those that AWS sets itself.
+/// The maximum number of tags of a resource, besides those reserved by AWS.
 pub(crate) const LIMIT: usize = 50;
-const LONGEST_NAME: usize = 128;
-const LONGEST_VALUE: usize = 256;
+const MAX_NAME: usize = 128;
+const MAX_VALUE: usize = 256;
 
-/// `text` in the characters and the length that AWS takes; other characters become `_`.
-fn allowed(text: &str, longest: usize) -> String {
+/// Replaces characters that AWS does not allow in tags with `_`, and truncates to `max` characters.
+fn allowed(text: &str, max: usize) -> String {
     let is_allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
-    text.trim().chars().map(|c| if is_allowed(c) { c } else { '_' }).take(longest).collect()
+    text.trim().chars().map(|c| if is_allowed(c) { c } else { '_' }).take(max).collect()
 }
 
 impl TaskDefinition {
@@ -27,12 +27,12 @@ impl TaskDefinition {
         self.tags().iter().find(|tag| tag["key"] == name)?["value"].as_str()
     }
 
-    /// Sets a tag in its place, or takes it away.
+    /// Sets a tag, in place if it exists, or removes it.
     fn set_tag(&mut self, name: &str, value: Option<&str>) {
         let mut tags = self.tags().to_vec();
-        let name = allowed(name, LONGEST_NAME);
+        let name = allowed(name, MAX_NAME);
         let at = tags.iter().position(|tag| tag["key"] == *name);
-        match (value.map(|value| allowed(value, LONGEST_VALUE)), at) {
+        match (value.map(|value| allowed(value, MAX_VALUE)), at) {
             (Some(value), Some(at)) => tags[at]["value"] = json!(value),
             (Some(value), None) => tags.push(json!({ "key": name, "value": value })),
             (None, Some(at)) => drop(tags.remove(at)),
@@ -48,8 +48,8 @@ impl TaskDefinition {
         bare
     }
 
-    /// Lays the overlay's tags over these.
-    pub(super) fn lay_tags_over(&mut self, overlay: &Overlay) -> Result<(), Error> {
+    /// Applies the overlay's tags.
+    pub(super) fn apply_tags(&mut self, overlay: &Overlay) -> Result<(), Error> {
         if overlay.without_tags {
             self.input.remove("tags");
             return Ok(());
@@ -58,8 +58,8 @@ impl TaskDefinition {
         self.check_tags()
     }
 
-    /// The tags about the image: those of `overlay` if the image is a new one, else as `current` has them. And where there
-    /// are to be no tags, those of `current` are no reason for another revision.
+    /// Sets the tags about the image: from `overlay` for a new image, otherwise from `current`. If tags are disabled, a
+    /// difference in tags alone does not require a new revision.
     pub(crate) fn with_image_tags(
         mut self,
         overlay: &Overlay,
@@ -102,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_merged_in_place_and_those_of_aws_are_not_sent() {
-        let carried = json!([
+    fn merges_tags_and_omits_those_reserved_by_aws() {
+        let existing = json!([
             { "key": "Team", "value": "shop" },
             { "key": "aws:cloudformation:stack-name", "value": "shop" },
             { "key": "Owner", "value": "nobody" },
@@ -111,7 +111,7 @@ mod tests {
         ]);
         let overlay = Overlay::default().tag("Owner", "shop-team").tag("App", "web").without_tag("Old");
         assert_eq!(
-            with(&carried, &overlay),
+            with(&existing, &overlay),
             json!([
                 { "key": "Team", "value": "shop" },
                 { "key": "Owner", "value": "shop-team" },
@@ -119,25 +119,25 @@ mod tests {
             ])
         );
         assert_eq!(with(&json!([{ "key": "aws:x", "value": "y" }]), &Overlay::default()), Value::Null);
-        assert_eq!(with(&carried, &overlay.without_tags()), Value::Null);
+        assert_eq!(with(&existing, &overlay.without_tags()), Value::Null);
     }
 
     #[test]
-    fn values_have_the_characters_and_the_length_that_aws_takes() {
+    fn sanitizes_and_truncates_values() {
         let overlay = Overlay::default().tag("Version", " 1.4.2~rc{1}ä ").tag("Long", "x".repeat(300));
         let tags = with(&json!([]), &overlay);
-        assert_eq!(tags[0]["value"].as_str().unwrap().len(), LONGEST_VALUE);
+        assert_eq!(tags[0]["value"].as_str().unwrap().len(), MAX_VALUE);
         assert_eq!(tags[1]["value"], "1.4.2_rc_1_ä");
     }
 
     #[test]
-    fn more_tags_than_aws_takes_are_refused() {
+    fn rejects_more_tags_than_aws_accepts() {
         let overlay = |count: usize| {
             (0..count).fold(Overlay::default(), |overlay, n| overlay.tag(format!("tag-{n}"), "x"))
         };
-        let carried = json!([{ "key": "Team", "value": "shop" }]);
-        assert!(tagged(&carried).with(&overlay(LIMIT - 1)).is_ok());
-        let error = tagged(&carried).with(&overlay(LIMIT)).unwrap_err();
+        let existing = json!([{ "key": "Team", "value": "shop" }]);
+        assert!(tagged(&existing).with(&overlay(LIMIT - 1)).is_ok());
+        let error = tagged(&existing).with(&overlay(LIMIT)).unwrap_err();
         assert!(matches!(error, Error::TooManyTags { count: 51, limit: 50, .. }), "{error}");
     }
 }

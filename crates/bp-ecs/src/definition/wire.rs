@@ -1,4 +1,4 @@
-//! The bytes below the SDK's types.
+//! Capture of raw response bodies below the SDK's types.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +8,12 @@ use aws_sdk_ecs::config::{
 use bp_artifact::sync::lock;
 use serde_json::Value;
 
-/// Keeps the body of an answer, as it was on the wire.
+/// An SDK interceptor that stores the raw body of a response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Capture(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Capture {
-    /// The body as JSON, if one was seen.
+    /// The stored body as JSON.
     pub(crate) fn json(&self) -> Option<Value> {
         let body = lock(&self.0);
         serde_json::from_slice(body.as_deref()?).ok()

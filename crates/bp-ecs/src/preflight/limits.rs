@@ -1,11 +1,11 @@
-//! What ECS Anywhere cannot do: found before anything is changed, not when the first task fails.
+//! Limitations of ECS Anywhere, checked before anything is changed.
 
 use aws_sdk_ecs::types::{DeploymentStrategy, LaunchType, Service};
 use serde_json::Value;
 
 use crate::{definition::TaskDefinition, error::Error};
 
-/// Refuses a definition that the service's launch type cannot run, and a service that it cannot have.
+/// Returns an error if the service's launch type does not support the service's settings or the definition.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-anywhere.html>
 pub(crate) fn check(service: &Service, definition: &TaskDefinition) -> Result<(), Error> {
@@ -26,32 +26,32 @@ fn external(service: &Service, definition: &TaskDefinition) -> Vec<String> {
     let text = |field: &str| json.get(field).and_then(Value::as_str);
     let items = |field: &str| json.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut limits = Vec::new();
-    let mut without = |met: bool, what: &str| {
-        if met {
+    let mut unsupported = |used: bool, what: &str| {
+        if used {
             limits.push(what.to_owned());
         }
     };
-    without(!service.load_balancers().is_empty(), "load balancers (loadBalancers)");
-    without(!service.service_registries().is_empty(), "service discovery (serviceRegistries)");
-    without(
+    unsupported(!service.load_balancers().is_empty(), "load balancers (loadBalancers)");
+    unsupported(!service.service_registries().is_empty(), "service discovery (serviceRegistries)");
+    unsupported(
         !service.capacity_provider_strategy().is_empty(),
         "capacity providers (capacityProviderStrategy)",
     );
     let strategy = service.deployment_configuration.as_ref().and_then(|c| c.strategy.as_ref());
-    without(
+    unsupported(
         strategy.is_some_and(|strategy| *strategy != DeploymentStrategy::Rolling),
         "deployment strategies other than ROLLING (strategy)",
     );
-    without(text("networkMode") == Some("awsvpc"), "the network mode awsvpc: use bridge, host or none");
-    without(json.contains_key("proxyConfiguration"), "App Mesh (proxyConfiguration)");
-    without(
+    unsupported(text("networkMode") == Some("awsvpc"), "the network mode awsvpc: use bridge, host or none");
+    unsupported(json.contains_key("proxyConfiguration"), "App Mesh (proxyConfiguration)");
+    unsupported(
         items("volumes").iter().any(|volume| !volume["efsVolumeConfiguration"].is_null()),
         "EFS volumes (efsVolumeConfiguration)",
     );
     let required = items("requiresCompatibilities");
-    without(
+    unsupported(
         !required.is_empty() && !required.iter().any(|wanted| wanted == "EXTERNAL"),
-        "a definition that was not validated for it: add EXTERNAL to requiresCompatibilities",
+        "definitions without EXTERNAL in requiresCompatibilities: add it",
     );
     limits
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_of_ecs_anywhere_is_named() {
+    fn lists_every_limitation_of_ecs_anywhere() {
         let strategy = DeploymentConfiguration::builder().strategy(DeploymentStrategy::BlueGreen).build();
         let asking = service()
             .load_balancers(LoadBalancer::builder().build())
@@ -85,14 +85,14 @@ mod tests {
             "requiresCompatibilities": ["FARGATE"],
             "volumes": [{ "name": "v", "efsVolumeConfiguration": { "fileSystemId": "fs" } }],
         }));
-        let said = check(&asking, &definition).unwrap_err().to_string();
+        let error = check(&asking, &definition).unwrap_err().to_string();
         for part in ["EXTERNAL", "load balancers", "ROLLING", "awsvpc", "EFS", "requiresCompatibilities"] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(error.contains(part), "{part}: {error}");
         }
     }
 
     #[test]
-    fn what_it_can_do_and_other_launch_types_pass() {
+    fn accepts_supported_features_and_other_launch_types() {
         let plain = definition(json!({ "networkMode": "bridge", "requiresCompatibilities": ["EXTERNAL"] }));
         check(&service().build(), &plain).unwrap();
         let fargate = Service::builder().launch_type(LaunchType::Fargate).build();

@@ -1,13 +1,13 @@
-//! Preflight: what a deployment needs, looked up before anything is changed.
+//! Preflight checks: images, roles, log groups and target groups, before anything is changed.
 
 pub(crate) mod limits;
 #[cfg(feature = "elbv2")]
 mod load_balancer;
 #[cfg(feature = "logs")]
 mod log_group;
-mod platform;
 #[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
-mod refused;
+mod lookup_error;
+mod platform;
 #[cfg(feature = "iam")]
 mod role;
 
@@ -29,7 +29,7 @@ use crate::{
     target::EcsTarget,
 };
 
-/// Where preflight looks besides ECS. What is not given is not looked up.
+/// Clients for preflight checks outside ECS. A check without a client is reported as unknown.
 #[derive(Clone, Default)]
 pub struct Lookups<'a> {
     registry: Option<&'a dyn Resolve>,
@@ -48,27 +48,27 @@ impl fmt::Debug for Lookups<'_> {
 }
 
 impl<'a> Lookups<'a> {
-    /// Looks images up here: whether they exist, and for which platforms.
+    /// Checks with this resolver whether images exist, and for which platforms.
     pub fn registry(mut self, resolver: &'a dyn Resolve) -> Self {
         self.registry = Some(resolver);
         self
     }
 
-    /// Looks roles up here: whether they exist and let ECS tasks assume them.
+    /// Checks with this client whether roles exist and ECS tasks may assume them.
     #[cfg(feature = "iam")]
     pub fn iam(mut self, client: aws_sdk_iam::Client) -> Self {
         self.iam = Some(client);
         self
     }
 
-    /// Looks target groups up here: whether they exist, are of the right kind and behind a load balancer.
+    /// Checks with this client whether target groups exist, have the right target type and a load balancer.
     #[cfg(feature = "elbv2")]
     pub fn load_balancers(mut self, client: aws_sdk_elasticloadbalancingv2::Client) -> Self {
         self.load_balancers = Some(client);
         self
     }
 
-    /// Looks log groups up here.
+    /// Checks with this client whether log groups exist.
     #[cfg(feature = "logs")]
     pub fn logs(mut self, client: aws_sdk_cloudwatchlogs::Client) -> Self {
         self.logs = Some(client);
@@ -77,15 +77,15 @@ impl<'a> Lookups<'a> {
 }
 
 impl EcsTarget {
-    /// What deploying `image` would change, and whether what it needs is there: images for the platform, roles, log
-    /// groups, target groups. Secrets are listed for the caller to check.
+    /// Returns the changes that deploying `image` would make, and whether everything it requires exists: images for the
+    /// platform, roles, log groups, target groups. Secrets are listed for the caller to check.
     ///
     /// # Errors
-    /// What [`deploy`](Self::deploy) would refuse before its first change, as an unknown service or container; and when
-    /// service or definition cannot be read. A lookup that fails is a finding, not an error.
+    /// The errors that [`deploy`](Self::deploy) returns before its first change, such as an unknown service or
+    /// container, and when the service or definition cannot be read. A failed lookup is a finding, not an error.
     ///
     /// # Permissions
-    /// Those of [`definition`](Self::definition); of the lookups that are given: those of the resolver, `iam:GetRole`,
+    /// Those of [`definition`](Self::definition); for the configured lookups: those of the resolver, `iam:GetRole`,
     /// `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`.
     ///
     /// # Cancel safety
@@ -104,7 +104,7 @@ impl ServiceRollout {
         if !wanted.is_same(&current) {
             wanted.check_known()?;
         }
-        let mut findings = vec![at_rest(&survey)];
+        let mut findings = vec![service_state(&survey)];
         findings.extend(images(image, &wanted, lookups.registry).await);
         findings.extend(execution_role(&wanted));
         for (member, arn) in roles(&wanted) {
@@ -121,20 +121,22 @@ impl ServiceRollout {
     }
 }
 
-/// What may be in the way of a deployment now, though not for ever.
-fn at_rest(survey: &Survey) -> Finding {
+/// Whether another deployment is in progress or has failed.
+fn service_state(survey: &Survey) -> Finding {
     let service = format!("service {}", survey.service.service_name().unwrap_or_default());
     match (&survey.in_flight, survey.failed) {
         (Some(followed), _) => {
-            let message = format!("{} is under way, bringing {}", followed.id, followed.definition);
+            let message = format!("{} is in progress, deploying {}", followed.id, followed.definition);
             Finding::new(service, FindingState::Warning, message)
         }
-        (None, true) => Finding::new(service, FindingState::Warning, "its last deployment failed in place"),
+        (None, true) => {
+            Finding::new(service, FindingState::Warning, "its last deployment failed and was not rolled back")
+        }
         (None, false) => Finding::new(service, FindingState::Present, ""),
     }
 }
 
-/// The image of each container, for the platform that the definition asks for.
+/// Checks the image of each container for the definition's platform.
 async fn images(
     ours: &ResolvedImage,
     wanted: &TaskDefinition,
@@ -148,7 +150,10 @@ async fn images(
         let found = match (written.parse::<ImageRef>(), registry) {
             _ if written == ours.reference.to_string() && registry.is_none() => Ok(ours.clone()),
             (Err(error), _) => Err((FindingState::Invalid, error.to_string())),
-            (Ok(_), None) => Err((FindingState::Unknown, "no registry was given to look in".to_owned())),
+            (Ok(_), None) => Err((
+                FindingState::Unknown,
+                "not checked, because no registry client is configured".to_owned(),
+            )),
             (Ok(image), Some(registry)) => registry.resolve(&image).await.map_err(|error| {
                 let missing = error.is_not_found();
                 (if missing { FindingState::Missing } else { FindingState::Unknown }, error.to_string())
@@ -167,26 +172,26 @@ async fn images(
 
 fn for_platform(subject: String, image: &ResolvedImage, platform: &Platform) -> Finding {
     if image.platforms.is_empty() {
-        return Finding::new(subject, FindingState::Present, "its platforms are not known");
+        return Finding::new(subject, FindingState::Present, "its platforms are unknown");
     }
     if image.platforms.iter().any(|built| built.platform.runs(platform)) {
         return Finding::new(subject, FindingState::Present, format!("for {platform}"));
     }
     let built: Vec<String> = image.platforms.iter().map(|p| p.platform.to_string()).collect();
     let message = format!(
-        "built for {}, and the definition runs on {platform}: build it for that, or change runtimePlatform",
+        "built for {}, but the definition runs on {platform}; build for it, or change runtimePlatform",
         built.join(", ")
     );
     Finding::new(subject, FindingState::Invalid, message).cause(Cause::WrongArchitecture)
 }
 
-/// The roles that a definition names.
+/// The roles of a definition, with the member that contains each.
 fn roles(wanted: &TaskDefinition) -> Vec<(&'static str, &str)> {
     let named = |member: &'static str| Some((member, wanted.as_json().get(member)?.as_str()?));
     ["executionRoleArn", "taskRoleArn"].into_iter().filter_map(named).collect()
 }
 
-/// On Fargate, and wherever secrets are to be read, the agent acts by the execution role.
+/// Reports a missing execution role: it is required for secrets, and on Fargate for log groups.
 fn execution_role(wanted: &TaskDefinition) -> Option<Finding> {
     let json = wanted.as_json();
     let fargate = json
@@ -194,18 +199,18 @@ fn execution_role(wanted: &TaskDefinition) -> Option<Finding> {
         .and_then(|all| all.as_array())
         .is_some_and(|all| all.iter().any(|one| one == "FARGATE"));
     let needed = match (wanted.secrets().is_empty(), fargate && !log_groups(wanted).is_empty()) {
-        (false, _) => "it refers to secrets",
-        (true, true) => "its logs go to CloudWatch from Fargate",
+        (false, _) => "secrets require it",
+        (true, true) => "logging to CloudWatch from Fargate requires it",
         (true, false) => return None,
     };
     let missing = !json.contains_key("executionRoleArn");
     missing.then(|| {
-        let message = format!("{needed}, and names no role: set it in the definition");
+        let message = format!("{needed}; set it in the definition");
         Finding::new("executionRoleArn", FindingState::Missing, message).cause(Cause::PermissionMissing)
     })
 }
 
-/// The CloudWatch log groups that the agent does not create itself, with their containers.
+/// The CloudWatch log groups that must exist, because the agent does not create them, with their containers.
 fn log_groups(wanted: &TaskDefinition) -> Vec<(String, String)> {
     let group = |name: String| {
         let options = wanted.log_options(&name, "awslogs")?;
@@ -217,45 +222,45 @@ fn log_groups(wanted: &TaskDefinition) -> Vec<(String, String)> {
 }
 
 #[cfg(not(all(feature = "iam", feature = "elbv2", feature = "logs")))]
-const NOT_GIVEN: &str = "this build cannot look it up";
+const NOT_COMPILED_IN: &str = "not checked, because this build lacks the feature";
 #[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
-const NO_CLIENT: &str = "no client was given to look it up with";
+const NO_CLIENT: &str = "not checked, because no client is configured";
 
 impl Lookups<'_> {
     async fn role(&self, member: &str, arn: &str) -> Finding {
         let subject = format!("role {arn} ({member})");
         #[cfg(feature = "iam")]
         return match &self.iam {
-            Some(client) => role::look(client, subject, arn).await,
+            Some(client) => role::check(client, subject, arn).await,
             None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
         };
         #[cfg(not(feature = "iam"))]
-        Finding::new(subject, FindingState::Unknown, NOT_GIVEN)
+        Finding::new(subject, FindingState::Unknown, NOT_COMPILED_IN)
     }
 
     async fn log_group(&self, container: &str, group: &str) -> Finding {
         let subject = format!("log group {group} ({container})");
         #[cfg(feature = "logs")]
         return match &self.logs {
-            Some(client) => log_group::look(client, subject, group).await,
+            Some(client) => log_group::check(client, subject, group).await,
             None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
         };
         #[cfg(not(feature = "logs"))]
-        Finding::new(subject, FindingState::Unknown, NOT_GIVEN)
+        Finding::new(subject, FindingState::Unknown, NOT_COMPILED_IN)
     }
 
     #[cfg_attr(
         not(feature = "elbv2"),
-        allow(unused_variables, reason = "the definition says which kind fits")
+        allow(unused_variables, reason = "only the feature elbv2 reads the definition")
     )]
     async fn target_group(&self, arn: &str, wanted: &TaskDefinition) -> Finding {
         let subject = format!("target group {arn}");
         #[cfg(feature = "elbv2")]
         return match &self.load_balancers {
-            Some(client) => load_balancer::look(client, subject, arn, wanted).await,
+            Some(client) => load_balancer::check(client, subject, arn, wanted).await,
             None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
         };
         #[cfg(not(feature = "elbv2"))]
-        Finding::new(subject, FindingState::Unknown, NOT_GIVEN)
+        Finding::new(subject, FindingState::Unknown, NOT_COMPILED_IN)
     }
 }

@@ -1,10 +1,10 @@
-//! The platform that a definition's tasks run on.
+//! The platform of a task definition's tasks.
 
 use bp_artifact::Platform;
 
 use crate::definition::TaskDefinition;
 
-/// Read from `runtimePlatform`; `linux/amd64` where it says nothing, as ECS takes it.
+/// The platform of `runtimePlatform`; defaults to `linux/amd64`, as in ECS.
 pub(super) fn of(definition: &TaskDefinition) -> Platform {
     let runtime = definition.as_json().get("runtimePlatform");
     let text = |field: &str| runtime.and_then(|r| r[field].as_str()).map(str::to_ascii_uppercase);
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_ecs_names_them() {
+    fn converts_runtime_platforms() {
         for (runtime, platform) in [
             (Value::Null, "linux/amd64"),
             (json!({ "cpuArchitecture": "ARM64" }), "linux/arm64"),

@@ -1,4 +1,4 @@
-//! UpdateService, sent until it is known whether it was applied.
+//! UpdateService with retries, until it is known whether the update was applied.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use tokio::time::Instant;
 
 use super::{
     ServiceRollout,
-    patience::Patience,
+    retry::RetryBudget,
     service::{Followed, primary},
 };
 use crate::{error::Error, names::name_of};
 
-/// How long after a request without an answer the deployment may take to be shown.
-const SHOWN: Duration = Duration::from_secs(10);
+/// How long after a request without a response its deployment may take to become visible.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(10);
 
-/// What became of an UpdateService that was not refused.
+/// The result of an UpdateService call that was not rejected.
 #[derive(Debug)]
 pub(crate) enum Applied {
-    /// This deployment is ours, shown by the service.
-    Begun(Followed, Box<Service>),
-    /// It was sent, and whether it was applied could not be observed.
+    /// This deployment was started.
+    Started(Followed, Box<Service>),
+    /// It could not be observed whether the call was applied; with the reason.
     Unknown(String),
 }
 
 impl ServiceRollout {
-    /// Deploys `definition` to the service, which was `before`.
+    /// Deploys `definition` to the service, whose state before the call is `before`.
     ///
-    /// UpdateService is not idempotent when it is forced: an answer that was lost may have been a deployment. So the SDK
-    /// does not try again by itself; we do, and look first. An error says that nothing was changed.
+    /// A forced UpdateService is not idempotent: if the response is lost, it may have started a deployment. So SDK
+    /// retries are disabled, and each retry here polls the service first. On an error nothing was changed.
     pub(crate) async fn apply(
         &self,
         before: &Service,
@@ -37,14 +37,14 @@ impl ServiceRollout {
         force: bool,
         deadline: Instant,
     ) -> Result<Applied, Error> {
-        let mut doubtful = false;
-        let mut patience = Patience::default();
+        let mut maybe_applied = false;
+        let mut retries = RetryBudget::default();
         loop {
             let error = match self.api.update(definition, force).await {
-                Ok(service) => return begun(service),
+                Ok(service) => return started(service),
                 Err(error) => error,
             };
-            doubtful |= error.may_have_been_handled();
+            maybe_applied |= error.may_have_been_handled();
             let unknown = |error: &Error| {
                 Applied::Unknown(format!(
                     "ecs:UpdateService to {} was sent, and whether it started a deployment could not be observed: {}",
@@ -52,49 +52,51 @@ impl ServiceRollout {
                     error.in_one_line()
                 ))
             };
-            match (error.is_retryable(), doubtful) {
+            match (error.is_retryable(), maybe_applied) {
                 (false, false) => return Err(error),
                 (false, true) => return Ok(unknown(&error)),
                 (true, _) if Instant::now() >= deadline => {
-                    return if doubtful { Ok(unknown(&error)) } else { Err(error) };
+                    return if maybe_applied { Ok(unknown(&error)) } else { Err(error) };
                 }
-                (true, _) => tracing::warn!(%error, "cannot update the service; looking, then trying again"),
+                (true, _) => {
+                    tracing::warn!(%error, "failed to update the service, polling it before a retry")
+                }
             }
-            let shown = if doubtful { SHOWN } else { Duration::ZERO };
-            let until = deadline.min(bp_artifact::time::deadline(shown));
+            let visible = if maybe_applied { VISIBLE_WITHIN } else { Duration::ZERO };
+            let until = deadline.min(bp_artifact::time::deadline(visible));
             loop {
                 tokio::time::sleep(self.options.pause(false)).await;
-                if !doubtful {
+                if !maybe_applied {
                     break;
                 }
                 match self.api.find_service().await {
                     Ok(Some(service)) if is_applied(before, &service, definition, force) => {
-                        return begun(service);
+                        return started(service);
                     }
                     Ok(_) => {
-                        patience.answered();
+                        retries.succeeded();
                         if Instant::now() >= until {
                             break;
                         }
                     }
-                    Err(error) if patience.is_over(&error, deadline) => return Ok(unknown(&error)),
-                    Err(error) => tracing::warn!(%error, "cannot look at the service; trying again"),
+                    Err(error) if retries.is_exhausted(&error, deadline) => return Ok(unknown(&error)),
+                    Err(error) => tracing::warn!(%error, "failed to poll the service, retrying"),
                 }
             }
         }
     }
 }
 
-fn begun(service: Service) -> Result<Applied, Error> {
+fn started(service: Service) -> Result<Applied, Error> {
     match Followed::primary(&service) {
-        Some(ours) => Ok(Applied::Begun(ours, Box::new(service))),
+        Some(ours) => Ok(Applied::Started(ours, Box::new(service))),
         None => Ok(Applied::Unknown(
-            "ecs:UpdateService was answered, and the service has no primary deployment".to_owned(),
+            "ecs:UpdateService succeeded, but the service has no primary deployment".to_owned(),
         )),
     }
 }
 
-/// Whether a request without an answer was applied, by what the service shows now.
+/// Whether a request without a response was applied, according to the service's current state.
 fn is_applied(before: &Service, now: &Service, definition: &str, force: bool) -> bool {
     let Some(primary_now) = primary(now) else { return false };
     let is_new = primary(before).and_then(|primary| primary.id.as_ref()) != primary_now.id.as_ref();
@@ -113,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_is_told_from_a_request_that_never_arrived() {
+    fn distinguishes_a_lost_response_from_a_lost_request() {
         let before = service("ecs-svc/1", "web:1");
         for (now, definition, force, applied) in [
             (service("ecs-svc/2", "web:2"), "web:2", false, true),
             (service("ecs-svc/2", "web:2"), "web:2", true, true),
             (service("ecs-svc/1", "web:1"), "web:2", false, false),
             (service("ecs-svc/3", "web:3"), "web:2", false, false),
-            // Forced, the same definition is another deployment; else it would be the same one.
+            // A forced update starts another deployment of the same definition; otherwise it changes nothing.
             (service("ecs-svc/1", "web:1"), "web:1", true, false),
             (service("ecs-svc/2", "web:1"), "web:1", true, true),
             (service("ecs-svc/1", "web:1"), "web:1", false, true),

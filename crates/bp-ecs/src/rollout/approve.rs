@@ -1,4 +1,4 @@
-//! Answering the pause that a deployment waits in.
+//! Approval or rejection of a deployment that waits at a pause hook.
 
 use aws_sdk_ecs::types::{
     DeploymentLifecycleHookAction, DeploymentLifecycleHookStatus, ServiceDeploymentStatus,
@@ -18,6 +18,6 @@ impl ServiceRollout {
             .find(|h| h.status == Some(DeploymentLifecycleHookStatus::AwaitingAction))
             .and_then(|h| h.hook_id)
             .ok_or_else(nothing)?;
-        self.api.answer_hook(&arn, &hook, action).await
+        self.api.continue_deployment(&arn, &hook, action).await
     }
 }

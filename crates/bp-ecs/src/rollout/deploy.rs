@@ -1,4 +1,4 @@
-//! The order of a deployment: survey, plan, register, update, follow, prove.
+//! Deployment workflow: survey, plan, register, update, follow, verify.
 
 use aws_sdk_ecs::types::Service;
 use bp_artifact::{
@@ -20,12 +20,12 @@ use super::{
 };
 use crate::{definition::TaskDefinition, error::Error, options::InFlight, preflight::limits};
 
-/// What a deployment starts from, once nothing of somebody else's is in its way.
+/// The state that a deployment starts from, once no other deployment conflicts with it.
 struct Start {
     survey: Survey,
     /// The definition of the primary deployment.
     current: TaskDefinition,
-    /// A deployment under way that brings what we bring.
+    /// A deployment in progress of the same definition.
     adopted: Option<Followed>,
     previous: Revision,
 }
@@ -53,8 +53,8 @@ impl ServiceRollout {
         not_cancelled(reporter)?;
         let (ours, service, adopted) = match adopted.clone() {
             Some(followed) => (followed, survey.service.clone(), true),
-            None => match self.begin(&wanted, &start, deadline, reporter).await? {
-                (_, Applied::Begun(ours, service)) => (ours, *service, false),
+            None => match self.start_deployment(&wanted, &start, deadline, reporter).await? {
+                (_, Applied::Started(ours, service)) => (ours, *service, false),
                 (registered, Applied::Unknown(why)) => {
                     run.in_place(revision(&registered));
                     return Ok(unobserved(run, &why));
@@ -63,20 +63,20 @@ impl ServiceRollout {
         };
         run.changed();
         run.applied(Revision::new(&ours.definition, &image.reference), &ours.id, adopted);
-        let back_to = previous.clone().filter(|_| self.options.on_failure == OnFailure::RollBack);
-        let end = Follower::of(self, &mut run, ours, &service, back_to).adopted(adopted).run().await?;
+        let rollback_to = previous.clone().filter(|_| self.options.on_failure == OnFailure::RollBack);
+        let end = Follower::of(self, &mut run, ours, &service, rollback_to).adopted(adopted).run().await?;
         if end.ended == Some(Ended::RolledBack) {
             run.in_place(previous);
         }
         Ok(self.conclude(run, end).await)
     }
 
-    /// When the work that begins now has to be done.
+    /// The deadline of work that starts now.
     pub(super) fn deadline(&self) -> Instant {
         bp_artifact::time::deadline(self.options.deadline)
     }
 
-    /// Reads what is there and gets past a deployment under way, as the policy says.
+    /// Reads the current state, and handles a deployment in progress according to the policy.
     async fn start(&self, image: &DigestRef, reporter: &Reporter) -> Result<Start, Error> {
         let deadline = self.deadline();
         loop {
@@ -90,22 +90,22 @@ impl ServiceRollout {
             let Some(followed) = survey.in_flight.clone() else {
                 return Ok(Start { survey, current, adopted: None, previous });
             };
-            let brought = if followed.definition == survey.definition {
+            let deployed = if followed.definition == survey.definition {
                 current.clone()
             } else {
                 self.api.definition(&followed.definition).await?
             };
-            let same = brought.is_same(&self.wanted(&current, image)?);
+            let same = deployed.is_same(&self.wanted(&current, image)?);
             match self.options.in_flight {
                 InFlight::AdoptIfSameTarget | InFlight::Supersede | InFlight::Wait if same => {
                     return Ok(Start { survey, current, adopted: Some(followed), previous });
                 }
                 InFlight::Supersede => return Ok(Start { survey, current, adopted: None, previous }),
-                // Nothing of ours is changed yet: an error stays one.
+                // Nothing was changed yet, so errors are returned as they are.
                 InFlight::Wait if Instant::now() < deadline => {
                     let others = Follower::of_others(self, reporter, followed, &survey.service);
                     others.until(deadline).wait().await?;
-                    // Its end may be shown by one API before another.
+                    // The APIs may show its end at different times.
                     tokio::time::sleep(self.options.pause(false)).await;
                 }
                 InFlight::Wait | InFlight::Fail | InFlight::AdoptIfSameTarget => {
@@ -119,8 +119,8 @@ impl ServiceRollout {
         }
     }
 
-    /// Registers or reuses, and updates the service. Gives the definition that is deployed.
-    async fn begin(
+    /// Registers the definition or reuses an identical one, and updates the service. Returns the deployed definition.
+    async fn start_deployment(
         &self,
         wanted: &TaskDefinition,
         start: &Start,
@@ -133,26 +133,26 @@ impl ServiceRollout {
             self.api.register(wanted).await?.arn().unwrap_or_default().to_owned()
         };
         not_cancelled(reporter)?;
-        // A failed deployment of the same definition keeps its id, and its failure, unless it is forced.
+        // Without force, an update to the same definition would keep the id of the failed deployment.
         let force = self.options.force || (start.survey.failed && registered == start.survey.definition);
         let applied = self.apply(&start.survey.service, &registered, force, deadline).await?;
         Ok((registered, applied))
     }
 
-    /// Follows the deployment under way, or judges the last one.
+    /// Follows the deployment in progress, or judges the last one.
     pub(crate) async fn watch(&self, reporter: &Reporter) -> Result<Outcome, Error> {
         let survey = self.survey().await?;
         let stable = self.revision(&self.stable(&survey).await?).await?;
         let followed = self.latest(&survey).await?;
-        let brought = match &followed {
+        let deployed = match &followed {
             Some(followed) => self.revision(&followed.definition).await?,
             None => stable.clone(),
         };
-        let previous = (brought != stable).then(|| stable.clone());
-        let intent = Intent::restore(&brought).current(Some(brought.clone())).previous(previous);
+        let previous = (deployed != stable).then(|| stable.clone());
+        let intent = Intent::restore(&deployed).current(Some(deployed.clone())).previous(previous);
         let mut run = Run::planned(reporter, intent.changes(false));
         let Some(followed) = followed else {
-            run.detail("nothing is under way");
+            run.detail("no deployment is in progress");
             return Ok(self.prove_end(run, Some(&survey.service), self.deadline()).await);
         };
         let end = Follower::of(self, &mut run, followed, &survey.service, None).adopted(true).run().await?;
@@ -162,7 +162,7 @@ impl ServiceRollout {
         Ok(self.conclude(run, end).await)
     }
 
-    /// Ends the run: after a success the proof decides; after a rollback it informs.
+    /// Ends the run: after a success the proof determines the verdict; after a rollback it is only reported.
     pub(super) async fn conclude(&self, mut run: Run, end: End) -> Outcome {
         let End { ended, detail, service, deadline } = end;
         let Some(ended) = ended else {
@@ -177,7 +177,7 @@ impl ServiceRollout {
         run.ended(ended, detail)
     }
 
-    /// Ends a run that ECS calls successful by what is seen running. What cannot be observed is unproven.
+    /// Ends a run that ECS reports as successful, according to the running digests: `Unproven` if they cannot be read.
     pub(super) async fn prove_end(
         &self,
         mut run: Run,
@@ -209,12 +209,12 @@ impl ServiceRollout {
     }
 }
 
-/// To be asked before every change.
+/// Returns an error if the run was cancelled. Called before every change.
 pub(super) fn not_cancelled(reporter: &Reporter) -> Result<(), Error> {
     if reporter.is_cancelled() { Err(Error::Interrupted { deployment: None }) } else { Ok(()) }
 }
 
-/// The outcome of a change that may have been applied and was never seen.
+/// The outcome of a change that may have been applied and could not be observed.
 pub(super) fn unobserved(mut run: Run, why: &str) -> Outcome {
     run.changed();
     run.ended(Ended::Unobserved, format!("{why}; run the same command again to resume"))

@@ -1,4 +1,4 @@
-//! Drift: definition, service and running digest against what was deployed.
+//! Drift detection: definition, service and running digests compared with a deployment.
 
 use bp_artifact::{
     ResolvedImage,
@@ -9,7 +9,7 @@ use super::{ServiceRollout, proof::Scope, service::primary, survey::Survey};
 use crate::{error::Error, names::name_of};
 
 impl ServiceRollout {
-    /// Reads what is there; what is to be there is what a deployment of `image` would bring.
+    /// Compares the service with the definition that a deployment of `image` would register.
     pub(crate) async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
         let survey = self.survey().await?;
         let current = self.api.definition(&survey.definition).await?;
@@ -25,7 +25,7 @@ impl ServiceRollout {
     }
 }
 
-/// What keeps a service from being at rest.
+/// Differences of the service from a completed deployment.
 fn service(survey: &Survey) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut differs = |path: &str, from: String, to: String| {
@@ -35,7 +35,7 @@ fn service(survey: &Survey) -> Vec<Change> {
     };
     let found = match (&survey.in_flight, survey.failed) {
         (Some(followed), _) => {
-            format!("{} under way, bringing {}", followed.id, name_of(&followed.definition))
+            format!("{} in progress, deploying {}", followed.id, name_of(&followed.definition))
         }
         (None, true) => "failed".to_owned(),
         (None, false) => "completed".to_owned(),

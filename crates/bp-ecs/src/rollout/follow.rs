@@ -1,4 +1,4 @@
-//! Following one deployment to its end, and going back when it fails.
+//! Follow a deployment to its end by polling, and roll back when it fails.
 
 use std::{pin::pin, time::Duration};
 
@@ -17,41 +17,41 @@ use super::{
     ServiceRollout,
     apply::Applied,
     diagnose::Stopped,
-    judge::{Standing, View, judge},
-    patience::Patience,
+    judge::{Judgement, Snapshot, judge},
+    retry::RetryBudget,
     service::{Followed, deployment},
-    strategy::{baking, needed},
+    strategy::{bake_time, failure_threshold},
 };
 use crate::{error::Error, names::name_of};
 
-/// How long taking back a deployment at its deadline may take to begin.
+/// How long after the deadline a rollback may still be started.
 const GRACE: Duration = Duration::from_secs(60);
 /// How long a new service deployment may take to be listed.
 const LISTING: Duration = Duration::from_secs(15);
-/// Clocks may differ by this much between the parts of ECS.
-const SLACK: i64 = 60;
+/// The maximum clock skew between parts of ECS, in seconds.
+const CLOCK_SKEW: i64 = 60;
 
-/// How it ended.
+/// The end of a followed deployment.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// `None` when ECS calls it successful, which is still to be proven.
+    /// `None` when ECS reports success, which is then verified by the running digests.
     pub(crate) ended: Option<Ended>,
-    /// The platform's own word.
+    /// The reason from ECS.
     pub(crate) detail: String,
-    /// The service as it was seen last.
+    /// The service as of the last poll.
     pub(crate) service: Option<Service>,
-    /// When what is left to do has to be done.
+    /// The deadline of the remaining work.
     pub(crate) deadline: Instant,
 }
 
-/// What we are at.
+/// The phase of the rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Ours is being rolled out.
+    /// The new revision is being rolled out.
     Deploying,
-    /// ECS is taking it back, by itself or because we asked.
+    /// ECS is rolling back, on its own or at our request.
     RollingBack,
-    /// We are deploying the previous revision in its place.
+    /// We are deploying the rollback revision with UpdateService.
     Restoring,
 }
 
@@ -59,50 +59,50 @@ enum Phase {
 pub(crate) struct Follower<'a> {
     pub(super) target: &'a ServiceRollout,
     pub(super) reporter: Reporter,
-    /// Our own run. A deployment of somebody else's, which we wait for, has none.
+    /// Our run; `None` while waiting for another deployment.
     pub(super) run: Option<&'a mut Run>,
     pub(super) ours: Followed,
-    /// Whether it was under way when we came.
+    /// Whether it was already in progress.
     adopted: bool,
-    /// Where to go back to on failure; `None` when we are not to.
-    back_to: Option<Revision>,
+    /// The rollback revision; `None` if a failure is not rolled back.
+    rollback_to: Option<Revision>,
     phase: Phase,
     began: Instant,
-    /// The caller's deadline, and the time that the service's own strategy asks for on top.
+    /// The caller's deadline plus the bake time of the service's strategy.
     deadline: Duration,
-    /// Whether it was seen to fail.
+    /// Whether a failure was reported.
     pub(super) failed: bool,
     pub(super) stopped: Vec<Stopped>,
     /// Why the stopped tasks could not be read.
-    pub(super) blind: Option<String>,
-    /// Whether ECS could not be asked to go back.
-    stop_refused: bool,
-    seen: Seen,
+    pub(super) task_list_error: Option<String>,
+    /// Whether StopServiceDeployment was rejected.
+    stop_rejected: bool,
+    reported: Reported,
 }
 
-/// What was told and looked at already.
+/// The state that was already reported.
 #[derive(Debug, Default, PartialEq)]
-struct Seen {
+struct Reported {
     newest_event: Option<String>,
     failures: (i32, i32),
     running: bool,
 }
 
 impl<'a> Follower<'a> {
-    /// Follows `ours`. `service` is what was seen before it began: its events are old.
+    /// Follows `ours`. `service` is the service before its start: its events belong to earlier deployments.
     pub(crate) fn of(
         target: &'a ServiceRollout,
         run: &'a mut Run,
         ours: Followed,
         service: &Service,
-        back_to: Option<Revision>,
+        rollback_to: Option<Revision>,
     ) -> Self {
-        let back_to = back_to.filter(|revision| revision.id != ours.definition);
+        let rollback_to = rollback_to.filter(|revision| revision.id != ours.definition);
         let reporter = Reporter::clone(run);
-        Follower { run: Some(run), back_to, ..Self::of_others(target, &reporter, ours, service) }
+        Follower { run: Some(run), rollback_to, ..Self::of_others(target, &reporter, ours, service) }
     }
 
-    /// Follows a deployment of somebody else's.
+    /// Follows a deployment of another client.
     pub(crate) fn of_others(
         target: &'a ServiceRollout,
         reporter: &Reporter,
@@ -114,42 +114,42 @@ impl<'a> Follower<'a> {
             target,
             reporter: reporter.clone(),
             run: None,
-            back_to: None,
+            rollback_to: None,
             ours,
             adopted: false,
             phase: Phase::Deploying,
             began: Instant::now(),
-            deadline: target.options.deadline.saturating_add(baking(service)),
+            deadline: target.options.deadline.saturating_add(bake_time(service)),
             failed: false,
             stopped: Vec::new(),
-            blind: None,
-            stop_refused: false,
-            seen: Seen { newest_event, ..Seen::default() },
+            task_list_error: None,
+            stop_rejected: false,
+            reported: Reported { newest_event, ..Reported::default() },
         }
     }
 
-    /// The same, for a deployment that somebody began before.
+    /// Sets whether the deployment was already in progress.
     pub(crate) fn adopted(self, adopted: bool) -> Self {
         Follower { adopted, ..self }
     }
 
-    /// The same, at most until then.
+    /// Limits the follower to `deadline`.
     pub(crate) fn until(self, deadline: Instant) -> Self {
         Follower { deadline: deadline.saturating_duration_since(self.began), ..self }
     }
 
-    /// Looks again and again, until the deployment has ended, the deadline has passed or the caller has gone: then, also
-    /// in the middle of a call, says what goes on. What can no longer be observed is an end too: the deployment
-    /// continues without us.
+    /// Polls until the deployment has ended, the deadline has passed or the caller has cancelled; cancellation, also
+    /// during a call, returns an error with the deployment that continues. If it can no longer be observed, that is an
+    /// end too.
     pub(crate) async fn run(mut self) -> Result<End, Error> {
         match self.until_cancelled().await {
             Err(error @ Error::Interrupted { .. }) => Err(error),
-            Err(error) => Ok(self.out_of_sight(&error)),
+            Err(error) => Ok(self.unobserved(&error)),
             Ok(end) => Ok(end),
         }
     }
 
-    /// The same for a deployment of somebody else's: what cannot be observed is an error.
+    /// As [`run`](Self::run), for a deployment of another client: if it cannot be observed, returns an error.
     pub(crate) async fn wait(mut self) -> Result<End, Error> {
         self.until_cancelled().await
     }
@@ -163,45 +163,46 @@ impl<'a> Follower<'a> {
     }
 
     async fn follow(&mut self) -> Result<End, Error> {
-        let mut patience = Patience::default();
+        let mut retries = RetryBudget::default();
         loop {
-            let view = match self.look().await {
-                Ok(view) => {
-                    patience.answered();
-                    if let Some(end) = self.act(&view).await {
+            let snapshot = match self.poll().await {
+                Ok(snapshot) => {
+                    retries.succeeded();
+                    if let Some(end) = self.act(&snapshot).await {
                         return Ok(end);
                     }
-                    Some(view)
+                    Some(snapshot)
                 }
-                Err(error) if patience.is_over(&error, self.end_of_time()) => return Err(error),
+                Err(error) if retries.is_exhausted(&error, self.phase_deadline()) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "failed to poll the deployment, retrying");
                     None
                 }
             };
             let now = Instant::now();
-            if let Some(view) = view.filter(|_| now >= self.end_of_time())
-                && let Some(end) = self.out_of_time(&view).await
+            if let Some(snapshot) = snapshot.filter(|_| now >= self.phase_deadline())
+                && let Some(end) = self.deadline_passed(&snapshot).await
             {
                 return Ok(end);
             }
-            let (calm, cluster) = (self.seen.running, &self.target.api.cluster);
-            let (next, end) = (cluster.next_look(calm, self.target.options.pause(calm)), self.end_of_time());
+            let (slow, cluster) = (self.reported.running, &self.target.api.cluster);
+            let (next, end) =
+                (cluster.next_poll(slow, self.target.options.pause(slow)), self.phase_deadline());
             tokio::time::sleep_until(if now < end { next.min(end) } else { next }).await;
         }
     }
 
-    /// When the present phase has to be over.
-    fn end_of_time(&self) -> Instant {
+    /// The deadline of the current phase.
+    fn phase_deadline(&self) -> Instant {
         bp_artifact::time::after(self.began, self.deadline)
     }
 
-    /// Two calls: the service, and the service deployment (listed first, until it is known).
-    async fn look(&mut self) -> Result<View, Error> {
+    /// Two calls: the service, and the service deployment (listed until its ARN is known).
+    async fn poll(&mut self) -> Result<Snapshot, Error> {
         let api = &self.target.api;
         let service = api.find_service().await?;
         if service.is_some() && self.ours.arn.is_none() {
-            let after = self.ours.created_at.map(|at| DateTime::from_secs(at.secs() - SLACK));
+            let after = self.ours.created_at.map(|at| DateTime::from_secs(at.secs() - CLOCK_SKEW));
             let number = name_of(&self.ours.id);
             let mut listed = api.deployments(&[], after).await?.into_iter();
             let ours = listed.find(|d| d.target_service_revision_arn.as_deref().map(name_of) == Some(number));
@@ -212,111 +213,126 @@ impl<'a> Follower<'a> {
             _ => None,
         };
         let unlisted = self.ours.arn.is_none() && self.began.elapsed() >= LISTING;
-        Ok(View { service, deployment, unlisted })
+        Ok(Snapshot { service, deployment, unlisted })
     }
 
-    /// Tells what is new and does what it calls for. An end, if it is one.
-    async fn act(&mut self, view: &View) -> Option<End> {
-        let moved = self.tell(view);
-        let standing = judge(&self.ours, view);
-        tracing::debug!(deployment = %self.ours.id, ?standing, "looked");
-        match standing {
-            // Nothing is done about what belongs to somebody else, and it may pause and fail as long as it likes.
-            Standing::Going
-            | Standing::Unknown(_)
-            | Standing::AwaitingApproval { .. }
-            | Standing::RollingBack { .. }
+    /// Reports changes and handles the judgement of a poll. Returns the end, if it is one.
+    async fn act(&mut self, snapshot: &Snapshot) -> Option<End> {
+        let changed = self.report_changes(snapshot);
+        let judgement = judge(&self.ours, snapshot);
+        tracing::debug!(deployment = %self.ours.id, ?judgement, "polled deployment");
+        match judgement {
+            // A deployment of another client is only observed.
+            Judgement::InProgress
+            | Judgement::Unknown(_)
+            | Judgement::AwaitingApproval { .. }
+            | Judgement::RollingBack { .. }
                 if self.run.is_none() =>
             {
                 None
             }
-            Standing::Going | Standing::Unknown(_) => self.go_on(view, moved).await,
-            Standing::Done { steady } => Some(self.done(view, steady)),
-            Standing::Failed(reason) if self.phase == Phase::Restoring => {
-                Some(self.end(view, Ended::RollbackFailed, reason))
+            Judgement::InProgress | Judgement::Unknown(_) => {
+                self.check_stopped_tasks(snapshot, changed).await
             }
-            Standing::Failed(reason) => {
-                self.fail(view, &reason, Cause::Unknown).await;
-                self.go_back(view, reason).await
+            Judgement::Complete { steady } => Some(self.complete(snapshot, steady)),
+            Judgement::Failed(reason) if self.phase == Phase::Restoring => {
+                Some(self.end(snapshot, Ended::RollbackFailed, reason))
             }
-            Standing::RollingBack { reason } => {
-                self.fail(view, &reason, Cause::Unknown).await;
-                self.enter_rollback(self.back_to.clone());
+            Judgement::Failed(reason) => {
+                self.fail(snapshot, &reason, Cause::Unknown).await;
+                self.roll_back(snapshot, reason).await
+            }
+            Judgement::RollingBack { reason } => {
+                self.fail(snapshot, &reason, Cause::Unknown).await;
+                self.enter_rollback(self.rollback_to.clone());
                 None
             }
-            Standing::RolledBack { reason } => {
-                self.fail(view, &reason, Cause::Unknown).await;
-                Some(self.end(view, Ended::RolledBack, reason))
+            Judgement::RolledBack { reason } => {
+                self.fail(snapshot, &reason, Cause::Unknown).await;
+                Some(self.end(snapshot, Ended::RolledBack, reason))
             }
-            Standing::RollbackFailed { reason } => {
-                self.fail(view, &reason, Cause::Unknown).await;
-                Some(self.end(view, Ended::RollbackFailed, reason))
+            Judgement::RollbackFailed { reason } => {
+                self.fail(snapshot, &reason, Cause::Unknown).await;
+                Some(self.end(snapshot, Ended::RollbackFailed, reason))
             }
-            Standing::Stopped { reason } => Some(self.end(view, Ended::Stopped, reason)),
-            Standing::Superseded { .. } if self.is_replaced_by_its_like(view) => None,
-            Standing::Superseded { by } => {
-                Some(self.end(view, Ended::Superseded, format!("{by} took its place")))
+            Judgement::Stopped { reason } => Some(self.end(snapshot, Ended::Stopped, reason)),
+            Judgement::Superseded { .. } if self.follow_replacement(snapshot) => None,
+            Judgement::Superseded { by } => {
+                Some(self.end(snapshot, Ended::Superseded, format!("replaced by {by}")))
             }
-            Standing::Gone { status } => {
-                Some(self.end(view, Ended::Gone, format!("the service is {status}")))
+            Judgement::Gone { status } => {
+                Some(self.end(snapshot, Ended::Gone, format!("the service is {status}")))
             }
-            Standing::AwaitingApproval { hook, stage, expires, otherwise } => {
-                let (expires, otherwise) =
-                    (expires.unwrap_or_else(|| "no time".into()), otherwise.unwrap_or_else(|| "?".into()));
-                let detail = format!("{stage}: hook {hook} awaits an answer; at {expires} it is {otherwise}");
-                Some(self.end(view, Ended::AwaitingApproval, detail))
+            Judgement::AwaitingApproval { hook, stage, expires, otherwise } => {
+                let (expires, otherwise) = (
+                    expires.unwrap_or_else(|| "unknown time".into()),
+                    otherwise.unwrap_or_else(|| "?".into()),
+                );
+                let detail =
+                    format!("{stage}: hook {hook} awaits approval; timeout action {otherwise} at {expires}");
+                Some(self.end(snapshot, Ended::AwaitingApproval, detail))
             }
         }
     }
 
-    /// Whether somebody started a deployment of the same definition in place of ours, as a forced one: it is followed.
-    fn is_replaced_by_its_like(&mut self, view: &View) -> bool {
-        let like = view.service.as_ref().and_then(Followed::primary);
-        let Some(like) =
-            like.filter(|like| self.phase != Phase::RollingBack && like.definition == self.ours.definition)
-        else {
+    /// Follows a deployment of the same definition that replaced ours, such as a forced one. `false` if it is
+    /// different.
+    fn follow_replacement(&mut self, snapshot: &Snapshot) -> bool {
+        let replacement = snapshot.service.as_ref().and_then(Followed::primary);
+        let Some(replacement) = replacement.filter(|replacement| {
+            self.phase != Phase::RollingBack && replacement.definition == self.ours.definition
+        }) else {
             return false;
         };
-        self.reporter.notice(format!("{} of the same revision took the place of {}", like.id, self.ours.id));
-        (self.ours, self.stopped) = (like, Vec::new());
+        self.reporter.notice(format!("{} of the same revision replaced {}", replacement.id, self.ours.id));
+        (self.ours, self.stopped) = (replacement, Vec::new());
         true
     }
 
-    fn done(&mut self, view: &View, steady: bool) -> End {
+    fn complete(&mut self, snapshot: &Snapshot, steady: bool) -> End {
         let ended = match self.phase {
             Phase::Deploying => None,
             Phase::RollingBack | Phase::Restoring => Some(Ended::RolledBack),
         };
-        self.end(view, ended, if steady { "steady" } else { "successful" }.into())
+        self.end(snapshot, ended, if steady { "steady" } else { "successful" }.into())
     }
 
-    fn end(&self, view: &View, ended: impl Into<Option<Ended>>, detail: String) -> End {
-        End { ended: ended.into(), detail, service: view.service.clone(), deadline: self.end_of_time() }
+    fn end(&self, snapshot: &Snapshot, ended: impl Into<Option<Ended>>, detail: String) -> End {
+        End {
+            ended: ended.into(),
+            detail,
+            service: snapshot.service.clone(),
+            deadline: self.phase_deadline(),
+        }
     }
 
-    /// The deadline has passed. A deployment with a visible reason has failed and is taken back; one without continues.
-    async fn out_of_time(&mut self, view: &View) -> Option<End> {
-        let reason = format!("not done after {} s", self.deadline.as_secs());
+    /// Handles the deadline: a deployment with a known failure cause is rolled back; any other continues in ECS.
+    async fn deadline_passed(&mut self, snapshot: &Snapshot) -> Option<End> {
+        let reason = format!("not complete after {} s", self.deadline.as_secs());
         if self.phase == Phase::Deploying && self.run.is_some() {
-            self.fail(view, &reason, Cause::NoProgress).await;
+            self.fail(snapshot, &reason, Cause::NoProgress).await;
         }
         let failure = self.run.as_ref().and_then(|run| run.outcome().failure.as_ref());
         let is_explained = failure.is_some_and(|f| !matches!(f.cause, Cause::NoProgress | Cause::Unknown));
-        let is_late = Instant::now() >= bp_artifact::time::after(self.end_of_time(), GRACE);
-        if self.phase == Phase::Deploying && is_explained && self.back_to.is_some() && !is_late {
-            return self.go_back(view, reason).await;
+        let is_late = Instant::now() >= bp_artifact::time::after(self.phase_deadline(), GRACE);
+        if self.phase == Phase::Deploying && is_explained && self.rollback_to.is_some() && !is_late {
+            return self.roll_back(snapshot, reason).await;
         }
-        Some(self.end(view, Ended::DeadlineExceeded, format!("{reason}; it continues in ECS")))
+        Some(self.end(
+            snapshot,
+            Ended::DeadlineExceeded,
+            format!("{reason}; the deployment continues in ECS"),
+        ))
     }
 
-    /// The end of watching a deployment that goes on and can no longer be observed.
-    fn out_of_sight(&mut self, error: &Error) -> End {
+    /// The end for a deployment that continues and can no longer be observed.
+    fn unobserved(&mut self, error: &Error) -> End {
         let (id, definition) = (&self.ours.id, name_of(&self.ours.definition));
-        let begun = if self.adopted { "followed" } else { "started" };
+        let started = if self.adopted { "followed" } else { "started" };
         let state = match (self.phase, self.failed) {
-            (Phase::Deploying, false) => format!("{begun} {id} ({definition}), which continues in ECS"),
+            (Phase::Deploying, false) => format!("{started} {id} ({definition}), which continues in ECS"),
             (Phase::Deploying, true) => {
-                format!("{begun} {id} ({definition}), which fails and may not have been rolled back")
+                format!("{started} {id} ({definition}), which is failing and may not have been rolled back")
             }
             (Phase::RollingBack, _) => {
                 format!("{id} ({definition}) failed and ECS continues to roll it back")
@@ -325,20 +341,22 @@ impl<'a> Follower<'a> {
                 format!("started {id} to restore {definition} after a failure, which continues in ECS")
             }
         };
-        let why = error.in_one_line();
+        let reason = error.in_one_line();
         let detail = format!(
-            "{state}; it could not be observed any longer: {why}; run the same command again to resume"
+            "{state}; it could not be observed any longer: {reason}; run the same command again to resume"
         );
-        End { ended: Some(Ended::Unobserved), detail, service: None, deadline: self.end_of_time() }
+        End { ended: Some(Ended::Unobserved), detail, service: None, deadline: self.phase_deadline() }
     }
 
-    /// Progress and new events. Whether anything moved that may be a failure.
-    fn tell(&mut self, view: &View) -> bool {
-        let Some(service) = &view.service else { return false };
+    /// Reports progress and new events. Returns whether a change may indicate a failure.
+    fn report_changes(&mut self, snapshot: &Snapshot) -> bool {
+        let Some(service) = &snapshot.service else { return false };
         let new: Vec<_> = service
             .events()
             .iter()
-            .take_while(|event| self.seen.newest_event.is_none() || event.id != self.seen.newest_event)
+            .take_while(|event| {
+                self.reported.newest_event.is_none() || event.id != self.reported.newest_event
+            })
             .collect();
         for event in new.iter().rev() {
             let message = event.message.clone().unwrap_or_default();
@@ -354,22 +372,22 @@ impl<'a> Follower<'a> {
         progress.pending = count(mine.map_or(0, |d| d.pending_count));
         progress.failed = count(mine.map_or(0, |d| d.failed_tasks));
         progress.old = count(service.running_count - running);
-        progress.stage = self.stage(view).or(state).unwrap_or_default();
+        progress.stage = self.stage(snapshot).or(state).unwrap_or_default();
         self.reporter.progress(progress);
-        let breaker = view.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
+        let breaker = snapshot.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
         let failures = (mine.map_or(0, |d| d.failed_tasks), breaker.map_or(0, |b| b.failure_count));
-        let moved = !new.is_empty() || failures != self.seen.failures;
-        self.seen.failures = failures;
-        self.seen.running |= running > 0;
+        let changed = !new.is_empty() || failures != self.reported.failures;
+        self.reported.failures = failures;
+        self.reported.running |= running > 0;
         if let Some(event) = service.events().first() {
-            self.seen.newest_event = event.id.clone();
+            self.reported.newest_event = event.id.clone();
         }
-        moved
+        changed
     }
 
-    /// The lifecycle stage, with the traffic that our revision gets.
-    fn stage(&self, view: &View) -> Option<String> {
-        let deployment = view.deployment.as_ref()?;
+    /// The lifecycle stage, with the traffic weight of our revision.
+    fn stage(&self, snapshot: &Snapshot) -> Option<String> {
+        let deployment = snapshot.deployment.as_ref()?;
         let stage = deployment.lifecycle_stage.as_ref()?.as_str();
         let ours = deployment.target_service_revision.as_ref();
         let weights = ours.map(|r| (r.requested_test_traffic_weight, r.requested_production_traffic_weight));
@@ -380,29 +398,29 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// It goes on: but have enough tasks of one class failed?
-    async fn go_on(&mut self, view: &View, moved: bool) -> Option<End> {
+    /// Fails the deployment if enough tasks stopped for the same cause.
+    async fn check_stopped_tasks(&mut self, snapshot: &Snapshot, changed: bool) -> Option<End> {
         let at_least = self.target.options.fail_after.get();
-        let mine = view.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
-        let needed = needed(at_least, mine, view.deployment.as_ref()) as usize;
-        let reason = format!("{needed} tasks stopped for the same reason");
+        let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
+        let threshold = failure_threshold(at_least, mine, snapshot.deployment.as_ref()) as usize;
+        let reason = format!("{threshold} tasks stopped for the same reason");
         match self.phase {
             Phase::RollingBack => return None,
-            Phase::Deploying if self.failed => return self.go_back(view, reason).await,
+            Phase::Deploying if self.failed => return self.roll_back(snapshot, reason).await,
             Phase::Deploying | Phase::Restoring => {}
         }
-        if moved {
+        if changed {
             self.read_stopped().await;
         }
         let same = |cause| self.stopped.iter().filter(|stopped| stopped.cause == cause).count();
-        if !self.stopped.iter().any(|stopped| same(stopped.cause) >= needed) {
+        if !self.stopped.iter().any(|stopped| same(stopped.cause) >= threshold) {
             return None;
         }
         if self.phase == Phase::Restoring {
-            return Some(self.end(view, Ended::RollbackFailed, reason));
+            return Some(self.end(snapshot, Ended::RollbackFailed, reason));
         }
-        self.fail(view, "", Cause::Unknown).await;
-        self.go_back(view, reason).await
+        self.fail(snapshot, "", Cause::Unknown).await;
+        self.roll_back(snapshot, reason).await
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {
@@ -415,34 +433,35 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Goes back: ECS is asked to; where it cannot, the revision that we noted is deployed. What may pass is tried again
-    /// after the next look.
-    async fn go_back(&mut self, view: &View, reason: String) -> Option<End> {
-        let Some(to) = self.back_to.clone() else {
-            return Some(self.end(view, Ended::FailedInPlace, reason));
+    /// Rolls back with StopServiceDeployment; if that is rejected, deploys the recorded rollback revision. Transient
+    /// errors are retried after the next poll.
+    async fn roll_back(&mut self, snapshot: &Snapshot, reason: String) -> Option<End> {
+        let Some(to) = self.rollback_to.clone() else {
+            return Some(self.end(snapshot, Ended::FailedInPlace, reason));
         };
-        let may_pass = |error: &Error| error.is_retryable() || matches!(error, Error::NoCredentials { .. });
+        let is_transient =
+            |error: &Error| error.is_retryable() || matches!(error, Error::NoCredentials { .. });
         let target = self.target;
-        if let (Some(arn), false) = (&self.ours.arn, self.stop_refused) {
+        if let (Some(arn), false) = (&self.ours.arn, self.stop_rejected) {
             match target.api.stop_and_roll_back(arn).await {
                 Ok(true) => {
                     self.enter_rollback(Some(to));
                     return None;
                 }
-                Err(error) if may_pass(&error) => return None,
-                // Too late, not possible here, or not allowed: the next look tells whether ECS went back by itself.
-                refused => {
-                    if let Err(error) = refused {
-                        tracing::warn!(%error, "cannot stop the deployment; restoring the recorded revision");
+                Err(error) if is_transient(&error) => return None,
+                // Too late, not supported, or denied: the next poll shows whether ECS rolled back by itself.
+                rejected => {
+                    if let Err(error) = rejected {
+                        tracing::warn!(%error, "failed to stop the deployment, updating the service");
                     }
-                    self.stop_refused = true;
+                    self.stop_rejected = true;
                     return None;
                 }
             }
         }
-        let service = view.service.as_ref()?;
-        match target.apply(service, &to.id, false, self.end_of_time()).await {
-            Ok(Applied::Begun(ours, _)) => {
+        let service = snapshot.service.as_ref()?;
+        match target.apply(service, &to.id, false, self.phase_deadline()).await {
+            Ok(Applied::Started(ours, _)) => {
                 self.enter_rollback(Some(to));
                 self.phase = Phase::Restoring;
                 (self.ours, self.stopped) = (ours, Vec::new());
@@ -450,13 +469,13 @@ impl<'a> Follower<'a> {
             }
             Ok(Applied::Unknown(why)) => {
                 let detail = format!("{reason}; {why}; run the same command again to resume");
-                Some(self.end(view, Ended::Unobserved, detail))
+                Some(self.end(snapshot, Ended::Unobserved, detail))
             }
-            Err(error) if may_pass(&error) => {
-                self.stop_refused = true;
+            Err(error) if is_transient(&error) => {
+                self.stop_rejected = true;
                 None
             }
-            Err(error) => Some(self.end(view, Ended::RollbackFailed, error.in_one_line())),
+            Err(error) => Some(self.end(snapshot, Ended::RollbackFailed, error.in_one_line())),
         }
     }
 }

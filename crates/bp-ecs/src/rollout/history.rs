@@ -1,4 +1,4 @@
-//! The deployments of a service, page by page.
+//! Paginated history of a service's deployments.
 
 use std::vec::IntoIter;
 
@@ -6,12 +6,12 @@ use aws_sdk_ecs::types::{ServiceDeploymentBrief, ServiceDeploymentStatus};
 
 use crate::{api::Api, error::Error};
 
-/// The service deployments that ECS keeps, the newest first. A page is read once the one before is used up.
+/// The service deployments that ECS retains, newest first. Pages are read on demand.
 pub(super) struct History<'a> {
     api: &'a Api,
     statuses: &'a [ServiceDeploymentStatus],
     page: IntoIter<ServiceDeploymentBrief>,
-    /// Where the next page begins; `None` after the last one.
+    /// The next page; `None` after the last one.
     next: Option<Page>,
 }
 
@@ -21,12 +21,12 @@ enum Page {
 }
 
 impl<'a> History<'a> {
-    /// Those of these statuses, of all when empty.
+    /// The history of deployments with one of `statuses` (any when empty).
     pub(super) fn new(api: &'a Api, statuses: &'a [ServiceDeploymentStatus]) -> Self {
         History { api, statuses, page: Vec::new().into_iter(), next: Some(Page::First) }
     }
 
-    /// The next older one.
+    /// The next older deployment.
     pub(super) async fn next(&mut self) -> Result<Option<ServiceDeploymentBrief>, Error> {
         loop {
             if let Some(brief) = self.page.next() {

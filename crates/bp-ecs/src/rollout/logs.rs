@@ -1,4 +1,4 @@
-//! The last lines of a container that failed, from CloudWatch Logs.
+//! Last log lines of a failed container, from CloudWatch Logs.
 
 use std::time::Duration;
 
@@ -9,44 +9,45 @@ use jiff::Timestamp;
 use super::{ServiceRollout, diagnose::Stopped};
 use crate::{definition::TaskDefinition, target::EcsTarget};
 
-/// How many lines a report carries.
-const LINES: i32 = 20;
-/// How much of them: a report is read by people.
-const BYTES: usize = 8 * 1024;
-/// The agent sends lines in batches: how often to look when there are none yet, and how long to wait between.
-const LOOKS: u32 = 3;
+/// The maximum number of lines in a report.
+const MAX_LINES: i32 = 20;
+/// The maximum size of the lines in a report.
+const MAX_BYTES: usize = 8 * 1024;
+/// The number of attempts while no lines are available: the agent sends them in batches.
+const ATTEMPTS: u32 = 3;
+/// The pause between attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the report of a failure may wait for its log lines.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// The maximum time that a failure report waits for log lines.
+const TIMEOUT: Duration = Duration::from_secs(6);
 
 impl EcsTarget {
-    /// Adds the last log lines of the container at fault to failure reports, where the definition sends them to
-    /// CloudWatch Logs (`awslogs` with `awslogs-stream-prefix`). They are shown as the program wrote them.
+    /// Adds the last log lines of the failed container to failure reports, if the definition logs to CloudWatch Logs
+    /// (`awslogs` with `awslogs-stream-prefix`). They are not redacted.
     ///
     /// # Permissions
-    /// `logs:GetLogEvents`. Without it, and when it does not answer in some seconds, the report says so.
+    /// `logs:GetLogEvents`. If it is denied, or does not respond within 6 s, the report says so.
     pub fn logs(self, client: Client) -> Self {
         self.change(|rollout| rollout.logs = Some(client))
     }
 }
 
 impl ServiceRollout {
-    /// The last lines of the container at fault, if its log can be read at all.
+    /// The last log lines of the failed container. `None` without a client, a container or an `awslogs` log stream.
     pub(crate) async fn last_lines(&self, definition: &str, stopped: &Stopped) -> Option<Evidence> {
         let client = self.logs.as_ref()?;
         let container = stopped.container.as_deref()?;
         let definition = self.api.definition(definition).await.ok()?;
         let (group, stream) = stream(&definition, container, &stopped.task)?;
-        let (message, at) = match tokio::time::timeout(PATIENCE, read(client, &group, &stream)).await {
+        let (message, at) = match tokio::time::timeout(TIMEOUT, read(client, &group, &stream)).await {
             Ok(Ok(lines)) => lines?,
             Ok(Err(error)) => (format!("cannot be read: {error}"), None),
-            Err(_) => ("cannot be read in time".to_owned(), None),
+            Err(_) => (format!("cannot be read within {} s", TIMEOUT.as_secs()), None),
         };
         Some(Evidence::new(EvidenceKind::Log, message).source(format!("log {group} {stream}")).at(at))
     }
 }
 
-/// Group and stream, as the agent names it: `<prefix>/<container>/<task>`.
+/// The log group, and the stream as named by the agent: `<prefix>/<container>/<task>`.
 fn stream(definition: &TaskDefinition, container: &str, task: &str) -> Option<(String, String)> {
     let options = definition.log_options(container, "awslogs")?;
     let option = |name: &str| options.get(name)?.as_str();
@@ -56,18 +57,18 @@ fn stream(definition: &TaskDefinition, container: &str, task: &str) -> Option<(S
     ))
 }
 
-/// The last lines and the time of the last one. `None` when there are none.
+/// Reads the last lines, and the time of the last one. `None` when there are none.
 async fn read(
     client: &Client,
     group: &str,
     stream: &str,
 ) -> Result<Option<(String, Option<Timestamp>)>, String> {
-    for look in 1..=LOOKS {
+    for attempt in 1..=ATTEMPTS {
         let call = client.get_log_events().log_group_name(group).log_stream_name(stream);
-        let events = match call.limit(LINES).start_from_head(false).send().await {
-            Ok(answer) => answer.events.unwrap_or_default(),
+        let events = match call.limit(MAX_LINES).start_from_head(false).send().await {
+            Ok(response) => response.events.unwrap_or_default(),
             Err(error) => match error.into_service_error() {
-                // The stream is made with its first line.
+                // The stream is created with its first line.
                 error if error.is_resource_not_found_exception() => Vec::new(),
                 error => {
                     let meta = error.meta();
@@ -82,16 +83,16 @@ async fn read(
                 events.iter().filter_map(|event| event.message()).map(str::trim_end).collect();
             return Ok(Some((tail(&lines.join("\n")).to_owned(), at)));
         }
-        if look < LOOKS {
+        if attempt < ATTEMPTS {
             tokio::time::sleep(PAUSE).await;
         }
     }
     Ok(None)
 }
 
-/// The end of a text.
+/// The last `MAX_BYTES` bytes of a text.
 fn tail(text: &str) -> &str {
-    let mut from = text.len().saturating_sub(BYTES);
+    let mut from = text.len().saturating_sub(MAX_BYTES);
     while !text.is_char_boundary(from) {
         from += 1;
     }
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stream_is_named_as_the_agent_names_it() {
+    fn derives_the_stream_name_of_the_agent() {
         let definition = |options: &str| {
             let json = format!(
                 r#"{{ "family": "web", "containerDefinitions": [{{ "name": "web", "image": "i",
@@ -119,9 +120,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_keeps_its_end() {
-        let text = "ä".repeat(BYTES);
-        assert!(tail(&text).len() <= BYTES && text.ends_with(tail(&text)));
+    fn truncates_a_long_text_at_the_start() {
+        let text = "ä".repeat(MAX_BYTES);
+        assert!(tail(&text).len() <= MAX_BYTES && text.ends_with(tail(&text)));
         assert_eq!(tail("short"), "short");
     }
 }

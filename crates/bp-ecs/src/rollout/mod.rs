@@ -1,5 +1,5 @@
-//! One rollout, step by step: read what is there, apply the change, follow the deployment, judge it, say why it fails,
-//! go back, and prove what runs. The same files as in bp-eks.
+//! Steps of a rollout: survey the service, apply the change, follow and judge the deployment, diagnose failures, roll
+//! back, and verify the running digests. The files correspond to those of bp-eks.
 
 mod apply;
 mod approve;
@@ -12,17 +12,16 @@ mod history;
 pub(crate) mod judge;
 #[cfg(feature = "logs")]
 mod logs;
-mod patience;
+mod message;
 mod proof;
 mod reasons;
 #[cfg(test)]
 mod recorded;
 mod restore;
+mod retry;
 mod service;
 mod strategy;
 mod survey;
-
-mod words;
 
 pub(crate) use survey::Survey;
 
@@ -37,17 +36,17 @@ use crate::{
     options::Options,
 };
 
-/// One container of one service, and how it is deployed to: what every step reads.
+/// The containers of one service and the settings of their deployment, used by every step.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceRollout {
     pub(crate) api: Api,
     pub(crate) id: TargetId,
-    /// The containers that run our image. None are named: then it is the only one, which has to be
-    /// [read](ServiceRollout::with_containers) first.
+    /// The containers that run our image. Empty for the definition's only container, until
+    /// [`with_containers`](ServiceRollout::with_containers) has read it.
     pub(crate) containers: Vec<String>,
-    /// What new revisions are made of, when it is not what the service runs.
+    /// The base of new revisions; `None` for the definition that the service runs.
     pub(crate) base: Option<TaskDefinition>,
-    /// What is laid over every definition; `None` leaves what an earlier one set.
+    /// The overlay of every definition; `None` keeps the settings of an earlier one.
     pub(crate) overlay: Option<Overlay>,
     pub(crate) options: Options,
     #[cfg(feature = "logs")]
@@ -55,7 +54,7 @@ pub(crate) struct ServiceRollout {
 }
 
 impl ServiceRollout {
-    /// The same, with the containers that run our image: where none is named, the definition's only one.
+    /// A copy with the containers that run our image; defaults to the definition's only container.
     pub(crate) async fn with_containers(self: &Arc<Self>) -> Result<Arc<Self>, Error> {
         if !self.containers.is_empty() {
             return Ok(Arc::clone(self));
@@ -67,13 +66,12 @@ impl ServiceRollout {
         Ok(Arc::new(ServiceRollout { containers: vec![container], ..Self::clone(self) }))
     }
 
-    /// The container whose failures count first.
+    /// The container whose failures take precedence.
     fn container(&self) -> &str {
         self.containers.first().map_or("", String::as_str)
     }
 
-    /// The definition to deploy: the given one or what is in place, with the overlay, and with our image in our
-    /// containers.
+    /// The definition to deploy: the base or the current one, with the overlay, and with our image in our containers.
     pub(crate) fn wanted(
         &self,
         current: &TaskDefinition,

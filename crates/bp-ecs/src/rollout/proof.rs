@@ -1,4 +1,4 @@
-//! What is seen running: the service revision and the tasks of one deployment, by container name.
+//! Proof of the running digests: from the service revision and the tasks of a deployment, by container name.
 
 use std::time::Duration;
 
@@ -9,60 +9,60 @@ use bp_artifact::{
 };
 use tokio::time::Instant;
 
-use super::{ServiceRollout, patience::Patience, service::primary};
+use super::{ServiceRollout, retry::RetryBudget, service::primary};
 use crate::{error::Error, names::name_of};
 
-/// How long the tasks of a deployment that is over may take to be listed with their digests.
+/// How long the tasks of a completed deployment may take to be listed with their digests.
 const LISTING: Duration = Duration::from_secs(30);
 
-/// What the tasks of the primary deployment show, and how much else runs.
+/// The digests of the primary deployment's tasks, and the number of other tasks.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) proof: Proof,
-    /// How many of the primary deployment's tasks run.
+    /// The number of running tasks of the primary deployment.
     ours: usize,
-    /// How many tasks of earlier deployments still run: they are reported, not judged.
+    /// The number of running tasks of earlier deployments, which are reported but not judged.
     pub(crate) others: usize,
-    /// What is missing for a proof of every task.
+    /// Why the proof is incomplete, if it is.
     pub(crate) missing: Option<String>,
 }
 
-/// Which running tasks are judged.
+/// The running tasks that are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those of the primary deployment, which is over: older ones are merely on their way out.
+    /// Those of the primary deployment, which is complete: ECS is stopping older ones.
     Primary,
-    /// All: a deployment is under way, and the old ones serve.
+    /// All: a deployment is in progress, and old tasks still serve.
     All,
 }
 
 impl ServiceRollout {
     pub(crate) async fn prove(&self) -> Result<Proof, Error> {
         let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
-        let settled = service.deployments().len() <= 1 || self.under_way(&service).await?.is_none();
+        let settled = service.deployments().len() <= 1 || self.in_progress(&service).await?.is_none();
         let scope = if settled { Scope::Primary } else { Scope::All };
         Ok(self.running(&service, scope).await?.proof)
     }
 
-    /// What the primary deployment of a service runs whose deployment ECS calls successful. Its list of tasks follows a
-    /// little later, so what is missing is waited for, within `deadline`. What cannot be read is tried again.
+    /// The proof of a deployment that ECS reports as successful. Tasks are listed with a delay, so missing ones are
+    /// waited for, within `deadline`. Failed calls are retried.
     pub(crate) async fn proven(&self, service: &Service, deadline: Instant) -> Result<Running, Error> {
         let listed = deadline.min(bp_artifact::time::deadline(LISTING));
-        let mut patience = Patience::default();
+        let mut retries = RetryBudget::default();
         loop {
             match self.running(service, Scope::Primary).await {
                 Ok(running) if running.missing.is_none() || Instant::now() >= listed => return Ok(running),
-                Ok(_) => patience.answered(),
-                Err(error) if patience.is_over(&error, deadline) => return Err(error),
-                Err(error) => tracing::warn!(%error, "cannot read the running tasks; trying again"),
+                Ok(_) => retries.succeeded(),
+                Err(error) if retries.is_exhausted(&error, deadline) => return Err(error),
+                Err(error) => tracing::warn!(%error, "failed to read the running tasks, retrying"),
             }
             tokio::time::sleep_until(deadline.min(bp_artifact::time::deadline(self.options.pause(false))))
                 .await;
         }
     }
 
-    /// The digests of our containers in the running tasks, preceded by what the service revision resolved. Side-cars,
-    /// injected ones too, are not looked at. Nothing runs: nothing is proven.
+    /// The digests of our containers in the running tasks, preceded by those that the service revision resolved.
+    /// Sidecars are ignored. Without running tasks the proof is empty.
     pub(crate) async fn running(&self, service: &Service, scope: Scope) -> Result<Running, Error> {
         let tasks = self.api.tasks(DesiredStatus::Running).await?;
         let running = tasks.iter().filter(|task| task.last_status.as_deref() == Some("RUNNING"));
@@ -80,10 +80,10 @@ impl ServiceRollout {
             others: others.len(),
             missing: None,
         };
-        running.missing = running.what_is_missing(service);
+        running.missing = running.incomplete(service);
         if !running.proof.is_empty() {
             let resolved = self.resolved(service).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "cannot read the service revision; the tasks alone are the proof");
+                tracing::warn!(%error, "failed to read the service revision, using task digests only");
                 Vec::new()
             });
             running.proof.observations.splice(0..0, resolved);
@@ -96,7 +96,7 @@ impl ServiceRollout {
         self.containers.iter().find(|container| *container == name)
     }
 
-    /// What the primary service revision resolved our containers' images to, as far as it tells.
+    /// The digests that the primary service revision resolved for our containers' images, if it has any.
     async fn resolved(&self, service: &Service) -> Result<Vec<Observation>, Error> {
         let number = primary(service).and_then(|p| p.id.as_deref()).map(name_of).unwrap_or_default();
         let arns = service.current_service_revisions().iter().filter_map(|r| r.arn.as_deref());
@@ -115,17 +115,17 @@ impl ServiceRollout {
 }
 
 impl Running {
-    fn what_is_missing(&self, service: &Service) -> Option<String> {
+    fn incomplete(&self, service: &Service) -> Option<String> {
         let desired = usize::try_from(service.desired_count).unwrap_or(0);
         let id = primary(service).and_then(|primary| primary.id.as_deref()).unwrap_or("the service");
         if self.ours < desired {
             return Some(format!("{} of {desired} tasks of {id} are listed as running", self.ours));
         }
-        let silent = self.proof.observations.iter().filter(|seen| seen.digest.is_none()).count();
-        (silent > 0).then(|| format!("{silent} running containers report no digest"))
+        let unknown = self.proof.observations.iter().filter(|seen| seen.digest.is_none()).count();
+        (unknown > 0).then(|| format!("{unknown} running containers report no digest"))
     }
 
-    /// What runs besides the tasks that are judged.
+    /// A notice about running tasks that are not judged.
     pub(crate) fn note(&self) -> Option<String> {
         match self.others {
             0 => None,
@@ -135,7 +135,7 @@ impl Running {
     }
 }
 
-/// Whether this deployment started the task. One that does not say who started it is told by its definition.
+/// Whether this deployment started the task. Without `startedBy` the task definitions are compared.
 fn is_of(task: &Task, deployment: &Deployment) -> bool {
     match task.started_by.as_deref().filter(|by| !by.is_empty()) {
         Some(by) => Some(by) == deployment.id.as_deref(),

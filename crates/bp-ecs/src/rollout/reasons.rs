@@ -1,17 +1,18 @@
-//! What ECS says of a failure, read by who reported it, which step failed, and what the called API answered.
+//! Classification of ECS stop reasons, service events and status reasons into failure causes.
 //!
-//! A text has a frame (`(service web) was unable to place a task. Reason: `), then the class of the error
-//! (`CannotPullContainerError: `), then the step (`unable to retrieve secret from asm`), then the answer (`AccessDenied`).
-//! Names in it, such as ARNs, images, digests and addresses, are replaced first: their parts decide nothing.
+//! A message has a prefix (`(service web) was unable to place a task. Reason: `), then the error class
+//! (`CannotPullContainerError: `), then the failed step (`unable to retrieve secret from asm`), then the API's error
+//! (`AccessDenied`). Names, such as ARNs, images, digests and addresses, are replaced first, so that their parts do not
+//! match.
 //!
 //! Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html> and recorded
 //! responses (`tests/recorded`).
 
 use bp_artifact::deploy::Cause;
 
-use super::words::Words;
+use super::message::ServiceMessage;
 
-/// What a text means, and the object that it names.
+/// The cause of a message, and the resource that it mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) cause: Cause,
@@ -24,17 +25,17 @@ impl Reading {
     }
 }
 
-/// What a stop reason, an event or a status reason means. `None` when the text alone is not a cause.
+/// Classifies a stop reason, an event or a status reason. `None` when it does not state a cause.
 pub(crate) fn read(text: &str) -> Option<Reading> {
-    let said = unframed(text);
-    EVENTS.iter().find_map(|(begins, rule)| said.strip_prefix(begins).map(rule)).unwrap_or_else(|| {
-        let words = Words::of(said);
-        of_health(&words).or_else(|| of_start(said, &words))
+    let text = without_prefix(text);
+    EVENTS.iter().find_map(|(begins, rule)| text.strip_prefix(begins).map(rule)).unwrap_or_else(|| {
+        let message = ServiceMessage::of(text);
+        of_health(&message).or_else(|| of_start(text, &message))
     })
 }
 
-/// The text without the names of service, deployment, task and port that events begin with.
-fn unframed(text: &str) -> &str {
+/// The text without the leading names of service, deployment, task and port.
+fn without_prefix(text: &str) -> &str {
     let mut text = text.trim_start();
     if let Some(rest) = text.strip_prefix("service ") {
         text = rest.split_once(' ').map_or("", |(_, rest)| rest);
@@ -47,12 +48,12 @@ fn unframed(text: &str) -> &str {
 
 type Rule = fn(&str) -> Option<Reading>;
 
-/// What the service's scheduler reports, by the beginning of the sentence; what follows is for the rule.
+/// Events of the service scheduler by their beginning, with the rule that classifies the rest.
 const EVENTS: [(&str, Rule); 14] = [
     ("was unable to place a task", |rest| Some(of_placement(reason(rest)))),
     ("was unable to stop or start tasks", |_| Some(Reading::of(Cause::DeploymentConfiguration, None))),
     ("was unable to reach steady state", of_steady_state),
-    ("was unable to ", |rest| of_start(rest, &Words::of(rest))),
+    ("was unable to ", |rest| of_start(rest, &ServiceMessage::of(rest))),
     ("could not launch ", |rest| Some(of_placement(reason(rest)))),
     ("failed to launch a task", |rest| Some(of_placement(reason(rest)))),
     ("failed to register targets", of_registration),
@@ -65,90 +66,100 @@ const EVENTS: [(&str, Rule); 14] = [
     ("ECS deployment circuit breaker: ", |_| None),
 ];
 
-/// What follows `Reason: `, `because ` or `(error `, else all of it.
+/// The part after `Reason: `, `because ` or `(error `, otherwise the whole text.
 fn reason(rest: &str) -> &str {
     let after = |mark: &str| rest.split_once(mark).map(|(_, reason)| reason);
     after("Reason: ").or_else(|| after("because ")).or_else(|| after("(error ")).unwrap_or(rest)
 }
 
-/// Why no task could be placed or launched.
+/// Classifies why no task could be placed or launched.
 fn of_placement(reason: &str) -> Reading {
-    let words = Words::of(reason);
-    if let Some(reading) = of_start(reason, &words) {
+    let message = ServiceMessage::of(reason);
+    if let Some(reading) = of_start(reason, &message) {
         return reading;
     }
     let known = |cause| Reading::of(cause, None);
-    if words.says("account is currently blocked") || words.says("account is blocked") {
+    if message.contains("account is currently blocked") || message.contains("account is blocked") {
         return known(Cause::AccountBlocked);
     }
-    if words.any(&["reached the limit", "above your limit", "limit exceeded", "limitexceeded", "quota"]) {
+    if message.contains_any(&[
+        "reached the limit",
+        "above your limit",
+        "limit exceeded",
+        "limitexceeded",
+        "quota",
+    ]) {
         return known(Cause::QuotaExceeded);
     }
-    if words.any(&["throttl", "rate exceeded"]) {
+    if message.contains_any(&["throttl", "rate exceeded"]) {
         return known(Cause::Throttled);
     }
     known(Cause::Unschedulable)
 }
 
 fn of_steady_state(rest: &str) -> Option<Reading> {
-    let words = Words::of(rest);
-    if words.says("protected tasks") {
-        return Some(Reading::of(Cause::TaskProtection, words.name(|name| name.starts_with("ecs-svc/"))));
+    let message = ServiceMessage::of(rest);
+    if message.contains("protected tasks") {
+        return Some(Reading::of(Cause::TaskProtection, message.name(|name| name.starts_with("ecs-svc/"))));
     }
-    if words.says("no container instances were found") {
+    if message.contains("no container instances were found") {
         return Some(Reading::of(Cause::Unschedulable, None));
     }
     rest.contains("Reason: ").then(|| of_placement(reason(rest)))
 }
 
-/// Why targets could not be registered with the load balancer.
+/// Classifies why targets could not be registered with the load balancer.
 fn of_registration(rest: &str) -> Option<Reading> {
-    let words = Words::of(rest);
-    Some(if words.is_denied() {
-        Reading::of(Cause::PermissionMissing, words.name(is_role))
+    let message = ServiceMessage::of(rest);
+    Some(if message.is_denied() {
+        Reading::of(Cause::PermissionMissing, message.name(is_role))
     } else {
-        Reading::of(Cause::DeploymentConfiguration, words.name(is_target_group))
+        Reading::of(Cause::DeploymentConfiguration, message.name(is_target_group))
     })
 }
 
-/// Why ECS rolled a deployment back, by its own status reason.
+/// Classifies the status reason of a rollback by ECS.
 fn of_rollback(rest: &str) -> Option<Reading> {
-    let words = Words::of(rest);
-    if words.says("lifecycle hook") {
-        return Some(Reading::of(Cause::LifecycleHookFailed, words.name(|name| name.contains(":lambda:"))));
+    let message = ServiceMessage::of(rest);
+    if message.contains("lifecycle hook") {
+        return Some(Reading::of(Cause::LifecycleHookFailed, message.name(|name| name.contains(":lambda:"))));
     }
-    if words.says("circuit breaker") {
+    if message.contains("circuit breaker") {
         return None;
     }
-    if words.says("alarm") {
-        return Some(Reading::of(Cause::AlarmTriggered, words.name(|name| name.contains(":alarm:"))));
+    if message.contains("alarm") {
+        return Some(Reading::of(Cause::AlarmTriggered, message.name(|name| name.contains(":alarm:"))));
     }
-    if words.is_denied() || words.says("assume") {
-        return Some(Reading::of(Cause::PermissionMissing, words.name(is_role)));
+    if message.is_denied() || message.contains("assume") {
+        return Some(Reading::of(Cause::PermissionMissing, message.name(is_role)));
     }
-    if words.any(&["configuration", "listener", "target group", "not associated"]) {
-        return Some(Reading::of(Cause::DeploymentConfiguration, words.name(is_target_group)));
+    if message.contains_any(&["configuration", "listener", "target group", "not associated"]) {
+        return Some(Reading::of(Cause::DeploymentConfiguration, message.name(is_target_group)));
     }
-    of_health(&words).or_else(|| of_start(rest, &words))
+    of_health(&message).or_else(|| of_start(rest, &message))
 }
 
-/// Health checks of load balancer and container.
-fn of_health(words: &Words) -> Option<Reading> {
-    if words.any(&["failed elb health checks", "is unhealthy in (target-group", "is unhealthy in (elb"]) {
-        return Some(Reading::of(Cause::LoadBalancerUnhealthy, words.name(is_target_group)));
+/// Classifies failed health checks of load balancer and container.
+fn of_health(message: &ServiceMessage) -> Option<Reading> {
+    if message.contains_any(&[
+        "failed elb health checks",
+        "is unhealthy in (target-group",
+        "is unhealthy in (elb",
+    ]) {
+        return Some(Reading::of(Cause::LoadBalancerUnhealthy, message.name(is_target_group)));
     }
-    words.says("failed container health checks").then(|| Reading::of(Cause::HealthCheckFailed, None))
+    message.contains("failed container health checks").then(|| Reading::of(Cause::HealthCheckFailed, None))
 }
 
-/// Why a task could not start, or a container could not.
-fn of_start(said: &str, words: &Words) -> Option<Reading> {
-    let class = said.split_once(':').map_or("", |(class, _)| class.trim());
+/// Classifies why a task or container could not start.
+fn of_start(text: &str, message: &ServiceMessage) -> Option<Reading> {
+    let class = text.split_once(':').map_or("", |(class, _)| class.trim());
     match class {
-        _ if words.says("exec format error") => Some(Reading::of(Cause::WrongArchitecture, None)),
-        _ if class.starts_with("CannotPull") => Some(of_pull(words)),
+        _ if message.contains("exec format error") => Some(Reading::of(Cause::WrongArchitecture, None)),
+        _ if class.starts_with("CannotPull") => Some(of_pull(message)),
         "OutOfMemoryError" => Some(Reading::of(Cause::OutOfMemory, None)),
-        "CannotStartContainerError" | "CannotCreateContainerError" => Some(of_container(words)),
-        "CannotCreateVolumeError" | "CannotMountVolumeError" => Some(of_volume(words)),
+        "CannotStartContainerError" | "CannotCreateContainerError" => Some(of_container(message)),
+        "CannotCreateVolumeError" | "CannotMountVolumeError" => Some(of_volume(message)),
         "HostConfigError" | "CannotApplyContainerSettingsError" => {
             Some(Reading::of(Cause::ConfigInvalid, None))
         }
@@ -162,28 +173,28 @@ fn of_start(said: &str, words: &Words) -> Option<Reading> {
         | "CannotStopContainerError"
         | "CannotRemoveContainerError" => Some(Reading::of(Cause::RuntimeFailed, None)),
         "ResourceInitializationError" => {
-            Some(of_resource(words).unwrap_or(Reading::of(Cause::ResourceInitialization, None)))
+            Some(of_resource(message).unwrap_or(Reading::of(Cause::ResourceInitialization, None)))
         }
-        _ => of_resource(words).or_else(|| of_node(words)),
+        _ => of_resource(message).or_else(|| of_node(message)),
     }
 }
 
-/// The registry, or the way to it.
-fn of_pull(words: &Words) -> Reading {
-    let image = words.name(is_image);
+/// Classifies failed image pulls.
+fn of_pull(message: &ServiceMessage) -> Reading {
+    let image = message.name(is_image);
     let platform =
         ["does not contain descriptor matching platform", "no matching manifest", "no match for platform"];
-    let cause = if words.any(&platform) {
+    let cause = if message.contains_any(&platform) {
         Cause::WrongArchitecture
-    } else if words.any(&["in-toto", "unsupported media type", "unsupported manifest"]) {
+    } else if message.contains_any(&["in-toto", "unsupported media type", "unsupported manifest"]) {
         Cause::ConfigInvalid
-    } else if words.is_busy() || words.is_cut_off() {
+    } else if message.is_overloaded() || message.is_connection_error() {
         Cause::ImagePullFailed
-    } else if words.status_is(|status| status == 404) {
+    } else if message.status_is(|status| status == 404) {
         Cause::ImageNotFound
-    } else if words.is_denied() || words.any(&["no basic auth", "authorization failed"]) {
+    } else if message.is_denied() || message.contains_any(&["no basic auth", "authorization failed"]) {
         Cause::ImagePullDenied
-    } else if words.any(&["not found", "manifest unknown", "name unknown"]) {
+    } else if message.contains_any(&["not found", "manifest unknown", "name unknown"]) {
         Cause::ImageNotFound
     } else {
         Cause::ImagePullFailed
@@ -191,68 +202,68 @@ fn of_pull(words: &Words) -> Reading {
     Reading::of(cause, image)
 }
 
-/// The runtime was given the container and could not start it.
-fn of_container(words: &Words) -> Reading {
-    if words.any(&["logging driver", "logger"]) {
-        return of_log_driver(words);
+/// Classifies why the container runtime could not start a container.
+fn of_container(message: &ServiceMessage) -> Reading {
+    if message.contains_any(&["logging driver", "logger"]) {
+        return of_log_driver(message);
     }
-    let runtime = words.is_cut_off() || words.says("no space left on device");
+    let runtime = message.is_connection_error() || message.contains("no space left on device");
     Reading::of(if runtime { Cause::RuntimeFailed } else { Cause::ConfigInvalid }, None)
 }
 
-/// What the agent prepares before the containers, by the step that failed.
-fn of_resource(words: &Words) -> Option<Reading> {
-    // The agent's own heading names both and means either.
-    let words = &words.without("unable to pull secrets or registry auth");
+/// Classifies failures of the agent before the containers start, by the failed step.
+fn of_resource(message: &ServiceMessage) -> Option<Reading> {
+    // The agent uses this prefix for secrets and for registry authentication.
+    let message = &message.without("unable to pull secrets or registry auth");
     const NETWORK: [&str; 6] =
         ["network interface", "configure eni", "setup regular eni", "netplugin", "subnet", "elastic ip"];
-    Some(if words.any(&["logger args", "logging driver", "log group", "log stream"]) {
-        of_log_driver(words)
-    } else if words.any(&["env file", "environment file"]) {
-        let cause = if words.is_denied() {
+    Some(if message.contains_any(&["logger args", "logging driver", "log group", "log stream"]) {
+        of_log_driver(message)
+    } else if message.contains_any(&["env file", "environment file"]) {
+        let cause = if message.is_denied() {
             Cause::PermissionMissing
-        } else if words.is_cut_off() {
+        } else if message.is_connection_error() {
             Cause::ServiceUnreachable
         } else {
             Cause::EnvironmentFile
         };
-        Reading::of(cause, words.name(|name| name.contains(":s3:")))
-    } else if words.any(&["efs utils", "mounting", "mount target", "volume", "ephemeralstorage"]) {
-        of_volume(words)
-    } else if words.any(&["registry auth", "registry:"]) {
-        of_secret(words, Cause::ImagePullDenied)
-    } else if words.any(&["secret", "parameter", "from ssm", "from asm"]) {
-        of_secret(words, Cause::SecretDenied)
-    } else if words.any(&["unable to assume", "assume the role", "assume role"]) {
-        Reading::of(Cause::PermissionMissing, words.name(is_role))
-    } else if words.any(&NETWORK) {
+        Reading::of(cause, message.name(|name| name.contains(":s3:")))
+    } else if message.contains_any(&["efs utils", "mounting", "mount target", "volume", "ephemeralstorage"]) {
+        of_volume(message)
+    } else if message.contains_any(&["registry auth", "registry:"]) {
+        of_secret(message, Cause::ImagePullDenied)
+    } else if message.contains_any(&["secret", "parameter", "from ssm", "from asm"]) {
+        of_secret(message, Cause::SecretDenied)
+    } else if message.contains_any(&["unable to assume", "assume the role", "assume role"]) {
+        Reading::of(Cause::PermissionMissing, message.name(is_role))
+    } else if message.contains_any(&NETWORK) {
         let is_network = |name: &str| name.starts_with("subnet-") || name.starts_with("eni-");
-        Reading::of(Cause::NetworkInterface, words.name(is_network))
-    } else if words.is_cut_off() && words.says("task") {
+        Reading::of(Cause::NetworkInterface, message.name(is_network))
+    } else if message.is_connection_error() && message.contains("task") {
         Reading::of(Cause::ServiceUnreachable, None)
     } else {
         return None;
     })
 }
 
-fn of_log_driver(words: &Words) -> Reading {
-    let cause = if words.is_denied() {
+fn of_log_driver(message: &ServiceMessage) -> Reading {
+    let cause = if message.is_denied() {
         Cause::PermissionMissing
-    } else if words.is_cut_off() {
+    } else if message.is_connection_error() {
         Cause::ServiceUnreachable
     } else {
         Cause::LogDriver
     };
-    Reading::of(cause, words.name(|name| name.contains(":log-group:")))
+    Reading::of(cause, message.name(|name| name.contains(":log-group:")))
 }
 
-fn of_volume(words: &Words) -> Reading {
+fn of_volume(message: &ServiceMessage) -> Reading {
     let is_volume = |name: &str| ["fs-", "fsap-", "vol-"].iter().any(|prefix| name.starts_with(prefix));
-    Reading::of(Cause::Volume, words.name(is_volume))
+    Reading::of(Cause::Volume, message.name(is_volume))
 }
 
-/// What Secrets Manager, Parameter Store or ECR answered to the agent.
-fn of_secret(words: &Words, denied: Cause) -> Reading {
+/// Classifies errors of Secrets Manager, Parameter Store or ECR.
+fn of_secret(message: &ServiceMessage, denied: Cause) -> Reading {
     const MISSING: [&str; 9] = [
         "resourcenotfound",
         "parameternotfound",
@@ -266,14 +277,14 @@ fn of_secret(words: &Words, denied: Cause) -> Reading {
     ];
     let is_secret =
         |name: &str| name.contains(":secretsmanager:") || name.contains(":ssm:") || name.starts_with('/');
-    let object = words.name(is_secret);
-    let cause = if words.is_denied() {
+    let object = message.name(is_secret);
+    let cause = if message.is_denied() {
         denied
-    } else if words.is_cut_off() {
+    } else if message.is_connection_error() {
         Cause::ServiceUnreachable
-    } else if words.any(&MISSING) {
+    } else if message.contains_any(&MISSING) {
         Cause::SecretMissing
-    } else if words.is_busy() {
+    } else if message.is_overloaded() {
         Cause::Throttled
     } else {
         Cause::ResourceInitialization
@@ -281,16 +292,16 @@ fn of_secret(words: &Words, denied: Cause) -> Reading {
     Reading::of(cause, object)
 }
 
-/// The capacity that a task was to run on.
-fn of_node(words: &Words) -> Option<Reading> {
-    if words.any(&["capacity is unavailable", "insufficient capacity", "no container instance"]) {
+/// Classifies missing capacity and failures of container instances.
+fn of_node(message: &ServiceMessage) -> Option<Reading> {
+    if message.contains_any(&["capacity is unavailable", "insufficient capacity", "no container instance"]) {
         return Some(Reading::of(Cause::Unschedulable, None));
     }
-    let ended = words.says("host ec2") && words.any(&["terminated", "stopped"]);
-    if ended || words.says("agent disconnected") {
-        return Some(Reading::of(Cause::NodeFailed, words.name(|name| name.starts_with("i-"))));
+    let ended = message.contains("host ec2") && message.contains_any(&["terminated", "stopped"]);
+    if ended || message.contains("agent disconnected") {
+        return Some(Reading::of(Cause::NodeFailed, message.name(|name| name.starts_with("i-"))));
     }
-    words.says("timeout waiting for").then(|| Reading::of(Cause::ResourceInitialization, None))
+    message.contains("timeout waiting for").then(|| Reading::of(Cause::ResourceInitialization, None))
 }
 
 fn is_target_group(name: &str) -> bool {
@@ -311,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_as_the_platform_words_them() {
+    fn classifies_messages_of_the_platform() {
         for (text, cause) in [
             (
                 "CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref \

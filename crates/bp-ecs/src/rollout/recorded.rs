@@ -1,4 +1,4 @@
-//! Every recorded stop reason and event against the cause that an engineer who knows ECS would name.
+//! Tests of failure causes against recorded stop reasons, events and incidents.
 //!
 //! To add an incident: `docs/ecs-scenarios.md`.
 
@@ -34,7 +34,7 @@ struct Event {
     want: Option<Cause>,
 }
 
-/// The same text from other accounts, regions and digests, some of whose digits look like HTTP statuses.
+/// The text with other accounts, addresses and digests, some of whose digits look like HTTP statuses.
 fn variants(text: &str) -> Vec<String> {
     let replaced = |account: &str, digest: &str| {
         let text = text.replace("123456789012", account).replace("88e87b4d1cc2ffaf5cf4b6688cccc0d8", digest);
@@ -48,7 +48,7 @@ fn variants(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_stopped_task_has_its_cause() {
+fn classifies_recorded_stopped_tasks() {
     let all: Vec<StoppedTask> =
         serde_json::from_str(include_str!("../../tests/recorded/stopped-tasks.json")).unwrap();
     let mut wrong = Vec::new();
@@ -72,9 +72,9 @@ fn every_stopped_task_has_its_cause() {
     assert!(all.len() >= 20 && wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The recordings that `record` made: the cause of the first task that stopped with one.
+/// Recordings by `EcsTarget::record`: the cause of the first failed task.
 #[test]
-fn every_recorded_incident_has_its_cause() {
+fn classifies_recorded_incidents() {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct RecordedTask {
@@ -121,7 +121,7 @@ fn every_recorded_incident_has_its_cause() {
 }
 
 #[test]
-fn every_event_has_its_cause() {
+fn classifies_recorded_events() {
     let all: Vec<Event> = serde_json::from_str(include_str!("../../tests/recorded/events.json")).unwrap();
     let mut wrong = Vec::new();
     for recorded in &all {
@@ -136,7 +136,7 @@ fn every_event_has_its_cause() {
 }
 
 #[test]
-fn advice_names_the_object() {
+fn finds_the_resource_of_a_message() {
     let object = |text: &str| reasons::read(text).unwrap().object;
     let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x";
     let text = format!(

@@ -1,4 +1,4 @@
-//! Putting a revision back.
+//! Restore of an earlier revision.
 
 use aws_sdk_ecs::types::ServiceDeploymentStatus;
 use bp_artifact::{
@@ -22,25 +22,25 @@ use crate::{error::Error, preflight::limits};
 impl ServiceRollout {
     pub(crate) async fn restore(&self, revision: &Revision, reporter: &Reporter) -> Result<Outcome, Error> {
         let survey = self.survey().await?;
-        let there = survey.is_settled() && survey.definition == revision.id;
+        let in_place = survey.is_settled() && survey.definition == revision.id;
         let current = self.revision(&survey.definition).await?;
-        let intent = Intent::restore(revision).current(Some(current)).changes(!there);
+        let intent = Intent::restore(revision).current(Some(current)).changes(!in_place);
         let mut run = Run::planned(reporter, intent);
         run.in_place(Some(revision.clone()));
-        run.detail("in place");
+        run.detail("already in place");
         let deadline = self.deadline();
-        if there {
+        if in_place {
             return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
         }
         limits::check(&survey.service, &self.api.definition(&revision.id).await?)?;
         not_cancelled(reporter)?;
-        // ECS may be on its way there: then its rollback is followed, and its success is ours.
+        // ECS may already be rolling back to this revision: then its rollback is followed.
         let (ours, service, adopted) = match self.rolling_back_to(&survey, revision).await? {
             Some(followed) => (followed, survey.service, true),
             None => {
                 let force = survey.failed && survey.definition == revision.id;
                 match self.apply(&survey.service, &revision.id, force, deadline).await? {
-                    Applied::Begun(ours, service) => (ours, *service, false),
+                    Applied::Started(ours, service) => (ours, *service, false),
                     Applied::Unknown(why) => return Ok(unobserved(run, &why)),
                 }
             }
@@ -54,12 +54,12 @@ impl ServiceRollout {
         Ok(self.conclude(run, end).await)
     }
 
-    /// The deployment under way, if it is being rolled back to this revision.
+    /// The deployment in progress, if it is being rolled back to this revision.
     async fn rolling_back_to(&self, survey: &Survey, revision: &Revision) -> Result<Option<Followed>, Error> {
         let Some(followed) = &survey.in_flight else { return Ok(None) };
         let Some(arn) = &followed.arn else { return Ok(None) };
         let status = self.api.deployment(arn).await?.and_then(|deployment| deployment.status);
-        let going_back = status == Some(ServiceDeploymentStatus::RollbackInProgress);
-        Ok((going_back && survey.definition == revision.id).then(|| followed.clone()))
+        let is_rolling_back = status == Some(ServiceDeploymentStatus::RollbackInProgress);
+        Ok((is_rolling_back && survey.definition == revision.id).then(|| followed.clone()))
     }
 }

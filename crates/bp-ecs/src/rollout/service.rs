@@ -1,4 +1,4 @@
-//! What a service shows of its deployments.
+//! Deployments in the response of DescribeServices.
 
 use aws_sdk_ecs::{
     primitives::DateTime,
@@ -10,10 +10,10 @@ use aws_sdk_ecs::{
 pub(crate) struct Followed {
     /// `ecs-svc/<number>`.
     pub(crate) id: String,
-    /// The ARN of the definition that it brings.
+    /// The ARN of its task definition.
     pub(crate) definition: String,
     pub(crate) created_at: Option<DateTime>,
-    /// The service deployment, once it is listed.
+    /// The ARN of the service deployment, once it is listed.
     pub(crate) arn: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
     service.deployments().iter().find(|d| d.status.as_deref() == Some("PRIMARY"))
 }
 
-/// The deployment with this id, while the service shows it.
+/// The deployment with this id, while DescribeServices returns it.
 pub(crate) fn deployment<'a>(service: &'a Service, id: &str) -> Option<&'a Deployment> {
     service.deployments().iter().find(|d| d.id.as_deref() == Some(id))
 }

@@ -1,12 +1,16 @@
-//! What the service's own deployment configuration says: how many failures end a deployment, how long it bakes.
+//! Failure threshold and bake time from the service's deployment configuration.
 
 use std::time::Duration;
 
 use aws_sdk_ecs::types::{Deployment, Service, ServiceDeployment};
 
-/// How many tasks have to stop for the same reason: a few while none runs, and as many as run once they do, but no more
-/// than ECS' own circuit breaker takes.
-pub(super) fn needed(at_least: u32, mine: Option<&Deployment>, service: Option<&ServiceDeployment>) -> u32 {
+/// The number of tasks stopped for the same cause that fails the deployment: `at_least` while no task runs, then the
+/// number of running tasks, up to the threshold of the ECS circuit breaker.
+pub(super) fn failure_threshold(
+    at_least: u32,
+    mine: Option<&Deployment>,
+    service: Option<&ServiceDeployment>,
+) -> u32 {
     let count = |n: i32| u32::try_from(n).unwrap_or(0);
     let (running, desired) = mine.map_or((0, 0), |d| (count(d.running_count), count(d.desired_count)));
     let breaker = service.and_then(|deployment| deployment.deployment_circuit_breaker.as_ref());
@@ -17,8 +21,8 @@ pub(super) fn needed(at_least: u32, mine: Option<&Deployment>, service: Option<&
     at_least.max(running.min(limit))
 }
 
-/// The time that the service's strategy lets a revision bake, besides what its tasks take.
-pub(super) fn baking(service: &Service) -> Duration {
+/// The bake time of the service's strategy, which adds to the deadline.
+pub(super) fn bake_time(service: &Service) -> Duration {
     let Some(configuration) = &service.deployment_configuration else { return Duration::ZERO };
     let minutes = |minutes: Option<i32>| u64::try_from(minutes.unwrap_or(0)).unwrap_or(0);
     let canary = configuration.canary_configuration.as_ref();
@@ -37,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_failures_among_many_running_tasks_are_not_a_failed_deployment() {
+    fn few_failures_among_many_running_tasks_do_not_fail_the_deployment() {
         for (running, desired, threshold, expected) in [
             (0, 0, None, 2),
             (0, 1, Some(3), 2),
@@ -50,8 +54,8 @@ mod tests {
             let mine = Deployment::builder().running_count(running).desired_count(desired).build();
             let breaker = threshold.map(|threshold| Breaker::builder().threshold(threshold).build());
             let service = ServiceDeployment::builder().set_deployment_circuit_breaker(breaker).build();
-            assert_eq!(needed(2, Some(&mine), Some(&service)), expected, "{running} of {desired}");
+            assert_eq!(failure_threshold(2, Some(&mine), Some(&service)), expected, "{running} of {desired}");
         }
-        assert_eq!(needed(2, None, None), 2);
+        assert_eq!(failure_threshold(2, None, None), 2);
     }
 }

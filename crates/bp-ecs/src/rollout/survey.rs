@@ -1,4 +1,4 @@
-//! What is there before anything is changed: the service, a deployment under way, the revision to go back to.
+//! Survey of the service before any change: the current definition, a deployment in progress, the rollback revision.
 
 use aws_sdk_ecs::types::{
     Deployment, DeploymentControllerType, DeploymentRolloutState, Service, ServiceDeploymentBrief,
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{definition::TaskDefinition, error::Error, names::name_of};
 
-/// The statuses of a service deployment that is not over.
-const UNDER_WAY: [Status; 5] = [
+/// The statuses of a service deployment that has not ended.
+const IN_PROGRESS: [Status; 5] = [
     Status::Pending,
     Status::InProgress,
     Status::StopRequested,
@@ -22,14 +22,14 @@ const UNDER_WAY: [Status; 5] = [
     Status::RollbackInProgress,
 ];
 
-/// What was found.
+/// The state of the service before any change.
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) service: Service,
     /// The definition of the primary deployment.
     pub(crate) definition: String,
     pub(crate) in_flight: Option<Followed>,
-    /// Whether the primary deployment ended in failure and is still in place.
+    /// Whether the primary deployment failed and was not rolled back.
     pub(crate) failed: bool,
     /// Whether the primary deployment succeeded and tasks of earlier ones are still stopping.
     pub(crate) draining: bool,
@@ -42,7 +42,7 @@ impl Survey {
 }
 
 impl ServiceRollout {
-    /// Reads the service and what is under way there. Two calls when all is calm.
+    /// Reads the service and its deployment in progress. Two calls if there is none.
     pub(crate) async fn survey(&self) -> Result<Survey, Error> {
         let service = self.api.find_service().await?.ok_or_else(|| self.api.not_found())?;
         let name = || service.service_name.clone().unwrap_or_else(|| self.api.service.clone());
@@ -61,17 +61,17 @@ impl ServiceRollout {
         };
         let current =
             Followed::primary(&service).ok_or_else(|| unusable("the service has no primary deployment"))?;
-        let in_flight = self.under_way(&service).await?;
+        let in_flight = self.in_progress(&service).await?;
         let state = primary(&service).and_then(|p| p.rollout_state.as_ref());
         let failed = state == Some(&DeploymentRolloutState::Failed);
         let draining = in_flight.is_none() && state == Some(&DeploymentRolloutState::InProgress);
         Ok(Survey { service, definition: current.definition, in_flight, failed, draining })
     }
 
-    /// The deployment that is not over. One that has succeeded is, although the roll-out state stays `IN_PROGRESS` until
-    /// the last task of an earlier one has stopped.
-    pub(crate) async fn under_way(&self, service: &Service) -> Result<Option<Followed>, Error> {
-        if let Some(brief) = self.api.deployments(&UNDER_WAY, None).await?.into_iter().next() {
+    /// The deployment in progress. One that has succeeded is complete, although its rollout state stays `IN_PROGRESS`
+    /// until the last task of an earlier one has stopped.
+    pub(crate) async fn in_progress(&self, service: &Service) -> Result<Option<Followed>, Error> {
+        if let Some(brief) = self.api.deployments(&IN_PROGRESS, None).await?.into_iter().next() {
             return self.listed(service, brief).await.map(Some);
         }
         let rolling = |p: &&Deployment| p.rollout_state == Some(DeploymentRolloutState::InProgress);
@@ -79,17 +79,17 @@ impl ServiceRollout {
             return Ok(None);
         }
         let Some(current) = Followed::primary(service) else { return Ok(None) };
-        let left = match self.api.deployments(&[], None).await?.first() {
-            Some(newest) => self.left_by(newest).await?,
+        let resulting = match self.api.deployments(&[], None).await?.first() {
+            Some(newest) => self.resulting_revision(newest).await?,
             None => None,
         };
-        // Else it is too young to be listed.
-        let is_over = left.is_some_and(|revision| name_of(&revision) == name_of(&current.id));
+        // Otherwise the deployment is not listed yet.
+        let is_over = resulting.is_some_and(|revision| name_of(&revision) == name_of(&current.id));
         Ok((!is_over).then_some(current))
     }
 
-    /// The service revision that a service deployment which has come to its end left in place.
-    async fn left_by(&self, brief: &ServiceDeploymentBrief) -> Result<Option<String>, Error> {
+    /// The service revision that is in place after a completed service deployment.
+    async fn resulting_revision(&self, brief: &ServiceDeploymentBrief) -> Result<Option<String>, Error> {
         Ok(match &brief.status {
             Some(Status::Successful) => brief.target_service_revision_arn.clone(),
             Some(Status::RollbackSuccessful) => {
@@ -101,7 +101,7 @@ impl ServiceRollout {
         })
     }
 
-    /// A service deployment as it is listed, with what it brings.
+    /// Converts a listed service deployment, and reads its task definition.
     async fn listed(&self, service: &Service, brief: ServiceDeploymentBrief) -> Result<Followed, Error> {
         let revision = brief.target_service_revision_arn.unwrap_or_default();
         let id = format!("ecs-svc/{}", name_of(&revision));
@@ -112,7 +112,7 @@ impl ServiceRollout {
         Ok(Followed { id, definition, created_at: brief.created_at, arn: brief.service_deployment_arn })
     }
 
-    /// The deployment under way, else the last one, else none: the history is older than what ECS keeps.
+    /// The deployment in progress, otherwise the last one. `None` if ECS no longer retains it.
     pub(crate) async fn latest(&self, survey: &Survey) -> Result<Option<Followed>, Error> {
         if survey.in_flight.is_some() {
             return Ok(survey.in_flight.clone());
@@ -124,17 +124,18 @@ impl ServiceRollout {
         }
     }
 
-    /// The definition that a service revision runs.
+    /// The task definition of a service revision.
     async fn definition_of(&self, revision: &str) -> Result<Option<String>, Error> {
         Ok(self.api.revision(revision).await?.and_then(|revision| revision.task_definition))
     }
 
-    /// A definition as something to go back to.
+    /// Reads a definition as a revision to restore.
     pub(crate) async fn revision(&self, definition: &str) -> Result<Revision, Error> {
         self.as_revision(&self.api.definition(definition).await?)
     }
 
-    /// A definition that brings our container for the first time replaces one that runs no image of ours.
+    /// Converts a definition. If `base` adds our container for the first time, the current definition has no image of
+    /// it.
     pub(crate) fn as_revision(&self, definition: &TaskDefinition) -> Result<Revision, Error> {
         let image = match definition.image(self.container()) {
             Ok(image) => image.to_owned(),
@@ -144,20 +145,20 @@ impl ServiceRollout {
         Ok(Revision::new(definition.arn().unwrap_or_default(), image))
     }
 
-    /// The definition of the last deployment that came to its end: never what merely runs now.
+    /// The definition of the last completed deployment, which is not always the running one.
     pub(crate) async fn stable(&self, survey: &Survey) -> Result<String, Error> {
         if survey.is_settled() {
             return Ok(survey.definition.clone());
         }
         let mut history = History::new(&self.api, &[]);
         while let Some(brief) = history.next().await? {
-            if let Some(revision) = self.left_by(&brief).await?
+            if let Some(revision) = self.resulting_revision(&brief).await?
                 && let Some(definition) = self.definition_of(&revision).await?
             {
                 return Ok(definition);
             }
         }
-        // Its history is older than what ECS keeps: what the deployment under way replaces.
+        // ECS no longer retains it: use the definition that the deployment in progress replaces.
         let sources = match survey.in_flight.as_ref().and_then(|followed| followed.arn.as_deref()) {
             Some(arn) => self.sources(arn).await?,
             None => Vec::new(),
@@ -170,7 +171,7 @@ impl ServiceRollout {
         Ok(sources.into_iter().chain(finished).next().unwrap_or_else(|| survey.definition.clone()))
     }
 
-    /// The definitions that a service deployment replaces.
+    /// The task definitions that a service deployment replaces.
     async fn sources(&self, arn: &str) -> Result<Vec<String>, Error> {
         let mut definitions = Vec::new();
         let deployment = self.api.deployment(arn).await?;
@@ -182,14 +183,14 @@ impl ServiceRollout {
         Ok(definitions)
     }
 
-    /// What to go back to when nobody noted it.
+    /// The rollback revision, if the caller has not recorded one.
     pub(crate) async fn previous(&self) -> Result<Revision, Error> {
         let survey = self.survey().await?;
         let none = || Error::NoPrevious { service: self.api.service.clone() };
         if !survey.is_settled() {
             let stable = self.stable(&survey).await?;
-            let under_way = survey.in_flight.as_ref().map_or(&survey.definition, |f| &f.definition);
-            return if stable == *under_way { Err(none()) } else { self.revision(&stable).await };
+            let current = survey.in_flight.as_ref().map_or(&survey.definition, |f| &f.definition);
+            return if stable == *current { Err(none()) } else { self.revision(&stable).await };
         }
         let mut history = History::new(&self.api, &[Status::Successful]);
         while let Some(brief) = history.next().await? {

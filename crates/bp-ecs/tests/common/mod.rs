@@ -1,6 +1,6 @@
-//! A shop on the sandbox: one registry, one cluster, one service.
+//! Fixture: a sandbox with one registry, one cluster and one service.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Shop {
         Shop { sandbox, ecs }
     }
 
-    /// Pushes an image for amd64 and arm64 that is told apart by `name`.
+    /// Pushes an image for amd64 and arm64 with different contents for each `name`.
     pub(crate) fn image(&self, name: &str) -> ResolvedImage {
         self.image_for(name, &["linux/amd64", "linux/arm64"])
     }
@@ -56,7 +56,7 @@ impl Shop {
         }
     }
 
-    /// An image that does this when it runs.
+    /// Pushes an image whose container behaves like this.
     pub(crate) fn image_that(&self, name: &str, behaviour: Behaviour) -> ResolvedImage {
         let image = self.image(name);
         self.sandbox.script(image.digest().as_str(), behaviour);
@@ -100,17 +100,17 @@ impl Shop {
         Cluster::new(self.client(), "shop").service("web", options).container("web")
     }
 
-    /// Until the tasks of earlier deployments have gone, which comes after a deployment is over.
+    /// Waits until the tasks of earlier deployments have stopped, which is after the end of a deployment.
     pub(crate) async fn drained(&self) {
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
 
-    /// Answers this operation with an error of AWS, this often.
+    /// Returns a fault: the operation returns this AWS error, for the next `times` calls.
     pub(crate) fn refuse(&self, operation: &str, code: &str, message: &str, times: u32) -> Fault {
         self.refuse_all(code, message).on(operation).times(times)
     }
 
-    /// Answers every call to AWS with an error from now on.
+    /// Returns a fault: every call to AWS returns this error.
     pub(crate) fn refuse_all(&self, code: &str, message: &str) -> Fault {
         let body = json!({ "__type": code, "message": message }).to_string();
         let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
@@ -138,7 +138,7 @@ pub(crate) fn reference(digest: &str) -> bp_artifact::DigestRef {
     format!("{HOST}/shop/web@{digest}").parse().unwrap()
 }
 
-/// The definition of `web` with a side-car that runs the same image.
+/// The definition of `web` with a sidecar that runs the same image.
 pub(crate) fn definition(image: &ResolvedImage) -> Value {
     json!({
         "family": "web",
@@ -165,7 +165,7 @@ pub(crate) fn options() -> Options {
     Options::new(Duration::from_secs(600)).unwrap()
 }
 
-/// Everything that a deployment told, and its end.
+/// Runs a deployment to its end; returns its events and its result.
 pub(crate) async fn run(mut deployment: Deployment) -> (Vec<DeployEvent>, Result<Outcome, Error>) {
     let mut events = Vec::new();
     while let Some(event) = deployment.next_event().await {

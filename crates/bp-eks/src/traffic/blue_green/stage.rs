@@ -173,7 +173,8 @@ impl SlotSwitch {
         image: &ResolvedImage,
     ) -> Result<Deployment, TrafficError> {
         let environment = &self.options.environment;
-        let mut deployment = derive_deployment(live, &self.slots, slot, self.container.as_deref(), image, environment)?;
+        let mut deployment =
+            derive_deployment(live, &self.slots, slot, self.container.as_deref(), image, environment)?;
         let annotations = &self.options.annotations;
         deployment.metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
         Ok(deployment)

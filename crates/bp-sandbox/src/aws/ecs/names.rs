@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_pages() {
+    fn parses_requests_and_paginates() {
         assert_eq!(name_of("arn:aws:ecs:eu-central-1:111111111111:service/shop/web"), "web");
         assert_eq!(cluster_of(""), "default");
         assert_eq!(page(vec![1, 2, 3], "", 2), (vec![1, 2], Some("2".to_owned())));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn arns_name_the_partition() {
+    fn arns_contain_the_partition() {
         let place = Place { account: "1".into(), region: "cn-north-1".into() };
         assert_eq!(place.arn("cluster/shop"), "arn:aws-cn:ecs:cn-north-1:1:cluster/shop");
     }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_thresholds() {
+    fn computes_the_published_thresholds() {
         let on = json!({ "enable": true, "rollback": true });
         for (desired, expected) in [(1, 3), (6, 3), (25, 13), (400, 200), (800, 200)] {
             assert_eq!(threshold(on.clone(), desired), expected, "{desired}");

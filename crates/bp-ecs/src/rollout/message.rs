@@ -1,13 +1,13 @@
-//! The words of a platform's message, without the names in it.
+//! Normalized messages of a platform, with the names of resources replaced.
 
-/// A message in lower case whose names are replaced by `<name>`, and the names.
+/// A message in lower case, with the names of resources replaced by `<name>`, and those names.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct ServiceMessage {
     text: String,
     names: Vec<String>,
 }
 
-impl Words {
+impl ServiceMessage {
     pub(super) fn of(message: &str) -> Self {
         let mut names = Vec::new();
         let mut words = Vec::new();
@@ -20,37 +20,44 @@ impl Words {
                 words.push(word.to_lowercase());
             }
         }
-        Words { text: words.join(" "), names }
+        ServiceMessage { text: words.join(" "), names }
     }
 
-    /// Whether these words are in it, in lower case.
-    pub(super) fn says(&self, words: &str) -> bool {
-        self.text.contains(words)
+    /// Whether the message contains `text`, which must be in lower case.
+    pub(super) fn contains(&self, text: &str) -> bool {
+        self.text.contains(text)
     }
 
-    /// The same without these words.
-    pub(super) fn without(&self, words: &str) -> Self {
-        Words { text: self.text.replace(words, ""), names: self.names.clone() }
+    /// A copy without `text`.
+    pub(super) fn without(&self, text: &str) -> Self {
+        ServiceMessage { text: self.text.replace(text, ""), names: self.names.clone() }
     }
 
-    pub(super) fn any(&self, all: &[&str]) -> bool {
-        all.iter().any(|words| self.says(words))
+    /// Whether the message contains any of `texts`.
+    pub(super) fn contains_any(&self, texts: &[&str]) -> bool {
+        texts.iter().any(|text| self.contains(text))
     }
 
-    /// The first name of this kind, as it is written.
+    /// The first name that satisfies `is_it`, in its original case.
     pub(super) fn name(&self, is_it: impl Fn(&str) -> bool) -> Option<&str> {
         self.names.iter().map(String::as_str).find(|name| is_it(name))
     }
 
-    /// Whether an API said that this may not be done.
+    /// Whether an API denied access.
     pub(super) fn is_denied(&self) -> bool {
-        self.any(&["accessdenied", "access denied", "not authorized", "unauthorized", "forbidden", "denied:"])
-            || self.status_is(|status| matches!(status, 401 | 403))
+        self.contains_any(&[
+            "accessdenied",
+            "access denied",
+            "not authorized",
+            "unauthorized",
+            "forbidden",
+            "denied:",
+        ]) || self.status_is(|status| matches!(status, 401 | 403))
     }
 
-    /// Whether no answer came, or none in time.
-    pub(super) fn is_cut_off(&self) -> bool {
-        const SAID: [&str; 13] = [
+    /// Whether there was no response, or none in time.
+    pub(super) fn is_connection_error(&self) -> bool {
+        const TEXTS: [&str; 13] = [
             "connection issue",
             "network configuration",
             "context deadline exceeded",
@@ -65,17 +72,17 @@ impl Words {
             "network is unreachable",
             "statuscode: 0,",
         ];
-        self.any(&SAID)
+        self.contains_any(&TEXTS)
     }
 
-    /// Whether an API limits the rate, or is in trouble itself.
-    pub(super) fn is_busy(&self) -> bool {
-        self.any(&["toomanyrequests", "too many requests", "throttl", "rate exceeded"])
+    /// Whether an API throttled the call or returned a server error.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.contains_any(&["toomanyrequests", "too many requests", "throttl", "rate exceeded"])
             || self.status_is(|status| status == 429 || (500..600).contains(&status))
     }
 
-    /// Whether an HTTP status in it is one of these: `status code: 403`, `unexpected status: 401 Unauthorized`, `API error
-    /// (404)`.
+    /// Whether an HTTP status in the message satisfies `is_it`: `status code: 403`, `unexpected status: 401
+    /// Unauthorized`, `API error (404)`.
     pub(super) fn status_is(&self, is_it: impl Fn(u16) -> bool) -> bool {
         let words: Vec<&str> = self.text.split(' ').collect();
         words.windows(2).any(|pair| {
@@ -91,7 +98,7 @@ fn core(word: &str) -> &str {
     word.trim_matches(|c: char| matches!(c, ',' | ':' | ';' | '(' | ')' | '[' | ']' | '\'' | '"' | '.'))
 }
 
-/// Whether a word is a name: an ARN, URL, path, image, digest, address, or an id with digits in it.
+/// Whether a word is the name of a resource: an ARN, URL, path, image, digest, address, or an id with digits in it.
 fn is_name(core: &str) -> bool {
     let (letters, digits) = (
         core.chars().filter(char::is_ascii_alphabetic).count(),
