@@ -57,7 +57,7 @@ async fn checks_and_says_where_the_mistake_is() {
 
     for (arguments, variable, message) in [
         (&["show", "--env", "qa"][..], "", "bp.toml has no environment \"qa\"; it has dev, staging, prod"),
-        (&["show", "--set", "region=eu-west-1"], "", "--set is about one environment: say --env"),
+        (&["show", "--set", "region=eu-west-1"], "", "--set applies to one environment: add --env"),
         (&["show", "--env", "dev", "--set", "regoin=x"], "", "--set: there is no setting \"regoin\""),
         (&["show", "--env", "dev", "--set", "region=mars"], "", "--set: \"mars\" is not an AWS region"),
         (&["check", "--overlay", "none.toml"], "", "cannot read none.toml"),

@@ -78,7 +78,7 @@ async fn ctrl_c_detaches_or_goes_back() {
     let stage = stage().await;
     stage.world.sandbox.aws().ssm(STAGING.0, STAGING.1).put("/shop/db", "x");
     for (flags, code, said) in [
-        (&["--env", "staging", "--rollback-on-cancel"][..], 3, "is taken back"),
+        (&["--env", "staging", "--rollback-on-cancel"][..], 3, "interrupted: rolling back"),
         (&["--env", "staging"][..], 130, "goes on: run the same command again"),
     ] {
         let mut command = stage.command("deploy-ecs", flags);

@@ -28,7 +28,12 @@ async fn files_and_flags() {
     refused(&stage, &bad, 2, &["64 hex digits, found 2"]);
     let tag = stage.run("deploy-ecs", &["--env", "staging", "--image", "r.example.com/web:latest"]).await;
     refused(&stage, &tag, 2, &["resolve it"]);
-    refused(&stage, &stage.run("promote", &["--to", "dev"]).await, 2, &["dev is the first environment"]);
+    refused(
+        &stage,
+        &stage.run("promote", &["--to", "dev"]).await,
+        2,
+        &["dev is the first environment of bp.toml", "--from"],
+    );
     refused(&stage, &stage.run("rollback", &deploy).await, 2, &["receipt.json"]);
 
     stage.write("artifact.json", "{\n  \"commit_sha\": 7\n}");

@@ -139,7 +139,7 @@ async fn a_promotion_leaves_its_record_in_a_file_and_beside_the_image_once() {
     sandbox.faults().inject(fault);
     let end = stage.run("promote", &keeping).await;
     assert_eq!(end.code, 5, "{}", end.stderr);
-    assert!(end.stderr.contains("is promoted, but has no record attached to it"), "{}", end.stderr);
+    assert!(end.stderr.contains("was promoted, but its record could not be attached"), "{}", end.stderr);
     assert!(end.stdout.contains(image.digest()), "{}", end.stdout);
     assert_eq!(there.tags("shop/web")["3.0.0"], image.digest());
     assert_eq!((record().digest.as_str(), record().reference.as_str()), (image.digest(), "3.0.0"));

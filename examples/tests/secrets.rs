@@ -65,7 +65,7 @@ async fn checks_what_the_service_refers_to() {
     let set = ["check", "--env", "staging", "--set", "ecs.service=sealed", "--policy"];
     let good = stage.run("secrets", &set).await;
     assert_eq!(good.code, 0, "{good:?}");
-    assert!(good.stdout.contains("web.SECRET_2: /shop/host holds"), "{good:?}");
+    assert!(good.stdout.contains("web.SECRET_2: /shop/host is valid"), "{good:?}");
     let (_, document) = good.stdout.split_once("\n{").unwrap();
     let document: Value = serde_json::from_str(&format!("{{{document}")).unwrap();
     let parameters = format!("arn:aws:ssm:{REGION}:{STAGING}:parameter");

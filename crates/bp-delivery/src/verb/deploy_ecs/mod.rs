@@ -1,4 +1,4 @@
-//! Deploys the artifact's image to an environment's ECS service and watches it to a verdict.
+//! Deploy the artifact's image to an environment's ECS service and watch it to a verdict.
 
 mod options;
 
@@ -11,7 +11,7 @@ use crate::{
     program::Verb,
 };
 
-/// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
+/// Deploy the artifact's image to an environment's ECS service and watch it to a verdict
 #[derive(Debug, clap::Args)]
 pub struct DeployEcs {
     #[command(flatten)]
@@ -44,10 +44,10 @@ impl Verb for DeployEcs {
             None => {
                 if ecs.check {
                     let image = args.image.find(&delivery).await?;
-                    return options::look(&ui, &delivery, &service, &image).await;
+                    return options::preflight(&ui, &delivery, &service, &image).await;
                 }
                 let image = args.image(&delivery, &ui).await?;
-                ecs.give_answer(&service).await?;
+                ecs.answer_pause(&service).await?;
                 service.deploy(&image)
             }
         };

@@ -1,4 +1,4 @@
-//! Deploys the artifact's image to an environment's EKS workload and watches it to a verdict.
+//! Deploy the artifact's image to an environment's EKS workload and watch it to a verdict.
 
 mod options;
 
@@ -11,7 +11,7 @@ use crate::{
     program::Verb,
 };
 
-/// Deploys the artifact's image to an environment's EKS workload and watches it to a verdict
+/// Deploy the artifact's image to an environment's EKS workload and watch it to a verdict
 #[derive(Debug, clap::Args)]
 pub struct DeployEks {
     #[command(flatten)]
