@@ -19,8 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The timeout of one HTTP request of a check.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The gates of a deployment of these services, each with its image. A gate after a service that is not in `services` is
-/// skipped.
+/// The gates of a deployment of these services, each with its image. A gate after a service that is not in `services`
+/// is skipped.
 ///
 /// The environment of a gate's command contains `PATH`, `BP_ENV` (the environment's name) and `BP_IMAGE` (the deployed
 /// image), and no credentials.
@@ -77,8 +77,8 @@ fn gate(config: &GateConfig, after: u32, environment: &str, image: &ResolvedImag
     Ok(Gate::check(config.name.clone(), after, check, Wait::new(timeout, INTERVAL)?))
 }
 
-/// The user who runs the program, as reported by variables of the build system or the shell. Not verified: anyone who can
-/// run the command can set these variables.
+/// The user who runs the program, as reported by variables of the build system or the shell. Not verified: anyone who
+/// can run the command can set these variables.
 ///
 /// ```
 /// let variable = |name: &str| (name == "GITHUB_ACTOR").then(|| "octocat".to_owned());

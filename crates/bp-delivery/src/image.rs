@@ -22,12 +22,12 @@ pub fn image_wait(timeout: Duration) -> Result<Wait, WaitError> {
     Wait::new(timeout, POLL_INTERVAL)
 }
 
-/// Resolves `image`, polling until it exists. `say` receives a line after the first attempt that does not find it, then one
-/// every 30 seconds.
+/// Resolves `image`, polling until it exists. `say` receives a line after the first attempt that does not find it, then
+/// one every 30 seconds.
 ///
 /// # Errors
-/// When the image does not appear in time (unavailable), the registry cannot be reached, or a retry cannot succeed: invalid
-/// credentials end the wait immediately.
+/// When the image does not appear in time (unavailable), the registry cannot be reached, or a retry cannot succeed:
+/// invalid credentials end the wait immediately.
 ///
 /// # Permissions
 /// Those of the resolver: on Amazon ECR `ecr:BatchGetImage`, for tags also `ecr:DescribePullThroughCacheRules`.

@@ -20,11 +20,11 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`Session`], [`Clients`], [`Endpoints`] | authenticate to an environment, once per role and run, and create its clients |
+//! | [`Session`], [`Clients`], [`Endpoints`] | authenticate to an environment and create its clients |
 //! | [`Delivery`], [`gates`] | the targets of an environment, and the gates between its stages |
 //! | [`promotion`], [`secrets`] | promotion of images between environments; references to secrets |
 //! | [`render`] (feature `render`) | events as progress bars, lines or JSON lines, with untrusted text escaped |
-//! | [`cli`], [`program`], [`verb`] (feature `cli`) | command-line arguments, the program frame, and the verbs that the binaries run |
+//! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, the program frame, and the verbs of the binaries |
 //!
 //! # Features
 //! | feature | what it adds |

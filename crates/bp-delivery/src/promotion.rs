@@ -111,8 +111,8 @@ impl Promotion {
         (self.client.image(&source), self.client.image(&destination))
     }
 
-    /// The images of the tags `named` and of those that match the rule. Tags derived from digests (`sha256-...`) are skipped:
-    /// their content is copied together with the image to which it is attached.
+    /// The images of the tags `named` and of those that match the rule. Tags derived from digests (`sha256-...`) are
+    /// skipped: their content is copied together with the image to which it is attached.
     ///
     /// # Errors
     /// When the tags cannot be listed, or no tag is selected.
@@ -154,8 +154,8 @@ impl Promotion {
         copy_all(images, self.options.copy.clone())
     }
 
-    /// Writes the records of the promoted images to a file and attaches them to the images, as the options specify. `routes`
-    /// are the routes of the report's images, in the same order.
+    /// Writes the records of the promoted images to a file and attaches them to the images, as the options specify.
+    /// `routes` are the routes of the report's images, in the same order.
     ///
     /// # Errors
     /// When the file cannot be written, or a registry rejects a record.
@@ -188,8 +188,8 @@ impl Promotion {
     }
 }
 
-/// A client for the registries of the given environments, each with the credentials of its role; other registries use the
-/// credentials of the docker configuration.
+/// A client for the registries of the given environments, each with the credentials of its role; other registries use
+/// the credentials of the docker configuration.
 ///
 /// # Errors
 /// When an endpoint is not a valid URL.

@@ -154,8 +154,8 @@ impl Ui {
         self.follow_until(work, std::future::pending()).await
     }
 
-    /// As [`follow`](Self::follow); when `stop` completes, the operation is cancelled, and its report describes the progress
-    /// up to then.
+    /// As [`follow`](Self::follow); when `stop` completes, the operation is cancelled, and its report describes the
+    /// progress up to then.
     ///
     /// # Cancel safety
     /// As [`follow`](Self::follow).

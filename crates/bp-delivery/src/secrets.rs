@@ -1,4 +1,5 @@
-//! References to secrets: read, check, and convert them for ECS, External Secrets Operator, the CSI driver and Kubernetes.
+//! Read and check references to secrets, and convert them for ECS, External Secrets Operator, the CSI driver and
+//! Kubernetes.
 
 use std::path::Path;
 

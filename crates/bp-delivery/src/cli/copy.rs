@@ -18,19 +18,22 @@ pub struct CopyArgs {
     /// Journal of uploads in progress; a rerun with the same file resumes them
     #[arg(long, value_name = "FILE", env = "BP_JOURNAL")]
     journal: Option<PathBuf>,
-    /// Do not hash blobs during the copy; the destination must verify their digests, as the OCI distribution specification
-    /// requires. A registry that does not verify them stores corrupted blobs unnoticed. Manifests are always hashed
+    /// Do not hash blobs during the copy; the destination must verify their digests, as the OCI distribution
+    /// specification requires. A registry that does not verify them stores corrupted blobs unnoticed. Manifests are
+    /// always hashed
     #[arg(long)]
     trust_destination: bool,
-    /// Write promotion records to this file, one JSON object per line: digest, source, destination, and the previous digest
-    /// of the tag
+    /// Write promotion records to this file, one JSON object per line: digest, source, destination, and the previous
+    /// digest of the tag
     #[arg(long, value_name = "FILE", env = "BP_RECORD")]
     record: Option<PathBuf>,
-    /// Attach the promotion record to the image in the destination registry, as a referrer. If the registry rejects it, the
-    /// command fails after the promotion has completed; rerun without this flag if the registry does not support referrers
+    /// Attach the promotion record to the image in the destination registry, as a referrer. If the registry rejects it,
+    /// the command fails after the promotion has completed; rerun without this flag if the registry does not support
+    /// referrers
     #[arg(long)]
     attach_record: bool,
-    /// Upload to Amazon ECR in parts, so that --journal can resume an interrupted upload; not verified against AWS itself
+    /// Upload to Amazon ECR in parts, so that --journal can resume an interrupted upload; not verified against AWS
+    /// itself
     #[arg(long)]
     ecr_parts: bool,
     /// Use plain HTTP for this registry; repeatable; not needed for loopback addresses

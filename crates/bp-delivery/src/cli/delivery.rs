@@ -175,7 +175,8 @@ impl ImageArgs {
         .await
     }
 
-    /// Resolves the image with `resolve`. If the artifact contains the image's platforms, only its existence is confirmed.
+    /// Resolves the image with `resolve`. If the artifact contains the image's platforms, only its existence is
+    /// confirmed.
     async fn resolve_with(
         &self,
         delivery: &Delivery,
@@ -191,7 +192,8 @@ impl ImageArgs {
         resolve(resolver, &wanted).await.map_err(|error| missing(error, delivery))
     }
 
-    /// The image reference in the environment's registry, and the resolved image if the artifact contains its platforms.
+    /// The image reference in the environment's registry, and the resolved image if the artifact contains its
+    /// platforms.
     fn wanted(&self, delivery: &Delivery) -> Result<(ImageRef, Option<ResolvedImage>), Failure> {
         if let Some(image) = &self.image {
             return Ok((image.clone().into(), None));

@@ -35,13 +35,14 @@ pub struct WaitArgs {
 /// The image timeout, which overrides that of `bp.toml`.
 #[derive(Debug, Clone, Args)]
 pub struct ImageTimeoutArgs {
-    /// How long to wait for the image to appear in the registry: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml
+    /// How long to wait for the image to appear in the registry: 90s, 15m, 1h30m; defaults to deploy.image-timeout of
+    /// bp.toml
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub image_timeout: Option<Duration>,
 }
 
-/// The flags that were given on the command line, excluding values from variables and defaults: a pipeline sets variables
-/// for all its steps, and a step ignores those that do not apply to it.
+/// The flags that were given on the command line, excluding values from variables and defaults: a pipeline sets
+/// variables for all its steps, and a step ignores those that do not apply to it.
 ///
 /// Flatten it as the first field of a struct: it sees the flags of the fields after it.
 #[derive(Debug, Clone, Default)]

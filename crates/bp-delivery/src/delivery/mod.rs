@@ -71,8 +71,8 @@ impl Delivery {
     /// file of `ecs.definition` is invalid.
     ///
     /// # Permissions
-    /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, if bp.toml has no `ecs.container` or `limits.failures` is a
-    /// percentage.
+    /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, if bp.toml has no `ecs.container` or `limits.failures`
+    /// is a percentage.
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
@@ -281,7 +281,8 @@ fn annotation(tag: &str) -> Option<String> {
     (!name.is_empty()).then(|| format!("bp-eks/{name}"))
 }
 
-/// The steps of a deployment of several services, each with its image, ordered by `after` and `deploy.order` of bp.toml.
+/// The steps of a deployment of several services, each with its image, ordered by `after` and `deploy.order` of
+/// bp.toml.
 ///
 /// # Errors
 /// When a target cannot be reached.

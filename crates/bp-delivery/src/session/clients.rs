@@ -76,8 +76,8 @@ impl Clients {
         aws_sdk_cloudwatchlogs::Client::new(&self.config)
     }
 
-    /// The clients with which ECS preflight checks look up roles, target groups and log groups, as far as this build supports
-    /// them.
+    /// The clients with which ECS preflight checks look up roles, target groups and log groups, as far as this build
+    /// supports them.
     pub fn lookups<'a>(&self) -> bp_ecs::Lookups<'a> {
         let lookups = bp_ecs::Lookups::default();
         #[cfg(feature = "logs")]
@@ -89,8 +89,8 @@ impl Clients {
         lookups
     }
 
-    /// The clients with which EKS preflight checks look up the AWS role of the pods, as far as this build supports them. Empty
-    /// if a kubeconfig replaces EKS.
+    /// The clients with which EKS preflight checks look up the AWS role of the pods, as far as this build supports
+    /// them. Empty if a kubeconfig replaces EKS.
     pub fn eks_lookups(&self) -> bp_eks::preflight::Lookups {
         let lookups = bp_eks::preflight::Lookups::default();
         if self.endpoints.kubeconfig.is_some() {
@@ -138,8 +138,8 @@ impl Clients {
         Ok(Connector::new(eks, credentials, region, cluster).caller(caller).connect().await?)
     }
 
-    /// The resolver for images in `registry`: by the Amazon ECR API, or by the registry API with the credentials of the docker
-    /// configuration.
+    /// The resolver for images in `registry`: by the Amazon ECR API, or by the registry API with the credentials of the
+    /// docker configuration.
     ///
     /// # Errors
     /// When a registry's URL is not valid.
@@ -150,8 +150,8 @@ impl Clients {
         })
     }
 
-    /// Adds the platform from the image configuration, if the image is not an index; preflight compares it with the nodes.
-    /// Returns the image unchanged if the configuration cannot be read.
+    /// Adds the platform from the image configuration, if the image is not an index; preflight compares it with the
+    /// nodes. Returns the image unchanged if the configuration cannot be read.
     ///
     /// # Permissions
     /// Those to pull the image.

@@ -10,8 +10,8 @@ use bp_artifact::time::TimeSource;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-/// How long before their expiry credentials are fetched again. Longer than the SDK's own margin of a few seconds, at which
-/// the SDK requests new ones.
+/// How long before their expiry credentials are fetched again. Longer than the SDK's own margin of a few seconds, at
+/// which the SDK requests new ones.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(120);
 
 /// A provider that fetches credentials on first use, and again shortly before they expire.

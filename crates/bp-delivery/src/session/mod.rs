@@ -23,8 +23,8 @@ use self::credentials::CachedProvider;
 pub use self::{clients::Clients, endpoints::Endpoints};
 use crate::Failure;
 
-/// The credentials of one run: the caller's own are fetched once, and each role is assumed once, regardless of the number of
-/// environments and clients that use it. Cheap to clone; clones share the credentials.
+/// The credentials of one run: the caller's own are fetched once, and each role is assumed once, regardless of the
+/// number of environments and clients that use it. Cheap to clone; clones share the credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Session(Arc<State>);
 
@@ -59,8 +59,8 @@ impl Session {
     /// account is that of the environment.
     ///
     /// # Errors
-    /// When there are no credentials or the role cannot be assumed (unavailable), or when the account differs from that of
-    /// `bp.toml` (refused).
+    /// When there are no credentials or the role cannot be assumed (unavailable), or when the account differs from that
+    /// of `bp.toml` (refused).
     ///
     /// # Permissions
     /// `sts:AssumeRole` on the environment's role, and `sts:GetCallerIdentity` if `account` is set.
@@ -140,8 +140,8 @@ async fn check_account(config: &SdkConfig, environment: &EnvironmentConfig) -> R
         .map_err(|e| unavailable("cannot verify the AWS account (sts:GetCallerIdentity)", environment, &e))?;
     match identity.account() {
         Some(account) if account != expected.as_str() => Err(Failure::refused(format!(
-            "the credentials belong to account {account}, but environment {} requires account {expected}: check account and role \
-             in bp.toml",
+            "the credentials belong to account {account}, but environment {} requires {expected}: check \
+             account and role in bp.toml",
             environment.name
         ))),
         _ => Ok(()),

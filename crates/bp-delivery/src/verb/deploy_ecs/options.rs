@@ -28,7 +28,8 @@ pub(super) struct EcsArgs {
     /// Replace the tasks even if nothing has changed
     #[arg(long)]
     pub(super) force: bool,
-    /// How to handle another deployment in progress; one to the same target state is adopted and watched, except with fail
+    /// How to handle another deployment in progress; one to the same target state is adopted and watched, except with
+    /// fail
     #[arg(long, value_enum, default_value_t)]
     pub(super) in_flight: Policy,
     /// Roll back on SIGINT (Ctrl-C) or SIGTERM; without this flag, the deployment continues
@@ -139,8 +140,8 @@ impl EcsArgs {
     }
 }
 
-/// Shows the changes of deploying `image` and runs preflight checks, including the existence of secrets, without reading
-/// their values.
+/// Shows the changes of deploying `image` and runs preflight checks, including the existence of secrets, without
+/// reading their values.
 ///
 /// # Errors
 /// Those with which a deployment would fail before its first change.
