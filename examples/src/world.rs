@@ -1,5 +1,5 @@
-//! Sandbox environment of `examples/bp.toml`: three accounts with one registry each, and in staging and prod an ECS and an
-//! EKS cluster that run an earlier version of the shop.
+//! Sandbox environment of `examples/bp.toml`: three accounts with one registry each, and in staging and prod an ECS and
+//! an EKS cluster that run an earlier version of the shop.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

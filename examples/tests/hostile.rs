@@ -1,5 +1,5 @@
-//! Untrusted text of registries and containers is escaped in lines and JSON: it contains no terminal control sequences and
-//! no workflow commands of CI runners.
+//! Untrusted text of registries and containers is escaped in lines and JSON: it contains no terminal control sequences
+//! and no workflow commands of CI runners.
 #![cfg(feature = "sandbox")]
 
 mod common;

@@ -30,7 +30,7 @@ struct Quickstart {}
 /// Suggestions printed at the end.
 const NEXT: &str = "
 Try next:
-    cargo run --bin sandbox              # the same sandbox in the foreground, for these binaries, aws-cli, crane, kubectl
+    cargo run --bin sandbox              # the same sandbox in the foreground, for aws-cli, crane, kubectl
     cargo run --bin dual-deploy -- --help
     docs/architecture.md                 # the responsibility of each file";
 
@@ -244,7 +244,7 @@ impl Tour {
         let ledger = self.world.sandbox.ledger();
         self.ui.say(format!("In {:.1} s and {} requests:", took.as_secs_f64(), ledger.count(|_| true)));
         self.ui.say(format!(
-            "- two services of shop {} were promoted from dev to prod by digest, and verified to run there on ECS and EKS;",
+            "- two services of shop {} were promoted from dev to prod by digest, and verified on ECS and EKS;",
             good.tag
         ));
         self.ui

@@ -7,12 +7,12 @@ use bp_delivery::{Failure, Ui, program, verb::Verb};
 use bp_examples::world::{ACCESS_KEY, BP_TOML, World};
 use serde_json::{Map, Value};
 
-/// Run the sandbox in the foreground and print the environment variables that point these binaries, aws-cli, crane, skopeo
-/// and kubectl to it
+/// Run the sandbox in the foreground and print the environment variables that point these binaries, aws-cli, crane,
+/// skopeo and kubectl to it
 ///
-/// It simulates the accounts of examples/bp.toml: three registries, and in staging and prod an ECS and an EKS cluster that
-/// run version 0.9.0 of the shop. All services listen on free loopback ports; no request leaves this machine, and no state
-/// is kept after exit.
+/// It simulates the accounts of examples/bp.toml: three registries, and in staging and prod an ECS and an EKS cluster
+/// that run version 0.9.0 of the shop. All services listen on free loopback ports; no request leaves this machine, and
+/// no state is kept after exit.
 #[derive(Debug, clap::Args)]
 struct Serve {
     /// Speed of the sandbox clock, as a multiple of real time
