@@ -22,7 +22,7 @@ const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2K\r::add-mask::a\r\n::stop-com
 
 /// Asserts that the output contains the escaped text, and that the text forges no line.
 #[track_caller]
-fn shown_as_text(end: &Ended, codes: &[i32]) {
+fn assert_escaped(end: &Ended, codes: &[i32]) {
     assert!(codes.contains(&end.code), "{end:?}");
     for output in [&end.stdout, &end.stderr] {
         assert_inert(output);
@@ -33,7 +33,7 @@ fn shown_as_text(end: &Ended, codes: &[i32]) {
 
 /// Asserts that JSON output preserves the text.
 #[track_caller]
-fn kept_in_json(end: &Ended) {
+fn assert_preserved_in_json(end: &Ended) {
     let has = |line: &str| -> bool { contains(&serde_json::from_str(line).unwrap(), HOSTILE) };
     assert!(end.stdout.lines().any(has), "{}", end.stdout);
 }
@@ -64,9 +64,9 @@ async fn escapes_the_error_of_a_registry() {
         let image = ["--image", "evil.example.com/shop/web:1", "--image-timeout", "2s", "--output", output];
         let mut emit = stage.command("emit-artifact", &image);
         emit.env("BP_REGISTRY_ENDPOINTS", format!("evil.example.com={url}"));
-        shown_as_text(&ended(emit).await, &[7]);
+        assert_escaped(&ended(emit).await, &[7]);
         let copy = ["--to", "staging", "--tag", "1.0.0", "--output", output];
-        shown_as_text(&stage.run("promote", &copy).await, &[7]);
+        assert_escaped(&stage.run("promote", &copy).await, &[7]);
     }
 }
 
@@ -76,7 +76,7 @@ async fn escapes_the_reason_of_a_retry() {
     for output in ["lines", "json"] {
         stage.world.sandbox.faults().inject(answer(503).on("GET manifest").times(2));
         let copy = ["--to", "staging", "--tag", "1.0.0", "--output", output];
-        shown_as_text(&stage.run("promote", &copy).await, &[0]);
+        assert_escaped(&stage.run("promote", &copy).await, &[0]);
     }
 }
 
@@ -88,12 +88,12 @@ async fn escapes_the_log_of_a_container() {
     stage.built(&image.build(), "6.6.6");
     for output in ["lines", "json"] {
         let joint = stage.run("dual-deploy", &["--env", "staging", "--output", output]).await;
-        shown_as_text(&joint, &[3]);
+        assert_escaped(&joint, &[3]);
         let logs = ["--env", "prod", "--logs", "--events", "--output", output];
         let deployed = stage.run("deploy-eks", &logs).await;
-        shown_as_text(&deployed, &[3]);
+        assert_escaped(&deployed, &[3]);
         if output == "json" {
-            kept_in_json(&deployed);
+            assert_preserved_in_json(&deployed);
         }
     }
 }
@@ -107,7 +107,7 @@ async fn escapes_the_log_of_an_unhealthy_container() {
     for output in ["lines", "json"] {
         let deployed =
             stage.run("deploy-eks", &["--env", "staging", "--timeout", "4s", "--output", output]).await;
-        shown_as_text(&deployed, &[3]);
+        assert_escaped(&deployed, &[3]);
     }
 }
 
@@ -143,7 +143,7 @@ async fn escapes_trace_logs() {
     stage.world.sandbox.faults().inject(answer(503).on("GET manifest").times(2));
     let mut copy = stage.command("promote", &["--to", "staging", "--tag", "1.0.0"]);
     copy.env("RUST_LOG", "trace");
-    shown_as_text(&ended(copy).await, &[0]);
+    assert_escaped(&ended(copy).await, &[0]);
 }
 
 #[tokio::test]
