@@ -36,11 +36,11 @@ pub fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, Failur
         let (after, on_failure, image) = match &config.after {
             None if any_leaves => (u32::MAX, OnFailure::Leave, image),
             None => (u32::MAX, OnFailure::RollBack, image),
-            Some(place) => {
-                let chosen = services.iter().find(|(of, _)| of.service.name == place.service);
-                let Some((of, image)) = chosen else { continue };
+            Some(target) => {
+                let selected = services.iter().find(|(of, _)| of.service.name == target.service);
+                let Some((of, image)) = selected else { continue };
                 let stage = |platform| delivery::stage(&of.service, platform, services);
-                let after = match place.platform {
+                let after = match target.platform {
                     Some(platform) => stage(platform),
                     None => {
                         let ecs = of.service.has_ecs().then_some(DeployPlatform::Ecs);

@@ -87,7 +87,7 @@ pub async fn checked(bindings: &Bindings, clients: &Clients, depth: Depth) -> Ch
 }
 
 /// The IAM policy that the reader of the references requires: on ECS, the execution role.
-pub fn needs(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
+pub fn required_policy(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
     let scope = environment.account.as_ref().map(|account| AccountScope::new(&environment.region, account));
     policy(&report.grants(scope.as_ref()))
 }

@@ -9,7 +9,7 @@ use bp_artifact::{
 };
 use clap::Args;
 
-use super::{ConfigArgs, Given, ImageTimeoutArgs, WaitArgs};
+use super::{ConfigArgs, GivenFlags, ImageTimeoutArgs, WaitArgs};
 use crate::{Delivery, Failure, Session, Ui, image::ConfirmExisting, image_wait, wait_for_image};
 
 /// The environment to work on.
@@ -103,7 +103,7 @@ pub struct ServicesArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ImageArgs {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     /// Use this image, registry/repository@sha256:..., instead of the artifact's
     #[arg(long)]
     image: Option<DigestRef>,

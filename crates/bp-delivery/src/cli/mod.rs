@@ -46,9 +46,9 @@ pub struct ImageTimeoutArgs {
 ///
 /// Flatten it as the first field of a struct: it sees the flags of the fields after it.
 #[derive(Debug, Clone, Default)]
-pub struct Given(Vec<String>);
+pub struct GivenFlags(Vec<String>);
 
-impl Given {
+impl GivenFlags {
     /// Refuses `flags` that have no effect in `case`, such as `with --image`.
     ///
     /// # Errors
@@ -61,10 +61,12 @@ impl Given {
     }
 }
 
-impl FromArgMatches for Given {
+impl FromArgMatches for GivenFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        Ok(Given(matches.ids().map(clap::Id::as_str).filter(given).map(|id| id.replace('_', "-")).collect()))
+        Ok(GivenFlags(
+            matches.ids().map(clap::Id::as_str).filter(given).map(|id| id.replace('_', "-")).collect(),
+        ))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -73,7 +75,7 @@ impl FromArgMatches for Given {
     }
 }
 
-impl Args for Given {
+impl Args for GivenFlags {
     fn augment_args(command: Command) -> Command {
         command
     }

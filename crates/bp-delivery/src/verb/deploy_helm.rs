@@ -10,7 +10,7 @@ use bp_eks::{
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given},
+    cli::{DeliveryArgs, GivenFlags},
     program::Verb,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct DeployHelm {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     /// Name of the Helm release

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 
 use crate::{
     Delivery, Failure, Ui, actor,
-    cli::{EnvironmentArgs, Given, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
+    cli::{EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
     gates,
     program::Verb,
     steps,
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct DualDeploy {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     environment: EnvironmentArgs,
     #[command(flatten)]

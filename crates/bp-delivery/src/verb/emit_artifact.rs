@@ -12,7 +12,7 @@ use crate::{Failure, Session, Ui, cli, image_wait, program::Verb, wait_for_image
 #[derive(Debug, clap::Args)]
 pub struct EmitArtifact {
     #[command(flatten)]
-    given: cli::Given,
+    given: cli::GivenFlags,
     /// Image as pushed by the build: registry/repository:tag
     #[arg(long, env = "BP_IMAGE")]
     image: ImageRef,

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Promote {
     #[command(flatten)]
-    given: cli::Given,
+    given: cli::GivenFlags,
     /// Environment of bp.toml to promote to
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     to: String,

@@ -7,7 +7,7 @@ use bp_secrets::Depth;
 
 use crate::{
     Failure, Session, Ui,
-    cli::{ConfigArgs, Given, ServiceArg},
+    cli::{ConfigArgs, GivenFlags, ServiceArg},
     program::Verb,
     secrets::{self, Form},
 };
@@ -43,7 +43,7 @@ enum SecretsCommand {
     /// Print NAME=reference lines in the format of ECS, External Secrets Operator, the CSI driver or Kubernetes
     Print {
         #[command(flatten)]
-        given: Given,
+        given: GivenFlags,
         /// File of NAME=reference lines
         #[arg(long, value_name = "FILE")]
         references: PathBuf,
@@ -78,7 +78,7 @@ impl Verb for Secrets {
                 let report = secrets::checked(&bindings, &clients, depth).await;
                 ui.results(secrets::lines(&bindings, &report), &report);
                 if policy {
-                    ui.document(&secrets::needs(&report, environment));
+                    ui.document(&secrets::required_policy(&report, environment));
                 }
                 Ok(secrets::verdict(&report))
             }

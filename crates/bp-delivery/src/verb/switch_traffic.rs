@@ -7,7 +7,7 @@ use bp_eks::{BlueGreen, IngressSwitch, traffic::Slots};
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given, TakeOverArgs},
+    cli::{DeliveryArgs, GivenFlags, TakeOverArgs},
     program::Verb,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct SwitchTraffic {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
@@ -68,7 +68,7 @@ const CHANGE: &[&str] = &["timeout", "take-over"];
 
 impl TrafficCommand {
     /// Refuses the flags that have no effect with this command.
-    fn check(&self, given: &Given) -> Result<(), Failure> {
+    fn check(&self, given: &GivenFlags) -> Result<(), Failure> {
         match self {
             TrafficCommand::Status => given.refuse(&[IMAGE, CHANGE].concat(), "with status"),
             TrafficCommand::Stage | TrafficCommand::Switch { .. } => Ok(()),

@@ -7,7 +7,7 @@ use bp_artifact::ExitCode;
 use self::options::EcsArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given},
+    cli::{DeliveryArgs, GivenFlags},
     program::Verb,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct DeployEcs {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]

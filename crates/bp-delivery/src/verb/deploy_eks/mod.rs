@@ -7,7 +7,7 @@ use bp_artifact::ExitCode;
 use self::options::EksArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given, TakeOverArgs},
+    cli::{DeliveryArgs, GivenFlags, TakeOverArgs},
     program::Verb,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct DeployEks {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
