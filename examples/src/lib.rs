@@ -1,6 +1,6 @@
-//! The outside world of the quickstart and of the tests: what `examples/bp.toml` names, on the sandbox.
+//! Sandbox environment of the quickstart and the tests: the accounts, registries and clusters of `examples/bp.toml`.
 //!
-//! The binaries beside it are thin: the arguments, the work and the rendering of each are in `bp-delivery`.
+//! The binaries of this package are thin: `bp-delivery` implements the arguments, the work and the output of each.
 
 #[cfg(feature = "sandbox")]
 pub mod world;

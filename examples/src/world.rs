@@ -1,5 +1,5 @@
-//! The outside world of `examples/bp.toml`: three accounts with a registry each, and in staging and prod an ECS and an
-//! EKS cluster that already run an earlier version of the shop.
+//! Sandbox environment of `examples/bp.toml`: three accounts with one registry each, and in staging and prod an ECS and
+//! an EKS cluster that run an earlier version of the shop.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,33 +23,33 @@ use bp_delivery::Endpoints;
 /// The example's services and environments.
 pub const BP_TOML: &str = include_str!("../bp.toml");
 
-/// The same environments with one service, in the form without `[[service]]`.
+/// The same environments with a single service, configured without `[[service]]`.
 pub const ONE_SERVICE: &str = include_str!("../one-service.toml");
 
-/// The access key that the sandbox takes. It is no secret: the sandbox takes any.
+/// An access key for the sandbox. Not a secret: the sandbox accepts any key.
 pub const ACCESS_KEY: (&str, &str) = ("AKIABPSANDBOX0000000", SECRET_ACCESS_KEY);
 
-/// A sandbox that listens, with what `examples/bp.toml` names.
+/// A listening sandbox with the accounts, registries and clusters of `examples/bp.toml`.
 pub struct World {
-    /// The model.
+    /// The sandbox model.
     pub sandbox: Sandbox,
-    /// Its ports.
+    /// The listening ports.
     pub served: Served,
     /// The environments.
     pub config: Config,
 }
 
 impl World {
-    /// Starts it on free loopback ports, its time running `rate` times as fast as the clock on the wall.
+    /// Starts the sandbox on free loopback ports, with a clock that runs `rate` times as fast as real time.
     ///
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(rate: u32) -> std::io::Result<Self> {
-        let config = Config::parse(BP_TOML, "examples/bp.toml").expect("the example's own file is right");
+        let config = Config::parse(BP_TOML, "examples/bp.toml").expect("the example file is valid");
         Self::of(config, rate).await
     }
 
-    /// The same for other environments than the example's.
+    /// As [`start`](Self::start), with other environments than those of the example.
     ///
     /// # Errors
     /// When a port cannot be bound.
@@ -68,16 +68,16 @@ impl World {
         let sandbox = builder.build();
         for environment in config.environments() {
             for service in environment.services() {
-                furnish(&sandbox, environment, service);
+                deploy_earlier_version(&sandbox, environment, service);
             }
         }
-        // All that has been rolled out by now.
+        // Completes the initial rollouts.
         sandbox.clock().advance(Duration::from_secs(600));
         let served = sandbox.serve().await?;
         Ok(World { sandbox, served, config })
     }
 
-    /// Where everything listens, for [`Session::new`](bp_delivery::Session::new).
+    /// The endpoints of the sandbox, for [`Session::new`](bp_delivery::Session::new).
     pub fn endpoints(&self) -> Endpoints {
         let (id, secret) = ACCESS_KEY;
         Endpoints {
@@ -88,13 +88,13 @@ impl World {
         }
     }
 
-    /// Registry host -> URL.
+    /// The URL of each registry host.
     pub fn registries(&self) -> BTreeMap<String, String> {
         let hosts = self.config.environments().iter().map(|e| e.registry().as_str());
         hosts.filter_map(|host| Some((host.to_owned(), self.url(host)?))).collect()
     }
 
-    /// The clusters' names, with a kubeconfig for each.
+    /// The cluster names, each with a kubeconfig.
     pub fn kubeconfigs(&self) -> Vec<(String, String)> {
         let kubeconfig = |name: &str| {
             let cluster = self.sandbox.cluster(name);
@@ -110,12 +110,12 @@ impl World {
     }
 }
 
-/// One version of the shop: real files in a real image, for two platforms.
+/// An image of one version of the shop: real files, for two platforms.
 pub fn shop(version: &str) -> ImageBuilder {
     version_of("shop", version)
 }
 
-/// One version of a service of the shop.
+/// An image of one version of a service of the shop.
 pub fn version_of(service: &str, version: &str) -> ImageBuilder {
     ImageBuilder::new()
         .platform("linux/amd64")
@@ -135,8 +135,8 @@ fn clusters(environment: &EnvironmentConfig) -> BTreeSet<&str> {
     eks.map(|eks| eks.cluster.as_str()).collect()
 }
 
-/// Puts into one environment what there was of a service before we came.
-fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, service: &ServiceConfig) {
+/// Creates the earlier version of a service in one environment.
+fn deploy_earlier_version(sandbox: &Sandbox, environment: &EnvironmentConfig, service: &ServiceConfig) {
     let earlier = match &service.name {
         Some(name) => version_of(name.as_str(), "0.9.0"),
         None => shop("0.9.0"),
@@ -174,7 +174,7 @@ fn furnish(sandbox: &Sandbox, environment: &EnvironmentConfig, service: &Service
         let EksObject::Workload(workload) = &eks.object else { return };
         let container = eks.container.as_deref().unwrap_or("web");
         let (cluster, namespace, name) = (sandbox.cluster(&eks.cluster), &eks.namespace, &workload.name);
-        // Made by kubectl with a tag, as so many are; then bp-eks took the image over, by digest.
+        // Created by kubectl with a tag; then bp-eks took over the image field and set the digest.
         cluster.deployment(namespace, name, &[(container, &format!("{}:0.9.0", service.repository))]);
         cluster.apply(
             &format!("bp-eks:{container}"),

@@ -1,4 +1,4 @@
-//! `bp.toml` as the binaries read it: layers, where each value comes from, and flags that win.
+//! Configuration layers of the binaries: `bp.toml`, overlays, variables and flags, their precedence and origins.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::{Stage, ended};
 use serde_json::Value;
 
-/// What `config show` answered, as one value.
+/// The JSON result of `config show`.
 fn result(stdout: &str) -> Value {
     let line: Value = serde_json::from_str(stdout.trim()).unwrap();
     assert_eq!(line["type"], "result");
@@ -20,7 +20,7 @@ fn setting<'a>(environment: &'a Value, key: &str) -> (&'a str, &'a str) {
 }
 
 #[tokio::test]
-async fn shows_what_holds_and_where_it_comes_from() {
+async fn shows_effective_settings_and_their_origins() {
     let stage = Stage::new().await;
     stage.write("blue.toml", "version = 1\n[[environment]]\nname = \"staging\"\necs.cluster = \"blue\"\n");
     let arguments = ["show", "--env", "staging", "--overlay", "blue.toml", "--set", "ecs.service=front"];
@@ -48,7 +48,7 @@ async fn shows_what_holds_and_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn checks_and_says_where_the_mistake_is() {
+async fn reports_the_location_of_an_invalid_setting() {
     let stage = Stage::new().await;
     let good = stage.run("config", &["check"]).await;
     assert_eq!((good.code, good.stdout.trim()), (0, "shop: dev -> staging -> prod"));
@@ -57,7 +57,7 @@ async fn checks_and_says_where_the_mistake_is() {
 
     for (arguments, variable, message) in [
         (&["show", "--env", "qa"][..], "", "bp.toml has no environment \"qa\"; it has dev, staging, prod"),
-        (&["show", "--set", "region=eu-west-1"], "", "--set is about one environment: say --env"),
+        (&["show", "--set", "region=eu-west-1"], "", "--set applies to one environment: add --env"),
         (&["show", "--env", "dev", "--set", "regoin=x"], "", "--set: unknown setting \"regoin\""),
         (&["show", "--env", "dev", "--set", "region=mars"], "", "--set: \"mars\" is not an AWS region"),
         (&["check", "--overlay", "none.toml"], "", "cannot read none.toml"),
@@ -75,9 +75,9 @@ async fn checks_and_says_where_the_mistake_is() {
     assert_eq!(bad.code, 2);
 }
 
-/// Each binary takes the file, the variables over it and the flags over both.
+/// In every binary, variables win over the file, and flags win over both.
 #[tokio::test]
-async fn flags_win_over_variables_and_those_over_the_file() {
+async fn flags_win_over_variables_and_variables_over_the_file() {
     let stage = Stage::new().await;
     let digest = "0".repeat(64);
     let image = format!("222222222222.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.0.0@sha256:{digest}");
@@ -104,7 +104,7 @@ async fn flags_win_over_variables_and_those_over_the_file() {
     }
     assert_eq!(stage.changes(), 0);
 
-    // A policy of bp.toml: what failed is left as it is.
+    // With `deploy.on-failure = "leave"`, the failed revision is kept.
     let broken = bp_examples::world::shop("1.0.1").label("dev.bp-sandbox.behaviour", "exit:1");
     stage.built(&broken.build(), "1.0.1");
     let set = ["--env", "staging", "--set", "deploy.on-failure=leave", "--set", "limits.failures=1"];

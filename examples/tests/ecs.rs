@@ -1,4 +1,4 @@
-//! `deploy-ecs` beside deploying: looking before, bp.toml's overlay, earlier revisions, Ctrl-C.
+//! `deploy-ecs`: preflight checks, the overlay of bp.toml, earlier revisions, and Ctrl-C.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 const STAGING: (&str, &str) = ("222222222222", "eu-central-1");
 
-/// A stage whose staging has an overlay, with 2.0.0 built.
+/// A stage whose environment staging has an overlay, with version 2.0.0 built.
 async fn stage() -> Stage {
     let stage = Stage::new().await;
     stage.built(&shop("2.0.0").build(), "2.0.0");
@@ -24,7 +24,7 @@ async fn stage() -> Stage {
 }
 
 #[tokio::test]
-async fn look_deploy_look_again_and_go_back_to_an_earlier_revision() {
+async fn checks_deploys_and_restores_an_earlier_revision() {
     let stage = stage().await;
     let before = stage.changes();
     let end = stage.run("deploy-ecs", &["--env", "staging", "--check"]).await;
@@ -59,11 +59,11 @@ async fn look_deploy_look_again_and_go_back_to_an_earlier_revision() {
     for tag in [("App", "web"), ("Environment", "staging"), ("ManagedBy", "bp"), ("Version", "2.0.0")] {
         assert!(tags.iter().any(|(key, value)| (*key, *value) == (&tag.0.into(), &tag.1.into())), "{tags:?}");
     }
-    let asked = |operation: &str| stage.world.sandbox.ledger().count_of(operation);
+    let count = |operation: &str| stage.world.sandbox.ledger().count_of(operation);
     assert_eq!(
-        asked("ecr:BatchGetImage") + asked("HEAD manifest") + asked("GET manifest"),
+        count("ecr:BatchGetImage") + count("HEAD manifest") + count("GET manifest"),
         1,
-        "the registry, once"
+        "one request to the registry"
     );
 
     let end = stage.run("deploy-ecs", &["--env", "staging", "--revision", "shop-web:1"]).await;
@@ -74,11 +74,11 @@ async fn look_deploy_look_again_and_go_back_to_an_earlier_revision() {
 }
 
 #[tokio::test]
-async fn ctrl_c_detaches_or_goes_back() {
+async fn ctrl_c_detaches_or_rolls_back() {
     let stage = stage().await;
     stage.world.sandbox.aws().ssm(STAGING.0, STAGING.1).put("/shop/db", "x");
-    for (flags, code, said) in [
-        (&["--env", "staging", "--rollback-on-cancel"][..], 3, "is taken back"),
+    for (flags, code, message) in [
+        (&["--env", "staging", "--rollback-on-cancel"][..], 3, "interrupted: rolling back"),
         (&["--env", "staging"][..], 130, "continues in ECS: run the same command again"),
     ] {
         let mut command = stage.command("deploy-ecs", flags);
@@ -95,9 +95,9 @@ async fn ctrl_c_detaches_or_goes_back() {
         }
         let end = tokio::time::timeout(Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
         assert_eq!(end.code(), Some(code), "{all}");
-        assert!(all.contains(said), "{all}");
+        assert!(all.contains(message), "{all}");
     }
-    // The one that was left to itself is taken up again.
+    // A rerun resumes the detached deployment.
     let end = stage.run("deploy-ecs", &["--env", "staging"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
 }

@@ -1,4 +1,4 @@
-//! `deploy-eks` before anything is changed: images of one platform, as `docker build && docker push` makes them.
+//! `deploy-eks --check`: images of a single platform, as produced by `docker build && docker push`.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use bp_sandbox::{Effect, Fault};
 use common::Stage;
 
-/// Pushes an image of one platform to staging's registry, and runs a dry run of it there.
+/// Pushes an image of one platform to the registry of staging, and runs `deploy-eks --check` with it.
 async fn dry_run(stage: &Stage, platform: &str) -> common::Ended {
     let staging = stage.world.config.environments()[1].clone();
     let image = bp_sandbox::ImageBuilder::new().platform(platform).layer([("app", platform)]).build();
@@ -16,7 +16,7 @@ async fn dry_run(stage: &Stage, platform: &str) -> common::Ended {
 }
 
 #[tokio::test]
-async fn an_image_of_one_platform_is_judged_by_its_configuration() {
+async fn checks_a_single_platform_image_by_its_configuration() {
     let stage = Stage::new().await;
     // The nodes are linux/amd64.
     let end = dry_run(&stage, "linux/amd64").await;
@@ -25,13 +25,13 @@ async fn an_image_of_one_platform_is_judged_by_its_configuration() {
     for platform in ["linux/arm64", "windows/amd64"] {
         let end = dry_run(&stage, platform).await;
         assert_eq!(end.code, 5, "{platform}: {}{}", end.stdout, end.stderr);
-        let said = format!("built for {platform}");
-        assert!(end.stdout.contains(&said) && end.stdout.contains("linux/amd64"), "{}", end.stdout);
+        let expected = format!("built for {platform}");
+        assert!(end.stdout.contains(&expected) && end.stdout.contains("linux/amd64"), "{}", end.stdout);
     }
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_read_is_said_and_refuses_nothing() {
+async fn an_unreadable_image_configuration_is_reported_and_does_not_fail_the_check() {
     let stage = Stage::new().await;
     let denied = Effect::Answer { status: 403, headers: Vec::new(), body: String::new() };
     stage.world.sandbox.faults().inject(Fault::new(denied).on("GET blob").times(u32::MAX));

@@ -1,5 +1,5 @@
-//! A flag that would do nothing is refused, before anything is done; a variable that a pipeline sets for all its steps
-//! is not.
+//! A flag without effect is refused before anything is changed; a variable that a pipeline sets for all its steps is
+//! ignored where it does not apply.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -73,7 +73,7 @@ fn refused(stage: &Stage, name: &str, end: &common::Ended, flag: &str) {
 }
 
 #[tokio::test]
-async fn variables_of_a_pipeline_disturb_no_step() {
+async fn variables_that_do_not_apply_are_ignored() {
     let stage = Stage::new().await;
     let image = format!(
         "{}@{}",

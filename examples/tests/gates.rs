@@ -1,4 +1,4 @@
-//! Gates between the stages of a deployment, as a pipeline meets them: a check over HTTP, a command, an approval.
+//! Gates between the stages of a deployment: an HTTP check, a command, an approval.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -20,7 +20,7 @@ fn gates(stage: &Stage, gates: &str) {
     );
 }
 
-/// An endpoint of the deployed service. Answers every request so.
+/// An HTTP endpoint that answers every request with this status and body.
 async fn endpoint(status: &'static str, body: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/readyz", listener.local_addr().unwrap());
@@ -49,7 +49,7 @@ fn state(stage: &Stage, gate: &str) -> Option<GateState> {
 }
 
 #[tokio::test]
-async fn checks_and_an_approval_stand_between_two_services() {
+async fn gates_between_two_services_block_the_second_until_they_pass() {
     let stage = Stage::of_services().await;
     let url = endpoint("200 OK", r#"{"status":"ok"}"#).await;
     gates(
@@ -95,13 +95,13 @@ async fn checks_and_an_approval_stand_between_two_services() {
     assert_eq!(receipt.verdict, Some(Verdict::Deployed));
     let approved = receipt.gate(&"go-live".parse().unwrap()).unwrap();
     assert_eq!(approved.by.as_ref().unwrap().to_string(), "octocat (by GITHUB_ACTOR, not verified)");
-    // A gate behind a service that is not deployed by this command is none of its own.
+    // A gate after a service that this command does not deploy is skipped.
     let end = stage.run("dual-deploy", &["--env", "staging", "--service", "web", "--plan"]).await;
     assert!(end.code == 0 && !end.stdout.contains("gate"), "{end:?}");
 }
 
 #[tokio::test]
-async fn a_gate_that_fails_or_is_rejected_puts_the_services_back_and_an_unobserved_one_does_not() {
+async fn a_failed_or_rejected_gate_rolls_back_and_an_unobserved_one_does_not() {
     let stage = Stage::of_services().await;
     let url = endpoint("503 Service Unavailable", "not yet").await;
     gates(
@@ -132,5 +132,9 @@ async fn a_gate_that_fails_or_is_rejected_puts_the_services_back_and_an_unobserv
     assert_eq!((end.code, state(&stage, "smoke")), (3, Some(GateState::Rejected)), "{end:?}");
     let changes = stage.changes();
     let end = deploy(&stage, &["--reject", "smoke"]).await;
-    assert_eq!((end.code, stage.changes()), (3, changes), "said again, it is no new deployment: {end:?}");
+    assert_eq!(
+        (end.code, stage.changes()),
+        (3, changes),
+        "a repeated rejection starts no new deployment: {end:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Texts of registries and containers reach a terminal and a CI log as text: they drive no terminal and command no
-//! runner, in lines and in JSON.
+//! Untrusted text of registries and containers is escaped in lines and JSON: it contains no terminal control sequences
+//! and no workflow commands of CI runners.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -12,28 +12,28 @@ use common::{Ended, Stage, ended};
 use console::assert_inert;
 use serde_json::{Value, json};
 
-/// A word that is left of the hostile text, to see that it was shown at all.
+/// A word of the hostile text that survives escaping, which shows that the text was printed.
 const MARK: &str = "hunter-of-logs";
 
-/// What a registry or a container may say.
+/// Hostile text of a registry or a container.
 const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{1b}[2K\r::add-mask::a\r\n::stop-commands::x\n  ::set-output name=digest::sha256:0\
     \u{b}::group::b\u{2028}::group::c\u{85}::group::d ##[add-path]/tmp #\u{200d}#[set-env name=A]b ##vso[task.complete]c \
     \u{9b}2J\u{9d}0;owned\u{9c}\u{202e}drawkcab\u{2066} \u{7f}\u{8} \u{1b}[31mhunter-of-logs\u{1b}[0m\nerror: nothing is wrong";
 
-/// The output acts on nothing, shows the text, and each line of it is of the form that this binary gives its lines.
+/// Asserts that the output contains the escaped text, and that the text forges no line.
 #[track_caller]
-fn shown_as_text(end: &Ended, codes: &[i32]) {
+fn assert_escaped(end: &Ended, codes: &[i32]) {
     assert!(codes.contains(&end.code), "{end:?}");
     for output in [&end.stdout, &end.stderr] {
         assert_inert(output);
-        assert!(!output.lines().any(|line| line == "error: nothing is wrong"), "a line of its own: {output}");
+        assert!(!output.lines().any(|line| line == "error: nothing is wrong"), "forged line: {output}");
     }
     assert!(format!("{}{}", end.stdout, end.stderr).contains(MARK), "{end:?}");
 }
 
-/// In JSON the text is the same as it was.
+/// Asserts that JSON output preserves the text.
 #[track_caller]
-fn kept_in_json(end: &Ended) {
+fn assert_preserved_in_json(end: &Ended) {
     let has = |line: &str| -> bool { contains(&serde_json::from_str(line).unwrap(), HOSTILE) };
     assert!(end.stdout.lines().any(has), "{}", end.stdout);
 }
@@ -54,7 +54,7 @@ fn answer(status: u16) -> Fault {
 }
 
 #[tokio::test]
-async fn the_error_of_a_registry() {
+async fn escapes_the_error_of_a_registry() {
     let stage = Stage::new().await;
     let environments = stage.world.config.environments();
     let url = &stage.world.registries()[environments[0].registry().as_str()];
@@ -64,42 +64,42 @@ async fn the_error_of_a_registry() {
         let image = ["--image", "evil.example.com/shop/web:1", "--image-timeout", "2s", "--output", output];
         let mut emit = stage.command("emit-artifact", &image);
         emit.env("BP_REGISTRY_ENDPOINTS", format!("evil.example.com={url}"));
-        shown_as_text(&ended(emit).await, &[7]);
+        assert_escaped(&ended(emit).await, &[7]);
         let copy = ["--to", "staging", "--tag", "1.0.0", "--output", output];
-        shown_as_text(&stage.run("promote", &copy).await, &[7]);
+        assert_escaped(&stage.run("promote", &copy).await, &[7]);
     }
 }
 
 #[tokio::test]
-async fn the_reason_for_a_retry() {
+async fn escapes_the_reason_of_a_retry() {
     let stage = Stage::new().await;
     for output in ["lines", "json"] {
         stage.world.sandbox.faults().inject(answer(503).on("GET manifest").times(2));
         let copy = ["--to", "staging", "--tag", "1.0.0", "--output", output];
-        shown_as_text(&stage.run("promote", &copy).await, &[0]);
+        assert_escaped(&stage.run("promote", &copy).await, &[0]);
     }
 }
 
 #[tokio::test]
-async fn the_log_of_a_container() {
+async fn escapes_the_log_of_a_container() {
     let stage = Stage::new().await;
     let image =
         shop("6.6.6").label("dev.bp-sandbox.behaviour", "exit:3").label("dev.bp-sandbox.log", HOSTILE);
     stage.built(&image.build(), "6.6.6");
     for output in ["lines", "json"] {
         let joint = stage.run("dual-deploy", &["--env", "staging", "--output", output]).await;
-        shown_as_text(&joint, &[3]);
+        assert_escaped(&joint, &[3]);
         let logs = ["--env", "prod", "--logs", "--events", "--output", output];
         let deployed = stage.run("deploy-eks", &logs).await;
-        shown_as_text(&deployed, &[3]);
+        assert_escaped(&deployed, &[3]);
         if output == "json" {
-            kept_in_json(&deployed);
+            assert_preserved_in_json(&deployed);
         }
     }
 }
 
 #[tokio::test]
-async fn a_container_that_is_not_healthy() {
+async fn escapes_the_log_of_an_unhealthy_container() {
     let stage = Stage::new().await;
     let image =
         shop("6.6.7").label("dev.bp-sandbox.behaviour", "unhealthy").label("dev.bp-sandbox.log", HOSTILE);
@@ -107,12 +107,12 @@ async fn a_container_that_is_not_healthy() {
     for output in ["lines", "json"] {
         let deployed =
             stage.run("deploy-eks", &["--env", "staging", "--timeout", "4s", "--output", output]).await;
-        shown_as_text(&deployed, &[3]);
+        assert_escaped(&deployed, &[3]);
     }
 }
 
 #[tokio::test]
-async fn arguments_and_variables() {
+async fn escapes_arguments_and_variables() {
     let stage = Stage::new().await;
     for arguments in [
         &["--env", HOSTILE][..],
@@ -138,16 +138,16 @@ async fn arguments_and_variables() {
 }
 
 #[tokio::test]
-async fn what_is_traced() {
+async fn escapes_trace_logs() {
     let stage = Stage::new().await;
     stage.world.sandbox.faults().inject(answer(503).on("GET manifest").times(2));
     let mut copy = stage.command("promote", &["--to", "staging", "--tag", "1.0.0"]);
     copy.env("RUST_LOG", "trace");
-    shown_as_text(&ended(copy).await, &[0]);
+    assert_escaped(&ended(copy).await, &[0]);
 }
 
 #[tokio::test]
-async fn a_text_of_megabytes_is_cut_and_said_to_be() {
+async fn truncates_a_log_of_megabytes_with_a_notice() {
     let stage = Stage::new().await;
     let log = "x".repeat(3_000_000);
     let image = shop("6.6.8").label("dev.bp-sandbox.behaviour", "exit:3").label("dev.bp-sandbox.log", &log);

@@ -1,17 +1,17 @@
-//! What is wrong gives one clear line that says what to do, the documented exit code, and changes nothing.
+//! Invalid input: one error line with the remedy, the documented exit code, and no change.
 #![cfg(feature = "sandbox")]
 
 mod common;
 
 use common::{Ended, Stage, ended};
 
-/// One line of error, this code, these words in it, and nothing changed.
+/// Asserts one error line that contains `parts`, the exit code `code`, and no change.
 #[track_caller]
-fn refused(stage: &Stage, end: &Ended, code: i32, words: &[&str]) {
+fn refused(stage: &Stage, end: &Ended, code: i32, parts: &[&str]) {
     let errors: Vec<&str> = end.stderr.lines().filter(|line| line.starts_with("error:")).collect();
     assert_eq!(errors.len(), 1, "{end:?}");
-    for word in words {
-        assert!(errors[0].contains(word), "{word:?} is missing in {:?}", errors[0]);
+    for part in parts {
+        assert!(errors[0].contains(part), "{part:?} is missing in {:?}", errors[0]);
     }
     assert_eq!(end.code, code, "{end:?}");
     assert_eq!(stage.changes(), 0, "{end:?}");
@@ -19,7 +19,7 @@ fn refused(stage: &Stage, end: &Ended, code: i32, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn files_and_flags() {
+async fn rejects_invalid_files_and_flags() {
     let stage = Stage::new().await;
     let deploy = ["--env", "staging"];
     refused(&stage, &stage.run("dual-deploy", &["--env", "qa"]).await, 2, &["\"qa\"", "dev, staging, prod"]);
@@ -28,7 +28,12 @@ async fn files_and_flags() {
     refused(&stage, &bad, 2, &["64 hex digits, found 2"]);
     let tag = stage.run("deploy-ecs", &["--env", "staging", "--image", "r.example.com/web:latest"]).await;
     refused(&stage, &tag, 2, &["resolve it"]);
-    refused(&stage, &stage.run("promote", &["--to", "dev"]).await, 2, &["dev is the first environment"]);
+    refused(
+        &stage,
+        &stage.run("promote", &["--to", "dev"]).await,
+        2,
+        &["dev is the first environment of bp.toml", "--from"],
+    );
     refused(&stage, &stage.run("rollback", &deploy).await, 2, &["receipt.json"]);
 
     stage.write("artifact.json", "{\n  \"commit_sha\": 7\n}");
@@ -43,7 +48,7 @@ async fn files_and_flags() {
 }
 
 #[tokio::test]
-async fn registries_that_are_no_host_of_a_url() {
+async fn rejects_registries_that_are_not_valid_hosts() {
     let stage = Stage::new().await;
     for host in [
         "256.256.256.256",
@@ -65,10 +70,10 @@ async fn registries_that_are_no_host_of_a_url() {
 }
 
 #[tokio::test]
-async fn times_that_are_none() {
+async fn rejects_invalid_durations() {
     let stage = Stage::new().await;
     let image = ["--image", "r.example.com/web:1"];
-    for (time, words) in [
+    for (time, message) in [
         ("9223372036854775807s", "longer than 365 days"),
         ("9999999999999999h", "longer than 365 days"),
         ("99999999999999999999999h", "longer than 365 days"),
@@ -81,13 +86,13 @@ async fn times_that_are_none() {
         let flag = format!("--timeout={time}");
         let image_timeout = format!("--image-timeout={time}");
         let emit = stage.run("emit-artifact", &[&image[..], &[&image_timeout]].concat()).await;
-        refused(&stage, &emit, 2, &[time, words, "--image-timeout"]);
-        refused(&stage, &stage.run("dual-deploy", &["--env", "staging", &flag]).await, 2, &[time, words]);
+        refused(&stage, &emit, 2, &[time, message, "--image-timeout"]);
+        refused(&stage, &stage.run("dual-deploy", &["--env", "staging", &flag]).await, 2, &[time, message]);
         let set = format!("deploy.timeout={time}");
         let end = stage.run("dual-deploy", &["--env", "staging", "--set", &set]).await;
-        refused(&stage, &end, 2, &["--set", time, words]);
+        refused(&stage, &end, 2, &["--set", time, message]);
     }
-    // Flags and bp.toml take the same forms.
+    // Flags and bp.toml accept the same formats.
     let end = stage.run("config", &["show", "--env", "dev", "--set", "deploy.timeout=1h30m"]).await;
     assert_eq!(end.code, 0, "{end:?}");
     let missing = ["--image", "r.example.com/web@sha256:12", "--timeout", "1h30m"];
@@ -100,7 +105,7 @@ async fn times_that_are_none() {
 }
 
 #[tokio::test]
-async fn every_binary_explains_itself() {
+async fn every_binary_prints_help_and_rejects_unknown_flags() {
     let stage = Stage::new().await;
     for name in [
         "config",
@@ -121,7 +126,7 @@ async fn every_binary_explains_itself() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist() {
+async fn reports_objects_that_do_not_exist() {
     let stage = Stage::new().await;
     let deploy = ["--env", "staging"];
     let missing = format!(
@@ -149,7 +154,7 @@ async fn what_does_not_exist() {
 }
 
 #[tokio::test]
-async fn the_outside() {
+async fn reports_missing_credentials_and_unreachable_services() {
     let stage = Stage::new().await;
     let deploy = ["--env", "staging"];
     let mut none = stage.command("dual-deploy", &deploy);
@@ -160,13 +165,13 @@ async fn the_outside() {
     unreachable.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     refused(&stage, &ended(unreachable).await, 7, &["cannot assume", "refused"]);
 
-    // Nothing answers at the registry: the copy gives up and says which.
+    // The registry is unreachable: the error contains its host.
     let mut unreachable = stage.command("promote", &["--to", "prod"]);
     let hosts = stage.world.registries().into_keys().map(|host| format!("{host}=http://127.0.0.1:1"));
     unreachable.env("BP_REGISTRY_ENDPOINTS", hosts.collect::<Vec<_>>().join(","));
     refused(&stage, &ended(unreachable).await, 7, &["dkr.ecr.eu-central-1.amazonaws.com"]);
 
-    // The role leads to another account than bp.toml says.
+    // The account of the role differs from that of bp.toml.
     stage.edit_config("account = \"222222222222\"\n", "account = \"999999999999\"\n");
     let end = stage.run("dual-deploy", &deploy).await;
     assert_eq!(stage.changes(), 0);

@@ -1,4 +1,4 @@
-//! The whole line as a pipeline runs it, and what happens when its processes are killed.
+//! The complete pipeline: emit, promote, deploy, verify and roll back, also after its processes are killed.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -12,7 +12,7 @@ use common::Stage;
 const STAGING: (&str, &str) = ("222222222222", "staging");
 
 #[tokio::test]
-async fn the_quickstart_runs_to_its_end() {
+async fn the_quickstart_completes() {
     let stage = Stage::new().await;
     let end = stage.run("quickstart", &[]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
@@ -20,7 +20,7 @@ async fn the_quickstart_runs_to_its_end() {
 }
 
 #[tokio::test]
-async fn build_promote_deploy_verify_roll_back() {
+async fn emits_promotes_deploys_verifies_and_rolls_back() {
     let stage = Stage::new().await;
     let image = shop("2.0.0").build();
     let dev = stage.world.config.environments()[0].clone();
@@ -60,7 +60,7 @@ async fn build_promote_deploy_verify_roll_back() {
 }
 
 #[tokio::test]
-async fn a_broken_build_goes_back_on_both() {
+async fn a_broken_build_is_rolled_back_on_ecs_and_eks() {
     let stage = Stage::new().await;
     let before = stage.running(STAGING.0, STAGING.1);
     stage.built(&shop("1.1.0").label("dev.bp-sandbox.behaviour", "exit:78").build(), "1.1.0");
@@ -74,7 +74,7 @@ async fn a_broken_build_goes_back_on_both() {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_and_run_again() {
+async fn a_rerun_completes_a_deployment_killed_at_any_moment() {
     for millis in [30, 120, 250, 400, 700, 1100] {
         let stage = Stage::new().await;
         let before = stage.running(STAGING.0, STAGING.1);
@@ -84,7 +84,7 @@ async fn killed_at_any_moment_and_run_again() {
         let ecs = stage.world.sandbox.aws().ecs(STAGING.0, "eu-central-1");
         assert_eq!(ecs.revisions("shop-web"), 2, "killed after {millis} ms: registered twice");
 
-        // The joint rollback still knows the way back.
+        // The receipt still contains the previous revisions.
         let end = stage.run("rollback", &["--env", "staging"]).await;
         assert_eq!(end.code, 0, "killed after {millis} ms: {}", end.stderr);
         assert_eq!(stage.running(STAGING.0, STAGING.1), before, "killed after {millis} ms");
@@ -92,7 +92,7 @@ async fn killed_at_any_moment_and_run_again() {
 }
 
 #[tokio::test]
-async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
+async fn plans_and_promotes_the_tags_that_match_a_rule() {
     let stage = Stage::new().await;
     let dev = stage.world.config.environments()[0].clone();
     for version in ["1.4.0", "1.5.0", "2.0.0"] {
@@ -106,7 +106,7 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
     let staging = stage.world.config.environments()[1].clone();
     let tags = || stage.world.sandbox.registry(staging.registry().as_str()).tags("shop/web");
     let before = tags();
-    assert!(!before.contains_key("1.5.0"), "nothing was done: {before:?}");
+    assert!(!before.contains_key("1.5.0"), "--plan changed something: {before:?}");
 
     let end = stage.run("promote", &rule).await;
     assert_eq!((end.code, end.stdout.lines().count()), (0, 2), "{}", end.stderr);
@@ -120,32 +120,32 @@ async fn tags_are_promoted_together_after_a_look_at_what_would_be_done() {
 }
 
 #[tokio::test]
-async fn a_promotion_leaves_its_record_in_a_file_and_beside_the_image_once() {
+async fn writes_promotion_records_to_a_file_and_attaches_each_once() {
     let stage = Stage::new().await;
     let sandbox = &stage.world.sandbox;
     let environments = stage.world.config.environments();
     let (dev, staging) = (environments[0].clone(), environments[1].clone());
     let image = shop("3.0.0").build();
     sandbox.registry(dev.registry().as_str()).push(&image, "shop/web", "3.0.0");
-    let there = sandbox.registry(staging.registry().as_str());
+    let destination = sandbox.registry(staging.registry().as_str());
     let promote = ["--to", "staging", "--tag", "3.0.0", "--trust-destination"];
-    let keeping = [&promote[..], &["--record", "record.jsonl", "--attach-record"]].concat();
+    let with_records = [&promote[..], &["--record", "record.jsonl", "--attach-record"]].concat();
     let record = || serde_json::from_str::<PromotionRecord>(stage.read("record.jsonl").trim()).unwrap();
 
-    // The registry does not take the record: the promotion is done, and told, and the command fails.
+    // The registry rejects the record: the promotion is completed and reported, and the command fails.
     let end = stage.run("promote", &promote).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     let fault = bp_sandbox::Fault::status(405).on("PUT manifest").at(staging.registry().as_str());
     sandbox.faults().inject(fault);
-    let end = stage.run("promote", &keeping).await;
+    let end = stage.run("promote", &with_records).await;
     assert_eq!(end.code, 5, "{}", end.stderr);
-    assert!(end.stderr.contains("is promoted, but has no record attached to it"), "{}", end.stderr);
+    assert!(end.stderr.contains("was promoted, but its record could not be attached"), "{}", end.stderr);
     assert!(end.stdout.contains(image.digest()), "{}", end.stdout);
-    assert_eq!(there.tags("shop/web")["3.0.0"], image.digest());
+    assert_eq!(destination.tags("shop/web")["3.0.0"], image.digest());
     assert_eq!((record().digest.as_str(), record().reference.as_str()), (image.digest(), "3.0.0"));
 
     let attached = || {
-        there
+        destination
             .manifests("shop/web")
             .iter()
             .filter(|manifest| manifest.bytes.windows(9).any(|w| w == b"promotion"))
@@ -153,14 +153,14 @@ async fn a_promotion_leaves_its_record_in_a_file_and_beside_the_image_once() {
     };
     assert_eq!(attached(), 0);
     for _ in 0..2 {
-        let end = stage.run("promote", &keeping).await;
+        let end = stage.run("promote", &with_records).await;
         assert_eq!((end.code, attached()), (0, 1), "{}", end.stderr);
     }
 
-    // The tag moves: the record tells the way back.
+    // The tag moves: the record contains the previous digest.
     let next = shop("3.0.1").build();
     sandbox.registry(dev.registry().as_str()).push(&next, "shop/web", "3.0.0");
-    let end = stage.run("promote", &keeping).await;
+    let end = stage.run("promote", &with_records).await;
     assert_eq!((end.code, attached()), (0, 2), "{}", end.stderr);
     let record = record();
     assert_eq!(record.digest.as_str(), next.digest());

@@ -1,5 +1,5 @@
-//! The binaries on servers that others wrote: `cargo xtask e2e` starts them, names them in the environment, and reads back
-//! with clients of others what was left there.
+//! The binaries against real servers: `cargo xtask e2e` starts the servers, passes their addresses in environment
+//! variables, and verifies the results with third-party clients.
 
 use std::{
     path::Path,
@@ -10,7 +10,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask e2e"))
 }
 
-/// A binary in a directory of its own, which knows no AWS but that of `aws`.
+/// A binary in a directory of its own, with `aws` as its only AWS endpoint.
 fn binary(program: &str, directory: &Path, aws: &str) -> Command {
     let mut command = Command::new(program);
     command
@@ -26,13 +26,13 @@ fn binary(program: &str, directory: &Path, aws: &str) -> Command {
     command
 }
 
-/// Runs it to the end `code`; returns all that it said.
+/// Runs the command, asserts the exit code, and returns its output.
 fn ends_with(code: i32, command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("the binary starts");
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    let said = format!("{stdout}\n{stderr}");
-    assert_eq!(status.code(), Some(code), "{said}");
-    said
+    let output = format!("{stdout}\n{stderr}");
+    assert_eq!(status.code(), Some(code), "{output}");
+    output
 }
 
 mod registries {
@@ -54,7 +54,7 @@ registry = "target.example.com"
 repository = "promoted/web"
 "#;
 
-    /// A directory as a pipeline's stage has it.
+    /// The working directory of a pipeline stage.
     fn stage() -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("bp.toml"), BP_TOML).expect("bp.toml");
@@ -62,7 +62,7 @@ repository = "promoted/web"
     }
 
     fn run(program: &str, directory: &Path, arguments: &[&str]) -> Command {
-        // No AWS API is asked: whoever listens there would be a surprise.
+        // No AWS API is called: nothing listens at this address.
         let mut command = binary(program, directory, "http://127.0.0.1:1");
         let (source, target) = (variable("BP_E2E_SOURCE"), variable("BP_E2E_TARGET"));
         let endpoints = format!("source.example.com=http://{source},target.example.com=http://{target}");
@@ -72,22 +72,23 @@ repository = "promoted/web"
 
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn a_tag_becomes_an_artifact_and_is_promoted_twice() {
+    fn emits_an_artifact_and_promotes_it_twice() {
         let stage = stage();
         let emit = ["--image", "source.example.com/shop/web:1", "--env", "dev"];
         ends_with(0, &mut run(env!("CARGO_BIN_EXE_emit-artifact"), stage.path(), &emit));
         let artifact = std::fs::read_to_string(stage.path().join("artifact.json")).expect("an artifact");
         assert!(artifact.contains(&variable("BP_E2E_DIGEST")), "{artifact}");
         for _ in 0..2 {
-            let said = ends_with(0, &mut run(env!("CARGO_BIN_EXE_promote"), stage.path(), &["--to", "prod"]));
+            let output =
+                ends_with(0, &mut run(env!("CARGO_BIN_EXE_promote"), stage.path(), &["--to", "prod"]));
             let expected = format!("target.example.com/promoted/web@{}", variable("BP_E2E_DIGEST"));
-            assert!(said.contains(&expected), "{said}");
+            assert!(output.contains(&expected), "{output}");
         }
     }
 
     #[test]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    fn a_digest_that_is_not_there_is_not_promoted() {
+    fn promote_fails_for_a_missing_digest() {
         let stage = stage();
         let emit = ["--image", "source.example.com/shop/web:1", "--env", "dev"];
         ends_with(0, &mut run(env!("CARGO_BIN_EXE_emit-artifact"), stage.path(), &emit));
@@ -98,8 +99,8 @@ repository = "promoted/web"
         let promote = ["--to", "prod", "--image-timeout", "2s"];
         let ended = run(env!("CARGO_BIN_EXE_promote"), stage.path(), &promote).output().expect("it runs");
         assert_eq!(ended.status.code(), Some(7));
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert!(said.contains(&missing), "{said}");
+        let output = String::from_utf8_lossy(&ended.stderr);
+        assert!(output.contains(&missing), "{output}");
     }
 }
 
@@ -115,15 +116,15 @@ mod kubernetes {
 
     const REGISTRY: &str = "registry.example.com";
 
-    /// A build whose digest begins so: by that the cluster's node decides what becomes of a container.
-    fn build(beginning: &str) -> Image {
-        let beginning = format!("sha256:{beginning}");
+    /// A build whose digest starts with this prefix, which selects the behaviour of its containers on the test cluster.
+    fn build(prefix: &str) -> Image {
+        let prefix = format!("sha256:{prefix}");
         let images = (0..)
             .map(|n: u32| ImageBuilder::new().platform("linux/amd64").label("n", &n.to_string()).build());
-        images.into_iter().find(|image| image.digest().starts_with(&beginning)).expect("one in 4,096")
+        images.into_iter().find(|image| image.digest().starts_with(&prefix)).expect("one in 4,096 matches")
     }
 
-    /// A registry with builds, and a Deployment on the cluster that kubectl made.
+    /// A registry with builds, and a Deployment created on the cluster by kubectl.
     struct Stage {
         directory: TempDir,
         sandbox: Sandbox,
@@ -169,9 +170,9 @@ container = "web"
             (stage, served)
         }
 
-        /// What a build leaves behind; returns the image as a deployment names it.
-        fn built(&self, beginning: &str, tag: &str) -> String {
-            let image = build(beginning);
+        /// Builds and pushes an image, writes `artifact.json`, and returns the image reference.
+        fn built(&self, prefix: &str, tag: &str) -> String {
+            let image = build(prefix);
             self.sandbox.registry(REGISTRY).push(&image, "shop/web", tag);
             let reference: DigestRef =
                 format!("{REGISTRY}/shop/web@{}", image.digest()).parse().expect("a reference");
@@ -202,7 +203,7 @@ container = "web"
         String::from_utf8(ended.stdout).expect("UTF-8")
     }
 
-    /// The images of the pods that are ready and stay.
+    /// The images of the ready pods that are not being deleted.
     fn running() -> Vec<String> {
         let ready = "jsonpath={range .items[*]}{.metadata.deletionTimestamp} \
                      {.status.conditions[?(@.type=='Ready')].status} {.spec.containers[0].image}{\"\\n\"}{end}";
@@ -212,41 +213,45 @@ container = "web"
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs the servers of cargo xtask e2e"]
-    async fn the_binaries_deploy_prove_fail_and_go_back() {
+    async fn deploys_verifies_and_rolls_back_on_kubernetes() {
         let (stage, _served) = Stage::new().await;
         let deadline = ["--timeout", "3m"];
         let deploy =
             |more: &[&str]| stage.run(0, env!("CARGO_BIN_EXE_deploy-eks"), &[&deadline[..], more].concat());
         let first = stage.built("a12", "0");
-        let said = deploy(&["--take-over", "--logs", "--output", "json"]);
-        assert!(said.contains(r#""event":"log""#) && said.contains(r#""line":"starting""#), "{said}");
+        let output = deploy(&["--take-over", "--logs", "--output", "json"]);
+        assert!(output.contains(r#""event":"log""#) && output.contains(r#""line":"starting""#), "{output}");
         assert_eq!(running(), [first.clone(), first]);
         let platform = "jsonpath={.spec.template.spec.containers[0].env[?(@.name=='DEPLOY_PLATFORM')].value}";
         assert_eq!(kubectl(&["get", "deployment", "web", "-o", platform]), "eks");
         let good = stage.built("a11", "1");
-        let said = deploy(&["--logs"]);
+        let output = deploy(&["--logs"]);
         assert!(
-            said.lines().any(|line| line.contains("pod/web-") && line.ends_with("/web: starting")),
-            "{said}"
+            output.lines().any(|line| line.contains("pod/web-") && line.ends_with("/web: starting")),
+            "{output}"
         );
         for _ in 0..2 {
-            assert_eq!(running(), [good.clone(), good.clone()], "it is done when it says so");
+            assert_eq!(
+                running(),
+                [good.clone(), good.clone()],
+                "the rollout was complete when deploy-eks returned"
+            );
             deploy(&[]);
         }
         stage.run(0, env!("CARGO_BIN_EXE_verify"), &[]);
 
         stage.built("bad", "2");
-        let said = stage.run(3, env!("CARGO_BIN_EXE_deploy-eks"), &deadline);
-        assert!(said.contains("exit code 3"), "{said}");
-        assert_eq!(running(), [good.clone(), good.clone()], "the earlier image runs again");
-        // What runs is not what the artifact says.
+        let output = stage.run(3, env!("CARGO_BIN_EXE_deploy-eks"), &deadline);
+        assert!(output.contains("exit code 3"), "{output}");
+        assert_eq!(running(), [good.clone(), good.clone()], "the previous image was restored");
+        // The running image is not that of the artifact.
         stage.run(6, env!("CARGO_BIN_EXE_verify"), &[]);
 
         let next = stage.built("510", "3");
         stage.run(0, env!("CARGO_BIN_EXE_dual-deploy"), &deadline);
         assert_eq!(running(), [next.clone(), next]);
         stage.run(0, env!("CARGO_BIN_EXE_rollback"), &[]);
-        assert_eq!(running(), [good.clone(), good], "what the receipt noted runs again");
+        assert_eq!(running(), [good.clone(), good], "the revision of the receipt was restored");
         kubectl(&["delete", "deployment", "web", "--wait=false"]);
     }
 }

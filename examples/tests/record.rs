@@ -1,4 +1,4 @@
-//! `record`: one redacted file of what a service looks like now.
+//! `record`: writes the redacted state of a service to one file.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -7,7 +7,7 @@ use bp_artifact::recording::Recording;
 use common::Stage;
 
 #[tokio::test]
-async fn a_service_is_recorded_on_each_platform() {
+async fn records_a_service_on_each_platform() {
     let stage = Stage::of_services().await;
     let web = ["--env", "staging", "--service", "web"];
     let end = stage.run("record", &web).await;

@@ -1,5 +1,5 @@
-//! Two ways to resolve an image of Amazon ECR, by its API and by the registry's own: they say the same of the same
-//! image, and of what is wrong with it.
+//! The ECR API resolver and the registry API resolver return the same result, or the same class of error, for the same
+//! image.
 #![cfg(feature = "sandbox")]
 
 use std::time::Duration;
@@ -25,15 +25,15 @@ const HOST: &str = "111111111111.dkr.ecr.eu-central-1.amazonaws.com";
 const API: &str = "ecr:BatchGetImage";
 const REGISTRY: &str = "GET manifest";
 
-/// The same image, asked for in both ways.
-struct Both {
+/// The same image, resolved by both resolvers.
+struct BothResolvers {
     sandbox: Sandbox,
     client: Client,
     by_api: EcrResolver,
     by_registry: RegistryResolver,
 }
 
-impl Both {
+impl BothResolvers {
     fn new() -> Self {
         let sandbox = Sandbox::builder()
             .registry(HOST, RegistryOptions::ecr())
@@ -53,7 +53,7 @@ impl Both {
             .time_source(TimeSource::from_fn(move || clock.now()))
             .build()
             .unwrap();
-        Both {
+        BothResolvers {
             by_api: EcrResolver::new(client.clone()),
             by_registry: RegistryResolver::new(registry),
             client,
@@ -65,25 +65,25 @@ impl Both {
         self.sandbox.registry(HOST).push(image, "shop/web", tag);
     }
 
-    /// What both say of `image`.
-    async fn ask(&self, image: &str) -> [Result<ResolvedImage, ResolveError>; 2] {
+    /// The results of both resolvers for `image`.
+    async fn resolve(&self, image: &str) -> [Result<ResolvedImage, ResolveError>; 2] {
         let image: ImageRef = image.parse().unwrap();
         [self.by_api.resolve(&image).await, self.by_registry.resolve(&image).await]
     }
 
     async fn found(&self, image: &str) -> ResolvedImage {
         let [by_api, by_registry] =
-            self.ask(image).await.map(|found| found.unwrap_or_else(|e| panic!("{image}: {e}")));
+            self.resolve(image).await.map(|found| found.unwrap_or_else(|e| panic!("{image}: {e}")));
         assert_eq!(by_api, by_registry, "{image}");
         by_api
     }
 
-    /// That both fail, in the same class, with a message that has these words, and whether waiting may help.
-    async fn fails(&self, image: &str, class: ErrorClass, words: &[&str]) -> [ResolveError; 2] {
-        let errors = self.ask(image).await.map(|found| found.unwrap_err());
+    /// Asserts that both fail with the same class and retryability, and with a message that contains `parts`.
+    async fn fails(&self, image: &str, class: ErrorClass, parts: &[&str]) -> [ResolveError; 2] {
+        let errors = self.resolve(image).await.map(|found| found.unwrap_err());
         for error in &errors {
             assert_eq!(error.class(), class, "{error:?}");
-            assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+            assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
         }
         let [by_api, by_registry] = &errors;
         assert_eq!(
@@ -91,13 +91,13 @@ impl Both {
             std::mem::discriminant(by_registry),
             "{by_api:?} {by_registry:?}"
         );
-        let waits = |error: &ResolveError| (error.is_not_found(), error.is_retryable());
-        assert_eq!(waits(by_api), waits(by_registry));
+        let retries = |error: &ResolveError| (error.is_not_found(), error.is_retryable());
+        assert_eq!(retries(by_api), retries(by_registry));
         errors
     }
 
-    /// Spoils the next `times` answers of both: `api` in the API's form, `registry` in the registry's.
-    fn spoil(&self, times: u32, api: Effect, registry: Effect) {
+    /// Replaces the next `times` responses: `api` for the ECR API, `registry` for the registry API.
+    fn inject(&self, times: u32, api: Effect, registry: Effect) {
         self.sandbox.faults().inject(Fault::new(api).on(API).times(times));
         self.sandbox.faults().inject(Fault::new(registry).on(REGISTRY).times(times));
     }
@@ -116,8 +116,8 @@ fn answer(status: u16, body: String) -> Effect {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_indexes_platforms_and_single_manifests() {
-    let both = Both::new();
+async fn both_resolve_indexes_platforms_and_single_manifests() {
+    let both = BothResolvers::new();
     both.push(&index(), "1");
     both.push(&ImageBuilder::new().platform("linux/amd64").build(), "single");
     let by_tag = both.found(&at(":1")).await;
@@ -134,8 +134,8 @@ async fn on_indexes_platforms_and_single_manifests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_what_is_missing_denied_or_down() {
-    let both = Both::new();
+async fn both_report_missing_images_denied_access_and_unreachable_registries() {
+    let both = BothResolvers::new();
     both.push(&index(), "1");
     both.fails(&at(":2"), ErrorClass::BadInput, &["shop/web:2 does not exist"]).await;
     let digest = Digest::sha256("nobody pushed it");
@@ -150,24 +150,24 @@ async fn on_what_is_missing_denied_or_down() {
     let denied =
         r#"{"__type":"AccessDeniedException","message":"not authorized to perform: ecr:BatchGetImage"}"#;
     let refused = r#"{"errors":[{"code":"DENIED","message":"not authorized"}]}"#;
-    both.spoil(u32::MAX, answer(400, denied.into()), answer(403, refused.into()));
-    // A registry names no IAM action; what it needs is told in its own words.
+    both.inject(u32::MAX, answer(400, denied.into()), answer(403, refused.into()));
+    // The registry API does not report the missing IAM action; only the ECR API does.
     let [by_api, _] = both.fails(&at(":1"), ErrorClass::Unavailable, &["access to", "is denied"]).await;
     assert!(by_api.to_string().contains("it needs ecr:BatchGetImage"), "{by_api}");
 
     both.sandbox.faults().clear();
-    both.spoil(u32::MAX, Effect::Reset, Effect::Reset);
+    both.inject(u32::MAX, Effect::Reset, Effect::Reset);
     both.fails(&at(":1"), ErrorClass::Unavailable, &["is unavailable"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_bytes_which_are_not_those_of_the_digest_are_no_image() {
-    let both = Both::new();
+async fn both_reject_a_manifest_with_the_wrong_digest() {
+    let both = BothResolvers::new();
     both.push(&index(), "1");
     let digest = index().digest().to_owned();
     let other = r#"{"schemaVersion":2}"#;
     let api = json!({ "failures": [], "images": [{ "imageId": { "imageDigest": digest }, "imageManifest": other }] });
-    let lie = || {
+    let wrong_bytes = || {
         let headers = vec![
             ("content-type".to_owned(), "application/vnd.oci.image.index.v1+json".to_owned()),
             ("docker-content-digest".to_owned(), digest.clone()),
@@ -175,7 +175,7 @@ async fn that_bytes_which_are_not_those_of_the_digest_are_no_image() {
         Effect::Answer { status: 200, headers, body: other.to_owned() }
     };
     for image in [at(":1"), at(&format!("@{digest}"))] {
-        both.spoil(u32::MAX, answer(200, api.to_string()), lie());
+        both.inject(u32::MAX, answer(200, api.to_string()), wrong_bytes());
         let errors =
             both.fails(&image, ErrorClass::Unexpected, &["the registry returned an invalid manifest"]).await;
         for error in errors {
@@ -187,14 +187,14 @@ async fn that_bytes_which_are_not_those_of_the_digest_are_no_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_a_404_just_after_the_push_is_no_end() {
-    let both = Both::new();
+async fn both_retry_a_404_after_the_push() {
+    let both = BothResolvers::new();
     both.push(&index(), "1");
     let missing = json!({ "images": [], "failures": [{
         "imageId": { "imageTag": "1" }, "failureCode": "ImageNotFound", "failureReason": "Requested image not found",
     }]});
     let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-    both.spoil(3, answer(200, missing.to_string()), answer(404, unknown.into()));
+    both.inject(3, answer(200, missing.to_string()), answer(404, unknown.into()));
     let wait = Wait::new(Duration::from_secs(60), Duration::from_secs(1)).unwrap();
     let image: ImageRef = at(":1").parse().unwrap();
     let by_api = wait_for(&both.by_api, &image, wait).await.unwrap();
@@ -206,8 +206,8 @@ async fn that_a_404_just_after_the_push_is_no_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_a_known_image_exists_in_one_request_without_reading_it() {
-    let both = Both::new();
+async fn both_confirm_a_resolved_image_with_one_request() {
+    let both = BothResolvers::new();
     both.push(&index(), "1");
     let known = both.found(&at(":1")).await;
     both.sandbox.ledger().clear();
@@ -223,51 +223,51 @@ async fn that_a_known_image_exists_in_one_request_without_reading_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_a_tag_in_a_cache_is_not_the_truth() {
-    let both = Both::new();
+async fn both_refuse_tags_of_pull_through_caches() {
+    let both = BothResolvers::new();
     let registry = both.sandbox.registry(HOST);
     registry.push(&index(), "hub/library/web", "1");
     both.push(&index(), "1");
     let create = both.client.create_pull_through_cache_rule();
     create.ecr_repository_prefix("hub").upstream_registry_url("registry-1.docker.io").send().await.unwrap();
 
-    // By the API: the rules say it. They are read once, and a digest is a digest.
+    // ECR API: detected by the pull-through cache rules, which are read once. Digests are accepted.
     let cached: ImageRef = format!("{HOST}/hub/library/web:1").parse().unwrap();
     for _ in 0..2 {
         let error = both.by_api.resolve(&cached).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Refused);
         assert!(error.to_string().contains("a pull-through cache of registry-1.docker.io"), "{error}");
-        assert!(!error.is_not_found() && !error.is_retryable(), "no waiting mends it");
+        assert!(!error.is_not_found() && !error.is_retryable(), "not retryable");
     }
     let pinned = cached.clone().with_digest(index().digest().parse().unwrap());
     assert!(both.by_api.resolve(&pinned).await.is_ok());
     both.found(&at(":1")).await;
     assert_eq!(both.sandbox.ledger().count_of("ecr:DescribePullThroughCacheRules"), 1);
 
-    // Where the rules may not be read a tag is not believed, unless somebody vouches for the registry.
+    // If the rules cannot be read, a tag is refused, except with `assume_no_caches`.
     both.sandbox.aws().deny("ecr:DescribePullThroughCacheRules");
     let error = EcrResolver::new(both.client.clone()).resolve(&cached).await.unwrap_err();
     assert!(error.to_string().contains("it needs ecr:DescribePullThroughCacheRules"), "{error}");
     assert!(EcrResolver::new(both.client.clone()).assume_no_caches().resolve(&cached).await.is_ok());
 
-    // By the registry: a name that tells, and an answer that says that it is old.
+    // Registry API: detected by well-known host names and by the `Age` header.
     let mirror: ImageRef = "mirror.gcr.io/library/nginx:1".parse().unwrap();
     let error = both.by_registry.resolve(&mirror).await.unwrap_err();
     assert!(error.to_string().contains("a pull-through cache of Docker Hub"), "{error}");
     let manifest = registry.manifest("shop/web", "1").unwrap();
-    let old = |age: &str| Effect::Answer {
+    let aged = |age: &str| Effect::Answer {
         status: 200,
         headers: vec![("content-type".into(), manifest.media_type.clone()), ("age".into(), age.into())],
         body: String::from_utf8(manifest.bytes.to_vec()).unwrap(),
     };
-    both.sandbox.faults().inject(Fault::new(old("3600")).on(REGISTRY));
+    both.sandbox.faults().inject(Fault::new(aged("3600")).on(REGISTRY));
     let error = both.by_registry.resolve(&at(":1").parse().unwrap()).await.unwrap_err();
     assert!(
         matches!(error, ResolveError::Cached { .. }) && error.class() == ErrorClass::Refused,
         "{error:?}"
     );
     for (age, image) in [("0", at(":1")), ("3600", at(&format!("@{}", index().digest())))] {
-        both.sandbox.faults().inject(Fault::new(old(age)).on(REGISTRY));
+        both.sandbox.faults().inject(Fault::new(aged(age)).on(REGISTRY));
         assert!(both.by_registry.resolve(&image.parse().unwrap()).await.is_ok(), "{image}, {age} s old");
     }
 }

@@ -1,5 +1,4 @@
-//! References to secrets by the binaries: what holds, what is written, and no value in anything that any binary shows
-//! or leaves behind.
+//! References to secrets: check and print them, and assert that no binary prints a secret value or writes it to a file.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -13,11 +12,11 @@ use serde_json::{Value, json};
 const STAGING: &str = "222222222222";
 const REGION: &str = "eu-central-1";
 
-/// No part of it may be shown either, and not in base64.
+/// The secret value. Neither a part of it nor its base64 form may appear in output.
 const CANARY: &str = "kanarie-5Zq7Wx2LpT9v-x";
 const PIECES: [&str; 4] = ["kanarie", "5Zq7Wx", "2LpT9v", "a2FuYXJpZS01WnE3V3gyTHBUOXYteA"];
 
-/// A service whose containers take secrets, all of them the canary.
+/// Creates secrets that all contain the canary; returns their references.
 fn seed(stage: &Stage) -> Vec<String> {
     let aws = stage.world.sandbox.aws();
     let secrets = aws.secretsmanager(STAGING, REGION);
@@ -58,14 +57,14 @@ fn service(stage: &Stage, name: &str, references: &[String]) {
 }
 
 #[tokio::test]
-async fn checks_what_the_service_refers_to() {
+async fn checks_the_references_of_the_service() {
     let stage = Stage::new().await;
     let all = seed(&stage);
     service(&stage, "sealed", &all[..4]);
     let set = ["check", "--env", "staging", "--set", "ecs.service=sealed", "--policy"];
     let good = stage.run("secrets", &set).await;
     assert_eq!(good.code, 0, "{good:?}");
-    assert!(good.stdout.contains("web.SECRET_2: /shop/host holds"), "{good:?}");
+    assert!(good.stdout.contains("web.SECRET_2: /shop/host is valid"), "{good:?}");
     let (_, document) = good.stdout.split_once("\n{").unwrap();
     let document: Value = serde_json::from_str(&format!("{{{document}")).unwrap();
     let parameters = format!("arn:aws:ssm:{REGION}:{STAGING}:parameter");
@@ -80,12 +79,12 @@ async fn checks_what_the_service_refers_to() {
     let file = ["check", "--env", "staging", "--references", "references.env"];
     let bad = stage.run("secrets", &file).await;
     assert_eq!(bad.code, 2, "{bad:?}");
-    for words in
+    for message in
         ["S5: ", "is not a JSON object (line 1", "S4: ", "warning: the key holds a number that the ECS agent"]
     {
-        assert!(bad.stdout.contains(words), "{words}: {}", bad.stdout);
+        assert!(bad.stdout.contains(message), "{message}: {}", bad.stdout);
     }
-    // What may not be seen is another end than what is not there.
+    // Denied access ends with another exit code than a missing secret.
     stage
         .world
         .sandbox
@@ -101,7 +100,7 @@ async fn checks_what_the_service_refers_to() {
 }
 
 #[tokio::test]
-async fn writes_references_as_others_read_them() {
+async fn prints_references_in_every_format() {
     let stage = Stage::new().await;
     stage.write("references.env", "HOST=/shop/host:3\nPASSWORD=secretsmanager:shop/db:pass-word::\n");
     let print = async |form: &str| {
@@ -130,22 +129,22 @@ async fn writes_references_as_others_read_them() {
         refused.code == 2 && refused.stderr.contains("PASSWORD cannot be written for ECS"),
         "{refused:?}"
     );
-    // Somebody's .env with the secret in it: the line is told, not what stands there.
+    // An .env file that contains a secret value: the error reports the line, not its content.
     stage.write("references.env", &format!("A=/a\nPASSWORD={CANARY}!\n"));
     let wrong = print("ecs").await;
     assert_eq!(wrong.code, 2, "{wrong:?}");
-    assert_eq!(shown(&[wrong]), None);
+    assert_eq!(canary_in_output(&[wrong]), None);
 }
 
-/// Everything that processes showed, as far as it has the canary in it.
-fn shown(ends: &[Ended]) -> Option<String> {
+/// The output around the canary, if any process printed it.
+fn canary_in_output(ends: &[Ended]) -> Option<String> {
     ends.iter().flat_map(|end| [&end.stdout, &end.stderr]).find_map(|text| found(text.as_bytes()))
 }
 
-/// Everything below a directory, as far as it has the canary in it.
-fn left(directory: &Path) -> Option<String> {
+/// The file content around the canary, if any file below the directory contains it.
+fn canary_in_files(directory: &Path) -> Option<String> {
     fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() {
-        true => left(&path),
+        true => canary_in_files(&path),
         false => found(&fs::read(&path).unwrap()).map(|found| format!("{}: {found}", path.display())),
     })
 }
@@ -156,15 +155,15 @@ fn found(bytes: &[u8]) -> Option<String> {
     Some(text.chars().skip(text[..at].chars().count().saturating_sub(120)).take(240).collect())
 }
 
-/// Every binary that comes near a secret, with all that it can be made to log, on good ways and bad ones.
+/// Every binary that handles secrets, with full logging, in success and failure.
 #[tokio::test]
-async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
+async fn no_output_or_file_contains_the_canary() {
     let stage = Stage::new().await;
     let all = seed(&stage);
     service(&stage, "sealed", &all[..5]);
     let lines: Vec<String> = all.iter().enumerate().map(|(n, text)| format!("S{n}={text}\n")).collect();
     stage.write("references.env", &lines.concat());
-    // A build that fails, so that causes and evidence are told.
+    // A build that fails, so that causes and evidence are printed.
     stage.built(&shop("1.0.1").label("dev.bp-sandbox.behaviour", "exit:3").build(), "1.0.1");
 
     let mut ends = Vec::new();
@@ -194,7 +193,7 @@ async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
     run(&[0], "promote", &["--to", "prod"]).await;
     run(&[0, 6], "verify", &with(&[])).await;
     run(&[0], "rollback", &with(&[])).await;
-    // A secret that is gone, one that is denied: the tasks do not start, and it is said why.
+    // A deleted secret and a denied one: the tasks do not start, and the cause is reported.
     let secrets = stage.world.sandbox.aws().secretsmanager(STAGING, REGION);
     secrets.deny("shop/token", "secretsmanager:GetSecretValue");
     secrets.delete("shop/db");
@@ -202,19 +201,19 @@ async fn the_canary_is_in_nothing_that_a_run_shows_or_leaves() {
     run(&[2, 3, 4, 5, 7], "deploy-ecs", &with(&["--timeout", "30s"])).await;
 
     let logged: usize = ends.iter().map(|end| end.stderr.len()).sum();
-    assert!(logged > 100_000, "the log was on: {logged} bytes");
-    assert_eq!(shown(&ends), None);
-    assert!(stage.path("receipt.json").exists(), "a receipt was left to be searched");
-    assert_eq!(left(stage.directory.path()), None);
+    assert!(logged > 100_000, "trace logging was enabled: {logged} bytes");
+    assert_eq!(canary_in_output(&ends), None);
+    assert!(stage.path("receipt.json").exists(), "the receipt exists and is searched");
+    assert_eq!(canary_in_files(stage.directory.path()), None);
 }
 
-/// The search finds a canary where there is one.
+/// The search finds an existing canary.
 #[test]
-fn the_search_can_fail() {
+fn the_search_finds_the_canary_in_files_and_output() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("below")).unwrap();
     fs::write(directory.path().join("below/log"), format!("x {CANARY}")).unwrap();
-    assert!(left(directory.path()).unwrap().contains("below/log"));
+    assert!(canary_in_files(directory.path()).unwrap().contains("below/log"));
     let end = Ended { code: 0, stdout: String::new(), stderr: PIECES[3].to_owned() };
-    assert!(shown(&[end]).is_some());
+    assert!(canary_in_output(&[end]).is_some());
 }

@@ -1,4 +1,4 @@
-//! Several services in one project: chosen by name, deployed in one saga, rolled back together.
+//! Several services in one project: selected by name, deployed in one saga, rolled back together.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -9,7 +9,7 @@ use common::Stage;
 
 const ALL: &[&str] = &["--env", "staging", "--all"];
 
-/// A build of both services, of which web does not run.
+/// Builds both services; web fails at startup.
 fn break_web(stage: &Stage) {
     let build = |service: &str| match service {
         "web" => version_of(service, "1.1.0").label("dev.bp-sandbox.behaviour", "exit:78").build(),
@@ -32,7 +32,7 @@ fn running(stage: &Stage) -> [Vec<String>; 3] {
 }
 
 #[tokio::test]
-async fn a_service_has_to_be_chosen_and_to_exist() {
+async fn requires_the_selection_of_an_existing_service() {
     let stage = Stage::of_services().await;
     for (name, arguments, message) in [
         ("dual-deploy", &[][..], "has the services web, worker: choose with --service NAME or --all"),
@@ -48,7 +48,7 @@ async fn a_service_has_to_be_chosen_and_to_exist() {
 }
 
 #[tokio::test]
-async fn all_services_are_deployed_in_their_order_and_rolled_back_together() {
+async fn deploys_all_services_in_order_and_rolls_them_back_together() {
     let stage = Stage::of_services().await;
     let before = running(&stage);
     let end = stage.run("dual-deploy", ALL).await;
@@ -80,17 +80,17 @@ async fn all_services_are_deployed_in_their_order_and_rolled_back_together() {
     let end = stage.run("dual-deploy", ALL).await;
     assert_eq!(end.code, 3, "{}", end.stderr);
     assert!(end.stderr.contains("rolling back every target"), "{}", end.stderr);
-    assert_eq!(running(&stage), good, "worker went back with web");
+    assert_eq!(running(&stage), good, "worker was rolled back with web");
 
-    // A share of the pods that are wanted, as a number is.
-    let share = ["--env", "staging", "--service", "web", "--set", "limits.failures=50%"];
+    // `limits.failures` as a percentage.
+    let percentage = ["--env", "staging", "--service", "web", "--set", "limits.failures=50%"];
     for name in ["deploy-eks", "deploy-ecs"] {
-        let end = stage.run(name, &share).await;
+        let end = stage.run(name, &percentage).await;
         assert_eq!(end.code, 3, "{name}: {}", end.stderr);
     }
     assert_eq!(running(&stage), good);
 
-    // One service alone leaves the other as it is.
+    // Deploying one service does not change the other.
     let end = stage.run("dual-deploy", &["--env", "staging", "--service", "worker"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     let now = running(&stage);
@@ -104,7 +104,7 @@ async fn all_services_are_deployed_in_their_order_and_rolled_back_together() {
 }
 
 #[tokio::test]
-async fn images_of_services_are_emitted_one_by_one_and_promoted_together() {
+async fn emits_images_of_services_separately_and_promotes_them_together() {
     let stage = Stage::of_services().await;
     let dev = &stage.world.config.environments()[0];
     std::fs::remove_file(stage.path("artifact.json")).unwrap();
@@ -131,7 +131,7 @@ async fn images_of_services_are_emitted_one_by_one_and_promoted_together() {
 }
 
 #[tokio::test]
-async fn each_role_is_assumed_once_in_a_run() {
+async fn assumes_each_role_once_per_run() {
     let stage = Stage::of_services().await;
     let assumed = |before: usize| stage.world.sandbox.ledger().count_of("sts:AssumeRole") - before;
     for (name, arguments, roles) in [
@@ -146,7 +146,7 @@ async fn each_role_is_assumed_once_in_a_run() {
 }
 
 #[tokio::test]
-async fn settings_of_services_are_shown_and_checked() {
+async fn shows_and_checks_settings_of_services() {
     let stage = Stage::of_services().await;
     let end = stage.run("config", &["check"]).await;
     assert_eq!(end.stdout.trim(), "shop: dev -> staging -> prod; services web, worker", "{end:?}");

@@ -1,5 +1,5 @@
-//! Writes down what the binaries print: text, JSON and exit code of representative commands, so that a change of
-//! output is seen in review. Not a judge of its own: run it before and after a change and compare.
+//! Write the output of the binaries to files: text, JSON and exit codes of representative commands, so that a change of
+//! output is visible in review. It asserts nothing: run it before and after a change and compare.
 //!
 //! `BP_TRANSCRIPTS=DIRECTORY cargo test -p bp-examples --test transcript -- --ignored`
 #![cfg(feature = "sandbox")]
@@ -11,11 +11,11 @@ use std::{fmt::Write as _, path::Path};
 use bp_examples::world::shop;
 use common::Stage;
 
-/// The commands of one story, in order, in one world. `@broken` builds an image that does not run.
-struct Story(&'static str, &'static [&'static str]);
+/// The commands of one scenario, in order, on one sandbox. `@broken` builds an image that fails at startup.
+struct Scenario(&'static str, &'static [&'static str]);
 
-const STORIES: &[Story] = &[
-    Story(
+const SCENARIOS: &[Scenario] = &[
+    Scenario(
         "line",
         &[
             "emit-artifact --image 111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web:1.0.0 --commit \
@@ -33,21 +33,21 @@ const STORIES: &[Story] = &[
             "verify --env staging",
         ],
     ),
-    Story(
+    Scenario(
         "ecs",
         &["deploy-ecs --env staging", "deploy-ecs --env staging", "deploy-ecs --env staging --force"],
     ),
-    Story(
+    Scenario(
         "eks",
         &["deploy-eks --env staging", "deploy-eks --env staging", "deploy-eks --env staging --events"],
     ),
-    Story(
+    Scenario(
         "broken-dual",
         &["@broken", "dual-deploy --env staging --receipt receipt.json", "verify --env staging"],
     ),
-    Story("broken-ecs", &["@broken", "deploy-ecs --env staging"]),
-    Story("broken-eks", &["@broken", "deploy-eks --env staging"]),
-    Story(
+    Scenario("broken-ecs", &["@broken", "deploy-ecs --env staging"]),
+    Scenario("broken-eks", &["@broken", "deploy-eks --env staging"]),
+    Scenario(
         "inputs",
         &[
             "deploy-ecs --env nowhere",
@@ -63,7 +63,7 @@ const STORIES: &[Story] = &[
             "switch-traffic --env staging status",
         ],
     ),
-    Story(
+    Scenario(
         "config",
         &[
             "config show --env staging",
@@ -79,7 +79,7 @@ const STORIES: &[Story] = &[
 async fn transcripts() {
     let directory = std::env::var("BP_TRANSCRIPTS").expect("BP_TRANSCRIPTS names a directory");
     std::fs::create_dir_all(&directory).unwrap();
-    for Story(name, commands) in STORIES {
+    for Scenario(name, commands) in SCENARIOS {
         for output in ["lines", "json"] {
             let text = transcript(commands, output).await;
             std::fs::write(Path::new(&directory).join(format!("{name}.{output}.txt")), text).unwrap();
@@ -95,22 +95,22 @@ async fn transcript(commands: &[&str], output: &str) -> String {
             stage.built(&shop("1.1.0").label("dev.bp-sandbox.behaviour", "exit:78").build(), "1.1.0");
             continue;
         }
-        let mut words = command.split_whitespace();
-        let binary = words.next().unwrap_or_default();
-        let mut arguments: Vec<&str> = words.collect();
+        let mut parts = command.split_whitespace();
+        let binary = parts.next().unwrap_or_default();
+        let mut arguments: Vec<&str> = parts.collect();
         arguments.extend(["--output", output]);
         let ended = stage.run(binary, &arguments).await;
         writeln!(text, "$ {command}").unwrap();
-        text.push_str(&normal(&ended.stdout, &stage));
+        text.push_str(&normalize(&ended.stdout, &stage));
         writeln!(text, "--- stderr").unwrap();
-        text.push_str(&normal(&ended.stderr, &stage));
+        text.push_str(&normalize(&ended.stderr, &stage));
         writeln!(text, "--- exit code {}\n", ended.code).unwrap();
     }
     text
 }
 
-/// Without what differs from run to run: ports, directories, times, and progress, of which there is more or less.
-fn normal(text: &str, stage: &Stage) -> String {
+/// Removes what differs between runs: ports, directories, times, and progress lines.
+fn normalize(text: &str, stage: &Stage) -> String {
     let directory = stage.directory.path().display().to_string();
     let kept =
         text.lines().filter(|line| !line.contains(" running") && !line.contains("\"event\":\"progress\""));
@@ -122,7 +122,7 @@ fn normal(text: &str, stage: &Stage) -> String {
     })
 }
 
-/// `127.0.0.1:PORT`.
+/// Replaces ports of loopback addresses by `PORT`.
 fn ports(line: &str) -> String {
     let mut parts = line.split("127.0.0.1:");
     let mut all = parts.next().unwrap_or_default().to_owned();
@@ -133,7 +133,7 @@ fn ports(line: &str) -> String {
     all
 }
 
-/// RFC 3339 time stamps.
+/// Replaces RFC 3339 timestamps by `TIME`.
 fn times(line: &str) -> String {
     let mut all = String::new();
     let mut rest = line;

@@ -1,4 +1,4 @@
-//! Commands that lose sight of what they started: exit code 7, nothing is taken back, and the same command resumes.
+//! Deployments whose outcome cannot be observed: exit code 7, nothing is rolled back, and the same command resumes.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 const STAGING: (&str, &str) = ("222222222222", "staging");
 
-fn refusal(code: &str, message: &str) -> Fault {
+fn aws_error(code: &str, message: &str) -> Fault {
     let body = json!({ "__type": code, "message": message }).to_string();
     let headers = vec![("content-type".to_owned(), "application/x-amz-json-1.1".to_owned())];
     Fault::new(Effect::Answer { status: 400, headers, body }).at("aws").times(u32::MAX)
@@ -22,21 +22,21 @@ fn refusal(code: &str, message: &str) -> Fault {
 fn denied(action: &str) -> Fault {
     let message =
         format!("User: arn:aws:sts::222222222222:assumed-role/ci is not authorized to perform: {action}");
-    refusal("AccessDeniedException", &message).on(action)
+    aws_error("AccessDeniedException", &message).on(action)
 }
 
-fn losses() -> [(&'static str, Fault); 4] {
+fn observation_faults() -> [(&'static str, Fault); 4] {
     let expired = "The security token included in the request is expired";
     [
-        ("no valid AWS credentials", refusal("ExpiredTokenException", expired)),
-        ("Rate exceeded", refusal("ThrottlingException", "Rate exceeded")),
+        ("no valid AWS credentials", aws_error("ExpiredTokenException", expired)),
+        ("Rate exceeded", aws_error("ThrottlingException", "Rate exceeded")),
         ("the permission ecs:DescribeServiceDeployments", denied("ecs:DescribeServiceDeployments")),
         ("cannot be reached", Fault::new(Effect::Reset).at("aws").times(u32::MAX)),
     ]
 }
 
-/// Runs a binary, and injects the fault once it has started its ECS deployment. Gives that deployment's id too.
-async fn lose_sight(stage: &Stage, binary: &str, fault: Fault) -> (Ended, String) {
+/// Runs a binary, and injects the fault once it has started its ECS deployment. Also returns the id of that deployment.
+async fn run_with_fault(stage: &Stage, binary: &str, fault: Fault) -> (Ended, String) {
     let mut command = stage.command(binary, &["--env", "staging", "--timeout", "3s"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -54,7 +54,7 @@ async fn lose_sight(stage: &Stage, binary: &str, fault: Fault) -> (Ended, String
     (Ended { code: output.status.code().unwrap_or(-1), stdout, stderr }, started)
 }
 
-fn assert_said(end: &Ended, started: &str, why: &str) {
+fn assert_unobserved(end: &Ended, started: &str, why: &str) {
     for part in
         [&format!("started {started} (shop-web:2)"), "continues", why, "the same command again to resume"]
     {
@@ -71,12 +71,12 @@ fn calls(stage: &Stage) -> [usize; 2] {
 }
 
 #[tokio::test]
-async fn deploy_ecs_says_what_it_started_and_resumes() {
-    for (why, fault) in losses() {
+async fn deploy_ecs_reports_the_started_deployment_and_resumes() {
+    for (why, fault) in observation_faults() {
         let stage = Stage::new().await;
-        let (end, started) = lose_sight(&stage, "deploy-ecs", fault).await;
+        let (end, started) = run_with_fault(&stage, "deploy-ecs", fault).await;
         assert_eq!(end.code, 7, "{why}: {}", end.stderr);
-        assert_said(&end, &started, why);
+        assert_unobserved(&end, &started, why);
         stage.world.sandbox.faults().clear();
         let end = stage.run("deploy-ecs", &["--env", "staging"]).await;
         assert_eq!(end.code, 0, "{why}: {}", end.stderr);
@@ -85,13 +85,13 @@ async fn deploy_ecs_says_what_it_started_and_resumes() {
 }
 
 #[tokio::test]
-async fn dual_deploy_takes_no_target_back_and_resumes() {
-    for (why, fault) in losses() {
+async fn dual_deploy_rolls_back_no_target_and_resumes() {
+    for (why, fault) in observation_faults() {
         let stage = Stage::new().await;
         let before = stage.running(STAGING.0, STAGING.1);
-        let (end, started) = lose_sight(&stage, "dual-deploy", fault).await;
+        let (end, started) = run_with_fault(&stage, "dual-deploy", fault).await;
         assert_eq!(end.code, 7, "{why}: {}", end.stderr);
-        assert_said(&end, &started, why);
+        assert_unobserved(&end, &started, why);
         let receipt = || serde_json::from_str::<Value>(&stage.read("receipt.json")).unwrap();
         assert_eq!(
             (&receipt()["state"], &receipt()["verdict"]),
@@ -112,7 +112,7 @@ async fn dual_deploy_takes_no_target_back_and_resumes() {
         let images = |digests: &[String]| digests.iter().cloned().collect::<std::collections::BTreeSet<_>>();
         assert_eq!(images(&running.0), images(&running.1), "{why}");
         assert_ne!(running, before, "{why}");
-        // The way back is still the one from before the first run.
+        // The rollback revision is still that from before the first run.
         let end = stage.run("rollback", &["--env", "staging"]).await;
         assert_eq!(end.code, 0, "{why}: {}", end.stderr);
         assert_eq!(stage.running(STAGING.0, STAGING.1), before, "{why}");
@@ -120,12 +120,12 @@ async fn dual_deploy_takes_no_target_back_and_resumes() {
 }
 
 #[tokio::test]
-async fn a_rollback_that_cannot_be_observed_is_resumed() {
+async fn resumes_an_unobserved_rollback() {
     let stage = Stage::new().await;
     let before = stage.running(STAGING.0, STAGING.1);
     let end = stage.run("dual-deploy", &["--env", "staging"]).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
-    let (end, started) = lose_sight(&stage, "rollback", losses()[0].1.clone()).await;
+    let (end, started) = run_with_fault(&stage, "rollback", observation_faults()[0].1.clone()).await;
     assert_eq!(end.code, 7, "{}", end.stderr);
     assert!(end.stdout.contains(&format!("started {started} (shop-web:1)")), "{}", end.stdout);
     let receipt: Value = serde_json::from_str(&stage.read("receipt.json")).unwrap();
@@ -138,7 +138,7 @@ async fn a_rollback_that_cannot_be_observed_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_success_whose_tasks_may_not_be_read_is_unproven_with_the_reason() {
+async fn a_success_with_unreadable_tasks_is_unproven_and_reports_the_reason() {
     let stage = Stage::new().await;
     stage.world.sandbox.faults().inject(denied("ecs:ListTasks"));
     let end = stage.run("deploy-ecs", &["--env", "staging", "--timeout", "3s"]).await;
@@ -147,7 +147,7 @@ async fn a_success_whose_tasks_may_not_be_read_is_unproven_with_the_reason() {
 }
 
 #[tokio::test]
-async fn rollback_reads_a_receipt_of_a_later_version_and_keeps_what_it_does_not_know() {
+async fn rollback_reads_a_receipt_of_a_later_minor_version_and_keeps_unknown_fields() {
     let stage = Stage::new().await;
     let before = stage.running(STAGING.0, STAGING.1);
     stage.built(&shop("2.0.0").build(), "2.0.0");

@@ -1,4 +1,4 @@
-//! Deployments and promotions wait for an image that is on its way.
+//! Deployments and promotions wait for an image that does not exist yet.
 #![cfg(feature = "sandbox")]
 
 mod common;
@@ -10,15 +10,15 @@ use bp_sandbox::{Effect, Fault};
 use common::{Ended, Stage};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-/// Takes the image of the artifact out of the environment's registry, by building one that is only in the artifact.
+/// Builds an image that is listed in the artifact but not pushed to any registry.
 fn only_in_artifact(stage: &Stage) -> bp_sandbox::Image {
     let image = shop("3.0.0").build();
-    stage.left(&image, "3.0.0");
+    stage.write_artifact(&image, "3.0.0");
     image
 }
 
 #[tokio::test]
-async fn an_image_that_does_not_appear_in_time_ends_with_7_and_changes_nothing() {
+async fn exits_with_7_and_changes_nothing_if_the_image_does_not_appear() {
     let stage = Stage::new().await;
     only_in_artifact(&stage);
     for (name, arguments) in [
@@ -33,7 +33,7 @@ async fn an_image_that_does_not_appear_in_time_ends_with_7_and_changes_nothing()
             assert!(end.stderr.contains("not found after 1 s"), "{name}: {end:?}");
         }
     }
-    // What looks only does not wait.
+    // Read-only commands do not wait.
     for (name, arguments) in [
         ("deploy-ecs", &["--env", "staging", "--check"][..]),
         ("deploy-eks", &["--env", "staging", "--check"]),
@@ -47,7 +47,7 @@ async fn an_image_that_does_not_appear_in_time_ends_with_7_and_changes_nothing()
 }
 
 #[tokio::test]
-async fn a_deployment_goes_ahead_when_the_image_appears() {
+async fn a_deployment_starts_when_the_image_appears() {
     let stage = Stage::new().await;
     let image = only_in_artifact(&stage);
     let mut command = stage.command("dual-deploy", &["--env", "staging", "--image-timeout", "2m"]);
@@ -64,7 +64,7 @@ async fn a_deployment_goes_ahead_when_the_image_appears() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_refused_end_the_wait_at_once() {
+async fn rejected_credentials_end_the_wait_immediately() {
     let stage = Stage::new().await;
     only_in_artifact(&stage);
     let body = serde_json::json!({ "__type": "ExpiredTokenException", "message": "The token is expired" });
@@ -80,7 +80,7 @@ async fn credentials_that_are_refused_end_the_wait_at_once() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn sigint_and_sigterm_end_a_program_with_their_codes() {
+async fn sigint_and_sigterm_exit_with_130_and_143() {
     let stage = Stage::new().await;
     only_in_artifact(&stage);
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {

@@ -1,4 +1,4 @@
-//! An error on its way to the last line on the terminal and the exit code.
+//! The error type of command-line programs: a one-line message and an exit code.
 
 use std::fmt;
 
@@ -7,59 +7,59 @@ use bp_artifact::{
     error::{Classified, ErrorClass},
 };
 
-/// Any classified error, shown with its sources on one line.
+/// Any classified error, displayed with its sources on one line.
 ///
-/// `?` converts every error that implements [`Classified`]; for others, say what class they are of.
+/// `?` converts every error that implements [`Classified`]; for others, pass the class to [`Failure::new`].
 pub struct Failure {
     code: ExitCode,
     line: String,
 }
 
 impl Failure {
-    /// An error whose own type has no class.
+    /// Converts an error whose type does not implement [`Classified`].
     pub fn new(class: ErrorClass, error: &dyn std::error::Error) -> Self {
         Failure { code: class.into(), line: line(error) }
     }
 
-    /// A message of the binary's own about wrong input.
+    /// Invalid input, with the program's own message.
     pub fn bad_input(message: impl Into<String>) -> Self {
         Failure { code: ExitCode::BadInput, line: message.into() }
     }
 
-    /// A message of the binary's own about something that cannot be used.
+    /// An unavailable service or missing credentials, with the program's own message.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Failure { code: ExitCode::Unavailable, line: message.into() }
     }
 
-    /// A message of the binary's own about something that must not be done.
+    /// An operation refused by a policy or a precondition, with the program's own message.
     pub fn refused(message: impl Into<String>) -> Self {
         Failure { code: ExitCode::Refused, line: message.into() }
     }
 
-    /// A message of the binary's own about something that should not be.
+    /// An unexpected state or response, with the program's own message.
     pub fn unexpected(message: impl Into<String>) -> Self {
         Failure { code: ExitCode::Unexpected, line: message.into() }
     }
 
-    /// The same, after what it is about.
-    pub fn about(mut self, what: impl fmt::Display) -> Self {
+    /// Prepends the object or operation that the message concerns.
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
         self.line = format!("{what}: {}", self.line);
         self
     }
 
-    /// The same, with what may be the reason behind it.
+    /// Appends a hint about the cause or the remedy.
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.line = format!("{}; {hint}", self.line);
         self
     }
 
-    /// How the process ends.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         self.code
     }
 
-    /// The same, ending the process with another code.
-    pub fn ending_with(mut self, code: ExitCode) -> Self {
+    /// Replaces the exit code.
+    pub fn with_exit_code(mut self, code: ExitCode) -> Self {
         self.code = code;
         self
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_and_no_repetition() {
+    fn formats_the_source_chain_on_one_line_without_repetition() {
         let root = Link { text: "connection\nrefused", source: None };
         let middle = Link { text: "cannot reach: connection\nrefused", source: Some(Box::new(root)) };
         let top = Link { text: "cannot describe the service", source: Some(Box::new(middle)) };

@@ -1,4 +1,4 @@
-//! From the gates of `bp.toml` to those of a saga, and who answers them.
+//! Builds the gates of a deployment from `bp.toml`: HTTP checks, commands and approvals, and identifies the approver.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,33 +14,33 @@ use futures_util::future::BoxFuture;
 
 use crate::{Delivery, Failure, delivery};
 
-/// How often a check is repeated.
-const CADENCE: Duration = Duration::from_secs(5);
-/// How long one request of a check may take.
-const REQUEST: Duration = Duration::from_secs(10);
+/// The interval between attempts of a check.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The timeout of one HTTP request of a check.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The gates of a deployment of these services, each with its image. A gate behind a service that is not among them is
-/// left out.
+/// The gates of a deployment of these services, each with its image. A gate after a service that is not in `services`
+/// is skipped.
 ///
-/// A command of a gate sees `PATH`, `BP_ENV` with the environment's name and `BP_IMAGE` with the image that is deployed,
-/// and no credentials.
+/// The environment of a gate's command contains `PATH`, `BP_ENV` (the environment's name) and `BP_IMAGE` (the deployed
+/// image), and no credentials.
 ///
 /// # Errors
-/// When a gate's check cannot be made: its timeout is zero.
+/// When a gate's URL is invalid or its timeout is zero.
 pub fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, Failure> {
     let Some((first, image)) = services.first() else { return Ok(Vec::new()) };
     let mut gates = Vec::new();
     for config in first.environment.gates() {
-        // Behind all: nothing that is to be left in place is put back.
-        let any_stays = services.iter().any(|(of, _)| of.service.deploy.on_failure == OnFailure::Leave);
+        // After the last stage: no rollback if a service's `on-failure` is `leave`.
+        let any_leaves = services.iter().any(|(of, _)| of.service.deploy.on_failure == OnFailure::Leave);
         let (after, on_failure, image) = match &config.after {
-            None if any_stays => (u32::MAX, OnFailure::Leave, image),
+            None if any_leaves => (u32::MAX, OnFailure::Leave, image),
             None => (u32::MAX, OnFailure::RollBack, image),
-            Some(place) => {
-                let chosen = services.iter().find(|(of, _)| of.service.name == place.service);
-                let Some((of, image)) = chosen else { continue };
+            Some(target) => {
+                let selected = services.iter().find(|(of, _)| of.service.name == target.service);
+                let Some((of, image)) = selected else { continue };
                 let stage = |platform| delivery::stage(&of.service, platform, services);
-                let after = match place.platform {
+                let after = match target.platform {
                     Some(platform) => stage(platform),
                     None => {
                         let ecs = of.service.has_ecs().then_some(DeployPlatform::Ecs);
@@ -74,11 +74,11 @@ fn gate(config: &GateConfig, after: u32, environment: &str, image: &ResolvedImag
             (Arc::new(arguments.iter().fold(check, CommandCheck::argument)), *timeout)
         }
     };
-    Ok(Gate::check(config.name.clone(), after, check, Wait::new(timeout, CADENCE)?))
+    Ok(Gate::check(config.name.clone(), after, check, Wait::new(timeout, INTERVAL)?))
 }
 
-/// Who runs this, as the variables of a build system or a shell report it. A claim: anyone who can run the command can
-/// set them.
+/// The user who runs the program, as reported by variables of the build system or the shell. Not verified: anyone who
+/// can run the command can set these variables.
 ///
 /// ```
 /// let variable = |name: &str| (name == "GITHUB_ACTOR").then(|| "octocat".to_owned());
@@ -94,14 +94,14 @@ pub fn actor(variable: impl Fn(&str) -> Option<String>) -> Option<Claim> {
         })
 }
 
-/// HTTP of checks: no credentials, no cookies, no redirects.
+/// The HTTP transport of checks: no credentials, no cookies, no redirects.
 struct Http(reqwest::Client);
 
 impl Http {
     fn new() -> Result<Self, Failure> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(REQUEST)
+            .timeout(REQUEST_TIMEOUT)
             .user_agent(concat!("bp-delivery/", env!("CARGO_PKG_VERSION")))
             .build();
         client.map(Http).map_err(|error| Failure::unexpected(bp_artifact::error::chain(&error)))
@@ -111,7 +111,7 @@ impl Http {
 impl HttpTransport for Http {
     fn get<'a>(&'a self, url: &'a str, limit: usize) -> BoxFuture<'a, Result<HttpAnswer, TransportError>> {
         Box::pin(async move {
-            // An error names the URL, whose query may hold a token.
+            // The error would contain the URL, whose query may contain a token.
             let mut response = self.0.get(url).send().await.map_err(reqwest::Error::without_url)?;
             let location = response.headers().get(reqwest::header::LOCATION);
             let location = location.and_then(|location| location.to_str().ok()).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! Waiting for an image that is being pushed or promoted.
+//! Wait for an image to appear in a registry.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use bp_artifact::{
     time::{Wait, WaitError},
 };
 
-/// How often a registry is asked for the image.
-const CADENCE: Duration = Duration::from_secs(2);
-/// How often the wait is reported.
-const REPORTS: Duration = Duration::from_secs(30);
+/// The interval between requests to the registry.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// The interval between progress messages.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A wait of at most `timeout`, at a pace that registries take.
+/// The deadline and poll interval for [`wait_for_image`].
 ///
 /// # Errors
-/// When the time is zero.
-pub fn patience(timeout: Duration) -> Result<Wait, WaitError> {
-    Wait::new(timeout, CADENCE)
+/// When `timeout` is zero.
+pub fn image_wait(timeout: Duration) -> Result<Wait, WaitError> {
+    Wait::new(timeout, POLL_INTERVAL)
 }
 
-/// Resolves `image`, waiting until it exists; `say` takes a line at the first attempt that does not find it, and one every
-/// half a minute.
+/// Resolves `image`, polling until it exists. `say` receives a line after the first attempt that does not find it, then
+/// one every 30 seconds.
 ///
 /// # Errors
-/// When the image does not appear in time (unavailable), the registry cannot be asked, or what waiting does not correct:
-/// wrong credentials end the wait at once.
+/// When the image does not appear in time (unavailable), the registry cannot be reached, or a retry cannot succeed:
+/// invalid credentials end the wait immediately.
 ///
 /// # Permissions
-/// Those of the resolver: on Amazon ECR `ecr:BatchGetImage`, for tags `ecr:DescribePullThroughCacheRules` too.
+/// Those of the resolver: on Amazon ECR `ecr:BatchGetImage`, for tags also `ecr:DescribePullThroughCacheRules`.
 ///
 /// # Cancel safety
 /// Cancel safe: reads only.
@@ -47,7 +47,7 @@ pub async fn wait_for_image(
             let why = missed.error.map_or_else(String::new, |error| format!(": {}", chain(error)));
             say(format!("waiting up to {:?} for {image}{why}", wait.deadline()));
         }
-        Some(at) if missed.waited.saturating_sub(at) >= REPORTS => {
+        Some(at) if missed.waited.saturating_sub(at) >= REPORT_INTERVAL => {
             reported = Some(missed.waited);
             let waited = Duration::from_secs(missed.waited.as_secs());
             say(format!("still waiting for {image} ({waited:?}, {} attempts)", missed.attempts));
@@ -57,15 +57,15 @@ pub async fn wait_for_image(
     wait_for_with(resolver, image, wait, missed).await
 }
 
-/// Confirms that an image that is known already exists, instead of reading it again.
+/// Confirms that an already resolved image exists, without reading its manifests again.
 #[cfg(feature = "cli")]
-pub(crate) struct Confirming<'a> {
+pub(crate) struct ConfirmExisting<'a> {
     pub(crate) resolver: &'a dyn Resolve,
     pub(crate) known: ResolvedImage,
 }
 
 #[cfg(feature = "cli")]
-impl Resolve for Confirming<'_> {
+impl Resolve for ConfirmExisting<'_> {
     fn resolve<'a>(
         &'a self,
         _: &'a ImageRef,
@@ -82,12 +82,12 @@ mod tests {
 
     use super::*;
 
-    /// Never has the image; or has no credentials.
-    struct Without {
+    /// Never finds the image, or fails for lack of credentials.
+    struct MissingImage {
         credentials: bool,
     }
 
-    impl Resolve for Without {
+    impl Resolve for MissingImage {
         fn resolve<'a>(
             &'a self,
             image: &'a ImageRef,
@@ -106,13 +106,13 @@ mod tests {
         let start = tokio::time::Instant::now();
         let image = "r.example.com/web:1".parse().unwrap();
         let mut lines = Vec::new();
-        let wait = patience(Duration::from_secs(100)).unwrap();
-        let end = wait_for_image(&Without { credentials }, &image, wait, |line| lines.push(line)).await;
+        let wait = image_wait(Duration::from_secs(100)).unwrap();
+        let end = wait_for_image(&MissingImage { credentials }, &image, wait, |line| lines.push(line)).await;
         (end.unwrap_err(), lines, start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reports_the_wait_at_its_start_and_every_half_minute() {
+    async fn reports_the_wait_at_its_start_and_every_30_seconds() {
         let (error, lines, took) = wait(true).await;
         assert!(
             matches!(error, ResolveError::NotInTime { .. })
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn wrong_credentials_end_the_wait_at_once() {
+    async fn invalid_credentials_end_the_wait_immediately() {
         let (error, lines, took) = wait(false).await;
         assert!(matches!(error, ResolveError::NoCredentials { .. }));
         assert_eq!((took, lines.len()), (Duration::ZERO, 0));

@@ -1,5 +1,5 @@
-//! What every deploy tool around the bp crates needs: from `bp.toml` to AWS and Kubernetes clients, deployment targets and
-//! promotions, and a program's frame with arguments, progress on a terminal or as JSON lines, and exit codes.
+//! Build deployment tools for Amazon ECS and EKS: AWS and Kubernetes clients, deployment targets and promotions from
+//! `bp.toml`, and the frame of a command-line program with arguments, progress output and exit codes.
 //!
 //! ```no_run
 //! use bp_artifact::{Artifact, Config, saga::Saga};
@@ -20,23 +20,23 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`Session`], [`Clients`], [`Endpoints`] | signs in to an environment, once for each role and run, and makes its clients |
-//! | [`Delivery`], [`gates`] | the targets of an environment, and what stands between them |
-//! | [`promotion`], [`secrets`] | copies between environments; references to secrets |
-//! | [`render`] (feature `render`) | events as bars, lines or JSON lines, safe to print |
-//! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, a program's frame, and the verbs that the binaries run |
+//! | [`Session`], [`Clients`], [`Endpoints`] | authenticate to an environment and create its clients |
+//! | [`Delivery`], [`gates`] | the targets of an environment, and the gates between its stages |
+//! | [`promotion`], [`secrets`] | promotion of images between environments; references to secrets |
+//! | [`render`] (feature `render`) | events as progress bars, lines or JSON lines, with untrusted text escaped |
+//! | [`cli`], [`program`], [`verb`] (feature `cli`) | arguments, the program frame, and the verbs of the binaries |
 //!
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
 //! | `render` | [`render`] |
-//! | `cli` | [`cli`], [`program`] and [`verb`]; with `render` |
+//! | `cli` | [`cli`], [`program`] and [`verb`]; includes `render` |
 //! | `helm` | `deploy-helm` |
-//! | `logs` | failure reports of ECS carry the last log lines |
-//! | `preflight` | checks look up IAM roles and target groups; with `logs` |
+//! | `logs` | ECS failure reports include the last log lines |
+//! | `preflight` | preflight checks look up IAM roles and target groups; includes `logs` |
 //!
 //! # Permissions
-//! `sts:AssumeRole` on the environments' roles and `sts:GetCallerIdentity`; else those of the libraries.
+//! `sts:AssumeRole` on the environments' roles and `sts:GetCallerIdentity`, in addition to those of the libraries.
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -59,7 +59,7 @@ pub mod verb;
 pub use delivery::{Delivery, steps};
 pub use failure::Failure;
 pub use gates::{actor, gates};
-pub use image::{patience, wait_for_image};
+pub use image::{image_wait, wait_for_image};
 #[cfg(feature = "render")]
 pub use render::{Output, Ui};
 pub use session::{Clients, Endpoints, Session};

@@ -1,8 +1,8 @@
-//! The one place that prints: nothing reaches standard output or standard error on another way.
+//! Print to standard output and standard error; no other module writes to them.
 //!
-//! Most of what is printed quotes others: registries, containers, clusters, arguments. So every entry goes through
-//! [`bp_artifact::text`], and column 1 is ours: what an entry quotes cannot begin a line there, and pose as another one.
-#![allow(clippy::disallowed_methods, reason = "the one place that prints")]
+//! Most output contains text from registries, containers, clusters and arguments. Every entry is therefore escaped with
+//! [`bp_artifact::text`], and only the first line of an entry starts at column 1: embedded text cannot forge a line.
+#![allow(clippy::disallowed_methods, reason = "the only module that prints")]
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -10,28 +10,28 @@ use bp_artifact::text;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
-/// The longest line, in characters: what is longer is cut, and says so. JSON is never cut, for programs read it.
-const LONGEST_LINE: usize = 8192;
-/// How many lines an entry may have.
-const MOST_LINES: usize = 500;
+/// The maximum line length in characters; longer lines are truncated with a notice. JSON is never truncated.
+const MAX_LINE_CHARS: usize = 8192;
+/// The maximum number of lines of an entry.
+const MAX_ENTRY_LINES: usize = 500;
 
-/// Where something is printed.
+/// The output stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stream {
     /// Standard output: results.
     Out,
-    /// Standard error: everything that is said on the way.
+    /// Standard error: progress and log lines.
     Err,
 }
 
-/// Prints entries around the bars, if any are drawn. Cheap to clone.
+/// Prints entries above the progress bars, if any are drawn. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Printer {
     bars: MultiProgress,
 }
 
 impl Printer {
-    /// Draws bars to standard error, or nowhere.
+    /// Draws progress bars on standard error if `draws`.
     pub(crate) fn new(draws: bool) -> Self {
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Printer { bars: MultiProgress::with_draw_target(target) }
@@ -46,12 +46,12 @@ impl Printer {
         &self.bars
     }
 
-    /// Prints text: its first line at column 1, the others indented.
+    /// Prints text: the first line at column 1, the others indented.
     pub(crate) fn entry(&self, stream: Stream, text: &str) {
         self.bars.suspend(|| write(stream, &entry(text)));
     }
 
-    /// Prints JSON that a serializer wrote.
+    /// Prints serialized JSON.
     pub(crate) fn json(&self, stream: Stream, serialized: &str) {
         self.bars.suspend(|| write(stream, &text::json(serialized)));
     }
@@ -61,13 +61,14 @@ impl Printer {
         match serde_json::to_string(value) {
             Ok(serialized) => self.json(Stream::Out, &serialized),
             Err(error) => {
-                self.entry(Stream::Err, &format!("error: an event cannot be written as JSON: {error}"))
+                self.entry(Stream::Err, &format!("error: failed to serialize an event as JSON: {error}"))
             }
         }
     }
 }
 
-/// The message of a panic, in the thread that has it. It may hold the lock on the bars, so it prints past them.
+/// Prints the message of a panic, from the panicking thread. That thread may hold the lock on the bars, so it bypasses
+/// them.
 pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let backtrace = std::backtrace::Backtrace::capture();
     let backtrace = match backtrace.status() {
@@ -77,7 +78,7 @@ pub(crate) fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     write(Stream::Err, &entry(&format!("bug: {panic}{backtrace}")));
 }
 
-/// Takes the lines of a log, each in one piece.
+/// Receives log lines, one per call.
 impl Write for Printer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.entry(Stream::Err, &String::from_utf8_lossy(bytes));
@@ -89,7 +90,7 @@ impl Write for Printer {
     }
 }
 
-/// For the prefix or the message of a bar.
+/// Text for the prefix or message of a bar.
 pub(crate) fn for_bar(text: &str) -> String {
     text::truncate(&text::single_line(text), 200).into_owned()
 }
@@ -98,14 +99,14 @@ fn entry(text: &str) -> String {
     let text = text::printable(text);
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let mut entry = String::with_capacity(text.len());
-    for (number, line) in text.split('\n').take(MOST_LINES).enumerate() {
+    for (number, line) in text.split('\n').take(MAX_ENTRY_LINES).enumerate() {
         if number > 0 {
             let indented = line.is_empty() || line.starts_with(char::is_whitespace);
             entry.push_str(if indented { "\n" } else { "\n    " });
         }
-        entry.push_str(&text::truncate(line, LONGEST_LINE));
+        entry.push_str(&text::truncate(line, MAX_LINE_CHARS));
     }
-    let missing = text.split('\n').skip(MOST_LINES).count();
+    let missing = text.split('\n').skip(MAX_ENTRY_LINES).count();
     if missing > 0 {
         entry.push_str(&format!("\n    … ({missing} more lines)"));
     }
@@ -113,7 +114,7 @@ fn entry(text: &str) -> String {
 }
 
 fn write(stream: Stream, lines: &str) {
-    // A reader that went away is no reason to stop a deployment.
+    // A closed output stream must not stop a deployment.
     let _ = match stream {
         Stream::Out => writeln!(io::stdout(), "{lines}"),
         Stream::Err => writeln!(io::stderr(), "{lines}"),
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_line_of_an_entry_begins_at_column_1() {
+    fn only_the_first_line_of_an_entry_starts_at_column_1() {
         assert_eq!(entry("one"), "one");
         assert_eq!(entry("one\n"), "one");
         assert_eq!(
@@ -137,10 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_counted() {
-        let long = entry(&"x".repeat(LONGEST_LINE + 1));
-        assert!(long.chars().count() <= LONGEST_LINE && long.ends_with("… (41 more characters)"), "{long}");
-        let lines = entry(&"x\n".repeat(MOST_LINES + 7));
-        assert!(lines.ends_with("\n    … (7 more lines)") && lines.lines().count() == MOST_LINES + 1);
+    fn truncation_reports_the_omitted_characters_and_lines() {
+        let long = entry(&"x".repeat(MAX_LINE_CHARS + 1));
+        assert!(long.chars().count() <= MAX_LINE_CHARS && long.ends_with("… (41 more characters)"), "{long}");
+        let lines = entry(&"x\n".repeat(MAX_ENTRY_LINES + 7));
+        assert!(lines.ends_with("\n    … (7 more lines)") && lines.lines().count() == MAX_ENTRY_LINES + 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Carrying images from one environment's registry to another's.
+//! Promote images from one environment's registry to another by digest.
 
 use std::path::PathBuf;
 
@@ -20,22 +20,22 @@ use crate::{Clients, Endpoints, Failure};
 /// One side of a promotion.
 pub type Side<'a> = (&'a EnvironmentConfig, &'a Clients);
 
-/// How a promotion goes about it. By default it takes all that belongs to an image, and never changes its digest.
+/// Options of a promotion. By default it copies an image with its referrers, and never changes its digest.
 #[derive(Debug, Clone)]
 pub struct PromotionOptions {
     /// How the images are copied.
     pub copy: CopyOptions,
-    /// What is begun is noted here, so that a run that was killed resumes.
+    /// The journal of uploads in progress, from which an interrupted run resumes.
     pub journal: Option<Journal>,
     /// Whether uploads to Amazon ECR are sent in parts.
     pub ecr_parts: bool,
-    /// Registries that are spoken to over plain HTTP.
+    /// Registries that are accessed over plain HTTP.
     pub plain_http: Vec<Registry>,
-    /// Certificates (PEM) that are trusted too.
+    /// Additional trusted root certificates (PEM).
     pub root_certificates: Option<Vec<u8>>,
-    /// The file that the promotion's records are written to.
+    /// The file to which the promotion records are written.
     pub record: Option<PathBuf>,
-    /// Whether the records are attached to the images.
+    /// Whether the records are attached to the images as referrers.
     pub attach_record: bool,
 }
 
@@ -68,15 +68,15 @@ impl PromotionOptions {
     }
 }
 
-/// An image and where it goes.
+/// The source and the destination of an image.
 type Pair = (ImageAt<RepositoryClient>, ImageAt<RepositoryClient>);
 
-/// Where an image comes from and where it goes.
+/// The source and destination repository of an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Route<'a> {
-    /// The repository that it is read from.
+    /// The source repository.
     pub from: &'a Repository,
-    /// The repository that it goes to.
+    /// The destination repository.
     pub to: &'a Repository,
 }
 
@@ -87,10 +87,10 @@ pub struct Promotion {
 }
 
 impl Promotion {
-    /// Gets ready. Opens no connection.
+    /// Creates the registry client. Opens no connection.
     ///
     /// # Errors
-    /// When an endpoint is no URL, or a file cannot be read.
+    /// When an endpoint is not a valid URL, or a file cannot be read.
     pub fn new(
         from: Side<'_>,
         to: Side<'_>,
@@ -101,7 +101,7 @@ impl Promotion {
         Ok(Promotion { client, options })
     }
 
-    /// One image, under `tag` if there is one.
+    /// The source and destination of one image, tagged with `tag` if given.
     pub fn image(&self, route: Route<'_>, image: &ResolvedImage, tag: Option<&Tag>) -> Pair {
         let source: ImageRef = image.moved_to(route.from).reference.into();
         let destination: ImageRef = match tag {
@@ -111,14 +111,14 @@ impl Promotion {
         (self.client.image(&source), self.client.image(&destination))
     }
 
-    /// The tags `named`, and those that the rule takes. What belongs to other images, under names that follow from
-    /// digests, comes with those.
+    /// The images of the tags `named` and of those that match the rule. Tags derived from digests (`sha256-...`) are
+    /// skipped: their content is copied together with the image to which it is attached.
     ///
     /// # Errors
-    /// When the tags cannot be listed, or none is left.
+    /// When the tags cannot be listed, or no tag is selected.
     ///
     /// # Permissions
-    /// With a rule, those of listing tags at the source.
+    /// With a rule, those to list the tags of the source repository.
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
@@ -138,33 +138,33 @@ impl Promotion {
         }
         tags.sort();
         tags.dedup();
-        match tags.is_empty() {
-            true => Err(Failure::bad_input(format!("{} has no such tag", route.from))),
-            false => Ok(tags.into_iter().map(|tag| (from.at(tag.clone()), to.at(tag))).collect()),
+        if tags.is_empty() {
+            return Err(Failure::bad_input(format!("no tag of {} matches the rule", route.from)));
         }
+        Ok(tags.into_iter().map(|tag| (from.at(tag.clone()), to.at(tag))).collect())
     }
 
-    /// What would be done.
+    /// Plans the copy without changing anything.
     pub fn plan(&self, images: Vec<Pair>) -> Operation<CopyEvent, Result<RunPlan, CopyError>> {
         plan_all(images, self.options.copy.clone())
     }
 
-    /// Does it.
+    /// Copies the images.
     pub fn copy(&self, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
         copy_all(images, self.options.copy.clone())
     }
 
-    /// Keeps the records of what has arrived, where that was asked for: first in a file, then beside the images. `routes`
-    /// are those of the report's images, in their order.
+    /// Writes the records of the promoted images to a file and attaches them to the images, as the options specify.
+    /// `routes` are the routes of the report's images, in the same order.
     ///
     /// # Errors
-    /// When the file cannot be written, or a registry does not take a record.
+    /// When the file cannot be written, or a registry rejects a record.
     ///
     /// # Permissions
-    /// To attach them, those of a push to the destination.
+    /// To attach records, those to push to the destination.
     ///
     /// # Cancel safety
-    /// Cancel safe: a file is written whole or not at all, and a record that was not attached is attached by the next run.
+    /// Cancel safe: the file is written atomically, and a record that was not attached is attached by the next run.
     pub async fn keep_records(&self, report: &RunReport, routes: &[Route<'_>]) -> Result<(), Failure> {
         let at = TimeSource::system().now();
         let record =
@@ -180,7 +180,7 @@ impl Promotion {
                 record.attach(&repository).await.map_err(|error| {
                     let image = record.destination.at(record.digest.clone());
                     Failure::from(error)
-                        .about(format!("{image} is promoted, but has no record attached to it"))
+                        .context(format!("{image} was promoted, but its record could not be attached"))
                 })?;
             }
         }
@@ -188,11 +188,11 @@ impl Promotion {
     }
 }
 
-/// A client for the registries of some environments, each signed in to with its own role; others by docker's
-/// configuration.
+/// A client for the registries of the given environments, each with the credentials of its role; other registries use
+/// the credentials of the docker configuration.
 ///
 /// # Errors
-/// When an endpoint is no URL.
+/// When an endpoint is not a valid URL.
 pub fn registries(sides: &[Side<'_>], endpoints: &Endpoints) -> Result<RegistryClient, Failure> {
     Ok(builder(sides, endpoints)?.build()?)
 }

@@ -1,4 +1,4 @@
-//! What a person or a program sees of the events: bars, lines or JSON lines, all from the same stream.
+//! Render events as progress bars, lines or JSON lines.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,88 +25,89 @@ use serde_json::{Value, json};
 
 use crate::printer::{Printer, Stream, for_bar};
 
-/// How events are shown.
+/// The output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Output {
-    /// Bars on a terminal, lines elsewhere.
+    /// Progress bars on a terminal, lines otherwise
     #[default]
     Auto,
-    /// Plain lines, as CI logs want them.
+    /// Plain lines, for CI logs
     Lines,
-    /// One JSON object a line on standard output, and nothing else there.
+    /// One JSON object per line on standard output, and nothing else there
     Json,
 }
 
-/// An event that people can be shown: its `Display` is an entry of a log.
+/// An event with a human-readable form: its `Display` is a log entry.
 pub trait Show: Event + Serialize + Display {
-    /// What it is shown as.
+    /// How it is rendered.
     fn view(&self) -> View<'_>;
 }
 
-/// What an event is shown as.
+/// How an event is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum View<'a> {
-    /// An entry: the event's `Display`.
+    /// A log entry: the event's `Display`.
     Entry,
-    /// A bar on a terminal; elsewhere an entry, if `logged`.
+    /// A progress bar on a terminal; otherwise a log entry, if `logged`.
     Bar {
-        /// What the bar is of; a later event moves the same bar.
+        /// Identifies the bar; a later event with the same key updates it.
         key: &'a str,
-        /// How far it is.
+        /// The current position.
         position: u64,
-        /// Where its end is.
+        /// The position at completion.
         length: u64,
-        /// Beside the bar.
+        /// The text beside the bar.
         message: String,
-        /// Whether it is an entry where no bars are drawn.
+        /// Whether a log entry is printed if no bars are drawn.
         logged: bool,
     },
-    /// The entry that ends the bar of this key.
+    /// A log entry that removes the bar with this key.
     End(&'a str),
-    /// Not at all.
+    /// Not rendered.
     Nothing,
 }
 
-/// Shows events. Cheap to clone; all clones draw to the same place.
+/// Renders events and results. Cheap to clone; clones share the output.
 #[derive(Clone)]
-pub struct Ui(Arc<Inner>);
+pub struct Ui(Arc<UiState>);
 
-struct Inner {
+struct UiState {
     json: bool,
     printer: Printer,
-    /// Whether bars are drawn; if not, progress is printed as lines when it changes.
+    /// Whether bars are drawn; otherwise progress is printed as lines when it changes.
     draws: bool,
     open: Mutex<HashMap<String, ProgressBar>>,
 }
 
 impl Ui {
-    /// Bars when standard error is a terminal and nobody asked for something else.
+    /// Draws bars if `output` is [`Output::Auto`], standard error is a terminal, and `CI` is not set.
     pub fn new(output: Output) -> Self {
         let terminal = Printer::has_terminal() && std::env::var_os("CI").is_none();
         let draws = output == Output::Auto && terminal;
         let json = output == Output::Json;
-        Ui(Arc::new(Inner { json, printer: Printer::new(draws), draws, open: Mutex::default() }))
+        Ui(Arc::new(UiState { json, printer: Printer::new(draws), draws, open: Mutex::default() }))
     }
 
     pub(crate) fn printer(&self) -> &Printer {
         &self.0.printer
     }
 
-    /// An entry for people, on standard error. Its first line begins at column 1, further ones are indented.
+    /// Prints a human-readable entry on standard error. Its first line starts at column 1, further lines are indented.
+    /// Prints nothing with [`Output::Json`].
     pub fn say(&self, entry: impl Display) {
         if !self.0.json {
             self.0.printer.entry(Stream::Err, &entry.to_string());
         }
     }
 
-    /// The result, on standard output: as `entry` for people and shells, as `value` for programs.
+    /// Prints the result on standard output: `entry`, or `value` with [`Output::Json`].
     pub fn result(&self, entry: impl Display, value: &impl Serialize) {
         self.results([entry], value);
     }
 
-    /// A result of several entries, each of which begins at column 1.
+    /// Prints a result of several entries, each of which starts at column 1.
     pub fn results(&self, entries: impl IntoIterator<Item = impl Display>, value: &impl Serialize) {
         if self.0.json {
             self.json("result", value);
@@ -117,7 +118,7 @@ impl Ui {
         }
     }
 
-    /// A result that is a JSON document for people and programs alike.
+    /// Prints a result that is a JSON document in every output format.
     pub fn document(&self, value: &Value) {
         if self.0.json {
             self.json("result", value);
@@ -126,7 +127,7 @@ impl Ui {
         }
     }
 
-    /// The last line before a failing end.
+    /// Prints the error that ends the program.
     pub fn error(&self, line: &str) {
         if self.0.json {
             self.json("error", &line);
@@ -134,7 +135,7 @@ impl Ui {
         self.0.printer.entry(Stream::Err, &format!("error: {}", text::single_line(line)));
     }
 
-    /// Takes all bars down.
+    /// Removes all bars.
     pub fn close(&self) {
         for (_, bar) in self.open().drain() {
             bar.finish_and_clear();
@@ -145,15 +146,16 @@ impl Ui {
         self.0.printer.value(&Line { kind, data: value });
     }
 
-    /// Shows the events of an operation to its end and gives its report.
+    /// Renders the events of an operation until it ends, and returns its report.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the operation, which stops at its next safe point.
+    /// Dropping it drops the operation, which stops at its next safe point.
     pub async fn follow<E: Show, R: Send + 'static>(&self, work: Operation<E, R>) -> R {
         self.follow_until(work, std::future::pending()).await
     }
 
-    /// The same; when `stop` completes, the operation is asked to stop, and its report says how far it came.
+    /// As [`follow`](Self::follow); when `stop` completes, the operation is cancelled, and its report describes the
+    /// progress up to then.
     ///
     /// # Cancel safety
     /// As [`follow`](Self::follow).
@@ -181,37 +183,37 @@ impl Ui {
         work.await
     }
 
-    /// The end of work on one target, and the exit code that says so.
+    /// Prints the outcome of one target, and returns its exit code.
     pub fn ended(&self, outcome: Outcome) -> ExitCode {
         let detail = if outcome.detail.is_empty() { String::new() } else { format!(" ({})", outcome.detail) };
         self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict()), &outcome);
         outcome.verdict().into()
     }
 
-    /// What a check found, and the exit code that says whether a deployment would fail.
+    /// Prints the preflight report, and returns the exit code: whether a deployment would fail.
     pub fn checked(&self, found: &Preflight) -> ExitCode {
         self.result(found, &json!({ "ready": found.is_ready(), "preflight": found }));
         found.into()
     }
 
-    /// Who has the traffic of a Service.
+    /// Prints which slot receives the traffic of a Service.
     pub fn traffic(&self, traffic: &Traffic) -> ExitCode {
-        let line = |word: &str, state: &SlotState| {
+        let line = |role: &str, state: &SlotState| {
             let SlotState { slot, image, replicas, available, .. } = state;
             let image = image.as_deref().unwrap_or("no Deployment");
-            format!("{word}: {} ({}): {available}/{replicas} available, {image}", slot.name, slot.deployment)
+            format!("{role}: {} ({}): {available}/{replicas} available, {image}", slot.name, slot.deployment)
         };
         self.results([line("live", &traffic.live), line("idle", &traffic.idle)], traffic);
         ExitCode::Done
     }
 
-    /// The end of a deployment to several targets.
+    /// Prints the outcome of a deployment to several targets.
     pub fn receipt(&self, receipt: &Receipt) {
         let verdict = receipt.verdict.map_or_else(|| "nothing was changed".to_owned(), |v| v.to_string());
         self.targets(receipt, &verdict);
     }
 
-    /// The end of a rollback of several targets.
+    /// Prints the outcome of a rollback of several targets.
     pub fn rollback(&self, receipt: &Receipt) {
         match receipt.rollback_verdict() {
             Verdict::Deployed => self.targets(receipt, "rolled back to the previous revisions"),
@@ -229,7 +231,7 @@ impl Ui {
         let images: BTreeSet<&DigestRef> =
             others.chain([&receipt.image]).map(|image| &image.reference).collect();
         let images: Vec<String> = images.into_iter().map(ToString::to_string).collect();
-        let targets: String = receipt.targets.iter().filter_map(not_done).collect();
+        let targets: String = receipt.targets.iter().filter_map(failure_line).collect();
         let gates = receipt.gates.iter().filter(|gate| !gate.state.is_open());
         let gates: String = gates.map(|gate| format!("\n  {gate}")).collect();
         self.result(format!("{}: {verdict}{targets}{gates}", images.join(", ")), receipt);
@@ -259,7 +261,7 @@ impl Ui {
         lock(&self.0.open)
     }
 
-    /// The bar of `key`, made when it is first asked for.
+    /// The bar with `key`, created on first use.
     fn bar(&self, key: &str, length: u64) -> ProgressBar {
         let mut open = self.open();
         let bar = open.entry(key.to_owned()).or_insert_with(|| {
@@ -274,7 +276,7 @@ impl Ui {
     }
 }
 
-/// A line of JSON: what it is, and the value.
+/// One line of JSON output: its type and the value.
 #[derive(Serialize)]
 struct Line<'a, T: Serialize> {
     #[serde(rename = "type")]
@@ -282,13 +284,13 @@ struct Line<'a, T: Serialize> {
     data: &'a T,
 }
 
-/// The line of a target that is not as it was to be: how its deployment, or its rollback, ended, and why.
-fn not_done(target: &TargetReceipt) -> Option<String> {
+/// The line of a target whose deployment or rollback did not succeed: the verdict and the reason.
+fn failure_line(target: &TargetReceipt) -> Option<String> {
     let outcome = target.restored.as_ref().or(target.outcome.as_ref())?;
     let rollback = if target.restored.is_some() { "rollback: " } else { "" };
     let (verdict, detail) = (outcome.verdict(), &outcome.detail);
-    let told = verdict.is_success() || detail.is_empty() || target.error.is_some();
-    (!told).then(|| format!("\n  {}: {rollback}{verdict} ({detail})", target.target))
+    let is_reported = verdict.is_success() || detail.is_empty() || target.error.is_some();
+    (!is_reported).then(|| format!("\n  {}: {rollback}{verdict} ({detail})", target.target))
 }
 
 impl Show for DeployEvent {
@@ -315,7 +317,7 @@ impl Show for CopyEvent {
                 position: progress.bytes,
                 length: progress.bytes_total,
                 message: format!("{} of {}", HumanBytes(progress.bytes), HumanBytes(progress.bytes_total)),
-                // The entries of the blobs say the same.
+                // The entries of the blobs already report it.
                 logged: false,
             },
             CopyEvent::Blob { how, .. } | CopyEvent::Manifest { how, .. } if *how != Transfer::Sent => {

@@ -1,4 +1,5 @@
-//! References to secrets: which ones a command is about, whether they hold, and what others call them.
+//! Read and check references to secrets, and convert them for ECS, External Secrets Operator, the CSI driver and
+//! Kubernetes.
 
 use std::path::Path;
 
@@ -21,24 +22,24 @@ use serde_json::Value;
 
 use crate::{Clients, Failure};
 
-/// Who is to read the references.
+/// The output format of references, by consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Form {
-    /// `secrets` of a container in an ECS task definition.
+    /// `secrets` of a container in an ECS task definition
     Ecs,
-    /// An `ExternalSecret` of External Secrets Operator.
+    /// An `ExternalSecret` of External Secrets Operator
     ExternalSecret,
-    /// A `SecretProviderClass` of the Secrets Store CSI driver.
+    /// A `SecretProviderClass` of the Secrets Store CSI driver
     SecretProviderClass,
-    /// A Kubernetes `ConfigMap`, for programs that read the values themselves.
+    /// A Kubernetes `ConfigMap`, for programs that read the values themselves
     ConfigMap,
 }
 
-/// The references of the service's task definition as it runs now.
+/// The references in the task definition that the ECS service runs.
 ///
 /// # Errors
-/// When no service is configured, it cannot be asked, or one of its references is none.
+/// When no service is configured, it cannot be read, or one of its references is invalid.
 ///
 /// # Permissions
 /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`.
@@ -56,25 +57,27 @@ pub async fn of_service(service: &ServiceConfig, clients: &Clients) -> Result<Bi
         Ok((name.clone(), reference.map_err(|e| Failure::bad_input(format!("{name}: {e}")))?))
     };
     let bindings = secrets.iter().map(binding).collect::<Result<Vec<_>, _>>()?;
-    Bindings::new(bindings).map_err(|error| bad(&error))
+    Bindings::new(bindings).map_err(|error| bad_input(&error))
 }
 
 /// The references of a file of `NAME=reference` lines.
 ///
 /// # Errors
-/// When it cannot be read, or one of them is none. The message never shows what stands there instead.
+/// When the file cannot be read or a reference is invalid. The message never contains the invalid text, which may be a
+/// secret.
 pub fn of_file(path: &Path) -> Result<Bindings, Failure> {
     let unreadable = |error: &std::io::Error| Failure::new(ErrorClass::BadInput, error);
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::bad_input(format!("cannot read {}: {}", path.display(), unreadable(&error)))
     })?;
-    env::parse(&text).map_err(|error| Failure::bad_input(format!("{}: {}", path.display(), bad(&error))))
+    env::parse(&text)
+        .map_err(|error| Failure::bad_input(format!("{}: {}", path.display(), bad_input(&error))))
 }
 
-/// Whether the references hold, as the environment's role sees it.
+/// Checks with the environment's role whether the referenced secrets exist.
 ///
 /// # Permissions
-/// `secretsmanager:DescribeSecret` or `ssm:GetParameter`; to see keys, those of reading the values.
+/// `secretsmanager:DescribeSecret` or `ssm:GetParameter`; to check JSON keys, those to read the values.
 ///
 /// # Cancel safety
 /// Cancel safe: reads only.
@@ -83,18 +86,18 @@ pub async fn checked(bindings: &Bindings, clients: &Clients, depth: Depth) -> Ch
     check(&clients.secrets(&references), &references, depth).await
 }
 
-/// The policy of whoever reads the references: for ECS the execution role.
-pub fn needs(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
+/// The IAM policy that the reader of the references requires: on ECS, the execution role.
+pub fn required_policy(report: &CheckReport, environment: &EnvironmentConfig) -> Value {
     let scope = environment.account.as_ref().map(|account| AccountScope::new(&environment.region, account));
     policy(&report.grants(scope.as_ref()))
 }
 
-/// One line for each reference: what holds, what does not and why, and what will surprise.
+/// One line for each reference: whether it is valid, the error if not, and the warnings.
 pub fn lines(bindings: &Bindings, report: &CheckReport) -> Vec<String> {
     let line = |(name, checked): (&str, &Checked)| {
         let mut line = match &checked.error {
             Some(error) => format!("{name}: {error}"),
-            None => format!("{name}: {} holds", checked.reference),
+            None => format!("{name}: {} is valid", checked.reference),
         };
         for warning in &checked.warnings {
             line.push_str(&format!("\n    warning: {warning}"));
@@ -105,7 +108,7 @@ pub fn lines(bindings: &Bindings, report: &CheckReport) -> Vec<String> {
     names.zip(&report.checked).map(line).collect()
 }
 
-/// How a check ends: what is wrong wins over what could not be seen.
+/// The exit code of a check: an invalid reference takes precedence over one that could not be checked.
 pub fn verdict(report: &CheckReport) -> ExitCode {
     let classes: Vec<ErrorClass> = report.errors().map(Classified::class).collect();
     match classes.iter().find(|class| **class == ErrorClass::BadInput).or(classes.first()) {
@@ -114,10 +117,10 @@ pub fn verdict(report: &CheckReport) -> ExitCode {
     }
 }
 
-/// The references in a form of others, and what will surprise there.
+/// Converts the references for a consumer, with the warnings that apply to it.
 ///
 /// # Errors
-/// When the form has no words for one of them.
+/// When the format cannot express one of the references.
 pub fn project(
     form: Form,
     name: &str,
@@ -125,7 +128,7 @@ pub fn project(
     bindings: &Bindings,
 ) -> Result<(Value, Vec<Warning>), Failure> {
     let (object, renderer) = match form {
-        Form::Ecs => (ecs::print(bindings).map_err(|error| bad(&error))?, Some(Renderer::Ecs)),
+        Form::Ecs => (ecs::print(bindings).map_err(|error| bad_input(&error))?, Some(Renderer::Ecs)),
         Form::ExternalSecret => {
             let secret = ExternalSecret::new(name);
             let secret = namespace.map_or(secret.clone(), |namespace| secret.namespace(namespace));
@@ -134,13 +137,13 @@ pub fn project(
         Form::SecretProviderClass => {
             let class = SecretProviderClass::new(name);
             let class = namespace.map_or(class.clone(), |namespace| class.namespace(namespace));
-            (class.print(bindings).map_err(|error| bad(&error))?, Some(Renderer::Ascp))
+            (class.print(bindings).map_err(|error| bad_input(&error))?, Some(Renderer::Ascp))
         }
         Form::ConfigMap => (kubernetes::config_map(name, namespace, bindings), None),
     };
     Ok((object, renderer.map(|renderer| lint(renderer, bindings)).unwrap_or_default()))
 }
 
-fn bad(error: &ProjectionError) -> Failure {
+fn bad_input(error: &ProjectionError) -> Failure {
     Failure::new(ErrorClass::BadInput, error)
 }

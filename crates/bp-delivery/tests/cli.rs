@@ -1,4 +1,4 @@
-//! The table of commands and flags in `docs/cli.md` is the one of the programs.
+//! The table of commands and flags in `docs/cli.md` matches the programs.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -6,10 +6,10 @@ use bp_delivery::verb;
 use clap::Command;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
-/// What stands before the generated part, and after it.
+/// The markers before and after the generated part.
 const MARKS: [&str; 2] = ["<!-- generated: begin -->\n", "<!-- generated: end -->"];
 
-/// The flags of a command and of those below it, with the first sentence of their help.
+/// The flags of a command and of its subcommands, with their short help.
 fn flags(command: &Command, all: &mut Vec<(String, String)>) {
     for argument in command.get_arguments() {
         let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version")) else {
@@ -24,7 +24,7 @@ fn flags(command: &Command, all: &mut Vec<(String, String)>) {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default().replace('|', "\\|");
         all.push((format!("--{long}{value}"), help));
     }
-    command.get_subcommands().for_each(|below| flags(below, all));
+    command.get_subcommands().for_each(|subcommand| flags(subcommand, all));
 }
 
 fn table() -> String {
@@ -50,27 +50,27 @@ fn table() -> String {
     table
 }
 
-/// Writes the page with `BP_WRITE_DOCS=1`.
+/// Compares the page with the programs; `BP_WRITE_DOCS=1` updates the page.
 #[test]
-fn the_documented_flags_are_those_of_the_programs() {
+fn documented_flags_match_the_programs() {
     let page = std::fs::read_to_string(PAGE).unwrap().replace("\r\n", "\n");
     let (before, rest) = page.split_once(MARKS[0]).expect("the page has a generated part");
-    let (written, after) = rest.split_once(MARKS[1]).expect("the generated part has an end");
+    let (documented, after) = rest.split_once(MARKS[1]).expect("the generated part has an end");
     let table = table();
     if std::env::var_os("BP_WRITE_DOCS").is_some() {
         std::fs::write(PAGE, format!("{before}{}{table}{}{after}", MARKS[0], MARKS[1])).unwrap();
     } else {
         assert!(
-            written == table,
+            documented == table,
             "docs/cli.md is out of date: BP_WRITE_DOCS=1 cargo test -p bp-delivery --test cli"
         );
     }
 }
 
-/// A flag of one name takes the same value and means the same wherever it is.
+/// A flag has the same value name and the same help in every command.
 #[test]
-fn a_flag_means_the_same_in_every_command() {
-    // Each is about the object of its own command.
+fn a_flag_has_the_same_help_in_every_command() {
+    // These depend on the command.
     let differing =
         ["--service", "--env", "--image", "--name", "--references", "--tag", "--artifact", "--receipt"];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();

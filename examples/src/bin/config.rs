@@ -1,4 +1,4 @@
-//! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
+//! Show and check the settings of `bp.toml`, merged from all layers, with the origin of each value.
 
 use std::process::ExitCode;
 

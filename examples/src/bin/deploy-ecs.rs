@@ -1,4 +1,4 @@
-//! Deploys the artifact's image to an environment's ECS service and watches it to a verdict.
+//! Deploy the artifact's image to an environment's ECS service and watch it to a verdict.
 
 use std::process::ExitCode;
 

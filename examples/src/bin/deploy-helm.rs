@@ -1,4 +1,4 @@
-//! Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest.
+//! Upgrade a Helm release on an environment's EKS cluster to the artifact's image, by digest.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Deploys the artifact's image to every target of an environment; when one fails, all go back.
+//! Deploy the artifact's images to every target of the selected services; if one fails, roll back all.
 
 use std::process::ExitCode;
 

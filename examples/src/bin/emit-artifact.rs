@@ -1,4 +1,4 @@
-//! Resolves the image that a build has pushed and writes `artifact.json` for the stages after it.
+//! Resolve the image that a build has pushed and write `artifact.json` for later stages.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Copies the artifact's image, or tags of your choice, to an environment's registry, byte for byte.
+//! Promote the artifact's image, or selected tags, to an environment's registry with the same digest.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! The whole line on your machine: build, resolve, promote, deploy, prove; then a broken build, and the way back.
+//! Run the complete pipeline on the local sandbox: build, resolve, promote, deploy, verify; then a broken build and its
+//! rollback.
 
 use std::{path::PathBuf, process, time::Duration};
 
@@ -22,18 +23,18 @@ use bp_promote::{CopyOptions, OciLayout, copy, store::ImageAt};
 use bp_sandbox::ImageBuilder;
 use tokio::time::Instant;
 
-/// Shows the whole line on this machine, with nothing but Rust: registries, ECS and EKS run in one process
+/// Run the complete pipeline on this machine, without Docker or AWS: registries, ECS and EKS run in one process
 #[derive(Debug, clap::Args)]
 struct Quickstart {}
 
-/// What to try after the tour.
+/// Suggestions printed at the end.
 const NEXT: &str = "
 Try next:
-    cargo run --bin sandbox              # the same world in the foreground, for these binaries, aws-cli, crane, kubectl
+    cargo run --bin sandbox              # the same sandbox in the foreground, for aws-cli, crane, kubectl
     cargo run --bin dual-deploy -- --help
-    docs/architecture.md                 # which file does what";
+    docs/architecture.md                 # the responsibility of each file";
 
-/// The sandbox's time runs this many times as fast as the clock on the wall.
+/// The speed of the sandbox clock, as a multiple of real time.
 const SPEED: u32 = 20;
 
 fn main() -> process::ExitCode {
@@ -71,7 +72,7 @@ impl Verb for Quickstart {
     }
 }
 
-/// The world and where the tour is.
+/// The sandbox and the progress of the tour.
 struct Tour {
     ui: Ui,
     world: World,
@@ -80,7 +81,7 @@ struct Tour {
     chapter: u32,
 }
 
-/// What a build left: an image of each service.
+/// The result of a build: an image of each service.
 struct Build {
     artifact: Artifact,
     tag: Tag,
@@ -92,11 +93,11 @@ impl Tour {
         let world = World::start(SPEED).await.map_err(unavailable)?;
         let directory = tempfile::tempdir().map_err(unavailable)?;
         let mut tour = Tour { session: Session::new(world.endpoints()), ui, world, directory, chapter: 0 };
-        tour.chapter("The outside world, in this process");
+        tour.chapter("Sandbox endpoints in this process");
         for (name, address) in tour.world.served.addresses() {
             tour.ui.say(format!("{address}  {name}"));
         }
-        tour.ui.say(format!("Its time runs {SPEED} times as fast as yours. In staging and prod, web 0.9.0 runs on ECS and EKS, and worker 0.9.0 on ECS."));
+        tour.ui.say(format!("The sandbox clock runs at {SPEED} times real time. In staging and prod, web 0.9.0 runs on ECS and EKS, and worker 0.9.0 on ECS."));
         Ok(tour)
     }
 
@@ -114,13 +115,13 @@ impl Tour {
         self.directory.path().join(name)
     }
 
-    /// What a build does: make the images, push them, leave `artifact.json`.
+    /// Builds the images, pushes them, and writes `artifact.json`.
     async fn build(
         &mut self,
         version: &str,
         change: impl Fn(&str, ImageBuilder) -> ImageBuilder,
     ) -> Result<Build, Failure> {
-        self.chapter(&format!("Build shop {version} for two platforms, push it to dev, leave artifact.json"));
+        self.chapter(&format!("Build shop {version} for two platforms, push it to dev, write artifact.json"));
         let dev = self.environment("dev")?;
         let clients = self.session.open(&dev).await?;
         let tag: Tag = version.parse()?;
@@ -137,22 +138,22 @@ impl Tour {
             let registry = promotion::registries(&[(&dev, &clients)], self.session.endpoints())?;
             self.ui.follow(copy(source, registry.image(&pushed), CopyOptions::default())).await?;
 
-            // The one place where a tag is resolved. From here on only the digest travels.
+            // The only place where a tag is resolved. Later steps use only the digest.
             let wait = Wait::new(Duration::from_secs(10), Duration::from_millis(200))?;
             let image = wait_for(&*clients.resolver(dev.registry())?, &pushed, wait).await?;
-            self.ui.say(format!("artifact.json: {name} is {}", image.reference));
+            self.ui.say(format!("artifact.json: {name} resolved to {}", image.reference));
             artifact.set_image_of(name.clone(), &image, Some(tag.clone()));
         }
         artifact.write(self.file("artifact.json"))?;
         Ok(Build { artifact, tag })
     }
 
-    /// Copies the artifact's images to `to` from the environment before it.
+    /// Promotes the artifact's images to `to` from the previous environment.
     async fn promote(&mut self, to: &str, build: &Build) -> Result<(), Failure> {
         let to = self.environment(to)?;
         let from = self.world.config.previous(&to.name).unwrap_or(&to).clone();
         self.chapter(&format!(
-            "Promote {} from {} to {}: the same bytes, so the same digest",
+            "Promote {} from {} to {}: the same bytes and the same digest",
             build.tag, from.name, to.name
         ));
         let sides = (self.session.open(&from).await?, self.session.open(&to).await?);
@@ -173,7 +174,7 @@ impl Tour {
         Ok(())
     }
 
-    /// The services of an environment, each with its image there.
+    /// The services of an environment, each with its image in that environment.
     async fn services(
         &self,
         environment: &str,
@@ -208,28 +209,28 @@ impl Tour {
             found => {
                 self.ui.receipt(&receipt);
                 Err(Failure::unexpected(format!(
-                    "the tour expected {verdict:?} in {environment}, and found {found:?}"
+                    "expected verdict {verdict:?} in {environment}, found {found:?}"
                 )))
             }
         }
     }
 
-    /// Shows what runs.
+    /// Shows which digests run, and fails if they are not those of `build`.
     async fn prove(&mut self, environment: &str, build: &Build) -> Result<(), Failure> {
-        self.chapter(&format!("What runs in {environment}?"));
+        self.chapter(&format!("Verify the running digests in {environment}"));
         for (delivery, image) in self.services(environment, build).await? {
             for target in delivery.targets().await? {
                 let proof = target.prove().await?;
                 let verdict = proof.judge(&image);
                 self.ui.say(format!(
-                    "{}: {verdict}: seen {} times: {}",
+                    "{}: {verdict}: observed {} times: {}",
                     target.id(),
                     proof.observations.len(),
                     image.digest()
                 ));
                 if verdict != Verdict::Deployed {
                     return Err(Failure::unexpected(format!(
-                        "the tour expected {} in {environment}",
+                        "expected {} to run in {environment}",
                         build.tag
                     )));
                 }
@@ -239,14 +240,15 @@ impl Tour {
     }
 
     fn summary(&mut self, good: &Build, broken: &Build, failed: &Receipt, took: Duration) {
-        self.chapter("What happened");
+        self.chapter("Summary");
         let ledger = self.world.sandbox.ledger();
         self.ui.say(format!("In {:.1} s and {} requests:", took.as_secs_f64(), ledger.count(|_| true)));
         self.ui.say(format!(
-            "- two services of shop {} went from dev to prod by digest, and were seen running there on ECS and EKS;",
+            "- two services of shop {} were promoted from dev to prod by digest, and verified on ECS and EKS;",
             good.tag
         ));
-        self.ui.say(format!("- shop {} was promoted to staging, and its web failed there:", broken.tag));
+        self.ui
+            .say(format!("- shop {} was promoted to staging, and its service web failed there:", broken.tag));
         for target in &failed.targets {
             let why = target.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
             self.ui.say(format!(
@@ -255,7 +257,7 @@ impl Tour {
                 why.map_or("rolled back with the others".into(), ToString::to_string)
             ));
         }
-        self.ui.say(format!("- all targets in staging run {} again.", good.tag));
+        self.ui.say(format!("- all targets in staging were rolled back to {}.", good.tag));
         for line in NEXT.lines() {
             self.ui.say(line);
         }
@@ -269,7 +271,9 @@ impl Tour {
     }
 }
 
-/// The service's image as the build left it.
+/// The service's image from the artifact.
 fn resolved(artifact: &Artifact, service: &ServiceConfig) -> Result<ResolvedImage, Failure> {
-    artifact.resolved_of(service).ok_or_else(|| Failure::unexpected("the build left no image with a digest"))
+    artifact
+        .resolved_of(service)
+        .ok_or_else(|| Failure::unexpected("artifact.json has no digest for this service"))
 }

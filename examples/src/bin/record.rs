@@ -1,4 +1,4 @@
-//! Records what ECS or Kubernetes responds about a service now, redacted, in a file for a test.
+//! Record the ECS or Kubernetes API responses about a service, redacted, in a file for a test.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR.
+//! Refresh the image pull Secret with which an environment's EKS cluster pulls from Amazon ECR.
 
 use std::process::ExitCode;
 

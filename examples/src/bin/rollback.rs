@@ -1,4 +1,4 @@
-//! Puts every target of a receipt back to the revision that is noted there.
+//! Roll back every target of a receipt to its recorded revision.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Runs the sandbox in the foreground and prints the variables that point clients at it.
+//! Run the sandbox in the foreground and print the environment variables that point clients to it.
 
 use std::{path::Path, process};
 
@@ -7,15 +7,15 @@ use bp_delivery::{Failure, Ui, program, verb::Verb};
 use bp_examples::world::{ACCESS_KEY, BP_TOML, World};
 use serde_json::{Map, Value};
 
-/// Runs the sandbox in the foreground and prints the variables that point these binaries, aws-cli, crane, skopeo and
-/// kubectl at it
+/// Run the sandbox in the foreground and print the environment variables that point these binaries, aws-cli, crane,
+/// skopeo and kubectl to it
 ///
-/// It plays the accounts of examples/bp.toml: three registries, and in staging and prod an ECS and an EKS cluster that
-/// run version 0.9.0 of the shop. Everything listens on free loopback ports; nothing leaves this machine, and nothing
-/// stays when it ends.
+/// It simulates the accounts of examples/bp.toml: three registries, and in staging and prod an ECS and an EKS cluster
+/// that run version 0.9.0 of the shop. All services listen on free loopback ports; no request leaves this machine, and
+/// no state is kept after exit.
 #[derive(Debug, clap::Args)]
 struct Serve {
-    /// How many times as fast as the clock on the wall its deployments go
+    /// Speed of the sandbox clock, as a multiple of real time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     speed: u32,
 }
@@ -38,9 +38,9 @@ impl Verb for Serve {
         let values = variables.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
         ui.results(exports, &values.collect::<Map<_, _>>());
         for (host, url) in world.registries() {
-            ui.say(format!("# {host} is at {url}"));
+            ui.say(format!("# {host} listens at {url}"));
         }
-        ui.say("# Paste the lines above into another terminal. Ctrl-C ends the sandbox.");
+        ui.say("# Paste the lines above into another terminal. Ctrl-C stops the sandbox.");
         tokio::select! {
             () = world.served.forever() => {}
             _ = program::signal() => {}
@@ -49,7 +49,7 @@ impl Verb for Serve {
     }
 }
 
-/// What points clients here. The files go to `directory`.
+/// The environment variables for clients. The files that they reference are written to `directory`.
 fn variables(world: &World, directory: &Path) -> std::io::Result<Vec<(&'static str, String)>> {
     let config = directory.join("bp.toml");
     std::fs::write(&config, BP_TOML)?;

@@ -1,4 +1,4 @@
-//! Checks references to secrets, and writes them as others read them. It never shows a value.
+//! Check references to secrets, and print them for ECS or Kubernetes. Never shows a value.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back.
+//! Deploy blue/green on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Shows how an environment differs from the artifact deployed there. Changes nothing.
+//! Verify that an environment runs the deployed artifact. Changes nothing.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
-//! The binaries as a pipeline runs them: processes with arguments, variables and files, against a sandbox that listens.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+//! Test support: run the binaries as a pipeline does, as processes with arguments, variables and files, against a
+//! listening sandbox.
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -8,13 +9,13 @@ use bp_examples::world::{ACCESS_KEY, BP_TOML, ONE_SERVICE, World, shop, version_
 use bp_sandbox::Image;
 use tokio::process::{Child, Command};
 
-/// A world, and a directory as a pipeline's stage has it: with `bp.toml` and `artifact.json`.
+/// A sandbox, and the working directory of a pipeline stage, with `bp.toml` and `artifact.json`.
 pub struct Stage {
     pub world: World,
     pub directory: tempfile::TempDir,
 }
 
-/// How a binary ended.
+/// The exit code and the output of a binary.
 #[derive(Debug)]
 pub struct Ended {
     pub code: i32,
@@ -23,14 +24,14 @@ pub struct Ended {
 }
 
 impl Stage {
-    /// A world whose time runs fast, where shop 1.0.0 has been built and `artifact.json` tells of it.
+    /// A sandbox with an accelerated clock, in which shop 1.0.0 has been built and `artifact.json` describes it.
     pub async fn new() -> Self {
         let stage = Self::of(ONE_SERVICE).await;
         stage.built(&shop("1.0.0").build(), "1.0.0");
         stage
     }
 
-    /// The same with the two services of the example, of which version 1.0.0 has been built.
+    /// As [`new`](Self::new), with version 1.0.0 of the two services of the example.
     pub async fn of_services() -> Self {
         let stage = Self::of(BP_TOML).await;
         stage.built_services(|service| version_of(service, "1.0.0").build(), "1.0.0");
@@ -46,7 +47,7 @@ impl Stage {
         stage
     }
 
-    /// Puts an image of each service into every registry, and leaves `artifact.json`.
+    /// Pushes an image of each service to every registry, and writes `artifact.json`.
     pub fn built_services(&self, image: impl Fn(&str) -> Image, tag: &str) {
         let mut artifact = Artifact::default();
         for service in self.world.config.environments()[0].services() {
@@ -62,17 +63,17 @@ impl Stage {
         artifact.write(self.path("artifact.json")).unwrap();
     }
 
-    /// Puts `image` into every registry, and leaves `artifact.json`.
+    /// Pushes `image` to every registry, and writes `artifact.json`.
     pub fn built(&self, image: &Image, tag: &str) {
         let environments = self.world.config.environments();
         for environment in environments {
             self.world.sandbox.registry(environment.registry().as_str()).push(image, "shop/web", tag);
         }
-        self.left(image, tag);
+        self.write_artifact(image, tag);
     }
 
-    /// Leaves `artifact.json` of `image`, which is in no registry yet.
-    pub fn left(&self, image: &Image, tag: &str) {
+    /// Writes `artifact.json` for `image`, without pushing it.
+    pub fn write_artifact(&self, image: &Image, tag: &str) {
         let repository = &self.world.config.environments()[0].services()[0].repository;
         let resolved = resolved(image, repository.at(image.digest().parse().unwrap()));
         let mut artifact = Artifact::default();
@@ -99,7 +100,7 @@ impl Stage {
         self.write("bp.toml", &config.replace(from, to));
     }
 
-    /// The binary `name`, pointed at the sandbox and at nothing else.
+    /// The binary `name`, with the sandbox as its only endpoint.
     pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary(name));
         let registries = self.world.registries().into_iter().map(|(host, url)| format!("{host}={url}"));
@@ -132,7 +133,7 @@ impl Stage {
         child.kill().await.unwrap();
     }
 
-    /// How many requests have changed anything.
+    /// The number of requests that changed state.
     pub fn changes(&self) -> usize {
         let changing =
             ["ecs:RegisterTaskDefinition", "ecs:UpdateService", "PUT manifest", "PUT upload", "POST upload"];
@@ -141,7 +142,7 @@ impl Stage {
         })
     }
 
-    /// The digests that run in `environment` on ECS and on EKS, once tasks of earlier deployments have gone.
+    /// The digests that run on ECS and on EKS, after the tasks of earlier deployments have stopped.
     pub fn running(&self, account: &str, cluster: &str) -> (Vec<String>, Vec<String>) {
         self.world.sandbox.clock().advance(Duration::from_secs(60));
         let ecs = self.world.sandbox.aws().ecs(account, "eu-central-1");
@@ -167,7 +168,7 @@ fn resolved(image: &Image, reference: bp_artifact::DigestRef) -> ResolvedImage {
 pub async fn ended(mut command: Command) -> Ended {
     let output = tokio::time::timeout(Duration::from_secs(180), command.output())
         .await
-        .expect("ends in time")
+        .expect("the binary did not exit within 180 s")
         .unwrap();
     Ended {
         code: output.status.code().unwrap_or(-1),

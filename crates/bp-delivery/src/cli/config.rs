@@ -1,4 +1,4 @@
-//! The arguments that say which `bp.toml` is read, and what is laid over it.
+//! Arguments that select `bp.toml` and override its settings.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,22 @@ use bp_artifact::{
 };
 use clap::Args;
 
-/// The files that the project's environments are in.
+/// The configuration files of the project.
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
-    /// The project's environments
+    /// Configuration file with the project's environments
     #[arg(long, value_name = "FILE", default_value = "bp.toml", env = "BP_CONFIG")]
     config: PathBuf,
-    /// A file laid over bp.toml, which has only what it changes; several are laid in their order
+    /// File of settings that override those of bp.toml; repeatable, later files win
     #[arg(id = "overlay", long = "overlay", value_name = "FILE", env = "BP_OVERLAY", value_delimiter = ',')]
     overlays: Vec<PathBuf>,
 }
 
 impl FileArgs {
-    /// Reads `bp.toml`, the overlays and the variables `BP_<ENVIRONMENT>_<KEY>`. The later win.
+    /// Reads `bp.toml`, the overlays and the variables `BP_<ENVIRONMENT>_<KEY>`, in ascending precedence.
     ///
     /// # Errors
-    /// When a file cannot be read or a setting is wrong.
+    /// When a file cannot be read or a setting is invalid.
     pub fn load(&self) -> Result<Config, ConfigError> {
         self.loader().load()
     }
@@ -34,23 +34,23 @@ impl FileArgs {
     }
 }
 
-/// Where the project's environments are, and what is laid over one of them.
+/// The configuration files, and the settings of one environment that flags override.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
     /// The files.
     #[command(flatten)]
     pub files: FileArgs,
-    /// A setting of the environment, over bp.toml and variables: ecs.cluster=blue
+    /// Override a setting of the environment, such as ecs.cluster=blue; wins over bp.toml and variables; repeatable
     #[arg(id = "set", long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub settings: Vec<(String, String)>,
 }
 
 impl ConfigArgs {
-    /// Reads `bp.toml`, the overlays, the variables `BP_<ENVIRONMENT>_<KEY>`, and the flags, which are about
-    /// `environment`. The later win.
+    /// Reads `bp.toml`, the overlays, the variables `BP_<ENVIRONMENT>_<KEY>`, and the flags, which apply to
+    /// `environment`, in ascending precedence.
     ///
     /// # Errors
-    /// When a file cannot be read or a setting is wrong.
+    /// When a file cannot be read or a setting is invalid.
     pub fn load(&self, environment: &str) -> Result<Config, ConfigError> {
         let mut loader = self.files.loader();
         for (key, value) in &self.settings {
@@ -60,11 +60,11 @@ impl ConfigArgs {
     }
 }
 
-/// Reads `ecs.cluster=blue`.
+/// Parses `ecs.cluster=blue`.
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("expected a key and a value, as in ecs.cluster=blue".to_owned()),
+        _ => Err("expected KEY=VALUE, as in ecs.cluster=blue".to_owned()),
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_and_values() {
+    fn splits_at_the_first_equals_sign() {
         let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
         assert_eq!(key_and_value("ecs.cluster=blue"), pair("ecs.cluster", "blue"));
         assert_eq!(key_and_value("tags.Query=a=b"), pair("tags.Query", "a=b"));

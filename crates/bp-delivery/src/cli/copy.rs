@@ -1,4 +1,4 @@
-//! The arguments of a promotion.
+//! Arguments for copying images.
 
 use std::path::PathBuf;
 
@@ -8,41 +8,44 @@ use clap::Args;
 
 use crate::{Failure, promotion::PromotionOptions};
 
-/// How a promotion goes about it.
+/// The options of a promotion.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CopyArgs {
-    /// Refuse to move a tag that points to something else: the image's tag, and those of its signatures and referrers
+    /// Refuse to move a tag that points to a different digest: the image's tag, and the tags of its signatures and
+    /// referrers
     #[arg(long)]
     no_clobber: bool,
-    /// Note here what is begun, so that a run that was killed goes on with it
+    /// Journal of uploads in progress; a rerun with the same file resumes them
     #[arg(long, value_name = "FILE", env = "BP_JOURNAL")]
     journal: Option<PathBuf>,
-    /// Do not hash blobs on the way: the destination hashes them anyway, as the specification asks of registries, and
-    /// refuses what is spoilt. A registry that does not check would keep spoilt bytes under the image's digest. Manifests
-    /// are hashed in any case
+    /// Do not hash blobs during the copy; the destination must verify their digests, as the OCI distribution
+    /// specification requires. A registry that does not verify them stores corrupted blobs unnoticed. Manifests are
+    /// always hashed
     #[arg(long)]
     trust_destination: bool,
-    /// Write what was promoted to this file, one JSON object a line: digest, from where to where, what the tag named
-    /// before
+    /// Write promotion records to this file, one JSON object per line: digest, source, destination, and the previous
+    /// digest of the tag
     #[arg(long, value_name = "FILE", env = "BP_RECORD")]
     record: Option<PathBuf>,
-    /// Attach that to the image in the destination's registry, as a referrer. A registry that refuses it makes the
-    /// command fail after the promotion is done; run it again without this flag, or where referrers are taken
+    /// Attach the promotion record to the image in the destination registry, as a referrer. If the registry rejects it,
+    /// the command fails after the promotion has completed; rerun without this flag if the registry does not support
+    /// referrers
     #[arg(long)]
     attach_record: bool,
-    /// Upload to Amazon ECR in parts, so that a journal lets an upload go on where it was; not proven against AWS itself
+    /// Upload to Amazon ECR in parts, so that --journal can resume an interrupted upload; not verified against AWS
+    /// itself
     #[arg(long)]
     ecr_parts: bool,
-    /// Speak plain HTTP with this registry; may be repeated. Loopback needs no word
+    /// Use plain HTTP for this registry; repeatable; not needed for loopback addresses
     #[arg(long = "plain-http", value_name = "HOST")]
     plain_http: Vec<Registry>,
-    /// Trust the certificates of this file (PEM) too
+    /// Also trust the root certificates in this PEM file
     #[arg(long, value_name = "FILE", env = "BP_CA_FILE")]
     ca: Option<PathBuf>,
 }
 
 impl CopyArgs {
-    /// The options that these are.
+    /// Converts the arguments to promotion options.
     ///
     /// # Errors
     /// When the journal or the certificates cannot be read.

@@ -1,4 +1,4 @@
-//! The arguments of deployments: the environment, the image, and for how long to watch.
+//! Arguments of deployments: the environment, the services, the image, and the timeouts.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,13 +9,13 @@ use bp_artifact::{
 };
 use clap::Args;
 
-use super::{ConfigArgs, Given, ImageTimeoutArgs, WaitArgs};
-use crate::{Delivery, Failure, Session, Ui, image::Confirming, patience, wait_for_image};
+use super::{ConfigArgs, GivenFlags, ImageTimeoutArgs, WaitArgs};
+use crate::{Delivery, Failure, Session, Ui, image::ConfirmExisting, image_wait, wait_for_image};
 
 /// The environment to work on.
 #[derive(Debug, Clone, Args)]
 pub struct EnvironmentArgs {
-    /// The environment of bp.toml
+    /// Environment of bp.toml
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     pub env: String,
     #[command(flatten)]
@@ -23,10 +23,10 @@ pub struct EnvironmentArgs {
 }
 
 impl EnvironmentArgs {
-    /// Reads `bp.toml` and signs in to the environment, for the only service or the one of this name.
+    /// Reads `bp.toml` and authenticates to the environment, for the given service or the only one.
     ///
     /// # Errors
-    /// When the file is missing or wrong, the environment or the service is unknown, or there are no credentials.
+    /// When the file is missing or invalid, the environment or the service is unknown, or there are no credentials.
     ///
     /// # Permissions
     /// Those of [`Session::open`].
@@ -41,10 +41,10 @@ impl EnvironmentArgs {
         Ok(Delivery::new(environment.clone(), service.clone(), clients))
     }
 
-    /// Reads `bp.toml` and signs in to the environment, for these services of it.
+    /// Reads `bp.toml` and authenticates to the environment, for the selected services.
     ///
     /// # Errors
-    /// As [`open`](Self::open); when there are several services and none is chosen.
+    /// As [`open`](Self::open); also when there are several services and none is selected.
     ///
     /// # Permissions
     /// Those of [`Session::open`].
@@ -55,7 +55,7 @@ impl EnvironmentArgs {
         self.open_chosen(&services.services, services.all).await
     }
 
-    /// Reads `bp.toml` and signs in to the environment, for all services of it, or those of these names.
+    /// Reads `bp.toml` and authenticates to the environment, for the named services, or all if `names` is empty.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -83,7 +83,7 @@ impl EnvironmentArgs {
 /// The service to work on.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServiceArg {
-    /// The service of bp.toml, where it has several
+    /// Service of bp.toml; required if there are several
     #[arg(long, value_name = "NAME", env = "BP_SERVICE")]
     pub service: Option<ServiceName>,
 }
@@ -91,34 +91,34 @@ pub struct ServiceArg {
 /// The services to work on.
 #[derive(Debug, Clone, Args)]
 pub struct ServicesArgs {
-    /// A service of bp.toml, where it has several; repeatable
+    /// Service of bp.toml; if there are several, required unless --all is given; repeatable
     #[arg(id = "service", long = "service", value_name = "NAME", env = "BP_SERVICE", value_delimiter = ',')]
     pub services: Vec<ServiceName>,
-    /// All services of bp.toml
+    /// Select all services of bp.toml
     #[arg(long, conflicts_with = "service")]
     pub all: bool,
 }
 
-/// The image to work with.
+/// The image to deploy or verify.
 #[derive(Debug, Clone, Args)]
 pub struct ImageArgs {
     #[command(flatten)]
-    given: Given,
-    /// This image, registry/repository@sha256:..., instead of the artifact's
+    given: GivenFlags,
+    /// Use this image, registry/repository@sha256:..., instead of the artifact's
     #[arg(long)]
     image: Option<DigestRef>,
-    /// The artifact that the build left
+    /// Artifact file written by the build
     #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
     artifact: PathBuf,
 }
 
 impl ImageArgs {
-    /// The image of the flag.
+    /// The image given by the flag.
     pub fn image(&self) -> Option<&DigestRef> {
         self.image.as_ref()
     }
 
-    /// Refuses an artifact beside an image.
+    /// Refuses `--artifact` in combination with `--image`.
     ///
     /// # Errors
     /// When both flags were given.
@@ -127,7 +127,7 @@ impl ImageArgs {
         both.unwrap_or(Ok(()))
     }
 
-    /// The same delivery, with what the artifact says of the build; nothing where the flag names the image.
+    /// Adds the artifact's build metadata to `delivery`; does nothing if the image is given by the flag.
     ///
     /// # Errors
     /// When the artifact cannot be read.
@@ -138,10 +138,10 @@ impl ImageArgs {
         }
     }
 
-    /// The image as the environment's registry has it now: the flag's, else the artifact's.
+    /// Resolves the image in the environment's registry: the flag's, or the artifact's.
     ///
     /// # Errors
-    /// When neither names an image, or the registry does not have it.
+    /// When neither specifies an image, or the image does not exist in the registry.
     ///
     /// # Permissions
     /// Those of [`wait_for_image`].
@@ -149,13 +149,13 @@ impl ImageArgs {
     /// # Cancel safety
     /// Cancel safe: reads only.
     pub async fn find(&self, delivery: &Delivery) -> Result<ResolvedImage, Failure> {
-        self.asked(delivery, async |resolver, wanted| resolver.resolve(wanted).await).await
+        self.resolve_with(delivery, async |resolver, wanted| resolver.resolve(wanted).await).await
     }
 
-    /// The same, waiting until it is there; `ui` shows the wait.
+    /// As [`find`](Self::find), but waits until the image exists; `ui` shows the progress.
     ///
     /// # Errors
-    /// As [`find`](Self::find); when it does not appear in time.
+    /// As [`find`](Self::find); also when the image does not appear in time.
     ///
     /// # Permissions
     /// Those of [`wait_for_image`].
@@ -168,30 +168,32 @@ impl ImageArgs {
         timeout: Duration,
         ui: &Ui,
     ) -> Result<ResolvedImage, Failure> {
-        let wait = patience(timeout)?;
-        self.asked(delivery, async |resolver, wanted| {
+        let wait = image_wait(timeout)?;
+        self.resolve_with(delivery, async |resolver, wanted| {
             wait_for_image(resolver, wanted, wait, |line| ui.say(line)).await
         })
         .await
     }
 
-    /// Has `ask` look for the image. One whose platforms the artifact has is not read again: it only has to exist.
-    async fn asked(
+    /// Resolves the image with `resolve`. If the artifact contains the image's platforms, only its existence is
+    /// confirmed.
+    async fn resolve_with(
         &self,
         delivery: &Delivery,
-        ask: impl AsyncFnOnce(&dyn Resolve, &ImageRef) -> Result<ResolvedImage, ResolveError>,
+        resolve: impl AsyncFnOnce(&dyn Resolve, &ImageRef) -> Result<ResolvedImage, ResolveError>,
     ) -> Result<ResolvedImage, Failure> {
         let (wanted, known) = self.wanted(delivery)?;
         let resolver = delivery.clients.resolver(wanted.repository().registry())?;
-        let confirming = known.map(|known| Confirming { resolver: &*resolver, known });
-        let asked: &dyn Resolve = match &confirming {
+        let confirming = known.map(|known| ConfirmExisting { resolver: &*resolver, known });
+        let resolver: &dyn Resolve = match &confirming {
             Some(confirming) => confirming,
             None => &*resolver,
         };
-        ask(asked, &wanted).await.map_err(|error| missing(error, delivery))
+        resolve(resolver, &wanted).await.map_err(|error| missing(error, delivery))
     }
 
-    /// The image as the environment is to have it; whole, where the artifact has its platforms.
+    /// The image reference in the environment's registry, and the resolved image if the artifact contains its
+    /// platforms.
     fn wanted(&self, delivery: &Delivery) -> Result<(ImageRef, Option<ResolvedImage>), Failure> {
         if let Some(image) = &self.image {
             return Ok((image.clone().into(), None));
@@ -203,35 +205,36 @@ impl ImageArgs {
     }
 }
 
-/// The error, with what may be the reason where the image does not exist.
+/// Adds a hint to the error if the image does not exist.
 fn missing(error: ResolveError, delivery: &Delivery) -> Failure {
     let hint = error.is_not_found();
     let failure = Failure::from(error);
     if hint {
-        failure.hint(format_args!("was it promoted? (promote --to {})", delivery.environment.name))
+        failure.hint(format_args!("if it was not promoted, run promote --to {}", delivery.environment.name))
     } else {
         failure
     }
 }
 
-/// Whether to take fields over.
+/// Ownership of Kubernetes fields.
 #[derive(Debug, Clone, Args)]
 pub struct TakeOverArgs {
-    /// On EKS, take the image's field from the tool that created the workload; needed once, for the first deployment
+    /// On EKS, take ownership of the image field from the field manager that created the workload; needed once, for the
+    /// first deployment
     #[arg(long)]
     pub take_over: bool,
 }
 
-/// What to deploy, where, and for how long to watch.
+/// The environment, service, image and timeouts of a deployment.
 #[derive(Debug, Clone, Args)]
 pub struct DeliveryArgs {
-    /// Where.
+    /// The environment.
     #[command(flatten)]
     pub environment: EnvironmentArgs,
-    /// Which service.
+    /// The service.
     #[command(flatten)]
     pub service: ServiceArg,
-    /// What.
+    /// The image.
     #[command(flatten)]
     pub image: ImageArgs,
     #[command(flatten)]
@@ -241,10 +244,10 @@ pub struct DeliveryArgs {
 }
 
 impl DeliveryArgs {
-    /// Reads `bp.toml` and signs in to the environment.
+    /// Reads `bp.toml` and authenticates to the environment.
     ///
     /// # Errors
-    /// When flags exclude each other; else as [`EnvironmentArgs::open`].
+    /// When flags are mutually exclusive; otherwise as [`EnvironmentArgs::open`].
     ///
     /// # Permissions
     /// Those of [`Session::open`].
@@ -256,7 +259,7 @@ impl DeliveryArgs {
         Ok(self.environment.open(&self.service).await?.deadline(self.wait.timeout))
     }
 
-    /// The image to deploy, as [`ImageArgs::wait`] has it: waits for it for as long as the flag or `bp.toml` says.
+    /// Waits for the image with [`ImageArgs::wait`]; the timeout is that of the flag or of `bp.toml`.
     ///
     /// # Errors
     /// As [`ImageArgs::wait`].

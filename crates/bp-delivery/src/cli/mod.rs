@@ -1,4 +1,4 @@
-//! Arguments that several binaries take. Flags win over environment variables, and those over `bp.toml`.
+//! Command-line arguments shared by several programs. Flags win over environment variables, which win over `bp.toml`.
 
 mod config;
 mod copy;
@@ -16,15 +16,15 @@ pub use self::{
 };
 use crate::{Failure, Output};
 
-/// How to show what happens.
+/// The output format.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// How to show what happens: bars or lines on standard error, or JSON lines on standard output
+    /// Output format: progress bars or lines on standard error, or JSON lines on standard output
     #[arg(long, value_enum, default_value_t, env = "BP_OUTPUT", global = true)]
     pub output: Output,
 }
 
-/// How long to watch.
+/// The deployment timeout.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
     /// How long to watch a deployment: 90s, 15m, 1h30m; defaults to deploy.timeout of bp.toml
@@ -32,38 +32,41 @@ pub struct WaitArgs {
     pub timeout: Option<Duration>,
 }
 
-/// How long to wait for the image, besides what `bp.toml` says.
+/// The image timeout, which overrides that of `bp.toml`.
 #[derive(Debug, Clone, Args)]
 pub struct ImageTimeoutArgs {
-    /// How long to wait for the image to appear in the registry: 90s, 15m, 1h30m; defaults to deploy.image-timeout of bp.toml
+    /// How long to wait for the image to appear in the registry: 90s, 15m, 1h30m; defaults to deploy.image-timeout of
+    /// bp.toml
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub image_timeout: Option<Duration>,
 }
 
-/// The flags that the command line has, as opposed to variables and defaults: a pipeline sets variables for all its
-/// steps, and a step that has no use for one ignores it.
+/// The flags that were given on the command line, excluding values from variables and defaults: a pipeline sets
+/// variables for all its steps, and a step ignores those that do not apply to it.
 ///
-/// Flatten it as the first field of a struct: it sees the flags of the fields behind it.
+/// Flatten it as the first field of a struct: it sees the flags of the fields after it.
 #[derive(Debug, Clone, Default)]
-pub struct Given(Vec<String>);
+pub struct GivenFlags(Vec<String>);
 
-impl Given {
-    /// Refuses those of `flags` that were given, because they have no effect in this `case`: `with --image`.
+impl GivenFlags {
+    /// Refuses `flags` that have no effect in `case`, such as `with --image`.
     ///
     /// # Errors
     /// When one of them was given.
     pub fn refuse(&self, flags: &[&str], case: &str) -> Result<(), Failure> {
         match flags.iter().find(|flag| self.0.iter().any(|given| given == *flag)) {
-            Some(flag) => Err(Failure::bad_input(format!("--{flag} has no effect {case}: leave it out"))),
+            Some(flag) => Err(Failure::bad_input(format!("--{flag} has no effect {case}: remove it"))),
             None => Ok(()),
         }
     }
 }
 
-impl FromArgMatches for Given {
+impl FromArgMatches for GivenFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        Ok(Given(matches.ids().map(clap::Id::as_str).filter(given).map(|id| id.replace('_', "-")).collect()))
+        Ok(GivenFlags(
+            matches.ids().map(clap::Id::as_str).filter(given).map(|id| id.replace('_', "-")).collect(),
+        ))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -72,7 +75,7 @@ impl FromArgMatches for Given {
     }
 }
 
-impl Args for Given {
+impl Args for GivenFlags {
     fn augment_args(command: Command) -> Command {
         command
     }

@@ -1,4 +1,4 @@
-//! What `bp.toml` says of a task definition.
+//! Task definition settings of `bp.toml`.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use bp_ecs::{ContainerOverlay, Error, Overlay, TaskDefinition};
 
 use crate::Failure;
 
-/// The build of the image, as far as it is known.
+/// The commit and version of the image's build, if known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Build {
     pub(super) commit: Option<String>,
     pub(super) version: Option<String>,
 }
 
-/// What bp.toml lays over the definition: tags, sizes, and the container's variables, secrets and log options.
+/// The overlay on the task definition: tags, sizes, and the container's variables, secrets and log options.
 pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str, build: &Build) -> Overlay {
     let mut own = ContainerOverlay::default();
     for (name, value) in &ecs.variables {
@@ -43,22 +43,24 @@ pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str,
     ecs.memory.iter().fold(overlay, Overlay::memory)
 }
 
-/// Reads a task definition from a file, as aws-cli writes it.
+/// Reads a task definition from a JSON file in the format of aws-cli.
 ///
 /// # Errors
-/// When it cannot be read or is none.
+/// When the file cannot be read or is not a valid task definition.
 pub(super) fn definition(file: &Path) -> Result<TaskDefinition, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::bad_input(format!("cannot read {}: {error}", file.display())))?;
     Ok(TaskDefinition::from_json(&file.display().to_string(), &text)?)
 }
 
-/// What to do about several containers of which `bp.toml` names none.
-pub(super) fn unnamed(error: Error) -> Failure {
+/// Adds the remedy to the error for several containers without `ecs.container`.
+pub(super) fn container_not_named(error: Error) -> Failure {
     match error {
         Error::ContainerNotNamed { containers, .. } => {
             let all = containers.join(", ");
-            Failure::bad_input(format!("the task definition has the containers {all}: name one in bp.toml"))
+            Failure::bad_input(format!(
+                "the task definition has several containers: set ecs.container in bp.toml to one of {all}"
+            ))
         }
         error => error.into(),
     }

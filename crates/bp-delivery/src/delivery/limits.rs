@@ -1,4 +1,4 @@
-//! A percentage that may fail, of the tasks or pods that are wanted now.
+//! Convert a failure limit in percent to a number of tasks or pods.
 
 use std::num::NonZeroU32;
 
@@ -10,27 +10,27 @@ use kube::{
 
 use crate::Failure;
 
-/// How many tasks of the service.
+/// The limit as a number of tasks, from the desired count of the service.
 pub(super) async fn tasks(
     limit: FailureLimit,
     client: &aws_sdk_ecs::Client,
     ecs: &EcsConfig,
 ) -> Result<NonZeroU32, Failure> {
     let FailureLimit::Percent(_) = limit else { return Ok(limit.of(0)) };
-    let answer = client.describe_services().cluster(&ecs.cluster).services(&ecs.service).send().await;
-    let answer = answer.map_err(|error| {
+    let response = client.describe_services().cluster(&ecs.cluster).services(&ecs.service).send().await;
+    let response = response.map_err(|error| {
         Failure::unavailable(format!(
-            "cannot read how many tasks {} wants: {}",
+            "cannot read the desired count of ECS service {}: {}",
             ecs.service,
             bp_artifact::error::chain(&error)
         ))
     })?;
     // A service that does not exist is reported by the deployment.
-    let wanted = answer.services().first().map_or(0, |service| service.desired_count());
-    Ok(limit.of(u32::try_from(wanted).unwrap_or(0)))
+    let desired = response.services().first().map_or(0, |service| service.desired_count());
+    Ok(limit.of(u32::try_from(desired).unwrap_or(0)))
 }
 
-/// How many pods of the workload.
+/// The limit as a number of pods, from the desired replicas of the workload.
 pub(super) async fn pods(
     limit: FailureLimit,
     client: &kube::Client,
@@ -38,7 +38,7 @@ pub(super) async fn pods(
     workload: &Workload,
 ) -> Result<NonZeroU32, Failure> {
     let FailureLimit::Percent(_) = limit else { return Ok(limit.of(0)) };
-    let (group, kind, wanted) = match workload.kind {
+    let (group, kind, pointer) = match workload.kind {
         WorkloadKind::Deployment => ("apps", "Deployment", "/spec/replicas"),
         WorkloadKind::StatefulSet => ("apps", "StatefulSet", "/spec/replicas"),
         WorkloadKind::DaemonSet => ("apps", "DaemonSet", "/status/desiredNumberScheduled"),
@@ -48,10 +48,10 @@ pub(super) async fn pods(
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let found = api.get_opt(&workload.name).await.map_err(|error| {
         Failure::unavailable(format!(
-            "cannot read how many pods {workload} wants: {}",
+            "cannot read the desired replicas of {workload}: {}",
             bp_artifact::error::chain(&error)
         ))
     })?;
-    let wanted = found.and_then(|object| object.data.pointer(wanted)?.as_u64()).unwrap_or(1);
-    Ok(limit.of(u32::try_from(wanted).unwrap_or(u32::MAX)))
+    let desired = found.and_then(|object| object.data.pointer(pointer)?.as_u64()).unwrap_or(1);
+    Ok(limit.of(u32::try_from(desired).unwrap_or(u32::MAX)))
 }

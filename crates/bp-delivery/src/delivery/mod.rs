@@ -1,4 +1,4 @@
-//! From an environment of `bp.toml` to the targets that are deployed to.
+//! Create deployment targets on ECS and EKS from an environment of `bp.toml`.
 
 mod ecs;
 mod limits;
@@ -16,7 +16,7 @@ use bp_ecs::{Cluster, EcsTarget, Options};
 use self::ecs::Build;
 use crate::{Clients, Failure};
 
-/// One service in an environment, ready to be worked on.
+/// One service in an environment, with the clients to deploy it.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The environment.
@@ -32,45 +32,47 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A service whose deployments are watched for as long as `deploy.timeout` says.
+    /// Creates a delivery with the deadline of `deploy.timeout`.
     pub fn new(environment: EnvironmentConfig, service: ServiceConfig, clients: Clients) -> Self {
         let deadline = service.deploy.timeout;
         let build = Build::default();
         Delivery { environment, service, clients, deadline, cadence: None, take_over: false, build }
     }
 
-    /// Notes which build the image is of: new revisions on ECS have the tags Commit and Version.
+    /// Sets the build of the image: new revisions on ECS get the tags Commit and Version.
     pub fn built_from(mut self, artifact: &Artifact) -> Self {
         let commit = artifact.built_from().map(ToString::to_string);
         self.build = Build { commit, version: artifact.version.clone() };
         self
     }
 
-    /// Watches for at most this time instead, if one is given.
+    /// Overrides the deadline, if one is given.
     pub fn deadline(mut self, deadline: Option<Duration>) -> Self {
         self.deadline = deadline.unwrap_or(self.deadline);
         self
     }
 
-    /// Takes the image's field in Kubernetes from whoever owns it.
+    /// Takes ownership of the image field in Kubernetes from its current field manager.
     pub fn take_over(mut self, yes: bool) -> Self {
         self.take_over = yes;
         self
     }
 
-    /// Looks this often at services that have to be asked, instead of at bp-ecs' own pace.
+    /// Overrides the interval at which ECS services are polled.
     pub fn cadence(mut self, cadence: Duration) -> Self {
         self.cadence = Some(cadence);
         self
     }
 
-    /// The ECS service, with what bp.toml lays over its task definition.
+    /// The ECS service, with the task definition overlay of bp.toml.
     ///
     /// # Errors
-    /// When none is configured, bp.toml names no container and there are several, or its file of a definition is none.
+    /// When no service is configured, `ecs.container` is missing and the task definition has several containers, or the
+    /// file of `ecs.definition` is invalid.
     ///
     /// # Permissions
-    /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, where bp.toml names no container or a percentage.
+    /// `ecs:DescribeServices` and `ecs:DescribeTaskDefinition`, if bp.toml has no `ecs.container` or `limits.failures`
+    /// is a percentage.
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
@@ -78,7 +80,7 @@ impl Delivery {
         self.ecs_with(|options| options).await
     }
 
-    /// The same, with some options of its own.
+    /// As [`ecs`](Self::ecs), with options adjusted by the caller.
     ///
     /// # Errors
     /// As [`ecs`](Self::ecs).
@@ -102,7 +104,7 @@ impl Delivery {
         let service = cluster.service(&ecs.service, options);
         let first = match &ecs.container {
             Some(container) => container.clone(),
-            None => service.definition().await?.only_container().map_err(ecs::unnamed)?,
+            None => service.definition().await?.only_container().map_err(ecs::container_not_named)?,
         };
         let overlay = ecs::overlay(&self.service, ecs, &first, &self.build);
         let service = service.container(first).overlay(overlay);
@@ -115,10 +117,10 @@ impl Delivery {
         }
     }
 
-    /// The ECS service as bp.toml names it, to look at: without containers and overlays.
+    /// The ECS service for reading only: without containers and overlays.
     ///
     /// # Errors
-    /// When none is configured.
+    /// When no service is configured.
     pub fn ecs_service(&self) -> Result<EcsTarget, Failure> {
         let ecs = self.service.ecs()?;
         let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
@@ -128,10 +130,10 @@ impl Delivery {
     /// The workload or the Helm release on EKS.
     ///
     /// # Errors
-    /// When none is configured, the cluster cannot be reached, or this build has no Helm.
+    /// When none is configured, the cluster cannot be reached, or a Helm release requires the feature `helm`.
     ///
     /// # Permissions
-    /// `eks:DescribeCluster`; `get` on the workload, where bp.toml has a percentage.
+    /// `eks:DescribeCluster`; `get` on the workload, if `limits.failures` is a percentage.
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.
@@ -159,10 +161,10 @@ impl Delivery {
     #[cfg(not(feature = "helm"))]
     async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
         let name = &release.name;
-        Err(Failure::bad_input(format!("the Helm release {name} needs a build with the feature `helm`")))
+        Err(Failure::bad_input(format!("Helm release {name} requires a build with the feature `helm`")))
     }
 
-    /// The EKS workload, with options of the caller's on top of what bp.toml says.
+    /// The EKS workload, with options adjusted by the caller.
     ///
     /// # Errors
     /// When none is configured, or the cluster cannot be reached.
@@ -179,7 +181,7 @@ impl Delivery {
         let eks = self.service.eks()?;
         let EksObject::Workload(workload) = &eks.object else {
             return Err(Failure::bad_input(
-                "eks.release names a Helm release, not a workload: use dual-deploy or deploy-helm",
+                "eks.release configures a Helm release, not a workload: use dual-deploy or deploy-helm",
             ));
         };
         let client = self.clients.kube(&eks.cluster).await?;
@@ -192,10 +194,10 @@ impl Delivery {
         Ok(eks.container.iter().fold(target, bp_eks::EksTarget::container))
     }
 
-    /// The namespace of the EKS cluster.
+    /// The namespace on the EKS cluster.
     ///
     /// # Errors
-    /// When none is configured, or the cluster cannot be reached.
+    /// When no EKS target is configured, or the cluster cannot be reached.
     ///
     /// # Permissions
     /// `eks:DescribeCluster`.
@@ -208,7 +210,7 @@ impl Delivery {
         Ok(bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace))
     }
 
-    /// How rollouts on the EKS cluster are to go: with bp.toml's variables.
+    /// The options of rollouts on the EKS cluster, including the variables of bp.toml.
     ///
     /// # Errors
     /// When the deadline is zero, or no workload is configured.
@@ -219,8 +221,8 @@ impl Delivery {
             .fold(self.eks_options()?, |options, (name, value)| options.environment(name, value)))
     }
 
-    /// The tags of `bp.toml`, and commit and version, as annotations of what is created on EKS. In a name, what Kubernetes
-    /// does not take becomes `_`.
+    /// The tags of `bp.toml`, and commit and version, as annotations of objects created on EKS. Characters that are not
+    /// allowed in annotation names become `_`.
     pub(crate) fn annotations(&self) -> BTreeMap<String, String> {
         let build = [("Commit", &self.build.commit), ("Version", &self.build.version)];
         let build = build.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
@@ -228,7 +230,7 @@ impl Delivery {
         build.chain(tags).filter_map(|(name, value)| Some((annotation(name)?, value.clone()))).collect()
     }
 
-    /// How work on the EKS cluster is to go.
+    /// The options of operations on the EKS cluster.
     ///
     /// # Errors
     /// When the deadline is zero.
@@ -240,7 +242,7 @@ impl Delivery {
             self.annotations().into_iter().fold(options, |options, (n, v)| options.annotation(n, v));
         Ok(match self.service.limits.failures {
             Some(FailureLimit::Count(pods)) => options.fail_after(pods),
-            // Of how many is not known before the workload is read.
+            // The number of replicas is unknown until the workload is read.
             Some(FailureLimit::Percent(_)) | None => options,
         })
     }
@@ -271,7 +273,7 @@ impl Delivery {
     }
 }
 
-/// The name of the annotation that a tag becomes: at most 63 characters that begin and end with a letter or digit.
+/// The annotation name of a tag: at most 63 characters, without leading and trailing punctuation.
 fn annotation(tag: &str) -> Option<String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let name: String = tag.chars().map(|c| if is_allowed(c) { c } else { '_' }).take(63).collect();
@@ -279,14 +281,14 @@ fn annotation(tag: &str) -> Option<String> {
     (!name.is_empty()).then(|| format!("bp-eks/{name}"))
 }
 
-/// The steps of a deployment of several services, each with its image, in the order that `after` and `deploy.order` of
-/// bp.toml say.
+/// The steps of a deployment of several services, each with its image, ordered by `after` and `deploy.order` of
+/// bp.toml.
 ///
 /// # Errors
 /// When a target cannot be reached.
 ///
 /// # Permissions
-/// Those of reading the targets: `ecs:DescribeServices`, `eks:DescribeCluster`.
+/// Those to read the targets: `ecs:DescribeServices`, `eks:DescribeCluster`.
 ///
 /// # Cancel safety
 /// Cancel safe: reads only.
@@ -308,15 +310,15 @@ pub(crate) fn stage(
     chosen: &[(Delivery, ResolvedImage)],
 ) -> u32 {
     let second = service.deploy.first.is_some_and(|first| first != platform);
-    2 * level(service, chosen) + u32::from(second)
+    2 * depth(service, chosen) + u32::from(second)
 }
 
-/// How many of the chosen services are deployed one after the other before this one. Services that were not chosen are not
-/// waited for.
-fn level(service: &ServiceConfig, chosen: &[(Delivery, ResolvedImage)]) -> u32 {
+/// The length of the longest chain of selected services that must be deployed before this one. Services that are not
+/// selected do not count.
+fn depth(service: &ServiceConfig, chosen: &[(Delivery, ResolvedImage)]) -> u32 {
     let is_before = |delivery: &&Delivery| {
         delivery.service.name.as_ref().is_some_and(|name| service.after.contains(name))
     };
     let before = chosen.iter().map(|(delivery, _)| delivery).filter(is_before);
-    before.map(|delivery| level(&delivery.service, chosen) + 1).max().unwrap_or(0)
+    before.map(|delivery| depth(&delivery.service, chosen) + 1).max().unwrap_or(0)
 }

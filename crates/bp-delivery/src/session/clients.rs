@@ -1,4 +1,4 @@
-//! The clients of one environment.
+//! AWS, Kubernetes and registry clients of one environment.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::Failure;
 pub struct Clients {
     pub(super) config: SdkConfig,
     pub(super) endpoints: Endpoints,
-    /// The clusters that are connected to.
+    /// The clients of connected clusters, by cluster name.
     clusters: Arc<Mutex<BTreeMap<String, kube::Client>>>,
 }
 
@@ -38,7 +38,7 @@ impl Clients {
         Clients { config, endpoints, clusters: Arc::default() }
     }
 
-    /// Amazon ECR in the region of `registry`, or in the environment's if that is no ECR registry.
+    /// Amazon ECR in the region of `registry`, or in the environment's region if it is not an ECR registry.
     pub fn ecr(&self, registry: &Registry) -> aws_sdk_ecr::Client {
         let mut config = aws_sdk_ecr::config::Builder::from(&self.config);
         if let Some((_, region)) = registry.ecr() {
@@ -52,12 +52,12 @@ impl Clients {
         aws_sdk_ecs::Client::new(&self.config)
     }
 
-    /// Secrets Manager and Parameter Store, in this region and in those that `references` name.
+    /// Secrets Manager and Parameter Store, in the environment's region and in the regions of `references`.
     pub fn secrets(&self, references: &[Reference]) -> Stores {
         let own = self.config.region().map(ToString::to_string);
-        let named = references.iter().filter_map(|reference| Some(reference.arn()?.region().to_owned()));
+        let referenced = references.iter().filter_map(|reference| Some(reference.arn()?.region().to_owned()));
         let mut regions: Vec<String> = own.into_iter().collect();
-        for region in named {
+        for region in referenced {
             if !regions.contains(&region) {
                 regions.push(region);
             }
@@ -76,7 +76,8 @@ impl Clients {
         aws_sdk_cloudwatchlogs::Client::new(&self.config)
     }
 
-    /// Where preflight looks for roles, target groups and log groups, as far as this build can.
+    /// The clients with which ECS preflight checks look up roles, target groups and log groups, as far as this build
+    /// supports them.
     pub fn lookups<'a>(&self) -> bp_ecs::Lookups<'a> {
         let lookups = bp_ecs::Lookups::default();
         #[cfg(feature = "logs")]
@@ -88,8 +89,8 @@ impl Clients {
         lookups
     }
 
-    /// Where preflight of a workload on EKS looks for the AWS role of its pods, as far as this build can. Not where a
-    /// kubeconfig stands in for EKS.
+    /// The clients with which EKS preflight checks look up the AWS role of the pods, as far as this build supports
+    /// them. Empty if a kubeconfig replaces EKS.
     pub fn eks_lookups(&self) -> bp_eks::preflight::Lookups {
         let lookups = bp_eks::preflight::Lookups::default();
         if self.endpoints.kubeconfig.is_some() {
@@ -100,10 +101,10 @@ impl Clients {
         lookups.eks(aws_sdk_eks::Client::new(&self.config))
     }
 
-    /// The Kubernetes API of the EKS cluster `cluster`, or of the kubeconfig that stands in for it.
+    /// The Kubernetes API of the EKS cluster `cluster`, or of the kubeconfig that replaces it.
     ///
     /// # Errors
-    /// When there is no such cluster, EKS cannot be asked, or the kubeconfig is none.
+    /// When the cluster does not exist, EKS cannot be reached, or the kubeconfig is invalid.
     ///
     /// # Permissions
     /// `eks:DescribeCluster`.
@@ -111,7 +112,7 @@ impl Clients {
     /// # Cancel safety
     /// Cancel safe: changes nothing.
     pub async fn kube(&self, cluster: &str) -> Result<kube::Client, Failure> {
-        // Held while a cluster is connected to: it is asked for once.
+        // The lock is held during the connection, so that each cluster is described once.
         let mut clusters = self.clusters.lock().await;
         if let Some(client) = clusters.get(cluster) {
             return Ok(client.clone());
@@ -137,11 +138,11 @@ impl Clients {
         Ok(Connector::new(eks, credentials, region, cluster).caller(caller).connect().await?)
     }
 
-    /// The resolver for images in `registry`: by the API of Amazon ECR, or by the registry's own with the logins of
-    /// docker's configuration.
+    /// The resolver for images in `registry`: by the Amazon ECR API, or by the registry API with the credentials of the
+    /// docker configuration.
     ///
     /// # Errors
-    /// When a registry's URL is none.
+    /// When a registry's URL is not valid.
     pub fn resolver(&self, registry: &Registry) -> Result<Box<dyn Resolve>, Failure> {
         Ok(match registry.ecr() {
             Some(_) => Box::new(EcrResolver::new(self.ecr(registry))),
@@ -149,11 +150,11 @@ impl Clients {
         })
     }
 
-    /// The image with the platform that its configuration names, if it is not an index: what a dry run holds against the
-    /// nodes. As it was where the registry does not let the configuration be read.
+    /// Adds the platform from the image configuration, if the image is not an index; preflight compares it with the
+    /// nodes. Returns the image unchanged if the configuration cannot be read.
     ///
     /// # Permissions
-    /// Those of pulling the image.
+    /// Those to pull the image.
     ///
     /// # Cancel safety
     /// Cancel safe: reads only.

@@ -1,4 +1,4 @@
-//! Credentials that are fetched once and kept until shortly before they expire.
+//! Cache credentials until shortly before they expire.
 
 use std::{fmt, time::Duration};
 
@@ -10,41 +10,42 @@ use bp_artifact::time::TimeSource;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-/// How long before they expire credentials are fetched again. Longer than the SDK's own margin of some seconds, which asks
-/// for new ones at that time.
-const MARGIN: Duration = Duration::from_secs(120);
+/// How long before their expiry credentials are fetched again. Longer than the SDK's own margin of a few seconds, at
+/// which the SDK requests new ones.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(120);
 
-/// A provider whose credentials are fetched once, by whoever needs them first, and again shortly before they expire.
-pub(super) struct Kept {
+/// A provider that fetches credentials on first use, and again shortly before they expire.
+pub(super) struct CachedProvider {
     provider: SharedCredentialsProvider,
     time: TimeSource,
     credentials: Mutex<Option<Credentials>>,
 }
 
-impl Kept {
+impl CachedProvider {
     pub(super) fn new(provider: SharedCredentialsProvider, time: TimeSource) -> Self {
-        Kept { provider, time, credentials: Mutex::default() }
+        CachedProvider { provider, time, credentials: Mutex::default() }
     }
 
     async fn get(&self) -> provider::Result {
-        // Held while they are fetched: those who wait get the same ones.
-        let mut kept = self.credentials.lock().await;
-        if let Some(credentials) = kept.as_ref().filter(|credentials| self.holds(credentials)) {
+        // The lock is held during the fetch, so that concurrent callers get the same credentials.
+        let mut cached = self.credentials.lock().await;
+        if let Some(credentials) = cached.as_ref().filter(|credentials| self.is_valid(credentials)) {
             return Ok(credentials.clone());
         }
         let fetched = self.provider.provide_credentials().await?;
-        *kept = Some(fetched.clone());
+        *cached = Some(fetched.clone());
         Ok(fetched)
     }
 
-    fn holds(&self, credentials: &Credentials) -> bool {
+    fn is_valid(&self, credentials: &Credentials) -> bool {
         let Some(expiry) = credentials.expiry() else { return true };
-        Timestamp::try_from(expiry)
-            .is_ok_and(|expiry| self.time.now().checked_add(MARGIN).is_ok_and(|renewal| renewal < expiry))
+        Timestamp::try_from(expiry).is_ok_and(|expiry| {
+            self.time.now().checked_add(RENEWAL_MARGIN).is_ok_and(|renewal| renewal < expiry)
+        })
     }
 }
 
-impl ProvideCredentials for Kept {
+impl ProvideCredentials for CachedProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -53,9 +54,9 @@ impl ProvideCredentials for Kept {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for CachedProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("CachedProvider").field("provider", &self.provider).finish_non_exhaustive()
     }
 }
 
@@ -68,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers its credentials; each set lives for an hour of `clock`.
+    /// Numbers its credentials; each set is valid for an hour of `clock`.
     #[derive(Debug, Clone, Default)]
     struct Numbered {
         clock: Arc<AtomicI64>,
@@ -88,12 +89,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fetches_once_and_again_before_they_expire() {
+    async fn fetches_once_and_renews_before_expiry() {
         let source = Numbered::default();
         let clock = source.clock.clone();
         let time = TimeSource::from_fn(move || Timestamp::from_second(clock.load(SeqCst)).unwrap());
-        let kept = Kept::new(SharedCredentialsProvider::new(source.clone()), time);
-        let get = async || kept.provide_credentials().await.unwrap().access_key_id().to_owned();
+        let cached = CachedProvider::new(SharedCredentialsProvider::new(source.clone()), time);
+        let get = async || cached.provide_credentials().await.unwrap().access_key_id().to_owned();
         assert_eq!((get().await, get().await), ("1".into(), "1".into()));
         source.clock.store(3600 - 121, SeqCst);
         assert_eq!(get().await, "1");

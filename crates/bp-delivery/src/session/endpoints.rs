@@ -1,4 +1,4 @@
-//! Where the outside world is: endpoints of AWS, of registries, and a cluster's kubeconfig.
+//! Endpoint overrides for AWS APIs and registries, and a kubeconfig in place of EKS.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -10,16 +10,16 @@ use bp_promote::{
 
 use crate::Failure;
 
-/// Where the outside world is, when it is not where it usually is.
+/// Endpoint overrides for AWS APIs, registries and the cluster. Empty by default.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
-    /// One endpoint for all AWS APIs. The SDK reads `AWS_ENDPOINT_URL` by itself; this wins.
+    /// One endpoint for all AWS APIs. Wins over `AWS_ENDPOINT_URL`, which the SDK reads.
     pub aws: Option<String>,
-    /// Credentials, when they do not come from the SDK's usual places.
+    /// Credentials that replace the SDK's default provider chain.
     pub credentials: Option<Credentials>,
-    /// Registry host -> base URL that answers for it, such as a loopback sandbox or a pull-through proxy.
+    /// Base URL by registry host, such as a loopback sandbox or a proxy.
     pub registries: BTreeMap<String, String>,
-    /// The cluster is the one of this file's current context, and EKS is not asked for it.
+    /// A kubeconfig file whose current context is used as the cluster, without EKS.
     pub kubeconfig: Option<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ impl Endpoints {
         let text = std::env::var(REGISTRIES).unwrap_or_default();
         let pair = |pair: &str| match pair.split_once('=') {
             Some((host, url)) => Ok((host.trim().to_owned(), url.trim().to_owned())),
-            None => Err(Failure::bad_input(format!("{REGISTRIES}: {pair:?} is not of the form host=url"))),
+            None => Err(Failure::bad_input(format!("{REGISTRIES}: {pair:?} is not of the form host=URL"))),
         };
         let registries =
             text.split(',').filter(|p| !p.trim().is_empty()).map(pair).collect::<Result<_, _>>()?;
@@ -44,10 +44,10 @@ impl Endpoints {
         Ok(Endpoints { registries, kubeconfig, ..Self::default() })
     }
 
-    /// A registry client that knows where the registries are and signs in by `credentials`.
+    /// A registry client with these endpoints and the given credentials.
     ///
     /// # Errors
-    /// When a registry's URL is none.
+    /// When a registry's URL is not valid.
     pub fn registry_client(
         &self,
         credentials: impl CredentialSource + 'static,
@@ -55,10 +55,10 @@ impl Endpoints {
         Ok(self.registries()?.credentials(credentials).build()?)
     }
 
-    /// A registry client in the making that knows where the registries are.
+    /// A registry client builder with these endpoints.
     ///
     /// # Errors
-    /// When a registry's name is none.
+    /// When a registry host is not valid.
     pub fn registries(&self) -> Result<RegistryClientBuilder, Failure> {
         let mut builder = RegistryClient::builder();
         for (host, url) in &self.registries {

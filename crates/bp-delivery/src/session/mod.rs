@@ -1,4 +1,4 @@
-//! Signing in to environments, and their clients.
+//! Authenticate to environments: load credentials, assume roles, check the account, and create clients.
 
 mod clients;
 mod credentials;
@@ -19,30 +19,30 @@ use bp_artifact::{
 };
 use tokio::sync::OnceCell;
 
-use self::credentials::Kept;
+use self::credentials::CachedProvider;
 pub use self::{clients::Clients, endpoints::Endpoints};
 use crate::Failure;
 
-/// The sign-ins of one run: the caller's own credentials are fetched once, and each role is assumed once, however many
-/// environments and clients use it. Cheap to clone; clones share the credentials.
+/// The credentials of one run: the caller's own are fetched once, and each role is assumed once, regardless of the
+/// number of environments and clients that use it. Cheap to clone; clones share the credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Session(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     endpoints: Endpoints,
-    /// Where the caller's own credentials come from.
+    /// The provider of the caller's own credentials.
     own: OnceCell<Option<SharedCredentialsProvider>>,
     roles: Mutex<BTreeMap<RoleArn, SharedCredentialsProvider>>,
 }
 
 impl Session {
-    /// A session against these endpoints. Opens no connection.
+    /// A session with these endpoints. Opens no connection.
     pub fn new(endpoints: Endpoints) -> Self {
         Session(Arc::new(State { endpoints, ..State::default() }))
     }
 
-    /// A session against the endpoints of the process's environment, as [`Endpoints::from_env`] reads them.
+    /// A session with the endpoints of [`Endpoints::from_env`].
     ///
     /// # Errors
     /// As [`Endpoints::from_env`].
@@ -50,20 +50,20 @@ impl Session {
         Ok(Self::new(Endpoints::from_env()?))
     }
 
-    /// Where the outside world is.
+    /// The endpoint overrides.
     pub fn endpoints(&self) -> &Endpoints {
         &self.0.endpoints
     }
 
-    /// Signs in to an environment: loads credentials, assumes the environment's role and checks that it ends up in the
-    /// environment's account.
+    /// Authenticates to an environment: loads credentials, assumes the environment's role and checks that the resulting
+    /// account is that of the environment.
     ///
     /// # Errors
-    /// When there are no credentials or the role cannot be assumed (unavailable), or when the account is another one
-    /// than `bp.toml` says (refused).
+    /// When there are no credentials or the role cannot be assumed (unavailable), or when the account differs from that
+    /// of `bp.toml` (refused).
     ///
     /// # Permissions
-    /// `sts:AssumeRole` on the environment's role, `sts:GetCallerIdentity` where an account is pinned.
+    /// `sts:AssumeRole` on the environment's role, and `sts:GetCallerIdentity` if `account` is set.
     ///
     /// # Cancel safety
     /// Cancel safe: changes nothing.
@@ -81,11 +81,11 @@ impl Session {
         Ok(Clients::new(config, self.0.endpoints.clone()))
     }
 
-    /// Clients with the credentials and the region of the process's environment, for work that belongs to no environment
-    /// of `bp.toml`.
+    /// Clients with the credentials and the region of the process's environment, for work outside the environments of
+    /// `bp.toml`.
     ///
     /// # Permissions
-    /// None: nothing is asked yet.
+    /// None: sends no request.
     ///
     /// # Cancel safety
     /// Cancel safe: changes nothing.
@@ -109,55 +109,57 @@ impl Session {
             return loader.credentials_provider(own.clone()).load().await;
         }
         let config = loader.load().await;
-        let own = async { config.credentials_provider().map(kept) };
+        let own = async { config.credentials_provider().map(cached) };
         match self.0.own.get_or_init(|| own).await {
             Some(own) => config.to_builder().credentials_provider(own.clone()).build(),
             None => config,
         }
     }
 
-    /// The credentials of `role`, which is assumed when they are first needed.
+    /// The credentials of `role`, which is assumed on first use.
     async fn role(&self, role: &RoleArn, config: &SdkConfig) -> SharedCredentialsProvider {
         let roles = || lock(&self.0.roles);
         if let Some(provider) = roles().get(role) {
             return provider.clone();
         }
         let builder = AssumeRoleProvider::builder(role.as_str()).session_name("bp").configure(config);
-        let provider = kept(SharedCredentialsProvider::new(builder.build().await));
+        let provider = cached(SharedCredentialsProvider::new(builder.build().await));
         roles().entry(role.clone()).or_insert(provider).clone()
     }
 }
 
-fn kept(provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(Kept::new(provider, TimeSource::system()))
+fn cached(provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(CachedProvider::new(provider, TimeSource::system()))
 }
 
-/// Work in another account than `bp.toml` says is refused before it starts.
+/// Refuses to work in an account other than that of `bp.toml`.
 async fn check_account(config: &SdkConfig, environment: &EnvironmentConfig) -> Result<(), Failure> {
     let Some(expected) = &environment.account else { return Ok(()) };
     let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
-    let identity = identity.map_err(|e| unavailable("cannot ask STS who we are", environment, &e))?;
+    let identity = identity
+        .map_err(|e| unavailable("cannot verify the AWS account (sts:GetCallerIdentity)", environment, &e))?;
     match identity.account() {
         Some(account) if account != expected.as_str() => Err(Failure::refused(format!(
-            "the credentials are of the account {account}, but {} is {expected}: check the role in bp.toml",
+            "the credentials belong to account {account}, but environment {} requires {expected}: check \
+             account and role in bp.toml",
             environment.name
         ))),
         _ => Ok(()),
     }
 }
 
-/// One clear line for missing credentials now, instead of one from the middle of the work.
+/// Fetches the credentials early, so that missing ones are reported before any work starts.
 async fn sign_in(config: &SdkConfig, what: &str, environment: &EnvironmentConfig) -> Result<(), Failure> {
     match config.credentials_provider() {
         Some(provider) => match provider.provide_credentials().await {
             Ok(_) => Ok(()),
             Err(error) => Err(unavailable(what, environment, &error)),
         },
-        None => Err(Failure::unavailable(format!("{what} for the environment {}", environment.name))),
+        None => Err(Failure::unavailable(format!("{what} for environment {}", environment.name))),
     }
 }
 
 fn unavailable(what: &str, environment: &EnvironmentConfig, error: &dyn std::error::Error) -> Failure {
     let error = Failure::new(ErrorClass::Unavailable, error);
-    Failure::unavailable(format!("{what} for the environment {}: {error}", environment.name))
+    Failure::unavailable(format!("{what} for environment {}: {error}", environment.name))
 }

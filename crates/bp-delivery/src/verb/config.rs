@@ -1,4 +1,4 @@
-//! Shows what `bp.toml` says, all layers taken together, and where each value comes from.
+//! Show and check the settings of `bp.toml`, merged from all layers, with the origin of each value.
 
 use bp_artifact::{
     Config, ExitCode,
@@ -12,29 +12,29 @@ use crate::{
     program::Verb,
 };
 
-/// Shows what bp.toml says, all layers taken together, and where each value comes from
+/// Show and check the settings of bp.toml, merged from all layers, with the origin of each value
 #[derive(Debug, clap::Args)]
 pub struct Configuration {
     #[command(subcommand)]
-    what: What,
+    command: ConfigCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Shows an environment's settings and where each comes from; without --env those of all environments
+enum ConfigCommand {
+    /// Show the settings of an environment with the origin of each; without --env, of all environments
     Show {
-        /// The environment of bp.toml
+        /// Environment of bp.toml
         #[arg(long, value_name = "NAME", env = "BP_ENV")]
         env: Option<String>,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Checks every environment with what is laid over it; ends with 2 at the first mistake
+    /// Check every environment with overlays and variables; exit with code 2 at the first error
     Check {
         #[command(flatten)]
         files: FileArgs,
     },
-    /// Prints the JSON Schema of bp.toml, for editors
+    /// Print the JSON Schema of bp.toml, for editors
     Schema,
 }
 
@@ -42,10 +42,12 @@ impl Verb for Configuration {
     const NAME: &'static str = "config";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        match self.what {
-            What::Show { env, config } => show(env.as_deref(), &load(env.as_deref(), &config)?, &ui)?,
-            What::Check { files } => check(&files.load()?, &ui),
-            What::Schema => {
+        match self.command {
+            ConfigCommand::Show { env, config } => {
+                show(env.as_deref(), &load(env.as_deref(), &config)?, &ui)?
+            }
+            ConfigCommand::Check { files } => check(&files.load()?, &ui),
+            ConfigCommand::Schema => {
                 ui.document(&config_schema());
             }
         }
@@ -55,7 +57,7 @@ impl Verb for Configuration {
 
 fn load(env: Option<&str>, config: &ConfigArgs) -> Result<Config, Failure> {
     if env.is_none() && !config.settings.is_empty() {
-        return Err(Failure::bad_input("--set is about one environment: say --env"));
+        return Err(Failure::bad_input("--set applies to one environment: add --env"));
     }
     Ok(config.load(env.unwrap_or_default())?)
 }
@@ -81,7 +83,7 @@ fn show(env: Option<&str>, config: &Config, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The services that have names.
+/// The services with a name.
 fn named(environment: &EnvironmentConfig) -> impl Iterator<Item = (&ServiceName, &ServiceConfig)> {
     environment.services().iter().filter_map(|service| Some((service.name.as_ref()?, service)))
 }

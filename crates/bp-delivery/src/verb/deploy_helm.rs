@@ -1,4 +1,4 @@
-//! Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest.
+//! Upgrade a Helm release on an environment's EKS cluster to the artifact's image, by digest.
 
 use std::path::PathBuf;
 
@@ -10,60 +10,60 @@ use bp_eks::{
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given},
+    cli::{DeliveryArgs, GivenFlags},
     program::Verb,
 };
 
-/// Upgrades a Helm release on an environment's EKS cluster to the artifact's image, by digest
+/// Upgrade a Helm release on an environment's EKS cluster to the artifact's image, by digest
 #[derive(Debug, clap::Args)]
 pub struct DeployHelm {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
-    /// The release
+    /// Name of the Helm release
     #[arg(long)]
     release: String,
-    /// The helm program
+    /// Path of the helm program
     #[arg(long, default_value = "helm", env = "BP_HELM")]
     helm: PathBuf,
     #[command(flatten)]
     upgrade: Upgrade,
     #[command(subcommand)]
-    instead: Option<Instead>,
+    command: Option<HelmCommand>,
 }
 
-/// What an upgrade takes.
+/// The options of an upgrade.
 #[derive(Debug, clap::Args)]
 struct Upgrade {
-    /// The chart: a directory, an archive, or oci://...; an upgrade needs it
+    /// Chart: a directory, an archive, or oci://...; required for an upgrade
     #[arg(long)]
     chart: Option<String>,
-    /// A file of values, over those given before it
+    /// File of chart values; repeatable, later files win
     #[arg(short = 'f', long, value_name = "FILE")]
     values: Vec<PathBuf>,
-    /// The chart's image.tag, for charts that show one beside the digest
+    /// Value of the chart's image.tag, for charts that show a tag beside the digest
     #[arg(long)]
     tag: Option<String>,
-    /// The chart's buildVersion
+    /// Value of the chart's buildVersion
     #[arg(long)]
     build_version: Option<String>,
-    /// Where the chart's values take the digest
+    /// Key of the chart values that receives the image digest
     #[arg(long, value_name = "KEY", default_value = "image.digest")]
     digest_key: String,
 }
 
-/// The flags that only an upgrade has a use for.
+/// The flags that apply only to an upgrade.
 const UPGRADE: &[&str] =
     &["image", "artifact", "image-timeout", "chart", "values", "tag", "build-version", "digest-key"];
 
 #[derive(Debug, clap::Subcommand)]
-enum Instead {
+enum HelmCommand {
     /// Show the release's revisions
     History,
-    /// Roll the release back, to the last revision that was deployed before if none is named
+    /// Roll the release back to a revision; defaults to the previously deployed one
     Rollback {
-        /// The revision
+        /// Revision to roll back to
         revision: Option<u32>,
     },
 }
@@ -72,26 +72,28 @@ impl Verb for DeployHelm {
     const NAME: &'static str = "deploy-helm";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        match &self.instead {
-            Some(Instead::History) => self.given.refuse(&[UPGRADE, &["timeout"]].concat(), "with history")?,
-            Some(Instead::Rollback { .. }) => self.given.refuse(UPGRADE, "with rollback")?,
+        match &self.command {
+            Some(HelmCommand::History) => {
+                self.given.refuse(&[UPGRADE, &["timeout"]].concat(), "with history")?
+            }
+            Some(HelmCommand::Rollback { .. }) => self.given.refuse(UPGRADE, "with rollback")?,
             None if self.upgrade.chart.is_none() => {
-                return Err(Failure::bad_input("an upgrade needs --chart"));
+                return Err(Failure::bad_input("an upgrade requires --chart"));
             }
             None => {}
         }
         let delivery = self.delivery.open().await?;
         let release = delivery.namespace().await?.helm(self.release, delivery.eks_options()?);
         let release = self.upgrade.chart.iter().fold(release.program(self.helm), HelmRelease::chart);
-        let outcome = match self.instead {
-            Some(Instead::History) => {
+        let outcome = match self.command {
+            Some(HelmCommand::History) => {
                 let history = release.history().await?;
                 let line =
                     |r: &bp_eks::helm::HelmRevision| format!("{}\t{}\t{}", r.revision, r.status, r.chart);
                 ui.results(history.iter().map(line), &history);
                 return Ok(ExitCode::Done);
             }
-            Some(Instead::Rollback { revision }) => ui.follow(release.rollback(revision)).await?,
+            Some(HelmCommand::Rollback { revision }) => ui.follow(release.rollback(revision)).await?,
             None => {
                 ui.follow(self.upgrade.start(release, &self.delivery.image(&delivery, &ui).await?)).await?
             }

@@ -1,4 +1,4 @@
-//! Deploys images to every target of the chosen services; when one fails, all roll back.
+//! Deploy images to every target of the selected services on ECS and EKS; if one fails, roll back all.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,17 @@ use futures_util::future::try_join_all;
 
 use crate::{
     Delivery, Failure, Ui, actor,
-    cli::{EnvironmentArgs, Given, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
+    cli::{EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ServicesArgs, TakeOverArgs, WaitArgs},
     gates,
     program::Verb,
     steps,
 };
 
-/// Deploys the artifact's images to every target of the chosen services; when one fails, all roll back
+/// Deploy the artifact's images to every target of the selected services; if one fails, roll back all
 #[derive(Debug, clap::Args)]
 pub struct DualDeploy {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     environment: EnvironmentArgs,
     #[command(flatten)]
@@ -34,19 +34,19 @@ pub struct DualDeploy {
     image_wait: ImageTimeoutArgs,
     #[command(flatten)]
     fields: TakeOverArgs,
-    /// Where the previous revisions are noted; a run that was killed resumes from it. One for each environment
+    /// File that records the previous revisions and the progress, from which a rerun resumes; use one per environment
     #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
     receipt: PathBuf,
-    /// Give up an unfinished run of other images that the receipt is of
+    /// Abandon an unfinished run of other images that the receipt records
     #[arg(long)]
     supersede: bool,
-    /// Only plan: show what would be done; changes nothing
+    /// Plan only: show the planned changes; changes nothing
     #[arg(long, conflicts_with_all = ["supersede", "approve", "reject"])]
     plan: bool,
-    /// Approve this gate, which an earlier run of the same images ended at, and continue
+    /// Approve this gate, at which an earlier run of the same images stopped, and continue
     #[arg(long, value_name = "GATE", conflicts_with = "reject")]
     approve: Option<GateName>,
-    /// Reject this gate, which an earlier run of the same images ended at, and undo as deploy.on-failure says
+    /// Reject this gate, at which an earlier run of the same images stopped, and apply deploy.on-failure
     #[arg(long, value_name = "GATE")]
     reject: Option<GateName>,
 }
@@ -63,8 +63,8 @@ impl Verb for DualDeploy {
         if self.image.image().is_some() && deliveries.len() > 1 {
             return Err(Failure::bad_input("--image is the image of one service: choose one with --service"));
         }
-        let found = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
-        let services = try_join_all(found).await?;
+        let resolved = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
+        let services = try_join_all(resolved).await?;
         let saga = Saga::of(steps(&services).await?, &self.receipt).gates(gates(&services)?);
         if self.plan {
             let plan = saga.plan();
@@ -95,7 +95,7 @@ impl DualDeploy {
         Ok((delivery, image))
     }
 
-    /// The answer to a gate, with who gives it as far as variables report it.
+    /// The answer to a gate, with the approver as reported by environment variables.
     fn answer(&self) -> Option<Answer> {
         let (gate, decision) = match (&self.approve, &self.reject) {
             (Some(gate), _) => (gate, Decision::Approve),

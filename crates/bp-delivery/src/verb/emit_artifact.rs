@@ -1,4 +1,4 @@
-//! Resolves the image that a build has pushed and writes `artifact.json` for the stages after it.
+//! Resolve the image that a build has pushed and write `artifact.json` for later stages.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,38 +6,39 @@ use bp_artifact::{
     Artifact, CommitSha, ExitCode, ImageRef, artifact::CiError, config::ServiceName, time::TimeSource,
 };
 
-use crate::{Failure, Session, Ui, cli, patience, program::Verb, wait_for_image};
+use crate::{Failure, Session, Ui, cli, image_wait, program::Verb, wait_for_image};
 
-/// Resolves the image that a build has pushed and writes artifact.json for the stages after it
+/// Resolve the image that a build has pushed and write artifact.json for later stages
 #[derive(Debug, clap::Args)]
 pub struct EmitArtifact {
     #[command(flatten)]
-    given: cli::Given,
-    /// The image as it was pushed: registry/repository:tag
+    given: cli::GivenFlags,
+    /// Image as pushed by the build: registry/repository:tag
     #[arg(long, env = "BP_IMAGE")]
     image: ImageRef,
-    /// Where to write
+    /// Artifact file to write
     #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
     artifact: PathBuf,
-    /// The commit, where no build system tells it
+    /// Commit SHA of the build; defaults to the commit that the build system reports
     #[arg(long)]
     commit: Option<CommitSha>,
-    /// The version that people know it by
+    /// Human-readable version of the build
     #[arg(long, value_name = "VERSION")]
     app_version: Option<String>,
-    /// Assume the role of this environment of bp.toml; else the credentials at hand are used
+    /// Assume the role of this environment of bp.toml; defaults to the caller's own credentials
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
     #[command(flatten)]
     config: cli::ConfigArgs,
-    /// The service of bp.toml that the image is of, where it has several; the images of the others stay in the file
+    /// Service of bp.toml to which the image belongs; required if there are several; images of other services in the
+    /// artifact are kept
     #[arg(long, value_name = "NAME", env = "BP_SERVICE")]
     service: Option<ServiceName>,
     #[command(flatten)]
     wait: cli::ImageTimeoutArgs,
 }
 
-/// How long to wait where neither a flag nor bp.toml says it, as without --env.
+/// The image timeout without `--image-timeout` and `--env`.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Verb for EmitArtifact {
@@ -49,7 +50,7 @@ impl Verb for EmitArtifact {
         }
         let mut artifact = match Artifact::from_environment(|name| std::env::var(name).ok()) {
             Ok(artifact) => artifact,
-            // On a person's machine the commit comes by flag, or not at all.
+            // Outside a build system, the commit is known only from the flag.
             Err(CiError::NotRecognised) => Artifact::default(),
             Err(error) => return Err(error.into()),
         };
@@ -67,7 +68,7 @@ impl Verb for EmitArtifact {
             }
             None => (session.ambient().await, TIMEOUT),
         };
-        let wait = patience(self.wait.image_timeout.unwrap_or(timeout))?;
+        let wait = image_wait(self.wait.image_timeout.unwrap_or(timeout))?;
         let resolver = clients.resolver(self.image.repository().registry())?;
         let image = wait_for_image(&*resolver, &self.image, wait, |line| ui.say(line)).await?;
 
@@ -84,7 +85,7 @@ impl Verb for EmitArtifact {
             }
         }
         artifact.write(&self.artifact)?;
-        ui.say(format!("{} is {}", self.image, image.digest()));
+        ui.say(format!("resolved {} to {}", self.image, image.digest()));
         ui.result(&image.reference, &artifact);
         Ok(ExitCode::Done)
     }

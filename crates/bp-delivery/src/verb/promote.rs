@@ -1,4 +1,4 @@
-//! Copies the artifact's image, or tags of your choice, to an environment's registry, byte for byte.
+//! Promote the artifact's image, or selected tags, to an environment's registry with the same digest.
 
 use std::path::PathBuf;
 
@@ -7,30 +7,30 @@ use bp_artifact::{Artifact, ExitCode, ImageRef, Tag, config::ServiceConfig, sele
 use crate::{
     Failure, Session, Ui,
     cli::{self, CopyArgs},
-    patience,
+    image_wait,
     program::Verb,
     promotion::{Promotion, Route},
     wait_for_image,
 };
 
-/// Copies the artifact's image to an environment's registry, byte for byte, from the environment before it
+/// Promote the artifact's image, or selected tags, to an environment's registry with the same digest
 #[derive(Debug, clap::Args)]
 pub struct Promote {
     #[command(flatten)]
-    given: cli::Given,
-    /// The environment of bp.toml to promote to
+    given: cli::GivenFlags,
+    /// Environment of bp.toml to promote to
     #[arg(long, value_name = "NAME", env = "BP_ENV")]
     to: String,
-    /// The environment to promote from; the one before, if not given
+    /// Environment of bp.toml to promote from; defaults to the one listed before --to
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
-    /// This tag of the earlier environment instead of the artifact's image; may be repeated
+    /// Promote this tag of the source environment instead of the artifact's image; repeatable
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<Tag>,
-    /// All tags of the earlier environment, or those that a rule takes: semver:^1.2, glob:release-*
+    /// Promote all tags of the source environment, or those that match a rule: semver:^1.2, glob:release-*
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "glob:*")]
     all_tags: Option<TagSelector>,
-    /// Only plan: show what would be done; changes nothing
+    /// Plan only: show the planned changes; changes nothing
     #[arg(long)]
     plan: bool,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub struct Promote {
     wait: cli::ImageTimeoutArgs,
     #[command(flatten)]
     config: cli::ConfigArgs,
-    /// The artifact that the build left
+    /// Artifact file written by the build
     #[arg(long, value_name = "FILE", default_value = "artifact.json", env = "BP_ARTIFACT")]
     artifact: PathBuf,
 }
@@ -50,11 +50,11 @@ impl Verb for Promote {
     const NAME: &'static str = "promote";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let some = !self.tags.is_empty() || self.all_tags.is_some();
+        let selects_tags = !self.tags.is_empty() || self.all_tags.is_some();
         if self.plan {
             self.given.refuse(&["image-timeout"], "with --plan")?;
         }
-        if some {
+        if selects_tags {
             self.given.refuse(&["artifact"], "with --tag or --all-tags")?;
         }
         let config = self.config.load(&self.to)?;
@@ -62,10 +62,10 @@ impl Verb for Promote {
         let from = match &self.from {
             Some(name) => config.environment(name)?,
             None => config.previous(&to.name).ok_or_else(|| {
-                Failure::bad_input(format!("{} is the first environment: say --from", to.name))
+                Failure::bad_input(format!("{} is the first environment of bp.toml: add --from", to.name))
             })?,
         };
-        let artifact = if some { None } else { Some(Artifact::read(&self.artifact)?) };
+        let artifact = if selects_tags { None } else { Some(Artifact::read(&self.artifact)?) };
         let services = to.choose(&self.services.services, self.services.all)?;
         let session = Session::from_env()?;
         let (reads, writes) = (session.open(from).await?, session.open(to).await?);
@@ -81,7 +81,7 @@ impl Verb for Promote {
             if self.plan {
                 return Ok::<_, Failure>(resolver.resolve(image).await?);
             }
-            let wait = patience(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
+            let wait = image_wait(self.wait.image_timeout.unwrap_or(service.deploy.image_timeout))?;
             Ok(wait_for_image(&*resolver, image, wait, |line| ui.say(line)).await?)
         };
         let (mut images, mut routes) = (Vec::new(), Vec::new());
@@ -111,17 +111,17 @@ impl Verb for Promote {
         for (image, error) in report.failed() {
             ui.say(format!("{}: {error}", image.reference));
         }
-        let kept = promotion.keep_records(&report, &routes).await;
-        if let (Err(error), true) = (&kept, report.failed().next().is_some()) {
+        let recorded = promotion.keep_records(&report, &routes).await;
+        if let (Err(error), true) = (&recorded, report.failed().next().is_some()) {
             ui.say(error);
         }
         let report = report.into_result()?;
-        let arrived = report.images.iter().zip(&routes).filter_map(|(image, route)| {
+        let promoted = report.images.iter().zip(&routes).filter_map(|(image, route)| {
             let (digest, _) = image.result.as_ref().ok()?;
             Some(route.to.at(digest.clone()).to_string())
         });
-        let arrived: Vec<String> = arrived.collect();
-        ui.results(arrived, &report);
-        kept.map(|()| ExitCode::Done)
+        let promoted: Vec<String> = promoted.collect();
+        ui.results(promoted, &report);
+        recorded.map(|()| ExitCode::Done)
     }
 }

@@ -1,4 +1,4 @@
-//! Records what ECS or Kubernetes responds about a service now, redacted, in a file for a test.
+//! Record the ECS or Kubernetes API responses about a service, redacted, in a file for a test.
 
 use std::path::PathBuf;
 
@@ -16,17 +16,17 @@ use crate::{
     program::Verb,
 };
 
-/// Records what ECS or Kubernetes responds about a service now, redacted, in a file for a test; changes nothing
+/// Record the ECS or Kubernetes API responses about a service, redacted, in a file for a test; changes nothing
 #[derive(Debug, clap::Args)]
 pub struct Record {
     #[command(flatten)]
     environment: EnvironmentArgs,
     #[command(flatten)]
     service: ServiceArg,
-    /// Which platform, where the service is deployed to both
+    /// Platform to record; required if the service is deployed to both
     #[arg(long, value_enum)]
     platform: Option<Platform>,
-    /// The file to write
+    /// File to write
     #[arg(long, value_name = "FILE", default_value = "recording.json")]
     file: PathBuf,
 }
@@ -50,7 +50,7 @@ impl Verb for Record {
             DeployPlatform::Eks => {
                 if let EksObject::Release(release) = &delivery.service.eks()?.object {
                     return Err(Failure::bad_input(format!(
-                        "eks.release {} is a Helm release: only workloads can be recorded",
+                        "eks.release {} is a Helm release: record supports only workloads",
                         release.name
                     )));
                 }
@@ -72,7 +72,7 @@ impl Record {
                 Err(Failure::bad_input("the service is deployed to ECS and EKS: choose with --platform"))
             }
             (None, false, false) => {
-                Err(Failure::bad_input("the service is not deployed in this environment"))
+                Err(Failure::bad_input("the service has no ecs or eks target in this environment"))
             }
         }
     }
@@ -83,6 +83,6 @@ impl Record {
         let missing =
             recording.missing.iter().map(|part| format!("\n  MISSING {}: {}", part.part, part.reason));
         let missing: String = missing.collect();
-        format!("{} written; replaced: {counts}; read it before you share it{missing}", self.file.display())
+        format!("{} written; replaced: {counts}; review it before you share it{missing}", self.file.display())
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR.
+//! Refresh the image pull Secret with which an environment's EKS cluster pulls from Amazon ECR.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::{
     program::Verb,
 };
 
-/// Keeps the Secret fresh with which an environment's EKS cluster pulls from Amazon ECR
+/// Refresh the image pull Secret with which an environment's EKS cluster pulls from Amazon ECR
 ///
-/// Run it every hour or so: it asks ECR only when the Secret is missing or runs out soon.
+/// Run it about every hour: it requests a token from ECR only if the Secret is missing or expires within --margin.
 #[derive(Debug, clap::Args)]
 pub struct RefreshPullSecret {
     #[command(flatten)]
     environment: EnvironmentArgs,
     #[command(flatten)]
     service: ServiceArg,
-    /// The Secret
+    /// Name of the Secret
     #[arg(long, default_value = "ecr")]
     secret: String,
-    /// Refresh a Secret that works for less than this
+    /// Refresh the Secret if it expires within this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "6h")]
     margin: Duration,
 }
@@ -40,20 +40,21 @@ impl Verb for RefreshPullSecret {
         let mut expires = secret.expires_at().await?;
         if secret.is_due(self.margin).await? {
             let registry = delivery.environment.registry();
-            let answer = delivery.clients.ecr(registry).get_authorization_token().send().await;
-            let answer = answer.map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
-            let data = answer.authorization_data().first();
+            let response = delivery.clients.ecr(registry).get_authorization_token().send().await;
+            let response = response.map_err(|e| Failure::new(ErrorClass::Unavailable, &e))?;
+            let data = response.authorization_data().first();
             let token = data.and_then(|data| {
                 let expires = data.expires_at()?.secs();
                 Some((data.authorization_token()?, jiff::Timestamp::from_second(expires).ok()?))
             });
-            let (authorization, until) =
-                token.ok_or_else(|| Failure::unexpected("ECR answered without a token"))?;
+            let (authorization, until) = token.ok_or_else(|| {
+                Failure::unexpected("the response of ecr:GetAuthorizationToken contains no token")
+            })?;
             let token = RegistryToken::new(registry.as_str(), authorization, until);
             expires = Some(secret.refresh(&token).await?.expires_at);
         }
         let until = expires.map(|at| at.to_string()).unwrap_or_default();
-        let line = format!("secret/{} in {} works until {until}", self.secret, eks.namespace);
+        let line = format!("secret/{} in namespace {} is valid until {until}", self.secret, eks.namespace);
         ui.result(line, &serde_json::json!({ "secret": self.secret, "expiresAt": until }));
         Ok(ExitCode::Done)
     }

@@ -1,4 +1,4 @@
-//! Puts every target of a receipt back to the revision that is noted there.
+//! Roll back every target of a receipt to its recorded revision.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::{
     program::Verb,
 };
 
-/// Puts every target of a receipt back to the revision that is noted there
+/// Roll back every target of a receipt to its recorded revision
 #[derive(Debug, clap::Args)]
 pub struct Rollback {
     #[command(flatten)]
@@ -19,7 +19,7 @@ pub struct Rollback {
     wait: WaitArgs,
     #[command(flatten)]
     fields: TakeOverArgs,
-    /// The receipt of the deployment to take back
+    /// Receipt of the deployment to roll back
     #[arg(long, value_name = "FILE", default_value = "receipt.json", env = "BP_RECEIPT")]
     receipt: PathBuf,
 }

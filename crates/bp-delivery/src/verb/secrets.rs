@@ -1,4 +1,4 @@
-//! Checks references to secrets, and writes them as others read them. It never shows a value.
+//! Check references to secrets, and print them for ECS or Kubernetes. Never shows a value.
 
 use std::path::PathBuf;
 
@@ -7,32 +7,32 @@ use bp_secrets::Depth;
 
 use crate::{
     Failure, Session, Ui,
-    cli::{ConfigArgs, Given, ServiceArg},
+    cli::{ConfigArgs, GivenFlags, ServiceArg},
     program::Verb,
     secrets::{self, Form},
 };
 
-/// Checks references to secrets, and writes them as others read them; never shows a value
+/// Check references to secrets, and print them for ECS or Kubernetes; never shows a value
 #[derive(Debug, clap::Args)]
 pub struct Secrets {
     #[command(subcommand)]
-    what: What,
+    command: SecretsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Does every reference exist, with that key? Reads a value only where a key has to be seen
+enum SecretsCommand {
+    /// Check that every referenced secret and JSON key exists; reads a value only to check a key
     Check {
-        /// The environment of bp.toml
+        /// Environment of bp.toml
         #[arg(long, value_name = "NAME", env = "BP_ENV")]
         env: String,
-        /// A file of NAME=reference lines; if not given, what the environment's ECS service refers to now
+        /// File of NAME=reference lines; defaults to the references of the environment's ECS service
         #[arg(long, value_name = "FILE")]
         references: Option<PathBuf>,
-        /// Read no value at all: whether keys are there stays open
+        /// Do not read values; JSON keys are then not checked
         #[arg(long)]
         describe: bool,
-        /// Show the IAM policy that whoever reads them needs: on ECS the execution role
+        /// Show the IAM policy that the reader of the secrets requires: on ECS, the execution role
         #[arg(long)]
         policy: bool,
         #[command(flatten)]
@@ -40,20 +40,20 @@ enum What {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Writes NAME=reference lines as ECS, External Secrets Operator, the CSI driver or Kubernetes read them
+    /// Print NAME=reference lines in the format of ECS, External Secrets Operator, the CSI driver or Kubernetes
     Print {
         #[command(flatten)]
-        given: Given,
-        /// A file of NAME=reference lines
+        given: GivenFlags,
+        /// File of NAME=reference lines
         #[arg(long, value_name = "FILE")]
         references: PathBuf,
-        /// Who is to read them
+        /// Output format, by the consumer of the references
         #[arg(long, value_enum)]
         form: Form,
-        /// What the Kubernetes object is called
+        /// Name of the Kubernetes object
         #[arg(long, default_value = "secrets")]
         name: String,
-        /// The object's namespace
+        /// Namespace of the Kubernetes object
         #[arg(long)]
         namespace: Option<String>,
     },
@@ -63,8 +63,8 @@ impl Verb for Secrets {
     const NAME: &'static str = "secrets";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        match self.what {
-            What::Check { env, references, describe, policy, service, config } => {
+        match self.command {
+            SecretsCommand::Check { env, references, describe, policy, service, config } => {
                 let config = config.load(&env)?;
                 let environment = config.environment(&env)?;
                 let clients = Session::from_env()?.open(environment).await?;
@@ -78,11 +78,11 @@ impl Verb for Secrets {
                 let report = secrets::checked(&bindings, &clients, depth).await;
                 ui.results(secrets::lines(&bindings, &report), &report);
                 if policy {
-                    ui.document(&secrets::needs(&report, environment));
+                    ui.document(&secrets::required_policy(&report, environment));
                 }
                 Ok(secrets::verdict(&report))
             }
-            What::Print { given, references, form, name, namespace } => {
+            SecretsCommand::Print { given, references, form, name, namespace } => {
                 if form == Form::Ecs {
                     given.refuse(&["name", "namespace"], "with --form ecs")?;
                 }

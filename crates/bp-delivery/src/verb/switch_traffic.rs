@@ -1,4 +1,4 @@
-//! Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back.
+//! Blue/green deployment on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back.
 
 use std::time::Duration;
 
@@ -7,73 +7,74 @@ use bp_eks::{BlueGreen, IngressSwitch, traffic::Slots};
 
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given, TakeOverArgs},
+    cli::{DeliveryArgs, GivenFlags, TakeOverArgs},
     program::Verb,
 };
 
-/// Blue/green on an environment's EKS cluster: stage beside what is live, switch all traffic at once, and back
+/// Deploy blue/green on EKS: stage an image in the idle slot, switch all traffic atomically, and switch back
 #[derive(Debug, clap::Args)]
 pub struct SwitchTraffic {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
     fields: TakeOverArgs,
-    /// The Kubernetes Service whose traffic is switched
+    /// Kubernetes Service whose traffic is switched
     #[arg(long, value_name = "NAME", default_value = "web")]
     kubernetes_service: String,
-    /// The label that tells the two slots apart, beside --slots
+    /// Label that distinguishes the two slots of --slots
     #[arg(long, default_value = "slot", requires = "slots")]
     label: String,
-    /// The two slots, each as the label's value and its Deployment; blue and green of the Service, if not said
+    /// The two slots, each as label value and Deployment, separated by a comma; defaults to blue and green, with the
+    /// Deployments SERVICE-blue and SERVICE-green
     #[arg(long, value_name = "SLOT=DEPLOYMENT", value_delimiter = ',', num_args = 2)]
     slots: Vec<String>,
     #[command(subcommand)]
-    step: Step,
+    command: TrafficCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Step {
-    /// Show who has the traffic, and what each slot has
+enum TrafficCommand {
+    /// Show which slot receives the traffic, and the state of each slot
     Status,
-    /// Bring the image up in the idle slot, and lead the test Service there
+    /// Deploy the image to the idle slot, and point the test Service to it
     Stage,
-    /// Move all traffic to the slot that was staged
+    /// Switch all traffic to the staged slot
     Switch {
-        /// Watch the new pods for so long under traffic, and switch back when they fail
+        /// Watch the new pods under traffic for this time, and switch back if they fail
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         bake: Option<Duration>,
     },
-    /// Move the traffic back to where it was switched from
+    /// Switch the traffic back to the previous slot
     Back,
-    /// Scale the idle slot down, remove the test Service and forget the way back
+    /// Scale the idle slot down, remove the test Service and the record of the previous slot
     CleanUp,
-    /// Lead an Ingress' backends from one permanent Service to another
+    /// Switch the backends of an Ingress from one permanent Service to another
     Ingress {
-        /// The Ingress
+        /// Name of the Ingress
         name: String,
-        /// The Service that has the traffic
+        /// Service that receives the traffic now
         from: String,
-        /// The Service that gets it
+        /// Service to switch to
         to: String,
     },
 }
 
-/// The flags that only steps with an image have a use for.
+/// The flags that apply only to commands with an image.
 const IMAGE: &[&str] = &["image", "artifact", "image-timeout"];
-/// The flags that only steps have a use for that change a Deployment.
+/// The flags that apply only to commands that change a Deployment.
 const CHANGE: &[&str] = &["timeout", "take-over"];
 
-impl Step {
-    /// Refuses the flags that this step has no use for.
-    fn check(&self, given: &Given) -> Result<(), Failure> {
+impl TrafficCommand {
+    /// Refuses the flags that have no effect with this command.
+    fn check(&self, given: &GivenFlags) -> Result<(), Failure> {
         match self {
-            Step::Status => given.refuse(&[IMAGE, CHANGE].concat(), "with status"),
-            Step::Stage | Step::Switch { .. } => Ok(()),
-            Step::Back => given.refuse(IMAGE, "with back"),
-            Step::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
-            Step::Ingress { .. } => given.refuse(&["kubernetes-service", "slots"], "with ingress"),
+            TrafficCommand::Status => given.refuse(&[IMAGE, CHANGE].concat(), "with status"),
+            TrafficCommand::Stage | TrafficCommand::Switch { .. } => Ok(()),
+            TrafficCommand::Back => given.refuse(IMAGE, "with back"),
+            TrafficCommand::CleanUp => given.refuse(&[IMAGE, CHANGE].concat(), "with clean-up"),
+            TrafficCommand::Ingress { .. } => given.refuse(&["kubernetes-service", "slots"], "with ingress"),
         }
     }
 }
@@ -82,14 +83,14 @@ impl Verb for SwitchTraffic {
     const NAME: &'static str = "switch-traffic";
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        self.step.check(&self.given)?;
+        self.command.check(&self.given)?;
         let mut delivery = self.delivery.open().await?.take_over(self.fields.take_over);
-        if matches!(self.step, Step::Stage | Step::Switch { .. }) {
+        if matches!(self.command, TrafficCommand::Stage | TrafficCommand::Switch { .. }) {
             delivery = self.delivery.image.describe(delivery)?;
         }
         let eks = delivery.service.eks()?.clone();
         let (namespace, options) = (delivery.namespace().await?, delivery.eks_workload_options()?);
-        if let Step::Ingress { name, from, to } = &self.step {
+        if let TrafficCommand::Ingress { name, from, to } = &self.command {
             let image = self.delivery.image(&delivery, &ui).await?;
             let ingress = namespace.ingress(name, [from, to], options);
             let ingress = eks.container.iter().fold(ingress, IngressSwitch::container);
@@ -99,24 +100,28 @@ impl Verb for SwitchTraffic {
             [one, two] => Slots::new(&self.label, pair(one)?, pair(two)?)?,
             _ => Slots::of_service(&self.kubernetes_service),
         };
-        let shop = namespace.blue_green(&self.kubernetes_service, slots, options);
-        let shop = eks.container.iter().fold(shop, BlueGreen::container);
-        let outcome = match self.step {
-            Step::Stage => ui.follow(shop.stage(&self.delivery.image(&delivery, &ui).await?)).await?,
-            Step::Switch { bake } => {
-                let image = self.delivery.image(&delivery, &ui).await?;
-                ui.follow(shop.bake(bake.unwrap_or_default()).switch(&image)).await?
+        let service = namespace.blue_green(&self.kubernetes_service, slots, options);
+        let service = eks.container.iter().fold(service, BlueGreen::container);
+        let outcome = match self.command {
+            TrafficCommand::Stage => {
+                ui.follow(service.stage(&self.delivery.image(&delivery, &ui).await?)).await?
             }
-            Step::Back => ui.follow(shop.switch_back()).await?,
-            Step::CleanUp => return Ok(ui.traffic(&shop.clean_up().await?)),
-            Step::Status | Step::Ingress { .. } => return Ok(ui.traffic(&shop.traffic().await?)),
+            TrafficCommand::Switch { bake } => {
+                let image = self.delivery.image(&delivery, &ui).await?;
+                ui.follow(service.bake(bake.unwrap_or_default()).switch(&image)).await?
+            }
+            TrafficCommand::Back => ui.follow(service.switch_back()).await?,
+            TrafficCommand::CleanUp => return Ok(ui.traffic(&service.clean_up().await?)),
+            TrafficCommand::Status | TrafficCommand::Ingress { .. } => {
+                return Ok(ui.traffic(&service.traffic().await?));
+            }
         };
         Ok(ui.ended(outcome))
     }
 }
 
-/// Both sides of `slot=deployment`.
+/// Splits `slot=deployment`.
 fn pair(text: &str) -> Result<(&str, &str), Failure> {
     text.split_once('=')
-        .ok_or_else(|| Failure::bad_input(format!("--slots: {text:?} is not SLOT=DEPLOYMENT")))
+        .ok_or_else(|| Failure::bad_input(format!("--slots: {text:?} is not of the form SLOT=DEPLOYMENT")))
 }

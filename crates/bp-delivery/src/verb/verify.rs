@@ -1,4 +1,4 @@
-//! Shows how an environment differs from the artifact deployed there. Changes nothing.
+//! Detect drift: compare what runs in an environment with the artifact deployed there. Changes nothing.
 
 use bp_artifact::{ExitCode, config::ServiceName, deploy::Drift};
 
@@ -8,12 +8,12 @@ use crate::{
     program::Verb,
 };
 
-/// Shows how an environment differs from the artifact deployed there: definition, service, digest; changes nothing
+/// Verify that an environment runs the deployed artifact: compare definition, service and digest; changes nothing
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     #[command(flatten)]
     environment: EnvironmentArgs,
-    /// A service of bp.toml, where it has several; repeatable; all, if none is named
+    /// Service of bp.toml; defaults to all services; repeatable
     #[arg(id = "service", long = "service", value_name = "NAME", env = "BP_SERVICE", value_delimiter = ',')]
     services: Vec<ServiceName>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl Verb for Verify {
         }
         if targets == 0 {
             return Err(Failure::bad_input(format!(
-                "{} has no target to verify: configure ecs or eks",
+                "environment {} has no target to verify: configure ecs or eks",
                 self.environment.env
             )));
         }
@@ -57,9 +57,9 @@ impl Verb for Verify {
 }
 
 fn observations(drift: &Drift) -> String {
-    let lines = drift.proof.observations.iter().map(|seen| {
-        let digest = seen.digest.as_ref().map_or("digest not reported", |digest| digest.as_str());
-        format!("\n    {} {}: {digest}", seen.unit, seen.container)
+    let lines = drift.proof.observations.iter().map(|observation| {
+        let digest = observation.digest.as_ref().map_or("digest not reported", |digest| digest.as_str());
+        format!("\n    {} {}: {digest}", observation.unit, observation.container)
     });
     lines.collect()
 }

@@ -166,11 +166,11 @@ fn misses(pair: &Pair<'_>) -> Result<String> {
 }
 
 fn promotes(pair: &Pair<'_>) -> Result<String> {
-    pair.run("a_tag_becomes_an_artifact_and_is_promoted_twice")?;
+    pair.run("emits_an_artifact_and_promotes_it_twice")?;
     pair.verify_copy("promoted/web")?;
     Ok(String::new())
 }
 
 fn is_not_promoted(pair: &Pair<'_>) -> Result<String> {
-    pair.run("a_digest_that_is_not_there_is_not_promoted").map(|()| String::new())
+    pair.run("promote_fails_for_a_missing_digest").map(|()| String::new())
 }

@@ -1,4 +1,4 @@
-//! Deploys the artifact's image to an environment's ECS service and watches it to a verdict.
+//! Deploy the artifact's image to an environment's ECS service and watch it to a verdict.
 
 mod options;
 
@@ -7,15 +7,15 @@ use bp_artifact::ExitCode;
 use self::options::EcsArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given},
+    cli::{DeliveryArgs, GivenFlags},
     program::Verb,
 };
 
-/// Deploys the artifact's image to an environment's ECS service and watches it to a verdict
+/// Deploy the artifact's image to an environment's ECS service and watch it to a verdict
 #[derive(Debug, clap::Args)]
 pub struct DeployEcs {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
@@ -44,10 +44,10 @@ impl Verb for DeployEcs {
             None => {
                 if ecs.check {
                     let image = args.image.find(&delivery).await?;
-                    return options::look(&ui, &delivery, &service, &image).await;
+                    return options::preflight(&ui, &delivery, &service, &image).await;
                 }
                 let image = args.image(&delivery, &ui).await?;
-                ecs.give_answer(&service).await?;
+                ecs.answer_pause(&service).await?;
                 service.deploy(&image)
             }
         };

@@ -1,4 +1,4 @@
-//! What `deploy-ecs` does besides deploying: checks, answers, pruning, rollback on a signal.
+//! Options of `deploy-ecs`: preflight checks, answers to paused deployments, pruning, rollback on a signal.
 
 use bp_artifact::{
     ExitCode, Outcome, ResolvedImage, Verdict,
@@ -13,57 +13,58 @@ use clap::{Args, ValueEnum};
 
 use crate::{Delivery, Failure, Ui, program::signal};
 
-/// How to deploy to ECS.
+/// The options of a deployment to ECS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EcsArgs {
-    /// Only check: show the planned changes and whether what they need exists; changes nothing
+    /// Check only: show the planned changes and run preflight checks; changes nothing
     #[arg(long, conflicts_with_all = ["revision", "answer", "force"])]
     pub(super) check: bool,
-    /// Deploy this earlier revision instead of an image: web:41
+    /// Deploy this earlier task definition revision instead of an image, such as web:41
     #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "answer", "force", "in_flight"])]
     pub(super) revision: Option<String>,
-    /// Answer the pause that a deployment waits in, then follow it on
+    /// Answer a paused deployment, then watch it to a verdict
     #[arg(long, value_enum)]
     pub(super) answer: Option<Answer>,
-    /// Replace the tasks even when nothing changed
+    /// Replace the tasks even if nothing has changed
     #[arg(long)]
     pub(super) force: bool,
-    /// What to do about another deployment under way; one that brings the same is followed, unless this says fail
+    /// How to handle another deployment in progress; one to the same target state is adopted and watched, except with
+    /// fail
     #[arg(long, value_enum, default_value_t)]
     pub(super) in_flight: Policy,
-    /// Go back on Ctrl-C, instead of leaving the deployment to itself
+    /// Roll back on SIGINT (Ctrl-C) or SIGTERM; without this flag, the deployment continues
     #[arg(long)]
     pub(super) rollback_on_cancel: bool,
-    /// After success, put old revisions away: all but this many of the latest, and those in use
+    /// After success, deregister old revisions, except the latest COUNT and those in use
     #[arg(long, value_name = "COUNT")]
     pub(super) keep_revisions: Option<usize>,
 }
 
-/// An answer to a pause.
+/// An answer to a paused deployment.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Answer {
-    /// Go on with the next stage
+    /// Continue with the next stage
     Continue,
-    /// Go back
+    /// Roll back
     RollBack,
 }
 
-/// What to do about another deployment.
+/// How to handle another deployment in progress.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(super) enum Policy {
-    /// Refuse, whatever it brings
+    /// Refuse to deploy
     Fail,
-    /// Refuse, unless it brings the same
+    /// Watch it if its target state is the same; otherwise refuse to deploy
     #[default]
     Adopt,
-    /// Put ours in its place
+    /// Replace it with this deployment
     Supersede,
-    /// Wait for its end
+    /// Wait until it ends, then deploy
     Wait,
 }
 
 impl EcsArgs {
-    /// The options of the library that these are.
+    /// Applies the arguments to the library's options.
     pub(super) fn options(&self, options: Options) -> Options {
         let policy = match self.in_flight {
             Policy::Fail => InFlight::Fail,
@@ -74,11 +75,11 @@ impl EcsArgs {
         options.in_flight(policy).force(self.force)
     }
 
-    /// Answers a pause, when it is to be answered.
+    /// Answers the paused deployment, if `--answer` is given.
     ///
     /// # Errors
-    /// When nothing waits.
-    pub(super) async fn give_answer(&self, service: &EcsTarget) -> Result<(), Error> {
+    /// When no deployment is paused.
+    pub(super) async fn answer_pause(&self, service: &EcsTarget) -> Result<(), Error> {
         match self.answer {
             None => Ok(()),
             Some(Answer::Continue) => service.approve(Approval::Continue).await,
@@ -86,10 +87,10 @@ impl EcsArgs {
         }
     }
 
-    /// Follows a deployment. Ctrl-C leaves it to itself and says how to take it up again, or takes it back.
+    /// Watches a deployment. On a signal it returns an error that explains how to resume, or rolls back.
     ///
     /// # Errors
-    /// When it cannot be followed, or was interrupted.
+    /// When the deployment cannot be watched, or on a signal.
     pub(super) async fn follow(
         &self,
         ui: &Ui,
@@ -104,8 +105,10 @@ impl EcsArgs {
                 Ok((outcome, code))
             }
             Err(error @ Error::Interrupted { .. }) if self.rollback_on_cancel => {
-                let Some(begun) = service.current().await?.rolling_out else { return Err(error.into()) };
-                ui.say(format!("interrupted: {begun} is taken back"));
+                let Some(interrupted) = service.current().await?.rolling_out else {
+                    return Err(error.into());
+                };
+                ui.say(format!("interrupted: rolling back {interrupted}"));
                 let outcome = ui.follow(service.rollback()).await?;
                 let code = match outcome.verdict() {
                     Verdict::Deployed | Verdict::Unproven => ExitCode::RolledBack,
@@ -125,21 +128,24 @@ impl EcsArgs {
         }
     }
 
-    /// Puts old revisions away after a success, when that was asked for. That it cannot is a warning.
+    /// Deregisters old revisions after a success, if `--keep-revisions` is given. A failure is only a warning.
     pub(super) async fn prune(&self, ui: &Ui, service: &EcsTarget, outcome: &Outcome) {
         let Some(keep) = self.keep_revisions.filter(|_| outcome.verdict().is_success()) else { return };
         match service.prune(keep, &[]).await {
-            Ok(pruned) => ui.say(format!("{} old revisions put away", pruned.deregistered.len())),
-            Err(error) => ui.say(format!("warning: old revisions stay: {}", Failure::from(error))),
+            Ok(pruned) => ui.say(format!("deregistered {} old revisions", pruned.deregistered.len())),
+            Err(error) => {
+                ui.say(format!("warning: failed to deregister old revisions: {}", Failure::from(error)))
+            }
         }
     }
 }
 
-/// Shows what deploying `image` would change, and whether what it needs is there: secrets too, without reading them.
+/// Shows the changes of deploying `image` and runs preflight checks, including the existence of secrets, without
+/// reading their values.
 ///
 /// # Errors
-/// What a deployment would refuse at once.
-pub(super) async fn look(
+/// Those with which a deployment would fail before its first change.
+pub(super) async fn preflight(
     ui: &Ui,
     delivery: &Delivery,
     service: &EcsTarget,
@@ -147,15 +153,15 @@ pub(super) async fn look(
 ) -> Result<ExitCode, Failure> {
     let resolver = delivery.clients.resolver(image.reference.repository().registry())?;
     let lookups = delivery.clients.lookups().registry(&*resolver);
-    let mut found = service.preflight(image, &lookups).await?;
-    for secret in &found.secrets {
-        found.findings.push(self::secret(delivery, secret).await);
+    let mut report = service.preflight(image, &lookups).await?;
+    for secret in &report.secrets {
+        report.findings.push(check_secret(delivery, secret).await);
     }
-    Ok(ui.checked(&found))
+    Ok(ui.checked(&report))
 }
 
-/// Whether a secret that the definition refers to holds, without reading its value.
-async fn secret(delivery: &Delivery, secret: &SecretReference) -> Finding {
+/// Checks whether a secret to which the task definition refers exists, without reading its value.
+async fn check_secret(delivery: &Delivery, secret: &SecretReference) -> Finding {
     let subject = format!("secret {} of {}: {}", secret.name, secret.container, secret.value_from);
     let references = match secret.value_from.parse::<Reference>() {
         Ok(reference) => [reference],
@@ -171,7 +177,7 @@ async fn secret(delivery: &Delivery, secret: &SecretReference) -> Finding {
     let state = match error.kind() {
         ErrorKind::Missing | ErrorKind::NoSuchVersion | ErrorKind::Deleted => FindingState::Missing,
         ErrorKind::NoSuchKey { .. } | ErrorKind::NotJson { .. } | ErrorKind::Binary => FindingState::Invalid,
-        // Whoever checks may not look, or nobody can: the tasks may be able to.
+        // The caller may lack the permission, or the store is unavailable: the tasks may still succeed.
         _ => FindingState::Unknown,
     };
     let finding = Finding::new(subject, state, error.to_string());

@@ -1,4 +1,4 @@
-//! Deploys the artifact's image to an environment's EKS workload and watches it to a verdict.
+//! Deploy the artifact's image to an environment's EKS workload and watch it to a verdict.
 
 mod options;
 
@@ -7,15 +7,15 @@ use bp_artifact::ExitCode;
 use self::options::EksArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, Given, TakeOverArgs},
+    cli::{DeliveryArgs, GivenFlags, TakeOverArgs},
     program::Verb,
 };
 
-/// Deploys the artifact's image to an environment's EKS workload and watches it to a verdict
+/// Deploy the artifact's image to an environment's EKS workload and watch it to a verdict
 #[derive(Debug, clap::Args)]
 pub struct DeployEks {
     #[command(flatten)]
-    given: Given,
+    given: GivenFlags,
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]

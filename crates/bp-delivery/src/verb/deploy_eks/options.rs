@@ -1,29 +1,29 @@
-//! What `deploy-eks` adds to a deployment: variables, live logs and the circuit breaker.
+//! Options of `deploy-eks`: environment variables, live logs and events, and the circuit breaker.
 
 use std::num::NonZeroUsize;
 
 use bp_eks::{Options, options::LiveLogs};
 use clap::Args;
 
-/// How to roll out on EKS.
+/// The options of a rollout on EKS.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EksArgs {
-    /// Only check: show the planned changes and whether what they need exists; changes nothing
+    /// Check only: show the planned changes and run preflight checks; changes nothing
     #[arg(long)]
     pub(super) check: bool,
-    /// Set an environment variable of the container together with its image, such as DEPLOY_PLATFORM=eks; repeatable
+    /// Set an environment variable of the container together with the image, such as DEPLOY_PLATFORM=eks; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     set_env: Vec<(String, String)>,
-    /// Show what the new pods write while they are rolled out: of each container at most 20 lines in a second
+    /// Show the logs of the new pods during the rollout: at most 20 lines per second for each container
     #[arg(long)]
     logs: bool,
-    /// With --logs, follow at most so many pods at a time
+    /// With --logs, the maximum number of pods to follow at a time
     #[arg(long, value_name = "PODS", requires = "logs", default_value = "3")]
     log_pods: NonZeroUsize,
-    /// Show what Kubernetes does with the new pods while they are rolled out: Scheduled, Pulling, Pulled, Started
+    /// Show the Kubernetes events of the new pods during the rollout: Scheduled, Pulling, Pulled, Started
     #[arg(long)]
     events: bool,
-    /// End the roll-out when as many starts have failed as ECS' circuit breaker takes
+    /// Fail the rollout after as many failed starts as the ECS circuit breaker allows
     #[arg(long)]
     circuit_breaker: bool,
 }
@@ -36,15 +36,12 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 impl EksArgs {
-    /// The options with what was asked for.
+    /// Applies the arguments to the library's options.
     pub(super) fn options(&self, options: Options) -> Options {
         let with = |options: Options, (name, value): &(String, String)| options.environment(name, value);
         let options = self.set_env.iter().fold(options, with);
         let options = options.circuit_breaker(self.circuit_breaker).live_events(self.events);
-        match self.logs {
-            true => options.live_logs(LiveLogs::default().pods(self.log_pods)),
-            false => options,
-        }
+        if self.logs { options.live_logs(LiveLogs::default().pods(self.log_pods)) } else { options }
     }
 }
 
@@ -53,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables() {
+    fn parses_variables_and_rejects_a_missing_name_or_equals_sign() {
         assert_eq!(variable("A=b=c"), Ok(("A".into(), "b=c".into())));
         assert_eq!(variable("A="), Ok(("A".into(), String::new())));
         for wrong in ["", "A", "=b"] {
