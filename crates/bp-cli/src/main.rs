@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bp_delivery::program::run_any()
+    bp_delivery::multicall::run()
 }

@@ -44,6 +44,8 @@ mod delivery;
 mod failure;
 mod gates;
 mod image;
+#[cfg(feature = "cli")]
+pub mod multicall;
 #[cfg(feature = "render")]
 mod printer;
 #[cfg(feature = "cli")]

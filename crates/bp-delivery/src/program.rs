@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     panic::{self, AssertUnwindSafe},
-    path::Path,
     process,
     time::Duration,
 };
@@ -16,7 +15,6 @@ use crate::{
     Failure, Ui,
     cli::OutputArgs,
     printer::{self, Printer, Stream},
-    verb,
 };
 
 // The command line of a program: the verb's arguments, and those that all take. No doc comment here: `--help` opens with
@@ -67,45 +65,6 @@ pub fn run<V: Verb>() -> process::ExitCode {
         Ok(matches) => run_with::<V>(&matches),
         Err(error) => refused(&command, error),
     }
-}
-
-/// Runs all verbs as one program called `bp`: the first argument is the verb, or the verb is the name by which the program
-/// was called, through a symbolic link.
-pub fn run_any() -> process::ExitCode {
-    panic::set_hook(Box::new(printer::panicked));
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let called = arguments.first().and_then(|path| Path::new(path).file_stem());
-    let entries = verb::entries();
-    if let Some(entry) = entries.iter().find(|entry| called == Some(entry.name.as_ref())) {
-        let mut command = (entry.command)();
-        return match command.try_get_matches_from_mut(arguments) {
-            Ok(matches) => (entry.run)(&matches),
-            Err(error) => refused(&command, error),
-        };
-    }
-    let mut command = any_command();
-    let matches = match command.try_get_matches_from_mut(arguments) {
-        Ok(matches) => matches,
-        Err(error) => return refused(&command, error),
-    };
-    let chosen = matches.subcommand();
-    let entry = chosen.and_then(|(name, _)| entries.iter().find(|entry| entry.name == name));
-    match (entry, chosen) {
-        (Some(entry), Some((_, matches))) => (entry.run)(matches),
-        // clap requires a subcommand, and knows only those of the table.
-        _ => ExitCode::BadInput.into(),
-    }
-}
-
-/// The command line of [`run_any`].
-pub fn any_command() -> Command {
-    Command::new("bp")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Carry one container image, by digest, from a commit to every place it runs on AWS")
-        .after_help("A symbolic link to bp with the name of a command runs that command.")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommands(verb::commands())
 }
 
 /// Runs a verb with the arguments that clap has read.
@@ -204,7 +163,7 @@ pub async fn signal() -> Signal {
 }
 
 /// Prints what clap says about a wrong command line, or the help that was asked for, and returns the exit code.
-fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
+pub(crate) fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
     let (stream, code) =
         if error.use_stderr() { (Stream::Err, ExitCode::BadInput) } else { (Stream::Out, ExitCode::Done) };
     let printer = Printer::new(false);

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bp-promote", &["bp-artifact"]),
     ("bp-ecs", &["bp-artifact"]),
     ("bp-eks", &["bp-artifact"]),
+    ("bp-cli", &["bp-delivery"]),
     ("bp-delivery", &["bp-artifact", "bp-promote", "bp-ecs", "bp-eks", "bp-secrets"]),
     (
         "bp-examples",

@@ -1,6 +1,7 @@
 //! The verbs: one module each, with the arguments and the work that they ask for.
 //!
-//! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands, [`program::run_any`].
+//! A program with one verb is one line, [`program::run`]; so is one with all of them as subcommands,
+//! [`multicall::run`](crate::multicall::run).
 
 mod config;
 mod deploy_ecs;

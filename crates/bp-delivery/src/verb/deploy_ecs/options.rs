@@ -120,7 +120,7 @@ impl EcsArgs {
                 let failure = Failure::from(error);
                 Err(match received {
                     Some(signal) if failure.exit_code() == ExitCode::Interrupted => {
-                        failure.ending_with(signal.exit_code())
+                        failure.with_exit_code(signal.exit_code())
                     }
                     _ => failure,
                 })
