@@ -146,6 +146,7 @@ fn deploy_earlier_version(sandbox: &Sandbox, environment: &EnvironmentConfig, se
     registry.push(&earlier, service.repository.path(), "0.9.0");
     let running = format!("{}@{}", service.repository, earlier.digest());
     if let (Ok(ecs), Some(account)) = (service.ecs(), &environment.account) {
+        sandbox.aws().role(account.as_str(), "shop-web-execution", "ecs-tasks.amazonaws.com");
         let definition = json!({
             "family": ecs.service,
             "networkMode": "awsvpc",

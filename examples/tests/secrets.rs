@@ -79,9 +79,12 @@ async fn checks_the_references_of_the_service() {
     let file = ["check", "--env", "staging", "--references", "references.env"];
     let bad = stage.run("secrets", &file).await;
     assert_eq!(bad.code, 2, "{bad:?}");
-    for message in
-        ["S5: ", "is not a JSON object (line 1", "S4: ", "warning: the key holds a number that the ECS agent"]
-    {
+    for message in [
+        "S5: ",
+        "is not a JSON object (line 1",
+        "S4: ",
+        "warning: the ECS agent formats this number as a Go float",
+    ] {
         assert!(bad.stdout.contains(message), "{message}: {}", bad.stdout);
     }
     // Denied access ends with another exit code than a missing secret.

@@ -173,7 +173,7 @@ pub(crate) fn refused(command: &Command, error: clap::Error) -> process::ExitCod
     code.into()
 }
 
-/// Help names the variables, and does not quote their values.
+/// Help lists the environment variables without their values.
 fn without_values(command: Command) -> Command {
     command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(without_values)
 }

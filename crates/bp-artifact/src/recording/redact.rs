@@ -326,11 +326,15 @@ impl Redactor {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         patterns::runs(&text, is_part, |word, _| {
             let token = word.trim_matches(['-', '_', '.']);
-            let is_jwt = token.starts_with("eyJ") && token.len() > 20;
+            // Base64 for URLs may end with `-` or `_`.
+            let web_token = word.trim_start_matches(['-', '_', '.']).trim_end_matches('.');
+            if web_token.starts_with("eyJ") && web_token.len() > 20 {
+                return Some(word.replace(web_token, &self.placeholder("token", web_token)));
+            }
             let is_key = token.len() >= 16
                 && ["AKIA", "ASIA", "AROA", "AIDA"].iter().any(|begin| token.starts_with(begin))
                 && token.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-            (is_jwt || is_key).then(|| word.replace(token, &self.placeholder("token", token)))
+            is_key.then(|| word.replace(token, &self.placeholder("token", token)))
         })
     }
 

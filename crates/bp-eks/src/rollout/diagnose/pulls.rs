@@ -6,7 +6,7 @@
 use bp_artifact::deploy::Cause;
 use http::StatusCode;
 
-/// A clause that tells the cause, and whether that is final.
+/// A clause that identifies the cause, and whether the cause is final.
 struct Rule {
     clause: Clause,
     cause: Cause,
@@ -135,7 +135,7 @@ mod tests {
         "111111111111.dkr.ecr.eu-central-1.amazonaws.com/shop/web@sha256:9d6b58feebd2dbd3c56ab5853333d627";
 
     #[test]
-    fn what_the_registry_answers_is_told_from_what_the_node_cannot_do() {
+    fn distinguishes_registry_errors_from_node_errors() {
         let resolving = |error: &str| {
             format!(
                 "rpc error: code = Unknown desc = failed to pull and unpack image \"{IMAGE}\": failed to resolve reference \

@@ -178,7 +178,7 @@ pub struct ServiceHandle {
 impl ServiceHandle {
     fn at<T>(&self, work: impl FnOnce(&mut Service, &World<'_>) -> T) -> T {
         let input = json!({ "cluster": self.cluster, "service": self.name });
-        self.ecs.at(|region, world, _| work(region.service(&input).expect("the service is there"), world))
+        self.ecs.at(|region, world, _| work(region.service(&input).expect("the service exists"), world))
     }
 
     /// The service as DescribeServices shows it.
