@@ -77,7 +77,7 @@ const SCENARIOS: &[Scenario] = &[
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes files for a comparison: set BP_TRANSCRIPTS"]
 async fn transcripts() {
-    let directory = std::env::var("BP_TRANSCRIPTS").expect("BP_TRANSCRIPTS names a directory");
+    let directory = std::env::var("BP_TRANSCRIPTS").expect("BP_TRANSCRIPTS is not set");
     std::fs::create_dir_all(&directory).unwrap();
     for Scenario(name, commands) in SCENARIOS {
         for output in ["lines", "json"] {
