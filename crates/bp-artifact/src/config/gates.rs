@@ -1,63 +1,13 @@
-//! The gates between the stages of a deployment: `[environment.gate.<name>]`.
-
-use std::{collections::BTreeMap, time::Duration};
+//! Read the gates between the stages of a deployment: `[environment.gate.<name>]`.
 
 use super::{
-    ConfigError, DeployPlatform, Origin, ServiceConfig, ServiceName,
-    layer::{Setting, Settings},
-    read,
+    error::ConfigError,
+    layer::{Setting, Settings, duration},
+    model::{DeployPlatform, GateCondition, GateConfig, GatePlace, ServiceConfig},
+    name::ServiceName,
+    origin::Origin,
 };
 use crate::{check::http, deploy::GateName};
-
-/// A gate in an environment: the condition for the next stage of a deployment to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GateConfig {
-    /// Its name.
-    pub name: GateName,
-    /// The targets before the gate. `None`: the last.
-    pub after: Option<GatePlace>,
-    /// The condition.
-    pub condition: GateCondition,
-}
-
-/// The targets before a gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatePlace {
-    /// The service. `None` in a file without `[[service]]`.
-    pub service: Option<ServiceName>,
-    /// The platform. `None`: every one that the service is deployed to.
-    pub platform: Option<DeployPlatform>,
-}
-
-/// The condition for a gate to open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GateCondition {
-    /// An approval.
-    Approval,
-    /// An HTTP endpoint responds as expected.
-    Http {
-        /// The URL.
-        url: String,
-        /// The status. `None`: 200 to 299.
-        status: Option<u16>,
-        /// A text that the body contains.
-        contains: Option<String>,
-        /// Values in the body as JSON, by JSON pointer.
-        fields: BTreeMap<String, String>,
-        /// How long the check is repeated.
-        timeout: Duration,
-    },
-    /// A command exits with code 0.
-    Command {
-        /// The program.
-        program: String,
-        /// Its arguments.
-        arguments: Vec<String>,
-        /// How long the check is repeated.
-        timeout: Duration,
-    },
-}
 
 /// How long a check is repeated by default.
 const TIMEOUT: &str = "5m";
@@ -97,7 +47,7 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
                 status: settings.get(&key("status")).map(status).transpose()?,
                 contains: settings.text(&key("contains"))?,
                 fields: json(settings, &name).map(pointer).collect::<Result<_, _>>()?,
-                timeout: read::duration(settings, &key("timeout"))?,
+                timeout: duration(settings, &key("timeout"))?,
             }
         }
         [None, None, Some(command)] => {
@@ -112,7 +62,7 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
             let Some(program) = words.next().filter(|program| !program.is_empty()) else {
                 return Err(command.invalid("expected a program and its arguments, as in [\"./smoke.sh\"]"));
             };
-            let timeout = read::duration(settings, &key("timeout"))?;
+            let timeout = duration(settings, &key("timeout"))?;
             GateCondition::Command { program, arguments: words.collect(), timeout }
         }
         given => {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     str::FromStr,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -16,7 +17,7 @@ use super::{
     ConfigError, Environment, Origin, ServiceName,
     keys::{DEPLOYED, ENVIRONMENT, GATE, Key, Keys, Kind, NAME, SERVICE_NAME},
 };
-use crate::{document::Location, parse::ParseError};
+use crate::{document::Location, parse::ParseError, time::parse_duration};
 
 /// A setting and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -351,4 +352,10 @@ fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
+}
+
+/// The duration of a setting that has a default.
+pub(super) fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
+    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
+    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
 }

@@ -93,6 +93,24 @@ impl ConfigLoader {
     }
 }
 
+impl Config {
+    /// Reads `bp.toml`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is invalid; the message states file, line and column.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        ConfigLoader::new(path.as_ref()).load()
+    }
+
+    /// Parses `text`; `file` is the file name in messages.
+    ///
+    /// # Errors
+    /// When the text is not a valid configuration.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        read::config(file, layer::read(text, file)?)
+    }
+}
+
 impl std::fmt::Debug for ConfigLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConfigLoader")

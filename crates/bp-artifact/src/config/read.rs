@@ -1,13 +1,13 @@
 //! Convert layers of settings to a validated [`Config`].
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
 
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
     Environment, EnvironmentConfig, FailureLimit, Limits, Project, Region, ReleaseConfig, RoleArn,
     ServiceConfig, ServiceName, Workload, gates,
     keys::{LEAVE, OFF, ON, ROLL_BACK},
-    layer::{FileLayer, Setting, Settings},
+    layer::{FileLayer, Setting, Settings, duration},
     name::is_dns_name,
     origin::Origin,
     services,
@@ -16,7 +16,6 @@ use crate::{
     deploy::OnFailure,
     parse::ParseError,
     reference::{DigestRef, Registry, Repository},
-    time::parse_duration,
 };
 
 /// Applies an overlay to the base. It cannot add environments or services: their order is that of the base.
@@ -210,11 +209,6 @@ fn check_targets(services: &[ServiceConfig]) -> Result<(), ConfigError> {
 
 fn missing(key: &str, name: &Environment, origin: &Origin) -> ConfigError {
     ConfigError::Invalid { at: origin.clone(), reason: format!("the environment {name} has no `{key}`") }
-}
-
-pub(super) fn duration(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
-    let Some(setting) = settings.get(key) else { unreachable!("it has a default") };
-    parse_duration(&setting.value).map_err(|error| setting.invalid(error.to_string()))
 }
 
 fn required<T: FromStr<Err = ParseError>>(

@@ -5,170 +5,19 @@
 //! failure of one target rolls back all, that a target which cannot be observed is not treated as failed, that the
 //! verdict states what happened, and that rerunning a killed run finishes it.
 
+mod builder;
 mod error;
 mod event;
 mod gate;
 mod open;
 mod plan;
 mod run;
+mod step;
 mod verdict;
 
-use std::{path::PathBuf, sync::Arc};
-
+pub use builder::Saga;
 pub use error::SagaError;
 pub use event::SagaEvent;
 pub use gate::{Answer, Decision, Gate};
 pub use plan::{PlannedStage, SagaPlan};
-
-use crate::{
-    deploy::{Receipt, Target},
-    image::ResolvedImage,
-    operation::Operation,
-    time::TimeSource,
-};
-
-/// A deployment to several targets, with a receipt.
-///
-/// | the targets' deployments | action | verdict |
-/// |---|---|---|
-/// | all proven | nothing | `Deployed` |
-/// | one failed, was rolled back, stopped, deleted, or rejected | all are rolled back | `RolledBack`, or `RollbackFailed` if a rollback failed; `Stopped` and `Gone` are kept |
-/// | one was superseded by another deployment | nothing: the other one is in progress | `Superseded` |
-/// | one could not be observed, is late, or awaits approval | nothing: rerun to resume | that verdict |
-/// | one is unproven, or runs another digest | nothing: it has to be examined | that verdict |
-///
-/// An error of class [`Unavailable`](crate::error::ErrorClass::Unavailable) counts as unobserved, not as failed. A
-/// target that was superseded or deleted is never changed, and neither is one that is already in its previous revision.
-/// `docs/adr/0007-deployments-are-a-saga.md` has the table of every pair.
-///
-/// ```no_run
-/// use std::sync::Arc;
-/// use bp_artifact::{ExitCode, ResolvedImage, deploy::Target, saga::Saga};
-///
-/// # async fn run(ecs: Arc<dyn Target>, eks: Arc<dyn Target>, image: ResolvedImage)
-/// # -> Result<(), Box<dyn std::error::Error>> {
-/// let mut saga = Saga::new(vec![ecs, eks], image, "receipt.json").run();
-/// while let Some(event) = saga.next_event().await {
-///     println!("{}", serde_json::to_string(&event)?);
-/// }
-/// let receipt = saga.await?;
-/// let code = receipt.verdict.map_or(ExitCode::Unexpected, ExitCode::from);
-/// # let _ = code; Ok(()) }
-/// ```
-///
-/// # Permissions
-/// Those of the targets.
-#[must_use = "a saga does nothing until it is run"]
-pub struct Saga {
-    steps: Vec<Step>,
-    gates: Vec<Gate>,
-    answer: Option<Answer>,
-    path: PathBuf,
-    supersede: bool,
-    time: TimeSource,
-}
-
-impl Saga {
-    /// A deployment of `image` to `targets`, with its receipt at the path `receipt`.
-    ///
-    /// Each environment has its own receipt. Concurrent runs with the same receipt are not prevented: the pipeline must
-    /// run one at a time.
-    pub fn new(targets: Vec<Arc<dyn Target>>, image: ResolvedImage, receipt: impl Into<PathBuf>) -> Self {
-        let step = |target| Step { target, image: image.clone(), stage: 0 };
-        Saga::of(targets.into_iter().map(step).collect(), receipt)
-    }
-
-    /// A deployment of several images, each to its target, in stages: a stage starts when all targets of the previous
-    /// stages are deployed and proven. When one fails, the targets of all stages are rolled back.
-    pub fn of(steps: Vec<Step>, receipt: impl Into<PathBuf>) -> Self {
-        let (gates, answer, path) = (Vec::new(), None, receipt.into());
-        Saga { steps, gates, answer, path, supersede: false, time: TimeSource::system() }
-    }
-
-    /// Adds gates between the stages, or after the last one.
-    pub fn gates(mut self, gates: impl IntoIterator<Item = Gate>) -> Self {
-        self.gates.extend(gates);
-        self
-    }
-
-    /// Answers the gate at which an earlier run of the same images ended. Repeating the same answer is allowed.
-    pub fn answer(mut self, answer: Option<Answer>) -> Self {
-        self.answer = answer;
-        self
-    }
-
-    /// Whether an unfinished run of another image may be superseded by this one. Its recorded revisions remain the
-    /// rollback revisions.
-    pub fn supersede(mut self, supersede: bool) -> Self {
-        self.supersede = supersede;
-        self
-    }
-
-    /// The clock of the receipt's timestamps.
-    pub fn time_source(mut self, time: TimeSource) -> Self {
-        self.time = time;
-        self
-    }
-
-    /// Deploys to all targets of a stage concurrently and follows them to their end.
-    ///
-    /// Rerun after it was killed, it resumes: revisions recorded in the receipt take precedence over those that run
-    /// now, and a rollback that had started is finished. Rerun after success, it verifies that everything still runs.
-    ///
-    /// The operation's error is one of: nothing was changed, it was cancelled, or the result could not be written to
-    /// the receipt.
-    ///
-    /// # Permissions
-    /// Those of the targets.
-    ///
-    /// # Cancel safety
-    /// Cancelled or dropped, it stops following; the platforms continue, nothing is rolled back, and the receipt stays
-    /// unfinished, so that a rerun resumes.
-    pub fn run(self) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
-        Operation::spawn(|events| run::deploy(self, events))
-    }
-
-    /// Rolls the targets of the receipt at the path `receipt` back to the revisions recorded there.
-    ///
-    /// [`Receipt::rollback_verdict`] of the returned receipt is the verdict.
-    ///
-    /// # Permissions
-    /// Those of the targets.
-    ///
-    /// # Cancel safety
-    /// As for [`run`](Self::run).
-    pub fn rollback(
-        targets: Vec<Arc<dyn Target>>,
-        receipt: impl Into<PathBuf>,
-    ) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
-        let path = receipt.into();
-        Operation::spawn(|events| run::rollback(targets, path, TimeSource::system(), events))
-    }
-}
-
-/// One target of a [`Saga`], and the image for it.
-#[derive(Clone)]
-pub struct Step {
-    /// The target.
-    pub target: Arc<dyn Target>,
-    /// The image.
-    pub image: ResolvedImage,
-    /// The stage: stages are deployed in the order of their numbers, the targets of one stage concurrently.
-    pub stage: u32,
-}
-
-impl std::fmt::Debug for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Step")
-            .field("target", &self.target.id())
-            .field("image", &self.image.reference)
-            .field("stage", &self.stage)
-            .finish()
-    }
-}
-
-impl std::fmt::Debug for Saga {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Saga").field("steps", &self.steps).field("path", &self.path).finish_non_exhaustive()
-    }
-}
+pub use step::Step;

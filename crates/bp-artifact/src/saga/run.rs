@@ -29,7 +29,44 @@ use crate::{
 
 type Ended = (TargetId, Result<Outcome, TargetError>);
 
-pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Receipt, SagaError> {
+impl Saga {
+    /// Deploys to all targets of a stage concurrently and follows them to their end.
+    ///
+    /// Rerun after it was killed, it resumes: revisions recorded in the receipt take precedence over those that run
+    /// now, and a rollback that had started is finished. Rerun after success, it verifies that everything still runs.
+    ///
+    /// The operation's error is one of: nothing was changed, it was cancelled, or the result could not be written to
+    /// the receipt.
+    ///
+    /// # Permissions
+    /// Those of the targets.
+    ///
+    /// # Cancel safety
+    /// Cancelled or dropped, it stops following; the platforms continue, nothing is rolled back, and the receipt stays
+    /// unfinished, so that a rerun resumes.
+    pub fn run(self) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
+        Operation::spawn(|events| deploy(self, events))
+    }
+
+    /// Rolls the targets of the receipt at the path `receipt` back to the revisions recorded there.
+    ///
+    /// [`Receipt::rollback_verdict`] of the returned receipt is the verdict.
+    ///
+    /// # Permissions
+    /// Those of the targets.
+    ///
+    /// # Cancel safety
+    /// As for [`run`](Self::run).
+    pub fn rollback(
+        targets: Vec<Arc<dyn Target>>,
+        receipt: impl Into<PathBuf>,
+    ) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
+        let path = receipt.into();
+        Operation::spawn(|events| rollback(targets, path, TimeSource::system(), events))
+    }
+}
+
+async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Receipt, SagaError> {
     let Opened { receipt, resumed } = tokio::select! {
         opened = open::open(&saga) => opened?,
         () = events.cancelled() => return Err(SagaError::Interrupted { path: saga.path }),
@@ -82,7 +119,7 @@ pub(super) async fn deploy(saga: Saga, events: Emitter<SagaEvent>) -> Result<Rec
     run.finish(joint, failure.filter(|_| nothing_changed))
 }
 
-pub(super) async fn rollback(
+async fn rollback(
     targets: Vec<Arc<dyn Target>>,
     path: PathBuf,
     time: TimeSource,
