@@ -37,6 +37,7 @@
 //!
 //! # Permissions
 //! None, except with `ecr`: `ecr:BatchGetImage` on the repository, and `ecr:DescribePullThroughCacheRules` for tags.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod artifact;
 #[cfg(feature = "aws")]
@@ -64,6 +65,8 @@ pub mod text;
 pub mod time;
 
 pub use artifact::Artifact;
+#[cfg(feature = "ecr")]
+pub use aws_sdk_ecr;
 pub use commit::CommitSha;
 pub use config::Config;
 pub use deploy::{Outcome, Verdict};

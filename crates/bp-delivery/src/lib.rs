@@ -37,6 +37,7 @@
 //!
 //! # Permissions
 //! `sts:AssumeRole` on the environments' roles and `sts:GetCallerIdentity`, in addition to those of the libraries.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -87,6 +87,7 @@
 //! | `elbv2` | checks of target groups in preflight, with `aws_sdk_elasticloadbalancingv2` |
 //!
 //! None is enabled by default.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
 mod cluster;
@@ -100,6 +101,13 @@ mod record;
 mod rollout;
 mod target;
 
+#[cfg(feature = "logs")]
+pub use aws_sdk_cloudwatchlogs;
+pub use aws_sdk_ecs;
+#[cfg(feature = "elbv2")]
+pub use aws_sdk_elasticloadbalancingv2;
+#[cfg(feature = "iam")]
+pub use aws_sdk_iam;
 pub use bp_artifact::deploy::{
     Change, OnFailure,
     preflight::{Finding, FindingState, Preflight, SecretReference},

@@ -95,6 +95,7 @@
 //! - `helm`: [the module `helm`](#modules). Off by default: adds an HTTP server and process management.
 //!
 //! The crate selects no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;
 mod api;
@@ -116,12 +117,17 @@ mod target;
 pub mod traffic;
 pub mod workload;
 
+pub use aws_sdk_eks;
+#[cfg(feature = "iam")]
+pub use aws_sdk_iam;
 pub use bp_artifact::deploy::OnFailure;
 pub use cluster::Cluster;
 pub use connect::{ConnectError, Connector, from_kubeconfig};
 pub use error::Error;
 #[cfg(feature = "helm")]
 pub use helm::{HelmError, HelmRelease};
+pub use k8s_openapi;
+pub use kube;
 pub use namespace::Namespace;
 pub use options::Options;
 pub use pull_secret::PullSecret;

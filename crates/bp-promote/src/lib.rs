@@ -53,6 +53,7 @@
 //!
 //! # Permissions
 //! Pull from the source, pull and push at the destination; see [`copy()`] for the Amazon ECR actions.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod content;
 pub mod copy;
@@ -63,6 +64,8 @@ pub mod registry;
 pub mod retry;
 pub mod store;
 
+#[cfg(feature = "ecr")]
+pub use aws_sdk_ecr;
 pub use copy::{CopyError, CopyOptions, CopyReport, copy, copy_all};
 pub use journal::Journal;
 pub use layout::{OciArchive, OciLayout};

@@ -19,6 +19,7 @@
 //! | `registry` | OCI registries, with the deviations of Amazon ECR as options |
 //! | `aws` | ECR, ECS, EKS, Secrets Manager, Systems Manager and STS |
 //! | `kube` | a Kubernetes API |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod clock;

@@ -44,6 +44,7 @@
 //! | `yaml` | `projection::from_yaml`, and parsing a `SecretProviderClass` whose `objects` are YAML |
 //!
 //! Without features the crate parses, prints and converts references, and does not depend on an SDK.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -57,6 +58,10 @@ pub mod reference;
 pub mod store;
 pub mod value;
 
+#[cfg(feature = "secretsmanager")]
+pub use aws_sdk_secretsmanager;
+#[cfg(feature = "ssm")]
+pub use aws_sdk_ssm;
 #[cfg(feature = "cache")]
 pub use cache::Cache;
 pub use check::{CheckReport, Depth, check};
