@@ -146,9 +146,12 @@ fn canary_in_output(ends: &[Ended]) -> Option<String> {
 
 /// The file content around the canary, if any file below the directory contains it.
 fn canary_in_files(directory: &Path) -> Option<String> {
-    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() {
-        true => canary_in_files(&path),
-        false => found(&fs::read(&path).unwrap()).map(|found| format!("{}: {found}", path.display())),
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
+        if path.is_dir() {
+            canary_in_files(&path)
+        } else {
+            found(&fs::read(&path).unwrap()).map(|found| format!("{}: {found}", path.display()))
+        }
     })
 }
 

@@ -234,10 +234,8 @@ async fn plans_and_applies_referrers() {
 #[tokio::test(start_paused = true)]
 async fn lists_referrers_of_each_manifest_once_per_side() {
     for api in [true, false] {
-        let options = || match api {
-            true => RegistryOptions::default(),
-            false => RegistryOptions::default().without_referrers(),
-        };
+        let options =
+            || if api { RegistryOptions::default() } else { RegistryOptions::default().without_referrers() };
         let world = World::new(options(), options());
         let image = multi();
         world.push(&image);

@@ -293,21 +293,18 @@ async fn no_clobber_creates_referrer_lists_but_does_not_move_existing_ones() {
         }
         let before = destination.tags("shop/web");
         let done = promote(&world, options().no_clobber()).await;
-        match exists {
-            false => {
-                assert_eq!(done.unwrap().referrers.sent, 2);
-                let again = promote(&world, options().no_clobber()).await.unwrap();
-                assert_eq!((again.referrers.present, again.referrers.sent), (2, 0));
-            }
-            true => {
-                let error = done.unwrap_err();
-                assert_eq!(error.class(), ErrorClass::Refused, "{error:?}");
-                let source = std::error::Error::source(&error).unwrap().to_string();
-                assert!(source.contains(&tag), "{source}");
-                assert_eq!(destination.tags("shop/web"), before);
-                // Without the option the list is merged.
-                promote(&world, options()).await.unwrap();
-            }
+        if exists {
+            let error = done.unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Refused, "{error:?}");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(&tag), "{source}");
+            assert_eq!(destination.tags("shop/web"), before);
+            // Without the option the list is merged.
+            promote(&world, options()).await.unwrap();
+        } else {
+            assert_eq!(done.unwrap().referrers.sent, 2);
+            let again = promote(&world, options().no_clobber()).await.unwrap();
+            assert_eq!((again.referrers.present, again.referrers.sent), (2, 0));
         }
         let list = destination.manifest("shop/web", &tag).unwrap();
         let list: Value = serde_json::from_slice(&list.bytes).unwrap();

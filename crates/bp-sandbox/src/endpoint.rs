@@ -54,12 +54,11 @@ impl Pipeline {
         request: Request<Body>,
     ) -> Result<Response<Body>, TransportError> {
         let (parts, body) = request.into_parts();
-        let (body, seen) = match endpoint.buffers() {
-            true => {
-                let bytes = body.bytes().await.map_err(|_| TransportError::RequestCut)?;
-                (Body::from(bytes.clone()), bytes)
-            }
-            false => (body, Bytes::new()),
+        let (body, seen) = if endpoint.buffers() {
+            let bytes = body.bytes().await.map_err(|_| TransportError::RequestCut)?;
+            (Body::from(bytes.clone()), bytes)
+        } else {
+            (body, Bytes::new())
         };
         let name = endpoint.name();
         let operation = endpoint.operation(&parts, &seen);
@@ -185,10 +184,8 @@ impl http_body::Body for CountedBody {
         }
         self.sent += data.len() as u64;
         let (sent, request) = (self.sent, self.request);
-        self.line.update(|entry| match request {
-            true => entry.request_bytes = sent,
-            false => entry.response_bytes = sent,
-        });
+        self.line
+            .update(|entry| if request { entry.request_bytes = sent } else { entry.response_bytes = sent });
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 

@@ -183,10 +183,12 @@ async fn aws(address: std::net::SocketAddr, arguments: &[&str]) -> Result<Value,
     })
     .await
     .unwrap();
-    match output.status.success() {
-        true if output.stdout.is_empty() => Ok(Value::Null),
-        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    if !output.status.success() {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    } else if output.stdout.is_empty() {
+        Ok(Value::Null)
+    } else {
+        Ok(serde_json::from_slice(&output.stdout).unwrap())
     }
 }
 

@@ -128,9 +128,12 @@ pub async fn check(store: &impl Store, references: &[Reference], depth: Depth) -
         references.iter().cloned().partition(|reference| reads(reference));
     let (fetched, descriptions) = join(store.fetch(&read), store.describe(&described)).await;
     let (mut fetched, mut descriptions) = (fetched.into_iter(), descriptions.into_iter());
-    let checked = references.iter().filter_map(|reference| match reads(reference) {
-        true => fetched.next().map(|answer| by_reading(reference, answer)),
-        false => descriptions.next().map(|answer| by_describing(reference, answer)),
+    let checked = references.iter().filter_map(|reference| {
+        if reads(reference) {
+            fetched.next().map(|answer| by_reading(reference, answer))
+        } else {
+            descriptions.next().map(|answer| by_describing(reference, answer))
+        }
     });
     CheckReport { checked: checked.collect() }
 }

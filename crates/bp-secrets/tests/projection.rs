@@ -44,11 +44,10 @@ fn references(by_name: bool) -> impl Strategy<Value = Reference> {
     let key = proptest::option::of(r#"[a-z.*?|#@!{}()\[\]"'\\ ü=<>%~^-]{1,8}"#);
     let secret = (any::<bool>(), "[a-z/]{1,6}", key, 0..3).prop_map(move |(arn, name, key, version)| {
         let arn = arn || !by_name;
-        let secret = match arn {
-            true => SecretRef::by_arn(&format!(
-                "arn:aws:secretsmanager:eu-west-1:111111111111:secret:{name}-AbCdEf"
-            )),
-            false => SecretRef::by_name(&name),
+        let secret = if arn {
+            SecretRef::by_arn(&format!("arn:aws:secretsmanager:eu-west-1:111111111111:secret:{name}-AbCdEf"))
+        } else {
+            SecretRef::by_name(&name)
         };
         let secret = match key {
             Some(key) => secret.unwrap().with_key(&key).unwrap(),

@@ -148,9 +148,10 @@ mod kubernetes {
         let mut child = kubectl.spawn().expect("kubectl starts");
         child.stdin.take().expect("piped").write_all(object.as_bytes()).expect("written");
         let ended = child.wait_with_output().expect("kubectl ends");
-        match ended.status.success() {
-            true => Ok(serde_json::from_slice(&ended.stdout).expect("JSON")),
-            false => Err(String::from_utf8_lossy(&ended.stderr).into_owned()),
+        if ended.status.success() {
+            Ok(serde_json::from_slice(&ended.stdout).expect("JSON"))
+        } else {
+            Err(String::from_utf8_lossy(&ended.stderr).into_owned())
         }
     }
 

@@ -97,9 +97,10 @@ impl FromStr for AccountId {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        match is_account(text) {
-            true => Ok(AccountId(text.to_owned())),
-            false => Err(ParseError::new("an AWS account", text, "expected twelve digits")),
+        if is_account(text) {
+            Ok(AccountId(text.to_owned()))
+        } else {
+            Err(ParseError::new("an AWS account", text, "expected twelve digits"))
         }
     }
 }
@@ -120,9 +121,10 @@ impl FromStr for Region {
             }
             _ => false,
         };
-        match good {
-            true => Ok(Region(text.to_owned())),
-            false => Err(ParseError::new("an AWS region", text, "expected a name such as eu-central-1")),
+        if good {
+            Ok(Region(text.to_owned()))
+        } else {
+            Err(ParseError::new("an AWS region", text, "expected a name such as eu-central-1"))
         }
     }
 }

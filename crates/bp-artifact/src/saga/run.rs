@@ -291,10 +291,7 @@ impl Run {
             }
             self.write_if_possible();
         }
-        match self.events.is_cancelled() {
-            true => Err(self.interrupted()),
-            false => Ok(()),
-        }
+        if self.events.is_cancelled() { Err(self.interrupted()) } else { Ok(()) }
     }
 
     /// A rollback that was requested, or started by an earlier run.
@@ -458,12 +455,11 @@ fn restore(
             current = target.current() => current.is_ok_and(|current| is_restored_to(&current, &previous)),
             () = stop.cancelled() => false,
         };
-        match restored {
-            true => {
-                let seen = target.prove().await.unwrap_or_default();
-                (id.clone(), Ok(unchanged(&id, &previous, seen)))
-            }
-            false => watch(id, target.restore(&previous), events, stop).await,
+        if restored {
+            let seen = target.prove().await.unwrap_or_default();
+            (id.clone(), Ok(unchanged(&id, &previous, seen)))
+        } else {
+            watch(id, target.restore(&previous), events, stop).await
         }
     })
 }

@@ -34,10 +34,8 @@ fn targets(fakes: &[&Fake]) -> Vec<Arc<dyn Target>> {
 /// tests write thousands.
 fn receipt_path() -> (TempDir, PathBuf) {
     let memory = Path::new("/dev/shm");
-    let directory = match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    };
+    let directory =
+        if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() };
     let path = directory.path().join("receipt.json");
     (directory, path)
 }

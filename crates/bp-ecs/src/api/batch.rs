@@ -123,9 +123,10 @@ mod tests {
         let call = |keys: Vec<String>| async move {
             calls.fetch_add(1, Ordering::SeqCst);
             assert!(keys.len() <= 3, "{keys:?}");
-            match keys.iter().any(|key| key == "poison") {
-                true => Err(Error::UnexpectedAnswer { operation: "ecs:Test", reason: "poison".into() }),
-                false => Ok(keys.into_iter().filter(|key| key != "missing").collect()),
+            if keys.iter().any(|key| key == "poison") {
+                Err(Error::UnexpectedAnswer { operation: "ecs:Test", reason: "poison".into() })
+            } else {
+                Ok(keys.into_iter().filter(|key| key != "missing").collect())
             }
         };
         batch.get(key, call, String::clone).await

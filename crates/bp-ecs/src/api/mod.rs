@@ -85,12 +85,11 @@ impl Api {
             Ok(response.services.unwrap_or_default())
         };
         let name = name_of(&self.service).to_owned();
-        match self.cluster.is_shared() {
-            true => {
-                let named = |service: &Service| service.service_name.clone().unwrap_or_default();
-                self.cluster.services.get(&name, describe, named).await
-            }
-            false => Ok(describe(vec![name]).await?.into_iter().next()),
+        if self.cluster.is_shared() {
+            let named = |service: &Service| service.service_name.clone().unwrap_or_default();
+            self.cluster.services.get(&name, describe, named).await
+        } else {
+            Ok(describe(vec![name]).await?.into_iter().next())
         }
     }
 
@@ -212,12 +211,11 @@ impl Api {
             let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
             Ok(response.service_deployments.unwrap_or_default())
         };
-        match self.cluster.is_shared() {
-            true => {
-                let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
-                self.cluster.deployments.get(arn, describe, named).await
-            }
-            false => Ok(describe(vec![arn.to_owned()]).await?.into_iter().next()),
+        if self.cluster.is_shared() {
+            let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
+            self.cluster.deployments.get(arn, describe, named).await
+        } else {
+            Ok(describe(vec![arn.to_owned()]).await?.into_iter().next())
         }
     }
 

@@ -99,10 +99,7 @@ impl Program {
     pub(super) async fn check(&self) -> Result<(), HelmError> {
         let ended = self.run(&args(["version", "--template", "{{.Version}}"])).await?;
         let found = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
-        match found.starts_with("v4.") {
-            true => Ok(()),
-            false => Err(HelmError::Version { found }),
-        }
+        if found.starts_with("v4.") { Ok(()) } else { Err(HelmError::Version { found }) }
     }
 }
 

@@ -217,13 +217,11 @@ impl Release {
         }
         let values = helm.values(&self.values_for(image))?;
         arguments.extend(["--values".to_owned(), values.display().to_string()]);
-        arguments.extend(match dry {
-            true => args(["--dry-run=server", "--output", "json"]),
-            false => {
-                let timeout =
-                    format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
-                args(["--wait=watcher", &timeout, "--hide-notes"])
-            }
+        arguments.extend(if dry {
+            args(["--dry-run=server", "--output", "json"])
+        } else {
+            let timeout = format!("--timeout={}s", self.options.deadline.as_secs().clamp(1, u32::MAX.into()));
+            args(["--wait=watcher", &timeout, "--hide-notes"])
         });
         Ok(arguments)
     }
@@ -232,9 +230,10 @@ impl Release {
         let mut arguments = args(["get", "manifest", &self.release]);
         arguments.extend(revision.map(|revision| format!("--revision={revision}")));
         let ended = helm.run(&arguments).await?;
-        match ended.success {
-            true => Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
-            false => Err(HelmError::Failed { verb: "get manifest", message: ended.message }),
+        if ended.success {
+            Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+        } else {
+            Err(HelmError::Failed { verb: "get manifest", message: ended.message })
         }
     }
 

@@ -99,9 +99,10 @@ impl WorkloadRollout {
                 Ok(changes)
             }
             Err(Error::AdmissionRefused { object, source }) => {
-                let state = match is_unsupported(&source.to_string()) {
-                    true => FindingState::Unknown,
-                    false => FindingState::Denied,
+                let state = if is_unsupported(&source.to_string()) {
+                    FindingState::Unknown
+                } else {
+                    FindingState::Denied
                 };
                 let message = format!("the API server refused the change: {}", chain(&*source));
                 findings

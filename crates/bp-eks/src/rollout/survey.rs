@@ -52,9 +52,10 @@ fn revision_of(version: &Version, slot: &Slot) -> Revision {
 
 /// The rollback revision: the one that is rolled out, or else the one before the rollout in progress.
 fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> Option<Revision> {
-    match live.is_settled() {
-        true => Some(revision_in_place(live, versions, slot)),
-        false => version::stable(live, versions, pods).map(|version| revision_of(version, slot)),
+    if live.is_settled() {
+        Some(revision_in_place(live, versions, slot))
+    } else {
+        version::stable(live, versions, pods).map(|version| revision_of(version, slot))
     }
 }
 

@@ -27,19 +27,17 @@ pub(super) async fn check_no_load_balancer(namespace: &Scope, service: &str) -> 
     let listed = namespace.api::<Ingress>().list(&ListParams::default()).await;
     let mut ingresses = listed.map_err(|e| namespace.all("ingress").error("list ingresses", e))?.items;
     ingresses.retain(|ingress| refers(ingress, service));
-    let classes = match ingresses.is_empty() {
-        true => BTreeMap::new(),
-        false => classes(namespace).await?,
-    };
+    let classes = if ingresses.is_empty() { BTreeMap::new() } else { classes(namespace).await? };
     ingresses.retain(|ingress| is_alb(ingress, &classes));
     let mut by: Vec<String> =
         ingresses.iter().map(|ingress| format!("ingress/{}", ingress.name_any())).collect();
     for (group, version) in BINDINGS {
         by.extend(bindings(namespace, group, version, service).await?);
     }
-    match by.is_empty() {
-        true => Ok(()),
-        false => Err(TrafficError::BehindLoadBalancer { service: service.to_owned(), by }),
+    if by.is_empty() {
+        Ok(())
+    } else {
+        Err(TrafficError::BehindLoadBalancer { service: service.to_owned(), by })
     }
 }
 

@@ -72,9 +72,10 @@ impl Engine {
     ) -> Result<Vec<Digest>, CopyError> {
         let Attached { referrers, tags, present } = self.attached(subject, root.walk).await?;
         let referrers = referrers.iter().map(|referrer| async {
-            let how = match present.contains(referrer) {
-                true => Transfer::Present,
-                false => self.copy_referrer(subject, referrer, root).await?,
+            let how = if present.contains(referrer) {
+                Transfer::Present
+            } else {
+                self.copy_referrer(subject, referrer, root).await?
             };
             self.run.tally.referrer(subject, referrer, how);
             Ok::<_, CopyError>(referrer.clone())
@@ -98,14 +99,13 @@ impl Engine {
             (digests.filter(|digest| digest != subject).collect::<Vec<_>>(), tags)
         };
         walk.count_manifests(referrers.len() + tags.len(), subject)?;
-        let present: HashSet<Digest> = match referrers.is_empty() || self.is_empty() {
-            true => HashSet::new(),
-            false => {
-                let _permit = self.run.lookups.acquire().await;
-                let present = self.destination.referrers(subject).await;
-                let present = present.map_err(|source| self.unwritable(subject, source))?;
-                present.into_iter().map(|referrer| referrer.digest).collect()
-            }
+        let present: HashSet<Digest> = if referrers.is_empty() || self.is_empty() {
+            HashSet::new()
+        } else {
+            let _permit = self.run.lookups.acquire().await;
+            let present = self.destination.referrers(subject).await;
+            let present = present.map_err(|source| self.unwritable(subject, source))?;
+            present.into_iter().map(|referrer| referrer.digest).collect()
         };
         Ok(Attached { referrers, tags, present })
     }

@@ -38,10 +38,7 @@ impl Engine {
             self.copy_blob(blob, self.mount()).await.map(|()| to.clone())
         };
         let uploaded_to = first_upload.get_or_try_init(upload).await?;
-        match first.into_inner() {
-            true => Ok(()),
-            false => self.copy_blob(blob, Some(uploaded_to)).await,
-        }
+        if first.into_inner() { Ok(()) } else { self.copy_blob(blob, Some(uploaded_to)).await }
     }
 
     async fn copy_blob(&self, blob: &Descriptor, mount: Option<&Repository>) -> Result<(), CopyError> {
@@ -87,9 +84,10 @@ impl Engine {
                 return Ok(progress.count(Box::pin(stream::once(async { Ok(data) }))));
             }
             let bytes =
-                match self.run.options.trust_destination && self.destination.capabilities().checks_digests {
-                    true => self.source.unhashed_blob(blob).await,
-                    false => self.source.blob(blob).await,
+                if self.run.options.trust_destination && self.destination.capabilities().checks_digests {
+                    self.source.unhashed_blob(blob).await
+                } else {
+                    self.source.blob(blob).await
                 };
             bytes.map(|bytes| progress.count(bytes))
         };

@@ -92,16 +92,13 @@ impl Engine {
             Comparison::Different(top, found) => (top, found),
         };
         // The publishing request is awaited even after cancellation: its response says whether the tag was moved.
-        let outcome = match self.try_publish(to, &top).await? {
-            true => {
-                self.run.tally.manifest(&top.digest, Transfer::Present);
-                CopyOutcome::Tagged
-            }
-            false => {
-                let outcome = self.unless_cancelled(self.prepare(to, &top, found.as_ref())).await?;
-                self.publish(to, &top).await?;
-                outcome
-            }
+        let outcome = if self.try_publish(to, &top).await? {
+            self.run.tally.manifest(&top.digest, Transfer::Present);
+            CopyOutcome::Tagged
+        } else {
+            let outcome = self.unless_cancelled(self.prepare(to, &top, found.as_ref())).await?;
+            self.publish(to, &top).await?;
+            outcome
         };
         Ok(Done { digest: top.digest.clone(), outcome, top: Some(top), selected_from, previous: found })
     }
@@ -171,17 +168,17 @@ impl Engine {
     ) -> Result<CopyOutcome, CopyError> {
         let by_digest = Reference::Digest(top.digest.clone());
         // If publishing was tried first, its result already says whether the digest exists.
-        let present = match to == &by_digest || self.publishes_first(to) {
-            true => found == Some(&top.digest),
-            false => self.is_same_repository() || self.head(&by_digest).await?.is_some(),
+        let present = if to == &by_digest || self.publishes_first(to) {
+            found == Some(&top.digest)
+        } else {
+            self.is_same_repository() || self.head(&by_digest).await?.is_some()
         };
         let walk = Walk::default();
-        let outcome = match present {
-            true => CopyOutcome::Tagged,
-            false => {
-                self.copy_links(top, &walk, 0).await?;
-                CopyOutcome::Copied
-            }
+        let outcome = if present {
+            CopyOutcome::Tagged
+        } else {
+            self.copy_links(top, &walk, 0).await?;
+            CopyOutcome::Copied
         };
         if self.run.options.referrers {
             self.copy_attached(top, present, &walk).await?;
@@ -215,13 +212,16 @@ impl Engine {
 
     pub(super) async fn top(&self, reference: &Reference) -> Result<Manifest, CopyError> {
         let _permit = self.run.lookups.acquire().await;
-        self.source.manifest(reference).await.map_err(|source| match source.is_not_found() {
-            true => CopyError::NoImage {
-                source_name: self.source.name(),
-                reference: reference.to_string(),
-                source: Box::new(source),
-            },
-            false => self.unreadable(reference, source),
+        self.source.manifest(reference).await.map_err(|source| {
+            if source.is_not_found() {
+                CopyError::NoImage {
+                    source_name: self.source.name(),
+                    reference: reference.to_string(),
+                    source: Box::new(source),
+                }
+            } else {
+                self.unreadable(reference, source)
+            }
         })
     }
 

@@ -55,18 +55,15 @@ impl Engine {
             return Err(error);
         }
         let survey = Survey::default();
-        let outcome = match found.as_ref() == Some(&top.digest) {
-            true => {
-                // The copy resolves the source first, and then checks the destination by digest.
-                survey.requests(0, 1);
-                CopyOutcome::Unchanged
-            }
-            false => self.survey_top(to, &top, found.is_some(), &survey).await?,
+        let outcome = if found.as_ref() == Some(&top.digest) {
+            // The copy resolves the source first, and then checks the destination by digest.
+            survey.requests(0, 1);
+            CopyOutcome::Unchanged
+        } else {
+            self.survey_top(to, &top, found.is_some(), &survey).await?
         };
-        let referrers = match self.run.options.referrers {
-            true => Some(self.survey_attached(&top, &survey).await?),
-            false => None,
-        };
+        let referrers =
+            if self.run.options.referrers { Some(self.survey_attached(&top, &survey).await?) } else { None };
         let Found { manifests, blobs, requests } =
             survey.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(CopyPlan {
@@ -158,10 +155,12 @@ impl Engine {
             let present = self.destination.has_blob(blob).await;
             present.map_err(|source| self.unwritable(&blob.digest, source))?
         };
-        let how = match present {
-            true => Transfer::Present,
-            false if self.is_mounted(blob) => Transfer::Mounted,
-            false => Transfer::Sent,
+        let how = if present {
+            Transfer::Present
+        } else if self.is_mounted(blob) {
+            Transfer::Mounted
+        } else {
+            Transfer::Sent
         };
         let (reads, writes) = match how {
             Transfer::Sent => (1, 2),

@@ -372,12 +372,11 @@ impl Reading {
 
     fn verify(&self) -> Result<(), LayoutError> {
         let found = self.hasher.clone().finish();
-        match found == self.blob.digest {
-            true => Ok(()),
-            false => {
-                let (path, expected) = (self.path.clone(), self.blob.digest.clone());
-                Err(LayoutError::Corrupt { path, expected, found })
-            }
+        if found == self.blob.digest {
+            Ok(())
+        } else {
+            let (path, expected) = (self.path.clone(), self.blob.digest.clone());
+            Err(LayoutError::Corrupt { path, expected, found })
         }
     }
 }

@@ -211,22 +211,24 @@ impl Reading {
 
     fn verify(&self) -> Result<(), RegistryError> {
         let Some(hasher) = &self.hasher else {
-            return match self.at == self.blob.size {
-                true => Ok(()),
-                false => Err(RegistryError::Protocol {
+            return if self.at == self.blob.size {
+                Ok(())
+            } else {
+                Err(RegistryError::Protocol {
                     at: self.call.at.clone(),
                     reason: format!("the response has more than the {} bytes of the blob", self.blob.size),
-                }),
+                })
             };
         };
         let found = hasher.clone().finish();
-        match found == self.blob.digest {
-            true => Ok(()),
-            false => Err(RegistryError::Corrupt {
+        if found == self.blob.digest {
+            Ok(())
+        } else {
+            Err(RegistryError::Corrupt {
                 at: self.call.at.clone(),
                 expected: self.blob.digest.clone(),
                 found,
-            }),
+            })
         }
     }
 

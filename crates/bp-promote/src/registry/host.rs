@@ -128,9 +128,10 @@ impl Host {
             {
                 let now = Instant::now();
                 let mut since = lock(&self.unreachable_since);
-                match now.duration_since(*since.get_or_insert(now)) >= Self::UNREACHABLE_AFTER {
-                    true => Err(RegistryError::Unreachable { at, source }),
-                    false => Err(RegistryError::Transport { at, source }),
+                if now.duration_since(*since.get_or_insert(now)) >= Self::UNREACHABLE_AFTER {
+                    Err(RegistryError::Unreachable { at, source })
+                } else {
+                    Err(RegistryError::Transport { at, source })
                 }
             }
             Err(error) => Err(error),

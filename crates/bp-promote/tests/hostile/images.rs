@@ -120,9 +120,12 @@ async fn reads_each_manifest_of_a_diamond_index_once() {
     }
     let top = store.put(INDEX, index(&level));
     store.tag("v1", &top);
-    let (client, log) = client(move |seen| match seen.path.contains("/referrers/") {
-        true => answer(200, &[], r#"{"manifests":[]}"#),
-        false => store.serve(seen),
+    let (client, log) = client(move |seen| {
+        if seen.path.contains("/referrers/") {
+            answer(200, &[], r#"{"manifests":[]}"#)
+        } else {
+            store.serve(seen)
+        }
     });
     let [from, to] = sides(&client);
     plan(from, to, CopyOptions::default().referrers()).await.unwrap();

@@ -21,9 +21,10 @@ async fn rejects_repeated_and_endless_pages() {
     for (next, bound) in [(same as Next, 2), (pair as Next, 3), (endless as Next, 10_000)] {
         let (client, log) = client(move |seen| {
             let link = format!("<{}>; rel=\"next\"", next(seen));
-            let body = match seen.path.ends_with("/list") {
-                true => r#"{"tags":["a"]}"#.to_owned(),
-                false => index(&[link_of(seen)]),
+            let body = if seen.path.ends_with("/list") {
+                r#"{"tags":["a"]}"#.to_owned()
+            } else {
+                index(&[link_of(seen)])
             };
             answer(200, &[("link", &link)], body)
         });
@@ -104,9 +105,12 @@ async fn reads_null_as_an_empty_list() {
 async fn rejects_documents_that_are_not_objects() {
     for body in ["[]", "[[]]", "[[\"a\"]]", "\"x\"", "null", "5", "true"] {
         let text = body.to_owned();
-        let (client, _) = client(move |seen| match seen.path.contains("/manifests/") {
-            true => answer(200, &[("content-type", INDEX)], text.clone()),
-            false => answer(200, &[], text.clone()),
+        let (client, _) = client(move |seen| {
+            if seen.path.contains("/manifests/") {
+                answer(200, &[("content-type", INDEX)], text.clone())
+            } else {
+                answer(200, &[], text.clone())
+            }
         });
         let repository = of(&client, SRC);
         assert!(repository.tags().await.is_err(), "{body}");

@@ -120,14 +120,13 @@ async fn rejects_list_pages_at_another_host() {
         });
         let client = builder(transport).credentials(login()).build().unwrap();
         let tags = repository(&client).tags().await;
-        match is_followed {
-            true => assert_eq!(tags.unwrap().len(), 2, "{next}"),
-            false => {
-                let error = tags.unwrap_err().to_string();
-                assert!(error.contains("next page"), "{next}: {error}");
-                assert!(!error.contains("canary"), "{error}");
-                assert_eq!(log.count(), 2, "{next}: it is not retried");
-            }
+        if is_followed {
+            assert_eq!(tags.unwrap().len(), 2, "{next}")
+        } else {
+            let error = tags.unwrap_err().to_string();
+            assert!(error.contains("next page"), "{next}: {error}");
+            assert!(!error.contains("canary"), "{error}");
+            assert_eq!(log.count(), 2, "{next}: it is not retried");
         }
         for seen in log.all() {
             assert!(
@@ -239,17 +238,14 @@ async fn sends_the_login_only_to_safe_realms() {
             let (result, log) = challenged(registry, login, realm).await;
             let with_login: Vec<RecordedRequest> =
                 log.all().into_iter().filter(|seen| seen.contains_secret(PASSWORD)).collect();
-            match is_asked {
-                true => {
-                    result.unwrap_or_else(|error| panic!("{realm}: {error}"));
-                    assert_eq!(with_login.len(), 1, "{realm}");
-                }
-                false => {
-                    let error = result.unwrap_err().to_string();
-                    assert!(error.contains("realm") && error.contains(registry), "{realm}: {error}");
-                    assert!(!error.contains("else@") && !error.contains(PASSWORD), "{error}");
-                    assert_eq!(log.count(), 1, "{realm}: no token is requested");
-                }
+            if is_asked {
+                result.unwrap_or_else(|error| panic!("{realm}: {error}"));
+                assert_eq!(with_login.len(), 1, "{realm}");
+            } else {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains("realm") && error.contains(registry), "{realm}: {error}");
+                assert!(!error.contains("else@") && !error.contains(PASSWORD), "{error}");
+                assert_eq!(log.count(), 1, "{realm}: no token is requested");
             }
             let clear = with_login.iter().any(|seen| seen.scheme == "http");
             assert!(!clear || registry == LOOPBACK, "{realm}: in clear text");

@@ -219,10 +219,7 @@ fn sends_logins_only_to_the_registry_and_its_token_service() {
         let serving = Arc::clone(&servers);
         let (transport, log) = network(move |seen| serving.answer(seen));
         let (name, origin, ..) = REGISTRIES[registry];
-        let login = match identity {
-            true => Login::identity_token(SECRET),
-            false => Login::password("canary", SECRET),
-        };
+        let login = if identity { Login::identity_token(SECRET) } else { Login::password("canary", SECRET) };
         let directory = journal.then(|| tempfile::tempdir().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();

@@ -43,10 +43,8 @@ pub(crate) fn accept_all(seen: &RecordedRequest) -> Response<Body> {
 pub(crate) fn client(
     source: impl Fn(&RecordedRequest) -> Response<Body> + Send + Sync + 'static,
 ) -> (RegistryClient, Log) {
-    let (transport, log) = network(move |seen| match seen.authority.starts_with(SRC) {
-        true => source(seen),
-        false => accept_all(seen),
-    });
+    let (transport, log) =
+        network(move |seen| if seen.authority.starts_with(SRC) { source(seen) } else { accept_all(seen) });
     (builder(transport).credentials(Anonymous).build().unwrap(), log)
 }
 

@@ -189,9 +189,10 @@ pub(crate) fn image(random: &mut Rng, pool: u64) -> Image {
         let mut bytes = Rng::with_seed(pool ^ which);
         let bytes: Vec<u8> = std::iter::repeat_with(|| bytes.u8(..)).take(size).collect();
         let file = [(format!("layer{which}"), bytes)];
-        builder = match random.bool() {
-            true => builder.layer(file),
-            false => builder.layer_for(platforms[random.usize(..platforms.len())], file),
+        builder = if random.bool() {
+            builder.layer(file)
+        } else {
+            builder.layer_for(platforms[random.usize(..platforms.len())], file)
         };
     }
     builder.build()

@@ -55,10 +55,7 @@ impl Logs {
         let lines = aws.ecs.log(aws, &call.account, &call.region, group, stream);
         let lines = lines.ok_or_else(|| not_found("stream"))?;
         let limit = call.input["limit"].as_u64().unwrap_or(10_000) as usize;
-        let from = match call.input["startFromHead"] == true {
-            true => 0,
-            false => lines.len().saturating_sub(limit),
-        };
+        let from = if call.input["startFromHead"] == true { 0 } else { lines.len().saturating_sub(limit) };
         let event = |(at, message): &(jiff::Timestamp, String)| {
             let at = at.as_millisecond();
             json!({ "timestamp": at, "ingestionTime": at, "message": message })

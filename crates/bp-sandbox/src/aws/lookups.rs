@@ -96,11 +96,10 @@ impl Lookups {
             let (kind, behind) = groups.get(arn).ok_or_else(|| {
                 ApiError::new(400, "TargetGroupNotFound", "One or more target groups not found")
             })?;
-            let balancers = match behind {
-                true => {
-                    "<member>arn:aws:elasticloadbalancing:eu-central-1:1:loadbalancer/app/shop/1</member>"
-                }
-                false => "",
+            let balancers = if behind {
+                "<member>arn:aws:elasticloadbalancing:eu-central-1:1:loadbalancer/app/shop/1</member>"
+            } else {
+                ""
             };
             let arn = escape(arn);
             Ok(format!(

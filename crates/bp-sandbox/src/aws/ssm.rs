@@ -94,12 +94,11 @@ impl Parameter {
     }
 
     fn value(&self, version: &Version, selector: Option<&str>, decrypt: bool) -> Value {
-        let value = match self.kind == "SecureString" && !decrypt {
-            true => {
-                let sealed = sha2::Sha256::digest(version.value.as_bytes());
-                format!("AQICAH{}", BASE64_STANDARD.encode(sealed))
-            }
-            false => version.value.clone(),
+        let value = if self.kind == "SecureString" && !decrypt {
+            let sealed = sha2::Sha256::digest(version.value.as_bytes());
+            format!("AQICAH{}", BASE64_STANDARD.encode(sealed))
+        } else {
+            version.value.clone()
         };
         let mut parameter = json!({
             "Name": self.name,

@@ -116,9 +116,12 @@ pub(super) fn answer(
     let mut world = cluster.enter();
     let before = world.store.version();
     let answer = match (call.verb, call.subresource()) {
-        ("get", "") => find(&world, call).map(|object| match call.table {
-            true => table::answer(call.resource(), &[object], &world),
-            false => json_response(200, &object),
+        ("get", "") => find(&world, call).map(|object| {
+            if call.table {
+                table::answer(call.resource(), &[object], &world)
+            } else {
+                json_response(200, &object)
+            }
         }),
         ("get", "scale") => find(&world, call).map(|object| json_response(200, &scale_of(&object))),
         ("list", _) if call.table => Ok(table::answer(call.resource(), &selected(&world, call), &world)),
@@ -223,10 +226,7 @@ fn check_namespace(world: &World, resource: &Resource, namespace: &str) -> Answe
 }
 
 fn store(world: &mut World, call: &Call<'_>, key: Key, object: Value) -> Answer<Object> {
-    Ok(match call.dry_run() {
-        true => Arc::new(object),
-        false => world.put(key, object),
-    })
+    Ok(if call.dry_run() { Arc::new(object) } else { world.put(key, object) })
 }
 
 fn update(world: &mut World, call: &Call<'_>, body: &Value) -> Answer<Object> {
@@ -269,9 +269,10 @@ fn replace(world: &mut World, call: &Call<'_>, old: &Object, mut new: Value) -> 
     let mut written = new;
     let owned = old["metadata"]["managedFields"].clone();
     if strip(old) == strip(&written) {
-        match owned.is_null() {
-            true => drop(written["metadata"].as_object_mut().and_then(|map| map.remove("managedFields"))),
-            false => written["metadata"]["managedFields"] = owned,
+        if owned.is_null() {
+            drop(written["metadata"].as_object_mut().and_then(|map| map.remove("managedFields")))
+        } else {
+            written["metadata"]["managedFields"] = owned
         }
     } else {
         track(old, &mut written, &writer);
@@ -334,10 +335,7 @@ fn change(world: &mut World, call: &Call<'_>, content_type: &str, body: &[u8]) -
         "application/json-patch+json" => patch::json_patch(&mut new, &document)?,
         other => return Err(Failure::unsupported(other)),
     }
-    let stored = match scale {
-        true => update(world, call, &new)?,
-        false => replace(world, call, &old, new)?,
-    };
+    let stored = if scale { update(world, call, &new)? } else { replace(world, call, &old, new)? };
     Ok((200, Value::clone(&stored)))
 }
 

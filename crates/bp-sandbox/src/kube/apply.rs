@@ -90,9 +90,10 @@ pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bo
         };
         let clashing: Vec<_> = owner.fields.iter().filter(clashes).cloned().collect();
         for path in clashing {
-            match force {
-                true => drop(owner.fields.remove(&path)),
-                false => conflicts.push((owner.display(), fields::display(&path))),
+            if force {
+                drop(owner.fields.remove(&path))
+            } else {
+                conflicts.push((owner.display(), fields::display(&path)))
             }
         }
     }

@@ -146,9 +146,10 @@ impl ContainerRun {
     fn pull(&mut self, world: &World, pod: &Value, events: &mut VecDeque<PodEvent>) {
         let (image, now) = (self.image().to_owned(), world.now);
         let host = image.split('/').next().unwrap_or_default();
-        let pulled = match world.denied_pulls.contains(host) {
-            true => Err(denied(&image)),
-            false => world.runtime.pull(&image, "linux", &world.architecture).map_err(|e| refusal(&image, e)),
+        let pulled = if world.denied_pulls.contains(host) {
+            Err(denied(&image))
+        } else {
+            world.runtime.pull(&image, "linux", &world.architecture).map_err(|e| refusal(&image, e))
         };
         match pulled {
             Ok(pulled) => {

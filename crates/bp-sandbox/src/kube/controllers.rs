@@ -130,10 +130,7 @@ fn sync_replica_set(world: &mut World, set: &Object) {
     for pod in &ready {
         let since = condition_of(&pod["status"], "Ready")["lastTransitionTime"].as_str().unwrap_or_default();
         let at = since.parse::<Timestamp>().unwrap_or(world.now) + minimum;
-        match at <= world.now {
-            true => available += 1,
-            false => world.wake_at(at),
-        }
+        if at <= world.now { available += 1 } else { world.wake_at(at) }
     }
     let (replicas, ready) = (active.len(), ready.len());
     let generation = metadata["generation"].clone();

@@ -263,23 +263,24 @@ impl Rollout {
         status["availableReplicas"] = json!(available);
         status["unavailableReplicas"] = json!((desired.max(replicas) - available).max(0));
         let (_, unavailable) = self.bounds();
-        match available >= desired - unavailable {
-            true => condition(
+        if available >= desired - unavailable {
+            condition(
                 &mut status,
                 "Available",
                 "True",
                 "MinimumReplicasAvailable",
                 "Deployment has minimum availability.",
                 now,
-            ),
-            false => condition(
+            )
+        } else {
+            condition(
                 &mut status,
                 "Available",
                 "False",
                 "MinimumReplicasUnavailable",
                 "Deployment does not have minimum availability.",
                 now,
-            ),
+            )
         }
         let failure =
             self.new.iter().map(|set| condition_of(&set["status"], "ReplicaFailure")).find(|c| !c.is_null());
@@ -339,12 +340,11 @@ impl Rollout {
         let since =
             current["lastUpdateTime"].as_str().and_then(|t| t.parse::<Timestamp>().ok()).unwrap_or(now);
         let deadline = since + Duration::from_secs(allowed);
-        match deadline <= now {
-            true => {
-                let message = format!("ReplicaSet {name:?} has timed out progressing.");
-                progressing(status, "False", "ProgressDeadlineExceeded", &message, now);
-            }
-            false => world.wake_at(deadline),
+        if deadline <= now {
+            let message = format!("ReplicaSet {name:?} has timed out progressing.");
+            progressing(status, "False", "ProgressDeadlineExceeded", &message, now);
+        } else {
+            world.wake_at(deadline)
         }
     }
 }

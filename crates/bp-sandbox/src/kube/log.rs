@@ -42,10 +42,7 @@ impl LogOptions {
     }
 
     fn format(&self, line: &Line) -> String {
-        match self.timestamps {
-            true => format!("{:.9} {}\n", line.at, line.text),
-            false => format!("{}\n", line.text),
-        }
+        if self.timestamps { format!("{:.9} {}\n", line.at, line.text) } else { format!("{}\n", line.text) }
     }
 }
 
@@ -58,17 +55,16 @@ pub(super) fn answer(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response
     let options = LogOptions::read(call);
     let lines = container.log_of(run).unwrap_or_default();
     let (queue, read) = (options.select(lines), lines.len());
-    let body = match call.flag("follow") {
-        false => Body::from(queue.into_iter().collect::<String>()),
-        true => {
-            let (cluster, key) = (Arc::clone(cluster), call.key());
-            let container = container.name().to_owned();
-            let followed = Followed { cluster, key, container, run, options, read, queue, changed };
-            Body::stream(stream::unfold(followed, |mut followed| async move {
-                let line = followed.next().await?;
-                Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), followed))
-            }))
-        }
+    let body = if call.flag("follow") {
+        let (cluster, key) = (Arc::clone(cluster), call.key());
+        let container = container.name().to_owned();
+        let followed = Followed { cluster, key, container, run, options, read, queue, changed };
+        Body::stream(stream::unfold(followed, |mut followed| async move {
+            let line = followed.next().await?;
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), followed))
+        }))
+    } else {
+        Body::from(queue.into_iter().collect::<String>())
     };
     let response = Response::builder().header("content-type", "text/plain");
     Ok(response.body(body).expect("constant headers"))
@@ -90,10 +86,7 @@ fn find_run<'w>(world: &'w World, call: &Call<'_>) -> Answer<(&'w ContainerRun, 
         return Err(Failure::bad_request(why));
     }
     // For a container in back-off, both are the previous run.
-    let run = match call.flag("previous") {
-        true => container.last_run(),
-        false => Some(container.run_of_log()),
-    };
+    let run = if call.flag("previous") { container.last_run() } else { Some(container.run_of_log()) };
     let none =
         || Failure::bad_request(format!("previous terminated container {name:?} in pod {pod:?} not found"));
     Ok((container, run.ok_or_else(none)?))

@@ -166,10 +166,7 @@ impl Cluster {
             }
         };
         let (account, arn) = self.principal(&key);
-        match self.has_access(&account, &arn) {
-            true => Ok(arn),
-            false => Err(Failure::unauthorized()),
-        }
+        if self.has_access(&account, &arn) { Ok(arn) } else { Err(Failure::unauthorized()) }
     }
 
     #[cfg(feature = "aws")]

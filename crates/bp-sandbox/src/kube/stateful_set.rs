@@ -26,9 +26,8 @@ pub(super) fn sync(world: &mut World, set: &Object) {
     let ordered = set["spec"]["podManagementPolicy"] != "Parallel";
     let pods = by_ordinal(world, set);
 
-    if ensure_pods(world, set, &pods, desired, ordered, |ordinal| match ordinal < partition {
-        true => current.clone(),
-        false => update.clone(),
+    if ensure_pods(world, set, &pods, desired, ordered, |ordinal| {
+        if ordinal < partition { current.clone() } else { update.clone() }
     }) && scale_down(world, &pods, desired, ordered)
         && strategy["type"] != "OnDelete"
     {

@@ -66,8 +66,5 @@ pub(super) fn validate(world: &World, resource: &Resource, old: &Value, new: &Va
             }
         }
     }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::invalid(resource, name, &wrong)),
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::invalid(resource, name, &wrong)) }
 }

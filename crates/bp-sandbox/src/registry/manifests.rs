@@ -23,9 +23,10 @@ impl Registry {
         let manifest = repository.manifest(reference).ok_or_else(|| RegistryError::no_manifest(reference))?;
         let etag = format!("\"{}\"", manifest.digest);
         let known = parts.headers.get(header::IF_NONE_MATCH);
-        let mut response = match known.is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
-            true => empty(304),
-            false => empty(200),
+        let mut response = if known.is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+            empty(304)
+        } else {
+            empty(200)
         };
         set(&mut response, header::ETAG, &etag);
         set(&mut response, CONTENT_DIGEST, &manifest.digest);
@@ -90,14 +91,12 @@ impl Registry {
         if document.subject.is_some() && self.options.refuses_subjects {
             return Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported."));
         }
-        let digest = match reference.contains(':') {
-            true if !is_digest(reference) => {
-                return Err(RegistryError::bad_digest(format!("invalid digest: {reference}")));
-            }
-            true => digest_like(reference, &bytes),
-            false => digest_of(&bytes),
-        };
-        let tag = (!reference.contains(':')).then_some(reference);
+        let is_tag = !reference.contains(':');
+        if !is_tag && !is_digest(reference) {
+            return Err(RegistryError::bad_digest(format!("invalid digest: {reference}")));
+        }
+        let digest = if is_tag { digest_of(&bytes) } else { digest_like(reference, &bytes) };
+        let tag = is_tag.then_some(reference);
         match tag {
             None if digest != reference => {
                 return Err(RegistryError::bad_digest("the digest does not match the manifest"));
@@ -129,13 +128,16 @@ impl Registry {
 
     /// Checks that everything that the manifest refers to exists, except its subject.
     fn check_references(&self, repository: &Repository, document: &Document) -> Result<(), RegistryError> {
-        let unknown = |digest: &str| match self.options.ecr {
-            true => RegistryError::new(404, "BLOB_UNKNOWN", format!("blob unknown to registry: {digest}")),
-            false => RegistryError::new(
-                400,
-                "MANIFEST_BLOB_UNKNOWN",
-                format!("blob unknown to registry: {digest}"),
-            ),
+        let unknown = |digest: &str| {
+            if self.options.ecr {
+                RegistryError::new(404, "BLOB_UNKNOWN", format!("blob unknown to registry: {digest}"))
+            } else {
+                RegistryError::new(
+                    400,
+                    "MANIFEST_BLOB_UNKNOWN",
+                    format!("blob unknown to registry: {digest}"),
+                )
+            }
         };
         if !self.options.reference_validation {
             return Ok(());
@@ -164,22 +166,24 @@ impl Registry {
         if !repository.mutability.as_ref().unwrap_or(&self.options.mutability).is_immutable(tag) {
             return Ok(());
         }
-        match self.options.ecr {
-            // ECR also rejects a push that would not change the tag.
-            true => Err(RegistryError::new(
+        // ECR also rejects a push that would not change the tag.
+        if self.options.ecr {
+            Err(RegistryError::new(
                 400,
                 "TAG_INVALID",
                 format!(
                     "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten \
                      because the tag is immutable."
                 ),
-            )),
-            false if current == digest => Ok(()),
-            false => Err(RegistryError::new(
+            ))
+        } else if current == digest {
+            Ok(())
+        } else {
+            Err(RegistryError::new(
                 412,
                 "PRECONDITION",
                 format!("Failed to process request due to '{tag}' configured as immutable."),
-            )),
+            ))
         }
     }
 

@@ -245,10 +245,7 @@ impl Endpoint for Registry {
         Box::pin(async move {
             let head = request.method() == Method::HEAD;
             let response = self.answer(request).await.unwrap_or_else(RegistryError::into_response);
-            match head {
-                true => response.map(|_| Body::empty()),
-                false => response,
-            }
+            if head { response.map(|_| Body::empty()) } else { response }
         })
     }
 }

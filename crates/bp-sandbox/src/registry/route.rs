@@ -27,9 +27,10 @@ impl<'a> Route<'a> {
         {
             return Err(RegistryError::new(400, "NAME_INVALID", format!("invalid repository name: {name}")));
         }
-        match route.methods().contains(&method.as_str()) {
-            true => Ok(route),
-            false => Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported.")),
+        if route.methods().contains(&method.as_str()) {
+            Ok(route)
+        } else {
+            Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported."))
         }
     }
 

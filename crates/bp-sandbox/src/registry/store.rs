@@ -163,9 +163,10 @@ pub(crate) fn digest_of(bytes: &[u8]) -> String {
 
 /// The digest of `bytes` by the algorithm of `like`.
 pub(super) fn digest_like(like: &str, bytes: &[u8]) -> String {
-    match like.starts_with("sha512:") {
-        true => format!("sha512:{}", hex::encode(sha2::Sha512::digest(bytes))),
-        false => digest_of(bytes),
+    if like.starts_with("sha512:") {
+        format!("sha512:{}", hex::encode(sha2::Sha512::digest(bytes)))
+    } else {
+        digest_of(bytes)
     }
 }
 

@@ -50,9 +50,10 @@ impl Registry {
         self.receive(name, id, body).await?;
         let store = self.store();
         let upload = store.uploads.get(id).ok_or_else(|| RegistryError::no_upload(id))?;
-        Ok(match self.options.ecr {
-            true => self.upload_response(parts, 201, name, id, upload.parts[0]),
-            false => self.upload_response(parts, 202, name, id, upload.blob.size),
+        Ok(if self.options.ecr {
+            self.upload_response(parts, 201, name, id, upload.parts[0])
+        } else {
+            self.upload_response(parts, 202, name, id, upload.blob.size)
         })
     }
 
@@ -84,12 +85,11 @@ impl Registry {
     /// `DELETE`: cancels the upload.
     pub(super) fn cancel_upload(&self, name: &str, id: &str) -> Answer {
         let mut store = self.store();
-        match store.uploads.get(id).is_some_and(|upload| upload.repository == name) {
-            true => {
-                store.uploads.remove(id);
-                Ok(empty(204))
-            }
-            false => Err(RegistryError::no_upload(id)),
+        if store.uploads.get(id).is_some_and(|upload| upload.repository == name) {
+            store.uploads.remove(id);
+            Ok(empty(204))
+        } else {
+            Err(RegistryError::no_upload(id))
         }
     }
 
@@ -98,9 +98,10 @@ impl Registry {
         if self.options.create_on_push {
             self.create_repository(name);
         }
-        match self.store().repositories.contains_key(name) {
-            true => Ok(()),
-            false => Err(RegistryError::no_repository(name)),
+        if self.store().repositories.contains_key(name) {
+            Ok(())
+        } else {
+            Err(RegistryError::no_repository(name))
         }
     }
 
@@ -132,9 +133,10 @@ impl Registry {
 
     /// Checks the state in the query: clients must use the Location as received, and not construct the URL.
     fn check_state(&self, parts: &request::Parts, id: &str) -> Result<(), RegistryError> {
-        match query_all(parts, "_state").any(|state| state == state_of(id)) {
-            true => Ok(()),
-            false => Err(RegistryError::no_upload(id)),
+        if query_all(parts, "_state").any(|state| state == state_of(id)) {
+            Ok(())
+        } else {
+            Err(RegistryError::no_upload(id))
         }
     }
 
@@ -186,13 +188,14 @@ impl Registry {
         {
             upload.parts.push(part);
         }
-        match cut {
-            true => Err(RegistryError::new(
+        if cut {
+            Err(RegistryError::new(
                 400,
                 "BLOB_UPLOAD_INVALID",
                 "the request body ended before it was complete",
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -251,10 +254,7 @@ impl Registry {
     }
 
     fn absolute(&self, parts: &request::Parts, path: String) -> String {
-        match self.options.absolute_locations {
-            true => format!("{}{path}", origin(parts, &self.host)),
-            false => path,
-        }
+        if self.options.absolute_locations { format!("{}{path}", origin(parts, &self.host)) } else { path }
     }
 }
 

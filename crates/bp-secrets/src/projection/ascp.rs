@@ -249,10 +249,7 @@ fn parse_object(object: &Value) -> Result<Vec<(String, Reference)>, ProjectionEr
 }
 
 fn secret(id: &str, version: Option<&str>, label: Option<&str>) -> Result<SecretRef, ParseError> {
-    let secret = match id.starts_with("arn:") {
-        true => SecretRef::by_arn(id)?,
-        false => SecretRef::by_name(id)?,
-    };
+    let secret = if id.starts_with("arn:") { SecretRef::by_arn(id)? } else { SecretRef::by_name(id)? };
     match (version, label) {
         (Some(_), Some(_)) => {
             Err(ParseError::new("objectVersion and objectVersionLabel are mutually exclusive"))
@@ -264,10 +261,8 @@ fn secret(id: &str, version: Option<&str>, label: Option<&str>) -> Result<Secret
 }
 
 fn parameter(id: &str, selector: Option<&str>) -> Result<ParameterRef, ParseError> {
-    let parameter = match id.starts_with("arn:") {
-        true => ParameterRef::by_arn(id)?,
-        false => ParameterRef::by_name(id)?,
-    };
+    let parameter =
+        if id.starts_with("arn:") { ParameterRef::by_arn(id)? } else { ParameterRef::by_name(id)? };
     selector.map_or(Ok(parameter.clone()), |selector| parameter.with_selector(selector))
 }
 
@@ -284,9 +279,10 @@ fn jmes_path(key: &str) -> String {
 
 /// The key of a JMESPath; `None` when the path is not a single key.
 fn jmes_key(path: &str) -> Option<String> {
-    match path.starts_with('"') {
-        true => serde_json::from_str(path).ok(),
-        false => is_plain(path).then(|| path.to_owned()),
+    if path.starts_with('"') {
+        serde_json::from_str(path).ok()
+    } else {
+        is_plain(path).then(|| path.to_owned())
     }
 }
 

@@ -109,21 +109,23 @@ pub fn print_values<'a>(
 fn check_variable(name: &str) -> Result<(), ProjectionError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    match starts && name.chars().all(legal) {
-        true => Ok(()),
-        false => Err(ProjectionError::Name {
+    if starts && name.chars().all(legal) {
+        Ok(())
+    } else {
+        Err(ProjectionError::Name {
             name: name.chars().filter(|c| legal(*c)).take(40).collect(),
             reason: "is not a valid shell variable: use letters, digits and `_`, not starting with a digit",
-        }),
+        })
     }
 }
 
 /// The text unchanged when it is plain, otherwise in single quotes.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+,=".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

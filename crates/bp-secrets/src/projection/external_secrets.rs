@@ -263,19 +263,14 @@ fn reference(
     version: Option<&str>,
 ) -> Result<Reference, ParseError> {
     if service == Service::Ssm {
-        let parameter = match key.starts_with("arn:") {
-            true => ParameterRef::by_arn(key)?,
-            false => ParameterRef::by_name(key)?,
-        };
+        let parameter =
+            if key.starts_with("arn:") { ParameterRef::by_arn(key)? } else { ParameterRef::by_name(key)? };
         if property.is_some() {
             return Err(ParseError::new("a property of a parameter is not supported"));
         }
         return version.map_or(Ok(parameter.clone()), |v| parameter.with_selector(v)).map(Reference::from);
     }
-    let mut secret = match key.starts_with("arn:") {
-        true => SecretRef::by_arn(key)?,
-        false => SecretRef::by_name(key)?,
-    };
+    let mut secret = if key.starts_with("arn:") { SecretRef::by_arn(key)? } else { SecretRef::by_name(key)? };
     if let Some(property) = property {
         secret = secret.with_key(property)?;
     }

@@ -228,11 +228,10 @@ mod tests {
         ];
         let key = proptest::option::of("[^:\\p{C}]{1,20}");
         (any::<bool>(), "[A-Za-z0-9/_+=.@-]{1,30}", key, version).prop_map(|(arn, name, key, version)| {
-            let mut secret = match arn {
-                true => {
-                    SecretRef::by_arn(&format!("arn:aws:secretsmanager:eu-west-1:111111111111:secret:{name}"))
-                }
-                false => SecretRef::by_name(&name),
+            let mut secret = if arn {
+                SecretRef::by_arn(&format!("arn:aws:secretsmanager:eu-west-1:111111111111:secret:{name}"))
+            } else {
+                SecretRef::by_name(&name)
             }
             .unwrap();
             if let Some(key) = key {

@@ -146,9 +146,10 @@ impl ParameterRef {
 
     pub(super) fn from_arn(arn: Arn, rest: Option<&str>) -> Result<Self, ParseError> {
         let name = arn.resource();
-        match name.contains('/') {
-            true => check_name(&format!("/{name}"))?,
-            false => check_name(name)?,
+        if name.contains('/') {
+            check_name(&format!("/{name}"))?
+        } else {
+            check_name(name)?
         }
         let parameter = ParameterRef { id: Id::Arn(arn), version: ParameterVersion::Latest };
         match rest {

@@ -102,9 +102,10 @@ fn of_reference(message: &str) -> Option<Cause> {
 
 /// The runtime could not start the program.
 fn of_start(message: &str) -> Symptom {
-    match is_format_error(message) {
-        true => Symptom::new(Cause::WrongArchitecture, Recovery::Never, message),
-        false => Symptom::new(Cause::ConfigInvalid, Recovery::Never, message),
+    if is_format_error(message) {
+        Symptom::new(Cause::WrongArchitecture, Recovery::Never, message)
+    } else {
+        Symptom::new(Cause::ConfigInvalid, Recovery::Never, message)
     }
 }
 

@@ -172,16 +172,17 @@ impl SlotSwitch {
         let template = deployment.spec.as_ref().map(|spec| &spec.template);
         let metadata = template.and_then(|template| template.metadata.as_ref());
         let labels = metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
-        match crate::traffic::labels::selects(selector, &labels) {
-            true => Ok(()),
-            false => Err(TrafficError::NotReady {
+        if crate::traffic::labels::selects(selector, &labels) {
+            Ok(())
+        } else {
+            Err(TrafficError::NotReady {
                 object: format!("deployment/{}", deployment.name_any()),
                 why: format!(
                     "its pods have the labels {}, but the Service would select {}",
                     format_labels(&labels),
                     format_labels(selector)
                 ),
-            }),
+            })
         }
     }
 }

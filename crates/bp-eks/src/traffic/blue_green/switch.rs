@@ -352,9 +352,10 @@ impl SlotSwitch {
         if let Some(container) = &self.container {
             return container.clone();
         }
-        let deployment = match to == &survey.traffic.live {
-            true => Some(&survey.deployments.0),
-            false => survey.deployments.1.as_ref(),
+        let deployment = if to == &survey.traffic.live {
+            Some(&survey.deployments.0)
+        } else {
+            survey.deployments.1.as_ref()
         };
         let pod = deployment.and_then(|d| d.spec.as_ref()?.template.spec.as_ref());
         pod.and_then(|pod| pod.containers.first()).map(|c| c.name.clone()).unwrap_or_default()

@@ -165,13 +165,14 @@ impl BackendSwitch {
     /// Fails when a foreign field manager owns the rules, unless `take_over` is set.
     fn check_owner(&self, ingress: &Ingress) -> Result<(), TrafficError> {
         let conflicts = owners(ingress);
-        match conflicts.is_empty() || self.options.take_over {
-            true => Ok(()),
-            false => Err(Error::Conflict {
+        if conflicts.is_empty() || self.options.take_over {
+            Ok(())
+        } else {
+            Err(Error::Conflict {
                 object: Box::new(self.namespace.object("ingress", &self.ingress)),
                 conflicts,
             }
-            .into()),
+            .into())
         }
     }
 

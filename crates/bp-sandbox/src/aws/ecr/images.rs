@@ -62,12 +62,13 @@ impl<'a> ImageId<'a> {
             }),
             (Some(digest), Some(tag)) => {
                 let named = target.registry.manifest(target.name, tag).ok_or(NOT_FOUND)?;
-                match named.digest == digest {
-                    true => Ok(named),
-                    false => Err(Failure {
+                if named.digest == digest {
+                    Ok(named)
+                } else {
+                    Err(Failure {
                         code: "ImageTagDoesNotMatchDigest",
                         reason: "Requested image tag does not match the requested image digest",
-                    }),
+                    })
                 }
             }
             (Some(reference), None) | (None, Some(reference)) => {
@@ -218,11 +219,10 @@ pub(super) fn list(aws: &Aws, call: &Call) -> Answer {
     let mut ids = Vec::new();
     for record in records(&target, call) {
         let digest = &record.manifest.digest;
-        match record.tags.is_empty() {
-            true => ids.push(json!({ "imageDigest": digest })),
-            false => {
-                ids.extend(record.tags.iter().map(|tag| json!({ "imageDigest": digest, "imageTag": tag })))
-            }
+        if record.tags.is_empty() {
+            ids.push(json!({ "imageDigest": digest }))
+        } else {
+            ids.extend(record.tags.iter().map(|tag| json!({ "imageDigest": digest, "imageTag": tag })))
         }
     }
     let (ids, next) = page(ids, call, 100)?;

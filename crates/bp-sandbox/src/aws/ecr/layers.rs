@@ -62,13 +62,12 @@ pub(super) fn complete(aws: &Aws, call: &Call) -> Answer {
         let message = format!("The layer '{digest}' already exists in the repository '{}'", target.name);
         return Err(ApiError::new(400, "LayerAlreadyExistsException", message));
     }
-    match target.registry.complete_upload(target.name, id, digest) {
-        true => Ok(with_repository(&target, json!({ "uploadId": id, "layerDigest": digest }))),
-        false => {
-            let message = "The layer digest calculation performed by Amazon ECR upon receipt of the image layer does \
+    if target.registry.complete_upload(target.name, id, digest) {
+        Ok(with_repository(&target, json!({ "uploadId": id, "layerDigest": digest })))
+    } else {
+        let message = "The layer digest calculation performed by Amazon ECR upon receipt of the image layer does \
                            not match the digest specified.";
-            Err(ApiError::new(400, "InvalidLayerException", message))
-        }
+        Err(ApiError::new(400, "InvalidLayerException", message))
     }
 }
 

@@ -282,10 +282,8 @@ fn fill_in(view: &mut Map<String, Value>) {
             }
         }
     }
-    let compatibilities = match awsvpc {
-        true => json!(["EC2", "FARGATE", "EXTERNAL"]),
-        false => json!(["EC2", "EXTERNAL"]),
-    };
+    let compatibilities =
+        if awsvpc { json!(["EC2", "FARGATE", "EXTERNAL"]) } else { json!(["EC2", "EXTERNAL"]) };
     view.insert("compatibilities".into(), compatibilities);
     let agent = json!([{ "name": "com.amazonaws.ecs.capability.docker-remote-api.1.18" }]);
     view.insert("requiresAttributes".into(), agent);

@@ -378,9 +378,10 @@ impl Service {
             rollout.failed = 0;
         }
         if let Some(deployment) = self.under_way() {
-            let end = match deployment.phase.is_rolling_back() {
-                true => Phase::RollbackSuccessful,
-                false => Phase::Successful,
+            let end = if deployment.phase.is_rolling_back() {
+                Phase::RollbackSuccessful
+            } else {
+                Phase::Successful
             };
             deployment.enter(end, None, now);
         }

@@ -53,9 +53,10 @@ impl Settings {
                 kind: text(threshold, "type").to_owned(),
                 value: threshold["value"].as_f64().unwrap_or(50.0),
             }),
-            alarms: match alarms["enable"] == true {
-                true => names.filter_map(Value::as_str).map(str::to_owned).collect(),
-                false => Vec::new(),
+            alarms: if alarms["enable"] == true {
+                names.filter_map(Value::as_str).map(str::to_owned).collect()
+            } else {
+                Vec::new()
             },
             alarm_rollback: alarms["rollback"] == true,
             strategy: match text(raw, "strategy") {

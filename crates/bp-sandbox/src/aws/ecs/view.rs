@@ -185,20 +185,21 @@ impl Service {
 
     /// The view of DescribeServiceRevisions.
     pub(super) fn revision_view(&self, place: &Place, rollout: &Rollout) -> Value {
-        let images: Vec<Value> = match rollout.images.is_empty() {
-            true => rollout
+        let images: Vec<Value> = if rollout.images.is_empty() {
+            rollout
                 .definition
                 .containers()
                 .iter()
                 .map(|c| json!({ "containerName": c["name"], "image": c["image"] }))
-                .collect(),
-            false => rollout
+                .collect()
+        } else {
+            rollout
                 .images
                 .iter()
                 .map(|(name, image, digest)| {
                     json!({ "containerName": name, "image": image, "imageDigest": digest })
                 })
-                .collect(),
+                .collect()
         };
         let mut view = json!({
             "serviceRevisionArn": self.revision_arn(place, rollout.number),

@@ -95,9 +95,10 @@ impl Secret {
         now: Timestamp,
     ) -> Result<(), ApiError> {
         if let Some(version) = self.versions.iter().find(|v| v.id == id) {
-            return match version.content == content {
-                true => Ok(()),
-                false => Err(ApiError::new(
+            return if version.content == content {
+                Ok(())
+            } else {
+                Err(ApiError::new(
                     400,
                     "ResourceExistsException",
                     format!(
@@ -105,7 +106,7 @@ impl Secret {
                          secret {}.",
                         self.arn
                     ),
-                )),
+                ))
             };
         }
         self.versions.push(Version { id: id.clone(), content, stages: BTreeSet::new(), created: now });
