@@ -96,7 +96,7 @@ impl Lookups {
             let (kind, behind) = groups.get(arn).ok_or_else(|| {
                 ApiError::new(400, "TargetGroupNotFound", "One or more target groups not found")
             })?;
-            let balancers = if behind {
+            let balancers = if *behind {
                 "<member>arn:aws:elasticloadbalancing:eu-central-1:1:loadbalancer/app/shop/1</member>"
             } else {
                 ""

@@ -91,9 +91,9 @@ pub(super) fn apply(live: &Value, config: &Value, writer: &Writer<'_>, force: bo
         let clashing: Vec<_> = owner.fields.iter().filter(clashes).cloned().collect();
         for path in clashing {
             if force {
-                drop(owner.fields.remove(&path))
+                owner.fields.remove(&path);
             } else {
-                conflicts.push((owner.display(), fields::display(&path)))
+                conflicts.push((owner.display(), fields::display(&path)));
             }
         }
     }

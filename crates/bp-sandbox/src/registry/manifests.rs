@@ -91,12 +91,12 @@ impl Registry {
         if document.subject.is_some() && self.options.refuses_subjects {
             return Err(RegistryError::new(405, "UNSUPPORTED", "The operation is unsupported."));
         }
-        let is_tag = !reference.contains(':');
-        if !is_tag && !is_digest(reference) {
+        let by_tag = !reference.contains(':');
+        if !by_tag && !is_digest(reference) {
             return Err(RegistryError::bad_digest(format!("invalid digest: {reference}")));
         }
-        let digest = if is_tag { digest_of(&bytes) } else { digest_like(reference, &bytes) };
-        let tag = is_tag.then_some(reference);
+        let digest = if by_tag { digest_of(&bytes) } else { digest_like(reference, &bytes) };
+        let tag = by_tag.then_some(reference);
         match tag {
             None if digest != reference => {
                 return Err(RegistryError::bad_digest("the digest does not match the manifest"));
