@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod gate;
 mod open;
+mod outcome;
 mod plan;
 mod run;
 mod step;

@@ -13,13 +13,14 @@ use super::{
     Gate, Saga, SagaError, SagaEvent, Step,
     gate::{self, Condition, Stage},
     open::{self, Opened},
+    outcome::{ended, unchanged, unobserved},
     verdict::{self, Joint},
 };
 use crate::{
     check::{CheckVerdict, check_until},
     deploy::{
-        Current, DeployEvent, GateName, GateReceipt, GateState, OnFailure, Outcome, Proof, Receipt,
-        ReceiptState, Revision, Target, TargetError, TargetId, TargetReceipt, Verdict,
+        Current, DeployEvent, GateName, GateReceipt, GateState, OnFailure, Outcome, Receipt, ReceiptState,
+        Revision, Target, TargetError, TargetId, Verdict,
     },
     error::{Classified, ErrorClass, chain},
     operation::{Emitter, Operation},
@@ -469,34 +470,4 @@ fn restore(
 fn is_restored_to(current: &Current, previous: &Revision) -> bool {
     let stable = &current.stable;
     current.rolling_out.is_none() && (stable.id == previous.id || stable.image == previous.image)
-}
-
-/// The outcome of a rollback without any change, with a verdict on the observed digests.
-fn unchanged(target: &TargetId, previous: &Revision, proof: Proof) -> Outcome {
-    let verdict = previous.image.resolved().map_or(Verdict::Unproven, |image| proof.judge(&image));
-    Outcome {
-        verdict,
-        proof,
-        image: previous.image.pinned().cloned(),
-        revision: Some(previous.clone()),
-        detail: "the previous revision was in place".into(),
-        ..Outcome::unproven(target.clone())
-    }
-}
-
-/// The outcome of a target that returned an error. Whether anything was changed is unknown, so it counts as changed.
-fn ended(entry: &TargetReceipt, verdict: Verdict, error: &TargetError) -> Outcome {
-    Outcome {
-        verdict,
-        changed: true,
-        previous: Some(entry.previous.clone()),
-        detail: chain(error),
-        ..Outcome::unproven(entry.target.clone())
-    }
-}
-
-/// The outcome of a target that cannot be observed.
-fn unobserved(entry: &TargetReceipt, error: &TargetError) -> Outcome {
-    let detail = format!("{}; run the same command again to resume", chain(error));
-    Outcome { detail, ..ended(entry, Verdict::Unobserved, error) }
 }
