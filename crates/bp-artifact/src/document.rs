@@ -146,6 +146,21 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &str, file: &str) -> Result<T
     })
 }
 
+/// Parses JSON after its schema was checked: in another major version the other fields may have another meaning.
+pub(crate) fn from_versioned_json<T: DeserializeOwned>(
+    text: &str,
+    file: &str,
+    kind: &str,
+    major: u32,
+) -> Result<T, DocumentError> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: Schema,
+    }
+    from_json::<Head>(text, file)?.schema.check(file, kind, major)?;
+    from_json(text, file)
+}
+
 /// Serializes to indented JSON with a trailing newline.
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value).expect("our documents have string keys only");

@@ -50,9 +50,11 @@ pub(super) const PROJECT: &[Key] = &[
     key("tags.*", Kind::Text, "A tag of all created resources, in every environment."),
 ];
 
+/// The form of the names of environments, services and gates.
+pub(super) const NAME_FORM: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
+
 /// The name of an environment, which no layer can change.
-pub(super) const NAME: Key =
-    key("name", Kind::Form("^[a-z]([a-z0-9-]*[a-z0-9])?$"), "The environment's name.");
+pub(super) const NAME: Key = key("name", Kind::Form(NAME_FORM), "The environment's name.");
 
 /// The keys of `[[environment]]` that apply to all its services, besides its name.
 pub(super) const ENVIRONMENT: &[Key] = &[
@@ -63,8 +65,7 @@ pub(super) const ENVIRONMENT: &[Key] = &[
 ];
 
 /// The name of a service, which no layer can change.
-pub(super) const SERVICE_NAME: Key =
-    key("name", Kind::Form("^[a-z]([a-z0-9-]*[a-z0-9])?$"), "The service's name.");
+pub(super) const SERVICE_NAME: Key = key("name", Kind::Form(NAME_FORM), "The service's name.");
 
 /// The keys of `[[service]]` alone, besides its name.
 pub(super) const SERVICE: &[Key] =
@@ -130,9 +131,6 @@ pub(super) const DEPLOYED: &[Key] = &[
     ),
     key("tags.*", Kind::Text, "A tag of all created resources, in this environment."),
 ];
-
-/// The pattern of a gate's name.
-pub(super) const GATE_NAME: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
 
 /// The keys of `[environment.gate.<name>]`.
 pub(super) const GATE: &[Key] = &[

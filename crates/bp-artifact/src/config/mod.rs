@@ -11,6 +11,7 @@ mod origin;
 mod read;
 mod schema;
 mod services;
+mod tags;
 
 pub use error::ConfigError;
 pub use layer::Setting;
@@ -22,3 +23,4 @@ pub use model::{
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;
 pub use schema::config_schema;
+pub use tags::{TAG_NAME, TAG_VALUE, is_tag_char};

@@ -11,6 +11,7 @@ use super::{
     name::is_dns_name,
     origin::Origin,
     services,
+    tags::tags,
 };
 use crate::{
     deploy::OnFailure,
@@ -379,24 +380,4 @@ fn count(settings: &Settings, key: &str) -> Result<Option<NonZeroU32>, ConfigErr
     let Some(setting) = settings.get(key) else { return Ok(None) };
     let reason = || format!("{:?} is not a number from 1 to {}", setting.value, u32::MAX);
     setting.value.parse().map(Some).map_err(|_| setting.invalid(reason()))
-}
-
-/// Tags, validated by the rules of AWS.
-fn tags(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
-    let allowed = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
-    let mut tags = BTreeMap::new();
-    for (name, setting) in settings.section("tags") {
-        let reason = if name.to_ascii_lowercase().starts_with("aws:") {
-            "names that start with aws: are reserved"
-        } else if name.chars().count() > 128 || setting.value.chars().count() > 256 {
-            "a name has at most 128 characters and a value 256"
-        } else if !allowed(name) || !allowed(&setting.value) {
-            "a tag may contain only letters, digits, spaces and _ . : / = + - @"
-        } else {
-            tags.insert(name.to_owned(), setting.value.clone());
-            continue;
-        };
-        return Err(setting.invalid(format!("the tag {name:?} is not allowed: {reason}")));
-    }
-    Ok(tags)
 }

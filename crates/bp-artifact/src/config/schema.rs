@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{GATE_NAME, Key, Keys, Kind, NAME, PROJECT, SERVICE_NAME};
+use super::keys::{Key, Keys, Kind, NAME, NAME_FORM, PROJECT, SERVICE_NAME};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
@@ -30,7 +30,7 @@ pub fn config_schema() -> Value {
     environment["properties"]["gate"] = json!({
         "type": "object",
         "description": "Approvals and checks between the stages of a deployment, by the gate's name.",
-        "propertyNames": { "pattern": GATE_NAME },
+        "propertyNames": { "pattern": NAME_FORM },
         "additionalProperties": gate,
     });
     let mut service = section(Keys::service().named(&SERVICE_NAME).iter());

@@ -159,16 +159,11 @@ impl Receipt {
     /// When the text is not a receipt.
     pub fn parse(text: &str, file: &str) -> Result<Self, DocumentError> {
         #[derive(Deserialize)]
-        struct Head {
-            schema: Schema,
-        }
-        #[derive(Deserialize)]
         #[serde(transparent)]
         struct Known(#[serde(with = "Receipt")] Receipt);
 
-        document::from_json::<Head>(text, file)?.schema.check(file, KIND, MAJOR)?;
         // From the text, not from a `Value`, so that errors state the location.
-        let Known(receipt) = document::from_json(text, file)?;
+        let Known(receipt) = document::from_versioned_json(text, file, KIND, MAJOR)?;
         Ok(receipt.with_document(document::from_json(text, file)?))
     }
 

@@ -86,12 +86,7 @@ impl Recording {
     /// # Errors
     /// When the text is not a recording.
     pub fn parse(text: &str, file: &str) -> Result<Self, DocumentError> {
-        #[derive(Deserialize)]
-        struct Head {
-            schema: Schema,
-        }
-        document::from_json::<Head>(text, file)?.schema.check(file, KIND, MAJOR)?;
-        document::from_json(text, file)
+        document::from_versioned_json(text, file, KIND, MAJOR)
     }
 
     /// Writes the recording atomically.

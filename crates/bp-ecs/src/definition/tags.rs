@@ -2,6 +2,7 @@
 //!
 //! Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html>
 
+use bp_artifact::config::{TAG_NAME, TAG_VALUE, is_tag_char};
 use serde_json::{Value, json};
 
 use super::{Overlay, TaskDefinition, keep_own_tags};
@@ -9,13 +10,10 @@ use crate::error::Error;
 
 /// The maximum number of tags of a resource, besides those reserved by AWS.
 pub(crate) const LIMIT: usize = 50;
-const MAX_NAME: usize = 128;
-const MAX_VALUE: usize = 256;
 
 /// Replaces characters that AWS does not allow in tags with `_`, and truncates to `max` characters.
 fn allowed(text: &str, max: usize) -> String {
-    let is_allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
-    text.trim().chars().map(|c| if is_allowed(c) { c } else { '_' }).take(max).collect()
+    text.trim().chars().map(|c| if is_tag_char(c) { c } else { '_' }).take(max).collect()
 }
 
 impl TaskDefinition {
@@ -30,9 +28,9 @@ impl TaskDefinition {
     /// Sets a tag, in place if it exists, or removes it.
     fn set_tag(&mut self, name: &str, value: Option<&str>) {
         let mut tags = self.tags().to_vec();
-        let name = allowed(name, MAX_NAME);
+        let name = allowed(name, TAG_NAME);
         let at = tags.iter().position(|tag| tag["key"] == *name);
-        match (value.map(|value| allowed(value, MAX_VALUE)), at) {
+        match (value.map(|value| allowed(value, TAG_VALUE)), at) {
             (Some(value), Some(at)) => tags[at]["value"] = json!(value),
             (Some(value), None) => tags.push(json!({ "key": name, "value": value })),
             (None, Some(at)) => drop(tags.remove(at)),
@@ -126,7 +124,7 @@ mod tests {
     fn sanitizes_and_truncates_values() {
         let overlay = Overlay::default().tag("Version", " 1.4.2~rc{1}ä ").tag("Long", "x".repeat(300));
         let tags = with(&json!([]), &overlay);
-        assert_eq!(tags[0]["value"].as_str().unwrap().len(), MAX_VALUE);
+        assert_eq!(tags[0]["value"].as_str().unwrap().len(), TAG_VALUE);
         assert_eq!(tags[1]["value"], "1.4.2_rc_1_ä");
     }
 
