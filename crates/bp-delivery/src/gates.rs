@@ -29,13 +29,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a gate's URL is invalid or its timeout is zero.
 pub fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, Failure> {
     let Some((first, image)) = services.first() else { return Ok(Vec::new()) };
+    // After the last stage: no rollback if a service's `on-failure` is `leave`.
+    let any_leaves = services.iter().any(|(of, _)| of.service.deploy.on_failure == OnFailure::Leave);
+    let after_all = if any_leaves { OnFailure::Leave } else { OnFailure::RollBack };
     let mut gates = Vec::new();
     for config in first.environment.gates() {
-        // After the last stage: no rollback if a service's `on-failure` is `leave`.
-        let any_leaves = services.iter().any(|(of, _)| of.service.deploy.on_failure == OnFailure::Leave);
         let (after, on_failure, image) = match &config.after {
-            None if any_leaves => (u32::MAX, OnFailure::Leave, image),
-            None => (u32::MAX, OnFailure::RollBack, image),
+            None => (u32::MAX, after_all, image),
             Some(target) => {
                 let selected = services.iter().find(|(of, _)| of.service.name == target.service);
                 let Some((of, image)) = selected else { continue };

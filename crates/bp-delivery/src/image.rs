@@ -69,7 +69,7 @@ impl Resolve for ConfirmExisting<'_> {
     fn resolve<'a>(
         &'a self,
         _: &'a ImageRef,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<ResolvedImage, ResolveError>> + Send + 'a>> {
+    ) -> futures_util::future::BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
         Box::pin(async { self.resolver.confirm(&self.known.reference).await.map(|()| self.known.clone()) })
     }
 }

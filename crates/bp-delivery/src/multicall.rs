@@ -1,38 +1,29 @@
 //! All verbs in one program: `bp VERB`, or a symbolic link with the name of a verb.
 
-use std::{panic, path::Path, process};
+use std::{path::Path, process};
 
 use bp_artifact::ExitCode;
 use clap::Command;
 
-use crate::{printer, program::refused, verb};
+use crate::{program::start, verb};
 
 /// Runs all verbs as one program called `bp`: the first argument is the verb, or the verb is the name by which the program
 /// was called, through a symbolic link.
 pub fn run() -> process::ExitCode {
-    panic::set_hook(Box::new(printer::panicked));
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let called = arguments.first().and_then(|path| Path::new(path).file_stem());
+    let called = std::env::args_os().next();
+    let called = called.as_ref().and_then(|path| Path::new(path).file_stem());
     let entries = verb::entries();
     if let Some(entry) = entries.iter().find(|entry| called == Some(entry.name.as_ref())) {
-        let mut command = (entry.command)();
-        return match command.try_get_matches_from_mut(arguments) {
-            Ok(matches) => (entry.run)(&matches),
-            Err(error) => refused(&command, error),
-        };
+        return start((entry.command)(), entry.run);
     }
-    let mut command = command();
-    let matches = match command.try_get_matches_from_mut(arguments) {
-        Ok(matches) => matches,
-        Err(error) => return refused(&command, error),
-    };
-    let chosen = matches.subcommand();
-    let entry = chosen.and_then(|(name, _)| entries.iter().find(|entry| entry.name == name));
-    match (entry, chosen) {
-        (Some(entry), Some((_, matches))) => (entry.run)(matches),
+    start(command(), |matches| {
+        let chosen = matches.subcommand().and_then(|(name, matches)| {
+            let entry = entries.iter().find(|entry| entry.name == name)?;
+            Some((entry.run)(matches))
+        });
         // clap requires a subcommand, and knows only those of the table.
-        _ => ExitCode::BadInput.into(),
-    }
+        chosen.unwrap_or_else(|| ExitCode::BadInput.into())
+    })
 }
 
 /// The command line of [`run`].

@@ -59,10 +59,17 @@ pub trait Verb: clap::Args {
 /// Wrong arguments end with [`ExitCode::BadInput`], as clap does by itself. SIGINT and SIGTERM drop the work: running
 /// operations stop at their next safe point, the platform continues, and the same command resumes.
 pub fn run<V: Verb>() -> process::ExitCode {
+    start(command::<V>(), run_with::<V>)
+}
+
+/// Reads the arguments of the process with `command`, and passes them to `run`.
+pub(crate) fn start(
+    mut command: Command,
+    run: impl FnOnce(&ArgMatches) -> process::ExitCode,
+) -> process::ExitCode {
     panic::set_hook(Box::new(printer::panicked));
-    let mut command = command::<V>();
     match command.try_get_matches_from_mut(std::env::args_os()) {
-        Ok(matches) => run_with::<V>(&matches),
+        Ok(matches) => run(&matches),
         Err(error) => refused(&command, error),
     }
 }
@@ -163,7 +170,7 @@ pub async fn signal() -> Signal {
 }
 
 /// Prints what clap says about a wrong command line, or the help that was asked for, and returns the exit code.
-pub(crate) fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
+fn refused(command: &Command, error: clap::Error) -> process::ExitCode {
     let (stream, code) =
         if error.use_stderr() { (Stream::Err, ExitCode::BadInput) } else { (Stream::Out, ExitCode::Done) };
     let printer = Printer::new(false);

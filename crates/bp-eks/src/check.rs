@@ -229,15 +229,12 @@ impl JobCheck {
     async fn delete(&self, job: &DynamicObject) {
         let preconditions = Preconditions { uid: job.uid(), ..Preconditions::default() };
         let params = DeleteParams::background().preconditions(preconditions);
-        match timeout(TIMEOUT, self.jobs().delete(&job.name_any(), &params)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(%error, job = job.name_any(), "failed to delete the job of a check")
-            }
-            Err(error) => {
-                tracing::debug!(%error, job = job.name_any(), "failed to delete the job of a check")
-            }
-        }
+        let error = match timeout(TIMEOUT, self.jobs().delete(&job.name_any(), &params)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(elapsed) => elapsed.to_string(),
+        };
+        tracing::debug!(error, job = job.name_any(), "failed to delete the job of a check");
     }
 
     /// The exit code and log lines of the Job's latest pod.

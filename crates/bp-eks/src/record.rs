@@ -1,6 +1,9 @@
-//! Recording a workload: what the cluster responds now, for a test of what this crate concludes from it.
+//! Recording of the API responses about a workload, for tests of failure causes.
 
-use bp_artifact::recording::{Recorder, Recording};
+use bp_artifact::{
+    error::chain,
+    recording::{Recorder, Recording},
+};
 use jiff::Timestamp;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -8,17 +11,18 @@ use serde_json::{Value, json};
 use crate::{error::Error, target::EksTarget};
 
 impl EksTarget {
-    /// Records what the cluster responds about the workload now: the workload, its ReplicaSets or revisions, its pods, and
-    /// the events about all of them. Redacted: see [`Redactor`](bp_artifact::recording::Redactor). Changes nothing.
+    /// Records the API's responses about the workload: the workload, its ReplicaSets or revisions, its pods, and their
+    /// events. Redacted: see [`Redactor`](bp_artifact::recording::Redactor). Changes nothing.
     ///
     /// A part that cannot be read is listed in [`Recording::missing`].
     ///
     /// # Errors
-    /// When the workload cannot be read: without it there is nothing to ask for.
+    /// When the workload cannot be read: its selector and UID are required for everything else.
     ///
     /// # Permissions
     /// RBAC in the namespace: `get` on the workload's resource, `list` on `pods`, `events`, and `replicasets.apps` (of
-    /// StatefulSets and DaemonSets `controllerrevisions.apps`). What is not allowed besides the workload is a missing part.
+    /// StatefulSets and DaemonSets `controllerrevisions.apps`). A denied read of anything but the workload is a missing
+    /// part.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -26,9 +30,7 @@ impl EksTarget {
         let api = &self.0.api;
         let live = api.workload().await?;
         let mut recorder = Recorder::default();
-        let workload = api.workloads().get(&api.workload.name).await;
-        let workload = workload.map_err(|e| api.object().error(api.calls().get, e))?;
-        let workload = json!(workload);
+        let workload = json!(&*live.object);
         let mut uids: Vec<Value> = vec![workload["metadata"]["uid"].clone()];
         recorder.note("replicas", workload["spec"]["replicas"].clone());
         recorder.note("workload", workload);
@@ -73,16 +75,12 @@ impl EksTarget {
     }
 }
 
-fn chain(error: &Error) -> String {
-    bp_artifact::error::chain(error)
-}
-
 fn merged(mut object: Value, key: &str, value: Value) -> Value {
     object[key] = value;
     object
 }
 
-/// Why a ReplicaSet can make no pods.
+/// The reason why a ReplicaSet cannot create pods.
 fn refused(sets: &[Value]) -> Value {
     let conditions = sets.iter().filter_map(|set| set["status"]["conditions"].as_array()).flatten();
     let mut failures = conditions.filter(|condition| condition["type"] == "ReplicaFailure");

@@ -71,28 +71,13 @@ impl Redactor {
             }
             Value::Array(values) => values.iter().for_each(|value| self.learn(value)),
             Value::String(text) => {
-                let mut accounts = BTreeSet::new();
-                patterns::runs(
-                    text,
-                    |c| c.is_ascii_alphanumeric(),
-                    |word, _| {
-                        if is_account(word) {
-                            accounts.insert(word.to_owned());
-                        }
-                        None
-                    },
-                );
-                accounts.iter().for_each(|account| self.learn_value("account", account));
-                let mut regions = BTreeSet::new();
-                patterns::runs(
-                    text,
-                    |c| c.is_ascii_alphanumeric() || c == '-',
-                    |word, _| {
-                        regions.extend(patterns::region(word).map(|(region, _)| region.to_owned()));
-                        None
-                    },
-                );
-                regions.iter().for_each(|region| self.learn_value("region", region));
+                for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_account(word)) {
+                    self.learn_value("account", word);
+                }
+                let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+                for (region, _) in words.filter_map(patterns::region) {
+                    self.learn_value("region", region);
+                }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
