@@ -86,8 +86,7 @@ fn in_text(line: usize, text: &str, terms: &[Term]) -> Vec<Hit> {
     let found = terms.iter().flat_map(|term| term.pattern.find_iter(&flat).map(move |found| (term, found)));
     found
         .map(|(term, found)| {
-            let start = flat[..found.start()].len();
-            let before = text.get(..start).unwrap_or_default();
+            let before = text.get(..found.start()).unwrap_or_default();
             let from = before.rfind('\n').map_or(0, |at| at + 1);
             let to = text
                 .get(found.end()..)
