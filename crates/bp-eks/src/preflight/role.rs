@@ -79,8 +79,7 @@ async fn check_trust(
         Err(error) => return Some(lookup_failed(subject, "eks:DescribeCluster", &error)),
     };
     let account = cluster.arn().and_then(|arn| arn.split(':').nth(4));
-    let owner = role.as_str().split(':').nth(4);
-    if account.is_some() && owner != account {
+    if account.is_some_and(|account| account != role.account()) {
         return Some(finding(
             subject,
             FindingState::Unknown,
