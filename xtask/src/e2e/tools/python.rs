@@ -31,10 +31,14 @@ impl Toolbox {
             return Err(MissingPrograms::from(missing).into());
         }
         let _ = fs::remove_dir_all(&home);
-        let made = command::output(Command::new("python3").args(["-m", "venv"]).arg(&home));
-        made.map_err(|_| {
-            MissingPrograms::from(MissingProgram { program, requires: "python3 -m venv", remedy: REMEDY })
-        })?;
+        let has_venv =
+            command::output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok();
+        if !has_venv {
+            let missing = MissingProgram { program, requires: "python3 -m venv", remedy: REMEDY };
+            return Err(MissingPrograms::from(missing).into());
+        }
+        // Any other failure, for example a full disk, is an error of the installation.
+        command::output(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
         retried(Command::new(bin.join("python")).args(["-m", "pip", "install", "--quiet", requirement]))?;
         fs::write(home.join("done"), home.to_string_lossy().as_bytes())?;
         Ok(bin)
