@@ -38,7 +38,7 @@ mod world;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use futures_core::future::BoxFuture;
@@ -57,7 +57,9 @@ pub use self::{
     auth::{SECRET_ACCESS_KEY, verify_token},
     options::ClusterOptions,
 };
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared, sync::lock};
+#[cfg(feature = "aws")]
+use crate::aws::Identities;
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sync::lock};
 
 /// The Kubernetes API of one EKS cluster.
 pub struct Cluster {
@@ -65,7 +67,8 @@ pub struct Cluster {
     host: String,
     options: ClusterOptions,
     clock: Clock,
-    shared: Weak<Shared>,
+    #[cfg(feature = "aws")]
+    identities: Arc<Identities>,
     world: Mutex<World>,
     rules: Mutex<Rules>,
     /// The store's version: watches wait for it to change.
@@ -96,7 +99,7 @@ impl Cluster {
         options: ClusterOptions,
         clock: Clock,
         runtime: Arc<Runtime>,
-        shared: Weak<Shared>,
+        #[cfg(feature = "aws")] identities: Arc<Identities>,
     ) -> Self {
         let host = format!("{name}.gr7.{}.eks.amazonaws.com", options.region);
         let world = World::new(runtime, options.architecture.clone(), clock.now());
@@ -104,7 +107,8 @@ impl Cluster {
             name: name.to_owned(),
             host,
             clock,
-            shared,
+            #[cfg(feature = "aws")]
+            identities,
             world: Mutex::new(world),
             rules: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(0),
@@ -169,20 +173,15 @@ impl Cluster {
         if self.has_access(&account, &arn) { Ok(arn) } else { Err(Failure::unauthorized()) }
     }
 
+    /// The account and ARN of an access key.
     #[cfg(feature = "aws")]
     fn principal(&self, access_key_id: &str) -> (String, String) {
-        match self.shared.upgrade() {
-            Some(shared) => {
-                let identity = shared.aws().identity(access_key_id);
-                (identity.account, identity.arn)
-            }
-            None => (String::new(), String::new()),
-        }
+        let identity = self.identities.of(access_key_id);
+        (identity.account, identity.arn)
     }
 
     #[cfg(not(feature = "aws"))]
     fn principal(&self, access_key_id: &str) -> (String, String) {
-        let _ = &self.shared;
         (self.options.account.clone(), format!("arn:aws:iam::{}:user/{access_key_id}", self.options.account))
     }
 

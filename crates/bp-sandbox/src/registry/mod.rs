@@ -25,6 +25,7 @@
 
 mod auth;
 mod blobs;
+mod credentials;
 mod document;
 mod error;
 mod lists;
@@ -51,7 +52,7 @@ use jiff::Timestamp;
 #[cfg(feature = "aws")]
 pub(crate) use self::native::ImageRecord;
 use self::{
-    auth::Credentials,
+    credentials::{Credentials, secret},
     error::Answer,
     route::Route,
     store::{Blob, Link, Repository, Store},
@@ -173,7 +174,7 @@ impl Registry {
 
     /// A new password for user `AWS` that is valid for `lifetime`, as from ECR's GetAuthorizationToken.
     pub fn log_in(&self, lifetime: Duration) -> String {
-        let password = auth::secret();
+        let password = secret();
         self.accept_password(&password, self.clock.now() + lifetime);
         password
     }
