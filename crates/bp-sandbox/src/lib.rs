@@ -23,6 +23,8 @@
 
 mod body;
 mod clock;
+#[cfg(feature = "registry")]
+mod digest;
 mod endpoint;
 mod fault;
 #[cfg(feature = "registry")]

@@ -57,12 +57,12 @@ use self::{
     route::Route,
     store::{Blob, Link, Repository, Store},
 };
-pub(crate) use self::{error::RegistryError, storage::Storage, store::digest_of};
+pub(crate) use self::{error::RegistryError, storage::Storage};
 pub use self::{
     options::{Auth, RegistryOptions, TagMutability},
     store::Manifest,
 };
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, image::Image, sync::lock};
+use crate::{body::Body, clock::Clock, digest::digest_of, endpoint::Endpoint, image::Image, sync::lock};
 
 /// One registry of the sandbox.
 pub struct Registry {

@@ -8,6 +8,7 @@ use crate::{
         context::Context,
         wire::{Answer, ApiError, Call},
     },
+    digest::digest_of,
     registry::{ImageRecord, Manifest},
 };
 
@@ -232,7 +233,7 @@ pub(super) fn list(context: &Context, call: &Call) -> Answer {
 pub(super) fn put(context: &Context, call: &Call) -> Answer {
     let target = Target::of(context, call)?;
     let bytes = bytes::Bytes::from(call.text("imageManifest").to_owned());
-    let digest = crate::registry::digest_of(&bytes);
+    let digest = digest_of(&bytes);
     if let Some(sent) = call.input["imageDigest"].as_str().filter(|sent| *sent != digest) {
         return Err(ApiError::new(
             400,
