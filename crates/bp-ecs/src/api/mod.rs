@@ -102,11 +102,11 @@ impl Api {
             .task_definition(reference)
             .include(TaskDefinitionField::Tags);
         call.customize().interceptor(capture.clone()).send().await.map_err(|e| {
-            match self.error(OPERATION, e) {
-                Error::Refused { code, .. } if code == "ClientException" => {
-                    Error::DefinitionNotFound { definition: reference.to_owned() }
-                }
-                error => error,
+            let error = self.error(OPERATION, e);
+            if error.code() == Some("ClientException") {
+                Error::DefinitionNotFound { definition: reference.to_owned() }
+            } else {
+                error
             }
         })?;
         self.read(OPERATION, reference, capture)
@@ -115,10 +115,10 @@ impl Api {
     fn read(&self, operation: &'static str, source: &str, capture: Capture) -> Result<TaskDefinition, Error> {
         let mut response = capture.json().unwrap_or_default();
         let tags = response["tags"].take();
-        match response["taskDefinition"].take() {
-            Value::Object(fields) => TaskDefinition::read(source, fields, tags),
-            _ => Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() }),
-        }
+        let Value::Object(fields) = response["taskDefinition"].take() else {
+            return Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() });
+        };
+        TaskDefinition::read(source, fields, tags)
     }
 
     /// `ecs:RegisterTaskDefinition`, unless the family's latest active revision is identical.
