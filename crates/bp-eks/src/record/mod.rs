@@ -1,0 +1,3 @@
+//! Recording of the API responses about a workload, for tests of failure causes.
+
+mod workload;
