@@ -1,20 +1,22 @@
-//! Recording of the API responses about a workload, for tests of failure causes.
+//! Record one workload.
 
-use bp_artifact::{
-    error::chain,
-    recording::{Recorder, Recording},
-};
+use bp_artifact::recording::{Recorder, Recording};
 use jiff::Timestamp;
-use kube::api::ListParams;
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
+use super::{
+    list::{List, Listed},
+    note_missing, refused, with_pod_positions,
+};
 use crate::{error::Error, target::EksTarget};
 
 impl EksTarget {
     /// Records the API's responses about the workload: the workload, its ReplicaSets or revisions, its pods, and their
     /// events. Redacted: see [`Redactor`](bp_artifact::recording::Redactor). Changes nothing.
     ///
-    /// A part that cannot be read is listed in [`Recording::missing`].
+    /// A part that cannot be read is listed in [`Recording::missing`], one that exceeds a limit in
+    /// [`Recording::omitted`].
     ///
     /// # Errors
     /// When the workload cannot be read: its selector and UID are required for everything else.
@@ -30,59 +32,40 @@ impl EksTarget {
         let api = &self.0.api;
         let live = api.workload().await?;
         let mut recorder = Recorder::default();
-        let workload = json!(&*live.object);
+        let workload = json!(DynamicObject::clone(&live.object));
         let mut uids: Vec<Value> = vec![workload["metadata"]["uid"].clone()];
         recorder.note("replicas", workload["spec"]["replicas"].clone());
         recorder.note("workload", workload);
 
-        let params = ListParams::default().labels(&live.selector());
-        if let Some((resource, calls)) = api.kind().versions.resource() {
-            match api.scope.dynamic(&resource).list(&params).await {
-                Ok(list) => {
-                    let sets: Vec<Value> = list.items.iter().map(|set| json!(set)).collect();
-                    uids.extend(sets.iter().map(|set| set["metadata"]["uid"].clone()));
-                    recorder.note("refused", refused(&sets));
-                    recorder.note("replicaSets", sets.into());
-                }
-                Err(e) => recorder.missing("replicaSets", chain(&api.object().error(calls.list, e))),
+        let selector = live.selector();
+        let mut note = |part: &str, listed: Result<Listed, Error>| match listed {
+            Ok(listed) => Some(listed.note(&mut recorder, part)),
+            Err(error) => {
+                note_missing(&mut recorder, part, &error);
+                None
             }
+        };
+        let mut sets = None;
+        if let Some(list) = List::versions(api.kind()) {
+            sets = note("replicaSets", list.read(&api.scope, Some(&selector), |_| true).await);
         }
-        let mut pods: Vec<Value> = Vec::new();
-        match api.pods().list(&params).await {
-            Ok(list) => {
-                pods = list.items.iter().map(|pod| json!(pod)).collect();
-                recorder.note("pods", pods.clone().into());
-            }
-            Err(e) => recorder.missing("pods", chain(&api.all("pod").error("list pods", e))),
+        let pods = note("pods", List::pods().read(&api.scope, Some(&selector), |_| true).await);
+        let objects = sets.iter().chain(&pods).flatten();
+        uids.extend(objects.map(|object| object["metadata"]["uid"].clone()));
+        let is_about = |event: &Value| uids.contains(&event["involvedObject"]["uid"]);
+        let events = note("events", List::events().read(&api.scope, None, is_about).await);
+
+        if let Some(sets) = sets {
+            recorder.note("refused", refused(&sets));
+            recorder.note("replicaSets", sets.into());
         }
-        match api.events().list(&ListParams::default()).await {
-            Ok(list) => {
-                let position = |uid: &Value| pods.iter().position(|pod| pod["metadata"]["uid"] == *uid);
-                let about = |event: Value| {
-                    let uid = &event["involvedObject"]["uid"];
-                    let about = position(uid);
-                    (about.is_some() || uids.contains(uid)).then(|| match about {
-                        Some(about) => merged(event.clone(), "about", json!(about)),
-                        None => event.clone(),
-                    })
-                };
-                let events: Vec<Value> = list.items.iter().filter_map(|event| about(json!(event))).collect();
-                recorder.note("events", events.into());
-            }
-            Err(e) => recorder.missing("events", chain(&api.all("event").error("list events", e))),
+        if let Some(events) = events {
+            let events = with_pod_positions(events, pods.as_deref().unwrap_or_default());
+            recorder.note("events", events.into());
+        }
+        if let Some(pods) = pods {
+            recorder.note("pods", pods.into());
         }
         Ok(recorder.finish("eks-workload", recorded_at))
     }
-}
-
-fn merged(mut object: Value, key: &str, value: Value) -> Value {
-    object[key] = value;
-    object
-}
-
-/// The reason why a ReplicaSet cannot create pods.
-fn refused(sets: &[Value]) -> Value {
-    let conditions = sets.iter().filter_map(|set| set["status"]["conditions"].as_array()).flatten();
-    let mut failures = conditions.filter(|condition| condition["type"] == "ReplicaFailure");
-    failures.next().map_or(Value::Null, |condition| condition["message"].clone())
 }
