@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     paths: Vec<String>,
 }
 
+/// Modules that are compiled only for tests.
+const TEST_FILES: [&str; 2] = ["/tests.rs", "/recorded.rs"];
+
 /// Prints the texts, file by file.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let root = command::root();
@@ -23,6 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let is_chosen = |file: &&str| {
         file.ends_with(".rs")
             && file.contains("/src/")
+            && !TEST_FILES.iter().any(|name| file.ends_with(name))
             && (arguments.paths.is_empty() || arguments.paths.iter().any(|path| file.contains(path)))
     };
     for file in listed.lines().filter(is_chosen) {

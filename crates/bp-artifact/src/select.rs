@@ -121,7 +121,7 @@ impl fmt::Display for TagSelector {
 
 serde_as_text!(TagSelector);
 
-/// A pattern in which `*` matches any sequence of characters, including none.
+/// A pattern in which `*` matches any sequence of characters, including none, and `?` matches one character.
 ///
 /// ```
 /// assert!(bp_artifact::select::Glob::new("main-*").matches("main-2026"));
@@ -135,20 +135,35 @@ impl Glob {
         Glob(text.into())
     }
 
-    /// Whether the complete `text` matches.
+    /// Whether the complete `text` matches. The time is bounded by the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let head = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(head) else { return false };
-        let Some(tail) = parts.next_back() else { return rest.is_empty() };
-        // Match each middle part as early as possible, which leaves the longest text for the tail.
-        for part in parts {
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
-                None => return false,
+        let (mut pattern, mut text) = (self.0.as_str(), text);
+        // The pattern after the last `*`, and the text that this `*` has not matched.
+        let mut star: Option<(&str, &str)> = None;
+        loop {
+            let mut rest = pattern.chars();
+            let mut unmatched = text.chars();
+            match (rest.next(), unmatched.next()) {
+                (Some('*'), _) => {
+                    pattern = rest.as_str();
+                    star = Some((pattern, text));
+                }
+                (None, None) => return true,
+                (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
+                    (pattern, text) = (rest.as_str(), unmatched.as_str());
+                }
+                _ => {
+                    // The last `*` matches one character more.
+                    let Some((after, from)) = star else { return false };
+                    let mut longer = from.chars();
+                    if longer.next().is_none() {
+                        return false;
+                    }
+                    (pattern, text) = (after, longer.as_str());
+                    star = Some((pattern, text));
+                }
             }
         }
-        rest.ends_with(tail)
     }
 }
 
@@ -219,9 +234,15 @@ mod tests {
             ("*ab*ab", "ab", false),
             ("a*b*c", "a-c-b-c", true),
             ("a**c", "abc", true),
+            ("a*c?", "abccd", true),
+            ("a?", "a", false),
+            ("a?b", "aüb", true),
+            ("", "a", false),
         ] {
             assert_eq!(Glob::new(pattern).matches(text), matches, "{pattern} {text}");
         }
+        let slow_if_exponential = Glob::new("a*".repeat(40) + "b");
+        assert!(!slow_if_exponential.matches(&"a".repeat(2000)));
     }
 
     #[test]

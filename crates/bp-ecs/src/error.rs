@@ -300,7 +300,7 @@ impl Error {
                 Error::Unavailable { operation, request_id, source: error.into() }
             }
             AwsErrorKind::Unreachable => Error::Unreachable { operation, source: error.into() },
-            _ => {
+            AwsErrorKind::Refused | _ => {
                 let code = error.code().unwrap_or("Unknown").to_owned();
                 Error::Refused { operation, code, request_id, source: error.into() }
             }
@@ -327,25 +327,19 @@ impl Error {
 
     /// A copy for another caller of the same joint call. For retryable errors only.
     pub(crate) fn copy_for_waiter(&self) -> Error {
-        match self {
-            Error::Unavailable { operation, request_id, source } => Error::Unavailable {
-                operation,
-                request_id: request_id.clone(),
-                source: source.to_string().into(),
-            },
-            Error::Unreachable { operation, source } => {
-                Error::Unreachable { operation, source: source.to_string().into() }
-            }
-            other => Error::Unreachable { operation: "ecs", source: other.to_string().into() },
+        if let Error::Unavailable { operation, request_id, source } = self {
+            let (request_id, source) = (request_id.clone(), source.to_string().into());
+            return Error::Unavailable { operation, request_id, source };
         }
+        if let Error::Unreachable { operation, source } = self {
+            return Error::Unreachable { operation, source: source.to_string().into() };
+        }
+        Error::Unreachable { operation: "ecs", source: self.to_string().into() }
     }
 
     /// The error's code when AWS rejected the call.
     pub(crate) fn code(&self) -> Option<&str> {
-        match self {
-            Error::Refused { code, .. } => Some(code),
-            _ => None,
-        }
+        if let Error::Refused { code, .. } = self { Some(code) } else { None }
     }
 }
 

@@ -88,6 +88,8 @@
 //!
 //! None is enabled by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// A new cause, verdict or kind of workload must be decided at each place that distinguishes them.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod api;
 mod cluster;

@@ -28,6 +28,7 @@ impl ObjectRef {
     }
 
     /// Converts kube's error of an operation such as `patch deployments`.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other errors of kube have one meaning here")]
     pub(crate) fn error(&self, operation: &'static str, error: kube::Error) -> Error {
         let cluster = self.cluster.clone();
         match error {

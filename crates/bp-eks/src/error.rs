@@ -221,17 +221,14 @@ impl Error {
 
     /// The error and its sources in one line; for refusals without the advice for first-time setup.
     pub(crate) fn without_advice(&self) -> String {
-        match self {
-            Error::Unauthorized { .. } => {
-                "the API server rejects the credentials (401); they may have expired".to_owned()
-            }
-            Error::Forbidden { verb, resource, .. } => {
-                format!("the verb {verb:?} on {resource} is denied (403)")
-            }
-            Error::NoCredentials { source } => {
-                format!("there are no valid AWS credentials: {}", chain(&**source))
-            }
-            error => chain(error),
+        if let Error::Unauthorized { .. } = self {
+            "the API server rejects the credentials (401); they may have expired".to_owned()
+        } else if let Error::Forbidden { verb, resource, .. } = self {
+            format!("the verb {verb:?} on {resource} is denied (403)")
+        } else if let Error::NoCredentials { source } = self {
+            format!("there are no valid AWS credentials: {}", chain(&**source))
+        } else {
+            chain(self)
         }
     }
 

@@ -96,6 +96,8 @@
 //!
 //! The crate selects no version of the Kubernetes API: the binary enables one of `k8s-openapi`'s version features.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// A new cause, verdict or kind of workload must be decided at each place that distinguishes them.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod answer;
 mod api;

@@ -1,11 +1,10 @@
 //! ECS API calls of a deployment, one function each, with converted errors.
 
-mod batch;
 mod shared;
 
 pub(crate) use shared::Shared;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_sdk_ecs::{
     config::retry::RetryConfig,
@@ -20,7 +19,7 @@ use aws_sdk_ecs::{
 };
 use aws_smithy_types::body::SdkBody;
 use backon::{ExponentialBuilder, Retryable};
-use bp_artifact::error::Classified;
+use bp_artifact::{error::Classified, sync::Batch};
 use serde_json::Value;
 
 use crate::{
@@ -87,7 +86,7 @@ impl Api {
         let name = name_of(&self.service).to_owned();
         if self.cluster.is_shared() {
             let named = |service: &Service| service.service_name.clone().unwrap_or_default();
-            self.cluster.services.get(&name, describe, named).await
+            joined(&self.cluster.services, &name, describe, named).await
         } else {
             Ok(describe(vec![name]).await?.into_iter().next())
         }
@@ -103,11 +102,11 @@ impl Api {
             .task_definition(reference)
             .include(TaskDefinitionField::Tags);
         call.customize().interceptor(capture.clone()).send().await.map_err(|e| {
-            match self.error(OPERATION, e) {
-                Error::Refused { code, .. } if code == "ClientException" => {
-                    Error::DefinitionNotFound { definition: reference.to_owned() }
-                }
-                error => error,
+            let error = self.error(OPERATION, e);
+            if error.code() == Some("ClientException") {
+                Error::DefinitionNotFound { definition: reference.to_owned() }
+            } else {
+                error
             }
         })?;
         self.read(OPERATION, reference, capture)
@@ -116,10 +115,10 @@ impl Api {
     fn read(&self, operation: &'static str, source: &str, capture: Capture) -> Result<TaskDefinition, Error> {
         let mut response = capture.json().unwrap_or_default();
         let tags = response["tags"].take();
-        match response["taskDefinition"].take() {
-            Value::Object(fields) => TaskDefinition::read(source, fields, tags),
-            _ => Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() }),
-        }
+        let Value::Object(fields) = response["taskDefinition"].take() else {
+            return Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() });
+        };
+        TaskDefinition::read(source, fields, tags)
     }
 
     /// `ecs:RegisterTaskDefinition`, unless the family's latest active revision is identical.
@@ -213,7 +212,7 @@ impl Api {
         };
         if self.cluster.is_shared() {
             let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
-            self.cluster.deployments.get(arn, describe, named).await
+            joined(&self.cluster.deployments, arn, describe, named).await
         } else {
             Ok(describe(vec![arn.to_owned()]).await?.into_iter().next())
         }
@@ -275,6 +274,30 @@ impl Api {
             tasks.extend(response.tasks.unwrap_or_default());
         }
         Ok(tasks)
+    }
+}
+
+/// The item `key`, requested together with those of concurrent deployments. `None` when the response lacks it.
+///
+/// A joint call that failed, possibly because of another item, is repeated for this item alone.
+async fn joined<T, F>(
+    batch: &Batch<T, Error>,
+    key: &str,
+    call: impl Fn(Vec<String>) -> F,
+    name: impl Fn(&T) -> String,
+) -> Result<Option<T>, Error>
+where
+    T: Clone,
+    F: Future<Output = Result<Vec<T>, Error>>,
+{
+    let by_name = async |keys: Vec<String>| -> Result<HashMap<String, T>, Error> {
+        Ok(call(keys).await?.into_iter().map(|item| (name(&item), item)).collect())
+    };
+    match batch.get(key, by_name).await {
+        Some(Ok(item)) => Ok(item),
+        // A call for each would add to an overload.
+        Some(Err(error)) if error.is_retryable() => Err(error.copy_for_waiter()),
+        Some(Err(_)) | None => Ok(call(vec![key.to_owned()]).await?.into_iter().next()),
     }
 }
 

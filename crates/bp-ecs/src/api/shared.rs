@@ -12,10 +12,10 @@ use aws_sdk_ecs::{
     Client,
     types::{Service, ServiceDeployment},
 };
-use bp_artifact::sync::lock;
+use bp_artifact::sync::{Batch, lock};
 use tokio::time::Instant;
 
-use super::batch::Batch;
+use crate::error::Error;
 
 /// The maximum number of services per DescribeServices call.
 const SERVICES: usize = 10;
@@ -27,8 +27,8 @@ const DEPLOYMENTS: usize = 20;
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) name: String,
-    pub(crate) services: Batch<Service>,
-    pub(crate) deployments: Batch<ServiceDeployment>,
+    pub(crate) services: Batch<Service, Error>,
+    pub(crate) deployments: Batch<ServiceDeployment, Error>,
     /// Serialises registrations, so that identical ones share a revision; the API accepts about one per second anyway.
     pub(crate) registering: tokio::sync::Mutex<()>,
     /// The number of running operations.

@@ -95,7 +95,7 @@ fn search(path: &str, value: &Value, shape: &'static Schema<'static>, found: &mu
                 }
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -93,22 +93,15 @@ impl TaskDefinition {
     pub fn from_json(source: &str, json: &str) -> Result<Self, Error> {
         let malformed = |reason: String| Error::MalformedDefinition { definition: source.to_owned(), reason };
         let mut value: Value = serde_json::from_str(json).map_err(|e| malformed(e.to_string()))?;
-        let tags = match &value["taskDefinition"] {
-            Value::Object(_) => {
-                let tags = value["tags"].take();
-                value = value["taskDefinition"].take();
-                tags
-            }
-            _ => Value::Null,
-        };
-        match value {
-            Value::Object(fields) => {
-                let definition = Self::read(source, fields, tags)?;
-                definition.check_known()?;
-                Ok(definition)
-            }
-            _ => Err(malformed("it is not a JSON object".into())),
+        let mut tags = Value::Null;
+        if value["taskDefinition"].is_object() {
+            tags = value["tags"].take();
+            value = value["taskDefinition"].take();
         }
+        let Value::Object(fields) = value else { return Err(malformed("it is not a JSON object".into())) };
+        let definition = Self::read(source, fields, tags)?;
+        definition.check_known()?;
+        Ok(definition)
     }
 
     /// Reads a definition, and separates its members into accepted, read-only and unknown ones.

@@ -80,7 +80,7 @@ fn compact(name: &str, value: Value) -> Option<Value> {
             fields.sort_by(|a, b| a.0.cmp(&b.0));
             (!fields.is_empty()).then(|| fields.into_iter().collect())
         }
-        other => Some(other),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(value),
     }
 }
 

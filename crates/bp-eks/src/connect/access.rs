@@ -124,9 +124,9 @@ impl EksApi {
 
     /// The entry of a principal; for a role also an entry with the role's path, which session ARNs omit.
     async fn entry(&self, principal: &mut String) -> AccessEntry {
-        match self.entry_of(principal).await {
-            AccessEntry::Missing if principal.contains(":role/") => {}
-            found => return found,
+        let found = self.entry_of(principal).await;
+        if !matches!(found, AccessEntry::Missing) || !principal.contains(":role/") {
+            return found;
         }
         let mut pages = self.eks.list_access_entries().cluster_name(&self.cluster).into_paginator().send();
         loop {

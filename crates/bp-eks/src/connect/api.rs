@@ -39,7 +39,7 @@ impl EksApi {
         let answer = answer.map_err(|e| ConnectError::of_describe(&self.cluster, &self.region, e))?;
         let malformed =
             |reason: &'static str| ConnectError::Malformed { cluster: self.cluster.clone(), reason };
-        let cluster = answer.cluster.ok_or_else(|| malformed("the answer has no cluster"))?;
+        let cluster = answer.cluster.ok_or_else(|| malformed("the response has no cluster"))?;
         let usable = [ClusterStatus::Active, ClusterStatus::Updating];
         if let Some(status) = cluster.status.filter(|status| !usable.contains(status)) {
             let status = status.as_str().to_owned();

@@ -164,7 +164,9 @@ impl ConnectError {
                 ConnectError::Unavailable { request_id, source: error.into() }
             }
             AwsErrorKind::Unreachable => ConnectError::Unreachable { source: error.into() },
-            _ => ConnectError::Refused { cluster, request_id, source: error.into() },
+            AwsErrorKind::Refused | AwsErrorKind::Unreadable | _ => {
+                ConnectError::Refused { cluster, request_id, source: error.into() }
+            }
         }
     }
 }

@@ -347,16 +347,17 @@ impl Release {
         let rollout = self.target_for(workload, &place.container, left).deploy(image);
         // A release may have several workloads.
         let of = |text: &str| format!("{workload}: {text}");
-        let outcome = run.nested_with(rollout, |event| match event {
-            DeployEvent::Applied { .. } => None,
-            DeployEvent::Progress { target, mut progress } => {
+        let outcome = run.nested_with(rollout, |mut event| {
+            if let DeployEvent::Applied { .. } = event {
+                return None;
+            }
+            if let DeployEvent::Progress { progress, .. } = &mut event {
                 progress.stage = of(&progress.stage);
-                Some(DeployEvent::Progress { target, progress })
             }
-            DeployEvent::Notice { target, message } => {
-                Some(DeployEvent::Notice { target, message: of(&message) })
+            if let DeployEvent::Notice { message, .. } = &mut event {
+                *message = of(message);
             }
-            event => Some(event),
+            Some(event)
         });
         let mut outcome = outcome.await?;
         // The detail of an unobserved outcome contains the workload already.

@@ -341,10 +341,8 @@ mod tests {
     }
 
     fn failing(snapshot: &Snapshot) -> Option<Cause> {
-        match snapshot.judge(&tracked()) {
-            Judgement::Failing(symptom) => Some(symptom.cause),
-            _ => None,
-        }
+        let Judgement::Failing(symptom) = snapshot.judge(&tracked()) else { return None };
+        Some(symptom.cause)
     }
 
     #[test]
@@ -459,10 +457,9 @@ mod tests {
         {
             let snapshot =
                 Snapshot { live: Some(set.clone()), events: vec![event(at)], ..Snapshot::default() };
-            let blocked = match snapshot.judge(&tracked) {
-                Judgement::Blocked(_, symptom) => Some(symptom.cause),
-                _ => None,
-            };
+            let judgement = snapshot.judge(&tracked);
+            let blocked =
+                if let Judgement::Blocked(_, symptom) = judgement { Some(symptom.cause) } else { None };
             assert_eq!(blocked, expected, "{at}");
         }
     }
@@ -493,10 +490,9 @@ mod tests {
             let of_deployment = snapshot(&[status]);
             let snapshot = Snapshot { live: Some(job), versions: vec![], ..of_deployment };
             let tracked = Tracked { uid: "set".into(), generation: 1, ..tracked() };
-            let failing = match snapshot.judge(&tracked) {
-                Judgement::Failing(symptom) => Some(symptom.cause),
-                _ => None,
-            };
+            let judgement = snapshot.judge(&tracked);
+            let failing =
+                if let Judgement::Failing(symptom) = judgement { Some(symptom.cause) } else { None };
             assert_eq!(failing, expected, "{conditions}");
         }
     }

@@ -217,7 +217,11 @@ impl Recording {
             Judgement::Failing(symptom) => (true, Some(symptom.cause)),
             // Does not wait for the grace period.
             Judgement::Blocked(_, symptom) => (symptom.recovery == Recovery::Soon, Some(symptom.cause)),
-            _ => (false, snapshot.reason(None).map(|symptom| symptom.cause)),
+            Judgement::Waiting(_)
+            | Judgement::Complete
+            | Judgement::Superseded(_)
+            | Judgement::Paused
+            | Judgement::Gone => (false, snapshot.reason(None).map(|symptom| symptom.cause)),
         }
     }
 }

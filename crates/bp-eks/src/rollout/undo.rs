@@ -58,20 +58,16 @@ impl WorkloadRollout {
             Err(error) => {
                 self.checkpoint(&run)?;
                 let why = error.without_advice();
-                let (ended, detail) = match error {
-                    Error::Unreachable { .. } => (
-                        Ended::Unobserved,
-                        format!(
-                            "the rollback to revision {previous} may have been applied, but could not be observed: {why}; {ROLL_BACK}"
-                        ),
-                    ),
-                    error if error.is_retryable() || error.is_refusal() => (
-                        Ended::FailedInPlace,
-                        format!("failed to roll back to revision {previous}: {why}; {ROLL_BACK}"),
-                    ),
-                    _ => {
-                        (Ended::RollbackFailed, format!("failed to roll back to revision {previous}: {why}"))
-                    }
+                let (ended, detail) = if matches!(error, Error::Unreachable { .. }) {
+                    let detail = format!(
+                        "the rollback to revision {previous} may have been applied, but could not be observed: {why}; {ROLL_BACK}"
+                    );
+                    (Ended::Unobserved, detail)
+                } else if error.is_retryable() || error.is_refusal() {
+                    let detail = format!("failed to roll back to revision {previous}: {why}; {ROLL_BACK}");
+                    (Ended::FailedInPlace, detail)
+                } else {
+                    (Ended::RollbackFailed, format!("failed to roll back to revision {previous}: {why}"))
                 };
                 return Ok(run.ended(ended, detail));
             }

@@ -161,10 +161,8 @@ pub(super) enum Applied<K> {
 /// # Errors
 /// When the request was answered with an error: nothing was changed.
 pub(super) fn may_be_applied(object: &str, error: TrafficError) -> Result<String, TrafficError> {
-    match error {
-        TrafficError::Rollout(error) => Ok(error.may_be_applied(&object)?),
-        error => Err(error),
-    }
+    let TrafficError::Rollout(error) = error else { return Err(error) };
+    Ok(error.may_be_applied(&object)?)
 }
 
 /// The backoff between attempts of a patch that met a concurrent change: controllers write often, in short bursts.

@@ -90,7 +90,16 @@ impl SlotSwitch {
             }
             Verdict::Deployed if slot == live => format!("slot {name} already has the traffic"),
             Verdict::Deployed => format!("slot {name} is ready; slot {} has the traffic", live.slot.name),
-            _ => format!("slot {name}: {}", staged.detail),
+            Verdict::Unproven
+            | Verdict::DigestMismatch
+            | Verdict::RolledBack
+            | Verdict::RollbackFailed
+            | Verdict::Stopped
+            | Verdict::Superseded
+            | Verdict::Gone
+            | Verdict::AwaitingApproval
+            | Verdict::DeadlineExceeded
+            | Verdict::Unobserved => format!("slot {name}: {}", staged.detail),
         };
         let Some(ended) = Ended::of(verdict) else { return Ok(Ending::Proven(staged.proof, detail)) };
         run.observed(staged.proof);
@@ -147,17 +156,12 @@ impl SlotSwitch {
 
     /// Runs a rollout as a part of the operation; reports only one `Applied` event.
     async fn follow(&self, run: &Run, rollout: Rollout, part: &mut Part) -> Result<Outcome, TrafficError> {
-        let rolled_out = run.nested_with(rollout, |event| match event {
-            DeployEvent::Applied { target, revision, deployment, adopted } => {
-                let adopted = adopted && !part.made;
-                std::mem::take(&mut part.reports).then_some(DeployEvent::Applied {
-                    target,
-                    revision,
-                    deployment,
-                    adopted,
-                })
+        let rolled_out = run.nested_with(rollout, |mut event| {
+            if let DeployEvent::Applied { adopted, .. } = &mut event {
+                *adopted &= !part.made;
+                return std::mem::take(&mut part.reports).then_some(event);
             }
-            event => Some(event),
+            Some(event)
         });
         match rolled_out.await {
             Err(Error::Interrupted { .. }) => Err(self.interrupted()),

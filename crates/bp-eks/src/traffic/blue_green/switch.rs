@@ -131,10 +131,8 @@ impl SlotSwitch {
         if !to.complete || to.available == 0 {
             return not_ready(format!("{} of {} replicas are available", to.available, to.replicas));
         }
-        match self.target(&to.slot, self.options.clone()).prove().await?.judge(image) {
-            Verdict::Deployed => Ok(()),
-            other => not_ready(other.to_string()),
-        }
+        let verdict = self.target(&to.slot, self.options.clone()).prove().await?.judge(image);
+        if verdict == Verdict::Deployed { Ok(()) } else { not_ready(verdict.to_string()) }
     }
 
     /// Switches the traffic to a slot and watches the result, which ends the operation. `mark` is the annotation that
