@@ -12,9 +12,10 @@ use crate::error::Error;
 
 /// Adds a part that could not be read.
 fn note_missing(recorder: &mut Recorder, part: &str, error: &Error) {
-    let permission = match error {
-        Error::Forbidden { verb, resource, .. } => Some(format!("{verb} {resource}")),
-        _ => None,
+    let permission = if let Error::Forbidden { verb, resource, .. } = error {
+        Some(format!("{verb} {resource}"))
+    } else {
+        None
     };
     let reason = format!("cannot observe: {}", error.without_advice());
     recorder.add_missing(MissingPart { part: part.to_owned(), reason, permission });
