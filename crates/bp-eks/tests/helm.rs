@@ -190,3 +190,34 @@ async fn a_release_that_fails_or_is_cancelled_is_planned_once() {
     assert!(outcome.failure.is_some());
     check_stream("an upgrade that fails", &id, &events, &outcome);
 }
+
+#[tokio::test]
+async fn a_release_is_recorded_with_its_status_and_only_its_workloads() {
+    let it = Release::new(Options::new(Duration::from_secs(60)).unwrap()).await;
+    it.world.cluster.deployment("prod", "other", &[("other", "registry.example.com/other:1")]);
+    let failed = json!({
+        "revision": 2, "status": "failed", "chart": "web-1.2.0", "description": "upgrade failed: password=canary-7f3kq9",
+    });
+    it.write("history", &json!([{ "revision": 1, "status": "deployed" }, failed]).to_string());
+    let recording = it.release.record(jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(recording.kind, "eks-release");
+    let latest = &recording.data["release"]["revisions"][1];
+    assert_eq!((&latest["status"], &latest["chart"]), (&json!("failed"), &json!("web-1.2.0")));
+    assert_eq!(latest["description"], "upgrade failed: password=<secret 1>");
+    assert_eq!(recording.data["release"]["workloads"], json!(["deployment/web"]));
+    for (part, count) in [("deployments", 1), ("replicasets", 1), ("pods", 3), ("jobs", 0)] {
+        let objects = recording.data[part].as_array().unwrap();
+        assert_eq!(objects.len(), count, "{part}");
+        let is_web =
+            |object: &serde_json::Value| object["metadata"]["name"].as_str().unwrap().starts_with("web");
+        assert!(objects.iter().all(is_web), "{part}");
+    }
+    assert!(!recording.data["events"].as_array().unwrap().is_empty());
+    assert!(recording.missing.is_empty(), "{:?}", recording.missing);
+
+    // Which pods belong to the release is unknown: all are recorded.
+    it.world.cluster.deny("list", "replicasets");
+    let recording = it.release.record(jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(recording.missing[0].permission.as_deref(), Some("list replicasets.apps"));
+    assert!(recording.data["pods"].as_array().unwrap().len() > 3);
+}

@@ -2,12 +2,12 @@
 //!
 //! A [`Recording`] is one JSON file: the responses of the API, redacted by a [`Redactor`], and the parts that could not
 //! be read. The same value is always replaced by the same placeholder, so relations are preserved. `bp-ecs` and
-//! `bp-eks` record a service or a workload. `docs/recordings.md` explains how to record an incident.
+//! `bp-eks` record a service, a workload, a Helm release or a namespace. `docs/recordings.md` explains how to record an incident.
 
 mod patterns;
 mod redact;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub struct Recording {
     /// When it was recorded.
     #[serde(rename = "recorded_at")]
     pub recorded_at: Timestamp,
-    /// What was recorded: `ecs-service`, `eks-workload`.
+    /// What was recorded: `ecs-service`, `eks-workload`, `eks-namespace`, `eks-release`.
     pub kind: String,
     /// The expected cause, for ECS. Empty until an engineer fills it in.
     #[serde(default)]
@@ -56,6 +56,9 @@ pub struct Recording {
     /// The parts that could not be read.
     #[serde(default)]
     pub missing: Vec<MissingPart>,
+    /// The parts that exceeded a limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<OmittedPart>,
     /// The responses, by the name of the part.
     #[serde(flatten)]
     pub data: Map<String, Value>,
@@ -69,6 +72,33 @@ pub struct MissingPart {
     pub part: String,
     /// The reason, such as a missing permission.
     pub reason: String,
+    /// The missing permission, if that is the reason, such as `list statefulsets.apps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
+}
+
+/// A part of a [`Recording`] that is incomplete because it exceeded a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OmittedPart {
+    /// Its name.
+    pub part: String,
+    /// The number of objects that are recorded.
+    pub recorded: usize,
+    /// The number of objects that were read and omitted.
+    pub omitted: usize,
+    /// Whether there are more objects, which were not read.
+    pub more: bool,
+    /// The limit, and which objects were preferred.
+    pub reason: String,
+}
+
+impl fmt::Display for OmittedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OmittedPart { part, recorded, omitted, more, reason } = self;
+        let more = if *more { " or more" } else { "" };
+        write!(f, "{part}: {recorded} recorded, {omitted}{more} omitted: {reason}")
+    }
 }
 
 impl Recording {
@@ -103,7 +133,8 @@ impl Recording {
 #[derive(Debug, Default)]
 pub struct Recorder {
     parts: Map<String, Value>,
-    missing: Vec<(String, String)>,
+    missing: Vec<MissingPart>,
+    omitted: Vec<OmittedPart>,
 }
 
 impl Recorder {
@@ -114,7 +145,17 @@ impl Recorder {
 
     /// Adds a part that could not be read, and the reason.
     pub fn missing(&mut self, part: &str, reason: impl Into<String>) {
-        self.missing.push((part.to_owned(), reason.into()));
+        self.add_missing(MissingPart { part: part.to_owned(), reason: reason.into(), permission: None });
+    }
+
+    /// Adds a part that could not be read, with the missing permission.
+    pub fn add_missing(&mut self, missing: MissingPart) {
+        self.missing.push(missing);
+    }
+
+    /// Adds a part that is incomplete because it exceeded a limit.
+    pub fn add_omitted(&mut self, omitted: OmittedPart) {
+        self.omitted.push(omitted);
     }
 
     /// Whether nothing could be read.
@@ -127,7 +168,7 @@ impl Recorder {
         let mut redactor = Redactor::default();
         let parts = Value::Object(self.parts);
         redactor.learn(&parts);
-        self.missing.iter().for_each(|(_, reason)| redactor.learn(&Value::String(reason.clone())));
+        self.missing.iter().for_each(|missing| redactor.learn(&Value::String(missing.reason.clone())));
         let data = match redactor.redact(parts) {
             Value::Object(data) => data,
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -137,7 +178,7 @@ impl Recorder {
         let missing = self
             .missing
             .into_iter()
-            .map(|(part, reason)| MissingPart { part, reason: redactor.text(&reason) })
+            .map(|missing| MissingPart { reason: redactor.text(&missing.reason), ..missing })
             .collect();
         Recording {
             schema: Schema::new(KIND, MAJOR),
@@ -148,6 +189,7 @@ impl Recorder {
             expect: Map::new(),
             replaced: redactor.replaced(),
             missing,
+            omitted: self.omitted,
             data,
         }
     }

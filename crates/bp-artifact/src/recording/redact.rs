@@ -1,6 +1,6 @@
 //! Redact identifying values and secrets, each by the same placeholder everywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -16,10 +16,12 @@ use super::patterns;
 /// | `arn` | names of roles, secrets, parameters, keys and buckets in ARNs | `name-1` |
 /// | `digest`, `id` | digests; hexadecimal IDs, long numbers, IDs such as `subnet-...` | of the same length |
 /// | `address`, `host` | IP addresses; host names | `192.0.2.1`, `host-1.example.com` |
-/// | `variable`, `argument` | values of variables; commands and arguments | `<variable 1>` |
+/// | `variable`, `argument` | values of variables and HTTP headers; commands and arguments | `<variable 1>` |
 /// | `secret` | references to secrets; values after `password=` and the like | `<secret 1>` |
 /// | `token` | access keys, bearer tokens, JSON Web Tokens, queries and users of URLs | `<token 1>` |
 /// | `annotation`, `tag`, `option`, `output` | their values; the last message of a program | `<tag 1>` |
+///
+/// Values of variables, arguments, secrets and long annotations are also replaced where messages quote them.
 ///
 /// Names of clusters, services, containers, namespaces, workloads and images are kept, because messages quote them.
 #[derive(Debug, Default)]
@@ -30,10 +32,16 @@ pub struct Redactor {
     learned: BTreeMap<String, &'static str>,
     /// Names of objects, which messages quote: a variable with such a value is not replaced elsewhere.
     names: BTreeSet<String>,
+    /// Redacted texts: keys and many values of objects from the same template are equal.
+    texts: HashMap<String, String>,
 }
 
 /// Shorter values are not replaced elsewhere, because values such as `1` and `true` are common.
 const SEARCHED: usize = 6;
+/// The same for values of annotations, which are often words.
+const SEARCHED_ANNOTATION: usize = 12;
+/// A copy of the applied object, with the values of its variables.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The kind of the value of a key, in any object.
 fn kind_of(key: &str) -> Option<&'static str> {
@@ -48,9 +56,10 @@ fn kind_of(key: &str) -> Option<&'static str> {
 }
 
 impl Redactor {
-    /// Collects the values that are replaced everywhere: those of variables, secrets, arguments and last messages,
-    /// account IDs and regions.
+    /// Collects the values that are replaced everywhere: those of variables, secrets, arguments, annotations and last
+    /// messages, account IDs and regions.
     pub fn learn(&mut self, value: &Value) {
+        self.texts.clear();
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields {
@@ -58,6 +67,7 @@ impl Redactor {
                         Some(kind @ ("argument" | "secret")) if !value.is_object() => {
                             self.learn_all(kind, value);
                         }
+                        Some("annotation") => self.learn_annotations(value),
                         None if is_environment(key) => self.learn_variables(value),
                         Some(_) | None => self.learn(value),
                     }
@@ -94,8 +104,30 @@ impl Redactor {
         match value {
             Value::Object(fields) => fields.values().for_each(|value| self.learn_all(kind, value)),
             Value::Array(values) => values.iter().for_each(|value| self.learn_all(kind, value)),
-            Value::String(text) => self.learn_value(kind, text),
+            Value::String(text) => {
+                self.learn_value(kind, text);
+                if kind == "argument" {
+                    self.learn_arguments(text);
+                }
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Collects the values in a command line: after `=`, and after flags such as `--password`.
+    fn learn_arguments(&mut self, line: &str) {
+        let mut before = "";
+        for word in line.split_whitespace() {
+            let is_word = |value: &str| value.bytes().all(|b| b.is_ascii_lowercase());
+            let value = match word.split_once('=') {
+                Some((name, value)) if is_secret_name(name) || !is_word(value) => Some(value),
+                Some(_) => None,
+                None => is_secret_flag(before).then_some(word),
+            };
+            if let Some(value) = value {
+                self.learn_value("argument", value.trim_matches(['"', '\'', ';']));
+            }
+            before = word;
         }
     }
 
@@ -103,6 +135,24 @@ impl Redactor {
         for variable in variables.as_array().into_iter().flatten() {
             if let Some(value) = variable["value"].as_str() {
                 self.learn_value("variable", value);
+                if let Some(password) = password(value) {
+                    self.learn_value("variable", password);
+                }
+            }
+        }
+    }
+
+    fn learn_annotations(&mut self, annotations: &Value) {
+        self.learn(annotations);
+        for (key, value) in annotations.as_object().into_iter().flatten() {
+            let Some(value) = value.as_str() else { continue };
+            if key == LAST_APPLIED {
+                // Removed from the recording, but messages may quote its values.
+                if let Ok(applied) = serde_json::from_str(value) {
+                    self.learn(&applied);
+                }
+            } else if value.len() >= SEARCHED_ANNOTATION && !value.starts_with("arn:") {
+                self.learn_value("annotation", value);
             }
         }
     }
@@ -115,10 +165,7 @@ impl Redactor {
                 let mut redacted = Map::new();
                 for (key, value) in fields {
                     // Complete copies of the applied object, and field managers.
-                    if matches!(
-                        key.as_str(),
-                        "managedFields" | "kubectl.kubernetes.io/last-applied-configuration"
-                    ) {
+                    if matches!(key.as_str(), "managedFields" | LAST_APPLIED) {
                         continue;
                     }
                     let value = match kind_of(&key) {
@@ -146,7 +193,7 @@ impl Redactor {
                 let names = kind == "secret";
                 let mut replaced = Map::new();
                 for (key, value) in fields {
-                    if key == "kubectl.kubernetes.io/last-applied-configuration" {
+                    if key == LAST_APPLIED {
                         continue;
                     }
                     let value = if names || (is_pair && key == "key") {
@@ -182,12 +229,21 @@ impl Redactor {
 
     /// Redacts free text.
     pub fn text(&mut self, text: &str) -> String {
+        if let Some(redacted) = self.texts.get(text) {
+            return redacted.clone();
+        }
+        let redacted = self.redact_text(text);
+        self.texts.insert(text.to_owned(), redacted.clone());
+        redacted
+    }
+
+    fn redact_text(&mut self, text: &str) -> String {
         let mut text = text.to_owned();
         // Longest first: one value may contain another.
         let mut learned: Vec<(String, &'static str)> = self
             .learned
             .iter()
-            .filter(|(value, _)| text.contains(value.as_str()) && !self.names.contains(*value))
+            .filter(|(value, _)| text.contains(value.as_str()) && !self.is_in_a_name(value))
             .map(|(value, kind)| (value.clone(), *kind))
             .collect();
         learned.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
@@ -243,6 +299,11 @@ impl Redactor {
         )
     }
 
+    /// Whether a value is a part of an object's name: replacing it would make the name invalid.
+    fn is_in_a_name(&self, value: &str) -> bool {
+        self.names.iter().any(|name| name.contains(value))
+    }
+
     /// Replaces IDs that consist of letters and digits: accounts, digests, task IDs.
     fn number(&mut self, word: &str) -> Option<String> {
         if is_account(word) {
@@ -288,6 +349,9 @@ impl Redactor {
             |word, before| {
                 if before.ends_with("Bearer ") || before.ends_with("Basic ") {
                     return Some(self.placeholder("token", word));
+                }
+                if before.ends_with(' ') && is_secret_flag(before.trim_end()) {
+                    return Some(self.placeholder("secret", word));
                 }
                 let Some((scheme, rest)) = word.split_once("://") else {
                     let (name, value) = word.split_once('=').filter(|(name, _)| is_secret_name(name))?;
@@ -351,19 +415,33 @@ fn is_name(key: &str) -> bool {
     matches!(key, "name" | "serviceName" | "clusterName" | "containerName" | "family" | "namespace")
 }
 
+/// Whether a field is a list of names and values that may be secret.
 fn is_environment(key: &str) -> bool {
-    matches!(key, "environment" | "env")
+    matches!(key, "environment" | "env" | "httpHeaders")
 }
 
 /// The last message of a container's program, which the container runtime did not write.
 fn output(fields: &Map<String, Value>) -> Option<&str> {
     fields.get("exitCode")?;
     let reason = fields.get("reason")?.as_str()?;
-    fields.get("message")?.as_str().filter(|_| matches!(reason, "Completed" | "Error"))
+    fields.get("message")?.as_str().filter(|_| matches!(reason, "Completed" | "Error" | "OOMKilled"))
+}
+
+/// The password in a URL.
+fn password(value: &str) -> Option<&str> {
+    let (_, rest) = value.split_once("://")?;
+    let (user, _) = rest.split_once('/').map_or(rest, |(host, _)| host).rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
 }
 
 fn is_account(word: &str) -> bool {
     word.len() == 12 && word.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether the text ends with a flag such as `--password`.
+fn is_secret_flag(text: &str) -> bool {
+    let flag = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+    flag.starts_with('-') && is_secret_name(flag)
 }
 
 fn is_secret_name(name: &str) -> bool {

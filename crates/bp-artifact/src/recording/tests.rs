@@ -47,6 +47,7 @@ fn replaces_each_kind_and_keeps_messages_readable() {
         ),
         ("Authorization: Bearer abc.def", "Authorization: Bearer <token 1>".to_owned()),
         ("DB_PASSWORD=hunter2 ignored", "DB_PASSWORD=<secret 1> ignored".to_owned()),
+        ("run --db-password hunter2 now", "run --db-password <secret 1> now".to_owned()),
         ("key AKIAIOSFODNN7EXAMPLE", "key <token 1>".to_owned()),
         // Text that describes what happened is kept.
         (
@@ -114,6 +115,57 @@ fn preserves_relations_and_replaces_values_of_variables_everywhere() {
     );
     let read = Recording::parse(&serde_json::to_string_pretty(&recording).unwrap(), "r.json").unwrap();
     assert_eq!(read, recording);
+}
+
+/// Each value occurs in one field, and in a message that quotes it.
+#[test]
+fn replaces_values_that_messages_quote() {
+    let applied =
+        json!({ "spec": { "containers": [{ "env": [{ "name": "A", "value": "canary-applied" }] }] } });
+    let pod = json!({
+        "metadata": { "name": "web-frontend-1", "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": applied.to_string(),
+            "team/token": "canary-annotation",
+        } },
+        "spec": { "containers": [{
+            "name": "web",
+            "args": ["--key=canary-Flag", "sh -c \"run --api-token canary-token\"", "--role=controller"],
+            "env": [
+                { "name": "URL", "value": "postgres://shop:canary-password@db/shop" },
+                { "name": "BACKEND", "value": "frontend" },
+            ],
+            "readinessProbe": { "httpGet": { "httpHeaders": [{ "name": "X-Key", "value": "canary-header" }] } },
+        }] },
+        "status": { "containerStatuses": [{ "state": { "terminated": {
+            "exitCode": 137, "reason": "OOMKilled", "message": "last line: canary-log",
+        } } }] },
+    });
+    let message = "canary-applied canary-annotation canary-Flag canary-token canary-password canary-header: the \
+                   controller of web-frontend-1";
+    let recording = recording(&[("pod", pod), ("event", json!({ "message": message }))]);
+    let all = serde_json::to_string(&recording).unwrap();
+    assert!(!all.contains("canary"), "{all}");
+    let event = recording.data["event"]["message"].as_str().unwrap();
+    assert!(event.ends_with(": the controller of web-frontend-1"), "{event}");
+    assert_eq!(recording.data["pod"]["metadata"]["name"], "web-frontend-1");
+}
+
+#[test]
+fn states_what_was_omitted() {
+    let mut recorder = Recorder::default();
+    recorder.note("pods", json!([]));
+    let omitted =
+        OmittedPart { part: "pods".into(), recorded: 500, omitted: 20, more: true, reason: "x".into() };
+    recorder.add_omitted(omitted.clone());
+    let permission = Some("list events".to_owned());
+    recorder.add_missing(MissingPart { part: "events".into(), reason: "denied".into(), permission });
+    let recording = recorder.finish("eks-namespace", Timestamp::UNIX_EPOCH);
+    assert_eq!(omitted.to_string(), "pods: 500 recorded, 20 or more omitted: x");
+    let read = Recording::parse(&serde_json::to_string(&recording).unwrap(), "r.json").unwrap();
+    assert_eq!(
+        (read.omitted.as_slice(), read.missing[0].permission.as_deref()),
+        (&[omitted][..], Some("list events"))
+    );
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::{path::PathBuf, time::Duration};
 
 use bp_artifact::{
     Artifact, DigestRef, ImageRef, ResolvedImage,
-    config::{ServiceConfig, ServiceName},
+    config::{EnvironmentConfig, ServiceConfig, ServiceName},
     resolve::{Resolve, ResolveError},
 };
 use clap::Args;
 
 use super::{ConfigArgs, GivenFlags, ImageTimeoutArgs, WaitArgs};
-use crate::{Delivery, Failure, Session, Ui, image::ConfirmExisting, image_wait, wait_for_image};
+use crate::{Clients, Delivery, Failure, Session, Ui, image::ConfirmExisting, image_wait, wait_for_image};
 
 /// The environment to work on.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +39,28 @@ impl EnvironmentArgs {
         let service = environment.service(service.service.as_ref())?;
         let clients = Session::from_env()?.open(environment).await?;
         Ok(Delivery::new(environment.clone(), service.clone(), clients))
+    }
+
+    /// Reads `bp.toml` and authenticates to the environment, for work on objects that belong to no service. Does not
+    /// authenticate to AWS if a kubeconfig replaces EKS.
+    ///
+    /// # Errors
+    /// When the file is missing or invalid, the environment is unknown, or there are no credentials.
+    ///
+    /// # Permissions
+    /// Those of [`Session::open`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: changes nothing.
+    pub async fn open_cluster(&self) -> Result<(EnvironmentConfig, Clients), Failure> {
+        let config = self.config.load(&self.env)?;
+        let environment = config.environment(&self.env)?;
+        let session = Session::from_env()?;
+        let clients = match session.endpoints().kubeconfig {
+            Some(_) => session.ambient().await,
+            None => session.open(environment).await?,
+        };
+        Ok((environment.clone(), clients))
     }
 
     /// Reads `bp.toml` and authenticates to the environment, for the selected services.

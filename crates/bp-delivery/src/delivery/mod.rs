@@ -9,9 +9,11 @@ use bp_artifact::{
     Artifact, ResolvedImage,
     config::{DeployPlatform, EksObject, EnvironmentConfig, FailureLimit, ReleaseConfig, ServiceConfig},
     deploy::Target,
+    recording::Recording,
     saga::Step,
 };
 use bp_ecs::{Cluster, EcsTarget, Options};
+use jiff::Timestamp;
 
 use self::ecs::Build;
 use crate::{Clients, Failure};
@@ -146,6 +148,11 @@ impl Delivery {
 
     #[cfg(feature = "helm")]
     async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
+        Ok(Arc::new(self.helm_release(release).await?))
+    }
+
+    #[cfg(feature = "helm")]
+    async fn helm_release(&self, release: &ReleaseConfig) -> Result<bp_eks::HelmRelease, Failure> {
         let namespace = self.namespace().await?;
         let mut target = namespace.helm(&release.name, self.eks_options()?).chart(&release.chart);
         target = release.values.iter().fold(target, bp_eks::HelmRelease::values_file);
@@ -155,13 +162,12 @@ impl Delivery {
         if let Some(program) = std::env::var_os("BP_HELM").filter(|program| !program.is_empty()) {
             target = target.program(program);
         }
-        Ok(Arc::new(target))
+        Ok(target)
     }
 
     #[cfg(not(feature = "helm"))]
     async fn release(&self, release: &ReleaseConfig) -> Result<Arc<dyn Target>, Failure> {
-        let name = &release.name;
-        Err(Failure::bad_input(format!("Helm release {name} requires a build with the feature `helm`")))
+        Err(requires_helm(release))
     }
 
     /// The EKS workload, with options adjusted by the caller.
@@ -192,6 +198,27 @@ impl Delivery {
         let namespace = bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace);
         let target = namespace.workload(workload.clone(), change(options));
         Ok(eks.container.iter().fold(target, bp_eks::EksTarget::container))
+    }
+
+    /// Records the responses of the Kubernetes API about the workload or the Helm release, redacted.
+    ///
+    /// # Errors
+    /// When none is configured or it cannot be read, or a Helm release requires the feature `helm`.
+    ///
+    /// # Permissions
+    /// `eks:DescribeCluster`, and those of [`EksTarget::record`](bp_eks::EksTarget::record) or of
+    /// `HelmRelease::record`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: reads only.
+    pub async fn record_eks(&self, recorded_at: Timestamp) -> Result<Recording, Failure> {
+        match &self.service.eks()?.object {
+            EksObject::Workload(_) => Ok(self.eks_with(|options| options).await?.record(recorded_at).await?),
+            #[cfg(feature = "helm")]
+            EksObject::Release(release) => Ok(self.helm_release(release).await?.record(recorded_at).await?),
+            #[cfg(not(feature = "helm"))]
+            EksObject::Release(release) => Err(requires_helm(release)),
+        }
     }
 
     /// The namespace on the EKS cluster.
@@ -271,6 +298,11 @@ impl Delivery {
         }
         Ok(targets)
     }
+}
+
+#[cfg(not(feature = "helm"))]
+fn requires_helm(release: &ReleaseConfig) -> Failure {
+    Failure::bad_input(format!("Helm release {} requires a build with the feature `helm`", release.name))
 }
 
 /// The annotation name of a tag: at most 63 characters, without leading and trailing punctuation.

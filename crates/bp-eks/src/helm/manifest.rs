@@ -28,27 +28,38 @@ pub(super) fn parse_manifest(
     manifest: &str,
     verb: &'static str,
 ) -> Result<Vec<ManifestContainer>, HelmError> {
+    Ok(parse_objects(manifest, verb)?.iter().flat_map(containers).collect())
+}
+
+/// The workloads in a multi-document manifest, including Jobs.
+pub(super) fn parse_workloads(manifest: &str, verb: &'static str) -> Result<Vec<Workload>, HelmError> {
+    Ok(parse_objects(manifest, verb)?.iter().filter_map(workload).collect())
+}
+
+fn parse_objects(manifest: &str, verb: &'static str) -> Result<Vec<Value>, HelmError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(manifest)
         .map_err(|e| HelmError::Unreadable { verb, source: e.to_string().into() })?;
     // A `List` contains objects.
-    let objects = documents.iter().flat_map(|document| match document["items"].as_array() {
-        Some(items) if document["kind"] == "List" => items.iter().collect(),
+    let objects = documents.into_iter().flat_map(|document| match document["items"].as_array() {
+        Some(items) if document["kind"] == "List" => items.clone(),
         _ => vec![document],
     });
-    Ok(objects.flat_map(containers).collect())
+    Ok(objects.collect())
+}
+
+fn workload(object: &Value) -> Option<Workload> {
+    let kind = object["kind"].as_str()?.to_ascii_lowercase();
+    format!("{kind}/{}", object["metadata"]["name"].as_str()?).parse().ok()
 }
 
 fn containers(object: &Value) -> Vec<ManifestContainer> {
-    let kind = object["kind"].as_str().unwrap_or_default().to_ascii_lowercase();
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let spec = match kind.as_str() {
-        "pod" => &object["spec"],
-        "cronjob" => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+    let spec = match object["kind"].as_str() {
+        Some("Pod") => &object["spec"],
+        Some("CronJob") => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
         _ => &object["spec"]["template"]["spec"],
     };
-    let workload: Option<Workload> = format!("{kind}/{name}").parse().ok();
     // The Jobs of a chart run once, and helm itself waits for hooks.
-    let workload = workload.filter(|workload| !workload::of(workload.kind).runs_to_completion);
+    let workload = workload(object).filter(|workload| !workload::of(workload.kind).runs_to_completion);
     let list = |field: &str| Vec::<Container>::deserialize(&spec[field]).unwrap_or_default();
     let all = list("containers").into_iter().chain(list("initContainers"));
     all.map(|Container { name, image }| ManifestContainer {
@@ -93,6 +104,9 @@ mod tests {
             [(web(), "web", true), (web(), "proxy", false), (web(), "migrate", true), (None, "job", true)]
         );
         assert_eq!(parse_manifest("", "template").unwrap(), []);
+        let job = "kind: List\nitems:\n- kind: Job\n  metadata: { name: migrate }\n";
+        let workloads = parse_workloads(&format!("{manifest}---\n{job}"), "get manifest").unwrap();
+        assert_eq!(workloads, ["deployment/web".parse().unwrap(), "job/migrate".parse().unwrap()]);
         assert!(parse_manifest("a: [", "template").is_err());
     }
 }

@@ -11,6 +11,7 @@ mod lease;
 mod manifest;
 mod program;
 mod proxy;
+mod record;
 mod recover;
 mod release;
 mod rollback;

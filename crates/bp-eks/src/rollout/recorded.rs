@@ -1,9 +1,13 @@
-//! Judge recorded pods, refusals and errors of real clusters (`tests/recorded`, each with its source), unchanged and
-//! with other account ids, regions, digests and repositories. `BP_EKS_RECORDINGS`: a directory with more recordings.
+//! Judge recorded pods, refusals and errors (`tests/recorded`, each with its source), unchanged and with other account
+//! ids, regions, digests and repositories. Of a recorded namespace, the workload `expect.workload` is judged. `BP_EKS_RECORDINGS`: a directory with more recordings.
 
 use std::{collections::HashSet, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use bp_artifact::{config::WorkloadKind, deploy::Cause, error::Classified};
+use bp_artifact::{
+    config::{Workload, WorkloadKind},
+    deploy::Cause,
+    error::Classified,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,6 +15,7 @@ use super::judge::{Judgement, Snapshot, Tracked};
 use crate::{
     api::symptom::Recovery,
     object::ObjectRef,
+    record::{is_owned_by, refused, with_pod_positions},
     workload::{Live, of, template::Slot, version::Version},
 };
 
@@ -75,8 +80,35 @@ fn new_image() -> String {
 
 fn read(text: &str) -> Recording {
     let value: Value = serde_json::from_str(text).unwrap();
-    let made = value["kind"] == "eks-workload";
-    serde_json::from_value(if made { of_record(value) } else { value }).unwrap()
+    let value = match value["kind"].as_str() {
+        Some("eks-namespace" | "eks-release") => of_record(select(value)),
+        Some("eks-workload") => of_record(value),
+        _ => value,
+    };
+    serde_json::from_value(value).unwrap()
+}
+
+/// The recording of the workload `expect.workload`, from that of its namespace or its Helm release.
+fn select(mut recording: Value) -> Value {
+    let wanted = recording["expect"]["workload"].as_str().expect("expect.workload is missing");
+    let wanted: Workload = wanted.parse().unwrap();
+    let list = |part: &str| recording[part].as_array().cloned().unwrap_or_default();
+    let mut workloads = list(&(of(wanted.kind).resource)().plural);
+    workloads.retain(|workload| workload["metadata"]["name"] == wanted.name.as_str());
+    let workload = workloads.pop().unwrap_or_else(|| panic!("{wanted} is not in the recording"));
+    let mut uids = vec![workload["metadata"]["uid"].clone()];
+    let mut sets = [list("replicasets"), list("controllerrevisions")].concat();
+    sets.retain(|set| is_owned_by(set, &uids));
+    uids.extend(sets.iter().map(|set| set["metadata"]["uid"].clone()));
+    let mut pods = list("pods");
+    pods.retain(|pod| is_owned_by(pod, &uids));
+    let events = with_pod_positions(list("events"), &pods);
+    recording["replicas"] = json!(workload["spec"]["replicas"].as_u64().unwrap_or(pods.len() as u64));
+    recording["refused"] = refused(&sets);
+    recording["workload"] = workload;
+    recording["pods"] = pods.into();
+    recording["events"] = events.into();
+    recording
 }
 
 /// A recording that `record` made, as those that were written by hand: the pods of the new revision without what makes
@@ -221,7 +253,7 @@ fn account_ids_regions_digests_and_repositories_do_not_change_the_cause() {
     let hex = |with: &str| format!("{with}{}", "0a1b".repeat(16))[..64].to_owned();
     for (name, text) in texts() {
         // In one that `record` made the digest says which pods are new.
-        let is_made = text.contains("eks-workload");
+        let is_made = text.contains("bp.recording/");
         if read(&text).error.is_some() || read(&text).refused.is_some() || is_made {
             continue;
         }

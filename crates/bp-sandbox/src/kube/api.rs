@@ -89,14 +89,31 @@ fn selected(world: &World, call: &Call<'_>) -> Vec<Object> {
 }
 
 fn list(world: &World, call: &Call<'_>) -> Value {
-    let selected = selected(world, call);
+    let mut selected = selected(world, call);
+    let mut metadata = json!({ "resourceVersion": world.store.version().to_string() });
+    let limit = call.text("limit").parse().unwrap_or(0);
+    if let Some(last) = call.text("continue").split_once('/') {
+        // In the order of the store. Unlike in etcd, a later page shows the current state.
+        selected.retain(|object| namespace_and_name(object) > last);
+    }
+    if limit > 0 && selected.len() > limit {
+        metadata["remainingItemCount"] = json!(selected.len() - limit);
+        let (namespace, name) = namespace_and_name(&selected[limit - 1]);
+        metadata["continue"] = json!(format!("{namespace}/{name}"));
+        selected.truncate(limit);
+    }
     let items: Vec<&Value> = selected.iter().map(|object| &**object).collect();
     json!({
         "kind": format!("{}List", call.resource().kind),
         "apiVersion": call.resource().api_version(),
-        "metadata": { "resourceVersion": world.store.version().to_string() },
+        "metadata": metadata,
         "items": items,
     })
+}
+
+fn namespace_and_name(object: &Value) -> (&str, &str) {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    (text("namespace"), text("name"))
 }
 
 fn watch_from(cluster: &Arc<Cluster>, call: &Call<'_>) -> Answer<Response<Body>> {
