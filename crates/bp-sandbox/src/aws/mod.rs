@@ -1,9 +1,12 @@
-//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager, STS and others.
+//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager, STS, CloudWatch
+//! alarms and others.
 //!
 //! One endpoint serves all of them; the credential scope of the request's signature (or, for JSON protocols,
-//! `X-Amz-Target`) selects the service. State is kept per account and region. The access key of a request selects its
+//! `X-Amz-Target`, and for CBOR the path) selects the service. State is kept per account and region. The access key of a request selects its
 //! account: see [`Aws::access_key`].
 
+mod alarms;
+mod cbor;
 mod ecr;
 pub mod ecs;
 mod eks;
@@ -25,7 +28,11 @@ use http::{Request, Response, request};
 use self::wire::{ApiError, Call, Protocol};
 use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared, sync::lock};
 
-pub use self::{secretsmanager::Secrets, ssm::Parameters};
+pub use self::{
+    alarms::{Alarm, AlarmState},
+    secretsmanager::Secrets,
+    ssm::Parameters,
+};
 
 /// The account of requests with an unknown access key.
 pub const DEFAULT_ACCOUNT: &str = "111111111111";
@@ -40,6 +47,7 @@ pub struct Aws {
     identities: Mutex<BTreeMap<String, Identity>>,
     /// IAM actions that are denied to all callers.
     denied: Mutex<BTreeSet<String>>,
+    alarms: alarms::Alarms,
     ecr: ecr::Ecr,
     ecs: ecs::Ecs,
     eks: eks::Eks,
@@ -64,6 +72,7 @@ impl Aws {
             shared,
             identities: Mutex::default(),
             denied: Mutex::default(),
+            alarms: alarms::Alarms::default(),
             ecr: ecr::Ecr::default(),
             ecs: ecs::Ecs::default(),
             eks: eks::Eks::default(),
@@ -115,7 +124,7 @@ impl Aws {
         let (status, code) = match call.protocol {
             Protocol::Json => (400, "AccessDeniedException"),
             Protocol::Rest => (403, "AccessDeniedException"),
-            Protocol::Query => (403, "AccessDenied"),
+            Protocol::Cbor | Protocol::Query => (403, "AccessDenied"),
         };
         Err(ApiError::new(status, code, message))
     }
@@ -162,13 +171,14 @@ impl Aws {
             "eks" => self.eks.call(self, &call).await,
             "secretsmanager" => self.secretsmanager.call(self, &call).await,
             "ssm" => self.ssm.call(self, &call).await,
+            "cloudwatch" => self.alarms.call(&call),
             "logs" => self.logs.call(self, &call),
             "sts" => return sts::call(self, &call),
             "iam" | "elasticloadbalancing" => return self.lookups.call(&call),
             _ => Err(call.unknown()),
         };
         match answer {
-            Ok(value) => wire::json(200, protocol, &value),
+            Ok(value) => wire::answer(200, protocol, &value),
             Err(error) => error.response(protocol),
         }
     }
