@@ -1,12 +1,15 @@
-//! Gates between the stages of a deployment: an HTTP check, a command, an approval.
+//! Gates between the stages of a deployment: an HTTP check, a command, an approval, CloudWatch alarms, a Kubernetes Job.
 #![cfg(feature = "sandbox")]
 
 mod common;
+
+use std::time::Duration;
 
 use bp_artifact::{
     Verdict,
     deploy::{GateName, GateState, Receipt},
 };
+use bp_sandbox::{Behaviour, ImageBuilder, aws::AlarmState};
 use common::{Ended, Stage, ended};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -136,5 +139,83 @@ async fn a_failed_or_rejected_gate_rolls_back_and_an_unobserved_one_does_not() {
         (end.code, stage.changes()),
         (3, changes),
         "a repeated rejection starts no new deployment: {end:?}"
+    );
+}
+
+#[tokio::test]
+async fn alarms_decide_whether_a_deployment_continues() {
+    let stage = Stage::of_services().await;
+    let gate = "[environment.gate.alarms]\nafter = \"worker\"\nalarms = [\"shop-5xx\", \"shop-any\"]\ntimeout = \"1s\"\n";
+    gates(&stage, gate);
+    let describes = || stage.world.sandbox.ledger().count_of("cloudwatch:DescribeAlarms");
+    let aws = stage.world.sandbox.aws();
+    let alarm = |name: &str| aws.alarm("222222222222", "eu-central-1", name);
+    alarm("shop-5xx").set(AlarmState::Ok, "");
+    // A missing alarm is reported before the first change.
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, stage.changes(), describes()), (2, 0, 1), "{end:?}");
+    assert!(end.stderr.contains("gate alarms: there is no CloudWatch alarm shop-any"), "{end:?}");
+
+    alarm("shop-any").composite().set(AlarmState::Alarm, "Threshold Crossed: 17 errors\n::error::injected");
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "alarms")), (3, Some(GateState::Failed)), "{end:?}");
+    assert!(end.stdout.contains("alarm shop-any is in ALARM (updated 20"), "{end:?}");
+    assert!(end.stdout.contains("Threshold Crossed: 17 errors"), "{end:?}");
+    assert!(!end.stdout.contains("\n::error::"), "{end:?}");
+    assert!(!end.stderr.contains("shop-web: started"), "{end:?}");
+
+    alarm("shop-any").composite().set(AlarmState::InsufficientData, "Unchecked: Initial alarm creation");
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "alarms")), (7, Some(GateState::Unobserved)), "{end:?}");
+
+    alarm("shop-any").composite().set(AlarmState::Ok, "");
+    let before = describes();
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "alarms")), (0, Some(GateState::Passed)), "{end:?}");
+    assert_eq!(describes() - before, 2, "one call before the deployment, one at the gate");
+}
+
+#[tokio::test]
+async fn a_job_decides_whether_a_deployment_continues() {
+    let stage = Stage::of_services().await;
+    gates(&stage, "[environment.gate.smoke]\nafter = \"worker\"\njob = \"smoke.yaml\"\n");
+    let image = ImageBuilder::new().layer([("app/smoke", "1")]).build();
+    let host = "222222222222.dkr.ecr.eu-central-1.amazonaws.com";
+    stage.world.sandbox.registry(host).push(&image, "shop/smoke", "1");
+    let behaves = |code: i32, line: &str| {
+        let exits = Behaviour::Exits { after: Duration::from_secs(5), code, log: vec![line.to_owned()] };
+        stage.world.sandbox.script(image.digest(), exits);
+    };
+    let end = deploy(&stage, &[]).await;
+    assert!(end.code == 2 && end.stderr.contains("gate smoke: cannot read smoke.yaml: "), "{end:?}");
+    let manifest = format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{ name: smoke, namespace: default }}\nspec:\n  backoffLimit: 0\n  \
+         template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - name: smoke\n        \
+         image: {host}/shop/smoke@{}\n",
+        image.digest()
+    );
+    stage.write("smoke.yaml", &manifest);
+    let end = deploy(&stage, &[]).await;
+    assert!(
+        end.code == 2 && end.stderr.contains("has the namespace default, but the gate runs it in shop"),
+        "{end:?}"
+    );
+    assert_eq!(stage.changes(), 0);
+
+    stage.write("smoke.yaml", &manifest.replace(", namespace: default", ""));
+    behaves(3, "no orders");
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "smoke")), (3, Some(GateState::Failed)), "{end:?}");
+    assert!(end.stdout.contains("container smoke, exit code 3: no orders"), "{end:?}");
+    let created = || stage.world.sandbox.ledger().count_of("create jobs");
+    assert_eq!(created(), 1);
+
+    behaves(0, "ok");
+    let end = deploy(&stage, &[]).await;
+    assert_eq!((end.code, state(&stage, "smoke"), created()), (0, Some(GateState::Passed), 2), "{end:?}");
+    assert_eq!(
+        stage.world.sandbox.cluster("staging").objects("jobs", "shop").len(),
+        1,
+        "the failed Job is kept"
     );
 }

@@ -1,6 +1,7 @@
-//! Builds the gates of a deployment from `bp.toml`: HTTP checks, commands and approvals, and identifies the approver.
+//! Builds the gates of a deployment from `bp.toml`: approvals, and checks by HTTP, commands, CloudWatch alarms and
+//! Kubernetes Jobs. Identifies the approver.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bp_artifact::{
     ResolvedImage,
@@ -10,14 +11,19 @@ use bp_artifact::{
     saga::Gate,
     time::Wait,
 };
+use bp_eks::check::JobTemplate;
 use futures_util::future::BoxFuture;
 
-use crate::{Delivery, Failure, delivery};
+use crate::{Clients, Delivery, Failure, delivery};
 
 /// The interval between attempts of a check.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// The timeout of one HTTP request of a check.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The interval at which a Job is polled.
+const JOB_INTERVAL: Duration = Duration::from_secs(2);
+/// How much longer a gate waits than its Job may run, so that a Job that does not end fails with its last log lines.
+const JOB_MARGIN: Duration = Duration::from_secs(60);
 
 /// The gates of a deployment of these services, each with its image. A gate after a service that is not in `services`
 /// is skipped.
@@ -26,8 +32,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// image), and no credentials.
 ///
 /// # Errors
-/// When a gate's URL is invalid or its timeout is zero.
-pub fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, Failure> {
+/// When a gate's URL is invalid or its timeout is zero, an alarm does not exist or must not be read, the manifest of a
+/// Job is invalid or its cluster cannot be reached, or a gate with `alarms` requires the feature `alarms`.
+///
+/// # Permissions
+/// For alarms `cloudwatch:DescribeAlarms`, for Jobs `eks:DescribeCluster`.
+///
+/// # Cancel safety
+/// Cancel safe: reads only.
+pub async fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, Failure> {
     let Some((first, image)) = services.first() else { return Ok(Vec::new()) };
     // After the last stage: no rollback if a service's `on-failure` is `leave`.
     let any_leaves = services.iter().any(|(of, _)| of.service.deploy.on_failure == OnFailure::Leave);
@@ -51,12 +64,20 @@ pub fn gates(services: &[(Delivery, ResolvedImage)]) -> Result<Vec<Gate>, Failur
                 (after, of.service.deploy.on_failure, image)
             }
         };
-        gates.push(gate(config, after, first.environment.name.as_str(), image)?.on_failure(on_failure));
+        let gate = gate(config, after, first, image).await;
+        let gate = gate.map_err(|error| error.context(format_args!("gate {}", config.name)))?;
+        gates.push(gate.on_failure(on_failure));
     }
     Ok(gates)
 }
 
-fn gate(config: &GateConfig, after: u32, environment: &str, image: &ResolvedImage) -> Result<Gate, Failure> {
+async fn gate(
+    config: &GateConfig,
+    after: u32,
+    delivery: &Delivery,
+    image: &ResolvedImage,
+) -> Result<Gate, Failure> {
+    let clients = &delivery.clients;
     let (check, timeout): (Arc<dyn Check>, Duration) = match &config.condition {
         GateCondition::Approval => return Ok(Gate::approval(config.name.clone(), after)),
         GateCondition::Http { url, status, contains, fields, timeout } => {
@@ -69,12 +90,59 @@ fn gate(config: &GateConfig, after: u32, environment: &str, image: &ResolvedImag
         }
         GateCondition::Command { program, arguments, timeout } => {
             let check = CommandCheck::new(program)
-                .variable("BP_ENV", environment)
+                .variable("BP_ENV", delivery.environment.name.as_str())
                 .variable("BP_IMAGE", image.reference.to_string());
             (Arc::new(arguments.iter().fold(check, CommandCheck::argument)), *timeout)
         }
+        GateCondition::Alarms { names, timeout } => (alarms(clients, names).await?, *timeout),
+        GateCondition::Job { manifest, cluster, namespace, timeout } => {
+            let template = template(manifest, namespace)?;
+            let client = clients.kube(cluster).await?;
+            let namespace = bp_eks::Cluster::new(client, cluster).namespace(namespace);
+            let check = namespace.job_check(template, Wait::new(*timeout, JOB_INTERVAL)?);
+            (Arc::new(check), timeout.saturating_add(JOB_MARGIN))
+        }
     };
     Ok(Gate::check(config.name.clone(), after, check, Wait::new(timeout, INTERVAL)?))
+}
+
+/// The check of these alarms. Reads them, so that an alarm that does not exist is reported before anything is deployed;
+/// an API that cannot be reached now may be reachable when the gate is.
+#[cfg(feature = "alarms")]
+async fn alarms(clients: &Clients, names: &[String]) -> Result<Arc<dyn Check>, Failure> {
+    use bp_artifact::error::Classified as _;
+    use bp_ecs::check::AlarmCheck;
+    let Some((first, others)) = names.split_first() else {
+        return Err(Failure::bad_input("`alarms` is empty"));
+    };
+    let check = others.iter().fold(AlarmCheck::new(clients.cloudwatch(), first), AlarmCheck::alarm);
+    match check.read().await {
+        Err(error) if !error.is_retryable() => Err(error.into()),
+        Ok(_) | Err(_) => Ok(Arc::new(check)),
+    }
+}
+
+#[cfg(not(feature = "alarms"))]
+async fn alarms(_: &Clients, _: &[String]) -> Result<Arc<dyn Check>, Failure> {
+    Err(Failure::bad_input(
+        "`alarms` requires a build with the feature `alarms`, such as the default build of bp (bp-cli)",
+    ))
+}
+
+/// The Job of a manifest, which must not belong to another namespace.
+fn template(manifest: &Path, namespace: &str) -> Result<JobTemplate, Failure> {
+    let file = manifest.display();
+    let text = std::fs::read_to_string(manifest)
+        .map_err(|error| Failure::bad_input(format!("cannot read {file}: {error}")))?;
+    let template = JobTemplate::from_yaml(&text).map_err(|error| Failure::from(error).context(&file))?;
+    if let JobTemplate::Manifest(job) = &template
+        && let Some(other) = job.metadata.namespace.as_deref().filter(|other| *other != namespace)
+    {
+        return Err(Failure::bad_input(format!(
+            "{file}: the Job has the namespace {other}, but the gate runs it in {namespace}; remove it from the manifest"
+        )));
+    }
+    Ok(template)
 }
 
 /// The user who runs the program, as reported by variables of the build system or the shell. Not verified: anyone who

@@ -33,6 +33,7 @@
 //! | `cli` | [`cli`], [`program`] and [`verb`]; includes `render` |
 //! | `helm` | `deploy-helm` |
 //! | `logs` | ECS failure reports include the last log lines |
+//! | `alarms` | gates that check CloudWatch alarms |
 //! | `preflight` | preflight checks look up IAM roles and target groups; includes `logs` |
 //!
 //! # Permissions

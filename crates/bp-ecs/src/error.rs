@@ -95,6 +95,16 @@ pub enum Error {
         /// The family, `family:revision` or ARN.
         definition: String,
     },
+    /// CloudWatch alarms do not exist.
+    #[error(
+        "there is no CloudWatch alarm {} in this account and region; create it first, or correct the name \
+             (only metric and composite alarms can be checked)",
+        list(alarms)
+    )]
+    AlarmsNotFound {
+        /// Their names.
+        alarms: Vec<String>,
+    },
     /// The definition has members that this version does not support, and registering it could drop them.
     #[error(
         "{definition} has members that this version does not support: {}; registering it could drop them: \
@@ -193,7 +203,7 @@ pub enum Error {
         source: BoxError,
     },
     /// The API cannot be reached.
-    #[error("{operation}: the ECS API cannot be reached; check network, region and endpoint")]
+    #[error("{operation}: the API cannot be reached; check network, region and endpoint")]
     Unreachable {
         /// The call, such as `ecs:DescribeServices`.
         operation: &'static str,
@@ -201,7 +211,7 @@ pub enum Error {
         source: BoxError,
     },
     /// AWS throttles the call or has an internal error, also after the SDK's retries.
-    #[error("{operation}: the ECS API is overloaded or failing; retry later{}", RequestId(request_id))]
+    #[error("{operation}: the API is overloaded or failing; retry later{}", RequestId(request_id))]
     Unavailable {
         /// The call.
         operation: &'static str,
@@ -248,6 +258,7 @@ impl Classified for Error {
             | Error::ContainerAmbiguous { .. }
             | Error::ContainerNotNamed { .. }
             | Error::DefinitionNotFound { .. }
+            | Error::AlarmsNotFound { .. }
             | Error::MalformedDefinition { .. }
             | Error::TooManyTags { .. }
             | Error::Refused { .. } => ErrorClass::BadInput,

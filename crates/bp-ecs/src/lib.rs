@@ -84,6 +84,7 @@
 //! |---|---|
 //! | `logs` | the last log lines in failure reports, and checks of log groups in preflight, with `aws_sdk_cloudwatchlogs` |
 //! | `iam` | checks of roles in preflight, with `aws_sdk_iam` |
+//! | `alarms` | [`check`]: checks of CloudWatch alarms, with `aws_sdk_cloudwatch` |
 //! | `elbv2` | checks of target groups in preflight, with `aws_sdk_elasticloadbalancingv2` |
 //!
 //! None is enabled by default.
@@ -92,6 +93,8 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod api;
+#[cfg(feature = "alarms")]
+pub mod check;
 mod cluster;
 mod definition;
 mod error;
@@ -103,6 +106,8 @@ mod record;
 mod rollout;
 mod target;
 
+#[cfg(feature = "alarms")]
+pub use aws_sdk_cloudwatch;
 #[cfg(feature = "logs")]
 pub use aws_sdk_cloudwatchlogs;
 pub use aws_sdk_ecs;

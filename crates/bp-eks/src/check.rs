@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bp_artifact::{
     check::{Check, CheckVerdict},
-    error::chain,
+    error::{Classified, ErrorClass, chain},
     text,
     time::{self, Wait},
 };
@@ -18,6 +18,7 @@ use kube::{
     api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions},
     core::{ApiResource, DynamicObject},
 };
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
@@ -48,7 +49,62 @@ pub enum JobTemplate {
     Manifest(Box<Job>),
 }
 
+/// Why a text is not the manifest of a Job.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// It is not one YAML document, or its fields have other types than those of a Job.
+    #[error("the manifest is not a valid Job")]
+    Malformed {
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It is another object.
+    #[error("the manifest is not a Job: expected apiVersion batch/v1 and kind Job, found {found}")]
+    NotAJob {
+        /// Its API version and kind.
+        found: String,
+    },
+    /// It has no name.
+    #[error("the manifest of the Job has no metadata.name")]
+    NoName,
+}
+
+impl Classified for ManifestError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::BadInput
+    }
+}
+
 impl JobTemplate {
+    /// Parses the manifest of a Job in YAML or JSON.
+    ///
+    /// ```
+    /// use bp_eks::check::JobTemplate;
+    ///
+    /// let manifest = "apiVersion: batch/v1\nkind: Job\nmetadata: { name: smoke }\n";
+    /// assert!(matches!(JobTemplate::from_yaml(manifest), Ok(JobTemplate::Manifest(_))));
+    /// assert!(JobTemplate::from_yaml("apiVersion: v1\nkind: Pod\n").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// When it is not the manifest of one Job with a name.
+    pub fn from_yaml(manifest: &str) -> Result<Self, ManifestError> {
+        let value: Value =
+            serde_saphyr::from_str(manifest).map_err(|e| ManifestError::Malformed { source: e.into() })?;
+        let text = |field: &str| value[field].as_str().unwrap_or("none").to_owned();
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        if (version.as_str(), kind.as_str()) != ("batch/v1", "Job") {
+            return Err(ManifestError::NotAJob { found: format!("apiVersion {version} and kind {kind}") });
+        }
+        let job: Job =
+            serde_json::from_value(value).map_err(|e| ManifestError::Malformed { source: e.into() })?;
+        if job.metadata.name.text().is_empty() {
+            return Err(ManifestError::NoName);
+        }
+        Ok(JobTemplate::Manifest(Box::new(job)))
+    }
+
     fn name(&self) -> &str {
         match self {
             JobTemplate::Existing(name) => name,
@@ -115,6 +171,11 @@ impl Check for JobCheck {
                 Err(error) => CheckVerdict::unobserved(chain(&error)),
             }
         })
+    }
+
+    /// No: a Job retries by itself, up to its `backoffLimit`.
+    fn retries_failures(&self) -> bool {
+        false
     }
 }
 

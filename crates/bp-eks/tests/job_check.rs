@@ -8,7 +8,7 @@ use bp_artifact::{
     check::{Check as _, CheckVerdict},
     time::Wait,
 };
-use bp_eks::check::{JobCheck, JobTemplate};
+use bp_eks::check::{JobCheck, JobTemplate, ManifestError};
 use bp_sandbox::{Behaviour, Effect, Fault};
 use serde_json::{Value, json};
 
@@ -150,4 +150,37 @@ async fn job_of_a_dropped_attempt_ends_and_is_removed() {
     tokio::time::sleep(Duration::from_secs(200)).await;
     let pods = world.cluster.objects("pods", "prod");
     assert!(pods.iter().all(|pod| pod["metadata"]["labels"]["app"] == "web"), "no pod is left running");
+}
+
+#[test]
+fn reads_a_manifest_and_rejects_other_objects() {
+    let good = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: smoke\nspec:\n  backoffLimit: 2\n  template: {}\n";
+    let JobTemplate::Manifest(job) = JobTemplate::from_yaml(good).unwrap() else { panic!() };
+    assert_eq!(job.spec.unwrap().backoff_limit, Some(2));
+    for (from, to, message) in [
+        (
+            "kind: Job",
+            "kind: CronJob",
+            "expected apiVersion batch/v1 and kind Job, found apiVersion batch/v1 and kind CronJob",
+        ),
+        ("kind: Job", "", "found apiVersion batch/v1 and kind none"),
+        ("  name: smoke", "  labels: {}", "has no metadata.name"),
+        ("backoffLimit: 2", "backoffLimit: two", "the manifest is not a valid Job"),
+        ("kind: Job", "kind: [", "the manifest is not a valid Job"),
+        ("template: {}", "template: {}\n---\nkind: Pod", "the manifest is not a valid Job"),
+        (good, "", "the manifest is not a"),
+    ] {
+        assert!(good.contains(from));
+        let error: ManifestError = JobTemplate::from_yaml(&good.replacen(from, to, 1)).unwrap_err();
+        assert!(error.to_string().contains(message), "{from} -> {to}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_job_is_not_run_again() {
+    let world = World::new().await;
+    let check = check(&world, smoke(&world, crash(), json!({})));
+    let report = bp_artifact::check::check_until(&check, wait()).await;
+    assert!(matches!(report.verdict, CheckVerdict::Failed { .. }), "{report}");
+    assert_eq!((report.attempts, world.sandbox.ledger().count_of("create jobs")), (1, 1));
 }

@@ -1,7 +1,8 @@
 //! Health checks with a deadline and retries: an HTTP endpoint, a command, or a custom check.
 //!
 //! A check is read-only, and distinguishes a failure from a result that could not be observed: a deployment is rolled
-//! back for the former only. `bp_eks::check::JobCheck` runs a Kubernetes Job.
+//! back for the former only. `bp_eks::check::JobCheck` runs a Kubernetes Job, `bp_ecs::check::AlarmCheck` reads CloudWatch
+//! alarms.
 
 #[cfg(feature = "command")]
 mod command;
@@ -28,6 +29,12 @@ pub trait Check: Send + Sync {
     /// # Cancel safety
     /// Cancel safe.
     fn attempt(&self) -> BoxFuture<'_, CheckVerdict>;
+
+    /// Whether [`check_until`] repeats the check after it failed, which is the default. `false` for a check that itself
+    /// waits and retries. A check that could not be observed is always repeated.
+    fn retries_failures(&self) -> bool {
+        true
+    }
 }
 
 /// The result of a check.
@@ -96,7 +103,8 @@ impl fmt::Display for CheckReport {
     }
 }
 
-/// Repeats `check` until it passes or the deadline of `wait` passes.
+/// Repeats `check` until it passes or the deadline of `wait` passes; a check that does not
+/// [retry failures](Check::retries_failures) also ends when it fails.
 ///
 /// ```
 /// use std::time::Duration;
@@ -136,6 +144,9 @@ pub async fn check_until(check: &dyn Check, wait: Wait) -> CheckReport {
         attempts += 1;
         match timeout_at(deadline, check.attempt()).await {
             Ok(CheckVerdict::Passed) => return report(CheckVerdict::Passed, attempts),
+            Ok(verdict @ CheckVerdict::Failed { .. }) if !check.retries_failures() => {
+                return report(verdict, attempts);
+            }
             Ok(verdict) => last = Some(verdict),
             // An attempt that hangs has no result: use that of the previous one.
             Err(_) => {
@@ -164,7 +175,10 @@ mod tests {
     use super::*;
 
     /// Returns these results in order, and repeats the last one. `None` hangs.
-    struct Script(Mutex<Vec<Option<CheckVerdict>>>);
+    struct Script {
+        left: Mutex<Vec<Option<CheckVerdict>>>,
+        retries_failures: bool,
+    }
 
     impl Check for Script {
         fn name(&self) -> String {
@@ -172,7 +186,7 @@ mod tests {
         }
 
         fn attempt(&self) -> BoxFuture<'_, CheckVerdict> {
-            let mut left = self.0.lock().unwrap();
+            let mut left = self.left.lock().unwrap();
             let next = if left.len() > 1 { left.remove(0) } else { left[0].clone() };
             Box::pin(async move {
                 match next {
@@ -181,11 +195,28 @@ mod tests {
                 }
             })
         }
+
+        fn retries_failures(&self) -> bool {
+            self.retries_failures
+        }
     }
 
     async fn run(found: &[Option<CheckVerdict>]) -> CheckReport {
+        run_with(found, true).await
+    }
+
+    async fn run_with(found: &[Option<CheckVerdict>], retries_failures: bool) -> CheckReport {
         let wait = Wait::new(Duration::from_secs(20), Duration::from_secs(2)).unwrap();
-        check_until(&Script(Mutex::new(found.to_vec())), wait).await
+        check_until(&Script { left: Mutex::new(found.to_vec()), retries_failures }, wait).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_does_not_retry_failures_ends_with_its_first_failure() {
+        let found =
+            [CheckVerdict::unobserved("refused"), CheckVerdict::failed("exit code 3"), CheckVerdict::Passed];
+        let report = run_with(&found.map(Some), false).await;
+        assert_eq!((report.verdict, report.attempts), (CheckVerdict::failed("exit code 3"), 2));
+        assert!(report.waited < Duration::from_secs(3), "{:?}", report.waited);
     }
 
     #[tokio::test(start_paused = true)]

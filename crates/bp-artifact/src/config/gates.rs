@@ -1,7 +1,10 @@
 //! Read the gates between the stages of a deployment: `[environment.gate.<name>]`.
 
+use std::collections::BTreeSet;
+
 use super::{
     error::ConfigError,
+    keys::GATE_KINDS,
     layer::{Setting, Settings, duration},
     model::{DeployPlatform, GateCondition, GateConfig, GatePlace, ServiceConfig},
     name::ServiceName,
@@ -11,6 +14,8 @@ use crate::{check::http, deploy::GateName};
 
 /// How long a check is repeated by default.
 const TIMEOUT: &str = "5m";
+/// The maximum length of an alarm's name.
+const ALARM_NAME: usize = 255;
 
 /// The gates of an environment, ordered by name.
 pub(super) fn read(
@@ -26,12 +31,18 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
     let Some(first) = first else { unreachable!("every name comes from a setting") };
     let name: GateName = name.parse().map_err(|error| first.invalid(format!("{error}")))?;
 
-    let given = ["approval", "url", "command"].map(|kind| settings.get(&key(kind)).cloned());
+    let after = settings.get(&key("after")).map(|setting| place(setting, services)).transpose()?;
+    let given = GATE_KINDS.map(|kind| settings.get(&key(kind)).cloned());
+    if matches!(given, [None, ..]) {
+        settings.insert_if_missing(&key("timeout"), TIMEOUT, Origin::Default);
+    }
+    let of_http = ["status", "contains"].map(key);
+    let of_http = of_http.iter().find_map(|key| settings.get(key));
+    let of_http = of_http.or_else(|| json(settings, &name).next().map(|(_, setting)| setting));
+    let timeout = || duration(settings, &key("timeout"));
     let condition = match given {
-        [Some(approval), None, None] => {
-            let none = ["status", "contains", "timeout"].map(key);
-            let other = none.iter().find_map(|key| settings.get(key));
-            if let Some(other) = other.or_else(|| json(settings, &name).next().map(|(_, setting)| setting)) {
+        [Some(approval), None, None, None, None] => {
+            if let Some(other) = settings.get(&key("timeout")).or(of_http) {
                 return Err(other.invalid(format!("`{}` is not allowed for an approval", other.key)));
             }
             if approval.value != "true" {
@@ -39,40 +50,94 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
             }
             GateCondition::Approval
         }
-        [None, Some(url), None] => {
-            settings.insert_if_missing(&key("timeout"), TIMEOUT, Origin::Default);
+        [None, Some(url), None, None, None] => {
             http::parse(&url.value).map_err(|error| url.invalid(error.to_string()))?;
             GateCondition::Http {
                 url: url.value,
                 status: settings.get(&key("status")).map(status).transpose()?,
                 contains: settings.text(&key("contains"))?,
                 fields: json(settings, &name).map(pointer).collect::<Result<_, _>>()?,
-                timeout: duration(settings, &key("timeout"))?,
+                timeout: timeout()?,
             }
         }
-        [None, None, Some(command)] => {
-            settings.insert_if_missing(&key("timeout"), TIMEOUT, Origin::Default);
-            let other = ["status", "contains"].map(key);
-            let other = other.iter().find_map(|key| settings.get(key));
-            if let Some(other) = other.or_else(|| json(settings, &name).next().map(|(_, setting)| setting)) {
-                return Err(other.invalid(format!("`{}` requires a `url`", other.key)));
-            }
-            let words: Result<Vec<String>, _> = serde_json::from_str(&command.value);
-            let mut words = words.unwrap_or_default().into_iter();
+        [None, None, Some(command), None, None] => {
+            let mut words = words(&command).into_iter();
             let Some(program) = words.next().filter(|program| !program.is_empty()) else {
                 return Err(command.invalid("expected a program and its arguments, as in [\"./smoke.sh\"]"));
             };
-            let timeout = duration(settings, &key("timeout"))?;
-            GateCondition::Command { program, arguments: words.collect(), timeout }
+            GateCondition::Command { program, arguments: words.collect(), timeout: timeout()? }
+        }
+        [None, None, None, Some(alarms), None] => {
+            GateCondition::Alarms { names: alarm_names(&alarms)?, timeout: timeout()? }
+        }
+        [None, None, None, None, Some(job)] => {
+            let (cluster, namespace) = job_place(&job, after.as_ref(), services)?;
+            let manifest = settings.text(&job.key)?.unwrap_or_default().into();
+            GateCondition::Job { manifest, cluster, namespace, timeout: timeout()? }
         }
         given => {
             let at = given.iter().flatten().last().unwrap_or(&first);
-            let reason = format!("the gate {name} requires exactly one of `approval`, `url` and `command`");
-            return Err(at.invalid(reason));
+            let [kinds @ .., last] = GATE_KINDS.map(|kind| format!("`{kind}`"));
+            let kinds = kinds.join(", ");
+            return Err(at.invalid(format!("the gate {name} requires exactly one of {kinds} and {last}")));
         }
     };
-    let after = settings.get(&key("after")).map(|setting| place(setting, services)).transpose()?;
+    if let Some(other) = of_http.filter(|_| !matches!(condition, GateCondition::Http { .. })) {
+        return Err(other.invalid(format!("`{}` requires a `url`", other.key)));
+    }
     Ok(GateConfig { name, after, condition })
+}
+
+/// A list of strings, which the layers keep as JSON.
+fn words(setting: &Setting) -> Vec<String> {
+    serde_json::from_str(&setting.value).unwrap_or_default()
+}
+
+fn alarm_names(setting: &Setting) -> Result<Vec<String>, ConfigError> {
+    let names = words(setting);
+    if names.is_empty() {
+        return Err(setting.invalid("expected names of CloudWatch alarms, as in [\"shop-5xx\"]"));
+    }
+    let reason = |name: &String| match name.as_str() {
+        name if name.trim().is_empty() => Some("an alarm's name is empty".to_owned()),
+        name if name.starts_with("arn:") => Some(format!("{name:?} is an ARN: expected the alarm's name")),
+        name if name.chars().count() > ALARM_NAME || name.chars().any(char::is_control) => Some(format!(
+            "{name:?} is not the name of an alarm: expected 1 to {ALARM_NAME} printable characters"
+        )),
+        _ => None,
+    };
+    match names.iter().find_map(reason) {
+        Some(reason) => Err(setting.invalid(reason)),
+        None => Ok(names),
+    }
+}
+
+/// The cluster and the namespace of a Job: those of the service in `after`, or else the only ones of the environment.
+fn job_place(
+    job: &Setting,
+    after: Option<&GatePlace>,
+    services: &[ServiceConfig],
+) -> Result<(String, String), ConfigError> {
+    let of = |service: &ServiceConfig| {
+        service.eks.as_ref().map(|eks| (eks.cluster.clone(), eks.namespace.clone()))
+    };
+    let own = after.and_then(|place| services.iter().find(|service| service.name == place.service));
+    if let Some(place) = own.and_then(of) {
+        return Ok(place);
+    }
+    let mut all: BTreeSet<(String, String)> = services.iter().filter_map(of).collect();
+    match (all.pop_first(), all.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => {
+            let reason = "requires an EKS target, but no service has one in this environment";
+            Err(job.invalid(format!("`{}` {reason}", job.key)))
+        }
+        (Some(_), false) => {
+            let reason =
+                "is ambiguous, the EKS targets are in several namespaces: set `after` to a service on EKS";
+            Err(job.invalid(format!("`{}` {reason}", job.key)))
+        }
+    }
 }
 
 fn json<'a>(settings: &'a Settings, name: &GateName) -> impl Iterator<Item = (String, &'a Setting)> {

@@ -132,6 +132,9 @@ pub(super) const DEPLOYED: &[Key] = &[
     key("tags.*", Kind::Text, "A tag of all created resources, in this environment."),
 ];
 
+/// The keys of which each gate has exactly one.
+pub(super) const GATE_KINDS: [&str; 5] = ["approval", "url", "command", "alarms", "job"];
+
 /// The keys of `[environment.gate.<name>]`.
 pub(super) const GATE: &[Key] = &[
     key(
@@ -149,7 +152,21 @@ pub(super) const GATE: &[Key] = &[
         "A value in the body as JSON, by its JSON pointer, as in json.\"/status\" = \"ok\".",
     ),
     key("command", Kind::Words, "Check with this command: it must exit with code 0."),
-    key("timeout", Kind::Text, "How long the check is repeated until it passes, as in 5m."),
+    key(
+        "alarms",
+        Kind::Words,
+        "Check these CloudWatch alarms, metric or composite, by name: all must be in the state OK.",
+    ),
+    key(
+        "job",
+        Kind::Text,
+        "Check with a Kubernetes Job, which must complete: the file of its manifest. It runs in the namespace of the service in after, or else in the only namespace of the environment.",
+    ),
+    key(
+        "timeout",
+        Kind::Text,
+        "How long the check is repeated until it passes, or the Job may run, as in 5m.",
+    ),
 ];
 
 /// A table of named tables: `[environment.service.<name>]`.

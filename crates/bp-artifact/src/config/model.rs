@@ -458,4 +458,22 @@ pub enum GateCondition {
         /// How long the check is repeated.
         timeout: Duration,
     },
+    /// CloudWatch alarms are in the state `OK`.
+    Alarms {
+        /// Their names, at least one.
+        names: Vec<String>,
+        /// How long the check is repeated.
+        timeout: Duration,
+    },
+    /// A Kubernetes Job completes.
+    Job {
+        /// The file of its manifest.
+        manifest: PathBuf,
+        /// The EKS cluster's name.
+        cluster: String,
+        /// The namespace.
+        namespace: String,
+        /// How long the Job may run.
+        timeout: Duration,
+    },
 }

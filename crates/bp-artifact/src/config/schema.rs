@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Key, Keys, Kind, NAME, NAME_FORM, PROJECT, SERVICE_NAME};
+use super::keys::{GATE_KINDS, Key, Keys, Kind, NAME, NAME_FORM, PROJECT, SERVICE_NAME};
 
 /// The JSON Schema (draft 2020-12) of `bp.toml`.
 ///
@@ -22,8 +22,8 @@ pub fn config_schema() -> Value {
         "additionalProperties": section(Keys::service_here().iter()),
     });
     let mut gate = section(Keys::gate().iter());
-    gate["oneOf"] =
-        json!([{ "required": ["approval"] }, { "required": ["url"] }, { "required": ["command"] }]);
+    let kinds = GATE_KINDS.map(|kind| json!({ "required": [kind] }));
+    gate["oneOf"] = kinds.into_iter().collect();
     gate["dependentRequired"] = json!({ "status": ["url"], "contains": ["url"], "json": ["url"] });
     gate["not"] = json!({ "required": ["approval", "timeout"] });
     gate["properties"]["json"]["propertyNames"] = json!({ "pattern": "^/" });

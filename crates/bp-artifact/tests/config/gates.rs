@@ -22,6 +22,15 @@ timeout = "90s"
 approval = true
 "#;
 
+/// Gates that check alarms, and a Job after a service that is not on EKS.
+const CHECKS: &str = r#"[environment.gate.alarms]
+alarms = ["shop-5xx", "shop latency"]
+[environment.gate.job]
+after = "worker"
+job = "smoke.yaml"
+timeout = "2m"
+"#;
+
 #[test]
 fn reads_gates_after_targets() {
     let directory = tempfile::tempdir().unwrap();
@@ -108,7 +117,7 @@ fn errors_in_gates_state_the_location() {
             "approval = true",
             "timeout = \"1m\"",
             (11, 11),
-            "requires exactly one of `approval`, `url` and `command`",
+            "requires exactly one of `approval`, `url`, `command`, `alarms` and `job`",
         ),
         ("timeout = \"90s\"", "approval = true", (8, 11), "the gate orders requires exactly one of"),
         ("timeout = \"90s\"", "status = 200", (9, 10), "`gate.orders.status` requires a `url`"),
@@ -123,4 +132,73 @@ fn errors_in_gates_state_the_location() {
     // A table whose name has a known name as its prefix.
     let text = SERVICES.replacen("[environment.service.worker]", "[environment.\"serviceé\"]", 1);
     assert!(Config::parse(&text, "bp.toml").unwrap_err().to_string().contains("unknown key `serviceé`"));
+}
+
+#[test]
+fn reads_gates_that_check_alarms_and_jobs() {
+    let config = Config::parse(&format!("{SERVICES}{CHECKS}"), "bp.toml").unwrap();
+    let [alarms, job] = config.environment("prod").unwrap().gates() else { panic!() };
+    let names = vec!["shop-5xx".to_owned(), "shop latency".to_owned()];
+    assert_eq!(alarms.condition, GateCondition::Alarms { names, timeout: Duration::from_secs(300) });
+    // In the only namespace of the environment: the service before the gate is on ECS alone.
+    let expected = GateCondition::Job {
+        manifest: "smoke.yaml".into(),
+        cluster: "prod".into(),
+        namespace: "shop".into(),
+        timeout: Duration::from_secs(120),
+    };
+    assert_eq!(job.condition, expected);
+}
+
+#[test]
+fn errors_in_gates_that_check_alarms_and_jobs_state_the_location() {
+    let line = SERVICES.lines().count();
+    let names = "[\"shop-5xx\", \"shop latency\"]";
+    let long = format!("[\"{}\"]", "x".repeat(256));
+    for (from, to, at, message) in [
+        (names, "\"shop-5xx\"", (2, 10), "is a list of strings, found a string"),
+        (names, "[]", (2, 10), "expected names of CloudWatch alarms"),
+        (names, "[\" \"]", (2, 10), "an alarm's name is empty"),
+        (
+            names,
+            "[\"arn:aws:cloudwatch:eu-central-1:1:alarm:a\"]",
+            (2, 10),
+            "is an ARN: expected the alarm's name",
+        ),
+        (names, &long, (2, 10), "expected 1 to 255 printable characters"),
+        ("timeout = \"2m\"", "status = 200", (6, 10), "`gate.job.status` requires a `url`"),
+        ("timeout = \"2m\"", "alarms = [\"a\"]", (5, 7), "the gate job requires exactly one of"),
+        ("\"smoke.yaml\"", "\"\"", (5, 7), "gate.job.job is empty"),
+    ] {
+        assert!(CHECKS.contains(from), "{from}");
+        let text = format!("{SERVICES}{}", CHECKS.replacen(from, to, 1));
+        let error = Config::parse(&text, "bp.toml").unwrap_err().to_string();
+        let place = format!("bp.toml:{}:{}: ", line + at.0, at.1);
+        assert!(error.starts_with(&place) && error.contains(message), "{from} -> {to}: {error}");
+    }
+}
+
+#[test]
+fn a_job_runs_in_the_namespace_of_its_service_or_the_only_one() {
+    let job = |services: &str, checks: &str| -> Result<String, String> {
+        let config = Config::parse(&format!("{services}{checks}"), "bp.toml").map_err(|e| e.to_string())?;
+        match &config.environment("prod").unwrap().gates().last().unwrap().condition {
+            GateCondition::Job { namespace, .. } => Ok(namespace.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let anywhere = CHECKS.replacen("after = \"worker\"\n", "", 1);
+    assert_eq!(job(SERVICES, &anywhere), Ok("shop".to_owned()));
+
+    let none = SERVICES.replacen("eks.workload = \"deployment/web\"\n", "", 1);
+    let error = job(&none, CHECKS).unwrap_err();
+    assert!(error.contains("`gate.job.job` requires an EKS target, but no service has one"), "{error}");
+
+    let two = format!("{SERVICES}eks.workload = \"deployment/worker\"\neks.namespace = \"jobs\"\n");
+    assert_eq!(job(&two, CHECKS), Ok("jobs".to_owned()));
+    let error = job(&two, &anywhere).unwrap_err();
+    assert!(
+        error.contains("`gate.job.job` is ambiguous, the EKS targets are in several namespaces"),
+        "{error}"
+    );
 }

@@ -70,6 +70,12 @@ impl Clients {
         })
     }
 
+    /// Amazon CloudWatch.
+    #[cfg(feature = "alarms")]
+    pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
+        aws_sdk_cloudwatch::Client::new(&self.config)
+    }
+
     /// Amazon CloudWatch Logs.
     #[cfg(feature = "logs")]
     pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {

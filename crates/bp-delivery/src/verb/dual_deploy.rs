@@ -65,7 +65,7 @@ impl Verb for DualDeploy {
         }
         let resolved = deliveries.into_iter().map(|delivery| self.find(delivery, &ui));
         let services = try_join_all(resolved).await?;
-        let saga = Saga::of(steps(&services).await?, &self.receipt).gates(gates(&services)?);
+        let saga = Saga::of(steps(&services).await?, &self.receipt).gates(gates(&services).await?);
         if self.plan {
             let plan = saga.plan();
             ui.result(&plan, &plan);

@@ -53,7 +53,7 @@ impl Context {
         let (status, code) = match call.protocol {
             Protocol::Json => (400, "AccessDeniedException"),
             Protocol::Rest => (403, "AccessDeniedException"),
-            Protocol::Query => (403, "AccessDenied"),
+            Protocol::Cbor | Protocol::Query => (403, "AccessDenied"),
         };
         Err(ApiError::new(status, code, message))
     }

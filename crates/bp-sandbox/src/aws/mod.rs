@@ -1,9 +1,12 @@
-//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager, STS and others.
+//! Models of the AWS APIs that a delivery calls: ECR, ECS, EKS, Secrets Manager, Systems Manager, STS, CloudWatch
+//! alarms and others.
 //!
 //! One endpoint serves all of them; the credential scope of the request's signature (or, for JSON protocols,
-//! `X-Amz-Target`) selects the service. State is kept per account and region. The access key of a request selects its
-//! account: see [`Aws::access_key`].
+//! `X-Amz-Target`, and for CBOR the path) selects the service. State is kept per account and region. The access key of
+//! a request selects its account: see [`Aws::access_key`].
 
+mod alarms;
+mod cbor;
 mod context;
 mod ecr;
 pub mod ecs;
@@ -23,6 +26,7 @@ use http::{Request, Response, request};
 use serde_json::{Value, json};
 
 use self::{
+    alarms::Alarms,
     context::Context,
     ecr::Ecr,
     ecs::Ecs,
@@ -36,11 +40,17 @@ use self::{
 pub(crate) use self::{eks::Eks, identity::Identities};
 use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime};
 
-pub use self::{identity::DEFAULT_ACCOUNT, secretsmanager::Secrets, ssm::Parameters};
+pub use self::{
+    alarms::{Alarm, AlarmState},
+    identity::DEFAULT_ACCOUNT,
+    secretsmanager::Secrets,
+    ssm::Parameters,
+};
 
 /// The AWS APIs of one sandbox.
 pub struct Aws {
     context: Arc<Context>,
+    alarms: Alarms,
     ecr: Ecr,
     ecs: Arc<Ecs>,
     eks: Eks,
@@ -56,6 +66,7 @@ impl Aws {
         let (secretsmanager, ssm) = (Arc::<SecretsManager>::default(), Arc::<Ssm>::default());
         Aws {
             ecs: Arc::new(Ecs::new(Arc::clone(&context), Arc::clone(&secretsmanager), Arc::clone(&ssm))),
+            alarms: Alarms::default(),
             ecr: Ecr::default(),
             eks,
             logs: Logs::default(),
@@ -109,6 +120,12 @@ impl Aws {
         self.lookups.create_target_group(arn, target_type, behind_load_balancer);
     }
 
+    /// The CloudWatch alarm `name` of an account in a region.
+    pub fn alarm(self: &Arc<Self>, account: &str, region: &str, name: &str) -> Alarm<'_> {
+        let key = (account.to_owned(), region.to_owned(), name.to_owned());
+        Alarm::new(&self.alarms, &self.context.clock, key)
+    }
+
     /// Creates a log group in CloudWatch Logs. Its streams are those of the tasks that log to it.
     pub fn log_group(self: &Arc<Self>, account: &str, region: &str, name: &str) {
         self.logs.create_group(account, region, name);
@@ -135,13 +152,14 @@ impl Aws {
             "eks" => self.eks.call(call),
             "secretsmanager" => self.secretsmanager.call(&self.context, call),
             "ssm" => self.ssm.call(&self.context, call),
+            "cloudwatch" => self.alarms.call(call),
             "logs" => self.logs.call(&self.ecs, call),
             "sts" => return sts::call(&self.context, call),
             "iam" | "elasticloadbalancing" => return self.lookups.call(call),
             _ => Err(call.unknown()),
         };
         match answer {
-            Ok(value) => wire::json(200, protocol, &value),
+            Ok(value) => wire::answer(200, protocol, &value),
             Err(error) => error.response(protocol),
         }
     }

@@ -1,4 +1,5 @@
-//! Wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS) and Query (STS, IAM, Elastic Load Balancing).
+//! Wire protocols of the AWS APIs: AWS JSON 1.0/1.1, REST-JSON (EKS), Query (STS, IAM, Elastic Load Balancing) and Smithy
+//! RPC v2 with CBOR (CloudWatch).
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,14 @@ use http::{Response, request};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::identity::Identities;
+use super::{cbor, identity::Identities};
 use crate::body::Body;
 
 /// The protocol of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
+    /// Smithy RPC v2 with CBOR: service and operation in the path, errors in `__type`.
+    Cbor,
     /// AWS JSON: the operation in `X-Amz-Target`, errors in `__type`.
     Json,
     /// REST-JSON: method and path, errors in `x-amzn-errortype`.
@@ -51,7 +54,9 @@ impl Call {
             Protocol::Query => json!(fields(parts, body)),
             Protocol::Rest if body.is_empty() => json!(form(parts.uri.query().unwrap_or_default())),
             _ if body.is_empty() => Value::Null,
-            _ => serde_json::from_slice(body)
+            Protocol::Cbor => cbor::decode(body)
+                .ok_or_else(|| ApiError::new(400, "SerializationException", "the body is not CBOR"))?,
+            Protocol::Json | Protocol::Rest => serde_json::from_slice(body)
                 .map_err(|_| ApiError::new(400, "SerializationException", "the body is not JSON"))?,
         };
         Ok(Call {
@@ -126,7 +131,7 @@ impl ApiError {
         body["__type"] = json!(self.code);
         // ECR and EKS send `message`, older services `Message`; SDKs read both.
         body["message"] = json!(self.message);
-        let mut response = json(self.status, protocol, &body);
+        let mut response = answer(self.status, protocol, &body);
         if protocol == Protocol::Rest {
             response.headers_mut().insert("x-amzn-errortype", http::HeaderValue::from_static(self.code));
         }
@@ -160,13 +165,22 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
         };
         return (service.to_owned(), operation.to_owned(), Protocol::Json);
     }
+    let path = segments(parts.uri.path());
+    if parts.headers.get("smithy-protocol").is_some_and(|protocol| protocol == "rpc-v2-cbor") {
+        let at = |index: usize| path.get(index).cloned().unwrap_or_default();
+        let service = match at(1).as_str() {
+            "GraniteServiceVersion20100801" => "cloudwatch".to_owned(),
+            other => other.to_owned(),
+        };
+        return (service, at(3), Protocol::Cbor);
+    }
     let service = scope(parts).map_or_else(|| "sts".to_owned(), |scope| scope.service);
     if QUERY.contains(&service.as_str()) {
         let action = fields(parts, body).remove("Action").unwrap_or_default();
         return (service, action, Protocol::Query);
     }
     let operation = match service.as_str() {
-        "eks" => eks_operation(&parts.method, &segments(parts.uri.path())),
+        "eks" => eks_operation(&parts.method, &path),
         _ => format!("{} {}", parts.method, parts.uri.path()),
     };
     (service, operation, Protocol::Rest)
@@ -226,21 +240,29 @@ fn fields(parts: &request::Parts, body: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
-pub(crate) fn json(status: u16, protocol: Protocol, value: &Value) -> Response<Body> {
-    let kind = if protocol == Protocol::Rest { "application/json" } else { "application/x-amz-json-1.1" };
-    respond(status, kind, value.to_string())
+pub(crate) fn answer(status: u16, protocol: Protocol, value: &Value) -> Response<Body> {
+    match protocol {
+        Protocol::Cbor => {
+            let mut response = respond(status, "application/cbor", cbor::encode(value));
+            let protocol = http::HeaderValue::from_static("rpc-v2-cbor");
+            response.headers_mut().insert("smithy-protocol", protocol);
+            response
+        }
+        Protocol::Rest => respond(status, "application/json", value.to_string()),
+        Protocol::Json | Protocol::Query => respond(status, "application/x-amz-json-1.1", value.to_string()),
+    }
 }
 
 pub(crate) fn xml(status: u16, text: &str) -> Response<Body> {
     respond(status, "text/xml", text.to_owned())
 }
 
-fn respond(status: u16, content_type: &str, body: String) -> Response<Body> {
+fn respond(status: u16, content_type: &str, body: impl Into<Body>) -> Response<Body> {
     Response::builder()
         .status(status)
         .header("content-type", content_type)
         .header("x-amzn-requestid", request_id())
-        .body(Body::from(body))
+        .body(body.into())
         .expect("constant headers")
 }
 
