@@ -7,8 +7,9 @@ use std::{
 };
 
 use aws_sdk_ecr::{Client, types::LayerAvailability};
-use bp_artifact::{Digest, Repository, sync::lock};
+use bp_artifact::{Digest, Repository, sync::lock, text::SingleLine};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::store::RequestCounter;
 
@@ -53,11 +54,17 @@ impl LayerChecks {
         // The call runs in its own task, since the first caller may be cancelled before the others have their result.
         let (checks, requests) = (Arc::clone(self), requests.clone());
         match waiting {
-            1 => drop(tokio::spawn(async move {
-                tokio::time::sleep(Self::WINDOW).await;
-                checks.send_batch(&requests).await;
-            })),
-            Self::MAX_DIGESTS => drop(tokio::spawn(async move { checks.send_batch(&requests).await })),
+            1 => {
+                let batch = async move {
+                    tokio::time::sleep(Self::WINDOW).await;
+                    checks.send_batch(&requests).await;
+                };
+                drop(tokio::spawn(batch.in_current_span()));
+            }
+            Self::MAX_DIGESTS => {
+                let batch = async move { checks.send_batch(&requests).await };
+                drop(tokio::spawn(batch.in_current_span()));
+            }
             _ => {}
         }
         answered.await.ok()
@@ -81,7 +88,7 @@ impl LayerChecks {
             Ok(answer) => answer,
             Err(error) => {
                 let repository = &self.repository;
-                tracing::debug!(%error, %repository, "failed to check layers in a batch");
+                tracing::debug!(error = %SingleLine(&error), %repository, "failed to check layers in a batch");
                 return;
             }
         };
