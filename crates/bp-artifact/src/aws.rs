@@ -3,12 +3,15 @@
 //! Each service reports the same conditions with its own codes, and the SDK reports requests that never reached a
 //! service in yet another way. [`AwsError`] handles both, so that expired credentials are the same error everywhere.
 
+mod request_spans;
+
 use std::{error::Error as StdError, fmt};
 
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId as _;
 
+pub use self::request_spans::RequestSpans;
 pub use crate::error::RequestId;
 use crate::error::{ErrorClass, chain};
 

@@ -12,6 +12,7 @@ use std::{
 use futures_core::{Stream, future::BoxFuture};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::sync::lock;
 
@@ -96,7 +97,7 @@ impl<E> Shared<E> {
 }
 
 impl<E: Event, R: Send + 'static> Operation<E, R> {
-    /// Starts `work` on the current tokio runtime.
+    /// Starts `work` on the current tokio runtime, in the caller's `tracing` span.
     pub fn spawn<W, F>(work: W) -> Self
     where
         W: FnOnce(Emitter<E>) -> F,
@@ -107,10 +108,11 @@ impl<E: Event, R: Send + 'static> Operation<E, R> {
         let cancel = CancellationToken::new();
         let closer = Closer(Arc::clone(&shared));
         let work = work(Emitter { shared: Arc::clone(&shared), cancel: cancel.clone() });
-        let task = tokio::spawn(async move {
+        let work = async move {
             let _closer = closer;
             work.await
-        });
+        };
+        let task = tokio::spawn(work.in_current_span());
         Operation { shared, cancel, task }
     }
 

@@ -25,7 +25,10 @@
 //! assert_eq!(text::printable("arn:aws:iam::111111111111:role/web"), "arn:aws:iam::111111111111:role/web");
 //! ```
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Display, Write as _},
+};
 
 const ESCAPE: char = '\u{1b}';
 
@@ -55,6 +58,23 @@ pub fn single_line(text: &str) -> String {
     let mut printable = String::with_capacity(plain.len());
     push_without_commands(&mut printable, &lines.join(" "));
     printable
+}
+
+/// Displays a value as [`single_line`] prints it: for the fields of `tracing` spans and events, which are formatted only
+/// when a subscriber records them.
+///
+/// ```
+/// use bp_artifact::text::SingleLine;
+///
+/// assert_eq!(SingleLine("denied\n::error::x").to_string(), "denied ::error::x");
+/// ```
+#[derive(Clone, Copy)]
+pub struct SingleLine<T>(pub T);
+
+impl<T: Display> Display for SingleLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&single_line(&self.0.to_string()))
+    }
 }
 
 /// Replaces everything in serialized JSON that a terminal or a CI system would act on by `\u` escapes. The parsed value

@@ -9,7 +9,14 @@ use std::{
 
 use bp_artifact::{ExitCode, text};
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, error::ContextValue};
-use tracing_subscriber::EnvFilter;
+use tracing::{Instrument as _, Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
+    fmt::format::FmtSpan,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::{
     Failure, Ui,
@@ -82,11 +89,13 @@ pub(crate) fn run_with<V: Verb>(matches: &ArgMatches) -> process::ExitCode {
     };
     let ui = Ui::new(output.output);
     let printer = ui.printer().clone();
-    tracing_subscriber::fmt()
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(move || printer.clone())
         .with_ansi(false)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")))
-        .init();
+        .with_span_events(FmtSpan::CLOSE)
+        .with_filter(filter.and(filter_fn(is_free_of_credentials)));
+    tracing_subscriber::registry().with(log).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -107,12 +116,18 @@ pub(crate) fn run_with<V: Verb>(matches: &ArgMatches) -> process::ExitCode {
     code.into()
 }
 
+/// Whether a log line can be printed: at level trace, the AWS SDK and the HTTP clients log headers and bodies, which
+/// contain credentials. Only this project's crates are logged at that level, whatever `RUST_LOG` requests.
+fn is_free_of_credentials(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::DEBUG || metadata.target().starts_with("bp_")
+}
+
 /// The work of a verb up to its end or to a signal.
 async fn work<V: Verb>(verb: V, ui: &Ui) -> ExitCode {
     let signal = async { if V::HANDLES_SIGNALS { std::future::pending().await } else { signal().await } };
     tokio::select! {
         biased;
-        end = verb.run(ui.clone()) => match end {
+        end = verb.run(ui.clone()).instrument(tracing::info_span!("command", name = V::NAME)) => match end {
             Ok(code) => code,
             Err(failure) => {
                 ui.error(&failure.to_string());

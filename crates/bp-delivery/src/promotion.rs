@@ -151,7 +151,8 @@ impl Promotion {
 
     /// Copies the images.
     pub fn copy(&self, images: Vec<Pair>) -> Operation<CopyEvent, RunReport> {
-        copy_all(images, self.options.copy.clone())
+        tracing::info_span!("promote", images = images.len())
+            .in_scope(|| copy_all(images, self.options.copy.clone()))
     }
 
     /// Writes the records of the promoted images to a file and attaches them to the images, as the options specify.

@@ -6,9 +6,11 @@ use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
     DigestRef, Operation, Outcome, ResolvedImage,
     deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    text::SingleLine,
 };
 use futures_core::future::BoxFuture;
 use futures_util::future::{Either, select};
+use tracing::{field::Empty, info_span};
 
 use crate::{
     api::{Api, Shared},
@@ -113,8 +115,16 @@ impl EcsTarget {
     /// Dropping or cancelling the operation stops watching at once; the deployment continues, nothing is rolled back,
     /// and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
+        let span = info_span!(
+            "ecs_deploy",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
         let image = image.clone();
-        self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+        span.in_scope(|| {
+            self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+        })
     }
 
     /// Follows the deployment in progress, or reports the last one. Changes nothing.
@@ -128,7 +138,8 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub fn watch(&self) -> Deployment {
-        self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await })
+        let span = info_span!("ecs_watch", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await }))
     }
 
     /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is
@@ -146,7 +157,10 @@ impl EcsTarget {
     /// As [`deploy`](Self::deploy).
     pub fn restore(&self, revision: &Revision) -> Deployment {
         let revision = revision.clone();
-        self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
+        let span = info_span!("ecs_restore", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| {
+            self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
+        })
     }
 
     /// Rolls back: to the last stable revision while a deployment is in progress or has failed in place, otherwise to
@@ -161,9 +175,12 @@ impl EcsTarget {
     /// # Cancel safety
     /// As [`deploy`](Self::deploy).
     pub fn rollback(&self) -> Deployment {
-        self.spawn(|rollout, reporter| async move {
-            let revision = rollout.previous().await?;
-            rollout.restore(&revision, &reporter).await
+        let span = info_span!("ecs_rollback", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| {
+            self.spawn(|rollout, reporter| async move {
+                let revision = rollout.previous().await?;
+                rollout.restore(&revision, &reporter).await
+            })
         })
     }
 
@@ -274,6 +291,11 @@ impl EcsTarget {
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
+    #[tracing::instrument(
+        name = "ecs_verify",
+        skip_all,
+        fields(target_id = %SingleLine(&self.0.id), image = %image.reference)
+    )]
     pub async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
         self.0.with_containers().await?.drift(image).await
     }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bp_artifact::{
     check::{Check, CheckVerdict},
     error::{Classified, ErrorClass, chain},
-    text,
+    text::{self, SingleLine},
     time::{self, Wait},
 };
 use futures_core::future::BoxFuture;
@@ -295,7 +295,7 @@ impl JobCheck {
             Ok(Err(error)) => error.to_string(),
             Err(elapsed) => elapsed.to_string(),
         };
-        tracing::debug!(error, job = job.name_any(), "failed to delete the job of a check");
+        tracing::debug!(error = %SingleLine(error), job = job.name_any(), "failed to delete the job of a check");
     }
 
     /// The exit code and log lines of the Job's latest pod.

@@ -6,8 +6,10 @@ use bp_artifact::{
     Operation, Outcome, ResolvedImage,
     config::Workload,
     deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    text::SingleLine,
 };
 use futures_core::future::BoxFuture;
+use tracing::{field::Empty, info_span};
 
 use crate::{
     api::scope::Scope,
@@ -81,8 +83,16 @@ impl EksTarget {
     /// # Cancel safety
     /// Dropping or cancelling the operation stops watching; the rollout continues, and nothing is rolled back.
     pub fn deploy(&self, image: &ResolvedImage) -> Rollout {
+        let span = info_span!(
+            "eks_deploy",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
         let image = image.clone();
-        self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+        span.in_scope(|| {
+            self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+        })
     }
 
     /// Restores `revision` and watches the rollout until it ends.
@@ -99,7 +109,10 @@ impl EksTarget {
     /// As [`deploy`](Self::deploy).
     pub fn restore(&self, revision: &Revision) -> Rollout {
         let revision = revision.clone();
-        self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
+        let span = info_span!("eks_restore", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| {
+            self.spawn(|rollout, reporter| async move { rollout.restore(&revision, &reporter).await })
+        })
     }
 
     /// Rolls back: during or after a failed rollout to the revision before it, otherwise to the previous revision.
@@ -113,9 +126,12 @@ impl EksTarget {
     /// # Cancel safety
     /// As [`deploy`](Self::deploy).
     pub fn rollback(&self) -> Rollout {
-        self.spawn(|rollout, reporter| async move {
-            let revision = rollout.previous().await?;
-            rollout.restore(&revision, &reporter).await
+        let span = info_span!("eks_rollback", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| {
+            self.spawn(|rollout, reporter| async move {
+                let revision = rollout.previous().await?;
+                rollout.restore(&revision, &reporter).await
+            })
         })
     }
 
@@ -129,6 +145,11 @@ impl EksTarget {
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
+    #[tracing::instrument(
+        name = "eks_verify",
+        skip_all,
+        fields(target_id = %SingleLine(&self.0.id), image = %image.reference)
+    )]
     pub async fn drift(&self, image: &ResolvedImage) -> Result<Drift, Error> {
         self.0.drift(image).await
     }
@@ -184,6 +205,6 @@ impl Target for EksTarget {
     }
 
     fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
-        Box::pin(async { self.0.drift(image).await.map_err(TargetError::new) })
+        Box::pin(async { EksTarget::drift(self, image).await.map_err(TargetError::new) })
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bp_artifact::{Digest, sync::lock, time::TimeSource};
+use bp_artifact::{Digest, sync::lock, text::SingleLine, time::TimeSource};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +168,7 @@ impl Journal {
         text.push(b'\n');
         // One write per line. A failure is only logged: the next run is slower without the line.
         if let Err(error) = known.file.write_all(&text) {
-            tracing::warn!(%error, path = %self.0.path.display(), "failed to write the journal");
+            tracing::warn!(error = %SingleLine(&error), path = %self.0.path.display(), "failed to write the journal");
         }
         known.take(line);
     }

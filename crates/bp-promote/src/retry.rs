@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder, Retryable as _};
-use bp_artifact::error::Classified;
+use bp_artifact::{error::Classified, text::SingleLine};
 
 /// How often a failed operation is retried, and with which delays: exponential with jitter, or as long as the registry
 /// requests with `Retry-After`.
@@ -121,7 +121,7 @@ impl RetryPolicy {
             })
             .adjust(|error: &E, pause| pause.map(|pause| pause.max(error.retry_after().unwrap_or_default())))
             .notify(|error: &E, pause| {
-                tracing::debug!(%error, ?pause, "attempt failed, retrying");
+                tracing::debug!(error = %SingleLine(error), ?pause, "attempt failed, retrying");
                 notify(error, pause);
             })
             .await

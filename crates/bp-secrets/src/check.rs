@@ -112,7 +112,7 @@ impl CheckReport {
 ///
 /// # Cancel safety
 /// Cancel safe: it changes nothing.
-#[tracing::instrument(level = "debug", skip_all, fields(references = references.len(), ?depth))]
+#[tracing::instrument(name = "check_secrets", skip_all, fields(references = references.len(), ?depth))]
 pub async fn check(store: &impl Store, references: &[Reference], depth: Depth) -> CheckReport {
     let reads = |reference: &Reference| match depth {
         Depth::Describe => false,

@@ -317,6 +317,8 @@ impl Run {
     fn finish(self, verdict: Verdict) -> Outcome {
         let Run { reporter, mut outcome, .. } = self;
         outcome.verdict = verdict;
+        // The spans of deployments declare this field.
+        tracing::Span::current().record("verdict", tracing::field::display(verdict));
         let finished = Box::new(outcome.clone());
         reporter.emit(|_| DeployEvent::Finished { outcome: finished });
         outcome

@@ -82,6 +82,7 @@ impl EcrResolver {
         }
     }
 
+    #[tracing::instrument(name = "resolve", skip_all, fields(%image))]
     async fn resolve_once(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let account = self.account(image.repository())?;
         let answer = self.get(image, account).await?;

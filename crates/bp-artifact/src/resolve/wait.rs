@@ -9,6 +9,7 @@ use crate::{
     error::Classified,
     image::ResolvedImage,
     reference::ImageRef,
+    text::SingleLine,
     time::{self, Wait},
 };
 
@@ -57,6 +58,7 @@ pub struct Missed<'a> {
 ///
 /// # Cancel safety
 /// Cancel safe: reads only.
+#[tracing::instrument(name = "wait_for_image", skip_all, fields(%image))]
 pub async fn wait_for_with(
     resolver: &(impl Resolve + ?Sized),
     image: &ImageRef,
@@ -72,7 +74,7 @@ pub async fn wait_for_with(
         match timeout_at(deadline, resolver.resolve(image)).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) if error.is_not_found() || error.is_retryable() => {
-                tracing::debug!(%image, attempts, %error, "image not found yet, polling again");
+                tracing::debug!(attempts, error = %SingleLine(&error), "image not found yet, polling again");
                 last = Some(error);
             }
             Ok(Err(error)) => return Err(error),

@@ -25,6 +25,7 @@ use crate::{
     error::{Classified, ErrorClass, chain},
     operation::{Emitter, Operation},
     reference::DigestRef,
+    text::SingleLine,
     time::TimeSource,
 };
 
@@ -46,7 +47,9 @@ impl Saga {
     /// Cancelled or dropped, it stops following; the platforms continue, nothing is rolled back, and the receipt stays
     /// unfinished, so that a rerun resumes.
     pub fn run(self) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
-        Operation::spawn(|events| deploy(self, events))
+        let receipt = SingleLine(self.path.display());
+        let span = tracing::info_span!("saga_run", %receipt, targets = self.steps.len());
+        span.in_scope(|| Operation::spawn(|events| deploy(self, events)))
     }
 
     /// Rolls the targets of the receipt at the path `receipt` back to the revisions recorded there.
@@ -63,7 +66,9 @@ impl Saga {
         receipt: impl Into<PathBuf>,
     ) -> Operation<SagaEvent, Result<Receipt, SagaError>> {
         let path = receipt.into();
-        Operation::spawn(|events| rollback(targets, path, TimeSource::system(), events))
+        let receipt = SingleLine(path.display());
+        let span = tracing::info_span!("saga_rollback", %receipt, targets = targets.len());
+        span.in_scope(|| Operation::spawn(|events| rollback(targets, path, TimeSource::system(), events)))
     }
 }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_config::{Region, SdkConfig};
 use bp_artifact::{
     Registry, ResolvedImage,
+    aws::RequestSpans,
     resolve::{EcrResolver, PlatformImage, Resolve},
+    text::SingleLine,
 };
 use bp_eks::Connector;
 use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
@@ -40,7 +42,7 @@ impl Clients {
 
     /// Amazon ECR in the region of `registry`, or in the environment's region if it is not an ECR registry.
     pub fn ecr(&self, registry: &Registry) -> aws_sdk_ecr::Client {
-        let mut config = aws_sdk_ecr::config::Builder::from(&self.config);
+        let mut config = aws_sdk_ecr::config::Builder::from(&self.config).interceptor(RequestSpans);
         if let Some((_, region)) = registry.ecr() {
             config = config.region(Region::new(region.to_owned()));
         }
@@ -49,7 +51,7 @@ impl Clients {
 
     /// Amazon ECS.
     pub fn ecs(&self) -> aws_sdk_ecs::Client {
-        aws_sdk_ecs::Client::new(&self.config)
+        client!(aws_sdk_ecs, &self.config)
     }
 
     /// Secrets Manager and Parameter Store, in the environment's region and in the regions of `references`.
@@ -65,8 +67,8 @@ impl Clients {
         regions.into_iter().fold(Stores::new(), |stores, region| {
             let config = self.config.clone().into_builder().region(Region::new(region)).build();
             stores
-                .secrets_manager(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config)))
-                .parameter_store(ParameterStore::new(aws_sdk_ssm::Client::new(&config)))
+                .secrets_manager(SecretsManager::new(client!(aws_sdk_secretsmanager, &config)))
+                .parameter_store(ParameterStore::new(client!(aws_sdk_ssm, &config)))
         })
     }
 
@@ -79,7 +81,7 @@ impl Clients {
     /// Amazon CloudWatch Logs.
     #[cfg(feature = "logs")]
     pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
-        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+        client!(aws_sdk_cloudwatchlogs, &self.config)
     }
 
     /// The clients with which ECS preflight checks look up roles, target groups and log groups, as far as this build
@@ -90,8 +92,8 @@ impl Clients {
         let lookups = lookups.logs(self.logs());
         #[cfg(feature = "preflight")]
         let lookups = lookups
-            .iam(aws_sdk_iam::Client::new(&self.config))
-            .load_balancers(aws_sdk_elasticloadbalancingv2::Client::new(&self.config));
+            .iam(client!(aws_sdk_iam, &self.config))
+            .load_balancers(client!(aws_sdk_elasticloadbalancingv2, &self.config));
         lookups
     }
 
@@ -103,8 +105,8 @@ impl Clients {
             return lookups;
         }
         #[cfg(feature = "preflight")]
-        let lookups = lookups.iam(aws_sdk_iam::Client::new(&self.config));
-        lookups.eks(aws_sdk_eks::Client::new(&self.config))
+        let lookups = lookups.iam(client!(aws_sdk_iam, &self.config));
+        lookups.eks(client!(aws_sdk_eks, &self.config))
     }
 
     /// The Kubernetes API of the EKS cluster `cluster`, or of the kubeconfig that replaces it.
@@ -135,8 +137,8 @@ impl Clients {
         let region = self.config.region().map(ToString::to_string).unwrap_or_default();
         let credentials =
             self.config.credentials_provider().ok_or_else(|| Failure::unavailable("no AWS credentials"))?;
-        let eks = aws_sdk_eks::Client::new(&self.config);
-        let sts = aws_sdk_sts::Client::new(&self.config);
+        let eks = client!(aws_sdk_eks, &self.config);
+        let sts = client!(aws_sdk_sts, &self.config);
         let caller = move || {
             let identity = sts.get_caller_identity().send();
             async { identity.await.ok()?.arn }
@@ -184,6 +186,7 @@ impl Clients {
         let platform = match read.await {
             Ok(platform) => platform,
             Err(error) => {
+                let error = SingleLine(&error);
                 tracing::debug!(%error, image = %image.reference, "failed to read the image's configuration");
                 None
             }

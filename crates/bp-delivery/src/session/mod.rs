@@ -1,5 +1,14 @@
 //! Authenticate to environments: load credentials, assume roles, check the account, and create clients.
 
+/// A client of an SDK crate, with a span for each attempt of a request.
+macro_rules! client {
+    ($sdk:ident, $config:expr) => {
+        $sdk::Client::from_conf(
+            $sdk::config::Builder::from($config).interceptor(bp_artifact::aws::RequestSpans).build(),
+        )
+    };
+}
+
 mod clients;
 mod credentials;
 mod endpoints;
@@ -135,7 +144,7 @@ fn cached(provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
 /// Refuses to work in an account other than that of `bp.toml`.
 async fn check_account(config: &SdkConfig, environment: &EnvironmentConfig) -> Result<(), Failure> {
     let Some(expected) = &environment.account else { return Ok(()) };
-    let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
+    let identity = client!(aws_sdk_sts, config).get_caller_identity().send().await;
     let identity = identity
         .map_err(|e| unavailable("cannot verify the AWS account (sts:GetCallerIdentity)", environment, &e))?;
     match identity.account() {

@@ -19,7 +19,7 @@ use aws_sdk_ecs::{
 };
 use aws_smithy_types::body::SdkBody;
 use backon::{ExponentialBuilder, Retryable};
-use bp_artifact::{error::Classified, sync::Batch};
+use bp_artifact::{error::Classified, sync::Batch, text::SingleLine};
 use serde_json::Value;
 
 use crate::{
@@ -143,7 +143,7 @@ impl Api {
         find_or_register
             .retry(pauses)
             .when(Classified::is_retryable)
-            .notify(|error, pause| tracing::warn!(%error, ?pause, "failed to register, retrying"))
+            .notify(|error, pause| tracing::warn!(error = %SingleLine(error), ?pause, "failed to register, retrying"))
             .await
     }
 

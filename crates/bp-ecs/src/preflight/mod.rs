@@ -20,6 +20,7 @@ use bp_artifact::{
         preflight::{Finding, FindingState, Preflight},
     },
     resolve::Resolve,
+    text::SingleLine,
 };
 
 use crate::{
@@ -90,6 +91,11 @@ impl EcsTarget {
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
+    #[tracing::instrument(
+        name = "ecs_preflight",
+        skip_all,
+        fields(target_id = %SingleLine(&self.0.id), image = %image.reference)
+    )]
     pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
         self.0.with_containers().await?.preflight(image, lookups).await
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_ecs::types::Service;
-use bp_artifact::error::Classified;
+use bp_artifact::{error::Classified, text::SingleLine};
 use tokio::time::Instant;
 
 use super::{
@@ -59,7 +59,7 @@ impl ServiceRollout {
                     return if maybe_applied { Ok(unknown(&error)) } else { Err(error) };
                 }
                 (true, _) => {
-                    tracing::warn!(%error, "failed to update the service, polling it before a retry")
+                    tracing::warn!(error = %SingleLine(&error), "failed to update the service, polling it before a retry")
                 }
             }
             let visible = if maybe_applied { VISIBLE_WITHIN } else { Duration::ZERO };
@@ -80,7 +80,9 @@ impl ServiceRollout {
                         }
                     }
                     Err(error) if retries.is_exhausted(&error, deadline) => return Ok(unknown(&error)),
-                    Err(error) => tracing::warn!(%error, "failed to poll the service, retrying"),
+                    Err(error) => {
+                        tracing::warn!(error = %SingleLine(&error), "failed to poll the service, retrying")
+                    }
                 }
             }
         }

@@ -9,6 +9,7 @@ use bp_artifact::{
         run::{Ended, Run},
     },
     error::Classified,
+    text::SingleLine,
 };
 use futures_util::future::{Either, select};
 use tokio::time::Instant;
@@ -175,7 +176,7 @@ impl<'a> Follower<'a> {
                 }
                 Err(error) if retries.is_exhausted(&error, self.phase_deadline()) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "failed to poll the deployment, retrying");
+                    tracing::warn!(error = %SingleLine(&error), "failed to poll the deployment, retrying");
                     None
                 }
             };
@@ -452,6 +453,7 @@ impl<'a> Follower<'a> {
                 // Too late, not supported, or denied: the next poll shows whether ECS rolled back by itself.
                 rejected => {
                     if let Err(error) = rejected {
+                        let error = SingleLine(&error);
                         tracing::warn!(%error, "failed to stop the deployment, updating the service");
                     }
                     self.stop_rejected = true;

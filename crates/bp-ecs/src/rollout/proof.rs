@@ -6,6 +6,7 @@ use aws_sdk_ecs::types::{Deployment, DesiredStatus, Service, Task};
 use bp_artifact::{
     Digest,
     deploy::{Observation, Proof},
+    text::SingleLine,
 };
 use tokio::time::Instant;
 
@@ -54,7 +55,9 @@ impl ServiceRollout {
                 Ok(running) if running.missing.is_none() || Instant::now() >= listed => return Ok(running),
                 Ok(_) => retries.succeeded(),
                 Err(error) if retries.is_exhausted(&error, deadline) => return Err(error),
-                Err(error) => tracing::warn!(%error, "failed to read the running tasks, retrying"),
+                Err(error) => {
+                    tracing::warn!(error = %SingleLine(&error), "failed to read the running tasks, retrying")
+                }
             }
             tokio::time::sleep_until(deadline.min(bp_artifact::time::deadline(self.options.pause(false))))
                 .await;
@@ -83,6 +86,7 @@ impl ServiceRollout {
         running.missing = running.incomplete(service);
         if !running.proof.is_empty() {
             let resolved = self.resolved(service).await.unwrap_or_else(|error| {
+                let error = SingleLine(&error);
                 tracing::warn!(%error, "failed to read the service revision, using task digests only");
                 Vec::new()
             });

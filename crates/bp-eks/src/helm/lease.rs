@@ -16,6 +16,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
+use tracing::Instrument as _;
 
 use super::error::HelmError;
 use crate::object::ObjectRef;
@@ -135,7 +136,7 @@ impl LeaseConfig {
         let (leases, lease) = watch::channel(lease);
         let (renewed, valid) = watch::channel(Renewal::Done(Instant::now()));
         let (notes, noted) = tokio::sync::mpsc::unbounded_channel();
-        let renewing = tokio::spawn(renew(self.clone(), leases, renewed, noted));
+        let renewing = tokio::spawn(renew(self.clone(), leases, renewed, noted).in_current_span());
         HeldLease { lease_config: self, lease, valid: Validity(valid), notes, renewing, inherited }
     }
 }

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, task::JoinSet};
+use tracing::Instrument as _;
 
 use super::lease::Validity;
 
@@ -49,7 +50,7 @@ impl Proxy {
         let forwarder =
             Arc::new(Forwarder { client, validity, path: path.into(), last_error: Mutex::default() });
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, Arc::clone(&forwarder)));
+        serving.spawn(serve(listener, Arc::clone(&forwarder)).in_current_span());
         Ok(Proxy { address, forwarder, _serving: serving })
     }
 
@@ -77,14 +78,15 @@ async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let forwarder = Arc::clone(&forwarder);
-        connections.spawn(async move {
+        let connection = async move {
             let service = service_fn(move |request| {
                 let forwarder = Arc::clone(&forwarder);
                 async move { Ok::<_, Infallible>(forwarder.forward(request).await) }
             });
             // Helm reports a broken connection itself.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
+        };
+        connections.spawn(connection.in_current_span());
         while connections.try_join_next().is_some() {}
     }
 }

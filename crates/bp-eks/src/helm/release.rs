@@ -5,10 +5,12 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bp_artifact::{
     Operation, Outcome, ResolvedImage,
     deploy::{Current, DeployEvent, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    text::SingleLine,
     time::TimeSource,
 };
 use futures_core::future::BoxFuture;
 use serde_json::{Map, Value};
+use tracing::{field::Empty, info_span};
 
 use super::{
     context::{HelmRevision, ImageKeys, Release, put},
@@ -153,7 +155,15 @@ impl HelmRelease {
     /// The same call resumes from there.
     pub fn upgrade(&self, image: &ResolvedImage) -> HelmRun {
         let image = image.clone();
-        self.spawn(|release, reporter| async move { release.upgrade(&image, &reporter).await })
+        let span = info_span!(
+            "helm_upgrade",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
+        span.in_scope(|| {
+            self.spawn(|release, reporter| async move { release.upgrade(&image, &reporter).await })
+        })
     }
 
     /// Rolls the release back to `revision`, or to the previously deployed one, and waits until it runs.
@@ -167,7 +177,10 @@ impl HelmRelease {
     /// # Cancel safety
     /// As [`upgrade`](Self::upgrade).
     pub fn rollback(&self, revision: Option<u32>) -> HelmRun {
-        self.spawn(move |release, reporter| async move { release.rollback(revision, &reporter).await })
+        let span = info_span!("helm_rollback", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        let work =
+            move |release: Arc<Release>, reporter| async move { release.rollback(revision, &reporter).await };
+        span.in_scope(|| self.spawn(work))
     }
 
     /// The revisions of the release, the latest last; empty when it was never installed.

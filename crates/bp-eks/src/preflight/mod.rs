@@ -16,6 +16,7 @@ use bp_artifact::{
         preflight::{Finding, FindingState, Preflight},
     },
     error::chain,
+    text::SingleLine,
 };
 
 pub use lookups::Lookups;
@@ -57,6 +58,11 @@ impl EksTarget {
     ///
     /// # Cancel safety
     /// Cancel safe: it changes nothing.
+    #[tracing::instrument(
+        name = "eks_preflight",
+        skip_all,
+        fields(target_id = %SingleLine(&self.0.id), image = %image.reference)
+    )]
     pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups) -> Result<Preflight, Error> {
         self.0.preflight(image, lookups).await
     }

@@ -15,6 +15,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
+use tracing::Instrument as _;
 
 use super::{api::WorkloadApi, judge::Snapshot};
 use crate::{
@@ -65,7 +66,8 @@ impl Tails {
                         source: format!("pod/{}/{container}", pod.name_any()),
                         bounds,
                     };
-                    self.tasks.spawn(tail(cluster.clone(), pod.name_any(), container, sink));
+                    let tail = tail(cluster.clone(), pod.name_any(), container, sink);
+                    self.tasks.spawn(tail.in_current_span());
                 }
             }
         }

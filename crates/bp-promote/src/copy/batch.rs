@@ -25,15 +25,17 @@ pub(super) fn copy_one<S: Source, D: Destination>(
     options: CopyOptions,
     expected: Option<Option<Digest>>,
 ) -> Operation<CopyEvent, Result<CopyReport, CopyError>> {
-    Operation::spawn(|events| {
-        let run = Run::new(options, events);
-        let engine = Arc::new(Engine::new(source.store, destination.store, &run));
-        let job = Job { from: source.reference, to: destination.reference, expected };
-        async move {
-            let done = engine.copy(&job).await?;
-            engine.finish().await?;
-            Ok(report_of(done, &run, &engine))
-        }
+    tracing::info_span!("copy", images = 1).in_scope(|| {
+        Operation::spawn(|events| {
+            let run = Run::new(options, events);
+            let engine = Arc::new(Engine::new(source.store, destination.store, &run));
+            let job = Job { from: source.reference, to: destination.reference, expected };
+            async move {
+                let done = engine.copy(&job).await?;
+                engine.finish().await?;
+                Ok(report_of(done, &run, &engine))
+            }
+        })
     })
 }
 
@@ -78,24 +80,26 @@ pub(super) fn copy_all<S: Source, D: Destination>(
     images: Images<S, D>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, RunReport> {
-    Operation::spawn(|events| {
-        let batch = Batch::new(images, Run::new(options, events));
-        async move {
-            let done = stream::iter(batch.jobs.clone())
-                .map(|(engine, job)| async move {
-                    let done = engine.copy(&job).await;
-                    let previous = done.as_ref().ok().and_then(|done| done.previous.clone());
-                    let result = done.map(|done| (done.digest, done.outcome));
-                    let (source, destination) = (engine.source.name(), engine.destination.name());
-                    ImageReport { source, destination, reference: job.to.to_string(), previous, result }
-                })
-                .buffered(IMAGES);
-            let images = done.collect().await;
-            let finished = join_all(batch.engines.iter().map(|engine| engine.finish())).await;
-            let unfinished = finished.into_iter().filter_map(Result::err).collect();
-            let engines = batch.engines.iter().map(Arc::as_ref);
-            report_of_all(images, unfinished, &batch.run, engines)
-        }
+    tracing::info_span!("copy", images = images.len()).in_scope(|| {
+        Operation::spawn(|events| {
+            let batch = Batch::new(images, Run::new(options, events));
+            async move {
+                let done = stream::iter(batch.jobs.clone())
+                    .map(|(engine, job)| async move {
+                        let done = engine.copy(&job).await;
+                        let previous = done.as_ref().ok().and_then(|done| done.previous.clone());
+                        let result = done.map(|done| (done.digest, done.outcome));
+                        let (source, destination) = (engine.source.name(), engine.destination.name());
+                        ImageReport { source, destination, reference: job.to.to_string(), previous, result }
+                    })
+                    .buffered(IMAGES);
+                let images = done.collect().await;
+                let finished = join_all(batch.engines.iter().map(|engine| engine.finish())).await;
+                let unfinished = finished.into_iter().filter_map(Result::err).collect();
+                let engines = batch.engines.iter().map(Arc::as_ref);
+                report_of_all(images, unfinished, &batch.run, engines)
+            }
+        })
     })
 }
 

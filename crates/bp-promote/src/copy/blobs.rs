@@ -8,6 +8,7 @@ use std::sync::{
 use bp_artifact::{Repository, error::Classified as _, operation::Emitter};
 use futures_util::stream;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::{CopyError, CopyEvent, Side, Transfer, engine::Engine, tally::AttemptProgress};
 use crate::{
@@ -19,7 +20,7 @@ impl Engine {
     /// Copies a blob in a separate task, so that hashing can use several cores.
     pub(super) async fn blob(self: &Arc<Self>, blob: &Descriptor) -> Result<(), CopyError> {
         let (engine, blob) = (Arc::clone(self), blob.clone());
-        let task = tokio::spawn(async move { engine.transfer(&blob).await });
+        let task = tokio::spawn(async move { engine.transfer(&blob).await }.in_current_span());
         match AbortOnDropHandle::new(task).await {
             Ok(done) => done,
             Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
@@ -68,6 +69,12 @@ impl Engine {
         Ok(())
     }
 
+    #[tracing::instrument(
+        level = "debug",
+        name = "copy_blob",
+        skip_all,
+        fields(digest = %blob.digest, size = blob.size, attempt = attempt)
+    )]
     async fn attempt(
         &self,
         blob: &Descriptor,

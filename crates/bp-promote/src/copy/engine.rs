@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bp_artifact::{Digest, Tag, sync::lock};
+use bp_artifact::{Digest, Tag, sync::lock, text::SingleLine};
 use futures_core::future::BoxFuture;
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
@@ -81,6 +81,15 @@ impl Engine {
     }
 
     /// Copies one image and publishes it under its reference.
+    #[tracing::instrument(
+        name = "copy_image",
+        skip_all,
+        fields(
+            source = %SingleLine(self.source.name()),
+            destination = %SingleLine(self.destination.name()),
+            reference = %job.to,
+        )
+    )]
     pub(super) async fn copy(self: &Arc<Self>, job: &Job) -> Result<Done, CopyError> {
         let to = &job.to;
         let (comparison, selected_from) = self.unless_cancelled(self.compare(job)).await?;

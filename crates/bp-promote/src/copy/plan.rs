@@ -163,10 +163,11 @@ pub fn plan<S: Source, D: Destination>(
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<CopyPlan, CopyError>> {
     let all = plan_of(vec![(source, destination)], options);
-    Operation::spawn(|events| {
+    let plan_one = |events| {
         let work = all(events);
         async move { work.await.map(|mut plan| plan.images.remove(0)) }
-    })
+    };
+    tracing::info_span!("plan_copy", images = 1).in_scope(|| Operation::spawn(plan_one))
 }
 
 /// Plans a [`copy_all`](super::copy_all): what it would do. Only reads.
@@ -183,7 +184,8 @@ pub fn plan_all<S: Source, D: Destination>(
     images: Vec<(ImageAt<S>, ImageAt<D>)>,
     options: CopyOptions,
 ) -> Operation<CopyEvent, Result<RunPlan, CopyError>> {
-    Operation::spawn(plan_of(images, options))
+    let span = tracing::info_span!("plan_copy", images = images.len());
+    span.in_scope(|| Operation::spawn(plan_of(images, options)))
 }
 
 fn plan_of<S: Source, D: Destination>(

@@ -6,6 +6,7 @@ use bp_artifact::{Digest, digest::Hasher, error::Classified as _};
 use bytes::{Buf as _, Bytes};
 use futures_util::stream;
 use http_body_util::BodyExt as _;
+use tracing::{Instrument as _, Span};
 
 use super::{
     RegistryError, RepositoryClient,
@@ -89,6 +90,7 @@ impl RepositoryClient {
             body: None,
             delays: self.client.0.retry.delays(),
             progress: 0,
+            span: Span::current(),
         };
         reading.open().await?;
         Ok(Box::pin(stream::try_unfold(reading, |reading| async {
@@ -113,6 +115,8 @@ struct Reading {
     delays: ExponentialBackoff,
     /// The number of bytes returned since the last retry.
     progress: u64,
+    /// The span in which it was opened: the bytes may be read in a task of the HTTP client.
+    span: Span,
 }
 
 impl Reading {
@@ -162,7 +166,8 @@ impl Reading {
                 return Ok(None);
             }
             let Some(body) = &mut self.body else {
-                self.open().await?;
+                let span = self.span.clone();
+                self.open().instrument(span).await?;
                 continue;
             };
             let error = match body.frame().await {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, env, error::Error as StdError, fmt, path::PathBuf, sync::Arc};
 
-use bp_artifact::Registry;
+use bp_artifact::{Registry, text::SingleLine};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures_core::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -78,6 +78,7 @@ impl CredentialSource for DockerConfig {
             let bytes = match tokio::fs::read(&path).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
+                    let error = SingleLine(&error);
                     tracing::debug!(%error, path = %path.display(), "failed to read docker's configuration");
                     return Ok(None);
                 }

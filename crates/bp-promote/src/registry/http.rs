@@ -4,12 +4,15 @@ use std::{
     error::Error as StdError,
     future::Future as _,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bp_artifact::{error::Classified as _, sync::lock, time::TimeSource};
+use bp_artifact::{error::Classified as _, sync::lock, text::SingleLine, time::TimeSource};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
@@ -18,7 +21,11 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators:
 use jiff::fmt::rfc2822;
 use tokio::time::{Instant, Sleep};
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
-use url::Url;
+use tracing::{
+    Instrument as _, Span,
+    field::{Empty, display},
+};
+use url::{Position, Url};
 
 use super::{
     endpoints::Endpoints,
@@ -82,6 +89,23 @@ pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// The response headers in which registries return the id of a request, for the registry's operator.
+const REQUEST_IDS: [&str; 5] = [
+    "x-request-id",
+    "x-amzn-requestid",
+    "x-amz-request-id",
+    "x-github-request-id",
+    "x-ms-correlation-request-id",
+];
+
+/// The maximum length of a request id. A longer value is not recorded: it is none, and it could be a token.
+const MAX_REQUEST_ID: usize = 64;
+
+fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = REQUEST_IDS.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
+    (id.len() <= MAX_REQUEST_ID).then_some(id)
+}
+
 /// A request to be sent.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
@@ -92,12 +116,14 @@ pub(super) struct Call {
     origin: Origin,
     /// Whether a redirect has left that origin: credentials are never sent after that.
     left_origin: bool,
+    /// How often it was sent. Clones share the count.
+    attempts: Arc<AtomicU32>,
 }
 
 impl Call {
     /// A request to a server with this origin.
     pub(super) fn new(at: RequestLine, url: Url, origin: Origin) -> Self {
-        Call { at, url, headers: HeaderMap::new(), origin, left_origin: false }
+        Call { at, url, headers: HeaderMap::new(), origin, left_origin: false, attempts: Arc::default() }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -106,7 +132,8 @@ impl Call {
 
     /// The same request to another URL, which the server returned.
     pub(super) fn moved_to(self, url: Url) -> Self {
-        Call { left_origin: self.left_origin || !self.origin.admits(&url), url, ..self }
+        let left_origin = self.left_origin || !self.origin.admits(&url);
+        Call { left_origin, url, attempts: Arc::default(), ..self }
     }
 
     /// Whether it may include the credentials of its origin.
@@ -125,6 +152,25 @@ impl Call {
             self.headers.insert(name, value);
         }
         self
+    }
+
+    /// Counts an attempt, and returns its number, beginning with 1.
+    fn next_attempt(&self) -> u32 {
+        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The span of one exchange. Its path is that of the request even after a redirect: the query is omitted, and the
+    /// path of a redirect or of an upload may itself be a secret.
+    fn span(&self, attempt: u32) -> Span {
+        tracing::debug_span!(
+            "registry_request",
+            method = self.at.method.as_str(),
+            host = &self.url[Position::BeforeHost..Position::AfterPort],
+            path = %SingleLine(self.at.path.trim_start()),
+            attempt,
+            status = Empty,
+            request_id = Empty,
+        )
     }
 
     fn request(&self, authorization: Option<&http::HeaderValue>, body: Body) -> Request<Body> {
@@ -177,7 +223,9 @@ impl Http {
         authorization: Option<&http::HeaderValue>,
         body: Body,
     ) -> Result<Answer, RegistryError> {
-        let mut response = self.dispatch(call, call.request(authorization, body), self.idle).await?;
+        let attempt = call.next_attempt();
+        let request = call.request(authorization, body);
+        let mut response = self.dispatch(call, attempt, request, self.idle).await?;
         let mut call = call.clone();
         for _ in 0..Self::REDIRECTS {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
@@ -188,7 +236,7 @@ impl Http {
             let target = self.target(&call, &response)?;
             call = call.moved_to(target);
             let request = call.request(authorization, full(Bytes::new()));
-            response = self.dispatch(&call, request, self.idle).await?;
+            response = self.dispatch(&call, attempt, request, self.idle).await?;
         }
         Err(RegistryError::Protocol { at: call.at, reason: "it has too many redirects".to_owned() })
     }
@@ -200,7 +248,8 @@ impl Http {
         authorization: Option<&http::HeaderValue>,
         body: Body,
     ) -> Result<Answer, RegistryError> {
-        let response = self.dispatch(call, call.request(authorization, body), self.answer).await?;
+        let request = call.request(authorization, body);
+        let response = self.dispatch(call, call.next_attempt(), request, self.answer).await?;
         Ok(Answer::new(call, response))
     }
 
@@ -215,7 +264,26 @@ impl Http {
         call.read_url(location, &self.endpoints).map_err(invalid)
     }
 
+    /// Sends one request and waits for the response's headers, in a span.
     async fn dispatch(
+        &self,
+        call: &Call,
+        attempt: u32,
+        request: Request<Body>,
+        answer: Duration,
+    ) -> Result<Response<Body>, RegistryError> {
+        let span = call.span(attempt);
+        let response = self.transmit(call, request, answer).instrument(span.clone()).await?;
+        if !span.is_disabled() {
+            span.record("status", response.status().as_u16());
+            if let Some(id) = request_id(response.headers()) {
+                span.record("request_id", display(SingleLine(id)));
+            }
+        }
+        Ok(response)
+    }
+
+    async fn transmit(
         &self,
         call: &Call,
         request: Request<Body>,

@@ -28,6 +28,7 @@ impl RegistryResolver {
         RegistryResolver { client }
     }
 
+    #[tracing::instrument(name = "resolve", skip_all, fields(%image))]
     async fn resolve_image(&self, image: &ImageRef) -> Result<ResolvedImage, ResolveError> {
         let repository = image.repository();
         if let (Some(upstream), None) = (repository.cache_of(), image.digest()) {

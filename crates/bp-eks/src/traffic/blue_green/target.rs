@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bp_artifact::{
     Operation, Outcome, ResolvedImage,
     deploy::{Current, DeployEvent, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    text::SingleLine,
 };
 use futures_core::future::BoxFuture;
+use tracing::{field::Empty, info_span};
 
 use super::{SlotSwitch, slots::Slots, state::Traffic};
 use crate::{
@@ -133,7 +135,13 @@ impl BlueGreen {
     /// Dropping or cancelling the operation stops watching; the rollout of the idle slot continues.
     pub fn stage(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|switch, reporter| async move { switch.stage(&image, &reporter).await })
+        let span = info_span!(
+            "blue_green_stage",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
+        span.in_scope(|| self.spawn(|switch, reporter| async move { switch.stage(&image, &reporter).await }))
     }
 
     /// Moves all traffic to the slot that was staged with `image`: one patch of the selector, with the resource version
@@ -155,7 +163,13 @@ impl BlueGreen {
     /// Dropping or cancelling the operation before the patch changes nothing; after the patch it only stops watching.
     pub fn switch(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|switch, reporter| async move { switch.switch(&image, &reporter).await })
+        let span = info_span!(
+            "blue_green_switch",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
+        span.in_scope(|| self.spawn(|switch, reporter| async move { switch.switch(&image, &reporter).await }))
     }
 
     /// Moves the traffic back to the slot that it was switched from. For emergencies: requires only one ready pod there
@@ -172,7 +186,8 @@ impl BlueGreen {
     /// # Cancel safety
     /// As [`switch`](Self::switch).
     pub fn switch_back(&self) -> Switch {
-        self.spawn(|switch, reporter| async move { switch.switch_back(&reporter).await })
+        let span = info_span!("blue_green_switch_back", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| self.spawn(|switch, reporter| async move { switch.switch_back(&reporter).await }))
     }
 
     /// Stages and switches. On failure the previous slot keeps the traffic or gets it back.
@@ -187,7 +202,13 @@ impl BlueGreen {
     /// As [`stage`](Self::stage) and [`switch`](Self::switch).
     pub fn deploy(&self, image: &ResolvedImage) -> Switch {
         let image = image.clone();
-        self.spawn(|switch, reporter| async move { switch.deploy(&image, &reporter).await })
+        let span = info_span!(
+            "blue_green_deploy",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
+        span.in_scope(|| self.spawn(|switch, reporter| async move { switch.deploy(&image, &reporter).await }))
     }
 
     /// Cleans up the idle slot: removes the annotation for switching back, scales the idle Deployment to zero and
@@ -203,6 +224,7 @@ impl BlueGreen {
     ///
     /// # Cancel safety
     /// Every step is idempotent: rerun to complete.
+    #[tracing::instrument(name = "blue_green_clean_up", skip_all, fields(target_id = %SingleLine(&self.0.id)))]
     pub async fn clean_up(&self) -> Result<Traffic, TrafficError> {
         self.0.clean_up().await
     }
@@ -242,8 +264,12 @@ impl Target for BlueGreen {
     /// Moves the traffic back to the slot of `revision`: immediately when its pods run, otherwise after a rollout.
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
         let revision = revision.clone();
-        let work = self.spawn(|switch, reporter| async move { switch.restore(&revision, &reporter).await });
-        work.map_err(TargetError::new)
+        let span = info_span!("blue_green_restore", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        span.in_scope(|| {
+            let work =
+                self.spawn(|switch, reporter| async move { switch.restore(&revision, &reporter).await });
+            work.map_err(TargetError::new)
+        })
     }
 
     fn prove(&self) -> BoxFuture<'_, Result<Proof, TargetError>> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bp_artifact::{Operation, ResolvedImage, deploy::Reporter};
+use bp_artifact::{Operation, ResolvedImage, deploy::Reporter, text::SingleLine};
+use tracing::{field::Empty, info_span};
 
 use super::BackendSwitch;
 use crate::{
@@ -64,11 +65,13 @@ impl IngressSwitch {
     /// # Cancel safety
     /// Cancelling before the patch changes nothing; the patch is atomic.
     pub fn switch(&self, to: &str, image: Option<&ResolvedImage>) -> Switch {
+        let span = info_span!("ingress_switch", target_id = %SingleLine(&self.0.id), to = %SingleLine(to), verdict = Empty);
         let (inner, to, image) = (Arc::clone(&self.0), to.to_owned(), image.cloned());
-        Operation::spawn(|events| async move {
+        let work = |events| async move {
             let reporter = Reporter::new(&events, inner.id.clone());
             inner.switch(&to, image, &reporter).await
-        })
+        };
+        span.in_scope(|| Operation::spawn(work))
     }
 
     /// The Service that the backends reference; `None` when they reference both.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use aws_sdk_ecr::{Client, types::LayerAvailability};
-use bp_artifact::{Digest, Repository, sync::Batch};
+use bp_artifact::{Digest, Repository, sync::Batch, text::SingleLine};
 
 use crate::store::RequestCounter;
 
@@ -41,7 +41,7 @@ impl LayerChecks {
         let call = call.repository_name(self.repository.path());
         let answer = call.set_layer_digests(Some(digests.clone())).send().await.map_err(|error| {
             let repository = &self.repository;
-            tracing::debug!(%error, %repository, "failed to check layers in a batch");
+            tracing::debug!(error = %SingleLine(&error), %repository, "failed to check layers in a batch");
             CallFailed
         })?;
         let mut found: HashMap<String, bool> = digests.into_iter().map(|digest| (digest, false)).collect();
