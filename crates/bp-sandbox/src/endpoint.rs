@@ -18,8 +18,25 @@ use crate::{
     clock::Clock,
     fault::{Effect, Faults},
     ledger::{Entry, Ledger, Line},
-    transport::TransportError,
 };
+
+/// A network failure, as seen by a client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// A fault closed the connection.
+    #[error("connection reset by the sandbox")]
+    Reset,
+    /// The request body ended with an error.
+    #[error("the request body ended before it was complete")]
+    RequestCut,
+    /// No endpoint of the sandbox has this host name.
+    #[error("the sandbox has no host {0:?}")]
+    NoSuchHost(String),
+    /// An injected response is not a valid HTTP response.
+    #[error("the injected response is not a valid HTTP response")]
+    BadFault,
+}
 
 /// One host of the sandbox: a registry, the AWS APIs, a cluster.
 pub(crate) trait Endpoint: Send + Sync + 'static {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 
-use crate::registry::digest_of;
+use crate::digest::digest_of;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -23,6 +23,8 @@
 
 mod body;
 mod clock;
+#[cfg(feature = "registry")]
+mod digest;
 mod endpoint;
 mod fault;
 #[cfg(feature = "registry")]
@@ -30,6 +32,8 @@ mod image;
 mod ledger;
 mod sandbox;
 mod server;
+mod shared;
+mod sockets;
 mod sync;
 mod tls;
 mod transport;
@@ -45,6 +49,7 @@ mod runtime;
 
 pub use body::Body;
 pub use clock::Clock;
+pub use endpoint::TransportError;
 pub use fault::{Effect, Fault, Faults};
 #[cfg(feature = "registry")]
 pub use image::{Image, ImageBuilder};
@@ -53,4 +58,4 @@ pub use ledger::{Entry, Ledger};
 pub use runtime::Behaviour;
 pub use sandbox::{Builder, Sandbox};
 pub use server::Served;
-pub use transport::{Transport, TransportError};
+pub use transport::Transport;

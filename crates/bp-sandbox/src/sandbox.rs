@@ -1,28 +1,27 @@
 //! The sandbox and its builder: endpoints, clock, ledger and faults.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock},
-};
+#[cfg(feature = "registry")]
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "aws")]
-use crate::aws::Aws;
+use crate::aws::{Aws, Eks, Identities};
 #[cfg(feature = "kube")]
-use crate::kube::Cluster;
-#[cfg(feature = "registry")]
-use crate::registry::{Registry, RegistryOptions, Storage};
-#[cfg(feature = "registry")]
-use crate::runtime::{Behaviour, Runtime};
+use crate::kube::{Cluster, ClusterOptions};
 use crate::{
     clock::Clock,
-    endpoint::{Endpoint, Pipeline},
+    endpoint::Pipeline,
     fault::Faults,
     ledger::Ledger,
     server::{self, Served},
-    sync::lock,
-    tls::Authority,
+    shared::Shared,
+    sockets::Sockets,
     transport::Transport,
+};
+#[cfg(feature = "registry")]
+use crate::{
+    registry::{Registry, RegistryOptions},
+    runtime::{Behaviour, Runtime},
 };
 
 /// A simulation of registries, AWS APIs and Kubernetes clusters. Cheap to clone; all clones share one sandbox.
@@ -41,22 +40,6 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Sandbox(Arc<Shared>);
-
-/// The shared state of one sandbox.
-pub(crate) struct Shared {
-    pub(crate) pipeline: Pipeline,
-    authority: OnceLock<Authority>,
-    /// The endpoints by host, for the in-memory transport.
-    by_host: OnceLock<HashMap<String, Arc<dyn Endpoint>>>,
-    /// The socket addresses of the endpoints that are served.
-    addresses: Mutex<HashMap<String, SocketAddr>>,
-    #[cfg(feature = "registry")]
-    runtime: Arc<Runtime>,
-    #[cfg(feature = "aws")]
-    aws: Arc<Aws>,
-    #[cfg(feature = "kube")]
-    clusters: BTreeMap<String, Arc<Cluster>>,
-}
 
 impl Sandbox {
     /// Starts building a sandbox.
@@ -86,7 +69,7 @@ impl Sandbox {
 
     /// The certificate authority of every TLS endpoint, as PEM.
     pub fn ca_pem(&self) -> &str {
-        self.0.authority().pem()
+        self.0.sockets.authority().pem()
     }
 
     /// Binds a free loopback port for every endpoint and serves it.
@@ -147,72 +130,6 @@ impl std::fmt::Debug for Sandbox {
     }
 }
 
-impl Shared {
-    /// The endpoint of `host`, with or without a port.
-    pub(crate) fn endpoint(&self, host: &str) -> Option<Arc<dyn Endpoint>> {
-        let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(host);
-        let by_host = || self.endpoints().into_iter().map(|(host, endpoint, _)| (host, endpoint)).collect();
-        let exact = self.by_host.get_or_init(by_host).get(bare).cloned();
-        #[cfg(feature = "aws")]
-        let exact = exact
-            .or_else(|| crate::aws::is_api_host(bare).then(|| Arc::clone(&self.aws) as Arc<dyn Endpoint>));
-        exact
-    }
-
-    /// Every endpoint: host, handler, and whether it uses TLS on sockets.
-    pub(crate) fn endpoints(&self) -> Vec<(String, Arc<dyn Endpoint>, bool)> {
-        #[allow(unused_mut, reason = "empty without features")]
-        let mut all: Vec<(String, Arc<dyn Endpoint>, bool)> = Vec::new();
-        #[cfg(feature = "registry")]
-        all.extend(
-            self.runtime
-                .registries()
-                .map(|r| (r.host().to_owned(), Arc::clone(r) as Arc<dyn Endpoint>, false)),
-        );
-        #[cfg(feature = "registry")]
-        all.extend(
-            self.runtime
-                .registries()
-                .filter_map(Storage::of)
-                .map(|storage| (storage.name(), Arc::new(storage) as Arc<dyn Endpoint>, false)),
-        );
-        #[cfg(feature = "aws")]
-        all.push(("aws".to_owned(), Arc::clone(&self.aws) as Arc<dyn Endpoint>, false));
-        #[cfg(feature = "kube")]
-        all.extend(
-            self.clusters.values().map(|c| (c.host().to_owned(), Arc::clone(c) as Arc<dyn Endpoint>, true)),
-        );
-        all
-    }
-
-    pub(crate) fn authority(&self) -> &Authority {
-        self.authority.get_or_init(Authority::new)
-    }
-
-    /// Records the socket address of an endpoint.
-    pub(crate) fn set_address(&self, host: &str, address: SocketAddr) {
-        lock(&self.addresses).insert(host.to_owned(), address);
-    }
-
-    /// The socket address of an endpoint, if it is served.
-    #[cfg_attr(not(all(feature = "aws", feature = "kube")), allow(dead_code))]
-    pub(crate) fn address_of(&self, host: &str) -> Option<SocketAddr> {
-        lock(&self.addresses).get(host).copied()
-    }
-
-    /// The AWS APIs.
-    #[cfg(all(feature = "aws", feature = "kube"))]
-    pub(crate) fn aws(&self) -> &Arc<Aws> {
-        &self.aws
-    }
-
-    /// The clusters by name.
-    #[cfg(all(feature = "aws", feature = "kube"))]
-    pub(crate) fn clusters(&self) -> &BTreeMap<String, Arc<Cluster>> {
-        &self.clusters
-    }
-}
-
 /// Builder of a [`Sandbox`].
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -220,7 +137,7 @@ pub struct Builder {
     #[cfg(feature = "registry")]
     registries: BTreeMap<String, RegistryOptions>,
     #[cfg(feature = "kube")]
-    clusters: BTreeMap<String, crate::kube::ClusterOptions>,
+    clusters: BTreeMap<String, ClusterOptions>,
 }
 
 impl Builder {
@@ -239,7 +156,7 @@ impl Builder {
 
     /// Adds an EKS cluster under its name.
     #[cfg(feature = "kube")]
-    pub fn cluster(mut self, name: &str, options: crate::kube::ClusterOptions) -> Self {
+    pub fn cluster(mut self, name: &str, options: ClusterOptions) -> Self {
         self.clusters.insert(name.to_owned(), options);
         self
     }
@@ -252,25 +169,43 @@ impl Builder {
             let registry = |(host, options)| Arc::new(Registry::new(host, options, clock.clone()));
             Arc::new(Runtime::new(self.registries.into_iter().map(registry)))
         };
-        Sandbox(Arc::new_cyclic(|_shared| Shared {
-            #[cfg(feature = "aws")]
-            aws: Arc::new(Aws::new(clock.clone(), Arc::clone(&runtime), _shared.clone())),
+        let sockets = Arc::new(Sockets::default());
+        #[cfg(feature = "aws")]
+        let identities = Arc::new(Identities::default());
+        #[cfg(feature = "kube")]
+        let clusters: BTreeMap<String, Arc<Cluster>> = self
+            .clusters
+            .into_iter()
+            .map(|(name, options)| {
+                let cluster = Cluster::new(
+                    &name,
+                    options,
+                    clock.clone(),
+                    Arc::clone(&runtime),
+                    #[cfg(feature = "aws")]
+                    Arc::clone(&identities),
+                );
+                (name, Arc::new(cluster))
+            })
+            .collect();
+        #[cfg(feature = "aws")]
+        let aws = {
             #[cfg(feature = "kube")]
-            clusters: self
-                .clusters
-                .into_iter()
-                .map(|(name, options)| {
-                    let cluster =
-                        Cluster::new(&name, options, clock.clone(), Arc::clone(&runtime), _shared.clone());
-                    (name, Arc::new(cluster))
-                })
-                .collect(),
+            let eks = Eks::new(clusters.clone(), Arc::clone(&sockets));
+            #[cfg(not(feature = "kube"))]
+            let eks = Eks::default();
+            Aws::new(clock.clone(), Arc::clone(&runtime), identities, eks)
+        };
+        Sandbox(Arc::new(Shared {
+            pipeline: Pipeline { clock, ledger: Ledger::default(), faults: Faults::default() },
+            sockets,
+            by_host: OnceLock::new(),
             #[cfg(feature = "registry")]
             runtime,
-            pipeline: Pipeline { clock, ledger: Ledger::default(), faults: Faults::default() },
-            authority: OnceLock::new(),
-            by_host: OnceLock::new(),
-            addresses: Mutex::default(),
+            #[cfg(feature = "aws")]
+            aws: Arc::new(aws),
+            #[cfg(feature = "kube")]
+            clusters,
         }))
     }
 }

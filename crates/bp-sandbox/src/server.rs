@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{body::Body, endpoint::Endpoint, sandbox::Shared};
+use crate::{body::Body, endpoint::Endpoint, shared::Shared};
 
 /// A served sandbox. Dropping it closes all ports and connections.
 #[derive(Debug)]
@@ -49,9 +49,9 @@ pub(crate) async fn serve(shared: Arc<Shared>) -> std::io::Result<Served> {
     for (host, endpoint, tls) in shared.endpoints() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        shared.set_address(&host, address);
+        shared.sockets.set_address(&host, address);
         served.addresses.insert(host, address);
-        let acceptor = tls.then(|| shared.authority().acceptor());
+        let acceptor = tls.then(|| shared.sockets.authority().acceptor());
         served.listeners.spawn(accept(Arc::clone(&shared), listener, endpoint, acceptor));
     }
     Ok(served)

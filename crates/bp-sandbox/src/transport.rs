@@ -9,25 +9,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http::{Request, Response, header};
 
-use crate::{body::Body, sandbox::Shared};
-
-/// A network failure, as seen by a client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TransportError {
-    /// A fault closed the connection.
-    #[error("connection reset by the sandbox")]
-    Reset,
-    /// The request body ended with an error.
-    #[error("the request body ended before it was complete")]
-    RequestCut,
-    /// No endpoint of the sandbox has this host name.
-    #[error("the sandbox has no host {0:?}")]
-    NoSuchHost(String),
-    /// An injected response is not a valid HTTP response.
-    #[error("the injected response is not a valid HTTP response")]
-    BadFault,
-}
+use crate::{body::Body, endpoint::TransportError, shared::Shared};
 
 /// The sandbox as a tower service: routes requests to the endpoint of their host, without sockets.
 ///

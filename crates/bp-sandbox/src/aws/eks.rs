@@ -1,37 +1,83 @@
 //! Model of the Amazon EKS API: clusters, access entries and Pod Identity associations of the sandbox.
 
+#[cfg(feature = "kube")]
+use std::{collections::BTreeMap, sync::Arc};
+
 use serde_json::json;
 
-use super::{
-    Aws,
-    wire::{Answer, ApiError, Call},
+use super::wire::{Answer, ApiError, Call};
+#[cfg(feature = "kube")]
+use crate::{
+    kube::{Cluster, PodIdentity},
+    sockets::Sockets,
 };
 
-#[cfg(feature = "kube")]
-use crate::kube::PodIdentity;
-
-/// The service. It is stateless; the state is in the clusters.
-#[derive(Debug, Default)]
-pub(super) struct Eks {}
+/// The service. Its state is in the clusters.
+#[cfg_attr(not(feature = "kube"), derive(Default))]
+pub(crate) struct Eks {
+    #[cfg(feature = "kube")]
+    clusters: BTreeMap<String, Arc<Cluster>>,
+    #[cfg(feature = "kube")]
+    sockets: Arc<Sockets>,
+}
 
 impl Eks {
-    pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
+    #[cfg(feature = "kube")]
+    pub(crate) fn new(clusters: BTreeMap<String, Arc<Cluster>>, sockets: Arc<Sockets>) -> Self {
+        Eks { clusters, sockets }
+    }
+
+    pub(super) fn call(&self, call: &Call) -> Answer {
         match (call.operation.as_str(), call.path.as_slice()) {
-            ("DescribeCluster", [_, name]) => describe(&find(aws, call, name)?, call),
-            ("ListAccessEntries", [_, name, _]) => list_entries(&find(aws, call, name)?, call),
+            ("DescribeCluster", [_, name]) => describe(&self.find(call, name)?, call),
+            ("ListAccessEntries", [_, name, _]) => list_entries(&self.find(call, name)?, call),
             ("DescribeAccessEntry", [_, name, _, principal]) => {
-                describe_entry(&find(aws, call, name)?, call, principal)
+                describe_entry(&self.find(call, name)?, call, principal)
             }
-            ("ListPodIdentityAssociations", [_, name, _]) => list_identities(&find(aws, call, name)?, call),
+            ("ListPodIdentityAssociations", [_, name, _]) => list_identities(&self.find(call, name)?, call),
             ("DescribePodIdentityAssociation", [_, name, _, id]) => {
-                describe_identity(&find(aws, call, name)?, call, id)
+                describe_identity(&self.find(call, name)?, call, id)
             }
             ("ListClusters", _) => {
-                let names = clusters(aws, call).into_iter().map(|found| found.name).collect::<Vec<_>>();
+                let names = self.clusters(call).into_iter().map(|found| found.name).collect::<Vec<_>>();
                 Ok(json!({ "clusters": names, "nextToken": null }))
             }
             _ => Err(call.unknown()),
         }
+    }
+
+    /// The clusters of the caller's account and region.
+    #[cfg(feature = "kube")]
+    fn clusters(&self, call: &Call) -> Vec<ClusterInfo> {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let in_scope = |cluster: &&Arc<Cluster>| {
+            let options = cluster.options();
+            options.account == call.account && options.region == call.region
+        };
+        let found = |cluster: &Arc<Cluster>| ClusterInfo {
+            name: cluster.name().to_owned(),
+            endpoint: match self.sockets.address_of(cluster.host()) {
+                Some(address) => format!("https://{address}"),
+                None => format!("https://{}", cluster.host()),
+            },
+            authority: STANDARD.encode(self.sockets.authority().pem()),
+            version: cluster.options().version.clone(),
+            created_at: cluster.created_at(),
+            mode: cluster.mode(),
+            entries: cluster.entries(),
+            pod_identities: cluster.pod_identities(),
+        };
+        self.clusters.values().filter(in_scope).map(found).collect()
+    }
+
+    #[cfg(not(feature = "kube"))]
+    fn clusters(&self, _: &Call) -> Vec<ClusterInfo> {
+        Vec::new()
+    }
+
+    fn find(&self, call: &Call, name: &str) -> Result<ClusterInfo, ApiError> {
+        let found = self.clusters(call).into_iter().find(|found| found.name == name);
+        found.ok_or_else(|| not_found(format!("No cluster found for name: {name}.")))
     }
 }
 
@@ -55,41 +101,6 @@ struct PodIdentity {
     namespace: String,
     service_account: String,
     role: String,
-}
-
-/// The clusters of the caller's account and region.
-#[cfg(feature = "kube")]
-fn clusters(aws: &Aws, call: &Call) -> Vec<ClusterInfo> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let Some(shared) = aws.shared.upgrade() else { return Vec::new() };
-    let in_scope = |cluster: &&std::sync::Arc<crate::kube::Cluster>| {
-        let options = cluster.options();
-        options.account == call.account && options.region == call.region
-    };
-    let found = |cluster: &std::sync::Arc<crate::kube::Cluster>| ClusterInfo {
-        name: cluster.name().to_owned(),
-        endpoint: match shared.address_of(cluster.host()) {
-            Some(address) => format!("https://{address}"),
-            None => format!("https://{}", cluster.host()),
-        },
-        authority: STANDARD.encode(shared.authority().pem()),
-        version: cluster.options().version.clone(),
-        created_at: cluster.created_at(),
-        mode: cluster.mode(),
-        entries: cluster.entries(),
-        pod_identities: cluster.pod_identities(),
-    };
-    shared.clusters().values().filter(in_scope).map(found).collect()
-}
-
-#[cfg(not(feature = "kube"))]
-fn clusters(_: &Aws, _: &Call) -> Vec<ClusterInfo> {
-    Vec::new()
-}
-
-fn find(aws: &Aws, call: &Call, name: &str) -> Result<ClusterInfo, ApiError> {
-    let found = clusters(aws, call).into_iter().find(|found| found.name == name);
-    found.ok_or_else(|| not_found(format!("No cluster found for name: {name}.")))
 }
 
 fn not_found(message: String) -> ApiError {
@@ -185,21 +196,4 @@ fn summary(found: &ClusterInfo, call: &Call, one: &PodIdentity) -> serde_json::V
         "associationId": one.id,
         "associationArn": format!("arn:aws:eks:{region}:{account}:podidentityassociation/{name}/{}", one.id),
     })
-}
-
-/// The API operation of a method and path.
-pub(super) fn operation(method: &http::Method, path: &[String]) -> String {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    let known = match (method, path.as_slice()) {
-        (&http::Method::GET, ["clusters"]) => "ListClusters",
-        (&http::Method::GET, ["clusters", _]) => "DescribeCluster",
-        (&http::Method::GET, ["clusters", _, "access-entries"]) => "ListAccessEntries",
-        (&http::Method::GET, ["clusters", _, "access-entries", _]) => "DescribeAccessEntry",
-        (&http::Method::GET, ["clusters", _, "pod-identity-associations"]) => "ListPodIdentityAssociations",
-        (&http::Method::GET, ["clusters", _, "pod-identity-associations", _]) => {
-            "DescribePodIdentityAssociation"
-        }
-        _ => return format!("{method} /{}", path.join("/")),
-    };
-    known.to_owned()
 }

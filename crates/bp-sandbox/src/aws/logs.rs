@@ -1,14 +1,11 @@
 //! Model of the CloudWatch Logs API: log groups, and the log streams of ECS tasks.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, sync::Mutex};
 
 use serde_json::{Value, json};
 
 use super::{
-    Aws,
+    ecs::Ecs,
     wire::{Answer, ApiError, Call},
 };
 use crate::sync::lock;
@@ -18,12 +15,16 @@ use crate::sync::lock;
 pub(super) struct Logs(Mutex<BTreeSet<(String, String, String)>>);
 
 impl Logs {
+    pub(super) fn create_group(&self, account: &str, region: &str, name: &str) {
+        lock(&self.0).insert((account.to_owned(), region.to_owned(), name.to_owned()));
+    }
+
     fn groups(&self, account: &str, region: &str) -> Vec<String> {
         let all = lock(&self.0);
         all.iter().filter(|(a, r, _)| a == account && r == region).map(|(.., name)| name.clone()).collect()
     }
 
-    pub(super) fn call(&self, aws: &Aws, call: &Call) -> Answer {
+    pub(super) fn call(&self, ecs: &Ecs, call: &Call) -> Answer {
         match call.operation.as_str() {
             "DescribeLogGroups" => {
                 let prefix = call.text("logGroupNamePrefix");
@@ -35,12 +36,12 @@ impl Logs {
                 let found: Vec<Value> = groups.filter(|name| name.starts_with(prefix)).map(view).collect();
                 Ok(json!({ "logGroups": found }))
             }
-            "GetLogEvents" => self.events(aws, call),
+            "GetLogEvents" => self.events(ecs, call),
             _ => Err(call.unknown()),
         }
     }
 
-    fn events(&self, aws: &Aws, call: &Call) -> Answer {
+    fn events(&self, ecs: &Ecs, call: &Call) -> Answer {
         let (group, stream) = (call.text("logGroupName"), call.text("logStreamName"));
         let not_found = |what: &str| {
             ApiError::new(
@@ -52,7 +53,7 @@ impl Logs {
         if !self.groups(&call.account, &call.region).iter().any(|name| name == group) {
             return Err(not_found("group"));
         }
-        let lines = aws.ecs.log(aws, &call.account, &call.region, group, stream);
+        let lines = ecs.log(&call.account, &call.region, group, stream);
         let lines = lines.ok_or_else(|| not_found("stream"))?;
         let limit = call.input["limit"].as_u64().unwrap_or(10_000) as usize;
         let from = if call.input["startFromHead"] == true { 0 } else { lines.len().saturating_sub(limit) };
@@ -62,13 +63,5 @@ impl Logs {
         };
         let events: Vec<Value> = lines[from..].iter().take(limit).map(event).collect();
         Ok(json!({ "events": events, "nextForwardToken": "f/1", "nextBackwardToken": "b/1" }))
-    }
-}
-
-impl Aws {
-    /// Creates a log group in CloudWatch Logs. Its streams are those of the tasks that log to it.
-    pub fn log_group(self: &Arc<Self>, account: &str, region: &str, name: &str) {
-        let key = (account.to_owned(), region.to_owned(), name.to_owned());
-        lock(&self.logs.0).insert(key);
     }
 }

@@ -1,18 +1,12 @@
 //! Models of read-only APIs: IAM roles, and target groups of Elastic Load Balancing.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use http::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{
-    Aws,
-    wire::{ApiError, Call, Protocol, escape, request_id, xml},
-};
+use super::wire::{ApiError, Call, Protocol, escape, request_id, xml};
 use crate::{body::Body, sync::lock};
 
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'-');
@@ -26,29 +20,17 @@ pub(super) struct Lookups {
     target_groups: Mutex<BTreeMap<String, (String, bool)>>,
 }
 
-impl Aws {
-    /// Creates an IAM role that `service`, such as `ecs-tasks.amazonaws.com`, may assume.
-    pub fn role(self: &Arc<Self>, account: &str, name: &str, service: &str) {
-        let policy = json!({ "Statement": [
-            { "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" },
-        ] });
-        self.role_with(account, name, &policy);
-    }
-
-    /// Creates an IAM role with this trust policy.
-    pub fn role_with(self: &Arc<Self>, account: &str, name: &str, trust_policy: &Value) {
-        let mut roles = lock(&self.lookups.roles);
+impl Lookups {
+    pub(super) fn create_role(&self, account: &str, name: &str, trust_policy: &Value) {
+        let mut roles = lock(&self.roles);
         roles.insert((account.to_owned(), name.to_owned()), trust_policy.to_string());
     }
 
-    /// Creates a target group with this target type (`ip`, `instance`), behind a load balancer or not.
-    pub fn target_group(self: &Arc<Self>, arn: &str, target_type: &str, behind_load_balancer: bool) {
-        let mut groups = lock(&self.lookups.target_groups);
+    pub(super) fn create_target_group(&self, arn: &str, target_type: &str, behind_load_balancer: bool) {
+        let mut groups = lock(&self.target_groups);
         groups.insert(arn.to_owned(), (target_type.to_owned(), behind_load_balancer));
     }
-}
 
-impl Lookups {
     pub(super) fn call(&self, call: &Call) -> Response<Body> {
         let (namespace, answer) = match (call.service.as_str(), call.operation.as_str()) {
             ("iam", "GetRole") => ("https://iam.amazonaws.com/doc/2010-05-08/", self.role(call)),

@@ -4,9 +4,11 @@
 //! `X-Amz-Target`) selects the service. State is kept per account and region. The access key of a request selects its
 //! account: see [`Aws::access_key`].
 
+mod context;
 mod ecr;
 pub mod ecs;
 mod eks;
+mod identity;
 mod logs;
 mod lookups;
 mod secretsmanager;
@@ -14,69 +16,59 @@ mod ssm;
 mod sts;
 mod wire;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, Weak},
-};
+use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use http::{Request, Response, request};
+use serde_json::{Value, json};
 
-use self::wire::{ApiError, Call, Protocol};
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared, sync::lock};
+use self::{
+    context::Context,
+    ecr::Ecr,
+    ecs::Ecs,
+    identity::Identity,
+    logs::Logs,
+    lookups::Lookups,
+    secretsmanager::SecretsManager,
+    ssm::Ssm,
+    wire::{Call, Protocol},
+};
+pub(crate) use self::{eks::Eks, identity::Identities};
+use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime};
 
-pub use self::{secretsmanager::Secrets, ssm::Parameters};
-
-/// The account of requests with an unknown access key.
-pub const DEFAULT_ACCOUNT: &str = "111111111111";
+pub use self::{identity::DEFAULT_ACCOUNT, secretsmanager::Secrets, ssm::Parameters};
 
 /// The AWS APIs of one sandbox.
 pub struct Aws {
-    pub(crate) clock: Clock,
-    pub(crate) runtime: Arc<Runtime>,
-    #[cfg_attr(not(feature = "kube"), allow(dead_code))]
-    pub(crate) shared: Weak<Shared>,
-    /// Access key id -> account and caller ARN.
-    identities: Mutex<BTreeMap<String, Identity>>,
-    /// IAM actions that are denied to all callers.
-    denied: Mutex<BTreeSet<String>>,
-    ecr: ecr::Ecr,
-    ecs: ecs::Ecs,
-    eks: eks::Eks,
-    logs: logs::Logs,
-    lookups: lookups::Lookups,
-    secretsmanager: secretsmanager::SecretsManager,
-    ssm: ssm::Ssm,
-}
-
-/// The caller identity of an access key.
-#[derive(Debug, Clone)]
-pub(crate) struct Identity {
-    pub(crate) account: String,
-    pub(crate) arn: String,
+    context: Arc<Context>,
+    ecr: Ecr,
+    ecs: Arc<Ecs>,
+    eks: Eks,
+    logs: Logs,
+    lookups: Lookups,
+    secretsmanager: Arc<SecretsManager>,
+    ssm: Arc<Ssm>,
 }
 
 impl Aws {
-    pub(crate) fn new(clock: Clock, runtime: Arc<Runtime>, shared: Weak<Shared>) -> Self {
+    pub(crate) fn new(clock: Clock, runtime: Arc<Runtime>, identities: Arc<Identities>, eks: Eks) -> Self {
+        let context = Arc::new(Context::new(clock, runtime, identities));
+        let (secretsmanager, ssm) = (Arc::<SecretsManager>::default(), Arc::<Ssm>::default());
         Aws {
-            clock,
-            runtime,
-            shared,
-            identities: Mutex::default(),
-            denied: Mutex::default(),
-            ecr: ecr::Ecr::default(),
-            ecs: ecs::Ecs::default(),
-            eks: eks::Eks::default(),
-            logs: logs::Logs::default(),
-            lookups: lookups::Lookups::default(),
-            secretsmanager: secretsmanager::SecretsManager::default(),
-            ssm: ssm::Ssm::default(),
+            ecs: Arc::new(Ecs::new(Arc::clone(&context), Arc::clone(&secretsmanager), Arc::clone(&ssm))),
+            ecr: Ecr::default(),
+            eks,
+            logs: Logs::default(),
+            lookups: Lookups::default(),
+            secretsmanager,
+            ssm,
+            context,
         }
     }
 
     /// Assigns `access_key_id` to `account`. Unknown keys belong to [`DEFAULT_ACCOUNT`].
     pub fn access_key(&self, access_key_id: &str, account: &str) {
-        self.identify(
+        self.context.identities.assign(
             access_key_id,
             Identity { account: account.to_owned(), arn: format!("arn:aws:iam::{account}:user/sandbox") },
         );
@@ -84,87 +76,68 @@ impl Aws {
 
     /// Assigns `access_key_id` to `account` with the caller `arn`, such as a role session.
     pub fn access_key_as(&self, access_key_id: &str, account: &str, arn: &str) {
-        self.identify(access_key_id, Identity { account: account.to_owned(), arn: arn.to_owned() });
+        self.context
+            .identities
+            .assign(access_key_id, Identity { account: account.to_owned(), arn: arn.to_owned() });
     }
 
     /// Denies an IAM action such as `ecr:BatchGetImage` to all callers.
     pub fn deny(&self, action: &str) {
-        lock(&self.denied).insert(action.to_owned());
+        self.context.deny(action);
     }
 
     /// Removes a [denial](Self::deny).
     pub fn allow(&self, action: &str) {
-        lock(&self.denied).remove(action);
+        self.context.allow(action);
     }
 
-    /// Rejects a call whose action is denied, with the message of IAM.
-    fn authorize(&self, call: &Call) -> Result<(), ApiError> {
-        self.authorize_action(call, &format!("{}:{}", call.service, call.operation))
+    /// Creates an IAM role that `service`, such as `ecs-tasks.amazonaws.com`, may assume.
+    pub fn role(self: &Arc<Self>, account: &str, name: &str, service: &str) {
+        let policy = json!({ "Statement": [
+            { "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" },
+        ] });
+        self.role_with(account, name, &policy);
     }
 
-    /// Refuses a call that needs `action` besides its own, if that is denied.
-    fn authorize_action(&self, call: &Call, action: &str) -> Result<(), ApiError> {
-        if !lock(&self.denied).contains(action) {
-            return Ok(());
-        }
-        let caller = self.identity(&call.access_key_id).arn;
-        let message = format!(
-            "User: {caller} is not authorized to perform: {action} on resource: * because no identity-based policy \
-             allows the {action} action"
-        );
-        let (status, code) = match call.protocol {
-            Protocol::Json => (400, "AccessDeniedException"),
-            Protocol::Rest => (403, "AccessDeniedException"),
-            Protocol::Query => (403, "AccessDenied"),
-        };
-        Err(ApiError::new(status, code, message))
+    /// Creates an IAM role with this trust policy.
+    pub fn role_with(self: &Arc<Self>, account: &str, name: &str, trust_policy: &Value) {
+        self.lookups.create_role(account, name, trust_policy);
     }
 
-    pub(crate) fn identify(&self, access_key_id: &str, identity: Identity) {
-        let mut identities = lock(&self.identities);
-        identities.insert(access_key_id.to_owned(), identity);
+    /// Creates a target group with this target type (`ip`, `instance`), behind a load balancer or not.
+    pub fn target_group(self: &Arc<Self>, arn: &str, target_type: &str, behind_load_balancer: bool) {
+        self.lookups.create_target_group(arn, target_type, behind_load_balancer);
     }
 
-    pub(crate) fn identity(&self, access_key_id: &str) -> Identity {
-        let identities = lock(&self.identities);
-        identities.get(access_key_id).cloned().unwrap_or_else(|| Identity {
-            account: DEFAULT_ACCOUNT.to_owned(),
-            arn: format!("arn:aws:iam::{DEFAULT_ACCOUNT}:user/sandbox"),
-        })
+    /// Creates a log group in CloudWatch Logs. Its streams are those of the tasks that log to it.
+    pub fn log_group(self: &Arc<Self>, account: &str, region: &str, name: &str) {
+        self.logs.create_group(account, region, name);
     }
 
     /// The secrets of an account in a region, to create and modify.
     pub fn secretsmanager(&self, account: &str, region: &str) -> Secrets<'_> {
-        Secrets::new(&self.secretsmanager, &self.clock, account, region)
+        Secrets::new(&self.secretsmanager, &self.context.clock, account, region)
     }
 
     /// The parameters of an account in a region, to create and modify.
     pub fn ssm(&self, account: &str, region: &str) -> Parameters<'_> {
-        Parameters::new(&self.ssm, &self.clock, account, region)
+        Parameters::new(&self.ssm, &self.context.clock, account, region)
     }
 
-    /// Checks that a container's `secrets[].valueFrom` can be read; the error is the ECS agent's message.
-    pub(crate) fn secret_exists(&self, account: &str, region: &str, value_from: &str) -> Result<(), String> {
-        match value_from.split(':').nth(2) {
-            Some("secretsmanager") => self.secretsmanager.exists(account, region, value_from),
-            _ => self.ssm.exists(account, region, value_from),
-        }
-    }
-
-    async fn answer(&self, call: Call) -> Response<Body> {
+    fn answer(&self, call: &Call) -> Response<Body> {
         let protocol = call.protocol;
-        if let Err(error) = self.authorize(&call) {
+        if let Err(error) = self.context.authorize(call) {
             return error.response(protocol);
         }
         let answer = match call.service.as_str() {
-            "ecr" => self.ecr.call(self, &call).await,
-            "ecs" => self.ecs.call(self, &call).await,
-            "eks" => self.eks.call(self, &call).await,
-            "secretsmanager" => self.secretsmanager.call(self, &call).await,
-            "ssm" => self.ssm.call(self, &call).await,
-            "logs" => self.logs.call(self, &call),
-            "sts" => return sts::call(self, &call),
-            "iam" | "elasticloadbalancing" => return self.lookups.call(&call),
+            "ecr" => self.ecr.call(&self.context, call),
+            "ecs" => self.ecs.call(call),
+            "eks" => self.eks.call(call),
+            "secretsmanager" => self.secretsmanager.call(&self.context, call),
+            "ssm" => self.ssm.call(&self.context, call),
+            "logs" => self.logs.call(&self.ecs, call),
+            "sts" => return sts::call(&self.context, call),
+            "iam" | "elasticloadbalancing" => return self.lookups.call(call),
             _ => Err(call.unknown()),
         };
         match answer {
@@ -195,8 +168,8 @@ impl Endpoint for Aws {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             match body.bytes().await {
-                Ok(body) => match Call::read(&self, &parts, &body) {
-                    Ok(call) => self.answer(call).await,
+                Ok(body) => match Call::read(&self.context.identities, &parts, &body) {
+                    Ok(call) => self.answer(&call),
                     Err(error) => error.response(Protocol::Json),
                 },
                 Err(_) => Response::new(Body::empty()),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::{
-    Aws,
+    context::Context,
     wire::{Answer, ApiError, Call},
 };
 use crate::{clock::Clock, sync::lock};
@@ -121,10 +121,10 @@ impl Ssm {
         lock(&self.0)
     }
 
-    pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
-        let caller = aws.identity(&call.access_key_id).arn;
+    pub(super) fn call(&self, context: &Context, call: &Call) -> Answer {
+        let caller = context.identities.of(&call.access_key_id).arn;
         match call.operation.as_str() {
-            "PutParameter" => self.put(call, aws.clock.now()),
+            "PutParameter" => self.put(call, context.clock.now()),
             "LabelParameterVersion" => self.label(call),
             "DeleteParameter" => self.delete(call),
             "GetParameter" => self.get(call, &caller),

@@ -3,15 +3,16 @@
 use http::Response;
 
 use super::{
-    Aws, Identity,
+    context::Context,
+    identity::Identity,
     wire::{ApiError, Call, Protocol, escape, request_id, xml},
 };
 use crate::body::Body;
 
-pub(super) fn call(aws: &Aws, call: &Call) -> Response<Body> {
+pub(super) fn call(context: &Context, call: &Call) -> Response<Body> {
     match call.operation.as_str() {
         "GetCallerIdentity" => {
-            let identity = aws.identity(&call.access_key_id);
+            let identity = context.identities.of(&call.access_key_id);
             answer(
                 "GetCallerIdentity",
                 &format!(
@@ -22,13 +23,13 @@ pub(super) fn call(aws: &Aws, call: &Call) -> Response<Body> {
                 ),
             )
         }
-        "AssumeRole" => assume_role(aws, call),
+        "AssumeRole" => assume_role(context, call),
         _ => call.unknown().response(Protocol::Query),
     }
 }
 
 /// Credentials whose access key belongs to the role's account; they expire after an hour by default.
-fn assume_role(aws: &Aws, call: &Call) -> Response<Body> {
+fn assume_role(context: &Context, call: &Call) -> Response<Body> {
     let (role, session) = (call.text("RoleArn"), call.text("RoleSessionName"));
     // arn:<partition>:iam::<account>:role/<path and name>
     let parts: Vec<&str> = role.splitn(6, ':').collect();
@@ -42,9 +43,9 @@ fn assume_role(aws: &Aws, call: &Call) -> Response<Body> {
     };
     let key = format!("ASIA{:016X}", fastrand::u64(..));
     let arn = format!("arn:aws:sts::{account}:assumed-role/{name}/{session}");
-    aws.identify(&key, Identity { account, arn: arn.clone() });
+    context.identities.assign(&key, Identity { account, arn: arn.clone() });
     let seconds = call.text("DurationSeconds").parse().unwrap_or(3600);
-    let expiration = aws.clock.now() + std::time::Duration::from_secs(seconds);
+    let expiration = context.clock.now() + std::time::Duration::from_secs(seconds);
     answer(
         "AssumeRole",
         &format!(

@@ -6,7 +6,7 @@ use http::{Response, request};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::Aws;
+use super::identity::Identities;
 use crate::body::Body;
 
 /// The protocol of a service.
@@ -37,7 +37,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn read(aws: &Aws, parts: &request::Parts, body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn read(
+        identities: &Identities,
+        parts: &request::Parts,
+        body: &[u8],
+    ) -> Result<Self, ApiError> {
         let (service, operation, protocol) = route(parts, body);
         let (access_key_id, region) = scope(parts).map_or_else(
             || (String::new(), "us-east-1".to_owned()),
@@ -51,7 +55,7 @@ impl Call {
                 .map_err(|_| ApiError::new(400, "SerializationException", "the body is not JSON"))?,
         };
         Ok(Call {
-            account: aws.identity(&access_key_id).account,
+            account: identities.of(&access_key_id).account,
             region,
             access_key_id,
             input,
@@ -64,7 +68,7 @@ impl Call {
 
     /// A text field of the input, empty when it is missing.
     pub(crate) fn text(&self, field: &str) -> &str {
-        self.input[field].as_str().unwrap_or_default()
+        text(&self.input, field)
     }
 
     /// The error for an operation that the model does not implement. The message mentions bp-sandbox, so that it is not
@@ -162,10 +166,27 @@ pub(crate) fn route(parts: &request::Parts, body: &[u8]) -> (String, String, Pro
         return (service, action, Protocol::Query);
     }
     let operation = match service.as_str() {
-        "eks" => super::eks::operation(&parts.method, &segments(parts.uri.path())),
+        "eks" => eks_operation(&parts.method, &segments(parts.uri.path())),
         _ => format!("{} {}", parts.method, parts.uri.path()),
     };
     (service, operation, Protocol::Rest)
+}
+
+/// The EKS operation of a method and path.
+fn eks_operation(method: &http::Method, path: &[String]) -> String {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let known = match (method, path.as_slice()) {
+        (&http::Method::GET, ["clusters"]) => "ListClusters",
+        (&http::Method::GET, ["clusters", _]) => "DescribeCluster",
+        (&http::Method::GET, ["clusters", _, "access-entries"]) => "ListAccessEntries",
+        (&http::Method::GET, ["clusters", _, "access-entries", _]) => "DescribeAccessEntry",
+        (&http::Method::GET, ["clusters", _, "pod-identity-associations"]) => "ListPodIdentityAssociations",
+        (&http::Method::GET, ["clusters", _, "pod-identity-associations", _]) => {
+            "DescribePodIdentityAssociation"
+        }
+        _ => return format!("{method} /{}", path.join("/")),
+    };
+    known.to_owned()
 }
 
 /// The credential scope of a signature, from the header or, for a presigned request, from the query.
@@ -234,6 +255,16 @@ pub(crate) fn request_id() -> String {
         b >> 48,
         b & 0xffff_ffff_ffff
     )
+}
+
+/// A text member, empty when it is missing.
+pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// A list of texts, empty when it is missing.
+pub(super) fn texts<'a>(value: &'a Value, field: &str) -> Vec<&'a str> {
+    value[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 pub(crate) fn escape(text: &str) -> String {

@@ -2,27 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cluster, store::Key};
-
-/// The access configuration of a cluster.
-#[derive(Debug, Default)]
-pub(super) struct Access {
-    /// `API`, `API_AND_CONFIG_MAP` (the default) or `CONFIG_MAP`.
-    mode: Option<String>,
-    /// The principals with an access entry; defaults to all principals of the account.
-    entries: Option<BTreeSet<String>>,
-    pod_identities: Vec<PodIdentity>,
-}
-
-/// An association of EKS Pod Identity.
-#[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "aws"), allow(dead_code))]
-pub(crate) struct PodIdentity {
-    pub(crate) id: String,
-    pub(crate) namespace: String,
-    pub(crate) service_account: String,
-    pub(crate) role: String,
-}
+use super::{Cluster, rules::PodIdentity, store::Key};
 
 impl Cluster {
     /// Sets the principals that have an access entry (`arn:aws:iam::<account>:role/<path and name>`). Defaults to all

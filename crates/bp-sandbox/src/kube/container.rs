@@ -6,124 +6,34 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    kubelet::PodEvent,
-    store::{Key, seconds},
+    run::{ContainerRun, Phase},
+    store::Key,
     world::World,
 };
-use crate::runtime::{Behaviour, PullError, Pulled};
+use crate::runtime::{Behaviour, PullError};
 
 const PULL: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
-/// The phase of a container, and the time of its next transition.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Phase {
-    /// Waits for an init container to complete.
-    Blocked,
-    /// The image pull has not started.
-    Creating(Timestamp),
-    /// The image is being pulled.
-    Pulling(Timestamp),
-    /// The pull or start failed; it is retried.
-    Waiting { reason: &'static str, message: String, again: Timestamp },
-    /// Running; `next` is the time of the next event of its script or of a probe.
-    Running { since: Timestamp, next: Option<Timestamp> },
-    /// Terminated; restarted at `again`, if set.
-    Ended { code: i32, reason: &'static str, since: Timestamp, at: Timestamp, again: Option<Timestamp> },
-    /// In CrashLoopBackOff until `again`.
-    BackOff { message: String, again: Timestamp },
+/// A Kubernetes event about the pod of a container.
+pub(super) struct PodEvent {
+    pub(super) kind: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
-/// A line of a log, and when it was written.
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    pub(super) at: Timestamp,
-    pub(super) text: String,
-}
+impl PodEvent {
+    pub(super) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+        PodEvent { kind: "Normal", reason, message: message.into() }
+    }
 
-/// A container of a pod.
-#[derive(Debug)]
-pub(super) struct ContainerRun {
-    spec: Value,
-    pub(super) init: bool,
-    pub(super) phase: Phase,
-    pub(super) ready: bool,
-    pulled: Option<Pulled>,
-    restarts: u32,
-    /// The state of the run before this one.
-    last: Value,
-    /// The log lines of this run and of the previous run.
-    log: Vec<Line>,
-    previous_log: Option<Vec<Line>>,
-    failed_pulls: u32,
-    failed_probes: u32,
+    pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+        PodEvent { kind: "Warning", reason, message: message.into() }
+    }
 }
 
 impl ContainerRun {
-    pub(super) fn new(spec: Value, init: bool) -> Self {
-        ContainerRun {
-            spec,
-            init,
-            phase: Phase::Blocked,
-            ready: false,
-            pulled: None,
-            restarts: 0,
-            last: json!({}),
-            log: Vec::new(),
-            previous_log: None,
-            failed_pulls: 0,
-            failed_probes: 0,
-        }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.spec["name"].as_str().unwrap_or_default()
-    }
-
-    fn image(&self) -> &str {
-        self.spec["image"].as_str().unwrap_or_default()
-    }
-
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        match &self.phase {
-            Phase::Blocked => None,
-            Phase::Creating(at) | Phase::Pulling(at) => Some(*at),
-            Phase::Waiting { again, .. } | Phase::BackOff { again, .. } => Some(*again),
-            Phase::Running { next, .. } => *next,
-            Phase::Ended { again, .. } => *again,
-        }
-    }
-
-    /// Unblocks the container.
-    pub(super) fn begin(&mut self, now: Timestamp) {
-        if self.phase == Phase::Blocked {
-            self.phase = Phase::Creating(now);
-        }
-    }
-
-    /// Whether the containers after this init container may start: it has completed successfully, or is a running
-    /// sidecar.
-    pub(super) fn allows_next(&self) -> bool {
-        match self.phase {
-            Phase::Ended { code, .. } => code == 0,
-            Phase::Running { .. } => self.is_sidecar(),
-            _ => false,
-        }
-    }
-
-    fn is_sidecar(&self) -> bool {
-        self.init && self.spec["restartPolicy"] == "Always"
-    }
-
-    pub(super) fn has_started(&self) -> bool {
-        self.restarts > 0
-            || !matches!(
-                self.phase,
-                Phase::Blocked | Phase::Creating(_) | Phase::Pulling(_) | Phase::Waiting { .. }
-            )
-    }
-
     /// Performs the due transition.
     pub(super) fn step(&mut self, world: &World, pod: &Value, events: &mut VecDeque<PodEvent>) {
         let now = world.now;
@@ -345,100 +255,6 @@ impl ContainerRun {
         });
         env.chain(all).flatten().next()
     }
-
-    /// Writes a line to its log.
-    pub(super) fn write(&mut self, at: Timestamp, text: String) {
-        self.log.push(Line { at, text });
-    }
-
-    /// The number of the run whose log is read: in back-off, the previous run.
-    pub(super) fn run_of_log(&self) -> u32 {
-        match self.phase {
-            Phase::BackOff { .. } => self.restarts.saturating_sub(1),
-            _ => self.restarts,
-        }
-    }
-
-    /// The number of the previous run, if any.
-    pub(super) fn last_run(&self) -> Option<u32> {
-        self.previous_log.as_ref()?;
-        self.restarts.checked_sub(1)
-    }
-
-    /// The log lines of a run; only the current and the previous run are kept.
-    pub(super) fn log_of(&self, run: u32) -> Option<&[Line]> {
-        match self.restarts.checked_sub(run)? {
-            0 => Some(&self.log),
-            1 => self.previous_log.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// Whether this run is in progress.
-    pub(super) fn runs(&self, run: u32) -> bool {
-        self.restarts == run && matches!(self.phase, Phase::Running { .. })
-    }
-
-    /// The container id of a run.
-    fn id(&self, run: u32) -> String {
-        format!("containerd://{:064x}", u128::from(run) + 1)
-    }
-
-    fn terminated(&self) -> Value {
-        match &self.phase {
-            Phase::Ended { code, reason, since, at, .. } => json!({
-                "exitCode": code,
-                "reason": reason,
-                "startedAt": seconds(*since),
-                "finishedAt": seconds(*at),
-                "containerID": self.id(self.restarts),
-            }),
-            _ => Value::Null,
-        }
-    }
-
-    /// The entry of `containerStatuses`.
-    pub(super) fn status(&self) -> Value {
-        let state = match &self.phase {
-            Phase::Blocked => json!({ "waiting": { "reason": "PodInitializing" } }),
-            Phase::Creating(_) | Phase::Pulling(_) => {
-                json!({ "waiting": { "reason": "ContainerCreating" } })
-            }
-            Phase::Waiting { reason, message, .. } => {
-                json!({ "waiting": { "reason": reason, "message": message } })
-            }
-            Phase::BackOff { message, .. } => {
-                json!({ "waiting": { "reason": "CrashLoopBackOff", "message": message } })
-            }
-            Phase::Running { since, .. } => json!({ "running": { "startedAt": seconds(*since) } }),
-            Phase::Ended { .. } => json!({ "terminated": self.terminated() }),
-        };
-        let done = self.init && self.allows_next();
-        let mut status = json!({
-            "name": self.name(),
-            "image": self.image(),
-            "imageID": self.pulled.as_ref().map_or(String::new(), |p| image_id(self.image(), &p.digest)),
-            "ready": self.ready || done,
-            "started": matches!(self.phase, Phase::Running { .. }),
-            "restartCount": self.restarts,
-            "state": state,
-            "lastState": self.last,
-        });
-        if self.has_started() {
-            status["containerID"] = json!(self.id(self.run_of_log()));
-        }
-        status
-    }
-}
-
-/// `host/path@sha256:…`, as containerd reports what it pulled.
-fn image_id(image: &str, digest: &str) -> String {
-    let name = image.split('@').next().unwrap_or_default();
-    let repository = match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    };
-    format!("{repository}@{digest}")
 }
 
 /// The kubelet's reason and containerd's message for a failed pull.

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::{
     daemon_set, deployment, endpoints, job,
-    kubelet::PodRun,
     pods::{self, NewPod, PodNotCreated},
-    resource, stateful_set,
-    store::{Key, Object, seconds},
+    resource,
+    run::PodRun,
+    stateful_set,
+    store::{Key, Object},
     world::{World, condition, condition_of, is_ready, number, suffix},
 };
 
@@ -65,23 +66,10 @@ fn collect_garbage(world: &mut World) {
                 .is_some_and(|o| o["metadata"]["uid"] == metadata["ownerReferences"][0]["uid"]);
             if served && !exists {
                 let name = metadata["name"].as_str().unwrap_or_default();
-                delete(world, &Key::new(owned, namespace, name));
+                world.delete(&Key::new(owned, namespace, name));
             }
         }
     }
-}
-
-/// Deletes an object; a pod is removed after its grace period.
-pub(super) fn delete(world: &mut World, key: &Key) -> Option<Object> {
-    let now = world.now;
-    let Some(run) = world.pods.get_mut(key) else { return world.remove(key) };
-    run.end(now);
-    world.update(key, |pod| {
-        if pod["metadata"]["deletionTimestamp"].is_null() {
-            pod["metadata"]["deletionTimestamp"] = json!(seconds(now));
-            pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
-        }
-    })
 }
 
 /// Starts a simulated kubelet for every new pod.
@@ -121,7 +109,7 @@ fn sync_replica_set(world: &mut World, set: &Object) {
             let key = Key::of(resource::by_plural("pods").expect("pods are served"), &pod);
             let message = format!("Deleted pod: {}", key.name);
             world.event(set, "replicaset-controller", "Normal", "SuccessfulDelete", &message);
-            delete(world, &key);
+            world.delete(&key);
         }
     }
     let minimum = Duration::from_secs(number(&set["spec"]["minReadySeconds"]).max(0) as u64);

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::{
-    controllers::delete,
     pods::{self, NewPod},
     revisions::{self, HASH},
     store::{Key, Object},
@@ -40,7 +39,7 @@ pub(super) fn sync(world: &mut World, set: &Object) {
             Some(pod) if pods::is_terminating(&pod) => unavailable += 1,
             Some(pod) if pods::is_finished(&pod) => {
                 unavailable += 1;
-                delete(world, &pods::key(&pod));
+                world.delete(&pods::key(&pod));
             }
             Some(pod) if pod["metadata"]["labels"][HASH] == hash => {
                 unavailable += i64::from(!pods::is_available(&pod));
@@ -49,7 +48,7 @@ pub(super) fn sync(world: &mut World, set: &Object) {
             Some(pod) => {
                 unavailable += 1;
                 if set["spec"]["updateStrategy"]["type"] != "OnDelete" {
-                    delete(world, &pods::key(&pod));
+                    world.delete(&pods::key(&pod));
                 }
             }
         }
@@ -58,7 +57,7 @@ pub(super) fn sync(world: &mut World, set: &Object) {
         let allowed = number(&set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"]).max(1);
         let spare = (allowed - unavailable).max(0) as usize;
         for pod in working.into_iter().take(spare) {
-            delete(world, &pods::key(&pod));
+            world.delete(&pods::key(&pod));
         }
     }
     write_status(world, &Key::new("daemonsets", namespace, name), set, &nodes, &hash);

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    controllers::delete,
     pods::{self, NewPod},
     store::{Key, Object, seconds},
     world::{World, condition, condition_of, number, suffix},
@@ -53,7 +52,7 @@ pub(super) fn sync(world: &mut World, job: &Object) {
     let mut left = active.len() as i64;
     if let Some((kind, reason, message)) = outcome {
         for pod in &active {
-            delete(world, &pods::key(pod));
+            world.delete(&pods::key(pod));
         }
         left = 0;
         world.update(&key, |job| {

@@ -6,69 +6,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    container::{ContainerRun, Phase},
+    container::PodEvent,
+    run::{ContainerRun, NOTICE, Phase, PodRun},
     store::{Key, Object, seconds},
-    world::{World, condition},
+    world::{World, condition, condition_of},
 };
-
-/// The delay until the scheduler and the kubelet react to a pod.
-const NOTICE: Duration = Duration::from_millis(100);
-/// The time that a deleted pod takes to terminate.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// A pod on its node.
-#[derive(Debug)]
-pub(super) struct PodRun {
-    /// The time of the next scheduling attempt, while the pod is unscheduled.
-    scheduling: Option<Timestamp>,
-    /// The time of removal, once the pod is deleted.
-    ends: Option<Timestamp>,
-    /// Init containers first, in order.
-    pub(super) containers: Vec<ContainerRun>,
-}
-
-impl PodRun {
-    pub(super) fn new(pod: &Value, now: Timestamp) -> Self {
-        let list = |field: &str, init: bool| {
-            let specs = pod["spec"][field].as_array().cloned().unwrap_or_default();
-            specs.into_iter().map(move |spec| ContainerRun::new(spec, init)).collect::<Vec<_>>()
-        };
-        let mut containers = list("initContainers", true);
-        containers.extend(list("containers", false));
-        PodRun { scheduling: Some(now + NOTICE), ends: None, containers }
-    }
-
-    /// The time of the next transition.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        match (self.ends, self.scheduling) {
-            (Some(ends), _) => Some(ends),
-            (None, Some(at)) => Some(at),
-            (None, None) => self.containers.iter().filter_map(ContainerRun::due).min(),
-        }
-    }
-
-    /// Schedules its removal after the grace period.
-    pub(super) fn end(&mut self, now: Timestamp) {
-        self.ends.get_or_insert(now + GRACE);
-    }
-}
-
-/// A Kubernetes event about the pod of a container.
-pub(super) struct PodEvent {
-    pub(super) kind: &'static str,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
-
-impl PodEvent {
-    pub(super) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        PodEvent { kind: "Normal", reason, message: message.into() }
-    }
-
-    pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        PodEvent { kind: "Warning", reason, message: message.into() }
-    }
-}
 
 /// Performs the due transitions of one pod.
 pub(super) fn step(world: &mut World, key: &Key) {
@@ -124,7 +66,7 @@ fn schedule(world: &mut World, run: &mut PodRun, pod: &Object) {
     );
     if fitting.is_empty() {
         let message = unschedulable(nodes.len());
-        if super::world::condition_of(&pod["status"], "PodScheduled")["message"] != message {
+        if condition_of(&pod["status"], "PodScheduled")["message"] != message {
             world.event(pod, "default-scheduler", "Warning", "FailedScheduling", &message);
         }
         world.update(&key, |pod| {

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::{
     Cluster,
-    api::Call,
-    container::{ContainerRun, Line},
+    call::Call,
+    run::{ContainerRun, Line},
     status::{Answer, Failure},
     store::Key,
     world::World,

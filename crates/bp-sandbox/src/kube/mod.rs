@@ -7,8 +7,10 @@
 
 mod access;
 mod api;
+mod api_server;
 mod apply;
 mod auth;
+mod call;
 mod container;
 mod controllers;
 mod daemon_set;
@@ -27,7 +29,10 @@ mod patch;
 mod pods;
 mod resource;
 mod revisions;
+mod rules;
+mod run;
 mod selector;
+mod simulation;
 mod stateful_set;
 mod status;
 mod store;
@@ -36,28 +41,18 @@ mod validate;
 mod watch;
 mod world;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, Weak},
-};
-
-use futures_core::future::BoxFuture;
-use http::{Request, Response, request};
-use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 #[cfg_attr(not(feature = "aws"), allow(unused_imports))]
-pub(crate) use self::access::PodIdentity;
-use self::{
-    api::Call,
-    resource::{Resource, Target},
-    status::{Answer, Failure, json_response},
-    world::World,
-};
+pub(crate) use self::rules::PodIdentity;
 pub use self::{
     auth::{SECRET_ACCESS_KEY, verify_token},
     options::ClusterOptions,
 };
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, runtime::Runtime, sandbox::Shared, sync::lock};
+use self::{rules::Rules, world::World};
+#[cfg(feature = "aws")]
+use crate::aws::Identities;
+use crate::{clock::Clock, runtime::Runtime, sync::lock};
 
 /// The Kubernetes API of one EKS cluster.
 pub struct Cluster {
@@ -65,23 +60,14 @@ pub struct Cluster {
     host: String,
     options: ClusterOptions,
     clock: Clock,
-    shared: Weak<Shared>,
+    #[cfg(feature = "aws")]
+    identities: Arc<Identities>,
     world: Mutex<World>,
     rules: Mutex<Rules>,
     /// The store's version: watches wait for it to change.
     changed: tokio::sync::watch::Sender<u64>,
     /// Open watches end when this changes.
     restarted: tokio::sync::watch::Sender<()>,
-}
-
-/// Access rules of a cluster.
-#[derive(Debug, Default)]
-struct Rules {
-    /// Denied pairs of verb and plural.
-    denied: BTreeSet<(String, String)>,
-    /// Admission webhooks that deny changes: plural, webhook, reason.
-    webhooks: Vec<(String, String, String)>,
-    access: access::Access,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -96,7 +82,7 @@ impl Cluster {
         options: ClusterOptions,
         clock: Clock,
         runtime: Arc<Runtime>,
-        shared: Weak<Shared>,
+        #[cfg(feature = "aws")] identities: Arc<Identities>,
     ) -> Self {
         let host = format!("{name}.gr7.{}.eks.amazonaws.com", options.region);
         let world = World::new(runtime, options.architecture.clone(), clock.now());
@@ -104,7 +90,8 @@ impl Cluster {
             name: name.to_owned(),
             host,
             clock,
-            shared,
+            #[cfg(feature = "aws")]
+            identities,
             world: Mutex::new(world),
             rules: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(0),
@@ -147,122 +134,5 @@ impl Cluster {
 
     fn rules(&self) -> MutexGuard<'_, Rules> {
         lock(&self.rules)
-    }
-
-    /// The user of a request.
-    fn authenticate(&self, parts: &request::Parts) -> Answer<String> {
-        let header = parts.headers.get("authorization").and_then(|header| header.to_str().ok());
-        let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
-            return Ok("system:anonymous".to_owned());
-        };
-        if token == self.static_token() {
-            return Ok("kubernetes-admin".to_owned());
-        }
-        let key = match verify_token(token, &self.name, self.clock.client_now()) {
-            Ok(key) => key,
-            Err(reason) => {
-                tracing::debug!(cluster = self.name, reason, "token rejected");
-                return Err(Failure::unauthorized());
-            }
-        };
-        let (account, arn) = self.principal(&key);
-        if self.has_access(&account, &arn) { Ok(arn) } else { Err(Failure::unauthorized()) }
-    }
-
-    #[cfg(feature = "aws")]
-    fn principal(&self, access_key_id: &str) -> (String, String) {
-        match self.shared.upgrade() {
-            Some(shared) => {
-                let identity = shared.aws().identity(access_key_id);
-                (identity.account, identity.arn)
-            }
-            None => (String::new(), String::new()),
-        }
-    }
-
-    #[cfg(not(feature = "aws"))]
-    fn principal(&self, access_key_id: &str) -> (String, String) {
-        let _ = &self.shared;
-        (self.options.account.clone(), format!("arn:aws:iam::{}:user/{access_key_id}", self.options.account))
-    }
-
-    fn authorize(&self, user: &str, verb: &str, target: &Target) -> Answer<()> {
-        let plural = match &target.subresource {
-            Some(sub) => format!("{}/{sub}", target.resource.plural),
-            None => target.resource.plural.to_owned(),
-        };
-        let denied = self.rules().denied.contains(&(verb.to_owned(), plural));
-        if user != "system:anonymous" && !denied {
-            return Ok(());
-        }
-        Err(Failure::forbidden(user, verb, target))
-    }
-
-    /// Rejects a change that an admission webhook denies.
-    fn admit(&self, resource: &Resource) -> Answer<()> {
-        match self.rules().webhooks.iter().find(|(plural, ..)| plural == resource.plural) {
-            Some((_, webhook, why)) => Err(Failure::webhook(webhook, why)),
-            None => Ok(()),
-        }
-    }
-
-    /// Answers a SelfSubjectAccessReview.
-    fn review(&self, mut review: Value) -> Value {
-        let requested = &review["spec"]["resourceAttributes"];
-        let text = |field: &str| requested[field].as_str().unwrap_or_default().to_owned();
-        let plural = match text("subresource").as_str() {
-            "" => text("resource"),
-            sub => format!("{}/{sub}", text("resource")),
-        };
-        let allowed = !self.rules().denied.contains(&(text("verb"), plural));
-        review["status"] = json!({ "allowed": allowed });
-        review
-    }
-
-    fn respond(self: &Arc<Self>, parts: &request::Parts, body: &[u8]) -> Answer<Response<Body>> {
-        let user = self.authenticate(parts)?;
-        let path = parts.uri.path();
-        if matches!(path, "/healthz" | "/livez" | "/readyz") {
-            return Ok(Response::new(Body::from("ok")));
-        }
-        if let Some(document) = discovery::answer(path, &self.options.version) {
-            return Ok(json_response(200, &document));
-        }
-        let call = Call::read(parts, &user).ok_or_else(Failure::no_such_path)?;
-        if call.verb.is_empty() {
-            return Err(Failure::method());
-        }
-        self.authorize(call.user, call.verb, &call.target)?;
-        let content_type =
-            parts.headers.get("content-type").and_then(|c| c.to_str().ok()).unwrap_or_default();
-        api::answer(self, &call, content_type, body)
-    }
-}
-
-impl Endpoint for Cluster {
-    fn name(&self) -> String {
-        self.host.clone()
-    }
-
-    /// `list pods`, `patch deployments`, `get pods/log`; for a path that is not a resource, `GET /version`.
-    fn operation(&self, parts: &request::Parts, _: &[u8]) -> String {
-        match Call::read(parts, "") {
-            Some(call) => {
-                let sub = call.target.subresource.map(|sub| format!("/{sub}")).unwrap_or_default();
-                format!("{} {}{sub}", call.verb, call.target.resource.plural)
-            }
-            None => format!("{} {}", parts.method, parts.uri.path()),
-        }
-    }
-
-    fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let answer = match body.bytes().await {
-                Ok(body) => self.respond(&parts, &body),
-                Err(_) => Err(Failure::bad_request("the request body ended before it was complete")),
-            };
-            answer.unwrap_or_else(|failure| failure.response())
-        })
     }
 }

@@ -6,9 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    Cluster,
-    api::{self, Call},
-    controllers,
+    Cluster, api,
+    call::Call,
     resource::{Target, by_plural},
     status::Failure,
     store::{Key, seconds},
@@ -169,7 +168,7 @@ impl Cluster {
     /// Deletes an object.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
         if let Some(resource) = by_plural(plural) {
-            self.write(|world| controllers::delete(world, &Key::new(resource.plural, namespace, name)));
+            self.write(|world| world.delete(&Key::new(resource.plural, namespace, name)));
         }
     }
 

@@ -2,29 +2,19 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    kubelet::PodRun,
     resource,
+    run::PodRun,
     status::Failure,
     store::{Key, Object},
-    world::{World, is_ready, number, owner},
+    world::{PodBackOff, World, is_ready, number, owner},
 };
 
 /// The delay before the first retry of a rejected pod; doubled for each failure, as in client-go's work queues.
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(1000);
-
-/// The back-off of a controller whose last pod was rejected.
-#[derive(Debug)]
-pub(super) struct PodBackOff {
-    failures: u32,
-    /// The time of the next attempt, unless the controller's `spec` changes before.
-    until: Timestamp,
-    generation: i64,
-}
 
 /// Why a controller did not create a pod.
 pub(super) enum PodNotCreated {

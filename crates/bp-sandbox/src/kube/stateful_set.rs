@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    controllers::delete,
     pods::{self, NewPod},
     revisions::{self, HASH},
     store::{Key, Object},
@@ -56,7 +55,7 @@ fn ensure_pods(
     for ordinal in 0..desired {
         let existing = pods.get(&ordinal);
         if let Some(pod) = existing.filter(|pod| pods::is_finished(pod) && !pods::is_terminating(pod)) {
-            delete(world, &pods::key(pod));
+            world.delete(&pods::key(pod));
         }
         let Some(pod) = existing else {
             let set_name = set["metadata"]["name"].as_str().unwrap_or_default();
@@ -89,7 +88,7 @@ fn scale_down(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, ord
     let surplus: Vec<&Object> = pods.range(desired..).map(|(_, pod)| pod).rev().collect();
     for pod in &surplus {
         if !pods::is_terminating(pod) {
-            delete(world, &pods::key(pod));
+            world.delete(&pods::key(pod));
         }
         if ordered {
             break;
@@ -104,7 +103,7 @@ fn update_one(world: &mut World, pods: &BTreeMap<i64, Object>, desired: i64, par
         let Some(pod) = pods.get(&ordinal) else { return };
         if pod["metadata"]["labels"][HASH] != update {
             if !pods::is_terminating(pod) {
-                delete(world, &pods::key(pod));
+                world.delete(&pods::key(pod));
             }
             return;
         }

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    kubelet::PodRun,
-    pods::PodBackOff,
+    run::PodRun,
     status::Failure,
     store::{Key, Object, Store, seconds},
 };
@@ -36,7 +35,16 @@ pub(super) struct World {
     pub(super) refusals: BTreeMap<String, PodBackOff>,
     pub(super) now: Timestamp,
     /// The time of the next run of the controllers.
-    controllers: Option<Timestamp>,
+    pub(super) controllers: Option<Timestamp>,
+}
+
+/// The back-off of a controller whose last pod was rejected.
+#[derive(Debug)]
+pub(super) struct PodBackOff {
+    pub(super) failures: u32,
+    /// The time of the next attempt, unless the controller's `spec` changes before.
+    pub(super) until: Timestamp,
+    pub(super) generation: i64,
 }
 
 impl World {
@@ -52,27 +60,6 @@ impl World {
             now,
             controllers: None,
         }
-    }
-
-    /// Performs all transitions that are due by `to`, each at its own time.
-    pub(super) fn step(&mut self, to: Timestamp) {
-        while let Some(due) = self.next_due().filter(|due| *due <= to) {
-            self.now = self.now.max(due);
-            if self.controllers.is_some_and(|at| at <= self.now) {
-                self.controllers = None;
-                super::controllers::reconcile(self);
-            }
-            let ready: Vec<Key> = self
-                .pods
-                .iter()
-                .filter(|(_, run)| run.due().is_some_and(|at| at <= self.now))
-                .map(|(key, _)| key.clone())
-                .collect();
-            for key in ready {
-                super::kubelet::step(self, &key);
-            }
-        }
-        self.now = self.now.max(to);
     }
 
     /// The time of the next transition, if any.
@@ -103,6 +90,19 @@ impl World {
             self.wake_at(self.now + NOTICE);
         }
         removed
+    }
+
+    /// Deletes an object; a pod is removed after its grace period.
+    pub(super) fn delete(&mut self, key: &Key) -> Option<Object> {
+        let now = self.now;
+        let Some(run) = self.pods.get_mut(key) else { return self.remove(key) };
+        run.end(now);
+        self.update(key, |pod| {
+            if pod["metadata"]["deletionTimestamp"].is_null() {
+                pod["metadata"]["deletionTimestamp"] = json!(seconds(now));
+                pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+            }
+        })
     }
 
     /// Modifies an object, if it exists.

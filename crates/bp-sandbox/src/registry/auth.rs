@@ -1,47 +1,18 @@
 //! Registry authentication: HTTP Basic, bearer tokens from `/token`, and ECR's expiring passwords.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, header, request};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
     Registry,
+    credentials::{Token, secret},
     error::{self, Answer, RegistryError},
     options::Auth,
     route::{Route, query_all},
 };
-use crate::sync::lock;
-
-/// The issued ECR passwords and bearer tokens.
-#[derive(Default)]
-pub(super) struct Credentials {
-    passwords: Mutex<HashMap<String, Timestamp>>,
-    tokens: Mutex<HashMap<String, Token>>,
-}
-
-struct Token {
-    until: Timestamp,
-    /// Repository -> actions.
-    grants: HashMap<String, Vec<String>>,
-}
-
-impl Credentials {
-    pub(super) fn accept(&self, password: &str, until: Timestamp) {
-        lock(&self.passwords).insert(password.to_owned(), until);
-    }
-
-    fn password_until(&self, password: &str) -> Option<Timestamp> {
-        lock(&self.passwords).get(password).copied()
-    }
-}
-
-/// A random secret with a prefix that identifies the sandbox.
-pub(super) fn secret() -> String {
-    format!("sandbox-{:032x}", fastrand::u128(..))
-}
 
 impl Registry {
     /// Authorizes the request, or returns the challenge.
@@ -88,7 +59,7 @@ impl Registry {
         let Some(token) = authorization(parts).and_then(|value| strip_scheme(value, "Bearer")) else {
             return refuse("");
         };
-        let tokens = lock(&self.credentials.tokens);
+        let tokens = self.credentials.tokens();
         let token = match tokens.get(token) {
             Some(token) if self.clock.now() < token.until => token,
             _ => return refuse("invalid_token"),
@@ -135,7 +106,8 @@ impl Registry {
         let token = secret();
         let now = self.clock.now();
         let seconds = lifetime.as_secs();
-        lock(&self.credentials.tokens)
+        self.credentials
+            .tokens()
             .insert(token.clone(), Token { until: now + Duration::from_secs(seconds), grants });
         Ok(error::json(
             200,

@@ -8,9 +8,9 @@ use http::{Method, Response, header, request};
 use super::{
     Registry,
     error::{Answer, CONTENT_DIGEST, RegistryError, empty, set},
-    store::{Blob, is_digest},
+    store::Blob,
 };
-use crate::body::Body;
+use crate::{body::Body, digest::is_digest};
 
 impl Registry {
     pub(super) fn get_blob(&self, parts: &request::Parts, name: &str, digest: &str) -> Answer {

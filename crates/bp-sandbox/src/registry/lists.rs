@@ -8,8 +8,9 @@ use super::{
     document::{Descriptor, Document},
     error::{self, Answer, RegistryError, set},
     route::query,
-    store::{Manifest, is_digest},
+    store::Manifest,
 };
+use crate::digest::is_digest;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 

@@ -7,9 +7,12 @@ use super::{
     document::Document,
     error::{Answer, CONTENT_DIGEST, RegistryError, empty, set},
     route::is_tag,
-    store::{Manifest, Repository, digest_like, digest_of, is_digest},
+    store::{Manifest, Repository},
 };
-use crate::body::Body;
+use crate::{
+    body::Body,
+    digest::{digest_like, digest_of, is_digest},
+};
 
 /// The specification allows a registry to reject larger manifests.
 const MAX: usize = 4 << 20;

@@ -25,6 +25,7 @@
 
 mod auth;
 mod blobs;
+mod credentials;
 mod document;
 mod error;
 mod lists;
@@ -51,17 +52,17 @@ use jiff::Timestamp;
 #[cfg(feature = "aws")]
 pub(crate) use self::native::ImageRecord;
 use self::{
-    auth::Credentials,
+    credentials::{Credentials, secret},
     error::Answer,
     route::Route,
     store::{Blob, Link, Repository, Store},
 };
-pub(crate) use self::{error::RegistryError, storage::Storage, store::digest_of};
+pub(crate) use self::{error::RegistryError, storage::Storage};
 pub use self::{
     options::{Auth, RegistryOptions, TagMutability},
     store::Manifest,
 };
-use crate::{body::Body, clock::Clock, endpoint::Endpoint, image::Image, sync::lock};
+use crate::{body::Body, clock::Clock, digest::digest_of, endpoint::Endpoint, image::Image, sync::lock};
 
 /// One registry of the sandbox.
 pub struct Registry {
@@ -173,7 +174,7 @@ impl Registry {
 
     /// A new password for user `AWS` that is valid for `lifetime`, as from ECR's GetAuthorizationToken.
     pub fn log_in(&self, lifetime: Duration) -> String {
-        let password = auth::secret();
+        let password = secret();
         self.accept_password(&password, self.clock.now() + lifetime);
         password
     }

@@ -10,9 +10,9 @@ use super::{
     auth::origin,
     error::{Answer, CONTENT_DIGEST, RegistryError, empty, set},
     route::{query, query_all},
-    store::{Link, Upload, is_digest},
+    store::{Link, Upload},
 };
-use crate::body::Body;
+use crate::{body::Body, digest::is_digest};
 
 /// ECR rejects smaller parts, except the last one.
 const ECR_MIN_PART: u64 = 5 << 20;

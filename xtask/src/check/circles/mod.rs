@@ -18,10 +18,6 @@ use super::{finding::Finding, workspace::Workspace};
 /// The files of an import cycle, relative to the `src` of their crate.
 type Cycle = BTreeSet<String>;
 
-/// Existing cycles, one per line: the crate and its files. Resolved cycles are removed, smaller ones are updated, and
-/// new ones are not added.
-const KNOWN: &str = include_str!("known.txt");
-
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut crates: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for path in workspace.files("rs") {
@@ -33,27 +29,14 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     }
     let findings = crates.iter().flat_map(|(name, files)| {
         let sources = files.iter().map(|(file, text)| (file.as_str(), text.as_str()));
-        compare(name, &modules::imports(sources), &known(name))
+        findings(name, &modules::imports(sources))
     });
     Ok(findings.collect())
 }
 
-/// The known cycles of a crate.
-fn known(name: &str) -> BTreeSet<Cycle> {
-    let cycles = KNOWN.lines().filter_map(|line| line.split_once(": ")).filter(|(of, _)| *of == name);
-    cycles.map(|(_, files)| files.split(' ').map(str::to_owned).collect()).collect()
-}
-
-/// Compares the cycles of a crate with the known ones.
-fn compare(name: &str, imports: &Imports, known: &BTreeSet<Cycle>) -> Vec<Finding> {
-    let found = cycles(imports);
-    let new = found.difference(known).map(|cycle| {
-        if known.iter().any(|known| cycle.is_subset(known)) {
-            let files = shown(cycle);
-            return Finding::warning(format!(
-                "{name}: an import cycle has become smaller: list only {files} in {LIST}"
-            ));
-        }
+/// A finding for each cycle of a crate, with its imports.
+fn findings(name: &str, imports: &Imports) -> Vec<Finding> {
+    let finding = |cycle: Cycle| {
         let mut message = format!("{name}: import cycle of {} files", cycle.len());
         for (file, targets) in imports.iter().filter(|(file, _)| cycle.contains(*file)) {
             for (target, names) in targets.iter().filter(|(target, _)| cycle.contains(*target)) {
@@ -62,21 +45,8 @@ fn compare(name: &str, imports: &Imports, known: &BTreeSet<Cycle>) -> Vec<Findin
             }
         }
         Finding::failure(message)
-    });
-    let gone = known.iter().filter(|known| !found.iter().any(|cycle| cycle.is_subset(known)));
-    let gone = gone.map(|cycle| {
-        Finding::failure(format!(
-            "{name}: the import cycle of {} no longer exists: remove it from {LIST}",
-            shown(cycle)
-        ))
-    });
-    new.chain(gone).collect()
-}
-
-const LIST: &str = "xtask/src/check/circles/known.txt";
-
-fn shown(cycle: &Cycle) -> String {
-    cycle.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+    };
+    cycles(imports).into_iter().map(finding).collect()
 }
 
 /// The strongly connected components of the import graph.
@@ -115,15 +85,9 @@ mod tests {
         ("c.rs", "use crate::A; pub struct C;"),
     ];
 
-    fn findings(sources: &[(&'static str, &'static str)], known: &[&[&str]]) -> Vec<Finding> {
-        let imports = modules::imports(sources.iter().copied());
-        let known = known.iter().map(|files| files.iter().map(|file| (*file).to_owned()).collect());
-        compare("crates/x", &imports, &known.collect())
-    }
-
     #[test]
     fn reports_a_cycle_with_its_imports() {
-        let findings = findings(&ROUND, &[]);
+        let findings = findings("crates/x", &modules::imports(ROUND));
         let [cycle] = &findings[..] else { panic!("one cycle") };
         assert!(cycle.severity == Severity::Failure);
         let arrows: Vec<_> = cycle.message.lines().map(str::trim).collect();
@@ -133,25 +97,9 @@ mod tests {
     }
 
     #[test]
-    fn a_known_cycle_may_only_shrink_and_must_be_removed_once_resolved() {
-        assert!(findings(&ROUND, &[&["a.rs", "b.rs", "c.rs"]]).is_empty());
-        let larger = findings(&ROUND, &[&["a.rs", "b.rs", "c.rs", "d.rs"]]);
-        assert!(matches!(&larger[..], [shrunk] if shrunk.severity == Severity::Warning));
-        let smaller = findings(&ROUND, &[&["a.rs", "b.rs"]]);
-        assert_eq!(smaller.iter().filter(|finding| finding.severity == Severity::Failure).count(), 2);
+    fn files_that_import_in_one_direction_pass() {
         let mut open = ROUND;
         open[3].1 = "pub struct C;";
-        assert!(findings(&open, &[]).is_empty());
-        let gone = findings(&open, &[&["a.rs", "b.rs", "c.rs"]]);
-        assert!(matches!(&gone[..], [gone] if gone.severity == Severity::Failure), "one finding");
-    }
-
-    #[test]
-    fn reads_the_known_cycles_by_crate() {
-        for line in KNOWN.lines() {
-            let (name, files) = line.split_once(": ").expect("a crate and its files");
-            assert!(known(name).contains(&files.split(' ').map(str::to_owned).collect()));
-        }
-        assert!(known("crates/none").is_empty());
+        assert!(findings("crates/x", &modules::imports(open)).is_empty());
     }
 }

@@ -2,13 +2,14 @@
 
 pub(crate) mod bench;
 mod cluster;
+mod control_plane;
 mod node;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::cluster::{Cluster, NAMESPACE};
+use self::{cluster::Cluster, control_plane::NAMESPACE};
 use super::{
     library::Environment,
     test_run::TestRun,

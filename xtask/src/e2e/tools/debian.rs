@@ -27,12 +27,12 @@ impl Toolbox {
         update();
         retried(apt().args(["install", "--yes", "--no-install-recommends", package]))
     }
-}
 
-/// Reports a missing apt-get.
-pub(super) fn missing_apt(program: &'static str) -> Option<MissingProgram> {
-    let remedy = "run on Debian or Ubuntu, or add the program to PATH";
-    in_path("apt-get").is_none().then_some(MissingProgram { program, requires: "apt-get", remedy })
+    /// Reports a missing apt-get.
+    pub(super) fn missing_apt(program: &'static str) -> Option<MissingProgram> {
+        let remedy = "run on Debian or Ubuntu, or add the program to PATH";
+        in_path("apt-get").is_none().then_some(MissingProgram { program, requires: "apt-get", remedy })
+    }
 }
 
 /// Updates the package lists, once per process.

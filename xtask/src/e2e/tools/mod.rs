@@ -157,8 +157,8 @@ impl Toolbox {
         }
         match tool.source {
             Source::Go { .. } | Source::GoTest { .. } | Source::Kubernetes => Self::missing_go(tool.program),
-            Source::Unpacked { .. } | Source::Debian { .. } => debian::missing_apt(tool.program),
-            Source::Python { .. } => python::missing_python(tool.program),
+            Source::Unpacked { .. } | Source::Debian { .. } => Self::missing_apt(tool.program),
+            Source::Python { .. } => Self::missing_python(tool.program),
             Source::Crate { .. } => None,
         }
     }

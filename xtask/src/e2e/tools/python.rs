@@ -27,7 +27,7 @@ impl Toolbox {
         if self.is_complete(requirement) {
             return Ok(bin);
         }
-        if let Some(missing) = missing_python(program) {
+        if let Some(missing) = Self::missing_python(program) {
             return Err(MissingPrograms::from(missing).into());
         }
         let _ = fs::remove_dir_all(&home);
@@ -43,11 +43,15 @@ impl Toolbox {
         fs::write(home.join("done"), home.to_string_lossy().as_bytes())?;
         Ok(bin)
     }
+
+    /// Reports a missing Python.
+    pub(super) fn missing_python(program: &'static str) -> Option<MissingProgram> {
+        in_path("python3").is_none().then_some(MissingProgram {
+            program,
+            requires: "python3",
+            remedy: REMEDY,
+        })
+    }
 }
 
 const REMEDY: &str = "install Python 3 with its venv module (`apt-get install python3-venv`)";
-
-/// Reports a missing Python.
-pub(super) fn missing_python(program: &'static str) -> Option<MissingProgram> {
-    in_path("python3").is_none().then_some(MissingProgram { program, requires: "python3", remedy: REMEDY })
-}

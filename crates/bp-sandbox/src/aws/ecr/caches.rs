@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{page, registry_id, seconds, strings, with_next};
+use super::request::{page, registry_id, seconds, strings, with_next};
 use crate::aws::wire::{Answer, ApiError, Call};
 use crate::sync::lock;
 

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Target, invalid, page, seconds, strings, with_next};
+use super::request::{Target, invalid, page, seconds, strings, with_next};
 use crate::{
     aws::{
-        Aws,
+        context::Context,
         wire::{Answer, ApiError, Call},
     },
+    digest::digest_of,
     registry::{ImageRecord, Manifest},
 };
 
@@ -113,8 +114,8 @@ fn image(target: &Target<'_>, id: Value, manifest: &Manifest) -> Value {
     })
 }
 
-pub(super) fn batch_get(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn batch_get(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for id in ImageId::some(call)? {
         match id.find(&target) {
@@ -126,8 +127,8 @@ pub(super) fn batch_get(aws: &Aws, call: &Call) -> Answer {
 }
 
 /// Removes tags, or images with all their tags.
-pub(super) fn batch_delete(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn batch_delete(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let (mut deleted, mut failures) = (Vec::new(), Vec::new());
     for id in ImageId::some(call)? {
         match id.find(&target) {
@@ -142,8 +143,8 @@ pub(super) fn batch_delete(aws: &Aws, call: &Call) -> Answer {
     Ok(json!({ "imageIds": deleted, "failures": failures }))
 }
 
-pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn describe(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let requested = ImageId::all(call)?;
     let paged = !call.input["maxResults"].is_null() || !call.input["nextToken"].is_null();
     if !requested.is_empty() && paged {
@@ -214,8 +215,8 @@ fn records(target: &Target<'_>, call: &Call) -> Vec<ImageRecord> {
     records
 }
 
-pub(super) fn list(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn list(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let mut ids = Vec::new();
     for record in records(&target, call) {
         let digest = &record.manifest.digest;
@@ -229,10 +230,10 @@ pub(super) fn list(aws: &Aws, call: &Call) -> Answer {
     Ok(with_next(json!({ "imageIds": ids }), next))
 }
 
-pub(super) fn put(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn put(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let bytes = bytes::Bytes::from(call.text("imageManifest").to_owned());
-    let digest = crate::registry::digest_of(&bytes);
+    let digest = digest_of(&bytes);
     if let Some(sent) = call.input["imageDigest"].as_str().filter(|sent| *sent != digest) {
         return Err(ApiError::new(
             400,
@@ -284,8 +285,8 @@ fn refused(target: &Target<'_>, id: &ImageId<'_>, code: &str, message: String) -
     }
 }
 
-pub(super) fn check_layers(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn check_layers(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     if !(1..=100).contains(&strings(&call.input["layerDigests"]).count()) {
         return Err(invalid(
             "Invalid parameter at 'layerDigests' failed to satisfy constraint: 'Member must have length less than or equal to \

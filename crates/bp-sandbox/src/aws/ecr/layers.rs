@@ -3,9 +3,9 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::{Target, invalid, strings};
+use super::request::{Target, invalid, strings};
 use crate::aws::{
-    Aws,
+    context::Context,
     wire::{Answer, ApiError, Call},
 };
 
@@ -15,14 +15,14 @@ const MIN_PART_SIZE: u64 = 5 << 20;
 const PART_SIZE: u64 = 10 << 20;
 
 /// `InitiateLayerUpload`.
-pub(super) fn initiate(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn initiate(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     Ok(json!({ "uploadId": target.registry.initiate_upload(target.name), "partSize": PART_SIZE }))
 }
 
 /// `UploadLayerPart`.
-pub(super) fn upload_part(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn upload_part(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let id = call.text("uploadId");
     let (has, last_part) =
         target.registry.upload_has(target.name, id).ok_or_else(|| no_upload(&target, id))?;
@@ -46,8 +46,8 @@ pub(super) fn upload_part(aws: &Aws, call: &Call) -> Answer {
 }
 
 /// `CompleteLayerUpload`.
-pub(super) fn complete(aws: &Aws, call: &Call) -> Answer {
-    let target = Target::of(aws, call)?;
+pub(super) fn complete(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
     let id = call.text("uploadId");
     let (has, _) = target.registry.upload_has(target.name, id).ok_or_else(|| no_upload(&target, id))?;
     let digests: Vec<&str> = strings(&call.input["layerDigests"]).collect();

@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::request::{
     Target, check_name, host, invalid, no_repository, page, registry_id, seconds, strings, with_next,
 };
 use crate::{
     aws::{
-        Aws,
+        context::Context,
         wire::{Answer, ApiError, Call},
     },
     registry::{Registry, TagMutability},
 };
 
-pub(super) fn create(aws: &Aws, call: &Call) -> Answer {
+pub(super) fn create(context: &Context, call: &Call) -> Answer {
     let (name, id) = (call.text("repositoryName"), registry_id(call));
     check_name(name)?;
     let mutability = mutability(call)?;
     let host = host(id, &call.region);
-    let registry = aws.runtime.registry(&host).ok_or_else(|| {
+    let registry = context.runtime.registry(&host).ok_or_else(|| {
         ApiError::new(
             400,
             "UnknownOperationException",
@@ -37,9 +37,9 @@ pub(super) fn create(aws: &Aws, call: &Call) -> Answer {
     Ok(json!({ "repository": repository(&registry, id, &call.region, name) }))
 }
 
-pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
+pub(super) fn describe(context: &Context, call: &Call) -> Answer {
     let id = registry_id(call);
-    let registry = aws.runtime.registry(&host(id, &call.region));
+    let registry = context.runtime.registry(&host(id, &call.region));
     let requested: Vec<&str> = strings(&call.input["repositoryNames"]).collect();
     let exists = |name: &str| registry.as_ref().is_some_and(|registry| registry.describe(name).is_some());
     if let Some(missing) = requested.iter().find(|name| !exists(name)) {
@@ -56,8 +56,8 @@ pub(super) fn describe(aws: &Aws, call: &Call) -> Answer {
     Ok(with_next(json!({ "repositories": repositories }), next))
 }
 
-pub(super) fn delete(aws: &Aws, call: &Call) -> Answer {
-    let Target { registry, id, name } = Target::of(aws, call)?;
+pub(super) fn delete(context: &Context, call: &Call) -> Answer {
+    let Target { registry, id, name } = Target::of(context, call)?;
     let force = call.input["force"].as_bool().unwrap_or_default();
     if !force && !registry.manifests(name).is_empty() {
         return Err(ApiError::new(
@@ -74,8 +74,8 @@ pub(super) fn delete(aws: &Aws, call: &Call) -> Answer {
     Ok(json!({ "repository": repository }))
 }
 
-pub(super) fn put_mutability(aws: &Aws, call: &Call) -> Answer {
-    let Target { registry, id, name } = Target::of(aws, call)?;
+pub(super) fn put_mutability(context: &Context, call: &Call) -> Answer {
+    let Target { registry, id, name } = Target::of(context, call)?;
     registry.set_mutability(name, mutability(call)?);
     let mut answer = json!({ "registryId": id, "repositoryName": name });
     write_mutability(&mut answer, &registry, name);

@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Cluster, Region, World,
+    Cluster, Region,
     names::{cluster_of, name_of, page},
     rollout::Phase,
     service::{Birth, Service, Status},
     settings::Settings,
-    text, texts,
+    world::World,
 };
-use crate::aws::wire::{Answer, ApiError};
+use crate::aws::wire::{Answer, ApiError, text, texts};
 
 /// The deployment controllers whose services get their task definition from task sets.
 const OTHER_CONTROLLERS: [&str; 2] = ["CODE_DEPLOY", "EXTERNAL"];

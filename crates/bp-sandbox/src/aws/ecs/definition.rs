@@ -5,11 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{
-    names::{Place, epoch, name_of, page},
-    text, texts,
-};
-use crate::aws::wire::{Answer, ApiError};
+use super::names::{Place, epoch, name_of, page};
+use crate::aws::wire::{Answer, ApiError, text, texts};
 
 /// One revision, as it was registered and as it is described.
 #[derive(Debug)]

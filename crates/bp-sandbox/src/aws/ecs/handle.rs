@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Region, World, service::Service, service::Status};
+use super::{
+    Ecs, Region,
+    service::{Service, Status},
+    world::World,
+};
 use crate::aws::Aws;
 
 /// The ECS of one account and region, to set up and inspect without the API.
@@ -30,7 +34,7 @@ use crate::aws::Aws;
 /// ```
 #[derive(Clone)]
 pub struct EcsHandle {
-    aws: Arc<Aws>,
+    ecs: Arc<Ecs>,
     account: String,
     region: String,
 }
@@ -44,7 +48,7 @@ impl std::fmt::Debug for EcsHandle {
 impl Aws {
     /// ECS of an account in a region.
     pub fn ecs(self: &Arc<Self>, account: &str, region: &str) -> EcsHandle {
-        EcsHandle { aws: Arc::clone(self), account: account.to_owned(), region: region.to_owned() }
+        EcsHandle { ecs: Arc::clone(&self.ecs), account: account.to_owned(), region: region.to_owned() }
     }
 }
 
@@ -53,7 +57,7 @@ const OPERATOR: &str = "arn:aws:iam::000000000000:user/operator";
 
 impl EcsHandle {
     fn at<T>(&self, work: impl FnOnce(&mut Region, &World<'_>, jiff::Timestamp) -> T) -> T {
-        self.aws.ecs.at(&self.aws, &self.account, &self.region, work)
+        self.ecs.at(&self.account, &self.region, work)
     }
 
     /// Creates a cluster, if it does not exist.

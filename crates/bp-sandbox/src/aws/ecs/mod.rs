@@ -16,26 +16,33 @@ mod settings;
 mod stages;
 mod task;
 mod view;
+mod world;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 pub use self::handle::{EcsHandle, NewService, RunningContainer, ServiceHandle};
-use self::{definition::Definitions, names::Place, service::Service};
+use self::{definition::Definitions, names::Place, service::Service, world::World};
 use super::{
-    Aws,
+    context::Context,
+    secretsmanager::SecretsManager,
+    ssm::Ssm,
     wire::{Answer, Call},
 };
 use crate::sync::lock;
 
-/// The state of the service, by account and region.
-#[derive(Debug, Default)]
-pub(super) struct Ecs(Mutex<BTreeMap<(String, String), Region>>);
+/// The service. The ECS agent of a task reads secrets from Secrets Manager and Systems Manager.
+pub(super) struct Ecs {
+    context: Arc<Context>,
+    secretsmanager: Arc<SecretsManager>,
+    ssm: Arc<Ssm>,
+    /// The state by account and region.
+    regions: Mutex<BTreeMap<(String, String), Region>>,
+}
 
 /// The ECS of one account and region.
 #[derive(Debug, Default)]
@@ -50,28 +57,27 @@ struct Cluster {
     services: Vec<Service>,
 }
 
-/// The parts of the sandbox that the model uses.
-struct World<'a> {
-    aws: &'a Aws,
-    place: Place,
-}
-
 impl Ecs {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Region>> {
-        lock(&self.0)
+    pub(super) fn new(context: Arc<Context>, secretsmanager: Arc<SecretsManager>, ssm: Arc<Ssm>) -> Self {
+        Ecs { context, secretsmanager, ssm, regions: Mutex::default() }
     }
 
     /// Advances the region to the current time and calls `work` with it.
     fn at<T>(
         &self,
-        aws: &Aws,
         account: &str,
         region: &str,
         work: impl FnOnce(&mut Region, &World<'_>, Timestamp) -> T,
     ) -> T {
         let place = Place { account: account.to_owned(), region: region.to_owned() };
-        let (world, now) = (World { aws, place }, aws.clock.now());
-        let mut regions = self.lock();
+        let now = self.context.clock.now();
+        let world = World {
+            runtime: &self.context.runtime,
+            secretsmanager: &self.secretsmanager,
+            ssm: &self.ssm,
+            place,
+        };
+        let mut regions = lock(&self.regions);
         let region = regions.entry((account.to_owned(), region.to_owned())).or_default();
         for service in region.clusters.values_mut().flat_map(|cluster| &mut cluster.services) {
             service.advance(&world, now);
@@ -82,26 +88,25 @@ impl Ecs {
     /// The lines that a task has written to this log stream. `None` when no task writes to it.
     pub(super) fn log(
         &self,
-        aws: &Aws,
         account: &str,
         region: &str,
         group: &str,
         stream: &str,
     ) -> Option<Vec<(Timestamp, String)>> {
-        self.at(aws, account, region, |region, _, now| {
+        self.at(account, region, |region, _, now| {
             let services = region.clusters.values().flat_map(|cluster| &cluster.services);
             services.flat_map(|service| &service.tasks).find_map(|task| task.log(group, stream, now))
         })
     }
 
-    pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
-        let by = aws.identity(&call.access_key_id).arn;
+    pub(super) fn call(&self, call: &Call) -> Answer {
+        let by = self.context.identities.of(&call.access_key_id).arn;
         let input = &call.input;
         // A resource that is created with tags takes the permission to tag it.
         if call.operation == "RegisterTaskDefinition" && !input["tags"].is_null() {
-            aws.authorize_action(call, "ecs:TagResource")?;
+            self.context.authorize_action(call, "ecs:TagResource")?;
         }
-        self.at(aws, &call.account, &call.region, |region, world, now| match call.operation.as_str() {
+        self.at(&call.account, &call.region, |region, world, now| match call.operation.as_str() {
             "CreateCluster" => region.create_cluster(world, input),
             "DescribeClusters" => region.describe_clusters(world, input),
             "ListClusters" => region.list_clusters(world, input),
@@ -124,14 +129,4 @@ impl Ecs {
             _ => Err(call.unknown()),
         })
     }
-}
-
-/// A text member, empty when it is missing.
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_default()
-}
-
-/// A list of texts, empty when it is missing.
-fn texts<'a>(value: &'a Value, field: &str) -> Vec<&'a str> {
-    value[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }

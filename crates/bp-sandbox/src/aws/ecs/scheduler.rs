@@ -8,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    World,
     rollout::{Phase, Rollback, RolloutState},
     service::{Service, Status},
     stages::Course,
     task::Task,
+    world::World,
 };
 
 /// From the request of a rollback or stop to its beginning.

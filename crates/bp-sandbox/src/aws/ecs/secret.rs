@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{World, definition::Definition, text};
+use super::{definition::Definition, world::World};
+use crate::aws::wire::text;
 
 /// The platform's message when a secret or parameter of the definition cannot be read.
 pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<String> {
@@ -10,10 +11,9 @@ pub(super) fn failure(world: &World<'_>, definition: &Definition) -> Option<Stri
         let lists = [&container["secrets"], &container["logConfiguration"]["secretOptions"]];
         lists.into_iter().filter_map(Value::as_array).flatten()
     });
-    let (account, region) = (world.place.account.as_str(), world.place.region.as_str());
     needed
         .map(|secret| text(secret, "valueFrom"))
-        .find_map(|reference| world.aws.secret_exists(account, region, reference).err())
+        .find_map(|reference| world.secret_exists(reference).err())
         .map(|reason| {
             format!(
                 "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval \

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::text;
+use crate::aws::wire::text;
 
 /// How failures are counted against a threshold.
 #[derive(Debug, Clone)]

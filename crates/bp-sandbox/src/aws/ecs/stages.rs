@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{
     names::{epoch, word_id},
     settings::{Settings, Strategy},
-    text, texts,
 };
+use crate::aws::wire::{text, texts};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The duration of a stage without a wait.

@@ -6,12 +6,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    World,
     definition::Definition,
     names::{Place, epoch, hex_id},
-    secret, text,
+    secret,
+    world::World,
 };
-use crate::runtime::{Behaviour, PullError, Pulled};
+use crate::{
+    aws::wire::text,
+    runtime::{Behaviour, PullError, Pulled},
+};
 
 /// Delays of the platform.
 const PROVISIONING: Duration = Duration::from_secs(4);
@@ -112,7 +115,7 @@ impl Task {
         let definition = Arc::clone(&self.definition);
         let mut pulls = Vec::new();
         for (at, spec) in definition.containers().iter().enumerate() {
-            match world.aws.runtime.pull(text(spec, "image"), "linux", definition.architecture()) {
+            match world.runtime.pull(text(spec, "image"), "linux", definition.architecture()) {
                 Ok(pulled) => {
                     self.containers[at].digest = Some(pulled.digest.clone());
                     pulls.push((at, pulled));

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
-    World,
     names::{Place, epoch},
     rollout::{Rollout, ServiceDeployment},
     service::{Event, Service, Status},
     task::prune,
+    world::World,
 };
 
 impl Service {

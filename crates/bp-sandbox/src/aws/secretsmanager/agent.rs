@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{SecretsManager, find, marked_for_deletion, secret::Content};
+use super::{SecretsManager, error::marked_for_deletion, find, secret::Content};
 
 impl SecretsManager {
     /// Checks that a task's `valueFrom` (an ARN with JSON key, stage and version id) can be read; the error is the

@@ -1,10 +1,10 @@
 //! Create and modify secrets in tests, without the API.
 
 use super::{
-    AccountRegion, CURRENT, SecretsManager, replicate, request_id,
-    secret::{Content, Secret},
+    SecretsManager, replicate,
+    secret::{AccountRegion, CURRENT, Content, Secret},
 };
-use crate::clock::Clock;
+use crate::{aws::wire::request_id, clock::Clock};
 
 /// The secrets of one account and region, to create and modify: see
 /// [`Aws::secretsmanager`](crate::aws::Aws::secretsmanager).

@@ -1,6 +1,7 @@
 //! Model of the Secrets Manager API: secrets with versions and staging labels, replicas, resource policies and denials.
 
 mod agent;
+mod error;
 mod handle;
 mod read;
 mod secret;
@@ -11,25 +12,22 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::handle::Secrets;
-use self::secret::Secret;
+use self::{
+    error::{marked_for_deletion, not_found},
+    secret::{AccountRegion, Secret},
+};
 
 use super::{
-    Aws,
+    context::Context,
     wire::{Answer, ApiError, Call, request_id},
 };
 use crate::sync::lock;
 
-const CURRENT: &str = "AWSCURRENT";
-const PREVIOUS: &str = "AWSPREVIOUS";
 /// The maximum number of secrets in one `BatchGetSecretValue` call.
 const BATCH: usize = 20;
-
-/// Account and region.
-type AccountRegion = (String, String);
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
@@ -40,9 +38,9 @@ impl SecretsManager {
         lock(&self.0)
     }
 
-    pub(super) async fn call(&self, aws: &Aws, call: &Call) -> Answer {
-        let now = aws.clock.now();
-        let caller = Caller { arn: aws.identity(&call.access_key_id).arn, call };
+    pub(super) fn call(&self, context: &Context, call: &Call) -> Answer {
+        let now = context.clock.now();
+        let caller = Caller { arn: context.identities.of(&call.access_key_id).arn, call };
         match call.operation.as_str() {
             "CreateSecret" => self.create(call, now),
             "PutSecretValue" => self.put(&caller, now),
@@ -159,24 +157,4 @@ fn token(call: &Call) -> String {
         "" => request_id(),
         token => token.to_owned(),
     }
-}
-
-fn seconds(at: Timestamp) -> f64 {
-    at.as_millisecond() as f64 / 1000.0
-}
-
-fn not_found(message: impl Into<String>) -> ApiError {
-    ApiError::new(400, "ResourceNotFoundException", message)
-}
-
-fn invalid_request(message: impl Into<String>) -> ApiError {
-    ApiError::new(400, "InvalidRequestException", message)
-}
-
-fn invalid_parameter(message: impl Into<String>) -> ApiError {
-    ApiError::new(400, "InvalidParameterException", message)
-}
-
-fn marked_for_deletion() -> ApiError {
-    invalid_request("You can't perform this operation on the secret because it was marked for deletion.")
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{BATCH, Caller, SecretsManager, account_region, invalid_parameter, marked_for_deletion};
+use super::{
+    BATCH, Caller, SecretsManager, account_region,
+    error::{invalid_parameter, marked_for_deletion},
+};
 use crate::aws::wire::{Answer, ApiError, Call};
 
 impl SecretsManager {

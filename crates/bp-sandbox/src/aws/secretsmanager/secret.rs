@@ -6,8 +6,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AccountRegion, CURRENT, PREVIOUS, invalid_parameter, invalid_request, not_found, seconds};
+use super::error::{invalid_parameter, invalid_request, not_found};
 use crate::aws::wire::ApiError;
+
+pub(super) const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// Account and region.
+pub(super) type AccountRegion = (String, String);
 
 #[derive(Debug, Clone)]
 pub(super) struct Secret {
@@ -196,4 +202,8 @@ impl Secret {
         }
         value
     }
+}
+
+pub(super) fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
 }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CURRENT, Caller, SecretsManager, account_region, invalid_parameter, invalid_request, seconds,
-    secret::{Content, Secret},
+    Caller, SecretsManager, account_region,
+    error::{invalid_parameter, invalid_request},
+    secret::{CURRENT, Content, Secret, seconds},
     token,
 };
 use crate::aws::wire::{Answer, ApiError, Call};
