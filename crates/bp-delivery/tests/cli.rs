@@ -71,8 +71,17 @@ fn documented_flags_match_the_programs() {
 #[test]
 fn a_flag_has_the_same_help_in_every_command() {
     // These depend on the command.
-    let differing =
-        ["--service", "--env", "--image", "--name", "--references", "--tag", "--artifact", "--receipt"];
+    let differing = [
+        "--service",
+        "--env",
+        "--image",
+        "--name",
+        "--namespace",
+        "--references",
+        "--tag",
+        "--artifact",
+        "--receipt",
+    ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {
         let mut own = Vec::new();

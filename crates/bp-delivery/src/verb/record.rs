@@ -31,7 +31,7 @@ pub struct Record {
     #[arg(long, value_enum)]
     platform: Option<Platform>,
     /// Record this namespace of the environment's EKS cluster instead of a service: all workloads, pods and events
-    #[arg(long, value_name = "NAME")]
+    #[arg(long)]
     namespace: Option<String>,
     /// EKS cluster of --namespace; defaults to the only one of the environment's services
     #[arg(long, value_name = "NAME", requires = "namespace")]
