@@ -1,5 +1,6 @@
 //! Development tasks of the workspace: repository checks, end-to-end tests, benchmarks. See `cargo xtask --help`.
 
+mod bench_build;
 mod bench_copy;
 mod bench_ecs;
 mod check;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Task {
     /// Check repository rules that the compiler does not check: dependency direction, licences, docs, links, hygiene
     Check(check::Arguments),
+    /// Write the listings of the public APIs in docs/api
+    Api,
     /// Run the scenarios against real servers, and real clients against the sandbox
     E2e(e2e::Arguments),
     /// Break guarantees on purpose, and check that a test of every tier fails
@@ -40,6 +43,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Compare ECS deployments with a script of aws-cli and jq: time, CPU, calls, time to report a failure
     BenchEcs(bench_ecs::Arguments),
+    /// Measure the builds of a fresh clone, and the size and start of bp, against their budgets
+    BenchBuild(bench_build::Arguments),
     /// Print all user-visible texts of the programs, for review
     Strings(strings::Arguments),
     /// Run a program and print its time, CPU and memory usage
@@ -50,12 +55,14 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Check(arguments) => check::run(&arguments),
+        Task::Api => check::write_api(),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
         Task::BenchCopy(arguments) => bench_copy::run(&arguments),
         Task::BenchEks(arguments) => e2e::kubernetes::bench::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::BenchEcs(arguments) => bench_ecs::run(&arguments),
+        Task::BenchBuild(arguments) => bench_build::run(&arguments),
         Task::Strings(arguments) => strings::run(&arguments),
         Task::Measure(arguments) => bench_copy::measure::run(&arguments),
     };

@@ -3,6 +3,7 @@
 //! A check is a function from the workspace to its findings; each is in its own file and listed in [`CHECKS`].
 
 mod absent;
+mod api;
 mod circles;
 mod direction;
 mod documented;
@@ -28,6 +29,11 @@ use self::{
     workspace::Workspace,
 };
 use crate::report;
+
+/// Writes the API listings that the check `api` compares.
+pub(crate) fn write_api() -> Result<bool> {
+    api::write(&Workspace::load()?)
+}
 
 /// A check: its name, what it verifies, and its function.
 struct Check {
@@ -94,6 +100,12 @@ const CHECKS: &[Check] = &[
         proves: "the prose uses the terms of docs/STYLE.md",
         slow: false,
         run: words::check,
+    },
+    Check {
+        name: "api",
+        proves: "the public APIs and their external types are as committed in docs/api",
+        slow: true,
+        run: api::check,
     },
     Check { name: "fuzz", proves: "the fuzz targets build", slow: true, run: fuzz::check },
     Check {

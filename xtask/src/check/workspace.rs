@@ -23,6 +23,7 @@ pub(super) struct Workspace {
 struct Metadata {
     packages: Vec<Package>,
     workspace_members: Vec<String>,
+    target_directory: PathBuf,
 }
 
 /// A package of the dependency graph.
@@ -36,6 +37,8 @@ pub(super) struct Package {
     pub(super) dependencies: Vec<Dependency>,
     pub(super) features: std::collections::BTreeMap<String, Vec<String>>,
     targets: Vec<Target>,
+    /// The registries that accept the package; empty if it is not published, `None` if all do.
+    publish: Option<Vec<String>>,
 }
 
 /// A dependency declared in a manifest.
@@ -74,6 +77,16 @@ impl Workspace {
     pub(super) fn members(&self) -> impl Iterator<Item = &Package> {
         let is_member = |package: &&Package| self.metadata.workspace_members.contains(&package.id);
         self.metadata.packages.iter().filter(is_member)
+    }
+
+    /// The libraries that are published.
+    pub(super) fn libraries(&self) -> impl Iterator<Item = &Package> {
+        self.members().filter(|member| member.library().is_some() && member.publish.is_none())
+    }
+
+    /// The target directory of this build.
+    pub(super) fn target(&self) -> &Path {
+        &self.metadata.target_directory
     }
 
     /// Every package of the locked graph, for all targets.

@@ -75,7 +75,7 @@ impl Clients {
     /// Amazon CloudWatch.
     #[cfg(feature = "alarms")]
     pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
-        aws_sdk_cloudwatch::Client::new(&self.config)
+        client!(aws_sdk_cloudwatch, &self.config)
     }
 
     /// Amazon CloudWatch Logs.

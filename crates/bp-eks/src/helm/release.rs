@@ -147,8 +147,8 @@ impl HelmRelease {
     /// # Permissions
     /// RBAC in the namespace: `get`, `create`, `update` on `leases.coordination.k8s.io`; for the chart's objects
     /// (`get`, `create`, `patch`, `update`, `delete`, `list`, `watch`); for helm's own records `get`, `list`, `create`,
-    /// `update`, `delete` on `secrets`; to watch the workloads, those of [`EksTarget::deploy`] except `patch` and
-    /// `update`.
+    /// `update`, `delete` on `secrets`; to watch the workloads, those of
+    /// [`EksTarget::deploy`](crate::EksTarget::deploy) except `patch` and `update`.
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops helm: it marks its revision as failed and leaves its changes applied.
