@@ -131,7 +131,7 @@ impl fmt::Debug for TimeSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     deadline: Duration,
-    cadence: Duration,
+    poll_interval: Duration,
 }
 
 /// Why a [`Wait`] is invalid.
@@ -156,18 +156,18 @@ impl Wait {
     /// The fraction of the interval by which a pause may be shorter or longer.
     const JITTER: f64 = 0.2;
 
-    /// Waits for at most `deadline`, polling about every `cadence`.
+    /// Waits for at most `deadline`, polling about every `poll_interval`.
     ///
     /// # Errors
     /// When the deadline is zero, or the interval is shorter than a millisecond.
-    pub fn new(deadline: Duration, cadence: Duration) -> Result<Self, WaitError> {
+    pub fn new(deadline: Duration, poll_interval: Duration) -> Result<Self, WaitError> {
         if deadline.is_zero() {
             return Err(WaitError::NoDeadline);
         }
-        if cadence < Duration::from_millis(1) {
+        if poll_interval < Duration::from_millis(1) {
             return Err(WaitError::NoCadence);
         }
-        Ok(Wait { deadline, cadence })
+        Ok(Wait { deadline, poll_interval })
     }
 
     /// The maximum duration of the wait.
@@ -176,14 +176,14 @@ impl Wait {
     }
 
     /// The average pause between two polls.
-    pub fn cadence(&self) -> Duration {
-        self.cadence
+    pub fn poll_interval(&self) -> Duration {
+        self.poll_interval
     }
 
     /// The next pause: the interval with jitter.
     pub fn pause(&self) -> Duration {
         let factor = 1.0 - Self::JITTER + 2.0 * Self::JITTER * fastrand::f64();
-        Duration::try_from_secs_f64(self.cadence.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(self.poll_interval.as_secs_f64() * factor).unwrap_or(Duration::MAX)
     }
 }
 

@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build();
 
     // The deployment, as in a program of your own.
-    let options = Options::new(Duration::from_secs(60))?.cadence(Duration::from_millis(200))?;
+    let options = Options::new(Duration::from_secs(60))?.poll_interval(Duration::from_millis(200))?;
     let web =
         Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options).container("web");
     let mut deployment = web.deploy(&broken);

@@ -183,7 +183,7 @@ impl AlarmCheck {
             }
         }
         let reason = format!("more than {BATCH} pages for {} alarms", names.len());
-        Err(Error::UnexpectedAnswer { operation: DESCRIBE, reason })
+        Err(Error::UnexpectedResponse { operation: DESCRIBE, reason })
     }
 }
 

@@ -234,7 +234,7 @@ pub enum Error {
     },
     /// AWS sent an unexpected response.
     #[error("{operation}: unexpected response: {reason}")]
-    UnexpectedAnswer {
+    UnexpectedResponse {
         /// The call.
         operation: &'static str,
         /// The reason.
@@ -275,7 +275,7 @@ impl Classified for Error {
             | Error::Unreachable { .. }
             | Error::Unavailable { .. } => ErrorClass::Unavailable,
             Error::Interrupted { .. } => ErrorClass::Interrupted,
-            Error::UnexpectedAnswer { .. } => ErrorClass::Unexpected,
+            Error::UnexpectedResponse { .. } => ErrorClass::Unexpected,
         }
     }
 

@@ -124,5 +124,5 @@ pub use definition::{ContainerOverlay, Overlay, TaskDefinition};
 pub use error::Error;
 pub use options::{InFlight, Options};
 pub use preflight::Lookups;
-pub use prune::{Kept, Pruned};
+pub use prune::{KeptRevision, Pruned};
 pub use target::{Approval, Deployment, EcsTarget};

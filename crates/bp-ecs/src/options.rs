@@ -65,12 +65,12 @@ impl Options {
         })
     }
 
-    /// Sets the polling interval: about `cadence` until tasks run, three times as long after that. Defaults to 1.5 s.
+    /// Sets the polling interval: about `poll_interval` until tasks run, three times as long after that. Defaults to 1.5 s.
     ///
     /// # Errors
     /// When it is shorter than a millisecond.
-    pub fn cadence(mut self, cadence: Duration) -> Result<Self, WaitError> {
-        self.wait = Wait::new(self.deadline, cadence)?;
+    pub fn poll_interval(mut self, poll_interval: Duration) -> Result<Self, WaitError> {
+        self.wait = Wait::new(self.deadline, poll_interval)?;
         Ok(self)
     }
 

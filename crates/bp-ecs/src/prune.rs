@@ -13,13 +13,13 @@ pub struct Pruned {
     /// The ARNs that are now `INACTIVE`. Existing services can still run them; new services cannot use them.
     pub deregistered: Vec<String>,
     /// Old revisions that are in use.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptRevision>,
 }
 
 /// An old revision that was kept, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct KeptRevision {
     /// Its ARN.
     pub revision: String,
     /// What uses it.
@@ -70,7 +70,7 @@ impl ServiceRollout {
         let mut pruned = Pruned::default();
         for revision in self.api.revisions(&family).await?.into_iter().skip(keep) {
             match used.get(name_of(&revision)) {
-                Some(reason) => pruned.kept.push(Kept { revision, reason: reason.clone() }),
+                Some(reason) => pruned.kept.push(KeptRevision { revision, reason: reason.clone() }),
                 None => {
                     self.api.deregister(&revision).await?;
                     pruned.deregistered.push(revision);

@@ -229,7 +229,7 @@ impl EcsTarget {
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
-    pub async fn wanted(&self, image: &DigestRef) -> Result<TaskDefinition, Error> {
+    pub async fn planned_definition(&self, image: &DigestRef) -> Result<TaskDefinition, Error> {
         self.0.with_containers().await?.wanted(&self.definition().await?, image)
     }
 

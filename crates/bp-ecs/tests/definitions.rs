@@ -34,7 +34,8 @@ async fn registers_an_overlay_with_the_image_and_reuses_an_identical_revision() 
     let proxy = ContainerOverlay::default().image(new.reference.clone());
     let overlay = Overlay::default().cpu("512").memory("1GB").container("web", web).container("proxy", proxy);
     let target = shop.target().overlay(overlay);
-    let (before, wanted) = (target.definition().await.unwrap(), target.wanted(&new.reference).await.unwrap());
+    let (before, wanted) =
+        (target.definition().await.unwrap(), target.planned_definition(&new.reference).await.unwrap());
     assert_eq!(
         texts(&before.changes(&wanted)),
         [

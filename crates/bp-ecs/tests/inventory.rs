@@ -52,7 +52,7 @@ async fn removes_a_variable_that_left_the_overlay_and_keeps_foreign_ones() {
 
     let target = shop.target().overlay(overlay(&["A"]));
     let (before, wanted) =
-        (target.definition().await.unwrap(), target.wanted(&image.reference).await.unwrap());
+        (target.definition().await.unwrap(), target.planned_definition(&image.reference).await.unwrap());
     let plan: Vec<String> = before.changes(&wanted).iter().map(Change::to_string).collect();
     assert!(plan.contains(&"- containerDefinitions[web].environment[B].value: ours".to_owned()), "{plan:?}");
     let drift = target.drift(&image).await.unwrap();

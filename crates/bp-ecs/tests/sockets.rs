@@ -42,7 +42,7 @@ impl World {
             .endpoint_url(format!("http://{}", self.served.address("aws").unwrap()))
             .build();
         let options = Options::new(Duration::from_secs(60)).unwrap();
-        let options = options.cadence(Duration::from_millis(50)).unwrap();
+        let options = options.poll_interval(Duration::from_millis(50)).unwrap();
         Cluster::new(aws_sdk_ecs::Client::from_conf(config), "shop").service("web", options).container("web")
     }
 }

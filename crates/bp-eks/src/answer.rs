@@ -33,12 +33,12 @@ impl ObjectRef {
         let cluster = self.cluster.clone();
         match error {
             kube::Error::Api(status) => self.refused(operation, status),
-            kube::Error::SerdeError(e) => Error::UnexpectedAnswer { operation, cluster, source: e.into() },
+            kube::Error::SerdeError(e) => Error::UnexpectedResponse { operation, cluster, source: e.into() },
             kube::Error::Service(source) if source.is::<TokenError>() => Error::NoCredentials { source },
             kube::Error::Service(source) => Error::Unreachable { operation, cluster, source },
             kube::Error::HyperError(e) => Error::Unreachable { operation, cluster, source: e.into() },
             kube::Error::ReadEvents(e) => Error::Unreachable { operation, cluster, source: e.into() },
-            other => Error::UnexpectedAnswer { operation, cluster, source: other.into() },
+            other => Error::UnexpectedResponse { operation, cluster, source: other.into() },
         }
     }
 
@@ -67,7 +67,7 @@ impl ObjectRef {
             404 => match missing(&status) {
                 Some(("namespaces", name)) => Error::NamespaceNotFound { namespace: name.to_owned() },
                 Some((kind, name)) => Error::NotFound { object: Box::new(self.called(kind, name)) },
-                None => Error::UnexpectedAnswer { operation, cluster, source },
+                None => Error::UnexpectedResponse { operation, cluster, source },
             },
             // Deleted or recreated since it was read.
             409 if is_of_another_uid(&status.message) => Error::NotFound { object },
@@ -77,7 +77,7 @@ impl ObjectRef {
             400 | 422 => Error::AdmissionRefused { object, source },
             408 | 409 | 429 => Error::Unavailable { operation, cluster, source },
             code if code >= 500 => Error::Unavailable { operation, cluster, source },
-            _ => Error::UnexpectedAnswer { operation, cluster, source },
+            _ => Error::UnexpectedResponse { operation, cluster, source },
         }
     }
 

@@ -191,7 +191,7 @@ impl JobCheck {
     /// The Job to create.
     async fn object(&self) -> Result<DynamicObject, Error> {
         let name = self.template.name();
-        let unexpected = |e: serde_json::Error| Error::UnexpectedAnswer {
+        let unexpected = |e: serde_json::Error| Error::UnexpectedResponse {
             operation: "get jobs",
             cluster: self.scope.cluster.clone(),
             source: e.into(),

@@ -203,7 +203,7 @@ pub enum Error {
     },
     /// The API server sent an unexpected response.
     #[error("{operation} failed: unexpected response from the API server of the cluster {cluster:?}")]
-    UnexpectedAnswer {
+    UnexpectedResponse {
         /// The operation.
         operation: &'static str,
         /// The cluster.
@@ -290,7 +290,7 @@ impl Classified for Error {
             | Error::WebhookUnavailable { .. }
             | Error::Unavailable { .. } => ErrorClass::Unavailable,
             Error::Interrupted { .. } => ErrorClass::Interrupted,
-            Error::UnexpectedAnswer { .. } => ErrorClass::Unexpected,
+            Error::UnexpectedResponse { .. } => ErrorClass::Unexpected,
         }
     }
 

@@ -185,7 +185,10 @@ impl Tour {
         let service = |service: &ServiceConfig| {
             let image = resolved(&build.artifact, service)?.moved_to(&service.repository);
             let delivery = Delivery::new(environment.clone(), service.clone(), clients.clone());
-            Ok((delivery.deadline(Some(Duration::from_secs(60))).cadence(Duration::from_millis(200)), image))
+            Ok((
+                delivery.deadline(Some(Duration::from_secs(60))).poll_interval(Duration::from_millis(200)),
+                image,
+            ))
         };
         environment.services().iter().map(service).collect()
     }

@@ -6,7 +6,7 @@ use super::{
     error::ConfigError,
     keys::GATE_KINDS,
     layer::{Setting, Settings, duration},
-    model::{DeployPlatform, GateCondition, GateConfig, GatePlace, ServiceConfig},
+    model::{DeployPlatform, GateCondition, GateConfig, GatePosition, ServiceConfig},
     name::ServiceName,
     origin::Origin,
 };
@@ -115,7 +115,7 @@ fn alarm_names(setting: &Setting) -> Result<Vec<String>, ConfigError> {
 /// The cluster and the namespace of a Job: those of the service in `after`, or else the only ones of the environment.
 fn job_place(
     job: &Setting,
-    after: Option<&GatePlace>,
+    after: Option<&GatePosition>,
     services: &[ServiceConfig],
 ) -> Result<(String, String), ConfigError> {
     let of = |service: &ServiceConfig| {
@@ -161,7 +161,7 @@ fn status(setting: &Setting) -> Result<u16, ConfigError> {
 }
 
 /// The targets that `after` refers to, which must exist in this environment.
-fn place(setting: &Setting, services: &[ServiceConfig]) -> Result<GatePlace, ConfigError> {
+fn place(setting: &Setting, services: &[ServiceConfig]) -> Result<GatePosition, ConfigError> {
     let text = setting.value.trim();
     let is_platform = |text: &str| match text {
         "ecs" => Some(DeployPlatform::Ecs),
@@ -196,5 +196,5 @@ fn place(setting: &Setting, services: &[ServiceConfig]) -> Result<GatePlace, Con
     if !is_here {
         return Err(setting.invalid(format!("{text:?} is not deployed in this environment")));
     }
-    Ok(GatePlace { service: service.name.clone(), platform })
+    Ok(GatePosition { service: service.name.clone(), platform })
 }

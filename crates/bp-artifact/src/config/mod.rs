@@ -18,7 +18,7 @@ pub use layer::Setting;
 pub use loader::ConfigLoader;
 pub use model::{
     Config, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject, EnvironmentConfig, FailureLimit,
-    GateCondition, GateConfig, GatePlace, Limits, Project, ReleaseConfig, ServiceConfig,
+    GateCondition, GateConfig, GatePosition, Limits, Project, ReleaseConfig, ServiceConfig,
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;

@@ -417,14 +417,14 @@ pub struct GateConfig {
     /// Its name.
     pub name: GateName,
     /// The targets before the gate. `None`: the last.
-    pub after: Option<GatePlace>,
+    pub after: Option<GatePosition>,
     /// The condition.
     pub condition: GateCondition,
 }
 
 /// The targets before a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatePlace {
+pub struct GatePosition {
     /// The service. `None` in a file without `[[service]]`.
     pub service: Option<ServiceName>,
     /// The platform. `None`: every one that the service is deployed to.

@@ -196,8 +196,10 @@ mod tests {
     async fn accepts_the_longest_duration() {
         let script = Script(Mutex::new(vec![Answer::Missing, Answer::Found]));
         let image = "r.example.com/web:1".parse().unwrap();
-        for cadence in [Duration::from_secs(2), Duration::MAX] {
-            assert!(wait_for(&script, &image, Wait::new(Duration::MAX, cadence).unwrap()).await.is_ok());
+        for poll_interval in [Duration::from_secs(2), Duration::MAX] {
+            assert!(
+                wait_for(&script, &image, Wait::new(Duration::MAX, poll_interval).unwrap()).await.is_ok()
+            );
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Delivery {
     /// The environment's clients.
     pub clients: Clients,
     deadline: Duration,
-    cadence: Option<Duration>,
+    poll_interval: Option<Duration>,
     take_over: bool,
     build: Build,
 }
@@ -38,7 +38,7 @@ impl Delivery {
     pub fn new(environment: EnvironmentConfig, service: ServiceConfig, clients: Clients) -> Self {
         let deadline = service.deploy.timeout;
         let build = Build::default();
-        Delivery { environment, service, clients, deadline, cadence: None, take_over: false, build }
+        Delivery { environment, service, clients, deadline, poll_interval: None, take_over: false, build }
     }
 
     /// Sets the build of the image: new revisions on ECS get the tags Commit and Version.
@@ -61,8 +61,8 @@ impl Delivery {
     }
 
     /// Overrides the interval at which ECS services are polled.
-    pub fn cadence(mut self, cadence: Duration) -> Self {
-        self.cadence = Some(cadence);
+    pub fn poll_interval(mut self, poll_interval: Duration) -> Self {
+        self.poll_interval = Some(poll_interval);
         self
     }
 
@@ -95,8 +95,8 @@ impl Delivery {
     pub async fn ecs_with(&self, adjust: impl FnOnce(Options) -> Options) -> Result<EcsTarget, Failure> {
         let ecs = self.service.ecs()?;
         let mut options = adjust(Options::new(self.deadline)?);
-        if let Some(cadence) = self.cadence {
-            options = options.cadence(cadence)?;
+        if let Some(poll_interval) = self.poll_interval {
+            options = options.poll_interval(poll_interval)?;
         }
         options = options.on_failure(self.service.deploy.on_failure);
         let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);

@@ -116,7 +116,7 @@ impl Api {
         let mut response = capture.json().unwrap_or_default();
         let tags = response["tags"].take();
         let Value::Object(fields) = response["taskDefinition"].take() else {
-            return Err(Error::UnexpectedAnswer { operation, reason: "no taskDefinition".to_owned() });
+            return Err(Error::UnexpectedResponse { operation, reason: "no taskDefinition".to_owned() });
         };
         TaskDefinition::read(source, fields, tags)
     }
@@ -171,9 +171,10 @@ impl Api {
         let call = call.task_definition(definition).set_force_new_deployment(force.then_some(true));
         let call = call.customize().config_override(once());
         let response = call.send().await.map_err(|e| self.error(OPERATION, e))?;
-        response
-            .service
-            .ok_or_else(|| Error::UnexpectedAnswer { operation: OPERATION, reason: "no service".to_owned() })
+        response.service.ok_or_else(|| Error::UnexpectedResponse {
+            operation: OPERATION,
+            reason: "no service".to_owned(),
+        })
     }
 
     /// The first page of [`deployments_from`](Self::deployments_from).

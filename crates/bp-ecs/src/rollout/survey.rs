@@ -55,7 +55,7 @@ impl ServiceRollout {
         if status != "ACTIVE" {
             return Err(Error::ServiceNotActive { service: name(), status: status.to_owned() });
         }
-        let unusable = |reason: &str| Error::UnexpectedAnswer {
+        let unusable = |reason: &str| Error::UnexpectedResponse {
             operation: "ecs:DescribeServices",
             reason: reason.to_owned(),
         };

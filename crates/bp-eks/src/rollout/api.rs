@@ -72,7 +72,7 @@ impl WorkloadApi {
 
     /// Parses an object of the workload's kind.
     pub(crate) fn read(&self, operation: &'static str, object: Arc<DynamicObject>) -> Result<Live, Error> {
-        let unexpected = |e: serde_json::Error| Error::UnexpectedAnswer {
+        let unexpected = |e: serde_json::Error| Error::UnexpectedResponse {
             operation,
             cluster: self.scope.cluster.clone(),
             source: e.into(),

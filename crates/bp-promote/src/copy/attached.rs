@@ -10,7 +10,7 @@ use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 
 use super::{
-    CopyError, Kept, Transfer,
+    CopyError, KeptTag, Transfer,
     engine::Engine,
     signatures::{self, Union},
     walk::Walk,
@@ -159,7 +159,7 @@ impl Engine {
             }
             Tagged::Other(found, Union::Neither(reason)) => {
                 let (destination, wanted) = (self.destination.name(), ours.digest.clone());
-                self.run.tally.kept(Kept { destination, tag, digest: found.clone(), wanted, reason });
+                self.run.tally.kept(KeptTag { destination, tag, digest: found.clone(), wanted, reason });
                 (found, Transfer::Present)
             }
         };

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bp_artifact::{Digest, Tag, operation::Event};
 use serde::{Deserialize, Serialize};
 
-use super::Kept;
+use super::KeptTag;
 
 /// An event of a copy, emitted while it is in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,7 +51,7 @@ pub enum CopyEvent {
         how: Transfer,
     },
     /// A cosign tag was not copied: the destination's tag has other content that cannot be merged.
-    Kept(Kept),
+    Kept(KeptTag),
     /// An attempt failed and is retried.
     Retrying {
         /// `source` or `destination`.
@@ -134,7 +134,7 @@ impl fmt::Display for CopyEvent {
             CopyEvent::Referrer { subject, digest, how } => {
                 write!(f, "referrer {} of {} {how}", digest.short(), subject.short())
             }
-            CopyEvent::Kept(Kept { destination, tag, digest, wanted, reason }) => write!(
+            CopyEvent::Kept(KeptTag { destination, tag, digest, wanted, reason }) => write!(
                 f,
                 "warning: {destination}:{tag} still points to {}; {} was not merged into it: {reason}",
                 digest.short(),

@@ -29,7 +29,7 @@ pub struct CopyReport {
     pub referrers: Counts,
     /// Cosign tags that were not copied, because the destination's tag has other content that cannot be merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptTag>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the source, without token requests.
@@ -71,7 +71,7 @@ pub struct RunReport {
     pub referrers: Counts,
     /// Cosign tags that were not copied, because the destination's tag has other content that cannot be merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptTag>,
     /// Bytes of the blobs that were sent.
     pub bytes: u64,
     /// Requests to the sources, without token requests.
@@ -157,7 +157,7 @@ pub enum CopyOutcome {
 /// A cosign tag at the destination that was left unchanged, because its content and the source's cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct KeptTag {
     /// The destination.
     pub destination: String,
     /// The tag.

@@ -8,7 +8,7 @@ use std::sync::{
 use bp_artifact::{Digest, operation::Emitter, sync::lock};
 use futures_util::StreamExt as _;
 
-use super::{CopyEvent, Counts, Kept, Progress, Side, Transfer};
+use super::{CopyEvent, Counts, KeptTag, Progress, Side, Transfer};
 use crate::{
     content::Descriptor,
     retry::{Observer, Retry},
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Tally {
     events: Emitter<CopyEvent>,
     counts: Arc<Mutex<Sums>>,
-    kept: Arc<Mutex<Vec<Kept>>>,
+    kept: Arc<Mutex<Vec<KeptTag>>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,7 +88,7 @@ impl Tally {
     }
 
     /// Reports a cosign tag that was left unchanged, once even if several images have it attached.
-    pub(super) fn kept(&self, one: Kept) {
+    pub(super) fn kept(&self, one: KeptTag) {
         let mut kept = lock(&self.kept);
         if !kept.contains(&one) {
             kept.push(one.clone());
@@ -96,7 +96,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn all_kept(&self) -> Vec<Kept> {
+    pub(super) fn all_kept(&self) -> Vec<KeptTag> {
         lock(&self.kept).clone()
     }
 
