@@ -124,7 +124,7 @@ async fn a_missing_alarm_is_a_failure_with_advice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_call_names_the_permission() {
+async fn a_denied_call_reports_the_permission() {
     let sandbox = Sandbox::builder().build();
     set(&sandbox, "errors", Set::Alarm);
     sandbox.aws().deny(DESCRIBE);
