@@ -358,7 +358,7 @@ fn no_version(selector: &str, name: &str) -> ApiError {
     )
 }
 
-/// The parameters of one account and region, to create and modify: see [`Aws::ssm`].
+/// The parameters of one account and region, to create and modify: see [`Aws::ssm`](super::Aws::ssm).
 #[derive(Debug)]
 pub struct Parameters<'a> {
     service: &'a Ssm,
