@@ -4,27 +4,30 @@
 
 use anyhow::Result;
 
-use super::{finding::Finding, workspace::Workspace};
+use super::{
+    finding::Finding,
+    workspace::{Package, Workspace},
+};
 use crate::{command, report};
 
 const KUBERNETES: &str = "1.34";
 
-/// Builds without features, and with all of them.
+/// Builds the published libraries without features, and with all of them.
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
-    build(workspace, |features| vec![Vec::new(), features.to_vec()])
+    build(workspace.libraries(), |features| vec![Vec::new(), features.to_vec()])
 }
 
-/// Builds with each feature separately.
+/// Builds with each feature separately, also the examples.
 pub(super) fn check_each(workspace: &Workspace) -> Result<Vec<Finding>> {
-    build(workspace, |features| features.iter().map(|feature| vec![*feature]).collect())
+    build(workspace.members(), |features| features.iter().map(|feature| vec![*feature]).collect())
 }
 
 fn build<'w>(
-    workspace: &'w Workspace,
+    packages: impl Iterator<Item = &'w Package>,
     sets: impl Fn(&[&'w str]) -> Vec<Vec<&'w str>>,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for member in workspace.members().filter(|member| member.library().is_some()) {
+    for member in packages.filter(|package| package.library().is_some()) {
         let features = member.features.keys().map(String::as_str).filter(|feature| *feature != "default");
         let mut sets = sets(&features.collect::<Vec<_>>());
         sets.dedup();
