@@ -7,6 +7,7 @@ mod workload;
 use bp_artifact::recording::{MissingPart, Recorder};
 use serde_json::{Value, json};
 
+#[cfg(feature = "helm")]
 pub(crate) use self::namespace::record_objects;
 use crate::error::Error;
 
