@@ -80,12 +80,14 @@ pub(crate) struct Pulled {
 pub(crate) struct Runtime {
     registries: BTreeMap<String, Arc<Registry>>,
     scripts: Mutex<HashMap<String, Behaviour>>,
+    /// By digest and command.
+    commands: Mutex<HashMap<(String, Vec<String>), Behaviour>>,
 }
 
 impl Runtime {
     pub(crate) fn new(registries: impl Iterator<Item = Arc<Registry>>) -> Self {
         let registries = registries.map(|r| (r.host().to_owned(), r)).collect();
-        Runtime { registries, scripts: Mutex::default() }
+        Runtime { registries, scripts: Mutex::default(), commands: Mutex::default() }
     }
 
     pub(crate) fn registry(&self, host: &str) -> Option<Arc<Registry>> {
@@ -98,6 +100,18 @@ impl Runtime {
 
     pub(crate) fn script(&self, digest: &str, behaviour: Behaviour) {
         lock(&self.scripts).insert(digest.to_owned(), behaviour);
+    }
+
+    pub(crate) fn script_command(&self, digest: &str, command: &[&str], behaviour: Behaviour) {
+        lock(&self.commands).insert((digest.to_owned(), owned(command)), behaviour);
+    }
+
+    /// What a pulled image does with this command, if it was scripted.
+    #[allow(dead_code, reason = "used by the feature aws")]
+    pub(crate) fn of_command(&self, pulled: &Pulled, command: &[&str]) -> Option<Behaviour> {
+        let commands = lock(&self.commands);
+        let digests = [&pulled.platform_digest, &pulled.digest];
+        digests.into_iter().find_map(|digest| commands.get(&(digest.clone(), owned(command))).cloned())
     }
 
     /// Pulls `image` (`host/path:tag`, `host/path@digest` or both) for `os`/`architecture`.
@@ -150,6 +164,10 @@ impl Runtime {
         };
         labels().and_then(|labels| from_labels(&labels)).unwrap_or_default()
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn from_labels(labels: &Value) -> Option<Behaviour> {

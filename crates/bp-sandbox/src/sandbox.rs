@@ -98,6 +98,12 @@ impl Sandbox {
         self.0.runtime.script(digest, behaviour);
     }
 
+    /// Sets what the image with `digest` does when it runs with this command, as set by a task definition or by RunTask.
+    #[cfg(feature = "registry")]
+    pub fn script_command(&self, digest: &str, command: &[&str], behaviour: Behaviour) {
+        self.0.runtime.script_command(digest, command, behaviour);
+    }
+
     /// The AWS APIs.
     #[cfg(feature = "aws")]
     pub fn aws(&self) -> &Arc<Aws> {

@@ -56,12 +56,18 @@ impl Logs {
         let lines = ecs.log(&call.account, &call.region, group, stream);
         let lines = lines.ok_or_else(|| not_found("stream"))?;
         let limit = call.input["limit"].as_u64().unwrap_or(10_000) as usize;
-        let from = if call.input["startFromHead"] == true { 0 } else { lines.len().saturating_sub(limit) };
+        let token = call.text("nextToken").strip_prefix("f/").and_then(|token| token.parse::<usize>().ok());
+        let from = match token {
+            Some(from) => from.min(lines.len()),
+            None if call.input["startFromHead"] == true => 0,
+            None => lines.len().saturating_sub(limit),
+        };
         let event = |(at, message): &(jiff::Timestamp, String)| {
             let at = at.as_millisecond();
             json!({ "timestamp": at, "ingestionTime": at, "message": message })
         };
         let events: Vec<Value> = lines[from..].iter().take(limit).map(event).collect();
-        Ok(json!({ "events": events, "nextForwardToken": "f/1", "nextBackwardToken": "b/1" }))
+        let next = format!("f/{}", from + events.len());
+        Ok(json!({ "events": events, "nextForwardToken": next, "nextBackwardToken": "b/1" }))
     }
 }

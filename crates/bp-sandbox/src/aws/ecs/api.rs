@@ -40,7 +40,7 @@ fn client(message: &str) -> ApiError {
     ApiError::new(400, "ClientException", message)
 }
 
-fn invalid(message: &str) -> ApiError {
+pub(super) fn invalid(message: &str) -> ApiError {
     ApiError::new(400, "InvalidParameterException", message)
 }
 
@@ -90,7 +90,10 @@ impl Region {
         Ok(json!({ "clusters": clusters, "failures": failures }))
     }
 
-    fn cluster<'a>(&'a mut self, input: &'a Value) -> Result<(&'a str, &'a mut Cluster), ApiError> {
+    pub(super) fn cluster<'a>(
+        &'a mut self,
+        input: &'a Value,
+    ) -> Result<(&'a str, &'a mut Cluster), ApiError> {
         let name = cluster_of(text(input, "cluster"));
         let cluster = self.clusters.get_mut(name).ok_or_else(cluster_not_found)?;
         Ok((name, cluster))
@@ -328,7 +331,7 @@ impl Region {
         Ok(json!({ "serviceDeploymentArn": arn }))
     }
 
-    pub(super) fn list_tasks(&mut self, input: &Value) -> Answer {
+    pub(super) fn list_tasks(&mut self, now: Timestamp, input: &Value) -> Answer {
         let stopped = text(input, "desiredStatus") == "STOPPED";
         let (name, by, family) =
             (name_of(text(input, "serviceName")), text(input, "startedBy"), text(input, "family"));
@@ -337,6 +340,9 @@ impl Region {
             self.service(&named)?;
         }
         let (_, cluster) = self.cluster(input)?;
+        let standalone =
+            cluster.tasks.iter().filter(|task| name.is_empty() && task.matches(now, stopped, by, family));
+        let standalone = standalone.map(|task| task.task.arn.clone());
         let arns: Vec<String> = cluster
             .services
             .iter()
@@ -348,13 +354,14 @@ impl Region {
             .filter(|task| by.is_empty() || format!("ecs-svc/{}", task.deployment) == by)
             .filter(|task| family.is_empty() || task.definition().view["family"] == family)
             .map(|task| task.arn.clone())
+            .chain(standalone)
             .collect();
         let size = input["maxResults"].as_u64().unwrap_or(100).min(100) as usize;
         let (arns, next) = page(arns, text(input, "nextToken"), size);
         paged(json!({ "taskArns": arns }), next)
     }
 
-    pub(super) fn describe_tasks(&mut self, world: &World<'_>, input: &Value) -> Answer {
+    pub(super) fn describe_tasks(&mut self, world: &World<'_>, now: Timestamp, input: &Value) -> Answer {
         let asked = texts(input, "tasks");
         if asked.is_empty() {
             return Err(invalid("Tasks cannot be empty."));
@@ -362,10 +369,14 @@ impl Region {
         if asked.len() > 100 {
             return Err(invalid("Tasks cannot have more than 100 elements."));
         }
+        let mut tasks = self.standalone(world, now, input)?;
+        let mut failures = Vec::new();
         let (cluster_name, cluster) = self.cluster(input)?;
-        let (mut tasks, mut failures) = (Vec::new(), Vec::new());
         for reference in asked {
             let id = name_of(reference);
+            if cluster.tasks.iter().any(|task| task.task.id() == id) {
+                continue;
+            }
             let found = cluster
                 .services
                 .iter()

@@ -22,6 +22,24 @@ impl Definition {
         self.view["containerDefinitions"].as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// A copy with the commands and variables that RunTask overrides, without health checks: the platform does not stop
+    /// a standalone task because of them.
+    pub(super) fn overridden(&self, overrides: &[Value]) -> Definition {
+        let mut view = self.view.clone();
+        for container in view["containerDefinitions"].as_array_mut().into_iter().flatten() {
+            if let Some(container) = container.as_object_mut() {
+                container.remove("healthCheck");
+            }
+            let name = container["name"].clone();
+            for changed in overrides.iter().filter(|changed| changed["name"] == name) {
+                for field in ["command", "environment"].iter().filter(|field| changed[**field].is_array()) {
+                    container[*field] = changed[*field].clone();
+                }
+            }
+        }
+        Definition { arn: self.arn.clone(), view, tags: self.tags.clone() }
+    }
+
     /// The Go name of the architecture that its tasks run on.
     pub(super) fn architecture(&self) -> &'static str {
         match self.view["runtimePlatform"]["cpuArchitecture"].as_str() {

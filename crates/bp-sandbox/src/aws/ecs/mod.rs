@@ -9,24 +9,27 @@ mod definition;
 mod handle;
 mod names;
 mod rollout;
+mod run_task;
 mod scheduler;
 mod secret;
 mod service;
 mod settings;
 mod stages;
+mod standalone;
 mod task;
 mod view;
 mod world;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 pub use self::handle::{EcsHandle, NewService, RunningContainer, ServiceHandle};
-use self::{definition::Definitions, names::Place, service::Service, world::World};
+use self::{definition::Definitions, names::Place, service::Service, standalone::Standalone, world::World};
 use super::{
     context::Context,
     secretsmanager::SecretsManager,
@@ -49,12 +52,16 @@ pub(super) struct Ecs {
 struct Region {
     clusters: BTreeMap<String, Cluster>,
     definitions: Definitions,
+    /// The failures of the next RunTask calls.
+    refusals: VecDeque<Value>,
 }
 
 #[derive(Debug, Default)]
 struct Cluster {
     /// In order of creation. A deleted service stays; another one may have the same name.
     services: Vec<Service>,
+    /// Tasks that belong to no service.
+    tasks: Vec<Standalone>,
 }
 
 impl Ecs {
@@ -82,6 +89,9 @@ impl Ecs {
         for service in region.clusters.values_mut().flat_map(|cluster| &mut cluster.services) {
             service.advance(&world, now);
         }
+        for cluster in region.clusters.values_mut() {
+            cluster.tasks.retain(|task| !task.task.is_forgotten(now));
+        }
         work(region, &world, now)
     }
 
@@ -94,8 +104,11 @@ impl Ecs {
         stream: &str,
     ) -> Option<Vec<(Timestamp, String)>> {
         self.at(account, region, |region, _, now| {
-            let services = region.clusters.values().flat_map(|cluster| &cluster.services);
-            services.flat_map(|service| &service.tasks).find_map(|task| task.log(group, stream, now))
+            let mut tasks = region.clusters.values().flat_map(|cluster| {
+                let of_services = cluster.services.iter().flat_map(|service| &service.tasks);
+                of_services.chain(cluster.tasks.iter().map(|task| &task.task))
+            });
+            tasks.find_map(|task| task.log(group, stream, now))
         })
     }
 
@@ -124,8 +137,10 @@ impl Ecs {
             "DescribeServiceRevisions" => region.describe_service_revisions(world, input),
             "StopServiceDeployment" => region.stop_service_deployment(world, now, input),
             "ContinueServiceDeployment" => region.continue_service_deployment(world, now, input),
-            "ListTasks" => region.list_tasks(input),
-            "DescribeTasks" => region.describe_tasks(world, input),
+            "ListTasks" => region.list_tasks(now, input),
+            "DescribeTasks" => region.describe_tasks(world, now, input),
+            "RunTask" => region.run_task(world, now, input),
+            "StopTask" => region.stop_task(world, now, input),
             _ => Err(call.unknown()),
         })
     }

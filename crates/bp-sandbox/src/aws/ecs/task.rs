@@ -12,7 +12,7 @@ use super::{
     world::World,
 };
 use crate::{
-    aws::wire::text,
+    aws::wire::{text, texts},
     runtime::{Behaviour, PullError, Pulled},
 };
 
@@ -116,7 +116,10 @@ impl Task {
         let mut pulls = Vec::new();
         for (at, spec) in definition.containers().iter().enumerate() {
             match world.runtime.pull(text(spec, "image"), "linux", definition.architecture()) {
-                Ok(pulled) => {
+                Ok(mut pulled) => {
+                    if let Some(scripted) = world.runtime.of_command(&pulled, &texts(spec, "command")) {
+                        pulled.behaviour = scripted;
+                    }
                     self.containers[at].digest = Some(pulled.digest.clone());
                     pulls.push((at, pulled));
                 }
@@ -265,9 +268,17 @@ impl Task {
         };
         let spec = self.definition.containers().iter().find(logs_there)?;
         let container = self.containers.iter().find(|c| c.name == text(spec, "name"))?;
-        let written = self.exited_after_start() && self.is_stopping(now);
-        let at = self.stop.as_ref().map_or(now, |stop| stop.at);
-        Some(container.log.iter().filter(|_| written).map(|line| (at, line.clone())).collect())
+        let Some(stop) = self.stop.as_ref().filter(|_| self.exited_after_start()) else {
+            return Some(Vec::new());
+        };
+        // Evenly, the last one at the end.
+        let (lasts, count) = (stop.at.duration_since(self.started), container.log.len());
+        let at = |line: usize| {
+            let part = (line + 1) as f64 / count as f64;
+            self.started + Duration::from_secs_f64(lasts.as_secs_f64() * part)
+        };
+        let lines = container.log.iter().enumerate().map(|(number, line)| (at(number), line.clone()));
+        Some(lines.filter(|(at, _)| *at <= now).collect())
     }
 
     fn status(&self, now: Timestamp) -> &'static str {
