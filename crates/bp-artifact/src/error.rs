@@ -30,7 +30,7 @@ pub enum ErrorClass {
 ///
 /// let error = "nginx".parse::<Repository>().unwrap_err();
 /// assert_eq!(error.class(), ErrorClass::BadInput);
-/// assert_eq!(ExitCode::from(error.class()) as u8, 2);
+/// assert_eq!(ExitCode::from(error.class()).code(), 2);
 /// ```
 pub trait Classified: std::error::Error {
     /// The class of this error.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     error::ConfigError,
     keys::GATE_KINDS,
-    layer::{Setting, Settings, duration},
+    layer::{Setting, Settings, duration, list_of_strings as words},
     model::{DeployPlatform, GateCondition, GateConfig, GatePosition, ServiceConfig},
     name::ServiceName,
     origin::Origin,
@@ -86,11 +86,6 @@ fn gate(name: &str, settings: &mut Settings, services: &[ServiceConfig]) -> Resu
         return Err(other.invalid(format!("`{}` requires a `url`", other.key)));
     }
     Ok(GateConfig { name, after, condition })
-}
-
-/// A list of strings, which the layers keep as JSON.
-fn words(setting: &Setting) -> Vec<String> {
-    serde_json::from_str(&setting.value).unwrap_or_default()
 }
 
 fn alarm_names(setting: &Setting) -> Result<Vec<String>, ConfigError> {

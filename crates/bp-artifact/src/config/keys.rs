@@ -91,6 +91,14 @@ pub(super) const DEPLOYED: &[Key] = &[
         Kind::Text,
         "How long the tasks of a successful deployment are watched for new failures, as in 30s.",
     ),
+    key(
+        "ecs.before.*",
+        Kind::Words,
+        "The command of a one-off task that must succeed before the service is changed, such as a migration.",
+    ),
+    key("ecs.after.*", Kind::Words, "The command of a one-off task that runs after the deployment."),
+    key("ecs.task-timeout", Kind::Text, "How long a one-off task may run before it is stopped, as in 20m."),
+    key("ecs.task-container", Kind::Text, "The container that runs the command of one-off tasks."),
     key("ecs.environment.*", Kind::Text, "An environment variable of the container."),
     key(
         "ecs.secrets.*",

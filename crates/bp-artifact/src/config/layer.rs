@@ -334,6 +334,11 @@ fn words(list: &DeValue<'_>) -> Option<String> {
     serde_json::to_string(&words?).ok()
 }
 
+/// The value of a list of strings, which the layers keep as JSON. Empty for another value of a variable or flag.
+pub(super) fn list_of_strings(setting: &Setting) -> Vec<String> {
+    serde_json::from_str(&setting.value).unwrap_or_default()
+}
+
 /// The text of a number. Numbers in another base keep their prefix, so that parsing rejects them.
 fn digits(number: &DeInteger<'_>) -> String {
     match number.radix() {

@@ -12,13 +12,14 @@ mod read;
 mod schema;
 mod services;
 mod tags;
+mod tasks;
 
 pub use error::ConfigError;
 pub use layer::Setting;
 pub use loader::ConfigLoader;
 pub use model::{
-    Config, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject, EnvironmentConfig, FailureLimit,
-    GateCondition, GateConfig, GatePosition, Limits, Project, ReleaseConfig, ServiceConfig,
+    Config, DeployPlatform, DeployPolicy, EcsConfig, EcsTasks, EksConfig, EksObject, EnvironmentConfig,
+    FailureLimit, GateCondition, GateConfig, GatePosition, Limits, Project, ReleaseConfig, ServiceConfig,
 };
 pub use name::{AccountId, Environment, Region, RoleArn, ServiceName, Workload, WorkloadKind};
 pub use origin::Origin;

@@ -224,6 +224,22 @@ pub struct EcsConfig {
     /// How long the tasks of a successful deployment are watched for new failures; zero disables it. `None` for the
     /// default of bp-ecs.
     pub stable_for: Option<Duration>,
+    /// The one-off tasks of a deployment.
+    pub tasks: EcsTasks,
+}
+
+/// The one-off tasks of an ECS service: the commands by name, which run in the order of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EcsTasks {
+    /// Before each deployment that changes the service.
+    pub before: BTreeMap<String, Vec<String>>,
+    /// After each successful deployment.
+    pub after: BTreeMap<String, Vec<String>>,
+    /// How long each of them may run. `None`: the timeout of the deployment.
+    pub timeout: Option<Duration>,
+    /// The container that runs the commands. `None`: the first one that runs the image.
+    pub container: Option<String>,
 }
 
 /// A workload or a Helm release on Amazon EKS, and the container that runs the image.

@@ -12,6 +12,7 @@ use super::{
     origin::Origin,
     services,
     tags::tags,
+    tasks,
 };
 use crate::{
     deploy::OnFailure,
@@ -267,6 +268,7 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         images: images(settings)?,
         tagging: switch(settings, "ecs.tagging")?,
         stable_for: stable_for(settings)?,
+        tasks: tasks::read(settings)?,
     }))
 }
 

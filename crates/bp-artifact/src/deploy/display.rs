@@ -39,9 +39,8 @@ impl fmt::Display for DeployEvent {
                 write!(f, "{target}: rolling back to {to}")
             }
             DeployEvent::Finished { outcome } => {
-                let Outcome { verdict, revision, .. } = outcome.as_ref();
-                write!(f, "{target}: {verdict}")?;
-                revision.as_ref().map_or(Ok(()), |revision| write!(f, " ({})", revision.short_id()))
+                write!(f, "{target}: {}", outcome.summary())?;
+                outcome.revision.as_ref().map_or(Ok(()), |revision| write!(f, " ({})", revision.short_id()))
             }
         }
     }
@@ -55,6 +54,17 @@ fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureRepor
         }
     }
     write!(f, "\n    what to do: {}", failure.advice())
+}
+
+impl Outcome {
+    /// How it ended: the verdict, or for a one-off task that ended its exit code.
+    pub fn summary(&self) -> String {
+        match self.exit_code {
+            Some(code) if self.verdict.is_success() => format!("exit code {code}"),
+            Some(code) => format!("exit code {code}, {}", self.verdict),
+            None => self.verdict.to_string(),
+        }
+    }
 }
 
 impl Revision {
@@ -137,7 +147,14 @@ mod tests {
             revision: Some(revision("web:42")),
             ..Outcome::unproven(id())
         };
-        let event = DeployEvent::Finished { outcome: Box::new(outcome) };
-        assert_eq!(event.to_string(), "ecs/shop/web: deployed (web:42)");
+        let finished = |outcome: &Outcome| {
+            let outcome = Box::new(outcome.clone());
+            DeployEvent::Finished { outcome }.to_string()
+        };
+        assert_eq!(finished(&outcome), "ecs/shop/web: deployed (web:42)");
+        let task = |verdict, code| Outcome { verdict, exit_code: Some(code), ..outcome.clone() };
+        assert_eq!(finished(&task(Verdict::Deployed, 0)), "ecs/shop/web: exit code 0 (web:42)");
+        let failed = finished(&task(Verdict::FailedInPlace, 3));
+        assert_eq!(failed, "ecs/shop/web: exit code 3, failed and not rolled back (web:42)");
     }
 }

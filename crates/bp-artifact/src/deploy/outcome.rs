@@ -32,6 +32,12 @@ pub struct Outcome {
     /// The observed digests.
     #[serde(default, skip_serializing_if = "Proof::is_empty")]
     pub proof: Proof,
+    /// The exit code of the container of a one-off task, if it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The outcomes of the one-off tasks that ran before and after the change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Outcome>,
     /// The platform's more specific state, for display.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
@@ -54,6 +60,8 @@ impl Outcome {
             previous: None,
             failure: None,
             proof: Proof::default(),
+            exit_code: None,
+            tasks: Vec::new(),
             detail: String::new(),
         }
     }

@@ -238,6 +238,16 @@ impl Run {
         self.reporter.emit(|target| DeployEvent::RollingBack { target, to });
     }
 
+    /// Records the exit code of the container of a one-off task.
+    pub fn exited(&mut self, code: i32) {
+        self.outcome.exit_code = Some(code);
+    }
+
+    /// Records the outcome of a one-off task that is a part of this deployment.
+    pub fn ran(&mut self, task: Outcome) {
+        self.outcome.tasks.push(task);
+    }
+
     /// Sets the revision that is in place now.
     pub fn in_place(&mut self, revision: Option<Revision>) {
         self.outcome.revision = revision;

@@ -81,7 +81,7 @@ impl fmt::Display for Verdict {
             Verdict::DigestMismatch => "another digest runs",
             Verdict::RolledBack => "failed and rolled back",
             Verdict::RollbackFailed => "failed, and the rollback failed too",
-            Verdict::FailedInPlace => "failed; the failed revision is still in place",
+            Verdict::FailedInPlace => "failed and not rolled back",
             Verdict::Stopped => "stopped by another party",
             Verdict::Superseded => "superseded by another deployment",
             Verdict::Gone => "the target was deleted",

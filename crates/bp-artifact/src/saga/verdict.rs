@@ -267,7 +267,7 @@ mod tests {
 
     /// A cell: the exit code, `back` when all are rolled back, `open` when the receipt stays open.
     fn cell(joint: Joint, back: bool) -> String {
-        let code = ExitCode::from(joint.verdict) as u8;
+        let code = ExitCode::from(joint.verdict).code();
         let mut words = vec![code.to_string()];
         words.extend(back.then(|| "back".to_owned()));
         words.extend(joint.open.then(|| "open".to_owned()));

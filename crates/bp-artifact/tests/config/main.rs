@@ -239,6 +239,29 @@ fn reads_limits_policy_and_owner() {
     assert_eq!(stable_for("30s").unwrap(), Some(Duration::from_secs(30)));
     assert_eq!(stable_for("0s").unwrap(), Some(Duration::ZERO));
     assert!(stable_for("soon").is_err());
+    let tasks = |lines: &str| {
+        let text = text.replacen("service = \"web\"", &format!("service = \"web\"\n{lines}"), 1);
+        let config = Config::parse(&text, "bp.toml")?;
+        Ok::<_, ConfigError>(config.environments()[0].services()[0].ecs()?.tasks.clone())
+    };
+    let set = "before.b = [\"./b\"]\nbefore.a = [\"./manage\", \"migrate\"]\nafter.c = [\"./c\"]\ntask-timeout = \"20m\"\n\
+               task-container = \"web\"";
+    let set = tasks(set).unwrap();
+    assert_eq!(set.before.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        (&set.before["a"][..], &set.after["c"][..]),
+        (&["./manage".into(), "migrate".into()][..], &["./c".into()][..])
+    );
+    assert_eq!((set.timeout, set.container.as_deref()), (Some(Duration::from_secs(1200)), Some("web")));
+    for wrong in [
+        "before.a = []",
+        "before.a = [\"\"]",
+        "before.a = \"./a\"",
+        "before.\"A b\" = [\"./a\"]",
+        "task-timeout = \"0s\"",
+    ] {
+        assert!(tasks(wrong).is_err(), "{wrong}");
+    }
     let owner = dev.settings().iter().find(|setting| setting.key == "tags.Owner").unwrap();
     assert_eq!(serde_json::to_value(owner).unwrap()["origin"], "bp.toml:5:9");
 }
