@@ -166,6 +166,22 @@ pub enum Error {
         /// The service.
         service: String,
     },
+    /// The container of a one-off task does not run the deployed image.
+    #[error("the container {container:?} does not run the image; specify one of: {}", list(containers))]
+    NotOurContainer {
+        /// The requested name.
+        container: String,
+        /// The containers that run the image.
+        containers: Vec<String>,
+    },
+    /// The caller cancelled a one-off task, which is stopped if that is possible.
+    #[error("interrupted; {state}")]
+    TaskInterrupted {
+        /// The task's id, if one was started.
+        task: Option<String>,
+        /// What happens to the task.
+        state: String,
+    },
     /// The caller stopped watching. The deployment continues.
     #[error(
         "interrupted; {} continues in ECS: run the same command again to follow it",
@@ -257,6 +273,7 @@ impl Classified for Error {
             | Error::ContainerNotFound { .. }
             | Error::ContainerAmbiguous { .. }
             | Error::ContainerNotNamed { .. }
+            | Error::NotOurContainer { .. }
             | Error::DefinitionNotFound { .. }
             | Error::AlarmsNotFound { .. }
             | Error::MalformedDefinition { .. }
@@ -274,7 +291,7 @@ impl Classified for Error {
             | Error::NoCredentials { .. }
             | Error::Unreachable { .. }
             | Error::Unavailable { .. } => ErrorClass::Unavailable,
-            Error::Interrupted { .. } => ErrorClass::Interrupted,
+            Error::Interrupted { .. } | Error::TaskInterrupted { .. } => ErrorClass::Interrupted,
             Error::UnexpectedResponse { .. } => ErrorClass::Unexpected,
         }
     }
@@ -346,6 +363,12 @@ impl Error {
             return Error::Unreachable { operation, source: source.to_string().into() };
         }
         Error::Unreachable { operation: "ecs", source: self.to_string().into() }
+    }
+
+    /// AWS's message when it rejected the call.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        let Error::Refused { source, .. } = self else { return None };
+        source.downcast_ref::<AwsError>().map(AwsError::message)
     }
 
     /// The error's code when AWS rejected the call.

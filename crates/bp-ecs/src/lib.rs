@@ -36,7 +36,8 @@
 //! To deploy: `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition`, `ecs:TagResource`,
 //! `ecs:UpdateService`, `ecs:ListServiceDeployments`, `ecs:DescribeServiceDeployments`,
 //! `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`, `ecs:ListTasks`, `ecs:DescribeTasks`, and
-//! `iam:PassRole` on the definition's roles; to answer a pause hook also `ecs:ContinueServiceDeployment`.
+//! `iam:PassRole` on the definition's roles; to answer a pause hook also `ecs:ContinueServiceDeployment`; to run one-off
+//! tasks also `ecs:RunTask` and `ecs:StopTask`.
 //!
 //! Permissions per function: `docs/iam/README.md`.
 //!
@@ -79,10 +80,25 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # One-off tasks
+//! A database migration with the same digest and settings as the service, alone or before a deployment.
+//! ```no_run
+//! # use bp_artifact::ResolvedImage;
+//! # use bp_ecs::{EcsTarget, OneOff};
+//! # async fn run(web: EcsTarget, image: ResolvedImage) -> Result<(), Box<dyn std::error::Error>> {
+//! let migrate = OneOff::default().command(["./manage", "migrate"]);
+//! let outcome = web.run_task(&image, &migrate).await?;
+//! tracing::info!("exit code {:?}", outcome.exit_code);
+//!
+//! // If the migration fails, the service is not changed.
+//! web.before("migrate", migrate).deploy(&image).await?;
+//! # Ok(()) }
+//! ```
+//!
 //! # Features
 //! | feature | adds |
 //! |---|---|
-//! | `logs` | the last log lines in failure reports, and checks of log groups in preflight, with `aws_sdk_cloudwatchlogs` |
+//! | `logs` | the last log lines in failure reports, the log of one-off tasks while they run, and checks of log groups in preflight, with `aws_sdk_cloudwatchlogs` |
 //! | `iam` | checks of roles in preflight, with `aws_sdk_iam` |
 //! | `alarms` | [`check`]: checks of CloudWatch alarms, with `aws_sdk_cloudwatch` |
 //! | `elbv2` | checks of target groups in preflight, with `aws_sdk_elasticloadbalancingv2` |
@@ -99,6 +115,7 @@ mod cluster;
 mod definition;
 mod error;
 mod names;
+mod one_off;
 mod options;
 mod preflight;
 mod prune;
@@ -122,6 +139,7 @@ pub use bp_artifact::deploy::{
 pub use cluster::Cluster;
 pub use definition::{ContainerOverlay, Overlay, TaskDefinition};
 pub use error::Error;
+pub use one_off::OneOff;
 pub use options::{InFlight, Options};
 pub use preflight::Lookups;
 pub use prune::{KeptRevision, Pruned};

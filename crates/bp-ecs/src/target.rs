@@ -1,6 +1,6 @@
 //! The deployment target: a container of an ECS service, with deploy, watch, restore, rollback and drift.
 
-use std::{pin::pin, sync::Arc};
+use std::sync::Arc;
 
 use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
@@ -9,7 +9,6 @@ use bp_artifact::{
     text::SingleLine,
 };
 use futures_core::future::BoxFuture;
-use futures_util::future::{Either, select};
 use tracing::{field::Empty, info_span};
 
 use crate::{
@@ -17,8 +16,9 @@ use crate::{
     definition::{Overlay, TaskDefinition},
     error::Error,
     names::name_of,
+    one_off::{OneOff, Steps},
     options::Options,
-    rollout::ServiceRollout,
+    rollout::{ServiceRollout, until_cancelled},
 };
 
 /// A running deployment: a stream of its events, and a future of its outcome.
@@ -47,6 +47,7 @@ impl EcsTarget {
             containers: Vec::new(),
             base: None,
             overlay: None,
+            steps: Steps::default(),
             options,
             #[cfg(feature = "logs")]
             logs: None,
@@ -74,6 +75,24 @@ impl EcsTarget {
     /// images are replaced, its ARN, if any, is ignored, and nothing is removed from it.
     pub fn base(self, definition: TaskDefinition) -> Self {
         self.change(|rollout| rollout.base = Some(definition.unregistered().without_inventory()))
+    }
+
+    /// Runs a one-off task before each deployment that changes the service, after those that were added before. If it
+    /// fails, the service is not changed, and the verdict is [`RolledBack`](bp_artifact::Verdict::RolledBack).
+    ///
+    /// Only [`deploy`](Self::deploy) runs it, not a restore or a rollback. A rerun of a killed run adopts the task if it
+    /// still runs; if it has ended, it runs again: it must be repeatable.
+    pub fn before(self, name: impl Into<String>, task: OneOff) -> Self {
+        self.change(|rollout| rollout.steps.before.push((name.into(), task)))
+    }
+
+    /// Runs a one-off task after each deployment that succeeded, after those that were added before; also when the image
+    /// was already deployed, because a killed run may not have run it. If it fails, the deployment has failed, and
+    /// [`Options::on_failure`](crate::Options::on_failure) applies.
+    ///
+    /// Only [`deploy`](Self::deploy) runs it, not a restore or a rollback. It must be repeatable.
+    pub fn after(self, name: impl Into<String>, task: OneOff) -> Self {
+        self.change(|rollout| rollout.steps.after.push((name.into(), task)))
     }
 
     /// `ecs/<cluster>/<service>`.
@@ -109,10 +128,11 @@ impl EcsTarget {
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
     /// definition has tags), `iam:PassRole` on its roles, `ecs:UpdateService`, `ecs:ListServiceDeployments`,
     /// `ecs:DescribeServiceDeployments`, `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`,
-    /// `ecs:ListTasks`, `ecs:DescribeTasks`.
+    /// `ecs:ListTasks`, `ecs:DescribeTasks`. With [`before`](Self::before) or [`after`](Self::after) also those of
+    /// [`run_task`](Self::run_task).
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops watching at once; the deployment continues, nothing is rolled back,
+    /// Dropping or cancelling the operation stops a one-off task that runs, and stops watching at once; the deployment continues, nothing is rolled back,
     /// and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         let span = info_span!(
@@ -123,8 +143,54 @@ impl EcsTarget {
         );
         let image = image.clone();
         span.in_scope(|| {
-            self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+            if self.0.steps.is_empty() {
+                self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+            } else {
+                self.0.spawn_with_steps(image)
+            }
         })
+    }
+
+    /// Runs a one-off task, such as a database migration, with the settings of the service, and waits until it has
+    /// ended: takes the service's definition with our image in our containers, registers it or reuses an identical one
+    /// as [`deploy`](Self::deploy) does, and calls RunTask with the service's network configuration, capacity provider
+    /// strategy or launch type, platform version and placement. The task is not registered with load balancers or
+    /// Service Connect.
+    ///
+    /// The verdict is [`Deployed`](bp_artifact::Verdict::Deployed) if the container exits with code 0 and the running
+    /// digest is proven. Any other exit code is [`FailedInPlace`](bp_artifact::Verdict::FailedInPlace), with the cause;
+    /// [`Outcome::exit_code`] has the code. At the deadline the task is stopped:
+    /// [`DeadlineExceeded`](bp_artifact::Verdict::DeadlineExceeded). If RunTask cannot place the task and that can
+    /// resolve, it is retried until the deadline.
+    ///
+    /// A rerun adopts a task that an earlier run started and that still runs, and does not start a second one: both
+    /// have the same `startedBy`, `bp/` and a hash of cluster, service, definition (with the image), container, command,
+    /// variables and sizes. RunTask is called with a `clientToken`, a hash of the request and of the previous task with
+    /// the same `startedBy`, so that a lost response does not start a second task either. A task that has ended is not
+    /// adopted: the next call runs it again.
+    ///
+    /// # Errors
+    /// When the input is invalid, or AWS rejects a call or cannot be reached before a task was started. A failed task is
+    /// a verdict, and so is one that was or may have been started and can no longer be observed:
+    /// [`Unobserved`](bp_artifact::Verdict::Unobserved).
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
+    /// definition has tags), `iam:PassRole` on its roles, `ecs:RunTask`, `ecs:ListTasks`, `ecs:DescribeTasks`,
+    /// `ecs:StopTask`; to show the log, `logs:GetLogEvents`.
+    ///
+    /// # Cancel safety
+    /// Dropping or cancelling the operation stops the task with StopTask;
+    /// [`TaskInterrupted`](Error::TaskInterrupted) states whether that succeeded. A killed process stops nothing; the
+    /// next call adopts the task.
+    pub fn run_task(&self, image: &ResolvedImage, task: &OneOff) -> Deployment {
+        let span = info_span!(
+            "ecs_run_task",
+            target_id = %SingleLine(&self.0.id),
+            image = %image.reference,
+            verdict = Empty,
+        );
+        span.in_scope(|| self.0.spawn_task("task", task.clone(), image.clone()))
     }
 
     /// Follows the deployment in progress, or reports the last one. Changes nothing.
@@ -324,18 +390,5 @@ impl Target for EcsTarget {
 
     fn drift<'a>(&'a self, image: &'a ResolvedImage) -> BoxFuture<'a, Result<Drift, TargetError>> {
         Box::pin(async { EcsTarget::drift(self, image).await.map_err(TargetError::new) })
-    }
-}
-
-/// Stops the work when it is cancelled, also during a call without a response. Every call may be abandoned: the next
-/// run reuses a completed registration and adopts a started deployment.
-async fn until_cancelled(
-    work: impl Future<Output = Result<Outcome, Error>>,
-    reporter: &Reporter,
-) -> Result<Outcome, Error> {
-    // The work is polled first: its own `Interrupted` error states the deployment that continues.
-    match select(pin!(work), pin!(reporter.cancelled())).await {
-        Either::Left((report, _)) => report,
-        Either::Right(_) => Err(Error::Interrupted { deployment: None }),
     }
 }

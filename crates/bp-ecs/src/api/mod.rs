@@ -1,6 +1,7 @@
 //! ECS API calls of a deployment, one function each, with converted errors.
 
 mod shared;
+mod task;
 
 pub(crate) use shared::Shared;
 
@@ -12,9 +13,8 @@ use aws_sdk_ecs::{
     operation::RequestId as _,
     primitives::DateTime,
     types::{
-        CreatedAt, DeploymentLifecycleHookAction, DesiredStatus, Service, ServiceDeployment,
-        ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentStopType,
-        Task, TaskDefinitionField,
+        CreatedAt, DeploymentLifecycleHookAction, Service, ServiceDeployment, ServiceDeploymentBrief,
+        ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentStopType, TaskDefinitionField,
     },
 };
 use aws_smithy_types::body::SdkBody;
@@ -251,30 +251,6 @@ impl Api {
         let call = self.client().continue_service_deployment().service_deployment_arn(arn).hook_id(hook);
         let response = call.action(action).send().await;
         response.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
-    }
-
-    /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service with this desired status.
-    pub(crate) async fn tasks(&self, desired: DesiredStatus) -> Result<Vec<Task>, Error> {
-        let mut arns = Vec::new();
-        let mut token = None;
-        loop {
-            let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
-            let call = call.desired_status(desired.clone()).set_next_token(token);
-            let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
-            arns.extend(response.task_arns.unwrap_or_default());
-            token = response.next_token;
-            if token.is_none() {
-                break;
-            }
-        }
-        let mut tasks = Vec::with_capacity(arns.len());
-        for some in arns.chunks(TASKS) {
-            let call =
-                self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(some.to_vec()));
-            let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-            tasks.extend(response.tasks.unwrap_or_default());
-        }
-        Ok(tasks)
     }
 }
 

@@ -225,6 +225,16 @@ impl TaskDefinition {
         normal::form(&self.input) == normal::form(&other.input)
     }
 
+    /// A text that is the same for equivalent definitions.
+    pub(crate) fn fingerprint(&self) -> String {
+        normal::form(&self.input).to_string()
+    }
+
+    /// Whether its tasks have network interfaces of their own.
+    pub(crate) fn is_awsvpc(&self) -> bool {
+        self.input.get("networkMode").and_then(Value::as_str) == Some("awsvpc")
+    }
+
     /// The options of a container's log driver, if it is `driver`.
     pub(crate) fn log_options(&self, container: &str, driver: &str) -> Option<&Map<String, Value>> {
         let logs = &self.containers()[self.position(container).ok()?]["logConfiguration"];

@@ -26,6 +26,7 @@ use bp_artifact::{
 use crate::{
     definition::TaskDefinition,
     error::Error,
+    one_off::OneOff,
     rollout::{ServiceRollout, Survey},
     target::EcsTarget,
 };
@@ -122,8 +123,35 @@ impl ServiceRollout {
         for group in survey.service.load_balancers().iter().filter_map(|lb| lb.target_group_arn()) {
             findings.push(lookups.target_group(group, &wanted).await);
         }
+        findings.extend(self.step_findings());
         let found = Preflight::new(self.id.clone(), findings);
         Ok(found.changes(current.changes(&wanted)).secrets(wanted.secrets()))
+    }
+}
+
+impl ServiceRollout {
+    /// The one-off tasks of the deployment, and whether their containers run the image.
+    fn step_findings(&self) -> Vec<Finding> {
+        let of = |when: &'static str, steps: &[(String, OneOff)]| -> Vec<Finding> {
+            let finding = |(name, task): &(String, OneOff)| {
+                let container = task.container.as_ref().or(self.containers.first());
+                let container = container.map_or("", String::as_str);
+                let subject = format!("task {name} {when} the deployment");
+                if self.containers.iter().all(|ours| ours != container) {
+                    let message = format!("the container {container} does not run the image");
+                    return Finding::new(subject, FindingState::Invalid, message).cause(Cause::ConfigInvalid);
+                }
+                let command = match task.command.as_slice() {
+                    [] => "its own command".to_owned(),
+                    words => words.join(" "),
+                };
+                let seconds = task.timeout.unwrap_or(self.options.deadline).as_secs();
+                let message = format!("{command} (container {container}, at most {seconds} s)");
+                Finding::new(subject, FindingState::Present, message)
+            };
+            steps.iter().map(finding).collect()
+        };
+        [of("before", &self.steps.before), of("after", &self.steps.after)].concat()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Deployment workflow: survey, plan, register, update, follow, verify.
 
+use std::pin::pin;
+
 use aws_sdk_ecs::types::Service;
 use bp_artifact::{
     DigestRef, Outcome, ResolvedImage,
@@ -8,6 +10,7 @@ use bp_artifact::{
         run::{Ended, Intent, Run},
     },
 };
+use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
 use super::{
@@ -30,17 +33,43 @@ struct Start {
     previous: Revision,
 }
 
+/// A planned deployment; nothing was changed yet.
+pub(super) struct Plan {
+    start: Start,
+    wanted: TaskDefinition,
+    unchanged: bool,
+}
+
+impl Plan {
+    /// Whether the service will be changed: it does not run the definition, and no deployment of it is in progress.
+    pub(super) fn changes(&self) -> bool {
+        !self.unchanged && self.start.adopted.is_none()
+    }
+
+    /// The rollback revision.
+    pub(super) fn previous(&self) -> &Revision {
+        &self.start.previous
+    }
+}
+
 impl ServiceRollout {
-    pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
+    /// Reads the current state, handles a deployment in progress according to the policy, and determines the change.
+    pub(super) async fn plan(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Plan, Error> {
         let start = self.start(&image.reference, reporter).await?;
-        let deadline = self.deadline();
-        let Start { survey, current, adopted, previous } = &start;
+        let Start { survey, current, .. } = &start;
         let wanted = self.wanted(current, &image.reference)?;
         limits::check(&survey.service, &wanted)?;
         if !wanted.is_same(current) {
             wanted.check_known()?;
         }
         let unchanged = wanted.is_same(current) && survey.is_settled() && !self.options.force;
+        Ok(Plan { start, wanted, unchanged })
+    }
+
+    pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
+        let Plan { start, wanted, unchanged } = self.plan(image, reporter).await?;
+        let deadline = self.deadline();
+        let Start { survey, adopted, previous, .. } = &start;
         let revision = |definition: &str| Some(Revision::new(definition, &image.reference));
         let previous = Some(previous.clone());
         let intent = Intent::deploy(image).current(previous.clone()).previous(previous.clone());
@@ -212,6 +241,19 @@ impl ServiceRollout {
 /// Returns an error if the run was cancelled. Called before every change.
 pub(super) fn not_cancelled(reporter: &Reporter) -> Result<(), Error> {
     if reporter.is_cancelled() { Err(Error::Interrupted { deployment: None }) } else { Ok(()) }
+}
+
+/// Stops the work when it is cancelled, also during a call without a response. Every call of it may be abandoned: the
+/// next run reuses a completed registration and adopts a started deployment.
+pub(crate) async fn until_cancelled<T>(
+    work: impl Future<Output = Result<T, Error>>,
+    reporter: &Reporter,
+) -> Result<T, Error> {
+    // The work is polled first: its own `Interrupted` error states the deployment that continues.
+    match select(pin!(work), pin!(reporter.cancelled())).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Err(Error::Interrupted { deployment: None }),
+    }
 }
 
 /// The outcome of a change that may have been applied and could not be observed.

@@ -73,6 +73,44 @@ impl Stopped {
         })
     }
 
+    /// Diagnoses a one-off task that failed. Unlike a task of a service, it is not replaced: an interruption is a
+    /// failure too.
+    pub(crate) fn of_one_off(task: &Task, ours: &str) -> Stopped {
+        let interrupted = matches!(
+            task.stop_code,
+            Some(
+                TaskStopCode::SpotInterruption
+                    | TaskStopCode::TerminationNotice
+                    | TaskStopCode::InfrastructureHealth
+            )
+        );
+        let container = task.containers().iter().find(|container| container.name.as_deref() == Some(ours));
+        let exit_code = container.and_then(|container| container.exit_code);
+        // We stopped the rest of the task after its container had exited.
+        let exited = task.stop_code == Some(TaskStopCode::UserInitiated) && exit_code.is_some();
+        Stopped::of(task, ours).unwrap_or_else(|| Stopped {
+            task: name_of(task.task_arn.as_deref().unwrap_or_default()).to_owned(),
+            at: task.stopping_at.or(task.stopped_at).and_then(timestamp),
+            cause: match (interrupted, exited) {
+                (true, _) => Cause::NodeFailed,
+                (false, true) => Cause::ContainerExited,
+                (false, false) => Cause::Unknown,
+            },
+            object: None,
+            container: container.filter(|_| exited).and_then(|container| container.name.clone()),
+            exit_code: exit_code.filter(|_| exited),
+            message: task.stopped_reason.clone().unwrap_or_default(),
+        })
+    }
+
+    /// The failure report of this task alone.
+    pub(crate) fn report(&self) -> FailureReport {
+        let report = FailureReport::new(self.cause, &self.message).about(self.object.clone());
+        let mut report = report.in_container(self.container.clone(), self.exit_code);
+        report.evidence.push(self.evidence());
+        report
+    }
+
     fn evidence(&self) -> Evidence {
         let container = self.container.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
         Evidence::new(EvidenceKind::Task, &self.message)

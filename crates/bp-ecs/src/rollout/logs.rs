@@ -48,7 +48,7 @@ impl ServiceRollout {
 }
 
 /// The log group, and the stream as named by the agent: `<prefix>/<container>/<task>`.
-fn stream(definition: &TaskDefinition, container: &str, task: &str) -> Option<(String, String)> {
+pub(super) fn stream(definition: &TaskDefinition, container: &str, task: &str) -> Option<(String, String)> {
     let options = definition.log_options(container, "awslogs")?;
     let option = |name: &str| options.get(name)?.as_str();
     Some((

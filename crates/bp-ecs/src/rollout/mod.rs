@@ -23,7 +23,9 @@ mod service;
 mod stability;
 mod strategy;
 mod survey;
+mod task;
 
+pub(crate) use deploy::until_cancelled;
 pub(crate) use survey::Survey;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::{
     api::Api,
     definition::{Overlay, TaskDefinition},
     error::Error,
+    one_off::Steps,
     options::Options,
 };
 
@@ -49,6 +52,8 @@ pub(crate) struct ServiceRollout {
     pub(crate) base: Option<TaskDefinition>,
     /// The overlay of every definition; `None` keeps the settings of an earlier one.
     pub(crate) overlay: Option<Overlay>,
+    /// The one-off tasks of a deployment.
+    pub(crate) steps: Steps,
     pub(crate) options: Options,
     #[cfg(feature = "logs")]
     pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,

@@ -73,7 +73,7 @@ fn reason(rest: &str) -> &str {
 }
 
 /// Classifies why no task could be placed or launched.
-fn of_placement(reason: &str) -> Reading {
+pub(super) fn of_placement(reason: &str) -> Reading {
     let message = ServiceMessage::of(reason);
     if let Some(reading) = of_start(reason, &message) {
         return reading;

@@ -10,7 +10,7 @@ use aws_sdk_ecs::{
     config::{BehaviorVersion, Region, SharedHttpClient, retry::RetryConfig},
 };
 use bp_artifact::{Outcome, ResolvedImage, deploy::DeployEvent};
-use bp_ecs::{Cluster, Deployment, EcsTarget, Error, Options};
+use bp_ecs::{Cluster, Deployment, EcsTarget, Error, OneOff, Options};
 use bp_sandbox::{
     Behaviour, Effect, Fault, ImageBuilder, Sandbox,
     aws::ecs::{EcsHandle, NewService, ServiceHandle},
@@ -172,4 +172,50 @@ pub(crate) async fn run(mut deployment: Deployment) -> (Vec<DeployEvent>, Result
         events.push(event);
     }
     (events, deployment.await)
+}
+
+/// The network configuration of a service in awsvpc mode, which RunTask requires.
+pub(crate) fn network() -> Value {
+    json!({ "awsvpcConfiguration": { "subnets": ["subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "DISABLED" } })
+}
+
+/// The command of one-off tasks.
+pub(crate) const MIGRATE: [&str; 2] = ["./manage", "migrate"];
+
+pub(crate) fn migrate() -> OneOff {
+    OneOff::default().command(MIGRATE)
+}
+
+impl Shop {
+    /// A shop with the service `web` of version 1, and the image of version 2, whose migration behaves like this.
+    pub(crate) fn with_migration(behaviour: Behaviour) -> (Shop, ResolvedImage) {
+        let shop = Shop::new();
+        shop.web(&shop.image("1")).with("networkConfiguration", network()).create();
+        let image = shop.image("2");
+        shop.sandbox.script_command(image.reference.digest().as_str(), &MIGRATE, behaviour);
+        (shop, image)
+    }
+
+    /// The standalone tasks of the cluster.
+    pub(crate) fn tasks(&self) -> Vec<Value> {
+        self.ecs.standalone_tasks("shop")
+    }
+}
+
+/// A program that ends `after` these seconds.
+pub(crate) fn exits(after: u64, code: i32) -> Behaviour {
+    Behaviour::Exits { after: Duration::from_secs(after), code, log: vec![] }
+}
+
+/// Reads events until the change was applied.
+pub(crate) async fn until_applied(deployment: &mut Deployment) -> Vec<DeployEvent> {
+    let mut events = Vec::new();
+    while let Some(event) = deployment.next_event().await {
+        let applied = matches!(event, DeployEvent::Applied { .. });
+        events.push(event);
+        if applied {
+            break;
+        }
+    }
+    events
 }

@@ -1,0 +1,163 @@
+//! A deployment with one-off tasks before and after it.
+
+use std::sync::Arc;
+
+use bp_artifact::{
+    Operation, Outcome, ResolvedImage, Verdict,
+    deploy::{
+        DeployEvent, OnFailure, Reporter, Revision,
+        run::{Ended, Intent, Run},
+    },
+};
+
+use super::super::{ServiceRollout, deploy::until_cancelled};
+use crate::{error::Error, one_off::OneOff};
+
+/// How a step ended that did not succeed.
+enum Failed {
+    /// It cannot be observed.
+    Unobserved(String),
+    Failed(String),
+}
+
+impl ServiceRollout {
+    /// Deploys `image`, with the tasks before and after it.
+    pub(crate) fn spawn_with_steps(
+        self: &Arc<Self>,
+        image: ResolvedImage,
+    ) -> Operation<DeployEvent, Result<Outcome, Error>> {
+        let rollout = Arc::clone(self);
+        Operation::spawn(move |events| async move {
+            let reporter = Reporter::new(&events, rollout.id.clone());
+            let ours = until_cancelled(rollout.with_containers(), &reporter).await?;
+            ours.deploy_with_steps(&image, &reporter).await
+        })
+    }
+
+    async fn deploy_with_steps(
+        self: &Arc<Self>,
+        image: &ResolvedImage,
+        reporter: &Reporter,
+    ) -> Result<Outcome, Error> {
+        let plan = until_cancelled(self.plan(image, reporter), reporter).await?;
+        let previous = plan.previous().clone();
+        let intent = Intent::deploy(image).current(Some(previous.clone())).previous(Some(previous.clone()));
+        let mut run = Run::planned(reporter, intent.changes(plan.changes()));
+        if plan.changes() {
+            for (name, task) in &self.steps.before {
+                let why = match self.step(&mut run, "before", name, task, image).await? {
+                    None => continue,
+                    Some(why) => why,
+                };
+                run.unchanged();
+                run.in_place(Some(previous));
+                let unchanged = |why: String| format!("{why}; the service was not changed");
+                return Ok(match why {
+                    Failed::Unobserved(why) => run.ended(Ended::Unobserved, unchanged(why)),
+                    Failed::Failed(why) => run.ended(Ended::RolledBack, unchanged(why)),
+                });
+            }
+        }
+        let deployed = run.nested_with(self.spawn_deploy(image.clone()), Some).await?;
+        if deployed.changed {
+            run.changed()
+        } else {
+            run.unchanged()
+        }
+        run.in_place(deployed.revision.clone());
+        run.observed(deployed.proof.clone());
+        if let Some(failure) = deployed.failure.clone() {
+            run.failing(failure);
+        }
+        if let Some(ended) = Ended::of(deployed.verdict()) {
+            return Ok(run.ended(ended, deployed.detail));
+        }
+        for (name, task) in &self.steps.after {
+            match self.step(&mut run, "after", name, task, image).await? {
+                None => {}
+                Some(Failed::Unobserved(why)) => return Ok(run.ended(Ended::Unobserved, why)),
+                Some(Failed::Failed(why)) => return self.after_failed(run, previous, why).await,
+            }
+        }
+        run.detail(deployed.detail);
+        Ok(run.proven(deployed.proof))
+    }
+
+    fn spawn_deploy(
+        self: &Arc<Self>,
+        image: ResolvedImage,
+    ) -> Operation<DeployEvent, Result<Outcome, Error>> {
+        let (rollout, id) = (Arc::clone(self), self.id.clone());
+        Operation::spawn(move |events| async move {
+            let _active = rollout.api.cluster.start_operation();
+            let reporter = Reporter::new(&events, id);
+            until_cancelled(rollout.deploy(&image, &reporter), &reporter).await
+        })
+    }
+
+    /// Runs a task as a part of the deployment.
+    async fn step(
+        self: &Arc<Self>,
+        run: &mut Run,
+        when: &str,
+        name: &str,
+        task: &OneOff,
+        image: &ResolvedImage,
+    ) -> Result<Option<Failed>, Error> {
+        run.notice(format!("running the task {name} {when} the deployment"));
+        let id = format!("{when}/{name}");
+        let outcome = run.nested(self.spawn_task(&id, task.clone(), image.clone())).await?;
+        let why =
+            format!("the task {name} {when} the deployment: {} ({})", outcome.summary(), outcome.detail);
+        let failure = outcome.failure.clone();
+        let (verdict, code) = (outcome.verdict(), outcome.exit_code);
+        run.ran(outcome);
+        if verdict.is_success() || (verdict == Verdict::Unproven && code == Some(0)) {
+            run.notice(format!("the task {name} {when} the deployment has completed"));
+            return Ok(None);
+        }
+        if let Some(failure) = failure {
+            run.failing(failure);
+        }
+        let is_unobserved = verdict == Verdict::Unobserved;
+        Ok(Some(if is_unobserved { Failed::Unobserved(why) } else { Failed::Failed(why) }))
+    }
+
+    /// Handles a failed task after the deployment according to the policy for failures.
+    async fn after_failed(
+        self: &Arc<Self>,
+        mut run: Run,
+        previous: Revision,
+        why: String,
+    ) -> Result<Outcome, Error> {
+        let is_same = run.outcome().revision.as_ref().is_some_and(|revision| revision.id == previous.id);
+        if is_same || self.options.on_failure != OnFailure::RollBack {
+            return Ok(run.ended(Ended::FailedInPlace, why));
+        }
+        run.rolling_back(Some(previous.clone()));
+        let (rollout, id, to) = (Arc::clone(self), self.id.clone(), previous.clone());
+        let restore = Operation::spawn(move |events| async move {
+            let reporter = Reporter::new(&events, id);
+            until_cancelled(rollout.restore(&to, &reporter), &reporter).await
+        });
+        let restored: Result<Outcome, Error> = run.nested(restore).await;
+        let restored = match restored {
+            Err(error @ (Error::Interrupted { .. } | Error::TaskInterrupted { .. })) => return Err(error),
+            Err(error) => {
+                return Ok(run.ended(Ended::RollbackFailed, format!("{why}; {}", error.in_one_line())));
+            }
+            Ok(restored) => restored,
+        };
+        let verdict = restored.verdict();
+        let ended = if matches!(verdict, Verdict::Deployed | Verdict::Unproven) {
+            run.in_place(Some(previous));
+            Ended::RolledBack
+        } else if matches!(verdict, Verdict::Unobserved | Verdict::DeadlineExceeded) {
+            Ended::Unobserved
+        } else {
+            Ended::RollbackFailed
+        };
+        run.observed(restored.proof);
+        Ok(run.ended(ended, format!("{why}; rollback: {}", restored.detail)))
+    }
+}
