@@ -168,6 +168,7 @@ fn deploy_earlier_version(sandbox: &Sandbox, environment: &EnvironmentConfig, se
             .new_service(&ecs.cluster, &ecs.service)
             .task_definition(definition)
             .with("launchType", json!("FARGATE"))
+            .with("networkConfiguration", json!({ "awsvpcConfiguration": { "subnets": ["subnet-1"] } }))
             .circuit_breaker()
             .create();
     }

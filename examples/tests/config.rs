@@ -110,5 +110,5 @@ async fn flags_win_over_variables_and_variables_over_the_file() {
     let set = ["--env", "staging", "--set", "deploy.on-failure=leave", "--set", "limits.failures=1"];
     let left = stage.run("deploy-eks", &set).await;
     assert_eq!(left.code, 4, "{left:?}");
-    assert!(left.stdout.contains("the failed revision is still in place"), "{left:?}");
+    assert!(left.stdout.contains("failed and not rolled back"), "{left:?}");
 }

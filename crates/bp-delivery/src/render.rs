@@ -186,7 +186,7 @@ impl Ui {
     /// Prints the outcome of one target, and returns its exit code.
     pub fn ended(&self, outcome: Outcome) -> ExitCode {
         let detail = if outcome.detail.is_empty() { String::new() } else { format!(" ({})", outcome.detail) };
-        self.result(format!("{}: {}{detail}", outcome.target, outcome.verdict()), &outcome);
+        self.result(format!("{}: {}{detail}", outcome.target, outcome.summary()), &outcome);
         outcome.verdict().into()
     }
 

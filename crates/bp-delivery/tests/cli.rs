@@ -81,6 +81,8 @@ fn a_flag_has_the_same_help_in_every_command() {
         "--tag",
         "--artifact",
         "--receipt",
+        "--set-env",
+        "--timeout",
     ];
     let mut seen: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     for command in verb::commands() {

@@ -185,6 +185,7 @@ fn binary(name: &str) -> &'static Path {
         "emit-artifact" => env!("CARGO_BIN_EXE_emit-artifact"),
         "promote" => env!("CARGO_BIN_EXE_promote"),
         "deploy-ecs" => env!("CARGO_BIN_EXE_deploy-ecs"),
+        "run-task" => env!("CARGO_BIN_EXE_run-task"),
         "deploy-eks" => env!("CARGO_BIN_EXE_deploy-eks"),
         "dual-deploy" => env!("CARGO_BIN_EXE_dual-deploy"),
         "record" => env!("CARGO_BIN_EXE_record"),

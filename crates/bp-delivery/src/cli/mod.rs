@@ -41,6 +41,14 @@ pub struct ImageTimeoutArgs {
     pub image_timeout: Option<Duration>,
 }
 
+/// Parses an environment variable: `DEPLOY_PLATFORM=eks`.
+pub(crate) fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE, as in DEPLOY_PLATFORM=eks".to_owned()),
+    }
+}
+
 /// The flags that were given on the command line, excluding values from variables and defaults: a pipeline sets
 /// variables for all its steps, and a step ignores those that do not apply to it.
 ///
@@ -82,5 +90,19 @@ impl Args for GivenFlags {
 
     fn augment_args_for_update(command: Command) -> Command {
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_variables_and_rejects_a_missing_name_or_equals_sign() {
+        assert_eq!(name_and_value("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(name_and_value("A="), Ok(("A".into(), String::new())));
+        for wrong in ["", "A", "=b"] {
+            assert!(name_and_value(wrong).is_err(), "{wrong}");
+        }
     }
 }

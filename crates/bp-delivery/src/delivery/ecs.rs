@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bp_artifact::config::{EcsConfig, ServiceConfig};
-use bp_ecs::{ContainerOverlay, Error, Overlay, TaskDefinition};
+use bp_ecs::{ContainerOverlay, EcsTarget, Error, OneOff, Overlay, TaskDefinition};
 
 use crate::Failure;
 
@@ -41,6 +41,19 @@ pub(super) fn overlay(service: &ServiceConfig, ecs: &EcsConfig, container: &str,
     }
     let overlay = ecs.cpu.iter().fold(overlay, Overlay::cpu);
     ecs.memory.iter().fold(overlay, Overlay::memory)
+}
+
+/// A one-off task with the timeout and the container of bp.toml.
+pub(super) fn one_off(ecs: &EcsConfig) -> OneOff {
+    let task = ecs.tasks.timeout.iter().fold(OneOff::default(), |task, timeout| task.timeout(*timeout));
+    ecs.tasks.container.iter().fold(task, OneOff::container)
+}
+
+/// The service with the one-off tasks of its deployments.
+pub(super) fn with_tasks(service: EcsTarget, ecs: &EcsConfig) -> EcsTarget {
+    let task = |command: &Vec<String>| one_off(ecs).command(command);
+    let service = ecs.tasks.before.iter().fold(service, |s, (name, command)| s.before(name, task(command)));
+    ecs.tasks.after.iter().fold(service, |s, (name, command)| s.after(name, task(command)))
 }
 
 /// Reads a task definition from a JSON file in the format of aws-cli.

@@ -12,7 +12,7 @@ use bp_artifact::{
     recording::Recording,
     saga::Step,
 };
-use bp_ecs::{Cluster, EcsTarget, Options};
+use bp_ecs::{Cluster, EcsTarget, OneOff, Options};
 use jiff::Timestamp;
 
 use self::ecs::Build;
@@ -66,7 +66,7 @@ impl Delivery {
         self
     }
 
-    /// The ECS service, with the task definition overlay of bp.toml.
+    /// The ECS service, with the task definition overlay and the one-off tasks of bp.toml.
     ///
     /// # Errors
     /// When no service is configured, `ecs.container` is missing and the task definition has several containers, or the
@@ -116,10 +116,19 @@ impl Delivery {
         #[cfg(feature = "logs")]
         let service = service.logs(self.clients.logs());
         let service = ecs.also.iter().fold(service, EcsTarget::container);
+        let service = ecs::with_tasks(service, ecs);
         match &ecs.definition {
             Some(file) => Ok(service.base(ecs::definition(file)?)),
             None => Ok(service),
         }
+    }
+
+    /// A one-off task of the ECS service, with the timeout and the container of bp.toml.
+    ///
+    /// # Errors
+    /// When no service is configured.
+    pub fn one_off(&self) -> Result<OneOff, Failure> {
+        Ok(ecs::one_off(self.service.ecs()?))
     }
 
     /// The ECS service for reading only: without containers and overlays.

@@ -14,6 +14,7 @@ mod promote;
 mod record;
 mod refresh_pull_secret;
 mod rollback;
+mod run_task;
 mod secrets;
 mod switch_traffic;
 mod verify;
@@ -23,7 +24,7 @@ pub use self::deploy_helm::DeployHelm;
 pub use self::{
     config::Configuration, deploy_ecs::DeployEcs, deploy_eks::DeployEks, dual_deploy::DualDeploy,
     emit_artifact::EmitArtifact, promote::Promote, record::Record, refresh_pull_secret::RefreshPullSecret,
-    rollback::Rollback, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
+    rollback::Rollback, run_task::RunTask, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
 };
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<Record>(),
         Entry::of::<RefreshPullSecret>(),
         Entry::of::<Rollback>(),
+        Entry::of::<RunTask>(),
         Entry::of::<Secrets>(),
         Entry::of::<SwitchTraffic>(),
         Entry::of::<Verify>(),
