@@ -42,10 +42,13 @@ pub struct Options {
     pub(crate) on_failure: OnFailure,
     pub(crate) fail_after: NonZeroU32,
     pub(crate) force: bool,
+    pub(crate) stable_for: Duration,
 }
 
 /// The polling interval while the first tasks start.
 const FAST: Duration = Duration::from_millis(1500);
+/// How long a successful deployment is watched.
+const STABLE_FOR: Duration = Duration::from_secs(10);
 /// The factor of the polling interval once they run.
 const SLOW_FACTOR: u32 = 3;
 
@@ -62,6 +65,7 @@ impl Options {
             on_failure: OnFailure::default(),
             fail_after: NonZeroU32::MIN.saturating_add(1),
             force: false,
+            stable_for: STABLE_FOR,
         })
     }
 
@@ -95,6 +99,13 @@ impl Options {
     /// Replaces the tasks even if nothing changed.
     pub fn force(mut self, yes: bool) -> Self {
         self.force = yes;
+        self
+    }
+
+    /// Sets how long the tasks are watched after ECS has reported success, in addition to the deadline. New failures of
+    /// tasks fail the deployment. Defaults to 10 s; zero trusts the report.
+    pub fn stable_for(mut self, time: Duration) -> Self {
+        self.stable_for = time;
         self
     }
 

@@ -221,7 +221,7 @@ async fn a_successful_deployment_is_deployed_while_old_tasks_drain() {
     let (events, outcome) = Replay::new(both).deploy(&image("new")).await;
     assert_eq!(outcome.verdict(), Verdict::Deployed, "{outcome:#?}");
     assert_eq!(units(&outcome), ["service-revision/200", "task/n1", "task/n2"]);
-    assert!(start.elapsed() < ROLLOUT + Duration::from_secs(10), "does not wait for the old tasks");
+    assert!(start.elapsed() < ROLLOUT + Duration::from_secs(20), "does not wait for the old tasks");
     // Reported, not judged.
     assert!(outcome.detail.contains("2 tasks of earlier deployments"), "{}", outcome.detail);
     assert!(notices(&events).iter().any(|n| n.contains("2 tasks of earlier deployments")), "{events:#?}");

@@ -29,6 +29,17 @@ pub enum Behaviour {
         /// The log lines.
         log: Vec<String>,
     },
+    /// It runs and becomes healthy, and exits later: a program that fails after its deployment has completed.
+    HealthyThenExits {
+        /// When it becomes healthy.
+        healthy: Duration,
+        /// When it exits, after its start.
+        exits: Duration,
+        /// The exit code.
+        code: i32,
+        /// The log lines.
+        log: Vec<String>,
+    },
     /// It runs, but its health check or probe fails with this message.
     Unhealthy(String),
     /// It is killed after this duration because it is out of memory.

@@ -86,6 +86,11 @@ pub(super) const DEPLOYED: &[Key] = &[
         Kind::OneOf(&[ON, OFF]),
         "Whether task definitions are registered with tags, which requires the permission ecs:TagResource.",
     ),
+    key(
+        "ecs.stable-for",
+        Kind::Text,
+        "How long the tasks of a successful deployment are watched for new failures, as in 30s.",
+    ),
     key("ecs.environment.*", Kind::Text, "An environment variable of the container."),
     key(
         "ecs.secrets.*",

@@ -221,6 +221,9 @@ pub struct EcsConfig {
     pub images: BTreeMap<String, DigestRef>,
     /// Whether task definitions are registered with tags. Defaults to `on`.
     pub tagging: bool,
+    /// How long the tasks of a successful deployment are watched for new failures; zero disables it. `None` for the
+    /// default of bp-ecs.
+    pub stable_for: Option<Duration>,
 }
 
 /// A workload or a Helm release on Amazon EKS, and the container that runs the image.

@@ -1,6 +1,6 @@
 //! Convert layers of settings to a validated [`Config`].
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use super::{
     AccountId, Config, ConfigError, DeployPlatform, DeployPolicy, EcsConfig, EksConfig, EksObject,
@@ -266,7 +266,16 @@ fn ecs(settings: &Settings, name: &Environment, origin: &Origin) -> Result<Optio
         log_options: names(settings, "ecs.log-options"),
         images: images(settings)?,
         tagging: switch(settings, "ecs.tagging")?,
+        stable_for: stable_for(settings)?,
     }))
+}
+
+fn stable_for(settings: &Settings) -> Result<Option<Duration>, ConfigError> {
+    match settings.get("ecs.stable-for") {
+        None => Ok(None),
+        Some(setting) if setting.value == "0s" => Ok(Some(Duration::ZERO)),
+        Some(_) => duration(settings, "ecs.stable-for").map(Some),
+    }
 }
 
 fn after(settings: &Settings) -> Result<Vec<ServiceName>, ConfigError> {

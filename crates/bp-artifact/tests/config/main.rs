@@ -230,6 +230,15 @@ fn reads_limits_policy_and_owner() {
     let untagged = Config::parse(&untagged, "bp.toml").unwrap();
     let tagging = |config: &Config| config.environments()[0].services()[0].ecs().unwrap().tagging;
     assert_eq!((tagging(&config), tagging(&untagged)), (true, false));
+    let stable_for = |value: &str| {
+        let text =
+            text.replacen("service = \"web\"", &format!("service = \"web\"\nstable-for = \"{value}\""), 1);
+        let config = Config::parse(&text, "bp.toml")?;
+        Ok::<_, bp_artifact::config::ConfigError>(config.environments()[0].services()[0].ecs()?.stable_for)
+    };
+    assert_eq!(stable_for("30s").unwrap(), Some(Duration::from_secs(30)));
+    assert_eq!(stable_for("0s").unwrap(), Some(Duration::ZERO));
+    assert!(stable_for("soon").is_err());
     let owner = dev.settings().iter().find(|setting| setting.key == "tags.Owner").unwrap();
     assert_eq!(serde_json::to_value(owner).unwrap()["origin"], "bp.toml:5:9");
 }

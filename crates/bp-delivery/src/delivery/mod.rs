@@ -99,6 +99,9 @@ impl Delivery {
             options = options.poll_interval(poll_interval)?;
         }
         options = options.on_failure(self.service.deploy.on_failure);
+        if let Some(time) = ecs.stable_for {
+            options = options.stable_for(time);
+        }
         let cluster = Cluster::new(self.clients.ecs(), &ecs.cluster);
         if let Some(limit) = self.service.limits.failures {
             options = options.fail_after(limits::tasks(limit, &self.clients.ecs(), ecs).await?);

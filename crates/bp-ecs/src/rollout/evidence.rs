@@ -19,6 +19,9 @@ impl Follower<'_> {
             Ok(tasks) => {
                 let ours = tasks.iter().filter(|t| t.started_by.as_deref() == Some(&self.ours.id));
                 self.stopped = ours.filter_map(|t| Stopped::of(t, self.target.container())).collect();
+                if let Some(success) = &self.success {
+                    self.stopped.retain(|stopped| !success.failed_before.contains(&stopped.task));
+                }
                 self.task_list_error = None;
             }
             Err(error) => self.task_list_error = Some(error.to_string()),

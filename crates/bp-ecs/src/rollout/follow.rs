@@ -21,6 +21,7 @@ use super::{
     judge::{Judgement, Snapshot, judge},
     retry::RetryBudget,
     service::{Followed, deployment},
+    stability::Success,
     strategy::{bake_time, failure_threshold},
 };
 use crate::{error::Error, names::name_of};
@@ -47,9 +48,11 @@ pub(crate) struct End {
 
 /// The phase of the rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The new revision is being rolled out.
     Deploying,
+    /// ECS reports success; the tasks are watched for new failures.
+    Stabilizing,
     /// ECS is rolling back, on its own or at our request.
     RollingBack,
     /// We are deploying the rollback revision with UpdateService.
@@ -67,8 +70,8 @@ pub(crate) struct Follower<'a> {
     adopted: bool,
     /// The rollback revision; `None` if a failure is not rolled back.
     rollback_to: Option<Revision>,
-    phase: Phase,
-    began: Instant,
+    pub(super) phase: Phase,
+    pub(super) began: Instant,
     /// The caller's deadline plus the bake time of the service's strategy.
     deadline: Duration,
     /// Whether a failure was reported.
@@ -76,8 +79,12 @@ pub(crate) struct Follower<'a> {
     pub(super) stopped: Vec<Stopped>,
     /// Why the stopped tasks could not be read.
     pub(super) task_list_error: Option<String>,
-    /// Whether StopServiceDeployment was rejected.
-    stop_rejected: bool,
+    /// Whether StopServiceDeployment was rejected, or is too late.
+    pub(super) stop_rejected: bool,
+    /// Whether it was observed before its success.
+    seen_in_progress: bool,
+    /// The service when it succeeded, and the tasks that had failed before.
+    pub(super) success: Option<Success>,
     reported: Reported,
 }
 
@@ -125,6 +132,8 @@ impl<'a> Follower<'a> {
             stopped: Vec::new(),
             task_list_error: None,
             stop_rejected: false,
+            seen_in_progress: false,
+            success: None,
             reported: Reported { newest_event, ..Reported::default() },
         }
     }
@@ -145,7 +154,7 @@ impl<'a> Follower<'a> {
     pub(crate) async fn run(mut self) -> Result<End, Error> {
         match self.until_cancelled().await {
             Err(error @ Error::Interrupted { .. }) => Err(error),
-            Err(error) => Ok(self.unobserved(&error)),
+            Err(error) => Ok(self.not_watched(&error).unwrap_or_else(|| self.unobserved(&error))),
             Ok(end) => Ok(end),
         }
     }
@@ -187,15 +196,24 @@ impl<'a> Follower<'a> {
                 return Ok(end);
             }
             let (slow, cluster) = (self.reported.running, &self.target.api.cluster);
-            let (next, end) =
-                (cluster.next_poll(slow, self.target.options.pause(slow)), self.phase_deadline());
+            let (next, end) = (cluster.next_poll(slow, self.target.options.pause(slow)), self.next_end());
             tokio::time::sleep_until(if now < end { next.min(end) } else { next }).await;
         }
     }
 
     /// The deadline of the current phase.
-    fn phase_deadline(&self) -> Instant {
-        bp_artifact::time::after(self.began, self.deadline)
+    pub(super) fn phase_deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Stabilizing => bp_artifact::time::after(self.stable_at(), GRACE),
+            Phase::Deploying | Phase::RollingBack | Phase::Restoring => {
+                bp_artifact::time::after(self.began, self.deadline)
+            }
+        }
+    }
+
+    /// When to poll at the latest.
+    fn next_end(&self) -> Instant {
+        if self.phase == Phase::Stabilizing { self.stable_at() } else { self.phase_deadline() }
     }
 
     /// Two calls: the service, and the service deployment (listed until its ARN is known).
@@ -233,7 +251,11 @@ impl<'a> Follower<'a> {
                 None
             }
             Judgement::InProgress | Judgement::Unknown(_) => {
+                self.seen_in_progress = true;
                 self.check_stopped_tasks(snapshot, changed).await
+            }
+            Judgement::Complete { steady } if self.must_stabilize() => {
+                self.stabilize(snapshot, steady, changed).await
             }
             Judgement::Complete { steady } => Some(self.complete(snapshot, steady)),
             Judgement::Failed(reason) if self.phase == Phase::Restoring => {
@@ -290,9 +312,19 @@ impl<'a> Follower<'a> {
         true
     }
 
-    fn complete(&mut self, snapshot: &Snapshot, steady: bool) -> End {
+    /// Whether the tasks are watched after the success: not for a deployment that had succeeded before it was found.
+    fn must_stabilize(&self) -> bool {
+        let is_new = self.seen_in_progress || !self.adopted;
+        match self.phase {
+            Phase::Deploying => self.run.is_some() && is_new && !self.target.options.stable_for.is_zero(),
+            Phase::Stabilizing => true,
+            Phase::RollingBack | Phase::Restoring => false,
+        }
+    }
+
+    pub(super) fn complete(&mut self, snapshot: &Snapshot, steady: bool) -> End {
         let ended = match self.phase {
-            Phase::Deploying => None,
+            Phase::Deploying | Phase::Stabilizing => None,
             Phase::RollingBack | Phase::Restoring => Some(Ended::RolledBack),
         };
         self.end(snapshot, ended, if steady { "steady" } else { "successful" }.into())
@@ -331,8 +363,10 @@ impl<'a> Follower<'a> {
         let (id, definition) = (&self.ours.id, name_of(&self.ours.definition));
         let started = if self.adopted { "followed" } else { "started" };
         let state = match (self.phase, self.failed) {
-            (Phase::Deploying, false) => format!("{started} {id} ({definition}), which continues in ECS"),
-            (Phase::Deploying, true) => {
+            (Phase::Deploying | Phase::Stabilizing, false) => {
+                format!("{started} {id} ({definition}), which continues in ECS")
+            }
+            (Phase::Deploying | Phase::Stabilizing, true) => {
                 format!("{started} {id} ({definition}), which is failing and may not have been rolled back")
             }
             (Phase::RollingBack, _) => {
@@ -406,7 +440,7 @@ impl<'a> Follower<'a> {
         let threshold = failure_threshold(at_least, mine, snapshot.deployment.as_ref()) as usize;
         let reason = format!("{threshold} tasks stopped for the same reason");
         match self.phase {
-            Phase::RollingBack => return None,
+            Phase::RollingBack | Phase::Stabilizing => return None,
             Phase::Deploying if self.failed => return self.roll_back(snapshot, reason).await,
             Phase::Deploying | Phase::Restoring => {}
         }
@@ -425,7 +459,7 @@ impl<'a> Follower<'a> {
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {
-        if self.phase == Phase::Deploying {
+        if matches!(self.phase, Phase::Deploying | Phase::Stabilizing) {
             self.phase = Phase::RollingBack;
             self.began = Instant::now();
             if let Some(run) = &mut self.run {
@@ -436,7 +470,7 @@ impl<'a> Follower<'a> {
 
     /// Rolls back with StopServiceDeployment; if that is rejected, deploys the recorded rollback revision. Transient
     /// errors are retried after the next poll.
-    async fn roll_back(&mut self, snapshot: &Snapshot, reason: String) -> Option<End> {
+    pub(super) async fn roll_back(&mut self, snapshot: &Snapshot, reason: String) -> Option<End> {
         let Some(to) = self.rollback_to.clone() else {
             return Some(self.end(snapshot, Ended::FailedInPlace, reason));
         };

@@ -20,6 +20,7 @@ mod recorded;
 mod restore;
 mod retry;
 mod service;
+mod stability;
 mod strategy;
 mod survey;
 

@@ -119,9 +119,10 @@ impl ContainerRun {
         self.log = Vec::new();
         self.ready = !self.init && self.spec["readinessProbe"].is_null();
         let next = match self.behaviour() {
-            Behaviour::Healthy(after) | Behaviour::OutOfMemory(after) | Behaviour::Exits { after, .. } => {
-                Some(now + after)
-            }
+            Behaviour::Healthy(after)
+            | Behaviour::OutOfMemory(after)
+            | Behaviour::Exits { after, .. }
+            | Behaviour::HealthyThenExits { healthy: after, .. } => Some(now + after),
             Behaviour::Unhealthy(_) => self.probe_period().map(|period| now + period),
         };
         self.phase = Phase::Running { since: now, next };
@@ -148,7 +149,11 @@ impl ContainerRun {
                 self.ready = true;
                 self.phase = Phase::Running { since, next: None };
             }
-            Behaviour::Exits { code, log, .. } => {
+            Behaviour::HealthyThenExits { exits, .. } if now < since + exits => {
+                self.ready = true;
+                self.phase = Phase::Running { since, next: Some(since + exits) };
+            }
+            Behaviour::Exits { code, log, .. } | Behaviour::HealthyThenExits { code, log, .. } => {
                 log.into_iter().for_each(|line| self.write(now, line));
                 let reason = if code == 0 { "Completed" } else { "Error" };
                 self.end(code, reason, since, pod, now, events);

@@ -158,6 +158,11 @@ impl Task {
                 self.containers[at].log.clone_from(log);
                 exits(self, *after, *code, None);
             }
+            Behaviour::HealthyThenExits { healthy: after, exits: ends, code, log } => {
+                self.containers[at].log.clone_from(log);
+                exits(self, *ends, *code, None);
+                self.healthy = Some(self.started + *after);
+            }
             Behaviour::OutOfMemory(after) => {
                 let reason = "OutOfMemoryError: Container killed due to memory usage";
                 exits(self, *after, 137, Some(reason));

@@ -1,0 +1,92 @@
+//! Watch the tasks of a successful deployment for new failures.
+//!
+//! A task without a health check is healthy for ECS as soon as it runs: a deployment of a program that exits seconds
+//! after its start succeeds.
+
+use std::collections::HashSet;
+
+use aws_sdk_ecs::types::Service;
+use bp_artifact::deploy::Cause;
+use tokio::time::Instant;
+
+use super::{
+    follow::{End, Follower, Phase},
+    judge::Snapshot,
+    service::deployment,
+};
+use crate::error::Error;
+
+/// The state when ECS reported success.
+#[derive(Debug)]
+pub(crate) struct Success {
+    service: Option<Service>,
+    /// The tasks that had failed before.
+    pub(super) failed_before: HashSet<String>,
+}
+
+impl Follower<'_> {
+    /// When the deployment is stable, unless its tasks fail.
+    pub(super) fn stable_at(&self) -> Instant {
+        bp_artifact::time::after(self.began, self.target.options.stable_for)
+    }
+
+    /// Handles a poll of a successful deployment. Returns the end when the time has passed. New failures are a failure
+    /// of the deployment if as many tasks as fail a rollout, or all of a smaller service, have failed, or if fewer tasks
+    /// than desired run at the end.
+    pub(super) async fn stabilize(
+        &mut self,
+        snapshot: &Snapshot,
+        steady: bool,
+        changed: bool,
+    ) -> Option<End> {
+        let seconds = self.target.options.stable_for.as_secs_f64();
+        if self.phase != Phase::Stabilizing {
+            self.read_stopped().await;
+            let failed_before = self.stopped.drain(..).map(|stopped| stopped.task).collect();
+            self.success = Some(Success { service: snapshot.service.clone(), failed_before });
+            (self.phase, self.began, self.failed) = (Phase::Stabilizing, Instant::now(), false);
+            // It would be too late.
+            self.stop_rejected = true;
+            self.reporter.notice(format!("successful; watching for failing tasks for {seconds:.0} s"));
+            return None;
+        }
+        let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
+        let (running, desired) = mine.map_or((0, 0), |d| (d.running_count, d.desired_count));
+        let is_over = Instant::now() >= self.stable_at();
+        if !self.failed && (changed || running < desired || is_over) {
+            self.read_stopped().await;
+        }
+        let failures = self.stopped.len();
+        let all = usize::try_from(desired).unwrap_or(0).max(1);
+        let threshold = all.min(self.target.options.fail_after.get() as usize);
+        if self.failed || failures >= threshold || (is_over && failures > 0 && running < desired) {
+            let word = if failures == 1 { "task" } else { "tasks" };
+            let reason = format!("{failures} {word} failed after the deployment had succeeded");
+            self.fail(snapshot, "", Cause::Unknown).await;
+            return self.roll_back(snapshot, reason).await;
+        }
+        if !is_over {
+            return None;
+        }
+        let mut end = self.complete(snapshot, steady);
+        if let Some(stopped) = self.stopped.first() {
+            end.detail =
+                format!("{}; task {} failed and was replaced: {}", end.detail, stopped.task, stopped.cause);
+        }
+        if let Some(error) = &self.task_list_error {
+            end.detail = format!("{}; failed tasks could not be read: {error}", end.detail);
+        }
+        Some(end)
+    }
+
+    /// The end of a successful deployment whose tasks can no longer be watched. `None` if it has not succeeded.
+    pub(super) fn not_watched(&mut self, error: &Error) -> Option<End> {
+        if self.phase != Phase::Stabilizing || self.failed {
+            return None;
+        }
+        let detail =
+            format!("successful; its tasks could not be watched after that: {}", error.in_one_line());
+        let service = self.success.as_mut().and_then(|success| success.service.take());
+        Some(End { ended: None, detail, service, deadline: self.phase_deadline() })
+    }
+}

@@ -1,0 +1,87 @@
+//! The time after the success of a deployment, in which its tasks are watched for new failures.
+
+mod common;
+
+use std::time::Duration;
+
+use bp_artifact::{
+    Outcome, Verdict,
+    deploy::{Cause, DeployEvent, OnFailure},
+};
+use bp_ecs::{Error, Options};
+use bp_sandbox::Behaviour;
+use common::{Shop, options, run};
+
+/// A service of two tasks, and an image whose program becomes healthy and exits this long after its start.
+fn shop(exits: Duration) -> (Shop, bp_artifact::ResolvedImage) {
+    let shop = Shop::new();
+    shop.web(&shop.image("old")).desired(2).create();
+    let image = shop.image_that(
+        "new",
+        Behaviour::HealthyThenExits {
+            healthy: Duration::from_secs(2),
+            exits,
+            code: 3,
+            log: vec!["no database".into()],
+        },
+    );
+    (shop, image)
+}
+
+async fn deploy(options: Options) -> (Shop, Vec<DeployEvent>, Result<Outcome, Error>) {
+    let (shop, image) = shop(Duration::from_secs(6));
+    let (events, outcome) = run(shop.target_with(options).deploy(&image)).await;
+    (shop, events, outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_exit_after_the_success_are_rolled_back() {
+    let (shop, events, outcome) = deploy(options()).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::RolledBack, "{}", outcome.detail);
+    let failure = outcome.failure.unwrap();
+    assert_eq!((failure.cause, failure.exit_code), (Cause::ContainerExited, Some(3)));
+    let notices = events.iter().filter(|event| event.to_string().contains("watching for failing tasks"));
+    assert_eq!(notices.count(), 1);
+    shop.drained().await;
+    let running = shop.target().prove().await.unwrap();
+    assert!(running.judge(&shop.image("old")) == Verdict::Deployed, "{running:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_failure_is_left_in_place_on_request() {
+    let (_, _, outcome) = deploy(options().on_failure(OnFailure::Leave)).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::FailedInPlace, "{}", outcome.detail);
+    assert!(outcome.detail.contains("failed after the deployment had succeeded"), "{}", outcome.detail);
+    assert_eq!(outcome.failure.unwrap().cause, Cause::ContainerExited);
+}
+
+#[tokio::test(start_paused = true)]
+async fn zero_trusts_the_report_of_ecs() {
+    let (_, events, outcome) = deploy(options().stable_for(Duration::ZERO)).await;
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
+    assert!(!events.iter().any(|event| event.to_string().contains("watching")), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_failure_is_beyond_the_time() {
+    let (shop, image) = shop(Duration::from_secs(60));
+    let (_, outcome) = run(shop.target().deploy(&image)).await;
+    assert_eq!(outcome.unwrap().verdict(), Verdict::Deployed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn losing_access_after_the_success_is_not_a_failure() {
+    let shop = Shop::new();
+    shop.web(&shop.image("old")).desired(2).create();
+    let mut deployment = shop.target().deploy(&shop.image("new"));
+    while let Some(event) = deployment.next_event().await {
+        if event.to_string().contains("watching for failing tasks") {
+            shop.inject(shop.deny("ecs:DescribeServices"));
+        }
+    }
+    let outcome = deployment.await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Deployed, "{}", outcome.detail);
+    assert!(outcome.detail.contains("could not be watched"), "{}", outcome.detail);
+}
