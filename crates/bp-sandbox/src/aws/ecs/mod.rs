@@ -6,8 +6,11 @@
 
 mod api;
 mod definition;
+mod failures;
 mod handle;
 mod names;
+mod outcome;
+mod rolling;
 mod rollout;
 mod scheduler;
 mod secret;
@@ -15,6 +18,7 @@ mod service;
 mod settings;
 mod stages;
 mod task;
+mod task_view;
 mod view;
 mod world;
 

@@ -6,7 +6,7 @@ use super::{
     names::{Place, epoch},
     rollout::{Rollout, ServiceDeployment},
     service::{Event, Service, Status},
-    task::prune,
+    task_view::prune,
     world::World,
 };
 
