@@ -8,50 +8,70 @@ use jiff::Timestamp;
 use super::{
     rollout::{Phase, Rollback, RolloutState},
     service::Service,
+    task::{Failure, Task},
 };
 
 /// The maximum delay before a failed task is replaced.
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 impl Service {
-    /// Counts failed tasks of each deployment, until one of its tasks is healthy.
+    /// Reports failed tasks, and counts them some time later: until one of the deployment's tasks is healthy.
     pub(super) fn count_failures(&mut self, now: Timestamp) {
-        let failed: Vec<(u64, String)> = self
-            .tasks
-            .iter_mut()
-            .filter(|task| task.fails && !task.counted && task.is_stopping(now))
-            .map(|task| {
-                task.counted = true;
-                (task.deployment, task.stop.as_ref().map(|s| s.reason.clone()).unwrap_or_default())
-            })
-            .collect();
+        let unseen = |task: &&mut Task| task.failure.is_some() && !task.reported && task.is_stopping(now);
+        let mark = |task: &mut Task| {
+            task.reported = true;
+            task.clone()
+        };
+        let failed: Vec<Task> = self.tasks.iter_mut().filter(unseen).map(mark).collect();
+        for task in failed {
+            self.report_failure(now, &task);
+            self.schedule_replacement(&task, now);
+        }
         let resets = self.settings.breaker.as_ref().is_none_or(|breaker| breaker.resets);
-        for (number, reason) in failed {
+        let due = |task: &mut Task| task.counts_at.take_if(|at| *at <= now).map(|_| task.deployment);
+        let due: Vec<u64> = self.tasks.iter_mut().filter_map(due).collect();
+        for number in due {
             let healthy = resets && self.tasks.iter().any(|t| t.deployment == number && t.is_healthy(now));
-            if reason.contains("health checks") {
-                self.say(now, format_args!("({}) failed: {reason}.", "task"));
-            }
             let Some(rollout) = self.rollout_mut(number) else { continue };
-            rollout.streak += 1;
-            let pause = Duration::from_secs(5 << rollout.streak.min(8));
-            rollout.retry_at =
-                now + if rollout.streak < 4 { Duration::ZERO } else { pause.min(LONGEST_RETRY) };
-            rollout.updated = now;
             if healthy || rollout.state == RolloutState::Completed {
                 continue;
             }
             rollout.failed += 1;
-            let (failures, streak) = (rollout.failed, rollout.streak);
+            rollout.updated = now;
+            let failed = rollout.failed;
             if let Some(deployment) = self.under_way().filter(|d| d.target == number) {
-                deployment.failures = failures;
+                deployment.failures = failed;
             }
-            if streak == 4 {
-                self.say(
-                    now,
-                    "is unable to consistently start tasks successfully. For more information, see the \
-                     Troubleshooting section of the Amazon ECS Developer Guide.",
-                );
+        }
+    }
+
+    /// Determines when a failed task is replaced and counted. Only tasks that did not start are delayed increasingly; a
+    /// task that was healthy is not counted.
+    fn schedule_replacement(&mut self, failed: &Task, now: Timestamp) {
+        let delays = self.pace.delays();
+        let Some(rollout) = self.rollout_mut(failed.deployment) else { return };
+        rollout.retry_at = now + delays.replacement;
+        let mut throttled = false;
+        if failed.failure == Some(Failure::NotStarted) {
+            rollout.streak += 1;
+            if rollout.streak >= 4 {
+                let pause = Duration::from_secs(5 << rollout.streak.min(8));
+                rollout.retry_at = now + pause.min(LONGEST_RETRY).max(delays.replacement);
             }
+            throttled = rollout.streak == 4;
+        }
+        if !failed.was_healthy() {
+            let counts_at = now + delays.counting(rollout.failures);
+            rollout.failures += 1;
+            let task = self.tasks.iter_mut().find(|task| task.arn == failed.arn);
+            task.into_iter().for_each(|task| task.counts_at = Some(counts_at));
+        }
+        if throttled {
+            self.say(
+                now,
+                "is unable to consistently start tasks successfully. For more information, see the Troubleshooting \
+                 section of the Amazon ECS Developer Guide.",
+            );
         }
     }
 
@@ -67,7 +87,7 @@ impl Service {
             }
             if self.tasks.iter().any(|t| t.deployment == number && t.is_healthy(now)) {
                 let rollout = &mut self.rollouts[at];
-                rollout.streak = 0;
+                (rollout.streak, rollout.failures) = (0, 0);
                 if self.settings.breaker.as_ref().is_none_or(|breaker| breaker.resets) {
                     rollout.failed = 0;
                 }
@@ -80,9 +100,12 @@ impl Service {
         let (threshold, primary) = (self.settings.threshold(self.desired), self.primary);
         let breaker = self.settings.breaker.clone();
         let alarm_rollback = self.settings.alarm_rollback;
-        let failed = self.rollout(primary).map_or(0, |rollout| rollout.failed);
+        let decision = self.pace.delays().decision;
+        let Some(rollout) = self.rollout_mut(primary) else { return };
+        let exceeded = breaker.is_some() && rollout.failed >= threshold;
+        rollout.exceeded = exceeded.then(|| rollout.exceeded.unwrap_or(now));
+        let tripped = rollout.exceeded.is_some_and(|at| at + decision <= now);
         let Some(deployment) = self.under_way() else { return };
-        let tripped = breaker.is_some() && failed >= threshold;
         if deployment.phase == Phase::RollbackInProgress {
             if tripped {
                 let reason = "The rollback failed: tasks of the previous revision failed to start.";
@@ -140,12 +163,15 @@ impl Service {
                 stages.revert();
             }
         }
-        self.fail_rollout(from, &format!("{who} deployment failed."), now);
+        // The reason of the circuit breaker or the alarm stays.
+        if self.rollout(from).is_some_and(|rollout| rollout.state != RolloutState::Failed) {
+            self.fail_rollout(from, &format!("{who} deployment failed."), now);
+        }
         if let Some(rollout) = self.rollout_mut(to) {
             rollout.state = RolloutState::InProgress;
             rollout.reason = format!("{who} rolling back to deploymentId ecs-svc/{to}.");
             rollout.updated = now;
-            rollout.failed = 0;
+            (rollout.failed, rollout.failures, rollout.exceeded) = (0, 0, None);
         }
         self.primary = to;
         self.say(now, format_args!("rolling back to deployment ecs-svc/{to}."));

@@ -8,9 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
+    events::DEREGISTRATION,
+    rolling::DRAINING,
     rollout::{Phase, RolloutState},
     service::{Service, Status},
-    task::Task,
+    stages::Stages,
+    task::{Launch, Task},
     world::World,
 };
 
@@ -18,8 +21,6 @@ use super::{
 const REQUEST: Duration = Duration::from_secs(2);
 /// From the start of a deployment until it is `IN_PROGRESS`.
 const PENDING: Duration = Duration::from_secs(1);
-/// The age of a service that is created in a steady state.
-const AGE: Duration = Duration::from_secs(24 * 3600);
 
 impl Service {
     /// Performs all transitions up to `until`.
@@ -36,15 +37,23 @@ impl Service {
 
     fn next_turn(&self) -> Option<Timestamp> {
         let tasks = self.tasks.iter().flat_map(Task::turns);
-        let retries = self.rollout(self.primary).map(|rollout| rollout.retry_at);
+        let delays = self.pace.delays();
+        let primary = self.rollout(self.primary);
+        let retries = primary.map(|rollout| rollout.retry_at);
+        let decision = primary.and_then(|rollout| Some(rollout.exceeded? + delays.decision));
         let deployment = self.deployments.last().filter(|d| !d.phase.is_over());
+        let bake = deployment.and_then(|d| Some(d.ready? + self.settings.bake_time()));
+        let ends = self.deployments.last().and_then(|d| d.finished).into_iter();
+        let ends = ends.flat_map(|at| [at + DRAINING - DEREGISTRATION, at + DRAINING, at + self.settling()]);
         let stages = deployment.and_then(|d| d.stages.as_ref()).into_iter().flat_map(|stages| stages.turns());
         let phases = deployment.into_iter().flat_map(|d| [d.updated + PENDING, d.updated + REQUEST]);
-        tasks.chain(retries).chain(stages).chain(phases).filter(|turn| *turn > self.clock).min()
+        let events = self.events.iter().map(|event| event.at);
+        let phases = phases.chain(retries).chain(decision).chain(bake).chain(ends);
+        tasks.chain(stages).chain(phases).chain(events).filter(|turn| *turn > self.clock).min()
     }
 
     /// Performs the scheduler's actions at the current time. Idempotent.
-    fn act(&mut self, world: &World<'_>) {
+    pub(super) fn act(&mut self, world: &World<'_>) {
         let now = self.clock;
         self.tasks.retain(|task| !task.is_forgotten(now));
         match self.status {
@@ -56,10 +65,28 @@ impl Service {
         self.count_failures(now);
         self.note_images(now);
         self.break_circuit(now);
+        self.report_registered(now);
+        if self.is_pending() {
+            return;
+        }
         if self.is_staged() {
             self.pass_stages(world, now);
-        } else {
+        }
+        if !self.is_staged() || self.is_scaled_rolling_update() {
             self.roll(world, now);
+        }
+        self.note_desired_counts(now);
+    }
+
+    /// Records how many tasks the scheduler wants of each revision.
+    fn note_desired_counts(&mut self, now: Timestamp) {
+        for at in 0..self.rollouts.len() {
+            let number = self.rollouts[at].number;
+            self.rollouts[at].desired = if number == self.primary {
+                self.desired
+            } else {
+                self.alive(now, |other| other == number) as u32
+            };
         }
     }
 
@@ -97,6 +124,12 @@ impl Service {
         self.deployments.last().is_some_and(|d| d.stages.is_some() && going(d.phase))
     }
 
+    /// Whether this is a rolling update whose hooks have all been passed.
+    fn is_scaled_rolling_update(&self) -> bool {
+        let stages = self.deployments.last().and_then(|d| d.stages.as_ref());
+        self.settings.is_rolling() && stages.is_some_and(Stages::is_scaled)
+    }
+
     pub(super) fn alive(&self, now: Timestamp, of: impl Fn(u64) -> bool) -> usize {
         self.tasks.iter().filter(|t| of(t.deployment) && !t.is_stopping(now)).count()
     }
@@ -107,41 +140,34 @@ impl Service {
 
     /// Starts up to `wanted` tasks of the primary revision.
     pub(super) fn launch(&mut self, world: &World<'_>, wanted: usize, now: Timestamp) {
-        let target_group = self.target_group();
+        let target = self.target();
         let Some(rollout) = self.rollout(self.primary) else { return };
         if rollout.state == RolloutState::Failed || rollout.retry_at > now {
             return;
         }
-        let start = |_| {
-            Task::start(
-                world,
-                &self.cluster,
-                rollout.number,
-                &rollout.definition,
-                target_group.as_deref(),
-                now,
-            )
+        let launch = Launch {
+            cluster: &self.cluster,
+            deployment: rollout.number,
+            definition: &rollout.definition,
+            platform: self.platform(),
+            target: target.as_ref(),
+            injected: &self.injected,
+            delays: self.pace.delays(),
         };
-        let tasks: Vec<Task> = (0..wanted).map(start).collect();
-        if !tasks.is_empty() {
-            let ids: Vec<String> = tasks.iter().map(|t| format!("(task {})", t.id())).collect();
-            self.say(now, format_args!("has started {} tasks: {}.", tasks.len(), ids.join(" ")));
-        }
+        let tasks: Vec<Task> = (0..wanted).map(|_| Task::start(world, launch, now)).collect();
+        let ids: Vec<String> = tasks.iter().map(|task| task.id().to_owned()).collect();
+        self.report_started(now, &ids);
         self.tasks.extend(tasks);
     }
 
     pub(super) fn stop_tasks(&mut self, now: Timestamp, which: impl Fn(&Task) -> bool, reason: &str) {
+        let mut stopped = Vec::new();
         for task in self.tasks.iter_mut().filter(|t| !t.is_stopping(now) && which(t)) {
+            if task.is_running(now) {
+                stopped.push((task.deployment, task.id().to_owned()));
+            }
             task.stop_now(now, "ServiceSchedulerInitiated", reason.to_owned());
         }
-    }
-
-    /// Skips the start of the first tasks, for a service that is created in a steady state.
-    pub(super) fn settle(&mut self, world: &World<'_>) {
-        let now = self.clock;
-        self.act(world);
-        self.tasks = std::mem::take(&mut self.tasks).into_iter().map(|task| task.steady(now)).collect();
-        self.act(world);
-        self.backdate(AGE);
+        self.report_stopped(now, &stopped);
     }
 }

@@ -5,12 +5,17 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{definition::Definition, names::hex_id, world::World};
+use super::{
+    definition::Definition,
+    injected::{Injected, InjectedContainer},
+    names::hex_id,
+    pace::Delays,
+    platform::Platform,
+    world::World,
+};
 use crate::aws::wire::text;
 
-/// Delays of the platform.
-pub(super) const PROVISIONING: Duration = Duration::from_secs(4);
-const PULLING: Duration = Duration::from_secs(3);
+/// From the beginning of a stop until the task has stopped.
 const STOPPING: Duration = Duration::from_secs(3);
 /// How long a stopped task is still described.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -24,6 +29,40 @@ pub(super) struct Stop {
     pub(super) done: Timestamp,
     pub(super) code: &'static str,
     pub(super) reason: String,
+}
+
+/// How a task failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It did not start.
+    NotStarted,
+    /// An essential container exited.
+    Exited,
+    /// A container's health check failed.
+    Unhealthy,
+    /// The health check of the load balancer failed, for this reason.
+    Unreachable(String),
+}
+
+/// The target of a load balancer: a port of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The ARN of the target group.
+    pub(super) group: String,
+    pub(super) container: String,
+    pub(super) port: u64,
+}
+
+/// What determines the tasks of a deployment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Launch<'a> {
+    pub(super) cluster: &'a str,
+    pub(super) deployment: u64,
+    pub(super) definition: &'a Arc<Definition>,
+    pub(super) platform: Platform,
+    pub(super) target: Option<&'a Target>,
+    pub(super) injected: &'a [InjectedContainer],
+    pub(super) delays: Delays,
 }
 
 /// One container of a task.
@@ -49,57 +88,63 @@ pub(super) struct Task {
     pub(super) deployment: u64,
     pub(super) definition: Arc<Definition>,
     pub(super) created: Timestamp,
+    /// When the pull of its images begins.
+    pub(super) pulling: Timestamp,
     /// The time when it is running, unless it stops before.
     pub(super) started: Timestamp,
     /// The time when the scheduler considers it healthy, if ever.
     pub(super) healthy: Option<Timestamp>,
     /// The time and reason of its stop, if determined.
     pub(super) stop: Option<Stop>,
-    /// Whether the stop counts as a failure.
-    pub(super) fails: bool,
-    /// Whether the scheduler has counted its failure.
-    pub(super) counted: bool,
+    /// How it fails, unless it is stopped before.
+    pub(super) failure: Option<Failure>,
+    /// Whether the scheduler has seen its failure.
+    pub(super) reported: bool,
+    /// When its failure is counted.
+    pub(super) counts_at: Option<Timestamp>,
+    /// Whether it was registered with the load balancer.
+    pub(super) registered: bool,
     pub(super) containers: Vec<Container>,
+    /// Containers that AWS added.
+    pub(super) injected: Vec<Injected>,
 }
 
 impl Task {
     /// Starts a task: pulls images, reads secrets and determines the outcome.
-    pub(super) fn start(
-        world: &World<'_>,
-        cluster: &str,
-        deployment: u64,
-        definition: &Arc<Definition>,
-        target_group: Option<&str>,
-        now: Timestamp,
-    ) -> Task {
+    pub(super) fn start(world: &World<'_>, launch: Launch<'_>, now: Timestamp) -> Task {
         let id = hex_id();
+        let pulling = now + launch.delays.provisioning;
         let mut task = Task {
-            arn: world.place.arn(&format!("task/{cluster}/{id}")),
+            arn: world.place.arn(&format!("task/{}/{id}", launch.cluster)),
             id,
-            deployment,
-            definition: Arc::clone(definition),
+            deployment: launch.deployment,
+            definition: Arc::clone(launch.definition),
             created: now,
-            started: now + PROVISIONING + PULLING,
+            pulling,
+            started: pulling + launch.delays.pulling,
             healthy: None,
             stop: None,
-            fails: false,
-            counted: false,
-            containers: definition.containers().iter().map(Container::of).collect(),
+            failure: None,
+            reported: false,
+            counts_at: None,
+            registered: false,
+            containers: launch.definition.containers().iter().map(Container::of).collect(),
+            injected: launch.injected.iter().map(InjectedContainer::add).collect(),
         };
-        task.plan(world, target_group);
+        task.plan(world, launch);
         task
     }
 
     /// A task that has been running for a while.
     pub(super) fn steady(mut self, now: Timestamp) -> Task {
-        if !self.fails {
+        if self.failure.is_none() {
             (self.started, self.healthy) = (now, Some(now));
         }
         self
     }
 
-    pub(super) fn fail(&mut self, at: Timestamp, code: &'static str, reason: String) {
-        self.fails = true;
+    pub(super) fn fail(&mut self, at: Timestamp, failure: Failure, code: &'static str, reason: String) {
+        self.failure = Some(failure);
         self.stop = Some(Stop { at, done: at + STOPPING, code, reason });
     }
 
@@ -108,21 +153,12 @@ impl Task {
         if self.stop.as_ref().is_some_and(|stop| stop.at <= now) {
             return;
         }
-        self.fails = false;
+        self.failure = None;
         for container in &mut self.containers {
             container.exit = (self.started <= now).then_some(143);
             container.reason = None;
         }
         self.stop = Some(Stop { at: now, done: now + STOPPING, code, reason });
-    }
-
-    /// Schedules a stop by the scheduler, unless it stops before.
-    pub(super) fn stop_at(&mut self, at: Timestamp, code: &'static str, reason: String) {
-        if self.stop.as_ref().is_none_or(|stop| stop.at > at) {
-            self.fails = false;
-            self.containers.iter_mut().for_each(|c| (c.exit, c.reason) = (Some(143), None));
-            self.stop = Some(Stop { at, done: at + STOPPING, code, reason });
-        }
     }
 
     pub(super) fn is_running(&self, now: Timestamp) -> bool {
@@ -135,6 +171,12 @@ impl Task {
 
     pub(super) fn is_healthy(&self, now: Timestamp) -> bool {
         self.is_running(now) && self.healthy.is_some_and(|at| at <= now)
+    }
+
+    /// Whether it was healthy before it stopped.
+    pub(super) fn was_healthy(&self) -> bool {
+        let stop = self.stop.as_ref().map(|stop| stop.at);
+        self.healthy.is_some_and(|healthy| stop.is_none_or(|stop| healthy < stop))
     }
 
     pub(super) fn is_stopping(&self, now: Timestamp) -> bool {
@@ -152,7 +194,7 @@ impl Task {
     /// The times of its transitions.
     pub(super) fn turns(&self) -> impl Iterator<Item = Timestamp> {
         let stop = self.stop.iter().flat_map(|stop| [stop.at, stop.done]);
-        [Some(self.started), self.healthy].into_iter().flatten().chain(stop)
+        [Some(self.started), self.healthy, self.counts_at].into_iter().flatten().chain(stop)
     }
 
     pub(super) fn id(&self) -> &str {

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     names::{Place, epoch},
-    task::{PROVISIONING, Task},
+    platform::Platform,
+    service::Service,
+    task::{Failure, Task},
 };
 
 impl Task {
@@ -14,7 +16,7 @@ impl Task {
             now if self.is_stopped(now) => "STOPPED",
             now if self.is_stopping(now) => "DEPROVISIONING",
             now if now >= self.started => "RUNNING",
-            now if now >= self.created + PROVISIONING => "PENDING",
+            now if now >= self.pulling => "PENDING",
             _ => "PROVISIONING",
         }
     }
@@ -22,13 +24,14 @@ impl Task {
     fn health(&self, now: Timestamp, checked: bool) -> &'static str {
         match checked {
             true if self.is_healthy(now) => "HEALTHY",
-            true if self.is_stopping(now) && self.fails => "UNHEALTHY",
+            true if self.is_stopping(now) && self.failure == Some(Failure::Unhealthy) => "UNHEALTHY",
             _ => "UNKNOWN",
         }
     }
 
     /// The API's view.
-    pub(super) fn view(&self, place: &Place, cluster: &str, service: &str, now: Timestamp) -> Value {
+    pub(super) fn view(&self, place: &Place, service: &Service) -> Value {
+        let (cluster, now, platform) = (&service.cluster, service.clock, service.platform());
         let status = self.status(now);
         let stopped = self.is_stopped(now);
         let container_status = match status {
@@ -36,7 +39,7 @@ impl Task {
             "DEPROVISIONING" => "STOPPED",
             _ => "PENDING",
         };
-        let containers: Vec<Value> = self
+        let mut containers: Vec<Value> = self
             .containers
             .iter()
             .map(|container| {
@@ -64,6 +67,7 @@ impl Task {
                 view
             })
             .collect();
+        containers.extend(self.injected.iter().map(|injected| injected.view(&self.arn, container_status)));
         let checked = self.containers.iter().any(|c| c.checked);
         let mut view = json!({
             "taskArn": self.arn,
@@ -77,13 +81,11 @@ impl Task {
             "cpu": self.definition.view["cpu"],
             "memory": self.definition.view["memory"],
             "createdAt": epoch(self.created),
-            "pullStartedAt": (now >= self.created + PROVISIONING).then(|| epoch(self.created + PROVISIONING)),
+            "pullStartedAt": (now >= self.pulling).then(|| epoch(self.pulling)),
             "startedAt": (now >= self.started && self.exited_after_start()).then(|| epoch(self.started)),
             "startedBy": format!("ecs-svc/{}", self.deployment),
-            "group": format!("service:{service}"),
-            "launchType": "FARGATE",
-            "platformVersion": "1.4.0",
-            "platformFamily": "Linux",
+            "group": format!("service:{}", service.name),
+            "launchType": platform.launch_type(&service.spec),
             "availabilityZone": format!("{}a", place.region),
             "connectivity": "CONNECTED",
             "enableExecuteCommand": false,
@@ -92,6 +94,16 @@ impl Task {
             "lastStatus": status,
             "version": 1 + self.turns().filter(|at| *at <= now).count(),
         });
+        match platform {
+            Platform::Fargate => {
+                view["platformVersion"] = json!("1.4.0");
+                view["platformFamily"] = json!("Linux");
+            }
+            Platform::Instances => {
+                let instance = place.arn(&format!("container-instance/{cluster}/{}", self.id));
+                view["containerInstanceArn"] = json!(instance);
+            }
+        }
         if let Some(stop) = self.stop.as_ref().filter(|stop| stop.at <= now) {
             view["stopCode"] = json!(stop.code);
             view["stoppedReason"] = json!(stop.reason);
