@@ -160,6 +160,7 @@ fn deploy_earlier_version(sandbox: &Sandbox, environment: &EnvironmentConfig, se
                 "essential": true,
                 "portMappings": [{ "containerPort": 8080, "protocol": "tcp" }],
                 "environment": [{ "name": "DEPLOY_PLATFORM", "value": "ecs" }],
+                "healthCheck": { "command": ["CMD-SHELL", "wget -q -O /dev/null http://127.0.0.1:8080/"] },
             }],
         });
         sandbox

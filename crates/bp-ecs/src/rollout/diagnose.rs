@@ -17,7 +17,8 @@ const MAX_EVIDENCE: usize = 5;
 #[derive(Debug, Clone)]
 pub(crate) struct Stopped {
     pub(crate) task: String,
-    at: Option<Timestamp>,
+    /// When it began to stop.
+    pub(crate) at: Option<Timestamp>,
     pub(crate) cause: Cause,
     object: Option<String>,
     pub(crate) container: Option<String>,

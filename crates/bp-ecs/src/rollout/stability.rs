@@ -10,6 +10,7 @@ use bp_artifact::deploy::Cause;
 use tokio::time::Instant;
 
 use super::{
+    diagnose::{Stopped, timestamp},
     follow::{End, Follower, Phase},
     judge::Snapshot,
     service::deployment,
@@ -42,7 +43,11 @@ impl Follower<'_> {
         let seconds = self.target.options.stable_for.as_secs_f64();
         if self.phase != Phase::Stabilizing {
             self.read_stopped().await;
-            let failed_before = self.stopped.drain(..).map(|stopped| stopped.task).collect();
+            // A task that ran when ECS reported success may have exited before this poll.
+            let ended = snapshot.deployment.as_ref().and_then(|d| d.finished_at).and_then(timestamp);
+            let before =
+                |stopped: &Stopped| ended.is_none_or(|ended| stopped.at.is_none_or(|at| at <= ended));
+            let failed_before = self.stopped.drain(..).filter(before).map(|stopped| stopped.task).collect();
             self.success = Some(Success { service: snapshot.service.clone(), failed_before });
             (self.phase, self.began, self.failed) = (Phase::Stabilizing, Instant::now(), false);
             // It would be too late.
@@ -54,6 +59,11 @@ impl Follower<'_> {
         let (running, desired) = mine.map_or((0, 0), |d| (d.running_count, d.desired_count));
         let is_over = Instant::now() >= self.stable_at();
         if !self.failed && (changed || running < desired || is_over) {
+            self.read_stopped().await;
+        }
+        if is_over && running == 0 && desired > 0 && self.stopped.is_empty() {
+            // No task has replaced those that failed before the success.
+            self.success.iter_mut().for_each(|success| success.failed_before.clear());
             self.read_stopped().await;
         }
         let failures = self.stopped.len();
