@@ -193,6 +193,8 @@ fn binary(name: &str) -> &'static Path {
         "rollback" => env!("CARGO_BIN_EXE_rollback"),
         "secrets" => env!("CARGO_BIN_EXE_secrets"),
         "verify" => env!("CARGO_BIN_EXE_verify"),
+        "status" => env!("CARGO_BIN_EXE_status"),
+        "wait" => env!("CARGO_BIN_EXE_wait"),
         "quickstart" => env!("CARGO_BIN_EXE_quickstart"),
         other => panic!("no binary {other}"),
     })
