@@ -202,7 +202,7 @@ async fn status_shows_what_runs_and_what_to_do_next() {
     let end = stage.run("status", ENV).await;
     assert_eq!(end.code, 0, "{end:?}");
     for part in [
-        "ecs/staging/shop-web: ACTIVE, 1/1 running, revision shop-web:1",
+        "ecs/staging/shop-web: ACTIVE, 2/2 running, revision shop-web:1",
         "eks/staging/shop/deployment/web: complete, ",
         "  container web: 222222222222.dkr.ecr",
         " running sha256:",

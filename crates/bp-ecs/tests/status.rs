@@ -105,7 +105,7 @@ async fn parts_that_cannot_be_read_are_notes_and_an_unknown_service_is_an_error(
         shop.inject(shop.deny(action));
     }
     let status = status(&shop).await;
-    assert_eq!(status.progress.running, 1);
+    assert_eq!(status.progress.running, 2);
     for part in ["service deployments", "running tasks", "stopped tasks", "task definition"] {
         assert!(status.notes.iter().any(|note| note.contains(part)), "{part}: {:?}", status.notes);
     }
