@@ -206,17 +206,20 @@ impl Api {
 
     /// `ecs:DescribeServiceDeployments`, joined with concurrent calls for other deployments.
     pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
-        let describe = |arns: Vec<String>| async move {
-            let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
-            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
-            Ok(response.service_deployments.unwrap_or_default())
-        };
+        let describe = |arns: Vec<String>| self.described(arns);
         if self.cluster.is_shared() {
             let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
             joined(&self.cluster.deployments, arn, describe, named).await
         } else {
             Ok(describe(vec![arn.to_owned()]).await?.into_iter().next())
         }
+    }
+
+    /// `ecs:DescribeServiceDeployments` of several deployments.
+    pub(crate) async fn described(&self, arns: Vec<String>) -> Result<Vec<ServiceDeployment>, Error> {
+        let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+        Ok(response.service_deployments.unwrap_or_default())
     }
 
     /// `ecs:DescribeServiceRevisions`.
@@ -255,26 +258,43 @@ impl Api {
 
     /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service with this desired status.
     pub(crate) async fn tasks(&self, desired: DesiredStatus) -> Result<Vec<Task>, Error> {
-        let mut arns = Vec::new();
-        let mut token = None;
-        loop {
-            let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
-            let call = call.desired_status(desired.clone()).set_next_token(token);
-            let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
-            arns.extend(response.task_arns.unwrap_or_default());
-            token = response.next_token;
-            if token.is_none() {
-                break;
-            }
+        let (mut arns, mut token) = self.task_arns(&desired, None).await?;
+        while token.is_some() {
+            let (page, next) = self.task_arns(&desired, token).await?;
+            arns.extend(page);
+            token = next;
         }
         let mut tasks = Vec::with_capacity(arns.len());
         for some in arns.chunks(TASKS) {
-            let call =
-                self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(some.to_vec()));
-            let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-            tasks.extend(response.tasks.unwrap_or_default());
+            tasks.extend(self.described_tasks(some.to_vec()).await?);
         }
         Ok(tasks)
+    }
+
+    /// The tasks of the first page, in two calls, and whether it is the last one.
+    pub(crate) async fn first_tasks(&self, desired: DesiredStatus) -> Result<(Vec<Task>, bool), Error> {
+        let (arns, token) = self.task_arns(&desired, None).await?;
+        let tasks = if arns.is_empty() { Vec::new() } else { self.described_tasks(arns).await? };
+        Ok((tasks, token.is_none()))
+    }
+
+    /// `ecs:ListTasks`: a page, and the token of the next one.
+    async fn task_arns(
+        &self,
+        desired: &DesiredStatus,
+        token: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), Error> {
+        let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
+        let call = call.desired_status(desired.clone()).set_next_token(token);
+        let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
+        Ok((response.task_arns.unwrap_or_default(), response.next_token))
+    }
+
+    /// `ecs:DescribeTasks`, of at most [`TASKS`].
+    async fn described_tasks(&self, arns: Vec<String>) -> Result<Vec<Task>, Error> {
+        let call = self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(arns));
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+        Ok(response.tasks.unwrap_or_default())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Diagnosis of stopped tasks: failure causes and reports, with the same causes as for EKS.
 
 use aws_sdk_ecs::types::{Container, Service, Task, TaskStopCode};
-use bp_artifact::deploy::{Cause, Evidence, EvidenceKind, FailureReport};
+use bp_artifact::deploy::{Cause, Evidence, EvidenceKind, FailureReport, status::UnitFailure};
 use jiff::Timestamp;
 
 use super::{
@@ -72,6 +72,13 @@ impl Stopped {
             exit_code: exit_code.filter(|_| blamed),
             message,
         })
+    }
+
+    /// The failure, for a status.
+    pub(super) fn failure(&self) -> UnitFailure {
+        let failure = FailureReport::new(self.cause, &self.message).about(self.object.clone());
+        let failure = failure.in_container(self.container.clone(), self.exit_code);
+        UnitFailure::new(format!("task {}", self.task), self.at, failure)
     }
 
     fn evidence(&self) -> Evidence {
@@ -171,7 +178,7 @@ pub(crate) fn starting(task: &Task) -> Evidence {
 }
 
 /// The service's events since the deployment started, newest first. Earlier ones belong to other deployments.
-fn events(service: &Service, since: Option<Timestamp>) -> Vec<Evidence> {
+pub(super) fn events(service: &Service, since: Option<Timestamp>) -> Vec<Evidence> {
     let source = format!("service {}", service.service_name.as_deref().unwrap_or_default());
     let events = service.events().iter().map(|event| {
         Evidence::new(EvidenceKind::Event, event.message.as_deref().unwrap_or_default())

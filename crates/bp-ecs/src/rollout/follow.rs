@@ -22,7 +22,7 @@ use super::{
     retry::RetryBudget,
     service::{Followed, deployment},
     stability::Success,
-    strategy::{bake_time, failure_threshold},
+    strategy::{bake_time, failure_threshold, rolls_back},
 };
 use crate::{error::Error, names::name_of};
 
@@ -68,6 +68,8 @@ pub(crate) struct Follower<'a> {
     pub(super) ours: Followed,
     /// Whether it was already in progress.
     adopted: bool,
+    /// Whether nothing is changed, so that a rollback by ECS is awaited.
+    observes: bool,
     /// The rollback revision; `None` if a failure is not rolled back.
     rollback_to: Option<Revision>,
     pub(super) phase: Phase,
@@ -125,6 +127,7 @@ impl<'a> Follower<'a> {
             rollback_to: None,
             ours,
             adopted: false,
+            observes: false,
             phase: Phase::Deploying,
             began: Instant::now(),
             deadline: target.options.deadline.saturating_add(bake_time(service)),
@@ -141,6 +144,11 @@ impl<'a> Follower<'a> {
     /// Sets whether the deployment was already in progress.
     pub(crate) fn adopted(self, adopted: bool) -> Self {
         Follower { adopted, ..self }
+    }
+
+    /// Sets whether the deployment is only observed.
+    pub(crate) fn observing(self, observes: bool) -> Self {
+        Follower { observes, ..self }
     }
 
     /// Limits the follower to `deadline`.
@@ -439,8 +447,10 @@ impl<'a> Follower<'a> {
         let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
         let threshold = failure_threshold(at_least, mine, snapshot.deployment.as_ref()) as usize;
         let reason = format!("{threshold} tasks stopped for the same reason");
+        let ecs_rolls_back = self.observes && snapshot.service.as_ref().is_some_and(rolls_back);
         match self.phase {
             Phase::RollingBack | Phase::Stabilizing => return None,
+            Phase::Deploying if self.failed && ecs_rolls_back => return None,
             Phase::Deploying if self.failed => return self.roll_back(snapshot, reason).await,
             Phase::Deploying | Phase::Restoring => {}
         }
@@ -455,7 +465,7 @@ impl<'a> Follower<'a> {
             return Some(self.end(snapshot, Ended::RollbackFailed, reason));
         }
         self.fail(snapshot, "", Cause::Unknown).await;
-        self.roll_back(snapshot, reason).await
+        if ecs_rolls_back { None } else { self.roll_back(snapshot, reason).await }
     }
 
     fn enter_rollback(&mut self, to: Option<Revision>) {

@@ -21,6 +21,7 @@ mod restore;
 mod retry;
 mod service;
 mod stability;
+mod status;
 mod strategy;
 mod survey;
 
@@ -28,7 +29,7 @@ pub(crate) use survey::Survey;
 
 use std::sync::Arc;
 
-use bp_artifact::{DigestRef, deploy::TargetId};
+use bp_artifact::{DigestRef, ResolvedImage, deploy::TargetId};
 
 use crate::{
     api::Api,
@@ -45,6 +46,8 @@ pub(crate) struct ServiceRollout {
     /// The containers that run our image. Empty for the definition's only container, until
     /// [`with_containers`](ServiceRollout::with_containers) has read it.
     pub(crate) containers: Vec<String>,
+    /// Images whose platforms are known.
+    pub(crate) images: Vec<ResolvedImage>,
     /// The base of new revisions; `None` for the definition that the service runs.
     pub(crate) base: Option<TaskDefinition>,
     /// The overlay of every definition; `None` keeps the settings of an earlier one.

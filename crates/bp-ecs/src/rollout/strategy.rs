@@ -21,6 +21,13 @@ pub(super) fn failure_threshold(
     at_least.max(running.min(limit))
 }
 
+/// Whether the service's circuit breaker rolls back a failed deployment.
+pub(super) fn rolls_back(service: &Service) -> bool {
+    let configuration = service.deployment_configuration.as_ref();
+    let breaker = configuration.and_then(|configuration| configuration.deployment_circuit_breaker.as_ref());
+    breaker.is_some_and(|breaker| breaker.enable && breaker.rollback)
+}
+
 /// The bake time of the service's strategy, which adds to the deadline.
 pub(super) fn bake_time(service: &Service) -> Duration {
     let Some(configuration) = &service.deployment_configuration else { return Duration::ZERO };

@@ -14,7 +14,7 @@ use super::{
 use crate::{definition::TaskDefinition, error::Error, names::name_of};
 
 /// The statuses of a service deployment that has not ended.
-const IN_PROGRESS: [Status; 5] = [
+pub(super) const IN_PROGRESS: [Status; 5] = [
     Status::Pending,
     Status::InProgress,
     Status::StopRequested,
