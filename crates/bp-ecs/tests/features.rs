@@ -83,7 +83,7 @@ async fn failures_after_an_early_success_are_rolled_back_although_ecs_does_not()
                 "containers": [{ "name": "web", "exitCode": 3 }],
             })
         };
-        if at.as_secs() < 65 { vec![] } else { (1..=3).map(exited).collect() }
+        if at.as_secs() < 65 { vec![] } else { (1..=6).map(exited).collect() }
     };
     let options = Options::new(secs(600)).unwrap();
     let (target, replay) = scene.target(options);

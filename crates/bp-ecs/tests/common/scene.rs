@@ -177,6 +177,7 @@ impl Scene {
             "DescribeServiceDeployments" => {
                 json!({ "serviceDeployments": (self.deployment)(at).into_iter().collect::<Vec<_>>() })
             }
+            "StopServiceDeployment" => json!({ "serviceDeploymentArn": input["serviceDeploymentArn"] }),
             "DescribeServiceRevisions" if self.revision == json!({}) => json!({ "serviceRevisions": [] }),
             "DescribeServiceRevisions" => json!({ "serviceRevisions": [self.revision] }),
             "ListTasks" => {
