@@ -247,7 +247,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn definition(&self) -> Result<TaskDefinition, Error> {
-        let survey = self.0.survey().await?;
+        let survey = self.0.observe().await?;
         self.0.api.definition(&survey.definition).await
     }
 

@@ -229,19 +229,11 @@ impl Api {
         Ok(response.service_revisions.unwrap_or_default().into_iter().next())
     }
 
-    /// `ecs:StopServiceDeployment` with rollback. `false` when it is too late, or not supported for this service.
-    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<bool, Error> {
-        const OPERATION: &str = "ecs:StopServiceDeployment";
-        const TOO_LATE: [&str; 3] =
-            ["ConflictException", "ServiceDeploymentNotFoundException", "UnsupportedFeatureException"];
+    /// `ecs:StopServiceDeployment` with rollback. Rejected when it is too late, or not supported for this service.
+    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<(), Error> {
         let call = self.client().stop_service_deployment().service_deployment_arn(arn);
-        match call.stop_type(StopServiceDeploymentStopType::Rollback).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match self.error(OPERATION, error) {
-                error if error.code().is_some_and(|code| TOO_LATE.contains(&code)) => Ok(false),
-                error => Err(error),
-            },
-        }
+        let response = call.stop_type(StopServiceDeploymentStopType::Rollback).send().await;
+        response.map(|_| ()).map_err(|e| self.error("ecs:StopServiceDeployment", e))
     }
 
     /// `ecs:ContinueServiceDeployment`.
@@ -256,45 +248,45 @@ impl Api {
         response.map(|_| ()).map_err(|e| self.error("ecs:ContinueServiceDeployment", e))
     }
 
+    /// `ecs:ListTasks`: a page of the service's tasks with this desired status, and the token of the next one.
+    pub(crate) async fn list_tasks(
+        &self,
+        desired: DesiredStatus,
+        token: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), Error> {
+        let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
+        let call = call.desired_status(desired).set_next_token(token);
+        let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
+        Ok((response.task_arns.unwrap_or_default(), response.next_token))
+    }
+
+    /// `ecs:DescribeTasks`, of at most 100 tasks.
+    pub(crate) async fn describe_tasks(&self, arns: &[String]) -> Result<Vec<Task>, Error> {
+        let call = self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(arns.to_vec()));
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
+        Ok(response.tasks.unwrap_or_default())
+    }
+
     /// `ecs:ListTasks` and `ecs:DescribeTasks`: all tasks of the service with this desired status.
     pub(crate) async fn tasks(&self, desired: DesiredStatus) -> Result<Vec<Task>, Error> {
-        let (mut arns, mut token) = self.task_arns(&desired, None).await?;
-        while token.is_some() {
-            let (page, next) = self.task_arns(&desired, token).await?;
-            arns.extend(page);
-            token = next;
+        let (mut arns, mut token) = self.list_tasks(desired.clone(), None).await?;
+        while let Some(next) = token {
+            let (more, after) = self.list_tasks(desired.clone(), Some(next)).await?;
+            arns.extend(more);
+            token = after;
         }
         let mut tasks = Vec::with_capacity(arns.len());
         for some in arns.chunks(TASKS) {
-            tasks.extend(self.described_tasks(some.to_vec()).await?);
+            tasks.extend(self.describe_tasks(some).await?);
         }
         Ok(tasks)
     }
 
     /// The tasks of the first page, in two calls, and whether it is the last one.
     pub(crate) async fn first_tasks(&self, desired: DesiredStatus) -> Result<(Vec<Task>, bool), Error> {
-        let (arns, token) = self.task_arns(&desired, None).await?;
-        let tasks = if arns.is_empty() { Vec::new() } else { self.described_tasks(arns).await? };
+        let (arns, token) = self.list_tasks(desired, None).await?;
+        let tasks = if arns.is_empty() { Vec::new() } else { self.describe_tasks(&arns).await? };
         Ok((tasks, token.is_none()))
-    }
-
-    /// `ecs:ListTasks`: a page, and the token of the next one.
-    async fn task_arns(
-        &self,
-        desired: &DesiredStatus,
-        token: Option<String>,
-    ) -> Result<(Vec<String>, Option<String>), Error> {
-        let call = self.client().list_tasks().cluster(&self.cluster.name).service_name(&self.service);
-        let call = call.desired_status(desired.clone()).set_next_token(token);
-        let response = call.send().await.map_err(|e| self.error("ecs:ListTasks", e))?;
-        Ok((response.task_arns.unwrap_or_default(), response.next_token))
-    }
-
-    /// `ecs:DescribeTasks`, of at most [`TASKS`].
-    async fn described_tasks(&self, arns: Vec<String>) -> Result<Vec<Task>, Error> {
-        let call = self.client().describe_tasks().cluster(&self.cluster.name).set_tasks(Some(arns));
-        let response = call.send().await.map_err(|e| self.error("ecs:DescribeTasks", e))?;
-        Ok(response.tasks.unwrap_or_default())
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     follow::{End, Follower},
     proof::Scope,
     service::Followed,
+    strategy,
     survey::Survey,
 };
 use crate::{definition::TaskDefinition, error::Error, options::InFlight, preflight::limits};
@@ -51,6 +52,11 @@ impl ServiceRollout {
             return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
         }
         not_cancelled(reporter)?;
+        run.notice(format!(
+            "deployment configuration of the service: {}",
+            strategy::summary(&survey.service)
+        ));
+        current.changes(&wanted).iter().for_each(|change| run.notice(change.to_string()));
         let (ours, service, adopted) = match adopted.clone() {
             Some(followed) => (followed, survey.service.clone(), true),
             None => match self.start_deployment(&wanted, &start, deadline, reporter).await? {
@@ -208,8 +214,8 @@ impl ServiceRollout {
             add(&note);
             run.notice(note);
         }
-        if let Some(missing) = &running.missing {
-            add(missing);
+        for note in running.missing.iter().chain(&running.continues) {
+            add(note);
         }
         run.detail(detail);
         run.proven(running.proof)

@@ -12,19 +12,22 @@ mod history;
 pub(crate) mod judge;
 #[cfg(feature = "logs")]
 mod logs;
-mod message;
+mod progress;
 mod proof;
 mod reasons;
 #[cfg(test)]
 mod recorded;
 mod restore;
 mod retry;
+mod roll_back;
 mod service;
 mod stability;
 mod status;
-mod strategy;
+pub(crate) mod strategy;
 mod survey;
+mod tasks;
 
+pub(crate) use service::primary;
 pub(crate) use survey::Survey;
 
 use std::sync::Arc;
@@ -65,7 +68,7 @@ impl ServiceRollout {
         }
         let container = match &self.base {
             Some(base) => base.only_container()?,
-            None => self.api.definition(&self.survey().await?.definition).await?.only_container()?,
+            None => self.api.definition(&self.observe().await?.definition).await?.only_container()?,
         };
         Ok(Arc::new(ServiceRollout { containers: vec![container], ..Self::clone(self) }))
     }

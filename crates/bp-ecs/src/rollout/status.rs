@@ -16,7 +16,7 @@ use bp_artifact::{
 
 use super::{
     ServiceRollout,
-    diagnose::{self, Stopped, timestamp},
+    diagnose::{self, Scope, Stopped, timestamp},
     service::{deployment, primary},
     survey::IN_PROGRESS,
 };
@@ -60,7 +60,7 @@ impl ServiceRollout {
         status.failures = stopped.map(|stopped| stopped.failure()).collect();
         status.failures.sort_by_key(|failed| std::cmp::Reverse(failed.at));
         let since = current.and_then(|current| current.created_at).and_then(timestamp);
-        status.events = diagnose::events(&service, since);
+        status.events = diagnose::events(&service, &Scope { since, other_tasks: &HashSet::new() });
         status.shorten(EVENTS, FAILURES, STARTING);
         Ok(status)
     }
