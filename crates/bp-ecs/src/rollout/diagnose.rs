@@ -26,7 +26,7 @@ const INJECTED: [&str; 3] = ["aws-guardduty-agent", "ecs-service-connect-", "~in
 #[derive(Debug, Clone)]
 pub(crate) struct Stopped {
     pub(crate) task: String,
-    at: Option<Timestamp>,
+    pub(crate) at: Option<Timestamp>,
     pub(crate) cause: Cause,
     pub(crate) object: Option<String>,
     pub(crate) container: Option<String>,

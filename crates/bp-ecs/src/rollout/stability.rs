@@ -8,6 +8,7 @@ use bp_artifact::deploy::Cause;
 use tokio::time::Instant;
 
 use super::{
+    diagnose::timestamp,
     follow::{End, Follower, Phase},
     judge::Snapshot,
     service::deployment,
@@ -38,7 +39,8 @@ impl Follower<'_> {
     ) -> Option<End> {
         let api = &self.target.api;
         if self.phase != Phase::Stabilizing {
-            self.stopped.ignore_listed(api).await;
+            let finished = snapshot.deployment.as_ref().and_then(|deployment| deployment.finished_at);
+            self.stopped.count_since(finished.and_then(timestamp), api).await;
             self.success = Some(Success { service: snapshot.service.clone() });
             (self.phase, self.began, self.failed) = (Phase::Stabilizing, Instant::now(), false);
             self.not_stopped = Some("ECS had already reported success".to_owned());

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use aws_sdk_ecs::types::{DesiredStatus, Task};
 use bp_artifact::deploy::Cause;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -41,6 +42,8 @@ pub(super) struct StoppedTasks {
     described: bool,
     /// When the last complete list was read.
     listed_at: Option<Instant>,
+    /// Earlier failures do not count: when the deployment succeeded.
+    since: Option<Timestamp>,
     /// The failures that later progress outweighs.
     outweighed: HashSet<String>,
     /// Why they could not be read.
@@ -48,8 +51,18 @@ pub(super) struct StoppedTasks {
 }
 
 impl StoppedTasks {
+    /// Counts only failures since `success`, or, if its time is unknown, those that are not listed yet.
+    pub(super) async fn count_since(&mut self, success: Option<Timestamp>, api: &Api) {
+        self.since = success;
+        match success {
+            Some(success) => self.failed.retain(|failure| failure.at.is_none_or(|at| at >= success)),
+            None => self.ignore_listed(api).await,
+        }
+        self.stale = true;
+    }
+
     /// Lists the tasks that have stopped so far, which do not count.
-    pub(super) async fn ignore_listed(&mut self, api: &Api) {
+    async fn ignore_listed(&mut self, api: &Api) {
         let mut read = self.list(api).await;
         while read.is_ok() && self.page.is_some() {
             read = self.list(api).await;
