@@ -1,20 +1,23 @@
 //! Model of the Systems Manager Parameter Store API: parameters with versions and labels.
 
+mod handle;
+mod parameter;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::Digest as _;
 
+pub use self::handle::Parameters;
+use self::parameter::Parameter;
 use super::{
     context::Context,
     wire::{Answer, ApiError, Call},
 };
-use crate::{clock::Clock, sync::lock};
+use crate::sync::lock;
 
 /// The maximum number of parameters in one `GetParameters` call or one page of `GetParametersByPath`.
 const BATCH: usize = 10;
@@ -25,96 +28,6 @@ type AccountRegion = (String, String);
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]
 pub(super) struct Ssm(Mutex<BTreeMap<AccountRegion, BTreeMap<String, Parameter>>>);
-
-#[derive(Debug, Clone)]
-struct Parameter {
-    arn: String,
-    name: String,
-    kind: String,
-    versions: Vec<Version>,
-    /// Accounts that it is shared with.
-    shared_with: BTreeSet<String>,
-    /// IAM actions that are denied.
-    denied: BTreeSet<String>,
-}
-
-#[derive(Clone)]
-struct Version {
-    number: i64,
-    value: String,
-    labels: BTreeSet<String>,
-    at: Timestamp,
-}
-
-impl std::fmt::Debug for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Version").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Parameter {
-    fn new((account, region): &AccountRegion, name: &str, kind: &str) -> Self {
-        let path = name.trim_start_matches('/');
-        Parameter {
-            arn: format!("arn:aws:ssm:{region}:{account}:parameter/{path}"),
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            versions: Vec::new(),
-            shared_with: BTreeSet::new(),
-            denied: BTreeSet::new(),
-        }
-    }
-
-    fn put(&mut self, value: &str, at: Timestamp) -> i64 {
-        let number = self.latest().map_or(1, |last| last.number + 1);
-        self.versions.push(Version { number, value: value.to_owned(), labels: BTreeSet::new(), at });
-        number
-    }
-
-    fn latest(&self) -> Option<&Version> {
-        self.versions.last()
-    }
-
-    /// The version of a selector (`3`, `production`); the latest without a selector.
-    fn version(&self, selector: Option<&str>) -> Option<&Version> {
-        match selector.map(|s| (s, s.parse::<i64>())) {
-            None => self.latest(),
-            Some((_, Ok(number))) => self.versions.iter().find(|v| v.number == number),
-            Some((label, Err(_))) => self.versions.iter().find(|v| v.labels.contains(label)),
-        }
-    }
-
-    fn label(&mut self, number: i64, label: &str) {
-        for version in &mut self.versions {
-            version.labels.remove(label);
-        }
-        if let Some(version) = self.versions.iter_mut().find(|v| v.number == number) {
-            version.labels.insert(label.to_owned());
-        }
-    }
-
-    fn value(&self, version: &Version, selector: Option<&str>, decrypt: bool) -> Value {
-        let value = if self.kind == "SecureString" && !decrypt {
-            let sealed = sha2::Sha256::digest(version.value.as_bytes());
-            format!("AQICAH{}", BASE64_STANDARD.encode(sealed))
-        } else {
-            version.value.clone()
-        };
-        let mut parameter = json!({
-            "Name": self.name,
-            "Type": self.kind,
-            "Value": value,
-            "Version": version.number,
-            "LastModifiedDate": version.at.as_millisecond() as f64 / 1000.0,
-            "ARN": self.arn,
-            "DataType": "text",
-        });
-        if let Some(selector) = selector {
-            parameter["Selector"] = json!(format!(":{selector}"));
-        }
-        parameter
-    }
-}
 
 impl Ssm {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AccountRegion, BTreeMap<String, Parameter>>> {
@@ -356,67 +269,4 @@ fn no_version(selector: &str, name: &str) -> ApiError {
             "Systems Manager could not find {what} {selector} of {name}. Verify the {what} and try again."
         ),
     )
-}
-
-/// The parameters of one account and region, to create and modify: see [`Aws::ssm`](super::Aws::ssm).
-#[derive(Debug)]
-pub struct Parameters<'a> {
-    service: &'a Ssm,
-    clock: &'a Clock,
-    account_region: AccountRegion,
-}
-
-impl<'a> Parameters<'a> {
-    pub(super) fn new(service: &'a Ssm, clock: &'a Clock, account: &str, region: &str) -> Self {
-        Parameters { service, clock, account_region: (account.to_owned(), region.to_owned()) }
-    }
-
-    /// Creates a `String` parameter, or gives it a new version. Returns the version.
-    pub fn put(&self, name: &str, value: &str) -> i64 {
-        self.put_as(name, "String", value)
-    }
-
-    /// Creates a `SecureString` parameter, or gives it a new version. Returns the version.
-    pub fn put_secure(&self, name: &str, value: &str) -> i64 {
-        self.put_as(name, "SecureString", value)
-    }
-
-    fn put_as(&self, name: &str, kind: &str, value: &str) -> i64 {
-        let mut state = self.service.lock();
-        let parameters = state.entry(self.account_region.clone()).or_default();
-        let new = || Parameter::new(&self.account_region, name, kind);
-        parameters.entry(name.to_owned()).or_insert_with(new).put(value, self.clock.now())
-    }
-
-    /// The parameter's ARN.
-    pub fn arn(&self, name: &str) -> String {
-        self.change(name, |parameter| parameter.arn.clone())
-    }
-
-    /// Moves a label to a version.
-    pub fn label(&self, name: &str, version: i64, label: &str) {
-        self.change(name, |parameter| parameter.label(version, label));
-    }
-
-    /// Denies an IAM action on the parameter: `ssm:GetParameters`, `ssm:GetParameter`, `kms:Decrypt`.
-    pub fn deny(&self, name: &str, action: &str) {
-        self.change(name, |parameter| parameter.denied.insert(action.to_owned()));
-    }
-
-    /// Allows another account to read the parameter by its ARN, as a resource share does.
-    pub fn share(&self, name: &str, account: &str) {
-        self.change(name, |parameter| parameter.shared_with.insert(account.to_owned()));
-    }
-
-    /// # Panics
-    /// When no parameter has this name.
-    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Parameter) -> T) -> T {
-        let mut state = self.service.lock();
-        let parameter = state.get_mut(&self.account_region).and_then(|all| all.get_mut(name));
-        change(
-            parameter.unwrap_or_else(|| {
-                panic!("the sandbox has no parameter {name:?} in {:?}", self.account_region)
-            }),
-        )
-    }
 }
