@@ -1,6 +1,9 @@
 //! Create and modify parameters in tests, without the API.
 
-use super::{AccountRegion, Ssm, parameter::Parameter};
+use super::{
+    AccountRegion, Ssm,
+    parameter::{Overflow, Parameter, Revision},
+};
 use crate::clock::Clock;
 
 /// The parameters of one account and region, to create and modify: see [`Aws::ssm`](crate::aws::Aws::ssm).
@@ -17,11 +20,17 @@ impl<'a> Parameters<'a> {
     }
 
     /// Creates a `String` parameter, or gives it a new version. Returns the version.
+    ///
+    /// # Panics
+    /// When the oldest of 100 versions has a label.
     pub fn put(&self, name: &str, value: &str) -> i64 {
         self.put_as(name, "String", value)
     }
 
     /// Creates a `SecureString` parameter, or gives it a new version. Returns the version.
+    ///
+    /// # Panics
+    /// When the oldest of 100 versions has a label.
     pub fn put_secure(&self, name: &str, value: &str) -> i64 {
         self.put_as(name, "SecureString", value)
     }
@@ -30,7 +39,11 @@ impl<'a> Parameters<'a> {
         let mut state = self.service.lock();
         let parameters = state.entry(self.account_region.clone()).or_default();
         let new = || Parameter::new(&self.account_region, name, kind);
-        parameters.entry(name.to_owned()).or_insert_with(new).put(value, self.clock.now())
+        let revision = Revision { value, key: None, data_type: None };
+        let parameter = parameters.entry(name.to_owned()).or_insert_with(new);
+        parameter.put(&revision, self.clock.now()).unwrap_or_else(|Overflow(oldest)| {
+            panic!("version {oldest} of parameter {name:?} has a label, and there are too many versions")
+        })
     }
 
     /// The parameter's ARN.

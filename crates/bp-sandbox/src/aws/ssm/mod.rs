@@ -1,18 +1,19 @@
 //! Model of the Systems Manager Parameter Store API: parameters with versions and labels.
 
+mod filter;
 mod handle;
 mod parameter;
+mod put;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
 };
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use self::handle::Parameters;
-use self::parameter::Parameter;
+use self::{filter::Filter, parameter::Parameter};
 use super::{
     context::Context,
     wire::{Answer, ApiError, Call},
@@ -21,6 +22,9 @@ use crate::sync::lock;
 
 /// The maximum number of parameters in one `GetParameters` call or one page of `GetParametersByPath`.
 const BATCH: usize = 10;
+
+/// The maximum number of labels of a version.
+const LABELS: usize = 10;
 
 /// Account and region.
 type AccountRegion = (String, String);
@@ -47,24 +51,6 @@ impl Ssm {
         }
     }
 
-    fn put(&self, call: &Call, now: Timestamp) -> Answer {
-        let (name, overwrite) = (call.text("Name"), call.input["Overwrite"].as_bool().unwrap_or_default());
-        let mut state = self.lock();
-        let parameters = state.entry(account_region(call)).or_default();
-        if parameters.contains_key(name) && !overwrite {
-            return Err(ApiError::new(
-                400,
-                "ParameterAlreadyExists",
-                "The parameter already exists. To overwrite this value, set the overwrite option in the request to \
-                 true.",
-            ));
-        }
-        let kind = call.input["Type"].as_str().unwrap_or("String");
-        let new = || Parameter::new(&account_region(call), name, kind);
-        let number = parameters.entry(name.to_owned()).or_insert_with(new).put(call.text("Value"), now);
-        Ok(json!({ "Version": number, "Tier": "Standard" }))
-    }
-
     fn label(&self, call: &Call) -> Answer {
         let mut state = self.lock();
         let parameter = state.get_mut(&account_region(call)).and_then(|all| all.get_mut(call.text("Name")));
@@ -76,6 +62,22 @@ impl Ssm {
         }
         let labels = call.input["Labels"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let (good, bad): (Vec<&str>, Vec<&str>) = labels.partition(|label| is_label(label));
+        if let Some(long) = bad.iter().find(|label| label.len() > 100) {
+            return Err(validation(format!(
+                "1 validation error detected: Value '[{long}]' at 'labels' failed to satisfy constraint: Member must \
+                 satisfy constraint: [Member must have length less than or equal to 100, Member must have length greater \
+                 than or equal to 1]"
+            )));
+        }
+        let current = parameter.version(Some(&number.to_string())).map(|version| &version.labels);
+        let added = good.iter().filter(|label| current.is_some_and(|current| !current.contains(**label)));
+        if current.map_or(0, BTreeSet::len) + added.count() > LABELS {
+            return Err(ApiError::new(
+                400,
+                "ParameterVersionLabelLimitExceeded",
+                "A parameter version can have a maximum of ten labels.",
+            ));
+        }
         good.iter().for_each(|label| parameter.label(number, label));
         Ok(json!({ "InvalidLabels": bad, "ParameterVersion": number }))
     }
@@ -92,6 +94,9 @@ impl Ssm {
         let state = self.lock();
         allowed(&state, call, caller, "ssm:GetParameter", id, decrypt)?;
         let parameter = find(&state, call, id).ok_or_else(not_found)?;
+        if selector.is_some_and(|selector| selector.contains(':')) {
+            return Err(not_found());
+        }
         let version = parameter
             .version(selector)
             .ok_or_else(|| no_version(selector.unwrap_or_default(), &parameter.name))?;
@@ -105,19 +110,15 @@ impl Ssm {
             call.input["Names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if names.is_empty() || names.len() > BATCH {
             let (than, bound) = if names.is_empty() { ("greater", 1) } else { ("less", BATCH) };
-            return Err(ApiError::new(
-                400,
-                "ValidationException",
-                format!(
-                    "1 validation error detected: Value '[{}]' at 'names' failed to satisfy constraint: Member must \
+            return Err(validation(format!(
+                "1 validation error detected: Value '[{}]' at 'names' failed to satisfy constraint: Member must \
                      have length {than} than or equal to {bound}",
-                    names.join(", ")
-                ),
-            ));
+                names.join(", ")
+            )));
         }
         let distinct: BTreeSet<&str> = names.iter().copied().collect();
         if distinct.len() < names.len() {
-            return Err(ApiError::new(400, "ValidationException", "Duplicate names are not allowed."));
+            return Err(validation("Duplicate names are not allowed."));
         }
         let state = self.lock();
         for name in &names {
@@ -138,19 +139,37 @@ impl Ssm {
     fn by_path(&self, call: &Call) -> Answer {
         let decrypt = call.input["WithDecryption"].as_bool().unwrap_or_default();
         let recursive = call.input["Recursive"].as_bool().unwrap_or_default();
-        let limit = call.input["MaxResults"].as_u64().map_or(BATCH, |n| (n as usize).clamp(1, BATCH));
+        let limit = match call.input["MaxResults"].as_u64() {
+            Some(limit) if limit > BATCH as u64 => {
+                return Err(validation(format!(
+                    "1 validation error detected: Value '{limit}' at 'maxResults' failed to satisfy constraint: Member must \
+                     have value less than or equal to {BATCH}"
+                )));
+            }
+            limit => limit.map_or(BATCH, |limit| (limit as usize).max(1)),
+        };
+        let filters = Filter::all(&call.input)?;
         let under = format!("{}/", call.text("Path").trim_end_matches('/'));
-        let after = call.text("NextToken");
+        let start = match call.text("NextToken") {
+            "" => 0,
+            token => token
+                .parse()
+                .map_err(|_| ApiError::new(400, "InvalidNextToken", "The specified token is not valid."))?,
+        };
         let state = self.lock();
-        let mut below = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values).filter(|p| {
-            let rest = p.name.strip_prefix(&under);
-            p.name.as_str() > after && rest.is_some_and(|rest| recursive || !rest.contains('/'))
+        let all = state.get(&account_region(call)).into_iter().flat_map(BTreeMap::values);
+        let mut below = all.filter(|parameter| {
+            // A name without a slash is in the root.
+            let path = format!("/{}", parameter.name.trim_start_matches('/'));
+            let rest = path.strip_prefix(&under);
+            rest.is_some_and(|rest| recursive || !rest.contains('/'))
+                && filters.iter().all(|filter| filter.matches(parameter))
         });
-        let page: Vec<&Parameter> = below.by_ref().take(limit).collect();
+        let page: Vec<&Parameter> = below.by_ref().skip(start).take(limit).collect();
         let values = page.iter().filter_map(|p| Some(p.value(p.latest()?, None, decrypt)));
         let mut answer = json!({ "Parameters": values.collect::<Vec<_>>() });
-        if let (Some(last), true) = (page.last(), below.next().is_some()) {
-            answer["NextToken"] = json!(last.name);
+        if below.next().is_some() {
+            answer["NextToken"] = json!((start + limit).to_string());
         }
         Ok(answer)
     }
@@ -253,6 +272,10 @@ fn is_label(label: &str) -> bool {
 
 fn account_region(call: &Call) -> AccountRegion {
     (call.account.clone(), call.region.clone())
+}
+
+fn validation(message: impl Into<String>) -> ApiError {
+    ApiError::new(400, "ValidationException", message)
 }
 
 /// The service sends this error without a message.

@@ -9,11 +9,19 @@ use sha2::Digest as _;
 
 use super::AccountRegion;
 
+/// The maximum number of versions of a parameter.
+const VERSIONS: usize = 100;
+/// The KMS key of a `SecureString` without a key of its own.
+const DEFAULT_KEY: &str = "alias/aws/ssm";
+
 #[derive(Debug, Clone)]
 pub(super) struct Parameter {
     pub(super) arn: String,
     pub(super) name: String,
     pub(super) kind: String,
+    /// The KMS key of a `SecureString`.
+    pub(super) key: Option<String>,
+    data_type: String,
     pub(super) versions: Vec<Version>,
     /// Accounts that it is shared with.
     pub(super) shared_with: BTreeSet<String>,
@@ -35,6 +43,17 @@ impl std::fmt::Debug for Version {
     }
 }
 
+/// What a new version of a parameter changes. Missing members keep their value.
+pub(super) struct Revision<'a> {
+    pub(super) value: &'a str,
+    pub(super) key: Option<&'a str>,
+    pub(super) data_type: Option<&'a str>,
+}
+
+/// The oldest version cannot be removed, because it has a label.
+#[derive(Debug)]
+pub(super) struct Overflow(pub(super) i64);
+
 impl Parameter {
     pub(super) fn new((account, region): &AccountRegion, name: &str, kind: &str) -> Self {
         let path = name.trim_start_matches('/');
@@ -42,16 +61,31 @@ impl Parameter {
             arn: format!("arn:aws:ssm:{region}:{account}:parameter/{path}"),
             name: name.to_owned(),
             kind: kind.to_owned(),
+            key: (kind == "SecureString").then(|| DEFAULT_KEY.to_owned()),
+            data_type: "text".to_owned(),
             versions: Vec::new(),
             shared_with: BTreeSet::new(),
             denied: BTreeSet::new(),
         }
     }
 
-    pub(super) fn put(&mut self, value: &str, at: Timestamp) -> i64 {
+    /// Adds a version; the oldest of too many is removed.
+    pub(super) fn put(&mut self, revision: &Revision<'_>, at: Timestamp) -> Result<i64, Overflow> {
+        if self.versions.len() >= VERSIONS {
+            match self.versions.first() {
+                Some(oldest) if !oldest.labels.is_empty() => return Err(Overflow(oldest.number)),
+                _ => drop(self.versions.remove(0)),
+            }
+        }
+        if let Some(key) = revision.key {
+            self.key = Some(key.to_owned());
+        }
+        if let Some(data_type) = revision.data_type {
+            self.data_type = data_type.to_owned();
+        }
         let number = self.latest().map_or(1, |last| last.number + 1);
-        self.versions.push(Version { number, value: value.to_owned(), labels: BTreeSet::new(), at });
-        number
+        self.versions.push(Version { number, value: revision.value.to_owned(), labels: BTreeSet::new(), at });
+        Ok(number)
     }
 
     pub(super) fn latest(&self) -> Option<&Version> {
@@ -90,7 +124,7 @@ impl Parameter {
             "Version": version.number,
             "LastModifiedDate": version.at.as_millisecond() as f64 / 1000.0,
             "ARN": self.arn,
-            "DataType": "text",
+            "DataType": self.data_type,
         });
         if let Some(selector) = selector {
             parameter["Selector"] = json!(format!(":{selector}"));
