@@ -1,8 +1,8 @@
 //! Create and modify parameters in tests, without the API.
 
 use super::{
-    AccountRegion, Ssm,
-    parameter::{Overflow, Parameter, Revision},
+    Ssm,
+    parameter::{AccountRegion, Overflow, Parameter, Revision},
 };
 use crate::clock::Clock;
 

@@ -13,7 +13,10 @@ use std::{
 use serde_json::{Value, json};
 
 pub use self::handle::Parameters;
-use self::{filter::Filter, parameter::Parameter};
+use self::{
+    filter::Filter,
+    parameter::{AccountRegion, Parameter},
+};
 use super::{
     context::Context,
     wire::{Answer, ApiError, Call},
@@ -25,9 +28,6 @@ const BATCH: usize = 10;
 
 /// The maximum number of labels of a version.
 const LABELS: usize = 10;
-
-/// Account and region.
-type AccountRegion = (String, String);
 
 /// The state of the service, by account and region.
 #[derive(Debug, Default)]

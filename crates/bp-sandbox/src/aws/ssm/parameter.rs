@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-use super::AccountRegion;
+/// Account and region.
+pub(super) type AccountRegion = (String, String);
 
 /// The maximum number of versions of a parameter.
 const VERSIONS: usize = 100;
