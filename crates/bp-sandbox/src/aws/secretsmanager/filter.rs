@@ -13,7 +13,7 @@ const SEPARATORS: [char; 7] = ['/', '-', '_', '+', '=', '.', '@'];
 
 /// What a filter compares.
 #[derive(Debug, Clone, Copy)]
-enum Key {
+enum Attribute {
     All,
     Name,
     Description,
@@ -27,7 +27,7 @@ enum Key {
 /// negated.
 #[derive(Debug)]
 pub(super) struct Filter<'a> {
-    key: Key,
+    attribute: Attribute,
     values: Vec<&'a str>,
 }
 
@@ -40,14 +40,14 @@ impl<'a> Filter<'a> {
 
     fn read(index: usize, filter: &'a Value) -> Result<Self, ApiError> {
         let name = filter["Key"].as_str().ok_or_else(|| invalid_parameter("Invalid filter key"))?;
-        let key = match name {
-            "all" => Key::All,
-            "name" => Key::Name,
-            "description" => Key::Description,
-            "tag-key" => Key::TagKey,
-            "tag-value" => Key::TagValue,
-            "owning-service" => Key::OwningService,
-            "primary-region" => Key::PrimaryRegion,
+        let attribute = match name {
+            "all" => Attribute::All,
+            "name" => Attribute::Name,
+            "description" => Attribute::Description,
+            "tag-key" => Attribute::TagKey,
+            "tag-value" => Attribute::TagValue,
+            "owning-service" => Attribute::OwningService,
+            "primary-region" => Attribute::PrimaryRegion,
             other => {
                 return Err(validation(format!(
                     "1 validation error detected: Value '{other}' at 'filters.{}.member.key' failed to satisfy \
@@ -60,7 +60,7 @@ impl<'a> Filter<'a> {
             values if values.is_empty() => {
                 Err(invalid_parameter(format!("Invalid filter values for key: {name}")))
             }
-            values => Ok(Filter { key, values }),
+            values => Ok(Filter { attribute, values }),
         }
     }
 
@@ -82,24 +82,28 @@ impl<'a> Filter<'a> {
         let description = secret.description.as_deref();
         let keys = secret.tags.iter().map(|(key, _)| key.as_str());
         let values = secret.tags.iter().map(|(_, value)| value.as_str());
-        match self.key {
-            Key::All => {
+        match self.attribute {
+            Attribute::All => {
                 std::iter::once(secret.name.as_str()).chain(description).chain(keys).chain(values).collect()
             }
-            Key::Name => vec![&secret.name],
-            Key::Description => description.into_iter().collect(),
-            Key::TagKey => keys.collect(),
-            Key::TagValue => values.collect(),
+            Attribute::Name => vec![&secret.name],
+            Attribute::Description => description.into_iter().collect(),
+            Attribute::TagKey => keys.collect(),
+            Attribute::TagValue => values.collect(),
             // No service manages a secret of the sandbox.
-            Key::OwningService => Vec::new(),
-            Key::PrimaryRegion => secret.primary_region.as_deref().into_iter().collect(),
+            Attribute::OwningService => Vec::new(),
+            Attribute::PrimaryRegion => secret.primary_region.as_deref().into_iter().collect(),
         }
     }
 
     fn matches_value(&self, attribute: &str, value: &str) -> bool {
-        match self.key {
-            Key::All | Key::Description | Key::OwningService => matches_words(attribute, value),
-            Key::Name | Key::TagKey | Key::TagValue | Key::PrimaryRegion => attribute.starts_with(value),
+        match self.attribute {
+            Attribute::All | Attribute::Description | Attribute::OwningService => {
+                matches_words(attribute, value)
+            }
+            Attribute::Name | Attribute::TagKey | Attribute::TagValue | Attribute::PrimaryRegion => {
+                attribute.starts_with(value)
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::aws::wire::{ApiError, text, texts};
 
 /// What a filter compares.
 #[derive(Debug, Clone, Copy)]
-enum Key {
+enum Attribute {
     Type,
     KeyId,
     Label,
@@ -16,7 +16,7 @@ enum Key {
 /// A filter: a parameter matches if it has one of the values.
 #[derive(Debug)]
 pub(super) struct Filter<'a> {
-    key: Key,
+    attribute: Attribute,
     by_prefix: bool,
     values: Vec<&'a str>,
 }
@@ -28,10 +28,10 @@ impl<'a> Filter<'a> {
     }
 
     fn read(filter: &'a Value) -> Result<Self, ApiError> {
-        let key = match text(filter, "Key") {
-            "Type" => Key::Type,
-            "KeyId" => Key::KeyId,
-            "Label" => Key::Label,
+        let attribute = match text(filter, "Key") {
+            "Type" => Attribute::Type,
+            "KeyId" => Attribute::KeyId,
+            "Label" => Attribute::Label,
             other => {
                 let message = format!(
                     "The following filter key is not valid: {other}. Valid filter keys include: [Type, KeyId]."
@@ -49,7 +49,7 @@ impl<'a> Filter<'a> {
                 return Err(ApiError::new(400, "InvalidFilterOption", message));
             }
         };
-        Ok(Filter { key, by_prefix, values: texts(filter, "Values") })
+        Ok(Filter { attribute, by_prefix, values: texts(filter, "Values") })
     }
 
     pub(super) fn matches(&self, parameter: &Parameter) -> bool {
@@ -58,10 +58,12 @@ impl<'a> Filter<'a> {
                 .iter()
                 .any(|value| if self.by_prefix { found.starts_with(value) } else { found == *value })
         };
-        match self.key {
-            Key::Type => matches(&parameter.kind),
-            Key::KeyId => parameter.key.as_deref().is_some_and(matches),
-            Key::Label => parameter.latest().is_some_and(|latest| latest.labels.iter().any(|l| matches(l))),
+        match self.attribute {
+            Attribute::Type => matches(&parameter.kind),
+            Attribute::KeyId => parameter.key.as_deref().is_some_and(matches),
+            Attribute::Label => {
+                parameter.latest().is_some_and(|latest| latest.labels.iter().any(|l| matches(l)))
+            }
         }
     }
 }
