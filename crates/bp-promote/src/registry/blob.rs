@@ -10,7 +10,8 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     RegistryError, RepositoryClient,
-    http::{Body, Call, stalled},
+    body::stalled,
+    http::{Body, Call},
     repository::text,
 };
 use crate::{

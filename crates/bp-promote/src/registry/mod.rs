@@ -2,6 +2,7 @@
 
 mod auth;
 mod blob;
+mod body;
 mod builder;
 mod challenge;
 mod client;
@@ -26,6 +27,7 @@ mod referrers;
 mod repository;
 mod resolver;
 mod session;
+mod spans;
 mod store;
 mod upload;
 
