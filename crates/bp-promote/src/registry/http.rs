@@ -26,6 +26,7 @@ use super::{
     error::{ApiErrors, RegistryError, RequestLine},
     origin::{Origin, origin_of},
     spans,
+    tls::transport_error,
 };
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -150,6 +151,10 @@ impl Call {
     }
 }
 
+/// The URL that responded, after redirects: a relative Location refers to it.
+#[derive(Clone)]
+struct AnsweredBy(Url);
+
 /// A response, and where it came from.
 pub(super) struct Answer {
     pub(super) response: Response<Body>,
@@ -188,13 +193,19 @@ impl Http {
         body: Body,
     ) -> Result<Answer, RegistryError> {
         let attempt = call.next_attempt();
+        let is_empty = body.size_hint().exact() == Some(0);
         let request = call.request(authorization, body);
         let mut response = self.dispatch(call, attempt, request, self.idle).await?;
         let mut call = call.clone();
         for _ in 0..Self::REDIRECTS {
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
-                || !matches!(call.at.method, Method::GET | Method::HEAD)
-            {
+            let follows = match response.status().as_u16() {
+                301..=303 => matches!(call.at.method, Method::GET | Method::HEAD),
+                // Also the start of an upload. A body is not sent elsewhere: it may contain a token.
+                307 | 308 => is_empty && call.at.method != Method::PUT,
+                _ => false,
+            };
+            if !follows {
+                response.extensions_mut().insert(AnsweredBy(call.url.clone()));
                 return Ok(Answer::new(&call, response));
             }
             let target = self.target(&call, &response)?;
@@ -225,7 +236,8 @@ impl Http {
         };
         let location = response.headers().get(header::LOCATION).ok_or_else(|| invalid("is missing"))?;
         let location = location.to_str().map_err(|_| invalid("is not a valid URL"))?;
-        call.read_url(location, &self.endpoints).map_err(invalid)
+        let from = response.extensions().get::<AnsweredBy>().map_or(&call.url, |AnsweredBy(url)| url);
+        call.origin.read(location, from, &self.endpoints).map_err(invalid)
     }
 
     /// Sends one request and waits for the response's headers, in a span.
@@ -256,7 +268,7 @@ impl Http {
         let sent: BoxFuture<'static, _> = Box::pin(self.transport.clone().oneshot(request));
         let response = tokio::select! {
             response = sent => {
-                response.map_err(|source| RegistryError::Transport { at: at(), source })?
+                response.map_err(|source| transport_error(at(), &call.url, source))?
             }
             idle = activity.wait_for_stall(self.idle, answer) => {
                 return Err(RegistryError::Stalled { at: at(), idle });

@@ -29,6 +29,7 @@ mod resolver;
 mod session;
 mod spans;
 mod store;
+mod tls;
 mod upload;
 
 #[cfg(feature = "ecr")]
@@ -42,4 +43,5 @@ pub use self::{
     login::Login,
     repository::RepositoryClient,
     resolver::RegistryResolver,
+    tls::TlsProblem,
 };
