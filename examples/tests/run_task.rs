@@ -145,3 +145,19 @@ async fn a_task_before_the_deployment_is_shown_and_stops_it_when_it_fails() {
     assert_eq!(task["target"], "ecs/staging/shop-web/before/migrate");
     assert_eq!((&task["verdict"], &task["exitCode"]), (&"deployed".into(), &0.into()));
 }
+
+#[tokio::test]
+async fn no_wait_waits_for_the_task_before_the_deployment_and_is_refused_with_one_after_it() {
+    let stage = stage(5, 0).await;
+    configure(&stage, "before.migrate = [\"./manage\", \"migrate\"]");
+    let no_wait = ["--env", "staging", "--no-wait"];
+    let end = stage.run("deploy-ecs", &no_wait).await;
+    assert_eq!(end.code, 0, "{} {}", end.stdout, end.stderr);
+    assert!(end.stdout.contains("is not watched"), "{}", end.stdout);
+    assert_eq!(tasks(&stage)[0]["stopCode"], "EssentialContainerExited");
+
+    configure(&stage, "after.clean-up = [\"./clean-up\"]");
+    let end = stage.run("deploy-ecs", &no_wait).await;
+    assert_eq!(end.code, 2, "{} {}", end.stdout, end.stderr);
+    assert!(end.stderr.contains("task clean-up after the deployment"), "{}", end.stderr);
+}

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
     DigestRef, Operation, Outcome, ResolvedImage,
-    deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    deploy::{
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, Target, TargetError, TargetId,
+        status::Status,
+    },
     text::SingleLine,
 };
 use futures_core::future::BoxFuture;
@@ -45,6 +48,7 @@ impl EcsTarget {
             api,
             id,
             containers: Vec::new(),
+            images: Vec::new(),
             base: None,
             overlay: None,
             steps: Steps::default(),
@@ -80,8 +84,8 @@ impl EcsTarget {
     /// Runs a one-off task before each deployment that changes the service, after those that were added before. If it
     /// fails, the service is not changed, and the verdict is [`RolledBack`](bp_artifact::Verdict::RolledBack).
     ///
-    /// Only [`deploy`](Self::deploy) runs it, not a restore or a rollback. A rerun of a killed run adopts the task if it
-    /// still runs; if it has ended, it runs again: it must be repeatable.
+    /// Only [`deploy`](Self::deploy) runs it, not [`resume`](Self::resume), a restore or a rollback. A rerun of a killed
+    /// run adopts the task if it still runs; if it has ended, it runs again: it must be repeatable.
     pub fn before(self, name: impl Into<String>, task: OneOff) -> Self {
         self.change(|rollout| rollout.steps.before.push((name.into(), task)))
     }
@@ -90,9 +94,16 @@ impl EcsTarget {
     /// was already deployed, because a killed run may not have run it. If it fails, the deployment has failed, and
     /// [`Options::on_failure`](crate::Options::on_failure) applies.
     ///
-    /// Only [`deploy`](Self::deploy) runs it, not a restore or a rollback. It must be repeatable.
+    /// Only [`deploy`](Self::deploy) runs it, not [`resume`](Self::resume), a restore or a rollback. It must be
+    /// repeatable.
     pub fn after(self, name: impl Into<String>, task: OneOff) -> Self {
         self.change(|rollout| rollout.steps.after.push((name.into(), task)))
+    }
+
+    /// Adds the platforms of an image, against which [`watch`](Self::watch) and [`resume`](Self::resume) verify the
+    /// digests of tasks: the definition contains only the digest of the image itself.
+    pub fn known_image(self, image: ResolvedImage) -> Self {
+        self.change(|rollout| rollout.images.push(image))
     }
 
     /// `ecs/<cluster>/<service>`.
@@ -132,8 +143,8 @@ impl EcsTarget {
     /// [`run_task`](Self::run_task).
     ///
     /// # Cancel safety
-    /// Dropping or cancelling the operation stops a one-off task that runs, and stops watching at once; the deployment continues, nothing is rolled back,
-    /// and the next run resumes.
+    /// Dropping or cancelling the operation stops a one-off task that runs, and stops watching at once; the deployment
+    /// continues, nothing is rolled back, and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         let span = info_span!(
             "ecs_deploy",
@@ -193,7 +204,8 @@ impl EcsTarget {
         span.in_scope(|| self.0.spawn_task("task", task.clone(), image.clone()))
     }
 
-    /// Follows the deployment in progress, or reports the last one. Changes nothing.
+    /// Follows the deployment in progress, or reports the last one. Changes nothing: a failure that ECS does not roll
+    /// back is left in place.
     ///
     /// # Errors
     /// When the service cannot be read.
@@ -205,7 +217,29 @@ impl EcsTarget {
     /// Cancel safe: it only reads.
     pub fn watch(&self) -> Deployment {
         let span = info_span!("ecs_watch", target_id = %SingleLine(&self.0.id), verdict = Empty);
-        span.in_scope(|| self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await }))
+        let work = |rollout: Arc<ServiceRollout>, reporter| async move {
+            rollout.watch(OnFailure::Leave, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
+    }
+
+    /// As [`watch`](Self::watch), and rolls back a deployment that fails, as [`deploy`](Self::deploy) does.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    ///
+    /// # Permissions
+    /// Those of [`watch`](Self::watch), `ecs:StopServiceDeployment`, `ecs:UpdateService`, and `iam:PassRole` on the
+    /// roles of the previous definition.
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn resume(&self) -> Deployment {
+        let span = info_span!("ecs_resume", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        let work = |rollout: Arc<ServiceRollout>, reporter| async move {
+            rollout.watch(OnFailure::RollBack, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
     }
 
     /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is
@@ -280,7 +314,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn definition(&self) -> Result<TaskDefinition, Error> {
-        let survey = self.0.survey().await?;
+        let survey = self.0.observe().await?;
         self.0.api.definition(&survey.definition).await
     }
 
@@ -328,6 +362,20 @@ impl EcsTarget {
         self.0.with_containers().await?.current().await
     }
 
+    /// Returns the revision to which [`rollback`](Self::rollback) would roll back.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`] when there is none, or when the service cannot be read.
+    ///
+    /// # Permissions
+    /// As [`current`](Self::current).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn previous(&self) -> Result<Revision, Error> {
+        self.0.with_containers().await?.previous().await
+    }
+
     /// Returns the digests that our container's running tasks report, to be [judged](Proof::judge) against an image.
     /// Tasks of earlier deployments count only while a deployment is in progress; after its success ECS stops them.
     ///
@@ -346,6 +394,23 @@ impl EcsTarget {
 }
 
 impl EcsTarget {
+    /// Returns what runs, the deployments in progress, and the last failures and events, in at most eight calls: one
+    /// page of tasks, three service deployments. Parts that cannot be read are notes.
+    ///
+    /// # Errors
+    /// When the service cannot be read.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`; without `ecs:DescribeTaskDefinition`, `ecs:ListServiceDeployments`,
+    /// `ecs:DescribeServiceDeployments`, `ecs:ListTasks` and `ecs:DescribeTasks` the status is incomplete.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    #[tracing::instrument(name = "ecs_status", skip_all, fields(target_id = %SingleLine(&self.0.id)))]
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.0.status().await
+    }
+
     /// Compares the service with a completed deployment of `image`: the definition, the service itself, and the running
     /// digests.
     ///
@@ -374,6 +439,10 @@ impl Target for EcsTarget {
 
     fn current(&self) -> BoxFuture<'_, Result<Current, TargetError>> {
         Box::pin(async { EcsTarget::current(self).await.map_err(TargetError::new) })
+    }
+
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async { EcsTarget::previous(self).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

@@ -16,15 +16,18 @@ mod refresh_pull_secret;
 mod rollback;
 mod run_task;
 mod secrets;
+mod status;
 mod switch_traffic;
 mod verify;
+mod wait;
 
 #[cfg(feature = "helm")]
 pub use self::deploy_helm::DeployHelm;
 pub use self::{
     config::Configuration, deploy_ecs::DeployEcs, deploy_eks::DeployEks, dual_deploy::DualDeploy,
     emit_artifact::EmitArtifact, promote::Promote, record::Record, refresh_pull_secret::RefreshPullSecret,
-    rollback::Rollback, run_task::RunTask, secrets::Secrets, switch_traffic::SwitchTraffic, verify::Verify,
+    rollback::Rollback, run_task::RunTask, secrets::Secrets, status::ShowStatus,
+    switch_traffic::SwitchTraffic, verify::Verify, wait::Wait,
 };
 use std::process::ExitCode;
 
@@ -62,8 +65,10 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::of::<Rollback>(),
         Entry::of::<RunTask>(),
         Entry::of::<Secrets>(),
+        Entry::of::<ShowStatus>(),
         Entry::of::<SwitchTraffic>(),
         Entry::of::<Verify>(),
+        Entry::of::<Wait>(),
     ]
 }
 

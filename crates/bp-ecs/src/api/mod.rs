@@ -28,9 +28,6 @@ use crate::{
     names::name_of,
 };
 
-/// The maximum number of tasks per DescribeTasks call.
-const TASKS: usize = 100;
-
 /// The API of one service.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
@@ -206,17 +203,20 @@ impl Api {
 
     /// `ecs:DescribeServiceDeployments`, joined with concurrent calls for other deployments.
     pub(crate) async fn deployment(&self, arn: &str) -> Result<Option<ServiceDeployment>, Error> {
-        let describe = |arns: Vec<String>| async move {
-            let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
-            let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
-            Ok(response.service_deployments.unwrap_or_default())
-        };
+        let describe = |arns: Vec<String>| self.described(arns);
         if self.cluster.is_shared() {
             let named = |d: &ServiceDeployment| d.service_deployment_arn.clone().unwrap_or_default();
             joined(&self.cluster.deployments, arn, describe, named).await
         } else {
             Ok(describe(vec![arn.to_owned()]).await?.into_iter().next())
         }
+    }
+
+    /// `ecs:DescribeServiceDeployments` of several deployments.
+    pub(crate) async fn described(&self, arns: Vec<String>) -> Result<Vec<ServiceDeployment>, Error> {
+        let call = self.client().describe_service_deployments().set_service_deployment_arns(Some(arns));
+        let response = call.send().await.map_err(|e| self.error("ecs:DescribeServiceDeployments", e))?;
+        Ok(response.service_deployments.unwrap_or_default())
     }
 
     /// `ecs:DescribeServiceRevisions`.
@@ -226,19 +226,11 @@ impl Api {
         Ok(response.service_revisions.unwrap_or_default().into_iter().next())
     }
 
-    /// `ecs:StopServiceDeployment` with rollback. `false` when it is too late, or not supported for this service.
-    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<bool, Error> {
-        const OPERATION: &str = "ecs:StopServiceDeployment";
-        const TOO_LATE: [&str; 3] =
-            ["ConflictException", "ServiceDeploymentNotFoundException", "UnsupportedFeatureException"];
+    /// `ecs:StopServiceDeployment` with rollback. Rejected when it is too late, or not supported for this service.
+    pub(crate) async fn stop_and_roll_back(&self, arn: &str) -> Result<(), Error> {
         let call = self.client().stop_service_deployment().service_deployment_arn(arn);
-        match call.stop_type(StopServiceDeploymentStopType::Rollback).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match self.error(OPERATION, error) {
-                error if error.code().is_some_and(|code| TOO_LATE.contains(&code)) => Ok(false),
-                error => Err(error),
-            },
-        }
+        let response = call.stop_type(StopServiceDeploymentStopType::Rollback).send().await;
+        response.map(|_| ()).map_err(|e| self.error("ecs:StopServiceDeployment", e))
     }
 
     /// `ecs:ContinueServiceDeployment`.

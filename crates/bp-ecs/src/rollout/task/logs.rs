@@ -6,7 +6,7 @@ use aws_sdk_cloudwatchlogs::{Client, error::ProvideErrorMetadata, types::OutputL
 use bp_artifact::{deploy::Reporter, text};
 use jiff::Timestamp;
 
-use super::super::logs::stream;
+use super::super::evidence::log_stream;
 use crate::{definition::TaskDefinition, rollout::ServiceRollout};
 
 /// The maximum number of lines of one read; earlier ones are dropped.
@@ -44,7 +44,8 @@ impl Tail {
         task: &str,
     ) -> Option<Self> {
         let client = rollout.logs.clone()?;
-        let (group, stream) = stream(definition, container, task)?;
+        let (group, stream) = log_stream(definition, container, task)?;
+        let stream = stream?;
         let source = format!("task/{task}/{container}");
         Some(Tail { client, group, stream, source, token: None, refused: false })
     }

@@ -121,12 +121,8 @@ impl ServiceRollout {
                 run.ended(Ended::Stopped, format!("{detail}: {reason}"))
             }
             Judgement::Failed(stopped) => {
-                #[cfg_attr(not(feature = "logs"), allow(unused_mut, reason = "nothing is added"))]
                 let mut failure = stopped.report();
-                #[cfg(feature = "logs")]
-                if let Some(lines) = self.last_lines(plan.arn(), &stopped).await {
-                    failure.evidence.insert(0, lines);
-                }
+                self.add_log(&mut failure, &plan.definition, Some(stopped.as_ref())).await;
                 detail = format!("{detail}: {failure}");
                 run.failing(failure);
                 run.observed(proof);

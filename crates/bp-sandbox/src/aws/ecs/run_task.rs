@@ -6,8 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    EcsHandle, Region, api::invalid, definition::Definition, names::name_of, standalone::Standalone,
-    task::Task, world::World,
+    EcsHandle, Pace, Region,
+    api::invalid,
+    definition::Definition,
+    names::name_of,
+    standalone::Standalone,
+    task::{Launch, Task},
+    world::World,
 };
 use crate::aws::wire::{Answer, ApiError, text, texts};
 
@@ -83,10 +88,18 @@ impl Region {
         let overrides = input["overrides"]["containerOverrides"].as_array();
         let definition = Arc::new(definition.overridden(overrides.map_or(&[], Vec::as_slice)));
         let (_, cluster) = self.cluster(input)?;
+        let launch = Launch {
+            cluster: &cluster_name,
+            deployment: 0,
+            definition: &definition,
+            platform: Standalone::platform(input),
+            target: None,
+            injected: &[],
+            delays: Pace::default().delays(),
+        };
         let mut views = Vec::new();
         for _ in 0..input["count"].as_u64().unwrap_or(1) {
-            let task = Task::start(world, &cluster_name, 0, &definition, None, now);
-            let task = Standalone { task, request: input.clone() };
+            let task = Standalone { task: Task::start(world, launch, now), request: input.clone() };
             views.push(task.view(world, &cluster_name, now));
             cluster.tasks.push(task);
         }
@@ -104,17 +117,13 @@ impl Region {
             task.task.stop_now(now, "UserInitiated", reason);
             task.view(world, cluster_name, now)
         } else {
-            let services = cluster.services.iter_mut();
-            let found = services.flat_map(|service| {
-                let name = service.name.clone();
-                service.tasks.iter_mut().map(move |task| (name.clone(), task))
+            let found = cluster.services.iter_mut().find_map(|service| {
+                let at = service.tasks.iter().position(|task| task.id() == id)?;
+                Some((service, at))
             });
-            let (service, task) = found
-                .into_iter()
-                .find(|(_, task)| task.id() == id)
-                .ok_or_else(|| invalid("The referenced task was not found."))?;
-            task.stop_now(now, "UserInitiated", reason);
-            task.view(&world.place, cluster_name, &service, now)
+            let (service, at) = found.ok_or_else(|| invalid("The referenced task was not found."))?;
+            service.tasks[at].stop_now(now, "UserInitiated", reason);
+            service.tasks[at].view(&world.place, service)
         };
         Ok(json!({ "task": view }))
     }

@@ -1,9 +1,9 @@
 //! Standalone tasks: no service replaces them, and they may end with success.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::{task::Task, world::World};
+use super::{platform::Platform, task::Task, task_view::Frame, world::World};
 use crate::aws::wire::text;
 
 /// A task that RunTask has started.
@@ -27,28 +27,36 @@ impl Standalone {
             && (family.is_empty() || self.task.definition().view["family"] == family)
     }
 
+    /// Where the task of this request runs.
+    pub(super) fn platform(request: &Value) -> Platform {
+        request.as_object().map_or(Platform::Fargate, Platform::of)
+    }
+
     /// The API's view.
     pub(super) fn view(&self, world: &World<'_>, cluster: &str, now: Timestamp) -> Value {
-        let mut view = self.task.view(&world.place, cluster, "", now);
+        let request = &self.request;
+        let platform = Standalone::platform(request);
         let family = text(&self.task.definition().view, "family");
-        let group = match text(&self.request, "group") {
+        let group = match text(request, "group") {
             "" => format!("family:{family}"),
             group => group.to_owned(),
         };
-        view["group"] = json!(group);
-        let shown = view.as_object_mut().expect("a task is an object");
-        shown.remove("startedBy");
-        let copied = ["startedBy", "launchType", "platformVersion"];
-        let given = copied.iter().filter_map(|field| Some((*field, self.request.get(*field)?)));
-        let given: Map<String, Value> = given
-            .filter(|(field, value)| *field != "platformVersion" || *value != "LATEST")
-            .map(|(field, value)| (field.to_owned(), value.clone()))
-            .collect();
-        shown.extend(given);
-        for (field, value) in self.request["overrides"].as_object().into_iter().flatten() {
+        let frame = Frame {
+            cluster,
+            now,
+            platform,
+            launch_type: request.as_object().map(|request| platform.launch_type(request)).unwrap_or_default(),
+            started_by: request["startedBy"].clone(),
+            group,
+        };
+        let mut view = self.task.view_in(&world.place, &frame);
+        if !matches!(text(request, "platformVersion"), "" | "LATEST") {
+            view["platformVersion"] = request["platformVersion"].clone();
+        }
+        for (field, value) in request["overrides"].as_object().into_iter().flatten() {
             view["overrides"][field] = value.clone();
         }
-        if let Some(provider) = self.request["capacityProviderStrategy"][0].as_object() {
+        if let Some(provider) = request["capacityProviderStrategy"][0].as_object() {
             view["capacityProviderName"] = provider["capacityProvider"].clone();
         }
         view
