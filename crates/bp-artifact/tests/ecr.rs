@@ -152,7 +152,7 @@ async fn rejects_a_manifest_with_the_wrong_digest() {
         sandbox.faults().inject(Fault::new(forged(reported, manifest)).on(CALL));
         let error = resolver(&sandbox).resolve(&reference("shop/web:1.0")).await.unwrap_err();
         assert!(matches!(&error, ResolveError::BadManifest { .. }), "{error:?}");
-        assert_eq!(error.class(), ErrorClass::Unexpected);
+        assert_eq!(error.class(), ErrorClass::DigestMismatch);
         assert!(error.source().is_some());
     }
     // Another image than the requested digest.
