@@ -120,7 +120,7 @@ async fn supports_a_private_ca_and_client_certificates() {
 }
 
 #[tokio::test]
-async fn names_the_option_for_tls_problems() {
+async fn states_the_option_for_tls_problems() {
     let authority = Authority::new();
     let sandbox = Sandbox::builder().registry(SRC, RegistryOptions::default()).build();
     let served = sandbox.serve().await.unwrap();

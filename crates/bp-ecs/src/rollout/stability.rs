@@ -43,8 +43,10 @@ impl Follower<'_> {
             self.at_success.clone_from(&snapshot.service);
             (self.phase, self.began, self.failed) = (Phase::Stabilizing, Instant::now(), false);
             self.not_stopped = Some("ECS had already reported success".to_owned());
-            let seconds = self.target.options.stable_for.as_secs_f64();
-            self.reporter.notice(format!("successful; watching for failing tasks for {seconds:.0} s"));
+            self.reporter.notice(format!(
+                "successful; watching for failing tasks for {:?}",
+                self.target.options.stable_for
+            ));
             return None;
         }
         let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
