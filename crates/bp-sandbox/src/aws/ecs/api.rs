@@ -90,7 +90,10 @@ impl Region {
         Ok(json!({ "clusters": clusters, "failures": failures }))
     }
 
-    fn cluster<'a>(&'a mut self, input: &'a Value) -> Result<(&'a str, &'a mut Cluster), ApiError> {
+    pub(super) fn cluster<'a>(
+        &'a mut self,
+        input: &'a Value,
+    ) -> Result<(&'a str, &'a mut Cluster), ApiError> {
         let name = cluster_of(text(input, "cluster"));
         let cluster = self.clusters.get_mut(name).ok_or_else(cluster_not_found)?;
         Ok((name, cluster))
@@ -392,7 +395,7 @@ impl Cluster {
             "clusterArn": world.place.arn(&format!("cluster/{name}")),
             "clusterName": name,
             "status": "ACTIVE",
-            "registeredContainerInstancesCount": 0,
+            "registeredContainerInstancesCount": self.instances.len(),
             "runningTasksCount": tasks(true),
             "pendingTasksCount": tasks(false),
             "activeServicesCount": active,

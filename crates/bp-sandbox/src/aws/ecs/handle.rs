@@ -56,7 +56,7 @@ impl Aws {
 const OPERATOR: &str = "arn:aws:iam::000000000000:user/operator";
 
 impl EcsHandle {
-    fn at<T>(&self, work: impl FnOnce(&mut Region, &World<'_>, jiff::Timestamp) -> T) -> T {
+    pub(super) fn at<T>(&self, work: impl FnOnce(&mut Region, &World<'_>, jiff::Timestamp) -> T) -> T {
         self.ecs.at(&self.account, &self.region, work)
     }
 

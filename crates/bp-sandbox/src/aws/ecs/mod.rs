@@ -7,6 +7,7 @@
 mod api;
 mod definition;
 mod handle;
+mod instances;
 mod names;
 mod rollout;
 mod scheduler;
@@ -24,6 +25,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 pub use self::handle::{EcsHandle, NewService, RunningContainer, ServiceHandle};
 use self::{definition::Definitions, names::Place, service::Service, world::World};
@@ -49,12 +51,14 @@ pub(super) struct Ecs {
 struct Region {
     clusters: BTreeMap<String, Cluster>,
     definitions: Definitions,
+    capacity_providers: Vec<Value>,
 }
 
 #[derive(Debug, Default)]
 struct Cluster {
     /// In order of creation. A deleted service stays; another one may have the same name.
     services: Vec<Service>,
+    instances: Vec<Value>,
 }
 
 impl Ecs {
@@ -110,6 +114,9 @@ impl Ecs {
             "CreateCluster" => region.create_cluster(world, input),
             "DescribeClusters" => region.describe_clusters(world, input),
             "ListClusters" => region.list_clusters(world, input),
+            "ListContainerInstances" => region.list_container_instances(input),
+            "DescribeContainerInstances" => region.describe_container_instances(world, input),
+            "DescribeCapacityProviders" => region.describe_capacity_providers(world, input),
             "RegisterTaskDefinition" => region.definitions.register(&world.place, &by, now, input),
             "DescribeTaskDefinition" => region.definitions.describe(input),
             "ListTaskDefinitions" => region.definitions.list(input),
