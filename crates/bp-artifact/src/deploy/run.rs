@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, Verdict};
+use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, RollbackCheck, Verdict};
 use crate::{image::ResolvedImage, operation::Operation};
 
 /// The plan of a deployment, known once its target was read.
@@ -236,6 +236,12 @@ impl Run {
     /// Records that the previous revision is being restored.
     pub fn rolling_back(&mut self, to: Option<Revision>) {
         self.reporter.emit(|target| DeployEvent::RollingBack { target, to });
+    }
+
+    /// Records the check of the rollback revision, and emits its summary.
+    pub fn rollback_checked(&mut self, check: RollbackCheck) {
+        self.notice(check.summary());
+        self.outcome.rollback = Some(check);
     }
 
     /// Sets the revision that is in place now.

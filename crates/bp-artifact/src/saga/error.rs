@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    deploy::{GateName, GateState, ReceiptState, TargetError, TargetId, Verdict},
+    deploy::{GateName, GateState, ReceiptState, RollbackCheck, TargetError, TargetId, Verdict},
     document::DocumentError,
     error::{Classified, ErrorClass},
     reference::DigestRef,
@@ -79,6 +79,18 @@ pub enum SagaError {
         /// The target.
         target: TargetId,
     },
+    /// The rollback revision of a target cannot run any more. Nothing was changed at any target.
+    #[error(
+        "{target} could not be rolled back: {}; correct that, or deploy anyway with --accept-unproven-rollback \
+             (nothing was changed)",
+        check.reasons()
+    )]
+    UnprovenRollback {
+        /// The target.
+        target: TargetId,
+        /// What is missing.
+        check: Box<RollbackCheck>,
+    },
     /// A target returned an error, and this run changed nothing at any target.
     #[error("cannot deploy to {target}; this run changed nothing")]
     Target {
@@ -140,6 +152,7 @@ impl Classified for SagaError {
             | SagaError::UnknownGate { .. } => ErrorClass::BadInput,
             SagaError::Receipt(error) => error.class(),
             SagaError::Unfinished { .. }
+            | SagaError::UnprovenRollback { .. }
             | SagaError::TargetNotGiven { .. }
             | SagaError::NotAwaiting { .. } => ErrorClass::Refused,
             SagaError::Target { source, .. } => source.class(),
