@@ -5,7 +5,9 @@ use std::{pin::pin, sync::Arc};
 use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
     DigestRef, Operation, Outcome, ResolvedImage,
-    deploy::{Current, DeployEvent, Drift, Proof, Reporter, Revision, Target, TargetError, TargetId},
+    deploy::{
+        Current, DeployEvent, Drift, Proof, Reporter, Revision, RollbackCheck, Target, TargetError, TargetId,
+    },
     text::SingleLine,
 };
 use futures_core::future::BoxFuture;
@@ -18,7 +20,8 @@ use crate::{
     error::Error,
     names::name_of,
     options::Options,
-    rollout::ServiceRollout,
+    preflight::Lookups,
+    rollout::{RollbackChecked, ServiceRollout},
 };
 
 /// A running deployment: a stream of its events, and a future of its outcome.
@@ -48,6 +51,7 @@ impl EcsTarget {
             base: None,
             overlay: None,
             options,
+            lookups: Lookups::default(),
             #[cfg(feature = "logs")]
             logs: None,
         }))
@@ -76,6 +80,12 @@ impl EcsTarget {
         self.change(|rollout| rollout.base = Some(definition.unregistered().without_inventory()))
     }
 
+    /// Checks images and secrets of the rollback revision with these clients before a deployment changes anything.
+    /// Without a client they are unknown, which is reported and does not refuse the deployment.
+    pub fn lookups(self, lookups: Lookups) -> Self {
+        self.change(|rollout| rollout.lookups = lookups)
+    }
+
     /// `ecs/<cluster>/<service>`.
     pub fn id(&self) -> TargetId {
         self.0.id.clone()
@@ -94,27 +104,32 @@ impl EcsTarget {
         })
     }
 
-    /// Deploys `image` and follows the deployment to its end: reads the service, changes only the image of our
-    /// container, registers the definition or reuses an identical one, updates the service, follows *that* deployment,
-    /// rolls back when it fails, and verifies the running digests.
+    /// Deploys `image` and follows the deployment to its end: reads the service, checks that the revision that a failure
+    /// returns to can still run, changes only the image of our container, registers the definition or reuses an
+    /// identical one, updates the service, follows *that* deployment, rolls back when it fails, and verifies the running
+    /// digests.
     ///
     /// A rerun adopts the deployment that an earlier run started, or finds that nothing has to change.
     ///
     /// # Errors
-    /// When the input is invalid, or AWS rejects a call or cannot be reached before anything was changed. A failed
-    /// deployment is a verdict, and so is one that was or may have been started and can no longer be observed:
+    /// When the input is invalid, the rollback revision [cannot run](Error::UnprovenRollback), or AWS rejects a call or
+    /// cannot be reached before anything was changed. A failed deployment is a verdict, and so is one that was or may have been started and can no longer be observed:
     /// [`Unobserved`](bp_artifact::Verdict::Unobserved).
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
     /// definition has tags), `iam:PassRole` on its roles, `ecs:UpdateService`, `ecs:ListServiceDeployments`,
     /// `ecs:DescribeServiceDeployments`, `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`,
-    /// `ecs:ListTasks`, `ecs:DescribeTasks`.
+    /// `ecs:ListTasks`, `ecs:DescribeTasks`; optional: those of the [`lookups`](Self::lookups).
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops watching at once; the deployment continues, nothing is rolled back,
     /// and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
+        self.deployment(image, RollbackChecked::Here)
+    }
+
+    fn deployment(&self, image: &ResolvedImage, checked: RollbackChecked) -> Deployment {
         let span = info_span!(
             "ecs_deploy",
             target_id = %SingleLine(&self.0.id),
@@ -123,7 +138,9 @@ impl EcsTarget {
         );
         let image = image.clone();
         span.in_scope(|| {
-            self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+            self.spawn(
+                move |rollout, reporter| async move { rollout.deploy(&image, checked, &reporter).await },
+            )
         })
     }
 
@@ -280,6 +297,26 @@ impl EcsTarget {
 }
 
 impl EcsTarget {
+    /// Checks whether `previous`, the revision that a failed deployment of `image` returns to, can still run: its
+    /// definition, and with [`lookups`](Self::lookups) its images and secrets. `None` when the deployment would change
+    /// nothing. [`deploy`](Self::deploy) does this itself; a saga calls it for all targets first.
+    ///
+    /// # Errors
+    /// When the service or a definition cannot be read. A failed lookup is a finding, not an error.
+    ///
+    /// # Permissions
+    /// Those of [`current`](Self::current); optional: those of the [`lookups`](Self::lookups).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn check_rollback(
+        &self,
+        image: &ResolvedImage,
+        previous: &Revision,
+    ) -> Result<Option<RollbackCheck>, Error> {
+        self.0.with_containers().await?.check_rollback_to(&image.reference, previous).await
+    }
+
     /// Compares the service with a completed deployment of `image`: the definition, the service itself, and the running
     /// digests.
     ///
@@ -310,8 +347,19 @@ impl Target for EcsTarget {
         Box::pin(async { EcsTarget::current(self).await.map_err(TargetError::new) })
     }
 
+    fn check_rollback<'a>(
+        &'a self,
+        image: &'a ResolvedImage,
+        previous: &'a Revision,
+    ) -> BoxFuture<'a, Result<Option<RollbackCheck>, TargetError>> {
+        Box::pin(async {
+            let check = EcsTarget::check_rollback(self, image, previous).await;
+            check.map_err(TargetError::new)
+        })
+    }
+
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        EcsTarget::deploy(self, image).map_err(TargetError::new)
+        self.deployment(image, RollbackChecked::ByCaller).map_err(TargetError::new)
     }
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

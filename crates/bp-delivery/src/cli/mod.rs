@@ -12,7 +12,9 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource
 pub use self::{
     config::{ConfigArgs, FileArgs},
     copy::CopyArgs,
-    delivery::{DeliveryArgs, EnvironmentArgs, ImageArgs, ServiceArg, ServicesArgs, TakeOverArgs},
+    delivery::{
+        DeliveryArgs, EnvironmentArgs, ImageArgs, RollbackArgs, ServiceArg, ServicesArgs, TakeOverArgs,
+    },
 };
 use crate::{Failure, Output};
 

@@ -27,14 +27,30 @@ struct Start {
     current: TaskDefinition,
     /// A deployment in progress of the same definition.
     adopted: Option<Followed>,
+    /// The definition of the revision to return to; `None` when no deployment has succeeded yet.
+    stable: Option<TaskDefinition>,
     previous: Revision,
 }
 
+/// Who checks the rollback revision before the first change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RollbackChecked {
+    /// The deployment.
+    Here,
+    /// A caller that checks all targets before it changes any.
+    ByCaller,
+}
+
 impl ServiceRollout {
-    pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
+    pub(crate) async fn deploy(
+        &self,
+        image: &ResolvedImage,
+        checked: RollbackChecked,
+        reporter: &Reporter,
+    ) -> Result<Outcome, Error> {
         let start = self.start(&image.reference, reporter).await?;
         let deadline = self.deadline();
-        let Start { survey, current, adopted, previous } = &start;
+        let Start { survey, current, adopted, stable, previous } = &start;
         let wanted = self.wanted(current, &image.reference)?;
         limits::check(&survey.service, &wanted)?;
         if !wanted.is_same(current) {
@@ -49,6 +65,14 @@ impl ServiceRollout {
         if unchanged {
             run.detail("already deployed");
             return Ok(self.prove_end(run, Some(&survey.service), deadline).await);
+        }
+        if adopted.is_none() && checked == RollbackChecked::Here {
+            let check = self.check_rollback(stable.as_ref(), &self.lookups).await?;
+            if check.is_refused() {
+                let service = self.api.service.clone();
+                return Err(Error::UnprovenRollback { service, check: Box::new(check) });
+            }
+            run.rollback_checked(check);
         }
         not_cancelled(reporter)?;
         let (ours, service, adopted) = match adopted.clone() {
@@ -82,13 +106,10 @@ impl ServiceRollout {
         loop {
             let survey = self.survey().await?;
             let current = self.api.definition(&survey.definition).await?;
-            let previous = if survey.is_settled() {
-                self.as_revision(&current)?
-            } else {
-                self.revision(&self.stable(&survey).await?).await?
-            };
+            let stable = self.rollback_definition(&survey, &current).await?;
+            let previous = self.as_revision(stable.as_ref().unwrap_or(&current))?;
             let Some(followed) = survey.in_flight.clone() else {
-                return Ok(Start { survey, current, adopted: None, previous });
+                return Ok(Start { survey, current, adopted: None, stable, previous });
             };
             let deployed = if followed.definition == survey.definition {
                 current.clone()
@@ -98,9 +119,11 @@ impl ServiceRollout {
             let same = deployed.is_same(&self.wanted(&current, image)?);
             match self.options.in_flight {
                 InFlight::AdoptIfSameTarget | InFlight::Supersede | InFlight::Wait if same => {
-                    return Ok(Start { survey, current, adopted: Some(followed), previous });
+                    return Ok(Start { survey, current, adopted: Some(followed), stable, previous });
                 }
-                InFlight::Supersede => return Ok(Start { survey, current, adopted: None, previous }),
+                InFlight::Supersede => {
+                    return Ok(Start { survey, current, adopted: None, stable, previous });
+                }
                 // Nothing was changed yet, so errors are returned as they are.
                 InFlight::Wait if Instant::now() < deadline => {
                     let others = Follower::of_others(self, reporter, followed, &survey.service);

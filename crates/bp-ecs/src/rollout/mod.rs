@@ -24,6 +24,7 @@ mod stability;
 mod strategy;
 mod survey;
 
+pub(crate) use deploy::RollbackChecked;
 pub(crate) use survey::Survey;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::{
     definition::{Overlay, TaskDefinition},
     error::Error,
     options::Options,
+    preflight::Lookups,
 };
 
 /// The containers of one service and the settings of their deployment, used by every step.
@@ -50,6 +52,8 @@ pub(crate) struct ServiceRollout {
     /// The overlay of every definition; `None` keeps the settings of an earlier one.
     pub(crate) overlay: Option<Overlay>,
     pub(crate) options: Options,
+    /// The clients that check the rollback revision.
+    pub(crate) lookups: Lookups,
     #[cfg(feature = "logs")]
     pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,
 }

@@ -7,7 +7,7 @@ use bp_artifact::ExitCode;
 use self::options::EcsArgs;
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags},
+    cli::{DeliveryArgs, GivenFlags, RollbackArgs},
     program::Verb,
 };
 
@@ -19,6 +19,8 @@ pub struct DeployEcs {
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
+    rollback: RollbackArgs,
+    #[command(flatten)]
     ecs: EcsArgs,
 }
 
@@ -27,14 +29,14 @@ impl Verb for DeployEcs {
     const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let DeployEcs { given, delivery: args, ecs } = self;
+        let DeployEcs { given, delivery: args, rollback, ecs } = self;
         if ecs.revision.is_some() {
-            given.refuse(&["artifact", "image-timeout"], "with --revision")?;
+            given.refuse(&["artifact", "image-timeout", "accept-unproven-rollback"], "with --revision")?;
         }
         if ecs.check {
             given.refuse(&["image-timeout"], "with --check")?;
         }
-        let mut delivery = args.open().await?;
+        let mut delivery = args.open().await?.accept_unproven_rollback(rollback.accept_unproven_rollback);
         if ecs.revision.is_none() {
             delivery = args.image.describe(delivery)?;
         }

@@ -1,14 +1,7 @@
 //! Options of `deploy-ecs`: preflight checks, answers to paused deployments, pruning, rollback on a signal.
 
-use bp_artifact::{
-    ExitCode, Outcome, ResolvedImage, Verdict,
-    deploy::{
-        Cause,
-        preflight::{Finding, FindingState, SecretReference},
-    },
-};
+use bp_artifact::{ExitCode, Outcome, ResolvedImage, Verdict};
 use bp_ecs::{Approval, Deployment, EcsTarget, Error, InFlight, Options};
-use bp_secrets::{Depth, ErrorKind, Reference, check};
 use clap::{Args, ValueEnum};
 
 use crate::{Delivery, Failure, Ui, program::signal};
@@ -151,35 +144,5 @@ pub(super) async fn preflight(
     service: &EcsTarget,
     image: &ResolvedImage,
 ) -> Result<ExitCode, Failure> {
-    let resolver = delivery.clients.resolver(image.reference.repository().registry())?;
-    let lookups = delivery.clients.lookups().registry(&*resolver);
-    let mut report = service.preflight(image, &lookups).await?;
-    for secret in &report.secrets {
-        report.findings.push(check_secret(delivery, secret).await);
-    }
-    Ok(ui.checked(&report))
-}
-
-/// Checks whether a secret to which the task definition refers exists, without reading its value.
-async fn check_secret(delivery: &Delivery, secret: &SecretReference) -> Finding {
-    let subject = format!("secret {} of {}: {}", secret.name, secret.container, secret.value_from);
-    let references = match secret.value_from.parse::<Reference>() {
-        Ok(reference) => [reference],
-        Err(error) => {
-            let finding = Finding::new(subject, FindingState::Invalid, error.to_string());
-            return finding.cause(Cause::SecretMissing);
-        }
-    };
-    let report = check(&delivery.clients.secrets(&references), &references, Depth::Describe).await;
-    let Some(error) = report.errors().next() else {
-        return Finding::new(subject, FindingState::Present, "");
-    };
-    let state = match error.kind() {
-        ErrorKind::Missing | ErrorKind::NoSuchVersion | ErrorKind::Deleted => FindingState::Missing,
-        ErrorKind::NoSuchKey { .. } | ErrorKind::NotJson { .. } | ErrorKind::Binary => FindingState::Invalid,
-        // The caller may lack the permission, or the store is unavailable: the tasks may still succeed.
-        _ => FindingState::Unknown,
-    };
-    let finding = Finding::new(subject, state, error.to_string());
-    if state.is_fatal() { finding.cause(Cause::SecretMissing) } else { finding }
+    Ok(ui.checked(&service.preflight(image, &delivery.clients.lookups()).await?))
 }
