@@ -6,7 +6,8 @@ use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
     DigestRef, Operation, Outcome, ResolvedImage,
     deploy::{
-        Current, DeployEvent, Drift, Proof, Reporter, Revision, RollbackCheck, Target, TargetError, TargetId,
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, RollbackCheck, Target,
+        TargetError, TargetId, status::Status,
     },
     text::SingleLine,
 };
@@ -48,6 +49,7 @@ impl EcsTarget {
             api,
             id,
             containers: Vec::new(),
+            images: Vec::new(),
             base: None,
             overlay: None,
             options,
@@ -84,6 +86,12 @@ impl EcsTarget {
     /// Without a client they are unknown, which is reported and does not refuse the deployment.
     pub fn lookups(self, lookups: Lookups) -> Self {
         self.change(|rollout| rollout.lookups = lookups)
+    }
+
+    /// Adds the platforms of an image, against which [`watch`](Self::watch) and [`resume`](Self::resume) verify the
+    /// digests of tasks: the definition contains only the digest of the image itself.
+    pub fn known_image(self, image: ResolvedImage) -> Self {
+        self.change(|rollout| rollout.images.push(image))
     }
 
     /// `ecs/<cluster>/<service>`.
@@ -144,7 +152,8 @@ impl EcsTarget {
         })
     }
 
-    /// Follows the deployment in progress, or reports the last one. Changes nothing.
+    /// Follows the deployment in progress, or reports the last one. Changes nothing: a failure that ECS does not roll
+    /// back is left in place.
     ///
     /// # Errors
     /// When the service cannot be read.
@@ -156,7 +165,29 @@ impl EcsTarget {
     /// Cancel safe: it only reads.
     pub fn watch(&self) -> Deployment {
         let span = info_span!("ecs_watch", target_id = %SingleLine(&self.0.id), verdict = Empty);
-        span.in_scope(|| self.spawn(|rollout, reporter| async move { rollout.watch(&reporter).await }))
+        let work = |rollout: Arc<ServiceRollout>, reporter| async move {
+            rollout.watch(OnFailure::Leave, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
+    }
+
+    /// As [`watch`](Self::watch), and rolls back a deployment that fails, as [`deploy`](Self::deploy) does.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    ///
+    /// # Permissions
+    /// Those of [`watch`](Self::watch), `ecs:StopServiceDeployment`, `ecs:UpdateService`, and `iam:PassRole` on the
+    /// roles of the previous definition.
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn resume(&self) -> Deployment {
+        let span = info_span!("ecs_resume", target_id = %SingleLine(&self.0.id), verdict = Empty);
+        let work = |rollout: Arc<ServiceRollout>, reporter| async move {
+            rollout.watch(OnFailure::RollBack, &reporter).await
+        };
+        span.in_scope(|| self.spawn(work))
     }
 
     /// Restores `revision` and follows the deployment to its end. If ECS is already rolling back to it, that is
@@ -231,7 +262,7 @@ impl EcsTarget {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn definition(&self) -> Result<TaskDefinition, Error> {
-        let survey = self.0.survey().await?;
+        let survey = self.0.observe().await?;
         self.0.api.definition(&survey.definition).await
     }
 
@@ -279,6 +310,20 @@ impl EcsTarget {
         self.0.with_containers().await?.current().await
     }
 
+    /// Returns the revision to which [`rollback`](Self::rollback) would roll back.
+    ///
+    /// # Errors
+    /// [`Error::NoPrevious`] when there is none, or when the service cannot be read.
+    ///
+    /// # Permissions
+    /// As [`current`](Self::current).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn previous(&self) -> Result<Revision, Error> {
+        self.0.with_containers().await?.previous().await
+    }
+
     /// Returns the digests that our container's running tasks report, to be [judged](Proof::judge) against an image.
     /// Tasks of earlier deployments count only while a deployment is in progress; after its success ECS stops them.
     ///
@@ -315,6 +360,23 @@ impl EcsTarget {
         previous: &Revision,
     ) -> Result<Option<RollbackCheck>, Error> {
         self.0.with_containers().await?.check_rollback_to(&image.reference, previous).await
+    }
+
+    /// Returns what runs, the deployments in progress, and the last failures and events, in at most eight calls: one
+    /// page of tasks, three service deployments. Parts that cannot be read are notes.
+    ///
+    /// # Errors
+    /// When the service cannot be read.
+    ///
+    /// # Permissions
+    /// `ecs:DescribeServices`; without `ecs:DescribeTaskDefinition`, `ecs:ListServiceDeployments`,
+    /// `ecs:DescribeServiceDeployments`, `ecs:ListTasks` and `ecs:DescribeTasks` the status is incomplete.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    #[tracing::instrument(name = "ecs_status", skip_all, fields(target_id = %SingleLine(&self.0.id)))]
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.0.status().await
     }
 
     /// Compares the service with a completed deployment of `image`: the definition, the service itself, and the running
@@ -356,6 +418,10 @@ impl Target for EcsTarget {
             let check = EcsTarget::check_rollback(self, image, previous).await;
             check.map_err(TargetError::new)
         })
+    }
+
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async { EcsTarget::previous(self).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

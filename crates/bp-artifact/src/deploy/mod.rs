@@ -15,6 +15,7 @@ mod reporter;
 mod revision;
 mod rollback;
 pub mod run;
+pub mod status;
 mod target;
 mod target_id;
 mod verdict;

@@ -28,6 +28,8 @@ pub(crate) enum End {
 pub(crate) struct Platform {
     pub(crate) stable: String,
     pub(crate) rolling_out: Option<String>,
+    /// What ran before `stable`.
+    pub(crate) previous: Option<String>,
     /// Every requested change.
     pub(crate) changes: Vec<String>,
     /// How a rollback ends, if it does not succeed.
@@ -149,7 +151,7 @@ impl Fake {
             let mut platform = self.platform();
             match verdict {
                 Verdict::Deployed | Verdict::Unproven | Verdict::DigestMismatch => {
-                    platform.stable = image;
+                    platform.previous = Some(std::mem::replace(&mut platform.stable, image));
                     platform.rolling_out = None;
                 }
                 Verdict::RolledBack | Verdict::Stopped => platform.rolling_out = None,
@@ -216,6 +218,17 @@ impl Target for Fake {
         Box::pin(async move {
             assert!(check.as_ref().is_none_or(|check| check.revision.as_ref() == Some(previous)));
             Ok(check)
+        })
+    }
+
+    fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
+        Box::pin(async {
+            let platform = self.platform();
+            let previous = match &platform.rolling_out {
+                Some(_) => Some(&platform.stable),
+                None => platform.previous.as_ref(),
+            };
+            previous.map(|image| revision(image)).ok_or_else(|| error(ErrorClass::Refused))
         })
     }
 

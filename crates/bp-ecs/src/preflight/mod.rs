@@ -14,6 +14,7 @@ mod platform;
 mod role;
 mod rollback;
 mod room;
+mod settings;
 
 use std::{fmt, sync::Arc};
 
@@ -102,7 +103,7 @@ impl EcsTarget {
     /// container, and when the service or definition cannot be read. A failed lookup is a finding, not an error.
     ///
     /// # Permissions
-    /// Those of [`definition`](Self::definition), and of [`current`](Self::current) during or after a failed deployment;
+    /// Those of [`definition`](Self::definition), `ecs:DescribeServiceRevisions`, and those of [`current`](Self::current) during or after a failed deployment;
     /// for a service on EC2 `ecs:ListContainerInstances` and `ecs:DescribeContainerInstances`, with capacity providers
     /// `ecs:DescribeCapacityProviders`; for the configured lookups: those of the resolver and of the check of secrets,
     /// `iam:GetRole`, `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`. What is denied is unknown.
@@ -129,6 +130,7 @@ impl ServiceRollout {
             wanted.check_known()?;
         }
         let mut findings = vec![service_state(&survey)];
+        findings.extend(self.settings(&survey.service).await);
         findings.extend(images(image, &wanted, lookups.registry.as_deref()).await);
         findings.extend(lookups.check_secrets(&wanted.secrets()).await);
         findings.extend(execution_role(&wanted));

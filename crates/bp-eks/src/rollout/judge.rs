@@ -219,7 +219,7 @@ impl Snapshot {
         restarts.max(u32::from(failed || stuck))
     }
 
-    fn progress(&self, live: &Live, status: &RolloutStatus) -> Progress {
+    pub(super) fn progress(&self, live: &Live, status: &RolloutStatus) -> Progress {
         let counts = live.counts();
         let count = |n: i32| n.max(0) as u32;
         let new = self.new_pods();

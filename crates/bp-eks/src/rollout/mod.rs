@@ -19,13 +19,15 @@ mod quota;
 #[cfg(test)]
 mod recorded;
 mod restore;
+mod status;
 mod survey;
 mod undo;
+mod watch;
 mod watches;
 
 use std::fmt;
 
-use bp_artifact::deploy::TargetId;
+use bp_artifact::{ResolvedImage, deploy::TargetId};
 
 use crate::{options::Options, rollout::api::WorkloadApi};
 
@@ -35,6 +37,8 @@ pub(crate) struct WorkloadRollout {
     pub(crate) api: WorkloadApi,
     pub(crate) id: TargetId,
     pub(crate) container: Option<String>,
+    /// Images whose platforms are known.
+    pub(crate) images: Vec<ResolvedImage>,
     pub(crate) options: Options,
 }
 

@@ -4,10 +4,10 @@ mod options;
 
 use bp_artifact::ExitCode;
 
-use self::options::EcsArgs;
+use self::options::{EcsArgs, Wanted};
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, GivenFlags, RollbackArgs},
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackArgs, conclude},
     program::Verb,
 };
 
@@ -21,6 +21,8 @@ pub struct DeployEcs {
     #[command(flatten)]
     rollback: RollbackArgs,
     #[command(flatten)]
+    receipt: ReceiptArgs,
+    #[command(flatten)]
     ecs: EcsArgs,
 }
 
@@ -29,33 +31,40 @@ impl Verb for DeployEcs {
     const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let DeployEcs { given, delivery: args, rollback, ecs } = self;
+        let DeployEcs { given, delivery: args, rollback, receipt, ecs } = self;
         if ecs.revision.is_some() {
             given.refuse(&["artifact", "image-timeout", "accept-unproven-rollback"], "with --revision")?;
         }
         if ecs.check {
-            given.refuse(&["image-timeout"], "with --check")?;
+            given.refuse(&["image-timeout", "receipt"], "with --check")?;
         }
         let mut delivery = args.open().await?.accept_unproven_rollback(rollback.accept_unproven_rollback);
         if ecs.revision.is_none() {
             delivery = args.image.describe(delivery)?;
         }
         let service = delivery.ecs_with(|options| ecs.options(options)).await?;
-        let deployment = match &ecs.revision {
-            Some(name) => service.restore(&service.revision(name).await?),
+        if ecs.check {
+            let image = args.image.find(&delivery).await?;
+            return options::preflight(&ui, &delivery, &service, &image).await;
+        }
+        let wanted = match &ecs.revision {
+            Some(name) => Wanted::Revision(service.revision(name).await?),
+            None => Wanted::Image(args.image(&delivery, &ui).await?),
+        };
+        let receipt = match wanted.image() {
+            Some(image) => Some(receipt.start(&ui, &service, &image).await?),
             None => {
-                if ecs.check {
-                    let image = args.image.find(&delivery).await?;
-                    return options::preflight(&ui, &delivery, &service, &image).await;
-                }
-                let image = args.image(&delivery, &ui).await?;
-                ecs.answer_pause(&service).await?;
-                service.deploy(&image)
+                ui.say(format!(
+                    "{}: no receipt is written: the revision's image has no digest",
+                    service.id()
+                ));
+                None
             }
         };
-        let (outcome, code) = ecs.follow(&ui, &service, deployment).await?;
-        ecs.prune(&ui, &service, &outcome).await;
-        ui.ended(outcome);
-        Ok(code)
+        let end = ecs.deploy(&ui, &service, &wanted).await;
+        if let Ok(End::Ended(outcome)) = &end {
+            ecs.prune(&ui, &service, outcome, receipt.as_ref()).await;
+        }
+        conclude(&ui, receipt, end)
     }
 }
