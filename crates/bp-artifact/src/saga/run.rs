@@ -335,6 +335,7 @@ impl Run {
                         ErrorClass::BadInput
                         | ErrorClass::Refused
                         | ErrorClass::Superseded
+                        | ErrorClass::DigestMismatch
                         | ErrorClass::Unexpected => {
                             entry.error = Some(chain(&error));
                             Some(ended(entry, Verdict::RollbackFailed, &error))
@@ -391,7 +392,10 @@ impl Run {
                 let changed = false;
                 entry.outcome = Some(Outcome { changed, ..ended(entry, Verdict::Superseded, &error) });
             }
-            ErrorClass::BadInput | ErrorClass::Refused | ErrorClass::Unexpected => {}
+            ErrorClass::BadInput
+            | ErrorClass::Refused
+            | ErrorClass::DigestMismatch
+            | ErrorClass::Unexpected => {}
         }
         entry.error = Some(chain(&error));
         Some(Failed { target: id.clone(), error })

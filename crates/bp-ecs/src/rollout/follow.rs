@@ -203,9 +203,12 @@ impl<'a> Follower<'a> {
             {
                 return Ok(end);
             }
-            let slow = self.reported.running && !self.stopped.has_unread();
-            let cluster = &self.target.api.cluster;
-            let (next, end) = (cluster.next_poll(slow, self.target.options.pause(slow)), self.next_end());
+            let (options, slow, end) = (&self.target.options, self.reported.running, self.next_end());
+            let next = if self.stopped.has_unread() {
+                bp_artifact::time::after(now, options.pause(false) / 4)
+            } else {
+                self.target.api.cluster.next_poll(slow, options.pause(slow))
+            };
             tokio::time::sleep_until(if now < end { next.min(end) } else { next }).await;
         }
     }

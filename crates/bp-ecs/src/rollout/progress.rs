@@ -9,6 +9,9 @@ use super::{follow::Follower, judge::Snapshot, service::deployment, strategy::Fa
 pub(super) struct Reported {
     pub(super) newest_event: Option<String>,
     failures: (i32, i32),
+    /// Whether a task ran in the last poll.
+    ran: bool,
+    /// Whether a task ran in two polls in a row.
     pub(super) running: bool,
 }
 
@@ -52,7 +55,8 @@ impl Follower<'_> {
         let failures = (mine.map_or(0, |d| d.failed_tasks), breaker.map_or(0, |b| b.failure_count));
         let changed = !new.is_empty() || failures != self.reported.failures;
         self.reported.failures = failures;
-        self.reported.running |= running > 0;
+        self.reported.running |= self.reported.ran && running > 0;
+        self.reported.ran = running > 0;
         if let Some(event) = service.events().first() {
             self.reported.newest_event = event.id.clone();
         }

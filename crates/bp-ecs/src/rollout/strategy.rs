@@ -12,7 +12,7 @@ use super::judge::Snapshot;
 /// When failed tasks fail the deployment. ECS' circuit breaker has the same rule, but waits longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FailureLimit {
-    /// The threshold of the circuit breaker, or the one that it would have.
+    /// The threshold of the circuit breaker, or the one that it would have; at most the desired count.
     threshold: u32,
     /// Whether a healthy task resets the count.
     pub(super) resets: bool,
@@ -23,10 +23,12 @@ impl FailureLimit {
         let count = |n: i32| u32::try_from(n).unwrap_or(0);
         let service = snapshot.service.as_ref();
         let breaker = snapshot.deployment.as_ref().and_then(|d| d.deployment_circuit_breaker.as_ref());
+        let desired = service.map_or(0, |service| count(service.desired_count));
         let threshold = match breaker.map_or(0, |breaker| count(breaker.threshold)) {
-            0 => service.map_or(0, |service| count(service.desired_count)).div_ceil(2).clamp(3, 200),
+            0 => desired.div_ceil(2).clamp(3, 200),
             threshold => threshold,
         };
+        let threshold = threshold.min(desired);
         let configured = service.and_then(|service| service.deployment_configuration.as_ref());
         let configured =
             configured.and_then(|configuration| configuration.deployment_circuit_breaker.as_ref());
@@ -182,7 +184,7 @@ mod tests {
             (0, 0, None, 2),
             (0, 1, Some(3), 2),
             (0, 150, Some(75), 2),
-            (1, 1, Some(3), 3),
+            (1, 1, Some(3), 2),
             (4, 4, Some(3), 3),
             (110, 150, Some(75), 75),
             (110, 150, None, 75),

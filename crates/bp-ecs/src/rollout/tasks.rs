@@ -201,7 +201,8 @@ impl Follower<'_> {
         let mine = snapshot.service.as_ref().and_then(|service| deployment(service, &self.ours.id));
         // ECS may count a failure before it lists the task.
         let counted = mine.map_or(0, |mine| usize::try_from(mine.failed_tasks).unwrap_or(0));
-        self.stopped.stale |= changed || counted > self.stopped.failed.len();
+        self.stopped.stale |=
+            changed || counted > self.stopped.failed.len() + self.stopped.failed_before.len();
         if self.calls >= MAX_CALLS || !self.stopped.has_work() {
             return;
         }
