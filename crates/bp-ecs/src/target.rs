@@ -121,8 +121,8 @@ impl EcsTarget {
     ///
     /// # Errors
     /// When the input is invalid, the rollback revision [cannot run](Error::UnprovenRollback), or AWS rejects a call or
-    /// cannot be reached before anything was changed. A failed deployment is a verdict, and so is one that was or may have been started and can no longer be observed:
-    /// [`Unobserved`](bp_artifact::Verdict::Unobserved).
+    /// cannot be reached before anything was changed. A failed deployment is a verdict, and so is one that was or may
+    /// have been started and can no longer be observed: [`Unobserved`](bp_artifact::Verdict::Unobserved).
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
@@ -135,6 +135,20 @@ impl EcsTarget {
     /// and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
         self.deployment(image, RollbackChecked::Here)
+    }
+
+    /// As [`deploy`](Self::deploy), for a caller that has [checked](Self::check_rollback) the rollback revision.
+    ///
+    /// # Errors
+    /// As [`deploy`](Self::deploy), except that the rollback revision cannot run.
+    ///
+    /// # Permissions
+    /// As [`deploy`](Self::deploy), without those of the [`lookups`](Self::lookups).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn deploy_checked(&self, image: &ResolvedImage) -> Deployment {
+        self.deployment(image, RollbackChecked::ByCaller)
     }
 
     fn deployment(&self, image: &ResolvedImage, checked: RollbackChecked) -> Deployment {
@@ -425,7 +439,7 @@ impl Target for EcsTarget {
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        self.deployment(image, RollbackChecked::ByCaller).map_err(TargetError::new)
+        self.deploy_checked(image).map_err(TargetError::new)
     }
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

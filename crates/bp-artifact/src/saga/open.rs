@@ -16,6 +16,7 @@ use crate::{
         TargetId, TargetReceipt, Verdict,
     },
     document::DocumentError,
+    image::ResolvedImage,
 };
 
 /// The receipt to continue with, and whether it resumes an earlier run.
@@ -202,7 +203,11 @@ async fn note(
         TargetReceipt { image, ..TargetReceipt::noted(id, previous) }
     };
     let mut entries: Vec<TargetReceipt> = saga.steps.iter().zip(currents).map(entry).collect();
-    let checks = saga.steps.iter().zip(&entries).map(|(step, entry)| rollback_check(step, entry));
+    let checks = saga
+        .steps
+        .iter()
+        .zip(&entries)
+        .map(|(step, entry)| rollback_check(step.target.as_ref(), &step.image, &entry.previous));
     let checks = try_join_all(checks).await?;
     for (entry, check) in entries.iter_mut().zip(checks) {
         if let Some(check) = check.as_ref().filter(|check| refuses && check.is_refused()) {
@@ -214,9 +219,14 @@ async fn note(
     Ok(Receipt::started(first.clone(), entries, saga.time.now()))
 }
 
-async fn rollback_check(step: &Step, entry: &TargetReceipt) -> Result<Option<RollbackCheck>, SagaError> {
-    let checked = step.target.check_rollback(&step.image, &entry.previous).await;
-    checked.map_err(|source| SagaError::Target { target: entry.target.clone(), source })
+/// Whether `previous`, the revision that a failed deployment of `image` returns to, can still run.
+pub(super) async fn rollback_check(
+    target: &dyn Target,
+    image: &ResolvedImage,
+    previous: &Revision,
+) -> Result<Option<RollbackCheck>, SagaError> {
+    let checked = target.check_rollback(image, previous).await;
+    checked.map_err(|source| SagaError::Target { target: target.id(), source })
 }
 
 pub(super) async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> {

@@ -103,10 +103,11 @@ impl EcsTarget {
     /// container, and when the service or definition cannot be read. A failed lookup is a finding, not an error.
     ///
     /// # Permissions
-    /// Those of [`definition`](Self::definition), `ecs:DescribeServiceRevisions`, and those of [`current`](Self::current) during or after a failed deployment;
-    /// for a service on EC2 `ecs:ListContainerInstances` and `ecs:DescribeContainerInstances`, with capacity providers
-    /// `ecs:DescribeCapacityProviders`; for the configured lookups: those of the resolver and of the check of secrets,
-    /// `iam:GetRole`, `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`. What is denied is unknown.
+    /// Those of [`definition`](Self::definition), `ecs:DescribeServiceRevisions`, and those of [`current`](Self::current)
+    /// during or after a failed deployment; for a service on EC2 `ecs:ListContainerInstances` and
+    /// `ecs:DescribeContainerInstances`, with capacity providers `ecs:DescribeCapacityProviders`; for the configured
+    /// lookups: those of the resolver and of the check of secrets, `iam:GetRole`,
+    /// `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`. What is denied is unknown.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.

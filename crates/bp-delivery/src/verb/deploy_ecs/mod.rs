@@ -51,9 +51,10 @@ impl Verb for DeployEcs {
             Some(name) => Wanted::Revision(service.revision(name).await?),
             None => Wanted::Image(args.image(&delivery, &ui).await?),
         };
-        let receipt = match wanted.image() {
-            Some(image) => Some(receipt.start(&ui, &service, &image).await?),
-            None => {
+        let receipt = match (&wanted, wanted.image()) {
+            (Wanted::Image(_), Some(image)) => Some(receipt.start(&ui, &service, &image).await?),
+            (Wanted::Revision(_), Some(image)) => Some(receipt.start_restore(&ui, &service, &image).await?),
+            (_, None) => {
                 ui.say(format!(
                     "{}: no receipt is written: the revision's image has no digest",
                     service.id()

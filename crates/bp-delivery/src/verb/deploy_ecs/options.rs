@@ -112,7 +112,12 @@ impl EcsArgs {
         let deployment = match wanted {
             Wanted::Image(image) => {
                 self.answer_pause(service).await?;
-                service.deploy(image)
+                match self.in_flight {
+                    // The rollback revision is the one that the other deployment leaves.
+                    Policy::Wait => service.deploy(image),
+                    // It was checked before the receipt was written.
+                    Policy::Fail | Policy::Adopt | Policy::Supersede => service.deploy_checked(image),
+                }
             }
             Wanted::Revision(revision) => service.restore(revision),
         };
