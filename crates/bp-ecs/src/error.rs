@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use bp_artifact::{
     aws::{AwsError, AwsErrorKind, RequestId},
+    deploy::RollbackCheck,
     error::{Classified, ErrorClass},
 };
 
@@ -160,6 +161,18 @@ pub enum Error {
         /// The definition that it deploys.
         definition: String,
     },
+    /// The revision that a failed deployment would return to cannot run any more. Nothing was changed.
+    #[error(
+        "the service {service:?} could not be rolled back: {}; correct that, or deploy anyway with \
+             --accept-unproven-rollback (nothing was changed)",
+        check.reasons()
+    )]
+    UnprovenRollback {
+        /// The service.
+        service: String,
+        /// What is missing.
+        check: Box<RollbackCheck>,
+    },
     /// The service has no revision to roll back to.
     #[error("the service {service:?} has no earlier revision to roll back to")]
     NoPrevious {
@@ -294,6 +307,7 @@ impl Classified for Error {
             | Error::LaunchTypeLimits { .. }
             | Error::UnknownFields { .. }
             | Error::InFlight { .. }
+            | Error::UnprovenRollback { .. }
             | Error::NoPrevious { .. }
             | Error::NotAwaitingApproval { .. } => ErrorClass::Refused,
             Error::AccessDenied { .. }

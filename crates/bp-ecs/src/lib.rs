@@ -27,6 +27,7 @@
 //! # Differences from other tools
 //! - It follows *its own* deployment, by id. A stable service is not a success: it is also stable after a rollback.
 //! - It reads the task definition as raw JSON and registers it unmodified except for the image.
+//! - It checks before the first change that the revision to which a failure would return can still run.
 //! - It reports a failure as soon as it is visible, with exit code and reason, and only then rolls back.
 //! - It reports which digest the tasks of its own deployment run.
 //! - It does not treat lost observation as a failure: expired credentials, throttling or a denied read end in a verdict
@@ -133,8 +134,8 @@ pub use aws_sdk_elasticloadbalancingv2;
 #[cfg(feature = "iam")]
 pub use aws_sdk_iam;
 pub use bp_artifact::deploy::{
-    Change, OnFailure,
-    preflight::{Finding, FindingState, Preflight, SecretReference},
+    Change, OnFailure, RollbackCheck,
+    preflight::{CheckSecrets, Finding, FindingState, Preflight, SecretReference},
 };
 pub use cluster::Cluster;
 pub use definition::{ContainerOverlay, Overlay, TaskDefinition};

@@ -43,6 +43,7 @@ pub struct Options {
     pub(crate) fail_after: NonZeroU32,
     pub(crate) force: bool,
     pub(crate) stable_for: Duration,
+    pub(crate) accept_unproven_rollback: bool,
 }
 
 /// The polling interval while the first tasks start.
@@ -66,6 +67,7 @@ impl Options {
             fail_after: NonZeroU32::MIN.saturating_add(1),
             force: false,
             stable_for: STABLE_FOR,
+            accept_unproven_rollback: false,
         })
     }
 
@@ -106,6 +108,14 @@ impl Options {
     /// tasks fail the deployment. Defaults to 10 s; zero trusts the report.
     pub fn stable_for(mut self, time: Duration) -> Self {
         self.stable_for = time;
+        self
+    }
+
+    /// Deploys even if the revision that a failure would return to cannot run any more: its definition is not active, an
+    /// image is missing, archived or about to expire, or a secret is missing. By default that is
+    /// [refused](crate::Error::UnprovenRollback).
+    pub fn accept_unproven_rollback(mut self, yes: bool) -> Self {
+        self.accept_unproven_rollback = yes;
         self
     }
 

@@ -6,8 +6,8 @@ use aws_sdk_ecs::types::DeploymentLifecycleHookAction;
 use bp_artifact::{
     DigestRef, Operation, Outcome, ResolvedImage,
     deploy::{
-        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, Target, TargetError, TargetId,
-        status::Status,
+        Current, DeployEvent, Drift, OnFailure, Proof, Reporter, Revision, RollbackCheck, Target,
+        TargetError, TargetId, status::Status,
     },
     text::SingleLine,
 };
@@ -21,7 +21,8 @@ use crate::{
     names::name_of,
     one_off::{OneOff, Steps},
     options::Options,
-    rollout::{ServiceRollout, until_cancelled},
+    preflight::Lookups,
+    rollout::{RollbackChecked, ServiceRollout, until_cancelled},
 };
 
 /// A running deployment: a stream of its events, and a future of its outcome.
@@ -53,6 +54,7 @@ impl EcsTarget {
             overlay: None,
             steps: Steps::default(),
             options,
+            lookups: Lookups::default(),
             #[cfg(feature = "logs")]
             logs: None,
         }))
@@ -100,6 +102,12 @@ impl EcsTarget {
         self.change(|rollout| rollout.steps.after.push((name.into(), task)))
     }
 
+    /// Checks images and secrets of the rollback revision with these clients before a deployment changes anything.
+    /// Without a client they are unknown, which is reported and does not refuse the deployment.
+    pub fn lookups(self, lookups: Lookups) -> Self {
+        self.change(|rollout| rollout.lookups = lookups)
+    }
+
     /// Adds the platforms of an image, against which [`watch`](Self::watch) and [`resume`](Self::resume) verify the
     /// digests of tasks: the definition contains only the digest of the image itself.
     pub fn known_image(self, image: ResolvedImage) -> Self {
@@ -124,28 +132,47 @@ impl EcsTarget {
         })
     }
 
-    /// Deploys `image` and follows the deployment to its end: reads the service, changes only the image of our
-    /// container, registers the definition or reuses an identical one, updates the service, follows *that* deployment,
-    /// rolls back when it fails, and verifies the running digests.
+    /// Deploys `image` and follows the deployment to its end: reads the service, checks that the revision that a failure
+    /// returns to can still run, changes only the image of our container, registers the definition or reuses an
+    /// identical one, updates the service, follows *that* deployment, rolls back when it fails, and verifies the running
+    /// digests.
     ///
     /// A rerun adopts the deployment that an earlier run started, or finds that nothing has to change.
     ///
     /// # Errors
-    /// When the input is invalid, or AWS rejects a call or cannot be reached before anything was changed. A failed
-    /// deployment is a verdict, and so is one that was or may have been started and can no longer be observed:
-    /// [`Unobserved`](bp_artifact::Verdict::Unobserved).
+    /// When the input is invalid, the rollback revision [cannot run](Error::UnprovenRollback), or AWS rejects a call or
+    /// cannot be reached before anything was changed. A failed deployment is a verdict, and so is one that was or may
+    /// have been started and can no longer be observed: [`Unobserved`](bp_artifact::Verdict::Unobserved).
     ///
     /// # Permissions
     /// `ecs:DescribeServices`, `ecs:DescribeTaskDefinition`, `ecs:RegisterTaskDefinition` (`ecs:TagResource` when the
     /// definition has tags), `iam:PassRole` on its roles, `ecs:UpdateService`, `ecs:ListServiceDeployments`,
     /// `ecs:DescribeServiceDeployments`, `ecs:DescribeServiceRevisions`, `ecs:StopServiceDeployment`,
-    /// `ecs:ListTasks`, `ecs:DescribeTasks`. With [`before`](Self::before) or [`after`](Self::after) also those of
-    /// [`run_task`](Self::run_task).
+    /// `ecs:ListTasks`, `ecs:DescribeTasks`; optional: those of the [`lookups`](Self::lookups). With
+    /// [`before`](Self::before) or [`after`](Self::after) also those of [`run_task`](Self::run_task).
     ///
     /// # Cancel safety
     /// Dropping or cancelling the operation stops a one-off task that runs, and stops watching at once; the deployment
     /// continues, nothing is rolled back, and the next run resumes.
     pub fn deploy(&self, image: &ResolvedImage) -> Deployment {
+        self.deployment(image, RollbackChecked::Here)
+    }
+
+    /// As [`deploy`](Self::deploy), for a caller that has [checked](Self::check_rollback) the rollback revision.
+    ///
+    /// # Errors
+    /// As [`deploy`](Self::deploy), except that the rollback revision cannot run.
+    ///
+    /// # Permissions
+    /// As [`deploy`](Self::deploy), without those of the [`lookups`](Self::lookups).
+    ///
+    /// # Cancel safety
+    /// As [`deploy`](Self::deploy).
+    pub fn deploy_checked(&self, image: &ResolvedImage) -> Deployment {
+        self.deployment(image, RollbackChecked::ByCaller)
+    }
+
+    fn deployment(&self, image: &ResolvedImage, checked: RollbackChecked) -> Deployment {
         let span = info_span!(
             "ecs_deploy",
             target_id = %SingleLine(&self.0.id),
@@ -155,9 +182,11 @@ impl EcsTarget {
         let image = image.clone();
         span.in_scope(|| {
             if self.0.steps.is_empty() {
-                self.spawn(|rollout, reporter| async move { rollout.deploy(&image, &reporter).await })
+                self.spawn(
+                    move |rollout, reporter| async move { rollout.deploy(&image, checked, &reporter).await },
+                )
             } else {
-                self.0.spawn_with_steps(image)
+                self.0.spawn_with_steps(image, checked)
             }
         })
     }
@@ -394,6 +423,26 @@ impl EcsTarget {
 }
 
 impl EcsTarget {
+    /// Checks whether `previous`, the revision that a failed deployment of `image` returns to, can still run: its
+    /// definition, and with [`lookups`](Self::lookups) its images and secrets. `None` when the deployment would change
+    /// nothing. [`deploy`](Self::deploy) does this itself; a saga calls it for all targets first.
+    ///
+    /// # Errors
+    /// When the service or a definition cannot be read. A failed lookup is a finding, not an error.
+    ///
+    /// # Permissions
+    /// Those of [`current`](Self::current); optional: those of the [`lookups`](Self::lookups).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn check_rollback(
+        &self,
+        image: &ResolvedImage,
+        previous: &Revision,
+    ) -> Result<Option<RollbackCheck>, Error> {
+        self.0.with_containers().await?.check_rollback_to(&image.reference, previous).await
+    }
+
     /// Returns what runs, the deployments in progress, and the last failures and events, in at most eight calls: one
     /// page of tasks, three service deployments. Parts that cannot be read are notes.
     ///
@@ -441,12 +490,23 @@ impl Target for EcsTarget {
         Box::pin(async { EcsTarget::current(self).await.map_err(TargetError::new) })
     }
 
+    fn check_rollback<'a>(
+        &'a self,
+        image: &'a ResolvedImage,
+        previous: &'a Revision,
+    ) -> BoxFuture<'a, Result<Option<RollbackCheck>, TargetError>> {
+        Box::pin(async {
+            let check = EcsTarget::check_rollback(self, image, previous).await;
+            check.map_err(TargetError::new)
+        })
+    }
+
     fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>> {
         Box::pin(async { EcsTarget::previous(self).await.map_err(TargetError::new) })
     }
 
     fn deploy(&self, image: &ResolvedImage) -> Operation<DeployEvent, Result<Outcome, TargetError>> {
-        EcsTarget::deploy(self, image).map_err(TargetError::new)
+        self.deploy_checked(image).map_err(TargetError::new)
     }
 
     fn restore(&self, revision: &Revision) -> Operation<DeployEvent, Result<Outcome, TargetError>> {

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bp_artifact::{
     ImageRef, ResolvedImage,
     resolve::{Resolve, ResolveError},
@@ -34,8 +36,8 @@ async fn everything_exists_and_nothing_is_changed() {
     let (old, new) = (shop.image("1"), shop.image("2"));
     shop.web(&old).create();
     shop.sandbox.ledger().clear();
-    let registry = Registry(vec![old, new.clone()]);
-    let found = shop.target().preflight(&new, &Lookups::default().registry(&registry)).await.unwrap();
+    let registry = Arc::new(Registry(vec![old, new.clone()]));
+    let found = shop.target().preflight(&new, &Lookups::default().registry(registry)).await.unwrap();
     assert!(found.is_ready(), "{found:?}");
     assert_eq!(found.changes.len(), 1, "{:?}", found.changes);
     assert_eq!(finding(&found.findings, "image"), (FindingState::Present, "for linux/amd64".to_owned()));
@@ -50,8 +52,8 @@ async fn reports_an_image_that_is_missing_or_for_another_platform() {
     let shop = Shop::new();
     let (old, new) = (shop.image("1"), shop.image_for("2", &["linux/arm64"]));
     shop.web(&old).create();
-    let registry = Registry(vec![new.clone()]);
-    let found = shop.target().preflight(&new, &Lookups::default().registry(&registry)).await.unwrap();
+    let registry = Arc::new(Registry(vec![new.clone()]));
+    let found = shop.target().preflight(&new, &Lookups::default().registry(registry)).await.unwrap();
     assert!(!found.is_ready());
     let (state, message) = finding(&found.findings, &format!("image {} (web)", new.reference));
     assert_eq!(state, FindingState::Invalid);

@@ -8,7 +8,7 @@ use bp_artifact::{
     Outcome, ResolvedImage, Verdict,
     deploy::{Cause, DeployEvent, OnFailure, preflight::FindingState},
 };
-use bp_ecs::{Error, Lookups, OneOff};
+use bp_ecs::{Error, Lookups, OneOff, Options};
 use bp_sandbox::Behaviour;
 use common::{Shop, exits, migrate, options, run, until_applied};
 
@@ -75,6 +75,29 @@ async fn a_failed_task_before_the_deployment_leaves_the_service_unchanged() {
     assert_eq!((shop.service().definition(), shop.calls("ecs:UpdateService")), (before, 0));
     assert_eq!(count(&events, |event| matches!(event, DeployEvent::Failing { .. })), 1);
     assert_eq!(count(&events, |event| matches!(event, DeployEvent::RollingBack { .. })), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_task_runs_if_the_rollback_revision_cannot_run() {
+    let (shop, image) = shop(0, 0);
+    shop.client().deregister_task_definition().task_definition("web:1").send().await.unwrap();
+    let target = |options: Options| {
+        shop.target_with(options).before("migrate", migrate()).after("clean-up", clean_up())
+    };
+    let error = target(options()).deploy(&image).await.unwrap_err();
+    assert!(matches!(&error, Error::UnprovenRollback { .. }), "{error}");
+    for change in ["ecs:RegisterTaskDefinition", "ecs:RunTask", "ecs:UpdateService"] {
+        assert_eq!(shop.calls(change), 0, "{change}");
+    }
+
+    let (events, outcome) = run(target(options().accept_unproven_rollback(true)).deploy(&image)).await;
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.verdict(), outcome.tasks.len()), (Verdict::Deployed, 2));
+    assert!(outcome.rollback.unwrap().accepted);
+    let is_check = |event: &DeployEvent| event.to_string().contains("rollback revision web:1");
+    assert_eq!(count(&events, is_check), 1, "{events:?}");
+    let is_task = |event: &DeployEvent| event.to_string().contains("running the task migrate");
+    assert!(events.iter().position(is_check) < events.iter().position(is_task), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FailureReport, Revision, TargetId, Verdict};
+use super::{FailureReport, Revision, RollbackCheck, TargetId, Verdict};
 use crate::{digest::Digest, image::ResolvedImage, reference::DigestRef};
 
 /// The outcome of one deployment to one target: created by a [`Run`](super::run::Run), or read from a receipt. Its
@@ -26,6 +26,9 @@ pub struct Outcome {
     /// The revision that was in place before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Revision>,
+    /// Whether the rollback revision could still run, if that was checked before the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackCheck>,
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
@@ -58,6 +61,7 @@ impl Outcome {
             changed: false,
             revision: None,
             previous: None,
+            rollback: None,
             failure: None,
             proof: Proof::default(),
             exit_code: None,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use futures_core::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
-use super::{Cause, Change, TargetId};
+use super::{Cause, Change, RollbackCheck, TargetId};
 use crate::exit::ExitCode;
 
 /// What a deployment would change, and whether its dependencies exist. A preflight is read-only.
@@ -20,12 +21,16 @@ pub struct Preflight {
     pub findings: Vec<Finding>,
     /// The secrets outside the platform that the new revision refers to, to be checked by a caller that can read them.
     pub secrets: Vec<SecretReference>,
+    /// Whether the revision that a failure would return to can still run. `None` when it is not checked, because
+    /// nothing would be changed, or the target has no such check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackCheck>,
 }
 
 impl Preflight {
     /// Creates a report for `target`.
     pub fn new(target: TargetId, findings: Vec<Finding>) -> Self {
-        Preflight { target, changes: Vec::new(), findings, secrets: Vec::new() }
+        Preflight { target, changes: Vec::new(), findings, secrets: Vec::new(), rollback: None }
     }
 
     /// What the new revision would change.
@@ -40,9 +45,17 @@ impl Preflight {
         self
     }
 
-    /// Whether there is no finding that the deployment would fail with. A failed lookup is not such a finding.
+    /// Sets the check of the rollback revision.
+    pub fn rollback(mut self, check: Option<RollbackCheck>) -> Self {
+        self.rollback = check;
+        self
+    }
+
+    /// Whether there is no finding that the deployment would fail with, or would be refused for. A failed lookup is not
+    /// such a finding.
     pub fn is_ready(&self) -> bool {
         !self.findings.iter().any(|finding| finding.state.is_fatal())
+            && !self.rollback.as_ref().is_some_and(RollbackCheck::is_refused)
     }
 }
 
@@ -57,12 +70,14 @@ impl fmt::Display for Preflight {
         let verdict = if self.is_ready() { "can be deployed" } else { "would fail" };
         write!(f, "{}: {verdict}", self.target)?;
         self.changes.iter().try_for_each(|change| write!(f, "\n  {change}"))?;
-        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))?;
+        let Some(rollback) = &self.rollback else { return Ok(()) };
+        rollback.to_string().lines().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
 /// One dependency of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// The object: `image r.example.com/web@sha256:… (web)`, `role …`, `log group /shop/web`, `secret db`.
@@ -70,7 +85,7 @@ pub struct Finding {
     /// Its state.
     pub state: FindingState,
     /// The cause that the deployment would fail with, if known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// What is wrong and what to do, or additional information.
     pub message: String,
@@ -105,7 +120,7 @@ impl fmt::Display for Finding {
 }
 
 /// The state of a dependency of a deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FindingState {
@@ -119,11 +134,17 @@ pub enum FindingState {
     Invalid,
     /// A permission is missing, or the change would be rejected: the deployment would fail.
     Denied,
-    /// It could not be looked up: there is no client for it, or no permission.
+    /// It could not be looked up: there is no client for it, or no permission. Also a state from a later version.
+    #[serde(other)]
     Unknown,
 }
 
 impl FindingState {
+    /// Whether it exists and is valid.
+    pub(super) fn is_present(self) -> bool {
+        matches!(self, FindingState::Present)
+    }
+
     /// Whether the deployment would fail.
     pub fn is_fatal(self) -> bool {
         match self {
@@ -154,6 +175,22 @@ impl SecretReference {
     }
 }
 
+impl fmt::Display for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "secret {} of {}: {}", self.name, self.container, self.value_from)
+    }
+}
+
+/// Checks whether secrets that containers refer to exist, without reading their values. Implemented by a caller that has
+/// clients for the stores.
+pub trait CheckSecrets: Send + Sync {
+    /// One finding for each of `secrets`, in their order. A failed lookup is a finding.
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    fn check<'a>(&'a self, secrets: &'a [SecretReference]) -> BoxFuture<'a, Vec<Finding>>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +208,20 @@ mod tests {
             let finding = Finding::new("secret db", state, "");
             assert_eq!(ExitCode::from(&Preflight::new(TargetId::new("t"), vec![finding])), code, "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_refused_rollback_revision_makes_a_deployment_not_ready() {
+        let missing = Finding::new("image web", FindingState::Missing, "push it again");
+        let check = RollbackCheck::new(crate::deploy::Revision::new("web:41", "web"), vec![missing]);
+        let found = Preflight::new(TargetId::new("ecs/a/b"), Vec::new()).rollback(Some(check.clone()));
+        assert!(!found.is_ready());
+        assert_eq!(
+            found.to_string(),
+            "ecs/a/b: would fail\n  rollback revision web:41: cannot run\n    MISSING: image web: push it again"
+        );
+        assert_eq!(serde_json::to_value(&found).unwrap()["rollback"]["revision"]["id"], "web:41");
+        assert!(found.rollback(Some(check.accepted(true))).is_ready());
     }
 
     #[test]

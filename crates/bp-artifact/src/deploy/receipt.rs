@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::Value;
 
-use super::{GateName, GateReceipt, Outcome, Revision, TargetId, Verdict, origin::Origin};
+use super::{GateName, GateReceipt, Outcome, Revision, RollbackCheck, TargetId, Verdict, origin::Origin};
 use crate::{
     document::{self, DocumentError, Schema},
     image::ResolvedImage,
@@ -102,6 +102,9 @@ pub struct TargetReceipt {
     pub image: Option<ResolvedImage>,
     /// The revision before the first change: the rollback revision.
     pub previous: Revision,
+    /// Whether that revision could still run before the first change, if that was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackCheck>,
     /// The outcome of the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -140,7 +143,7 @@ impl Receipt {
     pub(crate) fn continuing(mut self, earlier: &Receipt) -> Self {
         self.schema = earlier.schema.clone();
         self.origin = earlier.origin.clone();
-        self.origin.forget(&["state", "verdict"], &["outcome", "restored", "error"]);
+        self.origin.forget(&["state", "verdict"], &["rollback", "outcome", "restored", "error"]);
         self
     }
 
@@ -218,7 +221,15 @@ impl Receipt {
 
 impl TargetReceipt {
     pub(crate) fn noted(target: TargetId, previous: Revision) -> Self {
-        TargetReceipt { target, image: None, previous, outcome: None, restored: None, error: None }
+        TargetReceipt {
+            target,
+            image: None,
+            previous,
+            rollback: None,
+            outcome: None,
+            restored: None,
+            error: None,
+        }
     }
 
     /// The verdict of the deployment, if it has an outcome.

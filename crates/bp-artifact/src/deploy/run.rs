@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, Verdict};
+use super::{DeployEvent, FailureReport, Outcome, Proof, Reporter, Revision, RollbackCheck, Verdict};
 use crate::{image::ResolvedImage, operation::Operation};
 
 /// The plan of a deployment, known once its target was read.
@@ -256,6 +256,12 @@ impl Run {
     /// Records the outcome of a one-off task that is a part of this deployment.
     pub fn ran(&mut self, task: Outcome) {
         self.outcome.tasks.push(task);
+    }
+
+    /// Records the check of the rollback revision, and emits its summary.
+    pub fn rollback_checked(&mut self, check: RollbackCheck) {
+        self.notice(check.summary());
+        self.outcome.rollback = Some(check);
     }
 
     /// Sets the revision that is in place now.

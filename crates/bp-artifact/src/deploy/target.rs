@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt};
 use futures_core::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{DeployEvent, Drift, Outcome, Proof, Revision, TargetId};
+use super::{DeployEvent, Drift, Outcome, Proof, Revision, RollbackCheck, TargetId};
 use crate::{
     error::{Classified, ErrorClass},
     image::ResolvedImage,
@@ -56,7 +56,21 @@ pub trait Target: Send + Sync {
     /// place, the stable one; otherwise the one that ran before the current one. An error when there is none. Read-only.
     fn previous(&self) -> BoxFuture<'_, Result<Revision, TargetError>>;
 
-    /// Deploys `image` and follows the deployment to its end.
+    /// Checks whether `previous`, the revision that a failed deployment of `image` returns to, can still run. Read-only.
+    /// `None` when nothing would be changed, or the target has no such check, as by default.
+    ///
+    /// A saga calls it for every target before it changes any.
+    fn check_rollback<'a>(
+        &'a self,
+        image: &'a ResolvedImage,
+        previous: &'a Revision,
+    ) -> BoxFuture<'a, Result<Option<RollbackCheck>, TargetError>> {
+        let _ = (image, previous);
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Deploys `image` and follows the deployment to its end. The rollback revision is not checked: see
+    /// [`check_rollback`](Self::check_rollback).
     ///
     /// Running it again adopts a deployment in progress, or finds that no change is required. Cancelling it stops
     /// following; the deployment continues on the platform.

@@ -1,7 +1,9 @@
 //! Resolve images through the Amazon ECR API: no registry login, no token.
 
+mod availability;
 mod caches;
 mod failure;
+mod lifecycle;
 
 use std::sync::Arc;
 
@@ -16,12 +18,13 @@ use self::{
     caches::Caches,
     failure::{failed, unavailable},
 };
-use super::{ManifestError, Resolve, ResolveError};
+use super::{Availability, ManifestError, Resolve, ResolveError, Retention, Storage};
 use crate::{
     digest::Digest,
     image::ResolvedImage,
     media_type,
     reference::{DigestRef, ImageRef, Repository},
+    time::Wait,
 };
 
 /// Resolves images in Amazon ECR with one call of `BatchGetImage`.
@@ -47,17 +50,28 @@ use crate::{
 /// ```
 ///
 /// # Permissions
-/// `ecr:BatchGetImage` on the repository; for tags `ecr:DescribePullThroughCacheRules` on `*`.
+/// `ecr:BatchGetImage` on the repository; for tags `ecr:DescribePullThroughCacheRules` on `*`. For
+/// [`availability`](Resolve::availability) `ecr:DescribeImages`; with [`lifecycle_preview`](Self::lifecycle_preview)
+/// `ecr:StartLifecyclePolicyPreview`, `ecr:GetLifecyclePolicyPreview` and `ecr:GetLifecyclePolicy`.
 #[derive(Debug, Clone)]
 pub struct EcrResolver {
     client: Client,
     caches: Option<Arc<Caches>>,
+    preview: Option<Wait>,
 }
 
 impl EcrResolver {
     /// Creates a resolver that uses `client`.
     pub fn new(client: Client) -> Self {
-        EcrResolver { client, caches: Some(Arc::default()) }
+        EcrResolver { client, caches: Some(Arc::default()), preview: None }
+    }
+
+    /// Lets [`availability`](Resolve::availability) evaluate the repository's lifecycle policy, by a preview. ECR
+    /// evaluates it asynchronously; one that takes longer than `wait` is [unknown](Retention::Unknown). It changes no
+    /// image.
+    pub fn lifecycle_preview(mut self, wait: Wait) -> Self {
+        self.preview = Some(wait);
+        self
     }
 
     /// Skips the pull-through check, for registries without pull-through caches whose rules the caller cannot read,
@@ -134,6 +148,34 @@ impl Resolve for EcrResolver {
         Box::pin(async move {
             let account = self.account(image.repository())?;
             self.get(&image.clone().into(), account).await.map(drop)
+        })
+    }
+
+    /// By `DescribeImages`, which also finds archived images. If it is denied, or does not find the image, by
+    /// `BatchGetImage`, which imports an image that a pull-through cache does not have yet.
+    fn availability<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<Availability, ResolveError>> {
+        Box::pin(async move {
+            let account = self.account(image.repository())?;
+            let (storage, digest) = match availability::describe(&self.client, account, image).await {
+                Ok(detail) => (availability::storage(&detail), detail.image_digest),
+                Err(error @ ResolveError::AccessDenied { .. }) => {
+                    self.get(image, account).await?;
+                    let reason = format!("whether it is archived is unknown: {error}");
+                    (Storage::Unknown { reason }, image.digest().map(ToString::to_string))
+                }
+                Err(error) if error.is_not_found() => {
+                    self.get(image, account).await?;
+                    (Storage::Active, image.digest().map(ToString::to_string))
+                }
+                Err(error) => return Err(error),
+            };
+            let retention = match (self.preview, digest) {
+                (Some(wait), Some(digest)) if storage != Storage::Archived => {
+                    lifecycle::retention(&self.client, account, image.repository(), &digest, wait).await
+                }
+                _ => Retention::NotChecked,
+            };
+            Ok(Availability::new(storage, retention))
         })
     }
 }

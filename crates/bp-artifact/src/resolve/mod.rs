@@ -1,5 +1,6 @@
 //! Resolve image tags to digests: the [`Resolve`] trait, a resolver for Amazon ECR, and waiting until an image exists.
 
+mod availability;
 #[cfg(feature = "ecr")]
 pub(crate) mod ecr;
 mod error;
@@ -8,6 +9,7 @@ mod wait;
 
 use futures_core::future::BoxFuture;
 
+pub use availability::{Availability, Retention, Storage};
 #[cfg(feature = "ecr")]
 pub use ecr::EcrResolver;
 pub use error::ResolveError;
@@ -57,5 +59,26 @@ pub trait Resolve: Send + Sync {
     /// Reads only.
     fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
         Box::pin(async move { self.resolve(&image.clone().into()).await.map(drop) })
+    }
+
+    /// Checks that the registry has the image, that it can be pulled, and whether a retention rule selects it. By
+    /// default the image is [confirmed](Self::confirm), or resolved if it has no digest.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve): when the image does not exist, or it is unknown whether it does.
+    ///
+    /// # Permissions
+    /// As [`resolve`](Self::resolve).
+    ///
+    /// # Cancel safety
+    /// Reads only.
+    fn availability<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<Availability, ResolveError>> {
+        Box::pin(async move {
+            match DigestRef::try_from(image.clone()) {
+                Ok(image) => self.confirm(&image).await?,
+                Err(_) => self.resolve(image).await.map(drop)?,
+            }
+            Ok(Availability::default())
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    deploy::{GateName, GateState, ReceiptState, TargetError, TargetId, Verdict},
+    deploy::{GateName, GateState, ReceiptState, RollbackCheck, TargetError, TargetId, Verdict},
     document::DocumentError,
     error::{Classified, ErrorClass},
     reference::DigestRef,
@@ -78,6 +78,18 @@ pub enum SagaError {
         path: PathBuf,
         /// The target.
         target: TargetId,
+    },
+    /// The rollback revision of a target cannot run any more. Nothing was changed at any target.
+    #[error(
+        "{target} could not be rolled back: {}; correct that, or deploy anyway with --accept-unproven-rollback \
+             (nothing was changed)",
+        check.reasons()
+    )]
+    UnprovenRollback {
+        /// The target.
+        target: TargetId,
+        /// What is missing.
+        check: Box<RollbackCheck>,
     },
     /// The receipt is of an unfinished deployment to another target. Nothing was changed.
     #[error(
@@ -163,6 +175,7 @@ impl Classified for SagaError {
             | SagaError::UnknownGate { .. } => ErrorClass::BadInput,
             SagaError::Receipt(error) => error.class(),
             SagaError::Unfinished { .. }
+            | SagaError::UnprovenRollback { .. }
             | SagaError::TargetNotGiven { .. }
             | SagaError::UnfinishedTarget { .. }
             | SagaError::NoDigest

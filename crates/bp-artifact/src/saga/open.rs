@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     deploy::{
-        Current, GateName, GateReceipt, GateState, Receipt, ReceiptState, Revision, Target, TargetId,
-        TargetReceipt, Verdict,
+        Current, GateName, GateReceipt, GateState, Receipt, ReceiptState, Revision, RollbackCheck, Target,
+        TargetId, TargetReceipt, Verdict,
     },
     document::DocumentError,
+    image::ResolvedImage,
 };
 
 /// The receipt to continue with, and whether it resumes an earlier run.
@@ -53,8 +54,9 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
                 let entry = earlier.target(id).filter(|entry| !verdict::is_lost(entry))?;
                 Some(entry.previous.clone())
             };
-            let mut receipt = note(saga, noted).await?;
             let resumed = is_same(saga, &earlier);
+            // An interrupted deployment is completed, whatever became of its rollback revisions.
+            let mut receipt = note(saga, noted, !resumed).await?;
             if resumed {
                 receipt.started_at = earlier.started_at;
                 receipt = receipt.continuing(&earlier);
@@ -69,7 +71,7 @@ pub(super) async fn open(saga: &Saga) -> Result<Opened, SagaError> {
                 let left = entry.outcome.as_ref()?.revision.as_ref()?;
                 (left.id == current.stable.id).then(|| entry.previous.clone())
             };
-            let receipt = note(saga, still_holds).await?;
+            let receipt = note(saga, still_holds, true).await?;
             let mut receipt = match &earlier {
                 Some(earlier) => receipt.continuing(earlier),
                 None => receipt,
@@ -185,10 +187,11 @@ pub(super) fn read_if_exists(path: &Path) -> Result<Option<Receipt>, DocumentErr
 }
 
 /// Reads the revisions of all targets concurrently, and records the rollback revisions: those of `known`, or else the
-/// stable ones.
+/// stable ones. Returns an error if one cannot run any more and `refuses` is set.
 async fn note(
     saga: &Saga,
     known: impl Fn(&TargetId, &Current) -> Option<Revision>,
+    refuses: bool,
 ) -> Result<Receipt, SagaError> {
     let currents = in_order(saga.steps.iter().map(|step| current(step.target.as_ref()))).await?;
     let Some(first) = saga.steps.first().map(|step| step.image.clone()) else {
@@ -199,7 +202,20 @@ async fn note(
         let image = Some(step.image.clone()).filter(|image| image.reference != first.reference);
         TargetReceipt { image, ..TargetReceipt::noted(id, previous) }
     };
-    let entries = saga.steps.iter().zip(currents).map(entry).collect();
+    let mut entries: Vec<TargetReceipt> = saga.steps.iter().zip(currents).map(entry).collect();
+    let checks = saga
+        .steps
+        .iter()
+        .zip(&entries)
+        .map(|(step, entry)| rollback_check(step.target.as_ref(), &step.image, &entry.previous));
+    let checks = in_order(checks).await?;
+    for (entry, check) in entries.iter_mut().zip(checks) {
+        if let Some(check) = check.as_ref().filter(|check| refuses && check.is_refused()) {
+            let (target, check) = (entry.target.clone(), Box::new(check.clone()));
+            return Err(SagaError::UnprovenRollback { target, check });
+        }
+        entry.rollback = check;
+    }
     Ok(Receipt::started(first.clone(), entries, saga.time.now()))
 }
 
@@ -209,6 +225,16 @@ async fn in_order<T>(
     reads: impl Iterator<Item = impl Future<Output = Result<T, SagaError>>>,
 ) -> Result<Vec<T>, SagaError> {
     join_all(reads).await.into_iter().collect()
+}
+
+/// Whether `previous`, the revision that a failed deployment of `image` returns to, can still run.
+pub(super) async fn rollback_check(
+    target: &dyn Target,
+    image: &ResolvedImage,
+    previous: &Revision,
+) -> Result<Option<RollbackCheck>, SagaError> {
+    let checked = target.check_rollback(image, previous).await;
+    checked.map_err(|source| SagaError::Target { target: target.id(), source })
 }
 
 pub(super) async fn current(target: &dyn Target) -> Result<(TargetId, Current), SagaError> {

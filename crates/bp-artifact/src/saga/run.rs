@@ -438,6 +438,14 @@ impl Run {
             previous: previous.collect(),
             resumed,
         });
+        for entry in &self.receipt.targets {
+            if let Some(check) =
+                entry.rollback.as_ref().filter(|_| self.receipt.state == ReceiptState::Started)
+            {
+                let (target, message) = (entry.target.clone(), check.summary());
+                self.events.emit(SagaEvent::Target(DeployEvent::Notice { target, message }));
+            }
+        }
     }
 
     fn emit_compensating(&self) {

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::{
     SagaError,
-    open::{current, read_if_exists},
+    open::{current, read_if_exists, rollback_check},
     verdict,
 };
 use crate::{
-    deploy::{Outcome, Receipt, ReceiptState, Revision, Target, TargetId, TargetReceipt, Verdict},
+    deploy::{
+        Outcome, Receipt, ReceiptState, Revision, RollbackCheck, Target, TargetId, TargetReceipt, Verdict,
+    },
     document::DocumentError,
     image::ResolvedImage,
     time::TimeSource,
@@ -38,17 +40,20 @@ pub struct SingleReceipt {
 }
 
 impl SingleReceipt {
-    /// Reads the rollback revision of `target` and writes the receipt, before the first change.
+    /// Reads the rollback revision of `target`, checks whether it can still run, and writes the receipt, before the first
+    /// change. The caller need not check it again: see [`Target::deploy`].
     ///
     /// The rollback revision is the stable one. If the target already runs `image`, and the earlier receipt at this
-    /// path is of the same image, the rollback revision recorded there still applies: a rerun keeps it.
+    /// path is of the same image, the rollback revision recorded there still applies: a rerun keeps it. An unfinished
+    /// deployment of the same image is completed, whatever became of its rollback revision.
     ///
     /// # Errors
-    /// When the target cannot be read, the earlier receipt is invalid or of an unfinished deployment to another target,
-    /// or the receipt cannot be written. Nothing was changed.
+    /// When the target cannot be read, its rollback revision [cannot run](SagaError::UnprovenRollback), the earlier
+    /// receipt is invalid or of an unfinished deployment to another target, or the receipt cannot be written. Nothing was
+    /// changed.
     ///
     /// # Permissions
-    /// Those of [`Target::current`].
+    /// Those of [`Target::current`] and [`Target::check_rollback`].
     ///
     /// # Cancel safety
     /// Dropped, it may or may not have written the receipt.
@@ -57,7 +62,35 @@ impl SingleReceipt {
         image: &ResolvedImage,
         path: impl Into<PathBuf>,
     ) -> Result<Self, SagaError> {
-        let (path, time) = (path.into(), TimeSource::system());
+        Self::begin(target, image, path.into(), true).await
+    }
+
+    /// As [`start`](Self::start), for a caller that restores an earlier revision with `image`: whether the rollback
+    /// revision can still run is not checked.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Permissions
+    /// Those of [`Target::current`].
+    ///
+    /// # Cancel safety
+    /// As [`start`](Self::start).
+    pub async fn start_restore(
+        target: &dyn Target,
+        image: &ResolvedImage,
+        path: impl Into<PathBuf>,
+    ) -> Result<Self, SagaError> {
+        Self::begin(target, image, path.into(), false).await
+    }
+
+    async fn begin(
+        target: &dyn Target,
+        image: &ResolvedImage,
+        path: PathBuf,
+        checks: bool,
+    ) -> Result<Self, SagaError> {
+        let time = TimeSource::system();
         let earlier = read_if_exists(&path)?;
         if let Some(receipt) = &earlier {
             check_target(receipt, &target.id(), &path)?;
@@ -69,7 +102,12 @@ impl SingleReceipt {
         let reruns = current.stable.image.is(&image.reference);
         let noted = same.as_ref().and_then(|earlier| earlier.target(&id)).filter(|_| reruns);
         let previous = noted.map_or(current.stable, |entry| entry.previous.clone());
-        let entry = TargetReceipt::noted(id, previous);
+        let rollback = if checks { rollback_check(target, image, &previous).await? } else { None };
+        let resumes = same.as_ref().is_some_and(|earlier| earlier.state == ReceiptState::Started);
+        if let Some(check) = rollback.as_ref().filter(|check| !resumes && check.is_refused()) {
+            return Err(SagaError::UnprovenRollback { target: id, check: Box::new(check.clone()) });
+        }
+        let entry = TargetReceipt { rollback, ..TargetReceipt::noted(id, previous) };
         let mut receipt = Receipt::started(image.clone(), vec![entry], time.now());
         if let Some(earlier) = &same {
             receipt = receipt.continuing(earlier);
@@ -98,6 +136,11 @@ impl SingleReceipt {
     /// The rollback revision.
     pub fn previous(&self) -> Option<&Revision> {
         self.receipt.targets.first().map(|entry| &entry.previous)
+    }
+
+    /// Whether that revision could still run before the first change, if that was checked.
+    pub fn rollback(&self) -> Option<&RollbackCheck> {
+        self.receipt.targets.first().and_then(|entry| entry.rollback.as_ref())
     }
 
     /// The file.

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bp_artifact::{
     Operation, Outcome, ResolvedImage, Verdict,
-    deploy::{Current, DeployEvent, FailureReport, Proof, Revision, Target, TargetError, TargetId},
+    deploy::{
+        Current, DeployEvent, FailureReport, Proof, Revision, RollbackCheck, Target, TargetError, TargetId,
+    },
     error::{Classified, ErrorClass},
     operation::Emitter,
 };
@@ -42,6 +44,8 @@ pub(crate) struct Fake {
     steps: usize,
     /// Whether the deployment is seen to fail.
     fails: bool,
+    /// The check of the rollback revision.
+    rollback: Option<RollbackCheck>,
     platform: Arc<Mutex<Platform>>,
 }
 
@@ -66,7 +70,14 @@ pub(crate) fn revision(image: &str) -> Revision {
 impl Fake {
     pub(crate) fn new(id: &str, end: End) -> Self {
         let platform = Platform { stable: "old".into(), ..Platform::default() };
-        Fake { id: TargetId::new(id), end, steps: 3, fails: false, platform: Arc::new(Mutex::new(platform)) }
+        Fake {
+            id: TargetId::new(id),
+            end,
+            steps: 3,
+            fails: false,
+            rollback: None,
+            platform: Arc::new(Mutex::new(platform)),
+        }
     }
 
     pub(crate) fn ending(&self, end: End) -> Self {
@@ -79,6 +90,10 @@ impl Fake {
 
     pub(crate) fn failing(self) -> Self {
         Fake { fails: true, ..self }
+    }
+
+    pub(crate) fn checking(self, rollback: RollbackCheck) -> Self {
+        Fake { rollback: Some(rollback), ..self }
     }
 
     pub(crate) fn platform(&self) -> MutexGuard<'_, Platform> {
@@ -191,6 +206,18 @@ impl Target for Fake {
             tokio::task::yield_now().await;
             let platform = self.platform();
             Ok(Current::new(revision(&platform.stable), platform.rolling_out.as_deref().map(revision)))
+        })
+    }
+
+    fn check_rollback<'a>(
+        &'a self,
+        _: &'a ResolvedImage,
+        previous: &'a Revision,
+    ) -> BoxFuture<'a, Result<Option<RollbackCheck>, TargetError>> {
+        let check = self.rollback.clone();
+        Box::pin(async move {
+            assert!(check.as_ref().is_none_or(|check| check.revision.as_ref() == Some(previous)));
+            Ok(check)
         })
     }
 

@@ -3,6 +3,7 @@
 mod fake;
 mod gates;
 mod later;
+mod rollback_revision;
 mod single;
 mod stages;
 mod unobserved;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use bp_artifact::{
     ResolvedImage, Verdict,
-    deploy::{Receipt, ReceiptState, Target},
+    deploy::{
+        Receipt, ReceiptState, RollbackCheck, Target,
+        preflight::{Finding, FindingState},
+    },
     error::{Classified, ErrorClass},
     saga::{Saga, SagaError, SingleReceipt},
 };
@@ -59,6 +62,33 @@ fn a_receipt_that_cannot_be_written_is_reported_before_the_first_change() {
     let error = single(&fake, &image("1"), &path).unwrap_err();
     assert!(matches!(&error, SagaError::Receipt(_)) && error.to_string().contains("absent"), "{error}");
     assert!(fake.changes().is_empty());
+}
+
+#[test]
+fn a_rollback_revision_that_cannot_run_is_refused_before_the_receipt_is_written() {
+    let (_directory, path) = receipt_path();
+    let fake = Fake::new("ecs/shop/web", End::Verdict(Verdict::DeadlineExceeded));
+    let missing = Finding::new("image web (web)", FindingState::Missing, "push it again");
+    let check = RollbackCheck::new(revision("old"), vec![missing]);
+    let checking = |check: &RollbackCheck| fake.clone().checking(check.clone());
+    let error = single(&checking(&check), &image("1"), &path).unwrap_err();
+    assert!(matches!(&error, SagaError::UnprovenRollback { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(fake.changes().is_empty() && !path.exists());
+
+    let accepted = check.clone().accepted(true);
+    let receipt = single(&checking(&accepted), &image("1"), &path).unwrap();
+    assert_eq!((receipt.state, &receipt.targets[0].rollback), (ReceiptState::Started, &Some(accepted)));
+    // An unfinished deployment is completed.
+    let receipt = single(&checking(&check), &image("1"), &path).unwrap();
+    assert_eq!(receipt.targets[0].rollback, Some(check.clone()), "the current state is recorded");
+
+    // A restored revision is not checked.
+    let (_directory, path) = receipt_path();
+    let restored = checking(&check);
+    let receipt =
+        process(async { SingleReceipt::start_restore(&restored, &image("1"), &path).await.unwrap() });
+    assert_eq!(receipt.rollback(), None);
 }
 
 #[test]

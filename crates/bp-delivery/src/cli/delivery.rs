@@ -248,6 +248,15 @@ pub struct TakeOverArgs {
     pub take_over: bool,
 }
 
+/// What to do about a rollback revision that cannot run any more.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// Deploy to ECS even if the revision that a failure would return to cannot run any more: its task definition is not
+    /// active, or an image or secret is missing
+    #[arg(long)]
+    pub accept_unproven_rollback: bool,
+}
+
 /// The two slots of a blue/green deployment on EKS.
 #[derive(Debug, Clone, Args)]
 pub struct SlotArgs {

@@ -69,7 +69,12 @@ pub(crate) fn conclude(
             });
         }
         Ok(End::Started(started)) => return Ok(ui.started(&started)),
-        Ok(End::Ended(outcome)) => (receipt.map(|receipt| receipt.ended(&outcome)), ui.ended(outcome)),
+        Ok(End::Ended(mut outcome)) => {
+            let check = receipt.as_ref().and_then(SingleReceipt::rollback).cloned();
+            let written = receipt.map(|receipt| receipt.ended(&outcome));
+            outcome.rollback = outcome.rollback.or(check);
+            (written, ui.ended(outcome))
+        }
         Ok(End::RolledBack(outcome)) => {
             let written = receipt.map(|receipt| receipt.rolled_back(&outcome));
             let code = match outcome.verdict() {

@@ -15,7 +15,10 @@ pub(crate) use self::end::{End, conclude, worst};
 pub use self::{
     config::{ConfigArgs, FileArgs},
     copy::CopyArgs,
-    delivery::{DeliveryArgs, EnvironmentArgs, ImageArgs, ServiceArg, ServicesArgs, SlotArgs, TakeOverArgs},
+    delivery::{
+        DeliveryArgs, EnvironmentArgs, ImageArgs, RollbackArgs, ServiceArg, ServicesArgs, SlotArgs,
+        TakeOverArgs,
+    },
     end::NoWaitArgs,
     receipt::ReceiptArgs,
 };

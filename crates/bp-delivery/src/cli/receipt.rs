@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bp_artifact::{
     ExitCode, ResolvedImage,
-    deploy::Target,
+    deploy::{Target, TargetId},
     saga::{SagaError, SingleReceipt},
 };
 use clap::Args;
@@ -20,13 +20,13 @@ pub struct ReceiptArgs {
 }
 
 impl ReceiptArgs {
-    /// Records the rollback revision of `target` in the receipt, before the first change.
+    /// Checks the rollback revision of `target` and records it in the receipt, before the first change.
     ///
     /// # Errors
     /// As [`SingleReceipt::start`].
     ///
     /// # Permissions
-    /// Those of [`Target::current`].
+    /// Those of [`Target::current`] and [`Target::check_rollback`].
     ///
     /// # Cancel safety
     /// As [`SingleReceipt::start`].
@@ -36,21 +36,53 @@ impl ReceiptArgs {
         target: &dyn Target,
         image: &ResolvedImage,
     ) -> Result<SingleReceipt, Failure> {
-        let receipt = SingleReceipt::start(target, image, &self.receipt).await.map_err(|error| {
-            let other = matches!(error, SagaError::UnfinishedTarget { .. });
-            let failure = Failure::from(error);
-            if other { failure.hint("choose it with --receipt") } else { failure }
-        })?;
-        if let Some(previous) = receipt.previous() {
-            ui.say(format!(
-                "{}: rollback revision {} recorded in {}",
-                target.id(),
-                previous.short_id(),
-                receipt.path().display()
-            ));
-        }
-        Ok(receipt)
+        let started = SingleReceipt::start(target, image, &self.receipt).await;
+        recorded(ui, &target.id(), started)
     }
+
+    /// As [`start`](Self::start), for a deployment of an earlier revision: the rollback revision is not checked.
+    ///
+    /// # Errors
+    /// As [`SingleReceipt::start_restore`].
+    ///
+    /// # Permissions
+    /// Those of [`Target::current`].
+    ///
+    /// # Cancel safety
+    /// As [`SingleReceipt::start_restore`].
+    pub async fn start_restore(
+        &self,
+        ui: &Ui,
+        target: &dyn Target,
+        image: &ResolvedImage,
+    ) -> Result<SingleReceipt, Failure> {
+        let started = SingleReceipt::start_restore(target, image, &self.receipt).await;
+        recorded(ui, &target.id(), started)
+    }
+}
+
+/// Prints what was recorded.
+fn recorded(
+    ui: &Ui,
+    target: &TargetId,
+    started: Result<SingleReceipt, SagaError>,
+) -> Result<SingleReceipt, Failure> {
+    let receipt = started.map_err(|error| {
+        let other = matches!(error, SagaError::UnfinishedTarget { .. });
+        let failure = Failure::from(error);
+        if other { failure.hint("choose it with --receipt") } else { failure }
+    })?;
+    if let Some(previous) = receipt.previous() {
+        ui.say(format!(
+            "{target}: rollback revision {} recorded in {}",
+            previous.short_id(),
+            receipt.path().display()
+        ));
+    }
+    if let Some(check) = receipt.rollback() {
+        ui.say(format!("{target}: {}", check.summary()));
+    }
+    Ok(receipt)
 }
 
 /// Records an error of a deployment. The receipt of one that was interrupted or is unavailable stays open: a rerun

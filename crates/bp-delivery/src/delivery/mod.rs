@@ -30,6 +30,7 @@ pub struct Delivery {
     deadline: Duration,
     poll_interval: Option<Duration>,
     take_over: bool,
+    accept_unproven_rollback: bool,
     build: Build,
 }
 
@@ -37,8 +38,16 @@ impl Delivery {
     /// Creates a delivery with the deadline of `deploy.timeout`.
     pub fn new(environment: EnvironmentConfig, service: ServiceConfig, clients: Clients) -> Self {
         let deadline = service.deploy.timeout;
-        let build = Build::default();
-        Delivery { environment, service, clients, deadline, poll_interval: None, take_over: false, build }
+        Delivery {
+            environment,
+            service,
+            clients,
+            deadline,
+            poll_interval: None,
+            take_over: false,
+            accept_unproven_rollback: false,
+            build: Build::default(),
+        }
     }
 
     /// Sets the build of the image: new revisions on ECS get the tags Commit and Version.
@@ -57,6 +66,12 @@ impl Delivery {
     /// Takes ownership of the image field in Kubernetes from its current field manager.
     pub fn take_over(mut self, yes: bool) -> Self {
         self.take_over = yes;
+        self
+    }
+
+    /// Deploys to ECS even if the revision that a failure would return to cannot run any more.
+    pub fn accept_unproven_rollback(mut self, yes: bool) -> Self {
+        self.accept_unproven_rollback = yes;
         self
     }
 
@@ -98,7 +113,9 @@ impl Delivery {
         if let Some(poll_interval) = self.poll_interval {
             options = options.poll_interval(poll_interval)?;
         }
-        options = options.on_failure(self.service.deploy.on_failure);
+        options = options
+            .on_failure(self.service.deploy.on_failure)
+            .accept_unproven_rollback(self.accept_unproven_rollback);
         if let Some(time) = ecs.stable_for {
             options = options.stable_for(time);
         }
@@ -106,7 +123,7 @@ impl Delivery {
         if let Some(limit) = self.service.limits.failures {
             options = options.fail_after(limits::tasks(limit, &self.clients.ecs(), ecs).await?);
         }
-        let service = cluster.service(&ecs.service, options);
+        let service = cluster.service(&ecs.service, options).lookups(self.clients.lookups());
         let first = match &ecs.container {
             Some(container) => container.clone(),
             None => service.definition().await?.only_container().map_err(ecs::container_not_named)?,

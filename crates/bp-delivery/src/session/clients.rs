@@ -1,6 +1,6 @@
 //! AWS, Kubernetes and registry clients of one environment.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_config::{Region, SdkConfig};
 use bp_artifact::{
@@ -8,14 +8,23 @@ use bp_artifact::{
     aws::RequestSpans,
     resolve::{EcrResolver, PlatformImage, Resolve},
     text::SingleLine,
+    time::Wait,
 };
 use bp_eks::Connector;
 use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
 use tokio::sync::Mutex;
 
-use super::Endpoints;
+use super::{
+    Endpoints,
+    lookups::{EveryRegistry, SecretChecks},
+};
 use crate::Failure;
+
+/// How long to wait for the preview of a lifecycle policy, and how often to poll it.
+fn lifecycle_preview() -> Result<Wait, Failure> {
+    Ok(Wait::new(Duration::from_secs(10), Duration::from_secs(2))?)
+}
 
 /// The clients of one environment: in its region, with its role. Made by [`Session::open`](super::Session::open).
 #[derive(Clone)]
@@ -84,10 +93,12 @@ impl Clients {
         client!(aws_sdk_cloudwatchlogs, &self.config)
     }
 
-    /// The clients with which ECS preflight checks look up roles, target groups and log groups, as far as this build
-    /// supports them.
-    pub fn lookups<'a>(&self) -> bp_ecs::Lookups<'a> {
-        let lookups = bp_ecs::Lookups::default();
+    /// The clients with which ECS preflight checks look up images and secrets, and as far as this build supports them
+    /// roles, target groups and log groups.
+    pub fn lookups(&self) -> bp_ecs::Lookups {
+        let lookups = bp_ecs::Lookups::default()
+            .registry(Arc::new(EveryRegistry(self.clone())))
+            .secrets(Arc::new(SecretChecks(self.clone())));
         #[cfg(feature = "logs")]
         let lookups = lookups.logs(self.logs());
         #[cfg(feature = "preflight")]
@@ -153,7 +164,7 @@ impl Clients {
     /// When a registry's URL is not valid.
     pub fn resolver(&self, registry: &Registry) -> Result<Box<dyn Resolve>, Failure> {
         Ok(match registry.ecr() {
-            Some(_) => Box::new(EcrResolver::new(self.ecr(registry))),
+            Some(_) => Box::new(EcrResolver::new(self.ecr(registry)).lifecycle_preview(lifecycle_preview()?)),
             None => Box::new(RegistryResolver::new(self.endpoints.registry_client(DockerConfig)?)),
         })
     }

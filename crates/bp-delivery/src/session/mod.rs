@@ -12,6 +12,7 @@ macro_rules! client {
 mod clients;
 mod credentials;
 mod endpoints;
+mod lookups;
 
 use std::{
     collections::BTreeMap,

@@ -10,8 +10,8 @@ use futures_util::future::try_join_all;
 use crate::{
     Delivery, Failure, Ui, actor,
     cli::{
-        EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, ServicesArgs, TakeOverArgs,
-        WaitArgs,
+        EnvironmentArgs, GivenFlags, ImageArgs, ImageTimeoutArgs, ReceiptArgs, RollbackArgs, ServicesArgs,
+        TakeOverArgs, WaitArgs,
     },
     gates,
     program::Verb,
@@ -36,6 +36,8 @@ pub struct DualDeploy {
     #[command(flatten)]
     fields: TakeOverArgs,
     #[command(flatten)]
+    rollback: RollbackArgs,
+    #[command(flatten)]
     receipt: ReceiptArgs,
     /// Abandon an unfinished run of other images that the receipt records
     #[arg(long)]
@@ -57,7 +59,8 @@ impl Verb for DualDeploy {
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
         self.image.check()?;
         if self.plan {
-            self.given.refuse(&["image-timeout", "timeout", "take-over"], "with --plan")?;
+            let unused = ["image-timeout", "timeout", "take-over", "accept-unproven-rollback"];
+            self.given.refuse(&unused, "with --plan")?;
         }
         let deliveries = self.environment.open_services(&self.services).await?;
         if self.image.image().is_some() && deliveries.len() > 1 {
@@ -85,7 +88,10 @@ impl DualDeploy {
         ui: &Ui,
     ) -> Result<(Delivery, bp_artifact::ResolvedImage), Failure> {
         let delivery = self.image.describe(delivery)?;
-        let delivery = delivery.deadline(self.wait.timeout).take_over(self.fields.take_over);
+        let delivery = delivery
+            .deadline(self.wait.timeout)
+            .take_over(self.fields.take_over)
+            .accept_unproven_rollback(self.rollback.accept_unproven_rollback);
         if self.plan {
             let image = self.image.find(&delivery).await?;
             return Ok((delivery, image));

@@ -1,5 +1,6 @@
 //! Task definitions as raw JSON, modified and registered without losing members that the SDK does not support.
 
+mod demand;
 mod diff;
 mod inventory;
 mod members;
@@ -12,7 +13,7 @@ use bp_artifact::{DigestRef, deploy::preflight::SecretReference};
 use serde_json::{Map, Value};
 
 pub use self::overlay::{ContainerOverlay, Overlay};
-pub(crate) use self::wire::Capture;
+pub(crate) use self::{demand::Demand, wire::Capture};
 use crate::error::Error;
 
 /// Members of DescribeTaskDefinition's response that RegisterTaskDefinition accepts, besides the tags.
@@ -78,6 +79,8 @@ pub struct TaskDefinition {
     /// The ARN or file, for messages.
     source: String,
     arn: Option<String>,
+    /// `ACTIVE`, `INACTIVE` or `DELETE_IN_PROGRESS`, as described when it was read.
+    status: Option<String>,
     /// The input of RegisterTaskDefinition.
     input: Map<String, Value>,
     /// Members that this version does not support: registering could drop them.
@@ -107,6 +110,7 @@ impl TaskDefinition {
     /// Reads a definition, and separates its members into accepted, read-only and unknown ones.
     pub(crate) fn read(source: &str, fields: Map<String, Value>, tags: Value) -> Result<Self, Error> {
         let arn = fields.get("taskDefinitionArn").and_then(Value::as_str).map(str::to_owned);
+        let status = fields.get("status").and_then(Value::as_str).map(str::to_owned);
         let source = arn.clone().unwrap_or_else(|| source.to_owned());
         let unknown = |name: &&String| {
             !COPIED.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) && *name != "tags"
@@ -132,7 +136,7 @@ impl TaskDefinition {
         if !containers.is_some_and(|all| !all.is_empty() && all.iter().all(|c| c["name"].is_string())) {
             return Err(malformed("it has no containers, or one without a name"));
         }
-        Ok(TaskDefinition { source, arn, input, unknown })
+        Ok(TaskDefinition { source, arn, status, input, unknown })
     }
 
     /// Returns an error if registering could drop unknown members. Reading, comparing and restoring do not need this
@@ -147,12 +151,18 @@ impl TaskDefinition {
     /// A copy without its ARN.
     pub(crate) fn unregistered(mut self) -> Self {
         self.arn = None;
+        self.status = None;
         self
     }
 
     /// Its ARN, once it is registered.
     pub fn arn(&self) -> Option<&str> {
         self.arn.as_deref()
+    }
+
+    /// Its status when it was read, once it is registered.
+    pub(crate) fn status(&self) -> Option<&str> {
+        self.status.as_deref()
     }
 
     /// Its family.

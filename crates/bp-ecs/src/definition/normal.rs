@@ -23,7 +23,7 @@ pub(super) fn form(input: &Map<String, Value>) -> Value {
 }
 
 /// Converts CPU units and MiB: `"1GB"`, `"1 vCPU"`, `"1024"` and `1024` are the same.
-fn units(value: &Value) -> Option<u64> {
+pub(super) fn units(value: &Value) -> Option<u64> {
     if let Some(number) = value.as_u64() {
         return Some(number);
     }

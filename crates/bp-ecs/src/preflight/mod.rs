@@ -1,5 +1,7 @@
-//! Preflight checks: images, roles, log groups and target groups, before anything is changed.
+//! Preflight checks before anything is changed: images, secrets, roles, log groups, target groups, room for tasks, and the
+//! rollback revision.
 
+mod capacity;
 pub(crate) mod limits;
 #[cfg(feature = "elbv2")]
 mod load_balancer;
@@ -10,15 +12,17 @@ mod lookup_error;
 mod platform;
 #[cfg(feature = "iam")]
 mod role;
+mod rollback;
+mod room;
 mod settings;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bp_artifact::{
     ImageRef, Platform, ResolvedImage,
     deploy::{
         Cause,
-        preflight::{Finding, FindingState, Preflight},
+        preflight::{CheckSecrets, Finding, FindingState, Preflight},
     },
     resolve::Resolve,
     text::SingleLine,
@@ -34,8 +38,9 @@ use crate::{
 
 /// Clients for preflight checks outside ECS. A check without a client is reported as unknown.
 #[derive(Clone, Default)]
-pub struct Lookups<'a> {
-    registry: Option<&'a dyn Resolve>,
+pub struct Lookups {
+    registry: Option<Arc<dyn Resolve>>,
+    secrets: Option<Arc<dyn CheckSecrets>>,
     #[cfg(feature = "iam")]
     iam: Option<aws_sdk_iam::Client>,
     #[cfg(feature = "elbv2")]
@@ -44,16 +49,26 @@ pub struct Lookups<'a> {
     logs: Option<aws_sdk_cloudwatchlogs::Client>,
 }
 
-impl fmt::Debug for Lookups<'_> {
+impl fmt::Debug for Lookups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookups").field("registry", &self.registry.is_some()).finish_non_exhaustive()
+        f.debug_struct("Lookups")
+            .field("registry", &self.registry.is_some())
+            .field("secrets", &self.secrets.is_some())
+            .finish_non_exhaustive()
     }
 }
 
-impl<'a> Lookups<'a> {
-    /// Checks with this resolver whether images exist, and for which platforms.
-    pub fn registry(mut self, resolver: &'a dyn Resolve) -> Self {
+impl Lookups {
+    /// Checks with this resolver whether images exist, and for which platforms; and whether those of the rollback
+    /// revision can still be pulled.
+    pub fn registry(mut self, resolver: Arc<dyn Resolve>) -> Self {
         self.registry = Some(resolver);
+        self
+    }
+
+    /// Checks with this whether secrets exist.
+    pub fn secrets(mut self, check: Arc<dyn CheckSecrets>) -> Self {
+        self.secrets = Some(check);
         self
     }
 
@@ -80,16 +95,20 @@ impl<'a> Lookups<'a> {
 }
 
 impl EcsTarget {
-    /// Returns the changes that deploying `image` would make, and whether everything it requires exists: images for the
-    /// platform, roles, log groups, target groups. Secrets are listed for the caller to check.
+    /// Returns the changes that deploying `image` would make, whether everything it requires exists (images for the
+    /// platform, secrets, roles, log groups, target groups, room for tasks), and whether the revision that a failure
+    /// would return to can still run.
     ///
     /// # Errors
     /// The errors that [`deploy`](Self::deploy) returns before its first change, such as an unknown service or
     /// container, and when the service or definition cannot be read. A failed lookup is a finding, not an error.
     ///
     /// # Permissions
-    /// Those of [`definition`](Self::definition), `ecs:DescribeServiceRevisions`; for the configured lookups: those of the
-    /// resolver, `iam:GetRole`, `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`.
+    /// Those of [`definition`](Self::definition), `ecs:DescribeServiceRevisions`, and those of [`current`](Self::current)
+    /// during or after a failed deployment; for a service on EC2 `ecs:ListContainerInstances` and
+    /// `ecs:DescribeContainerInstances`, with capacity providers `ecs:DescribeCapacityProviders`; for the configured
+    /// lookups: those of the resolver and of the check of secrets, `iam:GetRole`,
+    /// `elasticloadbalancing:DescribeTargetGroups`, `logs:DescribeLogGroups`. What is denied is unknown.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -98,13 +117,13 @@ impl EcsTarget {
         skip_all,
         fields(target_id = %SingleLine(&self.0.id), image = %image.reference)
     )]
-    pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
+    pub async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups) -> Result<Preflight, Error> {
         self.0.with_containers().await?.preflight(image, lookups).await
     }
 }
 
 impl ServiceRollout {
-    async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups<'_>) -> Result<Preflight, Error> {
+    async fn preflight(&self, image: &ResolvedImage, lookups: &Lookups) -> Result<Preflight, Error> {
         let survey = self.survey().await?;
         let current = self.api.definition(&survey.definition).await?;
         let wanted = self.wanted(&current, &image.reference)?;
@@ -114,7 +133,8 @@ impl ServiceRollout {
         }
         let mut findings = vec![service_state(&survey)];
         findings.extend(self.settings(&survey.service).await);
-        findings.extend(images(image, &wanted, lookups.registry).await);
+        findings.extend(images(image, &wanted, lookups.registry.as_deref()).await);
+        findings.extend(lookups.check_secrets(&wanted.secrets()).await);
         findings.extend(execution_role(&wanted));
         for (member, arn) in roles(&wanted) {
             findings.push(lookups.role(member, arn).await);
@@ -126,8 +146,15 @@ impl ServiceRollout {
             findings.push(lookups.target_group(group, &wanted).await);
         }
         findings.extend(self.step_findings());
+        findings.extend(capacity::check(&self.api, &survey.service, &wanted).await);
         let found = Preflight::new(self.id.clone(), findings);
-        Ok(found.changes(current.changes(&wanted)).secrets(wanted.secrets()))
+        let found = found.changes(current.changes(&wanted)).secrets(wanted.secrets());
+        if !self.would_change(&survey, &current, &image.reference).await? {
+            return Ok(found);
+        }
+        let stable = self.rollback_definition(&survey, &current).await?;
+        let check = self.check_rollback(stable.as_ref(), lookups).await?;
+        Ok(found.rollback(Some(check)))
     }
 }
 
@@ -259,10 +286,9 @@ fn log_groups(wanted: &TaskDefinition) -> Vec<(String, String)> {
 
 #[cfg(not(all(feature = "iam", feature = "elbv2", feature = "logs")))]
 const NOT_COMPILED_IN: &str = "not checked, because this build lacks the feature";
-#[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
 const NO_CLIENT: &str = "not checked, because no client is configured";
 
-impl Lookups<'_> {
+impl Lookups {
     async fn role(&self, member: &str, arn: &str) -> Finding {
         let subject = format!("role {arn} ({member})");
         #[cfg(feature = "iam")]

@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::Service;
 use bp_artifact::{
     DigestRef, Outcome, ResolvedImage,
     deploy::{
-        OnFailure, Reporter, Revision,
+        OnFailure, Reporter, Revision, RollbackCheck,
         run::{Ended, Intent, Run},
     },
 };
@@ -31,7 +31,18 @@ struct Start {
     current: TaskDefinition,
     /// A deployment in progress of the same definition.
     adopted: Option<Followed>,
+    /// The definition of the revision to return to; `None` when no deployment has succeeded yet.
+    stable: Option<TaskDefinition>,
     previous: Revision,
+}
+
+/// Who checks the rollback revision before the first change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RollbackChecked {
+    /// The deployment.
+    Here,
+    /// A caller that checks it before it changes anything.
+    ByCaller,
 }
 
 /// A planned deployment; nothing was changed yet.
@@ -39,6 +50,8 @@ pub(super) struct Plan {
     start: Start,
     wanted: TaskDefinition,
     unchanged: bool,
+    /// The check of the rollback revision, if the plan includes it and changes something.
+    rollback: Option<RollbackCheck>,
 }
 
 impl Plan {
@@ -51,11 +64,28 @@ impl Plan {
     pub(super) fn previous(&self) -> &Revision {
         &self.start.previous
     }
+
+    /// Starts the run of this plan.
+    pub(super) fn run(&self, image: &ResolvedImage, reporter: &Reporter) -> Run {
+        let previous = Some(self.start.previous.clone());
+        let intent = Intent::deploy(image).current(previous.clone()).previous(previous);
+        let mut run = Run::planned(reporter, intent.changes(self.changes()));
+        if let Some(check) = self.rollback.clone() {
+            run.rollback_checked(check);
+        }
+        run
+    }
 }
 
 impl ServiceRollout {
-    /// Reads the current state, handles a deployment in progress according to the policy, and determines the change.
-    pub(super) async fn plan(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Plan, Error> {
+    /// Reads the current state, handles a deployment in progress according to the policy, determines the change, and
+    /// refuses it if the rollback revision cannot run.
+    pub(super) async fn plan(
+        &self,
+        image: &ResolvedImage,
+        checked: RollbackChecked,
+        reporter: &Reporter,
+    ) -> Result<Plan, Error> {
         let start = self.start(&image.reference, reporter).await?;
         let Start { survey, current, .. } = &start;
         let wanted = self.wanted(current, &image.reference)?;
@@ -64,17 +94,31 @@ impl ServiceRollout {
             wanted.check_known()?;
         }
         let unchanged = wanted.is_same(current) && survey.is_settled() && !self.options.force;
-        Ok(Plan { start, wanted, unchanged })
+        let mut plan = Plan { start, wanted, unchanged, rollback: None };
+        if plan.changes() && checked == RollbackChecked::Here {
+            let check = self.check_rollback(plan.start.stable.as_ref(), &self.lookups).await?;
+            if check.is_refused() {
+                let service = self.api.service.clone();
+                return Err(Error::UnprovenRollback { service, check: Box::new(check) });
+            }
+            plan.rollback = Some(check);
+        }
+        Ok(plan)
     }
 
-    pub(crate) async fn deploy(&self, image: &ResolvedImage, reporter: &Reporter) -> Result<Outcome, Error> {
-        let Plan { start, wanted, unchanged } = self.plan(image, reporter).await?;
+    pub(crate) async fn deploy(
+        &self,
+        image: &ResolvedImage,
+        checked: RollbackChecked,
+        reporter: &Reporter,
+    ) -> Result<Outcome, Error> {
+        let plan = self.plan(image, checked, reporter).await?;
         let deadline = self.deadline();
-        let Start { survey, current, adopted, previous } = &start;
+        let mut run = plan.run(image, reporter);
+        let Plan { start, wanted, unchanged, .. } = plan;
+        let Start { survey, current, adopted, previous, .. } = &start;
         let revision = |definition: &str| Some(Revision::new(definition, &image.reference));
         let previous = Some(previous.clone());
-        let intent = Intent::deploy(image).current(previous.clone()).previous(previous.clone());
-        let mut run = Run::planned(reporter, intent.changes(!unchanged && adopted.is_none()));
         run.in_place(revision(&survey.definition));
         if unchanged {
             run.detail("already deployed");
@@ -117,13 +161,10 @@ impl ServiceRollout {
         loop {
             let survey = self.survey().await?;
             let current = self.api.definition(&survey.definition).await?;
-            let previous = if survey.is_settled() {
-                self.as_revision(&current)?
-            } else {
-                self.revision(&self.stable(&survey).await?).await?
-            };
+            let stable = self.rollback_definition(&survey, &current).await?;
+            let previous = self.as_revision(stable.as_ref().unwrap_or(&current))?;
             let Some(followed) = survey.in_flight.clone() else {
-                return Ok(Start { survey, current, adopted: None, previous });
+                return Ok(Start { survey, current, adopted: None, stable, previous });
             };
             let deployed = if followed.definition == survey.definition {
                 current.clone()
@@ -133,9 +174,11 @@ impl ServiceRollout {
             let same = deployed.is_same(&self.wanted(&current, image)?);
             match self.options.in_flight {
                 InFlight::AdoptIfSameTarget | InFlight::Supersede | InFlight::Wait if same => {
-                    return Ok(Start { survey, current, adopted: Some(followed), previous });
+                    return Ok(Start { survey, current, adopted: Some(followed), stable, previous });
                 }
-                InFlight::Supersede => return Ok(Start { survey, current, adopted: None, previous }),
+                InFlight::Supersede => {
+                    return Ok(Start { survey, current, adopted: None, stable, previous });
+                }
                 // Nothing was changed yet, so errors are returned as they are.
                 InFlight::Wait if Instant::now() < deadline => {
                     let others = Follower::of_others(self, reporter, followed, &survey.service);

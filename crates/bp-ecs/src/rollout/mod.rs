@@ -30,7 +30,7 @@ pub(crate) mod strategy;
 mod survey;
 mod task;
 
-pub(crate) use deploy::until_cancelled;
+pub(crate) use deploy::{RollbackChecked, until_cancelled};
 pub(crate) use service::primary;
 pub(crate) use survey::Survey;
 
@@ -44,6 +44,7 @@ use crate::{
     error::Error,
     one_off::Steps,
     options::Options,
+    preflight::Lookups,
 };
 
 /// The containers of one service and the settings of their deployment, used by every step.
@@ -63,6 +64,8 @@ pub(crate) struct ServiceRollout {
     /// The one-off tasks of a deployment.
     pub(crate) steps: Steps,
     pub(crate) options: Options,
+    /// The clients that check the rollback revision.
+    pub(crate) lookups: Lookups,
     #[cfg(feature = "logs")]
     pub(crate) logs: Option<aws_sdk_cloudwatchlogs::Client>,
 }

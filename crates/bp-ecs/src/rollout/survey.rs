@@ -200,15 +200,33 @@ impl ServiceRollout {
 
     /// The definition of the last completed deployment, which is not always the running one.
     pub(crate) async fn stable(&self, survey: &Survey) -> Result<String, Error> {
+        Ok(self.last_stable(survey).await?.unwrap_or_else(|| survey.definition.clone()))
+    }
+
+    /// The definition that a failed deployment returns to. `None` when no deployment has succeeded yet.
+    pub(crate) async fn rollback_definition(
+        &self,
+        survey: &Survey,
+        current: &TaskDefinition,
+    ) -> Result<Option<TaskDefinition>, Error> {
+        match self.last_stable(survey).await? {
+            Some(stable) if stable == survey.definition => Ok(Some(current.clone())),
+            Some(stable) => self.api.definition(&stable).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`stable`](Self::stable). `None` when no deployment has succeeded yet, as far as ECS retains them.
+    pub(crate) async fn last_stable(&self, survey: &Survey) -> Result<Option<String>, Error> {
         if survey.is_settled() {
-            return Ok(survey.definition.clone());
+            return Ok(Some(survey.definition.clone()));
         }
         let mut history = History::new(&self.api, &[]);
         while let Some(brief) = history.next().await? {
             if let Some(revision) = self.resulting_revision(&brief).await?
                 && let Some(definition) = self.definition_of(&revision).await?
             {
-                return Ok(definition);
+                return Ok(Some(definition));
             }
         }
         // ECS no longer retains it: use the definition that the deployment in progress replaces.
@@ -221,7 +239,7 @@ impl ServiceRollout {
                 && d.rollout_state == Some(DeploymentRolloutState::Completed)
         });
         let finished = finished.filter_map(|d| d.task_definition.clone());
-        Ok(sources.into_iter().chain(finished).next().unwrap_or_else(|| survey.definition.clone()))
+        Ok(sources.into_iter().chain(finished).next())
     }
 
     /// The task definitions that a service deployment replaces.

@@ -125,7 +125,8 @@ impl Registry {
         }
         let manifest =
             Manifest { digest: digest.clone(), media_type: media_type.to_owned(), bytes, pushed_at: now };
-        // A manifest that is pushed again keeps the time of its first push.
+        // A manifest that is pushed again keeps the time of its first push, and is restored if it was archived.
+        repository.archived.remove(&digest);
         Ok(repository.manifests.entry(digest).or_insert(manifest).clone())
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct ImageRecord {
     /// The size of the manifest, its configuration and its layers.
     pub(crate) size: u64,
     pub(crate) tags: Vec<String>,
+    /// Since when it is archived.
+    pub(crate) archived_at: Option<Timestamp>,
 }
 
 impl Registry {
@@ -36,9 +38,26 @@ impl Registry {
                 manifest: manifest.clone(),
                 size: content + manifest.bytes.len() as u64,
                 tags: named.map(|(tag, _)| tag.clone()).collect(),
+                archived_at: repository.archived.get(&manifest.digest).copied(),
             }
         };
         Some(repository.manifests.values().map(record).collect())
+    }
+
+    /// The manifest of a tag or digest, also an archived one.
+    pub(crate) fn stored_manifest(&self, name: &str, reference: &str) -> Option<Manifest> {
+        self.store().repositories.get(name)?.stored(reference).cloned()
+    }
+
+    /// Archives an image of `repository`, as UpdateImageStorageClass does: it cannot be pulled until it is restored.
+    pub fn archive(&self, repository: &str, digest: &str) {
+        let now = self.clock.now();
+        self.with(repository, |repository| repository.archived.insert(digest.to_owned(), now));
+    }
+
+    /// Restores an archived image. A push does so too.
+    pub(crate) fn restore(&self, name: &str, digest: &str) {
+        self.with(name, |repository| repository.archived.remove(digest));
     }
 
     /// The size of a blob of the repository.

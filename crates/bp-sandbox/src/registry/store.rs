@@ -79,6 +79,8 @@ pub(super) struct Repository {
     pub(super) manifests: BTreeMap<String, Manifest>,
     pub(super) blobs: HashMap<String, Link>,
     pub(super) tags: BTreeMap<String, String>,
+    /// The archived images, and since when: they cannot be pulled.
+    pub(super) archived: BTreeMap<String, Timestamp>,
 }
 
 impl Repository {
@@ -89,11 +91,17 @@ impl Repository {
             manifests: BTreeMap::new(),
             blobs: HashMap::new(),
             tags: BTreeMap::new(),
+            archived: BTreeMap::new(),
         }
     }
 
-    /// The manifest of a tag or digest.
+    /// The manifest of a tag or digest, unless it is archived.
     pub(super) fn manifest(&self, reference: &str) -> Option<&Manifest> {
+        self.stored(reference).filter(|manifest| !self.archived.contains_key(&manifest.digest))
+    }
+
+    /// The manifest of a tag or digest, also an archived one.
+    pub(super) fn stored(&self, reference: &str) -> Option<&Manifest> {
         self.manifests.get(self.tags.get(reference).map_or(reference, String::as_str))
     }
 

@@ -7,7 +7,7 @@ use bp_artifact::ExitCode;
 use self::options::{EcsArgs, Wanted};
 use crate::{
     Failure, Ui,
-    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, conclude},
+    cli::{DeliveryArgs, End, GivenFlags, ReceiptArgs, RollbackArgs, conclude},
     program::Verb,
 };
 
@@ -19,6 +19,8 @@ pub struct DeployEcs {
     #[command(flatten)]
     delivery: DeliveryArgs,
     #[command(flatten)]
+    rollback: RollbackArgs,
+    #[command(flatten)]
     receipt: ReceiptArgs,
     #[command(flatten)]
     ecs: EcsArgs,
@@ -29,14 +31,14 @@ impl Verb for DeployEcs {
     const HANDLES_SIGNALS: bool = true;
 
     async fn run(self, ui: Ui) -> Result<ExitCode, Failure> {
-        let DeployEcs { given, delivery: args, receipt, ecs } = self;
+        let DeployEcs { given, delivery: args, rollback, receipt, ecs } = self;
         if ecs.revision.is_some() {
-            given.refuse(&["artifact", "image-timeout"], "with --revision")?;
+            given.refuse(&["artifact", "image-timeout", "accept-unproven-rollback"], "with --revision")?;
         }
         if ecs.check {
             given.refuse(&["image-timeout", "receipt"], "with --check")?;
         }
-        let mut delivery = args.open().await?;
+        let mut delivery = args.open().await?.accept_unproven_rollback(rollback.accept_unproven_rollback);
         if ecs.revision.is_none() {
             delivery = args.image.describe(delivery)?;
             ecs.refuse_skipped_tasks(&delivery.service.ecs()?.tasks)?;
@@ -50,9 +52,10 @@ impl Verb for DeployEcs {
             Some(name) => Wanted::Revision(service.revision(name).await?),
             None => Wanted::Image(args.image(&delivery, &ui).await?),
         };
-        let receipt = match wanted.image() {
-            Some(image) => Some(receipt.start(&ui, &service, &image).await?),
-            None => {
+        let receipt = match (&wanted, wanted.image()) {
+            (Wanted::Image(_), Some(image)) => Some(receipt.start(&ui, &service, &image).await?),
+            (Wanted::Revision(_), Some(image)) => Some(receipt.start_restore(&ui, &service, &image).await?),
+            (_, None) => {
                 ui.say(format!(
                     "{}: no receipt is written: the revision's image has no digest",
                     service.id()

@@ -1,16 +1,9 @@
 //! Options of `deploy-ecs`: preflight checks, answers to paused deployments, pruning, rollback on a signal.
 
 use bp_artifact::{
-    ExitCode, Outcome, ResolvedImage,
-    config::EcsTasks,
-    deploy::{
-        Cause, Revision,
-        preflight::{Finding, FindingState, SecretReference},
-    },
-    saga::SingleReceipt,
+    ExitCode, Outcome, ResolvedImage, config::EcsTasks, deploy::Revision, saga::SingleReceipt,
 };
 use bp_ecs::{Approval, EcsTarget, Error, InFlight, Options};
-use bp_secrets::{Depth, ErrorKind, Reference, check};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -134,7 +127,12 @@ impl EcsArgs {
         let deployment = match wanted {
             Wanted::Image(image) => {
                 self.answer_pause(service).await?;
-                service.deploy(image)
+                match self.in_flight {
+                    // The rollback revision is the one that the other deployment leaves.
+                    Policy::Wait => service.deploy(image),
+                    // It was checked before the receipt was written.
+                    Policy::Fail | Policy::Adopt | Policy::Supersede => service.deploy_checked(image),
+                }
             }
             Wanted::Revision(revision) => service.restore(revision),
         };
@@ -192,35 +190,5 @@ pub(super) async fn preflight(
     service: &EcsTarget,
     image: &ResolvedImage,
 ) -> Result<ExitCode, Failure> {
-    let resolver = delivery.clients.resolver(image.reference.repository().registry())?;
-    let lookups = delivery.clients.lookups().registry(&*resolver);
-    let mut report = service.preflight(image, &lookups).await?;
-    for secret in &report.secrets {
-        report.findings.push(check_secret(delivery, secret).await);
-    }
-    Ok(ui.checked(&report))
-}
-
-/// Checks whether a secret to which the task definition refers exists, without reading its value.
-async fn check_secret(delivery: &Delivery, secret: &SecretReference) -> Finding {
-    let subject = format!("secret {} of {}: {}", secret.name, secret.container, secret.value_from);
-    let references = match secret.value_from.parse::<Reference>() {
-        Ok(reference) => [reference],
-        Err(error) => {
-            let finding = Finding::new(subject, FindingState::Invalid, error.to_string());
-            return finding.cause(Cause::SecretMissing);
-        }
-    };
-    let report = check(&delivery.clients.secrets(&references), &references, Depth::Describe).await;
-    let Some(error) = report.errors().next() else {
-        return Finding::new(subject, FindingState::Present, "");
-    };
-    let state = match error.kind() {
-        ErrorKind::Missing | ErrorKind::NoSuchVersion | ErrorKind::Deleted => FindingState::Missing,
-        ErrorKind::NoSuchKey { .. } | ErrorKind::NotJson { .. } | ErrorKind::Binary => FindingState::Invalid,
-        // The caller may lack the permission, or the store is unavailable: the tasks may still succeed.
-        _ => FindingState::Unknown,
-    };
-    let finding = Finding::new(subject, state, error.to_string());
-    if state.is_fatal() { finding.cause(Cause::SecretMissing) } else { finding }
+    Ok(ui.checked(&service.preflight(image, &delivery.clients.lookups()).await?))
 }

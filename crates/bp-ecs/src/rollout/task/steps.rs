@@ -6,12 +6,15 @@ use bp_artifact::{
     Operation, Outcome, ResolvedImage, Verdict,
     deploy::{
         DeployEvent, OnFailure, Reporter, Revision,
-        run::{Ended, Intent, Run},
+        run::{Ended, Run},
     },
 };
 
-use super::super::{ServiceRollout, deploy::until_cancelled};
-use crate::{error::Error, one_off::OneOff};
+use crate::{
+    error::Error,
+    one_off::OneOff,
+    rollout::{RollbackChecked, ServiceRollout, until_cancelled},
+};
 
 /// How a step ended that did not succeed.
 enum Failed {
@@ -25,24 +28,25 @@ impl ServiceRollout {
     pub(crate) fn spawn_with_steps(
         self: &Arc<Self>,
         image: ResolvedImage,
+        checked: RollbackChecked,
     ) -> Operation<DeployEvent, Result<Outcome, Error>> {
         let rollout = Arc::clone(self);
         Operation::spawn(move |events| async move {
             let reporter = Reporter::new(&events, rollout.id.clone());
             let ours = until_cancelled(rollout.with_containers(), &reporter).await?;
-            ours.deploy_with_steps(&image, &reporter).await
+            ours.deploy_with_steps(&image, checked, &reporter).await
         })
     }
 
     async fn deploy_with_steps(
         self: &Arc<Self>,
         image: &ResolvedImage,
+        checked: RollbackChecked,
         reporter: &Reporter,
     ) -> Result<Outcome, Error> {
-        let plan = until_cancelled(self.plan(image, reporter), reporter).await?;
+        let plan = until_cancelled(self.plan(image, checked, reporter), reporter).await?;
         let previous = plan.previous().clone();
-        let intent = Intent::deploy(image).current(Some(previous.clone())).previous(Some(previous.clone()));
-        let mut run = Run::planned(reporter, intent.changes(plan.changes()));
+        let mut run = plan.run(image, reporter);
         if plan.changes() {
             for (name, task) in &self.steps.before {
                 let why = match self.step(&mut run, "before", name, task, image).await? {
@@ -91,7 +95,9 @@ impl ServiceRollout {
         Operation::spawn(move |events| async move {
             let _active = rollout.api.cluster.start_operation();
             let reporter = Reporter::new(&events, id);
-            until_cancelled(rollout.deploy(&image, &reporter), &reporter).await
+            // The plan checked the rollback revision, before the tasks.
+            let work = rollout.deploy(&image, RollbackChecked::ByCaller, &reporter);
+            until_cancelled(work, &reporter).await
         })
     }
 

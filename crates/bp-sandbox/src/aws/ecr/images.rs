@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Target, invalid, page, seconds, strings, with_next};
+use super::{
+    request::{Target, invalid, page, seconds, strings, with_next},
+    storage_class,
+};
 use crate::{
     aws::{
         context::Context,
@@ -35,8 +38,11 @@ impl<'a> ImageId<'a> {
                  equal to 100'",
             ));
         }
-        let id = |id: &'a Value| ImageId { tag: id["imageTag"].as_str(), digest: id["imageDigest"].as_str() };
-        Ok(ids.iter().map(id).collect())
+        Ok(ids.iter().map(ImageId::one).collect())
+    }
+
+    fn one(id: &'a Value) -> Self {
+        ImageId { tag: id["imageTag"].as_str(), digest: id["imageDigest"].as_str() }
     }
 
     /// Like `all`, for operations that require at least one id.
@@ -50,7 +56,14 @@ impl<'a> ImageId<'a> {
         }
     }
 
+    /// The image. An archived one cannot be pulled, and is not found.
     fn find(&self, target: &Target<'_>) -> Result<Manifest, Failure> {
+        let found = self.stored(target)?;
+        target.registry.manifest(target.name, &found.digest).ok_or(NOT_FOUND)
+    }
+
+    /// The image, also an archived one.
+    fn stored(&self, target: &Target<'_>) -> Result<Manifest, Failure> {
         match (self.digest, self.tag) {
             (None, None) => Err(Failure {
                 code: "MissingDigestAndTag",
@@ -62,7 +75,7 @@ impl<'a> ImageId<'a> {
                          '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
             }),
             (Some(digest), Some(tag)) => {
-                let named = target.registry.manifest(target.name, tag).ok_or(NOT_FOUND)?;
+                let named = target.registry.stored_manifest(target.name, tag).ok_or(NOT_FOUND)?;
                 if named.digest == digest {
                     Ok(named)
                 } else {
@@ -73,7 +86,7 @@ impl<'a> ImageId<'a> {
                 }
             }
             (Some(reference), None) | (None, Some(reference)) => {
-                target.registry.manifest(target.name, reference).ok_or(NOT_FOUND)
+                target.registry.stored_manifest(target.name, reference).ok_or(NOT_FOUND)
             }
         }
     }
@@ -114,6 +127,20 @@ fn image(target: &Target<'_>, id: Value, manifest: &Manifest) -> Value {
     })
 }
 
+/// Moves an image between the storage classes.
+pub(super) fn update_storage_class(context: &Context, call: &Call) -> Answer {
+    let target = Target::of(context, call)?;
+    let id = ImageId::one(&call.input["imageId"]);
+    let manifest = id.stored(&target).map_err(|_| no_image(&target, &id))?;
+    let status = storage_class::update(&target, &manifest.digest, call.text("targetStorageClass"))?;
+    Ok(json!({
+        "registryId": target.id,
+        "repositoryName": target.name,
+        "imageId": id.json(Some(&manifest.digest)),
+        "imageStatus": status,
+    }))
+}
+
 pub(super) fn batch_get(context: &Context, call: &Call) -> Answer {
     let target = Target::of(context, call)?;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
@@ -131,7 +158,7 @@ pub(super) fn batch_delete(context: &Context, call: &Call) -> Answer {
     let target = Target::of(context, call)?;
     let (mut deleted, mut failures) = (Vec::new(), Vec::new());
     for id in ImageId::some(call)? {
-        match id.find(&target) {
+        match id.stored(&target) {
             Ok(manifest) => {
                 let reference = id.tag.unwrap_or(&manifest.digest);
                 target.registry.remove(target.name, reference);
@@ -158,9 +185,9 @@ pub(super) fn describe(context: &Context, call: &Call) -> Answer {
         requested => {
             let mut found: Vec<ImageRecord> = Vec::new();
             for id in requested {
-                let manifest = id.find(&target).map_err(|_| no_image(&target, id))?;
-                found
-                    .extend(records.iter().find(|record| record.manifest.digest == manifest.digest).cloned());
+                let manifest = id.stored(&target).map_err(|_| no_image(&target, id))?;
+                let record = records.iter().find(|record| record.manifest.digest == manifest.digest);
+                found.push(record.cloned().ok_or_else(|| no_image(&target, id))?);
             }
             (found, None)
         }
@@ -181,6 +208,7 @@ fn detail(target: &Target<'_>, record: &ImageRecord) -> Value {
     if !record.tags.is_empty() {
         detail["imageTags"] = json!(record.tags);
     }
+    storage_class::show(&mut detail, record);
     let manifest: Value = serde_json::from_slice(&record.manifest.bytes).unwrap_or_default();
     if let Some(artifact) = manifest["artifactType"].as_str().or(manifest["config"]["mediaType"].as_str()) {
         detail["artifactMediaType"] = json!(artifact);
@@ -212,6 +240,7 @@ fn records(target: &Target<'_>, call: &Call) -> Vec<ImageRecord> {
         Some("UNTAGGED") => records.retain(|record| record.tags.is_empty()),
         _ => {}
     }
+    storage_class::filter(&mut records, call);
     records
 }
 

@@ -3,8 +3,10 @@
 mod caches;
 mod images;
 mod layers;
+mod lifecycle;
 mod repositories;
 mod request;
+mod storage_class;
 
 use std::time::Duration;
 
@@ -20,10 +22,11 @@ use super::{
 /// How long a registry password is valid.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// The service. Its state is in the registries, except for the pull-through cache rules.
+/// The service. Its state is in the registries, except for pull-through cache rules and lifecycle policies.
 #[derive(Debug, Default)]
 pub(super) struct Ecr {
     caches: caches::Rules,
+    policies: lifecycle::Policies,
 }
 
 impl Ecr {
@@ -39,6 +42,12 @@ impl Ecr {
             "DescribeImages" => images::describe(context, call),
             "ListImages" => images::list(context, call),
             "PutImage" => images::put(context, call),
+            "UpdateImageStorageClass" => images::update_storage_class(context, call),
+            "PutLifecyclePolicy" => self.policies.put(context, call),
+            "GetLifecyclePolicy" => self.policies.get(context, call),
+            "DeleteLifecyclePolicy" => self.policies.delete(context, call),
+            "StartLifecyclePolicyPreview" => self.policies.start_preview(context, call),
+            "GetLifecyclePolicyPreview" => self.policies.get_preview(context, call),
             "CreatePullThroughCacheRule" => self.caches.create(call, context.clock.now()),
             "DescribePullThroughCacheRules" => self.caches.describe(call),
             "BatchCheckLayerAvailability" => images::check_layers(context, call),

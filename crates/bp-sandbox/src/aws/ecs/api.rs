@@ -416,7 +416,7 @@ impl Cluster {
             "clusterArn": world.place.arn(&format!("cluster/{name}")),
             "clusterName": name,
             "status": "ACTIVE",
-            "registeredContainerInstancesCount": 0,
+            "registeredContainerInstancesCount": self.instances.len(),
             "runningTasksCount": tasks(true),
             "pendingTasksCount": tasks(false),
             "activeServicesCount": active,

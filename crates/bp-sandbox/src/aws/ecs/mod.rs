@@ -23,6 +23,7 @@ mod failures;
 mod handle;
 mod hooks;
 mod injected;
+mod instances;
 mod names;
 mod outcome;
 mod pace;
@@ -87,6 +88,7 @@ struct Region {
     definitions: Definitions,
     /// The failures of the next RunTask calls.
     refusals: VecDeque<Value>,
+    capacity_providers: Vec<Value>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +97,7 @@ struct Cluster {
     services: Vec<Service>,
     /// Tasks that belong to no service.
     tasks: Vec<Standalone>,
+    instances: Vec<Value>,
     tags: Value,
 }
 
@@ -158,6 +161,9 @@ impl Ecs {
             "CreateCluster" => region.create_cluster(world, input),
             "DescribeClusters" => region.describe_clusters(world, input),
             "ListClusters" => region.list_clusters(world, input),
+            "ListContainerInstances" => region.list_container_instances(input),
+            "DescribeContainerInstances" => region.describe_container_instances(world, input),
+            "DescribeCapacityProviders" => region.describe_capacity_providers(world, input),
             "RegisterTaskDefinition" => region.definitions.register(&world.place, &by, now, input),
             "DescribeTaskDefinition" => region.definitions.describe(input),
             "ListTaskDefinitions" => region.definitions.list(input),

@@ -1,0 +1,77 @@
+//! Lookups of the images and secrets that a task definition refers to, in any registry and store.
+
+use bp_artifact::{
+    DigestRef, ImageRef, Repository, ResolvedImage,
+    deploy::{
+        Cause,
+        preflight::{CheckSecrets, Finding, FindingState, SecretReference},
+    },
+    resolve::{Availability, Resolve, ResolveError},
+};
+use bp_secrets::{Depth, Error, ErrorKind, Reference, check, reference::ParseError};
+use futures_util::future::BoxFuture;
+
+use super::Clients;
+
+/// Resolves images of any registry, each with the client of its registry.
+pub(super) struct EveryRegistry(pub(super) Clients);
+
+impl EveryRegistry {
+    fn of(&self, repository: &Repository) -> Result<Box<dyn Resolve>, ResolveError> {
+        let unsupported =
+            |reason: String| ResolveError::WrongRegistry { repository: repository.clone(), reason };
+        self.0.resolver(repository.registry()).map_err(|error| unsupported(error.to_string()))
+    }
+}
+
+impl Resolve for EveryRegistry {
+    fn resolve<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<ResolvedImage, ResolveError>> {
+        Box::pin(async move { self.of(image.repository())?.resolve(image).await })
+    }
+
+    fn confirm<'a>(&'a self, image: &'a DigestRef) -> BoxFuture<'a, Result<(), ResolveError>> {
+        Box::pin(async move { self.of(image.repository())?.confirm(image).await })
+    }
+
+    fn availability<'a>(&'a self, image: &'a ImageRef) -> BoxFuture<'a, Result<Availability, ResolveError>> {
+        Box::pin(async move { self.of(image.repository())?.availability(image).await })
+    }
+}
+
+/// Checks whether secrets exist in Secrets Manager and Parameter Store.
+pub(super) struct SecretChecks(pub(super) Clients);
+
+impl CheckSecrets for SecretChecks {
+    fn check<'a>(&'a self, secrets: &'a [SecretReference]) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async move {
+            let parsed: Vec<_> =
+                secrets.iter().map(|secret| Reference::from_value_from(&secret.value_from)).collect();
+            let references: Vec<Reference> =
+                parsed.iter().filter_map(|parsed| parsed.as_ref().ok()).cloned().collect();
+            let report = check(&self.0.secrets(&references), &references, Depth::Describe).await;
+            let mut checked = report.checked.iter();
+            let finding = |(secret, parsed): (&SecretReference, &Result<Reference, _>)| match parsed {
+                Ok(_) => found(secret, checked.next().and_then(|checked| checked.error.as_ref())),
+                Err(error) => invalid(secret, error),
+            };
+            secrets.iter().zip(&parsed).map(finding).collect()
+        })
+    }
+}
+
+fn invalid(secret: &SecretReference, error: &ParseError) -> Finding {
+    let finding = Finding::new(secret.to_string(), FindingState::Invalid, error.to_string());
+    finding.cause(Cause::SecretMissing)
+}
+
+fn found(secret: &SecretReference, error: Option<&Error>) -> Finding {
+    let Some(error) = error else { return Finding::new(secret.to_string(), FindingState::Present, "") };
+    let state = match error.kind() {
+        ErrorKind::Missing | ErrorKind::NoSuchVersion | ErrorKind::Deleted => FindingState::Missing,
+        ErrorKind::NoSuchKey { .. } | ErrorKind::NotJson { .. } | ErrorKind::Binary => FindingState::Invalid,
+        // The caller may lack the permission, or the store is unavailable: the tasks may still succeed.
+        _ => FindingState::Unknown,
+    };
+    let finding = Finding::new(secret.to_string(), state, error.to_string());
+    if state.is_fatal() { finding.cause(Cause::SecretMissing) } else { finding }
+}
