@@ -123,6 +123,7 @@ mod prune;
 mod record;
 mod rollout;
 mod target;
+mod tasks;
 
 #[cfg(feature = "alarms")]
 pub use aws_sdk_cloudwatch;

@@ -6,6 +6,7 @@ mod display;
 mod drift;
 mod event;
 mod failure;
+mod finding;
 mod gate;
 mod origin;
 mod outcome;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Revision, preflight::Finding};
+use super::{Revision, finding::Finding};
 
 /// Whether the revision that a failed deployment returns to can still run: its definition, images and secrets, checked
 /// before the first change.

@@ -3,6 +3,7 @@
 mod availability;
 mod caches;
 mod failure;
+mod image_id;
 mod lifecycle;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use futures_core::future::BoxFuture;
 use self::{
     caches::Caches,
     failure::{failed, unavailable},
+    image_id::identifier,
 };
 use super::{Availability, ManifestError, Resolve, ResolveError, Retention, Storage};
 use crate::{
@@ -177,15 +179,6 @@ impl Resolve for EcrResolver {
             };
             Ok(Availability::new(storage, retention))
         })
-    }
-}
-
-/// The image to request: by digest if present, else by tag.
-fn identifier(image: &ImageRef) -> ImageIdentifier {
-    let identifier = ImageIdentifier::builder();
-    match (image.digest(), image.tag()) {
-        (Some(digest), _) => identifier.image_digest(digest.as_str()).build(),
-        (None, tag) => identifier.set_image_tag(tag.map(|tag| tag.as_str().to_owned())).build(),
     }
 }
 

@@ -15,10 +15,7 @@ use bp_promote::registry::{DockerConfig, EcrClients, RegistryResolver};
 use bp_secrets::{ParameterStore, Reference, SecretsManager, Stores};
 use tokio::sync::Mutex;
 
-use super::{
-    Endpoints,
-    lookups::{EveryRegistry, SecretChecks},
-};
+use super::Endpoints;
 use crate::Failure;
 
 /// How long to wait for the preview of a lifecycle policy, and how often to poll it.
@@ -91,21 +88,6 @@ impl Clients {
     #[cfg(feature = "logs")]
     pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
         client!(aws_sdk_cloudwatchlogs, &self.config)
-    }
-
-    /// The clients with which ECS preflight checks look up images and secrets, and as far as this build supports them
-    /// roles, target groups and log groups.
-    pub fn lookups(&self) -> bp_ecs::Lookups {
-        let lookups = bp_ecs::Lookups::default()
-            .registry(Arc::new(EveryRegistry(self.clone())))
-            .secrets(Arc::new(SecretChecks(self.clone())));
-        #[cfg(feature = "logs")]
-        let lookups = lookups.logs(self.logs());
-        #[cfg(feature = "preflight")]
-        let lookups = lookups
-            .iam(client!(aws_sdk_iam, &self.config))
-            .load_balancers(client!(aws_sdk_elasticloadbalancingv2, &self.config));
-        lookups
     }
 
     /// The clients with which EKS preflight checks look up the AWS role of the pods, as far as this build supports

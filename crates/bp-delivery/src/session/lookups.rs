@@ -1,5 +1,7 @@
 //! Lookups of the images and secrets that a task definition refers to, in any registry and store.
 
+use std::sync::Arc;
+
 use bp_artifact::{
     DigestRef, ImageRef, Repository, ResolvedImage,
     deploy::{
@@ -13,8 +15,25 @@ use futures_util::future::BoxFuture;
 
 use super::Clients;
 
+impl Clients {
+    /// The clients with which ECS preflight checks look up images and secrets, and as far as this build supports them
+    /// roles, target groups and log groups.
+    pub fn lookups(&self) -> bp_ecs::Lookups {
+        let lookups = bp_ecs::Lookups::default()
+            .registry(Arc::new(EveryRegistry(self.clone())))
+            .secrets(Arc::new(SecretChecks(self.clone())));
+        #[cfg(feature = "logs")]
+        let lookups = lookups.logs(self.logs());
+        #[cfg(feature = "preflight")]
+        let lookups = lookups
+            .iam(client!(aws_sdk_iam, &self.config))
+            .load_balancers(client!(aws_sdk_elasticloadbalancingv2, &self.config));
+        lookups
+    }
+}
+
 /// Resolves images of any registry, each with the client of its registry.
-pub(super) struct EveryRegistry(pub(super) Clients);
+struct EveryRegistry(Clients);
 
 impl EveryRegistry {
     fn of(&self, repository: &Repository) -> Result<Box<dyn Resolve>, ResolveError> {
@@ -39,7 +58,7 @@ impl Resolve for EveryRegistry {
 }
 
 /// Checks whether secrets exist in Secrets Manager and Parameter Store.
-pub(super) struct SecretChecks(pub(super) Clients);
+struct SecretChecks(Clients);
 
 impl CheckSecrets for SecretChecks {
     fn check<'a>(&'a self, secrets: &'a [SecretReference]) -> BoxFuture<'a, Vec<Finding>> {

@@ -9,6 +9,7 @@ mod load_balancer;
 mod log_group;
 #[cfg(any(feature = "iam", feature = "elbv2", feature = "logs"))]
 mod lookup_error;
+mod lookups;
 mod platform;
 #[cfg(feature = "iam")]
 mod role;
@@ -16,18 +17,17 @@ mod rollback;
 mod room;
 mod settings;
 
-use std::{fmt, sync::Arc};
-
 use bp_artifact::{
     ImageRef, Platform, ResolvedImage,
     deploy::{
         Cause,
-        preflight::{CheckSecrets, Finding, FindingState, Preflight},
+        preflight::{Finding, FindingState, Preflight},
     },
     resolve::Resolve,
     text::SingleLine,
 };
 
+pub use self::lookups::Lookups;
 use crate::{
     definition::TaskDefinition,
     error::Error,
@@ -35,64 +35,6 @@ use crate::{
     rollout::{ServiceRollout, Survey},
     target::EcsTarget,
 };
-
-/// Clients for preflight checks outside ECS. A check without a client is reported as unknown.
-#[derive(Clone, Default)]
-pub struct Lookups {
-    registry: Option<Arc<dyn Resolve>>,
-    secrets: Option<Arc<dyn CheckSecrets>>,
-    #[cfg(feature = "iam")]
-    iam: Option<aws_sdk_iam::Client>,
-    #[cfg(feature = "elbv2")]
-    load_balancers: Option<aws_sdk_elasticloadbalancingv2::Client>,
-    #[cfg(feature = "logs")]
-    logs: Option<aws_sdk_cloudwatchlogs::Client>,
-}
-
-impl fmt::Debug for Lookups {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookups")
-            .field("registry", &self.registry.is_some())
-            .field("secrets", &self.secrets.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Lookups {
-    /// Checks with this resolver whether images exist, and for which platforms; and whether those of the rollback
-    /// revision can still be pulled.
-    pub fn registry(mut self, resolver: Arc<dyn Resolve>) -> Self {
-        self.registry = Some(resolver);
-        self
-    }
-
-    /// Checks with this whether secrets exist.
-    pub fn secrets(mut self, check: Arc<dyn CheckSecrets>) -> Self {
-        self.secrets = Some(check);
-        self
-    }
-
-    /// Checks with this client whether roles exist and ECS tasks may assume them.
-    #[cfg(feature = "iam")]
-    pub fn iam(mut self, client: aws_sdk_iam::Client) -> Self {
-        self.iam = Some(client);
-        self
-    }
-
-    /// Checks with this client whether target groups exist, have the right target type and a load balancer.
-    #[cfg(feature = "elbv2")]
-    pub fn load_balancers(mut self, client: aws_sdk_elasticloadbalancingv2::Client) -> Self {
-        self.load_balancers = Some(client);
-        self
-    }
-
-    /// Checks with this client whether log groups exist.
-    #[cfg(feature = "logs")]
-    pub fn logs(mut self, client: aws_sdk_cloudwatchlogs::Client) -> Self {
-        self.logs = Some(client);
-        self
-    }
-}
 
 impl EcsTarget {
     /// Returns the changes that deploying `image` would make, whether everything it requires exists (images for the
@@ -156,9 +98,7 @@ impl ServiceRollout {
         let check = self.check_rollback(stable.as_ref(), lookups).await?;
         Ok(found.rollback(Some(check)))
     }
-}
 
-impl ServiceRollout {
     /// The one-off tasks of the deployment, and whether their containers run the image.
     fn step_findings(&self) -> Vec<Finding> {
         let of = |when: &'static str, steps: &[(String, OneOff)]| -> Vec<Finding> {
@@ -282,47 +222,4 @@ fn log_groups(wanted: &TaskDefinition) -> Vec<(String, String)> {
         (!created).then_some((name, group))
     };
     wanted.container_names().into_iter().filter_map(group).collect()
-}
-
-#[cfg(not(all(feature = "iam", feature = "elbv2", feature = "logs")))]
-const NOT_COMPILED_IN: &str = "not checked, because this build lacks the feature";
-const NO_CLIENT: &str = "not checked, because no client is configured";
-
-impl Lookups {
-    async fn role(&self, member: &str, arn: &str) -> Finding {
-        let subject = format!("role {arn} ({member})");
-        #[cfg(feature = "iam")]
-        return match &self.iam {
-            Some(client) => role::check(client, subject, arn).await,
-            None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
-        };
-        #[cfg(not(feature = "iam"))]
-        Finding::new(subject, FindingState::Unknown, NOT_COMPILED_IN)
-    }
-
-    async fn log_group(&self, container: &str, group: &str) -> Finding {
-        let subject = format!("log group {group} ({container})");
-        #[cfg(feature = "logs")]
-        return match &self.logs {
-            Some(client) => log_group::check(client, subject, group).await,
-            None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
-        };
-        #[cfg(not(feature = "logs"))]
-        Finding::new(subject, FindingState::Unknown, NOT_COMPILED_IN)
-    }
-
-    #[cfg_attr(
-        not(feature = "elbv2"),
-        allow(unused_variables, reason = "only the feature elbv2 reads the definition")
-    )]
-    async fn target_group(&self, arn: &str, wanted: &TaskDefinition) -> Finding {
-        let subject = format!("target group {arn}");
-        #[cfg(feature = "elbv2")]
-        return match &self.load_balancers {
-            Some(client) => load_balancer::check(client, subject, arn, wanted).await,
-            None => Finding::new(subject, FindingState::Unknown, NO_CLIENT),
-        };
-        #[cfg(not(feature = "elbv2"))]
-        Finding::new(subject, FindingState::Unknown, NOT_COMPILED_IN)
-    }
 }

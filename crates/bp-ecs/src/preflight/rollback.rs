@@ -13,7 +13,7 @@ use bp_artifact::{
 };
 use futures_util::future::{join, join_all};
 
-use super::{Lookups, NO_CLIENT};
+use super::lookups::{Lookups, NO_CLIENT};
 use crate::{
     definition::TaskDefinition,
     error::Error,

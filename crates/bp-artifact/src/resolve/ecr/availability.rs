@@ -7,7 +7,7 @@ use aws_sdk_ecr::{
     types::{DescribeImagesFilter, ImageDetail, ImageStatus, ImageStatusFilter},
 };
 
-use super::{failure::failed, identifier};
+use super::{failure::failed, image_id::identifier};
 use crate::{
     reference::ImageRef,
     resolve::{ResolveError, Storage},

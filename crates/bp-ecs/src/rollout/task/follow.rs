@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::logs::Tail;
 use super::{
     judge::{finished, is_stopped, is_stopping},
-    plan::Plan,
+    plan::TaskPlan,
 };
 use crate::{
     error::Error,
@@ -57,7 +57,7 @@ pub(super) enum TaskEnd {
 /// Follows one task.
 pub(super) struct Follower<'a> {
     rollout: &'a ServiceRollout,
-    plan: &'a Plan,
+    plan: &'a TaskPlan,
     run: &'a mut Run,
     arn: String,
     began: Instant,
@@ -72,7 +72,7 @@ pub(super) struct Follower<'a> {
 impl<'a> Follower<'a> {
     pub(super) fn new(
         rollout: &'a ServiceRollout,
-        plan: &'a Plan,
+        plan: &'a TaskPlan,
         run: &'a mut Run,
         arn: &str,
         deadline: Instant,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A planned task, whose definition is registered.
-pub(super) struct Plan {
+pub(super) struct TaskPlan {
     pub(super) service: Service,
     /// The registered definition.
     pub(super) definition: TaskDefinition,
@@ -22,7 +22,7 @@ pub(super) struct Plan {
     pub(super) container: String,
 }
 
-impl Plan {
+impl TaskPlan {
     pub(super) fn arn(&self) -> &str {
         self.definition.arn().unwrap_or_default()
     }
@@ -37,7 +37,7 @@ impl Plan {
 
 impl ServiceRollout {
     /// Reads the service, and registers the definition or reuses an identical one.
-    pub(super) async fn plan_task(&self, task: &OneOff, image: &ResolvedImage) -> Result<Plan, Error> {
+    pub(super) async fn plan_task(&self, task: &OneOff, image: &ResolvedImage) -> Result<TaskPlan, Error> {
         let container = task.container.as_deref().unwrap_or(self.container()).to_owned();
         if !self.containers.contains(&container) {
             return Err(Error::NotOurContainer { container, containers: self.containers.clone() });
@@ -59,6 +59,6 @@ impl ServiceRollout {
         limits::check(&service, &wanted)?;
         let current = self.as_revision(&base)?;
         let definition = if wanted.is_same(&base) { base } else { self.api.register(&wanted).await? };
-        Ok(Plan { service, definition, current, container })
+        Ok(TaskPlan { service, definition, current, container })
     }
 }

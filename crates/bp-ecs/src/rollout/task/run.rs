@@ -14,7 +14,7 @@ use bp_artifact::{
 use super::{
     follow::{Follower, Stopping, TaskEnd},
     judge::{self, Judgement, judge},
-    plan::Plan,
+    plan::TaskPlan,
     start::{self, Started},
 };
 use crate::{
@@ -83,7 +83,7 @@ impl ServiceRollout {
     }
 
     /// The outcome of a task that was started.
-    async fn conclude_task(&self, mut run: Run, plan: &Plan, arn: &str, end: TaskEnd) -> Outcome {
+    async fn conclude_task(&self, mut run: Run, plan: &TaskPlan, arn: &str, end: TaskEnd) -> Outcome {
         let id = name_of(arn);
         let (task, stopping) = match end {
             TaskEnd::Stopped { task, stopping } => (task, stopping),

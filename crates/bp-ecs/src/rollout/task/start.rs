@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     judge::{is_stopped, is_stopping},
     placement,
-    plan::Plan,
+    plan::TaskPlan,
 };
 use crate::{
     error::Error,
@@ -56,7 +56,7 @@ impl ServiceRollout {
     /// Adopts the running task of the same key, or starts one. On an error nothing was started.
     pub(super) async fn start_task(
         &self,
-        plan: &Plan,
+        plan: &TaskPlan,
         task: &OneOff,
         deadline: Instant,
         run: &Run,
@@ -99,7 +99,7 @@ impl ServiceRollout {
     }
 
     /// The `startedBy` of a task: the same for each run of the same task.
-    fn key(&self, plan: &Plan, task: &OneOff) -> String {
+    fn key(&self, plan: &TaskPlan, task: &OneOff) -> String {
         let identity = json!([
             name_of(&self.api.cluster.name),
             name_of(&self.api.service),
@@ -138,7 +138,7 @@ impl ServiceRollout {
     }
 
     /// The call, with the network, capacity and placement of the service.
-    fn request(&self, plan: &Plan, task: &OneOff, key: &str) -> RunTaskFluentBuilder {
+    fn request(&self, plan: &TaskPlan, task: &OneOff, key: &str) -> RunTaskFluentBuilder {
         let service = &plan.service;
         let network = service.network_configuration.clone().filter(|_| plan.definition.is_awsvpc());
         let call = self.api.client().run_task().cluster(&self.api.cluster.name).task_definition(plan.arn());
