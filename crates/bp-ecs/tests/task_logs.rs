@@ -61,8 +61,9 @@ async fn follows_the_log_while_the_task_runs() {
     assert!(!lines[9].0.contains(['\u{1b}']) && !lines[9].0.starts_with("::error::"), "{lines:?}");
     let at = |wanted: &dyn Fn(&DeployEvent) -> bool| events.iter().position(wanted).unwrap();
     let first = at(&|event| matches!(event, DeployEvent::Log { .. }));
+    let stages = ["DEPROVISIONING", "STOPPED"];
     let stopped = at(
-        &|event| matches!(event, DeployEvent::Progress { progress, .. } if progress.stage == "DEPROVISIONING"),
+        &|event| matches!(event, DeployEvent::Progress { progress, .. } if stages.contains(&progress.stage.as_str())),
     );
     assert!(first < stopped, "{events:?}");
     let DeployEvent::Log { source, at: Some(_), .. } = &events[first] else { panic!("{events:?}") };

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_container_instance_and_the_detail() {
+    fn reports_the_container_instance_and_the_detail() {
         let arn = "arn:aws:ecs:eu-central-1:1:container-instance/shop/i1";
         let failure = Failure::builder().reason("AGENT").arn(arn).detail("disconnected").build();
         let report = report(&[failure]);
