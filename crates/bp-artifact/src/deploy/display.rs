@@ -54,6 +54,9 @@ fn failing(f: &mut fmt::Formatter<'_>, target: &TargetId, failure: &FailureRepor
             write!(f, "\n    {}: {line}", evidence.source)?;
         }
     }
+    if let Some(command) = &failure.inspect {
+        write!(f, "\n    inspect: {}", text::single_line(command))?;
+    }
     write!(f, "\n    what to do: {}", failure.advice())
 }
 
@@ -69,7 +72,7 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Progress { desired, running, pending, failed, old, stage } = self;
         write!(f, "{running}/{desired} running")?;
-        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old")] {
+        for (count, word) in [(pending, "starting"), (failed, "failed"), (old, "old still running")] {
             if *count > 0 {
                 write!(f, ", {count} {word}")?;
             }
