@@ -198,6 +198,8 @@ impl Delivery {
         if let Some(limit) = self.service.limits.failures {
             options = options.fail_after(limits::pods(limit, &client, &eks.namespace, workload).await?);
         }
+        let registry = self.clients.resolver(self.service.repository.registry())?;
+        let options = options.registry(registry.into());
         let namespace = bp_eks::Cluster::new(client, &eks.cluster).namespace(&eks.namespace);
         let target = namespace.workload(workload.clone(), change(options));
         Ok(eks.container.iter().fold(target, bp_eks::EksTarget::container))

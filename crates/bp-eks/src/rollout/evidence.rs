@@ -1,6 +1,6 @@
 //! Collect failure evidence (pod states, events, logs) before a rollback deletes the pods.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bp_artifact::deploy::{Cause, Evidence, EvidenceKind, FailureReport};
 use futures_util::future::join_all;
@@ -27,6 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The failure report of `symptom`, with evidence from pods, events and logs.
 pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: Symptom) -> FailureReport {
     let mut pods = snapshot.new_pods();
+    pods.extend(snapshot.failed_pods(None));
     // Failing pods first, and among them those with the reported cause.
     pods.sort_by_key(|pod| {
         let found = diagnose::of_pod(pod, snapshot.warnings(&pod.metadata.uid));
@@ -35,7 +36,9 @@ pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: 
     pods.truncate(PODS);
     let inspected = join_all(pods.iter().map(|pod| inspect_pod(cluster, snapshot, pod))).await;
     let report = FailureReport::new(symptom.cause, symptom.message);
-    let mut report = report.in_container(symptom.container, symptom.exit_code);
+    let command = command(cluster, symptom.cause, symptom.container.as_deref(), pods.first().copied());
+    let report = report.in_container(symptom.container, symptom.exit_code);
+    let mut report = report.inspect_with(command.iter().map(String::as_str));
     report.evidence = workload(cluster, snapshot);
     report.evidence.extend(inspected.into_iter().flatten());
     if report.cause == Cause::ContainerExited
@@ -45,6 +48,36 @@ pub(super) async fn gather(cluster: &WorkloadApi, snapshot: &Snapshot, symptom: 
         report.message = format!("{}: {line}", report.message);
     }
     report
+}
+
+/// The kubectl command that shows most about a failure.
+fn command(
+    cluster: &WorkloadApi,
+    cause: Cause,
+    container: Option<&str>,
+    pod: Option<&Arc<Pod>>,
+) -> Vec<String> {
+    let mut words = vec!["kubectl", "-n", &cluster.scope.namespace];
+    let name = pod.map(|pod| pod.name_any());
+    let status = pod.and_then(|pod| pod.status.as_ref()).into_iter();
+    let mut statuses =
+        status.flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses).flatten());
+    match (&name, container) {
+        (Some(pod), Some(container)) if cause == Cause::ContainerExited => {
+            words.extend(["logs", pod.as_str(), "-c", container]);
+            // The present run of a container that was restarted has not failed yet.
+            if statuses.any(|status| status.name == container && status.restart_count > 0) {
+                words.push("--previous");
+            }
+        }
+        (Some(pod), _) => words.extend(["describe", "pod", pod.as_str()]),
+        (None, _) if cause == Cause::QuotaExceeded => words.extend(["describe", "resourcequota"]),
+        (None, _) if matches!(cause, Cause::AdmissionRefused | Cause::PermissionMissing) => {
+            words.extend(["get", "events", "--field-selector", "reason=FailedCreate"]);
+        }
+        (None, _) => words.extend(["describe", cluster.workload.kind.name(), cluster.workload.name.as_str()]),
+    }
+    words.into_iter().map(str::to_owned).collect()
 }
 
 /// A cause that only the log shows: wrong architecture or missing AWS credentials. With the log line.

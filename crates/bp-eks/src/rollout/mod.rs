@@ -20,6 +20,7 @@ mod quota;
 mod recorded;
 mod restore;
 mod survey;
+mod threshold;
 mod undo;
 mod watches;
 
@@ -29,21 +30,24 @@ use bp_artifact::deploy::TargetId;
 
 use crate::{options::Options, rollout::api::WorkloadApi};
 
-/// One container of one workload, and its rollout options.
+/// One or more containers of one workload, and their rollout options.
 #[derive(Clone)]
 pub(crate) struct WorkloadRollout {
     pub(crate) api: WorkloadApi,
     pub(crate) id: TargetId,
     pub(crate) container: Option<String>,
+    /// Other containers that get the same image.
+    pub(crate) also: Vec<String>,
     pub(crate) options: Options,
 }
 
 impl fmt::Debug for WorkloadRollout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WorkloadRollout { id, container, options, .. } = self;
+        let WorkloadRollout { id, container, also, options, .. } = self;
         f.debug_struct("EksTarget")
             .field("id", id)
             .field("container", container)
+            .field("also", also)
             .field("options", options)
             .finish_non_exhaustive()
     }

@@ -61,7 +61,9 @@ fn stable(live: &Live, versions: &[Version], pods: &[Arc<Pod>], slot: &Slot) -> 
 
 impl WorkloadRollout {
     pub(crate) fn slot(&self, live: &Live) -> Result<Slot, Error> {
-        template::slot(live.template(), &self.api.workload, self.container.as_deref())
+        let slot = |name| template::slot(live.template(), &self.api.workload, name);
+        let also = self.also.iter().map(|name| slot(Some(name.as_str())));
+        Ok(Slot { also: also.collect::<Result<_, _>>()?, ..slot(self.container.as_deref())? })
     }
 
     /// Reads the workload and starts the watches, so that missing read permissions show before the first change.
@@ -86,7 +88,10 @@ impl WorkloadRollout {
         match () {
             () if live.is_paused() => Err(Error::Paused { workload: workload() }),
             () if live.status(0) == RolloutStatus::OnDelete => Err(Error::OnDelete { workload: workload() }),
-            () => Ok(()),
+            () => match live.owner().filter(|_| !self.options.allow_owner) {
+                Some(owner) => Err(Error::Owned { workload: workload(), owner }),
+                None => Ok(()),
+            },
         }
     }
 
@@ -124,7 +129,7 @@ impl WorkloadRollout {
         let (snapshot, live, slot) = self.read().await?;
         // With a partition some pods keep their revision; they are observed too.
         let pods = if live.partition() > 0 { snapshot.pods.iter().collect() } else { snapshot.new_pods() };
-        Ok(proof::of(pods.into_iter().map(AsRef::as_ref), &slot.name))
+        Ok(proof::of_slot(pods.into_iter().map(AsRef::as_ref), &slot, None))
     }
 
     /// Reads the workload, its revisions and pods once, without events.
@@ -151,9 +156,6 @@ impl WorkloadRollout {
         }
         let pods = fresh.new_pods();
         let pods = pods.iter().map(|pod| pod.as_ref());
-        Ok(match run.image() {
-            Some(image) => proof::against(pods, &slot.name, image),
-            None => proof::of(pods, &slot.name),
-        })
+        Ok(proof::of_slot(pods, slot, run.image()))
     }
 }
